@@ -1,0 +1,47 @@
+"""Modiste: fashion models, made to measure.
+
+Trains, measures, compares and ships classifiers for Fashion-MNIST and image sets of its kind::
+
+    import modiste
+
+    outcome = modiste.train(modiste.get_recipe("paper"), "runs/paper")
+    print(modiste.evaluate("runs/paper", split="test").accuracy)
+
+Importing this package loads nothing heavy: each public name is fetched on first use.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modiste.data.dataset import load_development as load_dataset
+    from modiste.errors import ModisteError
+    from modiste.evaluation.assessment import evaluate
+    from modiste.recipe import Recipe
+    from modiste.recipes import RECIPES
+    from modiste.recipes import get as get_recipe
+    from modiste.training import run as train
+
+__version__ = "0.1.0"
+__all__ = ["RECIPES", "ModisteError", "Recipe", "evaluate", "get_recipe", "load_dataset", "train"]
+
+_HOMES = {
+    "RECIPES": ("modiste.recipes", "RECIPES"),
+    "ModisteError": ("modiste.errors", "ModisteError"),
+    "Recipe": ("modiste.recipe", "Recipe"),
+    "evaluate": ("modiste.evaluation.assessment", "evaluate"),
+    "load_dataset": ("modiste.data.dataset", "load_development"),
+    "get_recipe": ("modiste.recipes", "get"),
+    "train": ("modiste.training", "run"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'modiste' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

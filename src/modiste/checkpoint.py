@@ -1,0 +1,143 @@
+"""Tensors on disk: model files and training states, as safetensors with readable JSON inside. No pickle anywhere.
+
+A model file holds weights, recipe and task: enough to predict. A training state carries the hash of its content in
+its name, so that it needs no pointer beside it: the newest state whose content matches its name is the latest.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from modiste import storage
+from modiste.errors import RecipeError, RunError
+from modiste.models import Task, build_model
+from modiste.recipe import Recipe, from_plain, to_plain
+
+FORMAT = 1
+KEPT_STATES = 2
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says beside its weights.
+
+    Attributes:
+        recipe: how the model was trained.
+        task: images and classes.
+        epoch: after which the weights were taken.
+        fingerprint: of the data it was trained on.
+    """
+
+    recipe: Recipe
+    task: Task
+    epoch: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class State:
+    """A training state as read from disk: tensors, plain data, and what was wrong with newer ones."""
+
+    tensors: Tensors
+    plain: dict[str, Any]
+    complaints: tuple[str, ...]
+
+
+def save_model(path: Path, weights: Tensors, info: ModelInfo) -> None:
+    """Write weights and what they mean to one file, whole or not at all."""
+    plain = {
+        "recipe": to_plain(info.recipe),
+        "task": dataclasses.asdict(info.task),
+        "epoch": info.epoch,
+        "fingerprint": info.fingerprint,
+    }
+    storage.write_bytes(path, to_bytes(weights, plain))
+
+
+def load_model(path: Path) -> tuple[nn.Module, ModelInfo]:
+    """Read a model file, ready to predict; RunError when it is missing, damaged or of another format."""
+    tensors, plain = read(path)
+    try:
+        task = plain["task"]
+        shape, names = tuple(task["image_shape"]), tuple(task["class_names"])
+        info = ModelInfo(
+            recipe=from_plain(plain["recipe"]),
+            task=Task(image_shape=shape, class_names=names, mean=task["mean"], deviation=task["deviation"]),
+            epoch=plain["epoch"],
+            fingerprint=plain["fingerprint"],
+        )
+        model = build_model(info.recipe.model, info.task)
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError, RecipeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{path}: not a model file that this version of Modiste can read ({reason})") from error
+    return model.eval(), info
+
+
+def to_bytes(tensors: Tensors, plain: dict[str, Any]) -> bytes:
+    """Turn tensors and plain data into the bytes of a safetensors file: the same content, the same bytes."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps({"format": FORMAT, **plain}, sort_keys=True)
+    return safetensors.torch.save(contiguous, {"modiste": text})
+
+
+def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Read a file that holds what to_bytes made; RunError when it does not."""
+    try:
+        return _from_bytes(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise RunError(f"{path}: damaged or not one of Modiste's files ({error})") from error
+
+
+def save_state(folder: Path, step: int, tensors: Tensors, plain: dict[str, Any]) -> None:
+    """Write the training state after ``step`` steps, then delete all but the newest two."""
+    content = to_bytes(tensors, plain)
+    digest = hashlib.sha256(content).hexdigest()
+    storage.write_bytes(folder / f"step-{step:08d}-{digest[:16]}.safetensors", content)
+    prune_states(folder, KEPT_STATES)
+
+
+def load_state(folder: Path) -> State | None:
+    """Return the newest state whose content matches its name, with a complaint for each newer one that does not.
+
+    None when the folder holds no state at all; RunError when it holds only damaged ones.
+    """
+    complaints: list[str] = []
+    for path in reversed(_states(folder)):
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest()[:16] == path.stem[-16:]:
+            tensors, plain = _from_bytes(content)
+            return State(tensors, plain, tuple(complaints))
+        complaints.append(f"{path}: damaged, its content does not match the hash in its name")
+    if complaints:
+        raise RunError(f"{complaints[0]}; no older state is left: delete {folder.parent} and train again")
+    return None
+
+
+def prune_states(folder: Path, kept: int) -> None:
+    """Delete all but the ``kept`` newest states."""
+    for path in _states(folder)[:-kept]:
+        path.unlink()
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-????????-????????????????.safetensors"))
+
+
+def _from_bytes(content: bytes) -> tuple[Tensors, dict[str, Any]]:
+    header_bytes = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + header_bytes])["__metadata__"]
+    plain = json.loads(metadata["modiste"])
+    if plain.pop("format") != FORMAT:
+        raise ValueError(f"expected format {FORMAT}; use the version of Modiste that wrote it")
+    return safetensors.torch.load(content), plain

@@ -1,0 +1,232 @@
+"""The command line: one short function per command, heavy imports inside them."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from modiste import __version__
+from modiste.errors import ModisteError
+from modiste.recipe import Recipe, nearest
+
+if TYPE_CHECKING:
+    from modiste.evaluation.assessment import Assessment
+
+T = TypeVar("T")
+USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run ``modiste``; leaves with 0 only when it worked, else with the code of the fault (see ``errors``)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _dispatch(words)
+    except ModisteError as error:
+        _complain(str(error), error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _dispatch(words: list[str]) -> None:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+    elif words[0] in ("-V", "--version", "version"):
+        print(f"modiste {__version__}")
+    elif words[0] not in COMMANDS:
+        _complain(f"no command {words[0]!r}; {nearest(words[0], COMMANDS)}", USAGE)
+    else:
+        COMMANDS[words[0]](words[1:])
+
+
+def overview() -> str:
+    """List the commands with the first line of what each does."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Modiste: fashion models, made to measure.\n\nusage: modiste COMMAND [options]\n",
+            *lines,
+            "\nmodiste COMMAND --help tells a command's options; start with: modiste train paper --epochs 5",
+        ]
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TrainOptions:
+    out: Path | None = None
+    """Run folder; runs/NAME if not given, runs/NAME-2 and so on when that holds another or a finished run."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 ..."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places."""
+    tensorboard: bool = False
+    """Also write TensorBoard events into the run folder."""
+    quiet: bool = False
+    """Say nothing but faults."""
+
+
+def train(words: list[str]) -> None:
+    """Train a recipe into a run folder, or go on where that was stopped.
+
+    modiste train RECIPE [--epochs N] [--seed S] [--out DIR] ...
+
+    RECIPE is a name (see `modiste recipes`) or a .toml or .json file. Every field of the recipe is a flag.
+    """
+    if not words or words[0].startswith("-"):
+        _explain_train(asked="-h" in words or "--help" in words)
+    recipe, options = _parse_train(_recipe(words[0]), words[1:])
+    from modiste import training
+    from modiste.training.log import ConsoleLog, Listener, TensorBoardLog
+
+    out = options.out or _free_folder(recipe, options.device)
+    listeners: list[Listener] = [] if options.quiet else [ConsoleLog()]
+    if options.tensorboard:
+        listeners.append(TensorBoardLog(out))
+    outcome = training.run(recipe, out, device=options.device, data_folder=options.data_folder, listeners=listeners)
+    if not options.quiet:
+        low, high = outcome.interval
+        best = outcome.picked
+        print(
+            f"validation accuracy {best.validation_accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), "
+            f"epoch {best.epoch}, {outcome.seconds:.0f} s, in {out}\n"
+            f"next: modiste evaluate {out} --split test; modiste report {out}"
+        )
+
+
+def _recipe(name: str) -> Recipe:
+    from modiste.recipe import load
+    from modiste.recipes import get
+
+    return load(Path(name)) if name.endswith((".toml", ".json")) else get(name)
+
+
+def _parse_train(recipe: Recipe, words: list[str]) -> tuple[Recipe, _TrainOptions]:
+    import tyro
+
+    bare = tyro.conf.arg(name="")
+    kind = tuple[Annotated[_TrainOptions, bare], Annotated[Recipe, bare]]
+    default = (_TrainOptions(), recipe)
+    options, chosen = _parse(kind, words, f"modiste train {recipe.name}", default=default)
+    return chosen, options
+
+
+def _explain_train(*, asked: bool) -> None:
+    from modiste.recipes import RECIPES
+
+    text = f"{train.__doc__}\n    Recipes: {', '.join(RECIPES)}.\n    modiste train paper --help lists every flag."
+    if not asked:
+        _complain("the recipe comes first: modiste train RECIPE [options]; see modiste train --help", USAGE)
+    print("\n".join(line.removeprefix("    ") for line in text.splitlines()))
+    sys.exit(0)
+
+
+def _free_folder(recipe: Recipe, device: str) -> Path:
+    """Name the folder of a run that goes on with this very recipe, or else one that is not taken."""
+    from modiste import run_folder, runtime
+    from modiste.recipe import load
+
+    settled = runtime.settle_precision(recipe, runtime.choose_device(device))
+    number = 1
+    while True:
+        folder = Path("runs") / (recipe.name if number == 1 else f"{recipe.name}-{number}")
+        started = folder / run_folder.RECIPE
+        finished = folder / run_folder.MANIFEST
+        if not folder.exists() or (started.exists() and not finished.exists() and load(started) == settled):
+            return folder
+        number += 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EvaluateOptions:
+    run: Path
+    """Folder of a finished run."""
+    split: Literal["validation", "test"] = "validation"
+    """Images to measure on; test is the sealed set, and every look at it is counted."""
+    weights: Literal["picked", "last"] = "picked"
+    """The weights that validation picked, or those of the last epoch."""
+    json: bool = False
+    """Print JSON."""
+    device: str = "auto"
+    """auto, cpu, cuda ..."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places."""
+
+
+def evaluate(words: list[str]) -> None:
+    """Measure a finished run on validation or on the sealed test set."""
+    options: _EvaluateOptions = _parse(_EvaluateOptions, words, "modiste evaluate")
+    from modiste.evaluation.assessment import evaluate as measure
+
+    result = measure(
+        options.run,
+        split=options.split,
+        weights=options.weights,
+        device=options.device,
+        data_folder=options.data_folder,
+    )
+    if options.json:
+        import json
+
+        print(json.dumps(result.as_plain(), indent=2))
+    else:
+        _show(result)
+
+
+def _show(result: "Assessment") -> None:
+    low, high = result.accuracy_interval
+    print(f"{result.split}, {result.images:,} images, {result.weights} weights (epoch {result.epoch})")
+    print(f"accuracy {result.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), loss {result.loss:.4f}")
+    print(
+        f"top-2 accuracy {result.top2_accuracy:.2%}, Brier score {result.brier:.4f}, "
+        f"expected calibration error {result.expected_calibration_error:.4f}\n"
+    )
+    rows = {**result.per_class, "macro mean": result.macro, "weighted mean": result.weighted}
+    width = max(map(len, rows))
+    print(f"{'':{width}}  precision  recall  F1-score  support")
+    for name, score in rows.items():
+        print(f"{name:{width}}  {score.precision:9.4f}  {score.recall:6.4f}  {score.f1:8.4f}  {score.support:7d}")
+    if result.test_openings:
+        print(f"\nthe test set has been opened {result.test_openings} time(s) for this run")
+
+
+def recipes(words: list[str]) -> None:
+    """List the named recipes with what each claims."""
+    _parse(_NoOptions, words, "modiste recipes")
+    from modiste.recipes import RECIPES
+
+    for name, make in RECIPES.items():
+        print(f"{name}\n    " + "\n    ".join((make.__doc__ or "").strip().splitlines()).replace("        ", "    "))
+
+
+@dataclass(frozen=True)
+class _NoOptions:
+    pass
+
+
+def _parse(kind: Any, words: list[str], program: str, **options: Any) -> Any:
+    import tyro
+
+    try:
+        return tyro.cli(
+            kind,
+            args=words,
+            prog=program,
+            config=(tyro.conf.PositionalRequiredArgs, tyro.conf.AvoidSubcommands),
+            **options,
+        )
+    except ModisteError as error:
+        _complain(str(error), USAGE)
+
+
+def _complain(message: str, code: int) -> None:
+    print(f"modiste: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "recipes": recipes,
+}

@@ -1,0 +1,131 @@
+"""Images and labels as tensors, and their division into training and validation.
+
+This file cannot reach the test set: see ``sealed``.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from modiste import runtime
+from modiste.data import sources
+from modiste.errors import DataError
+from modiste.recipe import DataRecipe
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with their labels, on one device: uint8 pixels (N, C, H, W), labels from 0 (N)."""
+
+    images: UInt8[Tensor, "n c h w"]
+    labels: Int64[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor) -> "ImageSet":
+        return ImageSet(self.images[index], self.labels[index])
+
+    def to(self, device: torch.device) -> "ImageSet":
+        """Return the same set on ``device``."""
+        return ImageSet(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Development:
+    """What training may see: a training and a validation set.
+
+    Attributes:
+        name: of the data set.
+        train: images to learn from.
+        validation: images to decide by.
+        class_names: one per label.
+        fingerprint: hash of the files' content, the same wherever they came from.
+    """
+
+    name: str
+    train: ImageSet
+    validation: ImageSet
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+    def to(self, device: torch.device) -> "Development":
+        """Return the same sets on ``device``."""
+        train, validation = self.train.to(device), self.validation.to(device)
+        return Development(self.name, train, validation, self.class_names, self.fingerprint)
+
+
+def load_development(recipe: DataRecipe | None = None, folder: Path | str | None = None) -> Development:
+    """Find, verify and divide the training images of ``recipe.source``.
+
+    Args:
+        recipe: which images and how they are divided; Fashion-MNIST, stratified, if None.
+        folder: where Fashion-MNIST's files lie, if not in one of the usual places.
+
+    Raises:
+        DataError: the files are missing, damaged, or too few to divide.
+    """
+    recipe = recipe or DataRecipe()
+    raw = sources.load_training(recipe.source, None if folder is None else Path(folder))
+    whole = as_image_set(raw)
+    train, validation = split_indices(whole.labels, recipe)
+    return Development(raw.name, whole[train], whole[validation], raw.class_names, raw.fingerprint)
+
+
+def as_image_set(raw: sources.RawSet) -> ImageSet:
+    """Turn arrays as read from files into tensors, sharing the images' memory."""
+    images = torch.from_numpy(raw.images).unsqueeze(1)
+    return ImageSet(images, torch.from_numpy(raw.labels.astype(np.int64)))
+
+
+def split_indices(labels: Int64[Tensor, " n"], recipe: DataRecipe) -> tuple[Tensor, Tensor]:
+    """Return the indices of the training and the validation images, each in ascending order.
+
+    ``stratified`` takes the same share of every class at random from ``split_seed``; ``last`` takes the file's end.
+    """
+    count = round(len(labels) * recipe.validation_fraction)
+    if not 0 < count < len(labels):
+        raise DataError(
+            f"{recipe.source}: {len(labels)} images cannot give a validation share of {recipe.validation_fraction:g}; "
+            "expected at least one image on each side; change --data.validation-fraction"
+        )
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    if recipe.split == "last":
+        held_out[-count:] = True
+    else:
+        held_out[_stratified(labels, count, recipe.split_seed)] = True
+    return (~held_out).nonzero().squeeze(1), held_out.nonzero().squeeze(1)
+
+
+def mean_and_deviation(images: UInt8[Tensor, "n c h w"]) -> tuple[float, float]:
+    """Return mean and standard deviation of the pixels in [0, 1], exactly, from the counts of the 256 values."""
+    counts = torch.bincount(images.flatten(), minlength=256).double()
+    values = torch.arange(256, dtype=torch.float64, device=images.device) / 255
+    mean = (counts * values).sum() / counts.sum()
+    variance = (counts * (values - mean) ** 2).sum() / counts.sum()
+    return mean.item(), variance.sqrt().item()
+
+
+def _stratified(labels: Int64[Tensor, " n"], count: int, seed: int) -> Tensor:
+    """Draw ``count`` indices, each class in proportion; what rounding leaves over goes to the largest remainders."""
+    sizes = torch.bincount(labels)
+    exact = sizes * (count / len(labels))
+    shares = exact.floor().long()
+    leftover = count - int(shares.sum())
+    shares[(exact - shares).argsort(descending=True, stable=True)[:leftover]] += 1
+    drawn = []
+    for label, share in enumerate(shares.tolist()):
+        members = (labels == label).nonzero().squeeze(1)
+        order = torch.randperm(len(members), generator=runtime.generator(seed, "split", label))
+        drawn.append(members[order[:share]])
+    return torch.cat(drawn)

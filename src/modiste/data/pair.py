@@ -1,0 +1,164 @@
+"""A pair of files, images and labels: their names, how they are found in a folder, whether they are right."""
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from modiste.data.faults import FETCH_AGAIN, fault, shown
+from modiste.data.idx import IdxFile, read_idx
+from modiste.errors import DataError
+
+BELOW = ("", "FashionMNIST/raw", "fashion-mnist", "data/fashion", "raw")
+"""Where the files may lie in a folder that a person names: in itself, or laid as others lay them."""
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A published file."""
+
+    name: str
+    size_bytes: int
+    """Uncompressed."""
+    sha256: str
+    """Of the uncompressed bytes: Debian packs them anew, so the archive's own hash proves nothing."""
+    archive_md5: str
+    """Of the official archive, to verify a download."""
+    old_archive_md5: str = ""
+    """Of the archive that it replaced on 2017-08-31."""
+
+    @property
+    def archive_name(self) -> str:
+        """The name under which mirrors offer it."""
+        return f"{self.name}.gz"
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """Images and labels that belong together."""
+
+    what: str
+    """For messages: "training", "test"."""
+    images: KnownFile
+    labels: KnownFile
+    image_patterns: tuple[str, ...]
+    """How other sets in IDX form name theirs, without ``.gz``."""
+    label_patterns: tuple[str, ...]
+
+    @property
+    def files(self) -> tuple[KnownFile, KnownFile]:
+        """Images, labels."""
+        return self.images, self.labels
+
+
+def find_known(pair: FilePair, folder: Path) -> tuple[Path, Path] | None:
+    """Return the paths of a published pair in ``folder``, None if neither is there; DataError if one is."""
+    found = [_named(file, folder) for file in pair.files]
+    if found == [None, None]:
+        return None
+    images, labels = found
+    if images is None or labels is None:
+        absent, present = (pair.labels, images) if labels is None else (pair.images, labels)
+        raise fault(
+            folder / absent.name,
+            "missing",
+            expected=f"{absent.name} or {absent.archive_name}",
+            found=f"only {present.name if present else 'the other'}",
+            remedy="fetch both files",
+        )
+    return images, labels
+
+
+def read_known(pair: FilePair, images: Path, labels: Path) -> tuple[IdxFile, IdxFile]:
+    """Read a published pair; DataError unless every byte is as published.
+
+    The labels come first: they are small, and they tell the replaced version of 2017.
+    """
+    label_file = _read_published(labels, pair.labels, 1, f"{pair.what} labels")
+    return _read_published(images, pair.images, 3, f"{pair.what} images"), label_file
+
+
+def find_any(pair: FilePair, folder: Path) -> tuple[Path, Path]:
+    """Return the paths of the one pair in ``folder`` (or below it), whatever the set; DataError otherwise."""
+    patterns = pair.image_patterns + pair.label_patterns
+    try:
+        places = (folder / part for part in BELOW)
+        place = next((place for place in places if _matching(place, patterns)), folder)
+        return _only(place, pair.image_patterns), _only(place, pair.label_patterns)
+    except OSError as error:
+        found = error.strerror or str(error)
+        remedy = "check its permissions"
+        raise fault(folder, "unreadable", expected="a folder of IDX files", found=found, remedy=remedy) from None
+
+
+def read_any(pair: FilePair, images: Path, labels: Path) -> tuple[IdxFile, IdxFile]:
+    """Read a pair in IDX form; DataError unless both are whole."""
+    label_file = read_idx(labels, dimensions=1, what=f"{pair.what} labels")
+    return read_idx(images, dimensions=3, what=f"{pair.what} images"), label_file
+
+
+def is_published(pair: FilePair, images: IdxFile, labels: IdxFile) -> bool:
+    """Tell whether the files read are, byte for byte, the published ones."""
+    return (images.sha256, labels.sha256) == (pair.images.sha256, pair.labels.sha256)
+
+
+def _named(file: KnownFile, folder: Path) -> Path | None:
+    candidates = (folder / file.name, folder / file.archive_name)
+    try:
+        return next((path for path in candidates if path.exists()), None)
+    except OSError as error:
+        found = error.strerror or str(error)
+        remedy = "check its permissions"
+        raise fault(folder, "unreadable", expected=file.name, found=found, remedy=remedy) from None
+
+
+def _read_published(path: Path, known: KnownFile, dimensions: int, what: str) -> IdxFile:
+    try:
+        file = read_idx(path, dimensions=dimensions, what=what, limit_bytes=known.size_bytes)
+    except DataError:
+        _refuse_old_version(path, known)
+        raise
+    if file.sha256 != known.sha256:
+        _refuse_old_version(path, known)
+        expected = f"{known.size_bytes:,} bytes with SHA-256 {known.sha256}"
+        found = f"{file.size_bytes:,} bytes with {file.sha256}"
+        raise fault(path, "not the file that was published", expected=expected, found=found)
+    return file
+
+
+def _refuse_old_version(path: Path, known: KnownFile) -> None:
+    found = ""
+    with contextlib.suppress(OSError, ValueError):  # what cannot be read is told by the caller
+        if known.old_archive_md5 and path.is_file() and path.stat().st_size <= known.size_bytes:
+            found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    if found and found == known.old_archive_md5:
+        raise fault(
+            path,
+            "the old Fashion-MNIST, replaced on 2017-08-31 (duplicates, overlap of train and test)",
+            expected=f"an archive with MD5 {known.archive_md5}",
+            found=found,
+            remedy=FETCH_AGAIN,
+        )
+
+
+def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    """List the files that fit a pattern: of raw and packed twins the raw one, nothing hidden."""
+    found: dict[str, Path] = {}
+    for ending in (".gz", ""):
+        for pattern in patterns:
+            fitting = folder.glob(pattern + ending)
+            found |= {path.name.removesuffix(".gz"): path for path in fitting if not path.name.startswith(".")}
+    return [found[name] for name in sorted(found)]
+
+
+def _only(folder: Path, patterns: tuple[str, ...]) -> Path:
+    found = _matching(folder, patterns)
+    if len(found) == 1:
+        return found[0]
+    raise fault(
+        folder,
+        "no such file" if not found else "more than one set",
+        expected=f"one {' or '.join(patterns)}, raw or .gz",
+        found=shown(", ".join(path.name for path in found[:4])) or "none",
+        remedy="name a folder that holds one set",
+    )

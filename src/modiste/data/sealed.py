@@ -1,0 +1,66 @@
+"""The one door to the test set. Nothing that trains or selects may import this file: a contract in CI."""
+
+from pathlib import Path
+
+from modiste.data.class_names import read_class_names
+from modiste.data.idx import read_idx
+from modiste.data.pair import FilePair, KnownFile, find_any, is_published, read_any
+from modiste.data.raw_set import RawSet, SourceFile, make_raw_set
+from modiste.data.sources import (
+    CLASS_NAMES,
+    FASHION_MNIST,
+    TRAIN,
+    fetch,
+    load_published,
+    numbered_names,
+    set_name,
+    source_folder,
+)
+
+TEST = FilePair(
+    what="test",
+    images=KnownFile(
+        name="t10k-images-idx3-ubyte",
+        size_bytes=7_840_016,
+        sha256="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        archive_md5="bef4ecab320f06d8554ea6380940ec79",
+    ),
+    labels=KnownFile(
+        name="t10k-labels-idx1-ubyte",
+        size_bytes=10_008,
+        sha256="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        archive_md5="bb300cfdad3c16e7a12a480ee83cd310",
+        old_archive_md5="db06173b3df7891d78edf9cae5fe8f8a",
+    ),
+    image_patterns=("*t10k-images*idx3-ubyte", "*test-images*idx3-ubyte"),
+    label_patterns=("*t10k-labels*idx1-ubyte", "*test-labels*idx1-ubyte"),
+)
+
+
+def load_sealed(source: str, folder: Path | None = None) -> RawSet:
+    """Read and verify the test pair of ``source``, found as ``load_training`` finds the training pair.
+
+    The class names of another set are those of ``classes.txt``, else numbers, as many as its training labels
+    have. Raises DataError.
+    """
+    if source == FASHION_MNIST:
+        return load_published(TEST, folder)
+    place = source_folder(source, folder)
+    images, labels = read_any(TEST, *find_any(TEST, place))
+    if is_published(TEST, images, labels):
+        return make_raw_set(FASHION_MNIST, images, labels, CLASS_NAMES, published=True)
+    names = read_class_names(images.path.parent)
+    if names is None:
+        training_labels = find_any(TRAIN, place)[1]
+        names = numbered_names(read_idx(training_labels, dimensions=1, what="training labels"))
+    return make_raw_set(set_name(place), images, labels, names)
+
+
+def verify_all(folder: Path | None = None) -> tuple[SourceFile, ...]:
+    """Find and verify the four files of Fashion-MNIST; return where each lies. Raises DataError."""
+    return load_published(TRAIN, folder).files + load_published(TEST, folder).files
+
+
+def fetch_all(folder: Path | None = None) -> tuple[Path, ...]:
+    """Bring the four official archives into ``folder``, or into the cache; those there and right stay."""
+    return fetch(TRAIN, folder) + fetch(TEST, folder)

@@ -1,0 +1,162 @@
+"""Where a data set's files are, and whether they are right.
+
+This file knows the training pair only. The test pair is named in ``sealed.py`` alone, and what reads here
+takes the pair as an argument.
+"""
+
+import difflib
+from pathlib import Path
+
+from modiste.data.class_names import read_class_names
+from modiste.data.download import BY_HAND, download, is_offline
+from modiste.data.faults import fault, shown
+from modiste.data.idx import IdxFile
+from modiste.data.pair import (
+    BELOW,
+    FilePair,
+    KnownFile,
+    find_any,
+    find_known,
+    is_published,
+    read_any,
+    read_known,
+)
+from modiste.data.places import cache_folder, named_folder, usual_folders
+from modiste.data.raw_set import RawSet, check_trainable, make_raw_set
+from modiste.errors import DataError
+
+FASHION_MNIST = "fashion-mnist"
+CLASS_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+TRAIN = FilePair(
+    what="training",
+    images=KnownFile(
+        name="train-images-idx3-ubyte",
+        size_bytes=47_040_016,
+        sha256="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        archive_md5="8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    ),
+    labels=KnownFile(
+        name="train-labels-idx1-ubyte",
+        size_bytes=60_008,
+        sha256="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        archive_md5="25c81989df183df01b3e8a0aad5dffbe",
+        old_archive_md5="c25fcebcfee76fc70679a885c08e7783",
+    ),
+    image_patterns=("*train-images*idx3-ubyte",),
+    label_patterns=("*train-labels*idx1-ubyte",),
+)
+
+
+def load_training(source: str, folder: Path | None = None) -> RawSet:
+    """Read and verify the training pair of ``source``: "fashion-mnist" or the folder of another IDX set.
+
+    ``folder`` says where the data lie on this machine. Without it, Fashion-MNIST is searched in the usual
+    places and fetched when it is in none. Raises DataError.
+    """
+    if source == FASHION_MNIST:
+        return load_published(TRAIN, folder)
+    place = source_folder(source, folder)
+    images, labels = read_any(TRAIN, *find_any(TRAIN, place))
+    if is_published(TRAIN, images, labels):
+        return _published_set(images, labels)
+    names = read_class_names(images.path.parent)
+    raw = make_raw_set(set_name(place), images, labels, names or numbered_names(labels))
+    if names is None:
+        check_trainable(labels)
+    return raw
+
+
+def load_published(pair: FilePair, folder: Path | None = None) -> RawSet:
+    """Read one pair of Fashion-MNIST from the folder that the person named, else from wherever it is found.
+
+    A fault in a folder that was named is an error at once; a faulty copy elsewhere is skipped and noted.
+    """
+    named = named_folder(folder)
+    if named is not None:
+        return _published_set(*read_known(pair, *_find_named(pair, named)))
+    notes: list[str] = []
+    places = usual_folders()
+    for place in places:
+        try:
+            if paths := find_known(pair, place):
+                return _published_set(*read_known(pair, *paths), notes=tuple(notes))
+        except DataError as error:
+            notes.append(str(error))
+    return _fetched_set(pair, places, tuple(notes))
+
+
+def fetch(pair: FilePair, folder: Path | None = None) -> tuple[Path, ...]:
+    """Bring a pair of Fashion-MNIST into ``folder``, or into the cache; return the two paths."""
+    return download(pair.files, folder if folder is not None else cache_folder())
+
+
+def source_folder(source: str, folder: Path | None = None) -> Path:
+    """Return the folder that ``source`` names, or ``folder`` in its stead; DataError when there is none."""
+    place = folder if folder is not None else Path(source)
+    try:
+        place = place.expanduser()
+        if (source or folder) and place.is_dir():
+            return place
+    except (OSError, RuntimeError, ValueError):
+        pass  # a name that cannot be a folder's
+    near = difflib.get_close_matches(source.lower(), [FASHION_MNIST], cutoff=0.5)
+    raise fault(
+        place,
+        "no such data set or folder",
+        expected=f'"{FASHION_MNIST}" or a folder of IDX files',
+        found=f'"{shown(source)}"' if folder is None else "no folder",
+        remedy=f'did you mean "{near[0]}"?' if near else "check the path",
+    )
+
+
+def set_name(place: Path) -> str:
+    """Return what to call the set in a folder that holds no known one: the folder's name."""
+    return shown(place.resolve().name) or "images"
+
+
+def numbered_names(labels: IdxFile) -> tuple[str, ...]:
+    """Return the names "0", "1" ... up to the largest label."""
+    return tuple(str(number) for number in range(int(labels.array.max()) + 1))
+
+
+def _find_named(pair: FilePair, named: Path) -> tuple[Path, Path]:
+    if not named.is_dir():
+        found = "a file" if named.exists() else "nothing"
+        raise fault(named, "no such folder", expected="a folder", found=found, remedy="check --data-folder")
+    for part in BELOW:
+        if paths := find_known(pair, named / part):
+            return paths
+    names = f"{pair.images.name} and {pair.labels.name}, raw or .gz"
+    remedy = "name another folder, or none to search the usual places"
+    raise fault(named, "no Fashion-MNIST in it", expected=names, found="neither", remedy=remedy)
+
+
+def _fetched_set(pair: FilePair, places: tuple[Path, ...], notes: tuple[str, ...]) -> RawSet:
+    try:
+        images, labels = fetch(pair)
+    except DataError as error:
+        looked = ", ".join(shown(place) for place in places)
+        faulty = f"; faulty copies: {' | '.join(notes)}" if notes else ""
+        remedy = f"fetch them with `modiste data`, {BY_HAND}"
+        trouble = "MODISTE_OFFLINE is set" if is_offline() else str(error)
+        raise DataError(
+            f"Fashion-MNIST's {pair.what} files: not found: "
+            f"expected {pair.images.name} and {pair.labels.name} in one of {looked}; "
+            f"found none that is right{faulty}; download: {trouble}; {remedy}"
+        ) from error
+    return _published_set(*read_known(pair, images, labels), notes=notes)
+
+
+def _published_set(images: IdxFile, labels: IdxFile, notes: tuple[str, ...] = ()) -> RawSet:
+    return make_raw_set(FASHION_MNIST, images, labels, CLASS_NAMES, published=True, notes=notes)

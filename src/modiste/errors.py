@@ -1,0 +1,59 @@
+"""Faults that a person can mend: each says what is wrong, where, what was expected and found, what to do.
+
+The command line prints the message alone and leaves with the class's exit code. Anything else that escapes is a
+defect of Modiste and keeps its traceback.
+"""
+
+
+class ModisteError(Exception):
+    """Base of every fault that is not a defect of Modiste."""
+
+    exit_code = 1
+
+
+class DataError(ModisteError):
+    """The images or labels are missing, damaged, or not what they claim to be."""
+
+    exit_code = 3
+
+
+class RecipeError(ModisteError, ValueError):
+    """A recipe asks for something that does not exist or cannot be."""
+
+    exit_code = 4
+
+
+class RunError(ModisteError):
+    """A run folder is incomplete, damaged, or belongs to another recipe or other data."""
+
+    exit_code = 4
+
+
+class MissingExtraError(ModisteError):
+    """A feature needs a package that is not installed."""
+
+    exit_code = 4
+
+
+class StorageError(ModisteError):
+    """The disk refused a read or a write."""
+
+    exit_code = 5
+
+
+class DivergedError(ModisteError):
+    """A loss or gradient left the finite numbers; the step is named and was not applied."""
+
+    exit_code = 6
+
+
+class FolderInUseError(ModisteError):
+    """Another process owns the run folder."""
+
+    exit_code = 7
+
+
+class StoppedError(ModisteError):
+    """Training stopped on request; everything is saved and the same command goes on from here."""
+
+    exit_code = 75

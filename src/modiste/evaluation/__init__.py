@@ -1,0 +1,1 @@
+"""Measuring: logits once, then pure functions of (logits, labels)."""

@@ -1,0 +1,28 @@
+"""The one place where images become logits outside training."""
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from modiste import runtime
+from modiste.data.batches import as_floats
+
+# Fixed, because a batch's size can change the last bit of a sum and stored logits should not depend on the caller.
+BATCH_IMAGES = 1000
+
+
+@torch.inference_mode()
+def infer(model: nn.Module, images: UInt8[Tensor, "n c h w"], precision: str) -> Float[Tensor, "n classes"]:
+    """Return the logits of ``images``, float32 on the processor; the model is left in the mode it was in.
+
+    Args:
+        model: takes images in [0, 1]; on the same device as ``images``.
+        images: bytes.
+        precision: float32 or bfloat16, as in the recipe.
+    """
+    was_training = model.training
+    model.eval()
+    with runtime.autocast(precision, images.device):
+        logits = [model(as_floats(part)).float() for part in torch.split(images, BATCH_IMAGES)]
+    model.train(was_training)
+    return torch.cat(logits).cpu()

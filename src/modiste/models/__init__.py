@@ -1,0 +1,67 @@
+"""Networks: images (N, C, H, W) in [0, 1] enter every one of them, logits (N, classes) leave.
+
+A model never knows a data set: what it must know of one is a Task.
+"""
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from modiste import runtime
+from modiste.errors import RecipeError
+from modiste.models import layers
+from modiste.models.cnn import CNN
+from modiste.models.mlp import MLP
+from modiste.recipe import CNNRecipe, MLPRecipe, ModelRecipe
+
+MODELS: dict[type[ModelRecipe], Callable[..., nn.Module]] = {
+    CNNRecipe: CNN,
+    MLPRecipe: MLP,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a network must know of the images it will classify.
+
+    Attributes:
+        image_shape: (channels, height, width).
+        class_names: one name per logit.
+        mean: what is subtracted from pixels in [0, 1].
+        deviation: what they are then divided by.
+    """
+
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    mean: float = 0.0
+    deviation: float = 1.0
+
+
+def build_model(recipe: ModelRecipe, task: Task, *, seed: int = 0) -> nn.Sequential:
+    """Return the recipe's network, initialised from ``seed``, with Standardize in front of it.
+
+    Raises RecipeError when the images are too small for the network's pooling.
+    """
+    options = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(recipe)}
+    _check_size(recipe, task)
+    with torch.random.fork_rng(devices=[]):
+        network = MODELS[type(recipe)](image_shape=task.image_shape, classes=len(task.class_names), **options)
+    layers.initialize(network, runtime.generator(seed, "initialization"))
+    parts = OrderedDict(standardize=layers.Standardize(task.mean, task.deviation), network=network)
+    return nn.Sequential(parts).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of trainable numbers in ``model``."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _check_size(recipe: ModelRecipe, task: Task) -> None:
+    smallest = min(task.image_shape[1:])
+    most = smallest.bit_length() - 1
+    if isinstance(recipe, CNNRecipe) and smallest >> recipe.pools == 0:
+        raise RecipeError(f"model.pools: expected at most {most} for {smallest}-pixel images, found {recipe.pools}")

@@ -1,0 +1,86 @@
+"""Layers and initialisation that the networks share."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "linear": nn.Identity,
+}
+
+# Keras' defaults, which hold wherever the paper is silent (torch's are 1e-5 and 0.1).
+BATCH_NORM_EPSILON = 1e-3
+BATCH_NORM_UPDATE = 0.01
+
+
+class Standardize(nn.Module):
+    """Subtract the data's mean and divide by its deviation, so that a file of weights is enough to predict.
+
+    Args:
+        mean: of the training images' pixels, in [0, 1]; 0 together with deviation 1 leaves images as they are.
+        deviation: standard deviation of the same pixels, above 0.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mean: float, deviation: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("deviation", torch.tensor(deviation))
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return (images - self.mean) / self.deviation
+
+
+class Dropout(nn.Module):
+    """Inverted dropout (Srivastava et al., 2014) that draws from a generator of the training loop's.
+
+    The loop seeds that generator anew at every step, so that a mask depends on (seed, step) alone; torch's own layer
+    draws from a hidden global state, which no resumed run could repeat.
+    """
+
+    generator: torch.Generator | None = None
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        if not self.training or self.rate == 0:
+            return x
+        keep = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)
+        return x * keep / (1 - self.rate)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
+def same_convolution(inputs: int, outputs: int, kernel_size: int) -> list[nn.Module]:
+    """Return the layers of a convolution whose output is as large as its input.
+
+    An even kernel needs one more row below and column to the right, as Keras pads; torch does that with a warning.
+    """
+    if kernel_size % 2:
+        return [nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2)]
+    before, after = kernel_size // 2 - 1, kernel_size // 2
+    return [nn.ZeroPad2d((before, after, before, after)), nn.Conv2d(inputs, outputs, kernel_size)]
+
+
+def share_generator(model: nn.Module, generator: torch.Generator) -> None:
+    """Let every layer of ``model`` that draws random numbers draw them from ``generator``."""
+    for layer in model.modules():
+        if isinstance(layer, Dropout):
+            layer.generator = generator
+
+
+def initialize(model: nn.Module, generator: torch.Generator) -> None:
+    """Set weights as Keras does: uniform after Glorot and Bengio (2010), biases zero."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

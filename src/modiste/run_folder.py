@@ -1,0 +1,168 @@
+"""The folder of one training run: what lies in it, and that it is as it was written.
+
+recipe.json                     how it was trained
+log.jsonl                       one line per epoch: the figures, the same whenever the run is repeated
+timing.jsonl                    one line per epoch: seconds, images per second, memory
+facts.json                      the machine and versions of every start
+model.safetensors               the weights that validation picked, with recipe and task
+last.safetensors                the weights after the last epoch
+validation-logits.safetensors   logits and labels of the validation images
+checkpoints/                    the training state to go on from
+manifest.json                   hash of every file above; there once the run has finished
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from modiste import checkpoint, storage
+from modiste.checkpoint import ModelInfo
+from modiste.errors import RunError
+from modiste.recipe import Recipe, from_plain
+
+RECIPE = "recipe.json"
+LOG = "log.jsonl"
+TIMING = "timing.jsonl"
+FACTS = "facts.json"
+STATES = "checkpoints"
+MANIFEST = "manifest.json"
+WEIGHTS = {"picked": "model.safetensors", "last": "last.safetensors"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow:
+    """One line of the log: the mean over the epoch's steps for training, the epoch's end for validation."""
+
+    epoch: int
+    step: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run whose files were verified."""
+
+    folder: Path
+    recipe: Recipe
+    history: tuple[EpochRow, ...]
+    test_openings: int
+
+    @property
+    def picked(self) -> EpochRow:
+        """The epoch whose weights are the model."""
+        return picked(self.history, self.recipe)
+
+    def load_model(self, weights: str = "picked") -> tuple[nn.Module, ModelInfo]:
+        """Load the weights that validation ``picked`` or those of the ``last`` epoch."""
+        return checkpoint.load_model(self.folder / WEIGHTS[weights])
+
+    def timing(self) -> list[dict[str, Any]]:
+        """Return one entry per epoch: epoch, seconds, train_seconds, images_per_second, peak_memory_bytes."""
+        return read_lines(self.folder / TIMING)
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Return the machine and versions of every start of the run."""
+        starts: list[dict[str, Any]] = storage.read_json(self.folder / FACTS)["starts"]
+        return starts
+
+
+def open_run(folder: Path | str) -> Run:
+    """Open a finished run; RunError when it is missing, unfinished, or any file differs from what was written."""
+    folder = Path(folder)
+    if not (folder / RECIPE).is_file():
+        raise RunError(f"{folder}: no run here, {RECIPE} is missing; expected a folder that `modiste train` made")
+    if not (folder / MANIFEST).is_file():
+        raise RunError(f"{folder}: this run has not finished; give its `modiste train` command again to go on")
+    manifest = storage.read_sealed_json(folder / MANIFEST)
+    for name, digest in manifest["files"].items():
+        _verify(folder / name, digest)
+    history = tuple(EpochRow(**row) for row in read_lines(folder / LOG))
+    recipe = from_plain(storage.read_json(folder / RECIPE))
+    return Run(folder, recipe, history, manifest["test_openings"])
+
+
+def picked(history: Iterable[EpochRow], recipe: Recipe) -> EpochRow:
+    """Return the epoch that validation picks by the recipe's rule; the earliest among equals."""
+    rows = list(history)
+    if recipe.pick == "best-accuracy":
+        return max(rows, key=lambda row: row.validation_accuracy)
+    if recipe.pick == "best-loss":
+        return min(rows, key=lambda row: row.validation_loss)
+    return rows[-1]
+
+
+def seal(folder: Path) -> None:
+    """Write the manifest over every file of the run: from here on it counts as finished."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    _write_manifest(folder, {str(path.relative_to(folder)): storage.sha256(path) for path in files}, 0)
+
+
+def add_files(run: Run, names: Iterable[str], *, test_openings: int) -> None:
+    """Enter files that were written after the run had finished, and how often its test set was opened."""
+    files = storage.read_sealed_json(run.folder / MANIFEST)["files"]
+    files.update({name: storage.sha256(run.folder / name) for name in names})
+    _write_manifest(run.folder, files, test_openings)
+
+
+def is_listed(run: Run, name: str) -> bool:
+    """Tell whether the manifest vouches for a file; one written just before a crash it does not."""
+    return name in storage.read_sealed_json(run.folder / MANIFEST)["files"]
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file by one line of JSON per row, whole or not at all."""
+    storage.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read what write_lines wrote."""
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read as one JSON value per line ({error})") from error
+
+
+def write_logits(path: Path, logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], epoch: int) -> None:
+    """Store logits beside the labels that they are measured against."""
+    storage.write_bytes(path, checkpoint.to_bytes({"logits": logits, "labels": labels}, {"epoch": epoch}))
+
+
+def read_logits(path: Path) -> tuple[Float[Tensor, "n classes"], Int64[Tensor, " n"]]:
+    """Read what write_logits wrote."""
+    tensors, _ = checkpoint.read(path)
+    return tensors["logits"], tensors["labels"]
+
+
+def as_plain(row: EpochRow) -> dict[str, Any]:
+    """Turn a row into what its line of the log holds."""
+    return dataclasses.asdict(row)
+
+
+def logits_name(split: str, weights: str = "picked") -> str:
+    """Name the file that holds a split's logits under the picked or the last weights."""
+    return f"{split}-logits.safetensors" if weights == "picked" else f"{split}-logits-{weights}.safetensors"
+
+
+def _write_manifest(folder: Path, files: dict[str, str], test_openings: int) -> None:
+    storage.write_sealed_json(folder / MANIFEST, {"files": files, "test_openings": test_openings})
+
+
+def _verify(path: Path, digest: str) -> None:
+    if not path.is_file():
+        raise RunError(f"{path}: missing, though the run's manifest lists it; restore it or train the run again")
+    found = storage.sha256(path)
+    if found != digest:
+        raise RunError(
+            f"{path}: damaged, expected SHA-256 {digest[:16]}..., found {found[:16]}...; "
+            "restore the file or train the run again in another folder"
+        )

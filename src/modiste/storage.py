@@ -1,0 +1,123 @@
+"""Writing a file whole or not at all, sealed JSON, hashes, and the lock of a run folder."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from modiste.errors import FolderInUseError, RunError, StorageError
+
+LOCK_NAME = ".lock"
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content`` such that any crash leaves the old file or the new one, never a mixture.
+
+    Temporary file in the same folder, fsync, rename, fsync of the folder (the order that SQLite and LevelDB use).
+    Raises StorageError when the disk refuses; the old file is then untouched.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".part", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder with --out"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace ``path`` by ``text`` in UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by readable JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
+    """Like write_json, with the hash of the rest under the key ``seal``, so that any changed byte is noticed."""
+    write_text(path, _sealed_text(value))
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; RunError names the file when it is missing or not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RunError(f"{path}: missing") from None
+    except (ValueError, OSError) as error:
+        raise RunError(f"{path}: damaged, cannot be read as JSON ({error})") from error
+
+
+def read_sealed_json(path: Path) -> dict[str, Any]:
+    """Read what write_sealed_json wrote; RunError when a single byte differs."""
+    value = read_json(path)
+    if not isinstance(value, dict) or "seal" not in value:
+        raise RunError(f"{path}: damaged, its seal is missing")
+    content = {key: item for key, item in value.items() if key != "seal"}
+    if _sealed_text(content).encode() != path.read_bytes():
+        raise RunError(f"{path}: damaged, its content does not match its seal; restore it or train the run again")
+    return content
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of a process that was killed while writing; the caller holds the lock."""
+    for leftover in folder.rglob(".*.part"):
+        leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Own ``folder`` while the block runs; FolderInUseError when another process does.
+
+    The kernel frees the lock when its owner dies, however it dies, so that no stale lock can be left behind.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / LOCK_NAME).open("a+")
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be used as a run folder ({error.strerror}); choose another") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise FolderInUseError(
+                f"{folder}: another process is working in this folder; wait for it or choose another --out"
+            ) from None
+        yield
+
+
+def _sealed_text(content: dict[str, Any]) -> str:
+    seal = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**content, "seal": seal}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,167 @@
+"""One training run, from a recipe to a folder that holds everything about it."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modiste import checkpoint, run_folder, runtime, storage
+from modiste.checkpoint import ModelInfo
+from modiste.data.dataset import Development, load_development, mean_and_deviation
+from modiste.errors import RunError
+from modiste.evaluation.inference import infer
+from modiste.evaluation.statistics import wilson_interval
+from modiste.models import Task, build_model
+from modiste.recipe import Recipe, differences, load, to_plain
+from modiste.run_folder import EpochRow
+from modiste.training.interruption import Interruption
+from modiste.training.learner import Learner, new_learner
+from modiste.training.log import FileLog, Listener, Listeners
+from modiste.training.loop import Fit, fit
+from modiste.training.warm_start import WARM_STARTS
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run came to.
+
+    Attributes:
+        folder: where everything is.
+        picked: the epoch whose weights are the model.
+        interval: 95 % interval of its validation accuracy.
+        seconds: spent by this call.
+    """
+
+    folder: Path
+    picked: EpochRow
+    interval: tuple[float, float]
+    seconds: float
+
+
+def run(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    listeners: Sequence[Listener] = (),
+) -> Outcome:
+    """Train ``recipe`` into the folder ``out``, going on where an earlier call was stopped or killed.
+
+    The weights, optimizer state and log are byte for byte those of a run that nobody stopped, on the same kind of
+    machine with the same number of threads. A finished run is not trained again.
+
+    Args:
+        recipe: what to train; ``auto`` precision is settled by the device.
+        out: the run folder; made if missing.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        listeners: told of every step and epoch.
+
+    Raises:
+        DataError, RecipeError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError.
+    """
+    folder, started = Path(out), time.perf_counter()
+    place = runtime.choose_device(device)
+    recipe = runtime.settle_precision(recipe, place)
+    with storage.lock(folder), Interruption() as interruption:
+        if not claim(folder, recipe):
+            return outcome(folder, started)
+        development = load_development(recipe.data, data_folder).to(place)
+        task = describe_task(development, recipe)
+        model = build_model(recipe.model, task, seed=recipe.seed).to(place)
+        WARM_STARTS[recipe.warm_start](model, development.train)
+        learner = new_learner(model, recipe)
+        resume(learner, folder, development.fingerprint)
+        note_facts(folder, place)
+        listener = Listeners([FileLog(folder), *listeners])
+        setting = Fit(recipe, development, folder, listener, interruption)
+        listener.started(recipe, setting.steps_per_epoch, learner.history, learner.step)
+        try:
+            fit(learner, setting)
+        finally:
+            listener.stopped()
+        finish(learner, setting, task)
+        return outcome(folder, started)
+
+
+def claim(folder: Path, recipe: Recipe) -> bool:
+    """Enter the recipe into a new folder, or check it against the folder's own; False if that run has finished."""
+    storage.remove_leftovers(folder)
+    path = folder / run_folder.RECIPE
+    if not path.exists():
+        strangers = sorted(item.name for item in folder.iterdir() if item.name != storage.LOCK_NAME)
+        if strangers:
+            raise RunError(f"{folder}: not a run folder and not empty ({strangers[0]}); choose another with --out")
+        storage.write_json(path, to_plain(recipe))
+        return True
+    changes = differences(load(path), recipe)
+    if changes:
+        raise RunError(
+            f"{folder}: holds a run of another recipe ({'; '.join(changes)}); "
+            "give the command that started it, or another --out"
+        )
+    return not (folder / run_folder.MANIFEST).exists()
+
+
+def describe_task(development: Development, recipe: Recipe) -> Task:
+    """Gather what the network must know of the images; without standardisation mean 0 and deviation 1."""
+    mean, deviation = mean_and_deviation(development.train.images) if recipe.standardize else (0.0, 1.0)
+    return Task(
+        image_shape=development.image_shape,
+        class_names=development.class_names,
+        mean=mean,
+        deviation=deviation,
+    )
+
+
+def resume(learner: Learner, folder: Path, fingerprint: str) -> None:
+    """Bring a learner to where the folder's newest sound state was; leave it fresh if there is none."""
+    state = checkpoint.load_state(folder / run_folder.STATES)
+    if state is None:
+        return
+    for complaint in state.complaints:
+        logging.getLogger(__name__).warning("%s; going on from the state before it", complaint)
+    if state.plain["fingerprint"] != fingerprint:
+        raise RunError(
+            f"{folder}: was trained on other data (fingerprint {state.plain['fingerprint'][:16]}, "
+            f"found {fingerprint[:16]}); restore the data, or choose another --out"
+        )
+    learner.restore(state)
+
+
+def note_facts(folder: Path, device: torch.device) -> None:
+    """Add this machine and its versions to the run's facts."""
+    path = folder / run_folder.FACTS
+    starts: list[dict[str, Any]] = storage.read_json(path)["starts"] if path.exists() else []
+    storage.write_json(path, {"starts": [*starts, runtime.facts(device)]})
+
+
+def finish(learner: Learner, setting: Fit, task: Task) -> None:
+    """Write the models, the validation logits and the manifest: the run is complete."""
+    recipe, folder, validation = setting.recipe, setting.folder, setting.development.validation
+    best = run_folder.picked(learner.history, recipe)
+    info = ModelInfo(recipe, task, best.epoch, setting.development.fingerprint)
+    last = replace(info, epoch=learner.history[-1].epoch)
+    checkpoint.save_model(folder / run_folder.WEIGHTS["last"], learner.evaluated.state_dict(), last)
+    checkpoint.save_model(folder / run_folder.WEIGHTS["picked"], learner.picked, info)
+    learner.evaluated.load_state_dict(learner.picked)
+    logits = infer(learner.evaluated, validation.images, recipe.precision)
+    run_folder.write_logits(folder / run_folder.logits_name("validation"), logits, validation.labels.cpu(), best.epoch)
+    checkpoint.prune_states(folder / run_folder.STATES, 1)
+    run_folder.seal(folder)
+
+
+def outcome(folder: Path, started: float) -> Outcome:
+    """Read back what the finished run in ``folder`` came to."""
+    finished = run_folder.open_run(folder)
+    _, labels = run_folder.read_logits(folder / run_folder.logits_name("validation"))
+    correct = round(finished.picked.validation_accuracy * len(labels))
+    return Outcome(folder, finished.picked, wilson_interval(correct, len(labels)), time.perf_counter() - started)
+
+
+__all__ = ["Outcome", "run"]

@@ -1,0 +1,106 @@
+"""From a recipe to an optimizer whose groups hold every parameter exactly once."""
+
+from collections.abc import Callable, Iterable
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from modiste.recipe import OptimizerRecipe
+
+Groups = list[dict[str, object]]
+
+
+class Adam(torch.optim.Adam):
+    """Adam with its epsilon where Keras has it: beside the root of the uncorrected second moment.
+
+    That is the last form of section 2 in Kingma and Ba (2015), with its "epsilon hat"; torch adds epsilon after the
+    correction. The two differ in the first steps, where the correction is large. Dividing epsilon by the correction
+    makes torch's fused kernel compute Keras' update exactly.
+    """
+
+    def __init__(self, groups: Groups, learning_rate: float, betas: tuple[float, float], epsilon: float) -> None:
+        super().__init__(groups, learning_rate, betas=betas, eps=epsilon, fused=True)
+        self.epsilon_hat = epsilon
+
+    def step(self, closure: Any = None) -> Any:
+        """Update every parameter once."""
+        for group in self.param_groups:
+            for parameter in group["params"][:1]:
+                steps_done = float(self.state.get(parameter, {}).get("step", 0))
+                group["eps"] = self.epsilon_hat / sqrt(1 - group["betas"][1] ** (steps_done + 1))
+        return super().step(closure)
+
+
+def build_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
+    """Return the recipe's optimizer over every trainable parameter of ``model``."""
+    groups = parameter_groups(model, recipe.weight_decay)
+    return OPTIMIZERS[recipe.name](groups, recipe)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> Groups:
+    """Divide the parameters into those that decay (matrices and kernels) and those that do not (the rest)."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups: Groups = [
+        {"params": [item for item in parameters if item.ndim > 1], "weight_decay": weight_decay},
+        {"params": [item for item in parameters if item.ndim <= 1], "weight_decay": 0.0},
+    ]
+    _check_cover(parameters, groups)
+    return groups
+
+
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    """Set the learning rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def gradient_norm(model: nn.Module) -> Tensor:
+    """Return the Euclidean norm of the whole gradient; not finite if any part of it is not."""
+    return torch.nn.utils.get_total_norm([item.grad for item in model.parameters() if item.grad is not None])
+
+
+def state_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return the optimizer's tensors under ``parameter's name/key``."""
+    return {
+        f"{name}/{key}": torch.as_tensor(value)
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_state(model: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Give back to the optimizer what state_tensors took, each in its parameter's memory layout and device."""
+    parameters = dict(model.named_parameters())
+    for path, tensor in tensors.items():
+        name, _, key = path.rpartition("/")
+        parameter = parameters[name]
+        like_parameter = tensor.shape == parameter.shape
+        optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(tensor) if like_parameter else tensor
+
+
+def _check_cover(parameters: Iterable[Tensor], groups: Groups) -> None:
+    held = [id(item) for group in groups for item in group["params"]]  # type: ignore[attr-defined]
+    assert len(held) == len(set(held)), "a parameter stands in two groups"
+    assert set(held) == {id(item) for item in parameters}, "a parameter stands in no group"
+
+
+def _adam(groups: Groups, recipe: OptimizerRecipe) -> Optimizer:
+    return Adam(groups, recipe.learning_rate, recipe.betas, recipe.epsilon)
+
+
+def _adamw(groups: Groups, recipe: OptimizerRecipe) -> Optimizer:
+    return AdamW(groups, recipe.learning_rate, betas=recipe.betas, eps=recipe.epsilon, fused=True)
+
+
+def _sgd(groups: Groups, recipe: OptimizerRecipe) -> Optimizer:
+    return SGD(groups, recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True)
+
+
+OPTIMIZERS: dict[str, Callable[[Groups, OptimizerRecipe], Optimizer]] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+}

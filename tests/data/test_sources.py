@@ -1,0 +1,248 @@
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from specimens import GOOD, GOOD_IMAGES, GOOD_LABELS, GOOD_TEST, IMAGES, LABELS, idx, packed, write
+
+from modiste.data import sealed, sources
+from modiste.data.idx import read_idx
+from modiste.errors import DataError
+
+PAIR = {"train": (IMAGES, LABELS), "test": tuple(GOOD_TEST)}
+PLACES = [
+    ".cache/modiste/fashion-mnist",
+    "data/FashionMNIST/raw",
+    ".keras/datasets/fashion-mnist",
+    "data/fashion",
+    "fashion-mnist/data/fashion",
+]
+
+
+@pytest.fixture
+def small_fashion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, bytes]:
+    """Let six small images be the published Fashion-MNIST, so that a search takes no time."""
+    images, labels = (read_idx(write(tmp_path / "published", GOOD) / name) for name in (IMAGES, LABELS))
+    small = replace(
+        sources.TRAIN,
+        images=replace(sources.TRAIN.images, sha256=images.sha256, size_bytes=images.size_bytes),
+        labels=replace(sources.TRAIN.labels, sha256=labels.sha256, size_bytes=labels.size_bytes),
+    )
+    monkeypatch.setattr(sources, "TRAIN", small)
+    return dict(GOOD)
+
+
+def test_fashion_mnist_is_what_the_paper_says(real_files: dict[str, Path]) -> None:
+    raw = sources.load_training("fashion-mnist", real_files[IMAGES].parent)
+    assert raw.images.shape == (60_000, 28, 28)
+    assert np.bincount(raw.labels).tolist() == [6_000] * 10
+    assert raw.class_names[0] == "T-shirt/top"
+    assert raw.class_names[9] == "Ankle boot"
+    assert raw.images.mean() / 255 == pytest.approx(0.28604, abs=1e-5)
+    assert all(file.published for file in raw.files)
+
+
+def test_the_sealed_set_is_what_the_paper_says(real_files: dict[str, Path]) -> None:
+    raw = sealed.load_sealed("fashion-mnist", real_files[IMAGES].parent)
+    assert raw.images.shape == (10_000, 28, 28)
+    assert np.bincount(raw.labels).tolist() == [1_000] * 10
+    assert raw.fingerprint != sources.load_training("fashion-mnist", real_files[IMAGES].parent).fingerprint
+
+
+def test_a_folder_with_the_published_files_is_recognised(real_files: dict[str, Path]) -> None:
+    folder = real_files[IMAGES].parent
+    for load in (sources.load_training, sealed.load_sealed):
+        by_folder, by_name = load(str(folder)), load("fashion-mnist", folder)
+        assert by_folder.name == "fashion-mnist"
+        assert by_folder.class_names == sources.CLASS_NAMES
+        assert by_folder.fingerprint == by_name.fingerprint
+
+
+def test_training_never_needs_the_test_files(real_files: dict[str, Path], tmp_path: Path) -> None:
+    for name in PAIR["train"]:
+        (tmp_path / real_files[name].name).symlink_to(real_files[name])
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(b"whoever opens this fails")
+    assert len(sources.load_training("fashion-mnist", tmp_path).labels) == 60_000
+
+
+def test_the_test_files_are_named_behind_one_door_only() -> None:
+    folder = Path(sources.__file__).parent
+    naming = {path.name for path in folder.parent.rglob("*.py") if "t10k" in path.read_text(encoding="utf-8")}
+    assert naming == {"sealed.py"}
+    for path in folder.glob("*.py"):
+        if path.name not in ("__init__.py", "sealed.py"):
+            assert "import sealed" not in path.read_text(encoding="utf-8"), path
+
+
+def test_importing_brings_nothing_heavy() -> None:
+    code = "import sys, modiste.data.sources; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "pooch", "requests", "rich", "platformdirs"} & set(run.stdout.split())
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("pack", [False, True], ids=["raw", "gzip"])
+def test_the_usual_places_are_searched(nowhere: Path, small_fashion: dict[str, bytes], place: str, pack: bool) -> None:
+    files = {f"{name}.gz": packed(content) for name, content in small_fashion.items()} if pack else small_fashion
+    write(nowhere / place, files)
+    raw = sources.load_training("fashion-mnist")
+    assert raw.folder.resolve() == nowhere / place
+    assert raw.notes == ()
+
+
+@pytest.mark.parametrize("below", ["", "FashionMNIST/raw", "fashion-mnist", "data/fashion", "raw"])
+@pytest.mark.parametrize("how", ["argument", "variable"])
+def test_a_named_folder_is_taken_first(
+    nowhere: Path, small_fashion: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, below: str, how: str
+) -> None:
+    write(nowhere / PLACES[0], small_fashion)
+    write(nowhere / "mine" / below, small_fashion)
+    if how == "variable":
+        monkeypatch.setenv("MODISTE_DATA", "~/mine")
+    raw = sources.load_training("fashion-mnist", Path("~/mine") if how == "argument" else None)
+    assert raw.folder == nowhere / "mine" / below
+
+
+def test_the_argument_goes_before_the_variable(
+    nowhere: Path, small_fashion: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODISTE_DATA", str(nowhere / "absent"))
+    folder = write(nowhere / "mine", small_fashion)
+    assert sources.load_training("fashion-mnist", folder).folder == folder
+
+
+def test_a_faulty_copy_in_a_usual_place_is_passed_over_and_noted(
+    nowhere: Path, small_fashion: dict[str, bytes]
+) -> None:
+    write(nowhere / PLACES[0], {IMAGES: GOOD_IMAGES})
+    write(nowhere / PLACES[1], small_fashion | {LABELS: idx([0, 1, 2, 0, 2, 1])})
+    write(nowhere / PLACES[2], small_fashion)
+    raw = sources.load_training("fashion-mnist")
+    assert raw.folder == nowhere / PLACES[2]
+    incomplete, damaged = raw.notes
+    assert "missing: expected train-labels-idx1-ubyte" in incomplete
+    assert "not the file that was published" in damaged
+
+
+def test_when_nothing_is_right_every_place_is_told(nowhere: Path, small_fashion: dict[str, bytes]) -> None:
+    write(nowhere / PLACES[1], small_fashion | {LABELS: b""})
+    with pytest.raises(DataError) as caught:
+        sources.load_training("fashion-mnist")
+    message = str(caught.value)
+    assert "\n" not in message
+    for place in PLACES[:-2]:
+        assert place.removeprefix("data/") in message
+    assert f"{LABELS}: empty: expected training labels, found 0 bytes" in message
+    for remedy in ("MODISTE_OFFLINE", "`modiste data`", "apt install dataset-fashion-mnist", "--data-folder"):
+        assert remedy in message
+
+
+def test_another_set_is_read_with_numbered_classes(tmp_path: Path) -> None:
+    raw = sources.load_training(str(write(tmp_path / "shapes", GOOD)))
+    assert (raw.name, raw.class_names) == ("shapes", ("0", "1", "2"))
+    assert raw.images.shape == (6, 4, 5)
+    assert not any(file.published for file in raw.files)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (IMAGES + ".gz", LABELS),
+        ("train-images.idx3-ubyte", "train-labels.idx1-ubyte"),
+        ("emnist-digits-train-images-idx3-ubyte.gz", "emnist-digits-train-labels-idx1-ubyte.gz"),
+    ],
+)
+def test_the_usual_names_are_known(tmp_path: Path, images: str, labels: str) -> None:
+    contents = {images: GOOD_IMAGES, labels: GOOD_LABELS}
+    files = {name: packed(content) if name.endswith(".gz") else content for name, content in contents.items()}
+    write(tmp_path, files | {f"._{images}": b"a Mac's shadow"})
+    assert sources.load_training(str(tmp_path)).files[0].path == tmp_path / images
+
+
+def test_the_raw_twin_is_taken(tmp_path: Path) -> None:
+    write(tmp_path, GOOD | {f"{IMAGES}.gz": b"never opened"})
+    assert sources.load_training(str(tmp_path)).files[0].path.name == IMAGES
+
+
+def test_the_fingerprint_follows_the_content_only(tmp_path: Path) -> None:
+    raw = sources.load_training(str(write(tmp_path / "raw", GOOD)))
+    gz = {f"{name}.gz": packed(content) for name, content in GOOD.items()}
+    assert sources.load_training(str(write(tmp_path / "gz", gz))).fingerprint == raw.fingerprint
+    other = write(tmp_path / "other", GOOD | {LABELS: idx([1, 0, 2, 0, 1, 2])})
+    assert sources.load_training(str(other)).fingerprint != raw.fingerprint
+
+
+def test_class_names_come_from_their_file(tmp_path: Path) -> None:
+    write(tmp_path, GOOD | {"classes.txt": "\ufeffcat\r\ndog \nthé\nunseen\n\n".encode()})
+    assert sources.load_training(str(tmp_path)).class_names == ("cat", "dog", "thé", "unseen")
+
+
+def test_the_sealed_part_of_another_set_has_the_classes_of_its_training_part(tmp_path: Path) -> None:
+    few = {"test-images-idx3-ubyte": idx(np.zeros((2, 4, 5))), "test-labels-idx1-ubyte": idx([0, 0])}
+    raw = sealed.load_sealed(str(write(tmp_path, GOOD | few)))
+    assert raw.class_names == ("0", "1", "2")
+    write(tmp_path, {"classes.txt": b"a\nb\nc\nd"})
+    assert sealed.load_sealed(str(tmp_path)).class_names == ("a", "b", "c", "d")
+
+
+def test_a_folder_argument_moves_another_set(tmp_path: Path) -> None:
+    folder = write(tmp_path / "moved", GOOD)
+    assert sources.load_training("/where/it/was", folder).folder == folder
+
+
+def test_the_four_files_are_verified(real_files: dict[str, Path]) -> None:
+    files = sealed.verify_all(real_files[IMAGES].parent)
+    assert [file.path for file in files] == [real_files[name] for name in (*PAIR["train"], *PAIR["test"])]
+    assert [file.size_bytes for file in files] == [47_040_016, 60_008, 7_840_016, 10_008]
+
+
+FLIPS = {  # file: flips in its raw form, flips in its archive; 200 in all
+    IMAGES: (12, 8),
+    LABELS: (35, 35),
+    PAIR["test"][0]: (20, 20),
+    PAIR["test"][1]: (35, 35),
+}
+
+
+@pytest.mark.parametrize("name", FLIPS)
+@pytest.mark.parametrize("pack", [False, True], ids=["raw", "gzip"])
+def test_any_changed_byte_is_noticed(real_files: dict[str, Path], tmp_path: Path, name: str, pack: bool) -> None:
+    part = "train" if name in PAIR["train"] else "test"
+    load = sources.load_training if part == "train" else sealed.load_sealed
+    (partner,) = set(PAIR[part]) - {name}
+    (tmp_path / real_files[partner].name).symlink_to(real_files[partner])
+    plain = idx(read_idx(real_files[name]).array)
+    path = tmp_path / (f"{name}.gz" if pack else name)
+    path.write_bytes(packed(plain) if pack else plain)
+    random = np.random.default_rng(len(plain) + pack)
+    size_bytes = path.stat().st_size
+    missed = 0
+    for _ in range(FLIPS[name][pack]):
+        at, mask = int(random.integers(0, size_bytes)), int(random.integers(1, 256))
+        flip(path, at, mask)
+        free = pack and 4 <= at < 10  # an archive's time stamp, on which no content depends
+        missed += not (free or is_refused(load, path))
+        flip(path, at, mask)
+    assert missed == 0
+    assert not is_refused(load, path)  # the flips were undone, the rest is sound
+    shutil.rmtree(tmp_path)
+
+
+def flip(path: Path, at: int, mask: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        (byte,) = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte ^ mask]))
+
+
+def is_refused(load: Callable[[str, Path], object], path: Path) -> bool:
+    try:
+        load("fashion-mnist", path.parent)
+    except DataError:
+        return True
+    return False
