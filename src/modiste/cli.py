@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 USAGE = 2
+EXTRAS = {"report": ("matplotlib", "jinja2"), "tensorboard": ("tensorboard",)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -191,13 +192,110 @@ def _show(result: "Assessment") -> None:
         print(f"\nthe test set has been opened {result.test_openings} time(s) for this run")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _ReportOptions:
+    run: Path
+    """Folder of a finished run."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places."""
+
+
+def report(words: list[str]) -> None:
+    """Write a finished run's report, one HTML file, into its folder."""
+    options: _ReportOptions = _parse(_ReportOptions, words, "modiste report")
+    from modiste.report.html import write_report
+
+    print(write_report(options.run, data_folder=options.data_folder))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FiguresOptions:
+    out: Path = Path("figures")
+    """Folder to write them to."""
+    run: Path | None = None
+    """Folder of a finished run; without one, figure 5, its learning curves, is left out."""
+    recipe: str = "paper"
+    """Recipe whose network figure 3 shows, if no run is given."""
+    format: Literal["png", "svg", "pdf"] = "png"
+    """File format."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places."""
+
+
+def figures(words: list[str]) -> None:
+    """Draw the five figures of the paper."""
+    options: _FiguresOptions = _parse(_FiguresOptions, words, "modiste figures")
+    from modiste.report import write_figures
+
+    written = write_figures(
+        options.out,
+        recipe=_recipe(options.recipe),
+        run=options.run,
+        data_folder=options.data_folder,
+        format=options.format,
+    )
+    print("\n".join(map(str, written)))
+    if options.run is None:
+        print("figure 5, the learning curves, needs a run: modiste figures --run DIR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DataOptions:
+    source: str = "fashion-mnist"
+    """A known data set, or a folder that holds a training and a test set in IDX form."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places."""
+
+
+def data(words: list[str]) -> None:
+    """Find Fashion-MNIST or fetch it, verify every byte, and describe it."""
+    options: _DataOptions = _parse(_DataOptions, words, "modiste data")
+    from modiste.data import dataset, sealed, sources
+
+    parts = {
+        "training": sources.load_training(options.source, options.data_folder),
+        "test": sealed.load_sealed(options.source, options.data_folder),
+    }
+    for note in parts["training"].notes:
+        print(f"passed over: {note}")
+    for file in (file for raw in parts.values() for file in raw.files):
+        verified = "verified" if file.published else "well formed"
+        print(f"{verified}  {file.path}  {file.size_bytes:,} bytes  SHA-256 {file.sha256[:16]}")
+    for part, raw in parts.items():
+        images = dataset.as_image_set(raw).images
+        mean, deviation = dataset.mean_and_deviation(images)
+        count, _, height, width = images.shape
+        print(f"{part}: {count:,} images of {height} x {width}, mean {mean:.4f}, standard deviation {deviation:.4f}")
+        counts = zip(raw.class_names, dataset.class_counts(raw), strict=True)
+        print("    " + ", ".join(f"{name} {number:,}" for name, number in counts))
+
+
+def doctor(words: list[str]) -> None:
+    """Tell what is installed and what works on this machine."""
+    _parse(_NoOptions, words, "modiste doctor")
+    from importlib.util import find_spec
+
+    from modiste import runtime
+    from modiste.data import sources
+
+    for name, value in runtime.facts(runtime.choose_device()).items():
+        print(f"{name:14} {value}")
+    for extra, packages in EXTRAS.items():
+        missing = [package for package in packages if find_spec(package) is None]
+        print(f"{extra:14} {'ready' if not missing else f'missing: pip install modiste[{extra}]'}")
+    print(f"{'data':14} {sources.load_training(sources.FASHION_MNIST).folder}")
+
+
 def recipes(words: list[str]) -> None:
     """List the named recipes with what each claims."""
     _parse(_NoOptions, words, "modiste recipes")
+    import inspect
+
     from modiste.recipes import RECIPES
 
     for name, make in RECIPES.items():
-        print(f"{name}\n    " + "\n    ".join((make.__doc__ or "").strip().splitlines()).replace("        ", "    "))
+        print(name)
+        print("    " + (inspect.getdoc(make) or "").replace("\n", "\n    "))
 
 
 @dataclass(frozen=True)
@@ -226,7 +324,11 @@ def _complain(message: str, code: int) -> None:
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "data": data,
     "train": train,
     "evaluate": evaluate,
+    "report": report,
+    "figures": figures,
     "recipes": recipes,
+    "doctor": doctor,
 }

@@ -3,6 +3,7 @@
 This file cannot reach the test set: see ``sealed``.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,8 @@ def load_development(recipe: DataRecipe | None = None, folder: Path | str | None
     """
     recipe = recipe or DataRecipe()
     raw = sources.load_training(recipe.source, None if folder is None else Path(folder))
+    for note in raw.notes:
+        logging.getLogger(__name__).warning("passed over: %s", note)
     whole = as_image_set(raw)
     train, validation = split_indices(whole.labels, recipe)
     return Development(raw.name, whole[train], whole[validation], raw.class_names, raw.fingerprint)
@@ -86,6 +89,12 @@ def as_image_set(raw: sources.RawSet) -> ImageSet:
     """Turn arrays as read from files into tensors, sharing the images' memory."""
     images = torch.from_numpy(raw.images).unsqueeze(1)
     return ImageSet(images, torch.from_numpy(raw.labels.astype(np.int64)))
+
+
+def class_counts(raw: sources.RawSet) -> list[int]:
+    """Return how many images each class has."""
+    counts: list[int] = np.bincount(raw.labels, minlength=len(raw.class_names)).tolist()
+    return counts
 
 
 def split_indices(labels: Int64[Tensor, " n"], recipe: DataRecipe) -> tuple[Tensor, Tensor]:

@@ -94,16 +94,25 @@ def evaluate(
     """
     with storage.lock(Path(folder)):
         run = run_folder.open_run(folder)
-        openings = run.test_openings + (split == "test")
         name = run_folder.logits_name(split, weights)
         if not run_folder.is_listed(run, name):
             logits, labels, epoch = _infer(run, split, weights, device, data_folder)
             run_folder.write_logits(run.folder / name, logits, labels, epoch)
-        run_folder.add_files(run, [name], test_openings=openings)
-        logits, labels = run_folder.read_logits(run.folder / name)
-        epoch = run.picked.epoch if weights == "picked" else run.history[-1].epoch
-        names = class_names(run)
-        return assess(logits, labels, names, split=split, weights=weights, epoch=epoch, test_openings=openings)
+        run_folder.add_files(run, [name], test_openings=run.test_openings + (split == "test"))
+        return assess_stored(run_folder.open_run(folder), split=split, weights=weights)
+
+
+def assess_stored(run: Run, *, split: Split = "validation", weights: Weights = "picked") -> Assessment:
+    """Measure logits that lie in the run folder, without computing or opening anything; RunError when there are none."""
+    name = run_folder.logits_name(split, weights)
+    if not run_folder.is_listed(run, name):
+        raise RunError(
+            f"{run.folder}: not measured on {split} yet; first: modiste evaluate {run.folder} --split {split}"
+        )
+    logits, labels = run_folder.read_logits(run.folder / name)
+    epoch = run.picked.epoch if weights == "picked" else run.history[-1].epoch
+    circumstances = {"split": split, "weights": weights, "epoch": epoch, "test_openings": run.test_openings}
+    return assess(logits, labels, class_names(run), **circumstances)
 
 
 def assess(

@@ -1,0 +1,85 @@
+# make demo   set up, get the data, train, evaluate, report: about two minutes
+# make test   set up and run the tests
+# make check  lint, types, import contract
+# make help   the rest
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+# A Python from 3.11 on; make PYTHON=... names another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# Where else to look for torch, when the CPU build is not in pip's own places: make TORCH_INDEX=URL
+TORCH_INDEX ?=
+PIP   := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+MODISTE := $(BIN)/modiste
+
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check data record clean
+
+help:
+	@echo "make demo     train the paper's network for five epochs, evaluate it, write its report"
+	@echo "make test     run the tests"
+	@echo "make check    lint, types, import contract"
+	@echo "make data     find Fashion-MNIST or fetch it, and verify it"
+	@echo "make record   train the paper's recipe with three seeds and write records/paper (about an hour)"
+	@echo "make clean    remove .venv and caches; run folders stay"
+
+demo: data
+	$(MODISTE) train paper --epochs 5 --precision auto --out runs/demo
+	$(MODISTE) evaluate runs/demo --split test
+	$(MODISTE) report runs/demo
+
+test: $(VENV)/.dev data
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+record: data
+	$(BIN)/python benchmarks/paper_record.py
+	$(BIN)/python benchmarks/readme_results.py
+
+# Debian's package is the way out where nothing can be downloaded and this user may install.
+data: $(VENV)/.demo
+	@$(MODISTE) data || { \
+		as_root=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
+		command -v apt-get >/dev/null && $$as_root true 2>/dev/null || exit 3; \
+		echo "trying Debian's package dataset-fashion-mnist"; \
+		{ $$as_root apt-get update && $$as_root apt-get install --yes dataset-fashion-mnist; } >/dev/null && $(MODISTE) data; }
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Modiste needs Python 3.11 or later; none was found (make PYTHON=... names one)"; exit 1; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt install python3-venv"; exit 1; }
+
+# Without an NVIDIA GPU the CPU build is asked for first: the default build for Linux brings gigabytes of CUDA.
+$(VENV)/.torch: constraints.txt | $(BIN)/python
+	@echo "installing torch $(TORCH)"
+	@if [ -n "$(TORCH_INDEX)" ]; then $(PIP) --index-url $(TORCH_INDEX) torch==$(TORCH); \
+	elif ! command -v nvidia-smi >/dev/null && $(PIP) torch==$(TORCH)+cpu 2>/dev/null; then :; \
+	else \
+		[ "$$(uname)" != Linux ] || command -v nvidia-smi >/dev/null || \
+			echo "no CPU build at hand, taking the default one, which is large; to avoid that: make TORCH_INDEX=(pytorch.org's CPU index)"; \
+		$(PIP) torch==$(TORCH); \
+	fi
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml constraints.txt $(VENV)/.torch
+	@echo "installing Modiste"
+	@$(PIP) --editable '.[report]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.demo
+	@echo "installing what the tests need"
+	@$(PIP) --editable '.[dev]'
+	@touch $@

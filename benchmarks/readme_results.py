@@ -1,0 +1,49 @@
+"""Write the README's table of results from ``records``: every figure there stands in a record first.
+
+    python benchmarks/readme_results.py [--check]
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+START, END = "<!-- results: written by benchmarks/readme_results.py -->", "<!-- end of results -->"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="only tell whether the table is as the records have it")
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    wanted = with_table(text, results_table(ROOT / "records"))
+    if parser.parse_args().check:
+        sys.exit(text != wanted and "README.md: its results differ from records/: run python benchmarks/readme_results.py")
+    readme.write_text(wanted)
+
+
+def with_table(text: str, table: str) -> str:
+    """Return ``text`` with what stands between the two markers replaced by ``table``."""
+    before, rest = text.split(START)
+    _, after = rest.split(END)
+    return f"{before}{START}\n{table}\n{END}{after}"
+
+
+def results_table(records: Path) -> str:
+    """Return one row per record that states a test accuracy."""
+    lines = [
+        "| recipe | test accuracy, mean ± sd | seeds | claim to meet | record |",
+        "|---|---|---|---|---|",
+    ]
+    for path in sorted(records.glob("*/record.json")):
+        record = json.loads(path.read_text())
+        accuracy = record["test_accuracy"]
+        figure = f"{accuracy['mean']:.2%} ± {accuracy['sd']:.2%}"
+        link = f"[records/{path.parent.name}](records/{path.parent.name}/README.md)"
+        lines.append(f"| `{record['recipe']}` | {figure} | {record['n']} | {record['claim']} | {link} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
