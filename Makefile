@@ -33,7 +33,7 @@ demo: data
 	$(MODISTE) report runs/demo
 
 test: $(VENV)/.dev data
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -126,7 +126,8 @@ Mean over seeds. Training figures are the mean over an epoch's steps with dropou
 ## Machine
 
 {machine["processor"]}, {machine["cores"]} cores, {machine["threads"]} threads,
-{machine["memory_bytes"] / 2**30:.0f} GiB; {machine["system"]}, Python {machine["python"]}, torch {machine["torch"]}; commit {machine["commit"]}.
+{machine["memory_bytes"] / 2**30:.0f} GiB; {machine["system"]}, Python {machine["python"]}, torch {machine["torch"]};
+commit {machine["commit"]}.
 Training took {", ".join(f"{seconds(run):,.0f} s" for run in runs)}; other work ran beside it, so this is no
 measurement of speed.
 """

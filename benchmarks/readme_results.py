@@ -1,6 +1,6 @@
 """Write the README's table of results from ``records``: every figure there stands in a record first.
 
-    python benchmarks/readme_results.py [--check]
+python benchmarks/readme_results.py [--check]
 """
 
 import argparse
@@ -18,9 +18,10 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text()
     wanted = with_table(text, results_table(ROOT / "records"))
-    if parser.parse_args().check:
-        sys.exit(text != wanted and "README.md: its results differ from records/: run python benchmarks/readme_results.py")
-    readme.write_text(wanted)
+    if not parser.parse_args().check:
+        readme.write_text(wanted)
+    elif text != wanted:
+        sys.exit("README.md: its results are not those of records/; run: python benchmarks/readme_results.py")
 
 
 def with_table(text: str, table: str) -> str:

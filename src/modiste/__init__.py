@@ -13,6 +13,8 @@ Importing this package loads nothing heavy: each public name is fetched on first
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from modiste.version import __version__
+
 if TYPE_CHECKING:
     from modiste.data.dataset import load_development as load_dataset
     from modiste.errors import ModisteError
@@ -22,8 +24,16 @@ if TYPE_CHECKING:
     from modiste.recipes import get as get_recipe
     from modiste.training import run as train
 
-__version__ = "0.1.0"
-__all__ = ["RECIPES", "ModisteError", "Recipe", "evaluate", "get_recipe", "load_dataset", "train"]
+__all__ = [
+    "RECIPES",
+    "ModisteError",
+    "Recipe",
+    "__version__",
+    "evaluate",
+    "get_recipe",
+    "load_dataset",
+    "train",
+]
 
 _HOMES = {
     "RECIPES": ("modiste.recipes", "RECIPES"),
@@ -44,4 +54,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return list(__all__)

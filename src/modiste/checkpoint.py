@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from modiste import storage
 from modiste.errors import RecipeError, RunError
 from modiste.models import Task, build_model
-from modiste.recipe import Recipe, from_plain, to_plain
+from modiste.plain import to_plain
+from modiste.recipe import Recipe, from_plain
 
 FORMAT = 1
 KEPT_STATES = 2

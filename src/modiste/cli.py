@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from modiste import __version__
 from modiste.errors import ModisteError
-from modiste.recipe import Recipe, nearest
+from modiste.plain import nearest
+from modiste.recipe import Recipe
+from modiste.version import __version__
 
 if TYPE_CHECKING:
     from modiste.evaluation.assessment import Assessment
@@ -203,7 +204,7 @@ class _ReportOptions:
 def report(words: list[str]) -> None:
     """Write a finished run's report, one HTML file, into its folder."""
     options: _ReportOptions = _parse(_ReportOptions, words, "modiste report")
-    from modiste.report.html import write_report
+    from modiste.report import write_report
 
     print(write_report(options.run, data_folder=options.data_folder))
 
@@ -214,8 +215,8 @@ class _FiguresOptions:
     """Folder to write them to."""
     run: Path | None = None
     """Folder of a finished run; without one, figure 5, its learning curves, is left out."""
-    recipe: str = "paper"
-    """Recipe whose network figure 3 shows, if no run is given."""
+    recipe: str | None = None
+    """Recipe whose network figure 3 shows; the run's if not given, without a run the paper's."""
     format: Literal["png", "svg", "pdf"] = "png"
     """File format."""
     data_folder: Path | None = None
@@ -229,7 +230,7 @@ def figures(words: list[str]) -> None:
 
     written = write_figures(
         options.out,
-        recipe=_recipe(options.recipe),
+        recipe=None if options.recipe is None else _recipe(options.recipe),
         run=options.run,
         data_folder=options.data_folder,
         format=options.format,

@@ -4,35 +4,18 @@ A recipe is checked once, when it is made; it prints, compares, round-trips thro
 a flag of ``modiste train``. Defaults exist here and nowhere else.
 """
 
-import dataclasses
-import difflib
 import json
-import math
 import tomllib
-import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal
 
 from modiste.errors import RecipeError
+from modiste.plain import Part, build, demand
 
 Activation = Literal["relu", "sigmoid", "tanh", "linear"]
 Precision = Literal["float32", "bfloat16", "auto"]
-
-
-class Part:
-    """Base of every dataclass in a recipe: checks the type of each field, then what the part itself demands."""
-
-    def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for item in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = _fit(hints[item.name], getattr(self, item.name), item.name)
-            object.__setattr__(self, item.name, value)
-        self.check()
-
-    def check(self) -> None:
-        """Raise RecipeError for values that cannot be; overridden where there is something to demand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +32,7 @@ class DataRecipe(Part):
     """Seed of the stratified split, apart from the seed of training, so that seeds share one validation set."""
 
     def check(self) -> None:
-        _demand(
+        demand(
             0 < self.validation_fraction < 1,
             "validation_fraction",
             "between 0 and 1",
@@ -60,6 +43,8 @@ class DataRecipe(Part):
 @dataclass(frozen=True, kw_only=True)
 class CNNRecipe(Part):
     """A plain convolutional network: convolutions with pooling, then dense layers."""
+
+    KIND: ClassVar[str] = "cnn"
 
     filters: tuple[int, ...] = (32, 64, 128)
     """Filters of each convolution."""
@@ -77,21 +62,23 @@ class CNNRecipe(Part):
     """Activation after every layer but the last."""
 
     def check(self) -> None:
-        _demand(len(self.filters) > 0, "filters", "at least one number", self.filters)
-        _demand(
+        demand(len(self.filters) > 0, "filters", "at least one number", self.filters)
+        demand(
             all(n > 0 for n in self.filters + self.hidden),
             "filters and hidden",
             "positive",
             self.filters + self.hidden,
         )
-        _demand(self.kernel_size > 0, "kernel_size", "at least 1", self.kernel_size)
-        _demand(0 <= self.pools <= len(self.filters), "pools", f"0 to {len(self.filters)}", self.pools)
-        _demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        demand(self.kernel_size > 0, "kernel_size", "at least 1", self.kernel_size)
+        demand(0 <= self.pools <= len(self.filters), "pools", f"0 to {len(self.filters)}", self.pools)
+        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MLPRecipe(Part):
     """A multilayer perceptron; without hidden layers a single-layer perceptron."""
+
+    KIND: ClassVar[str] = "mlp"
 
     hidden: tuple[int, ...] = ()
     """Units of each hidden layer."""
@@ -103,12 +90,11 @@ class MLPRecipe(Part):
     """Normalise each hidden layer's output over the batch, before its activation."""
 
     def check(self) -> None:
-        _demand(all(n > 0 for n in self.hidden), "hidden", "positive", self.hidden)
-        _demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        demand(all(n > 0 for n in self.hidden), "hidden", "positive", self.hidden)
+        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
 
 
 ModelRecipe = CNNRecipe | MLPRecipe
-MODEL_KINDS: dict[str, type[ModelRecipe]] = {"cnn": CNNRecipe, "mlp": MLPRecipe}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +107,7 @@ class AugmentationRecipe(Part):
     """Move each image by up to this many pixels in both directions, filling with zeros."""
 
     def check(self) -> None:
-        _demand(self.shift >= 0, "shift", "at least 0", self.shift)
+        demand(self.shift >= 0, "shift", "at least 0", self.shift)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,13 +132,13 @@ class OptimizerRecipe(Part):
     """Largest norm of the whole gradient, beyond which it is scaled down; 0 switches it off."""
 
     def check(self) -> None:
-        _demand(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
-        _demand(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
-        _demand(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
-        _demand(not self.nesterov or self.momentum > 0, "momentum", "above 0 with nesterov", self.momentum)
-        _demand(all(0 <= beta < 1 for beta in self.betas), "betas", "from 0 to below 1", self.betas)
-        _demand(self.epsilon > 0, "epsilon", "above 0", self.epsilon)
-        _demand(self.clip_norm >= 0, "clip_norm", "at least 0", self.clip_norm)
+        demand(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
+        demand(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
+        demand(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
+        demand(not self.nesterov or self.momentum > 0, "momentum", "above 0 with nesterov", self.momentum)
+        demand(all(0 <= beta < 1 for beta in self.betas), "betas", "from 0 to below 1", self.betas)
+        demand(self.epsilon > 0, "epsilon", "above 0", self.epsilon)
+        demand(self.clip_norm >= 0, "clip_norm", "at least 0", self.clip_norm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,16 +157,16 @@ class ScheduleRecipe(Part):
     """What ``step`` multiplies by."""
 
     def check(self) -> None:
-        _demand(0 <= self.warm_up < 1, "warm_up", "from 0 to below 1", self.warm_up)
-        _demand(
+        demand(0 <= self.warm_up < 1, "warm_up", "from 0 to below 1", self.warm_up)
+        demand(
             self.shape != "one-cycle" or self.warm_up > 0,
             "warm_up",
             "above 0 for one-cycle (try 0.3)",
             self.warm_up,
         )
-        _demand(0 <= self.final_factor <= 1, "final_factor", "from 0 to 1", self.final_factor)
-        _demand(0 < self.step_every <= 1, "step_every", "above 0 and at most 1", self.step_every)
-        _demand(0 < self.step_factor <= 1, "step_factor", "above 0 and at most 1", self.step_factor)
+        demand(0 <= self.final_factor <= 1, "final_factor", "from 0 to 1", self.final_factor)
+        demand(0 < self.step_every <= 1, "step_every", "above 0 and at most 1", self.step_every)
+        demand(0 < self.step_factor <= 1, "step_factor", "above 0 and at most 1", self.step_factor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,26 +210,17 @@ class Recipe(Part):
 
     def check(self) -> None:
         safe = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
-        _demand(safe, "name", "letters, digits, '-', '_' and '.'", self.name)
-        _demand(self.epochs >= 1, "epochs", "at least 1", self.epochs)
-        _demand(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
-        _demand(0 <= self.label_smoothing < 1, "label_smoothing", "from 0 to below 1", self.label_smoothing)
-        _demand(0 <= self.ema_decay < 1, "ema_decay", "from 0 to below 1", self.ema_decay)
-        _demand(self.patience >= 0, "patience", "at least 0", self.patience)
-
-
-def to_plain(recipe: Any) -> Any:
-    """Turn a recipe or a part of one into dictionaries, lists, numbers and strings; a model names its ``kind``."""
-    if dataclasses.is_dataclass(recipe):
-        plain = {item.name: to_plain(getattr(recipe, item.name)) for item in dataclasses.fields(recipe)}
-        kind = next((name for name, model in MODEL_KINDS.items() if type(recipe) is model), None)
-        return plain if kind is None else {"kind": kind, **plain}
-    return list(recipe) if isinstance(recipe, tuple) else recipe
+        demand(safe, "name", "letters, digits, '-', '_' and '.'", self.name)
+        demand(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        demand(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        demand(0 <= self.label_smoothing < 1, "label_smoothing", "from 0 to below 1", self.label_smoothing)
+        demand(0 <= self.ema_decay < 1, "ema_decay", "from 0 to below 1", self.ema_decay)
+        demand(self.patience >= 0, "patience", "at least 0", self.patience)
 
 
 def from_plain(plain: Mapping[str, Any]) -> Recipe:
-    """Turn what to_plain gave back into a recipe; RecipeError names the first field that is wrong."""
-    recipe: Recipe = _build(Recipe, plain, "")
+    """Turn a recipe's plain data back into the recipe; RecipeError names the first field that is wrong."""
+    recipe: Recipe = build(Recipe, plain)
     return recipe
 
 
@@ -260,86 +237,3 @@ def load(path: Path) -> Recipe:
         return from_plain(plain)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
-
-
-def differences(old: Recipe, new: Recipe) -> list[str]:
-    """List the fields in which two recipes differ, as ``optimizer.learning_rate: 0.001 became 0.01``."""
-    before, after = dict(_flatten(to_plain(old))), dict(_flatten(to_plain(new)))
-    names = [*before, *(name for name in after if name not in before)]
-    return [
-        f"{name}: {before.get(name, 'nothing')} became {after.get(name, 'nothing')}"
-        for name in names
-        if before.get(name) != after.get(name)
-    ]
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return a hint at the most similar of ``names``, or the list of them when none is similar."""
-    known = list(names)
-    similar = difflib.get_close_matches(str(name), known, n=1)
-    return f"did you mean {similar[0]!r}?" if similar else f"known: {', '.join(known)}"
-
-
-def _demand(holds: bool, name: str, expected: str, found: object) -> None:
-    if not holds:
-        raise RecipeError(f"{name}: expected {expected}, found {found!r}")
-
-
-def _fit(kind: Any, value: Any, name: str) -> Any:
-    """Return ``value`` as ``kind``, turning lists to tuples and whole numbers to floats; RecipeError otherwise."""
-    origin = get_origin(kind)
-    if origin is Literal:
-        if value not in get_args(kind):
-            raise RecipeError(f"{name}: {value!r} is unknown; {nearest(value, get_args(kind))}")
-        return value
-    if origin is tuple:
-        return _fit_tuple(get_args(kind), value, name)
-    if origin in (Union, types.UnionType):
-        _demand(isinstance(value, get_args(kind)), name, "a model recipe", value)
-        return value
-    if kind is float and type(value) is int:
-        value = float(value)
-    _demand(type(value) is kind, name, kind.__name__, value)
-    _demand(kind is not float or math.isfinite(value), name, "a finite number", value)
-    return value
-
-
-def _fit_tuple(kinds: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]:
-    _demand(isinstance(value, list | tuple), name, "a list", value)
-    if kinds[-1] is not Ellipsis:
-        _demand(len(value) == len(kinds), name, f"{len(kinds)} numbers", value)
-    return tuple(_fit(kinds[0], item, name) for item in value)
-
-
-def _build(kind: Any, plain: Any, where: str) -> Any:
-    _demand(isinstance(plain, Mapping), where or "recipe", "a table of fields", plain)
-    hints = get_type_hints(kind)
-    values = {}
-    for name, value in plain.items():
-        if name not in hints:
-            raise RecipeError(f"{where}{name}: no such field; {nearest(name, hints)}")
-        values[name] = _build_field(hints[name], value, f"{where}{name}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise RecipeError(f"{where or 'recipe'}: {error}") from error
-    except RecipeError as error:
-        raise RecipeError(f"{where}{error}") from error
-
-
-def _build_field(kind: Any, value: Any, where: str) -> Any:
-    if get_origin(kind) in (Union, types.UnionType):
-        _demand(isinstance(value, Mapping), where, "a table of fields", value)
-        name, fields = value.get("kind"), {key: item for key, item in value.items() if key != "kind"}
-        if name not in MODEL_KINDS:
-            raise RecipeError(f"{where}.kind: {name!r} is unknown; {nearest(name, MODEL_KINDS)}")
-        return _build(MODEL_KINDS[name], fields, f"{where}.")
-    return _build(kind, value, f"{where}.") if dataclasses.is_dataclass(kind) else value
-
-
-def _flatten(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in plain.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from modiste.errors import RecipeError
-from modiste.recipe import CNNRecipe, MLPRecipe, Recipe, nearest
+from modiste.plain import nearest
+from modiste.recipe import CNNRecipe, MLPRecipe, Recipe
 
 
 def paper() -> Recipe:

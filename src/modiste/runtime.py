@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-import modiste
 from modiste.errors import RecipeError
 from modiste.recipe import Recipe
+from modiste.version import __version__
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -82,7 +82,7 @@ def facts(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "modiste": modiste.__version__,
+        "modiste": __version__,
         "commit": _commit(),
     }
 

@@ -92,6 +92,7 @@ def evaluate(
         RunError: the run is unfinished or damaged, or the data are not those it was trained on.
         DataError: the images are missing or damaged.
     """
+    run_folder.open_run(folder)  # before the lock, which would make a folder that is not there
     with storage.lock(Path(folder)):
         run = run_folder.open_run(folder)
         name = run_folder.logits_name(split, weights)
@@ -103,7 +104,7 @@ def evaluate(
 
 
 def assess_stored(run: Run, *, split: Split = "validation", weights: Weights = "picked") -> Assessment:
-    """Measure logits that lie in the run folder, without computing or opening anything; RunError when there are none."""
+    """Measure logits that lie in the run folder, opening nothing else; RunError when there are none."""
     name = run_folder.logits_name(split, weights)
     if not run_folder.is_listed(run, name):
         raise RunError(

@@ -16,7 +16,8 @@ from modiste.errors import RunError
 from modiste.evaluation.inference import infer
 from modiste.evaluation.statistics import wilson_interval
 from modiste.models import Task, build_model
-from modiste.recipe import Recipe, differences, load, to_plain
+from modiste.plain import differences, to_plain
+from modiste.recipe import Recipe, load
 from modiste.run_folder import EpochRow
 from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner, new_learner

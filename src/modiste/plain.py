@@ -1,0 +1,125 @@
+"""Frozen dataclasses as plain data: checked when made, compared field by field, turned to JSON's types and back."""
+
+import difflib
+import math
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+from modiste.errors import RecipeError
+
+LARGEST_EXACT = 2**53
+"""Whole numbers below this are floats without loss."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Base of every dataclass in a recipe: checks the type of each field, then what the part itself demands."""
+
+    KIND: ClassVar[str] = ""
+    """Name that tells apart the parts that may stand in the same place."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for item in fields(self):
+            value = _fit(hints[item.name], getattr(self, item.name), item.name)
+            object.__setattr__(self, item.name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Raise RecipeError for values that cannot be; overridden where there is something to demand."""
+
+
+def to_plain(value: Any) -> Any:
+    """Turn a part into dictionaries, lists, numbers and strings; one with a KIND names it first."""
+    if isinstance(value, Part):
+        plain = {item.name: to_plain(getattr(value, item.name)) for item in fields(value)}
+        return {"kind": value.KIND, **plain} if value.KIND else plain
+    return list(value) if isinstance(value, tuple) else value
+
+
+def build(kind: Any, plain: Any, where: str = "") -> Any:
+    """Turn what to_plain gave back into a part of type ``kind``; RecipeError names the first field that is wrong."""
+    demand(isinstance(plain, Mapping), where or "recipe", "a table of fields", plain)
+    hints, names = get_type_hints(kind), [item.name for item in fields(kind)]
+    values = {}
+    for name, value in plain.items():
+        if name not in names:
+            raise RecipeError(f"{where}{name}: no such field; {nearest(name, names)}")
+        values[name] = _build_field(hints[name], value, f"{where}{name}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise RecipeError(f"{where or 'recipe'}: {error}") from error
+    except RecipeError as error:
+        raise RecipeError(f"{where}{error}") from error
+
+
+def differences(old: Part, new: Part) -> list[str]:
+    """List the fields in which two parts differ, as ``optimizer.learning_rate: 0.001 became 0.01``."""
+    before, after = dict(_flatten(to_plain(old))), dict(_flatten(to_plain(new)))
+    names = [*before, *(name for name in after if name not in before)]
+    return [
+        f"{name}: {before.get(name, 'nothing')} became {after.get(name, 'nothing')}"
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return a hint at the most similar of ``names``, or the list of them when none is similar."""
+    known = list(names)
+    similar = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {similar[0]!r}?" if similar else f"known: {', '.join(known)}"
+
+
+def demand(holds: bool, name: str, expected: str, found: object) -> None:
+    """Raise RecipeError, naming the field, what was expected and what was found, unless ``holds``."""
+    if not holds:
+        raise RecipeError(f"{name}: expected {expected}, found {found!r}")
+
+
+def _fit(kind: Any, value: Any, name: str) -> Any:
+    """Return ``value`` as ``kind``, turning lists to tuples and whole numbers to floats; RecipeError otherwise."""
+    origin = get_origin(kind)
+    if origin is Literal:
+        if value not in get_args(kind):
+            raise RecipeError(f"{name}: {value!r} is unknown; {nearest(value, get_args(kind))}")
+        return value
+    if origin is tuple:
+        return _fit_tuple(get_args(kind), value, name)
+    if origin in (Union, types.UnionType):
+        demand(isinstance(value, get_args(kind)), name, "a model recipe", value)
+        return value
+    if kind is float and type(value) is int and abs(value) < LARGEST_EXACT:
+        value = float(value)
+    demand(type(value) is kind, name, kind.__name__, value)
+    demand(kind is not float or math.isfinite(value), name, "a finite number", value)
+    return value
+
+
+def _fit_tuple(kinds: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]:
+    demand(isinstance(value, list | tuple), name, "a list", value)
+    if kinds[-1] is not Ellipsis:
+        demand(len(value) == len(kinds), name, f"{len(kinds)} numbers", value)
+    return tuple(_fit(kinds[0], item, name) for item in value)
+
+
+def _build_field(kind: Any, value: Any, where: str) -> Any:
+    if get_origin(kind) in (Union, types.UnionType):
+        demand(isinstance(value, Mapping), where, "a table of fields", value)
+        choices = {choice.KIND: choice for choice in get_args(kind)}
+        name, rest = str(value.get("kind")), {key: item for key, item in value.items() if key != "kind"}
+        if name not in choices:
+            raise RecipeError(f"{where}.kind: {name!r} is unknown; {nearest(name, choices)}")
+        return build(choices[name], rest, f"{where}.")
+    return build(kind, value, f"{where}.") if is_dataclass(kind) else value
+
+
+def _flatten(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

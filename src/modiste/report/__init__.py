@@ -1,0 +1,76 @@
+"""What a run came to, for people: the report, a page of its own, and the five figures of the paper.
+
+Matplotlib and Jinja are needed here and nowhere else; ``pip install 'modiste[report]'`` brings them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modiste.errors import MissingExtraError
+from modiste.recipe import Recipe
+
+PACKAGES = ("jinja2", "matplotlib")
+
+
+def write_report(folder: Path, *, data_folder: Path | None = None) -> Path:
+    """Write ``report.html`` into a finished run's folder: one file that needs nothing else; return its path.
+
+    Test figures come from logits that ``modiste evaluate --split test`` stored, pictures from training and validation
+    images; the test set is not opened.
+
+    Args:
+        folder: a finished run's.
+        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+
+    Raises:
+        MissingExtraError: matplotlib or jinja2 is not installed.
+        RunError: the run is unfinished or damaged, or the data are not those it was trained on.
+        DataError: the images are missing or damaged.
+        StorageError: the page cannot be written.
+    """
+    with _extra():
+        from modiste.report import html
+    return html.write_report(folder, data_folder=data_folder)
+
+
+def write_figures(
+    out: Path,
+    *,
+    recipe: Recipe | None = None,
+    run: Path | None = None,
+    data_folder: Path | None = None,
+    format: str = "png",  # noqa: A002 - the word that a person looks for
+) -> list[Path]:
+    """Write the five figures of the paper, ``figure-1-layers`` to ``figure-5-curves``, each alone; return their paths.
+
+    Without a run there are no learning curves, and figure 5 is left out.
+
+    Args:
+        out: folder for the figures; made if missing.
+        recipe: whose network is figure 3; the run's if None, the paper's without a run.
+        run: folder of a finished run, for its learning curves.
+        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        format: ``png`` (300 dots an inch), ``svg`` or ``pdf``.
+
+    Raises:
+        MissingExtraError, RunError, DataError, StorageError.
+    """
+    with _extra():
+        from modiste.report import figures
+    return figures.write_figures(out, recipe=recipe, run=run, data_folder=data_folder, kind=format)
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in PACKAGES:
+            raise
+        raise MissingExtraError(
+            "modiste report needs packages that are not installed: pip install 'modiste[report]'"
+        ) from error
+
+
+__all__ = ["write_figures", "write_report"]

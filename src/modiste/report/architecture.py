@@ -1,0 +1,113 @@
+"""What a network consists of, found by sending one image through it: the stages, their outputs and parameters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modiste.models.layers import ACTIVATIONS, Dropout, Standardize
+from modiste.report.wording import number_of, percent
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a network.
+
+    Attributes:
+        name: what it is.
+        detail: its size, such as the kernel.
+        notes: what follows it without changing the output's shape, such as the activation.
+        shape: of its output for one image: (channels, height, width) or (units,).
+        parameters: trainable numbers in it and in what its notes name.
+    """
+
+    name: str
+    detail: str
+    notes: tuple[str, ...]
+    shape: tuple[int, ...]
+    parameters: int
+
+
+@dataclass(frozen=True)
+class _Call:
+    layer: nn.Module
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    parameters: int
+
+
+_ACTIVATION_NAMES: dict[type[nn.Module], str] = {kind: name for name, kind in ACTIVATIONS.items()}
+STAGES: dict[type[nn.Module], Callable[[Any], tuple[str, str]]] = {
+    nn.Conv2d: lambda layer: (f"Convolution {_by(layer.kernel_size)}", f"{layer.out_channels:,} filters"),
+    nn.MaxPool2d: lambda layer: ("Max-pooling", f"largest of {_by(layer.kernel_size)}"),
+    nn.Linear: lambda layer: ("Dense", f"{layer.out_features:,} units"),
+}
+NOTES: dict[type[nn.Module], Callable[[Any], str]] = {
+    **{kind: lambda layer: _ACTIVATION_NAMES[type(layer)] for kind in ACTIVATIONS.values()},
+    nn.BatchNorm1d: lambda layer: "batch normalisation",
+    nn.BatchNorm2d: lambda layer: "batch normalisation",
+    Dropout: lambda layer: f"dropout {percent(layer.rate, 0)}" if layer.rate else "",
+    Standardize: lambda layer: "" if _changes_nothing(layer) else "standardised",
+}
+
+
+def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Stage]:
+    """Return the stages of ``model`` in the order in which an image passes them; their parameters sum to its own."""
+    channels, height, width = image_shape
+    stages = [Stage("Image", f"{height} × {width} pixels, {number_of(channels, 'channel')}", (), image_shape, 0)]
+    for call in _calls(model, image_shape):
+        kind = type(call.layer)
+        if kind is nn.ZeroPad2d:
+            continue  # part of the convolution that it goes before, whose output is as large as its input
+        if kind in NOTES:
+            stages[-1] = _attach(stages[-1], call, NOTES[kind](call.layer))
+            continue
+        if len(call.input_shape) < len(stages[-1].shape) and prod(call.input_shape) == prod(stages[-1].shape):
+            stages.append(Stage("Flatten", "all numbers in a row", (), call.input_shape, 0))
+        name, detail = STAGES[kind](call.layer) if kind in STAGES else (kind.__name__, "")
+        stages.append(Stage(name, detail, (), call.output_shape, call.parameters))
+    stages[-1] = replace(stages[-1], notes=(*stages[-1].notes, "softmax"))
+    return stages
+
+
+def _calls(model: nn.Module, image_shape: tuple[int, int, int]) -> list[_Call]:
+    """Send one black image through the model and note every layer that is the lowest or holds parameters itself."""
+    calls: list[_Call] = []
+    counted: set[int] = set()
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        own = [item for item in layer.parameters(recurse=False) if item.requires_grad and id(item) not in counted]
+        counted.update(map(id, own))
+        parameters = sum(item.numel() for item in own)
+        calls.append(_Call(layer, tuple(inputs[0].shape[1:]), tuple(output.shape[1:]), parameters))
+
+    lowest = [layer for layer in model.modules() if not list(layer.children()) or list(layer.parameters(recurse=False))]
+    # An empty Sequential has no children and no parameters, and passes its input on: not a layer.
+    hooks = [layer.register_forward_hook(note) for layer in lowest if not isinstance(layer, nn.Sequential)]
+    training = model.training
+    try:
+        parameter = next(model.parameters())
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return calls
+
+
+def _attach(stage: Stage, call: _Call, note: str) -> Stage:
+    notes = (*stage.notes, note) if note else stage.notes
+    return replace(stage, notes=notes, parameters=stage.parameters + call.parameters)
+
+
+def _by(size: int | tuple[int, ...]) -> str:
+    height, width = (size, size) if isinstance(size, int) else size
+    return f"{height} × {width}"
+
+
+def _changes_nothing(layer: Standardize) -> bool:
+    return layer.mean.item() == 0 and layer.deviation.item() == 1

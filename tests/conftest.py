@@ -1,0 +1,54 @@
+"""A recipe that trains on the small data set in a second, and one finished run of the two."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jaxtyping
+import pytest
+from workbench import tiny_files
+
+from modiste import training
+from modiste.plain import Part
+from modiste.recipe import CNNRecipe, DataRecipe, Recipe
+
+for part in Part.__subclasses__():
+    # A recipe's part checks its fields itself and takes lists for tuples, which the tests' type checker would refuse.
+    part.__init__.__no_type_check__ = True  # type: ignore[misc]
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the small data set; never changed."""
+    folder = tmp_path_factory.mktemp("images") / "tiny"
+    folder.mkdir()
+    for name, content in tiny_files().items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Recipe:
+    """A small network for three epochs of 25 steps, with dropout; its data are named by ``data_folder``."""
+    return Recipe(
+        name="tiny",
+        epochs=3,
+        batch_size=16,
+        data=DataRecipe(source="tiny", validation_fraction=1 / 6),
+        model=CNNRecipe(filters=(4, 8), pools=1, hidden=(16,), dropout=0.25),
+    )
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, tiny_folder: Path) -> Path:
+    """Folder of a run that has finished; copy it to change it."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    training.run(tiny_recipe, folder, device="cpu", data_folder=tiny_folder)
+    return folder
+
+
+@pytest.fixture
+def without_type_checks() -> Iterator[None]:
+    """Let wrong types reach Modiste's own checks, as they do outside the tests, where no type checker stands before."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

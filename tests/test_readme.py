@@ -1,0 +1,40 @@
+"""The README says what is there: its tree names every file, its results are those of the records."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "modiste"
+
+
+def test_the_tree_names_every_file_once():
+    text = (ROOT / "README.md").read_text()
+    tree = text.split("src/modiste/\n")[1].split("```")[0]
+    named = []
+    folder = ""
+    for line in tree.splitlines():
+        match = re.match(r"( +)([\w.]+/?)  +\S", line)
+        if match is None:
+            continue
+        depth, name = len(match[1]), match[2]
+        folder = "" if depth == 2 else folder
+        if name.endswith("/"):
+            folder = name
+        else:
+            named.append(folder + name)
+    real = [str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*") if path.suffix in (".py", ".html")]
+    missing_is_fine = {path for path in real if path.endswith("/__init__.py")}
+    assert sorted(set(named) | missing_is_fine) == sorted(real)
+    assert len(named) == len(set(named))
+
+
+def test_the_results_are_those_of_the_records():
+    script = ROOT / "benchmarks" / "readme_results.py"
+    subprocess.run([sys.executable, str(script), "--check"], check=True)
+
+
+def test_every_linked_file_exists():
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
+        assert target.startswith("http") or (ROOT / target).exists(), target

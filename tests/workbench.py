@@ -1,0 +1,52 @@
+"""What several tests work with: a small set of learnable images, and the real command in a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+sys.path.append(str(Path(__file__).parent / "data"))
+from specimens import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
+
+SIDE = 12
+CLASSES = 5
+TRAINING_IMAGES = 480
+TEST_COUNT = 100
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def tiny_files(seed: int = 7) -> dict[str, bytes]:
+    """Five patterns of 12 x 12 pixels under strong noise; RandomState because its numbers never change."""
+    random = np.random.RandomState(seed)
+    patterns = random.randint(0, 160, (CLASSES, SIDE, SIDE))
+
+    def make(count: int) -> tuple[bytes, bytes]:
+        labels = random.permutation(np.arange(count) % CLASSES)
+        images = np.clip(patterns[labels] + random.randint(-120, 120, (count, SIDE, SIDE)), 0, 255)
+        return idx(images), idx(labels)
+
+    (images, labels), (test_images, test_labels) = make(TRAINING_IMAGES), make(TEST_COUNT)
+    return {IMAGES: images, LABELS: labels, TEST_IMAGES: test_images, TEST_LABELS: test_labels}
+
+
+def child_environment(**variables: str) -> dict[str, str]:
+    """One thread, no network, no folder of data but the one that a command names."""
+    kept = {name: value for name, value in os.environ.items() if name != "MODISTE_DATA"}
+    return {**kept, "OMP_NUM_THREADS": "1", "MODISTE_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **variables}
+
+
+def run_modiste(*words: object, cwd: Path | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run the real command and return what it printed and how it left."""
+    return subprocess.run(
+        [sys.executable, "-m", "modiste", *map(str, words)],
+        cwd=cwd,
+        env=child_environment(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
