@@ -5,11 +5,11 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
-from workbench import tiny_files
 
 from modiste import training
 from modiste.plain import Part
 from modiste.recipe import CNNRecipe, DataRecipe, Recipe
+from workbench import tiny_files
 
 for part in Part.__subclasses__():
     # A recipe's part checks its fields itself and takes lists for tuples, which the tests' type checker would refuse.

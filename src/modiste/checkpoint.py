@@ -92,12 +92,7 @@ def to_bytes(tensors: Tensors, plain: dict[str, Any]) -> bytes:
 
 def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """Read a file that holds what to_bytes made; RunError when it does not."""
-    try:
-        return _from_bytes(path.read_bytes())
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise RunError(f"{path}: damaged or not one of Modiste's files ({error})") from error
+    return _from_bytes(path, _content(path))
 
 
 def save_state(folder: Path, step: int, tensors: Tensors, plain: dict[str, Any]) -> None:
@@ -115,9 +110,9 @@ def load_state(folder: Path) -> State | None:
     """
     complaints: list[str] = []
     for path in reversed(_states(folder)):
-        content = path.read_bytes()
+        content = _content(path)
         if hashlib.sha256(content).hexdigest()[:16] == path.stem[-16:]:
-            tensors, plain = _from_bytes(content)
+            tensors, plain = _from_bytes(path, content)
             return State(tensors, plain, tuple(complaints))
         complaints.append(f"{path}: damaged, its content does not match the hash in its name")
     if complaints:
@@ -135,10 +130,24 @@ def _states(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-????????-????????????????.safetensors"))
 
 
-def _from_bytes(content: bytes) -> tuple[Tensors, dict[str, Any]]:
-    header_bytes = int.from_bytes(content[:8], "little")
-    metadata = json.loads(content[8 : 8 + header_bytes])["__metadata__"]
-    plain = json.loads(metadata["modiste"])
-    if plain.pop("format") != FORMAT:
-        raise ValueError(f"expected format {FORMAT}; use the version of Modiste that wrote it")
-    return safetensors.torch.load(content), plain
+def _check_format(found: Any) -> None:
+    if found != FORMAT:
+        raise ValueError(f"expected format {FORMAT}, found {found!r}; use the version of Modiste that wrote it")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _from_bytes(path: Path, content: bytes) -> tuple[Tensors, dict[str, Any]]:
+    try:
+        header_bytes = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + header_bytes])["__metadata__"]
+        plain = json.loads(metadata["modiste"])
+        _check_format(plain.pop("format"))
+        return safetensors.torch.load(content), plain
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(f"{path}: damaged or not one of Modiste's files ({error})") from error

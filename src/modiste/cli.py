@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from modiste.errors import ModisteError
+from modiste.errors import ModisteError, RecipeError
 from modiste.plain import nearest
 from modiste.recipe import Recipe
 from modiste.version import __version__
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 USAGE = 2
+INTERRUPTED = 130
+"""As a shell says it: 128 and the number of SIGINT."""
 EXTRAS = {"report": ("matplotlib", "jinja2"), "tensorboard": ("tensorboard",)}
 
 
@@ -26,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _dispatch(words)
     except ModisteError as error:
         _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
@@ -127,7 +131,6 @@ def _explain_train(*, asked: bool) -> None:
 def _free_folder(recipe: Recipe, device: str) -> Path:
     """Name the folder of a run that goes on with this very recipe, or else one that is not taken."""
     from modiste import run_folder, runtime
-    from modiste.recipe import load
 
     settled = runtime.settle_precision(recipe, runtime.choose_device(device))
     number = 1
@@ -135,9 +138,22 @@ def _free_folder(recipe: Recipe, device: str) -> Path:
         folder = Path("runs") / (recipe.name if number == 1 else f"{recipe.name}-{number}")
         started = folder / run_folder.RECIPE
         finished = folder / run_folder.MANIFEST
-        if not folder.exists() or (started.exists() and not finished.exists() and load(started) == settled):
+        if not started.exists():
+            free = not folder.exists() or not run_folder.strangers(folder)
+        else:
+            free = not finished.exists() and _holds(started, settled)
+        if free:
             return folder
         number += 1
+
+
+def _holds(path: Path, recipe: Recipe) -> bool:
+    from modiste.recipe import load
+
+    try:
+        return load(path) == recipe
+    except RecipeError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

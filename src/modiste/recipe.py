@@ -231,7 +231,7 @@ def load(path: Path) -> Recipe:
         plain = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: not a valid {path.suffix} file ({error})") from error
     try:
         return from_plain(plain)

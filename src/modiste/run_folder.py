@@ -91,6 +91,12 @@ def open_run(folder: Path | str) -> Run:
     return Run(folder, recipe, history, manifest["test_openings"])
 
 
+def strangers(folder: Path) -> list[str]:
+    """Name what lies in a folder without a recipe, but for what a start that was killed at once may have left."""
+    ours = (storage.LOCK_NAME, f".{RECIPE}-")
+    return sorted(item.name for item in folder.iterdir() if not item.name.startswith(ours))
+
+
 def picked(history: Iterable[EpochRow], recipe: Recipe) -> EpochRow:
     """Return the epoch that validation picks by the recipe's rule; the earliest among equals."""
     rows = list(history)

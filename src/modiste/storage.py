@@ -19,7 +19,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` such that any crash leaves the old file or the new one, never a mixture.
 
     Temporary file in the same folder, fsync, rename, fsync of the folder (the order that SQLite and LevelDB use).
-    Raises StorageError when the disk refuses; the old file is then untouched.
+    Raises StorageError when the disk refuses: the old file is then untouched, unless it was the very last step, making
+    the rename itself survive a power cut, that failed.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise RunError(f"{path}: missing") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise RunError(f"{path}: damaged, cannot be read as JSON ({error})") from error
 
 
@@ -72,7 +73,7 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict) or "seal" not in value:
         raise RunError(f"{path}: damaged, its seal is missing")
     content = {key: item for key, item in value.items() if key != "seal"}
-    if _sealed_text(content).encode() != path.read_bytes():
+    if _sealed_text(content).encode(errors="surrogatepass") != path.read_bytes():
         raise RunError(f"{path}: damaged, its content does not match its seal; restore it or train the run again")
     return content
 

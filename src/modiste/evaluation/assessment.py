@@ -145,16 +145,15 @@ def assess(
 
 def load_split(run: Run, split: Split, data_folder: Path | str | None = None) -> ImageSet:
     """Load the images that a run is measured on; RunError when they are not of the data it was trained on."""
-    if split == "test":
-        folder = None if data_folder is None else Path(data_folder)
-        return as_image_set(sealed.load_sealed(run.recipe.data.source, folder))
     development = load_development(run.recipe.data, data_folder)
     _, info = run.load_model()
     if development.fingerprint != info.fingerprint:
         raise RunError(
             f"{run.folder}: the data found are not those it was trained on; restore them or use --data-folder"
         )
-    return development.validation
+    if split == "validation":
+        return development.validation
+    return as_image_set(sealed.load_sealed(run.recipe.data.source, None if data_folder is None else Path(data_folder)))
 
 
 def class_names(run: Run) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ def accuracy(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) ->
 
 
 def top_accuracy(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], k: int) -> float:
-    """Return the share of images whose label is among the ``k`` largest logits."""
-    largest = logits.topk(min(k, logits.shape[1]), dim=1).indices
+    """Return the share of images whose label is among the ``k`` largest logits; of equal ones the first class wins."""
+    largest = logits.argsort(dim=1, descending=True, stable=True)[:, :k]  # as argmax has it: topk breaks ties anyhow
     return int((largest == labels[:, None]).any(dim=1).sum()) / len(labels)
 
 

@@ -5,14 +5,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
 from modiste import checkpoint, run_folder, runtime, storage
 from modiste.checkpoint import ModelInfo
 from modiste.data.dataset import Development, load_development, mean_and_deviation
-from modiste.errors import RunError
+from modiste.errors import DataError, RecipeError, RunError
 from modiste.evaluation.inference import infer
 from modiste.evaluation.statistics import wilson_interval
 from modiste.models import Task, build_model
@@ -75,6 +75,7 @@ def run(
         development = load_development(recipe.data, data_folder).to(place)
         task = describe_task(development, recipe)
         model = build_model(recipe.model, task, seed=recipe.seed).to(place)
+        check_batches(model, len(development.train), recipe)
         WARM_STARTS[recipe.warm_start](model, development.train)
         learner = new_learner(model, recipe)
         resume(learner, folder, development.fingerprint)
@@ -92,14 +93,15 @@ def run(
 
 def claim(folder: Path, recipe: Recipe) -> bool:
     """Enter the recipe into a new folder, or check it against the folder's own; False if that run has finished."""
-    storage.remove_leftovers(folder)
     path = folder / run_folder.RECIPE
     if not path.exists():
-        strangers = sorted(item.name for item in folder.iterdir() if item.name != storage.LOCK_NAME)
+        strangers = run_folder.strangers(folder)
         if strangers:
             raise RunError(f"{folder}: not a run folder and not empty ({strangers[0]}); choose another with --out")
+        storage.remove_leftovers(folder)
         storage.write_json(path, to_plain(recipe))
         return True
+    storage.remove_leftovers(folder)
     changes = differences(load(path), recipe)
     if changes:
         raise RunError(
@@ -109,9 +111,24 @@ def claim(folder: Path, recipe: Recipe) -> bool:
     return not (folder / run_folder.MANIFEST).exists()
 
 
+def check_batches(model: nn.Module, images: int, recipe: Recipe) -> None:
+    """Raise RecipeError when an epoch ends in a batch of one image and the network normalises single features."""
+    alone = recipe.batch_size == 1 or images % recipe.batch_size == 1
+    if alone and any(isinstance(layer, nn.BatchNorm1d) for layer in model.modules()):
+        raise RecipeError(
+            f"batch_size: expected one that leaves no batch of a single of the {images} training images, over which "
+            f"batch normalisation is not defined, found {recipe.batch_size}"
+        )
+
+
 def describe_task(development: Development, recipe: Recipe) -> Task:
     """Gather what the network must know of the images; without standardisation mean 0 and deviation 1."""
     mean, deviation = mean_and_deviation(development.train.images) if recipe.standardize else (0.0, 1.0)
+    if deviation == 0:
+        raise DataError(
+            f"{recipe.data.source}: every training pixel has the same value, which leaves nothing to standardise by; "
+            "expected different pixels; check the images, or switch --standardize off"
+        )
     return Task(
         image_shape=development.image_shape,
         class_names=development.class_names,
@@ -138,8 +155,10 @@ def resume(learner: Learner, folder: Path, fingerprint: str) -> None:
 def note_facts(folder: Path, device: torch.device) -> None:
     """Add this machine and its versions to the run's facts."""
     path = folder / run_folder.FACTS
-    starts: list[dict[str, Any]] = storage.read_json(path)["starts"] if path.exists() else []
-    storage.write_json(path, {"starts": [*starts, runtime.facts(device)]})
+    found = storage.read_json(path) if path.exists() else {"starts": []}
+    if not isinstance(found, dict) or not isinstance(found.get("starts"), list):
+        raise RunError(f"{path}: damaged, it lists no starts; delete it to go on")
+    storage.write_json(path, {"starts": [*found["starts"], runtime.facts(device)]})
 
 
 def finish(learner: Learner, setting: Fit, task: Task) -> None:

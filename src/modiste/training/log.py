@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modiste import run_folder, runtime, storage
-from modiste.errors import MissingExtraError
+from modiste.errors import MissingExtraError, RunError
 from modiste.recipe import Recipe
 from modiste.run_folder import EpochRow
 
@@ -85,7 +85,10 @@ class FileLog(Listener):
         self.rows = [asdict(row) for row in history]
         timing = self.folder / run_folder.TIMING
         lines = run_folder.read_lines(timing) if timing.exists() else []
-        self.timings = [line for line in lines if line["epoch"] <= len(history)]
+        try:
+            self.timings = [line for line in lines if line["epoch"] <= len(history)]
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{timing}: damaged, a line has no epoch; delete it to go on") from error
         self._write()
 
     def epoch_done(self, row: EpochRow, timing: Timing) -> None:
@@ -163,8 +166,12 @@ class TensorBoardLog(Listener):
             raise MissingExtraError(
                 "--tensorboard needs a package that is not installed: pip install 'modiste[tensorboard]'"
             ) from error
-        storage.write_text(folder / "tensorboard" / "README", "Open with: tensorboard --logdir .\n")
-        self.writer = SummaryWriter(str(folder / "tensorboard"))
+        self.folder, self.make_writer = folder / "tensorboard", SummaryWriter
+
+    def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
+        """Open the file; not sooner, since only now the folder is known to be this run's."""
+        storage.write_text(self.folder / "README", "Open with: tensorboard --logdir .\n")
+        self.writer = self.make_writer(str(self.folder), purge_step=step + 1 if step else None)
 
     def epoch_done(self, row: EpochRow, timing: Timing) -> None:
         """Write one point per curve."""

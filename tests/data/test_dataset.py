@@ -1,0 +1,137 @@
+"""Tensors from files, and a division that is fair, fixed and complete."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from specimens import IMAGES
+
+from modiste import recipes
+from modiste.data import sources
+from modiste.data.dataset import Development, as_image_set, load_development, mean_and_deviation, split_indices
+from modiste.errors import DataError
+from modiste.recipe import DataRecipe
+from modiste.training import describe_task
+
+
+@pytest.fixture(scope="module")
+def fashion(real_files: dict[str, Path]) -> Development:
+    return load_development(folder=real_files[IMAGES].parent)
+
+
+def test_fashion_mnist_is_divided_evenly(fashion: Development) -> None:
+    assert torch.bincount(fashion.train.labels).tolist() == [5_000] * 10
+    assert torch.bincount(fashion.validation.labels).tolist() == [1_000] * 10
+    assert fashion.train.images.shape == (50_000, 1, 28, 28)
+    assert fashion.validation.images.shape == (10_000, 1, 28, 28)
+    assert fashion.train.images.dtype == torch.uint8
+    assert fashion.image_shape == (1, 28, 28)
+    assert fashion.class_names[7] == "Sneaker"
+
+
+def test_the_paper_takes_the_last_ten_thousand(real_files: dict[str, Path]) -> None:
+    recipe, folder = DataRecipe(split="last"), real_files[IMAGES].parent
+    raw, development = sources.load_training("fashion-mnist", folder), load_development(recipe, folder)
+    assert np.array_equal(development.train.images.squeeze(1).numpy(), raw.images[:50_000])
+    assert np.array_equal(development.validation.images.squeeze(1).numpy(), raw.images[50_000:])
+    assert np.array_equal(development.validation.labels.numpy(), raw.labels[50_000:])
+
+
+def test_mean_and_deviation_of_fashion_mnist(fashion: Development, real_files: dict[str, Path]) -> None:
+    raw = sources.load_training("fashion-mnist", real_files[IMAGES].parent)
+    mean, deviation = mean_and_deviation(as_image_set(raw).images)
+    assert (round(mean, 4), round(deviation, 4)) == (0.2860, 0.3530)
+    pixels = fashion.train.images.numpy()
+    assert mean_and_deviation(fashion.train.images) == pytest.approx(
+        (pixels.mean(dtype=np.float64) / 255, pixels.std(dtype=np.float64) / 255), rel=1e-9
+    )
+
+
+def test_mean_and_deviation_of_few_pixels() -> None:
+    draw = np.random.default_rng(3).integers(0, 256, (5, 2, 3, 4), dtype=np.uint8)
+    expected = (draw.astype(np.float64) / 255).mean(), (draw.astype(np.float64) / 255).std()
+    assert mean_and_deviation(torch.from_numpy(draw)) == pytest.approx(expected, rel=1e-12)
+    assert mean_and_deviation(torch.full((1, 1, 1, 1), 255, dtype=torch.uint8)) == (1.0, 0.0)
+
+
+def test_the_division_is_the_same_for_every_training_seed(tiny_folder: Path) -> None:
+    recipe = replace(recipes.paper(), data=DataRecipe(source=str(tiny_folder)))
+    first, second = (load_development(replace(recipe, seed=seed).data) for seed in (0, 1))
+    assert torch.equal(first.train.images, second.train.images)
+    assert torch.equal(first.validation.labels, second.validation.labels)
+
+
+LABEL_SETS = {
+    "even": torch.arange(600) % 10,
+    "skewed": torch.cat([torch.full((size,), label) for label, size in enumerate((500, 60, 7, 2, 1))]),
+    "one class": torch.zeros(50, dtype=torch.long),
+    "a gap": torch.tensor([0, 2] * 40),
+}
+
+
+@pytest.mark.parametrize("split", ["stratified", "last"])
+@pytest.mark.parametrize("fraction", [1 / 6, 0.5, 0.02, 0.97])
+@pytest.mark.parametrize("labels", LABEL_SETS.values(), ids=LABEL_SETS)
+class TestDivision:
+    def test_every_image_lies_on_one_side(self, labels: torch.Tensor, fraction: float, split: str) -> None:
+        train, validation = split_indices(labels, DataRecipe(split=split, validation_fraction=fraction))  # type: ignore[arg-type]
+        assert len(validation) == round(len(labels) * fraction)
+        assert torch.equal(torch.cat([train, validation]).sort().values, torch.arange(len(labels)))
+        assert torch.equal(train, train.sort().values)
+        assert torch.equal(validation, validation.sort().values)
+
+    def test_shares_are_in_proportion_or_the_end_is_taken(
+        self, labels: torch.Tensor, fraction: float, split: str
+    ) -> None:
+        recipe = DataRecipe(split=split, validation_fraction=fraction)  # type: ignore[arg-type]
+        _, validation = split_indices(labels, recipe)
+        if split == "last":
+            assert torch.equal(validation, torch.arange(len(labels))[-len(validation) :])
+            return
+        sizes = torch.bincount(labels).double()
+        held_out = torch.bincount(labels[validation], minlength=len(sizes))
+        exact = sizes * len(validation) / len(labels)
+        assert (held_out - exact).abs().max() < 1
+        assert (held_out <= sizes).all()
+
+
+def test_the_split_seed_decides_the_stratified_split_alone() -> None:
+    labels = LABEL_SETS["even"]
+    one, same, other = (split_indices(labels, DataRecipe(split_seed=seed))[1] for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    last = [split_indices(labels, DataRecipe(split="last", split_seed=seed))[1] for seed in (0, 1)]
+    assert torch.equal(*last)
+
+
+def test_a_share_of_no_image_is_refused() -> None:
+    for fraction in (0.01, 0.99):
+        with pytest.raises(
+            DataError, match=r"10 images cannot give a validation share of 0\.\d+; .*validation-fraction"
+        ):
+            split_indices(torch.arange(10), DataRecipe(validation_fraction=fraction))
+
+
+def test_small_set_from_a_folder(tiny_folder: Path) -> None:
+    recipe = DataRecipe(source="tiny", validation_fraction=1 / 6)
+    development = load_development(recipe, tiny_folder)
+    assert (len(development.train), len(development.validation)) == (400, 80)
+    assert development.class_names == ("0", "1", "2", "3", "4")
+    assert development.image_shape == (1, 12, 12)
+    raw = sources.load_training("tiny", tiny_folder)
+    assert development.fingerprint == raw.fingerprint
+    train, _ = split_indices(torch.from_numpy(raw.labels.astype(np.int64)), recipe)
+    assert np.array_equal(development.train.images.squeeze(1).numpy(), raw.images[train.numpy()])
+    assert np.array_equal(development.train.labels.numpy(), raw.labels[train.numpy()])
+    assert development.to(torch.device("cpu")).class_names == development.class_names
+
+
+def test_the_task_is_measured_on_training_images_alone(tiny_folder: Path) -> None:
+    development = load_development(DataRecipe(source="tiny"), tiny_folder)
+    task = describe_task(development, replace(recipes.paper(), standardize=True))
+    assert (task.mean, task.deviation) == mean_and_deviation(development.train.images)
+    assert (task.mean, task.deviation) != mean_and_deviation(development.validation.images)
+    plain = describe_task(development, recipes.paper())
+    assert (plain.mean, plain.deviation) == (0.0, 1.0)

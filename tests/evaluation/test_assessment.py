@@ -1,0 +1,223 @@
+"""A finished run measured: what is said, what is stored, what is counted, what is refused."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from specimens import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
+
+from modiste import run_folder, storage, training
+from modiste.data import sealed
+from modiste.data.dataset import as_image_set
+from modiste.errors import DataError, FolderInUseError, RunError, StoppedError, StorageError
+from modiste.evaluation.assessment import Assessment, evaluate, load_split
+from modiste.evaluation.inference import infer
+from modiste.recipe import Recipe
+from modiste.training.log import Listener
+from workbench import tiny_files
+
+KEYS = [
+    "split",
+    "weights",
+    "epoch",
+    "images",
+    "accuracy",
+    "accuracy_interval",
+    "loss",
+    "per_class",
+    "macro",
+    "weighted",
+    "confusion",
+    "top2_accuracy",
+    "brier",
+    "calibration",
+    "expected_calibration_error",
+    "test_openings",
+]
+
+
+@pytest.fixture
+def run(finished_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def images(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the data that a test may change."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "tiny"))
+
+
+def test_an_assessment_in_plain_words(run: Path, tiny_folder: Path) -> None:
+    plain = evaluate(run, data_folder=tiny_folder).as_plain()
+    assert list(plain) == KEYS
+    assert json.loads(json.dumps(plain))["accuracy"] == plain["accuracy"]
+    assert (plain["split"], plain["weights"], plain["images"], plain["test_openings"]) == (
+        "validation",
+        "picked",
+        80,
+        0,
+    )
+    assert list(plain["per_class"]) == ["0", "1", "2", "3", "4"]
+    assert all(set(scores) == {"precision", "recall", "f1", "support"} for scores in plain["per_class"].values())
+    assert np.array(plain["confusion"]).sum(1).tolist() == [16] * 5
+    assert len(plain["accuracy_interval"]) == 2
+
+
+def test_validation_says_what_the_log_says(run: Path, tiny_folder: Path) -> None:
+    opened = run_folder.open_run(run)
+    for weights, row in (("picked", opened.picked), ("last", opened.history[-1])):
+        result = evaluate(run, weights=weights, device="cpu", data_folder=tiny_folder)  # type: ignore[arg-type]
+        assert result.epoch == row.epoch
+        assert result.accuracy == row.validation_accuracy
+        assert result.loss == pytest.approx(row.validation_loss, rel=1e-6)
+
+
+def test_test_equals_the_model_on_the_test_images(run: Path, tiny_folder: Path) -> None:
+    result = evaluate(run, split="test", device="cpu", data_folder=tiny_folder)
+    images = as_image_set(sealed.load_sealed("tiny", tiny_folder))
+    model, _ = run_folder.open_run(run).load_model()
+    logits = infer(model, images.images, "float32")
+    assert result.images == 100
+    assert result.accuracy == (logits.argmax(1) == images.labels).double().mean().item()
+    assert torch.equal(run_folder.read_logits(run / "test-logits.safetensors")[0], logits)
+
+
+def test_every_look_at_test_is_counted_and_none_at_validation(run: Path, tiny_folder: Path) -> None:
+    counts = []
+    for split, weights in [
+        ("test", "picked"),
+        ("validation", "picked"),
+        ("test", "last"),
+        ("validation", "last"),
+        ("test", "picked"),
+    ]:
+        result = evaluate(run, split=split, weights=weights, data_folder=tiny_folder)  # type: ignore[arg-type]
+        counts.append(result.test_openings)
+        assert run_folder.open_run(run).test_openings == result.test_openings
+    assert counts == [1, 1, 2, 2, 3]
+
+
+def test_logits_are_computed_once_and_read_afterwards(run: Path, images: Path) -> None:
+    first = evaluate(run, split="test", data_folder=images)
+    stored = (run / "test-logits.safetensors").read_bytes()
+    shutil.rmtree(images)  # neither data nor model are needed for a second look
+    second = evaluate(run, split="test", data_folder=images)
+    assert (run / "test-logits.safetensors").read_bytes() == stored
+    assert replace(second, test_openings=1) == first
+    assert second.test_openings == 2
+
+
+def test_a_file_that_the_manifest_does_not_vouch_for_is_made_anew(run: Path, tiny_folder: Path) -> None:
+    """As a crash between writing the logits and entering them leaves it."""
+    run_folder.write_logits(run / "test-logits.safetensors", torch.zeros(100, 5), torch.zeros(100).long(), 1)
+    result = evaluate(run, split="test", data_folder=tiny_folder)
+    assert result.accuracy > 0.3
+    assert result.test_openings == 1
+
+
+def test_stored_logits_are_watched(run: Path, tiny_folder: Path) -> None:
+    evaluate(run, split="test", data_folder=tiny_folder)
+    path = run / "test-logits.safetensors"
+    flipped = bytearray(path.read_bytes())
+    flipped[-9] ^= 4
+    path.write_bytes(flipped)
+    with pytest.raises(RunError, match=r"test-logits\.safetensors: damaged"):
+        evaluate(run, split="test", data_folder=tiny_folder)
+
+
+def test_picked_and_last_are_different_weights(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:
+    """At a learning rate that spoils what was learned, the best epoch is not the last one."""
+    recipe = replace(tiny_recipe, epochs=4, optimizer=replace(tiny_recipe.optimizer, learning_rate=0.05))
+    training.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    opened = run_folder.open_run(tmp_path / "run")
+    assert opened.picked.epoch < 4, "choose another learning rate for this test"
+    results = [
+        evaluate(tmp_path / "run", weights=weights, device="cpu", data_folder=tiny_folder)  # type: ignore[arg-type]
+        for weights in ("picked", "last")
+    ]
+    assert [result.epoch for result in results] == [opened.picked.epoch, 4]
+    assert results[0].accuracy > results[1].accuracy
+    assert (tmp_path / "run" / "validation-logits-last.safetensors").exists()
+
+
+class StopAfter(Listener):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def step_done(self, step: int) -> None:
+        if step == self.step:
+            raise StoppedError
+
+
+def test_an_unfinished_run_is_refused(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:
+    with pytest.raises(StoppedError):
+        training.run(tiny_recipe, tmp_path / "run", data_folder=tiny_folder, listeners=[StopAfter(30)])
+    with pytest.raises(RunError, match="has not finished; give its `modiste train` command again"):
+        evaluate(tmp_path / "run", split="test", data_folder=tiny_folder)
+    training.run(tiny_recipe, tmp_path / "run", data_folder=tiny_folder)
+    assert evaluate(tmp_path / "run", data_folder=tiny_folder).images == 80
+
+
+def test_what_is_no_run_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    for name, kind in (("none", RunError), ("empty", RunError), ("file", (RunError, StorageError))):
+        with pytest.raises(kind, match=name):
+            evaluate(tmp_path / name)
+    assert not (tmp_path / "none").exists(), "measuring a run that is not there has made its folder"
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_a_run_in_use_is_refused(run: Path, tiny_folder: Path) -> None:
+    with storage.lock(run), pytest.raises(FolderInUseError):
+        evaluate(run, data_folder=tiny_folder)
+
+
+class TestChangedData:
+    def test_other_training_images_are_refused_on_validation(self, run: Path, images: Path) -> None:
+        for name, content in tiny_files(seed=8).items():
+            (images / name).write_bytes(content)
+        with pytest.raises(RunError, match="the data found are not those it was trained on"):
+            evaluate(run, weights="last", data_folder=images)
+
+    def test_other_training_images_are_refused_on_test(self, run: Path, images: Path) -> None:
+        for name, content in tiny_files(seed=8).items():
+            (images / name).write_bytes(content)
+        with pytest.raises(RunError, match="not those it was trained on"):
+            evaluate(run, split="test", data_folder=images)
+        assert run_folder.open_run(run).test_openings == 0
+
+    def test_images_of_another_size_are_refused(self, run: Path, images: Path) -> None:
+        (images / TEST_IMAGES).write_bytes(idx(np.zeros((10, 9, 12))))
+        (images / TEST_LABELS).write_bytes(idx(np.arange(10) % 5))
+        with pytest.raises(RunError, match=r"trained on images of \(1, 12, 12\).*found \(1, 9, 12\)"):
+            evaluate(run, split="test", data_folder=images)
+
+    def test_labels_beyond_the_classes_are_refused(self, run: Path, images: Path) -> None:
+        (images / TEST_LABELS).write_bytes(idx(np.arange(100) % 6))
+        with pytest.raises((RunError, DataError)):
+            evaluate(run, split="test", data_folder=images)
+        assert run_folder.open_run(run).test_openings == 0
+
+    def test_missing_images(self, run: Path, images: Path) -> None:
+        (images / TEST_IMAGES).unlink()
+        with pytest.raises(DataError, match="no such file"):
+            evaluate(run, split="test", data_folder=images)
+
+
+def test_splits_are_the_images_of_the_run(run: Path, tiny_folder: Path) -> None:
+    opened = run_folder.open_run(run)
+    validation, test = (load_split(opened, split, tiny_folder) for split in ("validation", "test"))  # type: ignore[arg-type]
+    assert (len(validation), len(test)) == (80, 100)
+    assert torch.equal(validation.labels, run_folder.read_logits(run / "validation-logits.safetensors")[1])
+    assert {IMAGES, LABELS} <= {path.name for path in tiny_folder.iterdir()}
+
+
+def test_assessments_are_values(run: Path, tiny_folder: Path) -> None:
+    one, other = (evaluate(run, data_folder=tiny_folder) for _ in range(2))
+    assert isinstance(one, Assessment)
+    assert one == other

@@ -1,0 +1,43 @@
+"""Logits outside training: the same in one piece or many, and without a trace on the model."""
+
+import pytest
+import torch
+
+from modiste.data.batches import as_floats
+from modiste.evaluation import inference
+from modiste.evaluation.inference import infer
+from modiste.models import Task, build_model
+from modiste.recipe import CNNRecipe
+
+TASK = Task(image_shape=(1, 12, 12), class_names=tuple("abcde"))
+IMAGES = torch.randint(0, 256, (23, 1, 12, 12), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+
+
+@pytest.fixture
+def model() -> torch.nn.Module:
+    return build_model(CNNRecipe(filters=(4, 8), pools=1, hidden=(16,), dropout=0.5, batch_norm=True), TASK)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_as_it_was(model: torch.nn.Module, training: bool) -> None:
+    model.train(training)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    logits = infer(model, IMAGES, "float32")
+    assert model.training is training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    torch.testing.assert_close(logits, model.eval()(as_floats(IMAGES)))
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("part", [1, 7, 22, 23, 1000])
+def test_parts_are_joined_in_order(model: torch.nn.Module, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = infer(model, IMAGES, "float32")
+    monkeypatch.setattr(inference, "BATCH_IMAGES", part)
+    torch.testing.assert_close(infer(model, IMAGES, "float32"), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_gives_float32_logits_near_those_of_float32(model: torch.nn.Module) -> None:
+    full, half = (infer(model, IMAGES, precision) for precision in ("float32", "bfloat16"))
+    assert half.dtype == full.dtype == torch.float32
+    assert not torch.equal(full, half)
+    torch.testing.assert_close(half, full, rtol=0.05, atol=0.05)

@@ -1,0 +1,237 @@
+"""What holds for every network: each named recipe's, and each kind with every activation and normalisation."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from modiste import recipes, runtime
+from modiste.errors import RecipeError
+from modiste.models import Task, build_model, count_parameters, layers
+from modiste.models.layers import ACTIVATIONS, Dropout, Standardize, same_convolution, share_generator
+from modiste.recipe import CNNRecipe, MLPRecipe, ModelRecipe
+from modiste.recipes import RECIPES
+
+FASHION = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"), mean=0.2860, deviation=0.3530)
+COLOUR = Task(image_shape=(3, 32, 32), class_names=("a", "b", "c"), mean=0.5, deviation=0.25)
+WIDE = Task(image_shape=(2, 9, 14), class_names=("a", "b"))
+PARAMETERS = {"paper": 896_906, "paper-text": 412_778, "perceptron": 7_850, "mlp": 235_146}
+SMALL = {
+    "cnn": CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), dropout=0.3),
+    "mlp": MLPRecipe(hidden=(6, 5), dropout=0.3),
+}
+MODELS: dict[str, ModelRecipe] = {name: make().model for name, make in RECIPES.items()}
+MODELS |= {
+    f"{kind} {activation}{' batch_norm' if normalised else ''}": replace(
+        small, activation=activation, batch_norm=normalised
+    )  # type: ignore[call-overload]
+    for kind, small in SMALL.items()
+    for activation in ACTIVATIONS
+    for normalised in (False, True)
+}
+MODELS |= {
+    "cnn without dense layers": CNNRecipe(filters=(3,), hidden=(), pools=0),
+    "cnn of even kernels": CNNRecipe(filters=(3, 4), kernel_size=4, pools=2, hidden=(5, 6)),
+}
+
+every_model = pytest.mark.parametrize("recipe", MODELS.values(), ids=MODELS)
+every_task = pytest.mark.parametrize("task", [FASHION, COLOUR, WIDE], ids=["28x28", "3x32x32", "2x9x14"])
+
+
+def images_for(task: Task, count: int = 7) -> torch.Tensor:
+    return torch.rand(count, *task.image_shape, generator=runtime.generator(0, "test images"))
+
+
+def test_the_stated_parameter_counts() -> None:
+    assert {name: count_parameters(build_model(make().model, FASHION)) for name, make in RECIPES.items()} == PARAMETERS
+
+
+@every_model
+@every_task
+def test_logits_are_finite_and_one_for_every_class(recipe: ModelRecipe, task: Task) -> None:
+    model = build_model(recipe, task)
+    for mode in (True, False):
+        logits = model.train(mode)(images_for(task))
+        assert logits.shape == (7, len(task.class_names))
+        assert logits.isfinite().all()
+
+
+@every_model
+def test_the_gradient_reaches_every_parameter(recipe: ModelRecipe) -> None:
+    model = build_model(recipe, WIDE)
+    share_generator(model, runtime.generator(0, "dropout"))
+    targets = torch.tensor([0, 1] * 16)
+    nn.functional.cross_entropy(model(images_for(WIDE, 32)), targets).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        if ".bias" not in name or not getattr(recipe, "batch_norm", False):  # a bias before batch norm has no effect
+            assert parameter.grad.abs().max() > 0, name
+
+
+@every_model
+@every_task
+def test_one_image_gets_the_answer_that_it_gets_in_a_batch(recipe: ModelRecipe, task: Task) -> None:
+    model, images = build_model(recipe, task).eval(), images_for(task)
+    together = model(images)
+    assert torch.equal(together, model(images)), "evaluation is not deterministic"
+    alone = torch.cat([model(image[None]) for image in images])
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
+
+
+@every_model
+def test_a_seed_decides_the_weights(recipe: ModelRecipe) -> None:
+    one, same, other = (build_model(recipe, WIDE, seed=seed).state_dict() for seed in (5, 5, 6))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    matrices = [name for name, weight in one.items() if weight.ndim > 1]
+    assert matrices
+    assert not any(torch.equal(one[name], other[name]) for name in matrices)
+
+
+@every_model
+def test_building_leaves_the_global_generator_alone(recipe: ModelRecipe) -> None:
+    before = torch.random.get_rng_state()
+    build_model(recipe, WIDE)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("side", "pools", "fits"), [(28, 4, True), (28, 5, False), (4, 2, True), (4, 3, False), (3, 2, False), (1, 0, True)]
+)
+def test_images_too_small_for_the_pooling_are_refused(side: int, pools: int, fits: bool) -> None:
+    recipe = CNNRecipe(filters=(2,) * 5, pools=pools, hidden=())
+    task = replace(FASHION, image_shape=(1, side, 40))
+    if fits:
+        assert build_model(recipe, task).eval()(images_for(task)).shape == (7, 10)
+    else:
+        with pytest.raises(
+            RecipeError, match=rf"model.pools: expected at most \d for {side}-pixel images, found {pools}"
+        ):
+            build_model(recipe, task)
+
+
+def activate_then_pool(model: nn.Sequential, recipe: CNNRecipe, task: Task) -> nn.Sequential:
+    """The same network in the order of the paper's Listing 1, from torch's own layers, sharing the weights."""
+    weights = list(model.parameters())
+    parts: list[nn.Module] = []
+
+    def take(layer: nn.Module) -> nn.Module:
+        layer.weight, layer.bias = nn.Parameter(weights.pop(0).detach()), nn.Parameter(weights.pop(0).detach())
+        return layer
+
+    for index, (inputs, outputs) in enumerate(pairwise((task.image_shape[0], *recipe.filters))):
+        parts += [
+            take(nn.Conv2d(inputs, outputs, recipe.kernel_size, padding="same")),
+            ACTIVATIONS[recipe.activation](),
+        ]
+        parts += [nn.MaxPool2d(2)] if index < recipe.pools else []
+    features = recipe.filters[-1] * (task.image_shape[1] >> recipe.pools) * (task.image_shape[2] >> recipe.pools)
+    parts.append(nn.Flatten())
+    for inputs, outputs in pairwise((features, *recipe.hidden)):
+        parts += [take(nn.Linear(inputs, outputs)), ACTIVATIONS[recipe.activation]()]
+    return nn.Sequential(*parts, take(nn.Linear((features, *recipe.hidden)[-1], len(task.class_names))))
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+def test_pooling_before_the_activation_changes_nothing(activation: str) -> None:
+    recipe = CNNRecipe(filters=(4, 5, 6), pools=2, hidden=(7,), dropout=0.0, activation=activation)  # type: ignore[arg-type]
+    model = build_model(recipe, replace(FASHION, mean=0.0, deviation=1.0)).double()
+    reference = activate_then_pool(model, recipe, FASHION)
+    images = images_for(FASHION, 16).double()
+    targets = torch.arange(16) % 10
+    torch.testing.assert_close(model(images), reference(images), rtol=1e-12, atol=1e-12)
+    for network in (model, reference):
+        nn.functional.cross_entropy(network(images), targets).backward()
+    for (name, ours), theirs in zip(model.named_parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5, 6])
+def test_a_same_convolution_is_as_keras_and_torch_pad(kernel_size: int) -> None:
+    """Torch pads even kernels as Keras does, with a warning about its speed."""
+    ours = nn.Sequential(*same_convolution(2, 3, kernel_size))
+    images = torch.rand(2, 2, 7, 9)
+    convolution = ours[-1]
+    before, after = (kernel_size - 1) // 2, kernel_size // 2
+    padded = nn.functional.pad(images, (before, after, before, after))
+    assert isinstance(convolution, nn.Conv2d)
+    expected = nn.functional.conv2d(padded, convolution.weight, convolution.bias)
+    assert ours(images).shape == (2, 3, 7, 9)
+    torch.testing.assert_close(ours(images), expected)
+
+
+def test_glorot_limits_and_zero_biases() -> None:
+    model = build_model(RECIPES["paper"]().model, FASHION)
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            area = layer.weight[0, 0].numel() if layer.weight.ndim == 4 else 1
+            limit = (6 / (area * (layer.weight.shape[0] + layer.weight.shape[1]))) ** 0.5
+            assert limit * 0.95 < layer.weight.abs().max().item() <= limit
+            assert layer.bias is not None
+            assert not layer.bias.any()
+
+
+def test_standardize_is_part_of_the_weights() -> None:
+    model = build_model(MLPRecipe(), FASHION)
+    images = images_for(FASHION)
+    expected = (images.double() - 0.2860) / 0.3530
+    torch.testing.assert_close(model[0](images).double(), expected, rtol=1e-5, atol=1e-6)
+    stored = model.state_dict()
+    assert stored["standardize.mean"].item() == pytest.approx(0.2860)
+    assert stored["standardize.deviation"].item() == pytest.approx(0.3530)
+    assert torch.equal(Standardize(0.0, 1.0)(images), images)
+
+
+class TestDropout:
+    def test_the_mean_is_preserved_and_the_share_is_right(self) -> None:
+        layer = Dropout(0.3)
+        layer.generator = runtime.generator(0, "dropout")
+        dropped = layer(torch.ones(1000, 1000))
+        assert dropped.mean().item() == pytest.approx(1, abs=0.003)  # 4.6 standard deviations
+        assert (dropped == 0).double().mean().item() == pytest.approx(0.3, abs=0.002)
+        assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.7])
+
+    def test_it_depends_on_the_generator_alone(self) -> None:
+        layer, ones = Dropout(0.5), torch.ones(50, 50)
+        masks = []
+        for seed, disturbance in ((1, 0), (1, 9), (2, 0)):
+            torch.manual_seed(disturbance)
+            layer.generator = torch.Generator().manual_seed(seed)
+            state = torch.random.get_rng_state()
+            masks.append(layer(ones))
+            assert torch.equal(state, torch.random.get_rng_state())
+        assert torch.equal(masks[0], masks[1])
+        assert not torch.equal(masks[0], masks[2])
+
+    def test_it_does_nothing_when_evaluating_or_at_rate_zero(self) -> None:
+        values = torch.rand(5, 5)
+        assert torch.equal(Dropout(0.5).eval()(values), values)
+        assert torch.equal(Dropout(0.0).train()(values), values)
+
+    @every_model
+    def test_every_network_draws_from_the_shared_generator_alone(self, recipe: ModelRecipe) -> None:
+        model, images = build_model(recipe, WIDE).train(), images_for(WIDE)
+        generator = torch.Generator()
+        share_generator(model, generator)
+        answers = []
+        for seed, disturbance in ((1, 0), (1, 9)):
+            torch.manual_seed(disturbance)
+            generator.manual_seed(seed)
+            answers.append(model(images))
+        assert torch.equal(*answers)
+
+
+def test_no_network_uses_a_dropout_of_torch() -> None:
+    for recipe in MODELS.values():
+        for layer in build_model(recipe, WIDE).modules():
+            assert not isinstance(layer, nn.modules.dropout._DropoutNd)
+
+
+def test_channels_last_changes_no_value() -> None:
+    recipe = recipes.paper().model
+    model, images = build_model(recipe, FASHION).eval(), images_for(FASHION)
+    plain = build_model(recipe, FASHION).eval().to(memory_format=torch.contiguous_format)
+    torch.testing.assert_close(model(images), plain(images), rtol=1e-4, atol=1e-5)
+    assert layers.BATCH_NORM_EPSILON == 1e-3

@@ -1,0 +1,293 @@
+"""The command line: help, hints, exit codes, folders; a person's mistake never shows a traceback."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import modiste
+from modiste import cli, run_folder, training
+from modiste.errors import (
+    DataError,
+    DivergedError,
+    FolderInUseError,
+    MissingExtraError,
+    ModisteError,
+    RecipeError,
+    RunError,
+    StoppedError,
+    StorageError,
+)
+from modiste.plain import to_plain
+from modiste.recipe import Recipe
+from modiste.recipes import RECIPES
+from modiste.training.log import Listener
+from workbench import run_modiste
+
+pytestmark = pytest.mark.usefixtures("without_type_checks")
+
+
+class Result:
+    """What a command printed and how it left."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Run a command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODISTE_OFFLINE", "1")
+
+    def run(*words: object) -> Result:
+        code = 0
+        try:
+            cli.main([str(word) for word in words])
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        except KeyboardInterrupt:
+            code = 1
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Result(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def recipe_file(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> Path:
+    """The small recipe, for one epoch, with the path of its data in it."""
+    recipe = replace(tiny_recipe, epochs=1, data=replace(tiny_recipe.data, source=str(tiny_folder)))
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(to_plain(recipe)))
+    return path
+
+
+class TestHelp:
+    @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+    def test_every_command_is_listed_with_what_it_does(self, command, words: list[str]) -> None:
+        result = command(*words)
+        assert result.code == 0
+        assert {"train", "evaluate", "recipes"} <= set(cli.COMMANDS)
+        for name, function in cli.COMMANDS.items():
+            (line,) = [line for line in result.out.splitlines() if line.startswith(f"  {name} ")]
+            assert (function.__doc__ or "").splitlines()[0] in line
+
+    @pytest.mark.parametrize("name", cli.COMMANDS)
+    def test_every_command_explains_itself(self, command, name: str) -> None:
+        result = command(name, "--help")
+        assert result.code == 0
+        assert len(result.out.splitlines()) > 2
+
+    def test_the_help_of_train_names_every_recipe_and_every_field(self, command) -> None:
+        assert all(name in command("train", "--help").out for name in RECIPES)
+        text = command("train", "paper", "--help").out
+        for flag in ("--epochs", "--seed", "--out", "--data-folder", "--optimizer.learning-rate", "--model.dropout"):
+            assert flag in text
+        assert "Passes over the training images" in text
+
+    def test_recipes_lists_the_claims(self, command) -> None:
+        result = command("recipes")
+        assert result.code == 0
+        assert all(f"{name}\n" in result.out for name in RECIPES)
+        assert "896,906 parameters" in result.out
+
+    @pytest.mark.parametrize("words", [["--version"], ["-V"], ["version"]])
+    def test_version(self, command, words: list[str]) -> None:
+        assert command(*words).out == f"modiste {modiste.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        (["trian"], 2, "no command 'trian'; did you mean 'train'?"),
+        (["xyzzy"], 2, "known: "),
+        (["--verbose"], 2, "no command '--verbose'"),
+        (["train"], 2, "the recipe comes first: modiste train RECIPE"),
+        (["train", "--epochs", "3"], 2, "the recipe comes first"),
+        (["train", "papper"], 4, "recipe 'papper' is unknown; did you mean 'paper'?"),
+        (["train", "none.toml"], 4, "none.toml: cannot be read (No such file or directory)"),
+        (["train", "paper", "--epoch", "3"], 2, "--epochs"),
+        (["train", "paper", "--epochs", "three"], 2, "three"),
+        (["train", "paper", "--epochs", "0"], 2, "epochs"),
+        (["train", "paper", "--optimizer.name", "adm"], 2, "adm"),
+        (["train", "paper", "--model.dropout", "1"], 2, "dropout"),
+        (["train", "paper", "surplus"], 2, "surplus"),
+        (["train", "paper", "--device", "cuda:99"], 4, "device 'cuda:99' cannot be used here"),
+        (["train", "paper", "--device", "toaster"], 4, "device 'toaster' cannot be used here"),
+        (["train", "mlp", "--data.source", "no-such-folder"], 3, "no-such-folder: no such data set or folder"),
+        (["train", "mlp", "--data-folder", "no-such-folder"], 3, "no-such-folder: no such folder"),
+        (["train", "mlp", "--out", "/dev/null/run"], 5, "/dev/null/run: cannot be used as a run folder"),
+        (["evaluate"], 2, "run"),
+        (["evaluate", "no-such-run"], 4, "no-such-run: no run here"),
+        (["evaluate", "x", "--split", "tset"], 2, "tset"),
+        (["recipes", "surplus"], 2, "surplus"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_gets_its_code_and_a_hint(command, words: list[str], code: int, hint: str) -> None:
+    result = command(*words)
+    assert result.code == code, result.err
+    assert hint in " ".join((result.out + result.err).split())
+
+
+def test_exit_codes_are_those_of_the_documents() -> None:
+    codes = {
+        ModisteError: 1,
+        DataError: 3,
+        RecipeError: 4,
+        RunError: 4,
+        MissingExtraError: 4,
+        StorageError: 5,
+        DivergedError: 6,
+        FolderInUseError: 7,
+        StoppedError: 75,
+    }
+    assert {kind: kind.exit_code for kind in codes} == codes
+    assert set(ModisteError.__subclasses__()) <= set(codes)
+    assert cli.USAGE == 2
+
+
+def test_a_real_process_leaves_the_same_way(tmp_path: Path) -> None:
+    done = run_modiste("trian", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "modiste: no command 'trian'; did you mean 'train'?\n"
+
+
+def test_interrupted_before_training_it_leaves_quietly(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the libraries load."""
+
+    def interrupted(_words: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "recipes", interrupted)
+    assert command("recipes").code == 130
+
+
+class TestTrain:
+    def test_says_what_came_out_and_what_to_do_next(self, command, recipe_file: Path) -> None:
+        result = command("train", recipe_file, "--device", "cpu")
+        assert result.code == 0
+        run = run_folder.open_run("runs/tiny")
+        assert f"validation accuracy {run.picked.validation_accuracy:.2%} (95 % interval" in result.out
+        assert "in runs/tiny\nnext: modiste evaluate runs/tiny --split test" in result.out
+        assert " 1/1 " in result.err
+
+    def test_quiet_is_quiet(self, command, recipe_file: Path) -> None:
+        result = command("train", recipe_file, "--quiet", "--out", "here")
+        assert (result.code, result.out, result.err) == (0, "", "")
+        run_folder.open_run("here")
+
+    def test_flags_change_the_recipe_and_nothing_else(self, command, recipe_file: Path, tiny_recipe: Recipe) -> None:
+        words = ["--seed", 9, "--optimizer.learning-rate", 0.01, "--model.hidden", 4, 3, "--augmentation.flip"]
+        assert command("train", recipe_file, "--quiet", "--out", "here", *words).code == 0
+        plain = json.loads(Path("here/recipe.json").read_text())
+        expected = json.loads(recipe_file.read_text())
+        expected |= {"seed": 9}
+        expected["optimizer"]["learning_rate"] = 0.01
+        expected["model"]["hidden"] = [4, 3]
+        expected["augmentation"]["flip"] = True
+        assert plain == expected
+
+    def test_a_toml_file_is_a_recipe_too(self, command, tiny_folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "r.toml").write_text(
+            f'name = "t"\nepochs = 1\n[model]\nkind = "mlp"\n[data]\nsource = "{tiny_folder}"\n'
+        )
+        assert command("train", tmp_path / "r.toml", "--quiet").code == 0
+        assert run_folder.open_run("runs/t").recipe.model == modiste.RECIPES["perceptron"]().model
+
+    def test_folders_are_named_after_the_recipe_and_counted(self, command, recipe_file: Path) -> None:
+        for name in ("tiny", "tiny-2", "tiny-3"):
+            assert f"in runs/{name}\n" in command("train", recipe_file).out
+        assert sorted(path.name for path in Path("runs").iterdir()) == ["tiny", "tiny-2", "tiny-3"]
+
+    def test_the_unfinished_run_of_this_recipe_is_taken_up(
+        self, command, recipe_file: Path, tiny_recipe: Recipe, tiny_folder: Path
+    ) -> None:
+        class Stop(Listener):
+            def step_done(self, step: int) -> None:
+                raise StoppedError
+
+        recipe = replace(tiny_recipe, epochs=1, data=replace(tiny_recipe.data, source=str(tiny_folder)))
+        for folder, begun in (("runs/tiny", replace(recipe, seed=5)), ("runs/tiny-2", recipe)):
+            with pytest.raises(StoppedError):
+                training.run(begun, folder, device="cpu", listeners=[Stop()])
+        assert "in runs/tiny-2\n" in command("train", recipe_file, "--device", "cpu").out
+        assert "in runs/tiny\n" in command("train", recipe_file, "--device", "cpu", "--seed", 5).out
+        assert "in runs/tiny-3\n" in command("train", recipe_file, "--device", "cpu").out
+
+    def test_a_folder_without_a_run_in_it_is_free(self, command, recipe_file: Path) -> None:
+        """As a look at a run that was not there yet, or a kill in the first moment, leaves it."""
+        command("evaluate", "runs/tiny")
+        assert "in runs/tiny\n" in command("train", recipe_file).out
+
+    def test_a_run_that_cannot_be_read_does_not_stand_in_the_way(self, command, recipe_file: Path) -> None:
+        Path("runs/tiny").mkdir(parents=True)
+        Path("runs/tiny/recipe.json").write_text('{"name": "tiny", "invented_later": 3}')
+        assert "in runs/tiny-2\n" in command("train", recipe_file).out
+
+    def test_a_name_too_long_for_a_folder(self, command, recipe_file: Path) -> None:
+        assert command("train", recipe_file, "--name", "x" * 300).code in (2, 4, 5)
+
+    def test_out_of_another_recipe_is_refused_with_the_difference(self, command, recipe_file: Path) -> None:
+        command("train", recipe_file, "--out", "here", "--quiet")
+        result = command("train", recipe_file, "--out", "here", "--seed", 3)
+        assert result.code == 4
+        assert "here: holds a run of another recipe (seed: 0 became 3)" in result.err
+
+    def test_a_batch_of_one_image_under_batch_normalisation(self, command, tiny_folder: Path) -> None:
+        """400 images in batches of 57 leave one over, which has no spread to normalise by: say so, or manage."""
+        words = ["--data.source", tiny_folder, "--model.batch-norm", "--batch-size", 57, "--epochs", 1, "--out", "here"]
+        result = command("train", "mlp", *words)
+        assert result.code in (0, 4)
+        if result.code:
+            assert "batch_size" in result.err
+
+    def test_blank_images_that_are_standardised(self, command, tmp_path: Path) -> None:
+        """They have no deviation to divide by: say so, or manage."""
+        from specimens import IMAGES, LABELS, idx, write
+
+        folder = write(tmp_path / "blank", {IMAGES: idx([[[7] * 4] * 4] * 60), LABELS: idx([0, 1] * 30)})
+        result = command(
+            "train", "perceptron", "--data.source", folder, "--standardize", "--epochs", 1, "--out", "here"
+        )
+        assert result.code in (0, 3, 4)
+
+
+class TestEvaluate:
+    @pytest.fixture
+    def run(self, finished_run: Path, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+    @pytest.mark.parametrize("split", ["validation", "test"])
+    @pytest.mark.parametrize("weights", ["picked", "last"])
+    def test_json_equals_python(self, command, run: Path, tiny_folder: Path, split: str, weights: str) -> None:
+        words = ["--split", split, "--weights", weights, "--data-folder", tiny_folder, "--json"]
+        result = command("evaluate", run, *words)
+        assert (result.code, result.err) == (0, "")
+        printed = json.loads(result.out)
+        measured = modiste.evaluate(run, split=split, weights=weights, data_folder=tiny_folder).as_plain()  # type: ignore[arg-type]
+        if split == "test":
+            assert measured.pop("test_openings") == printed.pop("test_openings") + 1 == 2
+        assert printed == json.loads(json.dumps(measured))
+
+    def test_for_people(self, command, run: Path, tiny_folder: Path) -> None:
+        text = command("evaluate", run, "--split", "test", "--data-folder", tiny_folder).out
+        measured = modiste.evaluate(run, data_folder=tiny_folder, split="test")
+        assert f"accuracy {measured.accuracy:.2%}" in text
+        assert "the test set has been opened 1 time(s) for this run" in text
+        table = [line.split() for line in text.splitlines() if line[:1].isdigit()]
+        assert [row[0] for row in table] == ["0", "1", "2", "3", "4"]
+        assert [float(row[1]) for row in table] == pytest.approx(
+            [score.precision for score in measured.per_class.values()], abs=5e-5
+        )
+
+    def test_a_damaged_run_names_the_file(self, command, run: Path) -> None:
+        (run / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:-1])
+        result = command("evaluate", run)
+        assert result.code == 4
+        assert result.err.startswith(f"modiste: {run}/model.safetensors: damaged")
+        assert len(result.err.splitlines()) == 1

@@ -1,0 +1,101 @@
+"""Importing Modiste and asking it for help costs nothing; its public names are these and no others."""
+
+import subprocess
+import sys
+
+import pytest
+
+import modiste
+from workbench import child_environment, run_modiste
+
+HEAVY = {"torch", "numpy", "matplotlib", "tyro", "rich", "safetensors", "jaxtyping", "pooch", "tensorboard", "jinja2"}
+PUBLIC = [
+    "RECIPES",
+    "ModisteError",
+    "Recipe",
+    "__version__",
+    "evaluate",
+    "get_recipe",
+    "load_dataset",
+    "train",
+]
+
+
+def modules_after(script: str) -> set[str]:
+    """The top names of what a fresh process has imported after ``script``."""
+    ending = "\nimport sys; print('MODULES', *sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script + ending],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "import modiste",
+        "import modiste; modiste.__version__; dir(modiste)",
+        "from modiste import ModisteError",
+        "from modiste.cli import main; main([])",
+        "from modiste.cli import main; main(['--help'])",
+        "from modiste.cli import main; main(['--version'])",
+    ],
+)
+def test_nothing_heavy_is_imported(script: str) -> None:
+    imported = modules_after(script)
+    assert "modiste" in imported
+    assert imported & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    "script", ["import modiste; modiste.Recipe(name='x')", "import modiste; modiste.RECIPES['paper']()"]
+)
+def test_a_recipe_needs_no_torch(script: str) -> None:
+    assert modules_after(script) & {"torch", "numpy", "matplotlib", "tyro"} == set()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], []])
+def test_help_of_the_real_command_imports_nothing_heavy(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "modiste", *words],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "modiste" in imported
+    assert imported & HEAVY == set()
+    assert "modiste" in done.stdout
+
+
+def test_the_public_names() -> None:
+    assert modiste.__all__ == PUBLIC
+    assert set(dir(modiste)) == {*PUBLIC, "__version__"}
+    for name in PUBLIC:
+        assert getattr(modiste, name) is not None
+    with pytest.raises(AttributeError, match="module 'modiste' has no attribute 'tarin'"):
+        _ = modiste.tarin  # type: ignore[attr-defined]
+
+
+def test_the_public_names_are_what_they_say() -> None:
+    from modiste import errors, evaluation, recipe, recipes, training
+    from modiste.data import dataset
+
+    assert modiste.Recipe is recipe.Recipe
+    assert modiste.ModisteError is errors.ModisteError
+    assert modiste.RECIPES is recipes.RECIPES
+    assert modiste.get_recipe is recipes.get
+    assert modiste.train is training.run
+    assert modiste.load_dataset is dataset.load_development
+    assert modiste.evaluate is sys.modules[f"{evaluation.__name__}.assessment"].evaluate
+
+
+def test_the_version_is_told() -> None:
+    assert run_modiste("--version").stdout == f"modiste {modiste.__version__}\n"

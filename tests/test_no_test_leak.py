@@ -1,0 +1,139 @@
+"""Nothing that trains or selects reaches the test set: by the source, and by what a real run opens."""
+
+import ast
+import gzip
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import modiste
+from workbench import child_environment
+
+SOURCE = Path(modiste.__file__).parent
+MAY_REACH_IT = {"data/sealed.py", "evaluation/assessment.py", "cli.py"}
+"""The door itself, its one user, and the command that verifies the files."""
+SECRET_NAMES = {"sealed", "load_sealed", "verify_all", "fetch_all", "TEST"}
+SECRET_WORDS = ("t10k", "load_sealed")
+MODULES = sorted(str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py"))
+
+
+def docstrings(tree: ast.AST) -> set[int]:
+    """The identities of the strings that stand alone: explanations, not names of files."""
+    statements = (node for node in ast.walk(tree) if isinstance(node, ast.Expr))
+    return {id(node.value) for node in statements if isinstance(node.value, ast.Constant)}
+
+
+def mentions(tree: ast.AST) -> list[str]:
+    """Every way in which a syntax tree can reach the sealed file: imports, attributes, names, strings."""
+    found, explained = [], docstrings(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            words = [
+                *(getattr(node, "module", None) or "").split("."),
+                *(part for a in node.names for part in a.name.split(".")),
+            ]
+            found += [f"line {node.lineno}: imports {word}" for word in words if word in SECRET_NAMES - {"TEST"}]
+        elif isinstance(node, ast.Attribute) and node.attr in SECRET_NAMES:
+            found.append(f"line {node.lineno}: uses .{node.attr}")
+        elif isinstance(node, ast.Name) and node.id in SECRET_NAMES - {"TEST"}:
+            found.append(f"line {node.lineno}: uses {node.id}")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in explained:
+            words = [*SECRET_WORDS, "modiste.data.sealed", "data.sealed"]
+            found += [f"line {node.lineno}: holds {word!r}" for word in words if word in node.value]
+    return found
+
+
+def test_the_source_is_found() -> None:
+    assert {"data/sealed.py", "data/sources.py", "training/loop.py", "evaluation/assessment.py"} <= set(MODULES)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in MAY_REACH_IT])
+def test_no_other_module_mentions_the_door(module: str) -> None:
+    assert mentions(ast.parse((SOURCE / module).read_text())) == []
+
+
+def test_the_door_and_its_user_would_be_noticed() -> None:
+    """Else the test before this one would prove nothing."""
+    for module in ("data/sealed.py", "evaluation/assessment.py"):
+        assert mentions(ast.parse((SOURCE / module).read_text()))
+    for hidden in (
+        "import modiste.data.sealed",
+        "from modiste.data import sealed",
+        "from modiste.data.sealed import load_sealed as harmless",
+        "import modiste.data as d; d.sealed.load_sealed('x')",
+        "import importlib; importlib.import_module('modiste.data.sealed')",
+        "open('t10k-images-idx3-ubyte')",
+    ):
+        assert mentions(ast.parse(hidden)), hidden
+
+
+WATCHED = """
+import sys
+opened = set()
+def watch(event, arguments):
+    if event in ("open", "os.open") and isinstance(arguments[0], (str, bytes)):
+        opened.add(arguments[0] if isinstance(arguments[0], str) else arguments[0].decode(errors="replace"))
+sys.addaudithook(watch)
+from modiste.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("sealed was loaded" if "modiste.data.sealed" in sys.modules else "sealed was not loaded")
+    print(*sorted(opened), sep="\\n")
+"""
+
+
+def opened_by(*words: object) -> str:
+    """Run a command in a process of its own and return what it opened."""
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, *map(str, words)],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def fashion() -> Path:
+    from modiste.data import sealed
+
+    return sealed.verify_all()[0].path.parent
+
+
+def test_training_on_fashion_mnist_opens_no_test_file(fashion: Path, tmp_path: Path) -> None:
+    """The system's own record of a real run; a later look at test shows that the record is complete."""
+    out = tmp_path / "run"
+    words = ["--epochs", 1, "--data.validation-fraction", 0.97, "--data-folder", fashion, "--device", "cpu"]
+    trained = opened_by("train", "perceptron", "--out", out, *words)
+    assert "train-images-idx3-ubyte" in trained
+    assert "train-labels-idx1-ubyte" in trained
+    assert "t10k" not in trained
+    assert "sealed was not loaded" in trained
+    tested = opened_by("evaluate", out, "--split", "test", "--data-folder", fashion)
+    assert "t10k-images-idx3-ubyte" in tested
+    assert "t10k-labels-idx1-ubyte" in tested
+    measured_again = opened_by("evaluate", out, "--data-folder", fashion)
+    assert "t10k" not in measured_again
+
+
+def test_training_is_the_same_when_the_test_files_are_not_there(fashion: Path, tmp_path: Path) -> None:
+    """What is not there cannot be looked at."""
+    from modiste import training
+    from modiste.data.dataset import load_development
+    from modiste.recipe import DataRecipe
+
+    for path in fashion.glob("train-*"):
+        content = path.read_bytes()
+        (tmp_path / path.name.removesuffix(".gz")).write_bytes(
+            gzip.decompress(content) if path.suffix == ".gz" else content
+        )
+    assert len(list(tmp_path.iterdir())) == 2
+    alone, beside = (load_development(DataRecipe(), folder) for folder in (tmp_path, fashion))
+    assert alone.fingerprint == beside.fingerprint
+    assert training.__all__

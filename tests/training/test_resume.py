@@ -1,0 +1,431 @@
+"""Killed, stopped or crashed anywhere, the same command again: byte for byte the run that nobody disturbed.
+
+The first half does it to real processes of the real command, the second half in this process, in more ways.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modiste import run_folder, training
+from modiste.errors import RunError, StoppedError, StorageError
+from modiste.plain import to_plain
+from modiste.recipe import (
+    AugmentationRecipe,
+    CNNRecipe,
+    DataRecipe,
+    MLPRecipe,
+    OptimizerRecipe,
+    Recipe,
+    ScheduleRecipe,
+)
+from modiste.training.log import Listener
+from workbench import child_environment, run_modiste, tiny_files
+
+DAY = {"facts.json", "timing.jsonl", "manifest.json"}
+"""Files that tell of the machine and the time, and the hashes of those."""
+
+
+def results(run: Path) -> dict[str, bytes]:
+    """Every file of a finished run that must not depend on what happened on the way."""
+    files = (path for path in run.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {str(path.relative_to(run)): path.read_bytes() for path in files if path.name not in DAY}
+
+
+def assert_same(run: Path, undisturbed: Path) -> None:
+    found, expected = results(run), results(undisturbed)
+    assert found.keys() == expected.keys()
+    assert {"model.safetensors", "last.safetensors", "log.jsonl", "validation-logits.safetensors"} <= found.keys()
+    assert any(name.startswith("checkpoints/step-") for name in found)
+    assert [name for name in found if found[name] != expected[name]] == []
+    assert not list(run.rglob(".*.part"))
+    run_folder.open_run(run)
+
+
+LONG = Recipe(
+    name="long",
+    epochs=6,
+    batch_size=8,
+    standardize=True,
+    ema_decay=0.9,
+    label_smoothing=0.1,
+    data=DataRecipe(source="tiny"),
+    model=CNNRecipe(filters=(6, 8), pools=1, hidden=(16,), dropout=0.3, batch_norm=True),
+    augmentation=AugmentationRecipe(flip=True, shift=1),
+    schedule=ScheduleRecipe(shape="one-cycle", warm_up=0.3),
+)
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipes") / "long.json"
+    path.write_text(json.dumps(to_plain(LONG)))
+    return path
+
+
+def words_for(recipe_file: Path, data: Path, out: Path) -> list[str]:
+    return ["train", str(recipe_file), "--out", str(out), "--data-folder", str(data), "--device", "cpu", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recipe_file: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    done = run_modiste(*words_for(recipe_file, tiny_folder, out), PYTHONHASHSEED="1")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+Moment = Callable[[Path], bool]
+
+
+def newest_step(run: Path) -> int:
+    states = sorted((run / "checkpoints").glob("step-*.safetensors"))
+    return int(states[-1].name[5:13]) if states else 0
+
+
+def there(name: str) -> Moment:
+    return lambda run: (run / name).exists()
+
+
+def after_steps(more: int) -> Callable[[Path], Moment]:
+    def begin(run: Path) -> Moment:
+        goal = newest_step(run) + more
+        return lambda run: newest_step(run) >= goal
+
+    return begin
+
+
+def writing_a_state(run: Path) -> bool:
+    return any((run / "checkpoints").glob(".step-*.part"))
+
+
+def always(moment: Moment) -> Callable[[Path], Moment]:
+    return lambda _run: moment
+
+
+def disturb(words: list[str], run: Path, moment: Moment, delay: float, number: signal.Signals) -> int:
+    """Start the command, send it a signal some time after a moment, and return how it left."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "modiste", *words], env=child_environment(), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not moment(run) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.0005)
+    time.sleep(delay)
+    child.send_signal(number)
+    _, errors = child.communicate(timeout=60)
+    assert "Traceback" not in errors, errors
+    return child.returncode
+
+
+KILLS: list[tuple[str, Callable[[Path], Moment], float]] = [
+    ("the folder is claimed", always(there(".lock")), 0.0),
+    ("loading", always(there("recipe.json")), 0.01),
+    ("before the first step", always(there("facts.json")), 0.0),
+    ("the first epoch", always(there("log.jsonl")), 0.08),
+    ("right after a checkpoint", after_steps(1), 0.0),
+    ("in the middle of an epoch", after_steps(1), 0.03),
+    ("while a state is written", always(writing_a_state), 0.0),
+    ("at some moment", after_steps(1), -1),
+    ("while the models are written", always(there("last.safetensors")), 0.0),
+    ("before the manifest", always(there("validation-logits.safetensors")), 0.0),
+]
+
+
+def test_killed_again_and_again(recipe_file: Path, tiny_folder: Path, tmp_path: Path, undisturbed: Path) -> None:
+    """Ten SIGKILLs on one folder: while loading, in and between epochs, while writing, while finishing."""
+    run, draw, killed = tmp_path / "run", random.Random(75), []
+    words = words_for(recipe_file, tiny_folder, run)
+    for what, begin, delay in KILLS:
+        pause = draw.uniform(0, 0.1) if delay < 0 else delay
+        code = disturb(words, run, begin(run), pause, signal.SIGKILL)
+        assert code in (-signal.SIGKILL, 0), what  # 0: it was faster than the signal
+        killed.append(code != 0)
+    assert sum(killed) >= 8, f"only {sum(killed)} of {len(KILLS)} runs were killed in time"
+    done = run_modiste(*words)
+    assert done.returncode == 0, done.stderr
+    assert_same(run, undisturbed)
+
+
+def test_asked_to_stop_again_and_again(recipe_file: Path, tiny_folder: Path, tmp_path: Path, undisturbed: Path) -> None:
+    """SIGTERM and SIGINT save the very step, leave with 75, and the same command goes on from there."""
+    run = tmp_path / "run"
+    words = words_for(recipe_file, tiny_folder, run)
+    steps = [0]
+    for moment, delay, number in [
+        (there("facts.json"), 0.0, signal.SIGTERM),
+        (there("log.jsonl"), 0.07, signal.SIGINT),
+        (there("log.jsonl"), 0.11, signal.SIGTERM),
+    ]:
+        for name in ("facts.json", "log.jsonl"):
+            (run / name).unlink(missing_ok=True)  # so that its return tells how far the next start has come
+        assert disturb(words, run, moment, delay, number) == StoppedError.exit_code == 75
+        steps.append(newest_step(run))
+        assert not (run / run_folder.MANIFEST).exists()
+    assert steps == sorted(steps)
+    assert any(step % 50 for step in steps), "every stop fell on an epoch's end"
+    done = run_modiste(*words)
+    assert done.returncode == 0, done.stderr
+    assert_same(run, undisturbed)
+
+
+DEAF = """
+import signal, sys, time
+from pathlib import Path
+from modiste import training
+from modiste.recipe import load
+from modiste.training.log import Listener
+
+class Slow(Listener):
+    def step_done(self, step):
+        if step == 60:
+            print("slow", flush=True)
+            while not signal.getsignal(signal.SIGINT).__self__.requested:
+                time.sleep(0.01)
+            print("asked", flush=True)
+            time.sleep(60)
+
+training.run(load(Path(sys.argv[1])), sys.argv[2], device="cpu", data_folder=sys.argv[3], listeners=[Slow()])
+"""
+
+
+def test_asked_twice_it_leaves_at_once(recipe_file: Path, tiny_folder: Path, tmp_path: Path, undisturbed: Path) -> None:
+    """In the middle of a step that takes a minute; what was saved before is sound."""
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", DEAF, str(recipe_file), str(run), str(tiny_folder)]
+    with subprocess.Popen(command, env=child_environment(), stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "slow\n"
+        child.send_signal(signal.SIGINT)
+        assert child.stdout.readline() == "asked\n"
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=10) == -signal.SIGINT
+    assert newest_step(run) == 50
+    done = run_modiste(*words_for(recipe_file, tiny_folder, run))
+    assert done.returncode == 0, done.stderr
+    assert_same(run, undisturbed)
+
+
+def test_another_place_and_hash_seed_give_the_same_bytes(
+    recipe_file: Path, tiny_folder: Path, tmp_path: Path, undisturbed: Path
+) -> None:
+    elsewhere = tmp_path / "with a space" / "ü"
+    elsewhere.mkdir(parents=True)
+    data = Path(shutil.copytree(tiny_folder, elsewhere / "copied images"))
+    words = words_for(recipe_file, data, Path("run"))
+    done = run_modiste(*words, cwd=elsewhere, PYTHONHASHSEED="4242", HOME=str(tmp_path), TZ="Asia/Tokyo", LC_ALL="C")
+    assert done.returncode == 0, done.stderr
+    assert_same(elsewhere / "run", undisturbed)
+
+
+def test_a_finished_run_is_not_touched_again(
+    recipe_file: Path, tiny_folder: Path, tmp_path: Path, undisturbed: Path
+) -> None:
+    run = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()}
+    assert run_modiste(*words_for(recipe_file, tiny_folder, run)).returncode == 0
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()}
+    assert before == after
+
+
+class Crash(Exception):
+    """A defect in a listener, a machine that fails: nothing is saved at that moment."""
+
+
+class Trouble(Listener):
+    """Asks to stop after one step and crashes after another."""
+
+    def __init__(self, stop: int = 0, crash: int = 0) -> None:
+        self.stop, self.crash = stop, crash
+
+    def step_done(self, step: int) -> None:
+        if step == self.stop:
+            signal.raise_signal(signal.SIGTERM)
+        if step == self.crash:
+            raise Crash
+
+
+CNN = CNNRecipe(filters=(4, 6), pools=1, hidden=(8,), dropout=0.4)
+BASE = Recipe(name="x", epochs=3, batch_size=25, data=DataRecipe(source="tiny"), model=CNN)
+VARIANTS = {
+    "plain": BASE,
+    "bfloat16": replace(BASE, precision="bfloat16"),
+    "average": replace(BASE, ema_decay=0.8, model=replace(CNN, batch_norm=True)),
+    "sgd": replace(BASE, optimizer=OptimizerRecipe(name="sgd", learning_rate=0.05, weight_decay=1e-3)),
+    "sgd without momentum": replace(BASE, optimizer=OptimizerRecipe(name="sgd", momentum=0, nesterov=False)),
+    "adamw, clipped, cosine": replace(
+        BASE,
+        optimizer=OptimizerRecipe(name="adamw", weight_decay=0.1, clip_norm=0.5),
+        schedule=ScheduleRecipe(shape="cosine", warm_up=0.1),
+    ),
+    "augmentation": replace(BASE, augmentation=AugmentationRecipe(flip=True, shift=2), label_smoothing=0.1),
+    "mlp": replace(BASE, model=MLPRecipe(hidden=(9, 8), dropout=0.2, batch_norm=True), standardize=True, epochs=4),
+    "the last split, squared error, prior": replace(
+        BASE,
+        data=DataRecipe(source="tiny", split="last"),
+        objective="squared-error",
+        warm_start="class-prior",
+        pick="best-loss",
+    ),
+    "all at once": replace(
+        BASE,
+        precision="bfloat16",
+        ema_decay=0.9,
+        augmentation=AugmentationRecipe(flip=True, shift=1),
+        optimizer=OptimizerRecipe(name="adamw", weight_decay=0.05),
+        schedule=ScheduleRecipe(shape="one-cycle", warm_up=0.25),
+        patience=1,
+        pick="last",
+    ),
+}
+
+
+@pytest.mark.parametrize("recipe", VARIANTS.values(), ids=VARIANTS)
+def test_every_kind_of_training_goes_on_exactly(recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    """Stopped in the first epoch (saved), crashed in the second (not saved), then to the end: 16 steps an epoch."""
+    calm, troubled = tmp_path / "calm", tmp_path / "troubled"
+    training.run(recipe, calm, device="cpu", data_folder=tiny_folder)
+    for trouble, error in ((Trouble(stop=5), StoppedError), (Trouble(crash=27), Crash)):
+        with pytest.raises(error):
+            training.run(recipe, troubled, device="cpu", data_folder=tiny_folder, listeners=[trouble])
+    assert newest_step(troubled) == 16
+    training.run(recipe, troubled, device="cpu", data_folder=tiny_folder)
+    assert_same(troubled, calm)
+
+
+@pytest.mark.parametrize("step", [15, 16, 17, 32, 47])
+def test_a_stop_at_an_edge_of_an_epoch(step: int, tiny_folder: Path, tmp_path: Path) -> None:
+    training.run(BASE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
+    with pytest.raises(StoppedError, match=f"stopped on request after step {step}"):
+        training.run(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=step)])
+    assert newest_step(tmp_path / "run") == step
+    training.run(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    assert_same(tmp_path / "run", tmp_path / "calm")
+
+
+def test_a_stop_after_the_last_step_finishes(tiny_folder: Path, tmp_path: Path) -> None:
+    training.run(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=48)])
+    run_folder.open_run(tmp_path / "run")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+SHORT = replace(BASE, epochs=2, batch_size=200, model=MLPRecipe(hidden=(4,)))
+
+
+class TestEveryFailureOfTheDisk:
+    """SQLite's method: the first operation fails, then in another run the second, and so on."""
+
+    @pytest.mark.parametrize("operation", ["fsync", "fdopen"])
+    def test_leaves_a_folder_that_goes_on(
+        self, operation: str, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, calls, fails_at = getattr(os, operation), 0, 0
+
+        def sometimes(*arguments: object, **options: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == fails_at:
+                raise OSError(28, "No space left on device")
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(os, operation, sometimes)
+        training.run(SHORT, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
+        points = calls
+        assert points > 10
+        for point in range(1, points + 1):
+            run, calls, fails_at = tmp_path / f"run-{point}", 0, point
+            with pytest.raises(StorageError, match="No space left on device"):
+                training.run(SHORT, run, device="cpu", data_folder=tiny_folder)
+            fails_at = 0
+            training.run(SHORT, run, device="cpu", data_folder=tiny_folder)
+            assert_same(run, tmp_path / "calm")
+
+
+class TestRefusals:
+    @pytest.fixture
+    def begun(self, tiny_folder: Path, tmp_path: Path) -> Path:
+        with pytest.raises(StoppedError):
+            training.run(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=20)])
+        return tmp_path / "run"
+
+    def test_another_recipe_with_the_difference(self, begun: Path, tiny_folder: Path) -> None:
+        other = replace(BASE, seed=1, optimizer=replace(BASE.optimizer, learning_rate=0.01))
+        with pytest.raises(
+            RunError, match=r"another recipe \(seed: 0 became 1; optimizer.learning_rate: 0.001 became 0.01\)"
+        ):
+            training.run(other, begun, device="cpu", data_folder=tiny_folder)
+        training.run(BASE, begun, device="cpu", data_folder=tiny_folder)
+        with pytest.raises(RunError, match="another recipe"):
+            training.run(other, begun, device="cpu", data_folder=tiny_folder)
+
+    def test_other_data(self, begun: Path, tiny_folder: Path, tmp_path: Path) -> None:
+        before = {path: path.read_bytes() for path in (begun / "checkpoints").iterdir()}
+        changed = Path(shutil.copytree(tiny_folder, tmp_path / "changed"))
+        for name, content in tiny_files(seed=8).items():
+            (changed / name).write_bytes(content)
+        with pytest.raises(
+            RunError, match=r"was trained on other data \(fingerprint [0-9a-f]{16}, found [0-9a-f]{16}\)"
+        ):
+            training.run(BASE, begun, device="cpu", data_folder=changed)
+        assert {path: path.read_bytes() for path in (begun / "checkpoints").iterdir()} == before
+        training.run(BASE, begun, device="cpu", data_folder=tiny_folder)
+
+    def test_a_folder_of_other_things_is_left_as_it_was(self, tmp_path: Path, tiny_folder: Path) -> None:
+        things = {"photo.jpg": b"jpg", ".download-xyz.part": b"half", "sub/.film.mkv.part": b"half a film"}
+        for name, content in things.items():
+            (tmp_path / "home" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "home" / name).write_bytes(content)
+        with pytest.raises(RunError, match=r"not a run folder and not empty .*choose another with --out"):
+            training.run(BASE, tmp_path / "home", device="cpu", data_folder=tiny_folder)
+        left = {
+            str(path.relative_to(tmp_path / "home")): path for path in (tmp_path / "home").rglob("*") if path.is_file()
+        }
+        assert things == {name: path.read_bytes() for name, path in left.items() if name in things}
+
+    @pytest.mark.parametrize("name", ["timing.jsonl", "facts.json"])
+    @pytest.mark.parametrize("content", ["{}\n", "[]\n", "3\n", "null\n", '{"epogh": 1}\n', "{", "\xff"])
+    @pytest.mark.usefixtures("without_type_checks")
+    def test_side_files_that_are_damaged_never_end_in_a_traceback(
+        self, name: str, content: str, begun: Path, tiny_folder: Path, tmp_path: Path
+    ) -> None:
+        (begun / name).write_text(content, encoding="latin-1")
+        told = ""
+        try:
+            training.run(BASE, begun, device="cpu", data_folder=tiny_folder)
+        except RunError as error:
+            told = str(error)
+        assert name in told or (begun / run_folder.MANIFEST).exists()
+
+    def test_a_damaged_state_is_passed_over_and_said(
+        self, begun: Path, tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        training.run(BASE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
+        newest = sorted((begun / "checkpoints").iterdir())[-1]
+        newest.write_bytes(newest.read_bytes()[:-1])
+        training.run(BASE, begun, device="cpu", data_folder=tiny_folder)
+        assert f"{newest}: damaged" in caplog.text
+        assert "going on from the state before it" in caplog.text
+        found, expected = (run_folder.open_run(run) for run in (begun, tmp_path / "calm"))
+        assert found.history == expected.history
+        assert (begun / "model.safetensors").read_bytes() == (tmp_path / "calm" / "model.safetensors").read_bytes()
+
+
+def test_tensorboard_in_a_new_folder(recipe_file: Path, tiny_folder: Path, tmp_path: Path, undisturbed: Path) -> None:
+    pytest.importorskip("tensorboard")
+    words = words_for(recipe_file, tiny_folder, tmp_path / "run")
+    done = run_modiste(*words, "--tensorboard")
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    assert {
+        name for name, content in results(undisturbed).items() if results(tmp_path / "run")[name] != content
+    } == set()
