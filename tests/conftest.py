@@ -7,11 +7,19 @@ import jaxtyping
 import pytest
 
 from modiste import training
+from modiste.model_recipe import CNNRecipe
 from modiste.plain import Part
-from modiste.recipe import CNNRecipe, DataRecipe, Recipe
+from modiste.recipe import DataRecipe, Recipe
 from workbench import tiny_files
 
-for part in Part.__subclasses__():
+
+def parts(base: type[Part] = Part) -> Iterator[type[Part]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from parts(kind)
+
+
+for part in parts():
     # A recipe's part checks its fields itself and takes lists for tuples, which the tests' type checker would refuse.
     part.__init__.__no_type_check__ = True  # type: ignore[misc]
 

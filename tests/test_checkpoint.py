@@ -16,8 +16,9 @@ import torch
 from modiste import checkpoint, recipes
 from modiste.checkpoint import ModelInfo
 from modiste.errors import RunError
+from modiste.model_recipe import CNNRecipe, MLPRecipe
 from modiste.models import Task, build_model
-from modiste.recipe import CNNRecipe, MLPRecipe, Recipe
+from modiste.recipe import Recipe
 
 TASK = Task(image_shape=(1, 8, 9), class_names=("shoe", "größe", "袋"), mean=0.2860, deviation=0.3530)
 MODELS = [MLPRecipe(hidden=(4,), batch_norm=True), CNNRecipe(filters=(2, 3), pools=1, hidden=(4,), batch_norm=True)]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from modiste import recipes, runtime
-from modiste.data.batches import Batch, as_floats, as_targets
+from modiste.data.batch import Batch, as_floats, as_targets
 from modiste.data.dataset import load_development
 from modiste.models import Task, build_model, count_parameters
 from modiste.training.learner import new_learner

@@ -1,8 +1,10 @@
 """The recipe: every field checked, plain data there and back, and tables that agree with it."""
 
 import dataclasses
+import inspect
 import json
 import math
+import re
 import typing
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,18 +15,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modiste import recipe as recipe_file
 from modiste import recipes
 from modiste.errors import RecipeError
+from modiste.model_recipe import (
+    CapsNetRecipe,
+    CNNRecipe,
+    DBNRecipe,
+    DropConnectRecipe,
+    FashionNetRecipe,
+    InceptionRecipe,
+    MLPRecipe,
+    PatchGraphRecipe,
+    ResNetRecipe,
+)
 from modiste.models import MODELS
 from modiste.models.layers import ACTIVATIONS
 from modiste.plain import differences, nearest, to_plain
 from modiste.recipe import (
     AugmentationRecipe,
-    CNNRecipe,
     DataRecipe,
-    MLPRecipe,
     OptimizerRecipe,
+    PretrainingRecipe,
     Recipe,
     ScheduleRecipe,
     from_plain,
@@ -175,7 +186,43 @@ OUT_OF_RANGE = [
     (CNNRecipe, "dropout", [-0.1, 1, 2]),
     (MLPRecipe, "hidden", [[0], [-1]]),
     (MLPRecipe, "dropout", [-0.1, 1]),
+    (InceptionRecipe, "width", [0, 12]),
+    (InceptionRecipe, "dropout", [-0.1, 1]),
+    (ResNetRecipe, "depth", [4, 18]),
+    (ResNetRecipe, "width", [0]),
+    (ResNetRecipe, "dropout", [-0.1, 1]),
+    (DropConnectRecipe, "filters", [[], [0]]),
+    (DropConnectRecipe, "hidden", [0]),
+    (DropConnectRecipe, "rate", [-0.1, 1]),
+    (DropConnectRecipe, "samples", [0]),
+    (CapsNetRecipe, "filters", [0, 12]),
+    (CapsNetRecipe, "kernel_size", [0]),
+    (CapsNetRecipe, "iterations", [0]),
+    (CapsNetRecipe, "hidden", [[0]]),
+    (FashionNetRecipe, "width", [0]),
+    (FashionNetRecipe, "keypoints", [0]),
+    (FashionNetRecipe, "hidden", [0]),
+    (FashionNetRecipe, "dropout", [-0.1, 1]),
+    (PatchGraphRecipe, "channels", [0, 7]),
+    (PatchGraphRecipe, "blocks", [0]),
+    (PatchGraphRecipe, "neighbours", [0]),
+    (PatchGraphRecipe, "dropout", [-0.1, 1]),
+    (DBNRecipe, "hidden", [[], [0]]),
+    (DBNRecipe, "dropout", [-0.1, 1]),
     (AugmentationRecipe, "shift", [-1]),
+    (AugmentationRecipe, "crop", [-0.1, 1]),
+    (AugmentationRecipe, "rotate", [-1]),
+    (AugmentationRecipe, "photo", [-0.1, 1.1]),
+    (AugmentationRecipe, "erase", [-0.1, 1.1]),
+    (AugmentationRecipe, "cutout", [-1]),
+    (AugmentationRecipe, "mixup", [-0.1]),
+    (AugmentationRecipe, "cutmix", [-0.1]),
+    (PretrainingRecipe, "epochs", [0]),
+    (PretrainingRecipe, "batch_size", [0]),
+    (PretrainingRecipe, "gibbs_steps", [0]),
+    (PretrainingRecipe, "learning_rate", [0]),
+    (PretrainingRecipe, "momentum", [-0.1, 1]),
+    (PretrainingRecipe, "weight_decay", [-0.1]),
     (OptimizerRecipe, "learning_rate", [0, -1e-3]),
     (OptimizerRecipe, "weight_decay", [-1e-9]),
     (OptimizerRecipe, "momentum", [-0.1, 1, 0]),  # 0 contradicts nesterov, which is on by default
@@ -312,10 +359,10 @@ def test_nearest_is_the_list_when_nothing_is_similar() -> None:
 
 def test_defaults_stand_in_the_dataclass_alone() -> None:
     """A field of a part without a comment would have no help on the command line."""
-    source = Path(recipe_file.__file__).read_text()
     for _, part in PARTS:
+        source = inspect.getsource(part)
         for item in dataclasses.fields(part):
-            assert f"    {item.name}: " in source
+            assert re.search(rf'    {item.name}: .*\n    """\S', source), item.name
         assert part.__doc__
 
 

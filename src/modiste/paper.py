@@ -11,8 +11,8 @@ from typing import Literal
 
 from modiste import recipes
 from modiste.evaluation.assessment import Assessment
+from modiste.model_recipe import CNNRecipe
 from modiste.models import Task, build_model, count_parameters
-from modiste.recipe import CNNRecipe
 from modiste.run_folder import EpochRow
 
 Verdict = Literal["holds", "does not hold", "contradicts itself", "cannot be traced"]

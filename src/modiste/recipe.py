@@ -9,12 +9,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from modiste.errors import RecipeError
+from modiste.model_recipe import CNNRecipe, ModelRecipe
 from modiste.plain import Part, build, demand
 
-Activation = Literal["relu", "sigmoid", "tanh", "linear"]
 Precision = Literal["float32", "bfloat16", "auto"]
 
 
@@ -41,73 +41,59 @@ class DataRecipe(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CNNRecipe(Part):
-    """A plain convolutional network: convolutions with pooling, then dense layers."""
-
-    KIND: ClassVar[str] = "cnn"
-
-    filters: tuple[int, ...] = (32, 64, 128)
-    """Filters of each convolution."""
-    kernel_size: int = 3
-    """Side of every convolution's kernel, in pixels."""
-    pools: int = 2
-    """How many of the first convolutions are followed by 2x2 max-pooling."""
-    hidden: tuple[int, ...] = (128,)
-    """Units of each dense layer between the convolutions and the output."""
-    dropout: float = 0.5
-    """Share of the last hidden units dropped in training; 0 switches it off."""
-    batch_norm: bool = False
-    """Normalise each convolution's output over the batch, before its activation."""
-    activation: Activation = "relu"
-    """Activation after every layer but the last."""
-
-    def check(self) -> None:
-        demand(len(self.filters) > 0, "filters", "at least one number", self.filters)
-        demand(
-            all(n > 0 for n in self.filters + self.hidden),
-            "filters and hidden",
-            "positive",
-            self.filters + self.hidden,
-        )
-        demand(self.kernel_size > 0, "kernel_size", "at least 1", self.kernel_size)
-        demand(0 <= self.pools <= len(self.filters), "pools", f"0 to {len(self.filters)}", self.pools)
-        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MLPRecipe(Part):
-    """A multilayer perceptron; without hidden layers a single-layer perceptron."""
-
-    KIND: ClassVar[str] = "mlp"
-
-    hidden: tuple[int, ...] = ()
-    """Units of each hidden layer."""
-    activation: Activation = "relu"
-    """Activation after every hidden layer."""
-    dropout: float = 0.0
-    """Share of each hidden layer's units dropped in training; 0 switches it off."""
-    batch_norm: bool = False
-    """Normalise each hidden layer's output over the batch, before its activation."""
-
-    def check(self) -> None:
-        demand(all(n > 0 for n in self.hidden), "hidden", "positive", self.hidden)
-        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
-
-
-ModelRecipe = CNNRecipe | MLPRecipe
-
-
-@dataclass(frozen=True, kw_only=True)
 class AugmentationRecipe(Part):
-    """Random changes to the training images, drawn anew at every step."""
+    """Random changes to the training images, drawn anew at every step; 0 switches each off."""
 
     flip: bool = False
     """Mirror half of the images left to right."""
     shift: int = 0
     """Move each image by up to this many pixels in both directions, filling with zeros."""
+    crop: float = 0.0
+    """Cut away up to this share of each side and enlarge the rest."""
+    rotate: float = 0.0
+    """Turn each image by up to this many degrees either way."""
+    photo: float = 0.0
+    """Imitate a bad photo: margin, blur, background and noise, up to this strength; 1 is harsh."""
+    erase: float = 0.0
+    """Probability of replacing a rectangle by noise (random erasing)."""
+    cutout: int = 0
+    """Blacken a square of this many pixels a side."""
+    mixup: float = 0.0
+    """Blend pairs of images by a share from Beta(a, a); this is a."""
+    cutmix: float = 0.0
+    """Paste rectangles between pairs of images, their area from Beta(a, a); this is a."""
 
     def check(self) -> None:
-        demand(self.shift >= 0, "shift", "at least 0", self.shift)
+        for name in ("shift", "rotate", "cutout", "mixup", "cutmix"):
+            demand(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        demand(0 <= self.crop < 1, "crop", "from 0 to below 1", self.crop)
+        for name in ("photo", "erase"):
+            demand(0 <= getattr(self, name) <= 1, name, "from 0 to 1", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingRecipe(Part):
+    """Layer by layer training of restricted Boltzmann machines, where the warm start is contrastive-divergence."""
+
+    epochs: int = 10
+    """Passes over the training images for each layer."""
+    batch_size: int = 100
+    """Images per step."""
+    learning_rate: float = 0.05
+    """Step along the gradient's estimate."""
+    momentum: float = 0.9
+    """Momentum after the first epoch, which has 0.5 (Hinton, 2010)."""
+    weight_decay: float = 0.0002
+    """Decay of weights per unit of learning rate."""
+    gibbs_steps: int = 1
+    """Alternations of each chain, the k of CD-k."""
+
+    def check(self) -> None:
+        for name in ("epochs", "batch_size", "gibbs_steps"):
+            demand(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        demand(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
+        demand(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
+        demand(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,11 +171,11 @@ class Recipe(Part):
     """Number format of the network's arithmetic; auto takes bfloat16 where the hardware is faster with it."""
     standardize: bool = False
     """Subtract the training images' mean and divide by their deviation, inside the network; else only divide by 255."""
-    objective: Literal["cross-entropy", "squared-error"] = "cross-entropy"
+    objective: Literal["cross-entropy", "squared-error", "margin"] = "cross-entropy"
     """What training makes small."""
     label_smoothing: float = 0.0
     """Share of each target's probability that is spread over all classes."""
-    warm_start: Literal["none", "class-prior"] = "none"
+    warm_start: Literal["none", "class-prior", "contrastive-divergence"] = "none"
     """What happens to the fresh network before the first step."""
     ema_decay: float = 0.0
     """Decay per step of the running average of weights that is evaluated in their place; 0 switches it off."""
@@ -199,7 +185,7 @@ class Recipe(Part):
     """Which epoch's weights become the model, by validation."""
     data: DataRecipe = field(default_factory=DataRecipe)
     """The images."""
-    model: CNNRecipe | MLPRecipe = field(default_factory=CNNRecipe)
+    model: ModelRecipe = field(default_factory=CNNRecipe)
     """The network."""
     augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
     """Random changes to the training images."""
@@ -207,6 +193,8 @@ class Recipe(Part):
     """The optimizer."""
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
     """The learning rate's course."""
+    pretraining: PretrainingRecipe = field(default_factory=PretrainingRecipe)
+    """How the warm start contrastive-divergence trains."""
 
     def check(self) -> None:
         safe = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."

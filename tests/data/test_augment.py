@@ -1,15 +1,18 @@
 """Random changes to images, against slow references that go image by image and pixel by pixel."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modiste import runtime
-from modiste.data.augment import augment, flip, shift
+from modiste.data.augment import CHANGES, MIXTURES, augment, crop, cutout, erase, flip, photo, rotate, shift
+from modiste.data.batch import Batch, as_targets
 from modiste.recipe import AugmentationRecipe
 
-IMAGES = torch.randint(0, 256, (40, 2, 5, 7), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+IMAGES = torch.randint(0, 256, (40, 2, 5, 7), generator=torch.Generator().manual_seed(1)) / 255
 
 
 def generator(step: int = 0, seed: int = 0) -> torch.Generator:
@@ -28,7 +31,7 @@ def moved(image: torch.Tensor, down: int, right: int) -> torch.Tensor:
 
 
 def test_each_image_is_mirrored_or_left() -> None:
-    flipped = flip(IMAGES, generator())
+    flipped = flip(IMAGES, True, generator())
     mirrored = [torch.equal(after, before.flip(2)) for before, after in zip(IMAGES, flipped, strict=True)]
     left = [torch.equal(after, before) for before, after in zip(IMAGES, flipped, strict=True)]
     assert all(one != other for one, other in zip(mirrored, left, strict=True))
@@ -36,13 +39,13 @@ def test_each_image_is_mirrored_or_left() -> None:
 
 
 def test_flipping_twice_with_the_same_draw_is_nothing() -> None:
-    assert torch.equal(flip(flip(IMAGES, generator(4)), generator(4)), IMAGES)
+    assert torch.equal(flip(flip(IMAGES, True, generator(4)), True, generator(4)), IMAGES)
 
 
 def test_half_are_mirrored() -> None:
-    marked = torch.zeros(20_000, 1, 1, 2, dtype=torch.uint8)
+    marked = torch.zeros(20_000, 1, 1, 2)
     marked[:, 0, 0, 0] = 1
-    share = flip(marked, generator())[:, 0, 0, 1].double().mean().item()
+    share = flip(marked, True, generator())[:, 0, 0, 1].double().mean().item()
     assert share == pytest.approx(0.5, abs=0.015)  # 4 standard deviations
 
 
@@ -55,44 +58,133 @@ def test_each_image_is_moved_by_an_allowed_amount(most: int) -> None:
 
 def test_every_amount_occurs_equally_often_in_both_directions() -> None:
     most, count = 2, 10_000
-    points = torch.zeros(count, 1, 5, 5, dtype=torch.uint8)
+    points = torch.zeros(count, 1, 5, 5)
     points[:, 0, 2, 2] = 1
     seen = shift(points, most, generator()).sum(0)[0].double() / count
     assert seen.sum().item() == pytest.approx(1), "a point was lost though it cannot leave the image"
     assert (seen - 1 / 25).abs().max().item() < 0.009  # 4.5 standard deviations
 
 
+LABELS = torch.arange(40) % 10
+BATCH = Batch(IMAGES, as_targets(LABELS, 10, 0.1))
+STRENGTHS = {
+    "flip": True,
+    "shift": 3,
+    "crop": 0.3,
+    "rotate": 20.0,
+    "photo": 0.6,
+    "erase": 0.9,
+    "cutout": 3,
+    "mixup": 0.8,
+    "cutmix": 1.0,
+}
+
+
+def test_every_field_of_the_recipe_is_a_change_or_a_mixture() -> None:
+    assert {*CHANGES, *MIXTURES} == {item.name for item in fields(AugmentationRecipe)} == {*STRENGTHS}
+
+
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_each_follows_from_seed_and_step_alone(name: str) -> None:
+    recipe, untouched = AugmentationRecipe(**{name: STRENGTHS[name]}), IMAGES.clone()
+    one = augment(BATCH, recipe, generator(3))
+    torch.manual_seed(99)
+    same, other = augment(BATCH, recipe, generator(3)), augment(BATCH, recipe, generator(4))
+    assert torch.equal(one.images, same.images)
+    assert torch.equal(one.targets, same.targets)
+    assert not torch.equal(one.images, other.images)
+    assert torch.equal(IMAGES, untouched)
+
+
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_images_stay_images_and_targets_probabilities(name: str) -> None:
+    batch = augment(BATCH, AugmentationRecipe(**{name: STRENGTHS[name]}), generator())
+    assert batch.images.shape == IMAGES.shape
+    assert batch.images.min() >= 0
+    assert batch.images.max() <= 1 + 1e-6
+    assert torch.allclose(batch.targets.sum(1), torch.ones(40))
+    assert not torch.equal(batch.images, IMAGES)
+
+
+def test_without_strength_nothing_changes() -> None:
+    batch = augment(BATCH, AugmentationRecipe(), generator())
+    assert torch.equal(batch.images, IMAGES)
+    assert torch.equal(batch.targets, BATCH.targets)
+
+
 @settings(max_examples=40, derandomize=True, deadline=None, database=None)
-@given(
-    st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)),
-    st.booleans(),
-    st.integers(0, 7),
-    st.integers(0, 2**40),
-)
-def test_any_shape_keeps_type_and_shape_and_follows_from_seed_and_step(
-    shape: tuple[int, int, int, int], mirror: bool, most: int, step: int
-) -> None:
-    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
-    untouched, recipe = images.clone(), AugmentationRecipe(flip=mirror, shift=most)
-    one = augment(images, recipe, generator(step))
-    torch.manual_seed(step % 1000)
-    other = augment(images, recipe, generator(step))
-    assert torch.equal(one, other)
-    assert one.dtype == torch.uint8
-    assert one.shape == images.shape
-    assert torch.equal(images, untouched)
-    if not mirror and not most:
-        assert torch.equal(one, images)
+@given(st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(2, 6), st.integers(2, 6)), st.integers(0, 2**40))
+def test_any_shape_can_be_changed_by_everything_at_once(shape: tuple[int, int, int, int], step: int) -> None:
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(2))
+    batch = Batch(images, as_targets(torch.zeros(shape[0], dtype=torch.long), 3, 0.0))
+    result = augment(batch, AugmentationRecipe(**STRENGTHS), generator(step))
+    assert result.images.shape == shape
+    assert result.images.isfinite().all()
+
+
+def test_mixup_mixes_images_and_targets_by_the_same_share() -> None:
+    """Constant images tell their share: each is its own class's number."""
+    numbers = torch.arange(10.0)
+    batch = Batch((numbers / 10)[:, None, None, None].expand(10, 1, 4, 4), torch.eye(10))
+    mixed = augment(batch, AugmentationRecipe(mixup=1.0), generator())
+    assert torch.allclose(mixed.images[:, 0, 0, 0] * 10, mixed.targets @ numbers, atol=1e-5)
+
+
+def test_cutmix_gives_targets_the_share_of_pasted_pixels() -> None:
+    numbers = torch.arange(10.0)
+    batch = Batch((numbers / 10)[:, None, None, None].expand(10, 1, 9, 9), torch.eye(10))
+    mixed = augment(batch, AugmentationRecipe(cutmix=1.0), generator())
+    assert torch.allclose(mixed.images.mean((1, 2, 3)) * 10, mixed.targets @ numbers, atol=1e-5)
+    values = [image.unique().numel() for image in mixed.images]
+    assert max(values) == 2
+
+
+def test_cutout_blackens_at_most_its_square() -> None:
+    images = torch.ones(500, 1, 12, 12)
+    black = (cutout(images, 4, generator()) == 0).sum((1, 2, 3))
+    assert black.max() == 16
+    assert black.min() >= 4  # a quarter is left at the corners
+
+
+def test_erasing_replaces_a_rectangle_in_the_asked_share_of_images() -> None:
+    images = torch.full((2000, 1, 20, 20), 2.0)
+    changed = erase(images, 0.3, generator()) != 2
+    touched = changed.any(dim=3).any(dim=2).any(dim=1)
+    assert touched.double().mean().item() == pytest.approx(0.3, abs=0.04)
+    areas = changed[touched].double().mean((1, 2, 3))
+    assert 0.01 < areas.min() < 0.06
+    assert 0.3 < areas.max() <= 0.45
+    for mask in changed[touched][:50, 0]:
+        rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+        assert mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].all()
+
+
+def test_rotation_and_crop_keep_the_centre() -> None:
+    images = torch.zeros(50, 1, 11, 11)
+    images[:, :, 5, 5] = 1
+    turned = rotate(images, 45.0, generator())
+    assert torch.allclose(turned[:, 0, 5, 5], torch.ones(50), atol=1e-4)
+    ramp = torch.linspace(0, 1, 16).expand(50, 1, 16, 16)
+    closer = crop(ramp, 0.5, generator())
+    assert (closer.diff(dim=3)[:, :, :, 1:-1].mean((1, 2, 3)) < ramp.diff(dim=3).mean()).all(), "not enlarged"
+
+
+def test_a_photo_keeps_the_object_inside_and_lifts_the_background() -> None:
+    images = torch.zeros(200, 1, 28, 28)
+    images[:, :, 4:24, 4:24] = 1
+    taken = photo(images, 0.5, generator())
+    assert taken[:, :, 0].mean() > 0.02
+    assert taken.mean() > 0.2
 
 
 def test_another_step_or_seed_gives_another_result() -> None:
     recipe = AugmentationRecipe(flip=True, shift=3)
-    results = [augment(IMAGES, recipe, generator(step, seed)) for step in (0, 1) for seed in (0, 1)]
+    results = [augment(BATCH, recipe, generator(step, seed)).images for step in (0, 1) for seed in (0, 1)]
     for index, one in enumerate(results):
         assert not any(torch.equal(one, other) for other in results[index + 1 :])
 
 
 def test_memory_layout_changes_nothing() -> None:
     recipe = AugmentationRecipe(flip=True, shift=3)
-    channels_last = IMAGES.contiguous(memory_format=torch.channels_last)
-    assert torch.equal(augment(IMAGES, recipe, generator()), augment(channels_last, recipe, generator()))
+    batch = Batch(IMAGES.contiguous(memory_format=torch.channels_last), BATCH.targets)
+    assert torch.equal(augment(BATCH, recipe, generator()).images, augment(batch, recipe, generator()).images)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from modiste.data.batches import as_floats, as_targets, batches, steps_per_epoch
+from modiste.data.batch import as_floats, as_targets
+from modiste.data.batches import batches, steps_per_epoch
 from modiste.data.dataset import ImageSet
 from modiste.recipe import AugmentationRecipe, Recipe
 

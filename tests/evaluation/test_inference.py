@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from modiste.data.batches import as_floats
+from modiste.data.batch import as_floats
 from modiste.evaluation import inference
 from modiste.evaluation.inference import infer
+from modiste.model_recipe import CNNRecipe
 from modiste.models import Task, build_model
-from modiste.recipe import CNNRecipe
 
 TASK = Task(image_shape=(1, 12, 12), class_names=tuple("abcde"))
 IMAGES = torch.randint(0, 256, (23, 1, 12, 12), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)

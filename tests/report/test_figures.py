@@ -16,9 +16,9 @@ from torch import Tensor
 from modiste import recipes
 from modiste.evaluation import metrics
 from modiste.evaluation.calibration import reliability
+from modiste.model_recipe import CNNRecipe, MLPRecipe, ModelRecipe
 from modiste.models import Task, build_model, count_parameters
 from modiste.models.layers import ACTIVATIONS
-from modiste.recipe import CNNRecipe, MLPRecipe, ModelRecipe
 from modiste.report import style
 from modiste.report.architecture import trace
 from modiste.report.concepts import activation_curves, neural_network

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from modiste.recipe import AugmentationRecipe, CNNRecipe, MLPRecipe, Recipe
+from modiste.model_recipe import CNNRecipe, MLPRecipe
+from modiste.recipe import AugmentationRecipe, Recipe
 from modiste.report.reading import Reading, handicaps, read_fit
 from modiste.run_folder import EpochRow
 

@@ -13,8 +13,9 @@ from modiste.data.batches import batches
 from modiste.data.dataset import Development, load_development
 from modiste.errors import DivergedError
 from modiste.evaluation.inference import infer
+from modiste.model_recipe import MLPRecipe
 from modiste.models import build_model
-from modiste.recipe import MLPRecipe, OptimizerRecipe, Recipe, ScheduleRecipe
+from modiste.recipe import OptimizerRecipe, Recipe, ScheduleRecipe
 from modiste.run_folder import EpochRow
 from modiste.training import describe_task
 from modiste.training.interruption import Interruption

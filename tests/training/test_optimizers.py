@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from modiste.model_recipe import CNNRecipe, MLPRecipe
 from modiste.models import Task, build_model
-from modiste.recipe import CNNRecipe, MLPRecipe, OptimizerRecipe
+from modiste.recipe import OptimizerRecipe
 from modiste.training.optimizers import (
     OPTIMIZERS,
     build_optimizer,

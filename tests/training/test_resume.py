@@ -19,16 +19,9 @@ import pytest
 
 from modiste import run_folder, training
 from modiste.errors import RunError, StoppedError, StorageError
+from modiste.model_recipe import CNNRecipe, MLPRecipe
 from modiste.plain import to_plain
-from modiste.recipe import (
-    AugmentationRecipe,
-    CNNRecipe,
-    DataRecipe,
-    MLPRecipe,
-    OptimizerRecipe,
-    Recipe,
-    ScheduleRecipe,
-)
+from modiste.recipe import AugmentationRecipe, DataRecipe, OptimizerRecipe, Recipe, ScheduleRecipe
 from modiste.training.log import Listener
 from workbench import child_environment, run_modiste, tiny_files
 

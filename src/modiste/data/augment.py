@@ -1,31 +1,42 @@
-"""Random changes to a batch of images: pure functions of (images, strength, generator), all images at once."""
+"""Random changes to a batch: pure functions of (batch, strength, generator), all images at once.
+
+Targets are probabilities, so that a mixture of two images is a batch like any other.
+"""
+
+from collections.abc import Callable
+from math import pi
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from modiste.data.batch import Batch
 from modiste.recipe import AugmentationRecipe
 
-
-def augment(
-    images: UInt8[Tensor, "n c h w"], recipe: AugmentationRecipe, generator: torch.Generator
-) -> UInt8[Tensor, "n c h w"]:
-    """Apply what the recipe asks for, in the order of its fields."""
-    if recipe.flip:
-        images = flip(images, generator)
-    if recipe.shift:
-        images = shift(images, recipe.shift, generator)
-    return images
+Images = Float[Tensor, "n c h w"]
 
 
-def flip(images: UInt8[Tensor, "n c h w"], generator: torch.Generator) -> UInt8[Tensor, "n c h w"]:
+def augment(batch: Batch, recipe: AugmentationRecipe, generator: torch.Generator) -> Batch:
+    """Apply what the recipe asks for: first what changes an image alone, then what mixes two."""
+    images, targets = batch.images, batch.targets
+    for name, change in CHANGES.items():
+        strength = getattr(recipe, name)
+        if strength:
+            images = change(images, strength, generator)
+    for name, mix in MIXTURES.items():
+        strength = getattr(recipe, name)
+        if strength:
+            images, targets = mix(images, targets, strength, generator)
+    return Batch(images.contiguous(memory_format=torch.channels_last), targets)
+
+
+def flip(images: Images, _strength: bool, generator: torch.Generator) -> Images:
     """Mirror each image left to right with probability one half."""
-    chosen = torch.rand(len(images), generator=generator, device=images.device) < 0.5
-    return torch.where(chosen[:, None, None, None], images.flip(3), images)
+    return torch.where(_uniform(images, generator)[:, None, None, None] < 0.5, images.flip(3), images)
 
 
-def shift(images: UInt8[Tensor, "n c h w"], most: int, generator: torch.Generator) -> UInt8[Tensor, "n c h w"]:
+def shift(images: Images, most: int, generator: torch.Generator) -> Images:
     """Move each image by -most to most pixels in both directions, filling with zeros."""
     count, _, height, width = images.shape
     padded = F.pad(images, (most, most, most, most))
@@ -34,3 +45,120 @@ def shift(images: UInt8[Tensor, "n c h w"], most: int, generator: torch.Generato
     columns = offsets[1][:, None, None] + torch.arange(width, device=images.device)[None, None, :]
     every = torch.arange(count, device=images.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[every, rows, columns].permute(0, 3, 1, 2)
+
+
+def crop(images: Images, most: float, generator: torch.Generator) -> Images:
+    """Cut away up to the share ``most`` of each side at a random place, and enlarge what is left to the full size."""
+    kept = 1 - most * _uniform(images, generator)
+    corner = (2 * torch.rand(2, len(images), generator=generator, device=images.device) - 1) * (1 - kept)
+    return _warp(images, _affine(angle=torch.zeros_like(kept), scale=kept, offset=corner))
+
+
+def rotate(images: Images, most_degrees: float, generator: torch.Generator) -> Images:
+    """Turn each image by up to ``most_degrees`` either way about its centre, filling with zeros."""
+    angle = (2 * _uniform(images, generator) - 1) * (most_degrees * pi / 180)
+    return _warp(images, _affine(angle=angle, scale=torch.ones_like(angle), offset=angle.new_zeros(2, len(angle))))
+
+
+def erase(images: Images, probability: float, generator: torch.Generator) -> Images:
+    """With this probability replace a rectangle of 2 to 40 % of the area by noise (Zhong et al., 2020)."""
+    area = 0.02 + 0.38 * _uniform(images, generator)
+    aspect = torch.exp((2 * _uniform(images, generator) - 1) * torch.tensor(10 / 3).log())
+    chosen = _uniform(images, generator) < probability
+    inside = _boxes(images, (area * aspect).sqrt(), (area / aspect).sqrt(), generator, inside=True)
+    noise = torch.rand(images.shape, generator=generator, device=images.device)
+    return torch.where((inside & chosen[:, None, None])[:, None], noise, images)
+
+
+def cutout(images: Images, side: int, generator: torch.Generator) -> Images:
+    """Blacken a square of ``side`` pixels centred anywhere in the image (DeVries and Taylor, 2017)."""
+    height, width = images.shape[2:]
+    share = torch.ones(len(images), device=images.device)
+    inside = _boxes(images, share * (side / height), share * (side / width), generator, inside=False)
+    return images.masked_fill(inside[:, None], 0.0)
+
+
+def photo(images: Images, strength: float, generator: torch.Generator) -> Images:
+    """Imitate a bad photograph: a margin, a blur, a background that is not black, and noise, up to ``strength``."""
+    scale = 1 + strength * _uniform(images, generator)
+    offset = (2 * torch.rand(2, len(images), generator=generator, device=images.device) - 1) * (scale - 1)
+    small = _warp(images, _affine(angle=torch.zeros_like(scale), scale=scale, offset=offset))
+    blurred = F.avg_pool2d(small, 3, stride=1, padding=1, count_include_pad=False)
+    softness, level = (strength * _uniform(images, generator)[:, None, None, None] * share for share in (1.0, 0.5))
+    soft = small.lerp(blurred, softness)
+    noise = torch.randn(images.shape, generator=generator, device=images.device) * (0.1 * strength)
+    return (soft + level * (1 - soft) + noise).clamp(0, 1)
+
+
+def mixup(images: Images, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Blend each image and its target with another's, by a share from Beta(alpha, alpha) (Zhang et al., 2018)."""
+    share, partner = _beta(images, alpha, generator), _partners(images, generator)
+    mixed = images.lerp(images[partner], share[:, None, None, None])
+    return mixed, targets.lerp(targets[partner], share[:, None])
+
+
+def cutmix(images: Images, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Paste a rectangle of another image; targets mix by the pasted area (Yun et al., 2019)."""
+    side = _beta(images, alpha, generator).sqrt()
+    partner = _partners(images, generator)
+    inside = _boxes(images, side, side, generator, inside=False)
+    share = inside.flatten(1).float().mean(1)
+    pasted = torch.where(inside[:, None], images[partner], images)
+    return pasted, targets.lerp(targets[partner], share[:, None])
+
+
+CHANGES: dict[str, Callable[..., Images]] = {
+    "flip": flip,
+    "shift": shift,
+    "crop": crop,
+    "rotate": rotate,
+    "photo": photo,
+    "erase": erase,
+    "cutout": cutout,
+}
+MIXTURES: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
+    "mixup": mixup,
+    "cutmix": cutmix,
+}
+
+
+def _uniform(images: Images, generator: torch.Generator) -> Float[Tensor, " n"]:
+    return torch.rand(len(images), generator=generator, device=images.device)
+
+
+def _beta(images: Images, alpha: float, generator: torch.Generator) -> Float[Tensor, " n"]:
+    """Draw from Beta(alpha, alpha) as the first share of a two-way Dirichlet; torch's own Beta takes no generator."""
+    return torch._sample_dirichlet(torch.full((len(images), 2), alpha, device=images.device), generator)[:, 0]
+
+
+def _partners(images: Images, generator: torch.Generator) -> Tensor:
+    return torch.randperm(len(images), generator=generator, device=images.device)
+
+
+def _affine(
+    *, angle: Float[Tensor, " n"], scale: Float[Tensor, " n"], offset: Float[Tensor, "2 n"]
+) -> Float[Tensor, "n 2 3"]:
+    """Return the maps from output to input coordinates in [-1, 1]; a scale above 1 makes the image smaller."""
+    cosine, sine = angle.cos() * scale, angle.sin() * scale
+    rows = [cosine, -sine, offset[0], sine, cosine, offset[1]]
+    return torch.stack(rows, dim=1).view(-1, 2, 3)
+
+
+def _warp(images: Images, maps: Float[Tensor, "n 2 3"]) -> Images:
+    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _boxes(
+    images: Images, tall: Float[Tensor, " n"], wide: Float[Tensor, " n"], generator: torch.Generator, *, inside: bool
+) -> Bool[Tensor, "n h w"]:
+    """Return one random rectangle per image, its sides as shares of the image's; centred anywhere, or wholly inside."""
+    height, width = images.shape[2:]
+    spans = []
+    for share, size in ((tall, height), (wide, width)):
+        length = (share.clamp(max=1) * size).round()
+        place = _uniform(images, generator)
+        start = (place * (size - length)).floor() if inside else (place * size).floor() - (length / 2).floor()
+        at = torch.arange(size, device=images.device)
+        spans.append((at >= start[:, None]) & (at < (start + length)[:, None]))
+    return spans[0][:, :, None] & spans[1][:, None, :]

@@ -5,7 +5,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from modiste import runtime
-from modiste.data.batches import as_floats
+from modiste.data.batch import as_floats
 
 # Fixed, because a batch's size can change the last bit of a sum and stored logits should not depend on the caller.
 BATCH_IMAGES = 1000

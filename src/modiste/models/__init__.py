@@ -13,14 +13,39 @@ from torch import nn
 
 from modiste import runtime
 from modiste.errors import RecipeError
+from modiste.model_recipe import (
+    CapsNetRecipe,
+    CNNRecipe,
+    DBNRecipe,
+    DropConnectRecipe,
+    FashionNetRecipe,
+    InceptionRecipe,
+    MLPRecipe,
+    ModelRecipe,
+    PatchGraphRecipe,
+    ResNetRecipe,
+)
 from modiste.models import layers
+from modiste.models.capsnet import CapsNet
 from modiste.models.cnn import CNN
+from modiste.models.dbn import DBN
+from modiste.models.dropconnect import DropConnectNet
+from modiste.models.fashionnet import FashionNet
+from modiste.models.inception import Inception
 from modiste.models.mlp import MLP
-from modiste.recipe import CNNRecipe, MLPRecipe, ModelRecipe
+from modiste.models.patch_graph import PatchGraph
+from modiste.models.resnet import ResNet
 
 MODELS: dict[type[ModelRecipe], Callable[..., nn.Module]] = {
     CNNRecipe: CNN,
     MLPRecipe: MLP,
+    InceptionRecipe: Inception,
+    ResNetRecipe: ResNet,
+    DropConnectRecipe: DropConnectNet,
+    CapsNetRecipe: CapsNet,
+    FashionNetRecipe: FashionNet,
+    PatchGraphRecipe: PatchGraph,
+    DBNRecipe: DBN,
 }
 
 
@@ -61,7 +86,9 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def _check_size(recipe: ModelRecipe, task: Task) -> None:
-    smallest = min(task.image_shape[1:])
-    most = smallest.bit_length() - 1
-    if isinstance(recipe, CNNRecipe) and smallest >> recipe.pools == 0:
-        raise RecipeError(f"model.pools: expected at most {most} for {smallest}-pixel images, found {recipe.pools}")
+    smallest, needed = min(task.image_shape[1:]), recipe.smallest_side()
+    if smallest < needed:
+        raise RecipeError(
+            f"model: expected images of {needed} pixels a side or more for this {recipe.KIND}, found {smallest}; "
+            "choose fewer poolings or smaller kernels"
+        )

@@ -36,14 +36,22 @@ class Standardize(nn.Module):
         return (images - self.mean) / self.deviation
 
 
-class Dropout(nn.Module):
-    """Inverted dropout (Srivastava et al., 2014) that draws from a generator of the training loop's.
+class Stochastic(nn.Module):
+    """Base of layers that draw random numbers in training, from a generator of the training loop's.
 
-    The loop seeds that generator anew at every step, so that a mask depends on (seed, step) alone; torch's own layer
-    draws from a hidden global state, which no resumed run could repeat.
+    The loop seeds that generator anew at every step, so that a draw depends on (seed, step) alone; torch's own layers
+    draw from a hidden global state, which no resumed run could repeat.
     """
 
     generator: torch.Generator | None = None
+
+
+class Dropout(Stochastic):
+    """Inverted dropout (Srivastava et al., 2014).
+
+    Args:
+        rate: share of values set to zero in training; the rest are scaled so that the mean stays.
+    """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -57,6 +65,32 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
+
+
+class OwnWeights(nn.Module):
+    """Base of layers with weights that the common initialisation does not know."""
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Set the layer's own weights."""
+        raise NotImplementedError
+
+
+class AuxiliaryLoss(nn.Module):
+    """Base of networks that ask for more than the right class, such as a reconstruction of the image."""
+
+    def auxiliary_loss(
+        self, images: Float[Tensor, "n c h w"], targets: Float[Tensor, "n classes"]
+    ) -> Float[Tensor, ""]:
+        """Return what is added to the objective for the images of the latest forward in training mode."""
+        raise NotImplementedError
+
+
+def auxiliary_loss(
+    model: nn.Module, images: Float[Tensor, "n c h w"], targets: Float[Tensor, "n classes"]
+) -> Float[Tensor, ""]:
+    """Return the sum of what the parts of ``model`` ask for beside the right class; 0 for most."""
+    parts = [part for part in model.modules() if isinstance(part, AuxiliaryLoss)]
+    return sum((part.auxiliary_loss(images, targets) for part in parts), start=targets.new_zeros(()))
 
 
 def same_convolution(inputs: int, outputs: int, kernel_size: int) -> list[nn.Module]:
@@ -73,7 +107,7 @@ def same_convolution(inputs: int, outputs: int, kernel_size: int) -> list[nn.Mod
 def share_generator(model: nn.Module, generator: torch.Generator) -> None:
     """Let every layer of ``model`` that draws random numbers draw them from ``generator``."""
     for layer in model.modules():
-        if isinstance(layer, Dropout):
+        if isinstance(layer, Stochastic):
             layer.generator = generator
 
 
@@ -84,3 +118,5 @@ def initialize(model: nn.Module, generator: torch.Generator) -> None:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        elif isinstance(layer, OwnWeights):
+            layer.initialize(generator)

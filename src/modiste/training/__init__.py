@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from modiste import checkpoint, run_folder, runtime, storage
-from modiste.checkpoint import ModelInfo
+from modiste.checkpoint import ModelInfo, State
 from modiste.data.dataset import Development, load_development, mean_and_deviation
 from modiste.errors import DataError, RecipeError, RunError
 from modiste.evaluation.inference import infer
@@ -76,9 +76,12 @@ def run(
         task = describe_task(development, recipe)
         model = build_model(recipe.model, task, seed=recipe.seed).to(place)
         check_batches(model, len(development.train), recipe)
-        WARM_STARTS[recipe.warm_start](model, development.train)
+        state = newest_state(folder, development.fingerprint)
+        if state is None:
+            WARM_STARTS[recipe.warm_start](model, development.train, recipe)
         learner = new_learner(model, recipe)
-        resume(learner, folder, development.fingerprint)
+        if state is not None:
+            learner.restore(state)
         note_facts(folder, place)
         listener = Listeners([FileLog(folder), *listeners])
         setting = Fit(recipe, development, folder, listener, interruption)
@@ -137,11 +140,11 @@ def describe_task(development: Development, recipe: Recipe) -> Task:
     )
 
 
-def resume(learner: Learner, folder: Path, fingerprint: str) -> None:
-    """Bring a learner to where the folder's newest sound state was; leave it fresh if there is none."""
+def newest_state(folder: Path, fingerprint: str) -> State | None:
+    """Return the folder's newest sound state, None if there is none; RunError if it is of other data."""
     state = checkpoint.load_state(folder / run_folder.STATES)
     if state is None:
-        return
+        return None
     for complaint in state.complaints:
         logging.getLogger(__name__).warning("%s; going on from the state before it", complaint)
     if state.plain["fingerprint"] != fingerprint:
@@ -149,7 +152,7 @@ def resume(learner: Learner, folder: Path, fingerprint: str) -> None:
             f"{folder}: was trained on other data (fingerprint {state.plain['fingerprint'][:16]}, "
             f"found {fingerprint[:16]}); restore the data, or choose another --out"
         )
-    learner.restore(state)
+    return state
 
 
 def note_facts(folder: Path, device: torch.device) -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from modiste import run_folder, runtime
-from modiste.data.batches import Batch, batches, steps_per_epoch
+from modiste.data.batch import Batch
+from modiste.data.batches import batches, steps_per_epoch
 from modiste.data.dataset import Development, ImageSet
 from modiste.errors import DivergedError, StoppedError
 from modiste.evaluation import metrics
@@ -86,6 +87,7 @@ def train_step(learner: Learner, batch: Batch, recipe: Recipe) -> None:
     with runtime.autocast(recipe.precision, batch.images.device):
         logits = learner.model(batch.images)
     loss = OBJECTIVES[recipe.objective](logits.to(batch.targets.dtype), batch.targets)
+    loss = loss + layers.auxiliary_loss(learner.model, batch.images, batch.targets)
     learner.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     norm = gradient_norm(learner.model)

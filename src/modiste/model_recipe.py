@@ -1,0 +1,239 @@
+"""The networks as plain data: one dataclass per kind, its fields the arguments of the network in ``models``."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from modiste.plain import Part, demand
+
+Activation = Literal["relu", "sigmoid", "tanh", "linear"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRecipe(Part):
+    """Base of the networks' recipes."""
+
+    def smallest_side(self) -> int:
+        """Return the least height and width, in pixels, of images that the network can take."""
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CNNRecipe(NetworkRecipe):
+    """A plain convolutional network: convolutions with pooling, then dense layers."""
+
+    KIND: ClassVar[str] = "cnn"
+
+    filters: tuple[int, ...] = (32, 64, 128)
+    """Filters of each convolution."""
+    kernel_size: int = 3
+    """Side of every convolution's kernel, in pixels."""
+    pools: int = 2
+    """How many of the first convolutions are followed by 2x2 max-pooling."""
+    hidden: tuple[int, ...] = (128,)
+    """Units of each dense layer between the convolutions and the output."""
+    dropout: float = 0.5
+    """Share of the last hidden units dropped in training; 0 switches it off."""
+    batch_norm: bool = False
+    """Normalise each convolution's output over the batch, before its activation."""
+    activation: Activation = "relu"
+    """Activation after every layer but the last."""
+
+    def smallest_side(self) -> int:
+        return 1 << self.pools
+
+    def check(self) -> None:
+        demand(len(self.filters) > 0, "filters", "at least one number", self.filters)
+        demand(
+            all(n > 0 for n in self.filters + self.hidden),
+            "filters and hidden",
+            "positive",
+            self.filters + self.hidden,
+        )
+        demand(self.kernel_size > 0, "kernel_size", "at least 1", self.kernel_size)
+        demand(0 <= self.pools <= len(self.filters), "pools", f"0 to {len(self.filters)}", self.pools)
+        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPRecipe(NetworkRecipe):
+    """A multilayer perceptron; without hidden layers a single-layer perceptron."""
+
+    KIND: ClassVar[str] = "mlp"
+
+    hidden: tuple[int, ...] = ()
+    """Units of each hidden layer."""
+    activation: Activation = "relu"
+    """Activation after every hidden layer."""
+    dropout: float = 0.0
+    """Share of each hidden layer's units dropped in training; 0 switches it off."""
+    batch_norm: bool = False
+    """Normalise each hidden layer's output over the batch, before its activation."""
+
+    def check(self) -> None:
+        demand(all(n > 0 for n in self.hidden), "hidden", "positive", self.hidden)
+        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InceptionRecipe(NetworkRecipe):
+    """Parallel 1x1, 3x3, 5x5 and pooled branches with batch normalisation."""
+
+    KIND: ClassVar[str] = "inception"
+
+    width: int = 64
+    """Channels of the stem, a multiple of 8; the last modules have four times as many."""
+    dropout: float = 0.3
+    """Share of the pooled features dropped in training."""
+
+    def smallest_side(self) -> int:
+        return 4
+
+    def check(self) -> None:
+        demand(self.width >= 8 and self.width % 8 == 0, "width", "a multiple of 8", self.width)
+        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetRecipe(NetworkRecipe):
+    """Pre-activation residual network; wide where width is above 1."""
+
+    KIND: ClassVar[str] = "resnet"
+
+    depth: int = 16
+    """Layers with weights, 6n + 4."""
+    width: int = 1
+    """Channels as a multiple of 16, 32 and 64."""
+    dropout: float = 0.0
+    """Share dropped inside each block in training."""
+
+    def check(self) -> None:
+        demand(self.depth >= 10 and self.depth % 6 == 4, "depth", "10, 16, 22, 28 ... (6n + 4)", self.depth)
+        demand(self.width >= 1, "width", "at least 1", self.width)
+        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropConnectRecipe(NetworkRecipe):
+    """Convolutions, then a dense layer whose weights are dropped anew for each image."""
+
+    KIND: ClassVar[str] = "dropconnect"
+
+    filters: tuple[int, ...] = (32, 64, 64)
+    """Filters of each convolution; each is followed by pooling."""
+    hidden: int = 128
+    """Units of the layer with dropped weights."""
+    rate: float = 0.5
+    """Share of its weights dropped."""
+    samples: int = 64
+    """Gaussian draws averaged at test time."""
+
+    def smallest_side(self) -> int:
+        return 1 << len(self.filters)
+
+    def check(self) -> None:
+        demand(len(self.filters) > 0 and min(self.filters) > 0, "filters", "positive numbers", self.filters)
+        demand(self.hidden > 0, "hidden", "at least 1", self.hidden)
+        demand(0 <= self.rate < 1, "rate", "from 0 to below 1", self.rate)
+        demand(self.samples > 0, "samples", "at least 1", self.samples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapsNetRecipe(NetworkRecipe):
+    """Capsules joined by routing, with a decoder that reconstructs the image."""
+
+    KIND: ClassVar[str] = "capsnet"
+
+    filters: int = 256
+    """Channels of the stem, and of the primary capsules together; a multiple of 8."""
+    kernel_size: int = 9
+    """Side of both convolutions' kernels, in pixels."""
+    iterations: int = 3
+    """Rounds of routing."""
+    hidden: tuple[int, ...] = (512, 1024)
+    """Units of the decoder's hidden layers."""
+
+    def smallest_side(self) -> int:
+        return 2 * self.kernel_size - 1
+
+    def check(self) -> None:
+        demand(self.filters > 0 and self.filters % 8 == 0, "filters", "a multiple of 8", self.filters)
+        demand(self.kernel_size > 0, "kernel_size", "at least 1", self.kernel_size)
+        demand(self.iterations >= 1, "iterations", "at least 1", self.iterations)
+        demand(all(n > 0 for n in self.hidden), "hidden", "positive", self.hidden)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FashionNetRecipe(NetworkRecipe):
+    """VGG trunk, a branch of keypoints that gates local features, a global branch, fused."""
+
+    KIND: ClassVar[str] = "fashionnet"
+
+    width: int = 32
+    """Channels of the trunk's first stage."""
+    keypoints: int = 8
+    """Places that the local branch looks at."""
+    hidden: int = 256
+    """Units of the fusing layer."""
+    dropout: float = 0.5
+    """Share of them dropped in training."""
+
+    def smallest_side(self) -> int:
+        return 4
+
+    def check(self) -> None:
+        for name in ("width", "keypoints", "hidden"):
+            demand(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchGraphRecipe(NetworkRecipe):
+    """Convolutional stem, then graph convolutions over nearest neighbours."""
+
+    KIND: ClassVar[str] = "patch-graph"
+
+    channels: int = 128
+    """Features of a node; even."""
+    blocks: int = 4
+    """Graph blocks."""
+    neighbours: int = 9
+    """Neighbours of a node, itself included."""
+    dropout: float = 0.1
+    """Share dropped inside the blocks in training."""
+
+    def check(self) -> None:
+        demand(self.channels >= 2 and self.channels % 2 == 0, "channels", "an even number", self.channels)
+        demand(self.blocks >= 1, "blocks", "at least 1", self.blocks)
+        demand(self.neighbours >= 1, "neighbours", "at least 1", self.neighbours)
+        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DBNRecipe(NetworkRecipe):
+    """Deep belief network: sigmoid layers that restricted Boltzmann machines have trained, and a readout."""
+
+    KIND: ClassVar[str] = "dbn"
+
+    hidden: tuple[int, ...] = (1024, 1024)
+    """Units of each layer of the stack."""
+    frozen: bool = False
+    """Whether only the readout learns after pre-training."""
+    dropout: float = 0.0
+    """Share of each hidden layer's units dropped in fine-tuning."""
+
+    def check(self) -> None:
+        demand(len(self.hidden) > 0 and min(self.hidden) > 0, "hidden", "positive numbers", self.hidden)
+        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+
+
+ModelRecipe = (
+    CNNRecipe
+    | MLPRecipe
+    | InceptionRecipe
+    | ResNetRecipe
+    | DropConnectRecipe
+    | CapsNetRecipe
+    | FashionNetRecipe
+    | PatchGraphRecipe
+    | DBNRecipe
+)
