@@ -7,18 +7,18 @@ weights that validation picked, and with those of the last epoch, which are what
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import modiste
 from modiste import paper, run_folder, storage
-from modiste.evaluation.assessment import assess_stored
 from modiste.paper import Claim, Evidence, Finding, mean_and_spread
 from modiste.run_folder import Run, open_run
 from modiste.training.log import ConsoleLog
+from record_page import machine, measure_test, rows, seconds, summary
 
 
 def main() -> None:
@@ -40,13 +40,8 @@ def main() -> None:
 
 
 def measure(run: Run) -> Evidence:
-    """Open the test set for the picked and the last weights, once: made again, the record rests on stored logits."""
-    for weights in ("picked", "last"):
-        if not run_folder.is_listed(run, run_folder.logits_name("test", weights)):
-            modiste.evaluate(run.folder, split="test", weights=weights)
-    run = open_run(run.folder)
-    picked, last = (assess_stored(run, split="test", weights=weights) for weights in ("picked", "last"))
-    return Evidence(run.history, picked, last)
+    """Measure the test set with the picked and with the last weights."""
+    return Evidence(run.history, measure_test(run, "picked"), measure_test(run, "last"))
 
 
 def write_record(
@@ -64,13 +59,9 @@ def as_plain(
     runs: Sequence[Run], evidence: Sequence[Evidence], findings: Sequence[tuple[Claim, Finding]]
 ) -> dict[str, Any]:
     """Gather what the record rests on as plain data."""
-    accuracies = [item.picked.accuracy for item in evidence]
     return {
-        "recipe": "paper",
-        "claim": "91.32 % (Mendez)",
         "command": "python benchmarks/paper_record.py",
-        "n": len(runs),
-        "test_accuracy": {"values": accuracies, "mean": mean(accuracies), "sd": spread(accuracies)},
+        "results": [summary("paper", "91.32 % (Mendez)", [item.picked.accuracy for item in evidence])],
         "runs": [
             {
                 "seed": run.recipe.seed,
@@ -91,7 +82,6 @@ def as_plain(
 
 def as_markdown(runs: Sequence[Run], evidence: Sequence[Evidence], findings: Sequence[tuple[Claim, Finding]]) -> str:
     """Write the page: the claims with their verdicts, Table 2 beside ours, the course of training, the machine."""
-    machine = runs[0].facts()[-1]
     accuracies = [item.picked.accuracy for item in evidence]
     return f"""# The paper, measured
 
@@ -125,9 +115,7 @@ Mean over seeds. Training figures are the mean over an epoch's steps with dropou
 
 ## Machine
 
-{machine["processor"]}, {machine["cores"]} cores, {machine["threads"]} threads,
-{machine["memory_bytes"] / 2**30:.0f} GiB; {machine["system"]}, Python {machine["python"]}, torch {machine["torch"]};
-commit {machine["commit"]}.
+{machine(runs[0])}
 Training took {", ".join(f"{seconds(run):,.0f} s" for run in runs)}; other work ran beside it, so this is no
 measurement of speed.
 """
@@ -152,21 +140,6 @@ def epochs(evidence: Sequence[Evidence]) -> str:
         shares = [mean(getattr(row, f"{part}_accuracy") for row in at) for part in ("train", "validation")]
         lines.append((at[0].epoch, f"{losses[0]:.4f}", f"{shares[0]:.2%}", f"{losses[1]:.4f}", f"{shares[1]:.2%}"))
     return rows(lines)
-
-
-def rows(lines: Iterable[Sequence[object]]) -> str:
-    """Write the rows of a Markdown table."""
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
-def seconds(run: Run) -> float:
-    """Return the seconds that a run trained for, over all its starts."""
-    return sum(row["train_seconds"] for row in run.timing())
-
-
-def spread(values: Sequence[float]) -> float:
-    """Return the standard deviation over seeds, 0 for a single one."""
-    return stdev(values) if len(values) > 1 else 0.0
 
 
 if __name__ == "__main__":

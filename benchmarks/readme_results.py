@@ -38,11 +38,11 @@ def results_table(records: Path) -> str:
         "|---|---|---|---|---|",
     ]
     for path in sorted(records.glob("*/record.json")):
-        record = json.loads(path.read_text())
-        accuracy = record["test_accuracy"]
-        figure = f"{accuracy['mean']:.2%} ± {accuracy['sd']:.2%}"
         link = f"[records/{path.parent.name}](records/{path.parent.name}/README.md)"
-        lines.append(f"| `{record['recipe']}` | {figure} | {record['n']} | {record['claim']} | {link} |")
+        for result in json.loads(path.read_text())["results"]:
+            accuracy = result["test_accuracy"]
+            figure = f"{accuracy['mean']:.2%}" + (f" ± {accuracy['sd']:.2%}" if result["n"] > 1 else "")
+            lines.append(f"| `{result['recipe']}` | {figure} | {result['n']} | {result['claim']} | {link} |")
     return "\n".join(lines)
 
 

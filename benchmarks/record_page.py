@@ -1,0 +1,47 @@
+"""What the pages of ``records`` share: rows of Markdown, means over seeds, the machine that a figure belongs to."""
+
+from collections.abc import Iterable, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from modiste import run_folder
+from modiste.evaluation.assessment import Assessment, Weights, assess_stored, evaluate
+from modiste.run_folder import Run, open_run
+
+
+def measure_test(run: Run, weights: Weights = "picked") -> Assessment:
+    """Open the test set once for these weights; made again, a record rests on the stored logits."""
+    if not run_folder.is_listed(run, run_folder.logits_name("test", weights)):
+        evaluate(run.folder, split="test", weights=weights)
+    return assess_stored(open_run(run.folder), split="test", weights=weights)
+
+
+def summary(recipe: str, claim: str, accuracies: Sequence[float]) -> dict[str, Any]:
+    """Return one result as the README's table wants it."""
+    accuracy = {"values": list(accuracies), "mean": mean(accuracies), "sd": spread(accuracies)}
+    return {"recipe": recipe, "claim": claim, "n": len(accuracies), "test_accuracy": accuracy}
+
+
+def rows(lines: Iterable[Sequence[object]]) -> str:
+    """Write the rows of a Markdown table."""
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def machine(run: Run) -> str:
+    """Describe where a run was last started."""
+    facts = run.facts()[-1]
+    return (
+        f"{facts['processor']}, {facts['cores']} cores, {facts['threads']} threads,\n"
+        f"{facts['memory_bytes'] / 2**30:.0f} GiB; {facts['system']}, Python {facts['python']}, "
+        f"torch {facts['torch']};\ncommit {facts['commit']}."
+    )
+
+
+def seconds(run: Run) -> float:
+    """Return the seconds that a run trained for, over all its starts."""
+    return sum(row["train_seconds"] for row in run.timing())
+
+
+def spread(values: Sequence[float]) -> float:
+    """Return the standard deviation over seeds, 0 for a single one."""
+    return stdev(values) if len(values) > 1 else 0.0

@@ -1,0 +1,126 @@
+"""Train the systems that the paper names, each with its recipe, and write ``records/systems``.
+
+    python benchmarks/systems_record.py [RECIPE ...] [--seeds 1] [--runs runs/systems] [--out records/systems]
+
+Kill it at any moment: the same command goes on. Without names, every recipe that has a finished run is written down and
+nothing is trained. Each run's test set is opened once, with the weights that its recipe picks.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import modiste
+from modiste import run_folder, storage
+from modiste.evaluation.assessment import Assessment
+from modiste.models import count_parameters
+from modiste.paper import mean_and_spread
+from modiste.run_folder import Run, open_run
+from modiste.training.log import ConsoleLog
+from record_page import machine, measure_test, rows, seconds, summary
+
+CLAIMS = {
+    "perceptron": "84.2 % (scikit-learn's logistic regression)",
+    "mlp": "87.1 % (scikit-learn's MLP)",
+    "paper-text": "none stated",
+    "inception": "above `paper`",
+    "dbn": "90.6 % (the paper, untraceable)",
+    "dbn-frozen": "87.3 % (public)",
+    "dropconnect": "92 % (ours)",
+    "capsnet": "94.6 % (the paper, untraceable); 93.6 % (public)",
+    "fashionnet": "94.5 % (the paper, untraceable)",
+    "patch-graph": "94.8 % (the paper, untraceable)",
+    "resnet": "95.2 % (zhunzhong07/Random-Erasing, 0.27 M)",
+    "wide-resnet": "96.6 % (Liang-yc/fn_playground)",
+}
+Result = tuple[str, list[Run], list[Assessment]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipes", nargs="*")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--runs", type=Path, default=Path("runs/systems"))
+    parser.add_argument("--out", type=Path, default=Path("records/systems"))
+    options = parser.parse_args()
+    for name in options.recipes:
+        for seed in range(options.seeds):
+            recipe = replace(modiste.get_recipe(name), seed=seed)
+            modiste.train(recipe, options.runs / f"{name}-{seed}", listeners=[ConsoleLog()])
+    results = [result for name in CLAIMS if (result := measure(name, options.runs))[1]]
+    storage.write_json(options.out / "record.json", as_plain(results))
+    storage.write_text(options.out / "README.md", as_markdown(results))
+    print(f"{options.out}/README.md")
+
+
+def measure(name: str, folder: Path) -> Result:
+    """Return a recipe's finished runs, one per seed, and the test set measured with the weights it picks."""
+    finished = sorted(path.parent for path in folder.glob(f"{name}-*/{run_folder.MANIFEST}"))
+    runs = [run for run in map(open_run, finished) if run.recipe.name == name]
+    return name, runs, [measure_test(run) for run in runs]
+
+
+def as_plain(results: Sequence[Result]) -> dict[str, Any]:
+    """Gather what the record rests on as plain data."""
+    return {
+        "command": "python benchmarks/systems_record.py RECIPE ...",
+        "results": [summary(name, CLAIMS[name], [item.accuracy for item in tests]) for name, _, tests in results],
+        "runs": [
+            {
+                "recipe": name,
+                "seed": run.recipe.seed,
+                "epochs": len(run.history),
+                "picked_epoch": test.epoch,
+                "validation_accuracy": run.picked.validation_accuracy,
+                "test": test.as_plain(),
+                "train_seconds": seconds(run),
+                "starts": run.facts(),
+            }
+            for name, runs, tests in results
+            for run, test in zip(runs, tests, strict=True)
+        ],
+    }
+
+
+def as_markdown(results: Sequence[Result]) -> str:
+    """Write the page for people."""
+    return f"""# The systems of the paper, measured
+
+One line per recipe, trained on the 50,000 training images of the real Fashion-MNIST with the recipe's own settings and
+measured once on the 10,000 test images, with the weights of the epoch that its recipe picks by validation or of the
+last. n is the number of seeds; the interval of a single run is Wilson's. Made by `python benchmarks/systems_record.py`.
+
+| recipe | parameters | n | test accuracy | validation | epochs | training | claim |
+|---|---|---|---|---|---|---|---|
+{rows(map(line, results))}
+
+## Machine
+
+{machine(results[0][1][0])}
+Other work ran beside some of the training: the times are no measurement of speed.
+"""
+
+
+def line(result: Result) -> tuple[object, ...]:
+    """Return a recipe's row."""
+    name, runs, tests = result
+    model, _ = runs[0].load_model()
+    accuracies = [test.accuracy for test in tests]
+    low, high = tests[0].accuracy_interval
+    doubt = f" ({low:.2%} to {high:.2%})" if len(tests) == 1 else ""
+    return (
+        f"`{name}`",
+        f"{count_parameters(model):,}",
+        len(runs),
+        mean_and_spread(accuracies) + doubt,
+        mean_and_spread([run.picked.validation_accuracy for run in runs]),
+        len(runs[0].history),
+        f"{seconds(runs[0]) / 60:.0f} min",
+        CLAIMS[name],
+    )
+
+
+if __name__ == "__main__":
+    main()
