@@ -1,6 +1,7 @@
 """What the pages of ``records`` share: rows of Markdown, means over seeds, the machine that a figure belongs to."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -9,10 +10,10 @@ from modiste.evaluation.assessment import Assessment, Weights, assess_stored, ev
 from modiste.run_folder import Run, open_run
 
 
-def measure_test(run: Run, weights: Weights = "picked") -> Assessment:
+def measure_test(run: Run, weights: Weights = "picked", data_folder: Path | None = None) -> Assessment:
     """Open the test set once for these weights; made again, a record rests on the stored logits."""
     if not run_folder.is_listed(run, run_folder.logits_name("test", weights)):
-        evaluate(run.folder, split="test", weights=weights)
+        evaluate(run.folder, split="test", weights=weights, data_folder=data_folder)
     return assess_stored(open_run(run.folder), split="test", weights=weights)
 
 

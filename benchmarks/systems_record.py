@@ -50,6 +50,8 @@ def main() -> None:
             recipe = replace(modiste.get_recipe(name), seed=seed)
             modiste.train(recipe, options.runs / f"{name}-{seed}", listeners=[ConsoleLog()])
     results = [result for name in CLAIMS if (result := measure(name, options.runs))[1]]
+    if not results:
+        parser.error(f"no finished run of a known recipe in {options.runs}; name recipes to train")
     storage.write_json(options.out / "record.json", as_plain(results))
     storage.write_text(options.out / "README.md", as_markdown(results))
     print(f"{options.out}/README.md")

@@ -1,0 +1,39 @@
+"""The script for a lent machine, tried at a tiny size: it stops when its time is up, goes on, and finishes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from modiste.run_folder import open_run
+from workbench import child_environment
+
+ROOT = Path(__file__).parents[2]
+
+
+def zoo(runs: Path, source: Path, seconds: float) -> "subprocess.CompletedProcess[str]":
+    words = ["mlp", "resnet", "--seeds", "2", "--epochs", "3", "--source", source, "--runs", runs]
+    command = [sys.executable, ROOT / "benchmarks" / "gpu" / "zoo.py", *words, "--budget-seconds", seconds]
+    return subprocess.run(
+        list(map(str, command)), env=child_environment(), capture_output=True, text=True, check=False, timeout=200
+    )
+
+
+def test_it_stops_goes_on_and_finishes_every_run(tmp_path: Path, tiny_folder: Path) -> None:
+    runs = tmp_path / "runs"
+    stopped = zoo(runs, tiny_folder, 0.01)
+    assert "time is up" in stopped.stdout + stopped.stderr
+    finished = zoo(runs, tiny_folder, 180)
+    assert finished.returncode == 0, finished.stderr
+    for name in ("mlp-0", "mlp-1", "resnet-0", "resnet-1"):
+        assert open_run(runs / name).test_openings == 1
+    again = zoo(runs, tiny_folder, 180)
+    assert again.returncode == 0
+    assert open_run(runs / "resnet-1").test_openings == 1, "the test set was opened again"
+
+
+def test_a_record_without_runs_is_refused(tmp_path: Path) -> None:
+    script = ROOT / "benchmarks" / "systems_record.py"
+    words = [sys.executable, ROOT / "benchmarks" / "systems_record.py", "--runs", tmp_path, "--out", tmp_path / "out"]
+    done = subprocess.run(list(map(str, words)), env=child_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "no finished run" in done.stderr
