@@ -158,8 +158,8 @@ def _holds(path: Path, recipe: Recipe) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _EvaluateOptions:
-    run: Path
-    """Folder of a finished run."""
+    runs: tuple[Path, ...]
+    """Folders of finished runs; several are measured together, by the mean of their probabilities."""
     split: Literal["validation", "test"] = "validation"
     """Images to measure on; test is the sealed set, and every look at it is counted."""
     weights: Literal["picked", "last"] = "picked"
@@ -173,17 +173,21 @@ class _EvaluateOptions:
 
 
 def evaluate(words: list[str]) -> None:
-    """Measure a finished run on validation or on the sealed test set."""
+    """Measure a finished run, or several together, on validation or on the sealed test set."""
     options: _EvaluateOptions = _parse(_EvaluateOptions, words, "modiste evaluate")
+    if not options.runs:
+        _complain("which run? modiste evaluate DIR [--split test]; see modiste evaluate --help", USAGE)
     from modiste.evaluation.assessment import evaluate as measure
+    from modiste.evaluation.ensemble import evaluate_together
 
-    result = measure(
-        options.run,
-        split=options.split,
-        weights=options.weights,
-        device=options.device,
-        data_folder=options.data_folder,
-    )
+    choices: dict[str, Any] = {
+        "split": options.split,
+        "weights": options.weights,
+        "device": options.device,
+        "data_folder": options.data_folder,
+    }
+    alone = len(options.runs) == 1
+    result = measure(options.runs[0], **choices) if alone else evaluate_together(options.runs, **choices)
     if options.json:
         import json
 
@@ -194,7 +198,8 @@ def evaluate(words: list[str]) -> None:
 
 def _show(result: "Assessment") -> None:
     low, high = result.accuracy_interval
-    print(f"{result.split}, {result.images:,} images, {result.weights} weights (epoch {result.epoch})")
+    where = f"epoch {result.epoch}" if result.epoch else "several runs together"
+    print(f"{result.split}, {result.images:,} images, {result.weights} weights ({where})")
     print(f"accuracy {result.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), loss {result.loss:.4f}")
     print(
         f"top-2 accuracy {result.top2_accuracy:.2%}, Brier score {result.brier:.4f}, "

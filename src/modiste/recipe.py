@@ -179,6 +179,8 @@ class Recipe(Part):
     """What happens to the fresh network before the first step."""
     ema_decay: float = 0.0
     """Decay per step of the running average of weights that is evaluated in their place; 0 switches it off."""
+    mirror: bool = False
+    """Whenever images are classified, average the logits of each and of its mirror image."""
     patience: int = 0
     """Stop after this many epochs without a better validation accuracy; 0 never stops early."""
     pick: Literal["best-accuracy", "best-loss", "last"] = "best-accuracy"

@@ -32,7 +32,6 @@ def test_it_stops_goes_on_and_finishes_every_run(tmp_path: Path, tiny_folder: Pa
 
 
 def test_a_record_without_runs_is_refused(tmp_path: Path) -> None:
-    script = ROOT / "benchmarks" / "systems_record.py"
     words = [sys.executable, ROOT / "benchmarks" / "systems_record.py", "--runs", tmp_path, "--out", tmp_path / "out"]
     done = subprocess.run(list(map(str, words)), env=child_environment(), capture_output=True, text=True, check=False)
     assert done.returncode != 0

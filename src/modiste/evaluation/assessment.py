@@ -31,7 +31,7 @@ class Assessment:
     Attributes:
         split: the images measured on.
         weights: picked by validation, or of the last epoch.
-        epoch: after which they were taken.
+        epoch: after which they were taken; 0 for several runs together.
         images: how many were measured.
         accuracy: share classified correctly.
         accuracy_interval: Wilson's 95 % interval of it.
@@ -168,7 +168,7 @@ def _infer(
     model, info = run.load_model(weights)
     images = load_split(run, split, data_folder).to(place)
     _check_task(run, images, info.task.image_shape, len(info.task.class_names))
-    logits = infer(model.to(place), images.images, run.recipe.precision)
+    logits = infer(model.to(place), images.images, run.recipe.precision, mirror=run.recipe.mirror)
     return logits, images.labels.cpu(), info.epoch
 
 

@@ -12,17 +12,25 @@ BATCH_IMAGES = 1000
 
 
 @torch.inference_mode()
-def infer(model: nn.Module, images: UInt8[Tensor, "n c h w"], precision: str) -> Float[Tensor, "n classes"]:
+def infer(
+    model: nn.Module, images: UInt8[Tensor, "n c h w"], precision: str, *, mirror: bool = False
+) -> Float[Tensor, "n classes"]:
     """Return the logits of ``images``, float32 on the processor; the model is left in the mode it was in.
 
     Args:
         model: takes images in [0, 1]; on the same device as ``images``.
         images: bytes.
         precision: float32 or bfloat16, as in the recipe.
+        mirror: whether the logits of each image and of its mirror image are averaged.
     """
     was_training = model.training
     model.eval()
     with runtime.autocast(precision, images.device):
-        logits = [model(as_floats(part)).float() for part in torch.split(images, BATCH_IMAGES)]
+        logits = [_logits(model, as_floats(part), mirror=mirror) for part in torch.split(images, BATCH_IMAGES)]
     model.train(was_training)
     return torch.cat(logits).cpu()
+
+
+def _logits(model: nn.Module, images: Float[Tensor, "n c h w"], *, mirror: bool) -> Float[Tensor, "n classes"]:
+    logits: Tensor = model(images).float()
+    return (logits + model(images.flip(3)).float()) / 2 if mirror else logits

@@ -173,7 +173,7 @@ def finish(learner: Learner, setting: Fit, task: Task) -> None:
     checkpoint.save_model(folder / run_folder.WEIGHTS["last"], learner.evaluated.state_dict(), last)
     checkpoint.save_model(folder / run_folder.WEIGHTS["picked"], learner.picked, info)
     learner.evaluated.load_state_dict(learner.picked)
-    logits = infer(learner.evaluated, validation.images, recipe.precision)
+    logits = infer(learner.evaluated, validation.images, recipe.precision, mirror=recipe.mirror)
     run_folder.write_logits(folder / run_folder.logits_name("validation"), logits, validation.labels.cpu(), best.epoch)
     checkpoint.prune_states(folder / run_folder.STATES, 1)
     run_folder.seal(folder)

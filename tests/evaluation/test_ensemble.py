@@ -1,0 +1,81 @@
+"""Several runs measured as one."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from modiste import run_folder, training
+from modiste.data.batch import as_floats
+from modiste.data.dataset import load_development
+from modiste.errors import RunError
+from modiste.evaluation.assessment import evaluate
+from modiste.evaluation.ensemble import evaluate_together, mean_probabilities
+from modiste.recipe import Recipe
+from workbench import run_modiste
+
+
+@pytest.fixture(scope="module")
+def two_runs(
+    tmp_path_factory: pytest.TempPathFactory, finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path
+) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("ensemble")
+    shutil.copytree(finished_run, folder / "a")
+    training.run(replace(tiny_recipe, seed=1), folder / "b", device="cpu", data_folder=tiny_folder)
+    return folder / "a", folder / "b"
+
+
+def test_the_mean_is_of_probabilities() -> None:
+    one, other = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 3.0]]) + torch.tensor([[9.0, 1.0]]).log()
+    torch.testing.assert_close(mean_probabilities([one, other]), torch.tensor([[0.7, 0.3]]).double())
+
+
+def test_a_run_with_itself_is_the_run(two_runs: tuple[Path, Path], tiny_folder: Path) -> None:
+    alone = evaluate(two_runs[0], data_folder=tiny_folder)
+    twice = evaluate_together([two_runs[0]] * 2, data_folder=tiny_folder)
+    assert twice.confusion == alone.confusion
+    assert twice.loss == pytest.approx(alone.loss, rel=1e-6)
+
+
+def test_two_runs_are_measured_by_hand(two_runs: tuple[Path, Path], tiny_folder: Path) -> None:
+    together = evaluate_together(two_runs, split="test", data_folder=tiny_folder)
+    stored = [run_folder.read_logits(run / run_folder.logits_name("test")) for run in two_runs]
+    mean = sum(logits.softmax(1) for logits, _ in stored) / 2
+    share = (mean.argmax(1) == stored[0][1]).double().mean().item()
+    assert together.accuracy == pytest.approx(share)
+    assert together.test_openings == 1
+    assert run_folder.open_run(two_runs[1]).test_openings == 1
+
+
+def test_runs_of_other_splits_are_refused(
+    two_runs: tuple[Path, Path], tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path
+) -> None:
+    other = replace(tiny_recipe, data=replace(tiny_recipe.data, split_seed=5))
+    training.run(other, tmp_path / "c", device="cpu", data_folder=tiny_folder)
+    with pytest.raises(RunError, match="measured on other images"):
+        evaluate_together([two_runs[0], tmp_path / "c"], data_folder=tiny_folder)
+
+
+def test_the_command_takes_several(two_runs: tuple[Path, Path], tiny_folder: Path) -> None:
+    done = run_modiste("evaluate", *two_runs, "--data-folder", tiny_folder)
+    assert done.returncode == 0, done.stderr
+    assert "several runs together" in done.stdout
+    nothing = run_modiste("evaluate")
+    assert nothing.returncode == 2
+    assert "which run?" in nothing.stderr
+
+
+def test_mirrored_answers_are_those_of_both_images(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:
+    mirrored = replace(tiny_recipe, mirror=True, epochs=1)
+    training.run(mirrored, tmp_path / "m", device="cpu", data_folder=tiny_folder)
+    run = run_folder.open_run(tmp_path / "m")
+    model, _ = run.load_model()
+    images = as_floats(load_development(run.recipe.data, tiny_folder).validation.images)
+    with torch.no_grad():
+        expected = (model(images) + model(images.flip(3))) / 2
+    stored, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
+    torch.testing.assert_close(stored, expected, rtol=1e-4, atol=1e-5)
+    share = (stored.argmax(1) == labels).double().mean().item()
+    assert run.history[-1].validation_accuracy == pytest.approx(share)
