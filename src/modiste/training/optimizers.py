@@ -78,7 +78,8 @@ def restore_state(model: nn.Module, optimizer: Optimizer, tensors: dict[str, Ten
         name, _, key = path.rpartition("/")
         parameter = parameters[name]
         like_parameter = tensor.shape == parameter.shape
-        optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(tensor) if like_parameter else tensor
+        value = torch.empty_like(parameter).copy_(tensor) if like_parameter else tensor.to(parameter.device)
+        optimizer.state[parameter][key] = value
 
 
 def _check_cover(parameters: Iterable[Tensor], groups: Groups) -> None:
