@@ -38,6 +38,7 @@ from modiste.recipe import (
     PretrainingRecipe,
     Recipe,
     ScheduleRecipe,
+    TransferRecipe,
     from_plain,
     load,
 )
@@ -162,6 +163,8 @@ WRONG: dict[Any, list[Any]] = {
 
 def wrong_values(kind: Any) -> list[Any]:
     origin = typing.get_origin(kind)
+    if kind == tuple[str, ...]:
+        return ["dense", 3, None, {}, [3], [None], [["dense"]]]
     return ["no-such", 3, None, ["relu"], {}] if origin is typing.Literal else WRONG[origin or kind]
 
 
@@ -217,6 +220,9 @@ OUT_OF_RANGE = [
     (AugmentationRecipe, "cutout", [-1]),
     (AugmentationRecipe, "mixup", [-0.1]),
     (AugmentationRecipe, "cutmix", [-0.1]),
+    (TransferRecipe, "source", ["abc", "Z" * 64]),
+    (TransferRecipe, "freeze", [[""]]),
+    (TransferRecipe, "learning_rate_factor", [0, -1]),
     (PretrainingRecipe, "epochs", [0]),
     (PretrainingRecipe, "batch_size", [0]),
     (PretrainingRecipe, "gibbs_steps", [0]),

@@ -67,6 +67,8 @@ class _TrainOptions:
     """auto, cpu, cuda, cuda:1 ..."""
     data_folder: Path | None = None
     """Where Fashion-MNIST lies, if not in one of the usual places."""
+    transfer_from: Path | None = None
+    """Folder of a finished run, or a model file, to take weights from; see --transfer.freeze."""
     tensorboard: bool = False
     """Also write TensorBoard events into the run folder."""
     quiet: bool = False
@@ -83,14 +85,27 @@ def train(words: list[str]) -> None:
     if not words or words[0].startswith("-"):
         _explain_train(asked="-h" in words or "--help" in words)
     recipe, options = _parse_train(_recipe(words[0]), words[1:])
+    from dataclasses import replace
+
     from modiste import training
+    from modiste.training import transfer
     from modiste.training.log import ConsoleLog, Listener, TensorBoardLog
 
+    if options.transfer_from:
+        source = transfer.source_hash(options.transfer_from)
+        recipe = replace(recipe, transfer=replace(recipe.transfer, source=source))
     out = options.out or _free_folder(recipe, options.device)
     listeners: list[Listener] = [] if options.quiet else [ConsoleLog()]
     if options.tensorboard:
         listeners.append(TensorBoardLog(out))
-    outcome = training.run(recipe, out, device=options.device, data_folder=options.data_folder, listeners=listeners)
+    outcome = training.run(
+        recipe,
+        out,
+        device=options.device,
+        data_folder=options.data_folder,
+        transfer_from=options.transfer_from,
+        listeners=listeners,
+    )
     if not options.quiet:
         low, high = outcome.interval
         best = outcome.picked

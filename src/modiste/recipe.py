@@ -156,6 +156,24 @@ class ScheduleRecipe(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransferRecipe(Part):
+    """Weights taken from another run, and what they may still learn."""
+
+    source: str = ""
+    """SHA-256 of the model file that weights come from; --transfer-from fills it in."""
+    freeze: tuple[str, ...] = ()
+    """Beginnings of the names of parameters that do not learn, such as network.convolutions."""
+    learning_rate_factor: float = 1.0
+    """What the learning rate is multiplied by for tensors that were taken."""
+
+    def check(self) -> None:
+        whole = len(self.source) == 64 and set(self.source) <= set("0123456789abcdef")
+        demand(not self.source or whole, "source", "64 hexadecimal digits", self.source)
+        demand(all(self.freeze), "freeze", "names", self.freeze)
+        demand(self.learning_rate_factor > 0, "learning_rate_factor", "above 0", self.learning_rate_factor)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe(Part):
     """Everything that decides a training run's result."""
 
@@ -197,6 +215,8 @@ class Recipe(Part):
     """The learning rate's course."""
     pretraining: PretrainingRecipe = field(default_factory=PretrainingRecipe)
     """How the warm start contrastive-divergence trains."""
+    transfer: TransferRecipe = field(default_factory=TransferRecipe)
+    """Weights taken from another run."""
 
     def check(self) -> None:
         safe = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."

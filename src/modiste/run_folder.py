@@ -8,6 +8,7 @@ model.safetensors               the weights that validation picked, with recipe 
 last.safetensors                the weights after the last epoch
 validation-logits.safetensors   logits and labels of the validation images
 checkpoints/                    the training state to go on from
+transfer.json                   what became of each tensor, where weights were taken from another run
 manifest.json                   hash of every file above; there once the run has finished
 """
 

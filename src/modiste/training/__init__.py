@@ -19,6 +19,7 @@ from modiste.models import Task, build_model
 from modiste.plain import differences, to_plain
 from modiste.recipe import Recipe, load
 from modiste.run_folder import EpochRow
+from modiste.training import transfer
 from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner, new_learner
 from modiste.training.log import FileLog, Listener, Listeners
@@ -49,6 +50,7 @@ def run(
     *,
     device: str = "auto",
     data_folder: Path | str | None = None,
+    transfer_from: Path | str | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Outcome:
     """Train ``recipe`` into the folder ``out``, going on where an earlier call was stopped or killed.
@@ -61,6 +63,7 @@ def run(
         out: the run folder; made if missing.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        transfer_from: run folder or model file whose hash the recipe names, to take weights from.
         listeners: told of every step and epoch.
 
     Raises:
@@ -79,7 +82,8 @@ def run(
         state = newest_state(folder, development.fingerprint)
         if state is None:
             WARM_STARTS[recipe.warm_start](model, development.train, recipe)
-        learner = new_learner(model, recipe)
+        taken = take_weights(model, recipe, folder, transfer_from, begun=state is not None)
+        learner = new_learner(model, recipe, taken)
         if state is not None:
             learner.restore(state)
         note_facts(folder, place)
@@ -138,6 +142,20 @@ def describe_task(development: Development, recipe: Recipe) -> Task:
         mean=mean,
         deviation=deviation,
     )
+
+
+def take_weights(
+    model: nn.Module, recipe: Recipe, folder: Path, source: Path | str | None, *, begun: bool
+) -> frozenset[str]:
+    """Transfer and freeze as the recipe says; return the names of tensors taken, now or when the run began."""
+    transfer.freeze(model, recipe.transfer.freeze)
+    if not recipe.transfer.source:
+        return frozenset()
+    if begun:
+        return transfer.read_report(folder).taken
+    report = transfer.transfer(model, source, recipe.transfer, folder)
+    logging.getLogger(__name__).warning("%s", report)
+    return report.taken
 
 
 def newest_state(folder: Path, fingerprint: str) -> State | None:

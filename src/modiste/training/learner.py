@@ -90,10 +90,11 @@ class Learner:
         }
 
 
-def new_learner(model: nn.Module, recipe: Recipe) -> Learner:
-    """Return a learner that has not taken a step."""
+def new_learner(model: nn.Module, recipe: Recipe, taken: frozenset[str] = frozenset()) -> Learner:
+    """Return a learner that has not taken a step; ``taken`` names the tensors that came from another run."""
     average = None
     if recipe.ema_decay:
         blend = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
         average = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
-    return Learner(model, build_optimizer(model, recipe.optimizer), average)
+    factors = dict.fromkeys(taken, recipe.transfer.learning_rate_factor)
+    return Learner(model, build_optimizer(model, recipe.optimizer, factors), average)

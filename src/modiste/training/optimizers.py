@@ -1,6 +1,6 @@
 """From a recipe to an optimizer whose groups hold every parameter exactly once."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import sqrt
 from typing import Any
 
@@ -34,27 +34,38 @@ class Adam(torch.optim.Adam):
         return super().step(closure)
 
 
-def build_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
-    """Return the recipe's optimizer over every trainable parameter of ``model``."""
-    groups = parameter_groups(model, recipe.weight_decay)
+def build_optimizer(model: nn.Module, recipe: OptimizerRecipe, factors: Mapping[str, float] | None = None) -> Optimizer:
+    """Return the recipe's optimizer over every trainable parameter of ``model``.
+
+    ``factors`` multiply the learning rate of the parameters they name.
+    """
+    groups = parameter_groups(model, recipe.weight_decay, factors or {})
     return OPTIMIZERS[recipe.name](groups, recipe)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> Groups:
-    """Divide the parameters into those that decay (matrices and kernels) and those that do not (the rest)."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def parameter_groups(model: nn.Module, weight_decay: float, factors: Mapping[str, float] | None = None) -> Groups:
+    """Divide the parameters by learning rate, and into those that decay (matrices, kernels) and those that do not."""
+    parameters = {name: item for name, item in model.named_parameters() if item.requires_grad}
+    factor_of = {name: (factors or {}).get(name, 1.0) for name in parameters}
     groups: Groups = [
-        {"params": [item for item in parameters if item.ndim > 1], "weight_decay": weight_decay},
-        {"params": [item for item in parameters if item.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [
+                item for name, item in parameters.items() if (item.ndim > 1, factor_of[name]) == (decays, factor)
+            ],
+            "weight_decay": weight_decay if decays else 0.0,
+            "factor": factor,
+        }
+        for factor in sorted({1.0, *factor_of.values()}, reverse=True)
+        for decays in (True, False)
     ]
-    _check_cover(parameters, groups)
+    _check_cover(parameters.values(), groups)
     return groups
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of every group."""
+    """Set the learning rate of every group, times the group's own factor."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group["factor"]
 
 
 def gradient_norm(model: nn.Module) -> Tensor:

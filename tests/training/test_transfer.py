@@ -1,0 +1,128 @@
+"""Weights taken from another run: what fits is taken, what does not starts afresh, what is frozen stays."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from modiste import checkpoint, training
+from modiste.errors import RecipeError, RunError
+from modiste.model_recipe import CNNRecipe, MLPRecipe
+from modiste.models import Task, build_model
+from modiste.recipe import Recipe, TransferRecipe
+from modiste.run_folder import open_run
+from modiste.training.learner import new_learner
+from modiste.training.log import Listener
+from modiste.training.optimizers import parameter_groups, set_learning_rate
+from modiste.training.transfer import freeze, read_report, source_hash, transfer
+from workbench import run_modiste
+
+
+class Killed(Exception):
+    pass
+
+
+class Killer(Listener):
+    def epoch_done(self, *_: object) -> None:
+        raise Killed
+
+
+@pytest.fixture
+def tuned(tiny_recipe: Recipe, finished_run: Path) -> Recipe:
+    """The tiny recipe from another seed, its convolutions taken and frozen."""
+    part = TransferRecipe(source=source_hash(finished_run), freeze=("network.convolutions",))
+    return replace(tiny_recipe, name="tuned", seed=9, epochs=1, transfer=part)
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return open_run(run).load_model()[0].state_dict()
+
+
+def test_frozen_weights_are_the_sources_and_the_rest_learns(
+    tuned: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    training.run(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+    before, after = weights_of(finished_run), weights_of(tmp_path / "t")
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in before if "convolutions" in name} <= same
+    assert not any("head" in name for name in same)
+    assert set(read_report(tmp_path / "t").fates.values()) == {"taken"}
+
+
+def test_it_goes_on_after_a_kill_without_the_source(
+    tuned: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    two = replace(tuned, epochs=2, transfer=replace(tuned.transfer, learning_rate_factor=0.1))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    training.run(two, whole, device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+    with pytest.raises(Killed):
+        training.run(two, cut, device="cpu", data_folder=tiny_folder, transfer_from=finished_run, listeners=[Killer()])
+    training.run(two, cut, device="cpu", data_folder=tiny_folder)
+    assert (cut / "last.safetensors").read_bytes() == (whole / "last.safetensors").read_bytes()
+
+
+def test_other_classes_and_channels(finished_run: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    model = build_model(tiny_recipe.model, Task(image_shape=(3, 12, 12), class_names=("a", "b")))
+    report = transfer(model, finished_run, TransferRecipe(source=source_hash(finished_run)), tmp_path)
+    assert report.fates["network.convolutions.0.weight"] == "reshaped"
+    assert report.fates["network.head.weight"] == report.fates["network.head.bias"] == "of another shape"
+    assert report.fates["network.dense.0.weight"] == "taken"
+    assert "fresh: network.head.weight, network.head.bias" in str(report)
+    grey = torch.rand(2, 1, 12, 12)
+    source = open_run(finished_run).load_model()[0]
+    first = [net.get_submodule("network.convolutions.0") for net in (source, model)]
+    torch.testing.assert_close(first[1](grey.expand(-1, 3, -1, -1)), first[0](grey), rtol=1e-4, atol=1e-5)
+
+
+def test_another_file_is_refused(tuned: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed.safetensors"
+    model, info = checkpoint.load_model(finished_run / "last.safetensors")
+    checkpoint.save_model(changed, {name: tensor + 1 for name, tensor in model.state_dict().items()}, info)
+    for source in (None, changed):
+        with pytest.raises(RecipeError, match=r"expected the model file with SHA-256 .* name it with --transfer-from"):
+            training.run(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=source)
+    with pytest.raises(RunError, match="no model file to transfer from"):
+        source_hash(tmp_path / "nowhere")
+
+
+def test_a_network_of_another_kind_takes_nothing(finished_run: Path, tmp_path: Path) -> None:
+    model = build_model(MLPRecipe(hidden=(7,)), Task(image_shape=(1, 5, 5), class_names=("a", "b", "c")))
+    with pytest.raises(RecipeError, match="none of its tensors fits"):
+        transfer(model, finished_run, TransferRecipe(source=source_hash(finished_run)), tmp_path)
+
+
+def test_freezing_by_name() -> None:
+    task = Task(image_shape=(1, 4, 4), class_names=("a", "b"))
+    model = build_model(CNNRecipe(filters=(2,), pools=0, hidden=(3,)), task)
+    freeze(model, ("network.dense", "network.convolutions.0.bias"))
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    assert frozen == ["network.convolutions.0.bias", "network.dense.0.weight", "network.dense.0.bias"]
+    with pytest.raises(RecipeError, match=r"no parameter begins with 'network.dens_'; known: network.conv"):
+        freeze(model, ("network.dens_",))
+    with pytest.raises(RecipeError, match="leave nothing to learn"):
+        freeze(model, ("network",))
+
+
+def test_what_was_taken_learns_at_its_own_rate() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    optimizer = torch.optim.SGD(parameter_groups(model, 0.1, {"0.weight": 0.25}), lr=1.0)
+    set_learning_rate(optimizer, 0.4)
+    rates = {id(item): group["lr"] for group in optimizer.param_groups for item in group["params"]}
+    assert [rates[id(item)] for item in model.parameters()] == [0.1, 0.4, 0.4, 0.4]
+
+
+def test_a_fresh_learner_needs_no_transfer(tiny_recipe: Recipe) -> None:
+    model = build_model(tiny_recipe.model, Task(image_shape=(1, 12, 12), class_names=("a", "b")))
+    groups = new_learner(model, tiny_recipe).optimizer.param_groups
+    assert [group["factor"] for group in groups] == [1.0, 1.0]
+
+
+def test_the_command(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    words = ["train", "paper", "--model.filters", 4, 8, "--model.pools", 1, "--model.hidden", 16, "--epochs", 1]
+    words += ["--data.source", tiny_folder, "--out", tmp_path / "t", "--transfer-from", finished_run]
+    done = run_modiste(*words, "--transfer.learning-rate-factor", "0.5")
+    assert done.returncode == 0, done.stderr
+    assert "transfer: 8 taken" in done.stderr
+    assert open_run(tmp_path / "t").recipe.transfer.source == source_hash(finished_run)
