@@ -182,6 +182,7 @@ def test_every_field_refuses_every_wrong_type(path: str, part: type, name: str, 
 
 OUT_OF_RANGE = [
     (DataRecipe, "validation_fraction", [0, 1, -0.1, 1.5]),
+    (DataRecipe, "images_per_class", [-1]),
     (CNNRecipe, "filters", [[], [0], [32, -1]]),
     (CNNRecipe, "hidden", [[0], [128, -3]]),
     (CNNRecipe, "kernel_size", [0, -3]),

@@ -30,6 +30,8 @@ class DataRecipe(Part):
     """Share of the training images held out for validation; a sixth of Fashion-MNIST is 10,000."""
     split_seed: int = 0
     """Seed of the stratified split, apart from the seed of training, so that seeds share one validation set."""
+    images_per_class: int = 0
+    """Train on so many images of each class alone, to see what few labels give; 0 takes all. Validation stays whole."""
 
     def check(self) -> None:
         demand(
@@ -38,6 +40,7 @@ class DataRecipe(Part):
             "between 0 and 1",
             self.validation_fraction,
         )
+        demand(self.images_per_class >= 0, "images_per_class", "at least 0", self.images_per_class)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,3 +135,23 @@ def test_the_task_is_measured_on_training_images_alone(tiny_folder: Path) -> Non
     assert (task.mean, task.deviation) != mean_and_deviation(development.validation.images)
     plain = describe_task(development, recipes.paper())
     assert (plain.mean, plain.deviation) == (0.0, 1.0)
+
+
+def test_few_images_of_each_class_and_fewer_within_more(tiny_folder: Path) -> None:
+    whole = load_development(DataRecipe(source="tiny"), tiny_folder)
+    more, fewer = (
+        load_development(DataRecipe(source="tiny", images_per_class=count), tiny_folder) for count in (20, 5)
+    )
+    assert torch.bincount(more.train.labels).tolist() == [20] * 5
+    assert torch.bincount(fewer.train.labels).tolist() == [5] * 5
+    assert torch.equal(more.validation.images, whole.validation.images)
+
+    def images(development: Development) -> set[bytes]:
+        return {image.numpy().tobytes() for image in development.train.images}
+
+    assert images(fewer) < images(more) < images(whole)
+
+
+def test_more_images_of_a_class_than_there_are(tiny_folder: Path) -> None:
+    with pytest.raises(DataError, match=r"expected 999 training images of class 0, found \d+; choose a smaller"):
+        load_development(DataRecipe(source="tiny", images_per_class=999), tiny_folder)

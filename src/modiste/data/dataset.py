@@ -82,6 +82,8 @@ def load_development(recipe: DataRecipe | None = None, folder: Path | str | None
         logging.getLogger(__name__).warning("passed over: %s", note)
     whole = as_image_set(raw)
     train, validation = split_indices(whole.labels, recipe)
+    if recipe.images_per_class:
+        train = few_of_each(whole.labels, train, recipe)
     return Development(raw.name, whole[train], whole[validation], raw.class_names, raw.fingerprint)
 
 
@@ -114,6 +116,24 @@ def split_indices(labels: Int64[Tensor, " n"], recipe: DataRecipe) -> tuple[Tens
     else:
         held_out[_stratified(labels, count, recipe.split_seed)] = True
     return (~held_out).nonzero().squeeze(1), held_out.nonzero().squeeze(1)
+
+
+def few_of_each(labels: Int64[Tensor, " n"], train: Int64[Tensor, " m"], recipe: DataRecipe) -> Int64[Tensor, " k"]:
+    """Return ``images_per_class`` of the training indices for each class, in ascending order.
+
+    A larger number holds the images of a smaller one. DataError when a class has too few.
+    """
+    drawn = []
+    for label in labels.unique().tolist():
+        members = train[labels[train] == label]
+        if len(members) < recipe.images_per_class:
+            raise DataError(
+                f"{recipe.source}: expected {recipe.images_per_class} training images of class {label}, "
+                f"found {len(members)}; choose a smaller --data.images-per-class"
+            )
+        order = torch.randperm(len(members), generator=runtime.generator(recipe.split_seed, "few", label))
+        drawn.append(members[order[: recipe.images_per_class]])
+    return torch.cat(drawn).sort().values
 
 
 def mean_and_deviation(images: UInt8[Tensor, "n c h w"]) -> tuple[float, float]:
