@@ -124,7 +124,7 @@ def few_of_each(labels: Int64[Tensor, " n"], train: Int64[Tensor, " m"], recipe:
     A larger number holds the images of a smaller one. DataError when a class has too few.
     """
     drawn = []
-    for label in labels.unique().tolist():
+    for label in torch.unique(labels).tolist():
         members = train[labels[train] == label]
         if len(members) < recipe.images_per_class:
             raise DataError(
