@@ -148,9 +148,11 @@ def dbn() -> Recipe:
     """
     return Recipe(
         name="dbn",
-        epochs=30,
+        epochs=50,
+        precision="auto",
         model=DBNRecipe(dropout=0.2),
         warm_start="contrastive-divergence",
+        augmentation=AugmentationRecipe(flip=True),
         optimizer=OptimizerRecipe(name="adam", learning_rate=1e-3, epsilon=1e-8),
         schedule=ScheduleRecipe(shape="cosine"),
     )
