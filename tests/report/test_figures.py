@@ -321,3 +321,19 @@ class TestStyle:
     def test_nothing_draws_through_pyplot(self) -> None:
         code = "import sys, modiste.report.html; sys.exit('matplotlib.pyplot' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_recipe_s_diagram_counts_all_its_parameters(name: str) -> None:
+    model = build_model(recipes.RECIPES[name]().model, Task(image_shape=(1, 28, 28), class_names=tuple("0123456789")))
+    stages = trace(model, (1, 28, 28))
+    assert sum(stage.parameters for stage in stages) == count_parameters(model)
+
+
+def test_what_an_image_does_not_pass_is_named() -> None:
+    model = build_model(
+        recipes.RECIPES["capsnet"]().model, Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))
+    )
+    last = trace(model, (1, 28, 28))[-1]
+    assert last.name == "Beside the answer"
+    assert last.parameters == 160 * 512 + 512 + 512 * 1024 + 1024 + 1024 * 784 + 784
