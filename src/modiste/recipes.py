@@ -163,7 +163,8 @@ def dbn_frozen() -> Recipe:
 
     Claim (public): 87.3 %.
     """
-    return replace(dbn(), name="dbn-frozen", model=DBNRecipe(frozen=True))
+    model = DBNRecipe(frozen=True)
+    return replace(dbn(), name="dbn-frozen", model=model, epochs=25, augmentation=AugmentationRecipe())
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
