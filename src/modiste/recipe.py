@@ -83,7 +83,7 @@ class PretrainingRecipe(Part):
     batch_size: int = 100
     """Images per step."""
     learning_rate: float = 0.01
-    """Step along the gradient's estimate; at 0.05 the features grow worse, at 0.1 they collapse."""
+    """Step along the gradient's estimate; at 0.1 the features collapse."""
     momentum: float = 0.9
     """Momentum after the first epoch, which has 0.5 (Hinton, 2010)."""
     weight_decay: float = 0.0002
