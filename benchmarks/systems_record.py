@@ -101,7 +101,8 @@ last. n is the number of seeds; the interval of a single run is Wilson's. Made b
 ## Machine
 
 {machine(results[0][1][0])}
-Other work ran beside some of the training: the times are no measurement of speed.
+That is the first run's; every run's own machine and commit stand in `record.json`. Other work ran beside some of the
+training: the times are no measurement of speed.
 """
 
 
