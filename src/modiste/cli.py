@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from modiste.errors import ModisteError, RecipeError
 from modiste.plain import nearest
@@ -14,7 +14,6 @@ from modiste.version import __version__
 if TYPE_CHECKING:
     from modiste.evaluation.assessment import Assessment
 
-T = TypeVar("T")
 USAGE = 2
 INTERRUPTED = 130
 """As a shell says it: 128 and the number of SIGINT."""

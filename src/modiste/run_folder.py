@@ -51,11 +51,12 @@ class EpochRow:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run whose files were verified."""
+    """A finished run whose files were verified when it was opened; ``files`` are their hashes by name."""
 
     folder: Path
     recipe: Recipe
     history: tuple[EpochRow, ...]
+    files: Mapping[str, str]
     test_openings: int
 
     @property
@@ -80,16 +81,21 @@ class Run:
 def open_run(folder: Path | str) -> Run:
     """Open a finished run; RunError when it is missing, unfinished, or any file differs from what was written."""
     folder = Path(folder)
-    if not (folder / RECIPE).is_file():
-        raise RunError(f"{folder}: no run here, {RECIPE} is missing; expected a folder that `modiste train` made")
-    if not (folder / MANIFEST).is_file():
-        raise RunError(f"{folder}: this run has not finished; give its `modiste train` command again to go on")
+    require_finished(folder)
     manifest = storage.read_sealed_json(folder / MANIFEST)
     for name, digest in manifest["files"].items():
         _verify(folder / name, digest)
     history = tuple(EpochRow(**row) for row in read_lines(folder / LOG))
     recipe = from_plain(storage.read_json(folder / RECIPE))
-    return Run(folder, recipe, history, manifest["test_openings"])
+    return Run(folder, recipe, history, manifest["files"], manifest["test_openings"])
+
+
+def require_finished(folder: Path) -> None:
+    """Raise RunError unless ``folder`` holds a finished run; looks at no file's content."""
+    if not (folder / RECIPE).is_file():
+        raise RunError(f"{folder}: no run here, {RECIPE} is missing; expected a folder that `modiste train` made")
+    if not (folder / MANIFEST).is_file():
+        raise RunError(f"{folder}: this run has not finished; give its `modiste train` command again to go on")
 
 
 def strangers(folder: Path) -> list[str]:
@@ -114,16 +120,16 @@ def seal(folder: Path) -> None:
     _write_manifest(folder, {str(path.relative_to(folder)): storage.sha256(path) for path in files}, 0)
 
 
-def add_files(run: Run, names: Iterable[str], *, test_openings: int) -> None:
+def add_files(run: Run, names: Iterable[str], *, test_openings: int) -> Run:
     """Enter files that were written after the run had finished, and how often its test set was opened."""
-    files = storage.read_sealed_json(run.folder / MANIFEST)["files"]
-    files.update({name: storage.sha256(run.folder / name) for name in names})
+    files = {**run.files, **{name: storage.sha256(run.folder / name) for name in names}}
     _write_manifest(run.folder, files, test_openings)
+    return dataclasses.replace(run, files=files, test_openings=test_openings)
 
 
 def is_listed(run: Run, name: str) -> bool:
     """Tell whether the manifest vouches for a file; one written just before a crash it does not."""
-    return name in storage.read_sealed_json(run.folder / MANIFEST)["files"]
+    return name in run.files
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

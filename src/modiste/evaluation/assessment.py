@@ -11,7 +11,7 @@ from torch import Tensor
 
 from modiste import run_folder, runtime, storage
 from modiste.data import sealed
-from modiste.data.dataset import ImageSet, as_image_set, load_development
+from modiste.data.dataset import Development, ImageSet, as_image_set, load_development
 from modiste.errors import RunError
 from modiste.evaluation import metrics
 from modiste.evaluation.calibration import Bin, expected_calibration_error, reliability
@@ -92,15 +92,17 @@ def evaluate(
         RunError: the run is unfinished or damaged, or the data are not those it was trained on.
         DataError: the images are missing or damaged.
     """
-    run_folder.open_run(folder)  # before the lock, which would make a folder that is not there
+    run_folder.require_finished(Path(folder))  # before the lock, which would make a folder that is not there
     with storage.lock(Path(folder)):
         run = run_folder.open_run(folder)
         name = run_folder.logits_name(split, weights)
-        if not run_folder.is_listed(run, name):
+        new = [] if run_folder.is_listed(run, name) else [name]
+        if new:
             logits, labels, epoch = _infer(run, split, weights, device, data_folder)
             run_folder.write_logits(run.folder / name, logits, labels, epoch)
-        run_folder.add_files(run, [name], test_openings=run.test_openings + (split == "test"))
-        return assess_stored(run_folder.open_run(folder), split=split, weights=weights)
+        if new or split == "test":
+            run = run_folder.add_files(run, new, test_openings=run.test_openings + (split == "test"))
+        return assess_stored(run, split=split, weights=weights)
 
 
 def assess_stored(run: Run, *, split: Split = "validation", weights: Weights = "picked") -> Assessment:
@@ -145,15 +147,21 @@ def assess(
 
 def load_split(run: Run, split: Split, data_folder: Path | str | None = None) -> ImageSet:
     """Load the images that a run is measured on; RunError when they are not of the data it was trained on."""
+    development = load_own_development(run, data_folder)
+    if split == "validation":
+        return development.validation
+    return as_image_set(sealed.load_sealed(run.recipe.data.source, None if data_folder is None else Path(data_folder)))
+
+
+def load_own_development(run: Run, data_folder: Path | str | None = None) -> Development:
+    """Load the training and validation images of a run; RunError when those found are others than it was trained on."""
     development = load_development(run.recipe.data, data_folder)
     _, info = run.load_model()
     if development.fingerprint != info.fingerprint:
         raise RunError(
             f"{run.folder}: the data found are not those it was trained on; restore them or use --data-folder"
         )
-    if split == "validation":
-        return development.validation
-    return as_image_set(sealed.load_sealed(run.recipe.data.source, None if data_folder is None else Path(data_folder)))
+    return development
 
 
 def class_names(run: Run) -> tuple[str, ...]:

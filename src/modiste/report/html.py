@@ -10,9 +10,9 @@ import jinja2
 import torch
 
 from modiste import recipes, run_folder, storage
-from modiste.data.dataset import Development, load_development
+from modiste.data.dataset import Development
 from modiste.errors import RunError
-from modiste.evaluation.assessment import Assessment, assess_stored
+from modiste.evaluation.assessment import Assessment, assess_stored, load_own_development
 from modiste.plain import to_plain
 from modiste.recipe import Recipe
 from modiste.report import pictures
@@ -118,10 +118,9 @@ def gibibytes(size_bytes: int) -> str:
 
 def _development(run: Run, data_folder: Path | None) -> Development:
     """Load the images to show, and make sure that they are those the run was trained on."""
-    development = load_development(run.recipe.data, data_folder)
+    development = load_own_development(run, data_folder)
     _, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
-    _, info = run.load_model()
-    if development.fingerprint != info.fingerprint or not torch.equal(labels, development.validation.labels):
+    if not torch.equal(labels, development.validation.labels):
         raise RunError(
             f"{run.folder}: the data found are not those it was trained on; restore them or use --data-folder"
         )

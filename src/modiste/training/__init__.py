@@ -105,10 +105,10 @@ def claim(folder: Path, recipe: Recipe) -> bool:
         strangers = run_folder.strangers(folder)
         if strangers:
             raise RunError(f"{folder}: not a run folder and not empty ({strangers[0]}); choose another with --out")
-        storage.remove_leftovers(folder)
+    storage.remove_leftovers(folder)
+    if not path.exists():
         storage.write_json(path, to_plain(recipe))
         return True
-    storage.remove_leftovers(folder)
     changes = differences(load(path), recipe)
     if changes:
         raise RunError(

@@ -91,14 +91,15 @@ def train_step(learner: Learner, batch: Batch, recipe: Recipe) -> None:
     learner.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     norm = gradient_norm(learner.model)
-    _check_finite(loss.item(), norm.item(), learner.step)
+    value = loss.item()
+    _check_finite(value, norm.item(), learner.step)
     if recipe.optimizer.clip_norm:
         torch.nn.utils.clip_grads_with_norm_(learner.model.parameters(), recipe.optimizer.clip_norm, norm)
     learner.optimizer.step()
     if learner.average is not None:
         learner.average.update_parameters(learner.model)
     learner.step += 1
-    learner.loss_sum += loss.item() * len(logits)
+    learner.loss_sum += value * len(logits)
     learner.correct += _count_correct(logits, batch.targets)
 
 

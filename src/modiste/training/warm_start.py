@@ -14,6 +14,7 @@ from modiste.models.dbn import DBN, RBM
 from modiste.recipe import PretrainingRecipe, Recipe
 
 FIRST_MOMENTUM = 0.5
+USUAL_MOMENTUM = 0.9  # a learning rate means what it means under this momentum, whichever is in force
 
 
 def none(_model: nn.Module, _train: ImageSet, _recipe: Recipe) -> None:
@@ -79,9 +80,10 @@ def _move(
     settings: PretrainingRecipe,
     momentum: float,
 ) -> None:
+    rate = settings.learning_rate * (1 - momentum) / (1 - USUAL_MOMENTUM)
     for parameter, velocity, slope in zip(parameters, velocities, gradient, strict=True):
         decay = settings.weight_decay * parameter if parameter.ndim > 1 else 0.0
-        velocity.mul_(momentum).add_(slope - decay, alpha=settings.learning_rate * (1 - momentum) / (1 - 0.9))
+        velocity.mul_(momentum).add_(slope - decay, alpha=rate)
         parameter.add_(velocity)
 
 
