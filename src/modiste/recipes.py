@@ -143,7 +143,7 @@ def patch_graph() -> Recipe:
 
     Claim of the paper: 94.8 %.
     """
-    return _modern("patch-graph", PatchGraphRecipe(), epochs=20)
+    return replace(_modern("patch-graph", PatchGraphRecipe(), epochs=20), mirror=True)
 
 
 def dbn() -> Recipe:
