@@ -120,12 +120,13 @@ def capsnet() -> Recipe:
 
     Claim of the paper: 94.6 %, which the work does not report; public plain capsule networks: 90.6 to 93.6 %.
     """
-    recipe = _modern("capsnet", CapsNetRecipe(), epochs=20)
+    recipe = _modern("capsnet", CapsNetRecipe(), epochs=10)
     return replace(
         recipe,
         standardize=False,
         label_smoothing=0.0,
         objective="margin",
+        mirror=True,
         optimizer=OptimizerRecipe(name="adam", learning_rate=1e-3, epsilon=1e-8),
     )
 
