@@ -144,16 +144,20 @@ class CapsNetRecipe(NetworkRecipe):
     KIND: ClassVar[str] = "capsnet"
 
     filters: int = 256
-    """Channels of the stem, and of the primary capsules together; a multiple of 8."""
+    """Channels of the stem's end, and of the primary capsules together; a multiple of 8."""
+    stem: Literal["single", "deep"] = "single"
+    """One convolution as in the original, or six, with primary capsules that each see the whole image."""
     kernel_size: int = 9
-    """Side of both convolutions' kernels, in pixels."""
+    """Side of both convolutions' kernels where the stem is single, in pixels."""
+    routing: Literal["agreement", "attention"] = "agreement"
+    """How capsules choose the capsules above: by rounds of agreement as in the original, or by attention."""
     iterations: int = 3
-    """Rounds of routing."""
+    """Rounds of routing by agreement."""
     hidden: tuple[int, ...] = (512, 1024)
     """Units of the decoder's hidden layers."""
 
     def smallest_side(self) -> int:
-        return 2 * self.kernel_size - 1
+        return 2 * self.kernel_size - 1 if self.stem == "single" else 4
 
     def check(self) -> None:
         demand(self.filters > 0 and self.filters % 8 == 0, "filters", "a multiple of 8", self.filters)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from modiste.models.capsnet import route, squash
+from modiste.models.capsnet import attend, route, squash
 from modiste.models.dbn import RBM
 from modiste.models.dropconnect import DropConnect
 from modiste.models.fashionnet import Keypoints
@@ -116,6 +116,21 @@ def test_routing_equals_the_procedure_with_loops(iterations):
     ours = route(votes, iterations)
     for image, outputs in zip(votes, ours, strict=True):
         np.testing.assert_allclose(outputs, slow_route(image.numpy(), iterations), atol=1e-8)
+
+
+def test_attention_equals_the_equations_with_loops():
+    draws = generator()
+    votes = torch.randn(2, 5, 3, 4, generator=draws, dtype=torch.float64)
+    prior = torch.randn(5, 3, generator=draws, dtype=torch.float64)
+    ours = attend(votes, prior)
+    for n, j in product(range(2), range(3)):
+        vector = torch.zeros(4, dtype=torch.float64)
+        for i in range(5):
+            scores = [sum(votes[n, i, k] @ votes[n, m, k] for m in range(5)) / 4**0.5 for k in range(3)]
+            share = torch.stack(scores).softmax(0)[j] + prior[i, j]
+            vector += share * votes[n, i, j]
+        square = vector.square().sum()
+        assert torch.allclose(ours[n, j], vector * square / (1 + square) / square.sqrt(), atol=1e-8)
 
 
 def test_squash_keeps_direction_and_bounds_length():

@@ -10,19 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import Dropout
+from modiste.models.layers import ConvolutionStage, Dropout
 
 WINDOW = 0.25
 """Standard deviation of a keypoint's window, in half image sides."""
-
-
-class Stage(nn.Sequential):
-    """Two 3x3 convolutions with batch normalisation and ReLU, as in VGG."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        for channels in (inputs, outputs):
-            self.extend([nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()])
 
 
 class Keypoints(nn.Module):
@@ -79,14 +70,14 @@ class FashionNet(nn.Module):
     ) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
-            Stage(image_shape[0], width),
+            ConvolutionStage(image_shape[0], width),
             nn.MaxPool2d(2),
-            Stage(width, 2 * width),
+            ConvolutionStage(width, 2 * width),
             nn.MaxPool2d(2),
-            Stage(2 * width, 4 * width),
+            ConvolutionStage(2 * width, 4 * width),
         )
         self.keypoints = Keypoints(4 * width, keypoints)
-        self.context = Stage(4 * width, 4 * width)
+        self.context = ConvolutionStage(4 * width, 4 * width)
         self.fuse = nn.Sequential(
             nn.Linear(4 * width * (keypoints + 1), hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()
         )

@@ -104,6 +104,19 @@ def same_convolution(inputs: int, outputs: int, kernel_size: int) -> list[nn.Mod
     return [nn.ZeroPad2d((before, after, before, after)), nn.Conv2d(inputs, outputs, kernel_size)]
 
 
+class ConvolutionStage(nn.Sequential):
+    """Two 3x3 convolutions with batch normalisation and ReLU, as in VGG (Simonyan and Zisserman, 2015).
+
+    Args:
+        inputs, outputs: channels.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        for channels in (inputs, outputs):
+            self.extend([nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()])
+
+
 def share_generator(model: nn.Module, generator: torch.Generator) -> None:
     """Let every layer of ``model`` that draws random numbers draw them from ``generator``."""
     for layer in model.modules():
