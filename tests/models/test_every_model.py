@@ -115,7 +115,7 @@ def test_one_image_gets_the_answer_that_it_gets_in_a_batch(recipe: ModelRecipe, 
 def test_a_seed_decides_the_weights(recipe: ModelRecipe) -> None:
     one, same, other = (build_model(recipe, task_for(recipe), seed=seed).state_dict() for seed in (5, 5, 6))
     assert all(torch.equal(one[name], same[name]) for name in one)
-    constant = ("noise", "position")  # DropConnect's draws at test time, and what starts at zero
+    constant = ("noise", "position", "prior")  # DropConnect's draws at test time, and what starts at zero
     matrices = [name for name, weight in one.items() if weight.ndim > 1 and not name.endswith(constant)]
     assert matrices
     assert not any(torch.equal(one[name], other[name]) for name in matrices)
