@@ -12,6 +12,7 @@ HEAVY = {"torch", "numpy", "matplotlib", "tyro", "rich", "safetensors", "jaxtypi
 PUBLIC = [
     "RECIPES",
     "ModisteError",
+    "Predictor",
     "Recipe",
     "__version__",
     "evaluate",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modiste.data.dataset import load_development as load_dataset
     from modiste.errors import ModisteError
     from modiste.evaluation.assessment import evaluate
+    from modiste.predictor import Predictor
     from modiste.recipe import Recipe
     from modiste.recipes import RECIPES
     from modiste.recipes import get as get_recipe
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RECIPES",
     "ModisteError",
+    "Predictor",
     "Recipe",
     "__version__",
     "evaluate",
@@ -38,6 +40,7 @@ __all__ = [
 _HOMES = {
     "RECIPES": ("modiste.recipes", "RECIPES"),
     "ModisteError": ("modiste.errors", "ModisteError"),
+    "Predictor": ("modiste.predictor", "Predictor"),
     "Recipe": ("modiste.recipe", "Recipe"),
     "evaluate": ("modiste.evaluation.assessment", "evaluate"),
     "load_dataset": ("modiste.data.dataset", "load_development"),

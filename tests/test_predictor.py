@@ -1,0 +1,61 @@
+"""A predictor's answers are the run's own, whatever form the images come in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import modiste
+from modiste import run_folder
+from modiste.data.dataset import load_development
+from modiste.errors import DataError, RunError
+from modiste.predictor import Predictor
+from modiste.recipe import DataRecipe
+
+
+@pytest.fixture(scope="module")
+def images(tiny_folder: Path) -> torch.Tensor:
+    return load_development(DataRecipe(source="tiny"), tiny_folder).validation.images
+
+
+@pytest.mark.parametrize("source", [".", run_folder.WEIGHTS["picked"]])
+def test_it_gives_the_logits_that_training_stored(finished_run: Path, images: torch.Tensor, source: str) -> None:
+    stored, _ = run_folder.read_logits(finished_run / run_folder.logits_name("validation"))
+    predictor = modiste.Predictor.load(finished_run / source, device="cpu")
+    assert torch.equal(predictor.logits(images), stored)
+    assert predictor.names(images) == [predictor.class_names[label] for label in stored.argmax(1).tolist()]
+    torch.testing.assert_close(predictor.probabilities(images).sum(1), torch.ones(len(images)))
+
+
+def test_images_come_as_tensors_or_arrays_with_or_without_their_channel(
+    finished_run: Path, images: torch.Tensor
+) -> None:
+    predictor = Predictor.load(finished_run, device="cpu")
+    whole = predictor.logits(images)
+    for form in (images.numpy(), images[:, 0], np.ascontiguousarray(images[:, 0].numpy())):
+        assert torch.equal(predictor.logits(form), whole)
+    torch.testing.assert_close(predictor.logits(images[3, 0]), whole[3:4], rtol=1e-4, atol=1e-5)
+    assert predictor.logits(images[:0]).shape == (0, 5)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        torch.zeros(2, 1, 12, 12),
+        torch.zeros(2, 1, 12, 11, dtype=torch.uint8),
+        torch.zeros(2, 3, 12, 12, dtype=torch.uint8),
+        torch.zeros(144, dtype=torch.uint8),
+    ],
+)
+def test_what_is_no_image_of_the_models_is_refused(finished_run: Path, wrong: torch.Tensor) -> None:
+    with pytest.raises(DataError, match=r"expected bytes of shape \(N, 1, 12, 12\), found"):
+        Predictor.load(finished_run, device="cpu").logits(wrong)
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError):
+        Predictor.load(tmp_path)
+    with pytest.raises(RunError):
+        Predictor.load(tmp_path / "none.safetensors")
