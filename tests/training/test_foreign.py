@@ -161,8 +161,8 @@ def test_when_nothing_fits_both_sides_are_shown(foreign: dict[str, Tensor], tmp_
         take(saved(tmp_path / "r.safetensors", foreign))
     text = str(told.value)
     assert "r.safetensors: none of its tensors fits this network" in text
-    assert "the file holds bn1.bias (16,), bn1.num_batches_tracked ()" in text
-    assert "the network has network.stem.weight (16, 1, 3, 3), network.stages.0.first_norm.weight (16,)" in text
+    assert "the file holds conv1.weight (16, 3, 3, 3), fc.weight (7, 64), layer1.0.conv1.weight (16, 16, 3, 3)" in text
+    assert "the network has network.stem.weight (16, 1, 3, 3), network.stages.0.first.weight (16, 16, 3, 3)" in text
     assert "--transfer.rename OLD=NEW" in text
 
 

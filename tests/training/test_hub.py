@@ -23,7 +23,8 @@ from modiste import storage
 from modiste.errors import MissingExtraError, ModisteError, RecipeError, RunError, StorageError
 from modiste.run_folder import open_run
 from modiste.training import transfer
-from modiste.training.hub import Hub, fetch
+from modiste.training.hub import fetch
+from modiste.training.hub_client import Hub
 from modiste.training.hub_name import HubFile, parse
 from workbench import run_modiste
 
@@ -48,6 +49,7 @@ class FakeHub(BaseHTTPRequestHandler):
     agents: set[str]
     files: dict[str, dict[str, bytes]]
     cuts: list[int]
+    kinds: dict[str, str]
     released: threading.Event
     protocol_version = "HTTP/1.1"
 
@@ -70,7 +72,7 @@ class FakeHub(BaseHTTPRequestHandler):
             siblings = [{"rfilename": name} for name in self.files.get(words[3], {})]
             return self.answer(200, json.dumps({"id": "/".join(words[2:4]), "siblings": siblings}).encode())
         _, kind, _, revision, *path = words
-        return self.resolve(kind, revision, "/".join(path))
+        return self.resolve(self.kinds.get(kind, kind), revision, "/".join(path))
 
     def resolve(self, kind: str, revision: str, path: str) -> None:
         files = self.files.get(kind, {"model.safetensors": CONTENT})
@@ -133,6 +135,7 @@ def address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.delenv("MODISTE_OFFLINE", raising=False)
     FakeHub.asked, FakeHub.agents, FakeHub.cuts, FakeHub.released = [], set(), [], threading.Event()
+    FakeHub.kinds = {}
     FakeHub.files = {
         "others": {"README.md": b"", "b.safetensors": CONTENT, "a/b.safetensors": CONTENT, "model.bin": b""},
         "pickles": {"README.md": b"", "pytorch_model.bin": b"", "old.ckpt": b""},
@@ -241,6 +244,12 @@ def test_what_was_fetched_is_used_without_a_network(
     first = fetch(HubFile("o/large"), hub)
     assert fetch(HubFile("o/large"), nowhere) == first
     assert "the hub cannot be reached; using the file fetched earlier" in caplog.text
+    FakeHub.kinds["large"] = "page"  # the network of a hotel
+    assert fetch(HubFile("o/large"), hub) == first
+    FakeHub.kinds["large"] = "unknown"  # what the hub itself refuses is not taken from the cache
+    with pytest.raises(RunError, match="no such repository"):
+        fetch(HubFile("o/large"), hub)
+    FakeHub.kinds.clear()
     asked = len(FakeHub.asked)
     caplog.clear()
     assert fetch(HubFile("o/large", revision=COMMIT), hub) == first
@@ -288,7 +297,7 @@ def test_without_a_network(nowhere: Hub) -> None:
         ("hub:o/wrong-token", r"refuses access \(401\); give a token"),
         ("hub:o/busy", "too many requests"),
         ("hub:o/broken", "the hub answered 503; try again later, or fetch http"),
-        ("hub:o/page", "does not answer as a model hub does"),
+        ("hub:o/page", "what answers there is no model hub"),
         ("hub:o/large@v9", "no branch, tag or commit 'v9'"),
         ("hub:o/others", r"no model.safetensors; there are a/b.safetensors, b.safetensors; name one: hub:OWNER"),
         ("hub:o/pickles", r"weights only as pickles \(old.ckpt, pytorch_model.bin\), which can run code"),
@@ -350,6 +359,13 @@ def test_a_cache_that_cannot_be_written(address: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match=r"file/cache: hub:o/large.* cannot be kept there \(Not a directory\)"):
         fetch(HubFile("o/large"), Hub(address, tmp_path / "file" / "cache"))
+
+
+@pytest.mark.parametrize("endpoint", ["foo", "ftp://127.0.0.1", "http://", "http://[bad", "http://127.0.0.1:x"])
+def test_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(RecipeError, match="HF_ENDPOINT: expected an address such as"):
+        fetch(HubFile("o/large"))
 
 
 def test_without_the_client(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,8 +42,13 @@ def test_rules_follow_one_another() -> None:
 
 
 def test_a_rule_that_fits_nothing_is_named() -> None:
-    with pytest.raises(RecipeError, match=r"'conv9=stem' fits no name; the names are then conv1.bias, conv1.weight$"):
-        rename(["conv1.bias", "conv1.weight"], ["conv9=stem"])
+    names = ["conv1.bias", "conv1.weight", "layer1.0.conv1.weight", "layer1.1.bn1.weight"]
+    with pytest.raises(RecipeError, match=r"'conv9=stem' fits no name; there is conv1, layer1$"):
+        rename(names, ["conv9=stem"])
+    with pytest.raises(RecipeError, match=r"'.bn9=.norm' fits no name; there is .bn1, .conv1$"):
+        rename(names, [".bn9=.norm"])
+    with pytest.raises(RecipeError, match="there is nothing"):
+        rename([], ["a=b"])
 
 
 def test_two_names_that_become_one_are_named() -> None:

@@ -21,7 +21,8 @@ def rename(names: Iterable[str], rules: Sequence[str]) -> dict[str, str]:
     for rule in rules:
         changed = {name: _apply(rule, now) for name, now in current.items()}
         if changed == current:
-            raise RecipeError(f"transfer.rename: {rule!r} fits no name; the names are then {listed(current.values())}")
+            words = _words(current.values(), inside=rule.startswith("."))
+            raise RecipeError(f"transfer.rename: {rule!r} fits no name; there is {', '.join(words) or 'nothing'}")
         current = changed
     return _inverted(current)
 
@@ -31,6 +32,14 @@ def listed(names: Iterable[str]) -> str:
     known = list(names)
     more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
     return ", ".join(known[:SHOWN]) + more
+
+
+def _words(names: Iterable[str], *, inside: bool) -> list[str]:
+    """Give the words that a rule could begin with."""
+    parts = [name.split(".") for name in names]
+    if inside:
+        return sorted({f".{word}" for words in parts for word in words[1:-1] if not word.isdecimal()})
+    return sorted({words[0] for words in parts})
 
 
 def _apply(rule: str, name: str) -> str:

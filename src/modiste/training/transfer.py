@@ -141,9 +141,14 @@ def _numbers(stored: Stored, like: Tensor, where: str) -> Tensor:
 
 
 def _nothing_fits(source: Source, stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> str:
-    there = listed(f"{name} {item.shape}" for name, item in stored.items()) or "nothing"
-    here = listed(f"{name} {tuple(item.shape)}" for name, item in wanted.items())
+    there, here = _shown(stored) or "nothing", _shown(wanted)
     return (
         f"{source.name or source.path}: none of its tensors fits this network; the file holds {there}; the network has "
         f"{here}; transfer from a network of its kind, or say which is which with --transfer.rename OLD=NEW ..."
     )
+
+
+def _shown(tensors: Mapping[str, Stored] | Mapping[str, Tensor]) -> str:
+    """List the first few names with shapes, kernels and matrices before what surrounds them."""
+    shapes = {name: tuple(item.shape) for name, item in tensors.items()}
+    return listed(f"{name} {shapes[name]}" for name in sorted(shapes, key=lambda name: len(shapes[name]) < 2))
