@@ -8,7 +8,18 @@ import pytest
 import modiste
 from workbench import child_environment, run_modiste
 
-HEAVY = {"torch", "numpy", "matplotlib", "tyro", "rich", "safetensors", "jaxtyping", "pooch", "tensorboard", "jinja2"}
+HEAVY = {
+    "torch",
+    "numpy",
+    "matplotlib",
+    "tyro",
+    "rich",
+    "safetensors",
+    "jaxtyping",
+    "pooch",
+    "tensorboard",
+    "jinja2",
+} | {"huggingface_hub"}
 PUBLIC = [
     "RECIPES",
     "ModisteError",

@@ -224,6 +224,7 @@ OUT_OF_RANGE = [
     (TransferRecipe, "source", ["abc", "Z" * 64]),
     (TransferRecipe, "freeze", [[""]]),
     (TransferRecipe, "learning_rate_factor", [0, -1]),
+    (TransferRecipe, "rename", [[""], ["="], ["a"], ["a=b=c"], ["a=a"], [".a=b"], ["a=.b"], ["a=b", "c"]]),
     (PretrainingRecipe, "epochs", [0]),
     (PretrainingRecipe, "batch_size", [0]),
     (PretrainingRecipe, "gibbs_steps", [0]),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 USAGE = 2
 INTERRUPTED = 130
 """As a shell says it: 128 and the number of SIGINT."""
-EXTRAS = {"report": ("matplotlib", "jinja2"), "tensorboard": ("tensorboard",)}
+EXTRAS = {"hub": ("huggingface_hub",), "report": ("matplotlib", "jinja2"), "tensorboard": ("tensorboard",)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,8 +66,8 @@ class _TrainOptions:
     """auto, cpu, cuda, cuda:1 ..."""
     data_folder: Path | None = None
     """Where Fashion-MNIST lies, if not in one of the usual places."""
-    transfer_from: Path | None = None
-    """Folder of a finished run, or a model file, to take weights from; see --transfer.freeze."""
+    transfer_from: str | None = None
+    """Weights to begin from: a finished run's folder, a .safetensors file, or hub:OWNER/NAME; see docs/hub.md."""
     tensorboard: bool = False
     """Also write TensorBoard events into the run folder."""
     quiet: bool = False
@@ -87,12 +87,12 @@ def train(words: list[str]) -> None:
     from dataclasses import replace
 
     from modiste import training
-    from modiste.training import transfer
     from modiste.training.log import ConsoleLog, Listener, TensorBoardLog
+    from modiste.training.source import locate
 
-    if options.transfer_from:
-        source = transfer.source_hash(options.transfer_from)
-        recipe = replace(recipe, transfer=replace(recipe.transfer, source=source))
+    source = locate(options.transfer_from) if options.transfer_from else None
+    if source:
+        recipe = replace(recipe, transfer=replace(recipe.transfer, source=source.sha256))
     out = options.out or _free_folder(recipe, options.device)
     listeners: list[Listener] = [] if options.quiet else [ConsoleLog()]
     if options.tensorboard:
@@ -102,7 +102,7 @@ def train(words: list[str]) -> None:
         out,
         device=options.device,
         data_folder=options.data_folder,
-        transfer_from=options.transfer_from,
+        transfer_from=source,
         listeners=listeners,
     )
     if not options.quiet:

@@ -168,12 +168,20 @@ class TransferRecipe(Part):
     """Beginnings of the names of parameters that do not learn, such as network.convolutions."""
     learning_rate_factor: float = 1.0
     """What the learning rate is multiplied by for tensors that were taken."""
+    rename: tuple[str, ...] = ()
+    """OLD=NEW, as conv1=network.stem: a beginning of the source's names as the network has it; .OLD=.NEW inside."""
 
     def check(self) -> None:
         whole = len(self.source) == 64 and set(self.source) <= set("0123456789abcdef")
         demand(not self.source or whole, "source", "64 hexadecimal digits", self.source)
         demand(all(self.freeze), "freeze", "names", self.freeze)
         demand(self.learning_rate_factor > 0, "learning_rate_factor", "above 0", self.learning_rate_factor)
+        for rule in self.rename:
+            old, _, new = rule.partition("=")
+            demand(rule.count("=") == 1 and old != new, "rename", "rules of the form OLD=NEW", rule)
+            demand(
+                old.startswith(".") == new.startswith("."), "rename", "both sides with a point in front, or none", rule
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner, new_learner
 from modiste.training.log import FileLog, Listener, Listeners
 from modiste.training.loop import Fit, fit
+from modiste.training.source import Source
 from modiste.training.warm_start import WARM_STARTS
 
 
@@ -50,7 +51,7 @@ def run(
     *,
     device: str = "auto",
     data_folder: Path | str | None = None,
-    transfer_from: Path | str | None = None,
+    transfer_from: Path | str | Source | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Outcome:
     """Train ``recipe`` into the folder ``out``, going on where an earlier call was stopped or killed.
@@ -63,7 +64,8 @@ def run(
         out: the run folder; made if missing.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         data_folder: where Fashion-MNIST lies, if not in one of the usual places.
-        transfer_from: run folder or model file whose hash the recipe names, to take weights from.
+        transfer_from: what to take weights from: a run folder, safetensors file or ``hub:OWNER/NAME`` whose hash the
+            recipe names.
         listeners: told of every step and epoch.
 
     Raises:
@@ -145,7 +147,7 @@ def describe_task(development: Development, recipe: Recipe) -> Task:
 
 
 def take_weights(
-    model: nn.Module, recipe: Recipe, folder: Path, source: Path | str | None, *, begun: bool
+    model: nn.Module, recipe: Recipe, folder: Path, source: Path | str | Source | None, *, begun: bool
 ) -> frozenset[str]:
     """Transfer and freeze as the recipe says; return the names of tensors taken, now or when the run began."""
     transfer.freeze(model, recipe.transfer.freeze)

@@ -1,9 +1,10 @@
-"""Transfer learning: weights taken from another run, tensor by tensor, and what became of each.
+"""Transfer learning: weights taken from another network, tensor by tensor, and what became of each.
 
 A recipe names its source by hash, never by path: where the file lies is said on the command line, and another file is
 refused.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,19 +12,31 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from modiste import checkpoint, run_folder, storage
+from modiste import storage
 from modiste.errors import RecipeError, RunError
 from modiste.recipe import TransferRecipe
+from modiste.training.renaming import listed, rename
+from modiste.training.source import Source, Stored, locate, read
 
 REPORT = "transfer.json"
-Fate = Literal["taken", "reshaped", "of another shape", "not in the source"]
+IMAGE_CHANNELS = 4
+"""Most channels that images have: grey, colour, colour with transparency."""
+Fate = Literal["taken", "reshaped", "of another shape", "of another type", "not in the source"]
 
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What became of each tensor of the network."""
+    """What became of each tensor.
+
+    Attributes:
+        fates: of the network's tensors.
+        unused: the source's tensors, under their own names, that the network has no place for.
+        origin: the source's ``sha256``, and its ``name`` and ``commit`` where it came from a hub.
+    """
 
     fates: dict[str, Fate]
+    unused: tuple[str, ...] = ()
+    origin: Mapping[str, str] | None = None
 
     @property
     def taken(self) -> frozenset[str]:
@@ -32,46 +45,42 @@ class TransferReport:
 
     def __str__(self) -> str:
         count = {fate: list(self.fates.values()).count(fate) for fate in dict.fromkeys(self.fates.values())}
+        parts = ["transfer: " + ", ".join(f"{number} {fate}" for fate, number in count.items())]
         fresh = [name for name in self.fates if name not in self.taken]
-        text = "transfer: " + ", ".join(f"{number} {fate}" for fate, number in count.items())
-        return f"{text}; fresh: {', '.join(fresh)}" if fresh else text
+        if fresh:
+            parts.append(f"fresh: {listed(fresh)}")
+        if self.unused:
+            parts.append(f"no place for: {listed(self.unused)}")
+        return "; ".join(parts)
 
 
-def model_file(source: Path | str) -> Path:
-    """Return the model file of a run folder, or the file itself."""
-    source = Path(source)
-    return source / run_folder.WEIGHTS["picked"] if source.is_dir() else source
+def source_hash(source: Path | str | Source) -> str:
+    """Return the hash by which a recipe names a source; see ``locate`` for what is raised when there is none."""
+    return locate(source).sha256
 
 
-def source_hash(source: Path | str) -> str:
-    """Return the hash by which a recipe names a source; RunError when there is no such file."""
-    path = model_file(source)
-    if not path.is_file():
-        raise RunError(
-            f"{path}: no model file to transfer from; expected a finished run's folder or its model.safetensors"
-        )
-    return storage.sha256(path)
-
-
-def transfer(model: nn.Module, source: Path | str | None, recipe: TransferRecipe, folder: Path) -> TransferReport:
+def transfer(
+    model: nn.Module, source: Path | str | Source | None, recipe: TransferRecipe, folder: Path
+) -> TransferReport:
     """Copy into ``model`` every tensor of the source that fits, and write down in ``folder`` what became of each.
 
-    The standardisation stays the new data's own. A kernel for another number of channels is taken as its sum over them,
-    shared evenly among the new ones; a readout for other classes starts afresh.
+    The standardisation stays the new data's own. A kernel for another number of image channels is taken as its sum over
+    them, shared evenly among the new ones; a readout for other classes starts afresh. Numbers are converted to the
+    model's format. RunError when the source is damaged or holds numbers that are not finite, RecipeError when it is
+    another file than the recipe names or nothing in it fits.
     """
-    if source is None or source_hash(source) != recipe.source:
-        expected = f"the model file with SHA-256 {recipe.source[:16]}..."
-        found = "none" if source is None else f"{model_file(source)}, another file"
-        raise RecipeError(f"transfer.source: expected {expected}, found {found}; name it with --transfer-from")
-    weights = checkpoint.load_model(model_file(source))[0].state_dict()
-    fates = {
-        name: _take(tensor, weights.get(name))
-        for name, tensor in model.state_dict().items()
-        if not name.startswith("standardize.")
-    }
-    report = TransferReport(fates)
+    found = _demand(source, recipe)
+    stored = read(found.path)
+    names = rename(stored, recipe.rename)
+    wanted = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("standardize.")}
+    fates: dict[str, Fate] = {}
+    for name, tensor in wanted.items():
+        fates[name] = _take(tensor, stored[names[name]] if name in names else None, f"{found.path}: {names.get(name)}")
+    unused = tuple(old for name, old in names.items() if name not in wanted)
+    origin = {key: value for key, value in asdict(found).items() if key != "path" and value}
+    report = TransferReport(fates, unused, origin)
     if not report.taken:
-        raise RecipeError(f"{model_file(source)}: none of its tensors fits this network; transfer from one of its kind")
+        raise RecipeError(_nothing_fits(found, stored, wanted))
     storage.write_json(folder / REPORT, asdict(report))
     return report
 
@@ -79,7 +88,7 @@ def transfer(model: nn.Module, source: Path | str | None, recipe: TransferRecipe
 def read_report(folder: Path) -> TransferReport:
     """Read what ``transfer`` wrote when the run began."""
     content: dict[str, Any] = storage.read_json(folder / REPORT)
-    return TransferReport(content["fates"])
+    return TransferReport(content["fates"], tuple(content.get("unused", ())), content.get("origin"))
 
 
 def freeze(model: nn.Module, beginnings: tuple[str, ...]) -> None:
@@ -95,14 +104,51 @@ def freeze(model: nn.Module, beginnings: tuple[str, ...]) -> None:
         raise RecipeError(f"transfer.freeze: {', '.join(beginnings)} leave nothing to learn; name fewer")
 
 
+def _demand(source: Path | str | Source | None, recipe: TransferRecipe) -> Source:
+    found = None if source is None else locate(source)
+    if found is None or found.sha256 != recipe.source:
+        expected = f"the model file with SHA-256 {recipe.source[:16]}..."
+        other = "none" if found is None else f"{found.path}, another file"
+        raise RecipeError(f"transfer.source: expected {expected}, found {other}; name it with --transfer-from")
+    return found
+
+
 @torch.no_grad()
-def _take(tensor: Tensor, found: Tensor | None) -> Fate:
-    if found is None:
+def _take(tensor: Tensor, stored: Stored | None, where: str) -> Fate:
+    if stored is None:
         return "not in the source"
-    if found.shape == tensor.shape:
-        tensor.copy_(found)
+    if stored.kind != ("real" if tensor.is_floating_point() else "whole"):
+        return "of another type"
+    if stored.shape == tensor.shape:
+        tensor.copy_(_numbers(stored, tensor, where))
         return "taken"
-    if tensor.ndim == 4 and (tensor.shape[0], tensor.shape[2:]) == (found.shape[0], found.shape[2:]):
-        tensor.copy_(found.sum(1, keepdim=True) / tensor.shape[1])
+    if _differ_in_image_channels(stored.shape, tuple(tensor.shape)):
+        tensor.copy_(_numbers(stored, tensor, where).sum(1, keepdim=True) / tensor.shape[1])
         return "reshaped"
     return "of another shape"
+
+
+def _differ_in_image_channels(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    kernels = len(one) == len(other) == 4 and (one[0], one[2:]) == (other[0], other[2:])
+    return kernels and max(one[1], other[1]) <= IMAGE_CHANNELS
+
+
+def _numbers(stored: Stored, like: Tensor, where: str) -> Tensor:
+    numbers = stored.read().to(like)
+    if not numbers.isfinite().all():
+        raise RunError(f"{where} holds numbers that are not finite as {like.dtype}; nothing can be learnt from them")
+    return numbers
+
+
+def _nothing_fits(source: Source, stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> str:
+    there, here = _shown(stored) or "nothing", _shown(wanted)
+    return (
+        f"{source.name or source.path}: none of its tensors fits this network; the file holds {there}; the network has "
+        f"{here}; transfer from a network of its kind, or say which is which with --transfer.rename OLD=NEW ..."
+    )
+
+
+def _shown(tensors: Mapping[str, Stored] | Mapping[str, Tensor]) -> str:
+    """List the first few names with shapes, kernels and matrices before what surrounds them."""
+    shapes = {name: tuple(item.shape) for name, item in tensors.items()}
+    return listed(f"{name} {shapes[name]}" for name in sorted(shapes, key=lambda name: len(shapes[name]) < 2))

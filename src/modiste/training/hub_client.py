@@ -1,0 +1,66 @@
+"""How a model hub is spoken to, through its usual client; the one place that imports it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from modiste.errors import MissingExtraError, RecipeError
+
+
+def _client() -> Any:
+    """Import the client, and switch its telemetry off for this process."""
+    try:
+        import huggingface_hub
+        from huggingface_hub import constants, errors  # noqa: F401  (found through the package from here on)
+    except ImportError as error:
+        raise MissingExtraError("hub: needs a package that is not installed: pip install 'modiste[hub]'") from error
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    return huggingface_hub
+
+
+@dataclass(frozen=True)
+class Hub:
+    """How a hub is spoken to; what is not given is as the client's own variables say.
+
+    Attributes:
+        endpoint: address of the hub or of a mirror; HF_ENDPOINT if empty.
+        cache: folder of the cache; under HF_HOME if None.
+        seconds: longest silence before an answer; HF_HUB_ETAG_TIMEOUT, or 10, if 0.
+    """
+
+    endpoint: str = ""
+    cache: Path | None = None
+    seconds: float = 0.0
+    client: Any = field(default_factory=_client)
+
+    def __post_init__(self) -> None:
+        constants = self.client.constants
+        endpoint = self.endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
+        if not _is_address(endpoint):
+            raise RecipeError(f"HF_ENDPOINT: expected an address such as https://huggingface.co, found {endpoint!r}")
+        object.__setattr__(self, "endpoint", endpoint.rstrip("/"))
+        object.__setattr__(self, "cache", self.cache or Path(constants.HF_HUB_CACHE))
+        object.__setattr__(self, "seconds", self.seconds or constants.HF_HUB_ETAG_TIMEOUT)
+
+
+@contextmanager
+def plain_http(hub: Hub) -> Iterator[None]:
+    """Do without the client's second protocol, Xet, whose faults have no names."""
+    constants = hub.client.constants
+    before, constants.HF_HUB_DISABLE_XET = constants.HF_HUB_DISABLE_XET, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET = before
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
