@@ -16,7 +16,7 @@ from modiste.errors import RecipeError, RunError
 from modiste.recipe import TransferRecipe
 
 REPORT = "transfer.json"
-Fate = Literal["taken", "reshaped", "of another shape", "not in the source"]
+Fate = Literal["taken", "reshaped", "of another shape", "not in the source", "left out"]
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,13 @@ def transfer(model: nn.Module, source: Path | str | None, recipe: TransferRecipe
         raise RecipeError(f"transfer.source: expected {expected}, found {found}; name it with --transfer-from")
     weights = checkpoint.load_model(model_file(source))[0].state_dict()
     fates = {
-        name: _take(tensor, weights.get(name))
+        name: "left out" if name.startswith(recipe.fresh) else _take(tensor, weights.get(name))
         for name, tensor in model.state_dict().items()
         if not name.startswith("standardize.")
     }
+    for beginning in recipe.fresh:
+        if not any(name.startswith(beginning) for name in fates):
+            raise RecipeError(f"transfer.fresh: no tensor begins with {beginning!r}; known: {', '.join(fates)}")
     report = TransferReport(fates)
     if not report.taken:
         raise RecipeError(f"{model_file(source)}: none of its tensors fits this network; transfer from one of its kind")
