@@ -108,7 +108,7 @@ class PretrainingRecipe(Part):
 class SelfSupervisedRecipe(Part):
     """Contrastive learning from images without their labels, where the warm start is simclr."""
 
-    epochs: int = 10
+    epochs: int = 5
     """Passes over every training image, those too whose labels ``images_per_class`` leaves out."""
     batch_size: int = 256
     """Images per step; each gives two views, told apart from those of the others."""

@@ -168,7 +168,7 @@ def dbn_frozen() -> Recipe:
 
 
 def simclr() -> Recipe:
-    """The paper's network trained without labels (Chen et al., 2020), then its last layer alone with them.
+    """A residual network of 10 layers trained without labels (Chen et al., 2020), then its last layer with them.
 
     What it gives is the accuracy of a linear layer on features that no label has shaped, and a source for
     `--transfer-from`. Claim: with ten labels per class, training from it is better than training from scratch.
@@ -179,11 +179,11 @@ def simclr() -> Recipe:
         precision="auto",
         standardize=True,
         pick="last",
-        model=CNNRecipe(dropout=0.0),
+        model=ResNetRecipe(depth=10),
         warm_start="simclr",
         optimizer=OptimizerRecipe(name="adamw", learning_rate=3e-3, epsilon=1e-8),
         schedule=ScheduleRecipe(shape="one-cycle", warm_up=0.2),
-        transfer=TransferRecipe(freeze=("network.convolutions", "network.dense")),
+        transfer=TransferRecipe(freeze=("network.stem", "network.stages", "network.norm")),
     )
 
 

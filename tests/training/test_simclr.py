@@ -252,7 +252,8 @@ def test_the_labels_change_nothing_but_what_is_learnt_from_them(tiny_folder: Pat
     labels = sources.load_training("tiny", tiny_folder).labels
     (other / LABELS).write_bytes(idx(np.random.RandomState(3).permutation(labels)))
     part = replace(BASE.transfer, freeze=("network.convolutions", "network.dense"))
-    recipe = replace(BASE, epochs=1, transfer=part, data=DataRecipe(source="tiny", split="last"))
+    network, data = replace(CNN, batch_norm=True), DataRecipe(source="tiny", split="last")
+    recipe = replace(BASE, epochs=1, transfer=part, data=data, model=network)
     weights = []
     for name, data in (("one", tiny_folder), ("two", other)):
         training.run(recipe, tmp_path / name, device="cpu", data_folder=data)
