@@ -38,6 +38,7 @@ from modiste.recipe import (
     PretrainingRecipe,
     Recipe,
     ScheduleRecipe,
+    SelfSupervisedRecipe,
     TransferRecipe,
     from_plain,
     load,
@@ -114,6 +115,12 @@ def test_get_names_the_nearest_recipe() -> None:
         recipes.get("zzz")
 
 
+def test_a_recipe_written_before_a_field_was_there_means_its_default() -> None:
+    old = to_plain(recipes.dbn())
+    del old["self_supervised"], old["transfer"]["fresh"], old["data"]["subset_seed"], old["data"]["repeats"]
+    assert from_plain(old) == recipes.dbn()
+
+
 def test_no_default_is_missing_but_the_name() -> None:
     assert from_plain({"name": "x"}) == Recipe(name="x")
     with pytest.raises(RecipeError, match="name"):
@@ -183,6 +190,7 @@ def test_every_field_refuses_every_wrong_type(path: str, part: type, name: str, 
 OUT_OF_RANGE = [
     (DataRecipe, "validation_fraction", [0, 1, -0.1, 1.5]),
     (DataRecipe, "images_per_class", [-1]),
+    (DataRecipe, "repeats", [0]),
     (CNNRecipe, "filters", [[], [0], [32, -1]]),
     (CNNRecipe, "hidden", [[0], [128, -3]]),
     (CNNRecipe, "kernel_size", [0, -3]),
@@ -223,6 +231,7 @@ OUT_OF_RANGE = [
     (AugmentationRecipe, "cutmix", [-0.1]),
     (TransferRecipe, "source", ["abc", "Z" * 64]),
     (TransferRecipe, "freeze", [[""]]),
+    (TransferRecipe, "fresh", [[""]]),
     (TransferRecipe, "learning_rate_factor", [0, -1]),
     (TransferRecipe, "rename", [[""], ["="], ["a"], ["a=b=c"], ["a=a"], [".a=b"], ["a=.b"], ["a=b", "c"]]),
     (PretrainingRecipe, "epochs", [0]),
@@ -231,6 +240,16 @@ OUT_OF_RANGE = [
     (PretrainingRecipe, "learning_rate", [0]),
     (PretrainingRecipe, "momentum", [-0.1, 1]),
     (PretrainingRecipe, "weight_decay", [-0.1]),
+    (SelfSupervisedRecipe, "epochs", [0]),
+    (SelfSupervisedRecipe, "batch_size", [1]),
+    (SelfSupervisedRecipe, "learning_rate", [0]),
+    (SelfSupervisedRecipe, "weight_decay", [-0.1]),
+    (SelfSupervisedRecipe, "temperature", [0]),
+    (SelfSupervisedRecipe, "projection", [0]),
+    (SelfSupervisedRecipe, "crop", [-0.1, 1]),
+    (SelfSupervisedRecipe, "rotate", [-1]),
+    (SelfSupervisedRecipe, "photo", [1.1]),
+    (SelfSupervisedRecipe, "erase", [-0.1]),
     (OptimizerRecipe, "learning_rate", [0, -1e-3]),
     (OptimizerRecipe, "weight_decay", [-1e-9]),
     (OptimizerRecipe, "momentum", [-0.1, 1, 0]),  # 0 contradicts nesterov, which is on by default

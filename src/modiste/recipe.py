@@ -32,6 +32,10 @@ class DataRecipe(Part):
     """Seed of the stratified split, apart from the seed of training, so that seeds share one validation set."""
     images_per_class: int = 0
     """Train on so many images of each class alone, to see what few labels give; 0 takes all. Validation stays whole."""
+    subset_seed: int = 0
+    """Seed of the choice of those few, apart from the split's, so that several choices share one validation set."""
+    repeats: int = 1
+    """How often an epoch shows each training image, so that a few images make an epoch worth a validation."""
 
     def check(self) -> None:
         demand(
@@ -41,6 +45,7 @@ class DataRecipe(Part):
             self.validation_fraction,
         )
         demand(self.images_per_class >= 0, "images_per_class", "at least 0", self.images_per_class)
+        demand(self.repeats >= 1, "repeats", "at least 1", self.repeats)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,50 @@ class PretrainingRecipe(Part):
         demand(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
         demand(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
         demand(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfSupervisedRecipe(Part):
+    """Contrastive learning from images without their labels, where the warm start is simclr."""
+
+    epochs: int = 5
+    """Passes over every training image, those too whose labels ``images_per_class`` leaves out."""
+    batch_size: int = 256
+    """Images per step; each gives two views, told apart from those of the others."""
+    learning_rate: float = 2e-3
+    """Peak of one cycle, by AdamW."""
+    weight_decay: float = 0.01
+    """Decay of weights per unit of learning rate."""
+    temperature: float = 0.2
+    """What similarities are divided by; the smaller, the more the nearest images count."""
+    projection: int = 128
+    """Outputs of the head in which views are compared; it is thrown away afterwards."""
+    flip: bool = True
+    """Mirror half of the views left to right."""
+    crop: float = 0.5
+    """Cut away up to this share of each side and enlarge the rest."""
+    rotate: float = 10.0
+    """Turn each view by up to this many degrees either way."""
+    photo: float = 0.0
+    """Imitate a bad photo up to this strength; 1 is harsh."""
+    erase: float = 0.5
+    """Probability of replacing a rectangle by noise."""
+
+    @property
+    def views(self) -> AugmentationRecipe:
+        """What turns an image into a view."""
+        return AugmentationRecipe(
+            flip=self.flip, crop=self.crop, rotate=self.rotate, photo=self.photo, erase=self.erase
+        )
+
+    def check(self) -> None:
+        demand(self.batch_size >= 2, "batch_size", "at least 2", self.batch_size)
+        for name in ("epochs", "projection"):
+            demand(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("learning_rate", "temperature"):
+            demand(getattr(self, name) > 0, name, "above 0", getattr(self, name))
+        demand(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
+        self.views.check()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +215,8 @@ class TransferRecipe(Part):
     """SHA-256 of the model file that weights come from; --transfer-from fills it in."""
     freeze: tuple[str, ...] = ()
     """Beginnings of the names of parameters that do not learn, such as network.convolutions."""
+    fresh: tuple[str, ...] = ()
+    """Beginnings of the names of tensors that are not taken, such as network.head, whose classes are others."""
     learning_rate_factor: float = 1.0
     """What the learning rate is multiplied by for tensors that were taken."""
     rename: tuple[str, ...] = ()
@@ -174,7 +225,8 @@ class TransferRecipe(Part):
     def check(self) -> None:
         whole = len(self.source) == 64 and set(self.source) <= set("0123456789abcdef")
         demand(not self.source or whole, "source", "64 hexadecimal digits", self.source)
-        demand(all(self.freeze), "freeze", "names", self.freeze)
+        for name in ("freeze", "fresh"):
+            demand(all(getattr(self, name)), name, "names", getattr(self, name))
         demand(self.learning_rate_factor > 0, "learning_rate_factor", "above 0", self.learning_rate_factor)
         for rule in self.rename:
             old, _, new = rule.partition("=")
@@ -204,7 +256,7 @@ class Recipe(Part):
     """What training makes small."""
     label_smoothing: float = 0.0
     """Share of each target's probability that is spread over all classes."""
-    warm_start: Literal["none", "class-prior", "contrastive-divergence"] = "none"
+    warm_start: Literal["none", "class-prior", "contrastive-divergence", "simclr"] = "none"
     """What happens to the fresh network before the first step."""
     ema_decay: float = 0.0
     """Decay per step of the running average of weights that is evaluated in their place; 0 switches it off."""
@@ -226,6 +278,8 @@ class Recipe(Part):
     """The learning rate's course."""
     pretraining: PretrainingRecipe = field(default_factory=PretrainingRecipe)
     """How the warm start contrastive-divergence trains."""
+    self_supervised: SelfSupervisedRecipe = field(default_factory=SelfSupervisedRecipe)
+    """How the warm start simclr trains."""
     transfer: TransferRecipe = field(default_factory=TransferRecipe)
     """Weights taken from another run."""
 

@@ -2,6 +2,7 @@
 
 recipe.json                     how it was trained
 log.jsonl                       one line per epoch: the figures, the same whenever the run is repeated
+pretraining.jsonl               one line per epoch of a warm start that trains
 timing.jsonl                    one line per epoch: seconds, images per second, memory
 facts.json                      the machine and versions of every start
 model.safetensors               the weights that validation picked, with recipe and task
@@ -29,6 +30,7 @@ from modiste.recipe import Recipe, from_plain
 
 RECIPE = "recipe.json"
 LOG = "log.jsonl"
+PRETRAINING = "pretraining.jsonl"
 TIMING = "timing.jsonl"
 FACTS = "facts.json"
 STATES = "checkpoints"
@@ -49,6 +51,16 @@ class EpochRow:
     validation_accuracy: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class PretrainingRow:
+    """One line of a warm start's log: the mean of ``quantity`` over the steps of an epoch that trains ``part``."""
+
+    part: str
+    epoch: int
+    quantity: str
+    value: float
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run whose files were verified when it was opened; ``files`` are their hashes by name."""
@@ -67,6 +79,11 @@ class Run:
     def load_model(self, weights: str = "picked") -> tuple[nn.Module, ModelInfo]:
         """Load the weights that validation ``picked`` or those of the ``last`` epoch."""
         return checkpoint.load_model(self.folder / WEIGHTS[weights])
+
+    def pretraining(self) -> list[PretrainingRow]:
+        """Return one row per epoch of the warm start; none where it trained nothing."""
+        path = self.folder / PRETRAINING
+        return [PretrainingRow(**row) for row in read_lines(path)] if path.exists() else []
 
     def timing(self) -> list[dict[str, Any]]:
         """Return one entry per epoch: epoch, seconds, train_seconds, images_per_second, peak_memory_bytes."""

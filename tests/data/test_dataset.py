@@ -152,6 +152,27 @@ def test_few_images_of_each_class_and_fewer_within_more(tiny_folder: Path) -> No
     assert images(fewer) < images(more) < images(whole)
 
 
+def test_the_subset_seed_moves_the_few_and_nothing_else(tiny_folder: Path) -> None:
+    one, same, other = (
+        load_development(DataRecipe(source="tiny", images_per_class=20, subset_seed=seed), tiny_folder)
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(one.train.images, same.train.images)
+    assert not torch.equal(one.train.images, other.train.images)
+    assert torch.equal(one.validation.images, other.validation.images)
+
+
+@pytest.mark.parametrize(("few", "repeats"), [(0, 1), (0, 3), (20, 1), (40, 2)])
+def test_every_image_that_is_not_held_out_is_there_without_its_label(few: int, repeats: int, tiny_folder: Path) -> None:
+    whole = load_development(DataRecipe(source="tiny"), tiny_folder)
+    development = load_development(DataRecipe(source="tiny", images_per_class=few, repeats=repeats), tiny_folder)
+    assert torch.equal(development.unlabelled, whole.train.images)
+    assert len(development.train) == (few * 5 or 400) * repeats
+    assert set(torch.unique(development.train.images, dim=0, return_counts=True)[1].tolist()) == {repeats}
+    moved = development.to(torch.device("cpu"))
+    assert (moved.unlabelled is moved.train.images) == ((few, repeats) == (0, 1))
+
+
 def test_more_images_of_a_class_than_there_are(tiny_folder: Path) -> None:
     with pytest.raises(DataError, match=r"expected 999 training images of class 0, found \d+; choose a smaller"):
         load_development(DataRecipe(source="tiny", images_per_class=999), tiny_folder)

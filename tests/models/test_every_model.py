@@ -32,6 +32,7 @@ PARAMETERS = {
     "patch-graph": 1_061_066,
     "dbn": 1_863_690,
     "dbn-frozen": 10_250,
+    "simclr": 77_562,
 }
 SMALL = {
     "cnn": CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), dropout=0.3),

@@ -241,6 +241,8 @@ def test_the_command(foreign: dict[str, Tensor], tiny_folder: Path, tmp_path: Pa
         "resnet",
         "--model.depth",
         10,
+        "--model.width",
+        1,
         "--epochs",
         1,
         "--data.source",

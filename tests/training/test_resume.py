@@ -21,7 +21,14 @@ from modiste import run_folder, training
 from modiste.errors import RunError, StoppedError, StorageError
 from modiste.model_recipe import CNNRecipe, MLPRecipe
 from modiste.plain import to_plain
-from modiste.recipe import AugmentationRecipe, DataRecipe, OptimizerRecipe, Recipe, ScheduleRecipe
+from modiste.recipe import (
+    AugmentationRecipe,
+    DataRecipe,
+    OptimizerRecipe,
+    Recipe,
+    ScheduleRecipe,
+    SelfSupervisedRecipe,
+)
 from modiste.training.log import Listener
 from workbench import child_environment, run_modiste, tiny_files
 
@@ -270,6 +277,7 @@ VARIANTS = {
         warm_start="class-prior",
         pick="best-loss",
     ),
+    "simclr": replace(BASE, warm_start="simclr", self_supervised=SelfSupervisedRecipe(epochs=1, batch_size=100)),
     "all at once": replace(
         BASE,
         precision="bfloat16",
@@ -294,6 +302,39 @@ def test_every_kind_of_training_goes_on_exactly(recipe: Recipe, tiny_folder: Pat
     assert newest_step(troubled) == 16
     training.run(recipe, troubled, device="cpu", data_folder=tiny_folder)
     assert_same(troubled, calm)
+
+
+class Warming(Trouble):
+    """The same in the warm start, whose steps it counts."""
+
+    def __init__(self, stop: int = 0, crash: int = 0) -> None:
+        super().__init__(stop, crash)
+        self.warming = 0
+
+    def pretraining_step_done(self, step: int) -> None:
+        self.warming += 1
+        super().step_done(step)
+
+    def step_done(self, _step: int) -> None:
+        raise Crash
+
+
+def test_a_warm_start_begins_again_when_killed_and_is_kept_when_done(tiny_folder: Path, tmp_path: Path) -> None:
+    recipe, calm, run = VARIANTS["simclr"], tmp_path / "calm", tmp_path / "run"
+    training.run(recipe, calm, device="cpu", data_folder=tiny_folder)
+    told = []
+    for trouble, error in ((Warming(stop=2), StoppedError), (Warming(crash=3), Crash), (Warming(), Crash)):
+        with pytest.raises(error):
+            training.run(recipe, run, device="cpu", data_folder=tiny_folder, listeners=[trouble])
+        told.append((trouble.warming, [path.name[:13] for path in run.glob("checkpoints/*")]))
+    assert told == [(2, []), (3, []), (4, ["step-00000000"])]
+    again = Warming()
+    with pytest.raises(Crash):
+        training.run(recipe, run, device="cpu", data_folder=tiny_folder, listeners=[again])
+    assert again.warming == 0
+    training.run(recipe, run, device="cpu", data_folder=tiny_folder)
+    assert_same(run, calm)
+    assert len(run_folder.open_run(run).pretraining()) == 1
 
 
 @pytest.mark.parametrize("step", [15, 16, 17, 32, 47])

@@ -76,6 +76,20 @@ def test_other_classes_and_channels(finished_run: Path, tiny_recipe: Recipe, tmp
     torch.testing.assert_close(first[1](grey.expand(-1, 3, -1, -1)), first[0](grey), rtol=1e-4, atol=1e-5)
 
 
+def test_what_shall_be_fresh_is_not_taken(finished_run: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    task = Task(image_shape=(1, 12, 12), class_names=tuple("vwxyz"))
+    model = build_model(tiny_recipe.model, task, seed=4)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    part = TransferRecipe(source=source_hash(finished_run), fresh=("network.head",))
+    report = transfer(model, finished_run, part, tmp_path)
+    assert report.fates["network.head.weight"] == report.fates["network.head.bias"] == "left out"
+    same = {name for name, tensor in model.state_dict().items() if torch.equal(tensor, before[name])}
+    assert "network.head.weight" in same
+    assert "network.dense.0.weight" not in same
+    with pytest.raises(RecipeError, match=r"no tensor begins with 'network.heads'; known: network.conv"):
+        transfer(model, finished_run, replace(part, fresh=("network.heads",)), tmp_path)
+
+
 def test_another_file_is_refused(tuned: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
     changed = tmp_path / "changed.safetensors"
     model, info = checkpoint.load_model(finished_run / "last.safetensors")
@@ -99,7 +113,7 @@ def test_freezing_by_name() -> None:
     freeze(model, ("network.dense", "network.convolutions.0.bias"))
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     assert frozen == ["network.convolutions.0.bias", "network.dense.0.weight", "network.dense.0.bias"]
-    with pytest.raises(RecipeError, match=r"no parameter begins with 'network.dens_'; known: network.conv"):
+    with pytest.raises(RecipeError, match=r"no tensor begins with 'network.dens_'; known: network.conv"):
         freeze(model, ("network.dens_",))
     with pytest.raises(RecipeError, match="leave nothing to learn"):
         freeze(model, ("network",))

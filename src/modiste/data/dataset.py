@@ -4,7 +4,7 @@ This file cannot reach the test set: see ``sealed``.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ class Development:
     Attributes:
         name: of the data set.
         train: images to learn from.
+        unlabelled: every image that is not held out, uint8 (N, C, H, W): more than ``train`` where that takes few.
         validation: images to decide by.
         class_names: one per label.
         fingerprint: hash of the files' content, the same wherever they came from.
@@ -50,6 +51,7 @@ class Development:
 
     name: str
     train: ImageSet
+    unlabelled: UInt8[Tensor, "m c h w"]
     validation: ImageSet
     class_names: tuple[str, ...]
     fingerprint: str
@@ -62,8 +64,9 @@ class Development:
 
     def to(self, device: torch.device) -> "Development":
         """Return the same sets on ``device``."""
-        train, validation = self.train.to(device), self.validation.to(device)
-        return Development(self.name, train, validation, self.class_names, self.fingerprint)
+        train = self.train.to(device)
+        unlabelled = train.images if self.unlabelled is self.train.images else self.unlabelled.to(device)
+        return replace(self, train=train, unlabelled=unlabelled, validation=self.validation.to(device))
 
 
 def load_development(recipe: DataRecipe | None = None, folder: Path | str | None = None) -> Development:
@@ -81,10 +84,12 @@ def load_development(recipe: DataRecipe | None = None, folder: Path | str | None
     for note in raw.notes:
         logging.getLogger(__name__).warning("passed over: %s", note)
     whole = as_image_set(raw)
-    train, validation = split_indices(whole.labels, recipe)
-    if recipe.images_per_class:
-        train = few_of_each(whole.labels, train, recipe)
-    return Development(raw.name, whole[train], whole[validation], raw.class_names, raw.fingerprint)
+    every, held_out = split_indices(whole.labels, recipe)
+    chosen = few_of_each(whole.labels, every, recipe) if recipe.images_per_class else every
+    chosen = chosen if recipe.repeats == 1 else chosen.repeat(recipe.repeats)
+    train = whole[chosen]
+    unlabelled = train.images if chosen is every else whole.images[every]
+    return Development(raw.name, train, unlabelled, whole[held_out], raw.class_names, raw.fingerprint)
 
 
 def as_image_set(raw: sources.RawSet) -> ImageSet:
@@ -121,7 +126,7 @@ def split_indices(labels: Int64[Tensor, " n"], recipe: DataRecipe) -> tuple[Tens
 def few_of_each(labels: Int64[Tensor, " n"], train: Int64[Tensor, " m"], recipe: DataRecipe) -> Int64[Tensor, " k"]:
     """Return ``images_per_class`` of the training indices for each class, in ascending order.
 
-    A larger number holds the images of a smaller one. DataError when a class has too few.
+    Drawn from ``subset_seed``; a larger number holds the images of a smaller one. DataError when a class has too few.
     """
     drawn = []
     for label in torch.unique(labels).tolist():
@@ -131,7 +136,7 @@ def few_of_each(labels: Int64[Tensor, " n"], train: Int64[Tensor, " m"], recipe:
                 f"{recipe.source}: expected {recipe.images_per_class} training images of class {label}, "
                 f"found {len(members)}; choose a smaller --data.images-per-class"
             )
-        order = torch.randperm(len(members), generator=runtime.generator(recipe.split_seed, "few", label))
+        order = torch.randperm(len(members), generator=runtime.generator(recipe.subset_seed, "few", label))
         drawn.append(members[order[: recipe.images_per_class]])
     return torch.cat(drawn).sort().values
 

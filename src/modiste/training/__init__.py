@@ -24,6 +24,7 @@ from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner, new_learner
 from modiste.training.log import FileLog, Listener, Listeners
 from modiste.training.loop import Fit, fit
+from modiste.training.progress import Progress
 from modiste.training.source import Source
 from modiste.training.warm_start import WARM_STARTS
 
@@ -82,17 +83,12 @@ def run(
         model = build_model(recipe.model, task, seed=recipe.seed).to(place)
         check_batches(model, len(development.train), recipe)
         state = newest_state(folder, development.fingerprint)
-        if state is None:
-            WARM_STARTS[recipe.warm_start](model, development.train, recipe)
-        taken = take_weights(model, recipe, folder, transfer_from, begun=state is not None)
-        learner = new_learner(model, recipe, taken)
-        if state is not None:
-            learner.restore(state)
         note_facts(folder, place)
         listener = Listeners([FileLog(folder), *listeners])
         setting = Fit(recipe, development, folder, listener, interruption)
-        listener.started(recipe, setting.steps_per_epoch, learner.history, learner.step)
         try:
+            learner = prepare(model, setting, state, transfer_from)
+            listener.started(recipe, setting.steps_per_epoch, learner.history, learner.step)
             fit(learner, setting)
         finally:
             listener.stopped()
@@ -144,6 +140,21 @@ def describe_task(development: Development, recipe: Recipe) -> Task:
         mean=mean,
         deviation=deviation,
     )
+
+
+def prepare(model: nn.Module, setting: Fit, state: State | None, transfer_from: Path | str | Source | None) -> Learner:
+    """Return the learner that ``state`` holds, or a new one after warm start and transfer; the warm start is saved."""
+    recipe, begun = setting.recipe, state is not None
+    if not begun:
+        progress = Progress(recipe, setting.listener, setting.interruption)
+        WARM_STARTS[recipe.warm_start](model, setting.development, recipe, progress)
+    taken = take_weights(model, recipe, setting.folder, transfer_from, begun=begun)
+    learner = new_learner(model, recipe, taken)
+    if state is not None:
+        learner.restore(state)
+    elif recipe.warm_start != "none":
+        learner.save(setting.folder / run_folder.STATES, setting.development.fingerprint)
+    return learner
 
 
 def take_weights(

@@ -10,7 +10,7 @@ from typing import Any
 from modiste import run_folder, runtime, storage
 from modiste.errors import MissingExtraError, RunError
 from modiste.recipe import Recipe
-from modiste.run_folder import EpochRow
+from modiste.run_folder import EpochRow, PretrainingRow
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,15 @@ class Timing:
 class Listener:
     """What the loop calls; does nothing by itself, so that a listener writes only what it listens to."""
 
+    def pretraining_started(self, recipe: Recipe, steps: int) -> None:
+        """The warm start begins to train; it will take so many steps."""
+
+    def pretraining_step_done(self, step: int) -> None:
+        """``step`` steps of the warm start are done."""
+
+    def pretraining_epoch_done(self, row: PretrainingRow) -> None:
+        """A pass of the warm start over the images is done."""
+
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
         """Training begins, or goes on after ``history`` and ``step`` steps."""
 
@@ -50,6 +59,21 @@ class Listeners(Listener):
     """Several listeners as one."""
 
     members: Sequence[Listener]
+
+    def pretraining_started(self, recipe: Recipe, steps: int) -> None:
+        """Pass on."""
+        for member in self.members:
+            member.pretraining_started(recipe, steps)
+
+    def pretraining_step_done(self, step: int) -> None:
+        """Pass on."""
+        for member in self.members:
+            member.pretraining_step_done(step)
+
+    def pretraining_epoch_done(self, row: PretrainingRow) -> None:
+        """Pass on."""
+        for member in self.members:
+            member.pretraining_epoch_done(row)
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
         """Pass on."""
@@ -73,12 +97,18 @@ class Listeners(Listener):
 
 
 class FileLog(Listener):
-    """Writes ``log.jsonl`` and ``timing.jsonl``; the first depends on recipe and data alone, the second on the day."""
+    """Writes the logs; ``timing.jsonl`` depends on the day, the others on recipe and data alone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: list[dict[str, Any]] = []
         self.timings: list[dict[str, Any]] = []
+        self.pretraining: list[dict[str, Any]] = []
+
+    def pretraining_epoch_done(self, row: PretrainingRow) -> None:
+        """Add a line to the log of the warm start."""
+        self.pretraining.append(asdict(row))
+        run_folder.write_lines(self.folder / run_folder.PRETRAINING, self.pretraining)
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
         """Take up the lines of the epochs that the training state holds."""
@@ -122,6 +152,21 @@ class ConsoleLog(Listener):
             transient=True,
             disable=not sys.stderr.isatty(),
         )
+
+    def pretraining_started(self, recipe: Recipe, steps: int) -> None:
+        """Show what begins, and a bar of its own."""
+        self._print(f"{recipe.warm_start}: {steps:,} steps before the first epoch")
+        self.task = self.progress.add_task(recipe.warm_start, total=steps)
+        self.progress.start()
+
+    def pretraining_step_done(self, step: int) -> None:
+        """Move the bar, and take it away when it is full."""
+        self.progress.update(self.task, completed=step)
+        self.progress.update(self.task, visible=not self.progress.finished)
+
+    def pretraining_epoch_done(self, row: PretrainingRow) -> None:
+        """Show what the pass came to."""
+        self._print(f"{row.part}, epoch {row.epoch}: {row.quantity} {row.value:.4f}")
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
         """Show the header and the rows of earlier epochs."""
@@ -167,6 +212,7 @@ class TensorBoardLog(Listener):
                 "--tensorboard needs a package that is not installed: pip install 'modiste[tensorboard]'"
             ) from error
         self.folder, self.make_writer = folder / "tensorboard", SummaryWriter
+        self.writer: Any = None
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
         """Open the file; not sooner, since only now the folder is known to be this run's."""
@@ -187,4 +233,5 @@ class TensorBoardLog(Listener):
 
     def stopped(self) -> None:
         """Write what is still in memory."""
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()

@@ -4,7 +4,7 @@ A recipe names its source by hash, never by path: where the file lies is said on
 refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from modiste.training.source import Source, Stored, locate, read
 REPORT = "transfer.json"
 IMAGE_CHANNELS = 4
 """Most channels that images have: grey, colour, colour with transparency."""
-Fate = Literal["taken", "reshaped", "of another shape", "of another type", "not in the source"]
+Fate = Literal["taken", "reshaped", "of another shape", "of another type", "not in the source", "left out"]
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,12 @@ def transfer(
     stored = read(found.path)
     names = rename(stored, recipe.rename)
     wanted = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("standardize.")}
-    fates: dict[str, Fate] = {}
+    _demand_known("fresh", recipe.fresh, wanted)
+    fates: dict[str, Fate] = dict.fromkeys(wanted, "left out")
     for name, tensor in wanted.items():
-        fates[name] = _take(tensor, stored[names[name]] if name in names else None, f"{found.path}: {names.get(name)}")
+        if not name.startswith(recipe.fresh):
+            old = names.get(name, "")
+            fates[name] = _take(tensor, stored.get(old), f"{found.path}: {old}")
     unused = tuple(old for name, old in names.items() if name not in wanted)
     origin = {key: value for key, value in asdict(found).items() if key != "path" and value}
     report = TransferReport(fates, unused, origin)
@@ -94,14 +97,19 @@ def read_report(folder: Path) -> TransferReport:
 def freeze(model: nn.Module, beginnings: tuple[str, ...]) -> None:
     """Stop the parameters whose names begin so from learning; RecipeError for a beginning that none has."""
     names = [name for name, _ in model.named_parameters()]
-    for beginning in beginnings:
-        if not any(name.startswith(beginning) for name in names):
-            raise RecipeError(f"transfer.freeze: no parameter begins with {beginning!r}; known: {', '.join(names)}")
+    _demand_known("freeze", beginnings, names)
     for name, parameter in model.named_parameters():
         if name.startswith(beginnings):
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RecipeError(f"transfer.freeze: {', '.join(beginnings)} leave nothing to learn; name fewer")
+
+
+def _demand_known(field: str, beginnings: tuple[str, ...], names: Iterable[str]) -> None:
+    known = list(names)
+    for beginning in beginnings:
+        if not any(name.startswith(beginning) for name in known):
+            raise RecipeError(f"transfer.{field}: no tensor begins with {beginning!r}; known: {', '.join(known)}")
 
 
 def _demand(source: Path | str | Source | None, recipe: TransferRecipe) -> Source:

@@ -1,0 +1,178 @@
+"""Measure what transfer is worth when labels are few, and write ``records/transfer`` and its figure.
+
+    python benchmarks/transfer_record.py [--seeds 3] [--runs runs/transfer] [--out records/transfer]
+
+Kill it at any moment: the same command goes on. The record is written anew after every seed; with --seeds 0 nothing is
+trained and what is there is written down. Each run's test set is opened once, when the run has finished.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from modiste import run_folder, storage
+from modiste.evaluation.assessment import Assessment
+from modiste.paper import mean_and_spread
+from modiste.run_folder import Run, open_run
+from record_page import machine, measure_test, rows, seconds, spread
+from transfer_figure import Arms, draw
+from transfer_study import ARMS, EPOCHS, LABELS_PER_CLASS, NETWORK, Study, folder, make_studies, source_folder, train
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--runs", type=Path, default=Path("runs/transfer"))
+    parser.add_argument("--out", type=Path, default=Path("records/transfer"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/images/transfer.png"))
+    options = parser.parse_args()
+    studies = make_studies(options.runs)
+    for seed in range(options.seeds):
+        for study in studies:
+            train(study, seed, options.runs)
+        write_record(studies, options.runs, options.out, options.figure)
+    if not options.seeds:
+        write_record(studies, options.runs, options.out, options.figure)
+    print(f"{options.out}/README.md")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs with so many labels per class, from scratch and from a source, seed by seed; their test sets."""
+
+    labels: int
+    runs: dict[str, list[Run]]
+    tests: dict[str, list[Assessment]]
+
+    def accuracies(self, arm: str) -> list[float]:
+        """Return an arm's test accuracy for every seed."""
+        return [test.accuracy for test in self.tests[arm]]
+
+    def gains(self) -> list[float]:
+        """Return what the source adds, seed by seed."""
+        pairs = zip(*(self.accuracies(arm) for arm in ARMS), strict=True)
+        return [tuned - scratch for scratch, tuned in pairs]
+
+
+Results = dict[Study, list[Comparison]]
+
+
+def write_record(studies: Sequence[Study], runs: Path, out: Path, figure: Path) -> None:
+    """Write what the finished pairs of runs came to, as JSON, as a page, as a figure."""
+    found = {study: [measure(study, labels, runs) for labels in LABELS_PER_CLASS] for study in studies}
+    results = {study: [item for item in items if item.tests["scratch"]] for study, items in found.items()}
+    sources = {study: finished_sources(study, runs) for study in studies}
+    if not all(results.values()):
+        raise SystemExit(f"{runs}: no finished pair of runs for every study; give --seeds 1 or more")
+    storage.write_json(out / "record.json", as_plain(results, sources))
+    storage.write_text(out / "README.md", as_markdown(results, sources))
+    draw({study.title: curves(items) for study, items in results.items()}, figure)
+
+
+def measure(study: Study, labels: int, runs: Path) -> Comparison:
+    """Gather the seeds that both arms have finished, and open each run's test set once."""
+    finished: dict[str, list[Run]] = {arm: [] for arm in ARMS}
+    for manifest in sorted(runs.glob(f"{study.name}-{ARMS[0]}-{labels}-*/{run_folder.MANIFEST}")):
+        seed = int(manifest.parent.name.rpartition("-")[2])
+        places = {arm: folder(runs, study, arm, labels, seed) for arm in ARMS}
+        if all((place / run_folder.MANIFEST).exists() for place in places.values()):
+            for arm, place in places.items():
+                finished[arm].append(open_run(place))
+    tests = {arm: [measure_test(run, data_folder=study.data_folder) for run in finished[arm]] for arm in ARMS}
+    return Comparison(labels, finished, tests)
+
+
+def finished_sources(study: Study, runs: Path) -> list[Run]:
+    """Return the sources that have finished, by seed."""
+    return [open_run(path.parent) for path in sorted(runs.glob(f"{source_folder(study, '*')}/{run_folder.MANIFEST}"))]
+
+
+def curves(items: Sequence[Comparison]) -> Arms:
+    """Return each arm's accuracies by number of labels, as the figure wants them."""
+    return {arm: {item.labels: item.accuracies(arm) for item in items} for arm in ARMS}
+
+
+def as_plain(results: Results, sources: dict[Study, list[Run]]) -> dict[str, Any]:
+    """Gather what the record rests on as plain data; no recipe of the README's table, hence no ``results``."""
+    return {
+        "command": "python benchmarks/transfer_record.py",
+        "results": [],
+        "studies": {
+            study.name: {
+                "sources": [
+                    {
+                        "seed": run.recipe.seed,
+                        "validation_accuracy": run.picked.validation_accuracy,
+                        "pretraining": [vars(row) for row in run.pretraining()],
+                        "starts": run.facts(),
+                    }
+                    for run in sources[study]
+                ],
+                "runs": [
+                    {
+                        "arm": arm,
+                        "labels_per_class": item.labels,
+                        "seed": run.recipe.seed,
+                        "validation_accuracy": run.picked.validation_accuracy,
+                        "test": test.as_plain(),
+                        "train_seconds": seconds(run),
+                        "starts": run.facts(),
+                    }
+                    for item in items
+                    for arm in ARMS
+                    for run, test in zip(item.runs[arm], item.tests[arm], strict=True)
+                ],
+            }
+            for study, items in results.items()
+        },
+    }
+
+
+def as_markdown(results: Results, sources: dict[Study, list[Run]]) -> str:
+    """Write the page for people."""
+    run = next(iter(results.values()))[0].runs["scratch"][0]
+    pages = "\n".join(section(study, items, sources[study]) for study, items in results.items())
+    return f"""# What transfer is worth when labels are few
+
+{NETWORK}, {run.recipe.precision}, trained with 10, 100 and 1,000 labelled images of each class:
+from scratch, or from the weights of a source, all but the last layer. Recipe and number of steps are the same in both
+arms ({EPOCHS} epochs of 100 steps of 100 images). The seed decides weights, order and which images are labelled; the
+validation set is always the same. Test accuracy after the last epoch, mean ± standard deviation over n seeds; the gain
+is the mean of the differences seed by seed. Every choice was made on validation; each run's test set was opened once.
+Made by `python benchmarks/transfer_record.py`.
+
+![Test accuracy by labels per class, from scratch and from a source](../../docs/images/transfer.png)
+
+{pages}
+## Machine
+
+{machine(run)}
+That is the first run's; every run's own machine and commit stand in `record.json`. Other work ran beside it.
+"""
+
+
+def section(study: Study, items: Sequence[Comparison], sources: Sequence[Run]) -> str:
+    """Write a study's table."""
+    reached = mean_and_spread([run.picked.validation_accuracy for run in sources])
+    return f"""## {study.title}
+
+{study.source.format(accuracy=reached)}
+
+| labels per class | n | from scratch | from the source | gain, points |
+|---|---|---|---|---|
+{rows(map(line, items))}
+"""
+
+
+def line(item: Comparison) -> tuple[object, ...]:
+    """Return the row of one number of labels."""
+    gains = [100 * gain for gain in item.gains()]
+    gain = f"{mean(gains):+.2f}" + (f" ± {spread(gains):.2f}" if len(gains) > 1 else "")
+    return (f"{item.labels:,}", len(gains), *(mean_and_spread(item.accuracies(arm)) for arm in ARMS), gain)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The study of transfer: its sources, its pairs of runs, and the images of other classes that it cuts out."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import modiste
+from modiste import storage
+from modiste.data import sealed, sources
+from modiste.data.raw_set import RawSet
+from modiste.recipe import AugmentationRecipe, DataRecipe, OptimizerRecipe, Recipe, ScheduleRecipe, TransferRecipe
+from modiste.training.log import ConsoleLog
+from modiste.training.transfer import source_hash
+
+LABELS_PER_CLASS = (10, 100, 1_000)
+EPOCHS, IMAGES_PER_EPOCH, BATCH_SIZE = 4, 10_000, 100
+TARGET_CLASSES = (0, 2, 4, 6, 8)
+"""T-shirt, pullover, coat, shirt, bag: the harder half. The source has the others."""
+HEAD = ("network.head",)
+NETWORK = "A residual network of 10 layers with 77,562 parameters"
+WITHOUT_LABELS = """The source is the recipe `simclr`: the network learns from the 50,000 training images, not from
+their labels. A linear layer on its features, with every label, comes to {accuracy} on validation; that layer is
+not taken."""
+OTHER_CLASSES = """The source learnt trouser, dress, sandal, sneaker and ankle boot from 5,000 labelled images each
+({accuracy} on validation). The task is to tell T-shirt, pullover, coat, shirt and bag apart: an IDX folder of its
+own, with their 5,000 test images."""
+ARMS = ("scratch", "transfer")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question that several pairs of runs answer: from scratch against from a source.
+
+    Attributes:
+        name: of the study, and the beginning of its run folders' names.
+        title: for people.
+        source: what the source learnt, with a place for its accuracy on validation.
+        classes: number of classes to tell apart.
+        data_folder: where the images lie; None for Fashion-MNIST, wherever it is found.
+    """
+
+    name: str
+    title: str
+    source: str
+    classes: int
+    data_folder: Path | None
+
+
+def make_studies(runs: Path) -> list[Study]:
+    """Return the studies, the images of the second cut out of Fashion-MNIST's verified files."""
+    source, target = runs / "data" / "source", runs / "data" / "target"
+    others = tuple(label for label in range(10) if label not in TARGET_CLASSES)
+    training = sources.load_training("fashion-mnist")
+    write_classes(training, others, source, "train")
+    write_classes(training, TARGET_CLASSES, target, "train")
+    write_classes(sealed.load_sealed("fashion-mnist"), TARGET_CLASSES, target, "t10k")
+    return [
+        Study("simclr", "Ten classes, from a source without labels", WITHOUT_LABELS, 10, None),
+        Study("classes", "Five classes, from a source of the other five", OTHER_CLASSES, 5, target),
+    ]
+
+
+def write_classes(raw: RawSet, classes: Sequence[int], folder: Path, part: str) -> None:
+    """Write the images of some classes in IDX form, their labels counted from 0, and their names."""
+    chosen = np.isin(raw.labels, classes)
+    labels = np.searchsorted(classes, raw.labels[chosen]).astype(np.uint8)
+    storage.write_bytes(folder / f"{part}-images-idx3-ubyte", as_idx(raw.images[chosen]))
+    storage.write_bytes(folder / f"{part}-labels-idx1-ubyte", as_idx(labels))
+    storage.write_text(folder / "classes.txt", "".join(f"{raw.class_names[label]}\n" for label in classes))
+
+
+def as_idx(array: np.ndarray) -> bytes:
+    """Return an array of bytes in IDX form."""
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def train(study: Study, seed: int, runs: Path) -> None:
+    """Train the source of one seed, then from it and from scratch with every number of labels."""
+    source = runs / source_folder(study, seed)
+    data = None if study.data_folder is None else runs / "data" / "source"
+    modiste.train(source_recipe(study, seed), source, data_folder=data, listeners=[ConsoleLog()])
+    for labels in LABELS_PER_CLASS:
+        recipe = tuning_recipe(study, labels, seed)
+        tuned = replace(recipe, transfer=TransferRecipe(source=source_hash(source), fresh=HEAD))
+        options: dict[str, Any] = {"data_folder": study.data_folder, "listeners": [ConsoleLog()]}
+        modiste.train(recipe, folder(runs, study, "scratch", labels, seed), **options)
+        modiste.train(tuned, folder(runs, study, "transfer", labels, seed), transfer_from=source, **options)
+
+
+def source_folder(study: Study, seed: int | str) -> str:
+    """Name the folder of a source."""
+    return f"{study.name}-source-{seed}"
+
+
+def folder(runs: Path, study: Study, arm: str, labels: int, seed: int) -> Path:
+    """Name the folder of a run."""
+    return runs / f"{study.name}-{arm}-{labels}-{seed}"
+
+
+def source_recipe(study: Study, seed: int) -> Recipe:
+    """Return what the source is trained by: the recipe ``simclr``, or the fine-tuning's own with every label."""
+    if study.data_folder is None:
+        return replace(modiste.get_recipe("simclr"), seed=seed)
+    return replace(tuning_recipe(study, 0, seed), data=DataRecipe(source="fashion-mnist-source"))
+
+
+def tuning_recipe(study: Study, labels: int, seed: int) -> Recipe:
+    """Return the recipe of fine-tuning and of training from scratch: one, and 400 steps for any number of labels."""
+    name = "fashion-mnist" if study.data_folder is None else "fashion-mnist-target"
+    repeats = IMAGES_PER_EPOCH // (labels * study.classes) if labels else 1
+    return replace(
+        modiste.get_recipe("simclr"),
+        name=study.name,
+        seed=seed,
+        epochs=EPOCHS,
+        batch_size=BATCH_SIZE,
+        warm_start="none",
+        transfer=TransferRecipe(),
+        label_smoothing=0.1,
+        data=DataRecipe(source=name, images_per_class=labels, repeats=repeats, subset_seed=seed),
+        augmentation=AugmentationRecipe(flip=True, shift=2),
+        optimizer=OptimizerRecipe(name="adamw", learning_rate=3e-3, weight_decay=0.05, epsilon=1e-8),
+        schedule=ScheduleRecipe(shape="one-cycle", warm_up=0.2),
+    )

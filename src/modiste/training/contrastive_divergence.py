@@ -1,0 +1,83 @@
+"""Layer by layer training of a deep belief network's stack, without labels.
+
+Hinton, Osindero and Teh (2006); the settings are those of Hinton's "Practical Guide" (2010): small random weights,
+momentum 0.5 at first, weight decay.
+"""
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from modiste import runtime
+from modiste.data.batch import as_floats
+from modiste.data.batches import steps_per_epoch
+from modiste.errors import RecipeError
+from modiste.models.dbn import DBN, RBM
+from modiste.recipe import PretrainingRecipe, Recipe
+from modiste.training.progress import Progress
+
+FIRST_MOMENTUM = 0.5
+USUAL_MOMENTUM = 0.9  # a learning rate means what it means under this momentum, whichever is in force
+
+
+@torch.no_grad()
+def pretrain(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe, progress: Progress) -> None:
+    """Train each restricted Boltzmann machine of the stack in ``model`` on the activities of the one below."""
+    networks = [layer for layer in model.modules() if isinstance(layer, DBN)]
+    if not networks:
+        raise RecipeError("warm_start: contrastive-divergence needs a model of kind 'dbn'")
+    settings, stack = recipe.pretraining, networks[0].stack
+    progress.start(len(stack) * settings.epochs * steps_per_epoch(len(images), settings.batch_size))
+    activities = as_floats(images).flatten(1)
+    for depth, layer in enumerate(stack):
+        assert isinstance(layer, nn.Linear)
+        layer.weight.normal_(0, 0.01, generator=runtime.generator(recipe.seed, "rbm", depth, device=activities.device))
+        layer.bias.zero_()
+        machine = RBM(layer)
+        machine.visible_bias.copy_(_log_odds(activities.mean(0)))
+        for epoch in range(settings.epochs):
+            generator = runtime.generator(recipe.seed, "contrastive-divergence", depth, epoch, device=activities.device)
+            error = _train_epoch(machine, activities, settings, generator, progress, first=epoch == 0)
+            progress.epoch_done(f"layer {depth + 1}", epoch + 1, "reconstruction error", error)
+        activities = machine.hidden(activities)
+
+
+def _train_epoch(
+    machine: RBM,
+    activities: Tensor,
+    settings: PretrainingRecipe,
+    generator: torch.Generator,
+    progress: Progress,
+    *,
+    first: bool,
+) -> float:
+    """Pass once over the activities; return the mean reconstruction error per image."""
+    order = torch.randperm(len(activities), generator=generator, device=activities.device)
+    momentum = FIRST_MOMENTUM if first else settings.momentum
+    parameters = (machine.weight, machine.visible_bias, machine.hidden_bias)
+    velocities = [torch.zeros_like(parameter) for parameter in parameters]
+    errors = []
+    for chosen in torch.split(order, settings.batch_size):
+        gradient, error = machine.gradient(activities[chosen], settings.gibbs_steps, generator)
+        _move(parameters, velocities, gradient, settings, momentum)
+        errors.append(error)
+        progress.step_done()
+    return sum(errors) / len(errors)
+
+
+def _move(
+    parameters: tuple[Tensor, ...],
+    velocities: list[Tensor],
+    gradient: tuple[Tensor, ...],
+    settings: PretrainingRecipe,
+    momentum: float,
+) -> None:
+    rate = settings.learning_rate * (1 - momentum) / (1 - USUAL_MOMENTUM)
+    for parameter, velocity, slope in zip(parameters, velocities, gradient, strict=True):
+        decay = settings.weight_decay * parameter if parameter.ndim > 1 else 0.0
+        velocity.mul_(momentum).add_(slope - decay, alpha=rate)
+        parameter.add_(velocity)
+
+
+def _log_odds(share: Tensor) -> Tensor:
+    return share.clamp(0.01, 0.99).logit()

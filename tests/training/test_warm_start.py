@@ -1,0 +1,123 @@
+"""Warm starts against what they say."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from modiste.data.dataset import Development, ImageSet, load_development
+from modiste.errors import RecipeError
+from modiste.model_recipe import CapsNetRecipe, CNNRecipe, DBNRecipe, MLPRecipe
+from modiste.models import Task, build_model
+from modiste.models.dbn import DBN, RBM
+from modiste.recipe import DataRecipe, PretrainingRecipe, Recipe
+from modiste.run_folder import PretrainingRow
+from modiste.training.interruption import Interruption
+from modiste.training.log import Listener
+from modiste.training.progress import Progress
+from modiste.training.warm_start import WARM_STARTS
+
+TASK = Task(image_shape=(1, 4, 4), class_names=("a", "b", "c"))
+
+
+class Witness(Listener):
+    """Keeps what a warm start tells."""
+
+    def __init__(self) -> None:
+        self.steps, self.told, self.rows = 0, 0, list[PretrainingRow]()
+
+    def pretraining_started(self, _recipe: Recipe, steps: int) -> None:
+        self.steps = steps
+
+    def pretraining_step_done(self, step: int) -> None:
+        self.told = step
+
+    def pretraining_epoch_done(self, row: PretrainingRow) -> None:
+        self.rows.append(row)
+
+
+def warm(model: nn.Module, development: Development, recipe: Recipe, listener: Listener | None = None) -> None:
+    progress = Progress(recipe, listener or Listener(), Interruption())
+    WARM_STARTS[recipe.warm_start](model, development, recipe, progress)
+
+
+def recipe_of(warm_start: str, **fields: object) -> Recipe:
+    return Recipe(name="x", warm_start=warm_start, **fields)  # type: ignore[arg-type]
+
+
+def skewed() -> Development:
+    labels = torch.tensor([0] * 12 + [1] * 4)
+    train = ImageSet(torch.zeros(16, 1, 4, 4, dtype=torch.uint8), labels)
+    return Development("skewed", train, train.images, train, ("a", "b", "c"), "")
+
+
+@pytest.mark.parametrize("recipe", [CNNRecipe(filters=(2,), pools=0, hidden=(3,)), MLPRecipe(hidden=(3,))])
+def test_warm_starts(recipe: CNNRecipe | MLPRecipe) -> None:
+    fresh, same, prior = (build_model(recipe, TASK) for _ in range(3))
+    warm(same, skewed(), recipe_of("none"))
+    assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), same.parameters(), strict=True))
+    warm(prior, skewed(), recipe_of("class-prior"))
+    changed = [
+        name for (name, a), b in zip(fresh.named_parameters(), prior.parameters(), strict=True) if not torch.equal(a, b)
+    ]
+    assert changed == ["network.head.bias"]
+    blank = prior.eval()(torch.zeros(1, 1, 4, 4)).softmax(1)
+    torch.testing.assert_close(blank, torch.tensor([[12, 4, 1]]) / 17)
+
+
+def test_class_prior_of_balanced_data_changes_no_answer(tiny_folder: Path) -> None:
+    development = load_development(DataRecipe(source="tiny"), tiny_folder)
+    task = Task(image_shape=(1, 12, 12), class_names=tuple("01234"))
+    model = build_model(MLPRecipe(), task)
+    images = torch.rand(3, 1, 12, 12)
+    before = model(images).softmax(1)
+    warm(model, development, recipe_of("class-prior"))
+    torch.testing.assert_close(model(images).softmax(1), before)
+
+
+def test_class_prior_needs_a_readout() -> None:
+    task = Task(image_shape=(1, 20, 20), class_names=("a", "b"))
+    model = build_model(CapsNetRecipe(filters=8), task)
+    with pytest.raises(RecipeError, match="class-prior needs a network that ends in a linear layer"):
+        warm(model, skewed(), recipe_of("class-prior"))
+
+
+def test_contrastive_divergence_trains_the_stack_alone_and_follows_the_seed(tiny_folder: Path) -> None:
+    development = load_development(DataRecipe(source="tiny"), tiny_folder)
+    task = Task(image_shape=(1, 12, 12), class_names=tuple("01234"))
+    settings = PretrainingRecipe(epochs=3)
+    recipe = recipe_of("contrastive-divergence", model=DBNRecipe(hidden=(20, 10)), pretraining=settings)
+    witness = Witness()
+    fresh, one, same = (build_model(recipe.model, task) for _ in range(3))
+    for model in (one, same):
+        warm(model, development, recipe, witness)
+    before, after = fresh.state_dict(), one.state_dict()
+    assert all(torch.equal(weight, same.state_dict()[name]) for name, weight in after.items())
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {f"network.stack.{depth}.{part}" for depth in (0, 1) for part in ("weight", "bias")}
+    assert witness.told == witness.steps == 2 * 3 * 4
+    assert [(row.part, row.epoch) for row in witness.rows[:6]] == [(f"layer {n}", e) for n in (1, 2) for e in (1, 2, 3)]
+    assert all(row.quantity == "reconstruction error" and row.value > 0 for row in witness.rows)
+
+
+def test_contrastive_divergence_learns_to_reconstruct(tiny_folder: Path) -> None:
+    development = load_development(DataRecipe(source="tiny"), tiny_folder)
+    images = development.train.images.flatten(1) / 255
+    errors = []
+    for epochs in (1, 40):
+        layer = torch.nn.Linear(144, 30)
+        stack = torch.nn.ModuleList([layer])
+        model = DBN(image_shape=(1, 12, 12), classes=5, hidden=(30,))
+        model.stack = stack
+        settings = PretrainingRecipe(epochs=epochs, batch_size=20)
+        warm(model, development, recipe_of("contrastive-divergence", pretraining=settings))
+        machine = RBM(layer)
+        machine.visible_bias.copy_(images.mean(0).logit())
+        errors.append((images - machine.visible(machine.hidden(images))).square().sum(1).mean().item())
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_contrastive_divergence_needs_a_stack() -> None:
+    with pytest.raises(RecipeError, match="needs a model of kind 'dbn'"):
+        warm(build_model(MLPRecipe(), TASK), skewed(), recipe_of("contrastive-divergence"))
