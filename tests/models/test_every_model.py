@@ -29,6 +29,7 @@ PARAMETERS = {
     "capsnet": 8_215_568,
     "fashionnet": 881_330,
     "patch-graph": 1_061_066,
+    "superpixel-graph": 65_326,
     "dbn": 1_863_690,
     "dbn-frozen": 10_250,
 }
