@@ -214,11 +214,11 @@ class SuperpixelGraphRecipe(NetworkRecipe):
 
     KIND: ClassVar[str] = "superpixel-graph"
 
-    regions: int = 64
+    regions: int = 49
     """About how many superpixels an image has; their grid follows its shape."""
-    compactness: float = 1.0
+    compactness: float = 0.5
     """Difference in intensity, in the scale that enters the network, that counts as much as the grid's spacing."""
-    iterations: int = 5
+    iterations: int = 3
     """Rounds of moving the superpixels' centres."""
     channels: int = 64
     """Features of a region, a multiple of heads."""

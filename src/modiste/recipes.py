@@ -147,7 +147,7 @@ def superpixel_graph() -> Recipe:
 
     Claim (Avelar et al., 2020, a graph attention network on 75 superpixels): 83.07 %.
     """
-    return _modern("superpixel-graph", SuperpixelGraphRecipe(), epochs=20)
+    return _modern("superpixel-graph", SuperpixelGraphRecipe(), epochs=12)
 
 
 def dbn() -> Recipe:

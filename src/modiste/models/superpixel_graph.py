@@ -62,10 +62,11 @@ class GraphAttention(OwnWeights):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Float[Tensor, "n k c"], graph: Graph) -> Float[Tensor, "n k c"]:
-        values = F.linear(x, self.weight.flatten(0, 1)).unflatten(2, self.weight.shape[:2]).transpose(1, 2)
+        values = F.linear(x, self.weight.flatten(0, 1)).view(*x.shape[:2], *self.weight.shape[:2]).transpose(1, 2)
         with torch.autocast(x.device.type, enabled=False):
             heard = self._weights(x.float(), graph).mT @ values.float()
-        return heard.transpose(1, 2).flatten(2) + self.bias
+        heads: Tensor = heard.transpose(1, 2).flatten(2)
+        return heads + self.bias
 
     def _weights(self, x: Float[Tensor, "n k c"], graph: Graph) -> Float[Tensor, "n h k k"]:
         """Return the attention that every node gets from each node, 0 where they are no neighbours."""
@@ -123,9 +124,9 @@ class SuperpixelGraph(nn.Module):
         *,
         image_shape: tuple[int, int, int],
         classes: int,
-        regions: int = 75,
-        compactness: float = 1.0,
-        iterations: int = 5,
+        regions: int = 49,
+        compactness: float = 0.5,
+        iterations: int = 3,
         channels: int = 64,
         blocks: int = 3,
         heads: int = 4,
