@@ -143,7 +143,7 @@ def patch_graph() -> Recipe:
 
 
 def superpixel_graph() -> Recipe:
-    """Graph attention between superpixels, without convolution: what regions alone can tell.
+    """Graph attention between 49 superpixels, without convolution: what regions alone can tell. 65,326 parameters.
 
     Claim (Avelar et al., 2020, a graph attention network on 75 superpixels): 83.07 %.
     """
