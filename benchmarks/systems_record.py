@@ -36,6 +36,7 @@ CLAIMS = {
     "capsnet-deep": "94.6 % (the paper, untraceable); 94.5 to 94.7 % (public, DeepCaps)",
     "fashionnet": "94.5 % (the paper, untraceable)",
     "patch-graph": "94.8 % (the paper, untraceable)",
+    "superpixel-graph": "83.1 % (public, a graph attention network)",
     "resnet": "95.2 % (zhunzhong07/Random-Erasing, 0.27 M)",
     "wide-resnet": "96.6 % (Liang-yc/fn_playground)",
 }

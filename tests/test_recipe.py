@@ -27,6 +27,7 @@ from modiste.model_recipe import (
     MLPRecipe,
     PatchGraphRecipe,
     ResNetRecipe,
+    SuperpixelGraphRecipe,
 )
 from modiste.models import MODELS
 from modiste.models.layers import ACTIVATIONS
@@ -219,6 +220,14 @@ OUT_OF_RANGE = [
     (PatchGraphRecipe, "blocks", [0]),
     (PatchGraphRecipe, "neighbours", [0]),
     (PatchGraphRecipe, "dropout", [-0.1, 1]),
+    (SuperpixelGraphRecipe, "regions", [0]),
+    (SuperpixelGraphRecipe, "compactness", [0, -1]),
+    (SuperpixelGraphRecipe, "iterations", [0]),
+    (SuperpixelGraphRecipe, "channels", [0, 7]),
+    (SuperpixelGraphRecipe, "blocks", [0]),
+    (SuperpixelGraphRecipe, "heads", [0]),
+    (SuperpixelGraphRecipe, "neighbours", [0]),
+    (SuperpixelGraphRecipe, "dropout", [-0.1, 1]),
     (DBNRecipe, "hidden", [[], [0]]),
     (DBNRecipe, "dropout", [-0.1, 1]),
     (AugmentationRecipe, "shift", [-1]),

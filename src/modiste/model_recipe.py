@@ -213,6 +213,38 @@ class PatchGraphRecipe(NetworkRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SuperpixelGraphRecipe(NetworkRecipe):
+    """Superpixels, then graph attention between those that touch; no convolution."""
+
+    KIND: ClassVar[str] = "superpixel-graph"
+
+    regions: int = 49
+    """About how many superpixels an image has; their grid follows its shape."""
+    compactness: float = 0.5
+    """Difference in intensity, in the scale that enters the network, that counts as much as the grid's spacing."""
+    iterations: int = 3
+    """Rounds of moving the superpixels' centres."""
+    channels: int = 64
+    """Features of a region, a multiple of heads."""
+    blocks: int = 3
+    """Graph blocks."""
+    heads: int = 4
+    """Heads of attention."""
+    neighbours: int = 8
+    """Most neighbours of a region, itself included."""
+    dropout: float = 0.0
+    """Share dropped inside the blocks in training."""
+
+    def check(self) -> None:
+        for name in ("regions", "iterations", "blocks", "heads", "neighbours"):
+            demand(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        demand(self.compactness > 0, "compactness", "above 0", self.compactness)
+        wanted = f"a multiple of the {self.heads} heads"
+        demand(self.channels >= 1 and self.channels % self.heads == 0, "channels", wanted, self.channels)
+        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DBNRecipe(NetworkRecipe):
     """Deep belief network: sigmoid layers that restricted Boltzmann machines have trained, and a readout."""
 
@@ -239,5 +271,6 @@ ModelRecipe = (
     | CapsNetRecipe
     | FashionNetRecipe
     | PatchGraphRecipe
+    | SuperpixelGraphRecipe
     | DBNRecipe
 )

@@ -30,6 +30,7 @@ PARAMETERS = {
     "capsnet-deep": 2_096_688,
     "fashionnet": 1_755_906,
     "patch-graph": 1_061_066,
+    "superpixel-graph": 65_326,
     "dbn": 1_863_690,
     "dbn-frozen": 10_250,
     "simclr": 77_562,

@@ -24,6 +24,7 @@ from modiste.model_recipe import (
     ModelRecipe,
     PatchGraphRecipe,
     ResNetRecipe,
+    SuperpixelGraphRecipe,
 )
 from modiste.models import layers
 from modiste.models.capsnet import CapsNet
@@ -35,6 +36,7 @@ from modiste.models.inception import Inception
 from modiste.models.mlp import MLP
 from modiste.models.patch_graph import PatchGraph
 from modiste.models.resnet import ResNet
+from modiste.models.superpixel_graph import SuperpixelGraph
 
 MODELS: dict[type[ModelRecipe], Callable[..., nn.Module]] = {
     CNNRecipe: CNN,
@@ -45,6 +47,7 @@ MODELS: dict[type[ModelRecipe], Callable[..., nn.Module]] = {
     CapsNetRecipe: CapsNet,
     FashionNetRecipe: FashionNet,
     PatchGraphRecipe: PatchGraph,
+    SuperpixelGraphRecipe: SuperpixelGraph,
     DBNRecipe: DBN,
 }
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from modiste.models.dropconnect import DropConnect
 from modiste.models.layers import ACTIVATIONS, Dropout, Standardize
 from modiste.models.patch_graph import NodeNorm
+from modiste.models.superpixel_graph import GraphAttention, Superpixels
 from modiste.report.wording import number_of, percent
 
 
@@ -47,12 +48,15 @@ STAGES: dict[type[nn.Module], Callable[[Any], tuple[str, str]]] = {
     nn.MaxPool2d: lambda layer: ("Max-pooling", f"largest of {_by(layer.kernel_size)}"),
     nn.Linear: lambda layer: ("Dense", f"{layer.out_features:,} units"),
     DropConnect: lambda layer: ("DropConnect", f"{layer.linear.out_features:,} units"),
+    Superpixels: lambda layer: ("Superpixels", f"a grid of {_by(layer.grid)}"),
+    GraphAttention: lambda layer: ("Graph attention", number_of(len(layer.weight), "head")),
 }
 NOTES: dict[type[nn.Module], Callable[[Any], str]] = {
     **{kind: lambda layer: _ACTIVATION_NAMES[type(layer)] for kind in ACTIVATIONS.values()},
     nn.BatchNorm1d: lambda layer: "batch normalisation",
     nn.BatchNorm2d: lambda layer: "batch normalisation",
     NodeNorm: lambda layer: "batch normalisation",
+    nn.LayerNorm: lambda layer: "layer normalisation",
     nn.GELU: lambda layer: "gelu",
     Dropout: lambda layer: f"dropout {percent(layer.rate, 0)}" if layer.rate else "",
     Standardize: lambda layer: "" if _changes_nothing(layer) else "standardised",
