@@ -88,7 +88,7 @@ def train(words: list[str]) -> None:
 
     from modiste import training
     from modiste.training.log import ConsoleLog, Listener, TensorBoardLog
-    from modiste.training.source import locate
+    from modiste.training.transfer.source import locate
 
     source = locate(options.transfer_from) if options.transfer_from else None
     if source:

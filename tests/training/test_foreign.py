@@ -15,8 +15,8 @@ from modiste.errors import RecipeError, RunError
 from modiste.model_recipe import ResNetRecipe
 from modiste.models import Task, build_model
 from modiste.recipe import Recipe, TransferRecipe
-from modiste.training.source import locate, read
 from modiste.training.transfer import TransferReport, read_report, transfer
+from modiste.training.transfer.source import locate, read
 from workbench import run_modiste
 
 TASK = Task(image_shape=(1, 12, 12), class_names=("a", "b", "c"))

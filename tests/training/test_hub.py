@@ -23,9 +23,9 @@ from modiste import storage
 from modiste.errors import MissingExtraError, ModisteError, RecipeError, RunError, StorageError
 from modiste.run_folder import open_run
 from modiste.training import transfer
-from modiste.training.hub import fetch
-from modiste.training.hub_client import Hub
-from modiste.training.hub_name import HubFile, parse
+from modiste.training.transfer.hub import fetch
+from modiste.training.transfer.hub_client import Hub
+from modiste.training.transfer.hub_name import HubFile, parse
 from workbench import run_modiste
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

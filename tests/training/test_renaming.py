@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modiste.errors import RecipeError
-from modiste.training.renaming import listed, rename
+from modiste.training.transfer.renaming import listed, rename
 
 
 @pytest.mark.parametrize(

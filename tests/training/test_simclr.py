@@ -31,11 +31,11 @@ from modiste.model_recipe import (
 from modiste.models import Task, build_model
 from modiste.recipe import DataRecipe, Recipe, SelfSupervisedRecipe
 from modiste.run_folder import PretrainingRow
-from modiste.training.features import features, linear_head
 from modiste.training.interruption import Interruption
 from modiste.training.log import ConsoleLog, Listener
-from modiste.training.progress import Progress
-from modiste.training.simclr import nt_xent, pretrain, two_views
+from modiste.training.warm_start.features import features, linear_head
+from modiste.training.warm_start.progress import Progress
+from modiste.training.warm_start.simclr import nt_xent, pretrain, two_views
 
 QUICK = SelfSupervisedRecipe(epochs=2, batch_size=40, projection=8, crop=0.2)
 CNN = CNNRecipe(filters=(4, 6), pools=1, hidden=(8,), dropout=0.4)

@@ -15,8 +15,8 @@ from modiste.recipe import DataRecipe, PretrainingRecipe, Recipe
 from modiste.run_folder import PretrainingRow
 from modiste.training.interruption import Interruption
 from modiste.training.log import Listener
-from modiste.training.progress import Progress
 from modiste.training.warm_start import WARM_STARTS
+from modiste.training.warm_start.progress import Progress
 
 TASK = Task(image_shape=(1, 4, 4), class_names=("a", "b", "c"))
 

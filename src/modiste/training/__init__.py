@@ -24,9 +24,9 @@ from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner, new_learner
 from modiste.training.log import FileLog, Listener, Listeners
 from modiste.training.loop import Fit, fit
-from modiste.training.progress import Progress
-from modiste.training.source import Source
+from modiste.training.transfer.source import Source
 from modiste.training.warm_start import WARM_STARTS
+from modiste.training.warm_start.progress import Progress
 
 
 @dataclass(frozen=True)

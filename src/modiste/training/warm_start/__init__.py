@@ -7,9 +7,9 @@ from torch import nn
 
 from modiste.data.dataset import Development
 from modiste.recipe import Recipe
-from modiste.training import contrastive_divergence, simclr
-from modiste.training.features import linear_head
-from modiste.training.progress import Progress
+from modiste.training.warm_start import contrastive_divergence, simclr
+from modiste.training.warm_start.features import linear_head
+from modiste.training.warm_start.progress import Progress
 
 
 def nothing(_model: nn.Module, _development: Development, _recipe: Recipe, _progress: Progress) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from modiste import storage
 from modiste.data.download import OFFLINE_VARIABLE, is_offline
 from modiste.errors import RunError, StorageError
-from modiste.training.hub_client import Hub, plain_http
-from modiste.training.hub_faults import told, unreachable
-from modiste.training.hub_name import HubFile
+from modiste.training.transfer.hub_client import Hub, plain_http
+from modiste.training.transfer.hub_faults import told, unreachable
+from modiste.training.transfer.hub_name import HubFile
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from modiste import checkpoint, run_folder, storage
 from modiste.errors import RunError
-from modiste.training import hub
-from modiste.training.hub_name import GRAMMAR, PREFIX, parse
+from modiste.training.transfer import hub
+from modiste.training.transfer.hub_name import GRAMMAR, PREFIX, parse
 
 Kind = Literal["real", "whole", "other"]
 KINDS: dict[str, Kind] = {

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from modiste.errors import RecipeError, RunError, StorageError
-from modiste.training.hub_client import Hub
-from modiste.training.hub_name import GRAMMAR, SUFFIX, HubFile
+from modiste.training.transfer.hub_client import Hub
+from modiste.training.transfer.hub_name import GRAMMAR, SUFFIX, HubFile
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 SHOWN = 8

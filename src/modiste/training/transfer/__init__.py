@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from modiste import storage
 from modiste.errors import RecipeError, RunError
 from modiste.recipe import TransferRecipe
-from modiste.training.renaming import listed, rename
-from modiste.training.source import Source, Stored, locate, read
+from modiste.training.transfer.renaming import listed, rename
+from modiste.training.transfer.source import Source, Stored, locate, read
 
 REPORT = "transfer.json"
 IMAGE_CHANNELS = 4

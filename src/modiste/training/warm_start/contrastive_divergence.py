@@ -14,7 +14,7 @@ from modiste.data.batches import steps_per_epoch
 from modiste.errors import RecipeError
 from modiste.models.dbn import DBN, RBM
 from modiste.recipe import PretrainingRecipe, Recipe
-from modiste.training.progress import Progress
+from modiste.training.warm_start.progress import Progress
 
 FIRST_MOMENTUM = 0.5
 USUAL_MOMENTUM = 0.9  # a learning rate means what it means under this momentum, whichever is in force

@@ -18,10 +18,10 @@ from modiste.data.batch import Batch, as_floats
 from modiste.errors import DivergedError, RecipeError
 from modiste.models import layers
 from modiste.recipe import OptimizerRecipe, Recipe, ScheduleRecipe
-from modiste.training.features import features, linear_head
 from modiste.training.optimizers import build_optimizer, set_learning_rate
-from modiste.training.progress import Progress
 from modiste.training.schedules import factor
+from modiste.training.warm_start.features import features, linear_head
+from modiste.training.warm_start.progress import Progress
 
 SCHEDULE = ScheduleRecipe(shape="one-cycle", warm_up=0.1)
 Images = UInt8[Tensor, "n c h w"]
