@@ -234,10 +234,11 @@ def test_the_papers_figures_alone(kind: str, untested: Path, tiny_folder: Path, 
         f"figure-3-network.{kind}",
         f"figure-4-samples.{kind}",
         f"figure-5-curves.{kind}",
+        f"augmentations.{kind}",
     ]
     assert all(path.stat().st_size > 1000 for path in paths)
 
 
 def test_without_a_run_there_is_no_fifth_figure(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     paths = report.write_figures(tmp_path, recipe=tiny_recipe, data_folder=tiny_folder, format="svg")
-    assert [path.name[:8] for path in paths] == ["figure-1", "figure-2", "figure-3", "figure-4"]
+    assert [path.name[:8] for path in paths] == ["figure-1", "figure-2", "figure-3", "figure-4", "augmenta"]

@@ -1,4 +1,4 @@
-"""The five figures of the paper, each by its number."""
+"""The five figures of the paper, each by its number, and what augmentation does."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,7 @@ from modiste import recipes, run_folder
 from modiste.data.dataset import Development, load_development
 from modiste.models import Task, build_model
 from modiste.recipe import Recipe
+from modiste.report import augmentations
 from modiste.report.architecture import trace
 from modiste.report.concepts import activation_curves, neural_network
 from modiste.report.curves import learning_curves
@@ -37,6 +38,9 @@ def write_figures(
     }
     if finished:
         draw["figure-5-curves"] = lambda: curves_figure(finished)
+    draw["augmentations"] = lambda: augmentations.every_field(development)
+    if augmentations.changes(recipe.augmentation):
+        draw[f"augmentation-of-{recipe.name}"] = lambda: augmentations.of_recipe(development, recipe)
     return [save(figure(), out / f"{name}.{kind}") for name, figure in draw.items()]
 
 

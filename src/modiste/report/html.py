@@ -136,6 +136,7 @@ def _draw(run: Run, development: Development, main: Assessment) -> dict[str, pic
         "mistakes": pictures.mistakes(development, logits, labels),
         "cells": pictures.cells(development, logits, labels),
         "samples": pictures.samples(development),
+        "augmented": pictures.augmented(run, development),
         "network": pictures.network(run),
     }
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from modiste.data.dataset import Development
 from modiste.evaluation.assessment import Assessment
 from modiste.models import count_parameters
+from modiste.report import augmentations
 from modiste.report.confusion import confusion_matrix
 from modiste.report.curves import accuracy_floor
 from modiste.report.figures import curves_figure, network_figure, samples_figure
@@ -127,6 +128,21 @@ def samples(development: Development) -> Picture:
         "samples",
         caption="Sample of the training images. The first of every class in turn, with label and class name.",
         description=f"Classes: {', '.join(development.class_names)}",
+    )
+
+
+def augmented(run: Run, development: Development) -> Picture | None:
+    """What the network got in training for a few images; None when they were left as they are."""
+    changes = augmentations.changes(run.recipe.augmentation)
+    if not changes:
+        return None
+    return picture(
+        augmentations.of_recipe(development, run.recipe),
+        "augmented",
+        caption="Training images as the network met them. First as they are, then in five draws of the recipe's "
+        "augmentation; shares beneath an image are its target.",
+        description=f"The augmentation: {changes}",
+        wide=True,
     )
 
 
