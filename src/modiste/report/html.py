@@ -127,7 +127,7 @@ def _development(run: Run, data_folder: Path | None) -> Development:
     return development
 
 
-def _draw(run: Run, development: Development, main: Assessment) -> dict[str, pictures.Picture | None]:
+def _draw(run: Run, development: Development, main: Assessment) -> dict[str, Any]:
     logits, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
     return {
         "curves": pictures.curves(run, read_fit(run.history, run.recipe)),
@@ -138,6 +138,7 @@ def _draw(run: Run, development: Development, main: Assessment) -> dict[str, pic
         "samples": pictures.samples(development),
         "augmented": pictures.augmented(run, development),
         "network": pictures.network(run),
+        "views": pictures.views(run, development),
     }
 
 

@@ -19,6 +19,7 @@ from modiste.report.mistakes import largest_cells, most_confident
 from modiste.report.reading import Reading
 from modiste.report.reliability_diagram import reliability_diagram
 from modiste.report.style import inline_svg
+from modiste.report.views import draw_views
 from modiste.report.wording import number_of, percent
 from modiste.run_folder import Run
 
@@ -144,6 +145,14 @@ def augmented(run: Run, development: Development) -> Picture | None:
         description=f"The augmentation: {changes}",
         wide=True,
     )
+
+
+def views(run: Run, development: Development) -> list[Picture]:
+    """What the run's network sees in validation images."""
+    return [
+        picture(figure, f"sees{view.name}", caption=view.caption, description=view.caption, wide=True)
+        for view, figure in draw_views(run, development)
+    ]
 
 
 def network(run: Run) -> Picture:
