@@ -1,12 +1,9 @@
 """What the branches of Inception modules are for: what each answers to, and what is lost without it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from modiste.models.inception import Inception, Module
 from modiste.report.image_rows import Row, image_rows
@@ -17,17 +14,16 @@ from modiste.report.views.tiles import heat
 from modiste.report.wording import percent
 
 BRANCHES = ("1 × 1", "3 × 3", "5 × 5", "pooled")
-IMAGES, SAMPLE = 8, 400
+IMAGES, SAMPLE = 8, 200
 
 
 @torch.no_grad()
 def branches(scene: Scene) -> Figure:
     """Draw images, and the mean activation of each branch of the first and of the last module."""
     images, labels = scene.examples(IMAGES)
-    modules = _modules(scene.network)
-    seen = branch_outputs(scene, images)
+    seen = list(branch_outputs(_network(scene), scene.standardize(images)).values())
     rows = [Row("image", images)]
-    for number in (1, len(modules)):
+    for number in (1, len(seen)):
         for kind, maps in zip(BRANCHES, seen[number - 1], strict=True):
             rows.append(Row(f"module {number},\n{kind}", heat(maps.mean(1)), scale="heat"))
     return image_rows(rows, heads=scene.names(labels))
@@ -37,7 +33,7 @@ def branches(scene: Scene) -> Figure:
 def silenced(scene: Scene) -> Figure:
     """Draw the share of answers that change when a branch gives nothing, by module and branch."""
     images, _ = scene.sample(SAMPLE)
-    shares = changed_answers(scene, images)
+    shares = changed_answers(_network(scene), scene.standardize(images))
     figure = Figure(figsize=(WIDTH, 0.42 * len(shares) + 1.0))
     axes = figure.subplots()
     axes.imshow(shares.numpy(), cmap=COLOURS["heat"][0], vmin=0, vmax=max(0.5, float(shares.max())), aspect="auto")
@@ -53,41 +49,39 @@ def silenced(scene: Scene) -> Figure:
 
 
 @torch.no_grad()
-def changed_answers(scene: Scene, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "modules branches"]:
+def changed_answers(network: Inception, pixels: Float[Tensor, "n c h w"]) -> Float[Tensor, "modules branches"]:
     """Return, for each module and branch, the share of images whose predicted class changes when it gives zeros."""
-    pixels = scene.standardize(images)
-    usual = scene.network(pixels).argmax(1)
+    usual = network(pixels).argmax(1)
     rows = []
-    for module in _modules(scene.network):
-        row = []
-        for branch in module.branches:
-            with silent(branch):
-                row.append((scene.network(pixels).argmax(1) != usual).float().mean())
-        rows.append(torch.stack(row))
+    for index, outputs in branch_outputs(network, pixels).items():
+        answers = []
+        for branch, output in enumerate(outputs):
+            silent = [*outputs[:branch], torch.zeros_like(output), *outputs[branch + 1 :]]
+            answers.append(_finish(network, torch.cat(silent, dim=1), index + 1).argmax(1))
+        rows.append(torch.stack([(answer != usual).float().mean() for answer in answers]))
     return torch.stack(rows)
 
 
-@contextmanager
-def silent(branch: nn.Module) -> Iterator[None]:
-    """Let a branch give zeros within the block."""
-    hook = branch.register_forward_hook(lambda _layer, _inputs, output: torch.zeros_like(output))
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
 @torch.no_grad()
-def branch_outputs(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[list[Tensor]]:
-    """Return what each branch of each module gives."""
-    assert isinstance(scene.network, Inception)
-    x, found = scene.standardize(images), []
-    for layer in scene.network.features:
+def branch_outputs(network: Inception, pixels: Float[Tensor, "n c h w"]) -> dict[int, list[Tensor]]:
+    """Return what each branch of each module gives, by the module's place among the layers."""
+    x, found = pixels, {}
+    for index, layer in enumerate(network.features):
         if isinstance(layer, Module):
-            found.append([branch(x) for branch in layer.branches])
-        x = layer(x)
+            found[index] = [branch(x) for branch in layer.branches]
+            x = torch.cat(found[index], dim=1)
+        else:
+            x = layer(x)
     return found
 
 
-def _modules(network: nn.Module) -> list[Module]:
-    return [layer for layer in network.modules() if isinstance(layer, Module)]
+def _finish(network: Inception, maps: Float[Tensor, "n c h w"], first: int) -> Float[Tensor, "n classes"]:
+    """Return the logits of what enters the layer ``first``."""
+    pooled = network.features[first:](maps).mean((2, 3))
+    logits: Tensor = network.head(pooled)
+    return logits
+
+
+def _network(scene: Scene) -> Inception:
+    assert isinstance(scene.network, Inception)
+    return scene.network
