@@ -46,6 +46,7 @@ def write_figures(
 
     Without a run there are no learning curves, and figure 5 is left out. Beside them: ``augmentations``, what each
     field of the augmentation does to images; ``augmentation-of-NAME``, what the recipe's network gets, if it augments;
+    ``network-part``, the inside of a network's characteristic part, if it has one;
     and of a run ``sees-NAME``, what its network sees (see ``modiste.report.views``).
 
     Args:

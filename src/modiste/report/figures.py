@@ -13,6 +13,8 @@ from modiste.models import Task, build_model
 from modiste.recipe import Recipe
 from modiste.report import augmentations
 from modiste.report.architecture import trace
+from modiste.report.block_diagram import block_diagram
+from modiste.report.blocks import inside
 from modiste.report.concepts import activation_curves, neural_network
 from modiste.report.curves import learning_curves
 from modiste.report.images import sample_grid
@@ -41,6 +43,9 @@ def write_figures(
         "figure-3-network": lambda: network_figure(_model(recipe, development), development.image_shape),
         "figure-4-samples": lambda: samples_figure(development),
     }
+    part = inside(_model(recipe, development))
+    if part:
+        draw["network-part"] = lambda: block_diagram(part[1])
     if finished:
         draw["figure-5-curves"] = lambda: curves_figure(finished)
     draw["augmentations"] = lambda: augmentations.every_field(development)

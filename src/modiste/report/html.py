@@ -138,6 +138,7 @@ def _draw(run: Run, development: Development, main: Assessment) -> dict[str, Any
         "samples": pictures.samples(development),
         "augmented": pictures.augmented(run, development),
         "network": pictures.network(run),
+        "part": pictures.part(run),
         "views": pictures.views(run, development),
     }
 

@@ -11,6 +11,8 @@ from modiste.data.dataset import Development
 from modiste.evaluation.assessment import Assessment
 from modiste.models import count_parameters
 from modiste.report import augmentations
+from modiste.report.block_diagram import block_diagram
+from modiste.report.blocks import inside
 from modiste.report.confusion import confusion_matrix
 from modiste.report.curves import accuracy_floor
 from modiste.report.figures import curves_figure, network_figure, samples_figure
@@ -170,6 +172,16 @@ def network(run: Run) -> Picture:
         caption=caption,
         description=f"{count_parameters(model):,} trainable parameters",
     )
+
+
+def part(run: Run) -> Picture | None:
+    """The inside of what makes the network; None for a plain one."""
+    found = inside(run.load_model()[0])
+    if found is None:
+        return None
+    name, steps = found
+    words = "; ".join(step if isinstance(step, str) else " or ".join(map(", ".join, step.branches)) for step in steps)
+    return picture(block_diagram(steps), "part", caption=f"{name}, its inside.", description=words)
 
 
 def _images(result: Assessment) -> str:

@@ -1,5 +1,7 @@
 """What the first restricted Boltzmann machine of a deep belief network knows: its filters, its dreams, its errors."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
@@ -14,7 +16,8 @@ from modiste.report.views.scene import Scene
 from modiste.report.views.tiles import MOST, tile_grid, weight_images
 
 PRETRAINING = "pretraining.jsonl"
-"""One line per layer and epoch in the run's folder: layer, epoch, reconstruction_error."""
+"""In the run's folder, one line per layer and epoch: part, epoch, quantity, value."""
+QUANTITY = "reconstruction error"
 IMAGES, SAMPLE = 8, 1000
 CHAIN = (1, 10, 100, 1000)
 """Alternations after which a chain is shown."""
@@ -46,7 +49,7 @@ def errors(scene: Scene) -> Figure | None:
     path = None if scene.folder is None else scene.folder / PRETRAINING
     if path is None or not path.is_file():
         return None
-    return _curves(run_folder.read_lines(path))
+    return _curves([line for line in run_folder.read_lines(path) if line["quantity"] == QUANTITY])
 
 
 @torch.no_grad()
@@ -70,14 +73,14 @@ def first_machine(scene: Scene) -> RBM:
 
 
 @drawn
-def _curves(lines: list[dict[str, float]]) -> Figure:
+def _curves(lines: list[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(WIDTH, 2.8))
     axes = figure.subplots()
-    for number, layer in enumerate(sorted({line["layer"] for line in lines})):
-        chosen = [line for line in lines if line["layer"] == layer]
+    for number, part in enumerate(dict.fromkeys(line["part"] for line in lines)):
+        chosen = [line for line in lines if line["part"] == part]
         colour, style = (BLUE, "-") if number == 0 else (VERMILLION, "--") if number == 1 else (FAINT, ":")
-        epochs, values = ([line[name] for line in chosen] for name in ("epoch", "reconstruction_error"))
-        axes.plot(epochs, values, style, marker="o", markersize=4, color=colour, label=f"machine {number + 1}")
+        epochs, values = ([line[name] for line in chosen] for name in ("epoch", "value"))
+        axes.plot(epochs, values, style, marker="o", markersize=4, color=colour, label=part)
     axes.set(xlabel="epoch of pre-training", ylabel="squared error of an image")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

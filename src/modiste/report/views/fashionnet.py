@@ -36,7 +36,7 @@ def keypoints(scene: Scene) -> Figure:
     figure, axes, boxes = place_rows(rows, heads=["\n\n"], width=WIDTH, label_width=1.0)
     for (_, images), places in zip(groups, boxes, strict=True):
         for points, box in zip(locate(scene, images), places, strict=True):
-            mark(axes, points[None], box, sides(images), size=22)
+            mark(axes, points[None], box, sides(images), size=22.0)
     _legend(axes, _count(scene))
     return figure
 
@@ -52,7 +52,7 @@ def clouds(scene: Scene) -> Figure:
         rows.append(Row("", pictures, tuple(name for name, _ in part)))
     figure, axes, boxes = place_rows(rows, heads=["\n\n"], width=WIDTH, label_width=0.0)
     for (_, images), box in zip(groups, (box for row in boxes for box in row), strict=True):
-        mark(axes, locate(scene, images), box, sides(images), size=3)
+        mark(axes, locate(scene, images), box, sides(images), size=3.0)
     _legend(axes, _count(scene))
     return figure
 
