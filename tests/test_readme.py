@@ -13,17 +13,17 @@ def test_the_tree_names_every_file_once():
     text = (ROOT / "README.md").read_text()
     tree = text.split("src/modiste/\n")[1].split("```")[0]
     named = []
-    folder = ""
+    folders: dict[int, str] = {0: ""}
     for line in tree.splitlines():
         match = re.match(r"( +)([\w.]+/?)  +\S", line)
         if match is None:
             continue
-        depth, name = len(match[1]), match[2]
-        folder = "" if depth == 2 else folder
+        depth, name = len(match[1]) // 2, match[2]
+        within = folders[depth - 1]
         if name.endswith("/"):
-            folder = name
+            folders[depth] = within + name
         else:
-            named.append(folder + name)
+            named.append(within + name)
     real = [str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*") if path.suffix in (".py", ".html")]
     missing_is_fine = {path for path in real if path.endswith("/__init__.py")}
     assert sorted(set(named) | missing_is_fine) == sorted(real)

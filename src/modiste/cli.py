@@ -249,9 +249,9 @@ class _FiguresOptions:
     out: Path = Path("figures")
     """Folder to write them to."""
     run: Path | None = None
-    """Folder of a finished run; without one, figure 5, its learning curves, is left out."""
+    """Folder of a finished run; without one, its learning curves (figure 5) and what its network sees are left out."""
     recipe: str | None = None
-    """Recipe whose network figure 3 shows; the run's if not given, without a run the paper's."""
+    """Recipe whose network and augmentation are shown; the run's if not given, without a run the paper's."""
     format: Literal["png", "svg", "pdf"] = "png"
     """File format."""
     data_folder: Path | None = None
@@ -259,7 +259,7 @@ class _FiguresOptions:
 
 
 def figures(words: list[str]) -> None:
-    """Draw the five figures of the paper."""
+    """Draw the five figures of the paper, what augmentation does, and what a run's network sees."""
     options: _FiguresOptions = _parse(_FiguresOptions, words, "modiste figures")
     from modiste.report import write_figures
 

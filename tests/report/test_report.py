@@ -153,9 +153,9 @@ def test_every_id_is_there_once_and_every_reference_has_its_target(tested: tuple
 
 def test_every_drawing_has_a_title_and_every_table_a_caption(tested: tuple[Path, Assessment, list[str]]) -> None:
     source, page = tested[0].read_text(), read(tested[0])
-    assert page.tags.count("svg") == page.tags.count("figure") == 7
+    assert page.tags.count("svg") == page.tags.count("figure") == 9
     assert (
-        len(re.findall(r'<svg [^>]*role="img" aria-labelledby="(\w+)-title"[^>]*><title id="\1-title">\S', source)) == 7
+        len(re.findall(r'<svg [^>]*role="img" aria-labelledby="(\w+)-title"[^>]*><title id="\1-title">\S', source)) == 9
     )
     assert page.tags.count("caption") == page.tags.count("table")
     assert page.tags.count("h1") == 1
@@ -163,7 +163,7 @@ def test_every_drawing_has_a_title_and_every_table_a_caption(tested: tuple[Path,
 
 def test_parts_stand_in_their_order(tested: tuple[Path, Assessment, list[str]]) -> None:
     names = re.findall(r'<h2 id="(\w+)"', tested[0].read_text())
-    expected = "recipe learning classes confusions calibration surest images sample layers machine"
+    expected = "recipe learning classes confusions calibration surest images sample layers sees machine"
     assert names == expected.split()
 
 
@@ -234,10 +234,13 @@ def test_the_papers_figures_alone(kind: str, untested: Path, tiny_folder: Path, 
         f"figure-3-network.{kind}",
         f"figure-4-samples.{kind}",
         f"figure-5-curves.{kind}",
+        f"augmentations.{kind}",
+        f"sees-filters.{kind}",
+        f"sees-maps.{kind}",
     ]
     assert all(path.stat().st_size > 1000 for path in paths)
 
 
 def test_without_a_run_there_is_no_fifth_figure(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     paths = report.write_figures(tmp_path, recipe=tiny_recipe, data_folder=tiny_folder, format="svg")
-    assert [path.name[:8] for path in paths] == ["figure-1", "figure-2", "figure-3", "figure-4"]
+    assert [path.name[:8] for path in paths] == ["figure-1", "figure-2", "figure-3", "figure-4", "augmenta"]

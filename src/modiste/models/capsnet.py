@@ -120,12 +120,16 @@ class CapsNet(AuxiliaryLoss, OwnWeights):
         nn.init.normal_(self.votes, std=3 / sqrt(len(self.votes)), generator=generator)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
+        capsules = self.encode(images)
+        self.capsules = capsules if self.training else None
+        return (capsules.square().sum(2) + 1e-9).sqrt()
+
+    def encode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes d"]:
+        """Return the class capsules, whose lengths are the logits."""
         maps = self.primary(F.relu(self.stem(images)))
         lower = squash(maps.float().unflatten(1, (PRIMARY_DIMENSIONS, -1)).flatten(2).transpose(1, 2))
         votes = torch.einsum("ijde,nie->nijd", self.votes, lower)
-        capsules = route(votes, self.iterations) if self.prior is None else attend(votes, self.prior)
-        self.capsules = capsules if self.training else None
-        return (capsules.square().sum(2) + 1e-9).sqrt()
+        return route(votes, self.iterations) if self.prior is None else attend(votes, self.prior)
 
     def reconstruct(
         self, capsules: Float[Tensor, "n classes d"], targets: Float[Tensor, "n classes"]

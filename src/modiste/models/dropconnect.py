@@ -55,10 +55,14 @@ class DropConnect(Stochastic):
         words = torch.randint(-(2**63), 2**63 - 1, (count // 8 + 1,), generator=self.generator, device=device)
         return (words.view(torch.uint8)[:count] < round(256 * (1 - self.rate))).view(shape)
 
-    def _moment_matched(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n outputs"]:
+    def moments(self, x: Float[Tensor, "n inputs"]) -> tuple[Float[Tensor, "n outputs"], Float[Tensor, "n outputs"]]:
+        """Return mean and variance of each unit's input over the masks."""
         keep, weight, bias = 1 - self.rate, self.linear.weight, self.linear.bias
         mean = keep * (x @ weight.T + bias)
-        variance = keep * (1 - keep) * (x.square() @ weight.square().T + bias.square())
+        return mean, keep * (1 - keep) * (x.square() @ weight.square().T + bias.square())
+
+    def _moment_matched(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n outputs"]:
+        mean, variance = self.moments(x)
         draws = mean[:, None] + variance.sqrt()[:, None] * self.noise
         return torch.relu(draws).mean(1)
 

@@ -44,12 +44,15 @@ def write_figures(
 ) -> list[Path]:
     """Write the five figures of the paper, ``figure-1-layers`` to ``figure-5-curves``, each alone; return their paths.
 
-    Without a run there are no learning curves, and figure 5 is left out.
+    Without a run there are no learning curves, and figure 5 is left out. Beside them: ``augmentations``, what each
+    field of the augmentation does to images; ``augmentation-of-NAME``, what the recipe's network gets, if it augments;
+    ``network-part``, the inside of a network's characteristic part, if it has one;
+    and of a run ``sees-NAME``, what its network sees (see ``modiste.report.views``).
 
     Args:
         out: folder for the figures; made if missing.
-        recipe: whose network is figure 3; the run's if None, the paper's without a run.
-        run: folder of a finished run, for its learning curves.
+        recipe: whose network and augmentation are shown; the run's if None, the paper's without a run.
+        run: folder of a finished run, for its learning curves and what its network sees.
         data_folder: where Fashion-MNIST lies, if not in one of the usual places.
         format: ``png`` (300 dots an inch), ``svg`` or ``pdf``.
 

@@ -8,9 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from modiste.models.capsnet import CLASS_DIMENSIONS, CapsNet
 from modiste.models.dropconnect import DropConnect
-from modiste.models.layers import ACTIVATIONS, Dropout, Standardize
-from modiste.models.patch_graph import NodeNorm
+from modiste.models.fashionnet import Keypoints
+from modiste.models.inception import Module
+from modiste.models.layers import ACTIVATIONS, ConvolutionStage, Dropout, Standardize
+from modiste.models.patch_graph import GraphBlock, NodeNorm, PatchGraph
+from modiste.models.resnet import Block
 from modiste.models.superpixel_graph import GraphAttention, Superpixels
 from modiste.report.wording import number_of, percent
 
@@ -36,10 +40,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class _Call:
+    """One layer's work: ``beside`` when its input is not what the call before gave but something earlier."""
+
     layer: nn.Module
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     parameters: int
+    beside: bool = False
 
 
 _ACTIVATION_NAMES: dict[type[nn.Module], str] = {kind: name for name, kind in ACTIVATIONS.items()}
@@ -48,9 +55,20 @@ STAGES: dict[type[nn.Module], Callable[[Any], tuple[str, str]]] = {
     nn.MaxPool2d: lambda layer: ("Max-pooling", f"largest of {_by(layer.kernel_size)}"),
     nn.Linear: lambda layer: ("Dense", f"{layer.out_features:,} units"),
     DropConnect: lambda layer: ("DropConnect", f"{layer.linear.out_features:,} units"),
+    Module: lambda layer: ("Inception module", f"{_branches(layer)} filters"),
+    Block: lambda layer: ("Residual block", f"3 × 3 twice, {layer.first.out_channels:,} filters"),
+    ConvolutionStage: lambda layer: ("VGG stage", f"3 × 3 twice, {layer[0].out_channels:,} filters"),
+    Keypoints: lambda layer: ("Keypoints", f"a window around each of {layer.score.out_channels:,} places"),
+    GraphBlock: lambda layer: ("Graph block", f"{layer.neighbours:,} neighbours of each node"),
     Superpixels: lambda layer: ("Superpixels", f"a grid of {_by(layer.grid)}"),
     GraphAttention: lambda layer: ("Graph attention", number_of(len(layer.weight), "head")),
 }
+"""What is shown as one step, whatever it is made of."""
+OWN: dict[type[nn.Module], tuple[str, Callable[[Any], tuple[str, str, tuple[int, ...]]]]] = {
+    CapsNet: ("primary", lambda net: ("Class capsules", _routing(net), (net.votes.shape[1], CLASS_DIMENSIONS))),
+    PatchGraph: ("stem", lambda net: ("Positions", "added to the nodes", tuple(net.position.shape))),
+}
+"""Parameters that a whole network holds itself: the part after which they act, and their stage with its shape."""
 NOTES: dict[type[nn.Module], Callable[[Any], str]] = {
     **{kind: lambda layer: _ACTIVATION_NAMES[type(layer)] for kind in ACTIVATIONS.values()},
     nn.BatchNorm1d: lambda layer: "batch normalisation",
@@ -80,8 +98,9 @@ def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Stage]:
             continue
         if len(call.input_shape) < len(stages[-1].shape) and prod(call.input_shape) == prod(stages[-1].shape):
             stages.append(Stage("Flatten", "all numbers in a row", (), call.input_shape, 0))
-        name, detail = STAGES[kind](call.layer) if kind in STAGES else (kind.__name__, "")
-        stages.append(Stage(name, detail, (), call.output_shape, call.parameters))
+        name, detail, shape = _describe(call)
+        detail += "; beside the stage above" * call.beside
+        stages.append(Stage(name, detail, (), shape, call.parameters))
     stages[-1] = replace(stages[-1], notes=(*stages[-1].notes, "softmax"))
     if beside:
         stages.append(Stage("Beside the answer", "used in training alone", (), stages[-1].shape, beside))
@@ -95,17 +114,18 @@ def _calls(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[list[_C
     """
     calls: list[_Call] = []
     counted: set[int] = set()
+    outputs: list[Tensor] = []
 
-    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def note(layer: nn.Module, taken: Tensor, given: Tensor) -> None:
         within = layer.parameters(recurse=type(layer) in STAGES)
         own = [item for item in within if item.requires_grad and id(item) not in counted]
         counted.update(map(id, own))
         parameters = sum(item.numel() for item in own)
-        calls.append(_Call(layer, tuple(inputs[0].shape[1:]), tuple(output.shape[1:]), parameters))
+        beside = bool(outputs) and taken is not outputs[-1] and any(taken is earlier for earlier in outputs)
+        calls.append(_Call(layer, tuple(taken.shape[1:]), tuple(given.shape[1:]), parameters, beside))
+        outputs.append(given)
 
-    lowest = [layer for layer in model.modules() if _is_step(layer)]
-    # An empty Sequential has no children and no parameters, and passes its input on: not a layer.
-    hooks = [layer.register_forward_hook(note) for layer in lowest if not isinstance(layer, nn.Sequential)]
+    hooks = [_after(layer).register_forward_hook(_noting(layer, note)) for layer in _steps(model)]
     training = model.training
     try:
         parameter = next(model.parameters())
@@ -119,8 +139,45 @@ def _calls(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[list[_C
     return calls, beside
 
 
-def _is_step(layer: nn.Module) -> bool:
-    return not list(layer.children()) or bool(list(layer.parameters(recurse=False))) or type(layer) in STAGES
+def _steps(model: nn.Module) -> list[nn.Module]:
+    """Return what is noted: the lowest layers, what holds parameters itself, and what the table shows as one step."""
+    shown = [layer for layer in model.modules() if type(layer) in STAGES]
+    hidden = {id(part) for layer in shown for part in layer.modules() if part is not layer}
+    # An empty Sequential has no children and no parameters, and passes its input on: not a layer.
+    found = [
+        layer
+        for layer in model.modules()
+        if id(layer) not in hidden
+        and type(layer) is not nn.Sequential
+        and (type(layer) in STAGES or not list(layer.children()) or list(layer.parameters(recurse=False)))
+    ]
+    return sorted(found, key=lambda layer: type(layer) in OWN)  # their hooks come after those of the part they follow
+
+
+def _after(layer: nn.Module) -> nn.Module:
+    """Return the part after whose work a step is noted."""
+    return getattr(layer, OWN[type(layer)][0]) if type(layer) in OWN else layer
+
+
+def _noting(layer: nn.Module, note: Callable[[nn.Module, Tensor, Tensor], None]) -> Callable[..., None]:
+    return lambda _part, inputs, output: note(layer, output if type(layer) in OWN else inputs[0], output)
+
+
+def _describe(call: _Call) -> tuple[str, str, tuple[int, ...]]:
+    kind = type(call.layer)
+    if kind in OWN:
+        return OWN[kind][1](call.layer)
+    name, detail = STAGES[kind](call.layer) if kind in STAGES else (kind.__name__, "")
+    return name, detail, call.output_shape
+
+
+def _branches(module: Module) -> str:
+    last = [[part for part in branch.modules() if isinstance(part, nn.Conv2d)][-1] for branch in module.branches]
+    return " + ".join(str(layer.out_channels) for layer in last)
+
+
+def _routing(network: CapsNet) -> str:
+    return f"{number_of(network.iterations, 'round')} of routing; lengths are the logits"
 
 
 def _attach(stage: Stage, call: _Call, note: str) -> Stage:

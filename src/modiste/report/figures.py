@@ -1,4 +1,4 @@
-"""The five figures of the paper, each by its number."""
+"""The five figures of the paper, each by its number; what augmentation does, and what a run's network sees."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,15 +8,20 @@ from torch import nn
 
 from modiste import recipes, run_folder
 from modiste.data.dataset import Development, load_development
+from modiste.evaluation.assessment import load_own_development
 from modiste.models import Task, build_model
 from modiste.recipe import Recipe
+from modiste.report import augmentations
 from modiste.report.architecture import trace
+from modiste.report.block_diagram import block_diagram
+from modiste.report.blocks import inside
 from modiste.report.concepts import activation_curves, neural_network
 from modiste.report.curves import learning_curves
 from modiste.report.images import sample_grid
 from modiste.report.mistakes import choose_samples
 from modiste.report.network_diagram import network_diagram
 from modiste.report.style import save
+from modiste.report.views import draw_views
 from modiste.run_folder import Run
 
 SAMPLES = 25
@@ -28,16 +33,29 @@ def write_figures(
     """Write the figures into ``out`` as ``kind`` and return their paths; see ``modiste.report.write_figures``."""
     finished = None if run is None else run_folder.open_run(run)
     recipe = recipe or (finished.recipe if finished else recipes.paper())
-    development = load_development(recipe.data, data_folder)
+    if finished:
+        development = load_own_development(finished, data_folder)
+    else:
+        development = load_development(recipe.data, data_folder)
     draw: dict[str, Callable[[], Figure]] = {
         "figure-1-layers": neural_network,
         "figure-2-activations": activation_curves,
         "figure-3-network": lambda: network_figure(_model(recipe, development), development.image_shape),
         "figure-4-samples": lambda: samples_figure(development),
     }
+    part = inside(_model(recipe, development))
+    if part:
+        draw["network-part"] = lambda: block_diagram(part[1])
     if finished:
         draw["figure-5-curves"] = lambda: curves_figure(finished)
-    return [save(figure(), out / f"{name}.{kind}") for name, figure in draw.items()]
+    draw["augmentations"] = lambda: augmentations.every_field(development)
+    if augmentations.changes(recipe.augmentation):
+        draw[f"augmentation-of-{recipe.name}"] = lambda: augmentations.of_recipe(development, recipe)
+    written = [save(figure(), out / f"{name}.{kind}") for name, figure in draw.items()]
+    if finished:
+        found = draw_views(finished, development)
+        written += [save(figure, out / f"sees-{view.name}.{kind}") for view, figure in found]
+    return written
 
 
 def network_figure(model: nn.Module, image_shape: tuple[int, int, int]) -> Figure:

@@ -127,7 +127,7 @@ def _development(run: Run, data_folder: Path | None) -> Development:
     return development
 
 
-def _draw(run: Run, development: Development, main: Assessment) -> dict[str, pictures.Picture | None]:
+def _draw(run: Run, development: Development, main: Assessment) -> dict[str, Any]:
     logits, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
     return {
         "curves": pictures.curves(run, read_fit(run.history, run.recipe)),
@@ -136,7 +136,10 @@ def _draw(run: Run, development: Development, main: Assessment) -> dict[str, pic
         "mistakes": pictures.mistakes(development, logits, labels),
         "cells": pictures.cells(development, logits, labels),
         "samples": pictures.samples(development),
+        "augmented": pictures.augmented(run, development),
         "network": pictures.network(run),
+        "part": pictures.part(run),
+        "views": pictures.views(run, development),
     }
 
 

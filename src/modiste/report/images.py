@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from jaxtyping import UInt8
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from modiste.report.mistakes import Cell, Mistake
-from modiste.report.style import RULE, SMALL, TEXT, WIDTH, drawn, schematic
+from modiste.report.pixels import draw_picture
+from modiste.report.style import SMALL, TEXT, WIDTH, drawn, schematic
 from modiste.report.wording import number_of, percent, shorten
 
 MARGIN = 0.1
@@ -51,7 +51,7 @@ def cell_rows(images: Sequence[UInt8[Tensor, "_ c h w"]], cells: Sequence[Cell],
         top = height * (len(cells) - number)
         axes.text(MARGIN, top - 0.12, _describe(cell, names), va="center", fontsize=TEXT)
         for column, image in enumerate(row):
-            _show(axes, image, MARGIN + column * (side + GAP / 2), top - 0.26 - side, side)
+            draw_picture(axes, image, (MARGIN + column * (side + GAP / 2), top - 0.26 - side), side)
     return figure
 
 
@@ -75,22 +75,8 @@ def _grid(images: UInt8[Tensor, "n c h w"], captions: Sequence[Sequence[str]], c
     for number, (image, lines) in enumerate(zip(images, captions, strict=True)):
         x = MARGIN + (number % columns) * (side + GAP)
         y = top - MARGIN - (number // columns) * height - side
-        _show(axes, image, x, y, side)
+        draw_picture(axes, image, (x, y), side)
         for line, text in enumerate(lines):
             weight = "normal" if line else "bold"
             axes.text(x + side / 2, y - 0.03 - LINE * line, text, ha="center", va="top", fontsize=SMALL, weight=weight)
     return figure
-
-
-def _show(axes: Axes, image: UInt8[Tensor, "c h w"], x: float, y: float, side: float) -> None:
-    """Draw one picture in a frame: grey levels as ink on paper, as the paper prints them, colours as they are."""
-    channels, height, width = image.shape
-    grey = channels == 1
-    pixels = image[0].numpy() if grey else image.permute(1, 2, 0).numpy()
-    largest = max(height, width)
-    extent = (x, x + side * width / largest, y, y + side * height / largest)
-    limits = axes.get_xlim(), axes.get_ylim()
-    axes.imshow(pixels, extent=extent, interpolation="none", aspect="auto", cmap="gray_r", vmin=0, vmax=255)
-    axes.set(xlim=limits[0], ylim=limits[1])
-    left, right, bottom, top = extent
-    axes.plot([left, right, right, left, left], [bottom, bottom, top, top, bottom], color=RULE, linewidth=0.6)

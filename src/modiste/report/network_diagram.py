@@ -31,8 +31,9 @@ FACE = 0.4
 DEPTH = 0.1
 """Length that stands for one doubling of channels or units."""
 OBLIQUE = (0.93, 0.2)
-WRAP = 28
-COLOURS = {"Image": MUTED, "Convolution": PALE_BLUE, "Max-pooling": PALE_GREEN, "Dense": PALE_ORANGE}
+WRAP = 26
+COLOURS = {"Image": MUTED, "Max-pooling": PALE_GREEN, "Dense": PALE_ORANGE, "DropConnect": PALE_ORANGE}
+COLOURS |= dict.fromkeys(("Convolution", "Inception", "Residual", "VGG", "Graph", "Keypoints", "Class"), PALE_BLUE)
 
 
 @drawn

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from modiste.data.dataset import Development
 from modiste.evaluation.assessment import Assessment
 from modiste.models import count_parameters
+from modiste.report import augmentations
+from modiste.report.block_diagram import block_diagram
+from modiste.report.blocks import inside
 from modiste.report.confusion import confusion_matrix
 from modiste.report.curves import accuracy_floor
 from modiste.report.figures import curves_figure, network_figure, samples_figure
@@ -18,6 +21,7 @@ from modiste.report.mistakes import largest_cells, most_confident
 from modiste.report.reading import Reading
 from modiste.report.reliability_diagram import reliability_diagram
 from modiste.report.style import inline_svg
+from modiste.report.views import draw_views
 from modiste.report.wording import number_of, percent
 from modiste.run_folder import Run
 
@@ -130,6 +134,29 @@ def samples(development: Development) -> Picture:
     )
 
 
+def augmented(run: Run, development: Development) -> Picture | None:
+    """What the network got in training for a few images; None when they were left as they are."""
+    changes = augmentations.changes(run.recipe.augmentation)
+    if not changes:
+        return None
+    return picture(
+        augmentations.of_recipe(development, run.recipe),
+        "augmented",
+        caption="Training images as the network met them. First as they are, then in five draws of the recipe's "
+        "augmentation; shares beneath an image are its target.",
+        description=f"The augmentation: {changes}",
+        wide=True,
+    )
+
+
+def views(run: Run, development: Development) -> list[Picture]:
+    """What the run's network sees in validation images."""
+    return [
+        picture(figure, f"sees{view.name}", caption=view.caption, description=view.caption, wide=True)
+        for view, figure in draw_views(run, development)
+    ]
+
+
 def network(run: Run) -> Picture:
     """Figure 3: the network."""
     model, info = run.load_model()
@@ -145,6 +172,16 @@ def network(run: Run) -> Picture:
         caption=caption,
         description=f"{count_parameters(model):,} trainable parameters",
     )
+
+
+def part(run: Run) -> Picture | None:
+    """The inside of what makes the network; None for a plain one."""
+    found = inside(run.load_model()[0])
+    if found is None:
+        return None
+    name, steps = found
+    words = "; ".join(step if isinstance(step, str) else " or ".join(map(", ".join, step.branches)) for step in steps)
+    return picture(block_diagram(steps), "part", caption=f"{name}, its inside.", description=words)
 
 
 def _images(result: Assessment) -> str:

@@ -116,17 +116,17 @@ def percent_axis(axes: Axes, which: str) -> None:
     axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path, *, dpi: int = DPI) -> Path:
     """Write a figure as .png, .svg or .pdf, whole or not at all; the same figure gives the same bytes."""
-    storage.write_bytes(path, render(figure, path.suffix.removeprefix(".")))
+    storage.write_bytes(path, render(figure, path.suffix.removeprefix("."), dpi=dpi))
     return path
 
 
-def render(figure: Figure, kind: str) -> bytes:
+def render(figure: Figure, kind: str, *, dpi: int = DPI) -> bytes:
     """Return a figure as the bytes of a ``png``, ``svg`` or ``pdf`` file, without a date."""
     buffer = io.BytesIO()
     with house_style():
-        figure.savefig(buffer, format=kind, dpi=DPI, metadata=UNDATED[kind])
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=UNDATED[kind])
     return buffer.getvalue()
 
 

@@ -1,0 +1,231 @@
+"""Draw the pictures of ``docs/models`` and write what those pages take from the code and the records.
+
+    python benchmarks/model_pages.py [--runs runs/systems runs/record] [--text] [--check]
+
+Diagrams need nothing but the code, the augmentation's preview the data, and what networks see their finished runs
+(``NAME-0`` in one of the folders); it tells which are missing, and leaves their pictures as they are.
+"""
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import json
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import modiste
+from modiste import run_folder
+from modiste.data.dataset import load_development
+from modiste.evaluation.assessment import load_own_development
+from modiste.models import Task, build_model
+from modiste.plain import to_plain
+from modiste.report import augmentations
+from modiste.report.architecture import trace
+from modiste.report.block_diagram import block_diagram
+from modiste.report.blocks import inside
+from modiste.report.network_diagram import network_diagram
+from modiste.report.style import save
+from modiste.report.views import VIEWS, View, scene_of
+from modiste.run_folder import open_run
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "models"
+IMAGES = ROOT / "docs" / "images"
+DPI = 100
+TASK = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))
+STANDARDIZED = dataclasses.replace(TASK, mean=0.286, deviation=0.353)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of docs/models; a new network is one more entry of PAGES and one more file there.
+
+    Attributes:
+        recipes: what it is about; all have the same kind of network.
+        seen: those whose finished runs are shown, with the names of the views; none for all.
+        diagrams: those whose networks are drawn.
+    """
+
+    recipes: tuple[str, ...]
+    seen: dict[str, tuple[str, ...]]
+    diagrams: tuple[str, ...]
+
+
+PAGES = {
+    "cnn": Page(("paper", "paper-text"), {"paper": ()}, ("paper",)),
+    "mlp": Page(("perceptron", "mlp"), {"perceptron": (), "mlp": ()}, ("perceptron", "mlp")),
+    "inception": Page(("inception",), {"inception": ()}, ("inception",)),
+    "resnet": Page(("resnet", "wide-resnet"), {"resnet": ()}, ("resnet",)),
+    "dbn": Page(("dbn", "dbn-frozen"), {"dbn-frozen": (), "dbn": ("filters",)}, ("dbn",)),
+    "dropconnect": Page(("dropconnect",), {"dropconnect": ()}, ("dropconnect",)),
+    "capsnet": Page(("capsnet",), {"capsnet": ()}, ("capsnet",)),
+    "fashionnet": Page(("fashionnet",), {"fashionnet": ()}, ("fashionnet",)),
+    "patch-graph": Page(("patch-graph",), {"patch-graph": ()}, ("patch-graph",)),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=Path, nargs="+", default=[Path("runs/systems"), Path("runs/record")])
+    parser.add_argument("--text", action="store_true", help="only write the pages, draw nothing")
+    parser.add_argument("--check", action="store_true", help="only tell whether the pages are as code and records say")
+    options = parser.parse_args()
+    if not (options.text or options.check):
+        draw(options.runs)
+    stale = [name for name, page in PAGES.items() if not written(name, page, check=options.check)]
+    if stale:
+        sys.exit(f"docs/models: stale: {', '.join(stale)}; run: python benchmarks/model_pages.py --text")
+
+
+def draw(folders: list[Path]) -> None:
+    """Draw everything that there is something to draw from."""
+    save(augmentations.every_field(load_development()), IMAGES / "augmentations.png", dpi=DPI)
+    for page in PAGES.values():
+        draw_diagrams(page)
+        for name in page.seen:
+            draw_seen(name, page, folders)
+
+
+def draw_diagrams(page: Page) -> None:
+    """Draw the networks of a page, and the inside of what makes each."""
+    for name in page.diagrams:
+        recipe = modiste.get_recipe(name)
+        model = build_model(recipe.model, STANDARDIZED if recipe.standardize else TASK)
+        save(network_diagram(trace(model, TASK.image_shape)), picture(name, "network"), dpi=DPI)
+        part = inside(model)
+        if part:
+            save(block_diagram(part[1]), picture(name, "part"), dpi=DPI)
+
+
+def draw_seen(name: str, page: Page, folders: list[Path]) -> None:
+    """Draw what the network of a recipe's finished run sees, or say that there is none."""
+    found = [folder / f"{name}-0" for folder in folders if (folder / f"{name}-0" / run_folder.MANIFEST).is_file()]
+    if not found:
+        print(f"missing: no finished run {name}-0 in {', '.join(map(str, folders))}")
+        return
+    run = open_run(found[0])
+    scene = scene_of(run, load_own_development(run))
+    for view in views(name, page):
+        figure = view.draw(scene)
+        path = picture(name, view.name)
+        print(f"nothing to draw for {path.name} in {run.folder}" if figure is None else save(figure, path, dpi=DPI))
+
+
+def views(name: str, page: Page) -> Iterator[View]:
+    """Yield the views of a recipe that its page shows."""
+    for view in VIEWS[type(modiste.get_recipe(name).model)]:
+        if not page.seen[name] or view.name in page.seen[name]:
+            yield view
+
+
+def written(name: str, page: Page, *, check: bool) -> bool:
+    """Write the parts of a page that are not by hand; with ``check`` only tell whether they are as they should be."""
+    path = FOLDER / f"{name}.md"
+    before = after = path.read_text()
+    parts = {"measured": measured(page), "diagram": diagram(page), "seen": seen(page), "fields": fields_table(page)}
+    for part, text in parts.items():
+        after = with_part(after, part, text)
+    if not check:
+        path.write_text(after)
+    return not check or before == after
+
+
+def with_part(text: str, part: str, content: str) -> str:
+    """Return ``text`` with what stands between the markers of ``part`` replaced."""
+    start, end = f"<!-- {part} -->", f"<!-- end of {part} -->"
+    before, rest = text.split(start)
+    _, after = rest.split(end)
+    return f"{before}{start}{content}{end}{after}"
+
+
+def measured(page: Page) -> str:
+    """Say what the records hold of a page's recipes."""
+    said = []
+    for path in sorted((ROOT / "records").glob("*/record.json")):
+        for result in json.loads(path.read_text())["results"]:
+            if result["recipe"] in page.recipes:
+                count, mean = result["n"], result["test_accuracy"]["mean"]
+                seeds = "one seed" if count == 1 else f"{count} seeds"
+                link = f"[records/{path.parent.name}](../../records/{path.parent.name}/README.md)"
+                said.append(f"`{result['recipe']}` {100 * mean:.2f} % on test ({seeds}, {link})")
+    return "; ".join(said) or "not yet"
+
+
+def diagram(page: Page) -> str:
+    """Show the diagrams that there are."""
+    lines = []
+    for name in page.diagrams:
+        for kind, words in (("network", "the network, stage by stage"), ("part", "its characteristic part")):
+            if picture(name, kind).is_file():
+                lines.append(image(name, kind, f"{name}: {words}"))
+    return "\n" + "\n\n".join(lines) + "\n"
+
+
+def seen(page: Page) -> str:
+    """Show what the networks see, each drawing with its words."""
+    shown = [(name, view) for name in page.seen for view in views(name, page) if picture(name, view.name).is_file()]
+    if not shown:
+        return "\nNot drawn yet: a finished run is wanted (`python benchmarks/model_pages.py`).\n"
+    parts = [f"{image(name, view.name, title(view))}\n\n{wrap(f'`{name}`: {view.caption}')}" for name, view in shown]
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+def fields_table(page: Page) -> str:
+    """Return the fields of the network with each recipe's values."""
+    models = [modiste.get_recipe(name).model for name in page.recipes]
+    notes = field_notes(type(models[0]))
+    plain = [to_plain(model) for model in models]
+    lines = [
+        f"| field | {' | '.join(f'`{name}`' for name in page.recipes)} | what it is |",
+        "|---" * (len(models) + 2) + "|",
+    ]
+    for item in dataclasses.fields(models[0]):
+        values = " | ".join(show(values[item.name]) for values in plain)
+        lines.append(f"| `{item.name}` | {values} | {notes[item.name]} |")
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def field_notes(kind: type) -> dict[str, str]:
+    """Return the words beneath each field of a dataclass in its source."""
+    (body,) = (node.body for node in ast.parse(inspect.getsource(kind)).body if isinstance(node, ast.ClassDef))
+    notes = {}
+    for one, next_one in pairwise(body):
+        if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and isinstance(next_one, ast.Expr):
+            notes[one.target.id] = " ".join(str(ast.literal_eval(next_one.value)).split())
+    return notes
+
+
+def show(value: object) -> str:
+    """Write a plain value for a reader."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def picture(name: str, kind: str) -> Path:
+    """Return where a picture lies."""
+    return IMAGES / "models" / f"{name}-{kind}.png"
+
+
+def image(name: str, kind: str, words: str) -> str:
+    """Return a picture in Markdown."""
+    return f"![{words}](../images/models/{picture(name, kind).name})"
+
+
+def title(view: View) -> str:
+    """Return the first sentence of a view's caption."""
+    return view.caption.partition(". ")[0].removesuffix(".")
+
+
+def wrap(text: str) -> str:
+    """Break a paragraph into lines of the width that the documents have."""
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+if __name__ == "__main__":
+    main()

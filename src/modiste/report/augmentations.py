@@ -1,0 +1,99 @@
+"""What augmentation does to training images: each field alone, and a recipe's own as the network meets it."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from modiste import runtime
+from modiste.data.augment import augment
+from modiste.data.batch import Batch, as_floats, as_targets
+from modiste.data.dataset import Development
+from modiste.recipe import AugmentationRecipe, Recipe
+from modiste.report.image_rows import Row, image_rows
+from modiste.report.mistakes import choose_samples
+from modiste.report.wording import SPACE, shorten
+
+IMAGES, DRAWS = 8, 5
+EXAMPLES: dict[str, tuple[bool | int | float, str]] = {
+    "flip": (True, "half of the images"),
+    "shift": (3, "up to 3 pixels"),
+    "crop": (0.3, "up to 30 % of a side"),
+    "rotate": (15.0, "up to 15° either way"),
+    "photo": (0.7, "strength 0.7 of 1"),
+    "erase": (0.5, "half of the images"),
+    "cutout": (12, "12 pixels a side"),
+    "mixup": (0.4, "shares of Beta(0.4, 0.4)"),
+    "cutmix": (1.0, "areas of Beta(1, 1)"),
+}
+"""Every field at a strength that a recipe might have, and what it means in words."""
+MIXING = ("mixup", "cutmix")
+WIDTH, LABELS = 7.4, 1.55
+"""Inches."""
+
+
+def every_field(development: Development, *, seed: int = 1) -> Figure:
+    """Draw images of several classes, then what each field of the augmentation makes of them, one row a field."""
+    batch = _batch(development, smoothing=0.0)
+    rows = [Row("as they are", batch.images)]
+    for step, (name, (strength, words)) in enumerate(EXAMPLES.items()):
+        recipe = AugmentationRecipe(**{name: strength})  # type: ignore[arg-type]
+        changed = augment(batch, recipe, runtime.generator(seed, "augmentation", step))
+        rows.append(_row(f"{name} {_number(strength)}\n{words}", changed, development, told=name in MIXING))
+    return _draw(rows, development)
+
+
+def of_recipe(development: Development, recipe: Recipe) -> Figure:
+    """Draw images of several classes, then what the recipe's network gets for them in each of five draws.
+
+    Partners of a mixture come from the images shown; in training they come from the whole batch.
+    """
+    batch = _batch(development, smoothing=recipe.label_smoothing)
+    mixed = any(getattr(recipe.augmentation, name) for name in MIXING)
+    rows = [_row("as they are", batch, development, told=recipe.label_smoothing > 0 and not mixed)]
+    for step in range(DRAWS):
+        changed = augment(batch, recipe.augmentation, runtime.generator(recipe.seed, "augmentation", step))
+        rows.append(_row(f"draw {step + 1}", changed, development, told=mixed))
+    return _draw(rows, development)
+
+
+def changes(recipe: AugmentationRecipe) -> str:
+    """Return what a recipe's augmentation does as ``flip, shift 2``; empty when it does nothing."""
+    fields = ((item.name, getattr(recipe, item.name)) for item in dataclasses.fields(recipe))
+    return ", ".join(f"{name} {_number(value)}".strip() for name, value in fields if value)
+
+
+def target_text(target: Float[Tensor, " classes"], names: Sequence[str]) -> str:
+    """Return the two largest probabilities of a target, a line each, as ``62 % Coat``; a single one if it is alone."""
+    shares, labels = target.topk(min(2, len(target)))
+    pairs = zip(shares.tolist(), labels.tolist(), strict=True)
+    return "\n".join(
+        f"{100 * share:.0f}{SPACE}% {shorten(names[label], 8)}" for share, label in pairs if round(100 * share)
+    )
+
+
+def _batch(development: Development, *, smoothing: float) -> Batch:
+    """Return training images, as many classes among them as there is room for, with their targets."""
+    train = development.train
+    chosen = torch.tensor(choose_samples(train.labels.cpu(), IMAGES))
+    images, labels = train.images.cpu()[chosen], train.labels.cpu()[chosen]
+    return Batch(as_floats(images), as_targets(labels, len(development.class_names), smoothing))
+
+
+def _row(label: str, batch: Batch, development: Development, *, told: bool) -> Row:
+    captions = tuple(target_text(target, development.class_names) for target in batch.targets) if told else ()
+    return Row(label, batch.images, captions)
+
+
+def _draw(rows: Sequence[Row], development: Development) -> Figure:
+    train = development.train
+    labels = train.labels.cpu()[choose_samples(train.labels.cpu(), IMAGES)].tolist()
+    heads = [shorten(development.class_names[label], 12) for label in labels]
+    return image_rows(rows, heads=heads, width=WIDTH, label_width=LABELS)
+
+
+def _number(value: bool | int | float) -> str:
+    return "" if value is True else f"{value:g}"

@@ -1,0 +1,106 @@
+"""The inside of the parts that make a network what it is, read off the built network; a table by kind of part."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from modiste.models.capsnet import CLASS_DIMENSIONS, PRIMARY_DIMENSIONS, CapsNet
+from modiste.models.fashionnet import FashionNet
+from modiste.models.inception import Module
+from modiste.models.patch_graph import GraphBlock
+from modiste.models.resnet import Block
+from modiste.report.block_diagram import Fork, Step
+
+
+def inside(model: nn.Module) -> tuple[str, tuple[Step, ...]] | None:
+    """Return the name and the steps of the last part of ``model`` that the table knows; None for plain networks."""
+    known = [part for part in model.modules() if type(part) in BLOCKS]
+    if not known:
+        return None
+    name, describe = BLOCKS[type(known[-1])]
+    return name, describe(known[-1])
+
+
+def _inception(module: Module) -> tuple[Step, ...]:
+    convolutions = [[part for part in branch.modules() if isinstance(part, nn.Conv2d)] for branch in module.branches]
+    total = sum(branch[-1].out_channels for branch in convolutions)
+    branches = tuple(tuple(filter(None, map(_layer, branch.modules()))) for branch in module.branches)
+    return f"{convolutions[0][0].in_channels} maps", Fork(branches, f"side by side: {total} maps")
+
+
+def _residual(block: Block) -> tuple[Step, ...]:
+    active = "batch normalisation, relu"
+    long_way = (active, _layer(block.first), active, _layer(block.second))
+    short_way = () if block.shortcut is None else (_layer(block.shortcut),)
+    return f"{block.first.in_channels} maps", Fork((long_way, short_way), "added")
+
+
+def _graph(block: GraphBlock) -> tuple[Step, ...]:
+    channels = block.before.in_features
+    first = block.node[0]
+    grown = first.out_features if isinstance(first, nn.Linear) else 0
+    asked = (
+        "dense",
+        f"the {block.neighbours} nearest nodes by cosine;\nlargest difference to them, by channel",
+        "dense with the node itself,\nbatch normalisation, gelu",
+        "dense, batch normalisation",
+    )
+    alone = (f"dense to {grown:,}, batch normalisation, gelu", f"dense to {channels:,}, batch normalisation")
+    return f"nodes of {channels:,} numbers", Fork((asked, ()), "added"), Fork((alone, ()), "added")
+
+
+def _fashionnet(network: FashionNet) -> tuple[Step, ...]:
+    score = network.keypoints.score
+    channels, count = score.in_channels, score.out_channels
+    local = (
+        f"1 × 1 convolution: scores of {count} keypoints",
+        "softmax over the places of each;\nits expected place",
+        "mean of the maps in a window\naround each place",
+        f"{count} × {channels} numbers",
+    )
+    whole = (f"VGG stage, {channels} filters", "mean over the image", f"{channels} numbers")
+    dense = network.fuse[0]
+    fused = dense.out_features if isinstance(dense, nn.Linear) else 0
+    return (
+        "image",
+        f"three VGG stages, pooling between:\n{channels} maps",
+        Fork((local, whole), f"side by side: {(count + 1) * channels:,} numbers"),
+        f"dense, {fused} units, batch normalisation, relu",
+        f"dense, {network.head.out_features} classes",
+    )
+
+
+def _capsules(network: CapsNet) -> tuple[Step, ...]:
+    lower, classes = network.votes.shape[:2]
+    sizes = [part.out_features for part in network.decoder if isinstance(part, nn.Linear)]
+    decoder = ("all capsules but its class's masked", *(f"dense, {size:,} units" for size in sizes[:-1]))
+    return (
+        "image",
+        f"{_layer(network.stem)}, relu",
+        _layer(network.primary),
+        f"{lower:,} capsules of {PRIMARY_DIMENSIONS} numbers",
+        f"a vote of each for every class,\n{CLASS_DIMENSIONS} numbers",
+        f"{network.iterations} rounds of routing by agreement",
+        f"{classes} class capsules of {CLASS_DIMENSIONS} numbers",
+        Fork((("length of each: the logits",), (*decoder, f"the image again, {sizes[-1]:,} pixels"))),
+    )
+
+
+def _layer(layer: nn.Module) -> str:
+    if isinstance(layer, nn.MaxPool2d):
+        return f"largest of {layer.kernel_size} × {layer.kernel_size}"
+    if not isinstance(layer, nn.Conv2d):
+        return ""
+    height, width = layer.kernel_size
+    stride = ", stride 2" if layer.stride[0] == 2 else ""
+    return f"{height} × {width}, {layer.out_channels} filters{stride}"
+
+
+BLOCKS: dict[type[nn.Module], tuple[str, Callable[[Any], tuple[Step, ...]]]] = {
+    Module: ("Inception module", _inception),
+    Block: ("Residual block", _residual),
+    GraphBlock: ("Graph block", _graph),
+    FashionNet: ("Two branches on one trunk", _fashionnet),
+    CapsNet: ("Capsules and decoder", _capsules),
+}

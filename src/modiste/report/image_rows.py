@@ -1,0 +1,81 @@
+"""Rows of pictures, each with its name at the left, such as images over what became of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Num
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from modiste.report.pixels import Box, Scale, draw_picture
+from modiste.report.style import FAINT, SMALL, WIDTH, drawn, schematic
+
+MARGIN, GAP = 0.1, 0.06
+LINE = 0.125
+"""Inches of one line of text beneath a picture or above a column."""
+FINE = 7.5
+"""Points."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Pictures side by side.
+
+    Attributes:
+        label: at the left.
+        images: bytes, or numbers in the range of ``scale``.
+        captions: beneath each picture; empty for none.
+        scale: how numbers become colours.
+    """
+
+    label: str
+    images: Num[Tensor, "_ _ _ _"]
+    captions: tuple[str, ...] = ()
+    scale: Scale = "ink"
+
+
+@drawn
+def image_rows(
+    rows: Sequence[Row], *, heads: Sequence[str] = (), width: float = WIDTH, label_width: float = 1.1
+) -> Figure:
+    """Draw the rows one beneath the other, ``heads`` above the columns; widths in inches."""
+    return place_rows(rows, heads=heads, width=width, label_width=label_width)[0]
+
+
+def place_rows(
+    rows: Sequence[Row], *, heads: Sequence[str], width: float, label_width: float
+) -> tuple[Figure, Axes, list[list[Box]]]:
+    """Draw the rows and tell where every picture lies, for those who draw upon them."""
+    columns = max(len(row.images) for row in rows)
+    side = (width - 2 * MARGIN - label_width + GAP) / columns - GAP
+    head = LINE * max((text.count("\n") + 1 for text in heads), default=0)
+    heights = [_height(row, side) for row in rows]
+    figure, axes = schematic(width, 2 * MARGIN + head + sum(heights) - GAP)
+    left, top = MARGIN + label_width, MARGIN + sum(heights) - GAP
+    for column, text in enumerate(heads):
+        x = left + column * (side + GAP) + side / 2
+        axes.text(x, top + 0.04, text, ha="center", va="bottom", fontsize=FINE, color=FAINT, linespacing=1.1)
+    boxes = []
+    for row, height in zip(rows, heights, strict=True):
+        boxes.append(_draw_row(axes, row, (left, top), side))
+        top -= height
+    return figure, axes, boxes
+
+
+def _height(row: Row, side: float) -> float:
+    lines = max((text.count("\n") + 1 for text in row.captions), default=0)
+    high, wide = row.images.shape[2:]
+    return side * high / max(high, wide) + GAP + (LINE * lines + 0.05 if lines else 0)
+
+
+def _draw_row(axes: Axes, row: Row, corner: tuple[float, float], side: float) -> list[Box]:
+    (left, top), boxes = corner, []
+    high, wide = row.images.shape[2:]
+    bottom = top - side * high / max(high, wide)
+    axes.text(MARGIN, (top + bottom) / 2, row.label, va="center", fontsize=SMALL, linespacing=1.2)
+    for column, image in enumerate(row.images):
+        boxes.append(draw_picture(axes, image, (left + column * (side + GAP), bottom), side, row.scale))
+    for (start, end, *_), caption in zip(boxes, row.captions, strict=False):
+        axes.text((start + end) / 2, bottom - 0.03, caption, ha="center", va="top", fontsize=FINE, linespacing=1.1)
+    return boxes

@@ -1,0 +1,135 @@
+"""What a trained network sees: drawings of its inside, made from validation images; a table of them by kind of network.
+
+A view is a function of a Scene; it returns a figure, or None where the run holds nothing to draw.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from modiste.data.dataset import Development
+from modiste.model_recipe import (
+    CapsNetRecipe,
+    CNNRecipe,
+    DBNRecipe,
+    DropConnectRecipe,
+    FashionNetRecipe,
+    InceptionRecipe,
+    MLPRecipe,
+    ModelRecipe,
+    PatchGraphRecipe,
+    ResNetRecipe,
+)
+from modiste.report.views import capsnet, cnn, dbn, dropconnect, fashionnet, inception, mlp, patch_graph, resnet
+from modiste.report.views.scene import Scene
+from modiste.run_folder import Run
+
+
+@dataclass(frozen=True)
+class View:
+    """One drawing: its name in files and pages, what is written beneath it, and how it is drawn."""
+
+    name: str
+    caption: str
+    draw: Callable[[Scene], Figure | None]
+
+
+SIGNED = "Orange is positive, blue negative, white zero."
+HEAT = "Each map in its own range, dark is most."
+TUNED = "Only a frozen stack still has the weights that contrastive divergence left; fine-tuning moves them."
+VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
+    CNNRecipe: (
+        View("filters", f"The kernels of the first convolution. {SIGNED}", cnn.filters),
+        View("maps", f"The three most active maps of each convolution, on images of several classes. {HEAT}", cnn.maps),
+    ),
+    MLPRecipe: (
+        View(
+            "weights",
+            f"The weights from the pixels to the classes, or to the first forty hidden units. {SIGNED}",
+            mlp.weights,
+        ),
+    ),
+    InceptionRecipe: (
+        View(
+            "branches", f"Mean activation of the branches of the first and the last module. {HEAT}", inception.branches
+        ),
+        View(
+            "silenced",
+            f"Answers that change when one branch is silent. Share of the first {inception.SAMPLE} validation images.",
+            inception.silenced,
+        ),
+    ),
+    ResNetRecipe: (
+        View(
+            "stages",
+            "Mean magnitude after each stage, and what each place adds to the answer's logit beyond the mean class's. "
+            f"{HEAT} In the last row orange speaks for the class that is written beneath, blue against it.",
+            resnet.stages,
+        ),
+    ),
+    DropConnectRecipe: (
+        View(
+            "masks",
+            f"What moment matching stands for. Probability of the favoured class over {dropconnect.DRAWS:,} masks and "
+            f"over as many draws of the Gaussian that replaces them, for the surest and the least sure of "
+            f"{dropconnect.SAMPLE:,} validation images.",
+            dropconnect.masks,
+        ),
+    ),
+    CapsNetRecipe: (
+        View("reconstructions", "Images decoded from the capsule of their class.", capsnet.reconstructions),
+        View(
+            "dimensions",
+            "One capsule of the first validation image, decoded while one number at a time is moved. A row for each of "
+            "its dimensions.",
+            capsnet.dimensions,
+        ),
+    ),
+    FashionNetRecipe: (
+        View("keypoints", "Keypoints on images of each class, by index.", fashionnet.keypoints),
+        View(
+            "clouds",
+            f"Keypoints of {fashionnet.MANY} images of each class, on the class's mean image. A keypoint that keeps "
+            "its meaning lies in the same part of the garment throughout a class.",
+            fashionnet.clouds,
+        ),
+    ),
+    PatchGraphRecipe: (
+        View(
+            "edges",
+            "Edges of two nodes in the first and in the last block. Blue: those of the middle node; orange: those of "
+            "one near the corner; shaded: the neighbours found by features.",
+            patch_graph.edges,
+        ),
+    ),
+    DBNRecipe: (
+        View("filters", f"Weights of the first machine's first forty hidden units. {SIGNED} {TUNED}", dbn.filters),
+        View(
+            "chains",
+            "Images, their reconstructions by the first machine, and where Gibbs chains from them lead. Visible biases "
+            f"are found again from the mean image, as the model file keeps none. {TUNED}",
+            dbn.chains,
+        ),
+        View("errors", "Reconstruction error by epoch of pre-training.", dbn.errors),
+    ),
+}
+
+
+def draw_views(run: Run, development: Development) -> Iterator[tuple[View, Figure]]:
+    """Draw every view of a run's network that there is something to draw for."""
+    scene = scene_of(run, development)
+    for view in VIEWS.get(type(run.recipe.model), ()):
+        figure = view.draw(scene)
+        if figure is not None:
+            yield view, figure
+
+
+def scene_of(run: Run, development: Development) -> Scene:
+    """Return a run's network, and the validation images that it was picked by."""
+    model, info = run.load_model()
+    standardize, network = model.eval().children()
+    return Scene(standardize, network, development.validation, info.task.class_names, run.folder)  # type: ignore[arg-type]
+
+
+__all__ = ["VIEWS", "Scene", "View", "draw_views", "scene_of"]

@@ -1,0 +1,44 @@
+"""What a plain convolutional network sees: the filters of its first convolution, the maps of all of them."""
+
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from modiste.models.cnn import CNN
+from modiste.models.layers import ACTIVATIONS
+from modiste.report.image_rows import Row, image_rows
+from modiste.report.views.scene import Scene
+from modiste.report.views.tiles import heat, signed, tile_grid
+
+IMAGES, MAPS, FILTERS = 8, 3, 64
+
+
+def filters(scene: Scene) -> Figure:
+    """Draw the kernels of the first convolution in proportion to one another, averaged over channels of colour."""
+    assert isinstance(scene.network, CNN)
+    first = next(layer for layer in scene.network.convolutions if isinstance(layer, nn.Conv2d))
+    kernels = first.weight.detach()[:FILTERS].mean(1, keepdim=True)
+    return tile_grid(signed(kernels), columns=8, scale="signed")
+
+
+def maps(scene: Scene) -> Figure:
+    """Draw images, and beneath them the three maps of each convolution that answer most over all of them."""
+    images, labels = scene.examples(IMAGES)
+    rows = [Row("image", images)]
+    for depth, activations in enumerate(stage_maps(scene, images), start=1):
+        for index in activations.mean((0, 2, 3)).topk(min(MAPS, activations.shape[1])).indices.tolist():
+            rows.append(Row(f"convolution {depth},\nmap {index + 1}", heat(activations[:, index]), scale="heat"))
+    return image_rows(rows, heads=scene.names(labels))
+
+
+@torch.no_grad()
+def stage_maps(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n d i j"]]:
+    """Return what each convolution gives after its activation."""
+    assert isinstance(scene.network, CNN)
+    x, found = scene.standardize(images), []
+    for layer in scene.network.convolutions:
+        x = layer(x)
+        if isinstance(layer, tuple(ACTIVATIONS.values())):
+            found.append(x)
+    return found

@@ -1,0 +1,105 @@
+"""What the first restricted Boltzmann machine of a deep belief network knows: its filters, its dreams, its errors."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor, nn
+
+from modiste import run_folder, runtime
+from modiste.models.dbn import DBN, RBM
+from modiste.report.image_rows import Row, image_rows
+from modiste.report.style import BLUE, FAINT, VERMILLION, WIDTH, drawn
+from modiste.report.views.scene import Scene
+from modiste.report.views.tiles import MOST, tile_grid, weight_images
+
+PRETRAINING = "pretraining.jsonl"
+"""In the run's folder, one line per layer and epoch: part, epoch, quantity, value."""
+QUANTITY = "reconstruction error"
+IMAGES, SAMPLE = 8, 1000
+CHAIN = (1, 10, 100, 1000)
+"""Alternations after which a chain is shown."""
+
+
+def filters(scene: Scene) -> Figure:
+    """Draw the weights of the first forty hidden units, in proportion to one another."""
+    return tile_grid(weight_images(_first(scene).weight[:MOST], _shape(scene)), columns=8, scale="signed")
+
+
+@torch.no_grad()
+def chains(scene: Scene) -> Figure:
+    """Draw images, what the machine makes of them at once, and where Gibbs chains that begin at them lead."""
+    images, labels = scene.examples(IMAGES)
+    machine = first_machine(scene)
+    visible = scene.standardize(images).flatten(1)
+    rows = [Row("image", images), Row("reconstructed", _pictures(machine.visible(machine.hidden(visible)), images))]
+    generator = runtime.generator(0, "gibbs view")
+    done = 0
+    for steps in CHAIN:
+        visible = machine.gibbs(visible, steps - done, generator)
+        rows.append(Row(f"step {steps:,}", _pictures(visible, images)))
+        visible, done = torch.bernoulli(visible, generator=generator), steps
+    return image_rows(rows, heads=scene.names(labels))
+
+
+def errors(scene: Scene) -> Figure | None:
+    """Draw the reconstruction error by epoch of pre-training, a curve for each layer; None when it was not noted."""
+    path = None if scene.folder is None else scene.folder / PRETRAINING
+    if path is None or not path.is_file():
+        return None
+    return _curves([line for line in run_folder.read_lines(path) if line["quantity"] == QUANTITY])
+
+
+@torch.no_grad()
+def first_machine(scene: Scene) -> RBM:
+    """Return the machine at the bottom of the stack, with its visible biases found again.
+
+    A model file keeps what answers need, and no visible bias is part of an answer. Contrastive divergence settles where
+    the mean reconstruction is the mean image; the biases returned are those for which that holds, on validation images.
+    """
+    machine = RBM(_first(scene))
+    images, _ = scene.sample(SAMPLE)
+    visible = scene.standardize(images).flatten(1)
+    downward = machine.hidden(visible) @ machine.weight
+    low, high = torch.full_like(visible[0], -100), torch.full_like(visible[0], 100)
+    for _ in range(40):  # bisection, each pixel by itself
+        middle = (low + high) / 2
+        short = torch.sigmoid(downward + middle).mean(0) < visible.mean(0)
+        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+    machine.visible_bias.copy_((low + high) / 2)
+    return machine
+
+
+@drawn
+def _curves(lines: list[dict[str, Any]]) -> Figure:
+    figure = Figure(figsize=(WIDTH, 2.8))
+    axes = figure.subplots()
+    for number, part in enumerate(dict.fromkeys(line["part"] for line in lines)):
+        chosen = [line for line in lines if line["part"] == part]
+        colour, style = (BLUE, "-") if number == 0 else (VERMILLION, "--") if number == 1 else (FAINT, ":")
+        epochs, values = ([line[name] for line in chosen] for name in ("epoch", "value"))
+        axes.plot(epochs, values, style, marker="o", markersize=4, color=colour, label=part)
+    axes.set(xlabel="epoch of pre-training", ylabel="squared error of an image")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(axis="y")
+    axes.legend()
+    return figure
+
+
+def _first(scene: Scene) -> nn.Linear:
+    assert isinstance(scene.network, DBN)
+    layer = scene.network.stack[0]
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
+def _shape(scene: Scene) -> tuple[int, int, int]:
+    _, channels, height, width = scene.validation.images.shape
+    return channels, height, width
+
+
+def _pictures(visible: Float[Tensor, "n pixels"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    return visible.view(images.shape).clamp(0, 1)

@@ -1,0 +1,85 @@
+"""What moment matching stands for: a class's probability over Gaussian draws, beside that over masks really drawn."""
+
+import copy
+
+import torch
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from torch import Tensor
+
+from modiste import runtime
+from modiste.models.dropconnect import DropConnectNet
+from modiste.report.pixels import COLOURS
+from modiste.report.style import BLUE, FAINT, SMALL, VERMILLION, WIDTH, drawn
+from modiste.report.views.scene import Scene
+from modiste.report.wording import shorten
+
+DRAWS, SAMPLE, BINS = 1000, 1000, 25
+
+
+@drawn
+def masks(scene: Scene) -> Figure:
+    """Draw histograms for the surest answer and for the least sure, of the class that the network favours."""
+    images, _ = scene.sample(SAMPLE)
+    network = _network(scene)
+    with torch.no_grad():
+        confidence = network(scene.standardize(images)).softmax(1).max(1).values
+    figure = Figure(figsize=(WIDTH, 4.4))
+    panels = figure.subplots(2, 2, width_ratios=(1, 3), squeeze=False)
+    chosen = {"surest": int(confidence.argmax()), "least sure": int(confidence.argmin())}
+    for (left, right), (name, index) in zip(panels, chosen.items(), strict=True):
+        _draw_image(left, images[index], name)
+        _draw_histograms(right, scene, images[index : index + 1])
+    panels[-1][1].set_xlabel("probability of that class")
+    figure.legend(*panels[0][1].get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    return figure
+
+
+@torch.no_grad()
+def gaussian_draws(network: DropConnectNet, pixels: Float[Tensor, "1 c h w"], draws: int) -> Float[Tensor, "d classes"]:
+    """Return the class probabilities under draws of the units' inputs from their matched Gaussians."""
+    mean, variance = network.dropconnect.moments(network.trunk(pixels).flatten(1))
+    generator = runtime.generator(0, "gaussian view")
+    noise = torch.randn(draws, mean.shape[1], generator=generator)
+    return network.head(torch.relu(mean + variance.sqrt() * noise)).softmax(1)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def masked_draws(network: DropConnectNet, pixels: Float[Tensor, "1 c h w"], draws: int) -> Float[Tensor, "d classes"]:
+    """Return the class probabilities under masks over the weights, as in training."""
+    features = network.trunk(pixels).flatten(1)
+    layer = copy.deepcopy(network.dropconnect).train()
+    layer.generator = runtime.generator(0, "mask view")
+    parts = [layer(features.expand(min(100, draws - start), -1)) for start in range(0, draws, 100)]
+    return network.head(torch.cat(parts)).softmax(1)  # type: ignore[no-any-return]
+
+
+def _draw_image(axes: Axes, image: Float[Tensor, "c h w"], name: str) -> None:
+    pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+    axes.imshow(pixels.numpy(), cmap=COLOURS["ink"][0], vmin=0, vmax=1, interpolation="none")
+    axes.set(xticks=[], yticks=[], title=name)
+    axes.spines[:].set_visible(True)
+
+
+def _draw_histograms(axes: Axes, scene: Scene, image: Float[Tensor, "1 c h w"]) -> None:
+    network, pixels = _network(scene), scene.standardize(image)
+    with torch.no_grad():
+        answer = network(pixels).softmax(1)[0]
+    favoured = int(answer.argmax())
+    gaussian, masked = (draw(network, pixels, DRAWS)[:, favoured] for draw in (gaussian_draws, masked_draws))
+    low = min(float(gaussian.min()), float(masked.min()))
+    high = max(float(gaussian.max()), float(masked.max()))
+    edges = torch.linspace(low, max(high, low + 1e-6), BINS + 1).tolist()
+    axes.hist(masked.numpy(), edges, color=VERMILLION, histtype="step", linewidth=1.5, label="masks drawn")
+    axes.hist(gaussian.numpy(), edges, color=BLUE, alpha=0.4, label="Gaussian draws")
+    axes.axvline(float(answer[favoured]), color=FAINT, linestyle="--", label="the answer")
+    axes.set_title(shorten(scene.class_names[favoured], 16), fontsize=SMALL)
+    axes.set_yticks([])
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.08 else 1, symbol=" %"))
+
+
+def _network(scene: Scene) -> DropConnectNet:
+    assert isinstance(scene.network, DropConnectNet)
+    return scene.network

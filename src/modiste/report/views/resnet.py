@@ -1,0 +1,43 @@
+"""What a residual network sees: mean activation after each stage, and the places that speak for its answer."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from modiste.models.resnet import STAGES, ResNet
+from modiste.report.image_rows import Row, image_rows
+from modiste.report.views.evidence import evidence
+from modiste.report.views.scene import Scene
+from modiste.report.views.tiles import each_signed, heat
+
+IMAGES = 8
+
+
+@torch.no_grad()
+def stages(scene: Scene) -> Figure:
+    """Draw images, the mean magnitude over channels after each of the three stages, and the evidence of each place."""
+    assert isinstance(scene.network, ResNet)
+    images, labels = scene.examples(IMAGES)
+    found = stage_outputs(scene.network, scene.standardize(images))
+    rows = [Row("image", images)]
+    for number, maps in enumerate(found, start=1):
+        size = f"{maps.shape[2]} × {maps.shape[3]}"
+        rows.append(Row(f"stage {number},\n{size}", heat(maps.abs().mean(1)), scale="heat"))
+    final = F.relu(scene.network.norm(found[-1]))
+    predicted = scene.network.head(final.mean((2, 3))).argmax(1)
+    pictures = each_signed(evidence(final, scene.network.head, predicted))
+    rows.append(Row("evidence for\nits answer", pictures, tuple(scene.names(predicted)), "signed"))
+    return image_rows(rows, heads=scene.names(labels))
+
+
+def stage_outputs(network: ResNet, images: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n d i j"]]:
+    """Return the residual stream after the last block of each stage."""
+    x, found = network.stem(images), []
+    blocks = len(network.stages) // len(STAGES)
+    for number, block in enumerate(network.stages, start=1):
+        x = block(x)
+        if number % blocks == 0:
+            found.append(x)
+    return found

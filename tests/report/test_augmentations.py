@@ -1,0 +1,89 @@
+"""The preview of augmentation shows what training gets, and says at what strength."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from legibility import check_legible, written
+from matplotlib.figure import Figure
+
+from modiste import recipes, report, runtime
+from modiste.data.augment import augment
+from modiste.data.batch import Batch, as_floats, as_targets
+from modiste.data.dataset import Development, ImageSet
+from modiste.recipe import AugmentationRecipe, Recipe
+from modiste.report import augmentations
+from modiste.report.mistakes import choose_samples
+
+NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+
+@pytest.fixture(scope="module")
+def development() -> Development:
+    random = np.random.RandomState(2)
+    images = torch.from_numpy(random.randint(0, 256, (40, 1, 28, 28)).astype(np.uint8))
+    train = ImageSet(images, torch.arange(40) % 10)
+    return Development("specimens", train, train, NAMES, "")
+
+
+def first_eight(development: Development, smoothing: float = 0.0) -> Batch:
+    chosen = choose_samples(development.train.labels, 8)
+    images, labels = development.train.images[chosen], development.train.labels[chosen]
+    return Batch(as_floats(images), as_targets(labels, len(NAMES), smoothing))
+
+
+def drawn_row(figure: Figure, number: int) -> torch.Tensor:
+    pictures = figure.axes[0].images[8 * number : 8 * number + 8]
+    return torch.stack([torch.from_numpy(np.asarray(item.get_array())) for item in pictures])
+
+
+def test_every_field_has_its_row(development: Development) -> None:
+    names = [item.name for item in fields(AugmentationRecipe)]
+    assert list(augmentations.EXAMPLES) == names
+    figure = augmentations.every_field(development)
+    assert len(figure.axes[0].images) == 8 * (len(names) + 1)
+    labels = [text.split()[0] for text in written(figure)]
+    assert set(names) <= set(labels)
+    check_legible(figure)
+
+
+@pytest.mark.parametrize("name", augmentations.EXAMPLES)
+def test_a_row_shows_what_the_field_does(name: str, development: Development) -> None:
+    number = list(augmentations.EXAMPLES).index(name)
+    strength, _ = augmentations.EXAMPLES[name]
+    recipe = AugmentationRecipe(**{name: strength})
+    expected = augment(first_eight(development), recipe, runtime.generator(1, "augmentation", number))
+    drawn = drawn_row(augmentations.every_field(development), number + 1)
+    np.testing.assert_allclose(drawn, expected.images[:, 0], atol=1e-6)
+    assert not torch.equal(drawn, drawn_row(augmentations.every_field(development), 0))
+
+
+def test_a_recipes_draws_are_those_of_its_augmentation(development: Development) -> None:
+    recipe = replace(recipes.wide_resnet(), seed=4)
+    figure, batch = augmentations.of_recipe(development, recipe), first_eight(development, recipe.label_smoothing)
+    for draw in range(augmentations.DRAWS):
+        expected = augment(batch, recipe.augmentation, runtime.generator(4, "augmentation", draw))
+        np.testing.assert_allclose(drawn_row(figure, draw + 1), expected.images[:, 0], atol=1e-6)
+        for target in expected.targets:
+            assert augmentations.target_text(target, NAMES) in written(figure)
+    check_legible(figure)
+
+
+def test_a_target_is_told_in_percent() -> None:
+    target = torch.tensor([0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.7, 0.0])
+    assert augmentations.target_text(target, NAMES).replace("\N{NO-BREAK SPACE}", " ") == "70 % Bag\n30 % Trouser"
+    alone = torch.eye(10)[1]
+    assert augmentations.target_text(alone, NAMES).replace("\N{NO-BREAK SPACE}", " ") == "100 % Trouser"
+
+
+def test_changes_in_words() -> None:
+    assert augmentations.changes(AugmentationRecipe()) == ""
+    assert augmentations.changes(AugmentationRecipe(flip=True, shift=2, erase=0.5)) == "flip, shift 2, erase 0.5"
+
+
+def test_figures_are_written_for_a_recipe_that_augments(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    recipe = replace(tiny_recipe, augmentation=AugmentationRecipe(flip=True, mixup=0.5))
+    paths = report.write_figures(tmp_path, recipe=recipe, data_folder=tiny_folder, format="svg")
+    assert [path.stem for path in paths[4:]] == ["augmentations", "augmentation-of-tiny"]

@@ -1,0 +1,269 @@
+"""What a network is said to see is what it computes; drawn for small networks that nobody has trained."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from legibility import check_legible, written
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from modiste.data.batch import as_floats
+from modiste.data.dataset import ImageSet
+from modiste.model_recipe import (
+    CapsNetRecipe,
+    CNNRecipe,
+    DBNRecipe,
+    DropConnectRecipe,
+    FashionNetRecipe,
+    InceptionRecipe,
+    MLPRecipe,
+    ModelRecipe,
+    PatchGraphRecipe,
+    ResNetRecipe,
+)
+from modiste.models import MODELS, Task, build_model
+from modiste.models.layers import Standardize
+from modiste.models.patch_graph import nearest_neighbours
+from modiste.report.views import (
+    VIEWS,
+    Scene,
+    View,
+    capsnet,
+    cnn,
+    dbn,
+    dropconnect,
+    fashionnet,
+    inception,
+    mlp,
+    patch_graph,
+    resnet,
+)
+from modiste.report.views.evidence import evidence
+
+NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+SMALL: list[ModelRecipe] = [
+    CNNRecipe(filters=(4, 6), pools=1, hidden=(8,)),
+    MLPRecipe(),
+    MLPRecipe(hidden=(48, 8)),
+    InceptionRecipe(width=8),
+    ResNetRecipe(depth=10),
+    DropConnectRecipe(filters=(4, 4), hidden=8, samples=8),
+    CapsNetRecipe(filters=8, hidden=(16,)),
+    FashionNetRecipe(width=4, keypoints=9, hidden=16),
+    PatchGraphRecipe(channels=8, blocks=2, neighbours=5),
+    DBNRecipe(hidden=(50, 20)),
+]
+
+
+def scene(recipe: ModelRecipe, shape: tuple[int, int, int] = (1, 28, 28), folder: Path | None = None) -> Scene:
+    random = np.random.RandomState(4)
+    images = torch.from_numpy(random.randint(0, 256, (60, *shape)).astype(np.uint8))
+    task = Task(image_shape=shape, class_names=NAMES, mean=0.3, deviation=0.4)
+    standardize, network = build_model(recipe, task).eval().children()
+    return Scene(standardize, network, ImageSet(images, torch.arange(60) % 10), NAMES, folder)  # type: ignore[arg-type]
+
+
+def shown(figure: Figure) -> list[Tensor]:
+    return [torch.from_numpy(np.array(item.get_array())) for item in figure.axes[0].images]
+
+
+def test_every_kind_of_network_has_its_views() -> None:
+    assert set(VIEWS) == set(MODELS) == {type(recipe) for recipe in SMALL}
+    for views in VIEWS.values():
+        assert all(view.name.isalnum() and view.caption.endswith(".") for view in views)
+
+
+CASES = [(recipe, view) for recipe in SMALL for view in VIEWS[type(recipe)]]
+
+
+@pytest.mark.parametrize(("recipe", "view"), CASES, ids=[f"{recipe.KIND} {view.name}" for recipe, view in CASES])
+def test_every_view_is_drawn_legibly_and_leaves_the_network_alone(
+    recipe: ModelRecipe, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dbn, "CHAIN", (1, 3))
+    stage = scene(recipe)
+    before = {name: value.clone() for name, value in stage.network.state_dict().items()}
+    figure = view.draw(stage)
+    if figure is None:
+        assert view.name == "errors"
+        return
+    check_legible(figure)
+    assert all(torch.equal(value, before[name]) for name, value in stage.network.state_dict().items())
+    assert not any(layer.training for layer in stage.network.modules())
+
+
+@pytest.mark.parametrize("recipe", [CNNRecipe(filters=(4,), pools=0, hidden=()), FashionNetRecipe(width=2, hidden=4)])
+def test_colour_images_of_another_shape(recipe: ModelRecipe) -> None:
+    stage = scene(recipe, (3, 24, 16))
+    for view in VIEWS[type(recipe)]:
+        assert view.draw(stage)
+
+
+class TestKeypoints:
+    def test_they_are_drawn_where_the_network_finds_them(self) -> None:
+        stage = scene(FashionNetRecipe(width=4, keypoints=3, hidden=16))
+        figure = fashionnet.keypoints(stage)
+        axes = figure.axes[0]
+        boxes = [item.get_extent() for item in axes.images]
+        images = torch.cat(
+            [as_floats(stage.validation.images)[stage.validation.labels == label][:6] for label in range(10)]
+        )
+        points = fashionnet.locate(stage, images)
+        drawn = [np.asarray(item.get_offsets())[0] for item in axes.collections[: 3 * len(images)]]
+        for number, (image, (left, right, bottom, top)) in enumerate(zip(points, boxes, strict=True)):
+            for index, (row, column) in enumerate(image.tolist()):
+                x, y = drawn[3 * number + index]
+                assert (x - left) / (right - left) * 28 == pytest.approx(column + 0.5, abs=1e-4)
+                assert (top - y) / (top - bottom) * 28 == pytest.approx(row + 0.5, abs=1e-4)
+
+    def test_a_place_is_the_centre_of_the_pixels_its_cell_covers(self) -> None:
+        corners = torch.tensor([[[-1.0, -1.0], [1.0, 1.0], [0.0, 1 / 3]]])
+        pixels = fashionnet.as_pixels(corners, (7, 7), (28, 28))
+        torch.testing.assert_close(pixels, torch.tensor([[[1.5, 1.5], [25.5, 25.5], [13.5, 17.5]]]))
+
+
+class TestPatchGraph:
+    def test_edges_are_those_that_each_block_uses(self) -> None:
+        stage = scene(PatchGraphRecipe(channels=8, blocks=2, neighbours=5))
+        images = as_floats(stage.validation.images[:3])
+        found: list[Tensor] = []
+        for block in stage.network.blocks:  # type: ignore[union-attr]
+            block.before.register_forward_hook(
+                lambda _layer, _inputs, nodes: found.append(nearest_neighbours(nodes, 5))
+            )
+        expected = patch_graph.block_edges(stage, images)
+        found.clear()
+        with torch.no_grad():
+            stage.network(stage.standardize(images))
+        assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))
+
+    def test_a_line_goes_to_every_neighbour(self) -> None:
+        stage = scene(PatchGraphRecipe(channels=8, blocks=2, neighbours=5))
+        axes = patch_graph.edges(stage).axes[0]
+        images, _ = stage.examples(patch_graph.IMAGES)
+        edges = patch_graph.block_edges(stage, images)
+        boxes = [item.get_extent() for item in axes.images][patch_graph.IMAGES :]
+        ends = {
+            tuple(np.round(np.asarray(line.get_xydata())[-1], 4)) for line in axes.lines if line.get_linewidth() == 0.9
+        }
+        for block, places in ((0, boxes[:6]), (1, boxes[6:])):
+            for image, (left, right, bottom, top) in enumerate(places):
+                for other in edges[block][image, 24].tolist():  # the middle of 7 x 7
+                    row, column = divmod(other, 7)
+                    x, y = left + (column + 0.5) / 7 * (right - left), top - (row + 0.5) / 7 * (top - bottom)
+                    assert (round(x, 4), round(y, 4)) in ends
+
+
+class TestCapsules:
+    def test_what_is_shown_is_what_the_decoder_gives(self) -> None:
+        stage = scene(CapsNetRecipe(filters=8, hidden=(16,)))
+        images, labels = stage.examples(capsnet.IMAGES)
+        network = stage.network.train()
+        with torch.no_grad():
+            network(stage.standardize(images))
+            targets = torch.eye(10)[labels]
+            expected = network.reconstruct(network.capsules, targets).view(-1, 28, 28)  # type: ignore[operator]
+        network.eval()
+        drawn = torch.stack(shown(capsnet.reconstructions(stage)))
+        torch.testing.assert_close(drawn[: capsnet.IMAGES], images[:, 0])
+        torch.testing.assert_close(drawn[capsnet.IMAGES :], expected)
+
+    def test_the_middle_of_every_row_is_the_capsule_unmoved(self) -> None:
+        stage = scene(CapsNetRecipe(filters=8, hidden=(16,)))
+        drawn = torch.stack(shown(capsnet.dimensions(stage))).view(16, 11, 28, 28)
+        torch.testing.assert_close(drawn[:, 5], drawn[:1, 5].expand(16, -1, -1))
+        assert (drawn[:, 0] - drawn[:, 5]).abs().amax((1, 2)).min() > 0
+
+
+class TestDropConnect:
+    def test_masks_and_gaussians_have_the_same_mean_and_spread_before_the_relu(self) -> None:
+        stage = scene(DropConnectRecipe(filters=(4, 4), hidden=8, samples=8))
+        layer = stage.network.dropconnect
+        x = torch.rand(1, layer.linear.in_features)  # type: ignore[union-attr, arg-type]
+        mean, variance = layer.moments(x)  # type: ignore[operator, union-attr]
+        keep = torch.rand(4000, *layer.linear.weight.shape) < 0.5  # type: ignore[union-attr]
+        sums = torch.einsum("dji,ji,i->dj", keep.float(), layer.linear.weight, x[0])  # type: ignore[union-attr]
+        torch.testing.assert_close(sums.mean(0), mean[0], atol=0.05, rtol=0.05)
+        torch.testing.assert_close(sums.var(0), variance[0], atol=0.02, rtol=0.1)
+
+    def test_both_histograms_hold_every_draw(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dropconnect, "DRAWS", 130)
+        stage = scene(DropConnectRecipe(filters=(4, 4), hidden=8, samples=8))
+        panel = dropconnect.masks(stage).axes[1]
+        bars = [patch.get_height() for patch in panel.patches if hasattr(patch, "get_height")]
+        assert sum(bars) == 130
+        probabilities = dropconnect.masked_draws(stage.network, torch.rand(1, 1, 28, 28), 130)  # type: ignore[arg-type]
+        assert probabilities.shape == (130, 10)
+        torch.testing.assert_close(probabilities.sum(1), torch.ones(130))
+
+
+class TestBoltzmann:
+    def test_the_visible_biases_make_the_mean_reconstruction_the_mean_image(self) -> None:
+        stage = scene(DBNRecipe(hidden=(50, 20)))
+        stage = Scene(Standardize(0.0, 1.0), stage.network, stage.validation, NAMES)  # type: ignore[arg-type]
+        machine = dbn.first_machine(stage)
+        visible = as_floats(stage.validation.images).flatten(1)
+        reconstructed = machine.visible(machine.hidden(visible))
+        torch.testing.assert_close(reconstructed.mean(0), visible.mean(0), atol=1e-5, rtol=0)
+
+    def test_errors_are_drawn_where_they_were_noted(self, tmp_path: Path) -> None:
+        assert dbn.errors(scene(DBNRecipe(hidden=(50, 20)), folder=tmp_path)) is None
+        rows = [
+            {
+                "part": f"layer {layer}",
+                "epoch": epoch,
+                "quantity": "reconstruction error",
+                "value": 30.0 / layer / epoch,
+            }
+            for layer in (1, 2)
+            for epoch in (1, 2, 3)
+        ]
+        (tmp_path / "pretraining.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        figure = dbn.errors(scene(DBNRecipe(hidden=(50, 20)), folder=tmp_path))
+        assert figure is not None
+        assert [np.asarray(line.get_ydata()).tolist() for line in figure.axes[0].lines] == [[30, 15, 10], [15, 7.5, 5]]
+        check_legible(figure)
+
+
+class TestWeightsAndMaps:
+    def test_a_perceptrons_picture_is_its_weights(self) -> None:
+        stage = scene(MLPRecipe())
+        weight = stage.network.head.weight.detach()  # type: ignore[union-attr]
+        drawn = torch.stack(shown(mlp.weights(stage))).flatten(1)
+        scaled = (weight / weight.abs().flatten().quantile(0.99)).clamp(-1, 1)  # type: ignore[operator]
+        torch.testing.assert_close(drawn, scaled)
+        assert set(NAMES) <= set(written(mlp.weights(stage)))
+
+    def test_maps_are_what_the_convolutions_pass_on(self) -> None:
+        stage = scene(CNNRecipe(filters=(4, 6), pools=1, hidden=(8,)))
+        images = as_floats(stage.validation.images[:2])
+        maps = cnn.stage_maps(stage, images)
+        assert [tuple(item.shape) for item in maps] == [(2, 4, 14, 14), (2, 6, 14, 14)]
+        torch.testing.assert_close(maps[-1], stage.network.convolutions(stage.standardize(images)))  # type: ignore[operator]
+
+    def test_evidence_averages_to_the_logit_beyond_the_mean_logit(self) -> None:
+        stage = scene(ResNetRecipe(depth=10))
+        network = stage.network
+        pixels = stage.standardize(as_floats(stage.validation.images[:4]))
+        with torch.no_grad():
+            final = torch.relu(network.norm(resnet.stage_outputs(network, pixels)[-1]))  # type: ignore[operator, arg-type]
+            logits = network(pixels)
+            classes = torch.tensor([0, 3, 5, 9])
+            places = evidence(final, network.head, classes).mean((1, 2, 3))  # type: ignore[arg-type]
+        torch.testing.assert_close(places, logits[range(4), classes] - logits.mean(1))  # biases are zero when fresh
+
+    def test_a_silent_branch_changes_answers_as_zeros_in_its_place_do(self) -> None:
+        stage = scene(InceptionRecipe(width=8))
+        pixels = stage.standardize(as_floats(stage.validation.images[:30]))
+        shares = inception.changed_answers(stage.network, pixels)  # type: ignore[arg-type]
+        branch = stage.network.features[2].branches[1]  # type: ignore[index, union-attr]
+        with torch.no_grad():
+            usual = stage.network(pixels).argmax(1)
+            hook = branch.register_forward_hook(lambda _layer, _inputs, output: torch.zeros_like(output))
+            changed = stage.network(pixels).argmax(1)
+            hook.remove()
+        assert shares.shape == (4, 4)
+        assert float(shares[0, 1]) == pytest.approx(float((usual != changed).float().mean()))
