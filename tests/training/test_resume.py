@@ -337,6 +337,14 @@ def test_a_warm_start_begins_again_when_killed_and_is_kept_when_done(tiny_folder
     assert len(run_folder.open_run(run).pretraining()) == 1
 
 
+def test_a_stop_at_the_warm_starts_last_step_keeps_it(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError, match="after step 0; everything is saved"):
+        training.run(
+            VARIANTS["simclr"], tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Warming(stop=4)]
+        )
+    assert [path.name[:13] for path in (tmp_path / "run").glob("checkpoints/*")] == ["step-00000000"]
+
+
 @pytest.mark.parametrize("step", [15, 16, 17, 32, 47])
 def test_a_stop_at_an_edge_of_an_epoch(step: int, tiny_folder: Path, tmp_path: Path) -> None:
     training.run(BASE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)

@@ -18,17 +18,18 @@ class Progress:
 
     def __init__(self, recipe: Recipe, listener: Listener, interruption: Interruption) -> None:
         self.recipe, self.listener, self.interruption = recipe, listener, interruption
-        self.step = 0
+        self.step = self.steps = 0
 
     def start(self, steps: int) -> None:
         """Announce how many steps there will be."""
+        self.steps = steps
         self.listener.pretraining_started(self.recipe, steps)
 
     def step_done(self) -> None:
-        """Count a step; StoppedError when a signal has asked to stop, since a warm start is saved at its end alone."""
+        """Count a step; StoppedError when a signal has asked to stop before the last, for nothing is saved before."""
         self.step += 1
         self.listener.pretraining_step_done(self.step)
-        if self.interruption.requested:
+        if self.interruption.requested and self.step < self.steps:
             raise StoppedError(
                 f"stopped on request after step {self.step} of the warm start {self.recipe.warm_start}; "
                 "the same command begins it again"
