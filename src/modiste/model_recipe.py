@@ -196,13 +196,13 @@ class PatchGraphRecipe(NetworkRecipe):
 
     KIND: ClassVar[str] = "patch-graph"
 
-    channels: int = 128
+    channels: int = 96
     """Features of a node; even."""
-    blocks: int = 4
+    blocks: int = 3
     """Graph blocks."""
     neighbours: int = 9
     """Neighbours of a node, itself included."""
-    dropout: float = 0.1
+    dropout: float = 0.0
     """Share dropped inside the blocks in training."""
 
     def check(self) -> None:
