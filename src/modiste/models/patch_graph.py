@@ -25,7 +25,7 @@ def max_relative(nodes: Float[Tensor, "n k c"], edges: Int64[Tensor, "n k m"]) -
     Which neighbour that is, the first among equals, is found without gradients; only its value is then fetched with
     them, which is a fraction of the work of going back through every neighbour.
     """
-    count, size, channels = nodes.shape
+    count, size = nodes.shape[:2]
     rows = (edges + torch.arange(0, count * size, size, device=nodes.device)[:, None, None]).flatten(0, 1)
     flat = nodes.flatten(0, 1)
     with torch.no_grad():
