@@ -35,7 +35,7 @@ class View:
     draw: Callable[[Scene], Figure | None]
 
 
-SIGNED = "Orange is positive, blue negative, white zero."
+SIGNED = "Orange is positive, blue negative, white zero; full colour from the strongest hundredth on."
 HEAT = "Each map in its own range, dark is most."
 TUNED = "Only a frozen stack still has the weights that contrastive divergence left; fine-tuning moves them."
 VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
