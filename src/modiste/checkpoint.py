@@ -4,9 +4,11 @@ A model file holds weights, recipe and task: enough to predict. A training state
 its name, so that it needs no pointer beside it: the newest state whose content matches its name is the latest.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,21 +68,18 @@ def save_model(path: Path, weights: Tensors, info: ModelInfo) -> None:
 def load_model(path: Path) -> tuple[nn.Module, ModelInfo]:
     """Read a model file, ready to predict; RunError when it is missing, damaged or of another format."""
     tensors, plain = read(path)
-    try:
-        task = plain["task"]
-        shape, names = tuple(task["image_shape"]), tuple(task["class_names"])
-        info = ModelInfo(
-            recipe=from_plain(plain["recipe"]),
-            task=Task(image_shape=shape, class_names=names, mean=task["mean"], deviation=task["deviation"]),
-            epoch=plain["epoch"],
-            fingerprint=plain["fingerprint"],
-        )
+    with _readable(path):
+        info = _info(plain)
         model = build_model(info.recipe.model, info.task)
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError, RecipeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{path}: not a model file that this version of Modiste can read ({reason})") from error
     return model.eval(), info
+
+
+def load_info(path: Path) -> ModelInfo:
+    """Read what a model file says beside its weights, without building the network; RunError as ``load_model``."""
+    _, plain = read(path)
+    with _readable(path):
+        return _info(plain)
 
 
 def to_bytes(tensors: Tensors, plain: dict[str, Any]) -> bytes:
@@ -124,6 +123,26 @@ def prune_states(folder: Path, kept: int) -> None:
     """Delete all but the ``kept`` newest states."""
     for path in _states(folder)[:-kept]:
         path.unlink()
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, RuntimeError, RecipeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{path}: not a model file that this version of Modiste can read ({reason})") from error
+
+
+def _info(plain: dict[str, Any]) -> ModelInfo:
+    task = plain["task"]
+    shape, names = tuple(task["image_shape"]), tuple(task["class_names"])
+    return ModelInfo(
+        recipe=from_plain(plain["recipe"]),
+        task=Task(image_shape=shape, class_names=names, mean=task["mean"], deviation=task["deviation"]),
+        epoch=plain["epoch"],
+        fingerprint=plain["fingerprint"],
+    )
 
 
 def _states(folder: Path) -> list[Path]:

@@ -80,6 +80,10 @@ class Run:
         """Load the weights that validation ``picked`` or those of the ``last`` epoch."""
         return checkpoint.load_model(self.folder / WEIGHTS[weights])
 
+    def load_info(self) -> ModelInfo:
+        """Read what the picked weights' file says beside them."""
+        return checkpoint.load_info(self.folder / WEIGHTS["picked"])
+
     def pretraining(self) -> list[PretrainingRow]:
         """Return one row per epoch of the warm start; none where it trained nothing."""
         path = self.folder / PRETRAINING

@@ -156,7 +156,7 @@ def load_split(run: Run, split: Split, data_folder: Path | str | None = None) ->
 def load_own_development(run: Run, data_folder: Path | str | None = None) -> Development:
     """Load the training and validation images of a run; RunError when those found are others than it was trained on."""
     development = load_development(run.recipe.data, data_folder)
-    _, info = run.load_model()
+    info = run.load_info()
     if development.fingerprint != info.fingerprint:
         raise RunError(
             f"{run.folder}: the data found are not those it was trained on; restore them or use --data-folder"
@@ -166,7 +166,7 @@ def load_own_development(run: Run, data_folder: Path | str | None = None) -> Dev
 
 def class_names(run: Run) -> tuple[str, ...]:
     """Return the run's class names."""
-    return run.load_model()[1].task.class_names
+    return run.load_info().task.class_names
 
 
 def _infer(
