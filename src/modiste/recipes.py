@@ -18,7 +18,14 @@ from modiste.model_recipe import (
     SuperpixelGraphRecipe,
 )
 from modiste.plain import nearest
-from modiste.recipe import AugmentationRecipe, OptimizerRecipe, Recipe, ScheduleRecipe, TransferRecipe
+from modiste.recipe import (
+    AugmentationRecipe,
+    OptimizerRecipe,
+    PretrainingRecipe,
+    Recipe,
+    ScheduleRecipe,
+    TransferRecipe,
+)
 
 
 def paper() -> Recipe:
@@ -183,12 +190,19 @@ def dbn() -> Recipe:
 
 
 def dbn_frozen() -> Recipe:
-    """The same stack left as contrastive divergence made it, with a linear readout.
+    """One wide machine left as contrastive divergence made it, with a linear readout.
 
+    Two machines of 1,024 units, trained a third as long, were worse on validation (86.6 % against 88.1 %).
     Claim (public): 87.3 %.
     """
-    model = DBNRecipe(frozen=True)
-    return replace(dbn(), name="dbn-frozen", model=model, epochs=25, augmentation=AugmentationRecipe())
+    return replace(
+        dbn(),
+        name="dbn-frozen",
+        model=DBNRecipe(hidden=(2048,), frozen=True),
+        epochs=25,
+        augmentation=AugmentationRecipe(),
+        pretraining=PretrainingRecipe(epochs=30),
+    )
 
 
 def simclr() -> Recipe:

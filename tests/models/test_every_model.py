@@ -32,7 +32,7 @@ PARAMETERS = {
     "patch-graph": 487_930,
     "superpixel-graph": 65_326,
     "dbn": 1_863_690,
-    "dbn-frozen": 10_250,
+    "dbn-frozen": 20_490,
     "simclr": 77_562,
 }
 SMALL = {
