@@ -19,7 +19,7 @@ def test_every_recipes_diagrams_are_legible(name: str) -> None:
     model = build_model(recipes.get(name).model, TASK)
     check_legible(network_diagram(trace(model, SHAPE)))
     part = inside(model)
-    assert (part is None) == (recipes.get(name).model.KIND in ("cnn", "mlp", "dbn", "dropconnect"))
+    assert part or recipes.get(name).model.KIND not in ("inception", "resnet", "fashionnet", "patch-graph", "capsnet")
     if part:
         check_legible(block_diagram(part[1]))
 
