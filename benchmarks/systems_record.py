@@ -59,6 +59,8 @@ def main() -> None:
     baseline = finished(options.baseline)
     folders = {"paper": options.baseline.parent}
     results = [result for name in CLAIMS if (result := measure(name, folders.get(name, options.runs)))[1]]
+    if not results:
+        sys.exit(f"{options.runs}: no finished run; name the recipes to train")
     storage.write_json(options.out / "record.json", as_plain(results, baseline))
     storage.write_text(options.out / "README.md", as_markdown(results, baseline))
     print(f"{options.out}/README.md")
@@ -68,8 +70,8 @@ def finished(baseline: Path) -> Run:
     """Open the run that the others are compared with, or leave with what makes it."""
     if not (baseline / run_folder.MANIFEST).is_file():
         sys.exit(
-            f"{baseline}: no finished run to compare with; make it (python benchmarks/paper_record.py), or name another "
-            "of the recipe `paper` with --baseline"
+            f"{baseline}: no finished run to compare with; make it by benchmarks/paper_record.py, or name another "
+            "of the recipe `paper` by --baseline"
         )
     return open_run(baseline)
 
