@@ -60,12 +60,13 @@ PAGES = {
     "cnn": Page(("paper", "paper-text"), {"paper": ()}, ("paper",)),
     "mlp": Page(("perceptron", "mlp"), {"perceptron": (), "mlp": ()}, ("perceptron", "mlp")),
     "inception": Page(("inception",), {"inception": ()}, ("inception",)),
-    "resnet": Page(("resnet", "wide-resnet"), {"resnet": ()}, ("resnet",)),
+    "resnet": Page(("resnet", "wide-resnet", "simclr"), {"resnet": ()}, ("resnet",)),
     "dbn": Page(("dbn", "dbn-frozen"), {"dbn-frozen": (), "dbn": ("filters",)}, ("dbn",)),
     "dropconnect": Page(("dropconnect",), {"dropconnect": ()}, ("dropconnect",)),
-    "capsnet": Page(("capsnet",), {"capsnet": ()}, ("capsnet",)),
+    "capsnet": Page(("capsnet", "capsnet-deep"), {"capsnet": (), "capsnet-deep": ()}, ("capsnet", "capsnet-deep")),
     "fashionnet": Page(("fashionnet",), {"fashionnet": ()}, ("fashionnet",)),
     "patch-graph": Page(("patch-graph",), {"patch-graph": ()}, ("patch-graph",)),
+    "superpixel-graph": Page(("superpixel-graph",), {"superpixel-graph": ()}, ("superpixel-graph",)),
 }
 
 

@@ -8,6 +8,7 @@ runs that ``paper_record.py`` leaves, is what each recipe's first seed is compar
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -55,18 +56,30 @@ def main() -> None:
         for seed in range(options.seeds):
             recipe = replace(modiste.get_recipe(name), seed=seed)
             modiste.train(recipe, options.runs / f"{name}-{seed}", listeners=[ConsoleLog()])
+    baseline = finished(options.baseline)
     folders = {"paper": options.baseline.parent}
     results = [result for name in CLAIMS if (result := measure(name, folders.get(name, options.runs)))[1]]
-    baseline = open_run(options.baseline)
+    if not results:
+        sys.exit(f"{options.runs}: no finished run; name the recipes to train")
     storage.write_json(options.out / "record.json", as_plain(results, baseline))
     storage.write_text(options.out / "README.md", as_markdown(results, baseline))
     print(f"{options.out}/README.md")
 
 
+def finished(baseline: Path) -> Run:
+    """Open the run that the others are compared with, or leave with what makes it."""
+    if not (baseline / run_folder.MANIFEST).is_file():
+        sys.exit(
+            f"{baseline}: no finished run to compare with; make it by benchmarks/paper_record.py, or name another "
+            "of the recipe `paper` by --baseline"
+        )
+    return open_run(baseline)
+
+
 def measure(name: str, folder: Path) -> Result:
     """Return a recipe's finished runs, one per seed, and the test set measured with the weights it picks."""
-    finished = sorted(path.parent for path in folder.glob(f"{name}-*/{run_folder.MANIFEST}"))
-    runs = [run for run in map(open_run, finished) if run.recipe.name == name]
+    done = sorted(path.parent for path in folder.glob(f"{name}-*/{run_folder.MANIFEST}"))
+    runs = [run for run in map(open_run, done) if run.recipe.name == name]
     return name, runs, [measure_test(run) for run in runs]
 
 

@@ -32,7 +32,11 @@ def test_it_stops_goes_on_and_finishes_every_run(tmp_path: Path, tiny_folder: Pa
 
 
 def test_a_record_without_runs_is_refused(tmp_path: Path) -> None:
-    words = [sys.executable, ROOT / "benchmarks" / "systems_record.py", "--runs", tmp_path, "--out", tmp_path / "out"]
+    script = [sys.executable, ROOT / "benchmarks" / "systems_record.py"]
+    words = [*script, "--runs", tmp_path, "--baseline", tmp_path / "paper-0", "--out", tmp_path / "out"]
     done = subprocess.run(list(map(str, words)), env=child_environment(), capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "no finished run" in done.stderr
+    assert "paper_record.py" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()

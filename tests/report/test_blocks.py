@@ -54,3 +54,22 @@ def test_the_inside_is_read_off_the_network() -> None:
     assert isinstance(fork, Fork)
     assert fork.branches[2] == ("1 × 1, 32 filters", "5 × 5, 32 filters")
     assert set(fork.branches[3]) <= set(written(block_diagram(part[1])))
+
+
+def test_capsules_say_how_they_are_routed() -> None:
+    rounds, attention = (build_model(recipes.get(name).model, TASK) for name in ("capsnet", "capsnet-deep"))
+    assert "3 rounds of routing" in trace(rounds, SHAPE)[-2].detail
+    assert "attention" in trace(attention, SHAPE)[-2].detail
+    assert (trace(attention, SHAPE)[-2].shape, trace(attention, SHAPE)[-3].shape) == ((10, 16), (192, 1, 1))
+    for model, said, unsaid in ((rounds, "3 rounds", "attention"), (attention, "attention", "rounds")):
+        part = inside(model)
+        assert part is not None
+        words = " ".join(step for step in part[1] if isinstance(step, str))
+        assert said in words
+        assert unsaid not in words
+
+
+def test_a_graph_block_of_either_kind_is_one_stage() -> None:
+    for name, count in (("patch-graph", 4), ("superpixel-graph", 3)):
+        stages = trace(build_model(recipes.get(name).model, TASK), SHAPE)
+        assert [stage.name for stage in stages].count("Graph block") == count

@@ -1,7 +1,8 @@
 """What a network is said to see is what it computes; drawn for small networks that nobody has trained."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from legibility import check_legible, written
 from matplotlib.figure import Figure
 from torch import Tensor
 
+import modiste
 from modiste.data.batch import as_floats
 from modiste.data.dataset import ImageSet
+from modiste.evaluation.assessment import load_own_development
 from modiste.model_recipe import (
     CapsNetRecipe,
     CNNRecipe,
@@ -23,10 +26,12 @@ from modiste.model_recipe import (
     ModelRecipe,
     PatchGraphRecipe,
     ResNetRecipe,
+    SuperpixelGraphRecipe,
 )
 from modiste.models import MODELS, Task, build_model
 from modiste.models.layers import Standardize
 from modiste.models.patch_graph import nearest_neighbours
+from modiste.recipe import DataRecipe, PretrainingRecipe, Recipe
 from modiste.report.views import (
     VIEWS,
     Scene,
@@ -40,8 +45,11 @@ from modiste.report.views import (
     mlp,
     patch_graph,
     resnet,
+    scene_of,
+    superpixel_graph,
 )
 from modiste.report.views.evidence import evidence
+from modiste.run_folder import PretrainingRow, open_run
 
 NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 SMALL: list[ModelRecipe] = [
@@ -52,18 +60,20 @@ SMALL: list[ModelRecipe] = [
     ResNetRecipe(depth=10),
     DropConnectRecipe(filters=(4, 4), hidden=8, samples=8),
     CapsNetRecipe(filters=8, hidden=(16,)),
+    CapsNetRecipe(filters=32, stem="deep", routing="attention", hidden=(16,)),
     FashionNetRecipe(width=4, keypoints=9, hidden=16),
     PatchGraphRecipe(channels=8, blocks=2, neighbours=5),
+    SuperpixelGraphRecipe(channels=8, blocks=2, heads=2, neighbours=5),
     DBNRecipe(hidden=(50, 20)),
 ]
 
 
-def scene(recipe: ModelRecipe, shape: tuple[int, int, int] = (1, 28, 28), folder: Path | None = None) -> Scene:
+def scene(recipe: ModelRecipe, shape: tuple[int, int, int] = (1, 28, 28)) -> Scene:
     random = np.random.RandomState(4)
     images = torch.from_numpy(random.randint(0, 256, (60, *shape)).astype(np.uint8))
     task = Task(image_shape=shape, class_names=NAMES, mean=0.3, deviation=0.4)
     standardize, network = build_model(recipe, task).eval().children()
-    return Scene(standardize, network, ImageSet(images, torch.arange(60) % 10), NAMES, folder)  # type: ignore[arg-type]
+    return Scene(standardize, network, ImageSet(images, torch.arange(60) % 10), NAMES)  # type: ignore[arg-type]
 
 
 def shown(figure: Figure) -> list[Tensor]:
@@ -95,7 +105,14 @@ def test_every_view_is_drawn_legibly_and_leaves_the_network_alone(
     assert not any(layer.training for layer in stage.network.modules())
 
 
-@pytest.mark.parametrize("recipe", [CNNRecipe(filters=(4,), pools=0, hidden=()), FashionNetRecipe(width=2, hidden=4)])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        CNNRecipe(filters=(4,), pools=0, hidden=()),
+        FashionNetRecipe(width=2, hidden=4),
+        SuperpixelGraphRecipe(channels=8, blocks=2, heads=2),
+    ],
+)
 def test_colour_images_of_another_shape(recipe: ModelRecipe) -> None:
     stage = scene(recipe, (3, 24, 16))
     for view in VIEWS[type(recipe)]:
@@ -157,9 +174,76 @@ class TestPatchGraph:
                     assert (round(x, 4), round(y, 4)) in ends
 
 
+class TestSuperpixelGraph:
+    SMALL = SuperpixelGraphRecipe(channels=8, blocks=2, heads=2, neighbours=5)
+
+    def test_below_each_image_every_region_has_its_mean(self) -> None:
+        stage = scene(self.SMALL)
+        images, _ = stage.examples(superpixel_graph.IMAGES)
+        drawn = torch.stack(shown(superpixel_graph.regions(stage)))
+        torch.testing.assert_close(drawn[: len(images)], images[:, 0])
+        regions = stage.network.superpixels(stage.standardize(images))  # type: ignore[operator]
+        for picture, image, labels in zip(drawn[len(images) :], images[:, 0], regions, strict=True):
+            for region in labels.unique():
+                mean = image[labels == region].mean()
+                torch.testing.assert_close(picture[labels == region], mean.expand_as(picture[labels == region]))
+
+    def test_borders_lie_between_pixels_of_two_regions(self) -> None:
+        labels = torch.tensor([[0, 0, 1], [2, 0, 1]])
+        found = {tuple(map(tuple, edge)) for edge in superpixel_graph.borders(labels).tolist()}
+        assert found == {((2, 0), (2, 1)), ((2, 1), (2, 2)), ((1, 1), (1, 2)), ((0, 1), (1, 1))}
+
+    def test_attention_is_what_each_block_mixes_its_regions_by(self) -> None:
+        stage = scene(self.SMALL)
+        images, _ = stage.examples(3)
+        found: list[tuple[Tensor, Tensor]] = []
+        for block in stage.network.blocks:  # type: ignore[union-attr]
+            block.attention.register_forward_hook(lambda _layer, inputs, output: found.append((inputs[0], output)))
+        with torch.no_grad():
+            stage.network(stage.standardize(images))
+        _, graph = stage.network.read(stage.standardize(images))  # type: ignore[operator]
+        seen = superpixel_graph.block_attention(stage, images)
+        for block, (x, output), mean in zip(stage.network.blocks, found, seen, strict=False):  # type: ignore[arg-type]
+            layer = block.attention
+            weights = layer.weights(x, graph)
+            values = torch.einsum("hdc,nkc->nhkd", layer.weight, x)
+            mixed = torch.einsum("nhij,nhjd->nihd", weights, values).flatten(2) + layer.bias
+            torch.testing.assert_close(mixed, output)
+            torch.testing.assert_close(mean, weights.mean(1))
+            torch.testing.assert_close(mean.sum(2), torch.ones(mean.shape[:2]))
+
+    def test_a_line_is_as_wide_as_the_attention_to_each_neighbour(self) -> None:
+        stage = scene(self.SMALL)
+        axes = superpixel_graph.attention(stage).axes[0]
+        images, _ = stage.examples(superpixel_graph.IMAGES)
+        known, _ = stage.network.read(stage.standardize(images))  # type: ignore[operator]
+        seen = superpixel_graph.block_attention(stage, images)
+        boxes = [item.get_extent() for item in axes.images][len(images) :]
+        drawn = {tuple(np.asarray(line.get_xydata())[-1].round(4)): line.get_linewidth() for line in axes.lines}
+        for weights, places in ((seen[0], boxes[:6]), (seen[1], boxes[6:])):
+            chosen = superpixel_graph.choose(known, seen[0] > 0, 1)
+            for index, (left, right, bottom, top) in enumerate(places):
+                node = int(chosen[index, 1])  # its lines are drawn last
+                for other in range(weights.shape[1]):
+                    row, column = ((known[index, other, 1:3] + 1) / 2).tolist()
+                    end = round(left + column * (right - left), 4), round(top - row * (top - bottom), 4)
+                    if other != node and weights[index, node, other] > 0:
+                        assert drawn[end] == pytest.approx(
+                            superpixel_graph.WIDEST * float(weights[index, node, other]), rel=1e-4
+                        )
+
+    def test_the_largest_and_the_most_different_are_chosen(self) -> None:
+        known = torch.zeros(1, 4, 7)
+        known[0, :, 0] = torch.tensor([0.0, 0.1, 0.9, 0.2])  # intensity
+        known[0, :, -1] = torch.tensor([1.0, 2.0, 0.5, 0.5])  # area
+        joined = torch.ones(1, 4, 4, dtype=torch.bool)
+        assert superpixel_graph.choose(known, joined, 1).tolist() == [[1, 2]]
+
+
 class TestCapsules:
-    def test_what_is_shown_is_what_the_decoder_gives(self) -> None:
-        stage = scene(CapsNetRecipe(filters=8, hidden=(16,)))
+    @pytest.mark.parametrize("routing", ["agreement", "attention"])
+    def test_what_is_shown_is_what_the_decoder_gives(self, routing: Literal["agreement", "attention"]) -> None:
+        stage = scene(CapsNetRecipe(filters=8, routing=routing, hidden=(16,)))
         images, labels = stage.examples(capsnet.IMAGES)
         network = stage.network.train()
         with torch.no_grad():
@@ -209,23 +293,28 @@ class TestBoltzmann:
         reconstructed = machine.visible(machine.hidden(visible))
         torch.testing.assert_close(reconstructed.mean(0), visible.mean(0), atol=1e-5, rtol=0)
 
-    def test_errors_are_drawn_where_they_were_noted(self, tmp_path: Path) -> None:
-        assert dbn.errors(scene(DBNRecipe(hidden=(50, 20)), folder=tmp_path)) is None
-        rows = [
-            {
-                "part": f"layer {layer}",
-                "epoch": epoch,
-                "quantity": "reconstruction error",
-                "value": 30.0 / layer / epoch,
-            }
-            for layer in (1, 2)
-            for epoch in (1, 2, 3)
-        ]
-        (tmp_path / "pretraining.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        figure = dbn.errors(scene(DBNRecipe(hidden=(50, 20)), folder=tmp_path))
+    def test_errors_are_those_that_the_run_noted(self, tmp_path: Path, tiny_folder: Path) -> None:
+        recipe = Recipe(
+            epochs=1,
+            model=DBNRecipe(hidden=(12, 6)),
+            warm_start="contrastive-divergence",
+            pretraining=PretrainingRecipe(epochs=3),
+            data=DataRecipe(source="tiny"),
+        )
+        modiste.train(recipe, tmp_path / "run", data_folder=tiny_folder)
+        run = open_run(tmp_path / "run")
+        figure = dbn.errors(scene_of(run, load_own_development(run, tiny_folder)))
         assert figure is not None
-        assert [np.asarray(line.get_ydata()).tolist() for line in figure.axes[0].lines] == [[30, 15, 10], [15, 7.5, 5]]
         check_legible(figure)
+        noted = [[row.value for row in run.pretraining() if row.part == part] for part in ("layer 1", "layer 2")]
+        assert [np.asarray(line.get_ydata()).tolist() for line in figure.axes[0].lines] == noted
+        assert [np.asarray(line.get_xdata()).tolist() for line in figure.axes[0].lines] == [[1, 2, 3]] * 2
+
+    def test_without_such_rows_there_is_nothing_to_draw(self) -> None:
+        stage = scene(DBNRecipe(hidden=(50, 20)))
+        assert dbn.errors(stage) is None
+        other = PretrainingRow(part="encoder", epoch=1, quantity="contrastive loss", value=2.0)
+        assert dbn.errors(replace(stage, pretraining=(other,))) is None
 
 
 class TestWeightsAndMaps:

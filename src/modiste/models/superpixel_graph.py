@@ -64,11 +64,11 @@ class GraphAttention(OwnWeights):
     def forward(self, x: Float[Tensor, "n k c"], graph: Graph) -> Float[Tensor, "n k c"]:
         values = F.linear(x, self.weight.flatten(0, 1)).view(*x.shape[:2], *self.weight.shape[:2]).transpose(1, 2)
         with torch.autocast(x.device.type, enabled=False):
-            heard = self._weights(x.float(), graph).mT @ values.float()
+            heard = self.weights(x.float(), graph).mT @ values.float()
         heads: Tensor = heard.transpose(1, 2).flatten(2)
         return heads + self.bias
 
-    def _weights(self, x: Float[Tensor, "n k c"], graph: Graph) -> Float[Tensor, "n h k k"]:
+    def weights(self, x: Float[Tensor, "n k c"], graph: Graph) -> Float[Tensor, "n h k k"]:
         """Return the attention that every node gets from each node, 0 where they are no neighbours."""
         towards, of = F.linear(x, (self.attention.unsqueeze(2) @ self.weight).flatten(0, 2)).mT.chunk(2, dim=1)
         index = graph.neighbours.unsqueeze(1).expand(-1, len(self.weight), -1, -1)

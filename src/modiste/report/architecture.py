@@ -15,7 +15,8 @@ from modiste.models.inception import Module
 from modiste.models.layers import ACTIVATIONS, ConvolutionStage, Dropout, Standardize
 from modiste.models.patch_graph import GraphBlock, NodeNorm, PatchGraph
 from modiste.models.resnet import Block
-from modiste.models.superpixel_graph import GraphAttention, Superpixels
+from modiste.models.superpixel_graph import GraphBlock as AttentionBlock
+from modiste.models.superpixel_graph import Superpixels
 from modiste.report.wording import number_of, percent
 
 
@@ -51,7 +52,10 @@ class _Call:
 
 _ACTIVATION_NAMES: dict[type[nn.Module], str] = {kind: name for name, kind in ACTIVATIONS.items()}
 STAGES: dict[type[nn.Module], Callable[[Any], tuple[str, str]]] = {
-    nn.Conv2d: lambda layer: (f"Convolution {_by(layer.kernel_size)}", f"{layer.out_channels:,} filters"),
+    nn.Conv2d: lambda layer: (
+        f"Convolution {_by(layer.kernel_size)}",
+        f"{layer.out_channels:,} filters{', each of one channel' * (1 < layer.groups == layer.in_channels)}",
+    ),
     nn.MaxPool2d: lambda layer: ("Max-pooling", f"largest of {_by(layer.kernel_size)}"),
     nn.Linear: lambda layer: ("Dense", f"{layer.out_features:,} units"),
     DropConnect: lambda layer: ("DropConnect", f"{layer.linear.out_features:,} units"),
@@ -61,7 +65,7 @@ STAGES: dict[type[nn.Module], Callable[[Any], tuple[str, str]]] = {
     Keypoints: lambda layer: ("Keypoints", f"a window around each of {layer.score.out_channels:,} places"),
     GraphBlock: lambda layer: ("Graph block", f"{layer.neighbours:,} neighbours of each node"),
     Superpixels: lambda layer: ("Superpixels", f"a grid of {_by(layer.grid)}"),
-    GraphAttention: lambda layer: ("Graph attention", number_of(len(layer.weight), "head")),
+    AttentionBlock: lambda layer: ("Graph block", f"{number_of(len(layer.attention.weight), 'head')} of attention"),
 }
 """What is shown as one step, whatever it is made of."""
 OWN: dict[type[nn.Module], tuple[str, Callable[[Any], tuple[str, str, tuple[int, ...]]]]] = {
@@ -177,7 +181,8 @@ def _branches(module: Module) -> str:
 
 
 def _routing(network: CapsNet) -> str:
-    return f"{number_of(network.iterations, 'round')} of routing; lengths are the logits"
+    rounds = f"{number_of(network.iterations, 'round')} of routing"
+    return f"{rounds if network.prior is None else 'routing by attention'}; lengths are the logits"
 
 
 def _attach(stage: Stage, call: _Call, note: str) -> Stage:

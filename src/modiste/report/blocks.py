@@ -10,7 +10,9 @@ from modiste.models.fashionnet import FashionNet
 from modiste.models.inception import Module
 from modiste.models.patch_graph import GraphBlock
 from modiste.models.resnet import Block
+from modiste.models.superpixel_graph import GraphBlock as AttentionBlock
 from modiste.report.block_diagram import Fork, Step
+from modiste.report.wording import number_of
 
 
 def inside(model: nn.Module) -> tuple[str, tuple[Step, ...]] | None:
@@ -50,6 +52,18 @@ def _graph(block: GraphBlock) -> tuple[Step, ...]:
     return f"nodes of {channels:,} numbers", Fork((asked, ()), "added"), Fork((alone, ()), "added")
 
 
+def _attention(block: AttentionBlock) -> tuple[Step, ...]:
+    heads, size, channels = block.attention.weight.shape
+    grown = next(layer.out_features for layer in block.node if isinstance(layer, nn.Linear))
+    asked = (
+        "layer normalisation",
+        f"{number_of(heads, 'head')}: attention to regions it touches,\nfrom both's numbers and how they lie",
+        f"each head's weighted mean of theirs,\n{size} numbers",
+    )
+    alone = ("layer normalisation", f"dense to {grown:,}, gelu", f"dense to {channels:,}")
+    return f"regions of {channels:,} numbers", Fork((asked, ()), "added"), Fork((alone, ()), "added")
+
+
 def _fashionnet(network: FashionNet) -> tuple[Step, ...]:
     score = network.keypoints.score
     channels, count = score.in_channels, score.out_channels
@@ -77,14 +91,30 @@ def _capsules(network: CapsNet) -> tuple[Step, ...]:
     decoder = ("all capsules but its class's masked", *(f"dense, {size:,} units" for size in sizes[:-1]))
     return (
         "image",
-        f"{_layer(network.stem)}, relu",
-        _layer(network.primary),
+        *_stem(network),
         f"{lower:,} capsules of {PRIMARY_DIMENSIONS} numbers",
         f"a vote of each for every class,\n{CLASS_DIMENSIONS} numbers",
-        f"{network.iterations} rounds of routing by agreement",
+        _routing(network),
         f"{classes} class capsules of {CLASS_DIMENSIONS} numbers",
         Fork((("length of each: the logits",), (*decoder, f"the image again, {sizes[-1]:,} pixels"))),
     )
+
+
+def _stem(network: CapsNet) -> tuple[str, ...]:
+    if isinstance(network.stem, nn.Conv2d):
+        return f"{_layer(network.stem)}, relu", _layer(network.primary)
+    filters = [part.out_channels for part in network.stem.modules() if isinstance(part, nn.Conv2d)]
+    (whole,) = (part for part in network.primary.modules() if isinstance(part, nn.Conv2d))
+    return (
+        f"{len(filters)} convolutions of 3 × 3, pooling twice:\n{filters[-1]} maps",
+        f"a kernel for each map, as large as the map:\n{whole.out_channels} numbers",
+    )
+
+
+def _routing(network: CapsNet) -> str:
+    if network.prior is None:
+        return f"{number_of(network.iterations, 'round')} of routing by agreement"
+    return "routing by attention: agreement with\nall votes at once, and a learnt prior"
 
 
 def _layer(layer: nn.Module) -> str:
@@ -101,6 +131,7 @@ BLOCKS: dict[type[nn.Module], tuple[str, Callable[[Any], tuple[Step, ...]]]] = {
     Module: ("Inception module", _inception),
     Block: ("Residual block", _residual),
     GraphBlock: ("Graph block", _graph),
+    AttentionBlock: ("Graph block", _attention),
     FashionNet: ("Two branches on one trunk", _fashionnet),
     CapsNet: ("Capsules and decoder", _capsules),
 }

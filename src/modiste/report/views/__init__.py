@@ -20,8 +20,20 @@ from modiste.model_recipe import (
     ModelRecipe,
     PatchGraphRecipe,
     ResNetRecipe,
+    SuperpixelGraphRecipe,
 )
-from modiste.report.views import capsnet, cnn, dbn, dropconnect, fashionnet, inception, mlp, patch_graph, resnet
+from modiste.report.views import (
+    capsnet,
+    cnn,
+    dbn,
+    dropconnect,
+    fashionnet,
+    inception,
+    mlp,
+    patch_graph,
+    resnet,
+    superpixel_graph,
+)
 from modiste.report.views.scene import Scene
 from modiste.run_folder import Run
 
@@ -103,6 +115,22 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
             patch_graph.edges,
         ),
     ),
+    SuperpixelGraphRecipe: (
+        View(
+            "regions",
+            "Superpixels, and the mean intensity of each. The network gets that mean, where the region lies, how large "
+            "it is, and how far its pixels and their intensities spread; of its outline nothing else. A region may be "
+            "of several pieces.",
+            superpixel_graph.regions,
+        ),
+        View(
+            "attention",
+            "Attention of two regions in the first and in the last block. A line is as wide as the attention that the "
+            "region gives to one it touches, averaged over heads; its dot grows with what it gives to itself. Blue: "
+            "the largest region; orange: the one that differs most from those it touches.",
+            superpixel_graph.attention,
+        ),
+    ),
     DBNRecipe: (
         View("filters", f"Weights of the first machine's first forty hidden units. {SIGNED} {TUNED}", dbn.filters),
         View(
@@ -129,7 +157,8 @@ def scene_of(run: Run, development: Development) -> Scene:
     """Return a run's network, and the validation images that it was picked by."""
     model, info = run.load_model()
     standardize, network = model.eval().children()
-    return Scene(standardize, network, development.validation, info.task.class_names, run.folder)  # type: ignore[arg-type]
+    known = development.validation, info.task.class_names, tuple(run.pretraining())
+    return Scene(standardize, network, *known)  # type: ignore[arg-type]
 
 
 __all__ = ["VIEWS", "Scene", "View", "draw_views", "scene_of"]

@@ -1,22 +1,19 @@
 """What the first restricted Boltzmann machine of a deep belief network knows: its filters, its dreams, its errors."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
-from modiste import run_folder, runtime
+from modiste import runtime
 from modiste.models.dbn import DBN, RBM
 from modiste.report.image_rows import Row, image_rows
 from modiste.report.style import BLUE, FAINT, VERMILLION, WIDTH, drawn
 from modiste.report.views.scene import Scene
 from modiste.report.views.tiles import MOST, tile_grid, weight_images
+from modiste.run_folder import PretrainingRow
 
-PRETRAINING = "pretraining.jsonl"
-"""In the run's folder, one line per layer and epoch: part, epoch, quantity, value."""
 QUANTITY = "reconstruction error"
 IMAGES, SAMPLE = 8, 1000
 CHAIN = (1, 10, 100, 1000)
@@ -46,10 +43,8 @@ def chains(scene: Scene) -> Figure:
 
 def errors(scene: Scene) -> Figure | None:
     """Draw the reconstruction error by epoch of pre-training, a curve for each layer; None when it was not noted."""
-    path = None if scene.folder is None else scene.folder / PRETRAINING
-    if path is None or not path.is_file():
-        return None
-    return _curves([line for line in run_folder.read_lines(path) if line["quantity"] == QUANTITY])
+    rows = [row for row in scene.pretraining if row.quantity == QUANTITY]
+    return _curves(rows) if rows else None
 
 
 @torch.no_grad()
@@ -73,13 +68,13 @@ def first_machine(scene: Scene) -> RBM:
 
 
 @drawn
-def _curves(lines: list[dict[str, Any]]) -> Figure:
+def _curves(rows: list[PretrainingRow]) -> Figure:
     figure = Figure(figsize=(WIDTH, 2.8))
     axes = figure.subplots()
-    for number, part in enumerate(dict.fromkeys(line["part"] for line in lines)):
-        chosen = [line for line in lines if line["part"] == part]
+    for number, part in enumerate(dict.fromkeys(row.part for row in rows)):
+        chosen = [row for row in rows if row.part == part]
         colour, style = (BLUE, "-") if number == 0 else (VERMILLION, "--") if number == 1 else (FAINT, ":")
-        epochs, values = ([line[name] for line in chosen] for name in ("epoch", "value"))
+        epochs, values = [row.epoch for row in chosen], [row.value for row in chosen]
         axes.plot(epochs, values, style, marker="o", markersize=4, color=colour, label=part)
     axes.set(xlabel="epoch of pre-training", ylabel="squared error of an image")
     axes.set_ylim(bottom=0)

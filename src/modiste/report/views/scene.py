@@ -1,7 +1,6 @@
 """What a view is drawn from: a trained network and validation images."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int64
@@ -12,6 +11,7 @@ from modiste.data.dataset import ImageSet
 from modiste.models.layers import Standardize
 from modiste.report.mistakes import choose_samples
 from modiste.report.wording import shorten
+from modiste.run_folder import PretrainingRow
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Scene:
         network: what follows it, in evaluation mode.
         validation: images with labels.
         class_names: one per label.
-        folder: of the run, for what training noted there; None without one.
+        pretraining: what the run's warm start noted, a row per epoch.
     """
 
     standardize: Standardize
     network: nn.Module
     validation: ImageSet
     class_names: tuple[str, ...]
-    folder: Path | None = None
+    pretraining: tuple[PretrainingRow, ...] = ()
 
     def examples(self, count: int) -> tuple[Float[Tensor, "n c h w"], Int64[Tensor, " n"]]:
         """Return images in [0, 1] with labels: the first of every class in turn, always the same."""
