@@ -70,6 +70,6 @@ def test_capsules_say_how_they_are_routed() -> None:
 
 
 def test_a_graph_block_of_either_kind_is_one_stage() -> None:
-    for name, count in (("patch-graph", 4), ("superpixel-graph", 3)):
-        stages = trace(build_model(recipes.get(name).model, TASK), SHAPE)
-        assert [stage.name for stage in stages].count("Graph block") == count
+    for recipe in (recipes.patch_graph().model, recipes.superpixel_graph().model):
+        stages = trace(build_model(recipe, TASK), SHAPE)
+        assert [stage.name for stage in stages].count("Graph block") == recipe.blocks  # type: ignore[attr-defined]
