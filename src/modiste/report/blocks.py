@@ -107,7 +107,7 @@ def _stem(network: CapsNet) -> tuple[str, ...]:
     (whole,) = (part for part in network.primary.modules() if isinstance(part, nn.Conv2d))
     return (
         f"{len(filters)} convolutions of 3 × 3, pooling twice:\n{filters[-1]} maps",
-        f"a kernel for each map, as large as the map:\n{whole.out_channels} numbers",
+        f"each map by a kernel of its size,\n{_layer(whole).replace('filters', 'numbers')}",
     )
 
 
