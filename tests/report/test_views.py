@@ -295,6 +295,7 @@ class TestBoltzmann:
 
     def test_errors_are_those_that_the_run_noted(self, tmp_path: Path, tiny_folder: Path) -> None:
         recipe = Recipe(
+            name="tiny",
             epochs=1,
             model=DBNRecipe(hidden=(12, 6)),
             warm_start="contrastive-divergence",

@@ -64,19 +64,19 @@ class GraphAttention(OwnWeights):
     def forward(self, x: Float[Tensor, "n k c"], graph: Graph) -> Float[Tensor, "n k c"]:
         values = F.linear(x, self.weight.flatten(0, 1)).view(*x.shape[:2], *self.weight.shape[:2]).transpose(1, 2)
         with torch.autocast(x.device.type, enabled=False):
-            heard = self.weights(x.float(), graph).mT @ values.float()
+            heard = self.weights(x.float(), graph) @ values.float()
         heads: Tensor = heard.transpose(1, 2).flatten(2)
         return heads + self.bias
 
     def weights(self, x: Float[Tensor, "n k c"], graph: Graph) -> Float[Tensor, "n h k k"]:
-        """Return the attention that every node gets from each node, 0 where they are no neighbours."""
+        """Return the attention of every node to each, a row for a node; 0 where they are no neighbours."""
         towards, of = F.linear(x, (self.attention.unsqueeze(2) @ self.weight).flatten(0, 2)).mT.chunk(2, dim=1)
         index = graph.neighbours.unsqueeze(1).expand(-1, len(self.weight), -1, -1)
         there = of.gather(2, index.flatten(2)).view_as(index)
         scores = towards.unsqueeze(2) + there + F.linear(graph.between, self.edge).permute(0, 3, 1, 2)
         known = F.leaky_relu(scores, 0.2).masked_fill(~graph.touching.unsqueeze(1), -torch.inf)
         nothing = scores.new_zeros(*towards.shape, x.shape[1])
-        return nothing.scatter(2, index, known.softmax(2))
+        return nothing.scatter(2, index, known.softmax(2)).mT
 
 
 class GraphBlock(nn.Module):
