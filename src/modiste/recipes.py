@@ -209,8 +209,8 @@ def simclr() -> Recipe:
     """A residual network of 10 layers trained without labels (Chen et al., 2020), then its last layer with them.
 
     What it gives is the accuracy of a linear layer on features that no label has shaped, and a source for
-    `--transfer-from`. Claim: none yet. After its five epochs training from it was worth little on validation (one seed):
-    67.7 % against 67.8 % from scratch with 10 labels per class, 82.2 % against 81.8 % with 100.
+    `--transfer-from`. Claim: none yet. After its five epochs, training from it was worth little on validation (one
+    seed): 67.7 % against 67.8 % from scratch with 10 labels per class, 82.2 % against 81.8 % with 100.
     """
     return Recipe(
         name="simclr",
