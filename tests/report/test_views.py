@@ -207,9 +207,9 @@ class TestSuperpixelGraph:
             layer = block.attention
             weights = layer.weights(x, graph)
             values = torch.einsum("hdc,nkc->nhkd", layer.weight, x)
-            mixed = torch.einsum("nhij,nhjd->nihd", weights, values).flatten(2) + layer.bias
+            mixed = torch.einsum("nhji,nhjd->nihd", weights, values).flatten(2) + layer.bias
             torch.testing.assert_close(mixed, output)
-            torch.testing.assert_close(mean, weights.mean(1))
+            torch.testing.assert_close(mean, weights.mean(1).mT)
             torch.testing.assert_close(mean.sum(2), torch.ones(mean.shape[:2]))
 
     def test_a_line_is_as_wide_as_the_attention_to_each_neighbour(self) -> None:
@@ -295,6 +295,7 @@ class TestBoltzmann:
 
     def test_errors_are_those_that_the_run_noted(self, tmp_path: Path, tiny_folder: Path) -> None:
         recipe = Recipe(
+            name="dbn",
             epochs=1,
             model=DBNRecipe(hidden=(12, 6)),
             warm_start="contrastive-divergence",

@@ -69,7 +69,7 @@ class GraphAttention(OwnWeights):
         return heads + self.bias
 
     def weights(self, x: Float[Tensor, "n k c"], graph: Graph) -> Float[Tensor, "n h k k"]:
-        """Return the attention that every node gets from each node, 0 where they are no neighbours."""
+        """Return the attention that each node (column) pays to every node (row), 0 where they are no neighbours."""
         towards, of = F.linear(x, (self.attention.unsqueeze(2) @ self.weight).flatten(0, 2)).mT.chunk(2, dim=1)
         index = graph.neighbours.unsqueeze(1).expand(-1, len(self.weight), -1, -1)
         there = of.gather(2, index.flatten(2)).view_as(index)

@@ -75,7 +75,7 @@ def block_attention(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Floa
     x, found = network.embed(known), []
     for block in network.blocks:
         assert isinstance(block, GraphBlock)
-        found.append(block.attention.weights(block.before(x), graph).mean(1))
+        found.append(block.attention.weights(block.before(x), graph).mean(1).mT)  # there a column is who attends
         x = block(x, graph)
     return found
 
