@@ -25,7 +25,7 @@ def development() -> Development:
     random = np.random.RandomState(2)
     images = torch.from_numpy(random.randint(0, 256, (40, 1, 28, 28)).astype(np.uint8))
     train = ImageSet(images, torch.arange(40) % 10)
-    return Development("specimens", train, train, NAMES, "")
+    return Development("specimens", train, train.images, train, NAMES, "")
 
 
 def first_eight(development: Development, smoothing: float = 0.0) -> Batch:
