@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import AuxiliaryLoss, ConvolutionStage, OwnWeights
+from modiste.models.layers import AuxiliaryLoss, OwnWeights, vgg_trunk
 
 PRIMARY_DIMENSIONS, CLASS_DIMENSIONS = 8, 16
 RECONSTRUCTION_WEIGHT = 0.0005
@@ -56,17 +56,6 @@ def attend(votes: Float[Tensor, "n i j d"], prior: Float[Tensor, "i j"]) -> Floa
     return squash(torch.einsum("nij,nijd->njd", agreement.softmax(2) + prior, votes))
 
 
-def deep_stem(inputs: int, outputs: int) -> nn.Sequential:
-    """Return six convolutions in three stages, with pooling between them to a quarter of the side."""
-    return nn.Sequential(
-        ConvolutionStage(inputs, outputs // 4),
-        nn.MaxPool2d(2),
-        ConvolutionStage(outputs // 4, outputs // 2),
-        nn.MaxPool2d(2),
-        ConvolutionStage(outputs // 2, outputs),
-    )
-
-
 class CapsNet(AuxiliaryLoss, OwnWeights):
     """Stem, primary capsules, routed class capsules, decoder; lengths of the class capsules out.
 
@@ -103,7 +92,7 @@ class CapsNet(AuxiliaryLoss, OwnWeights):
             self.primary = nn.Conv2d(filters, filters, kernel_size, stride=2)
             rows, columns = ((side - 2 * (kernel_size - 1) - 1) // 2 + 1 for side in (height, width))
         else:
-            self.stem = deep_stem(image_shape[0], filters)
+            self.stem = vgg_trunk(image_shape[0], filters // 4)
             whole = nn.Conv2d(filters, filters, (height // 4, width // 4), groups=filters, bias=False)
             self.primary = nn.Sequential(whole, nn.BatchNorm2d(filters))
             rows = columns = 1

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import ConvolutionStage, Dropout
+from modiste.models.layers import ConvolutionStage, Dropout, vgg_trunk
 
 WINDOW = 0.25
 """Standard deviation of a keypoint's window, in half image sides."""
@@ -69,13 +69,7 @@ class FashionNet(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(
-            ConvolutionStage(image_shape[0], width),
-            nn.MaxPool2d(2),
-            ConvolutionStage(width, 2 * width),
-            nn.MaxPool2d(2),
-            ConvolutionStage(2 * width, 4 * width),
-        )
+        self.trunk = vgg_trunk(image_shape[0], width)
         self.keypoints = Keypoints(4 * width, keypoints)
         self.context = ConvolutionStage(4 * width, 4 * width)
         self.fuse = nn.Sequential(

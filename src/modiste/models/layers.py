@@ -117,6 +117,17 @@ class ConvolutionStage(nn.Sequential):
             self.extend([nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()])
 
 
+def vgg_trunk(inputs: int, width: int) -> nn.Sequential:
+    """Return stages of ``width``, twice and four times as many channels, with pooling to a quarter of the side."""
+    return nn.Sequential(
+        ConvolutionStage(inputs, width),
+        nn.MaxPool2d(2),
+        ConvolutionStage(width, 2 * width),
+        nn.MaxPool2d(2),
+        ConvolutionStage(2 * width, 4 * width),
+    )
+
+
 def share_generator(model: nn.Module, generator: torch.Generator) -> None:
     """Let every layer of ``model`` that draws random numbers draw them from ``generator``."""
     for layer in model.modules():

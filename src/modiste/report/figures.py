@@ -37,13 +37,14 @@ def write_figures(
         development = load_own_development(finished, data_folder)
     else:
         development = load_development(recipe.data, data_folder)
+    model = _model(recipe, development)
     draw: dict[str, Callable[[], Figure]] = {
         "figure-1-layers": neural_network,
         "figure-2-activations": activation_curves,
-        "figure-3-network": lambda: network_figure(_model(recipe, development), development.image_shape),
+        "figure-3-network": lambda: network_figure(model, development.image_shape),
         "figure-4-samples": lambda: samples_figure(development),
     }
-    part = inside(_model(recipe, development))
+    part = inside(model)
     if part:
         draw["network-part"] = lambda: block_diagram(part[1])
     if finished:

@@ -126,10 +126,8 @@ def finish_epoch(learner: Learner, setting: Fit) -> None:
 
 def validate(learner: Learner, validation: ImageSet, recipe: Recipe) -> tuple[float, float]:
     """Return cross-entropy and accuracy on the validation images."""
-    logits, labels = (
-        infer(learner.evaluated, validation.images, recipe.precision, mirror=recipe.mirror),
-        validation.labels.cpu(),
-    )
+    logits = infer(learner.evaluated, validation.images, recipe.precision, mirror=recipe.mirror)
+    labels = validation.labels.cpu()
     return metrics.cross_entropy(logits, labels), metrics.accuracy(logits, labels)
 
 

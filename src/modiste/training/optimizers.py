@@ -39,7 +39,7 @@ def build_optimizer(model: nn.Module, recipe: OptimizerRecipe, factors: Mapping[
 
     ``factors`` multiply the learning rate of the parameters they name.
     """
-    groups = parameter_groups(model, recipe.weight_decay, factors or {})
+    groups = parameter_groups(model, recipe.weight_decay, factors)
     return OPTIMIZERS[recipe.name](groups, recipe)
 
 

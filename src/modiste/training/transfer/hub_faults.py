@@ -7,6 +7,7 @@ from typing import Any
 from modiste.errors import RecipeError, RunError, StorageError
 from modiste.training.transfer.hub_client import Hub
 from modiste.training.transfer.hub_name import GRAMMAR, SUFFIX, HubFile
+from modiste.training.transfer.renaming import listed
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 SHOWN = 8
@@ -85,14 +86,10 @@ def _missing(file: HubFile, hub: Hub) -> str:
     readable = [name for name in names if name.endswith(SUFFIX)]
     pickled = [name for name in names if name.endswith(PICKLES)]
     if readable:
-        return f"there is no {file.path}; there are {_listed(readable)}; name one: {GRAMMAR}"
+        return f"there is no {file.path}; there are {listed(readable, SHOWN)}; name one: {GRAMMAR}"
     if pickled:
         return (
-            f"it holds weights only as pickles ({_listed(pickled)}), which can run code when they are read and never "
-            f"are here; look for a repository with a {SUFFIX} file"
+            f"it holds weights only as pickles ({listed(pickled, SHOWN)}), which can run code when they are read and "
+            f"never are here; look for a repository with a {SUFFIX} file"
         )
     return f"there is no {SUFFIX} file, nor other weights"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -27,11 +27,11 @@ def rename(names: Iterable[str], rules: Sequence[str]) -> dict[str, str]:
     return _inverted(current)
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], shown: int = SHOWN) -> str:
     """Return the first few names, and how many more there are."""
     known = list(names)
-    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
-    return ", ".join(known[:SHOWN]) + more
+    more = f" and {len(known) - shown} more" if len(known) > shown else ""
+    return ", ".join(known[:shown]) + more
 
 
 def _words(names: Iterable[str], *, inside: bool) -> list[str]:
