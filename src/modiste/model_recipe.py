@@ -196,9 +196,9 @@ class PatchGraphRecipe(NetworkRecipe):
 
     KIND: ClassVar[str] = "patch-graph"
 
-    channels: int = 96
-    """Features of a node; even."""
-    blocks: int = 3
+    channels: int = 128
+    """Features of a node; a multiple of 4."""
+    blocks: int = 2
     """Graph blocks."""
     neighbours: int = 9
     """Neighbours of a node, itself included."""
@@ -206,7 +206,7 @@ class PatchGraphRecipe(NetworkRecipe):
     """Share dropped inside the blocks in training."""
 
     def check(self) -> None:
-        demand(self.channels >= 2 and self.channels % 2 == 0, "channels", "an even number", self.channels)
+        demand(self.channels >= 4 and self.channels % 4 == 0, "channels", "a multiple of 4", self.channels)
         demand(self.blocks >= 1, "blocks", "at least 1", self.blocks)
         demand(self.neighbours >= 1, "neighbours", "at least 1", self.neighbours)
         demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)

@@ -161,7 +161,7 @@ def patch_graph() -> Recipe:
 
     Claim of the paper: 94.8 %.
     """
-    return replace(_modern("patch-graph", PatchGraphRecipe(), epochs=16), mirror=True)
+    return replace(_modern("patch-graph", PatchGraphRecipe(), epochs=20), mirror=True)
 
 
 def superpixel_graph() -> Recipe:

@@ -29,7 +29,7 @@ PARAMETERS = {
     "capsnet": 8_215_568,
     "capsnet-deep": 2_096_688,
     "fashionnet": 1_755_906,
-    "patch-graph": 487_930,
+    "patch-graph": 691_498,
     "superpixel-graph": 65_326,
     "dbn": 1_863_690,
     "dbn-frozen": 20_490,

@@ -5,12 +5,14 @@ gives a grid of nodes; each block joins every node to its nearest neighbours by 
 largest difference to them (max-relative graph convolution, Li et al., 2019). No relative positions, no dilation.
 """
 
+from math import prod
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from modiste.models.layers import Dropout
+from modiste.models.layers import Dropout, vgg_trunk
 
 
 def nearest_neighbours(nodes: Float[Tensor, "n k c"], neighbours: int) -> Int64[Tensor, "n k m"]:
@@ -82,7 +84,7 @@ class PatchGraph(nn.Module):
     Args:
         image_shape: (channels, height, width) of the images.
         classes: number of logits.
-        channels: of a node.
+        channels: of a node, a multiple of 4.
         blocks: graph blocks.
         neighbours: of each node, itself included.
         dropout: share dropped inside the blocks.
@@ -93,27 +95,14 @@ class PatchGraph(nn.Module):
         *,
         image_shape: tuple[int, int, int],
         classes: int,
-        channels: int = 96,
-        blocks: int = 3,
+        channels: int = 128,
+        blocks: int = 2,
         neighbours: int = 9,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        half = channels // 2
-        self.stem = nn.Sequential(
-            nn.Conv2d(image_shape[0], half, 3, padding=1, bias=False),
-            nn.BatchNorm2d(half),
-            nn.ReLU(),
-            nn.Conv2d(half, half, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(half),
-            nn.ReLU(),
-            nn.Conv2d(half, channels, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        nodes = -(-image_shape[1] // 4) * -(-image_shape[2] // 4)
+        self.stem = vgg_trunk(image_shape[0], channels // 4)
+        nodes = prod(side // 4 for side in image_shape[1:])
         self.position = nn.Parameter(torch.zeros(nodes, channels))
         self.blocks = nn.Sequential(*(GraphBlock(channels, min(neighbours, nodes), dropout) for _ in range(blocks)))
         self.head = nn.Linear(channels, classes)
