@@ -90,7 +90,7 @@ def train(words: list[str]) -> None:
     from modiste.training.log import ConsoleLog, Listener, TensorBoardLog
     from modiste.training.transfer.source import locate
 
-    source = locate(options.transfer_from) if options.transfer_from else None
+    source = locate(options.transfer_from, quiet=options.quiet) if options.transfer_from else None
     if source:
         recipe = replace(recipe, transfer=replace(recipe.transfer, source=source.sha256))
     out = options.out or _free_folder(recipe, options.device)

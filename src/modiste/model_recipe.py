@@ -205,6 +205,9 @@ class PatchGraphRecipe(NetworkRecipe):
     dropout: float = 0.0
     """Share dropped inside the blocks in training."""
 
+    def smallest_side(self) -> int:
+        return 4
+
     def check(self) -> None:
         demand(self.channels >= 4 and self.channels % 4 == 0, "channels", "a multiple of 4", self.channels)
         demand(self.blocks >= 1, "blocks", "at least 1", self.blocks)

@@ -56,9 +56,7 @@ class Predictor:
         Raises:
             DataError: they are not bytes, or not of the size that the model was trained on.
         """
-        whole = self._as_batch(images).to(self.device)
-        recipe = self.info.recipe
-        return infer(self.model, whole, recipe.precision, mirror=recipe.mirror)
+        return infer(self.model, self._as_batch(images).to(self.device), self.info.recipe)
 
     def probabilities(self, images: Images) -> Float[Tensor, "n classes"]:
         """Return each class's probability for each image; see ``logits``."""

@@ -33,6 +33,7 @@ LOG = "log.jsonl"
 PRETRAINING = "pretraining.jsonl"
 TIMING = "timing.jsonl"
 FACTS = "facts.json"
+TRANSFER = "transfer.json"
 STATES = "checkpoints"
 MANIFEST = "manifest.json"
 WEIGHTS = {"picked": "model.safetensors", "last": "last.safetensors"}
@@ -123,6 +124,18 @@ def strangers(folder: Path) -> list[str]:
     """Name what lies in a folder without a recipe, but for what a start that was killed at once may have left."""
     ours = (storage.LOCK_NAME, f".{RECIPE}-")
     return sorted(item.name for item in folder.iterdir() if not item.name.startswith(ours))
+
+
+def is_unbegun(folder: Path) -> bool:
+    """Tell whether a folder with a recipe holds nothing that training has brought forth."""
+    kept = (folder / MANIFEST, *(folder / name for name in WEIGHTS.values()), *(folder / STATES).glob("*"))
+    return not any(path.exists() for path in kept)
+
+
+def clear(folder: Path) -> None:
+    """Delete what a run writes before its first state."""
+    for name in (RECIPE, FACTS, LOG, TIMING, PRETRAINING, TRANSFER):
+        (folder / name).unlink(missing_ok=True)
 
 
 def picked(history: Iterable[EpochRow], recipe: Recipe) -> EpochRow:

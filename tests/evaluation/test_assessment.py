@@ -79,8 +79,8 @@ def test_validation_says_what_the_log_says(run: Path, tiny_folder: Path) -> None
 def test_test_equals_the_model_on_the_test_images(run: Path, tiny_folder: Path) -> None:
     result = evaluate(run, split="test", device="cpu", data_folder=tiny_folder)
     images = as_image_set(sealed.load_sealed("tiny", tiny_folder))
-    model, _ = run_folder.open_run(run).load_model()
-    logits = infer(model, images.images, "float32")
+    model, info = run_folder.open_run(run).load_model()
+    logits = infer(model, images.images, info.recipe)
     assert result.images == 100
     assert result.accuracy == (logits.argmax(1) == images.labels).double().mean().item()
     assert torch.equal(run_folder.read_logits(run / "test-logits.safetensors")[0], logits)

@@ -1,5 +1,7 @@
 """Logits outside training: the same in one piece or many, and without a trace on the model."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,7 +10,9 @@ from modiste.evaluation import inference
 from modiste.evaluation.inference import infer
 from modiste.model_recipe import CNNRecipe
 from modiste.models import Task, build_model
+from modiste.recipe import Recipe
 
+RECIPE = Recipe(name="tested", precision="float32")
 TASK = Task(image_shape=(1, 12, 12), class_names=tuple("abcde"))
 IMAGES = torch.randint(0, 256, (23, 1, 12, 12), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
 
@@ -22,7 +26,7 @@ def model() -> torch.nn.Module:
 def test_the_model_is_left_as_it_was(model: torch.nn.Module, training: bool) -> None:
     model.train(training)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    logits = infer(model, IMAGES, "float32")
+    logits = infer(model, IMAGES, RECIPE)
     assert model.training is training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     torch.testing.assert_close(logits, model.eval()(as_floats(IMAGES)))
@@ -31,13 +35,19 @@ def test_the_model_is_left_as_it_was(model: torch.nn.Module, training: bool) -> 
 
 @pytest.mark.parametrize("part", [1, 7, 22, 23, 1000])
 def test_parts_are_joined_in_order(model: torch.nn.Module, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = infer(model, IMAGES, "float32")
+    whole = infer(model, IMAGES, RECIPE)
     monkeypatch.setattr(inference, "BATCH_IMAGES", part)
-    torch.testing.assert_close(infer(model, IMAGES, "float32"), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(infer(model, IMAGES, RECIPE), whole, rtol=1e-4, atol=1e-5)
 
 
 def test_bfloat16_gives_float32_logits_near_those_of_float32(model: torch.nn.Module) -> None:
-    full, half = (infer(model, IMAGES, precision) for precision in ("float32", "bfloat16"))
+    full, half = (infer(model, IMAGES, replace(RECIPE, precision=each)) for each in ("float32", "bfloat16"))
     assert half.dtype == full.dtype == torch.float32
     assert not torch.equal(full, half)
     torch.testing.assert_close(half, full, rtol=0.05, atol=0.05)
+
+
+def test_mirrored_images_are_averaged_in_where_the_recipe_says_so(model: torch.nn.Module) -> None:
+    plain, flipped = infer(model, IMAGES, RECIPE), infer(model, IMAGES.flip(3), RECIPE)
+    assert not torch.allclose(plain, flipped)
+    torch.testing.assert_close(infer(model, IMAGES, replace(RECIPE, mirror=True)), (plain + flipped) / 2)

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -230,12 +231,14 @@ def test_a_token_goes_to_the_hub_alone(hub: Hub, monkeypatch: pytest.MonkeyPatch
     assert tokens == {"o": f"Bearer {TOKEN}", "storage": None}
 
 
-def test_a_person_sees_a_bar(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_person_sees_a_bar_unless_none_is_wanted(hub: Hub, quiet: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.StringIO()
     monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stderr", terminal)
-    fetch(HubFile("o/large"), hub)
-    assert "100%" in terminal.getvalue()
+    fetch(HubFile("o/large"), replace(hub, quiet=quiet))
+    assert ("100%" in terminal.getvalue()) is not quiet
+    assert (terminal.getvalue() == "") is quiet
 
 
 def test_what_was_fetched_is_used_without_a_network(

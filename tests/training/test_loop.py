@@ -115,7 +115,7 @@ def test_the_average_is_what_is_measured_and_kept(
     recipe = replace(tiny_recipe, ema_decay=0.95, pick="last", epochs=2)
     learner = learner_for(recipe, development)
     fit(learner, setting_for(recipe, development, tmp_path))
-    logits = infer(learner.evaluated, development.validation.images, "float32")
+    logits = infer(learner.evaluated, development.validation.images, recipe)
     accuracy = (logits.argmax(1) == development.validation.labels).double().mean().item()
     assert learner.history[-1].validation_accuracy == accuracy
     average = weights_of(learner.evaluated)
@@ -210,7 +210,7 @@ def test_the_model_is_that_of_the_epoch_which_the_rule_picks(
         best = row if better else best
     model, info = run_folder.open_run(tmp_path / "run").load_model()
     assert info.epoch == best["epoch"]
-    logits = infer(model, development.validation.images, "float32")
+    logits = infer(model, development.validation.images, info.recipe)
     labels = development.validation.labels
     assert torch.nn.functional.cross_entropy(logits.double(), labels).item() == pytest.approx(
         best["validation_loss"], rel=1e-6

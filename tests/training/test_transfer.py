@@ -1,5 +1,6 @@
 """Weights taken from another run: what fits is taken, what does not starts afresh, what is frozen stays."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +108,29 @@ def test_a_network_of_another_kind_takes_nothing(finished_run: Path, tmp_path: P
         transfer(model, finished_run, TransferRecipe(source=source_hash(finished_run)), tmp_path)
 
 
+def test_a_command_put_right_takes_the_place_of_the_one_refused(
+    tuned: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    wrong = replace(tuned, transfer=replace(tuned.transfer, freeze=("network.nowhere",)))
+    for recipe in (wrong, tuned):
+        with pytest.raises(RecipeError) if recipe is wrong else nullcontext():
+            training.run(recipe, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+    assert open_run(tmp_path / "t").recipe == tuned
+    assert len(open_run(tmp_path / "t").facts()) == 1
+
+
+def test_frozen_normalisation_keeps_its_running_means(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    source, frozen = replace(tiny_recipe, epochs=1, model=replace(tiny_recipe.model, batch_norm=True)), tmp_path / "f"
+    training.run(source, tmp_path / "s", device="cpu", data_folder=tiny_folder)
+    part = TransferRecipe(source=source_hash(tmp_path / "s"), freeze=("network.convolutions",))
+    recipe = replace(source, seed=4, transfer=part)
+    training.run(recipe, frozen, device="cpu", data_folder=tiny_folder, transfer_from=tmp_path / "s")
+    before, after = weights_of(tmp_path / "s"), weights_of(frozen)
+    assert any("running_mean" in name for name in before)
+    assert all(torch.equal(before[name], after[name]) for name in before if "convolutions" in name)
+    assert not torch.equal(before["network.head.weight"], after["network.head.weight"])
+
+
 def test_freezing_by_name() -> None:
     task = Task(image_shape=(1, 4, 4), class_names=("a", "b"))
     model = build_model(CNNRecipe(filters=(2,), pools=0, hidden=(3,)), task)
@@ -138,5 +162,7 @@ def test_the_command(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> N
     words += ["--data.source", tiny_folder, "--out", tmp_path / "t", "--transfer-from", finished_run]
     done = run_modiste(*words, "--transfer.learning-rate-factor", "0.5")
     assert done.returncode == 0, done.stderr
-    assert "transfer: 8 taken" in done.stderr
+    assert done.stderr.startswith("transfer: 8 taken\n")
     assert open_run(tmp_path / "t").recipe.transfer.source == source_hash(finished_run)
+    quiet = run_modiste(*words, "--out", tmp_path / "q", "--quiet")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")

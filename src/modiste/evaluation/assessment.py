@@ -176,7 +176,7 @@ def _infer(
     model, info = run.load_model(weights)
     images = load_split(run, split, data_folder).to(place)
     _check_task(run, images, info.task.image_shape, len(info.task.class_names))
-    logits = infer(model.to(place), images.images, run.recipe.precision, mirror=run.recipe.mirror)
+    logits = infer(model.to(place), images.images, run.recipe)
     return logits, images.labels.cpu(), info.epoch
 
 

@@ -6,27 +6,25 @@ from torch import Tensor, nn
 
 from modiste import runtime
 from modiste.data.batch import as_floats
+from modiste.recipe import Recipe
 
 # Fixed, because a batch's size can change the last bit of a sum and stored logits should not depend on the caller.
 BATCH_IMAGES = 1000
 
 
 @torch.inference_mode()
-def infer(
-    model: nn.Module, images: UInt8[Tensor, "n c h w"], precision: str, *, mirror: bool = False
-) -> Float[Tensor, "n classes"]:
+def infer(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) -> Float[Tensor, "n classes"]:
     """Return the logits of ``images``, float32 on the processor; the model is left in the mode it was in.
 
     Args:
         model: takes images in [0, 1]; on the same device as ``images``.
         images: bytes.
-        precision: float32 or bfloat16, as in the recipe.
-        mirror: whether the logits of each image and of its mirror image are averaged.
+        recipe: says in which precision, and whether the logits of each image and of its mirror image are averaged.
     """
     was_training = model.training
     model.eval()
-    with runtime.autocast(precision, images.device):
-        logits = [_logits(model, as_floats(part), mirror=mirror) for part in torch.split(images, BATCH_IMAGES)]
+    with runtime.autocast(recipe.precision, images.device):
+        logits = [_logits(model, as_floats(part), mirror=recipe.mirror) for part in torch.split(images, BATCH_IMAGES)]
     model.train(was_training)
     return torch.cat(logits).cpu()
 

@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -126,6 +127,18 @@ def vgg_trunk(inputs: int, width: int) -> nn.Sequential:
         nn.MaxPool2d(2),
         ConvolutionStage(2 * width, 4 * width),
     )
+
+
+def to_training(model: nn.Module) -> None:
+    """Set training mode, but for batch normalisation whose weights are frozen: its running means are weights as well.
+
+    So Keras has it; torch would move them on, and with them what a frozen network answers.
+    """
+    model.train()
+    for layer in model.modules():
+        own = list(layer.parameters(recurse=False))
+        if isinstance(layer, _BatchNorm) and own and not any(weight.requires_grad for weight in own):
+            layer.eval()
 
 
 def share_generator(model: nn.Module, generator: torch.Generator) -> None:

@@ -79,7 +79,7 @@ class GraphAttention(OwnWeights):
         return nothing.scatter(2, index, known.softmax(2)).mT
 
 
-class GraphBlock(nn.Module):
+class AttentionBlock(nn.Module):
     """Attention, then a two-layer network on each node, both normalised before and around an identity.
 
     Args:
@@ -139,7 +139,7 @@ class SuperpixelGraph(nn.Module):
         self.neighbours = neighbours
         self.superpixels = Superpixels(grid, compactness, iterations)
         self.embed = nn.Linear(2 * image_shape[0] + 5, channels)
-        self.blocks = nn.ModuleList(GraphBlock(channels, heads, dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(AttentionBlock(channels, heads, dropout) for _ in range(blocks))
         self.after = nn.LayerNorm(channels)
         self.head = nn.Linear(2 * channels, classes)
 

@@ -15,8 +15,7 @@ from modiste.models.inception import Module
 from modiste.models.layers import ACTIVATIONS, ConvolutionStage, Dropout, Standardize
 from modiste.models.patch_graph import GraphBlock, NodeNorm, PatchGraph
 from modiste.models.resnet import Block
-from modiste.models.superpixel_graph import GraphBlock as AttentionBlock
-from modiste.models.superpixel_graph import Superpixels
+from modiste.models.superpixel_graph import AttentionBlock, Superpixels
 from modiste.report.wording import number_of, percent
 
 

@@ -10,7 +10,7 @@ from modiste.models.fashionnet import FashionNet
 from modiste.models.inception import Module
 from modiste.models.patch_graph import GraphBlock
 from modiste.models.resnet import Block
-from modiste.models.superpixel_graph import GraphBlock as AttentionBlock
+from modiste.models.superpixel_graph import AttentionBlock
 from modiste.report.block_diagram import Fork, Step
 from modiste.report.wording import number_of
 

@@ -16,6 +16,8 @@ LINE = 0.125
 """Inches of one line of text beneath a picture or above a column."""
 FINE = 7.5
 """Points."""
+PALE = 0.45
+"""How dark images are beneath marks."""
 
 
 @dataclass(frozen=True)

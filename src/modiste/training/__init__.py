@@ -97,8 +97,19 @@ def run(
 
 
 def claim(folder: Path, recipe: Recipe) -> bool:
-    """Enter the recipe into a new folder, or check it against the folder's own; False if that run has finished."""
+    """Enter the recipe into a new folder, or check it against the folder's own; False if that run has finished.
+
+    Where another recipe was refused or stopped before there was anything to keep, this one takes its place.
+    """
     path = folder / run_folder.RECIPE
+    changes = differences(load(path), recipe) if path.exists() else []
+    if changes and run_folder.is_unbegun(folder):
+        run_folder.clear(folder)
+    elif changes:
+        raise RunError(
+            f"{folder}: holds a run of another recipe ({'; '.join(changes)}); "
+            "give the command that started it, or another --out"
+        )
     if not path.exists():
         strangers = run_folder.strangers(folder)
         if strangers:
@@ -107,12 +118,6 @@ def claim(folder: Path, recipe: Recipe) -> bool:
     if not path.exists():
         storage.write_json(path, to_plain(recipe))
         return True
-    changes = differences(load(path), recipe)
-    if changes:
-        raise RunError(
-            f"{folder}: holds a run of another recipe ({'; '.join(changes)}); "
-            "give the command that started it, or another --out"
-        )
     return not (folder / run_folder.MANIFEST).exists()
 
 
@@ -148,7 +153,7 @@ def prepare(model: nn.Module, setting: Fit, state: State | None, transfer_from: 
     if not begun:
         progress = Progress(recipe, setting.listener, setting.interruption)
         WARM_STARTS[recipe.warm_start](model, setting.development, recipe, progress)
-    taken = take_weights(model, recipe, setting.folder, transfer_from, begun=begun)
+    taken = take_weights(model, setting, transfer_from, begun=begun)
     learner = new_learner(model, recipe, taken)
     if state is not None:
         learner.restore(state)
@@ -157,17 +162,16 @@ def prepare(model: nn.Module, setting: Fit, state: State | None, transfer_from: 
     return learner
 
 
-def take_weights(
-    model: nn.Module, recipe: Recipe, folder: Path, source: Path | str | Source | None, *, begun: bool
-) -> frozenset[str]:
+def take_weights(model: nn.Module, setting: Fit, source: Path | str | Source | None, *, begun: bool) -> frozenset[str]:
     """Transfer and freeze as the recipe says; return the names of tensors taken, now or when the run began."""
+    recipe = setting.recipe
     transfer.freeze(model, recipe.transfer.freeze)
     if not recipe.transfer.source:
         return frozenset()
     if begun:
-        return transfer.read_report(folder).taken
-    report = transfer.transfer(model, source, recipe.transfer, folder)
-    logging.getLogger(__name__).warning("%s", report)
+        return transfer.read_report(setting.folder).taken
+    report = transfer.transfer(model, source, recipe.transfer, setting.folder)
+    setting.listener.transferred(report)
     return report.taken
 
 
@@ -204,7 +208,7 @@ def finish(learner: Learner, setting: Fit, task: Task) -> None:
     checkpoint.save_model(folder / run_folder.WEIGHTS["last"], learner.evaluated.state_dict(), last)
     checkpoint.save_model(folder / run_folder.WEIGHTS["picked"], learner.picked, info)
     learner.evaluated.load_state_dict(learner.picked)
-    logits = infer(learner.evaluated, validation.images, recipe.precision, mirror=recipe.mirror)
+    logits = infer(learner.evaluated, validation.images, recipe)
     run_folder.write_logits(folder / run_folder.logits_name("validation"), logits, validation.labels.cpu(), best.epoch)
     checkpoint.prune_states(folder / run_folder.STATES, 1)
     run_folder.seal(folder)

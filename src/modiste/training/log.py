@@ -11,6 +11,7 @@ from modiste import run_folder, runtime, storage
 from modiste.errors import MissingExtraError, RunError
 from modiste.recipe import Recipe
 from modiste.run_folder import EpochRow, PretrainingRow
+from modiste.training.transfer import TransferReport
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Timing:
 
 class Listener:
     """What the loop calls; does nothing by itself, so that a listener writes only what it listens to."""
+
+    def transferred(self, report: TransferReport) -> None:
+        """Weights of another network were taken."""
 
     def pretraining_started(self, recipe: Recipe, steps: int) -> None:
         """The warm start begins to train; it will take so many steps."""
@@ -59,6 +63,11 @@ class Listeners(Listener):
     """Several listeners as one."""
 
     members: Sequence[Listener]
+
+    def transferred(self, report: TransferReport) -> None:
+        """Pass on."""
+        for member in self.members:
+            member.transferred(report)
 
     def pretraining_started(self, recipe: Recipe, steps: int) -> None:
         """Pass on."""
@@ -152,6 +161,10 @@ class ConsoleLog(Listener):
             transient=True,
             disable=not sys.stderr.isatty(),
         )
+
+    def transferred(self, report: TransferReport) -> None:
+        """Show what became of the tensors."""
+        self._print(str(report))
 
     def pretraining_started(self, recipe: Recipe, steps: int) -> None:
         """Show what begins, and a bar of its own."""

@@ -72,7 +72,7 @@ def fit(learner: Learner, setting: Fit) -> None:
 def train_epoch(learner: Learner, setting: Fit, dropout: torch.Generator) -> None:
     """Take the steps that are left of the epoch under way; each seeds the generator that dropout draws from."""
     recipe, train = setting.recipe, setting.development.train
-    learner.model.train()
+    layers.to_training(learner.model)
     for batch in batches(train, recipe, setting.classes, learner.step):
         if setting.interruption.requested:
             _save_and_stop(learner, setting)
@@ -126,7 +126,7 @@ def finish_epoch(learner: Learner, setting: Fit) -> None:
 
 def validate(learner: Learner, validation: ImageSet, recipe: Recipe) -> tuple[float, float]:
     """Return cross-entropy and accuracy on the validation images."""
-    logits = infer(learner.evaluated, validation.images, recipe.precision, mirror=recipe.mirror)
+    logits = infer(learner.evaluated, validation.images, recipe)
     labels = validation.labels.cpu()
     return metrics.cross_entropy(logits, labels), metrics.accuracy(logits, labels)
 

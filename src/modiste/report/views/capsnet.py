@@ -20,7 +20,7 @@ STEPS = torch.arange(-5, 6) * 0.05
 def reconstructions(scene: Scene) -> Figure:
     """Draw images, and beneath each what the decoder makes of the capsule of its class."""
     images, labels = scene.examples(IMAGES)
-    network = _network(scene)
+    network = scene.network_as(CapsNet)
     decoded = decode(network, network.encode(scene.standardize(images)), labels, images.shape)
     rows = [Row("image", images), Row("decoded", decoded)]
     return image_rows(rows, heads=scene.names(labels, 10), width=1.2 * WIDTH, label_width=0.7)
@@ -33,7 +33,7 @@ def dimensions(scene: Scene) -> Figure:
     The image is the first of the validation images.
     """
     images, labels = scene.sample(1)
-    network = _network(scene)
+    network = scene.network_as(CapsNet)
     capsules = network.encode(scene.standardize(images))
     rows = []
     for dimension in range(capsules.shape[2]):
@@ -50,8 +50,3 @@ def decode(
     """Return the images that the decoder makes of the capsules of ``labels``."""
     targets = F.one_hot(labels, capsules.shape[1]).to(capsules.dtype)
     return network.reconstruct(capsules, targets).view(shape)
-
-
-def _network(scene: Scene) -> CapsNet:
-    assert isinstance(scene.network, CapsNet)
-    return scene.network

@@ -16,8 +16,7 @@ IMAGES, MAPS, FILTERS = 8, 3, 64
 
 def filters(scene: Scene) -> Figure:
     """Draw the kernels of the first convolution in proportion to one another, averaged over channels of colour."""
-    assert isinstance(scene.network, CNN)
-    first = next(layer for layer in scene.network.convolutions if isinstance(layer, nn.Conv2d))
+    first = next(layer for layer in scene.network_as(CNN).convolutions if isinstance(layer, nn.Conv2d))
     kernels = first.weight.detach()[:FILTERS].mean(1, keepdim=True)
     return tile_grid(signed(kernels), columns=8, scale="signed")
 
@@ -35,9 +34,8 @@ def maps(scene: Scene) -> Figure:
 @torch.no_grad()
 def stage_maps(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n d i j"]]:
     """Return what each convolution gives after its activation."""
-    assert isinstance(scene.network, CNN)
     x, found = scene.standardize(images), []
-    for layer in scene.network.convolutions:
+    for layer in scene.network_as(CNN).convolutions:
         x = layer(x)
         if isinstance(layer, tuple(ACTIVATIONS.values())):
             found.append(x)

@@ -85,8 +85,7 @@ def _curves(rows: list[PretrainingRow]) -> Figure:
 
 
 def _first(scene: Scene) -> nn.Linear:
-    assert isinstance(scene.network, DBN)
-    layer = scene.network.stack[0]
+    layer = scene.network_as(DBN).stack[0]
     assert isinstance(layer, nn.Linear)
     return layer
 

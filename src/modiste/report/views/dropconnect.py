@@ -23,7 +23,7 @@ DRAWS, SAMPLE, BINS = 1000, 1000, 25
 def masks(scene: Scene) -> Figure:
     """Draw histograms for the surest answer and for the least sure, of the class that the network favours."""
     images, _ = scene.sample(SAMPLE)
-    network = _network(scene)
+    network = scene.network_as(DropConnectNet)
     with torch.no_grad():
         confidence = network(scene.standardize(images)).softmax(1).max(1).values
     figure = Figure(figsize=(WIDTH, 4.4))
@@ -64,7 +64,7 @@ def _draw_image(axes: Axes, image: Float[Tensor, "c h w"], name: str) -> None:
 
 
 def _draw_histograms(axes: Axes, scene: Scene, image: Float[Tensor, "1 c h w"]) -> None:
-    network, pixels = _network(scene), scene.standardize(image)
+    network, pixels = scene.network_as(DropConnectNet), scene.standardize(image)
     with torch.no_grad():
         answer = network(pixels).softmax(1)[0]
     favoured = int(answer.argmax())
@@ -78,8 +78,3 @@ def _draw_histograms(axes: Axes, scene: Scene, image: Float[Tensor, "1 c h w"]) 
     axes.set_title(shorten(scene.class_names[favoured], 16), fontsize=SMALL)
     axes.set_yticks([])
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.08 else 1, symbol=" %"))
-
-
-def _network(scene: Scene) -> DropConnectNet:
-    assert isinstance(scene.network, DropConnectNet)
-    return scene.network

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from modiste.models.fashionnet import FashionNet
-from modiste.report.image_rows import Row, place_rows
+from modiste.report.image_rows import PALE, Row, place_rows
 from modiste.report.pixels import Box
 from modiste.report.style import INK, SMALL, WIDTH, drawn
 from modiste.report.views.scene import Scene
@@ -24,8 +24,6 @@ MARKS = (
 )
 """Shape and colour of a keypoint by its index; a ninth begins again."""
 EACH, CLASSES, MANY = 6, 10, 100
-PALE = 0.45
-"""How dark images are beneath marks."""
 
 
 @drawn
@@ -60,9 +58,9 @@ def clouds(scene: Scene) -> Figure:
 @torch.no_grad()
 def locate(scene: Scene, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k 2"]:
     """Return where each keypoint lies on each image as (row, column) in pixels, whole at a pixel's centre."""
-    assert isinstance(scene.network, FashionNet)
-    maps = scene.network.trunk(scene.standardize(images))
-    return as_pixels(scene.network.keypoints.locate(maps), sides(maps), sides(images))
+    network = scene.network_as(FashionNet)
+    maps = network.trunk(scene.standardize(images))
+    return as_pixels(network.keypoints.locate(maps), sides(maps), sides(images))
 
 
 def as_pixels(places: Float[Tensor, "n k 2"], cells: tuple[int, int], size: tuple[int, int]) -> Float[Tensor, "n k 2"]:
@@ -107,5 +105,4 @@ def _by_class(scene: Scene) -> list[tuple[str, Tensor]]:
 
 
 def _count(scene: Scene) -> int:
-    assert isinstance(scene.network, FashionNet)
-    return scene.network.keypoints.score.out_channels
+    return scene.network_as(FashionNet).keypoints.score.out_channels

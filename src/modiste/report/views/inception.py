@@ -21,7 +21,7 @@ IMAGES, SAMPLE = 8, 200
 def branches(scene: Scene) -> Figure:
     """Draw images, and the mean activation of each branch of the first and of the last module."""
     images, labels = scene.examples(IMAGES)
-    seen = list(branch_outputs(_network(scene), scene.standardize(images)).values())
+    seen = list(branch_outputs(scene.network_as(Inception), scene.standardize(images)).values())
     rows = [Row("image", images)]
     for number in (1, len(seen)):
         for kind, maps in zip(BRANCHES, seen[number - 1], strict=True):
@@ -33,7 +33,7 @@ def branches(scene: Scene) -> Figure:
 def silenced(scene: Scene) -> Figure:
     """Draw the share of answers that change when a branch gives nothing, by module and branch."""
     images, _ = scene.sample(SAMPLE)
-    shares = changed_answers(_network(scene), scene.standardize(images))
+    shares = changed_answers(scene.network_as(Inception), scene.standardize(images))
     figure = Figure(figsize=(WIDTH, 0.42 * len(shares) + 1.0))
     axes = figure.subplots()
     axes.imshow(shares.numpy(), cmap=COLOURS["heat"][0], vmin=0, vmax=max(0.5, float(shares.max())), aspect="auto")
@@ -80,8 +80,3 @@ def _finish(network: Inception, maps: Float[Tensor, "n c h w"], first: int) -> F
     pooled = network.features[first:](maps).mean((2, 3))
     logits: Tensor = network.head(pooled)
     return logits
-
-
-def _network(scene: Scene) -> Inception:
-    assert isinstance(scene.network, Inception)
-    return scene.network

@@ -11,11 +11,11 @@ from modiste.report.wording import shorten
 
 def weights(scene: Scene) -> Figure:
     """Draw the first layer's units: one per class and named where there is no hidden layer, else the first forty."""
-    assert isinstance(scene.network, MLP)
-    first = next(layer for layer in scene.network.modules() if isinstance(layer, nn.Linear))
+    network = scene.network_as(MLP)
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Linear))
     _, *shape = scene.validation.images.shape
     pictures = weight_images(first.weight, (shape[0], shape[1], shape[2]))
-    if first is not scene.network.head:
+    if first is not network.head:
         return tile_grid(pictures[:MOST], columns=8, scale="signed")
     names = tuple(shorten(name, 14) for name in scene.class_names)
     return tile_grid(pictures, columns=5, scale="signed", captions=names)

@@ -8,14 +8,12 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from modiste.models.patch_graph import GraphBlock, PatchGraph, nearest_neighbours
-from modiste.report.image_rows import Row, place_rows
+from modiste.report.image_rows import PALE, Row, place_rows
 from modiste.report.pixels import Box
 from modiste.report.style import BLUE, RULE, VERMILLION, WIDTH, drawn
 from modiste.report.views.scene import Scene
 
 IMAGES = 6
-PALE = 0.45
-"""How dark images are beneath the graph."""
 
 
 @drawn
@@ -39,8 +37,7 @@ def edges(scene: Scene) -> Figure:
 @torch.no_grad()
 def block_edges(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Int64[Tensor, "n k m"]]:
     """Return for each block and node the neighbours it joins, itself among them."""
-    network = scene.network
-    assert isinstance(network, PatchGraph)
+    network = scene.network_as(PatchGraph)
     x = network.stem(scene.standardize(images)).flatten(2).transpose(1, 2) + network.position
     found = []
     for block in network.blocks:
@@ -53,7 +50,7 @@ def block_edges(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Int64[Te
 def grid_of(images: Float[Tensor, "n c h w"]) -> tuple[int, int]:
     """Return the rows and columns of nodes that the stem makes of an image."""
     height, width = images.shape[2:]
-    return -(-height // 4), -(-width // 4)
+    return height // 4, width // 4
 
 
 def draw_edges(

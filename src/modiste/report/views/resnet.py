@@ -18,16 +18,16 @@ IMAGES = 8
 @torch.no_grad()
 def stages(scene: Scene) -> Figure:
     """Draw images, the mean magnitude over channels after each of the three stages, and the evidence of each place."""
-    assert isinstance(scene.network, ResNet)
+    network = scene.network_as(ResNet)
     images, labels = scene.examples(IMAGES)
-    found = stage_outputs(scene.network, scene.standardize(images))
+    found = stage_outputs(network, scene.standardize(images))
     rows = [Row("image", images)]
     for number, maps in enumerate(found, start=1):
         size = f"{maps.shape[2]} × {maps.shape[3]}"
         rows.append(Row(f"stage {number},\n{size}", heat(maps.abs().mean(1)), scale="heat"))
-    final = F.relu(scene.network.norm(found[-1]))
-    predicted = scene.network.head(final.mean((2, 3))).argmax(1)
-    pictures = each_signed(evidence(final, scene.network.head, predicted))
+    final = F.relu(network.norm(found[-1]))
+    predicted = network.head(final.mean((2, 3))).argmax(1)
+    pictures = each_signed(evidence(final, network.head, predicted))
     rows.append(Row("evidence for\nits answer", pictures, tuple(scene.names(predicted)), "signed"))
     return image_rows(rows, heads=scene.names(labels))
 

@@ -1,6 +1,7 @@
 """What a view is drawn from: a trained network and validation images."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -12,6 +13,8 @@ from modiste.models.layers import Standardize
 from modiste.report.mistakes import choose_samples
 from modiste.report.wording import shorten
 from modiste.run_folder import PretrainingRow
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Scene:
     validation: ImageSet
     class_names: tuple[str, ...]
     pretraining: tuple[PretrainingRow, ...] = ()
+
+    def network_as(self, kind: type[Network]) -> Network:
+        """Return the network, which the table of views promises to be of this kind."""
+        assert isinstance(self.network, kind)
+        return self.network
 
     def examples(self, count: int) -> tuple[Float[Tensor, "n c h w"], Int64[Tensor, " n"]]:
         """Return images in [0, 1] with labels: the first of every class in turn, always the same."""

@@ -7,15 +7,13 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from modiste.models.superpixel_graph import GraphBlock, SuperpixelGraph
-from modiste.report.image_rows import Row, place_rows
+from modiste.models.superpixel_graph import AttentionBlock, SuperpixelGraph
+from modiste.report.image_rows import PALE, Row, place_rows
 from modiste.report.pixels import Box
 from modiste.report.style import BLUE, FAINT, VERMILLION, WIDTH, drawn
 from modiste.report.views.scene import Scene
 
 IMAGES = 6
-PALE = 0.45
-"""How dark images are beneath the graph."""
 WIDEST, DOT = 5.0, 2.5
 """Points: the width of a line that stands for all of a region's attention, the least diameter of its dot."""
 
@@ -36,7 +34,7 @@ def regions(scene: Scene) -> Figure:
 def attention(scene: Scene) -> Figure:
     """Draw images, and upon each in the first and the last block the attention of two of its regions."""
     images, labels = scene.examples(IMAGES)
-    network, found = _network(scene), superpixels(scene, images)
+    network, found = scene.network_as(SuperpixelGraph), superpixels(scene, images)
     known, _ = network.read(scene.standardize(images))
     blocks = block_attention(scene, images)
     shown = {f"block {number}": blocks[number - 1] for number in (1, len(blocks))}
@@ -54,14 +52,14 @@ def attention(scene: Scene) -> Figure:
 
 def superpixels(scene: Scene, images: Float[Tensor, "n c h w"]) -> Int64[Tensor, "n h w"]:
     """Return the region of every pixel, as the network finds them."""
-    found: Tensor = _network(scene).superpixels(scene.standardize(images))
+    found: Tensor = scene.network_as(SuperpixelGraph).superpixels(scene.standardize(images))
     return found
 
 
 def redrawn(scene: Scene, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """Return images whose every pixel has the mean intensity that the network is told of its region."""
     pixels, channels = scene.standardize(images), images.shape[1]
-    known, _ = _network(scene).read(pixels)
+    known, _ = scene.network_as(SuperpixelGraph).read(pixels)
     index = superpixels(scene, images).flatten(1).unsqueeze(2).expand(-1, -1, channels)
     means = known[:, :, :channels].gather(1, index).transpose(1, 2).reshape(images.shape)
     return (means * scene.standardize.deviation + scene.standardize.mean).clamp(0, 1)
@@ -70,11 +68,11 @@ def redrawn(scene: Scene, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 
 @torch.no_grad()
 def block_attention(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n k k"]]:
     """Return for each block the attention that every region gives to each, averaged over heads."""
-    network = _network(scene)
+    network = scene.network_as(SuperpixelGraph)
     known, graph = network.read(scene.standardize(images))
     x, found = network.embed(known), []
     for block in network.blocks:
-        assert isinstance(block, GraphBlock)
+        assert isinstance(block, AttentionBlock)
         found.append(block.attention.weights(block.before(x), graph).mean(1))
         x = block(x, graph)
     return found
@@ -118,8 +116,3 @@ def draw_attention(
             wide = WIDEST * float(weights[other])
             axes.plot([x[node], x[other]], [y[node], y[other]], color=colour, linewidth=wide, solid_capstyle="butt")
     axes.plot(x[node], y[node], "o", color=colour, markersize=DOT + WIDEST * float(weights[node]))
-
-
-def _network(scene: Scene) -> SuperpixelGraph:
-    assert isinstance(scene.network, SuperpixelGraph)
-    return scene.network

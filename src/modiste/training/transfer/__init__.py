@@ -12,13 +12,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from modiste import storage
+from modiste import run_folder, storage
 from modiste.errors import RecipeError, RunError
 from modiste.recipe import TransferRecipe
 from modiste.training.transfer.renaming import listed, rename
 from modiste.training.transfer.source import Source, Stored, locate, read
 
-REPORT = "transfer.json"
 IMAGE_CHANNELS = 4
 """Most channels that images have: grey, colour, colour with transparency."""
 Fate = Literal["taken", "reshaped", "of another shape", "of another type", "not in the source", "left out"]
@@ -84,13 +83,13 @@ def transfer(
     report = TransferReport(fates, unused, origin)
     if not report.taken:
         raise RecipeError(_nothing_fits(found, stored, wanted))
-    storage.write_json(folder / REPORT, asdict(report))
+    storage.write_json(folder / run_folder.TRANSFER, asdict(report))
     return report
 
 
 def read_report(folder: Path) -> TransferReport:
     """Read what ``transfer`` wrote when the run began."""
-    content: dict[str, Any] = storage.read_json(folder / REPORT)
+    content: dict[str, Any] = storage.read_json(folder / run_folder.TRANSFER)
     return TransferReport(content["fates"], tuple(content.get("unused", ())), content.get("origin"))
 
 

@@ -15,7 +15,7 @@ def _client() -> Any:
     """Import the client, and switch its telemetry off for this process."""
     try:
         import huggingface_hub
-        from huggingface_hub import constants, errors  # noqa: F401  (found through the package from here on)
+        from huggingface_hub import constants, errors, utils  # noqa: F401  (found through the package from here on)
     except ImportError as error:
         raise MissingExtraError("hub: needs a package that is not installed: pip install 'modiste[hub]'") from error
     constants.HF_HUB_DISABLE_TELEMETRY = True
@@ -29,11 +29,13 @@ class Hub:
     Attributes:
         endpoint: address of the hub or of a mirror; HF_ENDPOINT if empty.
         cache: folder of the cache; under HF_HOME if None.
+        quiet: whether nothing is shown while a file comes.
         seconds: longest silence before an answer; HF_HUB_ETAG_TIMEOUT, or 10, if 0.
     """
 
     endpoint: str = ""
     cache: Path | None = None
+    quiet: bool = False
     seconds: float = 0.0
     client: Any = field(default_factory=_client)
 
@@ -49,13 +51,21 @@ class Hub:
 
 @contextmanager
 def plain_http(hub: Hub) -> Iterator[None]:
-    """Do without the client's second protocol, Xet, whose faults have no names."""
-    constants = hub.client.constants
+    """Do without the client's second protocol, Xet, whose faults have no names, and without its bar where none may be.
+
+    The client knows both for the whole process alone; they are as before when the block ends.
+    """
+    constants, utils = hub.client.constants, hub.client.utils
     before, constants.HF_HUB_DISABLE_XET = constants.HF_HUB_DISABLE_XET, True
+    silence = hub.quiet and not utils.are_progress_bars_disabled()
+    if silence:
+        utils.disable_progress_bars()
     try:
         yield
     finally:
         constants.HF_HUB_DISABLE_XET = before
+        if silence:
+            utils.enable_progress_bars()
 
 
 def _is_address(text: str) -> bool:

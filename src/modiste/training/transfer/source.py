@@ -16,6 +16,7 @@ from torch import Tensor
 from modiste import checkpoint, run_folder, storage
 from modiste.errors import RunError
 from modiste.training.transfer import hub
+from modiste.training.transfer.hub_client import Hub
 from modiste.training.transfer.hub_name import GRAMMAR, PREFIX, parse
 
 Kind = Literal["real", "whole", "other"]
@@ -54,17 +55,17 @@ class Stored:
     read: Callable[[], Tensor]
 
 
-def locate(source: Path | str | Source) -> Source:
+def locate(source: Path | str | Source, *, quiet: bool = False) -> Source:
     """Find a run folder's model file, a file, or one on a hub (``hub:OWNER/NAME``), which is fetched.
 
     RunError when there is none or a hub does not give it, RecipeError for a name that cannot be, StorageError when it
-    cannot be kept, MissingExtraError without the hub's client.
+    cannot be kept, MissingExtraError without the hub's client. ``quiet`` shows no bar while a file comes.
     """
     if isinstance(source, Source):
         return source
     if str(source).startswith(PREFIX):
         file = parse(str(source))
-        fetched = hub.fetch(file)
+        fetched = hub.fetch(file, Hub(quiet=quiet))
         return Source(fetched.path, fetched.sha256, str(file), fetched.commit)
     path = Path(source)
     path = path / run_folder.WEIGHTS["picked"] if path.is_dir() else path
