@@ -17,7 +17,7 @@ MODISTE := $(BIN)/modiste
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check data record clean
+.PHONY: help demo test check data record peers clean
 
 help:
 	@echo "make demo     train the paper's network for five epochs, evaluate it, write its report"
@@ -25,6 +25,7 @@ help:
 	@echo "make check    lint, types, import contract"
 	@echo "make data     find Fashion-MNIST or fetch it, and verify it"
 	@echo "make record   train the paper's recipe with three seeds and write records/paper (about an hour)"
+	@echo "make peers    an environment for each tool that benchmarks time Modiste against (gigabytes)"
 	@echo "make clean    remove .venv and caches; run folders stay"
 
 demo: data
@@ -45,6 +46,15 @@ record: data
 	$(BIN)/python benchmarks/paper_record.py
 	$(BIN)/python benchmarks/readme_results.py
 
+PEERS := benchmarks/peers
+peers: data $(patsubst $(PEERS)/%.txt,$(PEERS)/.venvs/%/.done,$(wildcard $(PEERS)/*.txt))
+
+$(PEERS)/.venvs/%/.done: $(PEERS)/%.txt
+	@echo "setting up $(@D)"
+	@$(PYTHON) -m venv --clear $(@D)
+	@env --unset=PIP_CONSTRAINT $(@D)/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
+	@touch $@
+
 # Debian's package is the way out where nothing can be downloaded and this user may install.
 data: $(VENV)/.demo
 	@$(MODISTE) data || { \
@@ -54,7 +64,7 @@ data: $(VENV)/.demo
 		{ $$as_root apt-get update && $$as_root apt-get install --yes dataset-fashion-mnist; } >/dev/null && $(MODISTE) data; }
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf $(VENV) $(PEERS)/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
