@@ -43,15 +43,9 @@ class CNNRecipe(NetworkRecipe):
 
     def check(self) -> None:
         demand(len(self.filters) > 0, "filters", "at least one number", self.filters)
-        demand(
-            all(n > 0 for n in self.filters + self.hidden),
-            "filters and hidden",
-            "positive",
-            self.filters + self.hidden,
-        )
-        demand(self.kernel_size > 0, "kernel_size", "at least 1", self.kernel_size)
+        self.at_least(1, "filters", "hidden", "kernel_size")
         demand(0 <= self.pools <= len(self.filters), "pools", f"0 to {len(self.filters)}", self.pools)
-        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        self.below_one("dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +64,8 @@ class MLPRecipe(NetworkRecipe):
     """Normalise each hidden layer's output over the batch, before its activation."""
 
     def check(self) -> None:
-        demand(all(n > 0 for n in self.hidden), "hidden", "positive", self.hidden)
-        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        self.at_least(1, "hidden")
+        self.below_one("dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +84,7 @@ class InceptionRecipe(NetworkRecipe):
 
     def check(self) -> None:
         demand(self.width >= 8 and self.width % 8 == 0, "width", "a multiple of 8", self.width)
-        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        self.below_one("dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +102,8 @@ class ResNetRecipe(NetworkRecipe):
 
     def check(self) -> None:
         demand(self.depth >= 10 and self.depth % 6 == 4, "depth", "10, 16, 22, 28 ... (6n + 4)", self.depth)
-        demand(self.width >= 1, "width", "at least 1", self.width)
-        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        self.at_least(1, "width")
+        self.below_one("dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,10 +125,9 @@ class DropConnectRecipe(NetworkRecipe):
         return 1 << len(self.filters)
 
     def check(self) -> None:
-        demand(len(self.filters) > 0 and min(self.filters) > 0, "filters", "positive numbers", self.filters)
-        demand(self.hidden > 0, "hidden", "at least 1", self.hidden)
-        demand(0 <= self.rate < 1, "rate", "from 0 to below 1", self.rate)
-        demand(self.samples > 0, "samples", "at least 1", self.samples)
+        demand(len(self.filters) > 0, "filters", "at least one number", self.filters)
+        self.at_least(1, "filters", "hidden", "samples")
+        self.below_one("rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,9 +154,7 @@ class CapsNetRecipe(NetworkRecipe):
 
     def check(self) -> None:
         demand(self.filters > 0 and self.filters % 8 == 0, "filters", "a multiple of 8", self.filters)
-        demand(self.kernel_size > 0, "kernel_size", "at least 1", self.kernel_size)
-        demand(self.iterations >= 1, "iterations", "at least 1", self.iterations)
-        demand(all(n > 0 for n in self.hidden), "hidden", "positive", self.hidden)
+        self.at_least(1, "kernel_size", "iterations", "hidden")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,9 +176,8 @@ class FashionNetRecipe(NetworkRecipe):
         return 4
 
     def check(self) -> None:
-        for name in ("width", "keypoints", "hidden"):
-            demand(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        self.at_least(1, "width", "keypoints", "hidden")
+        self.below_one("dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,9 +200,8 @@ class PatchGraphRecipe(NetworkRecipe):
 
     def check(self) -> None:
         demand(self.channels >= 4 and self.channels % 4 == 0, "channels", "a multiple of 4", self.channels)
-        demand(self.blocks >= 1, "blocks", "at least 1", self.blocks)
-        demand(self.neighbours >= 1, "neighbours", "at least 1", self.neighbours)
-        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        self.at_least(1, "blocks", "neighbours")
+        self.below_one("dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,12 +228,11 @@ class SuperpixelGraphRecipe(NetworkRecipe):
     """Share dropped inside the blocks in training."""
 
     def check(self) -> None:
-        for name in ("regions", "iterations", "blocks", "heads", "neighbours"):
-            demand(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        demand(self.compactness > 0, "compactness", "above 0", self.compactness)
+        self.at_least(1, "regions", "iterations", "blocks", "heads", "neighbours")
+        self.above_zero("compactness")
         wanted = f"a multiple of the {self.heads} heads"
         demand(self.channels >= 1 and self.channels % self.heads == 0, "channels", wanted, self.channels)
-        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        self.below_one("dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,8 +249,9 @@ class DBNRecipe(NetworkRecipe):
     """Share of each hidden layer's units dropped in fine-tuning."""
 
     def check(self) -> None:
-        demand(len(self.hidden) > 0 and min(self.hidden) > 0, "hidden", "positive numbers", self.hidden)
-        demand(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        demand(len(self.hidden) > 0, "hidden", "at least one number", self.hidden)
+        self.at_least(1, "hidden")
+        self.below_one("dropout")
 
 
 ModelRecipe = (

@@ -30,6 +30,26 @@ class Part:
     def check(self) -> None:
         """Raise RecipeError for values that cannot be; overridden where there is something to demand."""
 
+    def at_least(self, least: int, *names: str) -> None:
+        """Demand that these fields, or each number in them, are not below ``least``."""
+        for name, value in self._values(names):
+            demand(all(number >= least for number in value), name, f"at least {least}", getattr(self, name))
+
+    def above_zero(self, *names: str) -> None:
+        """Demand that these fields, or each number in them, are above 0."""
+        for name, value in self._values(names):
+            demand(all(number > 0 for number in value), name, "above 0", getattr(self, name))
+
+    def below_one(self, *names: str) -> None:
+        """Demand that these fields, or each number in them, are from 0 to below 1."""
+        for name, value in self._values(names):
+            demand(all(0 <= number < 1 for number in value), name, "from 0 to below 1", getattr(self, name))
+
+    def _values(self, names: Iterable[str]) -> Iterator[tuple[str, tuple[float, ...]]]:
+        for name in names:
+            value = getattr(self, name)
+            yield name, value if isinstance(value, tuple) else (value,)
+
 
 def to_plain(value: Any) -> Any:
     """Turn a part into dictionaries, lists, numbers and strings; one with a KIND names it first."""

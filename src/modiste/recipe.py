@@ -44,8 +44,8 @@ class DataRecipe(Part):
             "between 0 and 1",
             self.validation_fraction,
         )
-        demand(self.images_per_class >= 0, "images_per_class", "at least 0", self.images_per_class)
-        demand(self.repeats >= 1, "repeats", "at least 1", self.repeats)
+        self.at_least(0, "images_per_class")
+        self.at_least(1, "repeats")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +72,8 @@ class AugmentationRecipe(Part):
     """Paste rectangles between pairs of images, their area from Beta(a, a); this is a."""
 
     def check(self) -> None:
-        for name in ("shift", "rotate", "cutout", "mixup", "cutmix"):
-            demand(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
-        demand(0 <= self.crop < 1, "crop", "from 0 to below 1", self.crop)
+        self.at_least(0, "shift", "rotate", "cutout", "mixup", "cutmix")
+        self.below_one("crop")
         for name in ("photo", "erase"):
             demand(0 <= getattr(self, name) <= 1, name, "from 0 to 1", getattr(self, name))
 
@@ -97,11 +96,10 @@ class PretrainingRecipe(Part):
     """Alternations of each chain, the k of CD-k."""
 
     def check(self) -> None:
-        for name in ("epochs", "batch_size", "gibbs_steps"):
-            demand(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        demand(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
-        demand(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
-        demand(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
+        self.at_least(1, "epochs", "batch_size", "gibbs_steps")
+        self.above_zero("learning_rate")
+        self.below_one("momentum")
+        self.at_least(0, "weight_decay")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,12 +137,10 @@ class SelfSupervisedRecipe(Part):
         )
 
     def check(self) -> None:
-        demand(self.batch_size >= 2, "batch_size", "at least 2", self.batch_size)
-        for name in ("epochs", "projection"):
-            demand(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        for name in ("learning_rate", "temperature"):
-            demand(getattr(self, name) > 0, name, "above 0", getattr(self, name))
-        demand(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
+        self.at_least(2, "batch_size")
+        self.at_least(1, "epochs", "projection")
+        self.above_zero("learning_rate", "temperature")
+        self.at_least(0, "weight_decay")
         self.views.check()
 
 
@@ -170,13 +166,10 @@ class OptimizerRecipe(Part):
     """Largest norm of the whole gradient, beyond which it is scaled down; 0 switches it off."""
 
     def check(self) -> None:
-        demand(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
-        demand(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
-        demand(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
+        self.above_zero("learning_rate", "epsilon")
+        self.at_least(0, "weight_decay", "clip_norm")
+        self.below_one("momentum", "betas")
         demand(not self.nesterov or self.momentum > 0, "momentum", "above 0 with nesterov", self.momentum)
-        demand(all(0 <= beta < 1 for beta in self.betas), "betas", "from 0 to below 1", self.betas)
-        demand(self.epsilon > 0, "epsilon", "above 0", self.epsilon)
-        demand(self.clip_norm >= 0, "clip_norm", "at least 0", self.clip_norm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +188,7 @@ class ScheduleRecipe(Part):
     """What ``step`` multiplies by."""
 
     def check(self) -> None:
-        demand(0 <= self.warm_up < 1, "warm_up", "from 0 to below 1", self.warm_up)
+        self.below_one("warm_up")
         demand(
             self.shape != "one-cycle" or self.warm_up > 0,
             "warm_up",
@@ -227,7 +220,7 @@ class TransferRecipe(Part):
         demand(not self.source or whole, "source", "64 hexadecimal digits", self.source)
         for name in ("freeze", "fresh"):
             demand(all(getattr(self, name)), name, "names", getattr(self, name))
-        demand(self.learning_rate_factor > 0, "learning_rate_factor", "above 0", self.learning_rate_factor)
+        self.above_zero("learning_rate_factor")
         for rule in self.rename:
             old, _, new = rule.partition("=")
             demand(rule.count("=") == 1 and old != new, "rename", "rules of the form OLD=NEW", rule)
@@ -286,11 +279,9 @@ class Recipe(Part):
     def check(self) -> None:
         safe = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
         demand(safe, "name", "letters, digits, '-', '_' and '.'", self.name)
-        demand(self.epochs >= 1, "epochs", "at least 1", self.epochs)
-        demand(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
-        demand(0 <= self.label_smoothing < 1, "label_smoothing", "from 0 to below 1", self.label_smoothing)
-        demand(0 <= self.ema_decay < 1, "ema_decay", "from 0 to below 1", self.ema_decay)
-        demand(self.patience >= 0, "patience", "at least 0", self.patience)
+        self.at_least(1, "epochs", "batch_size")
+        self.below_one("label_smoothing", "ema_decay")
+        self.at_least(0, "patience")
 
 
 def from_plain(plain: Mapping[str, Any]) -> Recipe:
