@@ -26,7 +26,7 @@ PARAMETERS = {
     "resnet": 695_658,
     "wide-resnet": 5_875_914,
     "dropconnect": 131_050,
-    "capsnet": 8_215_568,
+    "capsnet": 3_486_352,
     "capsnet-deep": 2_096_688,
     "fashionnet": 1_755_906,
     "patch-graph": 691_498,

@@ -112,10 +112,27 @@ def slow_route(votes: np.ndarray, iterations: int) -> np.ndarray:
 
 @pytest.mark.parametrize("iterations", [1, 2, 3])
 def test_routing_equals_the_procedure_with_loops(iterations):
-    votes = torch.randn(2, 6, 3, 4, generator=generator(), dtype=torch.float64)
-    ours = route(votes, iterations)
+    draws = generator()
+    lower = torch.randn(2, 6, 5, generator=draws, dtype=torch.float64)
+    weights = torch.randn(6, 3, 4, 5, generator=draws, dtype=torch.float64)
+    votes = torch.einsum("ijde,nie->nijd", weights, lower)
+    ours = route(lower, weights, iterations)
     for image, outputs in zip(votes, ours, strict=True):
         np.testing.assert_allclose(outputs, slow_route(image.numpy(), iterations), atol=1e-8)
+
+
+def test_gradients_flow_through_the_last_round_alone():
+    """As if the shares of the last round were given beforehand."""
+    draws = generator(1)
+    lower = torch.randn(2, 6, 5, generator=draws, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(6, 3, 4, 5, generator=draws, dtype=torch.float64, requires_grad=True)
+    ours = torch.autograd.grad(route(lower, weights, 2).sum(), (lower, weights))
+    votes = torch.einsum("ijde,nie->nijd", weights, lower)
+    first = squash(votes.detach().mean(1) * 6 / 3)
+    shares = torch.einsum("nijd,njd->nij", votes.detach(), first).softmax(2)
+    plain = torch.autograd.grad(squash((shares.unsqueeze(3) * votes).sum(1)).sum(), (lower, weights))
+    for mine, theirs in zip(ours, plain, strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 def test_attention_equals_the_equations_with_loops():

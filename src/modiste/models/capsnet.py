@@ -30,19 +30,25 @@ def squash(x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
     return x * (square / (1 + square) / (square + 1e-9).sqrt())
 
 
-def route(votes: Float[Tensor, "n i j d"], iterations: int) -> Float[Tensor, "n j d"]:
+def route(lower: Float[Tensor, "n i e"], weights: Float[Tensor, "i j d e"], iterations: int) -> Float[Tensor, "n j d"]:
     """Let i capsules agree on the j capsules above them (their procedure 1).
 
+    What capsule i predicts of capsule j, its vote, is ``weights[i, j] @ lower[i]``. Votes are never formed: their sums,
+    and how far they agree with the outputs, are products of matrices half as large.
+
     Args:
-        votes: what each lower capsule predicts of each upper one.
+        lower: what is known of the parts.
+        weights: from a part to each whole.
         iterations: rounds of agreement; gradients flow through the last alone, where the coefficients are settled.
     """
-    agreement = torch.zeros(votes.shape[:3], dtype=votes.dtype, device=votes.device)
-    fixed = votes.detach()
+    n, i, e = lower.shape
+    matrix = weights.permute(1, 0, 3, 2).reshape(weights.shape[1], i * e, -1)  # (j, i e, d)
+    known, fixed = lower.detach(), matrix.detach()
+    agreement = lower.new_zeros(len(matrix), n, i)
     for _ in range(iterations - 1):
-        outputs = squash(torch.einsum("nij,nijd->njd", agreement.softmax(2), fixed))
-        agreement = agreement + torch.einsum("nijd,njd->nij", fixed, outputs)
-    return squash(torch.einsum("nij,nijd->njd", agreement.softmax(2), votes))
+        outputs = squash((agreement.softmax(0).unsqueeze(3) * known).flatten(2) @ fixed)
+        agreement = agreement + ((outputs @ fixed.mT).view(-1, n, i, e) * known).sum(3)
+    return squash((agreement.softmax(0).unsqueeze(3) * lower).flatten(2) @ matrix).transpose(0, 1)
 
 
 def attend(votes: Float[Tensor, "n i j d"], prior: Float[Tensor, "i j"]) -> Float[Tensor, "n j d"]:
@@ -116,9 +122,11 @@ class CapsNet(AuxiliaryLoss, OwnWeights):
     def encode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes d"]:
         """Return the class capsules, whose lengths are the logits."""
         maps = self.primary(F.relu(self.stem(images)))
-        lower = squash(maps.float().unflatten(1, (PRIMARY_DIMENSIONS, -1)).flatten(2).transpose(1, 2))
-        votes = torch.einsum("ijde,nie->nijd", self.votes, lower)
-        return route(votes, self.iterations) if self.prior is None else attend(votes, self.prior)
+        with torch.autocast(maps.device.type, enabled=False):  # the fine differences that routing weighs
+            lower = squash(maps.float().unflatten(1, (PRIMARY_DIMENSIONS, -1)).flatten(2).transpose(1, 2))
+            if self.prior is None:
+                return route(lower, self.votes, self.iterations)
+            return attend(torch.einsum("ijde,nie->nijd", self.votes, lower), self.prior)
 
     def reconstruct(
         self, capsules: Float[Tensor, "n classes d"], targets: Float[Tensor, "n classes"]
