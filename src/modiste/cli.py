@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 USAGE = 2
 INTERRUPTED = 130
 """As a shell says it: 128 and the number of SIGINT."""
-EXTRAS = {"hub": ("huggingface_hub",), "report": ("matplotlib", "jinja2"), "tensorboard": ("tensorboard",)}
+EXTRAS = {
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "hub": ("huggingface_hub",),
+    "report": ("matplotlib", "jinja2"),
+    "tensorboard": ("tensorboard",),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -229,6 +234,29 @@ def _show(result: "Assessment") -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _ExportOptions:
+    run: Path
+    """Folder of a finished run."""
+    out: Path | None = None
+    """File to write; model.onnx in the run's folder if not given."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places."""
+
+
+def export(words: list[str]) -> None:
+    """Write a finished run as one ONNX file, bytes in and probabilities out, and prove that it answers alike."""
+    options: _ExportOptions = _parse(_ExportOptions, words, "modiste export")
+    from modiste.export import export as write
+
+    done = write(options.run, options.out, data_folder=options.data_folder)
+    print(
+        f"{done.path}, {done.size_bytes / 1e6:.1f} MB, temperature {done.temperature:.2f}\n"
+        f"{done.images:,} validation images: same class for {done.agreement:.2%}, "
+        f"probabilities at most {done.largest_difference:.1g} apart"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class _ReportOptions:
     run: Path
     """Folder of a finished run."""
@@ -363,6 +391,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "data": data,
     "train": train,
     "evaluate": evaluate,
+    "export": export,
     "report": report,
     "figures": figures,
     "recipes": recipes,

@@ -4,12 +4,14 @@ import math
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 
 from modiste.evaluation.calibration import (
     BINS,
     confidence_and_prediction,
     expected_calibration_error,
+    fit_temperature,
     reliability,
 )
 
@@ -69,3 +71,23 @@ def test_confidence_and_prediction() -> None:
     confidence, predicted = confidence_and_prediction(logits)
     assert torch.equal(predicted, logits.argmax(1))
     torch.testing.assert_close(confidence, logits.softmax(1).max(1).values)
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 7.0])
+def test_the_temperature_is_where_an_independent_search_finds_it(scale: float) -> None:
+    draws = torch.Generator().manual_seed(3)
+    logits = torch.randn(500, 4, generator=draws)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=draws).squeeze(1)
+
+    def loss(temperature: float) -> float:
+        return torch.nn.functional.cross_entropy((scale * logits).double() / temperature, labels).item()
+
+    found = scipy.optimize.minimize_scalar(loss, bounds=(0.01, 50), method="bounded", options={"xatol": 1e-8})
+    assert fit_temperature(scale * logits, labels) == pytest.approx(found.x, rel=1e-4)
+    assert fit_temperature(scale * logits, labels) == pytest.approx(scale, rel=0.2)
+
+
+def test_where_nothing_is_wrong_the_temperature_stays_finite() -> None:
+    labels = torch.tensor([0, 1, 2, 0])
+    assert 0.01 <= fit_temperature(torch.eye(3)[labels], labels) < 0.1
+    assert fit_temperature(-torch.eye(3)[labels], labels) == pytest.approx(100)

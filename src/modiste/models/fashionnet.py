@@ -31,7 +31,7 @@ class Keypoints(nn.Module):
     def locate(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k 2"]:
         """Return each keypoint's expected (row, column) in [-1, 1]."""
         height, width = maps.shape[2:]
-        weights = self.score(maps).float().flatten(2).softmax(2).view(len(maps), -1, height, width)
+        weights = self.score(maps).float().flatten(2).softmax(2).unflatten(2, (height, width))
         rows = torch.linspace(-1, 1, height, device=maps.device)
         columns = torch.linspace(-1, 1, width, device=maps.device)
         return torch.stack([weights.sum(3) @ rows, weights.sum(2) @ columns], dim=2)

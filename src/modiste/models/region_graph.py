@@ -48,7 +48,7 @@ def describe(images: Float[Tensor, "n c h w"], labels: Int64[Tensor, "n h w"], r
 
 def adjacency(labels: Int64[Tensor, "n h w"], regions: int) -> Bool[Tensor, "n k k"]:
     """Tell which regions share an edge between two pixels; each is next to itself."""
-    touching = torch.zeros(len(labels), regions * regions, dtype=torch.bool, device=labels.device)
+    touching = torch.zeros(labels.shape[0], regions * regions, dtype=torch.bool, device=labels.device)
     for one, other in ((labels[:, 1:], labels[:, :-1]), (labels[:, :, 1:], labels[:, :, :-1])):
         touching.scatter_(1, (one * regions + other).flatten(1), True)
     touching = touching.view(-1, regions, regions)

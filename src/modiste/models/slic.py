@@ -42,7 +42,7 @@ def slic(
     height, width = images.shape[2:]
     pixels, regions = features(images), grid[0] * grid[1]
     candidates = _candidates(grid, height, width).to(images.device)
-    labels = candidates[4].expand(len(images), -1)
+    labels = candidates[4].expand(images.shape[0], -1)
     scale = pixels.new_ones(pixels.shape[1])
     scale[-2:] = compactness * sqrt(regions / (height * width))
     scaled = _images_last(pixels, scale)
