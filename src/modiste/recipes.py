@@ -128,14 +128,13 @@ def capsnet() -> Recipe:
 
     Claim of the paper: 94.6 %, which the work does not report; public plain capsule networks: 90.6 to 93.6 %.
     """
-    recipe = _modern("capsnet", CapsNetRecipe(filters=128), epochs=25)
+    recipe = _modern("capsnet", CapsNetRecipe(filters=128), epochs=22)
     return replace(
         recipe,
-        standardize=False,
         label_smoothing=0.0,
         objective="margin",
         mirror=True,
-        optimizer=OptimizerRecipe(name="adam", learning_rate=1e-3, epsilon=1e-8),
+        optimizer=OptimizerRecipe(name="adam", learning_rate=3e-3, epsilon=1e-8),
     )
 
 
