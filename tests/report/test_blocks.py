@@ -40,7 +40,7 @@ def test_only_the_keypoints_stand_beside_the_stage_above() -> None:
 def test_what_a_network_holds_itself_stands_where_it_acts() -> None:
     capsules = trace(build_model(recipes.capsnet().model, TASK), SHAPE)
     assert [stage.name for stage in capsules][-2:] == ["Class capsules", "Beside the answer"]
-    assert (capsules[-2].shape, capsules[-2].parameters) == ((10, 16), 1152 * 10 * 16 * 8)
+    assert (capsules[-2].shape, capsules[-2].parameters) == ((10, 16), 576 * 10 * 16 * 8)
     graph = trace(build_model(recipes.patch_graph().model, TASK), SHAPE)
     names = [stage.name for stage in graph]
     assert names.index("Positions") == names.index("Graph block") - 1

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from modiste import storage
 
@@ -111,8 +111,9 @@ def schematic(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def percent_axis(axes: Axes, which: str) -> None:
-    """Let the ``x`` or ``y`` axis of shares read in percent."""
+    """Let the ``x`` or ``y`` axis of shares read in percent, without ticks at halves that would be rounded."""
     axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
     axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
 
 
