@@ -49,7 +49,7 @@ def train(options: Namespace) -> dict[str, Any]:
     images, test = (floats(files[f"{part}-images"]) for part in ("train", "t10k"))
     labels, count, end = files["train-labels"], options.images or fashion_files.TRAINING, fashion_files.TRAINING
     model = network()
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(), ["accuracy"])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(), metrics=["accuracy"])
     marks = Marks(test, files["t10k-labels"])
     model.fit(images[:count], labels[:count], batch_size=128, epochs=options.epochs, verbose=0, callbacks=[marks])
     held_out = accuracy(model, images[end:], labels[end:])

@@ -1,0 +1,29 @@
+"""The peers' scripts, tried on few images in this environment; Keras stands on torch here, which it has."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modiste.data import sources
+
+PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
+
+
+@pytest.mark.parametrize("script", ["listing1_keras.py", "listing1_pytorch.py", "mlp_scikit_learn.py"])
+def test_a_peer_learns_measures_and_saves(script: str, tmp_path: Path) -> None:
+    folder = sources.load_training("fashion-mnist").folder
+    model = tmp_path / "model.keras"
+    words = [sys.executable, PEERS / script, "train", folder, model, "--epochs", "2", "--images", "1280"]
+    environment = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert model.stat().st_size > 10_000
+    assert [set(row) for row in found["epochs"]] == [{"train_seconds", "at_seconds", "test_accuracy"}] * 2
+    assert found["epochs"][0]["at_seconds"] < found["epochs"][1]["at_seconds"] < found["seconds"]
+    assert found["epochs"][1]["test_accuracy"] > 0.4
+    assert found["validation_accuracy"] > 0.4
