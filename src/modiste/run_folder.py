@@ -36,6 +36,7 @@ FACTS = "facts.json"
 TRANSFER = "transfer.json"
 STATES = "checkpoints"
 MANIFEST = "manifest.json"
+BEFORE_TRAINING = (RECIPE, FACTS, PRETRAINING, TRANSFER)
 WEIGHTS = {"picked": "model.safetensors", "last": "last.safetensors"}
 
 
@@ -127,14 +128,13 @@ def strangers(folder: Path) -> list[str]:
 
 
 def is_unbegun(folder: Path) -> bool:
-    """Tell whether a folder with a recipe holds nothing that training has brought forth."""
-    kept = (folder / MANIFEST, *(folder / name for name in WEIGHTS.values()), *(folder / STATES).glob("*"))
-    return not any(path.exists() for path in kept)
+    """Tell whether a folder holds nothing but what a run writes before its training begins."""
+    return all(item.name in BEFORE_TRAINING for item in folder.iterdir() if not item.name.startswith("."))
 
 
 def clear(folder: Path) -> None:
-    """Delete what a run writes before its first state."""
-    for name in (RECIPE, FACTS, LOG, TIMING, PRETRAINING, TRANSFER):
+    """Delete what a run writes before its training begins."""
+    for name in BEFORE_TRAINING:
         (folder / name).unlink(missing_ok=True)
 
 

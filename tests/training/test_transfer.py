@@ -119,6 +119,22 @@ def test_a_command_put_right_takes_the_place_of_the_one_refused(
     assert len(open_run(tmp_path / "t").facts()) == 1
 
 
+def test_a_refused_command_is_not_replaced_where_something_else_lies(
+    tuned: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    wrong = replace(tuned, transfer=replace(tuned.transfer, freeze=("network.nowhere",)))
+    with pytest.raises(RecipeError):
+        training.run(wrong, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+    (tmp_path / "t" / ".facts.json-killed.part").touch()
+    (tmp_path / "t" / "tensorboard").mkdir()
+    with pytest.raises(RunError, match="another recipe"):
+        training.run(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+    assert (tmp_path / "t" / "recipe.json").exists()
+    (tmp_path / "t" / "tensorboard").rmdir()
+    training.run(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+    assert open_run(tmp_path / "t").recipe == tuned
+
+
 def test_frozen_normalisation_keeps_its_running_means(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     source, frozen = replace(tiny_recipe, epochs=1, model=replace(tiny_recipe.model, batch_norm=True)), tmp_path / "f"
     training.run(source, tmp_path / "s", device="cpu", data_folder=tiny_folder)

@@ -102,18 +102,17 @@ def claim(folder: Path, recipe: Recipe) -> bool:
     Where another recipe was refused or stopped before there was anything to keep, this one takes its place.
     """
     path = folder / run_folder.RECIPE
-    changes = differences(load(path), recipe) if path.exists() else []
-    if changes and run_folder.is_unbegun(folder):
-        run_folder.clear(folder)
-    elif changes:
-        raise RunError(
-            f"{folder}: holds a run of another recipe ({'; '.join(changes)}); "
-            "give the command that started it, or another --out"
-        )
     if not path.exists():
         strangers = run_folder.strangers(folder)
         if strangers:
             raise RunError(f"{folder}: not a run folder and not empty ({strangers[0]}); choose another with --out")
+    elif changes := differences(load(path), recipe):
+        if not run_folder.is_unbegun(folder):
+            raise RunError(
+                f"{folder}: holds a run of another recipe ({'; '.join(changes)}); "
+                "give the command that started it, or another --out"
+            )
+        run_folder.clear(folder)
     storage.remove_leftovers(folder)
     if not path.exists():
         storage.write_json(path, to_plain(recipe))
