@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,39 +14,16 @@ import torch
 
 from modiste import export, run_folder, storage, training
 from modiste.checkpoint import ModelInfo
-from modiste.errors import RunError
+from modiste.errors import MissingExtraError, RunError
 from modiste.export import Answers, as_onnx, compare
-from modiste.model_recipe import (
-    CapsNetRecipe,
-    CNNRecipe,
-    DBNRecipe,
-    DropConnectRecipe,
-    FashionNetRecipe,
-    InceptionRecipe,
-    MLPRecipe,
-    ModelRecipe,
-    PatchGraphRecipe,
-    ResNetRecipe,
-    SuperpixelGraphRecipe,
-)
+from modiste.model_recipe import CNNRecipe, ModelRecipe
 from modiste.models import Task, build_model
 from modiste.recipe import Recipe
 from modiste.run_folder import open_run
+from networks import SMALL
 from workbench import run_modiste
 
-NETWORKS = (
-    CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True),
-    MLPRecipe(hidden=(6, 5)),
-    InceptionRecipe(width=8),
-    ResNetRecipe(depth=10),
-    DropConnectRecipe(filters=(4, 4), hidden=8, samples=4),
-    CapsNetRecipe(filters=8, kernel_size=3, hidden=(8,)),
-    CapsNetRecipe(filters=16, stem="deep", routing="attention", hidden=(8,)),
-    FashionNetRecipe(width=4, keypoints=3, hidden=8),
-    PatchGraphRecipe(channels=8, blocks=1, neighbours=4),
-    SuperpixelGraphRecipe(regions=9, iterations=1, channels=8, blocks=1, neighbours=4),
-    DBNRecipe(hidden=(12, 8)),
-)
+NETWORKS = [*SMALL, CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True)]
 TASK = Task(image_shape=(2, 12, 16), class_names=("a", "b", "ü"), mean=0.3, deviation=0.4)
 
 
@@ -113,6 +91,12 @@ def test_a_file_that_answers_otherwise_is_not_written(
     with pytest.raises(RunError, match=r"answers otherwise than the run.*nothing was written"):
         export.export(run, data_folder=tiny_folder)
     assert not (run / "model.onnx").exists()
+
+
+def test_without_the_packages(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'modiste\[export\]'"):
+        export.export(run)
 
 
 def test_the_command(run: Path, tiny_folder: Path) -> None:

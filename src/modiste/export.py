@@ -8,6 +8,7 @@ import json
 import logging
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from torch import Tensor, nn
 
 from modiste import run_folder, storage
 from modiste.checkpoint import ModelInfo
+from modiste.data.batch import as_floats
 from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.assessment import load_own_development
 from modiste.evaluation.calibration import fit_temperature
+from modiste.evaluation.inference import answer
 from modiste.run_folder import Run, open_run
 from modiste.version import __version__
 
@@ -63,10 +66,7 @@ class Answers(nn.Module):
         self.model, self.mirror, self.temperature = model, mirror, temperature
 
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
-        pixels = images.float() / 255
-        logits = self.model(pixels)
-        if self.mirror:
-            logits = (logits + self.model(pixels.flip(3))) / 2
+        logits = answer(self.model, as_floats(images), mirror=self.mirror)
         return logits, (logits / self.temperature).softmax(1)
 
 
@@ -85,6 +85,7 @@ def export(folder: Path | str, out: Path | str | None = None, *, data_folder: Pa
         RunError: the run is unfinished or damaged, or the file answers otherwise than the run; it is not kept then.
         MissingExtraError: what writes or runs ONNX is not installed.
     """
+    _require_packages()
     run_folder.require_finished(Path(folder))
     with storage.lock(Path(folder)):
         run = open_run(folder)
@@ -110,20 +111,17 @@ def as_onnx(answers: Answers, info: ModelInfo) -> bytes:
     example = torch.zeros(2, *info.task.image_shape, dtype=torch.uint8)
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     registration.setLevel(logging.ERROR)  # it misses a package that no model here needs
-    try:
-        with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
-            program = torch.onnx.export(
-                answers,
-                (example,),
-                dynamo=True,
-                dynamic_shapes={"images": {0: torch.export.Dim("n", min=1)}},
-                input_names=["images"],
-                output_names=["logits", "probabilities"],
-                external_data=False,
-                verbose=False,
-            )
-    except ImportError as error:
-        raise _missing() from error
+    with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
+        program = torch.onnx.export(
+            answers,
+            (example,),
+            dynamo=True,
+            dynamic_shapes={"images": {0: torch.export.Dim("n", min=1)}},
+            input_names=["images"],
+            output_names=["logits", "probabilities"],
+            external_data=False,
+            verbose=False,
+        )
     assert program is not None
     proto: Any = program.model_proto
     for key, value in _metadata(answers, info).items():
@@ -137,10 +135,8 @@ def compare(content: bytes, answers: Answers, images: UInt8[Tensor, "n c h w"]) 
 
     The first image goes alone, for a file that knows one number of images only would fail there.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise _missing() from error
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     differences, same = [], []
     for part in (images[:1], *torch.split(images[1:], 100)):
@@ -169,5 +165,12 @@ def _enter(run: Run, path: Path) -> None:
         run_folder.add_files(run, [path.name], test_openings=run.test_openings)
 
 
-def _missing() -> MissingExtraError:
-    return MissingExtraError("export: needs packages that are not installed: pip install 'modiste[export]'")
+def _require_packages() -> None:
+    """Raise MissingExtraError before any work is done, not when half of it is."""
+    try:
+        for name in ("onnx", "onnxruntime", "onnxscript"):
+            import_module(name)
+    except ImportError as error:
+        raise MissingExtraError(
+            "export: needs packages that are not installed: pip install 'modiste[export]'"
+        ) from error

@@ -50,22 +50,9 @@ from modiste.report.views import (
 )
 from modiste.report.views.evidence import evidence
 from modiste.run_folder import PretrainingRow, open_run
+from networks import SMALL
 
 NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-SMALL: list[ModelRecipe] = [
-    CNNRecipe(filters=(4, 6), pools=1, hidden=(8,)),
-    MLPRecipe(),
-    MLPRecipe(hidden=(48, 8)),
-    InceptionRecipe(width=8),
-    ResNetRecipe(depth=10),
-    DropConnectRecipe(filters=(4, 4), hidden=8, samples=8),
-    CapsNetRecipe(filters=8, hidden=(16,)),
-    CapsNetRecipe(filters=32, stem="deep", routing="attention", hidden=(16,)),
-    FashionNetRecipe(width=4, keypoints=9, hidden=16),
-    PatchGraphRecipe(channels=8, blocks=2, neighbours=5),
-    SuperpixelGraphRecipe(channels=8, blocks=2, heads=2, neighbours=5),
-    DBNRecipe(hidden=(50, 20)),
-]
 
 
 def scene(recipe: ModelRecipe, shape: tuple[int, int, int] = (1, 28, 28)) -> Scene:

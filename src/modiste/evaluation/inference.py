@@ -1,4 +1,4 @@
-"""The one place where images become logits outside training."""
+"""The one place where images become logits outside training; an exported file holds the same."""
 
 import torch
 from jaxtyping import Float, UInt8
@@ -24,11 +24,12 @@ def infer(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) ->
     was_training = model.training
     model.eval()
     with runtime.autocast(recipe.precision, images.device):
-        logits = [_logits(model, as_floats(part), mirror=recipe.mirror) for part in torch.split(images, BATCH_IMAGES)]
+        logits = [answer(model, as_floats(part), mirror=recipe.mirror) for part in torch.split(images, BATCH_IMAGES)]
     model.train(was_training)
     return torch.cat(logits).cpu()
 
 
-def _logits(model: nn.Module, images: Float[Tensor, "n c h w"], *, mirror: bool) -> Float[Tensor, "n classes"]:
+def answer(model: nn.Module, images: Float[Tensor, "n c h w"], *, mirror: bool) -> Float[Tensor, "n classes"]:
+    """Return the logits of images in [0, 1]; with ``mirror`` their mean with those of the mirror images."""
     logits: Tensor = model(images).float()
     return (logits + model(images.flip(3)).float()) / 2 if mirror else logits

@@ -30,7 +30,7 @@ def max_relative(nodes: Float[Tensor, "n k c"], edges: Int64[Tensor, "n k m"]) -
     count, size = nodes.shape[:2]
     rows = (edges + torch.arange(0, count * size, size, device=nodes.device)[:, None, None]).flatten(0, 1)
     flat = nodes.flatten(0, 1)
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled():  # the value is all there is to find, and exported files know few whole numbers
         return flat[rows].amax(1).view_as(nodes) - nodes
     with torch.no_grad():
         around = flat[rows]

@@ -1,0 +1,30 @@
+"""A small network of every kind, for tests that hold for all of them; each takes images from 12 pixels a side."""
+
+from modiste.model_recipe import (
+    CapsNetRecipe,
+    CNNRecipe,
+    DBNRecipe,
+    DropConnectRecipe,
+    FashionNetRecipe,
+    InceptionRecipe,
+    MLPRecipe,
+    ModelRecipe,
+    PatchGraphRecipe,
+    ResNetRecipe,
+    SuperpixelGraphRecipe,
+)
+
+SMALL: list[ModelRecipe] = [
+    CNNRecipe(filters=(4, 6), pools=1, hidden=(8,)),
+    MLPRecipe(),
+    MLPRecipe(hidden=(48, 8)),
+    InceptionRecipe(width=8),
+    ResNetRecipe(depth=10),
+    DropConnectRecipe(filters=(4, 4), hidden=8, samples=8),
+    CapsNetRecipe(filters=8, kernel_size=3, hidden=(16,)),
+    CapsNetRecipe(filters=32, stem="deep", routing="attention", hidden=(16,)),
+    FashionNetRecipe(width=4, keypoints=9, hidden=16),
+    PatchGraphRecipe(channels=8, blocks=2, neighbours=5),
+    SuperpixelGraphRecipe(regions=9, iterations=1, channels=8, blocks=2, heads=2, neighbours=5),
+    DBNRecipe(hidden=(50, 20)),
+]
