@@ -1,4 +1,4 @@
-# make demo   set up, get the data, train, evaluate, report: about two minutes
+# make demo   set up, get the data, train, evaluate, report: about a minute
 # make test   set up and run the tests
 # make check  lint, types, import contract
 # make help   the rest
@@ -20,7 +20,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 .PHONY: help demo test check data record peers clean
 
 help:
-	@echo "make demo     train the paper's network for five epochs, evaluate it, write its report"
+	@echo "make demo     train a small network for seconds, evaluate it, write its report"
 	@echo "make test     run the tests"
 	@echo "make check    lint, types, import contract"
 	@echo "make data     find Fashion-MNIST or fetch it, and verify it"
@@ -29,7 +29,7 @@ help:
 	@echo "make clean    remove .venv and caches; run folders stay"
 
 demo: data
-	$(MODISTE) train paper --epochs 5 --precision auto --out runs/demo
+	$(MODISTE) train sprint --out runs/demo
 	$(MODISTE) evaluate runs/demo --split test
 	$(MODISTE) report runs/demo
 

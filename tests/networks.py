@@ -11,6 +11,7 @@ from modiste.model_recipe import (
     ModelRecipe,
     PatchGraphRecipe,
     ResNetRecipe,
+    SprintRecipe,
     SuperpixelGraphRecipe,
 )
 
@@ -18,6 +19,7 @@ SMALL: list[ModelRecipe] = [
     CNNRecipe(filters=(4, 6), pools=1, hidden=(8,)),
     MLPRecipe(),
     MLPRecipe(hidden=(48, 8)),
+    SprintRecipe(filters=(4, 6), hidden=8),
     InceptionRecipe(width=8),
     ResNetRecipe(depth=10),
     DropConnectRecipe(filters=(4, 4), hidden=8, samples=8),

@@ -69,6 +69,28 @@ class MLPRecipe(NetworkRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SprintRecipe(NetworkRecipe):
+    """A small network for the least time to an accuracy."""
+
+    KIND: ClassVar[str] = "sprint"
+
+    filters: tuple[int, ...] = (16, 64)
+    """Filters of each 3x3 convolution before the blocks; the first two are followed by 2x2 max-pooling."""
+    blocks: int = 0
+    """Residual blocks of two convolutions, with as many filters as the last convolution before them."""
+    hidden: int = 128
+    """Units of the dense layer."""
+
+    def smallest_side(self) -> int:
+        return 1 << min(2, len(self.filters))
+
+    def check(self) -> None:
+        demand(len(self.filters) > 0, "filters", "at least one number", self.filters)
+        self.at_least(1, "filters", "hidden")
+        self.at_least(0, "blocks")
+
+
+@dataclass(frozen=True, kw_only=True)
 class InceptionRecipe(NetworkRecipe):
     """Parallel 1x1, 3x3, 5x5 and pooled branches with batch normalisation."""
 
@@ -257,6 +279,7 @@ class DBNRecipe(NetworkRecipe):
 ModelRecipe = (
     CNNRecipe
     | MLPRecipe
+    | SprintRecipe
     | InceptionRecipe
     | ResNetRecipe
     | DropConnectRecipe

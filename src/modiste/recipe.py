@@ -249,7 +249,7 @@ class Recipe(Part):
     """What training makes small."""
     label_smoothing: float = 0.0
     """Share of each target's probability that is spread over all classes."""
-    warm_start: Literal["none", "class-prior", "contrastive-divergence", "simclr"] = "none"
+    warm_start: Literal["none", "class-prior", "whitening", "contrastive-divergence", "simclr"] = "none"
     """What happens to the fresh network before the first step."""
     ema_decay: float = 0.0
     """Decay per step of the running average of weights that is evaluated in their place; 0 switches it off."""

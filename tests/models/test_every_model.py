@@ -22,6 +22,7 @@ PARAMETERS = {
     "paper-text": 412_778,
     "perceptron": 7_850,
     "mlp": 235_146,
+    "sprint": 412_474,
     "inception": 206_138,
     "resnet": 695_658,
     "wide-resnet": 5_875_914,

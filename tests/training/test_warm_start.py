@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet, load_development
 from modiste.errors import RecipeError
-from modiste.model_recipe import CapsNetRecipe, CNNRecipe, DBNRecipe, MLPRecipe
+from modiste.model_recipe import CapsNetRecipe, CNNRecipe, DBNRecipe, MLPRecipe, SprintRecipe
 from modiste.models import Task, build_model
 from modiste.models.dbn import DBN, RBM
 from modiste.recipe import DataRecipe, PretrainingRecipe, Recipe
@@ -121,3 +122,47 @@ def test_contrastive_divergence_learns_to_reconstruct(tiny_folder: Path) -> None
 def test_contrastive_divergence_needs_a_stack() -> None:
     with pytest.raises(RecipeError, match="needs a model of kind 'dbn'"):
         warm(build_model(MLPRecipe(), TASK), skewed(), recipe_of("contrastive-divergence"))
+
+
+def photographs() -> Development:
+    """Images whose neighbouring pixels go together, so that there is something to whiten."""
+    noise = torch.rand(300, 2, 9, 12, generator=torch.Generator().manual_seed(0))
+    smooth = nn.functional.avg_pool2d(noise, 3, stride=1, padding=1)
+    train = ImageSet((smooth * 255).byte(), torch.arange(300) % 2)
+    return Development("smooth", train, train.images, train, ("a", "b"), "")
+
+
+def test_whitening_makes_the_first_convolution_answer_without_correlation() -> None:
+    development = photographs()
+    task = Task(image_shape=(2, 9, 12), class_names=("a", "b"), mean=0.5, deviation=0.1)
+    fresh, model = (build_model(SprintRecipe(filters=(40, 4), hidden=3), task) for _ in range(2))
+    warm(model, development, recipe_of("whitening"))
+    changed = [
+        name for (name, a), b in zip(fresh.named_parameters(), model.parameters(), strict=True) if not torch.equal(a, b)
+    ]
+    assert changed == ["network.convolutions.0.weight"]
+    filters = model.get_parameter("network.convolutions.0.weight")
+    assert torch.equal(filters[:18], -filters[18:36])
+    assert torch.equal(filters[36:], fresh.get_parameter("network.convolutions.0.weight")[36:])
+    answers = model[0](as_floats(development.train.images))
+    covariance = torch.cov(nn.functional.conv2d(answers, filters[:18], padding=1).transpose(0, 1).flatten(1))
+    variances = covariance.diag()
+    assert (covariance - variances.diag()).abs().max() < 1e-3
+    assert (variances.diff() < 1e-4).all()  # the largest directions come first
+    assert (variances[:9] > 0.9).all()
+    assert (variances < 1).all()
+
+
+def test_whitening_takes_the_largest_directions_where_filters_are_few() -> None:
+    task = Task(image_shape=(2, 9, 12), class_names=("a", "b"))
+    many, few = (build_model(SprintRecipe(filters=(size, 4)), task) for size in (36, 8))
+    for model in (many, few):
+        warm(model, photographs(), recipe_of("whitening"))
+    name = "network.convolutions.0.weight"
+    torch.testing.assert_close(few.get_parameter(name)[:4], many.get_parameter(name)[:4])
+
+
+def test_whitening_needs_a_convolution() -> None:
+    model = build_model(MLPRecipe(), TASK)
+    with pytest.raises(RecipeError, match="whitening needs a network whose first convolution"):
+        warm(model, skewed(), recipe_of("whitening"))

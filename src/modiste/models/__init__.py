@@ -24,6 +24,7 @@ from modiste.model_recipe import (
     ModelRecipe,
     PatchGraphRecipe,
     ResNetRecipe,
+    SprintRecipe,
     SuperpixelGraphRecipe,
 )
 from modiste.models import layers
@@ -36,11 +37,13 @@ from modiste.models.inception import Inception
 from modiste.models.mlp import MLP
 from modiste.models.patch_graph import PatchGraph
 from modiste.models.resnet import ResNet
+from modiste.models.sprint import SprintNet
 from modiste.models.superpixel_graph import SuperpixelGraph
 
 MODELS: dict[type[ModelRecipe], Callable[..., nn.Module]] = {
     CNNRecipe: CNN,
     MLPRecipe: MLP,
+    SprintRecipe: SprintNet,
     InceptionRecipe: Inception,
     ResNetRecipe: ResNet,
     DropConnectRecipe: DropConnectNet,

@@ -20,6 +20,7 @@ from modiste.model_recipe import (
     ModelRecipe,
     PatchGraphRecipe,
     ResNetRecipe,
+    SprintRecipe,
     SuperpixelGraphRecipe,
 )
 from modiste.report.views import (
@@ -50,11 +51,13 @@ class View:
 SIGNED = "Orange is positive, blue negative, white zero; full colour from the strongest hundredth on."
 HEAT = "Each map in its own range, dark is most."
 TUNED = "Only a frozen stack still has the weights that contrastive divergence left; fine-tuning moves them."
+CONVOLUTIONAL = (
+    View("filters", f"The kernels of the first convolution. {SIGNED}", cnn.filters),
+    View("maps", f"The three most active maps of each convolution, on images of several classes. {HEAT}", cnn.maps),
+)
 VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
-    CNNRecipe: (
-        View("filters", f"The kernels of the first convolution. {SIGNED}", cnn.filters),
-        View("maps", f"The three most active maps of each convolution, on images of several classes. {HEAT}", cnn.maps),
-    ),
+    CNNRecipe: CONVOLUTIONAL,
+    SprintRecipe: CONVOLUTIONAL,
     MLPRecipe: (
         View(
             "weights",

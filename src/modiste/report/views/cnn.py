@@ -1,4 +1,4 @@
-"""What a plain convolutional network sees: the filters of its first convolution, the maps of all of them."""
+"""What a plain convolutional network sees, a sprint's too: its first convolution's filters, the maps of all of them."""
 
 import torch
 from jaxtyping import Float
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from modiste.models.cnn import CNN
 from modiste.models.layers import ACTIVATIONS
+from modiste.models.sprint import SprintNet
 from modiste.report.image_rows import Row, image_rows
 from modiste.report.views.scene import Scene
 from modiste.report.views.tiles import heat, signed, tile_grid
@@ -16,7 +17,7 @@ IMAGES, MAPS, FILTERS = 8, 3, 64
 
 def filters(scene: Scene) -> Figure:
     """Draw the kernels of the first convolution in proportion to one another, averaged over channels of colour."""
-    first = next(layer for layer in scene.network_as(CNN).convolutions if isinstance(layer, nn.Conv2d))
+    first = next(layer for layer in convolutions(scene) if isinstance(layer, nn.Conv2d))
     kernels = first.weight.detach()[:FILTERS].mean(1, keepdim=True)
     return tile_grid(signed(kernels), columns=8, scale="signed")
 
@@ -35,8 +36,14 @@ def maps(scene: Scene) -> Figure:
 def stage_maps(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n d i j"]]:
     """Return what each convolution gives after its activation."""
     x, found = scene.standardize(images), []
-    for layer in scene.network_as(CNN).convolutions:
+    for layer in convolutions(scene):
         x = layer(x)
         if isinstance(layer, tuple(ACTIVATIONS.values())):
             found.append(x)
     return found
+
+
+def convolutions(scene: Scene) -> nn.Sequential:
+    """Return the network's convolutions with what stands between them."""
+    assert isinstance(scene.network, CNN | SprintNet)
+    return scene.network.convolutions

@@ -7,7 +7,7 @@ from torch import nn
 
 from modiste.data.dataset import Development
 from modiste.recipe import Recipe
-from modiste.training.warm_start import contrastive_divergence, simclr
+from modiste.training.warm_start import contrastive_divergence, simclr, whitening
 from modiste.training.warm_start.features import linear_head
 from modiste.training.warm_start.progress import Progress
 
@@ -27,6 +27,11 @@ def class_prior(model: nn.Module, development: Development, _recipe: Recipe, _pr
     head.bias.copy_((counts / counts.sum()).log())
 
 
+def whitened_patches(model: nn.Module, development: Development, _recipe: Recipe, _progress: Progress) -> None:
+    """Set the first convolution's filters from patches of the images; only images are handed on."""
+    whitening.whiten(model, development.unlabelled)
+
+
 def unsupervised_stack(model: nn.Module, development: Development, recipe: Recipe, progress: Progress) -> None:
     """Train a deep belief network's stack by contrastive divergence; only images are handed on."""
     contrastive_divergence.pretrain(model, development.unlabelled, recipe, progress)
@@ -40,6 +45,7 @@ def self_supervised(model: nn.Module, development: Development, recipe: Recipe, 
 WARM_STARTS: dict[str, Callable[[nn.Module, Development, Recipe, Progress], None]] = {
     "none": nothing,
     "class-prior": class_prior,
+    "whitening": whitened_patches,
     "contrastive-divergence": unsupervised_stack,
     "simclr": self_supervised,
 }

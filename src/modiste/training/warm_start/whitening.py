@@ -1,0 +1,58 @@
+"""The first convolution as a whitening of small patches (Coates, Lee and Ng, 2011; in a network: Page, 2018).
+
+Its filters become the patches' principal directions, each divided by the deviation along it, and the same with the
+other sign for what a ReLU would cut off. They are good before the first step: training is shorter, and may leave them
+as they are (Jordan, "94 % on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from modiste.data.batch import as_floats
+from modiste.errors import RecipeError
+
+IMAGES = 1_000
+SMALLEST_VARIANCE = 0.01
+"""Added to each direction's variance, so that what hardly varies is not blown up to noise."""
+
+
+@torch.no_grad()
+def whiten(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> None:
+    """Set the filters of the first convolution of ``model`` from patches of the images, as it sees them.
+
+    Filters beyond two for each number in a patch stay as they are.
+
+    Raises:
+        RecipeError: the network has no convolution, or one that does not see all channels at once.
+    """
+    convolution = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
+    if convolution is None or convolution.groups != 1:
+        raise RecipeError("warm_start: whitening needs a network whose first convolution sees all channels")
+    every = max(1, len(images) // IMAGES)
+    directions = principal_directions(patches(model, convolution, as_floats(images[::every])))
+    count = min(len(directions), convolution.out_channels // 2)
+    filters = directions[:count].view(count, *convolution.weight.shape[1:])
+    convolution.weight[: 2 * count] = torch.cat([filters, -filters])
+
+
+def patches(model: nn.Module, convolution: nn.Conv2d, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "m d"]:
+    """Return every patch that ``convolution`` sees of the images, zeros at the border included."""
+    seen: list[Tensor] = []
+    handle = convolution.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    was_training = model.training
+    try:
+        model.eval()(images)
+    finally:
+        handle.remove()
+        model.train(was_training)
+    options = {name: getattr(convolution, name) for name in ("kernel_size", "dilation", "padding", "stride")}
+    return F.unfold(seen[0], **options).transpose(1, 2).flatten(0, 1)
+
+
+def principal_directions(patches: Float[Tensor, "m d"]) -> Float[Tensor, "d d"]:
+    """Return the directions of the patches' variance as rows, the largest first, each divided by its deviation."""
+    variances, vectors = torch.linalg.eigh(torch.cov(patches.T))
+    directions: Tensor = vectors / (variances + SMALLEST_VARIANCE).sqrt()
+    return directions.T.flip(0)
