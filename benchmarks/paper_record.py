@@ -115,7 +115,7 @@ Mean over seeds. Training figures are the mean over an epoch's steps with dropou
 
 ## Machine
 
-{machine(runs[0])}
+{machine(runs[0].facts()[-1])}
 Training took {", ".join(f"{seconds(run):,.0f} s" for run in runs)}; other work ran beside it, so this is no
 measurement of speed.
 """

@@ -1,6 +1,6 @@
 """What the pages of ``records`` share: rows of Markdown, means over seeds, the machine that a figure belongs to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -28,9 +28,8 @@ def rows(lines: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def machine(run: Run) -> str:
-    """Describe where a run was last started."""
-    facts = run.facts()[-1]
+def machine(facts: Mapping[str, Any]) -> str:
+    """Describe the machine that a page's figures belong to."""
     return (
         f"{facts['processor']}, {facts['cores']} cores, {facts['threads']} threads,\n"
         f"{facts['memory_bytes'] / 2**30:.0f} GiB; {facts['system']}, Python {facts['python']}, "

@@ -137,7 +137,7 @@ interval, and McNemar's exact p. Made by `python benchmarks/systems_record.py`.
 
 ## Machine
 
-{machine(results[0][1][0])}
+{machine(results[0][1][0].facts()[-1])}
 That is the first run's; every run's own machine and commit stand in `record.json`. Other work ran beside some of the
 training: the times are no measurement of speed.
 """

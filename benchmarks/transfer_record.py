@@ -149,7 +149,7 @@ Made by `python benchmarks/transfer_record.py`.
 {pages}
 ## Machine
 
-{machine(run)}
+{machine(run.facts()[-1])}
 That is the first run's; every run's own machine and commit stand in `record.json`. Other work ran beside it.
 """
 

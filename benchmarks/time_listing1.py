@@ -1,0 +1,147 @@
+"""Time the training of the paper's Listing 1, here and by the peers, in turn; write ``records/speed/listing1``.
+
+    python benchmarks/speed/listing1.py DATA_FOLDER [--rounds 3] [--epochs 3] [--out records/speed]
+
+Everyone trains on the same 50,000 images in batches of 128 with Adam. What counts is the epochs after the first, which
+in Keras holds the tracing; evaluation is left out, for everyone. The rate of the machine itself is that of torch's
+product of two square matrices, measured between the rounds.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import modiste
+from clock import MODISTE, matrix_multiply_rate, peer, spread, time_process
+from modiste import run_folder, runtime, storage
+from modiste.models import Task, build_model
+from record_page import machine
+
+IMAGES = 50_000
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One who trains: a name for the page, the precision that it computes in, and how to get seconds by epoch."""
+
+    name: str
+    precision: str
+    train: Callable[[argparse.Namespace, Path], list[float]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("records/speed"))
+    options = parser.parse_args()
+    seconds: dict[str, list[float]] = {arm.name: [] for arm in ARMS}
+    rates: dict[str, list[float]] = {name: [] for name in PRECISIONS}
+    for number in range(options.rounds):
+        for name, dtype in PRECISIONS.items():
+            rates[name].append(matrix_multiply_rate(dtype))
+        for arm in ARMS:
+            with tempfile.TemporaryDirectory() as folder:
+                epochs = arm.train(options, Path(folder))
+            seconds[arm.name] += epochs[1:]
+            print(f"round {number + 1}, {arm.name}: {IMAGES / median(epochs[1:]):,.0f} images/s", flush=True)
+    result = summary(seconds, rates)
+    storage.write_json(options.out / "listing1.json", result)
+    storage.write_text(options.out / "listing1.md", as_markdown(result))
+
+
+def ours(precision: str) -> Callable[[argparse.Namespace, Path], list[float]]:
+    """Return what trains the recipe ``paper`` in this precision."""
+
+    def train(options: argparse.Namespace, folder: Path) -> list[float]:
+        words = ("train", "paper", "--precision", precision, "--epochs", options.epochs, "--quiet", "--device", "cpu")
+        time_process((*MODISTE, *words, "--data-folder", options.data, "--out", folder / "run"))
+        return [row["train_seconds"] for row in run_folder.open_run(folder / "run").timing()]
+
+    return train
+
+
+def theirs(environment: str, script: str, backend: str = "") -> Callable[[argparse.Namespace, Path], list[float]]:
+    """Return what trains a peer's Listing 1."""
+
+    def train(options: argparse.Namespace, folder: Path) -> list[float]:
+        command = peer(environment, script, "train", options.data, folder / "model.keras", "--epochs", options.epochs)
+        done = time_process(command, {"KERAS_BACKEND": backend} if backend else None)
+        return [row["train_seconds"] for row in done.last_line()["epochs"]]
+
+    return train
+
+
+ARMS = (
+    Arm("Modiste, float32", "float32", ours("float32")),
+    Arm("Modiste, bfloat16", "bfloat16", ours("bfloat16")),
+    Arm("Keras on TensorFlow", "float32", theirs("keras_tensorflow", "listing1_keras.py", "tensorflow")),
+    Arm("Keras on JAX", "float32", theirs("keras_jax", "listing1_keras.py", "jax")),
+    Arm("PyTorch as its tutorials write it", "float32", theirs("pytorch", "listing1_pytorch.py")),
+)
+KERAS = "Keras on TensorFlow"
+
+
+def summary(seconds: dict[str, list[float]], rates: dict[str, list[float]]) -> dict[str, Any]:
+    """Gather the figures: images per second, ratio to Keras, share of the machine's own rate."""
+    work = flop_per_image()
+    arms = {}
+    for arm in ARMS:
+        speed = spread([IMAGES / each for each in seconds[arm.name]])
+        share = speed["median"] * work / median(rates[arm.precision])
+        ratio = speed["median"] * median(seconds[KERAS]) / IMAGES
+        arms[arm.name] = {"images_per_second": speed, "against_keras": ratio, "share_of_rate": share}
+    return {
+        "command": "python benchmarks/speed/listing1.py",
+        "machine": runtime.facts(torch.device("cpu")),
+        "flop_per_image": work,
+        "flop_per_second": {name: spread(values) for name, values in rates.items()},
+        "arms": arms,
+    }
+
+
+def flop_per_image() -> float:
+    """Count the operations of one image, forward and backward, in matrix products and convolutions."""
+    task = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))
+    model = build_model(modiste.get_recipe("paper").model, task)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(8, 1, 28, 28)).sum().backward()
+    return counter.get_total_flops() / 8
+
+
+def as_markdown(result: dict[str, Any]) -> str:
+    """Write the page."""
+    rates = {name: found["median"] / 1e9 for name, found in result["flop_per_second"].items()}
+    lines, epochs = [], 0
+    for name, found in result["arms"].items():
+        speed, epochs = found["images_per_second"], found["images_per_second"]["n"]
+        measured = f"{speed['median']:,.0f} ({speed['lowest']:,.0f} to {speed['highest']:,.0f})"
+        lines.append(f"| {name} | {measured} | {found['against_keras']:.2f} | {found['share_of_rate']:.0%} |")
+    table = "\n".join(lines)
+    return f"""# Training the paper's Listing 1
+
+Images per second of training on 50,000 images in batches of 128: the median of {epochs} epochs, and the range;
+evaluation and each process's first epoch are left out. The third column is against Keras on TensorFlow in the same run;
+the last is the share of the rate at which torch multiplies matrices here in the same precision
+({rates["float32"]:,.0f} GFLOP/s in float32, {rates["bfloat16"]:,.0f} in bfloat16), by
+{result["flop_per_image"] / 1e6:.1f} MFLOP an image. Made by `{result["command"]}`.
+
+| who | images per second | against Keras | share of the machine's rate |
+|---|---|---|---|
+{table}
+
+{machine(result["machine"])}
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Time the way from a command to a saved model, here and by Keras, in one run; write ``records/speed``.
+
+    python benchmarks/time_to_accuracy.py DATA_FOLDER [RECIPE ...] [--seeds 10] [--keras-epochs 50]
+
+The clock starts before the process and stops when it has ended: imports, reading and checking the data, training,
+validation and saving are inside. The number of epochs is the recipe's, set beforehand; every seed is shown, and the
+mean of the seconds leaves out the fastest and the slowest (after MLPerf's rules). Test accuracy is measured
+afterwards, by its own door. Keras trains the paper's Listing 1 between two seeds: timed as a whole, and until it first
+passes a mark on test, its evaluation left out. Every finished process is noted at once; the same command goes on from
+there, and other recipes join what is there.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import modiste
+from clock import MODISTE, Timed, peer, time_process, trimmed_mean
+from modiste import run_folder, runtime, storage
+from record_page import machine, rows, summary
+
+MARKS = {"sprint": 0.9132, "sprint-93": 0.93, "sprint-94": 0.94, "sprint-95": 0.95}
+"""Test accuracy that each recipe is for."""
+COMMAND = "python benchmarks/time_to_accuracy.py"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("recipes", nargs="*", default=list(MARKS))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--keras-epochs", type=int, default=50, help="0 leaves Keras out")
+    parser.add_argument("--epochs", type=int, help="fewer epochs of ours, to try the script with")
+    parser.add_argument("--out", type=Path, default=Path("records/speed"))
+    options = parser.parse_args()
+    path = options.out / "record.json"
+    record = storage.read_json(path) if path.exists() else {"command": COMMAND, "runs": {}, "keras": None}
+    for seed in range(options.seeds):
+        if options.keras_epochs and not record["keras"] and seed == options.seeds // 2:
+            note(path, record | {"keras": train_keras(options)})
+        for name in options.recipes:
+            done = record["runs"].setdefault(name, [])
+            if seed not in [row["seed"] for row in done]:
+                done.append(train_ours(name, seed, options))
+                print(f"{name}, seed {seed}: {done[-1]['seconds']:.1f} s, {done[-1]['test_accuracy']:.2%}", flush=True)
+                note(path, record)
+
+
+def note(path: Path, record: dict[str, Any]) -> None:
+    """Write the record and its page."""
+    record["machine"] = runtime.facts(torch.device("cpu"))
+    runs, keras = record["runs"], record["keras"]
+    record["results"] = [result(name, runs[name], keras) for name in MARKS if name in runs]
+    storage.write_json(path, record)
+    storage.write_text(path.with_name("README.md"), as_markdown(record))
+
+
+def train_ours(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Train one seed of a recipe in a process of its own, then measure it."""
+    words = ["train", name, "--seed", seed, "--quiet", "--device", "cpu", "--data-folder", options.data]
+    if options.epochs:
+        words += ["--epochs", options.epochs]
+    with tempfile.TemporaryDirectory() as folder:
+        done = time_process((*MODISTE, *words, "--out", Path(folder) / "run"))
+        timing = run_folder.open_run(Path(folder) / "run").timing()
+        found = modiste.evaluate(Path(folder) / "run", split="test", data_folder=options.data)
+    return as_row(done, sum(row["train_seconds"] for row in timing), found.accuracy) | {"seed": seed}
+
+
+def train_keras(options: argparse.Namespace) -> dict[str, Any]:
+    """Train the paper's Listing 1 in Keras on TensorFlow."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ("train", options.data, Path(folder) / "model.keras", "--epochs", options.keras_epochs)
+        done = time_process(peer("keras_tensorflow", "listing1_keras.py", *words), {"KERAS_BACKEND": "tensorflow"})
+    epochs = done.last_line()["epochs"]
+    row = as_row(done, sum(row["train_seconds"] for row in epochs), epochs[-1]["test_accuracy"])
+    return row | {"epochs": epochs}
+
+
+def as_row(done: Timed, train_seconds: float, accuracy: float) -> dict[str, Any]:
+    """Gather what one process came to."""
+    return {
+        "seconds": done.seconds,
+        "train_seconds": train_seconds,
+        "test_accuracy": accuracy,
+        "peak_memory_bytes": done.peak_memory_bytes,
+    }
+
+
+def result(name: str, runs: list[dict[str, Any]], keras: dict[str, Any] | None) -> dict[str, Any]:
+    """Gather the figures of a recipe, with their ratios to Keras."""
+    seconds, passed = trimmed_mean([row["seconds"] for row in runs]), first_pass(keras, MARKS[name])
+    return summary(name, f"{100 * MARKS[name]:g} %", [row["test_accuracy"] for row in runs]) | {
+        "seconds": seconds,
+        "train_seconds": trimmed_mean([row["train_seconds"] for row in runs]),
+        "peak_memory_bytes": max(row["peak_memory_bytes"] for row in runs),
+        "keras_whole_ratio": keras["seconds"] / seconds if keras else None,
+        "keras_first_pass_ratio": passed / seconds if passed else None,
+    }
+
+
+def first_pass(keras: dict[str, Any] | None, mark: float) -> float | None:
+    """Return when Keras first had a test accuracy of ``mark``, in seconds; None when it never had."""
+    epochs = keras["epochs"] if keras else []
+    return next((row["at_seconds"] for row in epochs if row["test_accuracy"] >= mark), None)
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """Write the page."""
+    return f"""# From a command to a saved model
+
+Seconds from the start of the process to its end, with the model saved: the mean over the seeds but for the fastest and
+the slowest, and the range; of them, seconds of training alone. The mark is what a recipe is for; accuracy is the mean
+over the seeds with their deviation. Ratios are to Keras on TensorFlow with the paper's Listing 1 in the same run: the
+whole of its epochs, and the moment when it first passed the mark on test. {beside(record["keras"])}
+Every run stands in `record.json`. Made by `{record["command"]}`.
+
+| recipe | mark | test accuracy | seeds | seconds | training | memory | Keras, whole | Keras, first at the mark |
+|---|---|---|---|---|---|---|---|---|
+{rows(line(found, record["runs"][found["recipe"]]) for found in record["results"])}
+
+{machine(record["machine"])}
+"""
+
+
+def line(found: dict[str, Any], runs: list[dict[str, Any]]) -> tuple[object, ...]:
+    """Return a recipe's row of the table."""
+    accuracy, seconds = found["test_accuracy"], [row["seconds"] for row in runs]
+    return (
+        f"`{found['recipe']}`",
+        found["claim"],
+        f"{accuracy['mean']:.2%} ± {accuracy['sd']:.2%}",
+        found["n"],
+        f"{found['seconds']:.1f} ({min(seconds):.1f} to {max(seconds):.1f})",
+        f"{found['train_seconds']:.1f}",
+        f"{found['peak_memory_bytes'] / 1e9:.2f} GB",
+        ratio(found["keras_whole_ratio"]),
+        ratio(found["keras_first_pass_ratio"]),
+    )
+
+
+def beside(keras: dict[str, Any] | None) -> str:
+    """Say what Keras came to."""
+    if keras is None:
+        return "Keras was left out."
+    return (
+        f"Keras took {keras['seconds']:.0f} s for {len(keras['epochs'])} epochs, to {keras['test_accuracy']:.2%} on "
+        "test."
+    )
+
+
+def ratio(value: float | None) -> str:
+    """Write a ratio, or that there is none."""
+    return f"{value:.1f} times" if value else "never"
+
+
+if __name__ == "__main__":
+    main()
