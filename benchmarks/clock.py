@@ -44,7 +44,8 @@ def time_process(command: Sequence[object], environment: Mapping[str, str] | Non
     start = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})})
     assert process.stdout is not None
-    output = process.stdout.read()
+    with process.stdout as pipe:
+        output = pipe.read()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,16 @@ def settle_precision(recipe: Recipe, device: torch.device) -> Recipe:
     if recipe.precision != "auto":
         return recipe
     return replace(recipe, precision="bfloat16" if fast_bfloat16(device) else "float32")
+
+
+@contextlib.contextmanager
+def threads_restored() -> Iterator[None]:
+    """Leave the number of torch's threads as it was, whatever happens inside."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:

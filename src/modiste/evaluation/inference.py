@@ -8,8 +8,9 @@ from modiste import runtime
 from modiste.data.batch import as_floats
 from modiste.recipe import Recipe
 
-# Fixed, because a batch's size can change the last bit of a sum and stored logits should not depend on the caller.
-BATCH_IMAGES = 1000
+# Fixed, because a batch's size can change the last bit of a sum and stored logits should not depend on the caller; so
+# small that a layer's maps stay in a processor's cache: with 1,000 images prediction was two to three times slower.
+BATCH_IMAGES = 250
 
 
 @torch.inference_mode()

@@ -1,16 +1,19 @@
 """One training run, from a recipe to a folder that holds everything about it."""
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from modiste import checkpoint, run_folder, runtime, storage
 from modiste.checkpoint import ModelInfo, State
+from modiste.cores import CoreWatch
 from modiste.data.dataset import Development, load_development, mean_and_deviation
 from modiste.errors import DataError, RecipeError, RunError
 from modiste.evaluation.inference import infer
@@ -72,10 +75,10 @@ def run(
     Raises:
         DataError, RecipeError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError.
     """
-    folder, started = Path(out), time.perf_counter()
+    folder, started, watch = Path(out), time.perf_counter(), CoreWatch()
     place = runtime.choose_device(device)
     recipe = runtime.settle_precision(recipe, place)
-    with storage.lock(folder), Interruption() as interruption:
+    with storage.lock(folder), Interruption() as interruption, runtime.threads_restored():
         if not claim(folder, recipe):
             return outcome(folder, started)
         development = load_development(recipe.data, data_folder).to(place)
@@ -83,6 +86,7 @@ def run(
         model = build_model(recipe.model, task, seed=recipe.seed).to(place)
         check_batches(model, len(development.train), recipe)
         state = newest_state(folder, development.fingerprint)
+        settle_threads(folder, watch)
         note_facts(folder, place)
         listener = Listeners([FileLog(folder), *listeners])
         setting = Fit(recipe, development, folder, listener, interruption)
@@ -189,13 +193,38 @@ def newest_state(folder: Path, fingerprint: str) -> State | None:
     return state
 
 
+def settle_threads(folder: Path, watch: CoreWatch) -> None:
+    """Let torch use as many threads as cores are free, or as the run began with, for they decide its last bits.
+
+    Where OMP_NUM_THREADS says how many, it holds.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    starts, allowed = starts_of(folder), torch.get_num_threads()
+    wanted = starts[0].get("threads") if starts else min(allowed, watch.free())
+    if isinstance(wanted, int) and 1 <= wanted <= len(watch.cores):
+        torch.set_num_threads(wanted)
+        if wanted < allowed and not starts:
+            logging.getLogger(__name__).warning(
+                "other processes are busy: training with %s of %s threads; OMP_NUM_THREADS overrules this",
+                wanted,
+                allowed,
+            )
+
+
 def note_facts(folder: Path, device: torch.device) -> None:
     """Add this machine and its versions to the run's facts."""
+    storage.write_json(folder / run_folder.FACTS, {"starts": [*starts_of(folder), runtime.facts(device)]})
+
+
+def starts_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the facts of every start of the run so far; RunError when their file is damaged."""
     path = folder / run_folder.FACTS
     found = storage.read_json(path) if path.exists() else {"starts": []}
-    if not isinstance(found, dict) or not isinstance(found.get("starts"), list):
+    starts = found.get("starts") if isinstance(found, dict) else None
+    if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
         raise RunError(f"{path}: damaged, it lists no starts; delete it to go on")
-    storage.write_json(path, {"starts": [*found["starts"], runtime.facts(device)]})
+    return starts
 
 
 def finish(learner: Learner, setting: Fit, task: Task) -> None:

@@ -1,0 +1,127 @@
+"""Time prediction with a loaded model, here and by the peers, in turn; write ``records/speed/prediction``.
+
+    python benchmarks/time_prediction.py DATA_FOLDER [--rounds 5] [--runs runs/speed]
+
+Ten thousand images at once, and one image at a time, images and answers in memory: medians after a warm-up, in a
+process for each. Ours are Listing 1 and ``sprint``, through the predictor and as ONNX files in ONNX Runtime; models
+that are not there yet are trained first.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from clock import MODISTE, peer, spread, time_process
+from modiste import runtime, storage
+from record_page import machine, rows
+
+Commands = dict[tuple[str, str], tuple[tuple[object, ...], dict[str, str]]]
+"""By network and by who predicts with it: a command, and what its environment has beside this one's."""
+HERE = Path(__file__).parent
+RECIPES = {"paper": "Listing 1", "sprint": "`sprint`"}
+PEER_NAMES = {
+    "keras_tensorflow": ("listing1_keras.py", "Listing 1", "Keras on TensorFlow, `model.predict`"),
+    "keras_jax": ("listing1_keras.py", "Listing 1", "Keras on JAX, `model.predict`"),
+    "pytorch": ("listing1_pytorch.py", "Listing 1", "PyTorch as its tutorials write it"),
+    "scikit_learn": ("mlp_scikit_learn.py", "an MLP", "scikit-learn's MLP"),
+}
+BASELINE = "Keras on TensorFlow, `model.predict`"
+"""What ratios are to."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--runs", type=Path, default=Path("runs/speed"))
+    parser.add_argument("--out", type=Path, default=Path("records/speed"))
+    options = parser.parse_args()
+    commands = {**ours(options), **theirs(options)}
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {who: [] for who in commands}
+    for number in range(options.rounds):
+        for who, (command, environment) in commands.items():
+            found[who].append(time_process(command, environment).last_line())
+            print(f"round {number + 1}, {', '.join(who)}: {found[who][-1]}", flush=True)
+    record = summary(found)
+    storage.write_json(options.out / "prediction.json", record)
+    storage.write_text(options.out / "prediction.md", as_markdown(record))
+
+
+def ours(options: argparse.Namespace) -> Commands:
+    """Train and export what is missing; return what times it."""
+    commands: Commands = {}
+    for recipe, network in RECIPES.items():
+        run = options.runs / recipe
+        short = ("--epochs", 1) if recipe == "paper" else ()
+        time_process((*MODISTE, "train", recipe, *short, "--quiet", "--data-folder", options.data, "--out", run))
+        if not (run / "model.onnx").exists():
+            time_process((*MODISTE, "export", run, "--data-folder", options.data))
+        for door, who in (("predictor", "Modiste's predictor"), ("onnx", "Modiste's ONNX file in ONNX Runtime")):
+            commands[network, who] = ((sys.executable, HERE / "prediction.py", door, run, options.data), {})
+    return commands
+
+
+def theirs(options: argparse.Namespace) -> Commands:
+    """Train each peer for an epoch where its model is missing; return what times them."""
+    commands: Commands = {}
+    for environment, (script, network, who) in PEER_NAMES.items():
+        model = options.runs / f"{environment}.keras"
+        backend = {"KERAS_BACKEND": environment.removeprefix("keras_")} if "keras" in environment else {}
+        if not model.exists():
+            time_process(peer(environment, script, "train", options.data, model), backend)
+        commands[network, who] = (peer(environment, script, "predict", options.data, model), backend)
+    return commands
+
+
+def summary(found: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, Any]:
+    """Gather medians, ranges and ratios to the baseline."""
+    base = next(rounds for (_, who), rounds in found.items() if who == BASELINE)
+    arms = []
+    for (network, who), rounds in found.items():
+        arm: dict[str, Any] = {"network": network, "who": who}
+        for clock in ("batch_seconds", "single_seconds"):
+            arm[clock] = spread([row[clock] for row in rounds])
+            arm[f"{clock}_ratio"] = median([row[clock] for row in base]) / arm[clock]["median"]
+        arms.append(arm)
+    return {
+        "command": "python benchmarks/time_prediction.py",
+        "machine": runtime.facts(torch.device("cpu")),
+        "arms": arms,
+    }
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """Write the page."""
+    return f"""# Prediction
+
+A loaded model, images and answers in memory: 10,000 images at once, and one image at a time. The median over
+{record["arms"][0]["batch_seconds"]["n"]} processes of each one's median after a warm-up, and the range; "times" is how
+often faster that is than `model.predict` of Keras on TensorFlow with Listing 1. Made by `{record["command"]}`.
+
+| network | who | 10,000 images, ms | times | one image, ms | times |
+|---|---|---|---|---|---|
+{rows(line(arm) for arm in record["arms"])}
+
+{machine(record["machine"])}
+"""
+
+
+def line(arm: dict[str, Any]) -> tuple[object, ...]:
+    """Return the row of the table for one who predicts."""
+    batch, single = arm["batch_seconds"], arm["single_seconds"]
+    return (
+        arm["network"],
+        arm["who"],
+        f"{1e3 * batch['median']:.0f} ({1e3 * batch['lowest']:.0f} to {1e3 * batch['highest']:.0f})",
+        f"{arm['batch_seconds_ratio']:.1f}",
+        f"{1e3 * single['median']:.3f} ({1e3 * single['lowest']:.3f} to {1e3 * single['highest']:.3f})",
+        f"{arm['single_seconds_ratio']:.1f}",
+    )
+
+
+if __name__ == "__main__":
+    main()

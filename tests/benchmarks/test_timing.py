@@ -1,0 +1,97 @@
+"""The scripts that time, tried at small sizes: every figure lands where the page says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from modiste.data import sources
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import clock
+import time_listing1
+import time_prediction
+import time_to_accuracy
+
+BENCHMARKS = Path(clock.__file__).parent
+
+
+def test_the_way_to_an_accuracy(tmp_path: Path) -> None:
+    folder = sources.load_training("fashion-mnist").folder
+    for seeds in (1, 2, 2):
+        words = [folder, "sprint", "--seeds", seeds, "--keras-epochs", 0, "--out", tmp_path]
+        command = [sys.executable, BENCHMARKS / "time_to_accuracy.py", *words]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert not done.stdout  # the third call found everything done
+    record = json.loads((tmp_path / "record.json").read_text())
+    (found,), runs = record["results"], record["runs"]["sprint"]
+    assert [row["seed"] for row in runs] == [0, 1]
+    assert all(row["seconds"] > row["train_seconds"] > 0 and row["test_accuracy"] > 0.9 for row in runs)
+    assert found["test_accuracy"]["mean"] == pytest.approx(sum(row["test_accuracy"] for row in runs) / 2)
+    assert found["seconds"] == pytest.approx(sum(row["seconds"] for row in runs) / 2)
+    assert "| `sprint` | 91.32 % |" in (tmp_path / "README.md").read_text()
+
+
+def test_ratios_are_to_the_whole_and_to_the_first_pass() -> None:
+    keras = {
+        "seconds": 100.0,
+        "epochs": [{"at_seconds": 10.0 * epoch, "test_accuracy": 0.90 + epoch / 100} for epoch in range(1, 4)],
+    }
+    runs = [
+        {"seconds": seconds, "train_seconds": 1.0, "test_accuracy": 0.92, "peak_memory_bytes": 1}
+        for seconds in (1.0, 5.0, 900.0)
+    ]
+    found = time_to_accuracy.result("sprint", runs, keras)
+    assert found["seconds"] == 5.0
+    assert found["keras_whole_ratio"] == 20
+    assert found["keras_first_pass_ratio"] == 4
+    assert time_to_accuracy.result("sprint-95", runs, keras)["keras_first_pass_ratio"] is None
+
+
+def test_listing1s_page_tells_ratios_and_shares() -> None:
+    seconds = {arm.name: [10.0, 20.0, 40.0] for arm in time_listing1.ARMS}
+    seconds["Modiste, float32"] = [10.0, 10.0, 10.0]
+    rates = {name: [1e12] for name in time_listing1.PRECISIONS}
+    found = time_listing1.summary(seconds, rates)
+    ours = found["arms"]["Modiste, float32"]
+    assert ours["against_keras"] == 2
+    assert ours["share_of_rate"] == pytest.approx(5_000 * found["flop_per_image"] / 1e12)
+    assert 45e6 < found["flop_per_image"] < 55e6
+    assert "| Modiste, float32 | 5,000 (5,000 to 5,000) | 2.00 |" in time_listing1.as_markdown(found)
+
+
+def test_predictions_page_tells_how_often_faster() -> None:
+    slow, fast = ({"batch_seconds": 1.0, "single_seconds": 0.05}, {"batch_seconds": 0.25, "single_seconds": 0.001})
+    found = time_prediction.summary(
+        {("Listing 1", time_prediction.BASELINE): [slow] * 3, ("`sprint`", "ours"): [fast] * 3}
+    )
+    assert (
+        "| `sprint` | ours | 250 (250 to 250) | 4.0 | 1.000 (1.000 to 1.000) | 50.0 |"
+        in time_prediction.as_markdown(found)
+    )
+
+
+@pytest.mark.parametrize("door", ["predictor", "onnx"])
+def test_our_own_prediction_is_timed(door: str, tmp_path: Path) -> None:
+    folder = sources.load_training("fashion-mnist").folder
+    run = tmp_path / "run"
+    for words in (("train", "perceptron", "--epochs", 1, "--quiet", "--out", run), ("export", run)):
+        clock.time_process((*clock.MODISTE, *words))
+    timed = clock.time_process((sys.executable, BENCHMARKS / "prediction.py", door, run, folder))
+    found = timed.last_line()
+    assert 0 < found["single_seconds"] < found["batch_seconds"] < timed.seconds
+
+
+def test_a_failed_process_and_a_missing_peer_are_told() -> None:
+    with pytest.raises(SystemExit, match="failed with status 3"):
+        clock.time_process((sys.executable, "-c", "raise SystemExit(3)"))
+    with pytest.raises(SystemExit, match="make peers"):
+        clock.peer("nowhere", "script.py")
+
+
+def test_the_machines_rate_is_that_of_a_product() -> None:
+    assert clock.matrix_multiply_rate(torch.float32, side=256, repetitions=2) > 1e8
