@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from modiste.recipes import RECIPES
     from modiste.recipes import get as get_recipe
     from modiste.training import run as train
+    from modiste.training.seeds import run_seeds as train_seeds
 
 __all__ = [
     "RECIPES",
@@ -35,6 +36,7 @@ __all__ = [
     "get_recipe",
     "load_dataset",
     "train",
+    "train_seeds",
 ]
 
 _HOMES = {
@@ -46,6 +48,7 @@ _HOMES = {
     "load_dataset": ("modiste.data.dataset", "load_development"),
     "get_recipe": ("modiste.recipes", "get"),
     "train": ("modiste.training", "run"),
+    "train_seeds": ("modiste.training.seeds", "run_seeds"),
 }
 
 

@@ -8,14 +8,34 @@ where the maps are small.
 
 from itertools import pairwise
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-
-from modiste.models.resnet import Block
 
 POOLS = 2
 UPDATE = 0.3
 """Share of each batch in the running means of normalisation: a run of one epoch has no time for torch's 0.1."""
+
+
+def convolution(inputs: int, outputs: int, *, pooled: bool = False) -> list[nn.Module]:
+    """Return a 3x3 convolution with its normalisation, 2x2 max-pooling between them if ``pooled``."""
+    pool: list[nn.Module] = [nn.MaxPool2d(2)] if pooled else []
+    normalise = nn.BatchNorm2d(outputs, momentum=UPDATE)
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *pool, normalise]
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions around an identity, ReLU after their sum; as it was first published (He et al., 2016).
+
+    With one or two blocks this was better on validation than activation before the convolutions.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(*convolution(channels, channels), nn.ReLU(), *convolution(channels, channels))
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return F.relu(x + self.residual(x))
 
 
 class SprintNet(nn.Module):
@@ -42,10 +62,8 @@ class SprintNet(nn.Module):
         channels, height, width = image_shape
         self.convolutions = nn.Sequential()
         for index, (inputs, outputs) in enumerate(pairwise((channels, *filters))):
-            pool = [nn.MaxPool2d(2)] if index < POOLS else []
-            convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-            self.convolutions.extend([convolution, *pool, nn.BatchNorm2d(outputs, momentum=UPDATE), nn.ReLU()])
-        self.blocks = nn.Sequential(*(Block(filters[-1], filters[-1], stride=1, dropout=0.0) for _ in range(blocks)))
+            self.convolutions.extend([*convolution(inputs, outputs, pooled=index < POOLS), nn.ReLU()])
+        self.blocks = nn.Sequential(*(ResidualBlock(filters[-1]) for _ in range(blocks)))
         pools = min(POOLS, len(filters))
         features = filters[-1] * (height >> pools) * (width >> pools)
         self.dense = nn.Sequential(

@@ -15,6 +15,7 @@ from modiste.models.inception import Module
 from modiste.models.layers import ACTIVATIONS, ConvolutionStage, Dropout, Standardize
 from modiste.models.patch_graph import GraphBlock, NodeNorm, PatchGraph
 from modiste.models.resnet import Block
+from modiste.models.sprint import ResidualBlock
 from modiste.models.superpixel_graph import AttentionBlock, Superpixels
 from modiste.report.wording import number_of, percent
 
@@ -60,6 +61,7 @@ STAGES: dict[type[nn.Module], Callable[[Any], tuple[str, str]]] = {
     DropConnect: lambda layer: ("DropConnect", f"{layer.linear.out_features:,} units"),
     Module: lambda layer: ("Inception module", f"{_branches(layer)} filters"),
     Block: lambda layer: ("Residual block", f"3 × 3 twice, {layer.first.out_channels:,} filters"),
+    ResidualBlock: lambda layer: ("Residual block", f"3 × 3 twice, {layer.residual[0].out_channels:,} filters"),
     ConvolutionStage: lambda layer: ("VGG stage", f"3 × 3 twice, {layer[0].out_channels:,} filters"),
     Keypoints: lambda layer: ("Keypoints", f"a window around each of {layer.score.out_channels:,} places"),
     GraphBlock: lambda layer: ("Graph block", f"{layer.neighbours:,} neighbours of each node"),

@@ -10,6 +10,7 @@ from modiste.models.fashionnet import FashionNet
 from modiste.models.inception import Module
 from modiste.models.patch_graph import GraphBlock
 from modiste.models.resnet import Block
+from modiste.models.sprint import ResidualBlock
 from modiste.models.superpixel_graph import AttentionBlock
 from modiste.report.block_diagram import Fork, Step
 from modiste.report.wording import number_of
@@ -36,6 +37,12 @@ def _residual(block: Block) -> tuple[Step, ...]:
     long_way = (active, _layer(block.first), active, _layer(block.second))
     short_way = () if block.shortcut is None else (_layer(block.shortcut),)
     return f"{block.first.in_channels} maps", Fork((long_way, short_way), "added")
+
+
+def _residual_first_form(block: ResidualBlock) -> tuple[Step, ...]:
+    first, second = (_layer(part) for part in block.residual if isinstance(part, nn.Conv2d))
+    long_way = (first, "batch normalisation, relu", second, "batch normalisation")
+    return f"{block.residual[0].in_channels} maps", Fork((long_way, ()), "added, relu")
 
 
 def _graph(block: GraphBlock) -> tuple[Step, ...]:
@@ -130,6 +137,7 @@ def _layer(layer: nn.Module) -> str:
 BLOCKS: dict[type[nn.Module], tuple[str, Callable[[Any], tuple[Step, ...]]]] = {
     Module: ("Inception module", _inception),
     Block: ("Residual block", _residual),
+    ResidualBlock: ("Residual block", _residual_first_form),
     GraphBlock: ("Graph block", _graph),
     AttentionBlock: ("Graph block", _attention),
     FashionNet: ("Two branches on one trunk", _fashionnet),

@@ -1,0 +1,244 @@
+"""Several seeds of one recipe in one computation, so that an interval costs little more than a single run on a GPU.
+
+Every layer of all the networks is computed at once: their weights are stacked and the forward pass is vectorised over
+them (Horace He and Richard Zou's ``torch.func``), which makes grouped convolutions of convolutions. Each seed has the
+initial weights, order, augmentation and dropout that it has alone, and ends in a run folder of its own; figures agree
+with those of single runs within rounding.
+"""
+
+import contextlib
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from modiste import runtime, storage, training
+from modiste.data.batch import Batch
+from modiste.data.batches import batches
+from modiste.data.dataset import load_development
+from modiste.errors import RecipeError, StoppedError
+from modiste.models import build_model, layers
+from modiste.models.layers import AuxiliaryLoss, Dropout, Stochastic
+from modiste.recipe import Recipe
+from modiste.training.interruption import Interruption
+from modiste.training.learner import Learner
+from modiste.training.log import FileLog, Timing
+from modiste.training.loop import Fit, finish_epoch, learning_rate
+from modiste.training.objectives import OBJECTIVES
+from modiste.training.optimizers import OPTIMIZERS, parameter_groups, set_learning_rate
+
+
+def run_seeds(
+    recipe: Recipe,
+    seeds: Sequence[int],
+    out: Path | str,
+    *,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+) -> list[Path]:
+    """Train ``recipe`` with every seed at once; return the run folders, ``out/NAME-SEED``.
+
+    Finished runs are left as they are. Nothing of an unfinished one is kept when this is stopped.
+
+    Args:
+        recipe: what to train; its own seed is not used.
+        seeds: one run each, all different.
+        out: the folder of the run folders; made if missing.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+
+    Raises:
+        RecipeError: the recipe asks for what cannot be stacked: a running average, patience, clipping, transfer,
+            an auxiliary loss, random layers other than dropout.
+        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as for a single run.
+    """
+    place = runtime.choose_device(device)
+    recipe = runtime.settle_precision(recipe, place)
+    check_stackable(recipe)
+    folders = [Path(out) / f"{recipe.name}-{seed}" for seed in seeds]
+    development = load_development(recipe.data, data_folder).to(place)
+    task = training.describe_task(development, recipe)
+    with contextlib.ExitStack() as stack:
+        interruption = stack.enter_context(Interruption())
+        learners, settings = [], []
+        for folder, seed in zip(folders, seeds, strict=True):
+            stack.enter_context(storage.lock(folder))
+            own = replace(recipe, seed=seed)
+            if not training.claim(folder, own):
+                continue
+            setting = Fit(own, development, folder, FileLog(folder), interruption)
+            model = build_model(own.model, task, seed=seed).to(place)
+            training.check_batches(model, len(development.train), own)
+            training.note_facts(folder, place)
+            learners.append(training.prepare(model, setting, None, None))
+            settings.append(setting)
+        if learners:
+            fit_seeds(learners, settings)
+        for learner, setting in zip(learners, settings, strict=True):
+            training.finish(learner, setting, task)
+    return folders
+
+
+def check_stackable(recipe: Recipe) -> None:
+    """Raise RecipeError when the recipe asks for what is done for one network alone."""
+    asked = {
+        "ema_decay": recipe.ema_decay,
+        "patience": recipe.patience,
+        "optimizer.clip_norm": recipe.optimizer.clip_norm,
+        "transfer.source": recipe.transfer.source,
+    }
+    for name, value in asked.items():
+        if value:
+            raise RecipeError(f"{name}: not possible with several seeds at once, found {value}; train them one by one")
+
+
+def fit_seeds(learners: Sequence[Learner], settings: Sequence[Fit]) -> None:
+    """Train all learners to the recipe's last epoch, together.
+
+    Raises:
+        RecipeError: a network has a layer that cannot be stacked.
+        DivergedError: the loss of one is not finite after an epoch.
+        StoppedError: a signal asked to stop.
+    """
+    recipe, stack = settings[0].recipe, Stack(learners, settings[0].recipe)
+    for epoch in range(recipe.epochs):
+        started, first_step = time.perf_counter(), epoch * settings[0].steps_per_epoch
+        streams = [batches(own.development.train, own.recipe, own.classes, first_step) for own in settings]
+        for step, parts in enumerate(zip(*streams, strict=True), start=first_step):
+            if settings[0].interruption.requested:
+                raise StoppedError(f"stopped on request after step {step}; of seeds trained together nothing is kept")
+            rate = learning_rate(recipe, step, settings[0].steps_per_epoch)
+            stack.train_step(parts, rate, [runtime.seed_for(own.recipe.seed, "dropout", step) for own in settings])
+        stack.give_back(learners)
+        trained = time.perf_counter()
+        for learner, own in zip(learners, settings, strict=True):
+            finish_epoch(learner, own)
+            timing = Timing.since(started, trained, len(own.development.train))
+            own.listener.epoch_done(learner.history[-1], timing)
+
+
+class Stack:
+    """Networks as one: every parameter and buffer has a first axis for the networks.
+
+    Args:
+        learners: whose networks are taken; ``give_back`` returns what they have learnt.
+        recipe: of all of them but for the seed.
+    """
+
+    def __init__(self, learners: Sequence[Learner], recipe: Recipe) -> None:
+        models = [learner.model for learner in learners]
+        _check_layers(models[0], recipe)
+        for model in models:
+            layers.to_training(model)
+        self.recipe = recipe
+        self.parameters, self.buffers = stack_module_state(models)
+        self.network, self.dropouts = with_given_dropout(models[0])
+        self.shapes: dict[int, list[Tensor]] = {}
+        names = {id(item): name for name, item in models[0].named_parameters()}
+        groups = parameter_groups(models[0], recipe.optimizer.weight_decay)
+        for group in groups:
+            group["params"] = [self.parameters[names[id(item)]] for item in group["params"]]  # type: ignore[attr-defined]
+        self.optimizer = OPTIMIZERS[recipe.optimizer.name](groups, recipe.optimizer)
+        self.loss_sums = torch.zeros(len(models), device=next(models[0].parameters()).device)
+        self.correct = torch.zeros_like(self.loss_sums)
+        self.steps = 0
+
+    def train_step(self, parts: Sequence[Batch], rate: float, dropout_seeds: Sequence[int]) -> None:
+        """Take one step of every network, each with its own batch and the seed of its dropout."""
+        images = torch.stack([part.images for part in parts])
+        targets = torch.stack([part.targets for part in parts])
+        buffers = self.buffers | self._masks(images, dropout_seeds)
+        set_learning_rate(self.optimizer, rate)
+        with runtime.autocast(self.recipe.precision, images.device):
+            logits = torch.vmap(self._logits)(self.parameters, buffers, images)
+        losses = torch.vmap(OBJECTIVES[self.recipe.objective])(logits.to(targets.dtype), targets)
+        self.optimizer.zero_grad()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.steps += 1
+        self.loss_sums += losses.detach() * images.shape[1]
+        self.correct += (logits.argmax(2) == targets.argmax(2)).sum(1)
+
+    @torch.no_grad()
+    def give_back(self, learners: Sequence[Learner]) -> None:
+        """Let every learner have its network's weights, and what its training came to since the last time."""
+        for index, learner in enumerate(learners):
+            for name, tensor in (*learner.model.named_parameters(), *learner.model.named_buffers()):
+                tensor.copy_((self.parameters | self.buffers)[name][index])
+            learner.step = self.steps
+            learner.loss_sum, learner.correct = self.loss_sums[index].item(), int(self.correct[index])
+        self.loss_sums.zero_()
+        self.correct.zero_()
+
+    def _logits(
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "n classes"]:
+        logits: Tensor = functional_call(self.network, (parameters, buffers), (images,))
+        return logits
+
+    def _masks(self, images: Float[Tensor, "s n c h w"], seeds: Sequence[int]) -> dict[str, Tensor]:
+        """Draw what dropout keeps, as each network alone would: layer after layer from a generator of its seed."""
+        if not self.dropouts:
+            return {}
+        if images.shape[1] not in self.shapes:
+            self.shapes[images.shape[1]] = self._entering(images[0])
+        drawn = []
+        generator = torch.Generator(images.device)
+        for seed in seeds:
+            generator.manual_seed(seed)
+            pairs = zip(self.dropouts.values(), self.shapes[images.shape[1]], strict=True)
+            drawn.append([torch.empty_like(x).bernoulli_(1 - layer.rate, generator=generator) for layer, x in pairs])
+        return {
+            f"{name}.keep": torch.stack(masks)
+            for name, masks in zip(self.dropouts, zip(*drawn, strict=True), strict=True)
+        }
+
+    @torch.no_grad()
+    def _entering(self, images: Float[Tensor, "n c h w"]) -> list[Tensor]:
+        """Return what enters each dropout, for its shape, number format and layout."""
+        network, seen = copy.deepcopy(self.network), list[Tensor]()
+        for name in self.dropouts:
+            network.get_submodule(name).register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+        with runtime.autocast(self.recipe.precision, images.device):
+            network(images)
+        return seen
+
+
+class GivenDropout(nn.Module):
+    """Dropout that is told what to keep, for drawing does not vectorise with a generator for each network."""
+
+    keep: Tensor
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self.register_buffer("keep", torch.ones(()))
+
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        return x * self.keep / (1 - self.rate)
+
+
+def with_given_dropout(model: nn.Module) -> tuple[nn.Module, dict[str, GivenDropout]]:
+    """Return a copy of the network in which GivenDropout stands for Dropout, and those layers by name, in order."""
+    network, given = copy.deepcopy(model), dict[str, GivenDropout]()
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, Dropout) and layer.rate:
+            given[name] = GivenDropout(layer.rate)
+            network.set_submodule(name, given[name])
+    return network, given
+
+
+def _check_layers(model: nn.Module, recipe: Recipe) -> None:
+    for layer in model.modules():
+        drawn = isinstance(layer, Stochastic) and not isinstance(layer, Dropout)
+        if drawn or isinstance(layer, AuxiliaryLoss):
+            raise RecipeError(
+                f"model: {recipe.model.KIND} has a layer that cannot be trained with several seeds at once "
+                f"({type(layer).__name__}); train them one by one"
+            )
