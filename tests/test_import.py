@@ -30,6 +30,7 @@ PUBLIC = [
     "get_recipe",
     "load_dataset",
     "train",
+    "train_seeds",
 ]
 
 

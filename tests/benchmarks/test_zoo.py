@@ -1,5 +1,6 @@
 """The script for a lent machine, tried at a tiny size: it stops when its time is up, goes on, and finishes."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +41,17 @@ def test_a_record_without_runs_is_refused(tmp_path: Path) -> None:
     assert "paper_record.py" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_sprints_are_timed_and_measured_and_not_again(tmp_path: Path, tiny_folder: Path) -> None:
+    script, out = ROOT / "benchmarks" / "gpu" / "sprint.py", tmp_path / "out.json"
+    options = ["--seeds", "2", "--epochs", "1", "--source", tiny_folder, "--runs", tmp_path / "runs", "--out", out]
+    for recipes in (["sprint"], ["sprint", "mlp"]):
+        words = [str(word) for word in (sys.executable, script, *recipes, *options)]
+        done = subprocess.run(words, env=child_environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    sprint, mlp = json.loads(out.read_text())["results"]
+    assert (sprint["recipe"], mlp["recipe"], mlp["n"]) == ("sprint", "mlp", 2)
+    assert all(row["seconds"] > row["train_seconds"] > 0 for row in sprint["alone"])
+    assert sprint["together_seconds"] > sprint["together_train_seconds"] > 0
+    assert [open_run(tmp_path / "runs" / f"sprint-{seed}").test_openings for seed in range(2)] == [1, 1]

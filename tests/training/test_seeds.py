@@ -9,7 +9,7 @@ import torch
 from modiste import recipes, training
 from modiste.errors import DivergedError, RecipeError
 from modiste.model_recipe import CapsNetRecipe, DropConnectRecipe, ModelRecipe, SprintRecipe
-from modiste.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
+from modiste.recipe import AugmentationRecipe, OptimizerRecipe, Precision, Recipe
 from modiste.run_folder import open_run
 from modiste.training.seeds import run_seeds
 
@@ -51,11 +51,12 @@ def test_with_dropout_every_weight_is_as_alone(tiny_recipe: Recipe, tiny_folder:
             torch.testing.assert_close(tensor, its_weights[name], atol=1e-3, rtol=1e-3, msg=name)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_with_normalisation_and_augmentation_losses_are_as_alone(
-    sprint: Recipe, tiny_folder: Path, tmp_path: Path
+    precision: Precision, sprint: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
     losses = []
-    for together, alone in both(sprint, tmp_path, tiny_folder):
+    for together, alone in both(replace(sprint, precision=precision), tmp_path, tiny_folder):
         one, other = (open_run(path).history[-1] for path in (together, alone))
         assert one.train_loss == pytest.approx(other.train_loss, rel=0.02)
         assert one.validation_loss == pytest.approx(other.validation_loss, rel=0.05)

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from modiste import runtime, storage, training
 from modiste.data.batch import Batch
@@ -138,7 +139,7 @@ class Stack:
             layers.to_training(model)
         self.recipe = recipe
         self.parameters, self.buffers = stack_module_state(models)
-        self.network, self.dropouts = with_given_dropout(models[0])
+        self.network, self.dropouts = stackable(models[0])
         self.shapes: dict[int, list[Tensor]] = {}
         names = {id(item): name for name, item in models[0].named_parameters()}
         groups = parameter_groups(models[0], recipe.optimizer.weight_decay)
@@ -224,13 +225,19 @@ class GivenDropout(nn.Module):
         return x * self.keep / (1 - self.rate)
 
 
-def with_given_dropout(model: nn.Module) -> tuple[nn.Module, dict[str, GivenDropout]]:
-    """Return a copy of the network in which GivenDropout stands for Dropout, and those layers by name, in order."""
+def stackable(model: nn.Module) -> tuple[nn.Module, dict[str, GivenDropout]]:
+    """Return a copy of the network that vectorises, and its dropout layers by name.
+
+    GivenDropout stands for Dropout, and what enters batch normalisation becomes float32: vectorised, it takes no other
+    format than its weights'.
+    """
     network, given = copy.deepcopy(model), dict[str, GivenDropout]()
     for name, layer in list(network.named_modules()):
         if isinstance(layer, Dropout) and layer.rate:
             given[name] = GivenDropout(layer.rate)
             network.set_submodule(name, given[name])
+        elif isinstance(layer, _BatchNorm):
+            layer.register_forward_pre_hook(lambda _, arguments: (arguments[0].float(),))
     return network, given
 
 
