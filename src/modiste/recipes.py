@@ -101,6 +101,37 @@ def sprint() -> Recipe:
     )
 
 
+def sprint_93() -> Recipe:
+    """93 % in the least time: five epochs of the same network, with mirrored images.
+
+    Claim: 93 % on test within 40 seconds of the command on two processor cores.
+    """
+    recipe = sprint()
+    return replace(
+        recipe,
+        name="sprint-93",
+        epochs=5,
+        batch_size=128,
+        mirror=True,
+        augmentation=AugmentationRecipe(flip=True),
+        optimizer=replace(recipe.optimizer, learning_rate=0.01),
+    )
+
+
+def sprint_94() -> Recipe:
+    """94 % in the least time: fourteen epochs of a wider network with a residual block, 1.39 million parameters.
+
+    Claim: 94 % on test within 150 seconds of the command on two processor cores.
+    """
+    return replace(
+        sprint_93(),
+        name="sprint-94",
+        epochs=14,
+        model=SprintRecipe(filters=(18, 96), blocks=1, hidden=256),
+        augmentation=AugmentationRecipe(flip=True, shift=1),
+    )
+
+
 def inception() -> Recipe:
     """Parallel kernel sizes, which the paper tried and found "not as good" (its section 5): 206,138 parameters.
 
@@ -256,6 +287,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "perceptron": perceptron,
     "mlp": mlp,
     "sprint": sprint,
+    "sprint-93": sprint_93,
+    "sprint-94": sprint_94,
     "inception": inception,
     "resnet": resnet,
     "wide-resnet": wide_resnet,

@@ -13,6 +13,7 @@ from modiste.models.layers import (
     BATCH_NORM_EPSILON,
     BATCH_NORM_UPDATE,
     Dropout,
+    in_a_row,
     same_convolution,
 )
 
@@ -67,6 +68,6 @@ class CNN(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         maps = self.convolutions(images)
-        units = self.dense(maps.flatten(1))
+        units = self.dense(in_a_row(maps))
         logits: Tensor = self.head(self.dropout(units))
         return logits

@@ -1,5 +1,7 @@
 """Layers and initialisation that the networks share."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -92,6 +94,32 @@ def auxiliary_loss(
     """Return the sum of what the parts of ``model`` ask for beside the right class; 0 for most."""
     parts = [part for part in model.modules() if isinstance(part, AuxiliaryLoss)]
     return sum((part.auxiliary_loss(images, targets) for part in parts), start=targets.new_zeros(()))
+
+
+class _Row(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(maps: Tensor) -> Tensor:
+        return maps.flatten(1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
+        ctx.shape = inputs[0].shape
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.view(ctx.shape).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
+def in_a_row(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+    """Lay each image's maps in a row, channel after channel.
+
+    The gradient comes back in the memory layout of the maps. As ``flatten`` leaves it, the activation before would meet
+    two layouts in its backward pass and take fifteen times as long, a tenth of a step of the paper's network.
+    """
+    row: Tensor = _Row.apply(maps) if torch.is_grad_enabled() else maps.flatten(1)  # type: ignore[no-untyped-call]
+    return row
 
 
 def same_convolution(inputs: int, outputs: int, kernel_size: int) -> list[nn.Module]:

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from modiste.models.layers import in_a_row
+
 POOLS = 2
 UPDATE = 0.3
 """Share of each batch in the running means of normalisation: a run of one epoch has no time for torch's 0.1."""
@@ -73,5 +75,5 @@ class SprintNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         maps = self.blocks(self.convolutions(images))
-        logits: Tensor = self.head(self.dense(maps.flatten(1)))
+        logits: Tensor = self.head(self.dense(in_a_row(maps)))
         return logits

@@ -1,4 +1,4 @@
-"""Time the training of the paper's Listing 1, here and by the peers, in turn; write ``records/speed/listing1``.
+"""Time the training of the paper's Listing 1, here and by the peers, in turn; write ``records/speed/training``.
 
     python benchmarks/speed/listing1.py DATA_FOLDER [--rounds 3] [--epochs 3] [--out records/speed]
 
@@ -55,8 +55,8 @@ def main() -> None:
             seconds[arm.name] += epochs[1:]
             print(f"round {number + 1}, {arm.name}: {IMAGES / median(epochs[1:]):,.0f} images/s", flush=True)
     result = summary(seconds, rates)
-    storage.write_json(options.out / "listing1.json", result)
-    storage.write_text(options.out / "listing1.md", as_markdown(result))
+    storage.write_json(options.out / "training.json", result)
+    storage.write_text(options.out / "training.md", as_markdown(result))
 
 
 def ours(precision: str) -> Callable[[argparse.Namespace, Path], list[float]]:
