@@ -1,6 +1,6 @@
 """Time the training of the paper's Listing 1, here and by the peers, in turn; write ``records/speed/training``.
 
-    python benchmarks/speed/listing1.py DATA_FOLDER [--rounds 3] [--epochs 3] [--out records/speed]
+    python benchmarks/time_training.py DATA_FOLDER [--rounds 3] [--epochs 3] [--out records/speed]
 
 Everyone trains on the same 50,000 images in batches of 128 with Adam. What counts is the epochs after the first, which
 in Keras holds the tracing; evaluation is left out, for everyone. The rate of the machine itself is that of torch's
@@ -101,7 +101,7 @@ def summary(seconds: dict[str, list[float]], rates: dict[str, list[float]]) -> d
         ratio = speed["median"] * median(seconds[KERAS]) / IMAGES
         arms[arm.name] = {"images_per_second": speed, "against_keras": ratio, "share_of_rate": share}
     return {
-        "command": "python benchmarks/speed/listing1.py",
+        "command": "python benchmarks/time_training.py",
         "machine": runtime.facts(torch.device("cpu")),
         "flop_per_image": work,
         "flop_per_second": {name: spread(values) for name, values in rates.items()},

@@ -12,9 +12,10 @@ from modiste.data import sources
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import clock
-import time_training
+import time_beside
 import time_prediction
 import time_to_accuracy
+import time_training
 
 BENCHMARKS = Path(clock.__file__).parent
 
@@ -95,3 +96,14 @@ def test_a_failed_process_and_a_missing_peer_are_told() -> None:
 
 def test_the_machines_rate_is_that_of_a_product() -> None:
     assert clock.matrix_multiply_rate(torch.float32, side=256, repetitions=2) > 1e8
+
+
+def test_slower_is_told_beside_what_the_cores_left_would_make_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_beside, "available_cores", lambda: {0, 1, 2, 3})
+    rows = ([2.0, 9.0, 1.0], 4), ([5.0, 3.0, 4.0], 3)
+    alone, beside = ([{"train_seconds": value, "threads": threads} for value in values] for values, threads in rows)
+    found = time_beside.summary({"alone": alone, "beside a busy process": beside})
+    assert (found["slower"], found["in_proportion"]) == (2.0, 4 / 3)
+    page = time_beside.as_markdown(found)
+    assert "2.00 times slower" in page
+    assert "| beside a busy process | 3 | 4.00 (3.00 to 5.00) | 3 |" in page
