@@ -86,7 +86,7 @@ $(VENV)/.torch: constraints.txt | $(BIN)/python
 
 $(VENV)/.demo: pyproject.toml constraints.txt $(VENV)/.torch
 	@echo "installing Modiste"
-	@$(PIP) --editable '.[report]'
+	@$(PIP) --editable '.[evaluation,report]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.demo

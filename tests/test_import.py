@@ -26,6 +26,7 @@ PUBLIC = [
     "Predictor",
     "Recipe",
     "__version__",
+    "compare",
     "evaluate",
     "get_recipe",
     "load_dataset",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modiste.data.dataset import load_development as load_dataset
     from modiste.errors import ModisteError
     from modiste.evaluation.assessment import evaluate
+    from modiste.evaluation.comparison import compare
     from modiste.predictor import Predictor
     from modiste.recipe import Recipe
     from modiste.recipes import RECIPES
@@ -32,6 +33,7 @@ __all__ = [
     "Predictor",
     "Recipe",
     "__version__",
+    "compare",
     "evaluate",
     "get_recipe",
     "load_dataset",
@@ -44,6 +46,7 @@ _HOMES = {
     "ModisteError": ("modiste.errors", "ModisteError"),
     "Predictor": ("modiste.predictor", "Predictor"),
     "Recipe": ("modiste.recipe", "Recipe"),
+    "compare": ("modiste.evaluation.comparison", "compare"),
     "evaluate": ("modiste.evaluation.assessment", "evaluate"),
     "load_dataset": ("modiste.data.dataset", "load_development"),
     "get_recipe": ("modiste.recipes", "get"),

@@ -13,11 +13,13 @@ from modiste.version import __version__
 
 if TYPE_CHECKING:
     from modiste.evaluation.assessment import Assessment
+    from modiste.evaluation.comparison import Comparison, Contrast
 
 USAGE = 2
 INTERRUPTED = 130
 """As a shell says it: 128 and the number of SIGINT."""
 EXTRAS = {
+    "evaluation": ("scipy",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "hub": ("huggingface_hub",),
     "report": ("matplotlib", "jinja2"),
@@ -176,9 +178,7 @@ def _holds(path: Path, recipe: Recipe) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _EvaluateOptions:
-    runs: tuple[Path, ...]
-    """Folders of finished runs; several are measured together, by the mean of their probabilities."""
+class _MeasureOptions:
     split: Literal["validation", "test"] = "validation"
     """Images to measure on; test is the sealed set, and every look at it is counted."""
     weights: Literal["picked", "last"] = "picked"
@@ -191,6 +191,12 @@ class _EvaluateOptions:
     """Where Fashion-MNIST lies, if not in one of the usual places."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _EvaluateOptions(_MeasureOptions):
+    runs: tuple[Path, ...]
+    """Folders of finished runs; several are measured together, by the mean of their probabilities."""
+
+
 def evaluate(words: list[str]) -> None:
     """Measure a finished run, or several together, on validation or on the sealed test set."""
     options: _EvaluateOptions = _parse(_EvaluateOptions, words, "modiste evaluate")
@@ -199,20 +205,28 @@ def evaluate(words: list[str]) -> None:
     from modiste.evaluation.assessment import evaluate as measure
     from modiste.evaluation.ensemble import evaluate_together
 
-    choices: dict[str, Any] = {
+    choices = _choices(options)
+    alone = len(options.runs) == 1
+    result = measure(options.runs[0], **choices) if alone else evaluate_together(options.runs, **choices)
+    if options.json:
+        _print_json(result.as_plain())
+    else:
+        _show(result)
+
+
+def _choices(options: _MeasureOptions) -> dict[str, Any]:
+    return {
         "split": options.split,
         "weights": options.weights,
         "device": options.device,
         "data_folder": options.data_folder,
     }
-    alone = len(options.runs) == 1
-    result = measure(options.runs[0], **choices) if alone else evaluate_together(options.runs, **choices)
-    if options.json:
-        import json
 
-        print(json.dumps(result.as_plain(), indent=2))
-    else:
-        _show(result)
+
+def _print_json(plain: Any) -> None:
+    import json
+
+    print(json.dumps(plain, indent=2))
 
 
 def _show(result: "Assessment") -> None:
@@ -231,6 +245,60 @@ def _show(result: "Assessment") -> None:
         print(f"{name:{width}}  {score.precision:9.4f}  {score.recall:6.4f}  {score.f1:8.4f}  {score.support:7d}")
     if result.test_openings:
         print(f"\nthe test set has been opened {result.test_openings} time(s) for this run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CompareOptions(_MeasureOptions):
+    runs: tuple[Path, ...]
+    """Folders of finished runs; those of one recipe with different seeds count as one side."""
+
+
+def compare(words: list[str]) -> None:
+    """Compare finished runs: by how much they differ, how sure that is, and on which images."""
+    options: _CompareOptions = _parse(_CompareOptions, words, "modiste compare")
+    if not options.runs:
+        _complain("which runs? modiste compare DIR DIR ...; see modiste compare --help", USAGE)
+    from modiste.evaluation.comparison import compare as measure
+
+    result = measure(options.runs, **_choices(options))
+    if options.json:
+        _print_json(result.as_plain())
+    else:
+        _show_comparison(result)
+
+
+def _show_comparison(result: "Comparison") -> None:
+    from statistics import mean, stdev
+
+    print(f"{result.split}, {result.images:,} images")
+    width = max(len(side.name) for side in result.sides)
+    for side in result.sides:
+        doubt = f" ± {stdev(side.accuracies):.2%}" if len(side.seeds) > 1 else ""
+        seeds = ", ".join(map(str, side.seeds))
+        print(f"{side.name:{width}}  {mean(side.accuracies):.2%}{doubt}  seed{'s'[: len(side.seeds) > 1]} {seeds}")
+    for contrast in result.contrasts:
+        _show_contrast(contrast)
+    share = result.wrong_in_all / result.wrong_in_any if result.wrong_in_any else 0
+    print(
+        f"\nof {result.wrong_in_any:,} images that some run gets wrong, all runs get {result.wrong_in_all:,} wrong "
+        f"({share:.0%})"
+    )
+
+
+def _show_contrast(contrast: "Contrast") -> None:
+    print(f"\n{contrast.verdict}")
+    if len(contrast.seeds) == 1:
+        print("    one seed of each: this speaks of these two runs; more seeds would tell about their recipes")
+    else:
+        print(f"    over seeds {', '.join(map(str, contrast.seeds))} and these images as a sample of their kind")
+    if contrast.recipe_differences:
+        print(f"    from {contrast.first} to {contrast.second}: {'; '.join(contrast.recipe_differences)}")
+    most = sorted(contrast.per_class.items(), key=lambda item: -abs(item[1]))[:3]
+    print(f"    largest by class, in points: {', '.join(f'{name} {100 * share:+.1f}' for name, share in most)}")
+    alone = (contrast.first, contrast.first_alone), (contrast.second, contrast.second_alone)
+    for name, images in alone:
+        shown = ", ".join(map(str, images[:8])) + (", ..." if len(images) > 8 else "")
+        print(f"    {len(images):,} images that {name} alone gets right{f': {shown}' if images else ''}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,6 +459,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "data": data,
     "train": train,
     "evaluate": evaluate,
+    "compare": compare,
     "export": export,
     "report": report,
     "figures": figures,

@@ -1,12 +1,14 @@
-"""Intervals and tests against SciPy's."""
+"""Intervals and tests against SciPy's and statsmodels', and by simulation."""
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t, ttest_1samp
+from statsmodels.stats.multitest import multipletests
 
-from modiste.evaluation.statistics import paired_difference, wilson_interval
+from modiste.evaluation.statistics import SMALLEST_P, crossed_difference, holm, paired_difference, wilson_interval
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
@@ -70,3 +72,64 @@ def test_the_interval_of_a_difference_holds_it_as_often_as_it_says(
 def test_what_is_no_pair_is_refused(wins: int, losses: int, trials: int) -> None:
     with pytest.raises(ValueError, match="wins"):
         paired_difference(wins, losses, trials)
+
+
+@settings(max_examples=100, derandomize=True, deadline=None, database=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_equals_statsmodels(p_values: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
+
+
+def right_and_wrong(seeds: int, images: int, spread: float, random: np.random.Generator) -> torch.Tensor:
+    """Two ways of training that are equally good: images are hard for both, each has its taste, seeds their luck."""
+    hard, taste = random.normal(2, 1.4, images), random.normal(0, 0.5, (2, 1, images))
+    luck = random.normal(0, spread, (2, seeds, 1))
+    chance = 1 / (1 + np.exp(-1.5 * (hard + taste + luck)))
+    right = random.random((2, seeds, images)) < chance
+    return torch.from_numpy(right[0].astype(float) - right[1])
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+@pytest.mark.parametrize("spread", [0.0, 0.2])
+def test_two_equals_are_called_different_no_more_often_than_stated(seeds: int, spread: float) -> None:
+    random = np.random.default_rng(1)
+    found = [crossed_difference(right_and_wrong(seeds, 500, spread, random)) for _ in range(200)]
+    alarms = sum(one.p_value < 0.05 for one in found)
+    assert alarms <= 17  # 10 are due; more than 17 come by chance once in a hundred times
+    assert alarms == sum(not one.interval[0] <= 0 <= one.interval[1] for one in found)
+
+
+def test_where_only_seeds_differ_it_is_students_test_over_seeds() -> None:
+    by_seed = torch.tensor([0.25, 0.5, 0.0, 0.75], dtype=torch.float64)
+    found = crossed_difference(by_seed[:, None].expand(4, 60))
+    expected = ttest_1samp(by_seed.numpy(), 0)
+    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-6)
+    assert found.interval == pytest.approx(expected.confidence_interval(), rel=1e-6)
+
+
+def test_where_only_images_differ_it_is_the_test_over_images() -> None:
+    by_image = torch.tensor([1, 0, 0, -1, 1, 0, 1, 0], dtype=torch.float64)
+    found = crossed_difference(by_image.expand(3, 8))
+    error = float(by_image.std()) / 8**0.5
+    assert found.p_value == pytest.approx(2 * norm.sf(float(by_image.mean()) / error), rel=1e-6)
+
+
+def test_the_two_doubts_are_joined_as_by_hand() -> None:
+    table = torch.tensor([[1, 0, 1, 0, 0, 1], [1, 1, 0, 0, 1, 1], [0, 0, 1, 0, -1, 1]], dtype=torch.float64)
+    seeds, images = table.numpy().mean(1), table.numpy().mean(0)
+    rest = (
+        sum((float(table[s, i]) - seeds[s] - images[i] + float(table.mean())) ** 2 for s in range(3) for i in range(6))
+        / 10
+    )
+    of_seeds, of_images = seeds.var(ddof=1) / 3, images.var(ddof=1) / 6 - rest / 18
+    half = (t.isf(0.025, 2) ** 2 * of_seeds + norm.isf(0.025) ** 2 * of_images) ** 0.5
+    found = crossed_difference(table)
+    mean = float(table.mean())
+    assert found.interval == pytest.approx((mean - half, min(1, mean + half)))
+
+
+def test_what_never_varies_has_no_doubt() -> None:
+    assert crossed_difference(torch.zeros(3, 5)).p_value == 1
+    assert crossed_difference(torch.ones(3, 5)).p_value == SMALLEST_P
+    with pytest.raises(ValueError, match="2 seeds"):
+        crossed_difference(torch.zeros(1, 5))

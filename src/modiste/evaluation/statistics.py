@@ -1,8 +1,17 @@
 """The doubt that belongs to a number."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
+
+from jaxtyping import Float
+from torch import Tensor
+
+from modiste.errors import MissingExtraError
+
+SMALLEST_P = 1e-12
+"""What is more certain than this is not told apart."""
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -21,20 +30,29 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
 
 
 @dataclass(frozen=True)
-class PairedDifference:
-    """How two classifiers differ on the same images.
+class Difference:
+    """How two classifiers, or two ways of training one, differ on the same images.
 
     Attributes:
         difference: accuracy of the first minus that of the second.
         interval: its 95 % interval.
         p_value: probability of a difference as large or larger, if both were equally good.
-        wins: images that the first alone gets right.
-        losses: images that the second alone gets right.
     """
 
     difference: float
     interval: tuple[float, float]
     p_value: float
+
+
+@dataclass(frozen=True)
+class PairedDifference(Difference):
+    """How two classifiers differ on the same images.
+
+    Attributes:
+        wins: images that the first alone gets right.
+        losses: images that the second alone gets right.
+    """
+
     wins: int
     losses: int
 
@@ -54,6 +72,64 @@ def paired_difference(wins: int, losses: int, trials: int) -> PairedDifference:
     half = z * sqrt(wins + losses + 1 - count * centre**2) / count
     interval = max(-1.0, centre - half), min(1.0, centre + half)
     return PairedDifference((wins - losses) / trials, interval, _sign_test(wins, losses), wins, losses)
+
+
+def crossed_difference(differences: Float[Tensor, "seeds images"]) -> Difference:
+    """Compare two ways of training by several seeds of each, all measured on the same images.
+
+    Seeds and images are both samples, and each brings its doubt: a t-test over seeds alone would take these images for
+    all there are. The two variances of the mean come from the mean squares of a table crossed in two ways (Cornfield
+    and Tukey, 1956), and are joined as Cochran and Cox (1950) join variances that are not equally well known, so that
+    two or three seeds do not promise too much.
+
+    Args:
+        differences: 1 where with this seed the first alone is right on this image, -1 where the second alone is.
+
+    Raises:
+        ValueError: fewer than two seeds or two images.
+        MissingExtraError: SciPy is not installed.
+    """
+    seeds, images = differences.shape
+    if min(seeds, images) < 2:
+        raise ValueError(f"expected at least 2 seeds and 2 images, found {seeds} and {images}")
+    table = differences.double()
+    mean, by_seed, by_image = table.mean(), table.mean(1), table.mean(0)
+    rest = float((table - by_seed[:, None] - by_image + mean).square().sum()) / ((seeds - 1) * (images - 1))
+    of_seeds = float(by_seed.var()) / seeds
+    of_images = max(float(by_image.var()) / images - rest / table.numel(), 0.0)
+    return _joined_difference(float(mean), of_seeds, seeds - 1, of_images)
+
+
+def _joined_difference(mean: float, variance: float, freedom: int, known: float) -> Difference:
+    """Return interval and p of a mean whose variance is ``variance``, estimated with ``freedom``, and ``known``."""
+    try:
+        from scipy.optimize import brentq
+        from scipy.stats import norm, t
+    except ImportError as error:
+        raise MissingExtraError("comparing over seeds needs SciPy: pip install 'modiste[evaluation]'") from error
+
+    def half_width(p_value: float) -> float:
+        return sqrt(float(t.isf(p_value / 2, freedom)) ** 2 * variance + float(norm.isf(p_value / 2)) ** 2 * known)
+
+    half = half_width(0.05)
+    interval = max(-1.0, mean - half), min(1.0, mean + half)
+    if half == 0 or half_width(SMALLEST_P) <= abs(mean):
+        return Difference(mean, interval, SMALLEST_P if mean else 1.0)
+    p_value = brentq(lambda p_value: half_width(p_value) - abs(mean), SMALLEST_P, 1)
+    return Difference(mean, interval, float(p_value))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return what p-values become when as many questions were asked at once (Holm, 1979), in the order given.
+
+    To call those below 0.05 different is then wrong, anywhere among them, at most once in twenty times.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
 
 
 def _sign_test(wins: int, losses: int) -> float:

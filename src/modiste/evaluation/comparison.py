@@ -1,0 +1,238 @@
+"""Finished runs against each other: by how much they differ, how sure that is, and on which images."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from modiste.errors import RunError
+from modiste.evaluation.assessment import Split, Weights
+from modiste.evaluation.gathering import Gathering, gather
+from modiste.evaluation.statistics import Difference, crossed_difference, holm, paired_difference
+from modiste.plain import differences
+from modiste.recipe import Recipe
+
+LEVEL = 0.05
+"""What an adjusted p-value must stay under for two sides to be called different."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """Runs of one recipe, alike but for their seeds.
+
+    Attributes:
+        name: the recipe's; a run's folder where two sides share that.
+        folders: of the runs.
+        seeds: of the runs.
+        accuracies: of the runs.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    seeds: tuple[int, ...]
+    accuracies: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """Two sides on the same images, on the seeds that both have.
+
+    Attributes:
+        first, second: names of the sides.
+        recipe_differences: fields of their recipes but for name and seed, as first and as second.
+        seeds: those compared.
+        difference: accuracy of the first minus that of the second, its 95 % interval, and p by itself.
+        adjusted_p_value: p when every contrast of the comparison is taken into account.
+        per_class: difference in the share of each class's images classified correctly, by class name.
+        first_alone: numbers of the images that with most seeds the first gets right and the second does not.
+        second_alone: the same the other way round.
+    """
+
+    first: str
+    second: str
+    recipe_differences: tuple[str, ...]
+    seeds: tuple[int, ...]
+    difference: Difference
+    adjusted_p_value: float
+    per_class: dict[str, float]
+    first_alone: tuple[int, ...]
+    second_alone: tuple[int, ...]
+
+    @property
+    def verdict(self) -> str:
+        """What that comes to, as a sentence."""
+        found, better, worse = self.difference, self.first, self.second
+        size, (low, high) = found.difference, found.interval
+        if size < 0:
+            size, low, high, better, worse = -size, -high, -low, worse, better
+        doubt = f"95 % interval {_points(low)} to {_points(high)}, p {_p(self.adjusted_p_value)}"
+        if self.adjusted_p_value < LEVEL:
+            return f"{better} is better than {worse}: {_points(size)} points, {doubt}"
+        return f"no difference shown: {better} before {worse} by {_points(size)} points, {doubt}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What came of comparing runs.
+
+    Attributes:
+        split: the images measured on.
+        images: how many.
+        sides: in the order in which their first runs were named.
+        contrasts: each side with each later one.
+        wrong_in_any: images that at least one run gets wrong.
+        wrong_in_all: images that every run gets wrong.
+    """
+
+    split: Split
+    images: int
+    sides: tuple[Side, ...]
+    contrasts: tuple[Contrast, ...]
+    wrong_in_any: int
+    wrong_in_all: int
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return the same, verdicts included, as dictionaries, lists, numbers and strings."""
+        plain = dataclasses.asdict(self)
+        for row, contrast in zip(plain["contrasts"], self.contrasts, strict=True):
+            row["verdict"] = contrast.verdict
+        return plain
+
+
+def compare(
+    folders: Sequence[Path | str],
+    *,
+    split: Split = "validation",
+    weights: Weights = "picked",
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+) -> Comparison:
+    """Compare finished runs; those of one recipe with different seeds are one side.
+
+    Two single runs are compared by the images that one alone gets right (McNemar); that speaks of these two runs, not
+    of their recipes. Sides with at least two seeds in common are compared over seeds and images
+    (``statistics.crossed_difference``), which speaks of the recipes. Where there are several contrasts, p-values are
+    Holm's.
+
+    Raises:
+        RunError: fewer than two sides, a run twice, sides without a seed in common, a run that is unfinished or
+            damaged, or runs measured on different images.
+        DataError: the images are missing or damaged.
+        MissingExtraError: several seeds, and SciPy is not installed.
+    """
+    paths = [Path(folder) for folder in folders]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise RunError("a run is named twice; name each run's folder once")
+    found = gather(paths, split=split, weights=weights, device=device, data_folder=data_folder)
+    correct = torch.stack([logits.argmax(1) == found.labels for logits in found.logits])
+    groups = _group(found)
+    if len(groups) < 2:
+        raise RunError(
+            "nothing to compare: all runs are of one recipe, seeds apart; name runs of at least two recipes"
+            if len(paths) > 1
+            else "nothing to compare: expected at least two runs, found one"
+        )
+    names = _names(found, groups)
+    raw = [
+        _contrast(found, correct, (groups[one], groups[other]), (names[one], names[other]))
+        for one, other in combinations(range(len(groups)), 2)
+    ]
+    adjusted = holm([contrast.difference.p_value for contrast in raw])
+    return Comparison(
+        split=split,
+        images=len(found.labels),
+        sides=tuple(_side(found, group, name) for group, name in zip(groups, names, strict=True)),
+        contrasts=tuple(replace(one, adjusted_p_value=p) for one, p in zip(raw, adjusted, strict=True)),
+        wrong_in_any=int((~correct).any(0).sum()),
+        wrong_in_all=int((~correct).all(0).sum()),
+    )
+
+
+def _seedless(recipe: Recipe) -> Recipe:
+    return replace(recipe, seed=0)
+
+
+def _group(found: Gathering) -> list[list[int]]:
+    """Return the positions of the runs of each side; RunError where a side has a seed twice."""
+    groups: dict[Recipe, list[int]] = {}
+    for position, run in enumerate(found.runs):
+        group = groups.setdefault(_seedless(run.recipe), [])
+        twin = next((found.runs[other] for other in group if found.runs[other].recipe.seed == run.recipe.seed), None)
+        if twin:
+            raise RunError(f"{run.folder}: the same recipe and seed as {twin.folder}; name one of them")
+        group.append(position)
+    return list(groups.values())
+
+
+def _names(found: Gathering, groups: list[list[int]]) -> list[str]:
+    """Name each side by its recipe, or by its first run's folder where that would not tell it from another."""
+    recipes = [found.runs[group[0]].recipe.name for group in groups]
+    return [
+        name if recipes.count(name) == 1 else str(found.runs[group[0]].folder)
+        for name, group in zip(recipes, groups, strict=True)
+    ]
+
+
+def _side(found: Gathering, group: list[int], name: str) -> Side:
+    return Side(
+        name=name,
+        folders=tuple(str(found.runs[position].folder) for position in group),
+        seeds=tuple(found.runs[position].recipe.seed for position in group),
+        accuracies=tuple(found.alone[position].accuracy for position in group),
+    )
+
+
+def _contrast(
+    found: Gathering, correct: Bool[Tensor, "runs n"], sides: tuple[list[int], list[int]], names: tuple[str, str]
+) -> Contrast:
+    """Compare two sides on the seeds that they share; the p-value is not adjusted yet."""
+    by_seed = [{found.runs[position].recipe.seed: position for position in side} for side in sides]
+    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+    if not seeds:
+        raise RunError(f"{names[0]} and {names[1]}: no seed in common; train both with the same --seed")
+    one, other = (correct[[positions[seed] for seed in seeds]] for positions in by_seed)
+    table = one.long() - other.long()
+    by_image = table.sum(0)
+    difference = _difference(table)
+    recipes = [_seedless(found.runs[side[0]].recipe) for side in sides]
+    return Contrast(
+        first=names[0],
+        second=names[1],
+        recipe_differences=tuple(line for line in differences(*recipes) if not line.startswith("name: ")),
+        seeds=tuple(seeds),
+        difference=difference,
+        adjusted_p_value=difference.p_value,
+        per_class=_per_class(table, found.labels, found.class_names),
+        first_alone=tuple((2 * by_image > len(seeds)).nonzero().flatten().tolist()),
+        second_alone=tuple((-2 * by_image > len(seeds)).nonzero().flatten().tolist()),
+    )
+
+
+def _difference(table: Int64[Tensor, "seeds n"]) -> Difference:
+    if len(table) > 1:
+        return crossed_difference(table.double())
+    return paired_difference(int((table > 0).sum()), int((table < 0).sum()), table.numel())
+
+
+def _per_class(
+    table: Int64[Tensor, "seeds n"], labels: Int64[Tensor, " n"], names: tuple[str, ...]
+) -> dict[str, float]:
+    by_image = table.double().mean(0)
+    return {
+        name: float(by_image[labels == label].mean()) if (labels == label).any() else 0.0
+        for label, name in enumerate(names)
+    }
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _p(value: float) -> str:
+    return f"= {value:.3f}" if value >= 0.001 else "< 0.001"

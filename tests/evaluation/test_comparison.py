@@ -1,0 +1,148 @@
+"""Runs against each other: sides by recipe, the difference with its doubt, the images it lies on."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from modiste import run_folder, training
+from modiste.errors import RunError
+from modiste.evaluation.comparison import Comparison, compare
+from modiste.evaluation.statistics import holm, paired_difference
+from modiste.recipe import Recipe
+from workbench import run_modiste
+
+Runs = dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path) -> Runs:
+    """Two seeds of the small recipe, two of one that hardly learns, one of a third, a twin."""
+    folder = tmp_path_factory.mktemp("compared")
+    shutil.copytree(finished_run, folder / "fast-0")
+    slow = replace(tiny_recipe, name="slow", optimizer=replace(tiny_recipe.optimizer, learning_rate=1e-4), epochs=1)
+    wide = replace(tiny_recipe, name="wide", model=replace(tiny_recipe.model, hidden=(24,)))
+    for name, recipe in {
+        "fast-1": replace(tiny_recipe, seed=1),
+        "slow-0": slow,
+        "slow-1": replace(slow, seed=1),
+        "wide-0": wide,
+        "twin-0": replace(tiny_recipe, name="twin"),
+    }.items():
+        training.run(recipe, folder / name, device="cpu", data_folder=tiny_folder)
+    return {path.name: path for path in folder.iterdir()}
+
+
+def correct(folder: Path) -> torch.Tensor:
+    logits, labels = run_folder.read_logits(folder / run_folder.logits_name("validation"))
+    return logits.argmax(1) == labels
+
+
+def test_single_runs_by_the_images_that_one_alone_gets_right(runs: Runs, tiny_folder: Path) -> None:
+    found = compare([runs["fast-0"], runs["slow-0"]], data_folder=tiny_folder)
+    one, other = correct(runs["fast-0"]), correct(runs["slow-0"])
+    wins, losses = one & ~other, other & ~one
+    (contrast,) = found.contrasts
+    assert contrast.difference == paired_difference(int(wins.sum()), int(losses.sum()), len(one))
+    assert contrast.first_alone == tuple(wins.nonzero().flatten().tolist())
+    assert contrast.second_alone == tuple(losses.nonzero().flatten().tolist())
+    assert contrast.recipe_differences == ("epochs: 3 became 1", "optimizer.learning_rate: 0.001 became 0.0001")
+    assert contrast.verdict.startswith("tiny is better than slow: ")
+    assert (found.wrong_in_any, found.wrong_in_all) == (int((~(one & other)).sum()), int((~(one | other)).sum()))
+
+
+def test_the_classes_differences_make_up_the_whole(runs: Runs, tiny_folder: Path) -> None:
+    found = compare([runs["fast-0"], runs["slow-0"]], data_folder=tiny_folder)
+    _, labels = run_folder.read_logits(runs["fast-0"] / run_folder.logits_name("validation"))
+    counts = torch.bincount(labels).tolist()
+    (contrast,) = found.contrasts
+    whole = sum(share * count for share, count in zip(contrast.per_class.values(), counts, strict=True))
+    assert whole / len(labels) == pytest.approx(contrast.difference.difference)
+
+
+def test_turned_round_it_says_the_same(runs: Runs, tiny_folder: Path) -> None:
+    names = ["fast-0", "fast-1", "slow-0", "slow-1"]
+    one, other = (compare([runs[name] for name in order], data_folder=tiny_folder) for order in (names, names[::-1]))
+    assert one.contrasts[0].verdict == other.contrasts[0].verdict
+    assert one.contrasts[0].difference.difference == pytest.approx(-other.contrasts[0].difference.difference)
+
+
+def test_seeds_of_one_recipe_are_one_side(runs: Runs, tiny_folder: Path) -> None:
+    found = compare([runs[name] for name in ("fast-0", "slow-1", "fast-1", "slow-0")], data_folder=tiny_folder)
+    assert [(side.name, side.seeds) for side in found.sides] == [("tiny", (0, 1)), ("slow", (1, 0))]
+    (contrast,) = found.contrasts
+    assert contrast.seeds == (0, 1)
+    accuracies = [[correct(runs[f"{name}-{seed}"]).double().mean() for seed in (0, 1)] for name in ("fast", "slow")]
+    expected = sum(accuracies[0]) / 2 - sum(accuracies[1]) / 2
+    assert contrast.difference.difference == pytest.approx(float(expected))
+
+
+def test_of_many_every_pair_and_holms_p(runs: Runs, tiny_folder: Path) -> None:
+    found = compare([runs[name] for name in ("fast-0", "slow-0", "wide-0")], data_folder=tiny_folder)
+    assert [(one.first, one.second) for one in found.contrasts] == [
+        ("tiny", "slow"),
+        ("tiny", "wide"),
+        ("slow", "wide"),
+    ]
+    adjusted = [one.adjusted_p_value for one in found.contrasts]
+    assert adjusted == holm([one.difference.p_value for one in found.contrasts])
+
+
+def test_twins_do_not_differ(runs: Runs, tiny_folder: Path) -> None:
+    (contrast,) = compare([runs["fast-0"], runs["twin-0"]], data_folder=tiny_folder).contrasts
+    assert contrast.verdict.startswith("no difference shown: tiny before twin by 0.00 points, 95 % interval -")
+    assert contrast.adjusted_p_value == contrast.difference.p_value == 1
+    assert (contrast.first_alone, contrast.second_alone, contrast.recipe_differences) == ((), (), ())
+
+
+def test_a_copy_is_no_second_run(runs: Runs, tiny_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(runs["fast-0"], tmp_path / "copy")
+    with pytest.raises(RunError, match="the same recipe and seed as"):
+        compare([runs["fast-0"], copy, runs["slow-0"]], data_folder=tiny_folder)
+    with pytest.raises(RunError, match="named twice"):
+        compare([runs["fast-0"], runs["fast-0"]], data_folder=tiny_folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (["fast-0"], "expected at least two runs, found one"),
+        (["fast-0", "fast-1"], "all runs are of one recipe"),
+        (["fast-1", "slow-0"], "no seed in common"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(runs: Runs, tiny_folder: Path, names: list[str], complaint: str) -> None:
+    with pytest.raises(RunError, match=complaint):
+        compare([runs[name] for name in names], data_folder=tiny_folder)
+
+
+def test_the_test_set_is_opened_once_and_counted(runs: Runs, tiny_folder: Path, tmp_path: Path) -> None:
+    copies = [shutil.copytree(runs[name], tmp_path / name) for name in ("fast-0", "slow-0")]
+    assert compare(copies, split="test", data_folder=tiny_folder).images == 100
+    assert [run_folder.open_run(copy).test_openings for copy in copies] == [1, 1]
+
+
+def test_the_command_tells_a_person(runs: Runs, tiny_folder: Path) -> None:
+    folders = [runs[name] for name in ("fast-0", "fast-1", "slow-0", "slow-1", "wide-0")]
+    done = run_modiste("compare", *folders, "--data-folder", tiny_folder)
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "no difference shown: tiny before slow",
+        "over seeds 0, 1",
+        "one seed of each",
+        "epochs: 3 became 1",
+        "wrong",
+    ):
+        assert words in done.stdout
+    nothing = run_modiste("compare")
+    assert (nothing.returncode, "which runs?" in nothing.stderr) == (2, True)
+
+
+def test_the_command_tells_a_script_the_same(runs: Runs, tiny_folder: Path) -> None:
+    folders = [runs["fast-0"], runs["slow-0"]]
+    done = run_modiste("compare", *folders, "--json", "--data-folder", tiny_folder)
+    expected: Comparison = compare(folders, data_folder=tiny_folder)
+    assert json.loads(done.stdout) == json.loads(json.dumps(expected.as_plain()))
