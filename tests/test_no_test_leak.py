@@ -12,7 +12,7 @@ import modiste
 from workbench import child_environment
 
 SOURCE = Path(modiste.__file__).parent
-MAY_REACH_IT = {"data/sealed.py", "evaluation/assessment.py", "cli.py"}
+MAY_REACH_IT = {"data/sealed.py", "evaluation/assessment.py", "cli/data.py"}
 """The door itself, its one user, and the command that verifies the files."""
 SECRET_NAMES = {"sealed", "load_sealed", "verify_all", "fetch_all", "TEST"}
 SECRET_WORDS = ("t10k", "load_sealed")

@@ -119,15 +119,15 @@ def sprint_93() -> Recipe:
 
 
 def sprint_94() -> Recipe:
-    """94 % in the least time: fourteen epochs of a wider network with a residual block, 1.39 million parameters.
+    """94 % in the least time: ten epochs of the same widths with a residual block, 487,632 parameters.
 
     Claim: 94 % on test within 150 seconds of the command on two processor cores.
     """
     return replace(
         sprint_93(),
         name="sprint-94",
-        epochs=14,
-        model=SprintRecipe(filters=(18, 96), blocks=1, hidden=256),
+        epochs=10,
+        model=SprintRecipe(filters=(18, 64), blocks=1),
         augmentation=AugmentationRecipe(flip=True, shift=1),
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modiste import cli
+from modiste.cli.train import _parse_train
 from modiste.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
@@ -52,4 +52,4 @@ def test_its_commands_are_understood(path: Path) -> None:
     commands = re.findall(r"^modiste train (\S+)(.*?)(?:#.*)?$", path.read_text(), flags=re.MULTILINE)
     assert commands
     for name, flags in commands:
-        cli._parse_train(RECIPES[name](), flags.split())
+        _parse_train(RECIPES[name](), flags.split())

@@ -24,7 +24,7 @@ PARAMETERS = {
     "mlp": 235_146,
     "sprint": 412_474,
     "sprint-93": 412_474,
-    "sprint-94": 1389520,
+    "sprint-94": 487_632,
     "inception": 206_138,
     "resnet": 695_658,
     "wide-resnet": 5_875_914,

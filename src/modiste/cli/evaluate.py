@@ -1,0 +1,51 @@
+"""``modiste evaluate``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modiste.cli.words import USAGE, MeasureOptions, complain, parse, print_json
+
+if TYPE_CHECKING:
+    from modiste.evaluation.assessment import Assessment
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EvaluateOptions(MeasureOptions):
+    runs: tuple[Path, ...]
+    """Folders of finished runs; several are measured together, by the mean of their probabilities."""
+
+
+def evaluate(words: list[str]) -> None:
+    """Measure a finished run, or several together, on validation or on the sealed test set."""
+    options: _EvaluateOptions = parse(_EvaluateOptions, words, "modiste evaluate")
+    if not options.runs:
+        complain("which run? modiste evaluate DIR [--split test]; see modiste evaluate --help", USAGE)
+    from modiste.evaluation.assessment import evaluate as measure
+    from modiste.evaluation.ensemble import evaluate_together
+
+    choices = options.choices()
+    alone = len(options.runs) == 1
+    result = measure(options.runs[0], **choices) if alone else evaluate_together(options.runs, **choices)
+    if options.json:
+        print_json(result.as_plain())
+    else:
+        _show(result)
+
+
+def _show(result: "Assessment") -> None:
+    low, high = result.accuracy_interval
+    where = f"epoch {result.epoch}" if result.epoch else "several runs together"
+    print(f"{result.split}, {result.images:,} images, {result.weights} weights ({where})")
+    print(f"accuracy {result.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), loss {result.loss:.4f}")
+    print(
+        f"top-2 accuracy {result.top2_accuracy:.2%}, Brier score {result.brier:.4f}, "
+        f"expected calibration error {result.expected_calibration_error:.4f}\n"
+    )
+    rows = {**result.per_class, "macro mean": result.macro, "weighted mean": result.weighted}
+    width = max(map(len, rows))
+    print(f"{'':{width}}  precision  recall  F1-score  support")
+    for name, score in rows.items():
+        print(f"{name:{width}}  {score.precision:9.4f}  {score.recall:6.4f}  {score.f1:8.4f}  {score.support:7d}")
+    if result.test_openings:
+        print(f"\nthe test set has been opened {result.test_openings} time(s) for this run")

@@ -1,0 +1,54 @@
+"""``modiste report`` and ``modiste figures``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from modiste.cli.words import named_recipe, parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ReportOptions:
+    run: Path
+    """Folder of a finished run."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places."""
+
+
+def report(words: list[str]) -> None:
+    """Write a finished run's report, one HTML file, into its folder."""
+    options: _ReportOptions = parse(_ReportOptions, words, "modiste report")
+    from modiste.report import write_report
+
+    print(write_report(options.run, data_folder=options.data_folder))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FiguresOptions:
+    out: Path = Path("figures")
+    """Folder to write them to."""
+    run: Path | None = None
+    """Folder of a finished run; without one, its learning curves (figure 5) and what its network sees are left out."""
+    recipe: str | None = None
+    """Recipe whose network and augmentation are shown; the run's if not given, without a run the paper's."""
+    format: Literal["png", "svg", "pdf"] = "png"
+    """File format."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places."""
+
+
+def figures(words: list[str]) -> None:
+    """Draw the five figures of the paper, what augmentation does, and what a run's network sees."""
+    options: _FiguresOptions = parse(_FiguresOptions, words, "modiste figures")
+    from modiste.report import write_figures
+
+    written = write_figures(
+        options.out,
+        recipe=None if options.recipe is None else named_recipe(options.recipe),
+        run=options.run,
+        data_folder=options.data_folder,
+        format=options.format,
+    )
+    print("\n".join(map(str, written)))
+    if options.run is None:
+        print("figure 5, the learning curves, needs a run: modiste figures --run DIR")

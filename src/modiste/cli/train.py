@@ -1,0 +1,115 @@
+"""``modiste train``."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from modiste.cli.words import USAGE, complain, named_recipe, parse
+from modiste.errors import RecipeError
+from modiste.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TrainOptions:
+    out: Path | None = None
+    """Run folder; runs/NAME if not given, runs/NAME-2 and so on when that holds another or a finished run."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 ..."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places."""
+    transfer_from: str | None = None
+    """Weights to begin from: a finished run's folder, a .safetensors file, or hub:OWNER/NAME; see docs/hub.md."""
+    tensorboard: bool = False
+    """Also write TensorBoard events into the run folder."""
+    quiet: bool = False
+    """Say nothing but faults."""
+
+
+def train(words: list[str]) -> None:
+    """Train a recipe into a run folder, or go on where that was stopped.
+
+    modiste train RECIPE [--epochs N] [--seed S] [--out DIR] ...
+
+    RECIPE is a name (see `modiste recipes`) or a .toml or .json file. Every field of the recipe is a flag.
+    """
+    if not words or words[0].startswith("-"):
+        _explain_train(asked="-h" in words or "--help" in words)
+    recipe, options = _parse_train(named_recipe(words[0]), words[1:])
+    from dataclasses import replace
+
+    from modiste import training
+    from modiste.training.log import ConsoleLog, Listener, TensorBoardLog
+    from modiste.training.transfer.source import locate
+
+    source = locate(options.transfer_from, quiet=options.quiet) if options.transfer_from else None
+    if source:
+        recipe = replace(recipe, transfer=replace(recipe.transfer, source=source.sha256))
+    out = options.out or _free_folder(recipe, options.device)
+    listeners: list[Listener] = [] if options.quiet else [ConsoleLog()]
+    if options.tensorboard:
+        listeners.append(TensorBoardLog(out))
+    outcome = training.run(
+        recipe,
+        out,
+        device=options.device,
+        data_folder=options.data_folder,
+        transfer_from=source,
+        listeners=listeners,
+    )
+    if not options.quiet:
+        low, high = outcome.interval
+        best = outcome.picked
+        print(
+            f"validation accuracy {best.validation_accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), "
+            f"epoch {best.epoch}, {outcome.seconds:.0f} s, in {out}\n"
+            f"next: modiste evaluate {out} --split test; modiste report {out}"
+        )
+
+
+def _parse_train(recipe: Recipe, words: list[str]) -> tuple[Recipe, _TrainOptions]:
+    import tyro
+
+    bare = tyro.conf.arg(name="")
+    kind = tuple[Annotated[_TrainOptions, bare], Annotated[Recipe, bare]]
+    default = (_TrainOptions(), recipe)
+    options, chosen = parse(kind, words, f"modiste train {recipe.name}", default=default)
+    return chosen, options
+
+
+def _explain_train(*, asked: bool) -> None:
+    from modiste.recipes import RECIPES
+
+    text = f"{train.__doc__}\n    Recipes: {', '.join(RECIPES)}.\n    modiste train paper --help lists every flag."
+    if not asked:
+        complain("the recipe comes first: modiste train RECIPE [options]; see modiste train --help", USAGE)
+    print("\n".join(line.removeprefix("    ") for line in text.splitlines()))
+    sys.exit(0)
+
+
+def _free_folder(recipe: Recipe, device: str) -> Path:
+    """Name the folder of a run that goes on with this very recipe, or else one that is not taken."""
+    from modiste import run_folder, runtime
+
+    settled = runtime.settle_precision(recipe, runtime.choose_device(device))
+    number = 1
+    while True:
+        folder = Path("runs") / (recipe.name if number == 1 else f"{recipe.name}-{number}")
+        started = folder / run_folder.RECIPE
+        finished = folder / run_folder.MANIFEST
+        if not started.exists():
+            free = not folder.exists() or not run_folder.strangers(folder)
+        else:
+            free = not finished.exists() and _holds(started, settled)
+        if free:
+            return folder
+        number += 1
+
+
+def _holds(path: Path, recipe: Recipe) -> bool:
+    from modiste.recipe import load
+
+    try:
+        return load(path) == recipe
+    except RecipeError:
+        return False

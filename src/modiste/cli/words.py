@@ -1,0 +1,75 @@
+"""From the words of a command line to typed options, and the ways a command answers a script or complains."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from modiste.errors import ModisteError
+from modiste.recipe import Recipe
+
+USAGE = 2
+"""Exit code when a command was given wrongly."""
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Nothing to choose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions:
+    """On which images and how finished runs are measured."""
+
+    split: Literal["validation", "test"] = "validation"
+    """Images to measure on; test is the sealed set, and every look at it is counted."""
+    weights: Literal["picked", "last"] = "picked"
+    """The weights that validation picked, or those of the last epoch."""
+    json: bool = False
+    """Print JSON."""
+    device: str = "auto"
+    """auto, cpu, cuda ..."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places."""
+
+    def choices(self) -> dict[str, Any]:
+        """Return what the functions that measure call these."""
+        names = ("split", "weights", "device", "data_folder")
+        return {name: getattr(self, name) for name in names}
+
+
+def parse(kind: Any, words: list[str], program: str, **options: Any) -> Any:
+    """Return the words as options of type ``kind``, whose help and faults ``program`` signs."""
+    import tyro
+
+    try:
+        return tyro.cli(
+            kind,
+            args=words,
+            prog=program,
+            config=(tyro.conf.PositionalRequiredArgs, tyro.conf.AvoidSubcommands),
+            **options,
+        )
+    except ModisteError as error:
+        complain(str(error), USAGE)
+
+
+def named_recipe(name: str) -> Recipe:
+    """Return the recipe of this name, or of this .toml or .json file."""
+    from modiste.recipe import load
+    from modiste.recipes import get
+
+    return load(Path(name)) if name.endswith((".toml", ".json")) else get(name)
+
+
+def print_json(plain: Any) -> None:
+    """Answer a script."""
+    import json
+
+    print(json.dumps(plain, indent=2))
+
+
+def complain(message: str, code: int) -> NoReturn:
+    """Tell a person what is wrong and leave with ``code``."""
+    print(f"modiste: {message}", file=sys.stderr)
+    sys.exit(code)
