@@ -10,6 +10,7 @@ from modiste import training
 from modiste.model_recipe import CNNRecipe
 from modiste.plain import Part
 from modiste.recipe import DataRecipe, Recipe
+from modiste.search.plan import Plan  # noqa: F401 - a part of its own, found below
 from workbench import tiny_files
 
 

@@ -291,15 +291,20 @@ def from_plain(plain: Mapping[str, Any]) -> Recipe:
 
 
 def load(path: Path) -> Recipe:
-    """Read a recipe from a ``.toml`` or ``.json`` file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        plain = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{path}: not a valid {path.suffix} file ({error})") from error
+    """Read a recipe from a ``.toml`` or ``.json`` file; RecipeError names the file and what is wrong."""
+    plain = read_table(path)
     try:
         return from_plain(plain)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
+
+
+def read_table(path: Path) -> Any:
+    """Read plain data from a ``.toml`` or ``.json`` file; RecipeError names the file when that cannot be."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"{path}: not a valid {path.suffix} file ({error})") from error

@@ -10,6 +10,7 @@ from modiste.cli.evaluate import evaluate
 from modiste.cli.export import export
 from modiste.cli.recipes import recipes
 from modiste.cli.report import figures, report
+from modiste.cli.search import search
 from modiste.cli.train import train
 from modiste.cli.words import USAGE, complain
 from modiste.errors import ModisteError
@@ -63,6 +64,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "evaluate": evaluate,
     "compare": compare,
+    "search": search,
     "export": export,
     "report": report,
     "figures": figures,

@@ -7,6 +7,7 @@ EXTRAS = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "hub": ("huggingface_hub",),
     "report": ("matplotlib", "jinja2"),
+    "search": ("optuna",),
     "tensorboard": ("tensorboard",),
 }
 

@@ -3,9 +3,8 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from modiste.cli.words import USAGE, complain, named_recipe, parse
+from modiste.cli.words import USAGE, complain, named_recipe, parse_beside
 from modiste.errors import RecipeError
 from modiste.recipe import Recipe
 
@@ -35,7 +34,7 @@ def train(words: list[str]) -> None:
     """
     if not words or words[0].startswith("-"):
         _explain_train(asked="-h" in words or "--help" in words)
-    recipe, options = _parse_train(named_recipe(words[0]), words[1:])
+    recipe, options = parse_beside(_TrainOptions(), named_recipe(words[0]), words[1:], "modiste train")
     from dataclasses import replace
 
     from modiste import training
@@ -65,16 +64,6 @@ def train(words: list[str]) -> None:
             f"epoch {best.epoch}, {outcome.seconds:.0f} s, in {out}\n"
             f"next: modiste evaluate {out} --split test; modiste report {out}"
         )
-
-
-def _parse_train(recipe: Recipe, words: list[str]) -> tuple[Recipe, _TrainOptions]:
-    import tyro
-
-    bare = tyro.conf.arg(name="")
-    kind = tuple[Annotated[_TrainOptions, bare], Annotated[Recipe, bare]]
-    default = (_TrainOptions(), recipe)
-    options, chosen = parse(kind, words, f"modiste train {recipe.name}", default=default)
-    return chosen, options
 
 
 def _explain_train(*, asked: bool) -> None:

@@ -3,11 +3,12 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 from modiste.errors import ModisteError
 from modiste.recipe import Recipe
 
+Options = TypeVar("Options")
 USAGE = 2
 """Exit code when a command was given wrongly."""
 
@@ -52,6 +53,16 @@ def parse(kind: Any, words: list[str], program: str, **options: Any) -> Any:
         )
     except ModisteError as error:
         complain(str(error), USAGE)
+
+
+def parse_beside(options: Options, recipe: Recipe, words: list[str], program: str) -> tuple[Recipe, Options]:
+    """Return a recipe, every field of which is a flag, and a command's own options, from words that mix both."""
+    import tyro
+
+    bare = tyro.conf.arg(name="")
+    kind = tuple[Annotated[type(options), bare], Annotated[Recipe, bare]]  # type: ignore[misc, valid-type]
+    chosen, changed = parse(kind, words, f"{program} {recipe.name}", default=(options, recipe))
+    return changed, chosen
 
 
 def named_recipe(name: str) -> Recipe:

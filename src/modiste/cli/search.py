@@ -1,0 +1,106 @@
+"""``modiste search``."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from modiste.cli.words import USAGE, complain, named_recipe, parse_beside
+
+if TYPE_CHECKING:
+    from modiste.search import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SearchOptions:
+    trials: int = 16
+    """How many recipes to train."""
+    out: Path | None = None
+    """Folder of the search; runs/search-NAME if not given."""
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    """tpe learns from earlier trials, random does not, grid tries every combination in turn."""
+    prune: Literal["none", "median"] = "none"
+    """Stop trials that are below the median of earlier ones after as many epochs."""
+    sampler_seed: int = 0
+    """Seed of what the search draws; --seed is that of training."""
+    workers: int = 2
+    """Trials at once, each in a process with its share of the cores; part of the search, for tpe goes by it."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 ..."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places."""
+    quiet: bool = False
+    """Say nothing but faults."""
+
+
+def search(words: list[str]) -> None:
+    """Train many recipes from a space, compare them on validation, and keep the best.
+
+    modiste search RECIPE SPACE [SPACE ...] [--trials N] [--out DIR] [--epochs N] ...
+
+    RECIPE is a name (see `modiste recipes`) or a .toml or .json file. SPACE is a field and what it may become:
+    'optimizer.learning_rate=log(1e-4,1e-1)', 'model.dropout=uniform(0,0.5)', 'epochs=integer(2,6)',
+    'batch_size=choice(64,128,256)'; or a .toml or .json file of such. The shell needs the quotes.
+    Every field of the recipe is a flag. Kill it whenever you like: the same command goes on.
+    """
+    texts = _space(words[1:])
+    if not words or words[0].startswith("-") or not texts:
+        _explain(asked="-h" in words or "--help" in words)
+    recipe, options = parse_beside(_SearchOptions(), named_recipe(words[0]), words[1 + len(texts) :], "modiste search")
+    from modiste.search import Plan, outcomes
+    from modiste.search import search as run
+    from modiste.search.space import read
+
+    plan = Plan(
+        recipe=recipe,
+        space=read(texts),
+        trials=options.trials,
+        sampler=options.sampler,
+        prune=options.prune,
+        seed=options.sampler_seed,
+        lag=options.workers,
+    )
+    out = options.out or Path("runs") / f"search-{recipe.name}"
+    told = (lambda _new, _all: None) if options.quiet else (lambda new, every: _tell(new, every, plan.trials))
+    found = run(plan, out, device=options.device, data_folder=options.data_folder, told=told)
+    best = outcomes.best(found)
+    if best is None:
+        complain(f"no trial of the search in {out} ran to its end; see {out / outcomes.TABLE_FOR_PEOPLE}", 1)
+    if not options.quiet:
+        print(
+            f"best: trial {best.number}, {best.accuracy:.2%} on validation, {_shown(best.values)}\n"
+            f"table in {out / outcomes.TABLE_FOR_PEOPLE}; next: modiste train {out / outcomes.BEST}"
+        )
+
+
+def _space(words: list[str]) -> list[str]:
+    """Return the words in front of the first flag."""
+    return words[: next((place for place, word in enumerate(words) if word.startswith("-")), len(words))]
+
+
+def _tell(new: "Outcome", every: Mapping[int, "Outcome"], trials: int) -> None:
+    from modiste.search.outcomes import best
+
+    accuracy = "" if new.accuracy is None else f" {new.accuracy:.2%}"
+    reason = f" ({new.reason})" if new.reason else ""
+    leader = best(every.values())
+    ahead = f"; best {leader.accuracy:.2%}, trial {leader.number}" if leader else ""
+    print(
+        f"{len(every)} of {trials}: trial {new.number} {new.state}{accuracy}{reason}, {_shown(new.values)}{ahead}",
+        flush=True,
+    )
+
+
+def _shown(values: Mapping[str, object]) -> str:
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+    )
+
+
+def _explain(*, asked: bool) -> None:
+    if not asked:
+        complain("expected a recipe and a space: modiste search RECIPE SPACE; see modiste search --help", USAGE)
+    print("\n".join(line.removeprefix("    ") for line in (search.__doc__ or "").splitlines()))
+    print("modiste search paper x --help lists every flag.")
+    sys.exit(0)

@@ -1,0 +1,109 @@
+"""The outcomes of a search on disk: a sealed file for each; a table, the best recipe and a study of them all."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from modiste import storage
+from modiste.plain import to_plain
+from modiste.search.plan import Plan
+from modiste.search.space import apply
+from modiste.search.trial import Outcome
+
+FOLDER = "outcomes"
+TRIALS = "trials"
+TABLE, TABLE_FOR_PEOPLE, BEST = "results.json", "results.md", "best.json"
+STUDY = "study.log"
+
+
+def run_folder_of(folder: Path, number: int) -> Path:
+    """Name the run folder of a trial."""
+    return folder / TRIALS / f"{number:04d}"
+
+
+def write(folder: Path, outcome: Outcome) -> None:
+    """Keep an outcome, whole or not at all."""
+    storage.write_sealed_json(_path(folder, outcome.number), asdict(outcome))
+
+
+def read(folder: Path, trials: int) -> dict[int, Outcome]:
+    """Return the outcomes that are there, by number; RunError when one is damaged."""
+    found = {}
+    for number in range(trials):
+        if _path(folder, number).exists():
+            plain = storage.read_sealed_json(_path(folder, number))
+            found[number] = Outcome(**{**plain, "curve": tuple(plain["curve"])})
+    return found
+
+
+def best(outcomes: Iterable[Outcome]) -> Outcome | None:
+    """Return the complete trial with the highest accuracy, the earliest among equals; None when there is none."""
+    complete = [outcome for outcome in outcomes if outcome.state == "complete"]
+    return max(complete, key=lambda outcome: (outcome.accuracy, -outcome.number), default=None)
+
+
+def write_table(folder: Path, plan: Plan, outcomes: Mapping[int, Outcome]) -> None:
+    """Write every outcome as JSON and as a table for people, and the best recipe as a file that ``train`` takes."""
+    rows = [outcomes[number] for number in sorted(outcomes)]
+    storage.write_json(folder / TABLE, [asdict(row) for row in rows])
+    winner = best(rows)
+    storage.write_text(folder / TABLE_FOR_PEOPLE, as_markdown(plan, rows, winner))
+    if winner:
+        storage.write_json(folder / BEST, to_plain(apply(plan.recipe, winner.values)))
+
+
+def as_markdown(plan: Plan, rows: list[Outcome], winner: Outcome | None) -> str:
+    """Write the table, the most accurate first; validation accuracy throughout."""
+    order = sorted(rows, key=lambda row: (row.state != "complete", -(row.accuracy or 0.0), row.number))
+    fields = [dimension.field for dimension in plan.dimensions()]
+    lines = [_line("trial", "validation", "state", *fields), _line(*["---"] * (3 + len(fields)))]
+    for row in order:
+        accuracy = "" if row.accuracy is None else f"{row.accuracy:.2%}"
+        state = f"{row.state}: {row.reason}" if row.reason else row.state
+        lines.append(_line(row.number, accuracy, state, *(_shown(row.values[field]) for field in fields)))
+    verdict = f"Best: trial {winner.number}, in `{BEST}`; train it with `modiste train {BEST}`." if winner else ""
+    head = f"# Search over `{plan.recipe.name}`\n\n{plan.trials} trials, sampler {plan.sampler}, seed {plan.seed}."
+    return "\n".join([f"{head} {verdict}".rstrip(), "", *lines, ""])
+
+
+def write_study(folder: Path, plan: Plan, outcomes: Mapping[int, Outcome]) -> None:
+    """Write all outcomes as a study in Optuna's journal form, for its dashboard and whatever else reads studies."""
+    from optuna import create_study
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState, create_trial
+
+    states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+    path = folder / STUDY
+    path.unlink(missing_ok=True)
+    study = create_study(
+        study_name=plan.recipe.name, direction="maximize", storage=JournalStorage(JournalFileBackend(str(path)))
+    )
+    space = plan.dimensions()
+    distributions: dict[str, BaseDistribution] = {dimension.field: dimension.distribution() for dimension in space}
+    for number in sorted(outcomes):
+        row = outcomes[number]
+        study.add_trial(
+            create_trial(
+                state=states[row.state],
+                value=row.accuracy if row.state != "failed" else None,
+                params={dimension.field: dimension.category(row.values[dimension.field]) for dimension in space},
+                distributions=distributions,
+                intermediate_values=dict(enumerate(row.curve, 1)),
+                user_attrs={"reason": row.reason} if row.reason else {},
+            )
+        )
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / FOLDER / f"{number:04d}.json"
+
+
+def _line(*cells: Any) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,191 @@
+"""What a search may choose: a range or a list of values for each of some fields of a recipe."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modiste.errors import RecipeError
+from modiste.plain import demand, nearest, to_plain
+from modiste.recipe import Recipe, from_plain, read_table
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+FORM = "FIELD=log(LOW,HIGH), uniform(LOW,HIGH), integer(LOW,HIGH) or choice(VALUE,VALUE,...)"
+KINDS = ("log", "uniform", "integer", "choice")
+LARGEST_GRID = 100_000
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One field and what it may become.
+
+    Attributes:
+        field: name of a recipe's field, parts joined by points, as ``optimizer.learning_rate``.
+        kind: ``log`` and ``uniform`` draw a number between two, ``integer`` a whole one, ``choice`` one of a list.
+        values: low and high, or the list.
+        whole: whether the field holds whole numbers, so that ``log`` draws one.
+    """
+
+    field: str
+    kind: str
+    values: tuple[Any, ...]
+    whole: bool = False
+
+    def distribution(self) -> "BaseDistribution":
+        """Return what Optuna draws from."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.kind == "choice":
+            return CategoricalDistribution([_as_category(value) for value in self.values])
+        if self.kind == "integer" or self.whole:
+            return IntDistribution(self.values[0], self.values[1], log=self.kind == "log")
+        return FloatDistribution(self.values[0], self.values[1], log=self.kind == "log")
+
+    def drawn(self, value: Any) -> Any:
+        """Return the field's value for what Optuna drew."""
+        if self.kind != "choice":
+            return value
+        return self.values[[_as_category(one) for one in self.values].index(value)]
+
+    def category(self, value: Any) -> Any:
+        """Return what Optuna draws for the field's value: lists are text there."""
+        return _as_category(value) if self.kind == "choice" else value
+
+    def points(self) -> Sequence[Any]:
+        """Return every value there is; RecipeError where there is no end to them."""
+        if self.kind == "choice":
+            return self.values
+        if self.kind == "integer":
+            return range(self.values[0], self.values[1] + 1)
+        raise RecipeError(f"{self.field}: a grid has no end of values between two numbers; expected choice or integer")
+
+
+Space = tuple[Dimension, ...]
+
+
+def parse(texts: Iterable[str], recipe: Recipe) -> Space:
+    """Read a space from texts of the form ``FIELD=KIND(...)``, and try its values on the recipe.
+
+    Raises:
+        RecipeError: a text of another form, a field that the recipe does not have or that stands twice, or values that
+            the field cannot take.
+    """
+    known = dict(_flatten(to_plain(recipe)))
+    space = tuple(_fit(_dimension(text), recipe, known) for text in texts)
+    if not space:
+        raise RecipeError(f"the space is empty; expected at least one {FORM}")
+    names = [dimension.field for dimension in space]
+    for name in names:
+        if names.count(name) > 1:
+            raise RecipeError(f"{name}: stands twice in the space; name each field once")
+    return space
+
+
+def read(words: Iterable[str]) -> tuple[str, ...]:
+    """Return the texts of a space from a command's words, some of which may name .toml or .json files of them.
+
+    A file holds the names of fields, nested as in a recipe or joined by points, each with its text after the ``=``.
+    Raises RecipeError when a file cannot be read.
+    """
+    texts: list[str] = []
+    for word in words:
+        if word.endswith((".toml", ".json")):
+            table = read_table(Path(word))
+            demand(isinstance(table, Mapping), word, "a table of fields", table)
+            texts += [f"{field}={text}" for field, text in _flatten(table)]
+        else:
+            texts.append(word)
+    return tuple(texts)
+
+
+def apply(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with these values in these fields; RecipeError names the first that cannot be."""
+    plain = to_plain(recipe)
+    for field, value in values.items():
+        *parts, name = field.split(".")
+        inner = plain
+        for part in parts:
+            inner = inner[part]
+        inner[name] = value
+    return from_plain(plain)
+
+
+def grid(space: Space, number: int) -> dict[str, Any]:
+    """Return the point of this number; the last field turns fastest."""
+    values = {}
+    for dimension in reversed(space):
+        points = dimension.points()
+        number, place = divmod(number, len(points))
+        values[dimension.field] = points[place]
+    return {dimension.field: values[dimension.field] for dimension in space}
+
+
+def grid_size(space: Space) -> int:
+    """Return how many points the grid has; RecipeError where they are too many."""
+    size = prod(len(dimension.points()) for dimension in space)
+    if size > LARGEST_GRID:
+        raise RecipeError(f"the grid has {size:,} points; expected at most {LARGEST_GRID:,}; narrow the space")
+    return size
+
+
+def _dimension(text: str) -> Dimension:
+    match = re.fullmatch(r"\s*([\w.-]+)\s*=\s*(\w+)\((.*)\)\s*", text)
+    if match is None:
+        raise RecipeError(f"{text!r}: expected {FORM}")
+    field, kind, inside = match[1].replace("-", "_"), match[2], match[3]
+    if kind not in KINDS:
+        raise RecipeError(f"{field}: {kind!r} is unknown; {nearest(kind, KINDS)}")
+    values = tuple(_value(part) for part in _split(inside))
+    if kind == "choice":
+        if not values or len({json.dumps(value) for value in values}) < len(values):
+            raise RecipeError(f"{field}: expected different values to choose from, found {inside!r}")
+        return Dimension(field, kind, values)
+    wanted = int if kind == "integer" else (int, float)
+    numbers = all(isinstance(value, wanted) and not isinstance(value, bool) for value in values)
+    if len(values) != 2 or not numbers or not values[0] < values[1]:
+        raise RecipeError(f"{field}: expected {kind}(LOW,HIGH) with LOW below HIGH, found {inside!r}")
+    if kind == "log" and values[0] <= 0:
+        raise RecipeError(f"{field}: expected log(LOW,HIGH) with LOW above 0, found {inside!r}")
+    return Dimension(field, kind, values)
+
+
+def _fit(dimension: Dimension, recipe: Recipe, known: Mapping[str, Any]) -> Dimension:
+    """Return the dimension knowing what its field holds; RecipeError when the recipe has no such field or value."""
+    name = dimension.field
+    if name not in known:
+        raise RecipeError(f"{name}: no such field of {recipe.name}; {nearest(name, known)}")
+    whole = type(known[name]) is int
+    if whole and dimension.kind == "uniform":
+        raise RecipeError(f"{name}: holds whole numbers; expected integer(LOW,HIGH), log(LOW,HIGH) or choice(...)")
+    for value in dimension.values:
+        apply(recipe, {name: value})
+    return replace(dimension, whole=whole)
+
+
+def _split(inside: str) -> list[str]:
+    """Divide at the commas that stand in no brackets."""
+    return [part.strip() for part in re.split(r",(?![^\[]*\])", inside) if part.strip()]
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _as_category(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list) else value
+
+
+def _flatten(plain: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        elif name != "kind":
+            yield f"{prefix}{name}", value

@@ -1,0 +1,130 @@
+"""One trial of a search: a run in a folder of its own, and what came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from modiste import run_folder, training
+from modiste.errors import FolderInUseError, ModisteError, StoppedError
+from modiste.recipe import Recipe
+from modiste.run_folder import EpochRow
+from modiste.training.log import Listener, Timing
+
+State = Literal["complete", "pruned", "failed"]
+LEAST_CURVES = 4
+"""Trials must have run to their end before the median of their curves judges another."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial.
+
+    Attributes:
+        number: of the trial.
+        values: of the fields that the search chose.
+        state: ``complete``; ``pruned``, stopped as hopeless; ``failed``.
+        accuracy: on validation, of the epoch that the recipe picks; of a pruned trial the last; None of a failed one.
+        curve: validation accuracy after each epoch.
+        reason: why it failed or was pruned.
+    """
+
+    number: int
+    values: dict[str, Any]
+    state: State
+    accuracy: float | None
+    curve: tuple[float, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a worker needs to know, wherever it is.
+
+    Attributes:
+        number: of the trial.
+        values: of the fields that the search chose.
+        recipe: with those values.
+        folder: of the run.
+        device: where to compute.
+        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        curves: validation accuracies of earlier trials, epoch by epoch, that may prune this one; empty for no pruning.
+    """
+
+    number: int
+    values: dict[str, Any]
+    recipe: Recipe
+    folder: Path
+    device: str = "auto"
+    data_folder: Path | None = None
+    curves: tuple[tuple[float, ...], ...] = ()
+
+    def outcome(self, state: State, accuracy: float | None = None, reason: str = "") -> Outcome:
+        """Return this as the outcome, with what the run's log tells."""
+        log = self.folder / run_folder.LOG
+        curve = tuple(row["validation_accuracy"] for row in run_folder.read_lines(log)) if log.exists() else ()
+        return Outcome(self.number, self.values, state, accuracy, curve, reason)
+
+
+class HopelessError(Exception):
+    """The trial is not worth going on with; ``accuracy`` is what it came to."""
+
+    def __init__(self, row: EpochRow) -> None:
+        super().__init__(f"below the median of earlier trials after epoch {row.epoch}")
+        self.accuracy = row.validation_accuracy
+
+
+class Pruner(Listener):
+    """Stops a trial whose best validation accuracy so far is below the median of others after as many epochs.
+
+    That is the median stopping rule (Golovin et al., 2017). The others are given, not looked up, so that a trial that
+    was killed and began anew is judged as before.
+    """
+
+    def __init__(self, curves: Sequence[Sequence[float]]) -> None:
+        from optuna import create_study
+        from optuna.pruners import MedianPruner
+        from optuna.trial import TrialState, create_trial
+
+        self._study = create_study(direction="maximize", pruner=MedianPruner(n_startup_trials=LEAST_CURVES))
+        for curve in curves:
+            steps = dict(enumerate(curve, 1))
+            self._study.add_trial(create_trial(state=TrialState.COMPLETE, value=curve[-1], intermediate_values=steps))
+        self._trial = self._study.ask()
+
+    def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
+        """Take in the epochs of a run that goes on, and judge them as they would have been."""
+        self._last_epoch = recipe.epochs
+        for row in history:
+            self._judge(row)
+
+    def epoch_done(self, row: EpochRow, timing: Timing) -> None:
+        """Judge."""
+        self._judge(row)
+
+    def _judge(self, row: EpochRow) -> None:
+        self._trial.report(row.validation_accuracy, row.epoch)
+        if row.epoch < self._last_epoch and self._trial.should_prune():
+            raise HopelessError(row)
+
+
+def run_trial(task: Task) -> Outcome:
+    """Train the task's recipe, or go on with it; whatever is wrong with it is an outcome, not an error.
+
+    Raises:
+        StoppedError: a signal asked to stop.
+        FolderInUseError: another process is training in the task's folder.
+    """
+    listeners = [Pruner(task.curves)] if task.curves else []
+    choices: dict[str, Any] = {"device": task.device, "data_folder": task.data_folder, "listeners": listeners}
+    try:
+        done = training.run(task.recipe, task.folder, **choices)
+    except HopelessError as reason:
+        return task.outcome("pruned", reason.accuracy, str(reason))
+    except (StoppedError, FolderInUseError):
+        raise
+    except ModisteError as error:
+        return task.outcome("failed", reason=str(error))
+    except Exception as error:  # out of memory, say: the search goes on, the table tells
+        return task.outcome("failed", reason=f"{type(error).__name__}: {error}")
+    return task.outcome("complete", done.picked.validation_accuracy)

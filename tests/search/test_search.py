@@ -1,0 +1,283 @@
+"""Searches over the small data set: chosen as planned, judged by validation, none lost."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from modiste import run_folder, storage, training
+from modiste.errors import RecipeError, RunError
+from modiste.model_recipe import CNNRecipe
+from modiste.plain import to_plain
+from modiste.recipe import Recipe, load
+from modiste.search import Outcome, Plan, outcomes, search
+from modiste.search.suggestions import Suggestions
+from modiste.search.trial import Task, run_trial
+from workbench import child_environment, run_modiste
+
+SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "model.hidden=choice([8],[16])", "batch_size=log(16,64)")
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_recipe: Recipe) -> Plan:
+    small = replace(tiny_recipe, epochs=2, model=CNNRecipe(filters=(4,), pools=1, hidden=(16,), dropout=0.25))
+    return Plan(recipe=small, space=SPACE, trials=6)
+
+
+@pytest.fixture(scope="module")
+def finished(plan: Plan, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    folder = tmp_path_factory.mktemp("search") / "six"
+    search(plan, folder, device="cpu", data_folder=tiny_folder)
+    return folder
+
+
+def table(folder: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads((folder / outcomes.TABLE).read_text())
+    return rows
+
+
+def invented(number: int, values: dict[str, object], state: str = "complete") -> Outcome:
+    """An outcome that depends on the learning rate alone, best at 0.01."""
+    rate = values["optimizer.learning_rate"]
+    assert isinstance(rate, float)
+    accuracy = 1 / (1 + abs(rate - 0.01))
+    return Outcome(number, values, state, accuracy if state == "complete" else None, (accuracy,))  # type: ignore[arg-type]
+
+
+def test_every_trial_is_a_run_with_the_chosen_values(plan: Plan, finished: Path) -> None:
+    rows = table(finished)
+    assert [row["number"] for row in rows] == list(range(6))
+    for row in rows:
+        run = run_folder.open_run(outcomes.run_folder_of(finished, row["number"]))  # type: ignore[arg-type]
+        assert run.recipe.optimizer.learning_rate == row["values"]["optimizer.learning_rate"]  # type: ignore[index]
+        assert run.picked.validation_accuracy == row["accuracy"]
+        assert [epoch.validation_accuracy for epoch in run.history] == row["curve"]
+        assert run.test_openings == 0
+
+
+def test_the_best_is_a_recipe_that_train_takes(finished: Path, tmp_path: Path, tiny_folder: Path) -> None:
+    best = max(table(finished), key=lambda row: (row["accuracy"], -row["number"]))  # type: ignore[operator]
+    recipe = load(finished / outcomes.BEST)
+    outcome = training.run(recipe, tmp_path / "best", device="cpu", data_folder=tiny_folder)
+    assert outcome.picked.validation_accuracy == pytest.approx(best["accuracy"], abs=0.05)
+    text = (finished / outcomes.TABLE_FOR_PEOPLE).read_text()
+    assert f"Best: trial {best['number']}" in text
+    assert text.count("| complete |") == 6
+
+
+def test_a_study_that_optuna_reads(finished: Path, plan: Plan) -> None:
+    backend = JournalStorage(JournalFileBackend(str(finished / outcomes.STUDY)))
+    study = optuna.load_study(study_name=plan.recipe.name, storage=backend)
+    assert [trial.value for trial in study.trials] == [row["accuracy"] for row in table(finished)]
+    assert study.trials[0].params["optimizer.learning_rate"] == table(finished)[0]["values"]["optimizer.learning_rate"]  # type: ignore[index]
+
+
+def test_a_finished_search_is_not_run_again_and_a_longer_one_goes_on(
+    plan: Plan, finished: Path, tiny_folder: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors")}
+    told: list[int] = []
+
+    def tell(new: Outcome, _every: object) -> None:
+        told.append(new.number)
+
+    first = search(plan, finished, device="cpu", data_folder=tiny_folder, told=tell)
+    assert told == []
+    longer = search(replace(plan, trials=8), finished, device="cpu", data_folder=tiny_folder, told=tell)
+    assert sorted(told) == [6, 7]
+    assert longer[:6] == first
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_another_search_is_refused_with_the_difference(plan: Plan, finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="seed: 0 became 1"):
+        search(replace(plan, seed=1, trials=8), finished)
+    with pytest.raises(RunError, match="trials: 8 became 5"):
+        search(replace(plan, trials=5), finished)
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"not a search's folder and not empty \(letter.txt\)"):
+        search(plan, tmp_path)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("lag", [1, 3])
+def test_suggestions_follow_from_the_plan_and_the_outcomes_they_go_by_alone(plan: Plan, sampler: str, lag: int) -> None:
+    long = replace(plan, trials=30, sampler=sampler, lag=lag)
+    undisturbed, every = Suggestions(long), dict[int, Outcome]()
+    for number in range(30):
+        values = undisturbed.next(every)
+        every[number] = invented(number, values, "failed" if number == 4 else "complete")
+    again = Suggestions(long)
+    for number in range(30):
+        visible = {earlier: every[earlier] for earlier in again.awaits()}
+        late = {number: every[number]} if number % 5 == 0 else {}
+        assert again.next({**visible, **late}) == every[number].values
+
+
+def test_the_estimator_learns_where_to_look(plan: Plan) -> None:
+    rates = {}
+    for sampler in ("tpe", "random"):
+        suggestions, every = Suggestions(replace(plan, trials=60, sampler=sampler)), dict[int, Outcome]()
+        for number in range(60):
+            every[number] = invented(number, suggestions.next(every))
+        drawn = [abs(every[number].values["optimizer.learning_rate"] - 0.01) for number in range(30, 60)]
+        rates[sampler] = sorted(drawn)[15]
+    assert rates["tpe"] < rates["random"] / 2
+
+
+def test_a_grid_is_gone_through_in_order(plan: Plan) -> None:
+    grid = replace(plan, space=("epochs=integer(1,3)", "model.dropout=choice(0,0.5)"), sampler="grid")
+    suggestions, every = Suggestions(grid), dict[int, Outcome]()
+    for number in range(6):
+        every[number] = Outcome(number, suggestions.next(every), "complete", 0.5, (0.5,))
+    assert [tuple(row.values.values()) for row in every.values()] == [
+        (epochs, dropout) for epochs in (1, 2, 3) for dropout in (0, 0.5)
+    ]
+    with pytest.raises(RecipeError, match="at most the 6 points of the grid"):
+        replace(grid, trials=7)
+
+
+def test_what_fails_is_an_outcome(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    wild = replace(plan, space=("optimizer.learning_rate=choice(0.001,1e30)",), sampler="grid", trials=2)
+    rows = search(wild, tmp_path / "s", device="cpu", data_folder=tiny_folder)
+    assert [row.state for row in rows] == ["complete", "failed"]
+    assert "step" in rows[1].reason
+    assert "failed: " in (tmp_path / "s" / outcomes.TABLE_FOR_PEOPLE).read_text()
+
+
+def test_a_hopeless_trial_stops_early_and_again_when_begun_again(
+    tiny_recipe: Recipe, tmp_path: Path, tiny_folder: Path
+) -> None:
+    slow = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, learning_rate=1e-7))
+    task = Task(
+        number=4,
+        values={},
+        recipe=slow,
+        folder=tmp_path / "run",
+        device="cpu",
+        data_folder=tiny_folder,
+        curves=((0.7, 0.8, 0.9),) * 4,
+    )
+    first, again = run_trial(task), run_trial(task)
+    assert (first.state, len(first.curve)) == ("pruned", 1)
+    assert first == again
+    assert first.accuracy == first.curve[-1]
+    few = run_trial(replace(task, curves=task.curves[:3]))
+    assert (few.state, len(few.curve)) == ("complete", 3)
+
+
+def start(folder: Path, plan: Plan, tiny_folder: Path) -> "subprocess.Popen[str]":
+    recipe = folder.with_suffix(".json")
+    storage.write_json(recipe, to_plain(plan.recipe))
+    words = ["search", recipe, *plan.space, "--trials", plan.trials, "--out", folder, "--device", "cpu"]
+    command = [sys.executable, "-m", "modiste", *words, "--data-folder", tiny_folder]
+    return subprocess.Popen(
+        list(map(str, command)), env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_search_killed_again_and_again_makes_the_table_of_one_left_alone(
+    plan: Plan, tmp_path: Path, tiny_folder: Path
+) -> None:
+    long = replace(plan, trials=16)
+    alone = start(tmp_path / "alone", long, tiny_folder)
+    chance, killed = random.Random(5), 0
+    while killed < 10:
+        process = start(tmp_path / "killed", long, tiny_folder)
+        try:
+            process.wait(timeout=chance.uniform(1, 7))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            killed += 1
+        process.communicate()
+        if process.returncode == 0:
+            break
+    last = start(tmp_path / "killed", long, tiny_folder)
+    assert last.communicate(timeout=120)[1] == ""
+    assert last.returncode == 0
+    alone.communicate(timeout=120)
+    assert killed >= 3
+    for name in (outcomes.TABLE, outcomes.TABLE_FOR_PEOPLE, outcomes.BEST):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+def test_asked_to_stop_it_saves_leaves_with_75_and_goes_on(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    long = replace(plan, trials=40)
+    process = start(tmp_path / "s", long, tiny_folder)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "s").glob("outcomes/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 75, complaint
+    assert "of 40 trials done; everything is saved" in complaint
+    done = outcomes.read(tmp_path / "s", 40)
+    assert 0 < len(done) < 40
+    assert not any(outcome.state == "failed" for outcome in done.values())
+
+
+def test_a_worker_that_dies_is_replaced(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    script = f"""
+import os, signal, threading, time
+from multiprocessing import active_children
+from pathlib import Path
+from modiste import storage
+from modiste.plain import build
+from modiste.search import Plan, search
+
+def kill_one():
+    while not list(Path("s").glob("outcomes/*.json")):
+        time.sleep(0.02)
+    os.kill(active_children()[0].pid, signal.SIGKILL)
+
+if __name__ == "__main__":
+    threading.Thread(target=kill_one, daemon=True).start()
+    plan = build(Plan, storage.read_json(Path("plan.json")))
+    print([row.state for row in search(plan, "s", device="cpu", data_folder={str(tiny_folder)!r})])
+"""
+    storage.write_json(tmp_path / "plan.json", to_plain(plan))
+    (tmp_path / "driver.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "driver.py"],
+        cwd=tmp_path,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stdout.strip() == str(["complete"] * 6), done.stderr
+
+
+def test_the_command_tells_a_person(tmp_path: Path, plan: Plan, tiny_folder: Path) -> None:
+    storage.write_json(tmp_path / "small.json", to_plain(plan.recipe))
+    words = ["search", "small.json", "epochs=choice(1,2)", "--sampler", "grid", "--trials", 2, "--seed", 3]
+    done = run_modiste(*words, "--data-folder", tiny_folder, "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2: trial" in done.stdout
+    assert "next: modiste train runs/search-tiny/best.json" in done.stdout
+    assert load(tmp_path / "runs/search-tiny/best.json").seed == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint", "code"),
+    [
+        ((), "expected a recipe and a space", 2),
+        (("paper",), "expected a recipe and a space", 2),
+        (("paper", "epoch=integer(1,2)"), "did you mean 'epochs'", 4),
+        (("paper", "epochs=integer(1,2)", "--trials", "0"), "trials: expected at least 1", 4),
+        (("papre", "epochs=integer(1,2)"), "did you mean 'paper'", 4),
+    ],
+)
+def test_the_command_refuses(words: tuple[str, ...], complaint: str, code: int, tmp_path: Path) -> None:
+    done = run_modiste("search", *words, cwd=tmp_path)
+    assert (done.returncode, complaint in done.stderr, "Traceback" in done.stderr) == (code, True, False)
