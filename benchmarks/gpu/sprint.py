@@ -26,7 +26,7 @@ from modiste.errors import StoppedError
 from modiste.run_folder import open_run
 from record_page import measure_test, summary
 
-RECIPES = ("sprint", "sprint-93", "sprint-94", "paper")
+RECIPES = ("sprint", "sprint-93", "sprint-94", "sprint-95", "paper")
 
 
 def main() -> None:

@@ -75,9 +75,11 @@ class SprintRecipe(NetworkRecipe):
     KIND: ClassVar[str] = "sprint"
 
     filters: tuple[int, ...] = (16, 64)
-    """Filters of each 3x3 convolution before the blocks; the first two are followed by 2x2 max-pooling."""
+    """Filters of each 3x3 convolution outside the blocks; the first and the last are followed by 2x2 max-pooling."""
+    early_blocks: int = 0
+    """Residual blocks of two convolutions in front of the last of these, at half the image's side."""
     blocks: int = 0
-    """Residual blocks of two convolutions, with as many filters as the last convolution before them."""
+    """Residual blocks behind it, at a quarter of the side."""
     hidden: int = 128
     """Units of the dense layer."""
 
@@ -87,7 +89,7 @@ class SprintRecipe(NetworkRecipe):
     def check(self) -> None:
         demand(len(self.filters) > 0, "filters", "at least one number", self.filters)
         self.at_least(1, "filters", "hidden")
-        self.at_least(0, "blocks")
+        self.at_least(0, "early_blocks", "blocks")
 
 
 @dataclass(frozen=True, kw_only=True)

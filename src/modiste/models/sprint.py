@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from modiste.models.layers import in_a_row
 
-POOLS = 2
 UPDATE = 0.3
 """Share of each batch in the running means of normalisation: a run of one epoch has no time for torch's 0.1."""
 
@@ -41,13 +40,14 @@ class ResidualBlock(nn.Module):
 
 
 class SprintNet(nn.Module):
-    """3x3 convolutions, the first two pooled, residual blocks, a dense layer, all normalised; logits out.
+    """3x3 convolutions, the first and the last pooled, residual blocks, a dense layer, all normalised; logits out.
 
     Args:
         image_shape: (channels, height, width) of the images.
         classes: number of logits.
-        filters: of each convolution before the blocks.
-        blocks: residual blocks of as many filters as the last convolution.
+        filters: of each convolution outside the blocks.
+        early_blocks: residual blocks in front of the last of these, at half the image's side.
+        blocks: residual blocks behind it, at a quarter of the side.
         hidden: units of the dense layer.
     """
 
@@ -57,16 +57,20 @@ class SprintNet(nn.Module):
         image_shape: tuple[int, int, int],
         classes: int,
         filters: tuple[int, ...] = (16, 64),
+        early_blocks: int = 0,
         blocks: int = 0,
         hidden: int = 128,
     ) -> None:
         super().__init__()
         channels, height, width = image_shape
+        last = len(filters) - 1
         self.convolutions = nn.Sequential()
         for index, (inputs, outputs) in enumerate(pairwise((channels, *filters))):
-            self.convolutions.extend([*convolution(inputs, outputs, pooled=index < POOLS), nn.ReLU()])
+            if index == last:
+                self.convolutions.extend(ResidualBlock(inputs) for _ in range(early_blocks))
+            self.convolutions.extend([*convolution(inputs, outputs, pooled=index in (0, last)), nn.ReLU()])
         self.blocks = nn.Sequential(*(ResidualBlock(filters[-1]) for _ in range(blocks)))
-        pools = min(POOLS, len(filters))
+        pools = 2 if last else 1
         features = filters[-1] * (height >> pools) * (width >> pools)
         self.dense = nn.Sequential(
             nn.Linear(features, hidden, bias=False), nn.BatchNorm1d(hidden, momentum=UPDATE), nn.ReLU()
