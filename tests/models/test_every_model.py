@@ -25,6 +25,7 @@ PARAMETERS = {
     "sprint": 412_474,
     "sprint-93": 412_474,
     "sprint-94": 487_632,
+    "sprint-95": 1_464_976,
     "inception": 206_138,
     "resnet": 695_658,
     "wide-resnet": 5_875_914,
