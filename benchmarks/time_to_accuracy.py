@@ -40,7 +40,8 @@ def main() -> None:
     record = storage.read_json(path) if path.exists() else {"command": COMMAND, "runs": {}, "keras": None}
     for seed in range(options.seeds):
         if options.keras_epochs and not record["keras"] and seed == options.seeds // 2:
-            note(path, record | {"keras": train_keras(options)})
+            record["keras"] = train_keras(options)
+            note(path, record)
         for name in options.recipes:
             done = record["runs"].setdefault(name, [])
             if seed not in [row["seed"] for row in done]:
