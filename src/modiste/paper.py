@@ -206,3 +206,27 @@ CLAIMS = (
     Claim("Table 2", "each F1 is the harmonic mean of its precision and recall", _table_2_f1),
     Claim("7", "Trouser, Sandal, Bag, Ankle boot do better than Shirt and Pullover", _hardest),
 )
+
+
+def _untraceable(measured: str) -> Callable[[Sequence[Evidence]], Finding]:
+    return lambda _runs: Finding(f"{measured}; ours: records/systems", "cannot be traced")
+
+
+RELATED_WORK = (
+    Claim(
+        "2",
+        "a deep belief network, Wan et al. 2013, has 90.6 %",
+        _untraceable("that work is DropConnect, four years before the data set"),
+    ),
+    Claim(
+        "2",
+        "a capsule network, Sabour et al. 2017, has 94.6 %",
+        _untraceable("that work does not report Fashion-MNIST"),
+    ),
+    Claim(
+        "2",
+        "FashionNet, Zhang et al. 2018, has 94.5 %",
+        _untraceable("no such work was found; a FashionNet is that of Liu et al. 2016"),
+    ),
+    Claim("2", "FashGraphs, Wang et al. 2019, has 94.8 %", _untraceable("no such work was found")),
+)

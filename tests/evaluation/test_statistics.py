@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t, ttest_1samp
 from statsmodels.stats.multitest import multipletests
 
-from modiste.evaluation.statistics import SMALLEST_P, crossed_difference, holm, paired_difference, wilson_interval
+from modiste.evaluation.statistics import (
+    SMALLEST_P,
+    crossed_difference,
+    holm,
+    mean_interval,
+    paired_difference,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
@@ -133,3 +140,9 @@ def test_what_never_varies_has_no_doubt() -> None:
     assert crossed_difference(torch.ones(3, 5)).p_value == SMALLEST_P
     with pytest.raises(ValueError, match="2 seeds"):
         crossed_difference(torch.zeros(1, 5))
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    values = (0.91, 0.93, 0.925)
+    assert mean_interval(values) == pytest.approx(ttest_1samp(values, 0).confidence_interval())
+    assert mean_interval((0.91,)) is None

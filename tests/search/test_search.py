@@ -154,6 +154,20 @@ def test_what_fails_is_an_outcome(plan: Plan, tmp_path: Path, tiny_folder: Path)
     assert "failed: " in (tmp_path / "s" / outcomes.TABLE_FOR_PEOPLE).read_text()
 
 
+def test_values_that_cannot_be_together_are_an_outcome(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    deeper = replace(plan.recipe, model=CNNRecipe(filters=(4, 4), pools=1, hidden=(16,)))
+    pools = replace(
+        plan,
+        recipe=deeper,
+        space=("model.filters=choice([4],[4,4])", "model.pools=choice(1,2)"),
+        sampler="grid",
+        trials=4,
+    )
+    rows = search(pools, tmp_path / "s", device="cpu", data_folder=tiny_folder)
+    assert [row.state for row in rows] == ["complete", "failed", "complete", "complete"]
+    assert "pools: expected 0 to 1, found 2" in rows[1].reason
+
+
 def test_a_hopeless_trial_stops_early_and_again_when_begun_again(
     tiny_recipe: Recipe, tmp_path: Path, tiny_folder: Path
 ) -> None:
@@ -245,17 +259,51 @@ if __name__ == "__main__":
     print([row.state for row in search(plan, "s", device="cpu", data_folder={str(tiny_folder)!r})])
 """
     storage.write_json(tmp_path / "plan.json", to_plain(plan))
-    (tmp_path / "driver.py").write_text(script)
+    assert drive(script, tmp_path) == [str(["complete"] * 6)]
+
+
+def test_a_trial_that_kills_its_worker_fails_and_no_other_with_it(
+    plan: Plan, tmp_path: Path, tiny_folder: Path
+) -> None:
+    script = f"""
+import os, signal
+from modiste import storage
+from modiste.plain import build
+from modiste.search import Plan, search
+from modiste.training.log import Listener
+
+def die(self, recipe, *rest):
+    if recipe.epochs == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Listener.started = die
+if __name__ == "__main__":
+    from pathlib import Path
+    plan = build(Plan, storage.read_json(Path("plan.json")))
+    print([row.state for row in search(plan, "s", device="cpu", data_folder={str(tiny_folder)!r})])
+    print(search(plan, "s")[2].reason)
+"""
+    deadly = replace(plan, space=("epochs=integer(1,4)",), sampler="grid", trials=4)
+    storage.write_json(tmp_path / "plan.json", to_plain(deadly))
+    assert drive(script, tmp_path) == [
+        str(["complete", "complete", "failed", "complete"]),
+        "the process that ran it died 3 times",
+    ]
+
+
+def drive(script: str, folder: Path) -> list[str]:
+    (folder / "driver.py").write_text(script)
     done = subprocess.run(
         [sys.executable, "driver.py"],
-        cwd=tmp_path,
+        cwd=folder,
         env=child_environment(),
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
-    assert done.stdout.strip() == str(["complete"] * 6), done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def test_the_command_tells_a_person(tmp_path: Path, plan: Plan, tiny_folder: Path) -> None:

@@ -10,6 +10,7 @@ from modiste.cli.evaluate import evaluate
 from modiste.cli.export import export
 from modiste.cli.recipes import recipes
 from modiste.cli.report import figures, report
+from modiste.cli.reproduce import reproduce
 from modiste.cli.search import search
 from modiste.cli.train import train
 from modiste.cli.words import USAGE, complain
@@ -65,6 +66,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate,
     "compare": compare,
     "search": search,
+    "reproduce": reproduce,
     "export": export,
     "report": report,
     "figures": figures,

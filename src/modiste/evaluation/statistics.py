@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from statistics import NormalDist
+from statistics import NormalDist, mean, stdev
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -93,30 +94,48 @@ def crossed_difference(differences: Float[Tensor, "seeds images"]) -> Difference
     if min(seeds, images) < 2:
         raise ValueError(f"expected at least 2 seeds and 2 images, found {seeds} and {images}")
     table = differences.double()
-    mean, by_seed, by_image = table.mean(), table.mean(1), table.mean(0)
-    rest = float((table - by_seed[:, None] - by_image + mean).square().sum()) / ((seeds - 1) * (images - 1))
+    centre, by_seed, by_image = table.mean(), table.mean(1), table.mean(0)
+    rest = float((table - by_seed[:, None] - by_image + centre).square().sum()) / ((seeds - 1) * (images - 1))
     of_seeds = float(by_seed.var()) / seeds
     of_images = max(float(by_image.var()) / images - rest / table.numel(), 0.0)
-    return _joined_difference(float(mean), of_seeds, seeds - 1, of_images)
+    return _joined_difference(float(centre), of_seeds, seeds - 1, of_images)
 
 
-def _joined_difference(mean: float, variance: float, freedom: int, known: float) -> Difference:
+def _joined_difference(centre: float, variance: float, freedom: int, known: float) -> Difference:
     """Return interval and p of a mean whose variance is ``variance``, estimated with ``freedom``, and ``known``."""
-    try:
-        from scipy.optimize import brentq
-        from scipy.stats import norm, t
-    except ImportError as error:
-        raise MissingExtraError("comparing over seeds needs SciPy: pip install 'modiste[evaluation]'") from error
+    norm, t = _distributions()
+    from scipy.optimize import brentq
 
     def half_width(p_value: float) -> float:
         return sqrt(float(t.isf(p_value / 2, freedom)) ** 2 * variance + float(norm.isf(p_value / 2)) ** 2 * known)
 
     half = half_width(0.05)
-    interval = max(-1.0, mean - half), min(1.0, mean + half)
-    if half == 0 or half_width(SMALLEST_P) <= abs(mean):
-        return Difference(mean, interval, SMALLEST_P if mean else 1.0)
-    p_value = brentq(lambda p_value: half_width(p_value) - abs(mean), SMALLEST_P, 1)
-    return Difference(mean, interval, float(p_value))
+    interval = max(-1.0, centre - half), min(1.0, centre + half)
+    if half == 0 or half_width(SMALLEST_P) <= abs(centre):
+        return Difference(centre, interval, SMALLEST_P if centre else 1.0)
+    p_value = brentq(lambda p_value: half_width(p_value) - abs(centre), SMALLEST_P, 1)
+    return Difference(centre, interval, float(p_value))
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """Return Student's interval (1908) of the mean of a sample, None of a single value.
+
+    Raises MissingExtraError when SciPy is not installed.
+    """
+    if len(values) < 2:
+        return None
+    _, t = _distributions()
+    half = float(t.isf((1 - confidence) / 2, len(values) - 1)) * stdev(values) / sqrt(len(values))
+    return mean(values) - half, mean(values) + half
+
+
+def _distributions() -> tuple[Any, Any]:
+    """Return SciPy's normal distribution and Student's t."""
+    try:
+        from scipy.stats import norm, t
+    except ImportError as error:
+        raise MissingExtraError("comparing over seeds needs SciPy: pip install 'modiste[evaluation]'") from error
+    return norm, t
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

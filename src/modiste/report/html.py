@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import jinja2
 import torch
 
 from modiste import recipes, run_folder, storage
@@ -15,11 +14,10 @@ from modiste.errors import RunError
 from modiste.evaluation.assessment import Assessment, assess_stored, load_own_development
 from modiste.plain import to_plain
 from modiste.recipe import Recipe
-from modiste.report import pictures
+from modiste.report import page, pictures
 from modiste.report.reading import read_fit
-from modiste.report.wording import SPACE, number_of, percent
+from modiste.report.wording import SPACE
 from modiste.run_folder import Run
-from modiste.version import __version__
 
 REPORT = "report.html"
 PICKS = {
@@ -42,14 +40,9 @@ def render(run: Run, development: Development) -> str:
     validation = assess_stored(run, split="validation")
     tested = run_folder.is_listed(run, run_folder.logits_name("test"))
     test = assess_stored(run, split="test") if tested else None
-    loader = jinja2.PackageLoader("modiste", "report")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(percent=percent, number_of=number_of)
-    return environment.get_template("template.html").render(
+    return page.render(
+        "run.html",
         run=run,
-        version=__version__,
         pick=PICKS[run.recipe.pick],
         validation=validation,
         test=test,

@@ -1,0 +1,58 @@
+"""``modiste reproduce``."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modiste.cli.words import parse
+
+if TYPE_CHECKING:
+    from modiste.search.trial import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ReproduceOptions:
+    quick: bool = False
+    """A look in about ten minutes: few images, few epochs; every page says so."""
+    out: Path | None = None
+    """Folder for runs, page and figures; runs/reproduction, or runs/reproduction-quick, if not given."""
+    seeds: int = 3
+    """Runs of each recipe."""
+    study_epochs: int | None = None
+    """Epochs of the experiments, where 50 take too long; every page says so."""
+    workers: int = 2
+    """Runs at once, each in a process with its share of the cores."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 ..."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places."""
+    quiet: bool = False
+    """Say nothing but faults."""
+
+
+def reproduce(words: list[str]) -> None:
+    """Reproduce the paper: its final model, its experiments over seeds, every claim with its verdict, on one page."""
+    options: _ReproduceOptions = parse(_ReproduceOptions, words, "modiste reproduce")
+    from modiste.reproduction import QUICK, Scope
+    from modiste.reproduction import reproduce as run
+
+    scope = replace(QUICK if options.quick else Scope(), seeds=options.seeds)
+    if options.study_epochs is not None:
+        scope = replace(scope, study_epochs=options.study_epochs)
+    out = options.out or Path("runs") / ("reproduction-quick" if options.quick else "reproduction")
+    html, markdown = run(
+        scope,
+        out,
+        workers=options.workers,
+        device=options.device,
+        data_folder=options.data_folder,
+        told=(lambda _outcome, _done, _all: None) if options.quiet else _tell,
+    )
+    if not options.quiet:
+        print(f"{html}\n{markdown}")
+
+
+def _tell(outcome: "Outcome", done: int, every: int) -> None:
+    accuracy = "" if outcome.accuracy is None else f" {outcome.accuracy:.2%} on validation"
+    reason = f" ({outcome.reason})" if outcome.reason else ""
+    print(f"{done} of {every}: {outcome.values['run']} {outcome.state}{accuracy}{reason}", flush=True)

@@ -1,0 +1,164 @@
+"""The whole paper from one command: its final model, its experiments, its claims with their verdicts, on one page."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from modiste import paper, run_folder, storage
+from modiste.data.dataset import load_development
+from modiste.errors import RunError, StoppedError
+from modiste.evaluation.assessment import Weights, assess_stored, evaluate
+from modiste.paper import Evidence
+from modiste.plain import build
+from modiste.reproduction import page
+from modiste.reproduction.experiments import EXPERIMENTS
+from modiste.reproduction.page import Content
+from modiste.reproduction.study import Study, study
+from modiste.reproduction.work import QUICK, Scope, Work, as_plain, scope_differences
+from modiste.run_folder import open_run
+from modiste.search.crew import Crew
+from modiste.search.executors import MakeExecutor, processes
+from modiste.search.trial import Outcome, Task
+from modiste.training.interruption import Interruption
+
+SCOPE, RECORD = "reproduction.json", "record.json"
+Told = Callable[[Outcome, int, int], None]
+"""Called with each new outcome, how many there are, and how many there will be."""
+
+
+def reproduce(
+    scope: Scope,
+    out: Path | str,
+    *,
+    workers: int = 2,
+    executor: MakeExecutor | None = None,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    told: Told = lambda _outcome, _done, _all: None,
+) -> tuple[Path, Path]:
+    """Train what the paper trained, measure what it claims, and write the page; return it as HTML and as Markdown.
+
+    Kill it at any moment: the same command goes on. Runs that have finished are not trained again. The test set is
+    opened for the final model's runs alone, twice for each: with the weights that validation picked, and the last.
+
+    Args:
+        scope: how many seeds, epochs and images.
+        out: folder for runs, page and figures; made if missing.
+        workers: processes of this machine that train side by side.
+        executor: makes what runs are submitted to, in place of processes.
+        device: where each run computes.
+        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        told: of every run that ends.
+
+    Raises:
+        RunError: the folder holds another scope, or no run of the final model could be finished.
+        DataError, StorageError, FolderInUseError, MissingExtraError; StoppedError after a signal.
+    """
+    work, place = Work(scope, Path(out)), None if data_folder is None else Path(data_folder)
+    with storage.lock(work.folder), Interruption() as interruption:
+        claim(work)
+        failures = train(work, executor or processes(workers), device, place, interruption, told)
+        content = measure(work, failures, place)
+        storage.write_json(work.folder / RECORD, as_record(content))
+        return page.write(work.folder, content)
+
+
+def claim(work: Work) -> None:
+    """Enter the scope into a new folder, or check it against the folder's own; RunError when they differ."""
+    path = work.folder / SCOPE
+    if path.exists():
+        changes = scope_differences(build(Scope, storage.read_json(path)), work.scope)
+        if changes:
+            raise RunError(
+                f"{work.folder}: holds a reproduction of another scope ({'; '.join(changes)}); "
+                "give the command that started it, or another --out"
+            )
+    elif strangers := sorted(item.name for item in work.folder.iterdir() if not item.name.startswith(".")):
+        raise RunError(f"{work.folder}: not empty ({strangers[0]}); choose another with --out")
+    storage.write_json(path, as_plain(work.scope))
+
+
+def train(
+    work: Work,
+    executor: MakeExecutor,
+    device: str,
+    data_folder: Path | None,
+    interruption: Interruption,
+    told: Told,
+) -> dict[Path, str]:
+    """Train every run that has not finished; return why others could not be, by folder."""
+    tasks = work.tasks(device, data_folder)
+    waiting = [task for task in tasks if not (task.folder / run_folder.MANIFEST).exists()]
+    outcomes = [Outcome(task.number, task.values, "complete", None) for task in tasks if task not in waiting]
+
+    def ready() -> list[Task]:
+        begun = list(waiting)
+        waiting.clear()
+        return begun
+
+    def keep(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        told(outcome, len(outcomes), len(tasks))
+
+    if not Crew(executor, ready, keep, interruption).work():
+        raise StoppedError(
+            f"stopped on request with {len(outcomes)} of {len(tasks)} runs done; everything is saved in "
+            f"{work.folder}, and the same command goes on from here"
+        )
+    folders = {task.number: task.folder for task in tasks}
+    return {folders[one.number]: one.reason for one in outcomes if one.state != "complete"}
+
+
+def measure(work: Work, failures: dict[Path, str], data_folder: Path | None) -> Content:
+    """Measure every claim and experiment on the runs that have finished."""
+    finals = tuple(open_run(folder) for folder in work.final_folders() if folder not in failures)
+    if not finals:
+        raise RunError(f"{work.folder}: no run of the final model could be finished ({'; '.join(failures.values())})")
+    evidence = tuple(_evidence(run.folder, data_folder) for run in finals)
+    studies = tuple(_study(work, number, failures, data_folder) for number in range(len(EXPERIMENTS)))
+    claims = (*paper.CLAIMS, *paper.RELATED_WORK)
+    findings = [(one.section, one.statement, one.measure(evidence)) for one in claims]
+    findings += [(one.experiment.section, one.experiment.statement, one.finding()) for one in studies]
+    development = load_development(finals[0].recipe.data, data_folder)
+    reasons = tuple(f"{folder.name}: {reason}" for folder, reason in failures.items())
+    return Content(work.scope, finals, evidence, tuple(findings), studies, development, reasons)
+
+
+def as_record(content: Content) -> dict[str, object]:
+    """Return every figure of the page as plain data."""
+    return {
+        "scope": as_plain(content.scope),
+        "machine": content.finals[0].facts()[-1],
+        "claims": [
+            {"section": section, "claim": statement, "measured": found.measured, "verdict": found.verdict}
+            for section, statement, found in content.findings
+        ],
+        "experiments": [
+            {"name": found.experiment.name, "points": [asdict(point) for point in found.points]}
+            for found in content.studies
+        ],
+        "final": [{"picked": item.picked.as_plain(), "last": item.last.as_plain()} for item in content.evidence],
+        "failures": list(content.failures),
+    }
+
+
+def _study(work: Work, number: int, failures: dict[Path, str], data_folder: Path | None) -> Study:
+    experiment = EXPERIMENTS[number]
+    folders = [work.variant_folders(experiment, variant) for variant in experiment.variants]
+    done = [[folder for folder in row if folder not in failures] for row in folders]
+    reasons = [[failures[folder] for folder in row if folder in failures] for row in folders]
+    return study(experiment, done, reasons, data_folder)
+
+
+def _evidence(folder: Path, data_folder: Path | None) -> Evidence:
+    """Open the test set once for either weights; made again, the page rests on the stored logits."""
+    both: tuple[Weights, Weights] = ("picked", "last")
+    for weights in both:
+        if not run_folder.is_listed(open_run(folder), run_folder.logits_name("test", weights)):
+            evaluate(folder, split="test", weights=weights, data_folder=data_folder)
+    run = open_run(folder)
+    picked, last = (assess_stored(run, split="test", weights=weights) for weights in both)
+    return Evidence(run.history, picked, last)
+
+
+__all__ = ["QUICK", "Scope", "reproduce"]

@@ -1,0 +1,112 @@
+"""The paper's experiments, of which it gives no numbers: what each varies, and what the paper chose."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from modiste.model_recipe import InceptionRecipe
+from modiste.recipe import Recipe
+from modiste.recipes import paper, paper_text
+from modiste.search.space import apply
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing that an experiment tries: how it is called, and its recipe."""
+
+    label: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question that the paper put to itself.
+
+    Attributes:
+        name: what is varied.
+        section: of the paper that speaks of it.
+        statement: what the paper says or chose.
+        variants: what is tried, in the order in which it is drawn.
+        chosen: label of what the paper chose.
+        expected_worse: label of what the paper says was not as good; empty where it says nothing of the kind.
+    """
+
+    name: str
+    section: str
+    statement: str
+    variants: tuple[Variant, ...]
+    chosen: str
+    expected_worse: str = ""
+
+    @property
+    def slug(self) -> str:
+        """The name as part of a file's name."""
+        return self.name.replace(" ", "-")
+
+
+def _varied(field: str, values: Sequence[Any], labels: Sequence[str] = ()) -> tuple[Variant, ...]:
+    names = labels or [f"{value:g}" for value in values]
+    return tuple(Variant(name, apply(paper(), {field: value})) for name, value in zip(names, values, strict=True))
+
+
+EXPERIMENTS = (
+    Experiment(
+        "learning rate",
+        "4, 6",
+        "learning rate 0.001, chosen by experiment",
+        _varied("optimizer.learning_rate", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)),
+        "0.001",
+    ),
+    Experiment(
+        "batch size",
+        "4, 6",
+        "batch size 128, chosen by experiment",
+        _varied("batch_size", (32, 64, 128, 256, 512)),
+        "128",
+    ),
+    Experiment(
+        "dropout",
+        "4, 5",
+        "dropout 0.5, chosen by experiment",
+        _varied("model.dropout", (0.0, 0.25, 0.5, 0.75)),
+        "0.5",
+    ),
+    Experiment(
+        "batch normalisation",
+        "4",
+        "no batch normalisation, chosen by experiment",
+        _varied("model.batch_norm", (False, True), ("without", "with")),
+        "without",
+    ),
+    Experiment(
+        "kernel size",
+        "5",
+        "3x3 kernels in Listing 1, 2x2 in the prose",
+        _varied("model.kernel_size", (2, 3, 5)),
+        "3",
+    ),
+    Experiment(
+        "filters",
+        "5",
+        "32, 64 and 128 filters in Listing 1, 64 and 32 in the prose, for more were not necessary",
+        _varied(
+            "model.filters",
+            ([64, 32], [32, 64], [32, 64, 128], [64, 128, 256]),
+            ("64, 32", "32, 64", "32, 64, 128", "64, 128, 256"),
+        ),
+        "32, 64, 128",
+    ),
+    Experiment(
+        "network",
+        "5",
+        "kernels of several sizes, as Inception has them, were not as good as one",
+        (
+            Variant("Listing 1", paper()),
+            Variant("the prose's", replace(paper_text(), name="paper")),
+            Variant("Inception", replace(paper(), model=InceptionRecipe())),
+        ),
+        "Listing 1",
+        "Inception",
+    ),
+)
+"""All are trained as the paper trains, so that nothing differs but what is varied."""

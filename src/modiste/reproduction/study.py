@@ -1,0 +1,118 @@
+"""An experiment measured: each variant over seeds, and against what the paper chose."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from modiste.evaluation.comparison import LEVEL, compare
+from modiste.evaluation.statistics import Difference, holm, mean_interval
+from modiste.paper import Finding, Verdict
+from modiste.reproduction.experiments import Experiment
+from modiste.run_folder import Run, open_run
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a variant came to on validation.
+
+    Attributes:
+        label: of the variant.
+        accuracies: of its finished runs, with the weights that validation picked.
+        losses: of the same.
+        interval: 95 % interval of the mean accuracy over seeds, within 0 and 1; None of a single run.
+        loss_interval: the same of the mean loss.
+        against_chosen: its accuracy less that of the paper's choice; None of the choice itself.
+        adjusted_p_value: that difference's p, all variants of the experiment taken into account.
+        failures: why runs are missing.
+    """
+
+    label: str
+    accuracies: tuple[float, ...]
+    losses: tuple[float, ...]
+    interval: tuple[float, float] | None
+    loss_interval: tuple[float, float] | None
+    against_chosen: Difference | None = None
+    adjusted_p_value: float | None = None
+    failures: tuple[str, ...] = ()
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over the runs."""
+        return mean(self.accuracies)
+
+    @property
+    def differs(self) -> bool:
+        """Whether it is shown to be better or worse than the paper's choice."""
+        return self.adjusted_p_value is not None and self.adjusted_p_value < LEVEL
+
+
+@dataclass(frozen=True)
+class Study:
+    """An experiment with what was measured of each variant that has a finished run."""
+
+    experiment: Experiment
+    points: tuple[Point, ...]
+
+    def finding(self) -> Finding:
+        """Say what became of the paper's statement."""
+        measured = "; ".join(self._words(point) for point in self.points)
+        return Finding(measured, self._verdict())
+
+    def _verdict(self) -> Verdict:
+        better = [p for p in self.points if p.differs and p.against_chosen and p.against_chosen.difference > 0]
+        if not self.experiment.expected_worse:
+            return "does not hold" if better else "holds"
+        named = next((p for p in self.points if p.label == self.experiment.expected_worse), None)
+        if named is None or not named.differs:
+            return "cannot be traced"
+        return "does not hold" if named in better else "holds"
+
+    def _words(self, point: Point) -> str:
+        spread = f" ± {stdev(point.accuracies):.2%}" if len(point.accuracies) > 1 else ""
+        against = point.against_chosen
+        if against is None:
+            return f"{point.label}: {point.accuracy:.2%}{spread}"
+        shown = "" if point.differs else ", no difference shown"
+        return f"{point.label}: {point.accuracy:.2%}{spread} ({100 * against.difference:+.2f}{shown})"
+
+
+def study(
+    experiment: Experiment,
+    folders: Sequence[Sequence[Path]],
+    failures: Sequence[Sequence[str]],
+    data_folder: Path | None = None,
+) -> Study:
+    """Measure an experiment on its finished runs.
+
+    Args:
+        experiment: whose variants were trained.
+        folders: of the finished runs of each variant.
+        failures: of each variant, why other runs are missing.
+        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+    """
+    rows = list(zip(experiment.variants, folders, failures, strict=True))
+    chosen = next(where for variant, where, _ in rows if variant.label == experiment.chosen)
+    contrasts = {
+        variant.label: compare([*where, *chosen], data_folder=data_folder).contrasts[0].difference
+        for variant, where, _ in rows
+        if where and chosen and variant.label != experiment.chosen
+    }
+    adjusted = dict(zip(contrasts, holm([one.p_value for one in contrasts.values()]), strict=True))
+    points = []
+    for variant, where, reasons in rows:
+        if where:
+            runs = [open_run(folder) for folder in where]
+            label = variant.label
+            points.append(_point(label, runs, contrasts.get(label), adjusted.get(label), tuple(reasons)))
+    return Study(experiment, tuple(points))
+
+
+def _point(
+    label: str, runs: Sequence[Run], against: Difference | None, adjusted: float | None, failures: tuple[str, ...]
+) -> Point:
+    accuracies = tuple(run.picked.validation_accuracy for run in runs)
+    losses = tuple(run.picked.validation_loss for run in runs)
+    interval = mean_interval(accuracies)
+    within = None if interval is None else (max(0.0, interval[0]), min(1.0, interval[1]))
+    return Point(label, accuracies, losses, within, mean_interval(losses), against, adjusted, failures)

@@ -1,0 +1,108 @@
+"""What the reproduction trains: every variant of every experiment and the final model, over seeds, each recipe once."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from modiste.plain import Part, differences, to_plain
+from modiste.recipe import Recipe
+from modiste.recipes import paper
+from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
+from modiste.search.trial import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope(Part):
+    """How much of it is done."""
+
+    seeds: int = 3
+    """Runs of each recipe, seeds 0, 1, 2 ..."""
+    epochs: int = 50
+    """Epochs of the final model; the paper's are 50."""
+    study_epochs: int = 50
+    """Epochs of the experiments' runs."""
+    images_per_class: int = 0
+    """Training images of each class; 0 takes all."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Number format of training; the paper's is float32."""
+
+    def check(self) -> None:
+        self.at_least(1, "seeds", "epochs", "study_epochs")
+        self.at_least(0, "images_per_class")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything is as in the paper."""
+        return (self.epochs, self.study_epochs, self.images_per_class) == (50, 50, 0)
+
+
+QUICK = Scope(epochs=4, study_epochs=4, images_per_class=300, precision="auto")
+"""A look in ten minutes at what the whole takes a day for."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The runs of a reproduction in its folder."""
+
+    scope: Scope
+    folder: Path
+
+    def recipe(self, recipe: Recipe, seed: int, *, final: bool = False) -> Recipe:
+        """Return a variant's recipe as this scope trains it, or that of the final model."""
+        return replace(
+            recipe,
+            seed=seed,
+            epochs=self.scope.epochs if final else self.scope.study_epochs,
+            precision=self.scope.precision,
+            data=replace(recipe.data, images_per_class=self.scope.images_per_class),
+        )
+
+    def final_folders(self) -> list[Path]:
+        """Name the folders of the final model's runs."""
+        same = self.scope.epochs == self.scope.study_epochs
+        return [self._named("paper" if same else "final", seed) for seed in range(self.scope.seeds)]
+
+    def variant_folders(self, experiment: Experiment, variant: Variant) -> list[Path]:
+        """Name the folders of a variant's runs; the paper's own recipe is trained once for all experiments."""
+        name = "paper" if variant.recipe == paper() else f"{experiment.slug}-{_slug(variant.label)}"
+        return [self._named(name, seed) for seed in range(self.scope.seeds)]
+
+    def tasks(self, device: str, data_folder: Path | None) -> list[Task]:
+        """Return every run, the final model's first, then all variants' first seeds, then their second ..."""
+        recipes: dict[Path, Recipe] = {}
+        for seed, folder in enumerate(self.final_folders()):
+            recipes[folder] = self.recipe(paper(), seed, final=True)
+        for seed in range(self.scope.seeds):
+            for experiment in EXPERIMENTS:
+                for variant in experiment.variants:
+                    folder = self.variant_folders(experiment, variant)[seed]
+                    recipes.setdefault(folder, self.recipe(variant.recipe, seed))
+        return [
+            Task(
+                number=number,
+                values={"run": folder.name},
+                recipe=recipe,
+                folder=folder,
+                device=device,
+                data_folder=data_folder,
+            )
+            for number, (folder, recipe) in enumerate(recipes.items())
+        ]
+
+    def _named(self, name: str, seed: int) -> Path:
+        return self.folder / "runs" / f"{name}-seed-{seed}"
+
+
+def scope_differences(before: Scope, now: Scope) -> list[str]:
+    """Name the fields in which two scopes differ, but for the number of seeds, which may grow."""
+    return differences(replace(before, seeds=now.seeds), now)
+
+
+def as_plain(scope: Scope) -> dict[str, object]:
+    """Return the scope as what lies in its folder."""
+    plain: dict[str, object] = to_plain(scope)
+    return plain
+
+
+def _slug(label: str) -> str:
+    return "-".join("".join(c if c.isalnum() or c == "." else " " for c in label).split()).lower()

@@ -1,0 +1,78 @@
+"""Trials run by workers that may die: each until it has an outcome, none blamed for another."""
+
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from modiste.search.executors import MakeExecutor, interrupt_processes
+from modiste.search.trial import Outcome, Task, run_trial
+from modiste.training.interruption import Interruption
+
+MOST_DEATHS = 3
+"""Times that a worker may die under a trial alone before that counts as failed."""
+PATIENCE_SECONDS = 0.2
+"""How long a request to stop may wait to be seen."""
+
+
+class Crew:
+    """Runs what ``ready`` hands out and hands each outcome to ``keep``, until there is nothing more.
+
+    Args:
+        executor: makes what trials are submitted to; made anew when its workers died.
+        ready: returns the trials that may begin, each once; empty while they wait for outcomes, and at the end.
+        keep: takes an outcome; what it says may let further trials begin.
+        interruption: a request to stop.
+    """
+
+    def __init__(
+        self,
+        executor: MakeExecutor,
+        ready: Callable[[], list[Task]],
+        keep: Callable[[Outcome], None],
+        interruption: Interruption,
+    ) -> None:
+        self._executor, self._ready, self._keep, self._interruption = executor, ready, keep, interruption
+        self._deaths: dict[int, int] = {}
+
+    def work(self) -> bool:
+        """Run trials to the last; False when a signal asked to stop, and those that ran have saved what they had."""
+        suspects: list[Task] | None = []
+        while suspects is not None:
+            with self._executor() as pool:
+                suspects = self._run(pool, suspects)
+        return not self._interruption.requested
+
+    def _run(self, pool: Executor, suspects: list[Task]) -> list[Task] | None:
+        """Run trials until all are done, or a stop is asked for: None; or the pool dies: those that may be to blame.
+
+        Those that may be to blame for an earlier pool's death come first and alone, so that no other is.
+        """
+        running: dict[Future[Outcome], Task] = {}
+        while not self._interruption.requested:
+            if suspects and not running:
+                running[pool.submit(run_trial, suspects[0])] = suspects.pop(0)
+            elif not suspects:
+                running |= {pool.submit(run_trial, task): task for task in self._ready()}
+            if not running:
+                return None
+            for future in wait(running, PATIENCE_SECONDS, FIRST_COMPLETED).done:
+                try:
+                    self._keep(future.result())
+                except (BrokenProcessPool, CancelledError):
+                    return [*self._suspects(list(running.values())), *suspects]
+                del running[future]
+        for future in running:
+            future.cancel()
+        interrupt_processes()
+        return None
+
+    def _suspects(self, running: list[Task]) -> list[Task]:
+        """Return the trials to try again; one that died too often, with no other running, has failed."""
+        if len(running) > 1:
+            return running
+        (task,) = running
+        self._deaths[task.number] = self._deaths.get(task.number, 0) + 1
+        if self._deaths[task.number] < MOST_DEATHS:
+            return running
+        self._keep(task.outcome("failed", reason=f"the process that ran it died {MOST_DEATHS} times"))
+        return []

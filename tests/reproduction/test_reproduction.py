@@ -1,0 +1,162 @@
+"""The paper reproduced: what is trained, what is concluded, and a small one from end to end on the real images."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modiste import reproduction, run_folder, storage
+from modiste.errors import RecipeError, RunError
+from modiste.evaluation.statistics import Difference
+from modiste.plain import differences
+from modiste.recipes import paper
+from modiste.reproduction import QUICK, Scope, page, reproduce, study, work
+from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
+from modiste.reproduction.study import Point, Study
+from modiste.reproduction.work import Work
+from workbench import run_modiste
+
+NETWORK = EXPERIMENTS[-1]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: one.name)
+def test_an_experiment_varies_one_thing_and_holds_the_papers_choice(experiment: Experiment) -> None:
+    by_label = {variant.label: variant.recipe for variant in experiment.variants}
+    assert len(by_label) == len(experiment.variants)
+    assert by_label[experiment.chosen] == paper()
+    assert experiment.expected_worse in ("", *by_label)
+    for recipe in by_label.values():
+        fields = {line.partition(":")[0].partition(".")[0] for line in differences(paper(), recipe)}
+        assert len(fields) <= 1
+
+
+def test_each_recipe_is_trained_once_in_a_folder_of_its_own() -> None:
+    for scope in (Scope(), Scope(study_epochs=10), QUICK):
+        tasks = Work(scope, Path("x")).tasks("cpu", None)
+        assert len({task.folder for task in tasks}) == len({task.recipe for task in tasks}) == len(tasks)
+        assert [task.number for task in tasks] == list(range(len(tasks)))
+    whole, shortened = (len(Work(scope, Path("x")).tasks("cpu", None)) for scope in (Scope(), Scope(study_epochs=10)))
+    assert shortened == whole + 3  # the final model no longer serves the experiments
+    distinct = {variant.recipe for experiment in EXPERIMENTS for variant in experiment.variants}
+    assert whole == 3 * len(distinct)
+
+
+def test_the_scope_reaches_every_recipe() -> None:
+    for task in Work(replace(QUICK, seeds=2), Path("x")).tasks("cpu", None):
+        assert (task.recipe.epochs, task.recipe.data.images_per_class, task.recipe.precision) == (4, 300, "auto")
+        assert task.recipe.seed in (0, 1)
+    with pytest.raises(RecipeError, match="seeds: expected at least 1"):
+        Scope(seeds=0)
+
+
+def point(label: str, difference: float | None, p_value: float = 0.001) -> Point:
+    against = None if difference is None else Difference(difference, (difference - 0.001, difference + 0.001), p_value)
+    adjusted = None if difference is None else p_value
+    return Point(label, (0.9, 0.92), (0.3, 0.2), (0.78, 1.0), None, against, adjusted)
+
+
+@pytest.mark.parametrize(
+    ("difference", "p_value", "verdict"),
+    [(0.01, 0.001, "does not hold"), (0.01, 0.2, "cannot be traced"), (-0.01, 0.001, "holds")],
+)
+def test_what_is_said_to_be_worse(difference: float, p_value: float, verdict: str) -> None:
+    found = Study(NETWORK, (point("Listing 1", None), point("Inception", difference, p_value))).finding()
+    assert found.verdict == verdict
+    assert f"Inception: 91.00% ± 1.41% ({100 * difference:+.2f}" in found.measured
+    assert ("no difference shown" in found.measured) == (p_value > 0.05)
+
+
+@pytest.mark.parametrize(
+    ("difference", "p_value", "verdict"),
+    [(0.01, 0.001, "does not hold"), (0.01, 0.2, "holds"), (-0.01, 0.001, "holds")],
+)
+def test_a_choice_holds_where_nothing_is_shown_to_be_better(difference: float, p_value: float, verdict: str) -> None:
+    dropout = next(one for one in EXPERIMENTS if one.name == "dropout")
+    assert Study(dropout, (point("0.5", None), point("0", difference, p_value))).finding().verdict == verdict
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two experiments, two seeds, ten images of each class: the real images, trained for one epoch."""
+    dropout = next(one for one in EXPERIMENTS if one.name == "dropout")
+    few = (replace(dropout, variants=(dropout.variants[0], dropout.variants[2])), NETWORK)
+    folder = tmp_path_factory.mktemp("reproduced") / "r"
+    told: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (reproduction, work):
+            patch.setattr(module, "EXPERIMENTS", few)
+        scope = Scope(seeds=2, epochs=1, study_epochs=1, images_per_class=10)
+        reproduce(scope, folder, device="cpu", told=lambda one, done, every: told.append(f"{done}/{every} {one.state}"))
+        first = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        assert told == [f"{done}/8 complete" for done in range(1, 9)]
+        reproduce(scope, folder, device="cpu")
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == first
+    return folder
+
+
+def test_the_test_set_is_opened_for_the_final_model_alone(small: Path) -> None:
+    openings = {run.name: run_folder.open_run(run).test_openings for run in (small / "runs").iterdir()}
+    assert openings == {name: 2 if name.startswith("paper-seed") else 0 for name in openings}
+    assert len(openings) == 8
+
+
+def test_the_page_says_what_the_record_says(small: Path) -> None:
+    record = json.loads((small / reproduction.RECORD).read_text())
+    html, markdown = (small / page.HTML).read_text(), (small / page.MARKDOWN).read_text()
+    assert len(record["claims"]) == 11 + 4 + 2
+    for claim in record["claims"]:
+        assert claim["measured"] in markdown
+        assert claim["verdict"] in ("holds", "does not hold", "contradicts itself", "cannot be traced")
+    for experiment in record["experiments"]:
+        for row in experiment["points"]:
+            assert f"{sum(row['accuracies']) / 2:.2%}" in markdown
+            assert f"{sum(row['accuracies']) / 2:.2%}" in html
+    assert html.count("<svg") == 2 + 5
+    assert "This is the quick reproduction" in html
+    assert "This is the quick reproduction" in markdown
+
+
+def test_the_pages_pictures_are_there_and_nothing_is_fetched(small: Path) -> None:
+    html, markdown = (small / page.HTML).read_text(), (small / page.MARKDOWN).read_text()
+    named = re.findall(r"\]\((figures/[^)]+)\)", markdown)
+    assert len(named) == 2 + 5
+    for name in named:
+        assert (small / name).read_bytes().startswith(b"\x89PNG")
+    assert not re.search(r'(src|href)="(?!#)', html)
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+def test_a_run_that_cannot_be_finished_is_said(small: Path) -> None:
+    made = Work(Scope(seeds=2, epochs=1, study_epochs=1, images_per_class=10), small)
+    without = [made.variant_folders(NETWORK, variant) for variant in NETWORK.variants]
+    found = study.study(NETWORK, [without[0], without[1][:1], []], [[], ["diverged"], ["diverged"] * 2])
+    assert [(one.label, len(one.accuracies), one.failures) for one in found.points] == [
+        ("Listing 1", 2, ()),
+        ("the prose's", 1, ("diverged",)),
+    ]
+
+
+def test_another_scope_is_refused_and_more_seeds_are_not(tmp_path: Path) -> None:
+    storage.write_json(tmp_path / reproduction.SCOPE, work.as_plain(Scope(study_epochs=5)))
+    with pytest.raises(RunError, match="study_epochs: 5 became 50"):
+        reproduction.claim(Work(Scope(), tmp_path))
+    reproduction.claim(Work(Scope(study_epochs=5, seeds=9), tmp_path))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"not empty \(letter.txt\)"):
+        reproduction.claim(Work(Scope(), tmp_path / "other"))
+
+
+def test_labels_make_names_that_differ() -> None:
+    names = [f"{one.slug}-{work._slug(variant.label)}" for one in EXPERIMENTS for variant in one.variants]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9.-]+", name) for name in names)
+    assert Variant("64, 32", paper()).label not in names
+
+
+def test_the_command_refuses() -> None:
+    done = run_modiste("reproduce", "--seeds", "0")
+    assert (done.returncode, "seeds: expected at least 1" in done.stderr) == (4, True)
