@@ -12,9 +12,9 @@ from modiste.errors import RecipeError, RunError
 from modiste.evaluation.statistics import Difference
 from modiste.plain import differences
 from modiste.recipes import paper
-from modiste.reproduction import QUICK, Scope, page, reproduce, study, work
+from modiste.reproduction import QUICK, Scope, page, reproduce, work
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
-from modiste.reproduction.study import Point, Study
+from modiste.reproduction.study import Point, Study, study
 from modiste.reproduction.work import Work
 from workbench import run_modiste
 
@@ -124,7 +124,7 @@ def test_the_pages_pictures_are_there_and_nothing_is_fetched(small: Path) -> Non
     assert len(named) == 2 + 5
     for name in named:
         assert (small / name).read_bytes().startswith(b"\x89PNG")
-    assert not re.search(r'(src|href)="(?!#)', html)
+    assert not re.search(r'(src|href)="(?!#|data:)', html)
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
 
@@ -132,7 +132,7 @@ def test_the_pages_pictures_are_there_and_nothing_is_fetched(small: Path) -> Non
 def test_a_run_that_cannot_be_finished_is_said(small: Path) -> None:
     made = Work(Scope(seeds=2, epochs=1, study_epochs=1, images_per_class=10), small)
     without = [made.variant_folders(NETWORK, variant) for variant in NETWORK.variants]
-    found = study.study(NETWORK, [without[0], without[1][:1], []], [[], ["diverged"], ["diverged"] * 2])
+    found = study(NETWORK, [without[0], without[1][:1], []], [[], ["diverged"], ["diverged"] * 2])
     assert [(one.label, len(one.accuracies), one.failures) for one in found.points] == [
         ("Listing 1", 2, ()),
         ("the prose's", 1, ("diverged",)),

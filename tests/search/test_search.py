@@ -270,13 +270,16 @@ import os, signal
 from modiste import storage
 from modiste.plain import build
 from modiste.search import Plan, search
-from modiste.training.log import Listener
+from modiste import training
 
-def die(self, recipe, *rest):
+train = training.run
+
+def deadly(recipe, *rest, **options):
     if recipe.epochs == 3:
         os.kill(os.getpid(), signal.SIGKILL)
+    return train(recipe, *rest, **options)
 
-Listener.started = die
+training.run = deadly
 if __name__ == "__main__":
     from pathlib import Path
     plan = build(Plan, storage.read_json(Path("plan.json")))

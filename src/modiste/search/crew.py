@@ -1,10 +1,10 @@
 """Trials run by workers that may die: each until it has an outcome, none blamed for another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 
-from modiste.search.executors import MakeExecutor, interrupt_processes
+from modiste.search.executors import MakeExecutor, interrupt_processes, kill_processes
 from modiste.search.trial import Outcome, Task, run_trial
 from modiste.training.interruption import Interruption
 
@@ -49,26 +49,37 @@ class Crew:
         """
         running: dict[Future[Outcome], Task] = {}
         while not self._interruption.requested:
-            if suspects and not running:
-                running[pool.submit(run_trial, suspects[0])] = suspects.pop(0)
-            elif not suspects:
-                running |= {pool.submit(run_trial, task): task for task in self._ready()}
-            if not running:
-                return None
-            for future in wait(running, PATIENCE_SECONDS, FIRST_COMPLETED).done:
-                try:
-                    self._keep(future.result())
-                except (BrokenProcessPool, CancelledError):
-                    return [*self._suspects(list(running.values())), *suspects]
-                del running[future]
+            begun = self._begin(suspects, running)
+            try:
+                while begun:
+                    running[pool.submit(run_trial, begun[0])] = begun[0]
+                    del begun[0]
+                if not running:
+                    return None
+                self._collect(running)
+            except (BrokenProcessPool, CancelledError):
+                kill_processes()
+                return [*self._blamed(list(running.values())), *begun, *suspects]
         for future in running:
             future.cancel()
         interrupt_processes()
         return None
 
-    def _suspects(self, running: list[Task]) -> list[Task]:
+    def _begin(self, suspects: list[Task], running: Mapping[Future[Outcome], Task]) -> list[Task]:
+        """Return what may begin now: a suspect while nothing runs, nothing else before all of them are done."""
+        if suspects:
+            return [] if running else [suspects.pop(0)]
+        return self._ready()
+
+    def _collect(self, running: dict[Future[Outcome], Task]) -> None:
+        """Keep what has ended; BrokenProcessPool when a worker has died."""
+        for future in wait(running, PATIENCE_SECONDS, FIRST_COMPLETED).done:
+            self._keep(future.result())
+            del running[future]
+
+    def _blamed(self, running: list[Task]) -> list[Task]:
         """Return the trials to try again; one that died too often, with no other running, has failed."""
-        if len(running) > 1:
+        if len(running) != 1:
             return running
         (task,) = running
         self._deaths[task.number] = self._deaths.get(task.number, 0) + 1

@@ -29,6 +29,12 @@ def interrupt_processes() -> None:
         worker.terminate()
 
 
+def kill_processes() -> None:
+    """End every worker of this process at once: a pool that lost one would wait for the others, which are deaf."""
+    for worker in active_children():
+        worker.kill()
+
+
 def _begin(threads: int) -> None:
     """Make a worker: its threads settled, deaf to signals but while it trains, gone when the driver is gone."""
     import torch
