@@ -78,13 +78,22 @@ def build(kind: Any, plain: Any, where: str = "") -> Any:
 
 def differences(old: Part, new: Part) -> list[str]:
     """List the fields in which two parts differ, as ``optimizer.learning_rate: 0.001 became 0.01``."""
-    before, after = dict(_flatten(to_plain(old))), dict(_flatten(to_plain(new)))
+    before, after = dict(flatten(to_plain(old))), dict(flatten(to_plain(new)))
     names = [*before, *(name for name in after if name not in before)]
     return [
         f"{name}: {before.get(name, 'nothing')} became {after.get(name, 'nothing')}"
         for name in names
         if before.get(name) != after.get(name)
     ]
+
+
+def flatten(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of nested tables with its name, parts joined by points."""
+    for name, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -135,11 +144,3 @@ def _build_field(kind: Any, value: Any, where: str) -> Any:
             raise RecipeError(f"{where}.kind: {name!r} is unknown; {nearest(name, choices)}")
         return build(choices[name], rest, f"{where}.")
     return build(kind, value, f"{where}.") if is_dataclass(kind) else value
-
-
-def _flatten(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in plain.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

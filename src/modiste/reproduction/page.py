@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import stdev
 
@@ -91,8 +92,9 @@ class Content:
             f"torch {facts['torch']}, commit {facts['commit']}."
         )
 
+    @cached_property
     def paper_figures(self) -> list[tuple[str, Figure, str]]:
-        """Draw the five figures of the paper: name, figure, caption."""
+        """The five figures of the paper, drawn once: name, figure, caption."""
         model, info = self.finals[0].load_model()
         return [
             ("figure-1-layers", neural_network(), "Layers of a network."),
@@ -108,7 +110,7 @@ def write(folder: Path, content: Content) -> tuple[Path, Path]:
     storage.write_text(folder / HTML, as_html(content))
     for study in content.studies:
         save(study_figure(study), folder / FIGURES / f"{study.experiment.slug}.png", dpi=DPI)
-    for name, figure, _ in content.paper_figures():
+    for name, figure, _ in content.paper_figures:
         save(figure, folder / FIGURES / f"{name}.png", dpi=DPI)
     storage.write_text(folder / MARKDOWN, as_markdown(content))
     return folder / HTML, folder / MARKDOWN
@@ -129,7 +131,7 @@ def as_html(content: Content) -> str:
         for study in content.studies
     ]
     figures = [
-        picture(figure, name, caption=caption, description=caption) for name, figure, caption in content.paper_figures()
+        picture(figure, name, caption=caption, description=caption) for name, figure, caption in content.paper_figures
     ]
     return page.render(
         "reproduction.html",
@@ -162,7 +164,7 @@ def as_markdown(content: Content) -> str:
             f"![Accuracy and loss by {experiment.name}]({FIGURES}/{experiment.slug}.png)",
         ]
     parts += ["## The paper's figures"]
-    parts += [f"![{caption}]({FIGURES}/{name}.png)" for name, _, caption in content.paper_figures()]
+    parts += [f"![{caption}]({FIGURES}/{name}.png)" for name, _, caption in content.paper_figures]
     return "\n\n".join([*parts, "## Machine", content.machine()]) + "\n"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modiste.errors import RecipeError
-from modiste.plain import demand, nearest, to_plain
+from modiste.plain import demand, flatten, nearest, to_plain
 from modiste.recipe import Recipe, from_plain, read_table
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def parse(texts: Iterable[str], recipe: Recipe) -> Space:
         RecipeError: a text of another form, a field that the recipe does not have or that stands twice, or values that
             the field cannot take.
     """
-    known = dict(_flatten(to_plain(recipe)))
+    known = {name: value for name, value in flatten(to_plain(recipe)) if not name.endswith(".kind")}
     space = tuple(_fit(_dimension(text), recipe, known) for text in texts)
     if not space:
         raise RecipeError(f"the space is empty; expected at least one {FORM}")
@@ -97,7 +97,7 @@ def read(words: Iterable[str]) -> tuple[str, ...]:
         if word.endswith((".toml", ".json")):
             table = read_table(Path(word))
             demand(isinstance(table, Mapping), word, "a table of fields", table)
-            texts += [f"{field}={text}" for field, text in _flatten(table)]
+            texts += [f"{field}={text}" for field, text in flatten(table)]
         else:
             texts.append(word)
     return tuple(texts)
@@ -181,11 +181,3 @@ def _value(text: str) -> Any:
 
 def _as_category(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list) else value
-
-
-def _flatten(plain: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in plain.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        elif name != "kind":
-            yield f"{prefix}{name}", value
