@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.words import parse
 
@@ -20,6 +20,8 @@ class _ReproduceOptions:
     """Runs of each recipe."""
     study_epochs: int | None = None
     """Epochs of the experiments, where 50 take too long; every page says so."""
+    precision: Literal["float32", "bfloat16", "auto"] | None = None
+    """Number format of training, where float32, the paper's, takes too long; every page says so."""
     workers: int = 2
     """Runs at once, each in a process with its share of the cores."""
     device: str = "auto"
@@ -37,8 +39,8 @@ def reproduce(words: list[str]) -> None:
     from modiste.reproduction import reproduce as run
 
     scope = replace(QUICK if options.quick else Scope(), seeds=options.seeds)
-    if options.study_epochs is not None:
-        scope = replace(scope, study_epochs=options.study_epochs)
+    chosen = {"study_epochs": options.study_epochs, "precision": options.precision}
+    scope = replace(scope, **{name: value for name, value in chosen.items() if value is not None})
     out = options.out or Path("runs") / ("reproduction-quick" if options.quick else "reproduction")
     html, markdown = run(
         scope,

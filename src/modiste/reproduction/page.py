@@ -69,6 +69,9 @@ class Content:
                 + "Its figures say little about the paper's."
                 * bool(scope.images_per_class)
             )
+        used = sorted({run.recipe.precision for run in self.finals})
+        if used != ["float32"]:
+            said.append(f"Trained in {' and '.join(used)}, where the paper has float32.")
         said += [f"Not finished: {failure}" for failure in self.failures]
         return [line.strip() for line in said]
 
