@@ -54,7 +54,7 @@ def test_the_scope_reaches_every_recipe() -> None:
 def point(label: str, difference: float | None, p_value: float = 0.001) -> Point:
     against = None if difference is None else Difference(difference, (difference - 0.001, difference + 0.001), p_value)
     adjusted = None if difference is None else p_value
-    return Point(label, (0.9, 0.92), (0.3, 0.2), (0.78, 1.0), None, against, adjusted)
+    return Point(label, (0.9, 0.92), (0.3, 0.2), (0.78, 1.0), None, (0.91,), against, adjusted)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_the_page_says_what_the_record_says(small: Path) -> None:
         for row in experiment["points"]:
             assert f"{sum(row['accuracies']) / 2:.2%}" in markdown
             assert f"{sum(row['accuracies']) / 2:.2%}" in html
-    assert html.count("<svg") == 2 + 5
+    assert html.count("<svg") == 2 * 2 + 5
     assert "This is the quick reproduction" in html
     assert "This is the quick reproduction" in markdown
 
@@ -121,7 +121,7 @@ def test_the_page_says_what_the_record_says(small: Path) -> None:
 def test_the_pages_pictures_are_there_and_nothing_is_fetched(small: Path) -> None:
     html, markdown = (small / page.HTML).read_text(), (small / page.MARKDOWN).read_text()
     named = re.findall(r"\]\((figures/[^)]+)\)", markdown)
-    assert len(named) == 2 + 5
+    assert len(named) == 2 * 2 + 5
     for name in named:
         assert (small / name).read_bytes().startswith(b"\x89PNG")
     assert not re.search(r'(src|href)="(?!#|data:)', html)

@@ -39,8 +39,10 @@ def reproduce(words: list[str]) -> None:
     from modiste.reproduction import reproduce as run
 
     scope = replace(QUICK if options.quick else Scope(), seeds=options.seeds)
-    chosen = {"study_epochs": options.study_epochs, "precision": options.precision}
-    scope = replace(scope, **{name: value for name, value in chosen.items() if value is not None})
+    if options.study_epochs is not None:
+        scope = replace(scope, study_epochs=options.study_epochs)
+    if options.precision is not None:
+        scope = replace(scope, precision=options.precision)
     out = options.out or Path("runs") / ("reproduction-quick" if options.quick else "reproduction")
     html, markdown = run(
         scope,

@@ -1,4 +1,4 @@
-"""An experiment as a figure: accuracy and loss against what is varied."""
+"""An experiment as figures: accuracy and loss against what is varied, and the learning curves."""
 
 from statistics import mean
 
@@ -6,10 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from modiste.report.style import BLUE, FAINT, SMALL, VERMILLION, WIDTH, drawn
+from modiste.report.style import BLUE, FAINT, INK, SMALL, VERMILLION, WIDTH, drawn
 from modiste.reproduction.study import Study
 
 Interval = tuple[float, float] | None
+COLOURS = (BLUE, VERMILLION, INK, "#009e73", "#cc79a7")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+"""Five variants at most."""
 
 
 @drawn
@@ -25,6 +28,21 @@ def study_figure(study: Study) -> Figure:
     losses.set(ylabel="validation loss", xlabel=study.experiment.name)
     losses.set_xticks(range(len(study.points)), [point.label for point in study.points])
     losses.set_xlim(-0.5, len(study.points) - 0.5)
+    return figure
+
+
+@drawn
+def curves_figure(study: Study) -> Figure:
+    """Draw validation accuracy by epoch for each variant, mean over its runs; colours and dashes tell them apart."""
+    figure = Figure(figsize=(WIDTH, 3.2))
+    axes = figure.subplots()
+    for point, colour, dashes in zip(study.points, COLOURS, DASHES, strict=False):
+        axes.plot(range(1, len(point.curve) + 1), point.curve, color=colour, linestyle=dashes, label=point.label)
+    axes.set(xlabel="epoch", ylabel="validation accuracy")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{100 * value:.1f} %"))
+    axes.grid(axis="y")
+    figure.legend(loc="outside right center", title=study.experiment.name, fontsize=SMALL, title_fontsize=SMALL)
     return figure
 
 

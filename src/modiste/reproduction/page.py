@@ -17,6 +17,7 @@ from modiste.report.figures import curves_figure, network_figure, samples_figure
 from modiste.report.pictures import picture
 from modiste.report.style import save
 from modiste.report.wording import number_of
+from modiste.reproduction.figures import curves_figure as study_curves
 from modiste.reproduction.figures import study_figure
 from modiste.reproduction.study import Study
 from modiste.reproduction.work import Scope
@@ -78,12 +79,12 @@ class Content:
     def summary(self) -> str:
         """Say what the final model came to on test, and how often that was looked at."""
         picked = [item.picked for item in self.evidence]
-        openings = ", ".join(str(item.last.test_openings) for item in self.evidence)
+        openings = sum(item.last.test_openings for item in self.evidence)
         return (
             f"The final model, Listing 1, {number_of(len(picked), 'seed')}: "
             f"{mean_and_spread([item.accuracy for item in picked])} on test (the paper: 91.32 %). Its test set was "
-            f"opened {openings} time(s) by seed: for the weights that validation picked, and for those of the last "
-            "epoch. No other run's was."
+            f"opened {number_of(openings, 'time')}: by each run for the weights that validation picked, and for those "
+            "of the last epoch; by no other."
         )
 
     def machine(self) -> str:
@@ -113,6 +114,7 @@ def write(folder: Path, content: Content) -> tuple[Path, Path]:
     storage.write_text(folder / HTML, as_html(content))
     for study in content.studies:
         save(study_figure(study), folder / FIGURES / f"{study.experiment.slug}.png", dpi=DPI)
+        save(study_curves(study), folder / FIGURES / f"{study.experiment.slug}-curves.png", dpi=DPI)
     for name, figure, _ in content.paper_figures:
         save(figure, folder / FIGURES / f"{name}.png", dpi=DPI)
     storage.write_text(folder / MARKDOWN, as_markdown(content))
@@ -129,6 +131,12 @@ def as_html(content: Content) -> str:
                 study.experiment.slug,
                 caption=f"Accuracy and loss by {study.experiment.name}.",
                 description=study.finding().measured,
+            ),
+            picture(
+                study_curves(study),
+                f"{study.experiment.slug}-curves",
+                caption=f"Learning curves by {study.experiment.name}.",
+                description="Validation accuracy by epoch, mean over seeds, of each variant.",
             ),
         )
         for study in content.studies
@@ -165,6 +173,7 @@ def as_markdown(content: Content) -> str:
             f"The paper: {experiment.statement}.",
             _table((experiment.name, *HEADINGS), rows(study)),
             f"![Accuracy and loss by {experiment.name}]({FIGURES}/{experiment.slug}.png)",
+            f"![Learning curves by {experiment.name}]({FIGURES}/{experiment.slug}-curves.png)",
         ]
     parts += ["## The paper's figures"]
     parts += [f"![{caption}]({FIGURES}/{name}.png)" for name, _, caption in content.paper_figures]

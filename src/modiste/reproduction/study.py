@@ -22,6 +22,7 @@ class Point:
         losses: of the same.
         interval: 95 % interval of the mean accuracy over seeds, within 0 and 1; None of a single run.
         loss_interval: the same of the mean loss.
+        curve: accuracy after each epoch, mean over the runs.
         against_chosen: its accuracy less that of the paper's choice; None of the choice itself.
         adjusted_p_value: that difference's p, all variants of the experiment taken into account.
         failures: why runs are missing.
@@ -32,6 +33,7 @@ class Point:
     losses: tuple[float, ...]
     interval: tuple[float, float] | None
     loss_interval: tuple[float, float] | None
+    curve: tuple[float, ...]
     against_chosen: Difference | None = None
     adjusted_p_value: float | None = None
     failures: tuple[str, ...] = ()
@@ -115,4 +117,6 @@ def _point(
     losses = tuple(run.picked.validation_loss for run in runs)
     interval = mean_interval(accuracies)
     within = None if interval is None else (max(0.0, interval[0]), min(1.0, interval[1]))
-    return Point(label, accuracies, losses, within, mean_interval(losses), against, adjusted, failures)
+    epochs = zip(*([row.validation_accuracy for row in run.history] for run in runs), strict=True)
+    curve = tuple(mean(epoch) for epoch in epochs)
+    return Point(label, accuracies, losses, within, mean_interval(losses), curve, against, adjusted, failures)
