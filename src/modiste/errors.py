@@ -53,6 +53,12 @@ class FolderInUseError(ModisteError):
     exit_code = 7
 
 
+class ClusterError(ModisteError):
+    """Other machines that were asked for cannot be reached, or are too small."""
+
+    exit_code = 8
+
+
 class StoppedError(ModisteError):
     """Training stopped on request; everything is saved and the same command goes on from here."""
 

@@ -10,12 +10,13 @@ import pytest
 from modiste import reproduction, run_folder, storage
 from modiste.errors import RecipeError, RunError
 from modiste.evaluation.statistics import Difference
-from modiste.plain import differences
+from modiste.plain import differences, to_plain
 from modiste.recipes import paper
 from modiste.reproduction import QUICK, Scope, page, reproduce, work
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
 from modiste.reproduction.study import Point, Study, study
 from modiste.reproduction.work import Work
+from modiste.search.plan import claim
 from workbench import run_modiste
 
 NETWORK = EXPERIMENTS[-1]
@@ -106,9 +107,9 @@ def test_the_page_says_what_the_record_says(small: Path) -> None:
     record = json.loads((small / reproduction.RECORD).read_text())
     html, markdown = (small / page.HTML).read_text(), (small / page.MARKDOWN).read_text()
     assert len(record["claims"]) == 11 + 4 + 2
-    for claim in record["claims"]:
-        assert claim["measured"] in markdown
-        assert claim["verdict"] in ("holds", "does not hold", "contradicts itself", "cannot be traced")
+    for one in record["claims"]:
+        assert one["measured"] in markdown
+        assert one["verdict"] in ("holds", "does not hold", "contradicts itself", "cannot be traced")
     for experiment in record["experiments"]:
         for row in experiment["points"]:
             assert f"{sum(row['accuracies']) / 2:.2%}" in markdown
@@ -139,15 +140,19 @@ def test_a_run_that_cannot_be_finished_is_said(small: Path) -> None:
     ]
 
 
+def enter(scope: Scope, folder: Path) -> None:
+    claim(folder / reproduction.SCOPE, scope, grows="seeds", noun="reproduction")
+
+
 def test_another_scope_is_refused_and_more_seeds_are_not(tmp_path: Path) -> None:
-    storage.write_json(tmp_path / reproduction.SCOPE, work.as_plain(Scope(study_epochs=5)))
+    storage.write_json(tmp_path / reproduction.SCOPE, to_plain(Scope(study_epochs=5)))
     with pytest.raises(RunError, match="study_epochs: 5 became 50"):
-        reproduction.claim(Work(Scope(), tmp_path))
-    reproduction.claim(Work(Scope(study_epochs=5, seeds=9), tmp_path))
+        enter(Scope(), tmp_path)
+    enter(Scope(study_epochs=5, seeds=9), tmp_path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("mine")
     with pytest.raises(RunError, match=r"not empty \(letter.txt\)"):
-        reproduction.claim(Work(Scope(), tmp_path / "other"))
+        enter(Scope(), tmp_path / "other")
 
 
 def test_labels_make_names_that_differ() -> None:

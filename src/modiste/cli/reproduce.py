@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from modiste.cli.places import PlaceOptions
 from modiste.cli.words import parse
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ReproduceOptions:
+class _ReproduceOptions(PlaceOptions):
     quick: bool = False
     """A look in about ten minutes: few images, few epochs; every page says so."""
     out: Path | None = None
@@ -22,14 +23,6 @@ class _ReproduceOptions:
     """Epochs of the experiments, where 50 take too long; every page says so."""
     precision: Literal["float32", "bfloat16", "auto"] | None = None
     """Number format of training, where float32, the paper's, takes too long; every page says so."""
-    workers: int = 2
-    """Runs at once, each in a process with its share of the cores."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1 ..."""
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places."""
-    quiet: bool = False
-    """Say nothing but faults."""
 
 
 def reproduce(words: list[str]) -> None:
@@ -47,7 +40,7 @@ def reproduce(words: list[str]) -> None:
     html, markdown = run(
         scope,
         out,
-        workers=options.workers,
+        workers=options.make_workers(out),
         device=options.device,
         data_folder=options.data_folder,
         told=(lambda _outcome, _done, _all: None) if options.quiet else _tell,

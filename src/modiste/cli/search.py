@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from modiste.cli.places import PlaceOptions
 from modiste.cli.words import USAGE, complain, named_recipe, parse_beside
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _SearchOptions:
+class _SearchOptions(PlaceOptions):
     trials: int = 16
     """How many recipes to train."""
     out: Path | None = None
@@ -24,14 +25,12 @@ class _SearchOptions:
     """Stop trials that are below the median of earlier ones after as many epochs."""
     sampler_seed: int = 0
     """Seed of what the search draws; --seed is that of training."""
-    workers: int = 2
-    """Trials at once, each in a process with its share of the cores; part of the search, for tpe goes by it."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1 ..."""
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places."""
-    quiet: bool = False
-    """Say nothing but faults."""
+    storage: str | None = None
+    """postgresql://USER@HOST/DATABASE, where several drivers on several machines share one search."""
+    study: str | None = None
+    """Name of the search in that storage; the recipe's if not given."""
+    drivers: int = 1
+    """How many drivers will share the storage; times --workers, it says how many trials run at once: tpe goes by it."""
 
 
 def search(words: list[str]) -> None:
@@ -59,11 +58,25 @@ def search(words: list[str]) -> None:
         sampler=options.sampler,
         prune=options.prune,
         seed=options.sampler_seed,
-        lag=options.workers,
+        lag=options.workers * options.drivers,
     )
+    ledger = None
+    if options.storage:
+        from modiste.search.postgres import PostgresLedger
+
+        ledger = PostgresLedger(options.storage, options.study or recipe.name)
     out = options.out or Path("runs") / f"search-{recipe.name}"
     told = (lambda _new, _all: None) if options.quiet else (lambda new, every: _tell(new, every, plan.trials))
-    found = run(plan, out, device=options.device, data_folder=options.data_folder, told=told)
+    found = run(
+        plan,
+        out,
+        workers=options.make_workers(out),
+        at_once=options.workers,
+        ledger=ledger,
+        device=options.device,
+        data_folder=options.data_folder,
+        told=told,
+    )
     best = outcomes.best(found)
     if best is None:
         complain(f"no trial of the search in {out} ran to its end; see {out / outcomes.TABLE_FOR_PEOPLE}", 1)

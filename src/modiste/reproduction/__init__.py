@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from modiste import paper, run_folder, storage
@@ -9,18 +10,20 @@ from modiste.data.dataset import load_development
 from modiste.errors import RunError, StoppedError
 from modiste.evaluation.assessment import Weights, assess_stored, evaluate
 from modiste.paper import Evidence
-from modiste.plain import build
+from modiste.plain import to_plain
 from modiste.reproduction import page
 from modiste.reproduction.experiments import EXPERIMENTS
 from modiste.reproduction.page import Content
 from modiste.reproduction.study import Study, study
-from modiste.reproduction.work import QUICK, Scope, Work, as_plain, scope_differences
+from modiste.reproduction.work import QUICK, Scope, Work
 from modiste.run_folder import open_run
 from modiste.search.crew import Crew
-from modiste.search.executors import MakeExecutor, processes
+from modiste.search.plan import claim
 from modiste.search.trial import Outcome, Task
+from modiste.search.workers import MakeWorkers, Processes
 from modiste.training.interruption import Interruption
 
+TWO_PROCESSES = partial(Processes, 2)
 SCOPE, RECORD = "reproduction.json", "record.json"
 Told = Callable[[Outcome, int, int], None]
 """Called with each new outcome, how many there are, and how many there will be."""
@@ -30,8 +33,7 @@ def reproduce(
     scope: Scope,
     out: Path | str,
     *,
-    workers: int = 2,
-    executor: MakeExecutor | None = None,
+    workers: MakeWorkers = TWO_PROCESSES,
     device: str = "auto",
     data_folder: Path | str | None = None,
     told: Told = lambda _outcome, _done, _all: None,
@@ -44,8 +46,7 @@ def reproduce(
     Args:
         scope: how many seeds, epochs and images.
         out: folder for runs, page and figures; made if missing.
-        workers: processes of this machine that train side by side.
-        executor: makes what runs are submitted to, in place of processes.
+        workers: makes what runs are submitted to.
         device: where each run computes.
         data_folder: where Fashion-MNIST lies, if not in one of the usual places.
         told: of every run that ends.
@@ -56,31 +57,16 @@ def reproduce(
     """
     work, place = Work(scope, Path(out)), None if data_folder is None else Path(data_folder)
     with storage.lock(work.folder), Interruption() as interruption:
-        claim(work)
-        failures = train(work, executor or processes(workers), device, place, interruption, told)
+        claim(work.folder / SCOPE, scope, grows="seeds", noun="reproduction")
+        failures = train(work, workers, device, place, interruption, told)
         content = measure(work, failures, place)
         storage.write_json(work.folder / RECORD, as_record(content))
         return page.write(work.folder, content)
 
 
-def claim(work: Work) -> None:
-    """Enter the scope into a new folder, or check it against the folder's own; RunError when they differ."""
-    path = work.folder / SCOPE
-    if path.exists():
-        changes = scope_differences(build(Scope, storage.read_json(path)), work.scope)
-        if changes:
-            raise RunError(
-                f"{work.folder}: holds a reproduction of another scope ({'; '.join(changes)}); "
-                "give the command that started it, or another --out"
-            )
-    elif strangers := sorted(item.name for item in work.folder.iterdir() if not item.name.startswith(".")):
-        raise RunError(f"{work.folder}: not empty ({strangers[0]}); choose another with --out")
-    storage.write_json(path, as_plain(work.scope))
-
-
 def train(
     work: Work,
-    executor: MakeExecutor,
+    workers: MakeWorkers,
     device: str,
     data_folder: Path | None,
     interruption: Interruption,
@@ -100,7 +86,7 @@ def train(
         outcomes.append(outcome)
         told(outcome, len(outcomes), len(tasks))
 
-    if not Crew(executor, ready, keep, interruption).work():
+    if not Crew(workers, ready, keep, interruption).work():
         raise StoppedError(
             f"stopped on request with {len(outcomes)} of {len(tasks)} runs done; everything is saved in "
             f"{work.folder}, and the same command goes on from here"
@@ -127,7 +113,7 @@ def measure(work: Work, failures: dict[Path, str], data_folder: Path | None) -> 
 def as_record(content: Content) -> dict[str, object]:
     """Return every figure of the page as plain data."""
     return {
-        "scope": as_plain(content.scope),
+        "scope": to_plain(content.scope),
         "machine": content.finals[0].facts()[-1],
         "claims": [
             {"section": section, "claim": statement, "measured": found.measured, "verdict": found.verdict}

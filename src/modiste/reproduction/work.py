@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from modiste.plain import Part, differences, to_plain
+from modiste.plain import Part
 from modiste.recipe import Recipe
 from modiste.recipes import paper
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
@@ -91,17 +91,6 @@ class Work:
 
     def _named(self, name: str, seed: int) -> Path:
         return self.folder / "runs" / f"{name}-seed-{seed}"
-
-
-def scope_differences(before: Scope, now: Scope) -> list[str]:
-    """Name the fields in which two scopes differ, but for the number of seeds, which may grow."""
-    return differences(replace(before, seeds=now.seeds), now)
-
-
-def as_plain(scope: Scope) -> dict[str, object]:
-    """Return the scope as what lies in its folder."""
-    plain: dict[str, object] = to_plain(scope)
-    return plain
 
 
 def _slug(label: str) -> str:

@@ -1,6 +1,8 @@
 """Search: many recipes from a space, trained, compared on validation, none lost."""
 
+import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ from modiste.errors import RecipeError, StoppedError
 from modiste.recipe import Recipe
 from modiste.search import outcomes as records
 from modiste.search.crew import Crew
-from modiste.search.executors import MakeExecutor, processes
-from modiste.search.plan import Plan, claim
+from modiste.search.ledger import FolderLedger, Ledger
+from modiste.search.plan import PLAN, Plan, claim
 from modiste.search.space import apply
 from modiste.search.suggestions import Suggestions
 from modiste.search.trial import Outcome, Task
+from modiste.search.workers import MakeWorkers, Processes
 from modiste.training.interruption import Interruption
 
 Told = Callable[[Outcome, Mapping[int, Outcome]], None]
@@ -24,7 +27,9 @@ def search(
     plan: Plan,
     out: Path | str,
     *,
-    executor: MakeExecutor | None = None,
+    workers: MakeWorkers | None = None,
+    at_once: int | None = None,
+    ledger: Ledger | None = None,
     device: str = "auto",
     data_folder: Path | str | None = None,
     told: Told = lambda _new, _all: None,
@@ -37,7 +42,9 @@ def search(
     Args:
         plan: what is searched.
         out: folder of the search; made if missing.
-        executor: makes what trials are submitted to; as many processes of this machine as the plan's lag if None.
+        workers: makes what trials are submitted to; processes of this machine if None.
+        at_once: trials that this driver runs side by side; as many as the plan allows if None.
+        ledger: where outcomes are kept, for several drivers; in the folder if None.
         device: where each trial computes.
         data_folder: where Fashion-MNIST lies, if not in one of the usual places.
         told: of every new outcome.
@@ -50,30 +57,83 @@ def search(
     """
     folder = Path(out)
     with storage.lock(folder), Interruption() as interruption:
-        claim(folder, plan)
-        driver = Driver(plan, folder, device, None if data_folder is None else Path(data_folder), told)
-        if not Crew(executor or processes(plan.lag), driver.ready, driver.keep, interruption).work():
+        at_once = at_once or plan.lag
+        kept = ledger or FolderLedger(folder)
+        claim(folder / PLAN, plan, grows="trials", noun="search")
+        kept.enter(plan)
+        place = None if data_folder is None else Path(data_folder)
+        driver = Driver(plan, folder, kept, at_once, device, place, told)
+        make = workers or partial(Processes, at_once)
+        if not Crew(make, driver.ready, driver.keep, interruption, driver.finished).work():
             raise StoppedError(
                 f"stopped on request with {len(driver.outcomes)} of {plan.trials} trials done; everything is saved in "
                 f"{folder}, and the same command goes on from here"
             )
         records.write_table(folder, plan, driver.outcomes)
-        records.write_study(folder, plan, driver.outcomes)
+        kept.close(plan)
         return [driver.outcomes[number] for number in sorted(driver.outcomes)]
 
 
 class Driver:
     """Says which trials may begin, and keeps their outcomes."""
 
-    def __init__(self, plan: Plan, folder: Path, device: str, data_folder: Path | None, told: Told) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        ledger: Ledger,
+        at_once: int,
+        device: str,
+        data_folder: Path | None,
+        told: Told,
+    ) -> None:
         self._plan, self._folder, self._device, self._data_folder = plan, folder, device, data_folder
-        self._told = told
+        self._ledger, self._told = ledger, told
         self._suggestions = Suggestions(plan)
-        self.outcomes = records.read(folder, plan.trials)
+        self._open: dict[int, Task] = {}
+        self._mine, self._at_once = set[int](), at_once
+        self._changed, self._next_look = True, 0.0
+        self.outcomes = dict[int, Outcome]()
+        for outcome in ledger.outcomes():
+            if outcome.number < plan.trials:
+                self.outcomes[outcome.number] = outcome
 
     def ready(self) -> list[Task]:
-        """Suggest every trial whose suggestion has nothing to wait for; return those that have no outcome yet."""
+        """Return trials that may begin here and now, as many as there is room for."""
+        if not self._changed and time.monotonic() < self._next_look:
+            return []
+        self._changed, self._next_look = False, time.monotonic() + self._ledger.look_seconds
+        for outcome in self._ledger.news():
+            self._note(outcome)
+        self._suggest()
         tasks = []
+        for number, task in list(self._open.items()):
+            if len(self._mine) < self._at_once and self._ledger.take(number):
+                tasks.append(task)
+                self._mine.add(number)
+                del self._open[number]
+        return tasks
+
+    def finished(self) -> bool:
+        """Tell whether every trial has its outcome."""
+        return len(self.outcomes) >= self._plan.trials
+
+    def keep(self, outcome: Outcome) -> None:
+        """Write an outcome down."""
+        self._ledger.write(outcome)
+        self._note(outcome)
+        self._changed = True
+
+    def _note(self, outcome: Outcome) -> None:
+        if outcome.number in self.outcomes or outcome.number >= self._plan.trials:
+            return
+        self.outcomes[outcome.number] = outcome
+        self._mine.discard(outcome.number)
+        self._open.pop(outcome.number, None)
+        self._told(outcome, self.outcomes)
+
+    def _suggest(self) -> None:
+        """Suggest every trial whose suggestion has nothing to wait for; those that have no outcome are open."""
         while self._suggestions.asked < self._plan.trials:
             if not all(number in self.outcomes for number in self._suggestions.awaits()):
                 break
@@ -86,14 +146,7 @@ class Driver:
             except RecipeError as error:  # each value can be, but not all of them together
                 self.keep(Outcome(number, values, "failed", None, reason=str(error)))
             else:
-                tasks.append(self._task(number, values, recipe, judges))
-        return tasks
-
-    def keep(self, outcome: Outcome) -> None:
-        """Write an outcome down."""
-        records.write(self._folder, outcome)
-        self.outcomes[outcome.number] = outcome
-        self._told(outcome, self.outcomes)
+                self._open[number] = self._task(number, values, recipe, judges)
 
     def _task(self, number: int, values: dict[str, Any], recipe: Recipe, judges: list[Outcome]) -> Task:
         curves = tuple(judge.curve for judge in judges if judge.state == "complete")

@@ -1,11 +1,12 @@
 """Trials run by workers that may die: each until it has an outcome, none blamed for another."""
 
+import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 
-from modiste.search.executors import MakeExecutor, interrupt_processes, kill_processes
 from modiste.search.trial import Outcome, Task, run_trial
+from modiste.search.workers import MakeWorkers, Workers
 from modiste.training.interruption import Interruption
 
 MOST_DEATHS = 3
@@ -18,31 +19,34 @@ class Crew:
     """Runs what ``ready`` hands out and hands each outcome to ``keep``, until there is nothing more.
 
     Args:
-        executor: makes what trials are submitted to; made anew when its workers died.
+        workers: makes what trials are submitted to; made anew when its processes died.
         ready: returns the trials that may begin, each once; empty while they wait for outcomes, and at the end.
         keep: takes an outcome; what it says may let further trials begin.
         interruption: a request to stop.
+        finished: tells whether nothing more will come; until then the crew waits for what others do.
     """
 
     def __init__(
         self,
-        executor: MakeExecutor,
+        workers: MakeWorkers,
         ready: Callable[[], list[Task]],
         keep: Callable[[Outcome], None],
         interruption: Interruption,
+        finished: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._executor, self._ready, self._keep, self._interruption = executor, ready, keep, interruption
+        self._finished = finished
+        self._workers, self._ready, self._keep, self._interruption = workers, ready, keep, interruption
         self._deaths: dict[int, int] = {}
 
     def work(self) -> bool:
         """Run trials to the last; False when a signal asked to stop, and those that ran have saved what they had."""
         suspects: list[Task] | None = []
         while suspects is not None:
-            with self._executor() as pool:
+            with self._workers() as pool:
                 suspects = self._run(pool, suspects)
         return not self._interruption.requested
 
-    def _run(self, pool: Executor, suspects: list[Task]) -> list[Task] | None:
+    def _run(self, pool: Workers, suspects: list[Task]) -> list[Task] | None:
         """Run trials until all are done, or a stop is asked for: None; or the pool dies: those that may be to blame.
 
         Those that may be to blame for an earlier pool's death come first and alone, so that no other is.
@@ -54,15 +58,18 @@ class Crew:
                 while begun:
                     running[pool.submit(run_trial, begun[0])] = begun[0]
                     del begun[0]
-                if not running:
+                if running:
+                    self._collect(running)
+                elif self._finished():
                     return None
-                self._collect(running)
+                else:
+                    time.sleep(PATIENCE_SECONDS)
             except (BrokenProcessPool, CancelledError):
-                kill_processes()
+                pool.kill()
                 return [*self._blamed(list(running.values())), *begun, *suspects]
         for future in running:
             future.cancel()
-        interrupt_processes()
+        pool.interrupt()
         return None
 
     def _begin(self, suspects: list[Task], running: Mapping[Future[Outcome], Task]) -> list[Task]:

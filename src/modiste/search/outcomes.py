@@ -3,13 +3,16 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modiste import storage
 from modiste.plain import to_plain
 from modiste.search.plan import Plan
 from modiste.search.space import apply
 from modiste.search.trial import Outcome
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 FOLDER = "outcomes"
 TRIALS = "trials"
@@ -27,14 +30,14 @@ def write(folder: Path, outcome: Outcome) -> None:
     storage.write_sealed_json(_path(folder, outcome.number), asdict(outcome))
 
 
-def read(folder: Path, trials: int) -> dict[int, Outcome]:
+def read(folder: Path) -> list[Outcome]:
     """Return the outcomes that are there, by number; RunError when one is damaged."""
-    found = {}
-    for number in range(trials):
-        if _path(folder, number).exists():
-            plain = storage.read_sealed_json(_path(folder, number))
-            found[number] = Outcome(**{**plain, "curve": tuple(plain["curve"])})
-    return found
+    return [from_plain(storage.read_sealed_json(path)) for path in sorted((folder / FOLDER).glob("*.json"))]
+
+
+def from_plain(plain: Mapping[str, Any]) -> Outcome:
+    """Return the outcome that was written as ``plain``."""
+    return Outcome(**{**plain, "curve": tuple(plain["curve"])})
 
 
 def best(outcomes: Iterable[Outcome]) -> Outcome | None:
@@ -67,24 +70,27 @@ def as_markdown(plan: Plan, rows: list[Outcome], winner: Outcome | None) -> str:
     return "\n".join([f"{head} {verdict}".rstrip(), "", *lines, ""])
 
 
-def write_study(folder: Path, plan: Plan, outcomes: Mapping[int, Outcome]) -> None:
-    """Write all outcomes as a study in Optuna's journal form, for its dashboard and whatever else reads studies."""
-    from optuna import create_study
-    from optuna.distributions import BaseDistribution
+def write_journal(folder: Path, plan: Plan, outcomes: Iterable[Outcome]) -> None:
+    """Write all outcomes as a study in Optuna's journal form."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
+
+    path = folder / STUDY
+    path.unlink(missing_ok=True)
+    write_study(JournalStorage(JournalFileBackend(str(path))), plan.recipe.name, plan, outcomes)
+
+
+def write_study(place: "BaseStorage", name: str, plan: Plan, outcomes: Iterable[Outcome]) -> None:
+    """Write all outcomes as a study of Optuna's, for its dashboard and whatever else reads studies."""
+    from optuna import create_study
+    from optuna.distributions import BaseDistribution
     from optuna.trial import TrialState, create_trial
 
     states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-    path = folder / STUDY
-    path.unlink(missing_ok=True)
-    study = create_study(
-        study_name=plan.recipe.name, direction="maximize", storage=JournalStorage(JournalFileBackend(str(path)))
-    )
+    study = create_study(study_name=name, direction="maximize", storage=place)
     space = plan.dimensions()
     distributions: dict[str, BaseDistribution] = {dimension.field: dimension.distribution() for dimension in space}
-    for number in sorted(outcomes):
-        row = outcomes[number]
+    for row in outcomes:
         study.add_trial(
             create_trial(
                 state=states[row.state],

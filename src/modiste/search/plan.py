@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from modiste import storage
 from modiste.errors import RunError
@@ -31,7 +31,8 @@ class Plan(Part):
     seed: int = 0
     """Seed of the sampler; that of training is the recipe's."""
     lag: int = 2
-    """A trial is chosen by the outcomes of those that were begun so many before it: so many may run at once."""
+    """A trial is chosen by the outcomes of those that were begun so many before it: so many may run at once, on all
+    machines together."""
 
     def check(self) -> None:
         self.at_least(1, "trials", "lag")
@@ -43,22 +44,33 @@ class Plan(Part):
         return space.parse(self.space, self.recipe)
 
 
-def claim(folder: Path, plan: Plan) -> None:
-    """Enter the plan into a new folder, or check it against the folder's own; more trials than before are welcome.
+def claim(path: Path, now: Part, *, grows: str, noun: str) -> None:
+    """Enter a plan of work into a new folder, or check it against the folder's own, of which one number may grow.
 
-    Raises RunError when the folder holds another search, or something else.
+    Args:
+        path: of the plan's file; nothing else may lie in its folder when it is new.
+        now: the plan.
+        grows: name of the field that may be larger than before, as the number of trials.
+        noun: what the folder holds, for a person.
+
+    Raises RunError when the folder holds another one, or something else.
     """
-    path = folder / PLAN
     if path.exists():
-        before: Plan = build(Plan, storage.read_json(path))
-        changes = differences(replace(before, trials=plan.trials), plan)
-        if plan.trials < before.trials:
-            changes.append(f"trials: {before.trials} became {plan.trials}")
-        if changes:
+        if changes := changes_of(build(type(now), storage.read_json(path)), now, grows=grows):
             raise RunError(
-                f"{folder}: holds another search ({'; '.join(changes)}); "
+                f"{path.parent}: holds another {noun} ({'; '.join(changes)}); "
                 "give the command that started it, or another --out"
             )
-    elif strangers := sorted(item.name for item in folder.iterdir() if not item.name.startswith(".")):
-        raise RunError(f"{folder}: not a search's folder and not empty ({strangers[0]}); choose another with --out")
-    storage.write_json(path, to_plain(plan))
+    elif strangers := sorted(item.name for item in path.parent.iterdir() if not item.name.startswith(".")):
+        raise RunError(
+            f"{path.parent}: not a {noun}'s folder and not empty ({strangers[0]}); choose another with --out"
+        )
+    storage.write_json(path, to_plain(now))
+
+
+def changes_of(before: Any, now: Any, *, grows: str) -> list[str]:
+    """Name what differs between two plans, but for the field that may grow."""
+    changes = differences(replace(before, **{grows: getattr(now, grows)}), now)
+    if getattr(now, grows) < getattr(before, grows):
+        changes.append(f"{grows}: {getattr(before, grows)} became {getattr(now, grows)}")
+    return changes

@@ -1,0 +1,267 @@
+"""Trials on a Ray cluster: placed by their share of cores and GPUs, tried again when a worker or node dies."""
+
+import io
+import os
+import signal
+import socket
+import tarfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from modiste import run_folder, storage
+from modiste.errors import ClusterError, FolderInUseError, MissingExtraError, StoppedError
+from modiste.search.trial import Outcome, Task, run_trial
+from modiste.search.workers import Workers, settle_threads
+from modiste.training.interruption import SIGNALS
+
+MOST_DEATHS = 3
+"""Times that a worker may die under a trial before that counts as failed."""
+OBJECT_STORE_BYTES = 200 * 2**20
+"""Of a cluster begun here; only run folders that cannot be shared go through it."""
+STOP_SECONDS = 60.0
+"""How long workers that were asked to stop may take to save."""
+LOCK_SECONDS = 60.0
+"""How long a trial waits for the worker of a dead node to let go of its run folder."""
+CONNECT_SECONDS = 5.0
+QUIETLY: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one trial takes of a node: cores, which are its threads as well, and GPUs, parts of one included."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What comes back from a node.
+
+    Attributes:
+        outcome: of the trial; None if it was stopped on request.
+        folder: the run folder as an archive, where the driver's own could not be reached.
+    """
+
+    outcome: Outcome | None
+    folder: bytes | None = None
+
+
+class RayWorkers(Workers):
+    """The workers of a Ray cluster.
+
+    A node that sees the driver's folder, by whatever file system they share, trains in it: a trial goes on from its
+    last epoch when its node dies. Any other trains in a folder of its own and sends it home through the object store;
+    there a trial whose node dies begins anew.
+
+    Args:
+        address: ``auto`` joins the cluster that this machine is part of, or else begins one that only this process
+            uses, bound to loopback and without a dashboard; HOST:PORT joins that one.
+        folder: where the runs are gathered.
+        share: what each trial takes.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        ClusterError: no cluster answers, or none of its nodes is large enough.
+    """
+
+    def __init__(self, address: str, folder: Path, share: Share | None = None) -> None:
+        self._share = share or Share()
+        self._running: dict[Future[Outcome], Any] = {}
+        self._mark = folder / f".seen-{uuid.uuid4().hex}"
+        with _signals_kept():
+            self._ray = _connect(address)
+        self._check_size()
+        storage.write_text(self._mark, "")
+        self._remote = self._ray.remote(
+            num_cpus=self._share.cpus, num_gpus=self._share.gpus, max_retries=MOST_DEATHS - 1
+        )(run_on_node)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        """Begin a trial as soon as a node has room; ``function`` is ``run_trial``."""
+        (task,) = args
+        assert function is run_trial
+        assert not options
+        task = replace(task, folder=task.folder.resolve())
+        begun = pack(task.folder) if task.folder.exists() else None
+        reference = self._remote.remote(task, self._mark.resolve(), begun, max(1, int(self._share.cpus)))
+        done: Future[Outcome] = Future()
+        self._running[done] = reference
+        done.set_running_or_notify_cancel()
+        reference.future().add_done_callback(lambda inner: self._settle(inner, task, done))
+        return done
+
+    def interrupt(self) -> None:
+        """Ask every trial to save and stop; those that have not begun are dropped."""
+        for reference in list(self._running.values()):
+            self._ray.cancel(reference)
+
+    def kill(self) -> None:
+        """End every trial at once."""
+        for reference in list(self._running.values()):
+            self._ray.cancel(reference, force=True)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Leave the cluster, once what was interrupted has saved."""
+        if cancel_futures:
+            self.kill()
+        if wait:
+            _await(list(self._running))
+        self._mark.unlink(missing_ok=True)
+        self._ray.shutdown()
+
+    def _settle(self, inner: Future[Returned], task: Task, done: Future[Outcome]) -> None:
+        """Turn what Ray says of a trial into its outcome."""
+        errors = self._ray.exceptions
+        try:
+            returned = inner.result()
+            if returned.folder is not None:
+                unpack(returned.folder, task.folder)
+            if returned.outcome is None:
+                done.set_exception(StoppedError("stopped on request"))
+            else:
+                done.set_result(returned.outcome)
+        except errors.TaskCancelledError:
+            done.set_exception(StoppedError("stopped on request"))
+        except errors.RayTaskError as error:
+            done.set_exception(error.cause if isinstance(error.cause, Exception) else error)
+        except errors.RayError as error:
+            reason = f"its worker died {MOST_DEATHS} times ({type(error).__name__})"
+            done.set_result(task.outcome("failed", reason=reason))
+        except BaseException as error:
+            done.set_exception(error)
+        finally:
+            self._running.pop(done, None)
+
+    def _check_size(self) -> None:
+        wanted = {"CPU": self._share.cpus, "GPU": self._share.gpus}
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
+            largest = {name: max((node.get(name, 0) for node in nodes), default=0) for name in wanted}
+            self._ray.shutdown()
+            raise ClusterError(
+                f"no node of the cluster has {wanted['CPU']:g} cores and {wanted['GPU']:g} GPUs for a trial; the "
+                f"largest of its {len(nodes)} nodes have {largest['CPU']:g} and {largest['GPU']:g}; "
+                "choose smaller --trial-cpus or --trial-gpus, or another --ray"
+            )
+
+
+def run_on_node(task: Task, mark: Path, begun: bytes | None, threads: int) -> Returned:
+    """Run a trial in the driver's folder where this node sees it, else in one of its own that is sent home.
+
+    Args:
+        task: of which trial; its folder is the driver's.
+        mark: a file in the driver's folder that no other has.
+        begun: the run folder as it was, if the trial has begun before.
+        threads: to compute with.
+    """
+    settle_threads(threads)
+    if mark.exists():
+        return Returned(_run(task))
+    with TemporaryDirectory(prefix="modiste-") as scratch:
+        folder = Path(scratch) / "run"
+        if begun is not None:
+            unpack(begun, folder)
+        outcome = _run(replace(task, folder=folder))
+        return Returned(outcome, pack(folder) if folder.exists() else None)
+
+
+def pack(folder: Path) -> bytes:
+    """Return a run folder as an archive, but for what only its own process needs."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                tar.add(path, str(path.relative_to(folder)), recursive=False)
+    return archive.getvalue()
+
+
+def unpack(archive: bytes, folder: Path) -> None:
+    """Write every file of an archive into ``folder``, each whole or not at all, the manifest last."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        members = sorted(tar.getmembers(), key=lambda member: member.name == run_folder.MANIFEST)
+        for member in members:
+            content = tar.extractfile(tarfile.data_filter(member, str(folder)))
+            assert content is not None
+            storage.write_bytes(folder / member.name, content.read())
+
+
+def _run(task: Task) -> Outcome | None:
+    """Run the trial, None if it was stopped; wait while a worker whose node died still holds the folder."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return run_trial(task)
+        except StoppedError:
+            return None
+        except FolderInUseError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _connect(address: str) -> Any:
+    """Join the cluster, or begin one; return Ray itself."""
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise MissingExtraError("--ray needs Ray: pip install 'modiste[ray]'") from error
+    if address != "auto":
+        _join(ray, address)
+    elif not _is_there(ray):
+        _stay_on_loopback(ray)
+        ray.init("local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **QUIETLY)
+    return ray
+
+
+def _is_there(ray: Any) -> bool:
+    """Join the cluster that this machine is part of; False if it is part of none."""
+    try:
+        ray.init("auto", **QUIETLY)
+    except ConnectionError:
+        return False
+    return True
+
+
+def _join(ray: Any, address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        if ip_address(socket.gethostbyname(host)).is_loopback:
+            _stay_on_loopback(ray)
+        ray.init(address, **QUIETLY)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ClusterError(f"--ray {address}: no Ray cluster answers; expected auto or HOST:PORT ({error})") from error
+
+
+def _stay_on_loopback(ray: Any) -> None:
+    """Let Ray bind to loopback, as it does by itself on other systems than Linux: this process and its children."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Give back the handlers that Ray puts its own in the place of."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+def _await(futures: list[Future[Outcome]]) -> None:
+    with suppress(TimeoutError):
+        wait(futures, STOP_SECONDS)
