@@ -17,13 +17,14 @@ MODISTE := $(BIN)/modiste
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check data record peers clean
+.PHONY: help demo test check data postgresql record peers clean
 
 help:
 	@echo "make demo     train a small network for seconds, evaluate it, write its report"
 	@echo "make test     run the tests"
 	@echo "make check    lint, types, import contract"
 	@echo "make data     find Fashion-MNIST or fetch it, and verify it"
+	@echo "make postgresql  Debian's package of it, which some tests start for themselves; without it they are left out"
 	@echo "make record   train the paper's recipe with three seeds and write records/paper (about an hour)"
 	@echo "make peers    an environment for each tool that benchmarks time Modiste against (gigabytes)"
 	@echo "make clean    remove .venv and caches; run folders stay"
@@ -62,6 +63,12 @@ data: $(VENV)/.demo
 		command -v apt-get >/dev/null && $$as_root true 2>/dev/null || exit 3; \
 		echo "trying Debian's package dataset-fashion-mnist"; \
 		{ $$as_root apt-get update && $$as_root apt-get install --yes dataset-fashion-mnist; } >/dev/null && $(MODISTE) data; }
+
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+		as_root=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
+		echo "installing PostgreSQL"; \
+		{ $$as_root apt-get update && $$as_root apt-get install --yes --no-install-recommends postgresql; } >/dev/null; }
 
 clean:
 	rm -rf $(VENV) $(PEERS)/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

@@ -13,6 +13,7 @@ import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from searching import done, start, wait_for
 
 from modiste import run_folder, storage, training
 from modiste.errors import RecipeError, RunError
@@ -189,16 +190,6 @@ def test_a_hopeless_trial_stops_early_and_again_when_begun_again(
     assert (few.state, len(few.curve)) == ("complete", 3)
 
 
-def start(folder: Path, plan: Plan, tiny_folder: Path) -> "subprocess.Popen[str]":
-    recipe = folder.with_suffix(".json")
-    storage.write_json(recipe, to_plain(plan.recipe))
-    words = ["search", recipe, *plan.space, "--trials", plan.trials, "--out", folder, "--device", "cpu"]
-    command = [sys.executable, "-m", "modiste", *words, "--data-folder", tiny_folder]
-    return subprocess.Popen(
-        list(map(str, command)), env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
 def test_a_search_killed_again_and_again_makes_the_table_of_one_left_alone(
     plan: Plan, tmp_path: Path, tiny_folder: Path
 ) -> None:
@@ -206,9 +197,9 @@ def test_a_search_killed_again_and_again_makes_the_table_of_one_left_alone(
     alone = start(tmp_path / "alone", long, tiny_folder)
     chance, killed = random.Random(5), 0
     while killed < 10:
-        more = len(outcomes.read(tmp_path / "killed")) + chance.choice((0, 1, 2))
+        more = done(tmp_path / "killed") + chance.choice((0, 1, 2))
         process = start(tmp_path / "killed", long, tiny_folder)
-        while process.poll() is None and len(list((tmp_path / "killed").glob("outcomes/*.json"))) < more:
+        while process.poll() is None and done(tmp_path / "killed") < more:
             time.sleep(0.02)
         time.sleep(chance.uniform(0, 3 if more == 0 else 0.5))  # where in a trial, or in its start
         process.kill()
@@ -228,16 +219,14 @@ def test_a_search_killed_again_and_again_makes_the_table_of_one_left_alone(
 def test_asked_to_stop_it_saves_leaves_with_75_and_goes_on(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
     long = replace(plan, trials=40)
     process = start(tmp_path / "s", long, tiny_folder)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "s").glob("outcomes/*.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: done(tmp_path / "s") > 0, process)
     process.send_signal(signal.SIGTERM)
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == 75, complaint
     assert "of 40 trials done; everything is saved" in complaint
-    done = outcomes.read(tmp_path / "s")
-    assert 0 < len(done) < 40
-    assert not any(outcome.state == "failed" for outcome in done)
+    kept = outcomes.read(tmp_path / "s")
+    assert 0 < len(kept) < 40
+    assert not any(outcome.state == "failed" for outcome in kept)
 
 
 def test_a_worker_that_dies_is_replaced(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:

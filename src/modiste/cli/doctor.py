@@ -6,6 +6,8 @@ EXTRAS = {
     "evaluation": ("scipy",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "hub": ("huggingface_hub",),
+    "postgresql": ("psycopg",),
+    "ray": ("ray",),
     "report": ("matplotlib", "jinja2"),
     "search": ("optuna",),
     "tensorboard": ("tensorboard",),

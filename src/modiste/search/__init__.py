@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,12 @@ def search(
     Raises:
         RecipeError, RunError, StorageError, FolderInUseError, MissingExtraError; StoppedError after a signal.
     """
-    folder = Path(out)
-    with storage.lock(folder), Interruption() as interruption:
-        at_once = at_once or plan.lag
-        kept = ledger or FolderLedger(folder)
+    folder, at_once = Path(out), at_once or plan.lag
+    with (
+        storage.lock(folder),
+        Interruption() as interruption,
+        closing(ledger or FolderLedger(folder)) as kept,
+    ):
         claim(folder / PLAN, plan, grows="trials", noun="search")
         kept.enter(plan)
         place = None if data_folder is None else Path(data_folder)
@@ -70,7 +73,7 @@ def search(
                 f"{folder}, and the same command goes on from here"
             )
         records.write_table(folder, plan, driver.outcomes)
-        kept.close(plan)
+        kept.conclude(plan)
         return [driver.outcomes[number] for number in sorted(driver.outcomes)]
 
 

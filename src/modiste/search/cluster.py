@@ -188,11 +188,11 @@ def pack(folder: Path) -> bytes:
 def unpack(archive: bytes, folder: Path) -> None:
     """Write every file of an archive into ``folder``, each whole or not at all, the manifest last."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        members = sorted(tar.getmembers(), key=lambda member: member.name == run_folder.MANIFEST)
-        for member in members:
-            content = tar.extractfile(tarfile.data_filter(member, str(folder)))
-            assert content is not None
-            storage.write_bytes(folder / member.name, content.read())
+        members = [tarfile.data_filter(member, str(folder)) for member in tar]
+        for member in sorted(members, key=lambda member: member.name == run_folder.MANIFEST):
+            content = tar.extractfile(member)
+            if content is not None and member.isreg():
+                storage.write_bytes(folder / member.name, content.read())
 
 
 def _run(task: Task) -> Outcome | None:

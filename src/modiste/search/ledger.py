@@ -34,7 +34,10 @@ class Ledger:
         """Keep an outcome, whole or not at all, for good."""
         raise NotImplementedError
 
-    def close(self, plan: Plan) -> None:
+    def close(self) -> None:
+        """Let go of whatever is held open."""
+
+    def conclude(self, plan: Plan) -> None:
         """The search is done: leave a study of it for Optuna's dashboard."""
         raise NotImplementedError
 
@@ -68,6 +71,6 @@ class FolderLedger(Ledger):
         """As every ledger does."""
         outcomes.write(self._folder, outcome)
 
-    def close(self, plan: Plan) -> None:
+    def conclude(self, plan: Plan) -> None:
         """Write the study as a journal file in the folder."""
         outcomes.write_journal(self._folder, plan, self.outcomes())

@@ -97,8 +97,12 @@ class PostgresLedger(Ledger):
         )
         self._known.add(outcome.number)
 
-    def close(self, plan: Plan) -> None:
-        """Write the study into the same database, if no other driver has, and leave."""
+    def close(self) -> None:
+        """Let go of the connection, and with it of every trial that this driver has taken."""
+        self._connection.close()
+
+    def conclude(self, plan: Plan) -> None:
+        """Write the study into the same database, in place of what an earlier driver wrote."""
         from optuna import delete_study, get_all_study_names
         from optuna.storages import RDBStorage
 
@@ -108,7 +112,6 @@ class PostgresLedger(Ledger):
                 delete_study(study_name=self._name, storage=storage)
             outcomes.write_study(storage, self._name, plan, self.outcomes())
         storage.engine.dispose()
-        self._connection.close()
 
     def _read(self, known: list[int]) -> list[Outcome]:
         wanted = "search = %s and number <> all(%s) order by number"

@@ -1,0 +1,42 @@
+"""The real command searching, for the tests of every place where it may run."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from modiste import storage
+from modiste.plain import to_plain
+from modiste.search import Plan, outcomes
+from workbench import child_environment
+
+
+def start(folder: Path, plan: Plan, tiny_folder: Path, *more: object) -> "subprocess.Popen[str]":
+    """Begin the search of ``plan`` in ``folder``, or go on with it."""
+    recipe = folder.with_suffix(".json")
+    storage.write_json(recipe, to_plain(plan.recipe))
+    words = ["search", recipe, *plan.space, "--trials", plan.trials, "--out", folder, "--device", "cpu", *more]
+    command = [sys.executable, "-m", "modiste", *words, "--data-folder", tiny_folder]
+    return subprocess.Popen(
+        list(map(str, command)), env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def done(folder: Path) -> int:
+    """Count the outcomes that the folder holds."""
+    return len(list(folder.glob("outcomes/*.json")))
+
+
+def table(folder: Path) -> bytes:
+    """Return the finished search's table."""
+    return (folder / outcomes.TABLE).read_bytes()
+
+
+def wait_for(reached: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    """Wait until something is so, while ``process`` runs."""
+    deadline = time.monotonic() + 120
+    while not reached():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,188 @@
+"""Searches on a real Ray cluster of several nodes: the same table, whatever dies."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from searching import done, start, table, wait_for
+
+from modiste import run_folder
+from modiste.errors import ClusterError
+from modiste.model_recipe import CNNRecipe
+from modiste.recipe import Recipe
+from modiste.search import Plan, cluster, outcomes
+from workbench import child_environment
+
+SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "batch_size=log(16,64)")
+NODES = """
+import os, sys
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+from ray.cluster_utils import Cluster
+small = dict(object_store_memory=80 * 2**20, node_ip_address="127.0.0.1")
+cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=0, include_dashboard=False, **small))
+nodes = [cluster.add_node(num_cpus=1, **small) for _ in range(2)]
+print(cluster.address, flush=True)
+for line in sys.stdin:
+    if line.strip() == "kill one":
+        cluster.remove_node(nodes.pop(), allow_graceful=False)
+        print("killed", flush=True)
+cluster.shutdown()
+"""
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_recipe: Recipe) -> Plan:
+    small = replace(tiny_recipe, epochs=2, model=CNNRecipe(filters=(4,), pools=1, hidden=(16,), dropout=0.25))
+    return Plan(recipe=small, space=SPACE, trials=6)
+
+
+@contextmanager
+def nodes() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """A head without cores and two nodes with one each, in a process of their own that answers to its input."""
+    with subprocess.Popen(
+        [sys.executable, "-c", NODES],
+        env=child_environment(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_USAGE_STATS_ENABLED="0"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as keeper:
+        assert keeper.stdout
+        try:
+            yield keeper.stdout.readline().strip(), keeper
+        finally:
+            keeper.communicate()
+
+
+@pytest.fixture(scope="module")
+def alone(plan: Plan, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> bytes:
+    """The table of the same search on this machine's processes."""
+    folder = tmp_path_factory.mktemp("alone") / "s"
+    process = start(folder, plan, tiny_folder)
+    assert process.communicate(timeout=120)[1] == ""
+    return table(folder)
+
+
+def test_a_node_that_is_killed_costs_only_what_it_ran(
+    plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path
+) -> None:
+    with nodes() as (address, keeper):
+        process = start(tmp_path / "s", plan, tiny_folder, "--ray", address)
+        wait_for(lambda: done(tmp_path / "s") > 0, process)
+        assert keeper.stdin
+        assert keeper.stdout
+        keeper.stdin.write("kill one\n")
+        keeper.stdin.flush()
+        assert keeper.stdout.readline() == "killed\n"
+        said, complaint = process.communicate(timeout=200)
+    assert process.returncode == 0, complaint
+    assert "best: trial" in said
+    assert table(tmp_path / "s") == alone
+    starts = [len(facts(tmp_path / "s", number)["starts"]) for number in range(plan.trials)]
+    assert sum(starts) - plan.trials <= 1
+    assert not list((tmp_path / "s").glob(".seen-*"))
+
+
+def test_begun_for_this_command_it_stays_on_loopback_saves_when_asked_to_stop_and_goes_on(
+    plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path
+) -> None:
+    process = start(tmp_path / "s", plan, tiny_folder, "--ray", "auto", "--trial-cpus", "0.5")
+    wait_for(lambda: done(tmp_path / "s") > 0, process)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    listening = {
+        connection.laddr.ip
+        for member in family
+        for connection in member.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening
+    assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    process.send_signal(signal.SIGTERM)
+    _, complaint = process.communicate(timeout=100)
+    assert process.returncode == 75, complaint
+    assert "of 6 trials done; everything is saved" in complaint
+    _, gone = psutil.wait_procs(family, timeout=30)
+    assert gone == []
+    again = start(tmp_path / "s", plan, tiny_folder, "--ray", "auto", "--trial-cpus", "0.5")
+    assert again.communicate(timeout=200)[1] == ""
+    assert table(tmp_path / "s") == alone
+
+
+def test_a_driver_that_is_killed_goes_on(plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path) -> None:
+    with nodes() as (address, _):
+        for _time in range(2):
+            before = done(tmp_path / "s")
+            process = start(tmp_path / "s", plan, tiny_folder, "--ray", address)
+            wait_for(lambda before=before: done(tmp_path / "s") > before, process)
+            process.kill()
+            process.communicate()
+        last = start(tmp_path / "s", plan, tiny_folder, "--ray", address)
+        assert last.communicate(timeout=200)[1] == ""
+    assert table(tmp_path / "s") == alone
+
+
+def test_what_cannot_be_shared_is_sent_home(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    task = cluster.Task(
+        number=0,
+        values={},
+        recipe=plan.recipe,
+        folder=tmp_path / "home",
+        device="cpu",
+        data_folder=tiny_folder,
+    )
+    shared = cluster.run_on_node(replace(task, folder=tmp_path / "shared"), Path(__file__), None, 1)
+    assert shared.folder is None
+    sent = cluster.run_on_node(task, tmp_path / "a mark that this node does not see", None, 1)
+    assert not task.folder.exists()
+    assert sent.outcome == shared.outcome
+    assert sent.folder is not None
+    cluster.unpack(sent.folder, task.folder)
+    assert run_folder.open_run(task.folder).history == run_folder.open_run(tmp_path / "shared").history
+    again = cluster.run_on_node(task, tmp_path / "a mark that this node does not see", cluster.pack(task.folder), 1)
+    assert again.outcome == shared.outcome
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "link"),
+    [
+        ("../outside", tarfile.REGTYPE, ""),
+        ("/outside", tarfile.REGTYPE, ""),
+        ("link", tarfile.SYMTYPE, "/etc/passwd"),
+        ("inside", tarfile.LNKTYPE, "../../etc/passwd"),
+    ],
+)
+def test_an_archive_writes_nowhere_else(name: str, kind: bytes, link: str, tmp_path: Path) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, link
+        tar.addfile(member)
+    with suppress(tarfile.FilterError):
+        cluster.unpack(archive.getvalue(), tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["run"])
+    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+    assert not Path("/outside").exists()
+
+
+def test_no_cluster_and_one_too_small_are_said(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    process = start(tmp_path / "a", plan, tiny_folder, "--ray", "127.0.0.1:1")
+    _, complaint = process.communicate(timeout=60)
+    assert (process.returncode, "no Ray cluster answers" in complaint) == (ClusterError.exit_code, True)
+    process = start(tmp_path / "b", plan, tiny_folder, "--ray", "auto", "--trial-gpus", "64")
+    _, complaint = process.communicate(timeout=60)
+    assert (process.returncode, "64 GPUs for a trial" in complaint) == (ClusterError.exit_code, True)
+    assert "Traceback" not in complaint
+
+
+def facts(folder: Path, number: int) -> dict[str, list[object]]:
+    plain: dict[str, list[object]] = json.loads((outcomes.run_folder_of(folder, number) / run_folder.FACTS).read_text())
+    return plain

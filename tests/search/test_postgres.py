@@ -1,0 +1,154 @@
+"""Searches by several drivers on a real PostgreSQL: one table, no trial run twice, whoever dies."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from searching import start, table, wait_for
+
+from modiste.errors import ClusterError, RunError
+from modiste.model_recipe import CNNRecipe
+from modiste.recipe import Recipe
+from modiste.search import Outcome, Plan, outcomes
+from modiste.search.postgres import PostgresLedger
+
+PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+pytestmark = pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed: make postgresql")
+SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "batch_size=log(16,64)")
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_recipe: Recipe) -> Plan:
+    small = replace(tiny_recipe, epochs=2, model=CNNRecipe(filters=(4,), pools=1, hidden=(16,), dropout=0.25))
+    return Plan(recipe=small, space=SPACE, trials=8, lag=2)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A server of its own on loopback; as root, which PostgreSQL refuses, by the user that its package makes."""
+    assert PROGRAMS
+    user = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    folder = Path(tempfile.mkdtemp(prefix="modiste-postgres-"))
+    os.chown(folder, user.pw_uid, user.pw_gid)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+
+    def run(program: str, *words: str) -> None:
+        command = [str(PROGRAMS / program), *words]
+        subprocess.run(command, check=True, user=user.pw_uid, group=user.pw_gid, cwd=folder, capture_output=True)
+
+    run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "modiste")
+    options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off"
+    run("pg_ctl", "-D", str(folder / "data"), "-w", "-o", options, "-l", str(folder / "log"), "start")
+    try:
+        yield f"postgresql://modiste@127.0.0.1:{port}/postgres"
+    finally:
+        run("pg_ctl", "-D", str(folder / "data"), "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def alone(plan: Plan, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> bytes:
+    """The table of the same search by one driver, kept in its folder."""
+    folder = tmp_path_factory.mktemp("alone") / "s"
+    assert start(folder, plan, tiny_folder).communicate(timeout=120)[1] == ""
+    return table(folder)
+
+
+def test_two_drivers_share_a_search_and_the_death_of_one_costs_only_what_it_ran(
+    plan: Plan, alone: bytes, server: str, tmp_path: Path, tiny_folder: Path
+) -> None:
+    words = ("--storage", server, "--study", "shared", "--workers", 1, "--drivers", 2)
+    first, second = (start(tmp_path / name, plan, tiny_folder, *words) for name in ("first", "second"))
+    with closing(PostgresLedger(server, "shared")) as watcher:
+        wait_for(lambda: has_tables(watcher) and len(watcher.outcomes()) >= 2, first)
+    first.kill()
+    first.communicate()
+    assert second.communicate(timeout=120)[1] == ""
+    again = start(tmp_path / "first", plan, tiny_folder, *words)
+    assert again.communicate(timeout=120)[1] == ""
+    assert table(tmp_path / "first") == table(tmp_path / "second") == alone
+    runs = [path.parent.name for path in tmp_path.glob("*/trials/*/manifest.json")]
+    assert len(runs) - len(set(runs)) <= 1  # one may have ended as its driver died, unrecorded
+
+
+def has_tables(ledger: PostgresLedger) -> bool:
+    try:
+        ledger.outcomes()
+    except ClusterError:
+        return False
+    return True
+
+
+def test_the_study_opens_in_optuna(plan: Plan, alone: bytes, server: str, tmp_path: Path, tiny_folder: Path) -> None:
+    words = ("--storage", server, "--study", "shown")
+    for _time in range(2):
+        assert start(tmp_path / "s", plan, tiny_folder, *words).communicate(timeout=120)[1] == ""
+    assert table(tmp_path / "s") == alone
+    study = optuna.load_study(study_name="shown", storage=server.replace("postgresql://", "postgresql+psycopg://"))
+    assert [trial.value for trial in study.trials] == [
+        one.accuracy for one in PostgresLedger(server, "shown").outcomes()
+    ]
+
+
+def test_a_trial_belongs_to_one_driver_as_long_as_it_lives(plan: Plan, server: str) -> None:
+    with closing(PostgresLedger(server, "taken")) as one, closing(PostgresLedger(server, "taken")) as other:
+        one.enter(plan)
+        assert one.take(3)
+        assert one.take(3)
+        assert not other.take(3)
+        assert other.take(4)
+        one.close()
+        deadline = time.monotonic() + 10
+        while not other.take(3):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_the_first_outcome_of_a_trial_stands_and_is_read_back_to_the_last_bit(plan: Plan, server: str) -> None:
+    values = {"optimizer.learning_rate": 0.1 + 0.2, "batch_size": 17}
+    first = Outcome(3, values, "complete", 1 / 3, (1 / 7, 1 / 3))
+    with closing(PostgresLedger(server, "kept")) as one, closing(PostgresLedger(server, "kept")) as other:
+        one.enter(plan)
+        one.write(first)
+        other.write(replace(first, accuracy=0.5))
+        assert not other.take(3)
+        assert one.news() == []
+    with closing(PostgresLedger(server, "kept")) as third:
+        assert third.news() == [first]
+        assert third.news() == []
+
+
+def enter(plan: Plan, server: str) -> None:
+    with closing(PostgresLedger(server, "named")) as ledger:
+        ledger.enter(plan)
+
+
+def test_another_search_of_that_name_is_refused_and_a_longer_one_is_not(plan: Plan, server: str) -> None:
+    enter(plan, server)
+    with pytest.raises(RunError, match=r"another search named 'named' \(seed: 0 became 1\)"):
+        enter(replace(plan, seed=1), server)
+    enter(replace(plan, trials=9), server)
+    with pytest.raises(RunError, match="trials: 9 became 8"):
+        enter(plan, server)
+
+
+def test_no_server_is_said_without_the_password(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    process = start(tmp_path / "s", plan, tiny_folder, "--storage", "postgresql://me:secret@127.0.0.1:1/x")
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == ClusterError.exit_code
+    assert "the storage at 127.0.0.1:1/x cannot be used" in complaint
+    assert "secret" not in complaint
+    process = start(tmp_path / "s", plan, tiny_folder, "--storage", "sqlite:///x")
+    assert "expected postgresql://" in process.communicate(timeout=60)[1]
+    assert not (tmp_path / "s" / outcomes.TABLE).exists()
