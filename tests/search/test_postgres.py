@@ -90,6 +90,7 @@ def has_tables(ledger: PostgresLedger) -> bool:
     return True
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Optuna leaves a connection open
 def test_the_study_opens_in_optuna(plan: Plan, alone: bytes, server: str, tmp_path: Path, tiny_folder: Path) -> None:
     words = ("--storage", server, "--study", "shown")
     for _time in range(2):
