@@ -38,15 +38,17 @@ def train(words: list[str]) -> None:
     from dataclasses import replace
 
     from modiste import training
+    from modiste.training.group import leads
     from modiste.training.log import ConsoleLog, Listener, TensorBoardLog
     from modiste.training.transfer.source import locate
 
-    source = locate(options.transfer_from, quiet=options.quiet) if options.transfer_from else None
+    quiet = options.quiet or not leads()
+    source = locate(options.transfer_from, quiet=quiet) if options.transfer_from else None
     if source:
         recipe = replace(recipe, transfer=replace(recipe.transfer, source=source.sha256))
     out = options.out or _free_folder(recipe, options.device)
-    listeners: list[Listener] = [] if options.quiet else [ConsoleLog()]
-    if options.tensorboard:
+    listeners: list[Listener] = [] if quiet else [ConsoleLog()]
+    if options.tensorboard and leads():
         listeners.append(TensorBoardLog(out))
     outcome = training.run(
         recipe,
@@ -56,7 +58,7 @@ def train(words: list[str]) -> None:
         transfer_from=source,
         listeners=listeners,
     )
-    if not options.quiet:
+    if not quiet:
         low, high = outcome.interval
         best = outcome.picked
         print(

@@ -15,6 +15,12 @@ class Batch:
     images: Float[Tensor, "n c h w"]
     targets: Float[Tensor, "n classes"]
 
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, which: slice) -> "Batch":
+        return Batch(self.images[which], self.targets[which])
+
 
 def as_floats(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """Turn bytes into numbers in [0, 1], in the memory layout that convolutions are fastest with."""

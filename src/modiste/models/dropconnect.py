@@ -45,15 +45,16 @@ class DropConnect(Stochastic):
     def _masked(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n outputs"]:
         """Sum under a fresh mask per image; the bias is masked as a weight of a constant input."""
         shape = (len(x), *self.linear.weight.shape)
-        weights = self._mask(shape) * self.linear.weight.to(x.dtype)
+        weights = self._mask(*shape) * self.linear.weight.to(x.dtype)
         total = torch.bmm(weights, x.unsqueeze(2)).squeeze(2)
-        return torch.relu(total + self._mask(shape[:2]) * self.linear.bias)
+        return torch.relu(total + self._mask(*shape[:2]) * self.linear.bias)
 
-    def _mask(self, shape: tuple[int, ...]) -> Bool[Tensor, "..."]:
+    def _mask(self, images: int, *shape: int) -> Bool[Tensor, "..."]:
         """Draw which weights stay, by one random byte each, which is fast; the rate is met to 1/256."""
+        shape = (self.whole(images), *shape)
         count, device = prod(shape), self.linear.weight.device
         words = torch.randint(-(2**63), 2**63 - 1, (count // 8 + 1,), generator=self.generator, device=device)
-        return (words.view(torch.uint8)[:count] < round(256 * (1 - self.rate))).view(shape)
+        return self.own((words.view(torch.uint8)[:count] < round(256 * (1 - self.rate))).view(shape))
 
     def moments(self, x: Float[Tensor, "n inputs"]) -> tuple[Float[Tensor, "n outputs"], Float[Tensor, "n outputs"]]:
         """Return mean and variance of each unit's input over the masks."""

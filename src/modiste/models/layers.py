@@ -1,5 +1,6 @@
 """Layers and initialisation that the networks share."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -39,14 +40,36 @@ class Standardize(nn.Module):
         return (images - self.mean) / self.deviation
 
 
+@dataclass(frozen=True)
+class Part:
+    """The images ``first`` to ``last - 1`` of a batch of ``whole``, where several processes share it."""
+
+    first: int
+    last: int
+    whole: int
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+
 class Stochastic(nn.Module):
     """Base of layers that draw random numbers in training, from a generator of the training loop's.
 
     The loop seeds that generator anew at every step, so that a draw depends on (seed, step) alone; torch's own layers
-    draw from a hidden global state, which no resumed run could repeat.
+    draw from a hidden global state, which no resumed run could repeat. Where the images are part of a larger batch, a
+    layer draws for all of it and takes its part, so that several processes draw what one would.
     """
 
     generator: torch.Generator | None = None
+    part: Part | None = None
+
+    def whole(self, images: int) -> int:
+        """Return how many images to draw for, of which so many are at hand."""
+        return images if self.part is None else self.part.whole
+
+    def own(self, drawn: Tensor) -> Tensor:
+        """Return what was drawn for the images at hand."""
+        return drawn if self.part is None else drawn[self.part.first : self.part.last]
 
 
 class Dropout(Stochastic):
@@ -63,8 +86,16 @@ class Dropout(Stochastic):
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         if not self.training or self.rate == 0:
             return x
-        keep = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)
+        keep = self.own(self._room(x).bernoulli_(1 - self.rate, generator=self.generator))
         return x * keep / (1 - self.rate)
+
+    def _room(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "m ..."]:
+        """Return memory for what is drawn, in the layout of ``x``, which decides the order of the draws."""
+        if self.part is None:
+            return torch.empty_like(x)
+        axes = sorted(range(1, x.dim()), key=x.stride, reverse=True)
+        room = x.new_empty(self.part.whole, *(x.shape[axis] for axis in axes))
+        return room.permute(0, *(axes.index(axis) + 1 for axis in range(1, x.dim())))
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
@@ -169,11 +200,11 @@ def to_training(model: nn.Module) -> None:
             layer.eval()
 
 
-def share_generator(model: nn.Module, generator: torch.Generator) -> None:
-    """Let every layer of ``model`` that draws random numbers draw them from ``generator``."""
+def share_generator(model: nn.Module, generator: torch.Generator, part: Part | None = None) -> None:
+    """Let every layer of ``model`` that draws random numbers draw them from ``generator``, for this part of a batch."""
     for layer in model.modules():
         if isinstance(layer, Stochastic):
-            layer.generator = generator
+            layer.generator, layer.part = generator, part
 
 
 def initialize(model: nn.Module, generator: torch.Generator) -> None:

@@ -23,6 +23,7 @@ from modiste.plain import differences, to_plain
 from modiste.recipe import Recipe, load
 from modiste.run_folder import EpochRow
 from modiste.training import transfer
+from modiste.training.group import Group, gathered
 from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner, new_learner
 from modiste.training.log import FileLog, Listener, Listeners
@@ -75,23 +76,31 @@ def run(
     Raises:
         DataError, RecipeError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError.
     """
-    folder, started, watch = Path(out), time.perf_counter(), CoreWatch()
-    place = runtime.choose_device(device)
-    recipe = runtime.settle_precision(recipe, place)
-    with storage.lock(folder), Interruption() as interruption, runtime.threads_restored():
-        if not claim(folder, recipe):
-            return outcome(folder, started)
+    started, watch, place = time.perf_counter(), CoreWatch(), runtime.choose_device(device)
+    with (
+        gathered() as group,
+        group.folder(Path(out)) as folder,
+        storage.lock(folder),
+        Interruption() as interruption,
+        runtime.threads_restored(),
+    ):
+        place = group.device(place)
+        recipe = group.of_leader(runtime.settle_precision(recipe, place))
+        check_group(recipe, group)
+        if not group.of_leader(claim(folder, recipe)):
+            return outcome(Path(out), started)
         development = load_development(recipe.data, data_folder).to(place)
         task = describe_task(development, recipe)
         model = build_model(recipe.model, task, seed=recipe.seed).to(place)
-        check_batches(model, len(development.train), recipe)
-        state = newest_state(folder, development.fingerprint)
+        check_batches(model, len(development.train), recipe, group)
+        state = group.of_leader(newest_state(folder, development.fingerprint))
         settle_threads(folder, watch)
-        note_facts(folder, place)
+        note_facts(folder, place, group)
         listener = Listeners([FileLog(folder), *listeners])
-        setting = Fit(recipe, development, folder, listener, interruption)
+        setting = Fit(recipe, development, folder, listener, interruption, group)
         try:
             learner = prepare(model, setting, state, transfer_from)
+            learner.network = group.join(model)
             listener.started(recipe, setting.steps_per_epoch, learner.history, learner.step)
             fit(learner, setting)
         finally:
@@ -124,8 +133,20 @@ def claim(folder: Path, recipe: Recipe) -> bool:
     return not (folder / run_folder.MANIFEST).exists()
 
 
-def check_batches(model: nn.Module, images: int, recipe: Recipe) -> None:
-    """Raise RecipeError when an epoch ends in a batch of one image and the network normalises single features."""
+def check_group(recipe: Recipe, group: Group) -> None:
+    """Raise RecipeError for what only a process by itself can do."""
+    if not group.is_alone and recipe.transfer.source:
+        raise RecipeError(f"transfer is for one process; found {group.size} under torchrun")
+
+
+def check_batches(model: nn.Module, images: int, recipe: Recipe, group: Group) -> None:
+    """Raise RecipeError when some process would have no image of a batch, or a single one to normalise features by."""
+    smallest = images % recipe.batch_size or recipe.batch_size
+    if smallest < group.size:
+        raise RecipeError(
+            f"batch_size: expected batches of at least an image for each of {group.size} processes, found one of "
+            f"{smallest} among the {images} training images"
+        )
     alone = recipe.batch_size == 1 or images % recipe.batch_size == 1
     if alone and any(isinstance(layer, nn.BatchNorm1d) for layer in model.modules()):
         raise RecipeError(
@@ -212,9 +233,10 @@ def settle_threads(folder: Path, watch: CoreWatch) -> None:
             )
 
 
-def note_facts(folder: Path, device: torch.device) -> None:
+def note_facts(folder: Path, device: torch.device, group: Group) -> None:
     """Add this machine and its versions to the run's facts."""
-    storage.write_json(folder / run_folder.FACTS, {"starts": [*starts_of(folder), runtime.facts(device)]})
+    facts = runtime.facts(device) | {"processes": group.size}
+    storage.write_json(folder / run_folder.FACTS, {"starts": [*starts_of(folder), facts]})
 
 
 def starts_of(folder: Path) -> list[dict[str, Any]]:

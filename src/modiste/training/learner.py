@@ -24,6 +24,7 @@ class Learner:
     Attributes:
         model: what is trained.
         optimizer: over every parameter of the model.
+        network: what the forward pass of training goes through: the model, or what joins it with other processes'.
         average: running average of the model's weights, evaluated in its place; None without one.
         picked: weights of the best epoch so far by validation.
         history: one row per finished epoch.
@@ -34,6 +35,7 @@ class Learner:
 
     model: nn.Module
     optimizer: Optimizer
+    network: nn.Module
     average: AveragedModel | None = None
     picked: Tensors = field(default_factory=dict)
     history: list[EpochRow] = field(default_factory=list)
@@ -97,4 +99,4 @@ def new_learner(model: nn.Module, recipe: Recipe, taken: frozenset[str] = frozen
         blend = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
         average = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
     factors = dict.fromkeys(taken, recipe.transfer.learning_rate_factor)
-    return Learner(model, build_optimizer(model, recipe.optimizer, factors), average)
+    return Learner(model, build_optimizer(model, recipe.optimizer, factors), model, average)

@@ -18,6 +18,7 @@ from modiste.evaluation.inference import infer
 from modiste.models import layers
 from modiste.recipe import Recipe
 from modiste.run_folder import EpochRow
+from modiste.training.group import ALONE, Group
 from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner
 from modiste.training.log import Listener, Timing
@@ -35,6 +36,7 @@ class Fit:
     folder: Path
     listener: Listener
     interruption: Interruption
+    group: Group = ALONE
 
     @property
     def classes(self) -> int:
@@ -45,6 +47,10 @@ class Fit:
     def steps_per_epoch(self) -> int:
         """Steps in one pass over the training images."""
         return steps_per_epoch(len(self.development.train), self.recipe.batch_size)
+
+    def stop_requested(self) -> bool:
+        """Tell whether a signal asked this process, or one that trains with it, to stop."""
+        return self.group.any(self.interruption.requested)
 
 
 def fit(learner: Learner, setting: Fit) -> None:
@@ -58,7 +64,7 @@ def fit(learner: Learner, setting: Fit) -> None:
     generator = torch.Generator(setting.development.train.labels.device)
     layers.share_generator(learner.model, generator)
     while len(learner.history) < recipe.epochs and not out_of_patience(learner.history, recipe):
-        if setting.interruption.requested:
+        if setting.stop_requested():
             _save_and_stop(learner, setting)
         started, first_step = time.perf_counter(), learner.step
         train_epoch(learner, setting, generator)
@@ -74,33 +80,37 @@ def train_epoch(learner: Learner, setting: Fit, dropout: torch.Generator) -> Non
     recipe, train = setting.recipe, setting.development.train
     layers.to_training(learner.model)
     for batch in batches(train, recipe, setting.classes, learner.step):
-        if setting.interruption.requested:
+        if setting.stop_requested():
             _save_and_stop(learner, setting)
         set_learning_rate(learner.optimizer, learning_rate(recipe, learner.step, setting.steps_per_epoch))
+        if not setting.group.is_alone:
+            layers.share_generator(learner.model, dropout, setting.group.part(len(batch)))
         dropout.manual_seed(runtime.seed_for(recipe.seed, "dropout", learner.step))
-        train_step(learner, batch, recipe)
+        train_step(learner, batch, recipe, setting.group)
         setting.listener.step_done(learner.step)
 
 
-def train_step(learner: Learner, batch: Batch, recipe: Recipe) -> None:
+def train_step(learner: Learner, batch: Batch, recipe: Recipe, group: Group = ALONE) -> None:
     """Take one step, unless its loss or gradient is not finite: then raise DivergedError before any weight moves."""
-    with runtime.autocast(recipe.precision, batch.images.device):
-        logits = learner.model(batch.images)
-    loss = OBJECTIVES[recipe.objective](logits.to(batch.targets.dtype), batch.targets)
-    loss = loss + layers.auxiliary_loss(learner.model, batch.images, batch.targets)
+    part = group.part(len(batch))
+    mine = batch[part.first : part.last]
+    with runtime.autocast(recipe.precision, mine.images.device):
+        logits = learner.network(mine.images)
+    loss = OBJECTIVES[recipe.objective](logits.to(mine.targets.dtype), mine.targets)
+    loss = loss + layers.auxiliary_loss(learner.model, mine.images, mine.targets)
     learner.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    group.weighted(loss, part).backward()  # type: ignore[no-untyped-call]
     norm = gradient_norm(learner.model)
-    value = loss.item()
-    _check_finite(value, norm.item(), learner.step)
+    loss_sum, correct = group.sums(loss.item() * len(part), float(_count_correct(logits, mine.targets)))
+    _check_finite(loss_sum / part.whole, norm.item(), learner.step)
     if recipe.optimizer.clip_norm:
         torch.nn.utils.clip_grads_with_norm_(learner.model.parameters(), recipe.optimizer.clip_norm, norm)
     learner.optimizer.step()
     if learner.average is not None:
         learner.average.update_parameters(learner.model)
     learner.step += 1
-    learner.loss_sum += value * len(logits)
-    learner.correct += _count_correct(logits, batch.targets)
+    learner.loss_sum += loss_sum
+    learner.correct += int(correct)
 
 
 def finish_epoch(learner: Learner, setting: Fit) -> None:

@@ -27,6 +27,7 @@ from modiste.errors import RecipeError, StoppedError
 from modiste.models import build_model, layers
 from modiste.models.layers import AuxiliaryLoss, Dropout, Stochastic
 from modiste.recipe import Recipe
+from modiste.training.group import ALONE
 from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner
 from modiste.training.log import FileLog, Timing
@@ -75,8 +76,8 @@ def run_seeds(
                 continue
             setting = Fit(own, development, folder, FileLog(folder), interruption)
             model = build_model(own.model, task, seed=seed).to(place)
-            training.check_batches(model, len(development.train), own)
-            training.note_facts(folder, place)
+            training.check_batches(model, len(development.train), own, ALONE)
+            training.note_facts(folder, place, ALONE)
             learners.append(training.prepare(model, setting, None, None))
             settings.append(setting)
         if learners:
