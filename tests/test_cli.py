@@ -10,6 +10,7 @@ import pytest
 import modiste
 from modiste import cli, run_folder, training
 from modiste.errors import (
+    ClusterError,
     DataError,
     DivergedError,
     FolderInUseError,
@@ -144,6 +145,7 @@ def test_exit_codes_are_those_of_the_documents() -> None:
         StorageError: 5,
         DivergedError: 6,
         FolderInUseError: 7,
+        ClusterError: 8,
         StoppedError: 75,
     }
     assert {kind: kind.exit_code for kind in codes} == codes

@@ -107,3 +107,16 @@ def test_slower_is_told_beside_what_the_cores_left_would_make_it(monkeypatch: py
     page = time_beside.as_markdown(found)
     assert "2.00 times slower" in page
     assert "| beside a busy process | 3 | 4.00 (3.00 to 5.00) | 3 |" in page
+
+
+def test_a_search_on_one_node_and_on_two(tmp_path: Path) -> None:
+    folder = sources.load_training("fashion-mnist").folder
+    small = ["--trials", 2, "--rounds", 1, "--empty", 3, "--images-per-class", 20]
+    command = [sys.executable, BENCHMARKS / "time_search.py", folder, *small, "--out", tmp_path]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "record.json").read_text())
+    one, two = (record["seconds"][str(nodes)]["median"] for nodes in (1, 2))
+    assert record["throughput_ratio"]["median"] == pytest.approx(one / two)
+    assert len(record["empty_seconds"]) == 2
+    assert f"{one / two:.2f} times the throughput" in (tmp_path / "README.md").read_text()

@@ -23,20 +23,7 @@ from modiste.search import Plan, cluster, outcomes
 from workbench import child_environment
 
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "batch_size=log(16,64)")
-NODES = """
-import os, sys
-os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-from ray.cluster_utils import Cluster
-small = dict(object_store_memory=80 * 2**20, node_ip_address="127.0.0.1")
-cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=0, include_dashboard=False, **small))
-nodes = [cluster.add_node(num_cpus=1, **small) for _ in range(2)]
-print(cluster.address, flush=True)
-for line in sys.stdin:
-    if line.strip() == "kill one":
-        cluster.remove_node(nodes.pop(), allow_graceful=False)
-        print("killed", flush=True)
-cluster.shutdown()
-"""
+NODES = Path(__file__).parents[2] / "benchmarks" / "ray_nodes.py"
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +36,8 @@ def plan(tiny_recipe: Recipe) -> Plan:
 def nodes() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """A head without cores and two nodes with one each, in a process of their own that answers to its input."""
     with subprocess.Popen(
-        [sys.executable, "-c", NODES],
-        env=child_environment(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_USAGE_STATS_ENABLED="0"),
+        [sys.executable, str(NODES), "2"],
+        env=child_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -21,6 +21,7 @@ from modiste.model_recipe import CNNRecipe
 from modiste.plain import to_plain
 from modiste.recipe import Recipe, load
 from modiste.search import Outcome, Plan, outcomes, search
+from modiste.search.figures import parallel_coordinates
 from modiste.search.suggestions import Suggestions
 from modiste.search.trial import Task, run_trial
 from workbench import child_environment, run_modiste
@@ -212,7 +213,7 @@ def test_a_search_killed_again_and_again_makes_the_table_of_one_left_alone(
     assert last.returncode == 0
     alone.communicate(timeout=120)
     assert killed >= 3
-    for name in (outcomes.TABLE, outcomes.TABLE_FOR_PEOPLE, outcomes.BEST):
+    for name in (outcomes.TABLE, outcomes.TABLE_FOR_PEOPLE, outcomes.BEST, *outcomes.FIGURES):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 
 
@@ -299,12 +300,47 @@ def drive(script: str, folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+def numbers(told: str) -> list[str]:
+    found = [line.split()[3] for line in told.splitlines()[1:3]]
+    assert sorted(found) == ["0", "1"]
+    return found
+
+
+def test_what_mattered_is_named_and_drawn(plan: Plan, tmp_path: Path) -> None:
+    fields = (*SPACE, "model.dropout=uniform(0,0.5)")
+    long = replace(plan, space=fields, trials=40, sampler="random")
+    suggestions, every = Suggestions(long), dict[int, Outcome]()
+    for number in range(40):
+        every[number] = invented(number, suggestions.next(every), "failed" if number == 3 else "complete")
+    outcomes.write_table(tmp_path, long, every)
+    weights = outcomes.importances(long, every.values())
+    assert next(iter(weights)) == "optimizer.learning_rate"
+    assert sum(weights.values()) == pytest.approx(1)
+    text = (tmp_path / outcomes.TABLE_FOR_PEOPLE).read_text()
+    for name in outcomes.FIGURES:
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+        assert f"]({name})" in text
+    figure = parallel_coordinates(long.dimensions(), every.values())
+    (axes,) = figure.axes
+    lines = [line for line in axes.lines if len(line.get_xdata()) == len(fields) + 1]
+    assert len(lines) == 39
+    best = outcomes.best(every.values())
+    assert best is not None
+    thickest = max(lines, key=lambda line: line.get_linewidth())
+    assert thickest.get_ydata()[-1] == 1
+    assert thickest.get_ydata()[-2] == pytest.approx(best.values["model.dropout"] / 0.5)
+    assert outcomes.importances(long, [every[3]]) == {}
+
+
 def test_the_command_tells_a_person(tmp_path: Path, plan: Plan, tiny_folder: Path) -> None:
     storage.write_json(tmp_path / "small.json", to_plain(plan.recipe))
     words = ["search", "small.json", "epochs=choice(1,2)", "--sampler", "grid", "--trials", 2, "--seed", 3]
     done = run_modiste(*words, "--data-folder", tiny_folder, "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "2 of 2: trial" in done.stdout
+    assert [line.split()[:4] for line in done.stdout.splitlines()[1:3]] == [
+        [count, "of", "2", trial] for count, trial in zip("12", numbers(done.stdout), strict=True)
+    ]
+    assert done.stdout.splitlines()[0].split() == ["done", "trial", "validation", "best", "so", "far", "epochs"]
     assert "next: modiste train runs/search-tiny/best.json" in done.stdout
     assert load(tmp_path / "runs/search-tiny/best.json").seed == 3
 

@@ -1,4 +1,4 @@
-"""One network trained by two real processes under torchrun: losses as by one, written once, stopped and gone on with."""
+"""One network trained by two real processes under torchrun: losses as by one, written once, stopped and gone on."""
 
 import json
 import signal

@@ -10,7 +10,7 @@ from modiste.cli.places import PlaceOptions
 from modiste.cli.words import USAGE, complain, named_recipe, parse_beside
 
 if TYPE_CHECKING:
-    from modiste.search import Outcome
+    from modiste.search import Outcome, Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def search(words: list[str]) -> None:
 
         ledger = PostgresLedger(options.storage, options.study or recipe.name)
     out = options.out or Path("runs") / f"search-{recipe.name}"
-    told = (lambda _new, _all: None) if options.quiet else (lambda new, every: _tell(new, every, plan.trials))
+    told = (lambda _new, _all: None) if options.quiet else _ProgressTable(plan).tell
     found = run(
         plan,
         out,
@@ -92,23 +92,39 @@ def _space(words: list[str]) -> list[str]:
     return words[: next((place for place, word in enumerate(words) if word.startswith("-")), len(words))]
 
 
-def _tell(new: "Outcome", every: Mapping[int, "Outcome"], trials: int) -> None:
-    from modiste.search.outcomes import best
+class _ProgressTable:
+    """A row for every trial that ends, the columns as wide as what is known beforehand."""
 
-    accuracy = "" if new.accuracy is None else f" {new.accuracy:.2%}"
-    reason = f" ({new.reason})" if new.reason else ""
-    leader = best(every.values())
-    ahead = f"; best {leader.accuracy:.2%}, trial {leader.number}" if leader else ""
-    print(
-        f"{len(every)} of {trials}: trial {new.number} {new.state}{accuracy}{reason}, {_shown(new.values)}{ahead}",
-        flush=True,
-    )
+    def __init__(self, plan: "Plan") -> None:
+        self._plan = plan
+        self._fields = [dimension.field for dimension in plan.dimensions()]
+        names = [field.rpartition(".")[2] for field in self._fields]
+        self._widths = [max(10, len(name)) for name in names]
+        self._digits = 2 * len(str(plan.trials)) + 4
+        print(self._row(f"{'done':>{self._digits}}", "trial", "validation", "best so far", names, ""), flush=True)
+
+    def tell(self, new: "Outcome", every: Mapping[int, "Outcome"]) -> None:
+        """Print the new trial's row."""
+        from modiste.search.outcomes import best
+
+        leader = best(every.values())
+        done = f"{len(every)} of {self._plan.trials}"
+        accuracy = new.state if new.accuracy is None or new.state == "pruned" else f"{new.accuracy:.2%}"
+        ahead = f"{leader.accuracy:.2%}" if leader else ""
+        values = [_figure(new.values[field]) for field in self._fields]
+        print(self._row(f"{done:>{self._digits}}", str(new.number), accuracy, ahead, values, new.reason), flush=True)
+
+    def _row(self, done: str, trial: str, accuracy: str, ahead: str, values: list[str], reason: str) -> str:
+        chosen = "".join(f"  {value:>{width}}" for value, width in zip(values, self._widths, strict=True))
+        return f"{done}  {trial:>5}  {accuracy:>10}  {ahead:>11}{chosen}  {reason}".rstrip()
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _shown(values: Mapping[str, object]) -> str:
-    return ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
-    )
+    return ", ".join(f"{name} {_figure(value)}" for name, value in values.items())
 
 
 def _explain(*, asked: bool) -> None:

@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from modiste import storage
 from modiste.plain import to_plain
+from modiste.report.style import save
+from modiste.search.figures import importance_bars, parallel_coordinates
 from modiste.search.plan import Plan
 from modiste.search.space import apply
 from modiste.search.trial import Outcome
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.storages import BaseStorage
 
+METHOD = (
+    "Importance is a field's share in what sets the better trials apart (PED-ANOVA, by Optuna); with few trials it is "
+    "a hint."
+)
+LEAST_ACCURACIES = 4
+"""So many different ones it takes to say what matters."""
+FIGURES = ("figures/trials.png", "figures/importance.png")
+DPI = 150
 FOLDER = "outcomes"
 TRIALS = "trials"
 TABLE, TABLE_FOR_PEOPLE, BEST = "results.json", "results.md", "best.json"
@@ -50,14 +61,30 @@ def write_table(folder: Path, plan: Plan, outcomes: Mapping[int, Outcome]) -> No
     """Write every outcome as JSON and as a table for people, and the best recipe as a file that ``train`` takes."""
     rows = [outcomes[number] for number in sorted(outcomes)]
     storage.write_json(folder / TABLE, [asdict(row) for row in rows])
-    winner = best(rows)
-    storage.write_text(folder / TABLE_FOR_PEOPLE, as_markdown(plan, rows, winner))
+    winner, weights = best(rows), importances(plan, rows)
+    storage.write_text(folder / TABLE_FOR_PEOPLE, as_markdown(plan, rows, winner, weights))
+    save(parallel_coordinates(plan.dimensions(), rows), folder / FIGURES[0], dpi=DPI)
+    if weights:
+        save(importance_bars(weights), folder / FIGURES[1], dpi=DPI)
     if winner:
         storage.write_json(folder / BEST, to_plain(apply(plan.recipe, winner.values)))
 
 
-def as_markdown(plan: Plan, rows: list[Outcome], winner: Outcome | None) -> str:
-    """Write the table, the most accurate first; validation accuracy throughout."""
+def importances(plan: Plan, rows: Iterable[Outcome]) -> dict[str, float]:
+    """Return each field's share in what sets the better trials apart; empty where too few ended to tell.
+
+    PED-ANOVA (Watanabe, Bansal and Hutter, 2023), by Optuna, whose shares are those of the space searched.
+    """
+    from optuna.importance import get_param_importances
+    from optuna.storages import InMemoryStorage
+
+    if len({row.accuracy for row in rows if row.state == "complete"}) < LEAST_ACCURACIES:
+        return {}
+    return get_param_importances(write_study(InMemoryStorage(), "importances", plan, rows))
+
+
+def as_markdown(plan: Plan, rows: list[Outcome], winner: Outcome | None, weights: Mapping[str, float]) -> str:
+    """Write the table, the most accurate first, and what mattered; validation accuracy throughout."""
     order = sorted(rows, key=lambda row: (row.state != "complete", -(row.accuracy or 0.0), row.number))
     fields = [dimension.field for dimension in plan.dimensions()]
     lines = [_line("trial", "validation", "state", *fields), _line(*["---"] * (3 + len(fields)))]
@@ -67,7 +94,12 @@ def as_markdown(plan: Plan, rows: list[Outcome], winner: Outcome | None) -> str:
         lines.append(_line(row.number, accuracy, state, *(_shown(row.values[field]) for field in fields)))
     verdict = f"Best: trial {winner.number}, in `{BEST}`; train it with `modiste train {BEST}`." if winner else ""
     head = f"# Search over `{plan.recipe.name}`\n\n{plan.trials} trials, sampler {plan.sampler}, seed {plan.seed}."
-    return "\n".join([f"{head} {verdict}".rstrip(), "", *lines, ""])
+    parts = [f"{head} {verdict}".rstrip(), "", *lines, "", f"![Every trial as a line]({FIGURES[0]})", ""]
+    if weights:
+        parts += [_line("field", "importance"), _line("---", "---")]
+        parts += [_line(name, f"{weight:.0%}") for name, weight in weights.items()]
+        parts += ["", METHOD, "", f"![Importance of each field]({FIGURES[1]})", ""]
+    return "\n".join(parts)
 
 
 def write_journal(folder: Path, plan: Plan, outcomes: Iterable[Outcome]) -> None:
@@ -80,7 +112,7 @@ def write_journal(folder: Path, plan: Plan, outcomes: Iterable[Outcome]) -> None
     write_study(JournalStorage(JournalFileBackend(str(path))), plan.recipe.name, plan, outcomes)
 
 
-def write_study(place: "BaseStorage", name: str, plan: Plan, outcomes: Iterable[Outcome]) -> None:
+def write_study(place: "BaseStorage", name: str, plan: Plan, outcomes: Iterable[Outcome]) -> "Study":
     """Write all outcomes as a study of Optuna's, for its dashboard and whatever else reads studies."""
     from optuna import create_study
     from optuna.distributions import BaseDistribution
@@ -101,6 +133,7 @@ def write_study(place: "BaseStorage", name: str, plan: Plan, outcomes: Iterable[
                 user_attrs={"reason": row.reason} if row.reason else {},
             )
         )
+    return study
 
 
 def _path(folder: Path, number: int) -> Path:

@@ -1,0 +1,31 @@
+"""A Ray cluster of several nodes on this machine: a head without cores, then nodes of one core each.
+
+python benchmarks/ray_nodes.py COUNT
+
+Prints its address, kills a node for each line "kill one" that it reads, and goes when its input ends.
+"""
+
+import os
+import sys
+
+SMALL = {"object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
+
+
+def main() -> None:
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # loopback, on Linux as well
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head | SMALL)
+    nodes = [cluster.add_node(num_cpus=1, **SMALL) for _ in range(int(sys.argv[1]))]
+    print(cluster.address, flush=True)
+    for line in sys.stdin:
+        if line.strip() == "kill one":
+            cluster.remove_node(nodes.pop(), allow_graceful=False)
+            print("killed", flush=True)
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Time one search on a Ray cluster of one node and of two, and what the scheduler costs; write ``records/search``.
+
+python benchmarks/time_search.py DATA_FOLDER [--trials 12] [--rounds 3] [--empty 100] [--out records/search]
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clock import spread
+from modiste import recipes, runtime, storage
+from modiste.search import Plan, outcomes, search
+from modiste.search.cluster import RayWorkers
+from record_page import machine, rows
+
+NODES = Path(__file__).parent / "ray_nodes.py"
+SPACE = ("optimizer.learning_rate=log(1e-3,1e-1)",)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--empty", type=int, default=100, help="trials that are done as soon as they begin")
+    parser.add_argument("--images-per-class", type=int, default=4000)
+    parser.add_argument("--out", type=Path, default=Path("records/search"))
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    recipe = recipes.get("sprint")
+    recipe = replace(recipe, epochs=1, data=replace(recipe.data, images_per_class=options.images_per_class))
+    plan = Plan(recipe=recipe, space=SPACE, trials=options.trials, sampler="random")
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for number in range(options.rounds):
+        for workers, found in seconds.items():
+            found.append(time_search(plan, workers, options.data))
+        print(f"round {number + 1}: {[found[-1] for found in seconds.values()]}", flush=True)
+    record = summary(options.trials, seconds, time_empty(plan, options.empty, options.data), options.empty)
+    storage.write_json(options.out / "record.json", record)
+    storage.write_text(options.out / "README.md", as_markdown(record))
+
+
+@contextmanager
+def cluster(nodes: int) -> Iterator[str]:
+    """Begin a cluster of so many nodes of one core; give its address."""
+    command = [sys.executable, str(NODES), str(nodes)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, text=True, **pipes) as keeper:  # type: ignore[call-overload]
+        try:
+            yield keeper.stdout.readline().strip()
+        finally:
+            keeper.communicate()
+
+
+def time_search(plan: Plan, workers: int, data: Path) -> float:
+    """Return the seconds of the whole search on a cluster that is there, from joining it to the table."""
+    with tempfile.TemporaryDirectory() as folder, cluster(workers) as address:
+        return timed(replace(plan, lag=workers), Path(folder) / "s", address, data)
+
+
+def time_empty(plan: Plan, trials: int, data: Path) -> list[float]:
+    """Return the seconds of two searches all of whose runs but the first are done: of that one trial, and of all."""
+    tiny = replace(plan.recipe, data=replace(plan.recipe.data, images_per_class=20))
+    plan = replace(plan, recipe=tiny, trials=trials, sampler="grid", space=("seed=choice(" + numbers(trials) + ")",))
+    with tempfile.TemporaryDirectory() as scratch, cluster(1) as address:
+        folder = Path(scratch) / "s"
+        search(plan, folder, device="cpu", data_folder=data)
+        found = []
+        for kept in (trials - 1, 0):
+            for number in range(kept, trials):
+                (folder / outcomes.FOLDER / f"{number:04d}.json").unlink()
+            found.append(timed(plan, folder, address, data))
+        return found
+
+
+def timed(plan: Plan, folder: Path, address: str, data: Path) -> float:
+    """Return the seconds of a search on the cluster."""
+    started = time.perf_counter()
+    search(plan, folder, workers=partial(RayWorkers, address, folder), device="cpu", data_folder=data)
+    return time.perf_counter() - started
+
+
+def numbers(count: int) -> str:
+    """Write 0, 1, 2 ... as the values of a choice."""
+    return ",".join(map(str, range(count)))
+
+
+def summary(trials: int, seconds: dict[int, list[float]], empty: list[float], empty_trials: int) -> dict[str, Any]:
+    """Gather the searches' seconds, the throughput's ratio, and what a trial costs beside its training."""
+    ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
+    return {
+        "command": "python benchmarks/time_search.py",
+        "machine": runtime.facts(torch.device("cpu")),
+        "trials": trials,
+        "seconds": {str(workers): spread(found) for workers, found in seconds.items()},
+        "throughput_ratio": spread(ratios),
+        "empty_trials": empty_trials,
+        "empty_seconds": empty,
+        "seconds_per_empty_trial": (empty[1] - empty[0]) / (empty_trials - 1),
+    }
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """Write the page."""
+    ratio = record["throughput_ratio"]
+    return f"""# Search on a cluster
+
+The same {record["trials"]} trials, an epoch of `sprint` each, on a Ray cluster of one node with one core and of two,
+all on this machine; seconds from joining the cluster to the table, workers' start included. Two nodes have
+{ratio["median"]:.2f} times the throughput of one (median of rounds; {ratio["lowest"]:.2f} to {ratio["highest"]:.2f}).
+Made by `{record["command"]}`.
+
+| nodes | n | seconds |
+|---|---|---|
+{rows(line(workers, arm) for workers, arm in record["seconds"].items())}
+
+What a trial costs beside its training: {record["empty_trials"]} trials whose runs are done already, so that a worker
+reads what they came to and returns it, took {record["seconds_per_empty_trial"]:.3f} s each on one node: scheduling,
+reading the run, keeping the outcome.
+
+{machine(record["machine"])}
+"""
+
+
+def line(workers: str, arm: dict[str, Any]) -> tuple[object, ...]:
+    """Return a row of the table."""
+    return workers, arm["n"], f"{arm['median']:.1f} ({arm['lowest']:.1f} to {arm['highest']:.1f})"
+
+
+if __name__ == "__main__":
+    main()
