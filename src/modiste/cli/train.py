@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from modiste.cli.words import USAGE, complain, named_recipe, parse_beside
+from modiste.cli.words import USAGE, complain, named_recipe, parse_beside, speaks
 from modiste.errors import RecipeError
 from modiste.recipe import Recipe
 
@@ -38,17 +38,16 @@ def train(words: list[str]) -> None:
     from dataclasses import replace
 
     from modiste import training
-    from modiste.training.group import leads
     from modiste.training.log import ConsoleLog, Listener, TensorBoardLog
     from modiste.training.transfer.source import locate
 
-    quiet = options.quiet or not leads()
+    quiet = options.quiet or not speaks()
     source = locate(options.transfer_from, quiet=quiet) if options.transfer_from else None
     if source:
         recipe = replace(recipe, transfer=replace(recipe.transfer, source=source.sha256))
     out = options.out or _free_folder(recipe, options.device)
     listeners: list[Listener] = [] if quiet else [ConsoleLog()]
-    if options.tensorboard and leads():
+    if options.tensorboard and speaks():
         listeners.append(TensorBoardLog(out))
     outcome = training.run(
         recipe,

@@ -1,5 +1,6 @@
 """From the words of a command line to typed options, and the ways a command answers a script or complains."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,5 +83,11 @@ def print_json(plain: Any) -> None:
 
 def complain(message: str, code: int) -> NoReturn:
     """Tell a person what is wrong and leave with ``code``."""
-    print(f"modiste: {message}", file=sys.stderr)
+    if speaks():
+        print(f"modiste: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def speaks() -> bool:
+    """Tell whether this process is to say anything: of those that torchrun started only the first."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"

@@ -115,11 +115,6 @@ def gathered() -> Iterator[Group]:
         dist.destroy_process_group()
 
 
-def leads() -> bool:
-    """Tell whether this process is the one that speaks: by itself, or first of those that torchrun started."""
-    return not dist.is_torchelastic_launched() or os.environ["RANK"] == "0"
-
-
 class SharedBatchNorm(_BatchNorm):
     """Batch normalisation over the images of all processes of the group, on any device."""
 
