@@ -39,7 +39,7 @@ def results_table(records: Path) -> str:
     ]
     for path in sorted(records.glob("*/record.json")):
         link = f"[records/{path.parent.name}](records/{path.parent.name}/README.md)"
-        for result in json.loads(path.read_text())["results"]:
+        for result in json.loads(path.read_text()).get("results", ()):
             accuracy = result["test_accuracy"]
             figure = f"{accuracy['mean']:.2%}" + (f" ± {accuracy['sd']:.2%}" if result["n"] > 1 else "")
             lines.append(f"| `{result['recipe']}` | {figure} | {result['n']} | {result['claim']} | {link} |")

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
 from modiste.reproduction.study import Point, Study, study
 from modiste.reproduction.work import Work
 from modiste.search.plan import claim
-from workbench import run_modiste
+from workbench import child_environment, run_modiste
 
 NETWORK = EXPERIMENTS[-1]
 
@@ -165,3 +167,33 @@ def test_labels_make_names_that_differ() -> None:
 def test_the_command_refuses() -> None:
     done = run_modiste("reproduce", "--seeds", "0")
     assert (done.returncode, "seeds: expected at least 1" in done.stderr) == (4, True)
+
+
+ON_RAY = """
+from functools import partial
+from pathlib import Path
+from modiste import reproduction
+from modiste.reproduction import EXPERIMENTS, Scope, reproduce, work
+from modiste.search.cluster import RayWorkers, Share
+
+reproduction.EXPERIMENTS = work.EXPERIMENTS = (EXPERIMENTS[2],)
+scope = Scope(seeds=1, epochs=1, study_epochs=1, images_per_class=10)
+told = lambda outcome, done, every: print(done, every, outcome.state)
+reproduce(scope, "r", workers=partial(RayWorkers, "auto", Path("r"), Share(cpus=0.5)), device="cpu", told=told)
+"""
+
+
+def test_on_a_ray_cluster_it_is_the_same(small: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ON_RAY],
+        cwd=tmp_path,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{number} 4 complete" for number in range(1, 5)]
+    one, other = (run_folder.open_run(folder / "runs" / "paper-seed-0").history for folder in (small, tmp_path / "r"))
+    assert one == other
