@@ -17,6 +17,10 @@ class DataError(ModisteError):
     exit_code = 3
 
 
+class PhotoError(DataError):
+    """A picture that cannot be read, or on which nothing can be seen."""
+
+
 class RecipeError(ModisteError, ValueError):
     """A recipe asks for something that does not exist or cannot be."""
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from modiste import checkpoint, run_folder, runtime
 from modiste.checkpoint import ModelInfo
 from modiste.errors import DataError
+from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.inference import infer
 
 Images = UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."]
@@ -24,11 +25,14 @@ class Predictor:
         model: in evaluation mode, on ``device``.
         info: recipe, task, epoch and fingerprint.
         device: where it computes.
+        temperature: by which logits are divided before they become probabilities; fitted to the run's validation
+            images (Guo et al., 2017), 1 of a model file without its run.
     """
 
     model: nn.Module
     info: ModelInfo
     device: torch.device
+    temperature: float = 1.0
 
     @classmethod
     def load(cls, source: Path | str, *, device: str = "auto") -> "Predictor":
@@ -39,8 +43,12 @@ class Predictor:
             RecipeError: the device cannot be used.
         """
         source, place = Path(source), runtime.choose_device(device)
-        model, info = run_folder.open_run(source).load_model() if source.is_dir() else checkpoint.load_model(source)
-        return cls(model.to(place), info, place)
+        if not source.is_dir():
+            model, info = checkpoint.load_model(source)
+            return cls(model.to(place), info, place)
+        model, info = run_folder.open_run(source).load_model()
+        temperature = fit_temperature(*run_folder.read_logits(source / run_folder.logits_name("validation")))
+        return cls(model.to(place), info, place, temperature)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -59,8 +67,8 @@ class Predictor:
         return infer(self.model, self._as_batch(images).to(self.device), self.info.recipe)
 
     def probabilities(self, images: Images) -> Float[Tensor, "n classes"]:
-        """Return each class's probability for each image; see ``logits``."""
-        return self.logits(images).softmax(1)
+        """Return each class's probability for each image, tempered; see ``logits``."""
+        return (self.logits(images) / self.temperature).softmax(1)
 
     def names(self, images: Images) -> list[str]:
         """Return the name of each image's likeliest class; see ``logits``."""

@@ -8,6 +8,7 @@ from modiste.cli.data import data
 from modiste.cli.doctor import doctor
 from modiste.cli.evaluate import evaluate
 from modiste.cli.export import export
+from modiste.cli.predict import predict
 from modiste.cli.recipes import recipes
 from modiste.cli.report import figures, report
 from modiste.cli.reproduce import reproduce
@@ -64,6 +65,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "data": data,
     "train": train,
     "evaluate": evaluate,
+    "predict": predict,
     "compare": compare,
     "search": search,
     "reproduce": reproduce,

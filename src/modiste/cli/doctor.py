@@ -6,6 +6,7 @@ EXTRAS = {
     "evaluation": ("scipy",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "hub": ("huggingface_hub",),
+    "photo": ("PIL", "scipy"),
     "postgresql": ("psycopg",),
     "ray": ("ray",),
     "report": ("matplotlib", "jinja2"),

@@ -1,0 +1,123 @@
+"""``modiste predict``."""
+
+import csv
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modiste.cli.words import USAGE, complain, parse, print_json
+from modiste.errors import PhotoError
+
+if TYPE_CHECKING:
+    from modiste.prediction import Answer
+    from modiste.predictor import Predictor
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PredictOptions:
+    json: bool = False
+    """Print JSON: every class's probability for every file."""
+    csv: bool = False
+    """Print a table for other programs: file, class, probability, runner-up, its probability, fault."""
+    show: Path | None = None
+    """Write a picture of each file's way to the network into this folder."""
+    device: str = "auto"
+    """auto, cpu, cuda ..."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, for --show, if not in one of the usual places."""
+
+
+def predict(words: list[str]) -> None:
+    """Say what is on photos: the class, how sure, and the runner-up.
+
+    modiste predict RUN FILE|FOLDER|- ... [--json|--csv] [--show FOLDER]
+
+    RUN is a finished run's folder or a model file. A garment on a plain background, light or dark, is found, cropped
+    and turned into what the network saw in training; - reads a picture from standard input.
+    """
+    place = next((number for number, word in enumerate(words) if word.startswith("--") or word == "-h"), len(words))
+    named = words[:place]
+    if len(named) < 2:
+        _explain(asked="-h" in words or "--help" in words)
+    options: _PredictOptions = parse(_PredictOptions, words[place:], "modiste predict RUN FILE")
+    from modiste.prediction import answers
+    from modiste.predictor import Predictor
+
+    pictures = list(_pictures(named[1:]))
+    predictor = Predictor.load(named[0], device=options.device)
+    found = []
+    for answer in answers(predictor, pictures):
+        if answer.fault or not (options.json or options.csv):
+            print(_line(answer), file=sys.stderr if answer.fault else sys.stdout)
+        found.append(answer)
+    _print_for_programs(found, options)
+    if options.show:
+        _show(predictor, found, options.show, options.data_folder)
+    faults = [answer for answer in found if answer.fault]
+    if faults:
+        complain(f"{len(faults)} of {len(found)} files could not be read, see above", PhotoError.exit_code)
+
+
+def _pictures(names: list[str]) -> Iterator[tuple[str, bytes | Path]]:
+    from modiste.prediction import find_pictures
+
+    for name in names:
+        if name == "-":
+            yield "standard input", sys.stdin.buffer.read()
+        else:
+            yield from ((str(path), path) for path in find_pictures([Path(name)]))
+
+
+def _show(predictor: "Predictor", found: "Iterable[Answer]", folder: Path, data_folder: Path | None) -> None:
+    """Draw each answer's way to the network, beside a typical image of its class."""
+    from modiste.data.dataset import load_development
+    from modiste.report.photo import steps_figure, typical_images
+    from modiste.report.style import save
+
+    validation = load_development(predictor.info.recipe.data, data_folder).validation
+    typical = typical_images(predictor, validation.images, validation.labels)
+    for number, answer in enumerate(found):
+        if answer.prepared:
+            figure = steps_figure(answer.prepared, answer.probabilities[0], typical)
+            print(save(figure, folder / f"{number:04d}-{Path(answer.source).stem}.png", dpi=150), file=sys.stderr)
+
+
+def _line(answer: "Answer") -> str:
+    if answer.fault:
+        return f"{answer.source}: {answer.fault}"
+    (name, probability), (second, least) = answer.probabilities[:2]
+    assert answer.prepared is not None
+    doubt = "" if answer.prepared.separated else "; the garment could not be told from its background"
+    return f"{answer.source}: {name} {probability:.1%}, then {second} {least:.1%}{doubt}"
+
+
+def _print_for_programs(found: "Iterable[Answer]", options: _PredictOptions) -> None:
+    if options.json:
+        print_json([_plain(answer) for answer in found])
+    elif options.csv:
+        rows = csv.writer(sys.stdout)
+        rows.writerow(("file", "class", "probability", "runner_up", "runner_up_probability", "fault"))
+        for answer in found:
+            best = [cell for name, value in answer.probabilities[:2] for cell in (name, f"{value:.6f}")]
+            rows.writerow((answer.source, *(best or [""] * 4), answer.fault))
+
+
+def _plain(answer: "Answer") -> dict[str, object]:
+    if answer.prepared is None:
+        return {"file": answer.source, "fault": answer.fault}
+    return {
+        "file": answer.source,
+        "class": answer.probabilities[0][0],
+        "probabilities": dict(answer.probabilities),
+        "separated": answer.prepared.separated,
+        "inverted": answer.prepared.inverted,
+    }
+
+
+def _explain(*, asked: bool) -> None:
+    if not asked:
+        complain("expected a run and pictures: modiste predict RUN FILE ...; see modiste predict --help", USAGE)
+    print("\n".join(line.removeprefix("    ") for line in (predict.__doc__ or "").splitlines()))
+    sys.exit(0)

@@ -1,0 +1,115 @@
+"""From a file to upright colours, with every limit checked on the header, before anything is decoded."""
+
+import io
+import struct
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt8
+
+from modiste.errors import MissingExtraError, PhotoError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+MOST_BYTES = 20 * 2**20
+MOST_PIXELS = 24_000_000
+MOST_JPEG_PIXELS = 64_000_000
+"""A JPEG can be decoded at a half, a quarter or an eighth of its size."""
+LONGEST_SIDE = 1024
+"""Pixels that are kept of a photo's longer side; the network sees 28."""
+LEAST_SIDE = 4
+MOST_ASPECT = 50
+WHITE = (255, 255, 255)
+DAMAGE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    LookupError,
+    EOFError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    struct.error,
+)
+"""What decoders raise on damaged files, beside Pillow's own."""
+
+
+def open_photo(content: bytes | Path) -> UInt8[np.ndarray, "h w 3"]:
+    """Return a photo as red, green and blue, upright as its camera says, its longer side at most LONGEST_SIDE.
+
+    What is transparent is white. Of an animation the first frame counts.
+
+    Raises:
+        PhotoError: no image of these formats, damaged, or too large to be a photo.
+        MissingExtraError: Pillow is not installed.
+    """
+    data = read(content) if isinstance(content, Path) else content
+    if not data:
+        raise PhotoError("the file is empty; expected a photo")
+    if len(data) > MOST_BYTES:
+        raise PhotoError(f"the file has {len(data):,} bytes; expected at most {MOST_BYTES:,}; make it smaller")
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError as error:
+        raise MissingExtraError("photos need Pillow and SciPy: pip install 'modiste[photo]'") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own limit, metadata that is slightly wrong
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                check_size(image)
+                image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
+                image.load()
+                upright = ImageOps.exif_transpose(image)
+                upright = as_colours(upright)
+                upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
+                return np.asarray(upright).copy()
+    except UnidentifiedImageError:
+        raise PhotoError(f"no image that can be read; expected {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError as error:
+        raise PhotoError(f"the image is too large ({error}); expected at most {MOST_PIXELS:,}") from None
+    except PhotoError:
+        raise
+    except DAMAGE as error:
+        raise PhotoError(f"the image is damaged ({error})") from error
+
+
+def read(path: Path) -> bytes:
+    """Return a file's bytes; PhotoError when it cannot be read, or is too large to be a photo."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise PhotoError(f"the file has {path.stat().st_size:,} bytes; expected at most {MOST_BYTES:,}")
+        return path.read_bytes()
+    except OSError as error:
+        raise PhotoError(f"cannot be read ({error.strerror})") from error
+
+
+def check_size(image: "Image") -> None:
+    """Raise PhotoError when the header promises too many pixels, too few, or a strip."""
+    width, height = image.size
+    most = MOST_JPEG_PIXELS if image.format == "JPEG" else MOST_PIXELS
+    if width * height > most:
+        raise PhotoError(f"the image is {width:,} x {height:,}; expected at most {most // 10**6} million pixels")
+    if min(width, height) < LEAST_SIDE or max(width, height) > MOST_ASPECT * min(width, height):
+        raise PhotoError(
+            f"the image is {width:,} x {height:,}; expected at least {LEAST_SIDE} pixels a side, and no side "
+            f"{MOST_ASPECT} times the other"
+        )
+
+
+def as_colours(image: "Image") -> "Image":
+    """Return any kind of image as red, green and blue."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        image = Image.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, (*WHITE, 255))
+        image = Image.alpha_composite(ground, layer)
+    return image.convert("RGB")

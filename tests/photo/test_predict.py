@@ -1,0 +1,138 @@
+"""Photographs of the real images, brought back and answered as the originals are; and the command on real files."""
+
+import csv
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import modiste
+from modiste import recipes, training
+from modiste.errors import RecipeError
+from modiste.photo import prepare
+from modiste.prediction import answers
+from modiste.predictor import Predictor
+from workbench import run_modiste
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import photographs
+
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network that has seen a tenth of the training images."""
+    sprint = recipes.get("sprint")
+    recipe = replace(sprint, epochs=2, data=replace(sprint.data, images_per_class=500), precision="float32")
+    folder = tmp_path_factory.mktemp("photo") / "run"
+    training.run(recipe, folder, device="cpu")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def originals() -> np.ndarray:
+    return modiste.load_dataset().validation.images[:COUNT, 0].numpy()
+
+
+@pytest.mark.parametrize(("ground", "least"), [("shop", 0.9), ("coloured", 0.85), ("dark", 0.85), ("JPEG", 0.85)])
+def test_a_photograph_of_an_image_is_answered_as_the_image(
+    ground: str, least: float, run: Path, originals: np.ndarray
+) -> None:
+    predictor, random = Predictor.load(run, device="cpu"), np.random.default_rng(0)
+    brought_back = [prepare(photographs.MAKERS[ground](image, random)) for image in originals]
+    assert all(one.separated for one in brought_back)
+    same = predictor.logits(np.stack([one.image for one in brought_back])).argmax(1) == predictor.logits(
+        originals
+    ).argmax(1)
+    assert same.float().mean() >= least
+    without = [np.asarray(photographs.naive(photographs.MAKERS[ground](image, random))) for image in originals]
+    naive = predictor.logits(np.stack(without)).argmax(1) == predictor.logits(originals).argmax(1)
+    assert same.sum() > naive.sum()
+
+
+def test_an_image_of_the_data_set_goes_through_as_it_is(originals: np.ndarray) -> None:
+    for image in originals:
+        prepared = prepare(photographs.as_file(np.repeat(image[..., None].astype(float), 3, 2), "PNG"))
+        assert np.array_equal(prepared.image, image)
+
+
+def test_probabilities_are_tempered_and_sorted(run: Path, originals: np.ndarray) -> None:
+    predictor = Predictor.load(run, device="cpu")
+    (answer,) = answers(predictor, [("a", photographs.MAKERS["shop"](originals[0], np.random.default_rng(0)))])
+    values = [value for _, value in answer.probabilities]
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(1, abs=1e-5)
+    assert answer.prepared is not None
+    logits = predictor.logits(answer.prepared.image)
+    assert max(values) == pytest.approx((logits / predictor.temperature).softmax(1).max().item(), abs=1e-6)
+    assert predictor.temperature != 1
+    untempered = Predictor.load(run / "model.safetensors", device="cpu")
+    assert untempered.temperature == 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path, originals: np.ndarray) -> Path:
+    """Twenty pictures, two of them damaged, in folders, and a letter."""
+    random, place = np.random.default_rng(1), tmp_path / "pictures"
+    (place / "more").mkdir(parents=True)
+    for number, image in enumerate(originals[:20]):
+        content = photographs.MAKERS["JPEG"](image, random)
+        where = place / "more" if number % 2 else place
+        (where / f"{number:02d}.jpg").write_bytes(content[:200] if number in (3, 8) else content)
+    (place / "letter.txt").write_text("no picture")
+    return place
+
+
+def test_a_folder_is_answered_to_its_end_and_bad_files_are_named(run: Path, folder: Path, tmp_path: Path) -> None:
+    done = run_modiste("predict", run, folder, "--device", "cpu")
+    assert done.returncode == 3
+    assert len(done.stdout.splitlines()) == 18
+    assert "2 of 20 files could not be read" in done.stderr
+    for name in ("more/03.jpg", "08.jpg"):
+        assert f"{folder / name}: " in done.stderr
+    found = json.loads(run_modiste("predict", run, folder, "--json", "--device", "cpu").stdout)
+    assert len(found) == 20
+    assert sum("fault" in one for one in found) == 2
+    table = run_modiste("predict", run, folder, "--csv", "--device", "cpu").stdout
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert [row["class"] for row in rows] == [one.get("class", "") for one in found]
+    assert [row["file"] for row in rows] == [one["file"] for one in found]
+    assert all(
+        line.partition(": ")[2].startswith(row["class"])
+        for line, row in zip(done.stdout.splitlines(), [r for r in rows if r["class"]], strict=True)
+    )
+
+
+def test_the_way_to_the_network_is_drawn(run: Path, folder: Path, tmp_path: Path) -> None:
+    done = run_modiste("predict", run, folder / "00.jpg", "--show", tmp_path / "shown", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    (picture,) = (tmp_path / "shown").iterdir()
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint", "code"),
+    [
+        ((), "expected a run and pictures", 2),
+        (("RUN",), "expected a run and pictures", 2),
+        (("RUN", "nowhere.jpg"), "no such file or folder", 3),
+        (("RUN", "EMPTY"), "no pictures in this folder", 3),
+    ],
+)
+def test_the_command_refuses(words: tuple[str, ...], complaint: str, code: int, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    named = {"RUN": run, "EMPTY": tmp_path / "empty"}
+    done = run_modiste("predict", *(named.get(word, word) for word in words), cwd=tmp_path)
+    assert (done.returncode, complaint in done.stderr, "Traceback" in done.stderr) == (code, True, False)
+
+
+def test_a_network_of_other_images_is_refused(finished_run: Path) -> None:
+    predictor = Predictor.load(finished_run, device="cpu")
+    wide = replace(predictor, info=replace(predictor.info, task=replace(predictor.info.task, image_shape=(3, 12, 12))))
+    with pytest.raises(RecipeError, match="square grey images"):
+        list(answers(wide, []))
