@@ -85,8 +85,10 @@ def as_markdown(record: dict[str, Any]) -> str:
 
 {record["images"]:,} validation images as photographs of 762 pixels (`benchmarks/photographs.py`), brought back by
 `modiste.photo` and answered by `{record["recipe"]}`, beside what is commonly done: grey, scaled to 28 x 28, light and
-dark exchanged. Agreement is with the answers for the images themselves, of which {record["clean_accuracy"]:.1%} are right.
-No choice was made on these images; the test set has no part in it. Made by `{record["command"]}`.
+dark exchanged. Agreement is with the answers for the images themselves, of which
+{record["clean_accuracy"]:.1%} are right. No choice was made on these images; the test set has no part in it.
+
+Made by `{record["command"]}`.
 
 | ground | pipeline: agreement | accuracy | plain: agreement | accuracy |
 |---|---|---|---|---|
