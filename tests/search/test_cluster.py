@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,10 +34,13 @@ def plan(tiny_recipe: Recipe) -> Plan:
 
 
 @contextmanager
-def nodes() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """A head without cores and two nodes with one each, in a process of their own that answers to its input."""
+def nodes(*before: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """A head without cores and two nodes with one each, in a process of their own that answers to its input.
+
+    ``before`` is a command that starts another.
+    """
     with subprocess.Popen(
-        [sys.executable, str(NODES), "2"],
+        [*before, sys.executable, str(NODES), "2"],
         env=child_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -115,6 +119,36 @@ def test_a_driver_that_is_killed_goes_on(plan: Plan, alone: bytes, tmp_path: Pat
         last = start(tmp_path / "s", plan, tiny_folder, "--ray", address)
         assert last.communicate(timeout=200)[1] == ""
     assert table(tmp_path / "s") == alone
+
+
+HIDDEN = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"')
+"""Start a command that finds nothing in a folder, and whose writing there nobody else sees."""
+
+
+def may_hide() -> bool:
+    """Tell whether this user may, on this system."""
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*HIDDEN, "/mnt", "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_hide(), reason="needs a mount namespace of its own")
+def test_from_nodes_that_do_not_see_the_folder_the_runs_come_home(
+    plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path
+) -> None:
+    (tmp_path / "hidden").mkdir()
+    folder = tmp_path / "hidden" / "s"
+    with nodes(*HIDDEN, str(tmp_path / "hidden")) as (address, _):
+        process = start(folder, plan, tiny_folder, "--ray", address)
+        wait_for(lambda: done(folder) > 0, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=100)[1].count("everything is saved") == 1
+        assert process.returncode == 75
+        last = start(folder, plan, tiny_folder, "--ray", address)
+        assert last.communicate(timeout=200)[1] == ""
+    assert table(folder) == alone
+    for number in range(plan.trials):
+        run_folder.open_run(outcomes.run_folder_of(folder, number))
 
 
 def test_what_cannot_be_shared_is_sent_home(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
