@@ -15,10 +15,13 @@ import numpy as np
 import torch
 
 import photographs
+import strangers
 from modiste import runtime, storage
 from modiste.data.dataset import load_development
+from modiste.evaluation.novelty import of_run
 from modiste.photo import prepare
 from modiste.predictor import Predictor
+from modiste.run_folder import open_run
 from record_page import machine, rows
 
 SEED = 0
@@ -43,6 +46,7 @@ def main() -> None:
         "recipe": predictor.info.recipe.name,
         "images": options.images,
         "clean_accuracy": shares(predictor, images, images, labels)["accuracy"],
+        "strangers": strangers_told(options.run, predictor, options.images),
         "grounds": {
             name: {
                 "pipeline": shares(predictor, images, ours, labels),
@@ -65,6 +69,16 @@ def brought_back(images: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]
     )
 
 
+def strangers_told(run: Path, predictor: Predictor, count: int) -> dict[str, Any]:
+    """Return which share of pictures of other things is told to be such, and of validation images wrongly."""
+    novelty, random = of_run(open_run(run)), np.random.default_rng(SEED)
+    told = {}
+    for name, make in strangers.MAKERS.items():
+        pictures = np.stack([prepare(strangers.as_file(make(random))).image for _ in range(count)])
+        told[name] = float((novelty.scores(predictor.model, torch.from_numpy(pictures)[:, None]) > 1).float().mean())
+    return {"told": told, "false_alarms": novelty.false_alarms, "validation_images": novelty.images}
+
+
 def shares(predictor: Predictor, images: np.ndarray, seen: np.ndarray, labels: torch.Tensor) -> dict[str, float]:
     """Return how often ``seen`` is answered as the images are, and how often rightly."""
     answers, originals = predictor.logits(seen).argmax(1), predictor.logits(images).argmax(1)
@@ -81,6 +95,7 @@ def as_markdown(record: dict[str, Any]) -> str:
         )
         for name, found in record["grounds"].items()
     ]
+    other = record["strangers"]
     return f"""# Photographs
 
 {record["images"]:,} validation images as photographs of 762 pixels (`benchmarks/photographs.py`), brought back by
@@ -96,6 +111,16 @@ Made by `{record["command"]}`.
 
 shop: dark on #fdfdfd, as the data set began; coloured: any light colour; noisy: the same with a sensor's noise; dark: a
 light garment on dark; turned: by up to 15 degrees; shaded: darker to one side by a third; JPEG: 200 pixels, quality 30.
+
+## None of the ten
+
+{record["images"]:,} pictures each of other things (`benchmarks/strangers.py`), through the same pipeline; the score is
+Mahalanobis' distance in two layers, its threshold from validation images. Of {other["validation_images"]:,} validation
+images that had no part in the threshold {other["false_alarms"]:.1%} are wrongly taken for none of the ten.
+
+| pictures | told to be none of the ten |
+|---|---|
+{rows((name, f"{share:.1%}") for name, share in other["told"].items())}
 
 {machine(record["machine"])}
 """

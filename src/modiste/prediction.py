@@ -7,9 +7,12 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
+from jaxtyping import UInt8
 
 from modiste.cores import available_cores
 from modiste.errors import PhotoError, RecipeError
+from modiste.evaluation.novelty import Novelty
 from modiste.photo import Prepared, prepare
 from modiste.predictor import Predictor
 
@@ -24,22 +27,32 @@ class Answer:
     Attributes:
         source: name of the file.
         probabilities: of each class, likeliest first, tempered by what validation showed.
+        novelty: how unlike anything in training it is; above 1 it is none of the classes; None where nobody knows.
         prepared: the picture on its way to the network.
         fault: why there is no answer; empty if there is.
     """
 
     source: str
     probabilities: tuple[tuple[str, float], ...] = ()
+    novelty: float | None = None
     prepared: Prepared | None = None
     fault: str = ""
 
+    @property
+    def is_novel(self) -> bool:
+        """Whether the picture is taken for none of the classes."""
+        return self.novelty is not None and self.novelty > 1
 
-def answers(predictor: Predictor, pictures: Iterable[tuple[str, bytes | Path]]) -> Iterator[Answer]:
+
+def answers(
+    predictor: Predictor, pictures: Iterable[tuple[str, bytes | Path]], novelty: Novelty | None = None
+) -> Iterator[Answer]:
     """Yield an answer for each picture, in order; what cannot be read is an answer with its fault.
 
     Args:
         predictor: of square grey images.
         pictures: the name of each, and its bytes or its file.
+        novelty: what tells pictures of none of the classes.
 
     Raises RecipeError when the network takes other images.
     """
@@ -53,7 +66,7 @@ def answers(predictor: Predictor, pictures: Iterable[tuple[str, bytes | Path]]) 
         waiting = iter(pictures)
         while some := list(islice(waiting, BATCH)):
             read = list(pool.map(lambda picture: _prepared(picture[1], height), some))
-            yield from _answered(predictor, [name for name, _ in some], read)
+            yield from _answered(predictor, novelty, [name for name, _ in some], read)
 
 
 def find_pictures(places: Iterable[Path]) -> list[Path]:
@@ -82,12 +95,22 @@ def _prepared(content: bytes | Path, side: int) -> Prepared | str:
         return str(error)
 
 
-def _answered(predictor: Predictor, names: list[str], read: list[Prepared | str]) -> Iterator[Answer]:
+def _answered(
+    predictor: Predictor, novelty: Novelty | None, names: list[str], read: list[Prepared | str]
+) -> Iterator[Answer]:
     images = [one.image for one in read if isinstance(one, Prepared)]
-    rows = iter(predictor.probabilities(np.stack(images)).tolist() if images else [])
+    batch = np.stack(images) if images else None
+    rows = iter([] if batch is None else predictor.probabilities(batch).tolist())
+    scores = iter([] if batch is None else _novelties(predictor, novelty, batch))
     for name, one in zip(names, read, strict=True):
         if isinstance(one, str):
             yield Answer(name, fault=one)
         else:
             classes = zip(predictor.class_names, next(rows), strict=True)
-            yield Answer(name, tuple(sorted(classes, key=lambda item: -item[1])), one)
+            yield Answer(name, tuple(sorted(classes, key=lambda item: -item[1])), next(scores), one)
+
+
+def _novelties(predictor: Predictor, novelty: Novelty | None, batch: UInt8[np.ndarray, "n h w"]) -> list[float | None]:
+    if novelty is None:
+        return [None] * len(batch)
+    return [float(score) for score in novelty.scores(predictor.model, torch.from_numpy(batch)[:, None])]

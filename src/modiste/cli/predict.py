@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modiste.cli.words import USAGE, complain, parse, print_json
-from modiste.errors import PhotoError
+from modiste.errors import DataError, PhotoError, StorageError
 
 if TYPE_CHECKING:
+    from modiste.evaluation.novelty import Novelty
     from modiste.prediction import Answer
     from modiste.predictor import Predictor
 
@@ -26,7 +27,7 @@ class _PredictOptions:
     device: str = "auto"
     """auto, cpu, cuda ..."""
     data_folder: Path | None = None
-    """Where Fashion-MNIST lies, for --show, if not in one of the usual places."""
+    """Where Fashion-MNIST lies, for --show and a run's first photo, if not in one of the usual places."""
 
 
 def predict(words: list[str]) -> None:
@@ -48,7 +49,7 @@ def predict(words: list[str]) -> None:
     pictures = list(_pictures(named[1:]))
     predictor = Predictor.load(named[0], device=options.device)
     found = []
-    for answer in answers(predictor, pictures):
+    for answer in answers(predictor, pictures, _novelty(Path(named[0]), options.data_folder)):
         if answer.fault or not (options.json or options.csv):
             print(_line(answer), file=sys.stderr if answer.fault else sys.stdout)
         found.append(answer)
@@ -68,6 +69,19 @@ def _pictures(names: list[str]) -> Iterator[tuple[str, bytes | Path]]:
             yield "standard input", sys.stdin.buffer.read()
         else:
             yield from ((str(path), path) for path in find_pictures([Path(name)]))
+
+
+def _novelty(source: Path, data_folder: Path | None) -> "Novelty | None":
+    """Return what tells photos of none of the classes, learnt at the run's first photo; None where it cannot be."""
+    from modiste.evaluation.novelty import of_run
+    from modiste.run_folder import open_run
+
+    if source.is_dir():
+        try:
+            return of_run(open_run(source), data_folder)
+        except (DataError, StorageError) as error:
+            print(f"modiste: photos of none of the classes will not be told: {error}", file=sys.stderr)
+    return None
 
 
 def _show(predictor: "Predictor", found: "Iterable[Answer]", folder: Path, data_folder: Path | None) -> None:
@@ -90,7 +104,8 @@ def _line(answer: "Answer") -> str:
     (name, probability), (second, least) = answer.probabilities[:2]
     assert answer.prepared is not None
     doubt = "" if answer.prepared.separated else "; the garment could not be told from its background"
-    return f"{answer.source}: {name} {probability:.1%}, then {second} {least:.1%}{doubt}"
+    none = f"none of the {len(answer.probabilities)} classes; nearest " if answer.is_novel else ""
+    return f"{answer.source}: {none}{name} {probability:.1%}, then {second} {least:.1%}{doubt}"
 
 
 def _print_for_programs(found: "Iterable[Answer]", options: _PredictOptions) -> None:
@@ -98,10 +113,11 @@ def _print_for_programs(found: "Iterable[Answer]", options: _PredictOptions) -> 
         print_json([_plain(answer) for answer in found])
     elif options.csv:
         rows = csv.writer(sys.stdout)
-        rows.writerow(("file", "class", "probability", "runner_up", "runner_up_probability", "fault"))
+        rows.writerow(("file", "class", "probability", "runner_up", "runner_up_probability", "novelty", "fault"))
         for answer in found:
             best = [cell for name, value in answer.probabilities[:2] for cell in (name, f"{value:.6f}")]
-            rows.writerow((answer.source, *(best or [""] * 4), answer.fault))
+            novelty = "" if answer.novelty is None else f"{answer.novelty:.4f}"
+            rows.writerow((answer.source, *(best or [""] * 4), novelty, answer.fault))
 
 
 def _plain(answer: "Answer") -> dict[str, object]:
@@ -111,6 +127,8 @@ def _plain(answer: "Answer") -> dict[str, object]:
         "file": answer.source,
         "class": answer.probabilities[0][0],
         "probabilities": dict(answer.probabilities),
+        "novelty": answer.novelty,
+        "none_of_the_classes": answer.is_novel,
         "separated": answer.prepared.separated,
         "inverted": answer.prepared.inverted,
     }
