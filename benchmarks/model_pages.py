@@ -149,7 +149,7 @@ def measured(page: Page) -> str:
     """Say what the records hold of a page's recipes."""
     said = []
     for path in sorted((ROOT / "records").glob("*/record.json")):
-        for result in json.loads(path.read_text())["results"]:
+        for result in json.loads(path.read_text()).get("results", ()):
             if result["recipe"] in page.recipes:
                 count, mean = result["n"], result["test_accuracy"]["mean"]
                 seeds = "one seed" if count == 1 else f"{count} seeds"

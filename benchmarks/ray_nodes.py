@@ -7,6 +7,7 @@ Prints its address, kills a node for each line "kill one" that it reads, and goe
 
 import os
 import sys
+import tempfile
 
 SMALL = {"object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
 
@@ -14,11 +15,18 @@ SMALL = {"object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
 def main() -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # loopback, on Linux as well
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        os.environ["RAY_TMPDIR"] = folder  # where no other command looks for a cluster to join
+        keep(int(sys.argv[1]))
+
+
+def keep(count: int) -> None:
+    """Begin the nodes, and do as the input says."""
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head | SMALL)
-    nodes = [cluster.add_node(num_cpus=1, **SMALL) for _ in range(int(sys.argv[1]))]
+    nodes = [cluster.add_node(num_cpus=1, **SMALL) for _ in range(count)]
     print(cluster.address, flush=True)
     for line in sys.stdin:
         if line.strip() == "kill one":

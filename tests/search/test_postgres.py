@@ -1,10 +1,12 @@
 """Searches by several drivers on a real PostgreSQL: one table, no trial run twice, whoever dies."""
 
+import json
 import os
 import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,7 +14,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import optuna
 import pytest
 from searching import start, table, wait_for
 
@@ -90,16 +91,21 @@ def has_tables(ledger: PostgresLedger) -> bool:
     return True
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Optuna leaves a connection open
+READER = """
+import json, optuna, sys
+study = optuna.load_study(study_name="shown", storage=sys.argv[1].replace("postgresql://", "postgresql+psycopg://"))
+print(json.dumps([trial.value for trial in study.trials]))
+"""
+
+
 def test_the_study_opens_in_optuna(plan: Plan, alone: bytes, server: str, tmp_path: Path, tiny_folder: Path) -> None:
     words = ("--storage", server, "--study", "shown")
     for _time in range(2):
         assert start(tmp_path / "s", plan, tiny_folder, *words).communicate(timeout=120)[1] == ""
     assert table(tmp_path / "s") == alone
-    study = optuna.load_study(study_name="shown", storage=server.replace("postgresql://", "postgresql+psycopg://"))
-    assert [trial.value for trial in study.trials] == [
-        one.accuracy for one in PostgresLedger(server, "shown").outcomes()
-    ]
+    read = subprocess.run([sys.executable, "-c", READER, server], capture_output=True, text=True, check=True)
+    with closing(PostgresLedger(server, "shown")) as ledger:
+        assert json.loads(read.stdout) == [one.accuracy for one in ledger.outcomes()]
 
 
 def test_a_trial_belongs_to_one_driver_as_long_as_it_lives(plan: Plan, server: str) -> None:

@@ -1,7 +1,9 @@
 """Trials on a Ray cluster: placed by their share of cores and GPUs, tried again when a worker or node dies."""
 
+import atexit
 import io
 import os
+import shutil
 import signal
 import socket
 import tarfile
@@ -14,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from modiste import run_folder, storage
@@ -218,19 +220,34 @@ def _connect(address: str) -> Any:
         raise MissingExtraError("--ray needs Ray: pip install 'modiste[ray]'") from error
     if address != "auto":
         _join(ray, address)
-    elif not _is_there(ray):
+    elif not _is_joined(ray):
         _stay_on_loopback(ray)
-        ray.init("local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **QUIETLY)
+        begun: dict[str, Any] = {
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "_temp_dir": _own_folder(),
+        }
+        ray.init("local", **begun, **QUIETLY)
     return ray
 
 
-def _is_there(ray: Any) -> bool:
-    """Join the cluster that this machine is part of; False if it is part of none."""
+def _is_joined(ray: Any) -> bool:
+    """Join the cluster that this machine is part of; False if it is part of none that lives."""
+    address = os.environ.get("RAY_ADDRESS") or ray._private.utils.read_ray_address()
+    if not address:
+        return False
     try:
-        ray.init("auto", **QUIETLY)
-    except ConnectionError:
+        _join(ray, address)
+    except ClusterError:
         return False
     return True
+
+
+def _own_folder() -> str:
+    """Make a folder for a cluster's logs and sockets, gone at the end; in Ray's own, others would find it and join."""
+    folder = mkdtemp(prefix="modiste-ray-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _join(ray: Any, address: str) -> None:
