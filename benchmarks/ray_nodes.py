@@ -6,10 +6,35 @@ Prints its address, kills a node for each line "kill one" that it reads, and goe
 """
 
 import os
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+Keeper = subprocess.Popen[str]
 SMALL = {"object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
+
+
+@contextmanager
+def nodes(count: int, *before: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, Keeper]]:
+    """Keep a cluster of so many nodes in a process of its own; give its address, and the process that answers.
+
+    ``before`` is a command that starts another.
+    """
+    with subprocess.Popen(
+        [*before, sys.executable, __file__, str(count)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as keeper:
+        assert keeper.stdout
+        try:
+            yield keeper.stdout.readline().strip(), keeper
+        finally:
+            keeper.communicate()
 
 
 def main() -> None:

@@ -5,12 +5,8 @@ python benchmarks/time_search.py DATA_FOLDER [--trials 12] [--rounds 3] [--empty
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,9 +18,9 @@ from clock import spread
 from modiste import recipes, runtime, storage
 from modiste.search import Plan, outcomes, search
 from modiste.search.cluster import RayWorkers
+from ray_nodes import nodes
 from record_page import machine, rows
 
-NODES = Path(__file__).parent / "ray_nodes.py"
 SPACE = ("optimizer.learning_rate=log(1e-3,1e-1)",)
 
 
@@ -51,21 +47,9 @@ def main() -> None:
     storage.write_text(options.out / "README.md", as_markdown(record))
 
 
-@contextmanager
-def cluster(nodes: int) -> Iterator[str]:
-    """Begin a cluster of so many nodes of one core; give its address."""
-    command = [sys.executable, str(NODES), str(nodes)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, text=True, **pipes) as keeper:  # type: ignore[call-overload]
-        try:
-            yield keeper.stdout.readline().strip()
-        finally:
-            keeper.communicate()
-
-
 def time_search(plan: Plan, workers: int, data: Path) -> float:
     """Return the seconds of the whole search on a cluster that is there, from joining it to the table."""
-    with tempfile.TemporaryDirectory() as folder, cluster(workers) as address:
+    with tempfile.TemporaryDirectory() as folder, nodes(workers) as (address, _):
         return timed(replace(plan, lag=workers), Path(folder) / "s", address, data)
 
 
@@ -73,7 +57,7 @@ def time_empty(plan: Plan, trials: int, data: Path) -> list[float]:
     """Return the seconds of two searches all of whose runs but the first are done: of that one trial, and of all."""
     tiny = replace(plan.recipe, data=replace(plan.recipe.data, images_per_class=20))
     plan = replace(plan, recipe=tiny, trials=trials, sampler="grid", space=("seed=choice(" + numbers(trials) + ")",))
-    with tempfile.TemporaryDirectory() as scratch, cluster(1) as address:
+    with tempfile.TemporaryDirectory() as scratch, nodes(1) as (address, _):
         folder = Path(scratch) / "s"
         search(plan, folder, device="cpu", data_folder=data)
         found = []

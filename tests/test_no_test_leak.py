@@ -2,14 +2,12 @@
 
 import ast
 import gzip
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import modiste
-from workbench import child_environment
+from workbench import run_python
 
 SOURCE = Path(modiste.__file__).parent
 MAY_REACH_IT = {"data/sealed.py", "evaluation/assessment.py", "cli/data.py"}
@@ -87,14 +85,7 @@ finally:
 
 def opened_by(*words: object) -> str:
     """Run a command in a process of its own and return what it opened."""
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, *map(str, words)],
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
+    done = run_python("-c", WATCHED, *words, timeout=180)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

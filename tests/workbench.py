@@ -41,12 +41,19 @@ def child_environment(**variables: str) -> dict[str, str]:
 
 def run_modiste(*words: object, cwd: Path | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Run the real command and return what it printed and how it left."""
+    return run_python("-m", "modiste", *words, cwd=cwd, **variables)
+
+
+def run_python(
+    *words: object, cwd: Path | None = None, timeout: float = 120, **variables: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run Python in a process of its own and return what it printed and how it left."""
     return subprocess.run(
-        [sys.executable, "-m", "modiste", *map(str, words)],
+        [sys.executable, *map(str, words)],
         cwd=cwd,
         env=child_environment(**variables),
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=timeout,
     )

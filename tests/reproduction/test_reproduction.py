@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
 from modiste.reproduction.study import Point, Study, study
 from modiste.reproduction.work import Work
 from modiste.search.plan import claim
-from workbench import child_environment, run_modiste
+from workbench import run_modiste, run_python
 
 NETWORK = EXPERIMENTS[-1]
 
@@ -184,15 +182,7 @@ reproduce(scope, "r", workers=partial(RayWorkers, "auto", Path("r"), Share(cpus=
 
 
 def test_on_a_ray_cluster_it_is_the_same(small: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", ON_RAY],
-        cwd=tmp_path,
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
+    done = run_python("-c", ON_RAY, cwd=tmp_path, timeout=200)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"{number} 4 complete" for number in range(1, 5)]
     one, other = (run_folder.open_run(folder / "runs" / "paper-seed-0").history for folder in (small, tmp_path / "r"))

@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,35 +22,16 @@ from modiste.recipe import Recipe
 from modiste.search import Plan, cluster, outcomes
 from workbench import child_environment
 
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from ray_nodes import nodes
+
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "batch_size=log(16,64)")
-NODES = Path(__file__).parents[2] / "benchmarks" / "ray_nodes.py"
 
 
 @pytest.fixture(scope="module")
 def plan(tiny_recipe: Recipe) -> Plan:
     small = replace(tiny_recipe, epochs=2, model=CNNRecipe(filters=(4,), pools=1, hidden=(16,), dropout=0.25))
     return Plan(recipe=small, space=SPACE, trials=6)
-
-
-@contextmanager
-def nodes(*before: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """A head without cores and two nodes with one each, in a process of their own that answers to its input.
-
-    ``before`` is a command that starts another.
-    """
-    with subprocess.Popen(
-        [*before, sys.executable, str(NODES), "2"],
-        env=child_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as keeper:
-        assert keeper.stdout
-        try:
-            yield keeper.stdout.readline().strip(), keeper
-        finally:
-            keeper.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +46,7 @@ def alone(plan: Plan, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Pat
 def test_a_node_that_is_killed_costs_only_what_it_ran(
     plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path
 ) -> None:
-    with nodes() as (address, keeper):
+    with nodes(2, environment=child_environment()) as (address, keeper):
         process = start(tmp_path / "s", plan, tiny_folder, "--ray", address)
         wait_for(lambda: done(tmp_path / "s") > 0, process)
         assert keeper.stdin
@@ -109,7 +89,7 @@ def test_begun_for_this_command_it_stays_on_loopback_saves_when_asked_to_stop_an
 
 
 def test_a_driver_that_is_killed_goes_on(plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path) -> None:
-    with nodes() as (address, _):
+    with nodes(2, environment=child_environment()) as (address, _):
         for _time in range(2):
             before = done(tmp_path / "s")
             process = start(tmp_path / "s", plan, tiny_folder, "--ray", address)
@@ -138,7 +118,7 @@ def test_from_nodes_that_do_not_see_the_folder_the_runs_come_home(
 ) -> None:
     (tmp_path / "hidden").mkdir()
     folder = tmp_path / "hidden" / "s"
-    with nodes(*HIDDEN, str(tmp_path / "hidden")) as (address, _):
+    with nodes(2, *HIDDEN, str(tmp_path / "hidden"), environment=child_environment()) as (address, _):
         process = start(folder, plan, tiny_folder, "--ray", address)
         wait_for(lambda: done(folder) > 0, process)
         process.send_signal(signal.SIGTERM)

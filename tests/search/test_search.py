@@ -3,8 +3,6 @@
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +22,7 @@ from modiste.search import Outcome, Plan, outcomes, search
 from modiste.search.figures import parallel_coordinates
 from modiste.search.suggestions import Suggestions
 from modiste.search.trial import Task, run_trial
-from workbench import child_environment, run_modiste
+from workbench import run_modiste, run_python
 
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "model.hidden=choice([8],[16])", "batch_size=log(16,64)")
 
@@ -287,15 +285,7 @@ if __name__ == "__main__":
 
 def drive(script: str, folder: Path) -> list[str]:
     (folder / "driver.py").write_text(script)
-    done = subprocess.run(
-        [sys.executable, "driver.py"],
-        cwd=folder,
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = run_python("driver.py", cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

@@ -17,7 +17,7 @@ from modiste.models.layers import Dropout, Part
 from modiste.plain import to_plain
 from modiste.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
 from modiste.training.group import ALONE, Group
-from workbench import child_environment
+from workbench import child_environment, run_python
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 RECORDER = """
@@ -56,18 +56,6 @@ def variants(tiny: Recipe) -> dict[str, Recipe]:
     }
 
 
-def run_python(*words: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, *map(str, words)],
-        cwd=cwd,
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
-
-
 @pytest.mark.parametrize("name", variants(Recipe(name="tiny")))
 def test_two_processes_have_the_losses_of_one(
     name: str, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
@@ -75,7 +63,7 @@ def test_two_processes_have_the_losses_of_one(
     storage.write_json(tmp_path / "recipe.json", to_plain(variants(tiny_recipe)[name]))
     (tmp_path / "record.py").write_text(RECORDER)
     for folder, before in (("one", ()), ("two", TORCHRUN)):
-        done = run_python(*before, "record.py", folder, tiny_folder, cwd=tmp_path)
+        done = run_python(*before, "record.py", folder, tiny_folder, cwd=tmp_path, timeout=200)
         assert done.returncode == 0, done.stderr
         assert "Warning" not in done.stderr
     one, two = (json.loads((tmp_path / f"{folder}.losses").read_text()) for folder in ("one", "two"))
@@ -110,7 +98,7 @@ def test_the_command_speaks_once_stops_when_asked_and_goes_on(
         _, complaint = process.communicate(timeout=60)
     assert complaint.count("stopped on request after step") == 1
     for folder in ("stopped", "undisturbed"):
-        done = run_python(*command, "--out", folder, cwd=tmp_path)
+        done = run_python(*command, "--out", folder, cwd=tmp_path, timeout=200)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("validation accuracy") == 1
         assert done.stderr.count("epoch    train loss") == 1
@@ -118,13 +106,15 @@ def test_the_command_speaks_once_stops_when_asked_and_goes_on(
             assert "going on after step" in done.stderr
     for name in (run_folder.LOG, run_folder.WEIGHTS["last"]):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
-    again = run_python(*command, "--out", "stopped", cwd=tmp_path)
+    again = run_python(*command, "--out", "stopped", cwd=tmp_path, timeout=200)
     assert again.stdout.count("validation accuracy") == 1
 
 
 def test_a_batch_too_small_for_all_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     storage.write_json(tmp_path / "recipe.json", to_plain(replace(tiny_recipe, batch_size=133)))
-    done = run_python(*TORCHRUN, "-m", "modiste", "train", "recipe.json", "--data-folder", tiny_folder, cwd=tmp_path)
+    done = run_python(
+        *TORCHRUN, "-m", "modiste", "train", "recipe.json", "--data-folder", tiny_folder, cwd=tmp_path, timeout=200
+    )
     assert done.returncode != 0
     assert "an image for each of 2 processes, found one of 1 among the 400" in done.stderr
 

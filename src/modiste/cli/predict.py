@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modiste.cli.words import USAGE, complain, parse, print_json
+from modiste.cli.words import complain, explain, parse, print_json
 from modiste.errors import DataError, PhotoError, StorageError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def predict(words: list[str]) -> None:
     place = next((number for number, word in enumerate(words) if word.startswith("--") or word == "-h"), len(words))
     named = words[:place]
     if len(named) < 2:
-        _explain(asked="-h" in words or "--help" in words)
+        explain(predict, words, "expected a run and pictures: modiste predict RUN FILE ...; see modiste predict --help")
     options: _PredictOptions = parse(_PredictOptions, words[place:], "modiste predict RUN FILE")
     from modiste.prediction import answers
     from modiste.predictor import Predictor
@@ -132,10 +132,3 @@ def _plain(answer: "Answer") -> dict[str, object]:
         "separated": answer.prepared.separated,
         "inverted": answer.prepared.inverted,
     }
-
-
-def _explain(*, asked: bool) -> None:
-    if not asked:
-        complain("expected a run and pictures: modiste predict RUN FILE ...; see modiste predict --help", USAGE)
-    print("\n".join(line.removeprefix("    ") for line in (predict.__doc__ or "").splitlines()))
-    sys.exit(0)

@@ -1,13 +1,12 @@
 """``modiste search``."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.places import PlaceOptions
-from modiste.cli.words import USAGE, complain, named_recipe, parse_beside
+from modiste.cli.words import complain, explain, named_recipe, parse_beside
 
 if TYPE_CHECKING:
     from modiste.search import Outcome, Plan
@@ -45,7 +44,8 @@ def search(words: list[str]) -> None:
     """
     texts = _space(words[1:])
     if not words or words[0].startswith("-") or not texts:
-        _explain(asked="-h" in words or "--help" in words)
+        complaint = "expected a recipe and a space: modiste search RECIPE SPACE; see modiste search --help"
+        explain(search, words, complaint, "modiste search paper x --help lists every flag.")
     recipe, options = parse_beside(_SearchOptions(), named_recipe(words[0]), words[1 + len(texts) :], "modiste search")
     from modiste.search import Plan, outcomes
     from modiste.search import search as run
@@ -125,11 +125,3 @@ def _figure(value: object) -> str:
 
 def _shown(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {_figure(value)}" for name, value in values.items())
-
-
-def _explain(*, asked: bool) -> None:
-    if not asked:
-        complain("expected a recipe and a space: modiste search RECIPE SPACE; see modiste search --help", USAGE)
-    print("\n".join(line.removeprefix("    ") for line in (search.__doc__ or "").splitlines()))
-    print("modiste search paper x --help lists every flag.")
-    sys.exit(0)

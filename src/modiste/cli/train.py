@@ -1,10 +1,9 @@
 """``modiste train``."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from modiste.cli.words import USAGE, complain, named_recipe, parse_beside, speaks
+from modiste.cli.words import explain, named_recipe, parse_beside, speaks
 from modiste.errors import RecipeError
 from modiste.recipe import Recipe
 
@@ -33,7 +32,11 @@ def train(words: list[str]) -> None:
     RECIPE is a name (see `modiste recipes`) or a .toml or .json file. Every field of the recipe is a flag.
     """
     if not words or words[0].startswith("-"):
-        _explain_train(asked="-h" in words or "--help" in words)
+        from modiste.recipes import RECIPES
+
+        complaint = "the recipe comes first: modiste train RECIPE [options]; see modiste train --help"
+        more = (f"Recipes: {', '.join(RECIPES)}.", "modiste train paper --help lists every flag.")
+        explain(train, words, complaint, *more)
     recipe, options = parse_beside(_TrainOptions(), named_recipe(words[0]), words[1:], "modiste train")
     from dataclasses import replace
 
@@ -65,16 +68,6 @@ def train(words: list[str]) -> None:
             f"epoch {best.epoch}, {outcome.seconds:.0f} s, in {out}\n"
             f"next: modiste evaluate {out} --split test; modiste report {out}"
         )
-
-
-def _explain_train(*, asked: bool) -> None:
-    from modiste.recipes import RECIPES
-
-    text = f"{train.__doc__}\n    Recipes: {', '.join(RECIPES)}.\n    modiste train paper --help lists every flag."
-    if not asked:
-        complain("the recipe comes first: modiste train RECIPE [options]; see modiste train --help", USAGE)
-    print("\n".join(line.removeprefix("    ") for line in text.splitlines()))
-    sys.exit(0)
 
 
 def _free_folder(recipe: Recipe, device: str) -> Path:

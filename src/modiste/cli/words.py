@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
@@ -79,6 +80,15 @@ def print_json(plain: Any) -> None:
     import json
 
     print(json.dumps(plain, indent=2))
+
+
+def explain(command: Callable[..., None], words: list[str], complaint: str, *more: str) -> NoReturn:
+    """Print what a command says of itself, and ``more``, where the words ask for help; else complain."""
+    if "-h" not in words and "--help" not in words:
+        complain(complaint, USAGE)
+    for line in [*(command.__doc__ or "").splitlines(), *more]:
+        print(line.removeprefix("    "))
+    sys.exit(0)
 
 
 def complain(message: str, code: int) -> NoReturn:

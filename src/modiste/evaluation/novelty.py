@@ -6,7 +6,7 @@ for all classes. Each layer's distance is divided by one that few validation ima
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -142,7 +142,7 @@ def _layer(known: Float[Tensor, "n d"], labels: Int64[Tensor, " n"], others: Flo
     covariance = about.T @ about / len(about)
     covariance += SHRINKAGE * covariance.trace() / len(covariance) * torch.eye(len(covariance))
     layer = Layer(means, torch.linalg.inv(covariance), 1.0)
-    return Layer(means, layer.precision, torch.quantile(layer.distances(others), KNOWN).item())
+    return replace(layer, scale=torch.quantile(layer.distances(others), KNOWN).item())
 
 
 def _scores(layers: tuple[Layer, ...], seen: list[Float[Tensor, "n _"]]) -> Float[Tensor, " n"]:

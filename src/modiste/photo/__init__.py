@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from modiste.photo.background import Garment, find_garment
+from modiste.photo.background import find_garment
 from modiste.photo.opening import open_photo
 from modiste.photo.shaping import shape
 
@@ -62,4 +62,4 @@ def is_ready(photo: UInt8[np.ndarray, "h w 3"], side: int) -> bool:
     return photo.shape[:2] == (side, side) and grey and bool((corners == 0).any())
 
 
-__all__ = ["Garment", "Prepared", "prepare"]
+__all__ = ["Prepared", "prepare"]

@@ -20,6 +20,8 @@ LEAST_AREA = 0.01
 MOST_SCATTER = 40.0
 """Above this deviation the edge is no plain background."""
 FITS = 4
+FIRST_FIT = 0.6
+"""Share of the edge that the first fit takes in, at least."""
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 """Of red, green and blue (ITU-R BT.601), as Pillow turns colours to grey."""
 
@@ -96,7 +98,8 @@ def background_of(image: Float[np.ndarray, "h w 3"]) -> tuple[Float[np.ndarray, 
     edge = np.ones((height, width), bool)
     edge[ring:-ring, ring:-ring] = False
     terms, colours = design[edge], image[edge]
-    kept = np.abs(colours - np.median(colours, axis=0)).max(axis=1) <= _reach(colours)
+    away = np.abs(colours - np.median(colours, axis=0)).max(axis=1)
+    kept = away <= max(np.quantile(away, FIRST_FIT), LEAST_CONTRAST)
     for _ in range(FITS):
         some = terms[kept]
         plane = np.linalg.solve(some.T @ some, some.T @ colours[kept])  # three terms: quicker than lstsq, as exact
@@ -118,9 +121,3 @@ def cleaned(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     large = 1 + np.flatnonzero(areas >= max(0.05 * areas.max(), 4))
     kept: Bool[np.ndarray, "h w"] = np.isin(labels, large)
     return kept
-
-
-def _reach(colours: Float[np.ndarray, "n 3"]) -> float:
-    """Return how far from the median a pixel may be to count in the first fit: most of the edge, at least."""
-    away = np.abs(colours - np.median(colours, axis=0)).max(axis=1)
-    return float(max(np.quantile(away, 0.6), LEAST_CONTRAST))

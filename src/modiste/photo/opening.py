@@ -71,8 +71,6 @@ def open_photo(content: bytes | Path) -> UInt8[np.ndarray, "h w 3"]:
         raise PhotoError(f"no image that can be read; expected {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError as error:
         raise PhotoError(f"the image is too large ({error}); expected at most {MOST_PIXELS:,}") from None
-    except PhotoError:
-        raise
     except DAMAGE as error:
         raise PhotoError(f"the image is damaged ({error})") from error
 

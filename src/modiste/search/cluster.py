@@ -11,8 +11,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,11 +23,9 @@ from typing import Any
 from modiste import run_folder, storage
 from modiste.errors import ClusterError, FolderInUseError, MissingExtraError, StoppedError
 from modiste.search.trial import Outcome, Task, run_trial
-from modiste.search.workers import Workers, settle_threads
+from modiste.search.workers import MOST_DEATHS, Workers, settle_threads
 from modiste.training.interruption import SIGNALS
 
-MOST_DEATHS = 3
-"""Times that a worker may die under a trial before that counts as failed."""
 OBJECT_STORE_BYTES = 200 * 2**20
 """Of a cluster begun here; only run folders that cannot be shared go through it."""
 STOP_SECONDS = 60.0
@@ -117,7 +116,7 @@ class RayWorkers(Workers):
         if cancel_futures:
             self.kill()
         if wait:
-            _await(list(self._running))
+            wait_for(list(self._running), STOP_SECONDS)
         self._mark.unlink(missing_ok=True)
         self._ray.shutdown()
 
@@ -277,8 +276,3 @@ def _signals_kept() -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-
-
-def _await(futures: list[Future[Outcome]]) -> None:
-    with suppress(TimeoutError):
-        wait(futures, STOP_SECONDS)

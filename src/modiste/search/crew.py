@@ -6,11 +6,9 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 
 from modiste.search.trial import Outcome, Task, run_trial
-from modiste.search.workers import MakeWorkers, Workers
+from modiste.search.workers import MOST_DEATHS, MakeWorkers, Workers
 from modiste.training.interruption import Interruption
 
-MOST_DEATHS = 3
-"""Times that a worker may die under a trial alone before that counts as failed."""
 PATIENCE_SECONDS = 0.2
 """How long a request to stop may wait to be seen."""
 

@@ -20,10 +20,11 @@ TICKS = 5
 def parallel_coordinates(space: Space, outcomes: Iterable[Outcome]) -> Figure:
     """Draw each trial that ended as a line over one axis for each field and one for its validation accuracy.
 
-    The better the trial, the stronger its line; the best is drawn thick and in another colour. Lines that end before
-    the last axis do not exist: a trial without an accuracy is left out.
+    The better the trial, the stronger its line; the best, the earliest among equals, is drawn thick and in another
+    colour. A trial without an accuracy is left out.
     """
-    rows = sorted((row for row in outcomes if row.accuracy is not None), key=lambda row: row.accuracy or 0.0)
+    ended = (row for row in outcomes if row.accuracy is not None)
+    rows = sorted(ended, key=lambda row: (row.accuracy, -row.number))
     scales = [_scale(dimension) for dimension in space]
     accuracies = [row.accuracy or 0.0 for row in rows]
     low, high = min(accuracies, default=0.0), max(accuracies, default=1.0)

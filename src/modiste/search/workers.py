@@ -10,6 +10,9 @@ from multiprocessing import active_children, get_context, parent_process
 from modiste.cores import available_cores
 from modiste.training.interruption import SIGNALS
 
+MOST_DEATHS = 3
+"""Times that a worker may die under a trial before that counts as failed."""
+
 
 class Workers(Executor):
     """What trials are submitted to."""
