@@ -18,11 +18,9 @@ import photographs
 import strangers
 from modiste import runtime, storage
 from modiste.data.dataset import load_development
-from modiste.evaluation.novelty import of_run
 from modiste.photo import prepare
 from modiste.prediction import answers
 from modiste.predictor import Predictor
-from modiste.run_folder import open_run
 from record_page import machine, rows
 
 SEED = 0
@@ -72,13 +70,14 @@ def brought_back(images: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]
 
 def strangers_told(run: Path, predictor: Predictor, count: int) -> dict[str, Any]:
     """Return which share of pictures of other things is told to be such, and of validation images wrongly."""
-    novelty, random = of_run(open_run(run)), np.random.default_rng(SEED)
+    predictor, random = predictor.telling_strangers(run), np.random.default_rng(SEED)
+    assert predictor.novelty is not None
     told = {}
     for name, make in strangers.MAKERS.items():
         pictures = ((name, strangers.as_file(make(random))) for _ in range(count))
-        found = list(answers(predictor, pictures, novelty))
+        found = list(answers(predictor, pictures))
         told[name] = sum(bool(answer.fault) or answer.is_novel for answer in found) / count
-    return {"told": told, "false_alarms": novelty.false_alarms, "validation_images": novelty.images}
+    return {"told": told, "false_alarms": predictor.novelty.false_alarms, "validation_images": predictor.novelty.images}
 
 
 def shares(predictor: Predictor, images: np.ndarray, seen: np.ndarray, labels: torch.Tensor) -> dict[str, float]:

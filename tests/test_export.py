@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,17 @@ import torch
 
 from modiste import export, run_folder, storage, training
 from modiste.checkpoint import ModelInfo
+from modiste.data.dataset import Development, ImageSet
 from modiste.errors import MissingExtraError, RunError
-from modiste.export import Answers, as_onnx, compare
+from modiste.evaluation.answers import Answers
+from modiste.evaluation.assessment import evaluate
+from modiste.evaluation.novelty import learn
+from modiste.export import compare
+from modiste.export.formats import FORMATS
 from modiste.model_recipe import CNNRecipe, ModelRecipe
 from modiste.models import Task, build_model
+from modiste.onnx_model import OnnxModel
+from modiste.predictor import Predictor
 from modiste.recipe import Recipe
 from modiste.run_folder import open_run
 from networks import SMALL
@@ -33,12 +41,22 @@ def test_every_kind_of_network_is_tried() -> None:
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda recipe: recipe.KIND)
 def test_the_file_answers_like_the_network_for_any_number_of_images(network: ModelRecipe) -> None:
-    answers = Answers(build_model(network, TASK, seed=3).eval(), mirror=True, temperature=0.7).eval()
-    content = as_onnx(answers, ModelInfo(Recipe(name="tried", model=network), TASK, 4, "f" * 64))
     images = np.random.RandomState(5).randint(0, 256, (131, *TASK.image_shape)).astype(np.uint8)
-    difference, agreement = compare(content, answers, torch.from_numpy(images))
+    model = build_model(network, TASK, seed=3).eval()
+    answers = Answers(model, mirror=True, temperature=0.7, novelty=learn(model, development(images))).eval()
+    content = FORMATS["onnx"].write(answers, ModelInfo(Recipe(name="tried", model=network), TASK, 4, "f" * 64))
+    difference, agreement = compare(FORMATS["onnx"].read(content), answers, images)
     assert difference < 1e-5
     assert agreement == 1
+    with torch.inference_mode():
+        novelty = answers(torch.from_numpy(images))[2].numpy()
+    np.testing.assert_allclose(OnnxModel.from_bytes(content).classify(images).novelty, novelty, rtol=1e-3)
+
+
+def development(images: np.ndarray) -> Development:
+    """Take images with labels in turn for a data set."""
+    whole = ImageSet(torch.from_numpy(images), torch.arange(len(images)) % len(TASK.class_names))
+    return Development("tried", whole, whole.images, whole, TASK.class_names, "f" * 64)
 
 
 @pytest.fixture
@@ -50,7 +68,7 @@ def test_the_file_of_a_run(run: Path, tiny_folder: Path) -> None:
     done = export.export(run, data_folder=tiny_folder)
     assert done.path == run / "model.onnx"
     assert done.size_bytes == done.path.stat().st_size
-    assert done.agreement == 1
+    assert done.proof.agreement == 1
     assert "model.onnx" in open_run(run).files
     proto = onnx.load(done.path)
     onnx.checker.check_model(proto, full_check=True)
@@ -61,7 +79,7 @@ def test_the_file_of_a_run(run: Path, tiny_folder: Path) -> None:
     assert told["fingerprint"] == info.fingerprint
     session = onnxruntime.InferenceSession(done.path, providers=["CPUExecutionProvider"])
     assert [(item.name, item.type) for item in session.get_inputs()] == [("images", "tensor(uint8)")]
-    assert [item.name for item in session.get_outputs()] == ["logits", "probabilities"]
+    assert [item.name for item in session.get_outputs()] == ["logits", "probabilities", "novelty"]
 
 
 def test_its_logits_are_those_of_the_run_and_its_probabilities_tempered(run: Path, tiny_folder: Path) -> None:
@@ -72,7 +90,7 @@ def test_its_logits_are_those_of_the_run_and_its_probabilities_tempered(run: Pat
         done = export.export(folder, folder.parent / "elsewhere.onnx", data_folder=tiny_folder)
         assert "model.onnx" not in open_run(folder).files
         images = export.load_own_development(open_run(folder), tiny_folder).validation.images
-        logits, probabilities = onnxruntime.InferenceSession(done.path).run(None, {"images": images.numpy()})
+        logits, probabilities, _ = onnxruntime.InferenceSession(done.path).run(None, {"images": images.numpy()})
         stored, _ = run_folder.read_logits(folder / run_folder.logits_name("validation"))
         np.testing.assert_allclose(logits, stored, atol=1e-5)
         np.testing.assert_allclose(probabilities, (stored / done.temperature).softmax(1), atol=1e-5)
@@ -81,13 +99,13 @@ def test_its_logits_are_those_of_the_run_and_its_probabilities_tempered(run: Pat
 def test_a_file_that_answers_otherwise_is_not_written(
     run: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = export.as_onnx
+    honest = FORMATS["onnx"]
 
     def of_another_network(answers: Answers, info: ModelInfo) -> bytes:
         other = build_model(info.recipe.model, info.task, seed=99).eval()
-        return honest(Answers(other, mirror=False, temperature=answers.temperature), info)
+        return honest.write(Answers(other, mirror=False, temperature=answers.temperature), info)
 
-    monkeypatch.setattr(export, "as_onnx", of_another_network)
+    monkeypatch.setitem(FORMATS, "onnx", replace(honest, write=of_another_network))
     with pytest.raises(RunError, match=r"answers otherwise than the run.*nothing was written"):
         export.export(run, data_folder=tiny_folder)
     assert not (run / "model.onnx").exists()
@@ -103,6 +121,7 @@ def test_the_command(run: Path, tiny_folder: Path) -> None:
     done = run_modiste("export", run, "--data-folder", tiny_folder)
     assert done.returncode == 0, done.stderr
     assert "same class for 100.00%" in done.stdout
+    assert "model card: " in done.stdout
     assert done.stderr == ""
     again = run_modiste("export", run, "--data-folder", tiny_folder)
     assert again.stdout == done.stdout
@@ -110,3 +129,71 @@ def test_the_command(run: Path, tiny_folder: Path) -> None:
     missing = run_modiste("export", run / "nowhere")
     assert missing.returncode == 4
     assert "no run here" in missing.stderr
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_kind_of_file_answers_like_the_run(kind: str, run: Path, tiny_folder: Path) -> None:
+    done = export.export(run, to=kind, data_folder=tiny_folder)
+    assert done.proof.agreement == 1
+    assert done.proof.largest_difference < 1e-5
+    assert {done.path.name, done.card.name} <= set(open_run(run).files)
+    again = export.export(run, to=kind, data_folder=tiny_folder)
+    assert storage.sha256(again.path) == open_run(run).files[done.path.name]
+
+
+def test_weights_carry_the_temperature(run: Path, tiny_folder: Path) -> None:
+    done = export.export(run, to="safetensors", data_folder=tiny_folder)
+    predictor = Predictor.load(done.path, device="cpu")
+    assert predictor.temperature == done.temperature == Predictor.load(run, device="cpu").temperature
+
+
+def test_a_program_holds_no_pickle(run: Path, tiny_folder: Path) -> None:
+    path = export.export(run, to="torch", data_folder=tiny_folder).path
+    assert b'"use_pickle": true' not in path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        named = {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()}
+    assert not [name for name, content in named.items() if name.endswith((".pt", ".pkl")) and content]
+
+
+def test_eight_bits_are_smaller_and_say_what_they_cost(run: Path, tiny_folder: Path) -> None:
+    whole = export.export(run, data_folder=tiny_folder)
+    rounded = export.export(run, rounded=True, data_folder=tiny_folder)
+    assert rounded.path.name == "model-int8.onnx"
+    assert rounded.proof.images == len(export.load_own_development(open_run(run), tiny_folder).validation)
+    assert 0 < rounded.proof.largest_difference < 0.3
+    assert rounded.proof.agreement > 0.9
+    kinds = {node.op_type for node in onnx.load(rounded.path).graph.node}
+    assert "DequantizeLinear" in kinds - {node.op_type for node in onnx.load(whole.path).graph.node}
+    with pytest.raises(RunError, match="ONNX files only"):
+        export.export(run, to="torch", rounded=True)
+
+
+def test_the_card_says_what_was_measured(run: Path, tiny_folder: Path) -> None:
+    card = export.export(run, data_folder=tiny_folder).card.read_text()
+    assert "The test set has not been opened" in card
+    measured = evaluate(run, data_folder=tiny_folder)
+    assert f"| accuracy, 95 % interval | {measured.accuracy:.2%} (" in card
+    evaluate(run, split="test", data_folder=tiny_folder)
+    card = export.export(run, data_folder=tiny_folder).card.read_text()
+    assert "has not been opened" not in card
+    assert "test, " in card
+    for name, scores in measured.per_class.items():
+        assert f"| F1, {name} | {scores.f1:.3f} |" in card
+
+
+def test_a_crash_while_a_file_is_written_anew_leaves_the_run_whole(
+    run: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export.export(run, data_folder=tiny_folder)
+    honest = storage.write_bytes
+
+    def crash_after(path: Path, content: bytes) -> None:
+        honest(path, content)
+        if path.name == "model.onnx":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "write_bytes", crash_after)
+    monkeypatch.setitem(FORMATS, "onnx", replace(FORMATS["onnx"], write=lambda *_: (run / "model.onnx").read_bytes()))
+    with pytest.raises(KeyboardInterrupt):
+        export.export(run, data_folder=tiny_folder)
+    assert "model.onnx" not in open_run(run).files

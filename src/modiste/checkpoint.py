@@ -37,12 +37,14 @@ class ModelInfo:
         task: images and classes.
         epoch: after which the weights were taken.
         fingerprint: of the data it was trained on.
+        temperature: by which logits are divided before they become probabilities; fitted when the file was exported.
     """
 
     recipe: Recipe
     task: Task
     epoch: int
     fingerprint: str
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,19 @@ class State:
 
 def save_model(path: Path, weights: Tensors, info: ModelInfo) -> None:
     """Write weights and what they mean to one file, whole or not at all."""
+    storage.write_bytes(path, model_bytes(weights, info))
+
+
+def model_bytes(weights: Tensors, info: ModelInfo) -> bytes:
+    """Return a model file's content."""
     plain = {
         "recipe": to_plain(info.recipe),
         "task": dataclasses.asdict(info.task),
         "epoch": info.epoch,
         "fingerprint": info.fingerprint,
     }
-    storage.write_bytes(path, to_bytes(weights, plain))
+    tempered = {} if info.temperature == ModelInfo.temperature else {"temperature": info.temperature}
+    return to_bytes(weights, {**plain, **tempered})
 
 
 def load_model(path: Path) -> tuple[nn.Module, ModelInfo]:
@@ -142,6 +150,7 @@ def _info(plain: dict[str, Any]) -> ModelInfo:
         task=Task(image_shape=shape, class_names=names, mean=task["mean"], deviation=task["deviation"]),
         epoch=plain["epoch"],
         fingerprint=plain["fingerprint"],
+        temperature=float(plain.get("temperature", ModelInfo.temperature)),
     )
 
 

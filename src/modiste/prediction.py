@@ -7,17 +7,19 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
+from modiste.classifier import Classifier, Scores
 from modiste.cores import available_cores
-from modiste.errors import PhotoError, RecipeError
-from modiste.evaluation.novelty import Novelty
-from modiste.photo import Prepared, prepare
-from modiste.predictor import Predictor
+from modiste.data.idx import read_idx
+from modiste.errors import PhotoError
+from modiste.photo import Prepared, as_it_is, prepare
 
 BATCH = 64
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+IDX_SUFFIXES = ("idx3-ubyte", ".idx")
+Picture = bytes | Path | UInt8[np.ndarray, "h w"]
+"""A file or its bytes; or an image as the data set has them, which needs no preparation."""
 
 
 @dataclass(frozen=True)
@@ -44,73 +46,62 @@ class Answer:
         return self.novelty is not None and self.novelty > 1
 
 
-def answers(
-    predictor: Predictor, pictures: Iterable[tuple[str, bytes | Path]], novelty: Novelty | None = None
-) -> Iterator[Answer]:
+def answers(classifier: Classifier, pictures: Iterable[tuple[str, Picture]]) -> Iterator[Answer]:
     """Yield an answer for each picture, in order; what cannot be read is an answer with its fault.
 
     Args:
-        predictor: of square grey images.
-        pictures: the name of each, and its bytes or its file.
-        novelty: what tells pictures of none of the classes.
+        classifier: of square grey images.
+        pictures: the name of each, and what it is.
 
     Raises RecipeError when the network takes other images.
     """
-    channels, height, width = predictor.info.task.image_shape
-    if channels != 1 or height != width:
-        raise RecipeError(
-            f"photos become square grey images; this network takes {channels} x {height} x {width}; "
-            "choose a run with images of one channel and equal sides"
-        )
+    side = classifier.side
     with ThreadPoolExecutor(len(available_cores())) as pool:
         waiting = iter(pictures)
         while some := list(islice(waiting, BATCH)):
-            read = list(pool.map(lambda picture: _prepared(picture[1], height), some))
-            yield from _answered(predictor, novelty, [name for name, _ in some], read)
+            read = list(pool.map(lambda picture: _prepared(picture[1], side), some))
+            yield from _answered(classifier, [name for name, _ in some], read)
 
 
-def find_pictures(places: Iterable[Path]) -> list[Path]:
-    """Return the files named, and every picture by its suffix under the folders named, sorted by path.
+def find_pictures(place: Path) -> Iterator[tuple[str, Picture]]:
+    """Yield a file, every picture by its suffix under a folder, sorted by path, or every image of an IDX file.
 
-    Raises PhotoError for a name that is neither, or a folder without pictures.
+    Raises PhotoError for a name that is neither, or a folder without pictures; DataError for a damaged IDX file.
     """
-    found: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            inside = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-            if not inside:
-                raise PhotoError(f"{place}: no pictures in this folder; expected files ending in {', '.join(SUFFIXES)}")
-            found += inside
-        elif place.exists():
-            found.append(place)
-        else:
-            raise PhotoError(f"{place}: no such file or folder")
-    return found
+    if place.is_dir():
+        inside = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        if not inside:
+            raise PhotoError(f"{place}: no pictures in this folder; expected files ending in {', '.join(SUFFIXES)}")
+        yield from ((str(path), path) for path in inside)
+    elif not place.exists():
+        raise PhotoError(f"{place}: no such file or folder")
+    elif place.name.removesuffix(".gz").endswith(IDX_SUFFIXES):
+        images = read_idx(place, dimensions=3, what="images").array
+        yield from ((f"{place}[{number}]", image) for number, image in enumerate(images))
+    else:
+        yield str(place), place
 
 
-def _prepared(content: bytes | Path, side: int) -> Prepared | str:
+def _prepared(picture: Picture, side: int) -> Prepared | str:
     try:
-        return prepare(content, side=side)
+        return as_it_is(picture, side) if isinstance(picture, np.ndarray) else prepare(picture, side=side)
     except PhotoError as error:
         return str(error)
 
 
-def _answered(
-    predictor: Predictor, novelty: Novelty | None, names: list[str], read: list[Prepared | str]
-) -> Iterator[Answer]:
+def _answered(classifier: Classifier, names: list[str], read: list[Prepared | str]) -> Iterator[Answer]:
     images = [one.image for one in read if isinstance(one, Prepared)]
-    batch = np.stack(images) if images else None
-    rows = iter([] if batch is None else predictor.probabilities(batch).tolist())
-    scores = iter([] if batch is None else _novelties(predictor, novelty, batch))
+    rows = iter(sorted_rows(classifier, classifier.classify(np.stack(images)[:, None])) if images else [])
     for name, one in zip(names, read, strict=True):
         if isinstance(one, str):
             yield Answer(name, fault=one)
         else:
-            classes = zip(predictor.class_names, next(rows), strict=True)
-            yield Answer(name, tuple(sorted(classes, key=lambda item: -item[1])), next(scores), one)
+            probabilities, novelty = next(rows)
+            yield Answer(name, probabilities, novelty, one)
 
 
-def _novelties(predictor: Predictor, novelty: Novelty | None, batch: UInt8[np.ndarray, "n h w"]) -> list[float | None]:
-    if novelty is None:
-        return [None] * len(batch)
-    return [float(score) for score in novelty.scores(predictor.model, torch.from_numpy(batch)[:, None])]
+def sorted_rows(classifier: Classifier, scores: Scores) -> Iterator[tuple[tuple[tuple[str, float], ...], float | None]]:
+    """Yield for each image its classes with their probabilities, likeliest first, and its novelty."""
+    for number, row in enumerate(scores.probabilities.tolist()):
+        classes = sorted(zip(classifier.class_names, row, strict=True), key=lambda item: -item[1])
+        yield tuple(classes), None if scores.novelty is None else float(scores.novelty[number])

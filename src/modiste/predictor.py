@@ -1,6 +1,6 @@
 """A trained model in use: images in, logits, probabilities and labels out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 from modiste import checkpoint, run_folder, runtime
 from modiste.checkpoint import ModelInfo
-from modiste.errors import DataError
+from modiste.classifier import Classifier, Scores
+from modiste.evaluation.answers import Answers
 from modiste.evaluation.calibration import fit_temperature
-from modiste.evaluation.inference import infer
+from modiste.evaluation.inference import BATCH_IMAGES, infer
+from modiste.evaluation.novelty import Novelty, of_run
 
 Images = UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."]
 
 
 @dataclass(frozen=True)
-class Predictor:
+class Predictor(Classifier):
     """A model ready to classify, with what its file says of it.
 
     Attributes:
@@ -26,13 +28,15 @@ class Predictor:
         info: recipe, task, epoch and fingerprint.
         device: where it computes.
         temperature: by which logits are divided before they become probabilities; fitted to the run's validation
-            images (Guo et al., 2017), 1 of a model file without its run.
+            images (Guo et al., 2017), 1 of a model file that was not exported.
+        novelty: what tells images of none of the classes; see ``telling_strangers``.
     """
 
     model: nn.Module
     info: ModelInfo
     device: torch.device
     temperature: float = 1.0
+    novelty: Novelty | None = None
 
     @classmethod
     def load(cls, source: Path | str, *, device: str = "auto") -> "Predictor":
@@ -45,15 +49,34 @@ class Predictor:
         source, place = Path(source), runtime.choose_device(device)
         if not source.is_dir():
             model, info = checkpoint.load_model(source)
-            return cls(model.to(place), info, place)
+            return cls(model.to(place), info, place, info.temperature)
         model, info = run_folder.open_run(source).load_model()
         temperature = fit_temperature(*run_folder.read_logits(source / run_folder.logits_name("validation")))
         return cls(model.to(place), info, place, temperature)
+
+    def telling_strangers(self, run: Path | str, data_folder: Path | str | None = None) -> "Predictor":
+        """Return a predictor that tells images of none of the classes too.
+
+        What it needs is learnt from the run's own training images once, and kept in its folder.
+
+        Args:
+            run: the folder that this predictor comes from.
+            data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+
+        Raises:
+            DataError: those images are missing or damaged, and nothing was kept yet.
+            StorageError: it could not be kept.
+        """
+        return replace(self, novelty=of_run(run_folder.open_run(run), data_folder))
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """One name per class, in the order of the logits."""
         return self.info.task.class_names
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.info.task.image_shape
 
     def logits(self, images: Images) -> Float[Tensor, "n classes"]:
         """Return the logits of images of bytes as the data set has them, on the processor.
@@ -74,15 +97,19 @@ class Predictor:
         """Return the name of each image's likeliest class; see ``logits``."""
         return [self.class_names[label] for label in self.logits(images).argmax(1).tolist()]
 
+    @torch.inference_mode()
+    def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Scores:
+        self.demand_images(images.shape, str(images.dtype))
+        recipe = self.info.recipe
+        answers = Answers(self.model, mirror=recipe.mirror, temperature=self.temperature, novelty=self.novelty).eval()
+        with runtime.autocast(recipe.precision, self.device):
+            parts = [answers(part.to(self.device)) for part in torch.split(torch.from_numpy(images), BATCH_IMAGES)]
+        _, probabilities, *novelty = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+        return Scores(probabilities, novelty[0] if novelty else None)
+
     def _as_batch(self, images: Images) -> Tensor:
-        found = torch.as_tensor(images)
-        shape = self.info.task.image_shape
-        batch = found
-        if shape[0] == 1 and found.ndim in (2, 3):
-            batch = found.reshape(-1, 1, *found.shape[-2:])
-        if batch.ndim != 4 or tuple(batch.shape[1:]) != shape or batch.dtype != torch.uint8:
-            raise DataError(
-                f"images: expected bytes of shape (N, {', '.join(map(str, shape))}), "
-                f"found {str(found.dtype).removeprefix('torch.')} of shape {tuple(found.shape)}"
-            )
+        batch = torch.as_tensor(images)
+        if self.image_shape[0] == 1 and batch.ndim in (2, 3):
+            batch = batch.reshape(-1, 1, *batch.shape[-2:])
+        self.demand_images(tuple(batch.shape), str(batch.dtype).removeprefix("torch."))
         return batch

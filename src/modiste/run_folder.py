@@ -161,6 +161,14 @@ def add_files(run: Run, names: Iterable[str], *, test_openings: int) -> Run:
     return dataclasses.replace(run, files=files, test_openings=test_openings)
 
 
+def forget(run: Run, names: Iterable[str]) -> Run:
+    """Take files off the manifest that are about to be written anew: a crash then leaves no hash that is not met."""
+    kept = {name: digest for name, digest in run.files.items() if name not in set(names)}
+    if kept != run.files:
+        _write_manifest(run.folder, kept, run.test_openings)
+    return dataclasses.replace(run, files=kept)
+
+
 def is_listed(run: Run, name: str) -> bool:
     """Tell whether the manifest vouches for a file; one written just before a crash it does not."""
     return name in run.files

@@ -13,11 +13,9 @@ import pytest
 import modiste
 from modiste import recipes, training
 from modiste.errors import RecipeError
-from modiste.evaluation.novelty import of_run
 from modiste.photo import prepare
 from modiste.prediction import answers
 from modiste.predictor import Predictor
-from modiste.run_folder import open_run
 from workbench import run_modiste
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -113,16 +111,17 @@ def test_a_folder_is_answered_to_its_end_and_bad_files_are_named(run: Path, fold
 
 
 def test_pictures_of_other_things_are_told(run: Path, originals: np.ndarray) -> None:
-    novelty, predictor = of_run(open_run(run)), Predictor.load(run, device="cpu")
-    assert 0.01 < novelty.false_alarms < 0.08
-    assert novelty.images == 5000
+    predictor = Predictor.load(run, device="cpu").telling_strangers(run)
+    assert predictor.novelty is not None
+    assert 0.01 < predictor.novelty.false_alarms < 0.08
+    assert predictor.novelty.images == 5000
     random = np.random.default_rng(0)
     for name, make in strangers.MAKERS.items():
         pictures = [(name, strangers.as_file(make(random))) for _ in range(30)]
-        told = [answer.is_novel for answer in answers(predictor, pictures, novelty)]
+        told = [answer.is_novel for answer in answers(predictor, pictures)]
         assert np.mean(told) > 0.2, name
     own = [("own", photographs.as_file(np.repeat(image[..., None].astype(float), 3, 2), "PNG")) for image in originals]
-    assert np.mean([answer.is_novel for answer in answers(predictor, own, novelty)]) < 0.15
+    assert np.mean([answer.is_novel for answer in answers(predictor, own)]) < 0.15
 
 
 def test_the_way_to_the_network_is_drawn(run: Path, folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from modiste.cli.words import parse
 
@@ -10,8 +11,12 @@ from modiste.cli.words import parse
 class _ExportOptions:
     run: Path
     """Folder of a finished run."""
+    to: Literal["onnx", "safetensors", "torch"] = "onnx"
+    """ONNX for any program; weights for Modiste itself; a program for torch.export.load."""
+    int8: bool = False
+    """Round an ONNX file to eight bits, and say what that costs on all validation images."""
     out: Path | None = None
-    """File to write; model.onnx in the run's folder if not given."""
+    """File to write; model.onnx and the like in the run's folder if not given."""
     data_folder: Path | None = None
     """Where Fashion-MNIST lies, if not in one of the usual places."""
 
@@ -21,9 +26,11 @@ def export(words: list[str]) -> None:
     options: _ExportOptions = parse(_ExportOptions, words, "modiste export")
     from modiste.export import export as write
 
-    done = write(options.run, options.out, data_folder=options.data_folder)
+    done = write(options.run, options.out, to=options.to, rounded=options.int8, data_folder=options.data_folder)
     print(
         f"{done.path}, {done.size_bytes / 1e6:.1f} MB, temperature {done.temperature:.2f}\n"
-        f"{done.images:,} validation images: same class for {done.agreement:.2%}, "
-        f"probabilities at most {done.largest_difference:.1g} apart"
+        f"{done.proof.images:,} validation images: same class for {done.proof.agreement:.2%}, "
+        f"probabilities at most {done.proof.largest_difference:.1g} apart; "
+        f"accuracy {done.proof.own_accuracy:.2%}, of the run {done.proof.accuracy:.2%}\n"
+        f"model card: {done.card}"
     )

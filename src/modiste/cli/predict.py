@@ -11,9 +11,8 @@ from modiste.cli.words import complain, explain, parse, print_json
 from modiste.errors import DataError, PhotoError, StorageError
 
 if TYPE_CHECKING:
-    from modiste.evaluation.novelty import Novelty
-    from modiste.prediction import Answer
-    from modiste.predictor import Predictor
+    from modiste.classifier import Classifier
+    from modiste.prediction import Answer, Picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +34,9 @@ def predict(words: list[str]) -> None:
 
     modiste predict RUN FILE|FOLDER|- ... [--json|--csv] [--show FOLDER]
 
-    RUN is a finished run's folder or a model file. A garment on a plain background, light or dark, is found, cropped
-    and turned into what the network saw in training; - reads a picture from standard input.
+    RUN is a finished run's folder, a model file or an ONNX file of modiste export. A garment on a plain background,
+    light or dark, is found, cropped and turned into what the network saw in training. Images of an IDX file are taken
+    as they are; - reads a picture from standard input.
     """
     place = next((number for number, word in enumerate(words) if word.startswith("--") or word == "-h"), len(words))
     named = words[:place]
@@ -44,58 +44,63 @@ def predict(words: list[str]) -> None:
         explain(predict, words, "expected a run and pictures: modiste predict RUN FILE ...; see modiste predict --help")
     options: _PredictOptions = parse(_PredictOptions, words[place:], "modiste predict RUN FILE")
     from modiste.prediction import answers
-    from modiste.predictor import Predictor
 
     pictures = list(_pictures(named[1:]))
-    predictor = Predictor.load(named[0], device=options.device)
+    classifier = _classifier(Path(named[0]), options)
     found = []
-    for answer in answers(predictor, pictures, _novelty(Path(named[0]), options.data_folder)):
+    for answer in answers(classifier, pictures):
         if answer.fault or not (options.json or options.csv):
             print(_line(answer), file=sys.stderr if answer.fault else sys.stdout)
         found.append(answer)
     _print_for_programs(found, options)
     if options.show:
-        _show(predictor, found, options.show, options.data_folder)
+        _show(classifier, found, options)
     faults = [answer for answer in found if answer.fault]
     if faults:
         complain(f"{len(faults)} of {len(found)} files could not be read, see above", PhotoError.exit_code)
 
 
-def _pictures(names: list[str]) -> Iterator[tuple[str, bytes | Path]]:
+def _pictures(names: list[str]) -> "Iterator[tuple[str, Picture]]":
     from modiste.prediction import find_pictures
 
     for name in names:
         if name == "-":
             yield "standard input", sys.stdin.buffer.read()
         else:
-            yield from ((str(path), path) for path in find_pictures([Path(name)]))
+            yield from find_pictures(Path(name))
 
 
-def _novelty(source: Path, data_folder: Path | None) -> "Novelty | None":
-    """Return what tells photos of none of the classes, learnt at the run's first photo; None where it cannot be."""
-    from modiste.evaluation.novelty import of_run
-    from modiste.run_folder import open_run
+def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
+    """Return what answers; a run's learns at its first photo what tells those of none of the classes."""
+    if source.suffix == ".onnx":
+        from modiste.onnx_model import OnnxModel
 
+        return OnnxModel.load(source)
+    from modiste.predictor import Predictor
+
+    predictor = Predictor.load(source, device=options.device)
     if source.is_dir():
         try:
-            return of_run(open_run(source), data_folder)
+            return predictor.telling_strangers(source, options.data_folder)
         except (DataError, StorageError) as error:
             print(f"modiste: photos of none of the classes will not be told: {error}", file=sys.stderr)
-    return None
+    return predictor
 
 
-def _show(predictor: "Predictor", found: "Iterable[Answer]", folder: Path, data_folder: Path | None) -> None:
-    """Draw each answer's way to the network, beside a typical image of its class."""
-    from modiste.data.dataset import load_development
+def _show(classifier: "Classifier", found: "Iterable[Answer]", options: _PredictOptions) -> None:
+    """Draw each answer's way to the network, where it looked, and a typical image of its class."""
+    from modiste.explanation import evidence
+    from modiste.predictor import Predictor
     from modiste.report.photo import steps_figure, typical_images
     from modiste.report.style import save
 
-    validation = load_development(predictor.info.recipe.data, data_folder).validation
-    typical = typical_images(predictor, validation.images, validation.labels)
+    assert options.show is not None
+    typical = typical_images(classifier, options.data_folder) if isinstance(classifier, Predictor) else {}
     for number, answer in enumerate(found):
         if answer.prepared:
-            figure = steps_figure(answer.prepared, answer.probabilities[0], typical)
-            print(save(figure, folder / f"{number:04d}-{Path(answer.source).stem}.png", dpi=150), file=sys.stderr)
+            looked = evidence(classifier, answer.prepared.image)
+            figure = steps_figure(answer.prepared, answer.probabilities[0], looked, typical)
+            print(save(figure, options.show / f"{number:04d}-{Path(answer.source).stem}.png", dpi=150), file=sys.stderr)
 
 
 def _line(answer: "Answer") -> str:

@@ -4,7 +4,7 @@ The score is after Lee, Lee, Lee and Shin (2018): Mahalanobis' distance to the n
 for all classes. Each layer's distance is divided by one that few validation images exceed, and the greater counts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,8 @@ KNOWN = 0.96
 MOST_IMAGES = 20_000
 """So many training images are enough for means and covariance."""
 WIDEST_LAYER = 1024
+LOGITS = "logits"
+"""The place that every network has; looked at where there is no other."""
 SHRINKAGE = 1e-3
 """What is added to the covariance's diagonal, as a share of its mean: directions without variance count little."""
 
@@ -35,19 +37,23 @@ class Layer:
     """How the classes lie in a layer.
 
     Attributes:
+        place: which layer, a key of what ``watched`` sees.
         means: of each class.
-        precision: inverse of the covariance about them.
+        whitening: W with W Wᵀ the inverse of the covariance about the means, so that Mahalanobis' distance is Euclid's
+            after it.
         scale: distance that few validation images exceed.
     """
 
+    place: str
     means: Float[Tensor, "classes d"]
-    precision: Float[Tensor, "d d"]
+    whitening: Float[Tensor, "d d"]
     scale: float
 
     def distances(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Return each image's squared distance to its nearest class, relative to ``scale``."""
-        away = features.double()[:, None] - self.means
-        return torch.einsum("ncd,de,nce->nc", away, self.precision, away).amin(1) / self.scale
+        whitening = self.whitening.to(features.device).double()
+        away = (features.double() @ whitening)[:, None] - self.means.to(features.device) @ whitening
+        return (away * away).sum(2).amin(1) / self.scale
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Novelty:
 
     Attributes:
         layers: where distances are taken.
-        threshold: score above which an image counts as none of the classes.
+        threshold: greatest distance that an image of one of the classes has.
         false_alarms: share of validation images above it, of the half that had no part in choosing it.
         images: how many those were.
     """
@@ -66,9 +72,9 @@ class Novelty:
     false_alarms: float
     images: int
 
-    def scores(self, model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
-        """Return how unlike the training images each image is; above 1 it is none of the classes."""
-        return _scores(self.layers, features(model, images)) / self.threshold
+    def scores(self, seen: Mapping[str, Float[Tensor, "n _"]]) -> Float[Tensor, " n"]:
+        """Return how unlike the training images each image is, by what was seen of it; above 1 it is no class's."""
+        return _greatest(self.layers, seen) / self.threshold
 
 
 def of_run(run: Run, data_folder: Path | str | None = None) -> Novelty:
@@ -87,46 +93,53 @@ def learn(model: nn.Module, development: Development) -> Novelty:
     train, validation = development.train, development.validation
     images, labels = train.images[:MOST_IMAGES], train.labels[:MOST_IMAGES]
     known, unknown = features(model, images), features(model, validation.images)
-    layers = tuple(_layer(one, labels, other[::2]) for one, other in zip(known, unknown, strict=True))
-    scores = _scores(layers, unknown)
+    layers = tuple(_layer(place, known[place], labels, unknown[place][::2]) for place in _places(known, len(images)))
+    scores = _greatest(layers, unknown)
     threshold = torch.quantile(scores[::2], KNOWN).item()
     held_out = scores[1::2]
     return Novelty(layers, threshold, (held_out > threshold).double().mean().item(), len(held_out))
 
 
 @torch.inference_mode()
-def features(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> list[Float[Tensor, "n _"]]:
-    """Return, for each image, what enters the last dense layer, and the means of the last maps before it.
-
-    A network that has neither in a usable form is looked at by its logits.
-    """
+def features(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> dict[str, Float[Tensor, "n _"]]:
+    """Return what ``watched`` sees of each image, on the processor."""
     model.eval()
-    device, found = next(model.parameters()).device, list[list[Tensor]]()
-    with _watched(model) as seen:
-        for part in torch.split(images, BATCH_IMAGES):
-            seen.clear()
-            logits = model(as_floats(part.to(device)))
-            usable = [one for one in seen.values() if len(one) == len(part) and one.shape[1] <= WIDEST_LAYER]
-            found.append([one.float().cpu() for one in usable or [logits]])
-    return [torch.cat(parts) for parts in zip(*found, strict=True)]
+    device, found = next(model.parameters()).device, list[dict[str, Tensor]]()
+    for part in torch.split(images, BATCH_IMAGES):
+        with watched(model) as seen:
+            model(as_floats(part.to(device)))
+        found.append({place: one.float().cpu() for place, one in seen.items()})
+    return {place: torch.cat([one[place] for one in found]) for place in found[0]}
 
 
 @contextmanager
-def _watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Note what enters the last dense layer, and the last four-dimensional output, whenever the model is called."""
+def watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Note what the next call of the model computes: logits, what enters its last dense layer, means of its last maps.
+
+    The first call counts, not that of the mirror images after it.
+    """
     seen: dict[str, Tensor] = {}
+    noting = True
     dense = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     leaves = [layer for layer in model.modules() if not list(layer.children())]
 
     def note_input(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen["dense"] = inputs[0].flatten(1)
+        if noting:
+            seen["dense"] = inputs[0].flatten(1)
 
     def note_maps(_layer: nn.Module, _inputs: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.dim() == 4:
+        if noting and isinstance(output, Tensor) and output.dim() == 4:
             seen["maps"] = output.mean((2, 3))
+
+    def note_logits(_model: nn.Module, _inputs: object, output: Tensor) -> None:
+        nonlocal noting
+        if noting:
+            seen[LOGITS] = output
+        noting = False
 
     hooks = [leaf.register_forward_hook(note_maps) for leaf in leaves]
     hooks += [dense[-1].register_forward_pre_hook(note_input)] if dense else []
+    hooks.append(model.register_forward_hook(note_logits))
     try:
         yield seen
     finally:
@@ -134,28 +147,33 @@ def _watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
             hook.remove()
 
 
-def _layer(known: Float[Tensor, "n d"], labels: Int64[Tensor, " n"], others: Float[Tensor, "m d"]) -> Layer:
+def _places(seen: Mapping[str, Float[Tensor, "n _"]], count: int) -> list[str]:
+    """Choose the layers that hold one vector an image, of no more than WIDEST_LAYER numbers."""
+    inner = (place for place in seen if place != LOGITS)
+    return [place for place in inner if seen[place].shape[1] <= WIDEST_LAYER and len(seen[place]) == count] or [LOGITS]
+
+
+def _layer(place: str, known: Float[Tensor, "n d"], labels: Int64[Tensor, " n"], others: Float[Tensor, "m d"]) -> Layer:
     known, labels = known.double(), labels.cpu()
     groups = [known[labels == label] for label in sorted(set(labels.tolist()))]
     means = torch.stack([group.mean(0) for group in groups])
     about = torch.cat([group - mean for group, mean in zip(groups, means, strict=True)])
     covariance = about.T @ about / len(about)
     covariance += SHRINKAGE * covariance.trace() / len(covariance) * torch.eye(len(covariance))
-    layer = Layer(means, torch.linalg.inv(covariance), 1.0)
+    layer = Layer(place, means, torch.linalg.cholesky(torch.linalg.inv(covariance)).float(), 1.0)
     return replace(layer, scale=torch.quantile(layer.distances(others), KNOWN).item())
 
 
-def _scores(layers: tuple[Layer, ...], seen: list[Float[Tensor, "n _"]]) -> Float[Tensor, " n"]:
-    distances = [layer.distances(one) for layer, one in zip(layers, seen, strict=True)]
-    return torch.stack(distances).amax(0)
+def _greatest(layers: tuple[Layer, ...], seen: Mapping[str, Float[Tensor, "n _"]]) -> Float[Tensor, " n"]:
+    return torch.stack([layer.distances(seen[layer.place]) for layer in layers]).amax(0)
 
 
 def _write(path: Path, novelty: Novelty) -> None:
     tensors = dict[str, Tensor]()
-    for number, layer in enumerate(novelty.layers):
-        tensors |= {f"{number}:means": layer.means, f"{number}:precision": layer.precision}
+    for layer in novelty.layers:
+        tensors |= {f"{layer.place}:means": layer.means, f"{layer.place}:whitening": layer.whitening}
     plain = {
-        "scales": [layer.scale for layer in novelty.layers],
+        "scales": {layer.place: layer.scale for layer in novelty.layers},
         "threshold": novelty.threshold,
         "false_alarms": novelty.false_alarms,
         "images": novelty.images,
@@ -166,7 +184,7 @@ def _write(path: Path, novelty: Novelty) -> None:
 def _read(path: Path) -> Novelty:
     tensors, plain = checkpoint.read(path)
     layers = tuple(
-        Layer(tensors[f"{number}:means"], tensors[f"{number}:precision"], scale)
-        for number, scale in enumerate(plain["scales"])
+        Layer(place, tensors[f"{place}:means"], tensors[f"{place}:whitening"], scale)
+        for place, scale in plain["scales"].items()
     )
     return Novelty(layers, plain["threshold"], plain["false_alarms"], plain["images"])

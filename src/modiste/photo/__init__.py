@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from modiste.errors import PhotoError
 from modiste.photo.background import find_garment
 from modiste.photo.opening import open_photo
 from modiste.photo.shaping import shape
@@ -48,11 +49,17 @@ def prepare(content: bytes | Path, *, side: int = 28) -> Prepared:
     """
     photo = open_photo(content)
     if is_ready(photo, side):
-        image = photo[..., 0].copy()
-        return Prepared(image, {"as it is": image}, separated=True, inverted=False)
+        return as_it_is(photo[..., 0].copy(), side)
     garment = find_garment(photo)
     image, steps = shape(garment, side)
     return Prepared(image, {"photo": photo, **steps}, garment.separated, garment.darker)
+
+
+def as_it_is(image: UInt8[np.ndarray, "h w"], side: int) -> Prepared:
+    """Take an image for one of the data set's; PhotoError when it has not their size."""
+    if image.shape != (side, side):
+        raise PhotoError(f"expected an image of {side} x {side}, found {image.shape[0]} x {image.shape[1]}")
+    return Prepared(image, {"as it is": image}, separated=True, inverted=False)
 
 
 def is_ready(photo: UInt8[np.ndarray, "h w 3"], side: int) -> bool:
@@ -62,4 +69,4 @@ def is_ready(photo: UInt8[np.ndarray, "h w 3"], side: int) -> bool:
     return photo.shape[:2] == (side, side) and grey and bool((corners == 0).any())
 
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "as_it_is", "prepare"]

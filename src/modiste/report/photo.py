@@ -1,31 +1,44 @@
 """A photo's way to the network as a figure: every step, and beside it what the network knows of that class."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
-from torch import Tensor
 
+from modiste.data.dataset import load_development
 from modiste.photo import Prepared
 from modiste.predictor import Predictor
 from modiste.report.style import SMALL, WIDTH, drawn
 
 Typical = Mapping[str, UInt8[np.ndarray, "h w"]]
+WHERE = "where it looked"
+EVIDENCE_COLOURS = "PuOr_r"
+"""Orange speaks for the class, violet against it."""
+LEAST_EVIDENCE = 0.05
+"""Below such a loss of probability nothing in particular was looked at."""
 COARSE = 64
 """Below so many pixels a side, each is to be seen as such."""
 
 
 @drawn
-def steps_figure(prepared: Prepared, answer: tuple[str, float], typical: Typical) -> Figure:
-    """Draw the steps from left to right, and a typical image of the class that was answered."""
+def steps_figure(
+    prepared: Prepared, answer: tuple[str, float], looked: Float[np.ndarray, "side side"], typical: Typical
+) -> Figure:
+    """Draw the steps from left to right, where the network looked, and a typical image of the class it answered."""
     name, probability = answer
-    pictures = {**prepared.steps, f"typical: {name}": typical[name]} if name in typical else prepared.steps
+    own = {f"typical: {name}": typical[name]} if name in typical else {}
+    pictures = {**prepared.steps, WHERE: prepared.image, **own}
     figure = Figure(figsize=(WIDTH * len(pictures) / 4, 1.9))
-    places = np.atleast_1d(figure.subplots(1, len(pictures)))
+    places = figure.subplots(1, len(pictures))
     for axes, (title, picture) in zip(places, pictures.items(), strict=True):
         how = "nearest" if len(picture) < COARSE else "antialiased"
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation=how)
+        if title == WHERE:
+            reach = max(float(np.abs(looked).max()), LEAST_EVIDENCE)
+            alpha = 0.8 * np.abs(looked) / reach
+            axes.imshow(looked, cmap=EVIDENCE_COLOURS, vmin=-reach, vmax=reach, alpha=alpha, interpolation="nearest")
         axes.set_title(title, fontsize=SMALL)
         axes.set_axis_off()
     doubt = "" if prepared.separated else ", not told from its background"
@@ -33,14 +46,13 @@ def steps_figure(prepared: Prepared, answer: tuple[str, float], typical: Typical
     return figure
 
 
-def typical_images(
-    predictor: Predictor, images: UInt8[Tensor, "n 1 h w"], labels: Int64[Tensor, " n"]
-) -> dict[str, UInt8[np.ndarray, "h w"]]:
-    """Return for each class the image that the network is surest of."""
-    sure = predictor.probabilities(images)
+def typical_images(predictor: Predictor, data_folder: Path | str | None = None) -> dict[str, UInt8[np.ndarray, "h w"]]:
+    """Return for each class the validation image that the network is surest of; DataError without the data."""
+    validation = load_development(predictor.info.recipe.data, data_folder).validation
+    sure, labels = predictor.probabilities(validation.images), validation.labels.cpu()
     found = {}
     for label, name in enumerate(predictor.class_names):
-        of_class = (labels.cpu() == label).nonzero().flatten()
+        of_class = (labels == label).nonzero().flatten()
         if len(of_class):
-            found[name] = images[of_class[sure[of_class, label].argmax()], 0].cpu().numpy()
+            found[name] = validation.images[of_class[sure[of_class, label].argmax()], 0].cpu().numpy()
     return found

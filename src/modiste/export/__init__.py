@@ -1,0 +1,152 @@
+"""A finished run as one file for other programs: bytes in, probabilities out, and proof that it answers alike.
+
+Standardisation, mirror images where the recipe averages them, the temperature and what tells images of none of the
+classes are inside; class names and where the weights come from are in the file. A model card lies beside it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from modiste import run_folder, storage
+from modiste.data.dataset import Development
+from modiste.errors import RunError
+from modiste.evaluation.answers import Answers
+from modiste.evaluation.assessment import load_own_development
+from modiste.evaluation.calibration import fit_temperature
+from modiste.evaluation.novelty import of_run
+from modiste.export import card, int8
+from modiste.export.card import Agreement
+from modiste.export.formats import FORMATS, Format, Probabilities
+from modiste.plain import nearest
+from modiste.run_folder import Run, open_run
+
+PROOF_IMAGES = 1_000
+TOLERANCE = 1e-3
+"""Largest difference of a probability that an exported file may show."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file for other programs, and how far it was found to agree with the run.
+
+    Attributes:
+        path: the file.
+        size_bytes: its size.
+        temperature: by which logits are divided before the softmax.
+        proof: how its answers compare with the run's.
+        card: the model card beside it.
+    """
+
+    path: Path
+    size_bytes: int
+    temperature: float
+    proof: Agreement
+    card: Path
+
+
+def export(
+    folder: Path | str,
+    out: Path | str | None = None,
+    *,
+    to: str = "onnx",
+    rounded: bool = False,
+    data_folder: Path | str | None = None,
+) -> Exported:
+    """Write the picked weights of a finished run as one file, and compare its answers on validation images.
+
+    Args:
+        folder: a finished run's.
+        out: the file; one named by its kind in the run's folder, whose manifest then lists it, if None.
+        to: "onnx", "torch" (a program for ``torch.export.load``) or "safetensors" (weights for Modiste). The first two
+            take bytes (N, C, H, W) of any N to ``logits`` and ``probabilities``, (N, classes) in float32, and
+            ``novelty`` (N,). The temperature is fitted to the validation images (Guo et al., 2017).
+        rounded: whether weights and activations are rounded to eight bits, for ONNX only; then all validation images
+            are compared, and the accuracies say what it costs.
+        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+
+    Raises:
+        RunError: the run is unfinished or damaged, or the file answers otherwise than the run; it is not kept then.
+        MissingExtraError: what writes or runs such files is not installed.
+    """
+    kind = _kind(to, rounded)
+    kind.require_packages()
+    run_folder.require_finished(Path(folder))
+    with storage.lock(Path(folder)):
+        run = open_run(folder)
+        development = load_own_development(run, data_folder)
+        model, info = run.load_model()
+        temperature = fit_temperature(*run_folder.read_logits(run.folder / run_folder.logits_name("validation")))
+        novelty = None if to == "safetensors" else of_run(run, data_folder)
+        answers = Answers(model, mirror=run.recipe.mirror, temperature=temperature, novelty=novelty).eval()
+        content = kind.write(answers, info)
+        if rounded:
+            content = int8.rounded(content, development.train.images.numpy())
+        found = _compare(kind.read(content), answers, development, None if rounded else PROOF_IMAGES)
+        if found.largest_difference > TOLERANCE and not rounded:
+            raise RunError(
+                f"{run.folder}: the {to} file answers otherwise than the run, by up to {found.largest_difference:.2g} "
+                f"in a probability on {found.images:,} validation images; nothing was written"
+            )
+        path = run.folder / _name(kind, rounded) if out is None else Path(out)
+        described = path.with_name(f"{path.name}.md")
+        with _entered(open_run(folder), [path, described]) as run:
+            storage.write_bytes(path, content)
+            storage.write_text(described, card.text(run, path.name, answers, found))
+    return Exported(path, len(content), temperature, found, described)
+
+
+def compare(theirs: Probabilities, answers: Answers, images: UInt8[np.ndarray, "n c h w"]) -> tuple[float, float]:
+    """Return the largest difference of a probability, and the share of images with the same favoured class."""
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    found = _agreement(theirs, answers, images, labels.numpy())
+    return found.largest_difference, found.agreement
+
+
+def _compare(theirs: Probabilities, answers: Answers, development: Development, count: int | None) -> Agreement:
+    validation = development.validation
+    return _agreement(theirs, answers, validation.images[:count].numpy(), validation.labels[:count].numpy())
+
+
+def _agreement(
+    theirs: Probabilities, answers: Answers, images: UInt8[np.ndarray, "n c h w"], labels: np.ndarray
+) -> Agreement:
+    """Compare answers; the first image goes alone, for a file that knows one number of images only fails there."""
+    parts = [images[:1], *np.array_split(images[1:], max(1, len(images) // 100))]
+    with torch.inference_mode():
+        ours = np.concatenate([answers(torch.from_numpy(part))[1].numpy() for part in parts])
+        found = np.concatenate([theirs(part) for part in parts])
+    return Agreement(
+        images=len(images),
+        largest_difference=float(np.abs(ours - found).max()),
+        agreement=float((ours.argmax(1) == found.argmax(1)).mean()),
+        accuracy=float((ours.argmax(1) == labels).mean()),
+        own_accuracy=float((found.argmax(1) == labels).mean()),
+    )
+
+
+def _kind(to: str, rounded: bool) -> Format:
+    if to not in FORMATS:
+        raise RunError(f"export: no format {to!r}; {nearest(to, FORMATS)}")
+    if rounded and to != "onnx":
+        raise RunError(f"export: --int8 is for ONNX files only, found {to!r}")
+    return FORMATS[to]
+
+
+def _name(kind: Format, rounded: bool) -> str:
+    return kind.name.replace(".", "-int8.") if rounded else kind.name
+
+
+@contextmanager
+def _entered(run: Run, paths: list[Path]) -> Iterator[Run]:
+    """Let the manifest vouch for files in the run's folder that the block writes, and for none half changed."""
+    names = [path.name for path in paths if path.resolve().parent == run.folder.resolve()]
+    before = run_folder.forget(run, names)
+    yield before
+    if names:
+        run_folder.add_files(before, names, test_openings=run.test_openings)

@@ -1,0 +1,108 @@
+"""The model card beside an exported file: data, recipe, figures and limits (Mitchell et al., 2019)."""
+
+import json
+from dataclasses import dataclass
+
+from modiste import run_folder
+from modiste.evaluation.answers import Answers
+from modiste.evaluation.assessment import Assessment, Split, assess_stored
+from modiste.models import count_parameters
+from modiste.plain import to_plain
+from modiste.run_folder import Run
+from modiste.version import __version__
+
+UNMEASURED = "The test set has not been opened for this run (`modiste evaluate RUN --split test`)."
+LIMITS = """\
+- It knows the classes above and no others. A picture of something else may still get a confident answer.
+- It was trained on small images of one garment on black. A photo has to be brought there first, as `modiste predict`
+  and `modiste serve` do it: garment parted from a plain background, cropped, grey. Before a restless background they
+  say that they could not.
+- The figures hold for images like those of the data set. On photos of your own, measure before you rely on it."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a file's answers compare with its run's.
+
+    Attributes:
+        images: validation images that both have answered.
+        largest_difference: between their probabilities.
+        agreement: share of the images for which both favour the same class.
+        accuracy: of the run on these images.
+        own_accuracy: of the file on them.
+    """
+
+    images: int
+    largest_difference: float
+    agreement: float
+    accuracy: float
+    own_accuracy: float
+
+
+def text(run: Run, name: str, answers: Answers, found: Agreement) -> str:
+    """Return the card of an exported file in Markdown.
+
+    Args:
+        run: that was exported.
+        name: of the file.
+        answers: what the file computes.
+        found: how it compares with the run.
+    """
+    info = run.load_info()
+    channels, height, width = info.task.image_shape
+    sections = {
+        f"# {name}": f"A classifier of images of {channels} x {height} x {width} bytes, trained by Modiste "
+        f"{__version__} with the recipe `{run.recipe.name}`, {count_parameters(answers.model):,} parameters.",
+        "## Classes": ", ".join(info.task.class_names),
+        "## Data": f"Source `{run.recipe.data.source}`, SHA-256 `{info.fingerprint}`; validation images were set apart "
+        "before training and decided what was kept.",
+        "## Figures": "\n\n".join([_figures(run), _agreement(found), *_doubt(answers)]),
+        "## Limits": LIMITS,
+        "## Recipe": f"```json\n{json.dumps(to_plain(run.recipe), indent=2)}\n```",
+    }
+    return "\n\n".join(f"{title}\n\n{body}" for title, body in sections.items()) + "\n"
+
+
+def _figures(run: Run) -> str:
+    splits: tuple[Split, ...] = ("validation", "test")
+    measured = [assess_stored(run, split=split) for split in splits if _is_measured(run, split)]
+    table = [
+        "| | " + " | ".join(f"{one.split}, {one.images:,} images" for one in measured) + " |",
+        "|---|" + "---|" * len(measured),
+        "| accuracy, 95 % interval |" + "".join(f" {_interval(one)} |" for one in measured),
+        "| calibration error |" + "".join(f" {one.expected_calibration_error:.3f} |" for one in measured),
+        *(
+            f"| F1, {name} |" + "".join(f" {one.per_class[name].f1:.3f} |" for one in measured)
+            for name in measured[0].per_class
+        ),
+    ]
+    return "\n".join(table) + ("" if len(measured) == len(splits) else f"\n\n{UNMEASURED}")
+
+
+def _is_measured(run: Run, split: Split) -> bool:
+    return run_folder.is_listed(run, run_folder.logits_name(split))
+
+
+def _interval(measured: Assessment) -> str:
+    low, high = measured.accuracy_interval
+    return f"{measured.accuracy:.2%} ({low:.2%} to {high:.2%})"
+
+
+def _agreement(found: Agreement) -> str:
+    return (
+        f"On {found.images:,} validation images the file favours the run's class for {found.agreement:.2%}, its "
+        f"probabilities are at most {found.largest_difference:.1g} apart; accuracy {found.own_accuracy:.2%}, that of "
+        f"the run {found.accuracy:.2%}."
+    )
+
+
+def _doubt(answers: Answers) -> list[str]:
+    told = f"Probabilities are tempered: logits are divided by {answers.temperature:.3f}, fitted to validation."
+    if answers.novelty is None:
+        return [told]
+    return [
+        told,
+        "An image whose `novelty` is above 1 is unlike anything in training; so are "
+        f"{answers.novelty.false_alarms:.1%} of {answers.novelty.images:,} validation images that had no part in "
+        "setting that threshold.",
+    ]

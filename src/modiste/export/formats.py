@@ -1,0 +1,142 @@
+"""The kinds of file that a run is exported as: how each is written, and how it is run again to see that it is right.
+
+None holds a pickle, none needs a file beside it.
+"""
+
+import io
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from modiste import checkpoint
+from modiste.checkpoint import ModelInfo
+from modiste.errors import MissingExtraError
+from modiste.evaluation.answers import Answers
+from modiste.version import __version__
+
+Probabilities = Callable[[UInt8[np.ndarray, "n c h w"]], Float[np.ndarray, "n k"]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file.
+
+    Attributes:
+        name: of the file, in the run's folder.
+        write: returns its content.
+        read: returns what the content computes.
+        packages: that both need.
+    """
+
+    name: str
+    write: Callable[[Answers, ModelInfo], bytes]
+    read: Callable[[bytes], Probabilities]
+    packages: tuple[str, ...] = ()
+
+    def require_packages(self) -> None:
+        """Raise MissingExtraError before any work is done, not when half of it is."""
+        try:
+            for name in self.packages:
+                import_module(name)
+        except ImportError as error:
+            raise MissingExtraError(
+                "export: needs packages that are not installed: pip install 'modiste[export]'"
+            ) from error
+
+
+def as_onnx(answers: Answers, info: ModelInfo) -> bytes:
+    """Return an ONNX file: bytes (N, C, H, W) of any N in; logits, probabilities and novelty out."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    registration.setLevel(logging.ERROR)  # it misses a package that no model here needs
+    with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
+        program = torch.onnx.export(
+            answers,
+            (_example(info),),
+            dynamo=True,
+            dynamic_shapes={"images": _ANY_NUMBER},
+            input_names=["images"],
+            output_names=["logits", "probabilities", "novelty"][: 2 if answers.novelty is None else 3],
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    proto: Any = program.model_proto
+    for key, value in metadata(answers, info).items():
+        proto.metadata_props.add(key=key, value=value)
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def run_onnx(content: bytes) -> Probabilities:
+    """Return what an ONNX file computes."""
+    from modiste.onnx_model import OnnxModel
+
+    model = OnnxModel.from_bytes(content)
+    return lambda images: model.classify(images).probabilities
+
+
+def as_program(answers: Answers, info: ModelInfo) -> bytes:
+    """Return a PyTorch program (``torch.export.load``) with the same outputs, for which Modiste is not needed."""
+    file = io.BytesIO()
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        program = torch.export.export(answers, (_example(info),), dynamic_shapes={"images": _ANY_NUMBER})
+        program._example_inputs = None  # which would be stored as a pickle
+        torch.export.save(program, file, extra_files={"modiste.json": json.dumps(metadata(answers, info))})
+    return file.getvalue()
+
+
+def run_program(content: bytes) -> Probabilities:
+    """Return what a PyTorch program computes."""
+    module = torch.export.load(io.BytesIO(content)).module()
+    return lambda images: module(torch.from_numpy(images))[1].detach().numpy()
+
+
+def as_weights(answers: Answers, info: ModelInfo) -> bytes:
+    """Return a model file of Modiste's own, with the temperature: for ``Predictor.load`` and ``--transfer-from``."""
+    return checkpoint.model_bytes(answers.model.state_dict(), replace(info, temperature=answers.temperature))
+
+
+def run_weights(content: bytes) -> Probabilities:
+    """Return what a model file computes."""
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+        Path(file.name).write_bytes(content)
+        model, info = checkpoint.load_model(Path(file.name))
+    answers = Answers(model, mirror=info.recipe.mirror, temperature=info.temperature).eval()
+    return lambda images: answers(torch.from_numpy(images))[1].detach().numpy()
+
+
+def metadata(answers: Answers, info: ModelInfo) -> dict[str, str]:
+    """Return what a file says of itself."""
+    told = {
+        "modiste": __version__,
+        "recipe": info.recipe.name,
+        "epoch": str(info.epoch),
+        "fingerprint": info.fingerprint,
+        "temperature": repr(answers.temperature),
+        "class_names": json.dumps(info.task.class_names),
+    }
+    if answers.novelty is not None:
+        told["false_alarms"] = repr(answers.novelty.false_alarms)
+    return told
+
+
+def _example(info: ModelInfo) -> UInt8[torch.Tensor, "n c h w"]:
+    return torch.zeros(2, *info.task.image_shape, dtype=torch.uint8)
+
+
+_ANY_NUMBER = {0: torch.export.Dim("n", min=1)}
+FORMATS = {
+    "onnx": Format("model.onnx", as_onnx, run_onnx, ("onnx", "onnxruntime", "onnxscript")),
+    "safetensors": Format("exported.safetensors", as_weights, run_weights),
+    "torch": Format("model.pt2", as_program, run_program),
+}
