@@ -17,7 +17,7 @@ MODISTE := $(BIN)/modiste
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check data postgresql record peers clean
+.PHONY: help demo test check data postgresql chromium record peers clean
 
 help:
 	@echo "make demo     train a small network for seconds, evaluate it, write its report"
@@ -25,6 +25,7 @@ help:
 	@echo "make check    lint, types, import contract"
 	@echo "make data     find Fashion-MNIST or fetch it, and verify it"
 	@echo "make postgresql  Debian's package of it, which some tests start for themselves; without it they are left out"
+	@echo "make chromium  Debian's package of it, which drives the page in the tests; without it those are left out"
 	@echo "make record   train the paper's recipe with three seeds and write records/paper (about an hour)"
 	@echo "make peers    an environment for each tool that benchmarks time Modiste against (gigabytes)"
 	@echo "make clean    remove .venv and caches; run folders stay"
@@ -69,6 +70,12 @@ postgresql:
 		as_root=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
 		echo "installing PostgreSQL"; \
 		{ $$as_root apt-get update && $$as_root apt-get install --yes --no-install-recommends postgresql; } >/dev/null; }
+
+chromium:
+	@command -v chromium >/dev/null || { \
+		as_root=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
+		echo "installing Chromium"; \
+		{ $$as_root apt-get update && $$as_root apt-get install --yes --no-install-recommends chromium; } >/dev/null; }
 
 clean:
 	rm -rf $(VENV) $(PEERS)/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

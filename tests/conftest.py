@@ -1,12 +1,13 @@
 """A recipe that trains on the small data set in a second, and one finished run of the two."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jaxtyping
 import pytest
 
-from modiste import training
+from modiste import recipes, training
 from modiste.model_recipe import CNNRecipe
 from modiste.plain import Part
 from modiste.recipe import DataRecipe, Recipe
@@ -52,6 +53,16 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, 
     """Folder of a run that has finished; copy it to change it."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     training.run(tiny_recipe, folder, device="cpu", data_folder=tiny_folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small network that has seen a tenth of Fashion-MNIST's training images."""
+    sprint = recipes.get("sprint")
+    recipe = replace(sprint, epochs=2, data=replace(sprint.data, images_per_class=500), precision="float32")
+    folder = tmp_path_factory.mktemp("photo") / "run"
+    training.run(recipe, folder, device="cpu")
     return folder
 
 

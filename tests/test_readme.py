@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "modiste"
+SHIPPED = (".py", ".html", ".css", ".js", ".svg")
 
 
 def test_the_tree_names_every_file_once():
@@ -24,7 +25,7 @@ def test_the_tree_names_every_file_once():
             folders[depth] = within + name
         else:
             named.append(within + name)
-    real = [str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*") if path.suffix in (".py", ".html")]
+    real = [str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*") if path.suffix in SHIPPED]
     missing_is_fine = {path for path in real if path.endswith("/__init__.py")}
     assert sorted(set(named) | missing_is_fine) == sorted(real)
     assert len(named) == len(set(named))

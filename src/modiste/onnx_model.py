@@ -70,6 +70,7 @@ class OnnxModel(Classifier):
         _check(content, name)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others may need the cores
         options.log_severity_level = 4
         try:
             session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -87,15 +88,15 @@ class OnnxModel(Classifier):
 
     def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Scores:
         self.demand_images(images.shape, str(images.dtype))
-        starts = range(0, max(len(images), 1), BATCH_IMAGES)
-        parts = [self.run(images[start : start + BATCH_IMAGES]) for start in starts]
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
-        return Scores(whole["probabilities"], whole.get("novelty"))
+        outputs = self.run(images)
+        return Scores(outputs["probabilities"], outputs.get("novelty"))
 
     def run(self, images: UInt8[np.ndarray, "n c h w"]) -> dict[str, np.ndarray]:
-        """Return every output for a batch, by name; one of no images goes through as well."""
-        values = self.session.run(list(self.outputs), {"images": images})
-        return dict(zip(self.outputs, values, strict=True))
+        """Return every output for images of the right shape, by name; for no images nothing, in the outputs' shapes."""
+        starts = range(0, max(len(images), 1), BATCH_IMAGES)
+        names = list(self.outputs)
+        parts = [self.session.run(names, {"images": images[start : start + BATCH_IMAGES]}) for start in starts]
+        return {name: np.concatenate(values) for name, *values in zip(names, *parts, strict=True)}
 
 
 def _check(content: bytes, name: str) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import modiste
-from modiste import recipes, training
 from modiste.errors import RecipeError
 from modiste.photo import prepare
 from modiste.prediction import answers
@@ -25,14 +24,9 @@ import strangers
 COUNT = 60
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network that has seen a tenth of the training images."""
-    sprint = recipes.get("sprint")
-    recipe = replace(sprint, epochs=2, data=replace(sprint.data, images_per_class=500), precision="float32")
-    folder = tmp_path_factory.mktemp("photo") / "run"
-    training.run(recipe, folder, device="cpu")
-    return folder
+@pytest.fixture
+def run(photo_run: Path) -> Path:
+    return photo_run
 
 
 @pytest.fixture(scope="module")

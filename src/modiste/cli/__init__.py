@@ -13,6 +13,7 @@ from modiste.cli.recipes import recipes
 from modiste.cli.report import figures, report
 from modiste.cli.reproduce import reproduce
 from modiste.cli.search import search
+from modiste.cli.serve import serve
 from modiste.cli.train import train
 from modiste.cli.words import USAGE, complain
 from modiste.errors import ModisteError
@@ -70,6 +71,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "search": search,
     "reproduce": reproduce,
     "export": export,
+    "serve": serve,
     "report": report,
     "figures": figures,
     "recipes": recipes,

@@ -11,6 +11,7 @@ EXTRAS = {
     "ray": ("ray",),
     "report": ("matplotlib", "jinja2"),
     "search": ("optuna",),
+    "serve": ("fastapi", "httptools", "multipart", "onnx", "onnxruntime", "prometheus_client", "uvicorn"),
     "tensorboard": ("tensorboard",),
 }
 

@@ -1,0 +1,36 @@
+"""``modiste serve``."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from modiste.cli.words import parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ServeOptions:
+    source: Path
+    """Folder of a finished run, or an ONNX file of modiste export."""
+    port: int = 8000
+    """Port to listen at; 0 takes a free one."""
+    host: str = "127.0.0.1"
+    """Address to listen at; another than this machine's own needs a token."""
+    token: str = ""
+    """What requests must carry as Authorization: Bearer TOKEN; safer as MODISTE_TOKEN, seen by nobody else."""
+    allow_host: tuple[str, ...] = ()
+    """More names under which the server may be asked."""
+
+
+def serve(words: list[str]) -> None:
+    """Serve a finished run: a page for people, an API for programs; no torch needed once it is exported."""
+    options: _ServeOptions = parse(_ServeOptions, words, "modiste serve")
+    from modiste.serving import serve as run
+
+    run(
+        options.source,
+        host=options.host,
+        port=options.port,
+        token=options.token or os.environ.get("MODISTE_TOKEN", ""),
+        allow_hosts=options.allow_host,
+        say=lambda text: print(text, flush=True),
+    )

@@ -1,0 +1,107 @@
+"""A model on the network, without torch: a page for people, an API for programs, the Open Inference Protocol."""
+
+import ipaddress
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from modiste import storage
+from modiste.errors import MissingExtraError, RecipeError, RunError, StorageError
+from modiste.onnx_model import NEEDS_EXTRA, OnnxModel
+
+MANIFEST, MODEL = "manifest.json", "model.onnx"
+LEAST_TOKEN = 16
+
+
+def serve(
+    source: Path | str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str = "",
+    allow_hosts: tuple[str, ...] = (),
+    say: Callable[[str], None] = print,
+) -> None:
+    """Answer requests until SIGTERM or SIGINT.
+
+    Args:
+        source: an ONNX file of ``modiste export``, or a run's folder that holds one.
+        host: address to listen at; another than this machine's own needs a token.
+        port: 1 to 65535, or 0 for a free one.
+        token: that requests must carry.
+        allow_hosts: names under which the server may be asked, beside ``host`` and this machine's own.
+        say: is told where the server listens.
+
+    Raises:
+        RunError: there is no such file, or none that may be served.
+        RecipeError: it would listen to others without a token.
+        StorageError: the address cannot be used.
+        MissingExtraError: what serves is not installed.
+    """
+    check_token(host, token)
+    model = OnnxModel.load(model_file(Path(source)))
+    try:
+        from modiste.serving.app import create_app
+        from modiste.serving.server import Server
+    except ImportError as error:
+        raise MissingExtraError(f"serve: {NEEDS_EXTRA}") from error
+    gate = create_app(model, hosts=(host, *allow_hosts), token=token)
+    server = Server(gate, host=host, port=port)
+    with _listening(host, port) as listener:
+        shown = f"[{host}]" if ":" in host else host
+        say(f"serving {source} on http://{shown}:{listener.getsockname()[1]}/ - stop with Ctrl-C")
+        server.run(sockets=[listener])
+
+
+def check_token(host: str, token: str) -> None:
+    """Raise RecipeError when a server that others can reach has no token, or one that is soon guessed."""
+    if not is_loopback(host) and not token:
+        raise RecipeError(
+            f"serve: {host} can be reached from other machines; expected a token: --token or MODISTE_TOKEN"
+        )
+    if token and (len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable()):
+        raise RecipeError(f"serve: expected a token of {LEAST_TOKEN} or more printable ASCII characters")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is this machine's own, reached by nobody else."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def model_file(source: Path) -> Path:
+    """Return the ONNX file of a run's folder, exported now if it was not; RunError unless it is as it was written."""
+    if not source.is_dir():
+        return source
+    listed = storage.read_sealed_json(source / MANIFEST)["files"]
+    if MODEL not in listed:
+        export(source)
+        listed = storage.read_sealed_json(source / MANIFEST)["files"]
+    path = source / MODEL
+    if not path.is_file() or storage.sha256(path) != listed[MODEL]:
+        raise RunError(f"{path}: missing or damaged; write it again: modiste export {source}")
+    return path
+
+
+def export(run: Path) -> None:
+    """Export a run in a process of its own, which alone loads torch."""
+    print(f"exporting {run} first", file=sys.stderr, flush=True)
+    done = subprocess.run([sys.executable, "-m", "modiste", "export", str(run)], stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise RunError(f"{run}: could not be exported, see above")
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise StorageError(
+            f"serve: cannot listen on {host}:{port} ({error.strerror}); choose another --port"
+        ) from error
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else an answer's end waits 40 ms for the client
+    return listener

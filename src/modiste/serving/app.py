@@ -1,0 +1,232 @@
+"""The application: pictures in, answers out; what is served; whether it is well; the page."""
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from importlib import resources
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from modiste.errors import DataError
+from modiste.onnx_model import OnnxModel
+from modiste.serving import inference_protocol
+from modiste.serving.batching import Batcher
+from modiste.serving.gate import LOOPBACK, Gate
+from modiste.serving.limits import Limits
+from modiste.serving.metrics import Metrics
+from modiste.serving.pictures import Picture, Studio
+from modiste.serving.wire import Fault, ModelResponse, PredictRequest, PredictResponse, schema_of
+from modiste.version import __version__
+
+PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
+KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+FAULTS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Fault, "description": description}
+    for status, description in {
+        400: "The body is not what its content type says.",
+        401: "The token is missing or wrong.",
+        403: "The request comes from a page of another site.",
+        408: "The body did not arrive in time.",
+        413: "The body is too long.",
+        415: "The content type is another.",
+        421: "The server is not known by that name.",
+        422: "The body misses something, or has too much.",
+        503: "Too much to do; come again after Retry-After seconds.",
+    }.items()
+}
+
+
+def create_app(model: OnnxModel, *, limits: Limits | None = None, hosts: tuple[str, ...] = (), token: str = "") -> Gate:
+    """Return the application that answers with a model.
+
+    Args:
+        model: of square grey images; RecipeError when it takes others.
+        limits: how much is taken on.
+        hosts: names, beside those of this machine to itself, under which it may be asked.
+        token: that requests must carry; none is asked for if empty.
+    """
+    limits, metrics, _ = limits or Limits(), Metrics(), model.side
+    app = FastAPI(
+        title="Modiste",
+        version=__version__,
+        summary=f"Tells {len(model.class_names)} classes of pictures apart.",
+        lifespan=_lifespan,
+        docs_url=None,  # these would load scripts from elsewhere
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    app.state.model, app.state.limits, app.state.metrics = model, limits, metrics
+    gate = Gate(app, limits, metrics, (*LOOPBACK, *hosts), token)
+    app.state.gate = gate
+    _add_routes(app)
+    inference_protocol.add_routes(app)
+    _add_page(app)
+    _add_fault_handlers(app)
+    return gate
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    state = app.state
+    state.batcher = Batcher(state.model, most=state.limits.batch, observe=state.metrics.batch.observe)
+    state.studio = Studio(state.batcher)
+    warming = asyncio.create_task(state.studio.warm_up())
+    yield
+    await warming
+    state.studio.close()
+    await state.batcher.close()
+
+
+def _add_routes(app: FastAPI) -> None:
+    @app.post("/v1/predict", response_model=PredictResponse, responses=FAULTS, openapi_extra=_body(app.state.limits))
+    async def predict(
+        request: Request,
+        steps: Annotated[bool, Query(description="Show what each step made of the picture.")] = False,
+        explain: Annotated[bool, Query(description="Show where the network looked, of the first few.")] = False,
+    ) -> PredictResponse:
+        """Tell what is on pictures; what cannot be read has a fault in the place of an answer."""
+        started = time.perf_counter()
+        pictures, wishes = await _read(request, app.state.limits)
+        explained = app.state.limits.explained if explain or wishes.explain else 0
+        answers = await app.state.studio.answers(pictures, steps=steps or wishes.steps, explained=explained)
+        for answer in answers:
+            app.state.metrics.pictures.labels(_outcome(answer)).inc()
+        return PredictResponse(answers=answers, seconds=round(time.perf_counter() - started, 6))
+
+    @app.get("/v1/model", response_model=ModelResponse, responses=_some(401, 421))
+    async def model() -> ModelResponse:
+        """Describe what is served."""
+        served: OnnxModel = app.state.model
+        alarms = served.told.get("false_alarms")
+        return ModelResponse(
+            name=inference_protocol.model_name(served),
+            classes=list(served.class_names),
+            image_shape=list(served.image_shape),
+            false_alarms=None if alarms is None else float(alarms),
+            metadata={key: value for key, value in served.told.items() if key != "class_names"},
+            limits=asdict(app.state.limits),
+        )
+
+    @app.get("/livez", response_class=PlainTextResponse, responses=_some(421))
+    async def live() -> str:
+        """Tell that the process answers."""
+        return "ok"
+
+    @app.get("/readyz", response_class=PlainTextResponse, responses=_some(421, 503))
+    async def ready() -> str:
+        """Tell whether requests should be sent here."""
+        demand_ready(app)
+        return "ok"
+
+    @app.get("/metrics", response_class=PlainTextResponse, responses=_some(401, 421))
+    async def count() -> Response:
+        """Return counters for Prometheus."""
+        return Response(app.state.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _body(limits: Limits) -> dict[str, Any]:
+    """Describe what a request for a prediction may hold."""
+    asked = schema_of(PredictRequest)
+    asked["properties"]["images"]["maxItems"] = limits.pictures
+    files = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": limits.pictures,
+        "items": {"type": "string", "format": "binary"},
+        "description": "JPEG, PNG, WebP, BMP or GIF files.",
+    }
+    form = {"type": "object", "required": ["images"], "properties": {"images": files}, "additionalProperties": False}
+    content = {"multipart/form-data": {"schema": form}, "application/json": {"schema": asked}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def demand_ready(app: FastAPI) -> None:
+    """Raise 503 when the server is about to stop."""
+    if app.state.gate.draining:
+        raise HTTPException(503, "about to stop")
+
+
+async def _read(request: Request, limits: Limits) -> tuple[list[Picture], PredictRequest]:
+    """Return a request's pictures and wishes, from JSON or a form; HTTPException when it is neither."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        asked = PredictRequest.model_validate_json(await request.body())
+        if len(asked.images) > limits.pictures:
+            raise HTTPException(422, f"images: expected at most {limits.pictures} pictures, found {len(asked.images)}")
+        return [Picture(str(number), _decoded(image)) for number, image in enumerate(asked.images)], asked
+    if kind == "multipart/form-data":
+        return await _uploaded(request, limits), PredictRequest.model_construct(images=[], steps=False, explain=False)
+    raise HTTPException(415, "expected multipart/form-data or application/json")
+
+
+async def _uploaded(request: Request, limits: Limits) -> list[Picture]:
+    form = await request.form(max_files=limits.pictures + 1, max_fields=16, max_part_size=limits.body_bytes)
+    files = form.getlist("images")
+    if not files or any(not isinstance(file, UploadFile) for file in files) or set(form) != {"images"}:
+        raise HTTPException(422, "expected files in the field images, and nothing else")
+    if len(files) > limits.pictures:
+        raise HTTPException(422, f"images: expected at most {limits.pictures} pictures")
+    uploads = [file for file in files if isinstance(file, UploadFile)]
+    return [Picture(file.filename or str(number), await file.read()) for number, file in enumerate(uploads)]
+
+
+def _decoded(image: str) -> bytes | None:
+    try:
+        return base64.b64decode(image, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _outcome(answer: Any) -> str:
+    if answer.fault is not None:
+        return "fault"
+    return "none of the classes" if answer.none_of_the_classes else "answered"
+
+
+def _some(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: FAULTS[status] for status in statuses}
+
+
+def _add_page(app: FastAPI) -> None:
+    folder = resources.files("modiste.serving") / "page"
+    for path, name in PAGE.items():
+        content = (folder / name).read_bytes()
+        kind = f"{KINDS[name.rpartition('.')[2]]}; charset=utf-8"
+
+        async def page(content: bytes = content, kind: str = kind) -> Response:
+            return Response(content, media_type=kind)
+
+        app.add_api_route(path, page, include_in_schema=False)
+
+
+def _add_fault_handlers(app: FastAPI) -> None:
+    """Give every fault the one shape, without the inside of the program in it."""
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+    @app.exception_handler(DataError)
+    async def unfit(_: Request, error: DataError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 422)
+
+    @app.exception_handler(ValidationError)
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: ValidationError | RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        return JSONResponse({"error": f"{place or 'body'}: {first['msg']}"}, 422)
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": "the server failed; it says more where it was started"}, 500)

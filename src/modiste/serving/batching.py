@@ -1,0 +1,92 @@
+"""Images of many requests through the network together.
+
+While a batch is computed, whatever arrives waits and forms the next: a lone image never waits for company, and the more
+arrive the larger batches grow.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from jaxtyping import UInt8
+
+from modiste.onnx_model import OnnxModel
+
+Outputs = dict[str, np.ndarray]
+Value = TypeVar("Value")
+
+
+class _Waiting(NamedTuple):
+    images: UInt8[np.ndarray, "n c h w"]
+    outputs: "asyncio.Future[Outputs]"
+
+
+class Batcher:
+    """Answers for images, computed one batch at a time.
+
+    Args:
+        model: what computes them.
+        most: images of several requests that are computed together, 1 or more.
+        observe: is told the size of each batch.
+    """
+
+    def __init__(self, model: OnnxModel, *, most: int, observe: Callable[[int], object]) -> None:
+        self.model, self.most, self.observe = model, most, observe
+        self._waiting: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._work = asyncio.create_task(self._run())
+
+    async def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Outputs:
+        """Return every output of the network for the images, by name; DataError when they are of another shape."""
+        self.model.demand_images(images.shape, str(images.dtype))
+        outputs: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(images, outputs))
+        self._arrived.set()
+        return await outputs
+
+    async def between_batches(self, compute: Callable[[], Value]) -> Value:
+        """Compute something else with the network, when it is free."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, compute)
+
+    async def close(self) -> None:
+        """Stop; nothing may be waiting."""
+        self._work.cancel()
+        self._thread.shutdown()
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while batch := self._next():
+                await self._compute(batch)
+
+    def _next(self) -> list[_Waiting]:
+        """Take as many of those that wait, in the order of their arrival, as fit a batch, but at least one."""
+        batch, count = list[_Waiting](), 0
+        while self._waiting and (not batch or count + len(self._waiting[0].images) <= self.most):
+            one = self._waiting.popleft()
+            if not one.outputs.done():  # its request may have been given up
+                batch.append(one)
+                count += len(one.images)
+        return batch
+
+    async def _compute(self, batch: list[_Waiting]) -> None:
+        images = np.concatenate([one.images for one in batch])
+        self.observe(len(images))
+        try:
+            whole = await self.between_batches(lambda: self.model.run(images))
+        except Exception as error:  # each request tells its own client
+            for one in batch:
+                if not one.outputs.done():
+                    one.outputs.set_exception(error)
+            return
+        start = 0
+        for one in batch:
+            stop = start + len(one.images)
+            if not one.outputs.done():
+                one.outputs.set_result({name: values[start:stop] for name, values in whole.items()})
+            start = stop

@@ -1,0 +1,206 @@
+"""What a request passes before anything looks at it: who asks, how much, how long; and what every answer carries."""
+
+import asyncio
+import contextlib
+import hmac
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modiste.serving.limits import Limits
+from modiste.serving.metrics import Metrics
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+OPEN_PATHS = ("/", "/page.css", "/page.js", "/icon.svg", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
+"""What holds no answers needs no token: probes, and the page, which asks for one."""
+LINGER_SECONDS = 1.0
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class RefusedError(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(self, status: int, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, headers
+
+
+@dataclass
+class Gate:
+    """An ASGI application around another.
+
+    Attributes:
+        app: what answers those that pass.
+        limits: how much is taken on.
+        metrics: what is counted.
+        hosts: names under which the server may be asked: a foreign page's name, made to point here, is none of them.
+        token: that requests must carry; none is asked for if empty.
+        draining: whether the server is about to stop.
+    """
+
+    app: ASGIApp
+    limits: Limits
+    metrics: Metrics
+    hosts: tuple[str, ...] = LOOPBACK
+    token: str = field(default="", repr=False)
+    draining: bool = False
+    at_work: int = 0
+    waiting_bytes: int = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, answer = time.perf_counter(), _Answer(send, self.limits.send_seconds)
+        try:
+            await self._pass(scope, receive, answer)
+        except RefusedError as refused:
+            await answer.refuse(refused, receive)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self.metrics.requests.labels(route, str(answer.status or "none")).inc()
+            self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
+
+    async def _pass(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        self._check_sender(scope, headers)
+        if scope["method"] in ("GET", "HEAD"):
+            await self.app(scope, receive, answer)
+            return
+        if self.at_work >= self.limits.requests:
+            raise RefusedError(503, "too many requests at work; come again in a second", **{"retry-after": "1"})
+        self.at_work += 1
+        self.metrics.at_work.set(self.at_work)
+        kept = 0
+        try:
+            body = await self._read(receive, headers)
+            kept = len(body)
+            self.waiting_bytes += kept
+            await self.app(scope, _replayed(body), answer)
+        finally:
+            self.at_work -= 1
+            self.waiting_bytes -= kept
+            self.metrics.at_work.set(self.at_work)
+
+    def _check_sender(self, scope: Scope, headers: Mapping[str, str]) -> None:
+        host = _host_name("//" + headers.get("host", ""))
+        if host not in self.hosts:
+            raise RefusedError(421, "this server is not known by that name; start it with --allow-host NAME")
+        origin = headers.get("origin")
+        if origin is not None and scope["method"] != "GET" and _host_and_port(origin) != headers.get("host"):
+            raise RefusedError(403, "requests from pages of other sites are not answered")
+        if self.token and scope["path"] not in OPEN_PATHS:
+            given = headers.get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), self.token.encode()):
+                raise RefusedError(
+                    401, "expected the header Authorization: Bearer TOKEN", **{"www-authenticate": "Bearer"}
+                )
+
+    async def _read(self, receive: Receive, headers: Mapping[str, str]) -> bytes:
+        """Return a request's body; nothing is read of one that says itself to be too long."""
+        most = self.limits.body_bytes
+        said = headers.get("content-length", "0")
+        if said.isdecimal() and int(said) > most:
+            raise _too_long(most)
+        if self.waiting_bytes + most > self.limits.waiting_bytes:
+            raise RefusedError(503, "too much is waiting; come again in a second", **{"retry-after": "1"})
+        try:
+            async with asyncio.timeout(self.limits.receive_seconds):
+                return await _whole_body(receive, most)
+        except TimeoutError:
+            seconds = self.limits.receive_seconds
+            raise RefusedError(408, f"the body did not arrive within {seconds:g} seconds", connection="close") from None
+
+
+class _Answer:
+    """Sends an answer with the headers that every answer carries, and gives up on a client that does not read it."""
+
+    def __init__(self, send: Send, seconds: float) -> None:
+        self.send, self.seconds, self.status = send, seconds, 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            have = {name for name, _ in message.get("headers", [])}
+            more = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in have]
+            message = {**message, "headers": [*message.get("headers", []), *more]}
+        async with asyncio.timeout(self.seconds):
+            await self.send(message)
+
+    async def refuse(self, refused: RefusedError, receive: Receive) -> None:
+        """Answer with an error, unless an answer has begun.
+
+        A client that is still sending would lose the answer if the connection were closed at once.
+        """
+        if self.status:
+            return
+        body = json.dumps({"error": refused.message}).encode()
+        headers = {"content-type": "application/json", "content-length": str(len(body)), **refused.headers}
+        plain = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await self({"type": "http.response.start", "status": refused.status, "headers": plain})
+        await self({"type": "http.response.body", "body": body, "more_body": True})
+        if "connection" in headers:
+            await _discard(receive)
+        await self({"type": "http.response.body", "body": b""})
+
+
+async def _whole_body(receive: Receive, most: int) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RefusedError(400, "the client left")
+        body += message.get("body", b"")
+        if len(body) > most:
+            raise _too_long(most)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def _discard(receive: Receive) -> None:
+    """Take what a client still sends, for a moment, and drop it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
+                pass
+
+
+def _replayed(body: bytes) -> Receive:
+    """Return what hands an application a body that has been read already."""
+    messages: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    return receive
+
+
+def _too_long(most: int) -> RefusedError:
+    return RefusedError(413, f"the body is too long; expected at most {most:,} bytes", connection="close")
+
+
+def _host_name(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _host_and_port(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None

@@ -1,0 +1,171 @@
+"""The routes of the Open Inference Protocol (KServe, version 2), so that clients made for other servers work unchanged.
+
+Here images are bytes as the data set has them, (N, C, H, W), and no photos: whoever sends tensors has prepared them.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+from starlette.exceptions import HTTPException
+
+from modiste.onnx_model import OnnxModel
+from modiste.serving.wire import Fault, Wire, schema_of
+from modiste.version import __version__
+
+JSON_BYTES = "inference-header-content-length"
+"""Header that says how much of a body is JSON, where tensors follow it as bytes."""
+DATATYPES = {"float32": "FP32", "float64": "FP64", "uint8": "UINT8"}
+VERSION = "1"
+FAULTS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Fault} for status in (400, 401, 403, 408, 413, 421, 422, 503)
+}
+
+
+class Tensor(Wire):
+    """A tensor of a request; its data are here, or bytes after the JSON."""
+
+    name: Literal["images"]
+    shape: list[Annotated[int, Field(ge=0)]] = Field(min_length=4, max_length=4)
+    datatype: Literal["UINT8"]
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    data: list[Any] | None = None
+
+
+class Wanted(Wire):
+    """An output that is wished for."""
+
+    name: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class InferRequest(Wire):
+    """What an inference request says."""
+
+    id: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    inputs: list[Tensor] = Field(min_length=1, max_length=1)
+    outputs: list[Wanted] = Field(default_factory=list)
+
+
+def model_name(model: OnnxModel) -> str:
+    """Return the name under which a model is asked for: its recipe's."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", model.told.get("recipe", "")) or "model"
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add the protocol's routes to an application whose state holds a model and a batcher."""
+    model: OnnxModel = app.state.model
+    name = model_name(model)
+
+    @app.get("/v2", tags=["inference protocol"])
+    async def server() -> dict[str, Any]:
+        """Describe the server."""
+        return {"name": "modiste", "version": __version__, "extensions": ["binary_tensor_data"]}
+
+    @app.get("/v2/health/live", tags=["inference protocol"])
+    async def live() -> dict[str, bool]:
+        """Tell that the process answers."""
+        return {"live": True}
+
+    @app.get("/v2/health/ready", tags=["inference protocol"], responses=FAULTS)
+    async def ready() -> Response:
+        """Tell whether requests should be sent here."""
+        is_ready = not app.state.gate.draining
+        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+
+    async def describe() -> dict[str, Any]:
+        """Describe the model."""
+        return {"name": name, "versions": [VERSION], "platform": "onnxruntime", **_tensors(model)}
+
+    async def model_ready() -> Response:
+        """Tell whether the model answers."""
+        return await ready()
+
+    async def infer(request: Request) -> Response:
+        """Return the model's outputs for images of bytes."""
+        asked, following = _parsed(await request.body(), request.headers.get(JSON_BYTES))
+        outputs = await app.state.batcher.classify(_images(asked, following))
+        return _response(name, asked, outputs)
+
+    for place in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{VERSION}"):
+        options: dict[str, Any] = {"tags": ["inference protocol"], "responses": FAULTS}
+        app.add_api_route(place, describe, methods=["GET"], **options)
+        app.add_api_route(f"{place}/ready", model_ready, methods=["GET"], **options)
+        body = {"required": True, "content": {"application/json": {"schema": schema_of(InferRequest)}}}
+        app.add_api_route(f"{place}/infer", infer, methods=["POST"], openapi_extra={"requestBody": body}, **options)
+
+
+def _tensors(model: OnnxModel) -> dict[str, Any]:
+    columns = {"novelty": [-1]}
+    return {
+        "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, *model.image_shape]}],
+        "outputs": [
+            {
+                "name": name,
+                "datatype": "FP64" if name == "novelty" else "FP32",
+                "shape": columns.get(name, [-1, len(model.class_names)]),
+            }
+            for name in model.outputs
+        ],
+    }
+
+
+def _parsed(body: bytes, json_bytes: str | None) -> tuple[InferRequest, bytes]:
+    if json_bytes is None:
+        return InferRequest.model_validate_json(body), b""
+    if not json_bytes.isdecimal() or int(json_bytes) > len(body):
+        raise HTTPException(400, f"{JSON_BYTES}: expected a number of bytes within the body")
+    length = int(json_bytes)
+    return InferRequest.model_validate_json(body[:length]), body[length:]
+
+
+def _images(asked: InferRequest, following: bytes) -> np.ndarray:
+    """Return the one tensor that the model takes; its shape is looked at by whoever computes with it."""
+    (tensor,) = asked.inputs
+    count = math.prod(tensor.shape)
+    if "binary_data_size" in tensor.parameters:
+        if tensor.parameters["binary_data_size"] != len(following) or len(following) != count:
+            raise HTTPException(400, f"images: expected {count:,} bytes after the JSON, found {len(following):,}")
+        return np.frombuffer(following, np.uint8).reshape(tensor.shape)
+    values = list(_flat(tensor.data or [], 8))
+    if len(values) != count or not all(type(value) is int and 0 <= value <= 255 for value in values):
+        raise HTTPException(400, f"images: expected {count:,} whole numbers from 0 to 255, found {len(values):,}")
+    return np.array(values, np.uint8).reshape(tensor.shape)
+
+
+def _flat(values: list[Any], depth: int) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list) and depth:
+            yield from _flat(value, depth - 1)
+        else:
+            yield value
+
+
+def _response(name: str, asked: InferRequest, outputs: Mapping[str, np.ndarray]) -> Response:
+    wanted = {one.name: one.parameters for one in asked.outputs} or {key: dict[str, Any]() for key in outputs}
+    unknown = sorted(set(wanted) - set(outputs))
+    if unknown:
+        raise HTTPException(400, f"no output {unknown[0]!r}; expected of {', '.join(outputs)}")
+    tensors, following = [], b""
+    for key, parameters in wanted.items():
+        values = outputs[key]
+        tensor: dict[str, Any] = {"name": key, "shape": list(values.shape), "datatype": DATATYPES[str(values.dtype)]}
+        if parameters.get("binary_data", asked.parameters.get("binary_data_output")):
+            content = values.tobytes()
+            tensor["parameters"] = {"binary_data_size": len(content)}
+            following += content
+        else:
+            tensor["data"] = values.ravel().tolist()
+        tensors.append(tensor)
+    told = {"model_name": name, "model_version": VERSION, "outputs": tensors}
+    head = json.dumps(told if asked.id is None else {**told, "id": asked.id}).encode()
+    if not following:
+        return Response(head, media_type="application/json")
+    return Response(head + following, media_type="application/octet-stream", headers={JSON_BYTES: str(len(head))})

@@ -1,0 +1,189 @@
+// A picture in, an answer out: asks the server that this page came from, and shows what it says.
+"use strict";
+
+const at = (id) => document.getElementById(id);
+const SHEET = "#fdfdfd", PEN = "#20242a";  // as the shop's photos are, dark on light
+const ORANGE = [217, 119, 6], VIOLET = [94, 60, 153];
+const LEAST_EVIDENCE = 0.05;  // below it nothing in particular was looked at
+let asked = 0;  // of several questions only the last one's answer is shown
+
+function authorization() {
+  const token = sessionStorage.getItem("token");
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
+async function fetched(path, options = {}) {
+  const response = await fetch(path, { ...options, headers: authorization() });
+  if (response.status === 401) at("token-form").hidden = false;
+  let content;
+  try { content = await response.json(); } catch { throw new Error(`The server answered ${response.status}, not in words this page knows.`); }
+  if (!response.ok) throw new Error(content.error);
+  return content;
+}
+
+async function ask(picture, name) {
+  const turn = ++asked;
+  at("fault").hidden = true;
+  at("busy").textContent = "Looking…";
+  const form = new FormData();
+  form.append("images", picture, name);
+  const started = performance.now();
+  try {
+    const { answers: [answer], seconds } = await fetched("v1/predict?steps=true&explain=true", { method: "POST", body: form });
+    if (turn !== asked) return;
+    if (answer.fault) throw new Error(`${answer.name}: ${answer.fault}`);
+    await show(answer, seconds, performance.now() - started);
+  } catch (error) {
+    if (turn === asked) complain(error instanceof TypeError ? "The server does not answer; is it still running?" : error.message);
+  } finally {
+    if (turn === asked) at("busy").textContent = "";
+  }
+}
+
+function complain(message) {
+  at("found").hidden = true;
+  at("fault").textContent = message;
+  at("fault").hidden = false;
+}
+
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+async function show(answer, seconds, milliseconds) {
+  const likely = Object.entries(answer.probabilities);
+  const [name, share] = likely[0];
+  at("verdict").textContent = answer.none_of_the_classes ? `None of the ${likely.length}` : `${name}, ${percent(share)}`;
+  at("doubt").textContent = [
+    answer.none_of_the_classes ? `It is unlike anything the network was trained on. If it had to choose: ${name}.` : `Next: ${likely[1][0]}, ${percent(likely[1][1])}.`,
+    answer.separated ? "" : "The garment could not be told from its background; try a plainer one.",
+  ].join(" ").trim();
+  at("bars").tBodies[0].replaceChildren(...likely.map(bar));
+  at("steps").replaceChildren(...answer.steps.map((step) => figure(picture(step.picture), step.name)));
+  at("steps").append(figure(await evidence(answer), "where it looked"));
+  at("time").textContent = `${Math.round(1000 * seconds)} ms on the server, ${Math.round(milliseconds)} ms in all.`;
+  at("found").hidden = false;
+  at("verdict").focus({ preventScroll: true });
+  at("found").scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+}
+
+function bar([name, share]) {
+  const row = document.createElement("tr"), head = document.createElement("th"), cell = document.createElement("td");
+  const track = document.createElement("div"), fill = document.createElement("div"), number = document.createElement("td");
+  head.scope = "row"; head.textContent = name;
+  track.className = "track"; fill.className = "fill"; fill.style.width = percent(share).replace(" ", "");
+  number.className = "share"; number.textContent = percent(share);
+  track.append(fill); cell.append(track); row.append(head, cell, number);
+  return row;
+}
+
+function figure(content, caption) {
+  const whole = document.createElement("figure"), words = document.createElement("figcaption");
+  words.textContent = caption;
+  whole.append(content, words);
+  return whole;
+}
+
+function picture(url) {
+  const image = new Image();
+  image.src = url; image.alt = "";
+  return image;
+}
+
+async function evidence({ steps, evidence: rows, label }) {
+  const side = rows.length, canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+  canvas.width = canvas.height = side;
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", `Where the network looked to say ${label}: ${describe(rows)}`);
+  const seen = picture(steps.at(-1).picture);
+  await seen.decode();
+  pen.drawImage(seen, 0, 0, side, side);
+  const reach = Math.max(LEAST_EVIDENCE, ...rows.flat().map(Math.abs)), pixels = pen.getImageData(0, 0, side, side);
+  rows.flat().forEach((value, place) => {
+    const colour = value > 0 ? ORANGE : VIOLET, share = 0.8 * Math.abs(value) / reach;
+    for (let part = 0; part < 3; part++) pixels.data[4 * place + part] = (1 - share) * pixels.data[4 * place + part] + share * colour[part];
+  });
+  pen.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+function describe(rows) {
+  const parts = { "upper left": 0, "upper right": 0, "lower left": 0, "lower right": 0 }, half = rows.length / 2;
+  rows.forEach((row, y) => row.forEach((value, x) => { parts[`${y < half ? "upper" : "lower"} ${x < half ? "left" : "right"}`] += value; }));
+  return `most at the ${Object.entries(parts).sort((a, b) => b[1] - a[1])[0][0]}.`;
+}
+
+function askFirst(files) {
+  const file = [...files].find((one) => one.type.startsWith("image/")) ?? files[0];
+  if (file) ask(file, file.name || "picture");
+}
+
+// Files: picked, photographed, dropped, pasted.
+at("pick").addEventListener("click", () => at("file").click());
+at("photograph").addEventListener("click", () => at("camera").click());
+for (const id of ["file", "camera"]) at(id).addEventListener("change", (event) => { askFirst(event.target.files); event.target.value = ""; });
+addEventListener("paste", (event) => askFirst(event.clipboardData.files));
+for (const kind of ["dragenter", "dragover"]) addEventListener(kind, (event) => { event.preventDefault(); at("drop").classList.add("over"); });
+addEventListener("dragleave", (event) => { if (!event.relatedTarget) at("drop").classList.remove("over"); });
+addEventListener("drop", (event) => { event.preventDefault(); at("drop").classList.remove("over"); askFirst(event.dataTransfer.files); });
+
+// Drawing, by finger, mouse or arrow keys.
+const sheet = at("sheet"), pen = sheet.getContext("2d");
+let last = null, drawn = false, cursor = { x: 210, y: 210 }, isDown = false;
+
+function clear() {
+  pen.fillStyle = SHEET;
+  pen.fillRect(0, 0, sheet.width, sheet.height);
+  drawn = false;
+}
+
+function line(from, to) {
+  pen.strokeStyle = PEN; pen.lineWidth = at("width").value; pen.lineCap = pen.lineJoin = "round";
+  pen.beginPath(); pen.moveTo(from.x, from.y); pen.lineTo(to.x, to.y); pen.stroke();
+  drawn = true;
+}
+
+function place(event) {
+  const box = sheet.getBoundingClientRect();
+  return { x: (event.clientX - box.left) * sheet.width / box.width, y: (event.clientY - box.top) * sheet.height / box.height };
+}
+
+sheet.addEventListener("pointerdown", (event) => { sheet.setPointerCapture(event.pointerId); last = place(event); line(last, last); });
+sheet.addEventListener("pointermove", (event) => { if (last) { const next = place(event); line(last, next); last = next; } });
+for (const kind of ["pointerup", "pointercancel"]) sheet.addEventListener(kind, () => { last = null; });
+sheet.addEventListener("keydown", (event) => {
+  const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (event.key === " ") { isDown = !isDown; if (isDown) line(cursor, cursor); }
+  else if (way) {
+    const limit = (value) => Math.min(sheet.width, Math.max(0, value));
+    const next = { x: limit(cursor.x + 15 * way[0]), y: limit(cursor.y + 15 * way[1]) };
+    if (isDown) line(cursor, next);
+    cursor = next;
+  } else return;
+  event.preventDefault();
+});
+at("draw").addEventListener("click", () => {
+  at("drawing").hidden = !at("drawing").hidden;
+  at("draw").setAttribute("aria-expanded", String(!at("drawing").hidden));
+  if (!at("drawing").hidden) sheet.focus({ preventScroll: true });
+});
+at("clear").addEventListener("click", clear);
+at("answer").addEventListener("click", () => {
+  if (drawn) sheet.toBlob((blob) => ask(blob, "drawing.png"), "image/png");
+  else complain("The sheet is empty; draw a garment first.");
+});
+clear();
+
+// What is served, and the token that it may want.
+async function introduce() {
+  try {
+    const model = await fetched("v1/model");
+    at("served").textContent = `${model.name}: ${model.classes.join(", ")}`;
+  } catch { /* a token is asked for, or the next question tells what is wrong */ }
+}
+at("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("token", at("token").value);
+  at("token-form").hidden = true;
+  at("fault").hidden = true;
+  introduce();
+});
+introduce();

@@ -1,0 +1,34 @@
+"""An exported network, pictures for it, and a server that serves it."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from listening import Server, listening
+
+import modiste
+from modiste.export import export
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import photographs
+
+
+@pytest.fixture(scope="session")
+def model_file(photo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(photo_run, tmp_path_factory.mktemp("exported") / "model.onnx").path
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[bytes]:
+    """Photographs of garments, of every kind in turn."""
+    images, random = modiste.load_dataset().validation.images[:16, 0].numpy(), np.random.default_rng(0)
+    makers = list(photographs.MAKERS.values())
+    return [makers[number % len(makers)](image, random) for number, image in enumerate(images)]
+
+
+@pytest.fixture(scope="module")
+def server(model_file: Path) -> Iterator[Server]:
+    with listening(model_file) as server:
+        yield server

@@ -1,0 +1,303 @@
+"""Who and what is let in: real sockets, bodies that lie, clients that dawdle, more requests than can be carried."""
+
+import contextlib
+import random
+import re
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from listening import Server, listening
+
+from workbench import run_modiste
+
+INSIDE = re.compile(
+    rb"Traceback|\.py\b|/usr/|/home/|/root/|/tmp/|site-packages|uvicorn|starlette|fastapi", re.IGNORECASE
+)
+FUZZED = 2_000
+MIXED = 1_500
+TIGHT = """
+import sys
+from modiste.serving.limits import Limits
+for name, value in {changes}.items():
+    Limits.__init__.__kwdefaults__[name] = value
+from modiste.cli import main
+main(["serve", *sys.argv[1:]])
+"""
+
+
+def with_limits(model: Path, **changes: float) -> object:
+    """Start the server with other limits than its own, so that a test need not wait for them."""
+    return listening(model, script=TIGHT.replace("{changes}", repr(changes)))
+
+
+def post(server: Server, body: bytes, *headers: str) -> bytes:
+    lines = [f"Host: {server.host}", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    return server.raw(b"POST /v1/predict HTTP/1.1\r\n" + "\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+
+def test_a_body_that_says_to_be_too_long_is_refused_unread(server: Server) -> None:
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: {server.host}\r\nContent-Length: 8388609\r\n\r\n".encode()
+    answer = server.raw(head + b"x" * 100)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"expected at most 8,388,608 bytes" in answer
+
+
+def test_a_body_in_pieces_is_cut_off_at_the_limit(server: Server) -> None:
+    piece = b"%x\r\n%b\r\n" % (2**20, b"x" * 2**20)
+    with socket.create_connection((server.host, server.port), timeout=20) as connection:
+        connection.sendall(f"POST /v1/predict HTTP/1.1\r\nHost: {server.host}\r\n".encode())
+        connection.sendall(b"Transfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n")
+        with contextlib.suppress(OSError):  # it hangs up
+            for _ in range(9):
+                connection.sendall(piece)
+        answer = receive_all(connection)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def receive_all(connection: socket.socket) -> bytes:
+    try:
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+    except OSError:
+        return b""
+
+
+def test_a_body_at_the_limit_is_read(server: Server) -> None:
+    body = b'{"images": ["' + b"A" * (8 * 2**20 - 16) + b'"]}'
+    assert len(body) == 8 * 2**20
+    answer = post(server, body, "Content-Type: application/json")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("text/plain", b"hello", 415),
+        ("application/json", b"{", 422),
+        ("application/json", b'{"images": []}', 422),
+        ("application/json", b'{"images": ["QQ=="], "more": 1}', 422),
+        ("application/json", b"[" * 100_000, 422),
+        ("application/json", b'{"images": [' + b'"",' * 64 + b'""]}', 422),
+        ("multipart/form-data", b"no boundary", 400),
+        ("multipart/form-data; boundary=x", b"--y\r\n\r\n--y--", 400),
+        (
+            "multipart/form-data; boundary=x",
+            b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n--x--\r\n",
+            422,
+        ),
+        ("multipart/form-data; boundary=" + "x" * 300, b"--x", 400),
+    ],
+)
+def test_a_malformed_body(server: Server, kind: str, body: bytes, status: int) -> None:
+    answer = post(server, body, f"Content-Type: {kind}")
+    assert answer.split()[1] == str(status).encode(), answer[:300]
+    assert b'{"error":' in answer
+    assert not INSIDE.search(answer)
+
+
+def test_slow_clients_are_left_while_others_are_served(model_file: Path, photos: list[bytes]) -> None:
+    with with_limits(model_file, receive_seconds=1.0) as server:
+        silent, slow_head, slow_body = (
+            socket.create_connection((server.host, server.port), timeout=30) for _ in range(3)
+        )
+        slow_head.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
+        slow_body.sendall(f"POST /v1/predict HTTP/1.1\r\nHost: {server.host}\r\nContent-Length: 99\r\n\r\n".encode())
+        with server.client() as client:
+            started = time.monotonic()
+            while time.monotonic() - started < 1.0:
+                for one in (slow_head, slow_body):
+                    one.sendall(b"x")
+                assert client.post("/v1/predict", files={"images": photos[0]}).status_code == 200
+        assert receive_all(silent) == b""
+        assert receive_all(slow_head) == b""
+        assert b" 408 " in receive_all(slow_body)
+        for one in (silent, slow_head, slow_body):
+            one.close()
+
+
+def test_a_head_without_end_is_refused(server: Server) -> None:
+    answer = server.raw(b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %b\r\n" % (n, b"y" * 100) for n in range(400)))
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_more_than_can_be_carried_is_told_to_come_again(model_file: Path, photos: list[bytes]) -> None:
+    with with_limits(model_file, requests=4) as server:
+        with ThreadPoolExecutor(40) as pool, server.client() as client:
+            found = list(
+                pool.map(
+                    lambda number: client.post("/v1/predict?explain=true", files={"images": photos[number % 16]}),
+                    range(200),
+                )
+            )
+        codes = [one.status_code for one in found]
+        assert set(codes) == {200, 503}
+        assert all(one.headers["retry-after"] == "1" for one in found if one.status_code == 503)
+        with server.client() as client:
+            assert client.post("/v1/predict", files={"images": photos[0]}).status_code == 200
+
+
+def test_what_is_at_work_is_answered_before_the_end(model_file: Path, photos: list[bytes]) -> None:
+    with listening(model_file) as server:
+        ready, answered = threading.Barrier(33), []
+
+        def ask(number: int) -> None:
+            with server.client() as client:
+                client.get("/livez")
+                ready.wait()
+                files = [("images", photos[(number + turn) % 16]) for turn in range(8)]
+                answered.append(client.post("/v1/predict?explain=true", files=files).status_code)
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(32)]
+        for thread in threads:
+            thread.start()
+        with server.client() as client:
+            assert client.get("/readyz").status_code == 200
+            ready.wait()
+            time.sleep(0.15)  # the requests are on their way
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+            assert client.get("/readyz").status_code == 503
+            assert client.get("/livez").status_code == 200
+        for thread in threads:
+            thread.join()
+        assert answered == [200] * 32
+        assert server.process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_foreign_names_and_pages_are_refused(server: Server) -> None:
+    with server.client() as client:
+        assert client.get("/livez", headers={"Host": "shop.example"}).status_code == 421
+        assert client.get("/livez", headers={"Host": f"localhost:{server.port}"}).status_code == 200
+        picture = {"files": {"images": b"x"}}
+        refused = client.post("/v1/predict", headers={"Origin": "http://shop.example"}, **picture)
+        assert (refused.status_code, "other sites" in refused.json()["error"]) == (403, True)
+        assert client.post("/v1/predict", headers={"Origin": "null"}, **picture).status_code == 403
+        assert client.post("/v1/predict", headers={"Origin": server.url}, **picture).status_code == 200
+
+
+def test_every_answer_carries_its_safeguards(server: Server) -> None:
+    with server.client() as client:
+        for response in (client.get("/"), client.get("/nowhere"), client.get("/livez", headers={"Host": "x"})):
+            policy = response.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert response.headers["x-content-type-options"] == "nosniff"
+            assert "access-control-allow-origin" not in response.headers
+            assert "server" not in response.headers
+
+
+def test_a_token_is_asked_for(model_file: Path, photos: list[bytes]) -> None:
+    token = "a-long-enough-token"
+    with listening(model_file, "--host", "0.0.0.0", MODISTE_TOKEN=token) as server:
+        local = Server(server.process, "127.0.0.1", server.port)
+        with local.client() as client:
+            assert client.get("/livez").status_code == client.get("/").status_code == 200
+            for path in ("/v1/model", "/metrics", "/openapi.json", "/v2/models/sprint"):
+                assert client.get(path).status_code == 401
+            for wrong in ("", "Bearer", "Bearer wrong", "Basic " + token, "Bearer " + token + "x"):
+                refused = client.post("/v1/predict", files={"images": photos[0]}, headers={"Authorization": wrong})
+                assert refused.status_code == 401
+            right = {"Authorization": f"Bearer {token}"}
+            assert client.post("/v1/predict", files={"images": photos[0]}, headers=right).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint", "code"),
+    [
+        (("--host", "0.0.0.0"), "expected a token", 4),
+        (("--token", "short"), "16 or more printable", 4),
+        (("--host", "198.51.100.7", "--token", "a-long-enough-token"), "cannot listen on", 5),
+    ],
+)
+def test_it_does_not_start(model_file: Path, options: tuple[str, ...], complaint: str, code: int) -> None:
+    done = run_modiste("serve", model_file, "--port", "0", *options)
+    assert (done.returncode, complaint in done.stderr, "Traceback" in done.stderr) == (code, True, False)
+
+
+def test_raw_bytes_never_break_it(server: Server) -> None:
+    """Requests with bytes changed, cut, doubled and made up: an answer in one shape or none, and it goes on."""
+    chance = random.Random(5)
+    whole = f"POST /v1/predict?steps=true HTTP/1.1\r\nHost: {server.host}\r\nContent-Length: 14\r\n".encode()
+    whole += b'Content-Type: application/json\r\nConnection: close\r\n\r\n{"images":[""]}'[:-1] + b"}"
+    survived = 0
+    for _ in range(FUZZED):
+        changed = bytearray(whole)
+        for _ in range(chance.randint(1, 8)):
+            place = chance.randrange(len(changed))
+            changed[place : place + chance.randint(0, 3)] = chance.randbytes(chance.randint(0, 4))
+        answer = ask_raw(server, bytes(changed))
+        assert not INSIDE.search(answer)
+        assert not answer or answer.startswith(b"HTTP/1.1 ")
+        assert b" 500 " not in answer.split(b"\r\n")[0]
+        survived += 1
+    with server.client() as client:
+        assert client.get("/livez").text == "ok"
+    print(f"raw requests: {survived} of {FUZZED} survived")
+
+
+def ask_raw(server: Server, content: bytes) -> bytes:
+    """Send bytes and no more, and take what comes."""
+    with socket.create_connection((server.host, server.port), timeout=20) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(content)
+            connection.shutdown(socket.SHUT_WR)
+        return receive_all(connection)
+
+
+def test_memory_does_not_grow(server: Server, photos: list[bytes]) -> None:
+    process = psutil.Process(server.process.pid)
+    with server.client() as client:
+
+        def ask(number: int) -> None:
+            kinds = [
+                lambda: client.post("/v1/predict", files={"images": photos[number % 16]}),
+                lambda: client.post("/v1/predict?steps=true", files={"images": photos[number % 16][: number % 900]}),
+                lambda: client.post("/v1/predict", json={"images": ["QUJD"]}),
+                lambda: client.post("/v1/predict", content=b"{" * 50, headers={"Content-Type": "application/json"}),
+                lambda: client.get(f"/nowhere/{number}"),
+            ]
+            kinds[number % len(kinds)]()
+
+        for number in range(MIXED // 3):
+            ask(number)
+        before = process.memory_info().rss
+        for number in range(MIXED):
+            ask(number)
+    grown = process.memory_info().rss - before
+    print(f"memory after {MIXED} mixed requests: {grown / 2**20:+.1f} MB")
+    assert grown < 5 * 2**20
+
+
+def test_the_document_is_kept(server: Server) -> None:
+    """Property-based requests after the server's own document (schemathesis): no check of its finds anything."""
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    tried = sum(tries(one.ok(), mode) for one in schema.get_all_operations() for mode in schemathesis.GenerationMode)
+    assert tried > 100
+    print(f"requests after the document: {tried}, nothing found")
+
+
+def tries(operation: schemathesis.APIOperation, mode: schemathesis.GenerationMode) -> int:
+    """Try an operation with requests that are right, or wrong.
+
+    How many numbers a tensor has depends on its shape, which JSON's schemas cannot say.
+    """
+    waived = [schemathesis.checks.CHECKS.get_one("positive_data_acceptance")] if "infer" in operation.path else []
+    tried = []
+    if mode.is_negative and operation.method == "get":
+        return 0  # there is nothing to be wrong
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    def holds(case: schemathesis.Case) -> None:
+        tried.append(case)
+        case.call_and_validate(excluded_checks=waived)
+
+    holds()
+    return len(tried)

@@ -1,0 +1,150 @@
+"""The page in a real browser: pictures dropped, pasted, picked, drawn; by keyboard alone; unreadable files; a token."""
+
+import base64
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from listening import Server, listening
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: make chromium")
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1200, "height": 900}
+DROP = """([content, kind, event]) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([Uint8Array.from(atob(content), (one) => one.charCodeAt(0))], "given", { type: kind }));
+    const options = { bubbles: true, cancelable: true, dataTransfer: transfer, clipboardData: transfer };
+    document.getElementById("drop").dispatchEvent(new (event === "drop" ? DragEvent : ClipboardEvent)(event, options));
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """The page; nothing may be said on its console, nothing asked of anyone else."""
+    page = browser.new_page(viewport=DESKTOP)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.append(request.url) if foreign(request.url, server.url) else None)
+    page.goto(server.url)
+    yield page
+    page.close()
+    assert said == []
+
+
+def foreign(url: str, own: str) -> bool:
+    return not url.startswith((own, "data:", "blob:"))
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_a_picture_is_answered(page: Page, photos: list[bytes], server: Server, event: str) -> None:
+    page.evaluate(DROP, [base64.b64encode(photos[0]).decode(), "image/png", event])
+    expect(page.locator("#found")).to_be_visible()
+    with server.client() as client:
+        (expected,) = client.post("/v1/predict", files={"images": photos[0]}).json()["answers"]
+    rows = page.locator("#bars tr")
+    expect(rows).to_have_count(10)
+    shown = [row.inner_text().split("\t") for row in rows.all()]
+    assert [row[0] for row in shown] == list(expected["probabilities"])
+    assert [row[-1] for row in shown] == [f"{100 * share:.1f} %" for share in expected["probabilities"].values()]
+    widths = page.eval_on_selector_all(".fill", "all => all.map((one) => one.getBoundingClientRect().width)")
+    assert widths == sorted(widths, reverse=True)
+    names = page.locator("#steps figcaption").all_inner_texts()
+    assert names == ["photo", "garment alone", "cropped", "network's view", "where it looked"]
+    expect(page.locator("#verdict")).to_contain_text(
+        "None of the 10" if expected["none_of_the_classes"] else expected["label"]
+    )
+    expect(page.locator("#time")).to_contain_text("ms on the server")
+
+
+def test_a_file_that_is_no_picture_gets_a_readable_message(page: Page, photos: list[bytes]) -> None:
+    page.set_input_files("#file", {"name": "letter.jpg", "mimeType": "image/jpeg", "buffer": b"Dear Sir"})
+    expect(page.get_by_role("alert")).to_have_text(
+        "letter.jpg: no image that can be read; expected JPEG, PNG, WEBP, BMP, GIF"
+    )
+    expect(page.locator("#found")).to_be_hidden()
+    page.set_input_files("#file", {"name": "boot.png", "mimeType": "image/png", "buffer": photos[0]})
+    expect(page.locator("#found")).to_be_visible()
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_drawing_is_answered(page: Page) -> None:
+    page.get_by_role("button", name="Draw one").click()
+    page.get_by_role("button", name="What is it?").click()
+    expect(page.get_by_role("alert")).to_contain_text("The sheet is empty")
+    box = page.locator("#sheet").bounding_box()
+    assert box
+    page.locator("#width").fill("60")
+    for x in (0.35, 0.65):  # two legs
+        page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.2 * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + 0.85 * box["height"], steps=10)
+        page.mouse.up()
+    page.get_by_role("button", name="What is it?").click()
+    expect(page.locator("#found")).to_be_visible()
+    expect(page.locator("#bars th").first).to_have_text("Trouser")
+
+
+def test_the_keyboard_is_enough(page: Page) -> None:
+    def walk_to(text: str) -> None:
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.textContent") == text:
+                return
+        raise AssertionError(f"{text} is out of reach")
+
+    walk_to("Draw one")
+    page.keyboard.press("Enter")
+    for key, times in ((" ", 1), ("ArrowUp", 6), ("ArrowLeft", 4), ("ArrowDown", 9), ("ArrowRight", 6), (" ", 1)):
+        for _ in range(times):
+            page.keyboard.press(key)
+    walk_to("What is it?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#found")).to_be_visible()
+    assert page.evaluate("document.activeElement.id") == "verdict"
+
+
+def test_it_fits_a_phone_and_every_control_has_a_name(page: Page, photos: list[bytes]) -> None:
+    page.set_viewport_size(PHONE)
+    page.set_input_files("#file", {"name": "boot.png", "mimeType": "image/png", "buffer": photos[0]})
+    page.get_by_role("button", name="Draw one").click()
+    expect(page.locator("#found")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    nameless = """all => all.filter((one) => one.getBoundingClientRect().height && one.tabIndex >= 0
+        && !(one.textContent.trim() || one.ariaLabel || one.labels?.length)).map((one) => one.outerHTML)"""
+    assert page.eval_on_selector_all("button, input, canvas, a", nameless) == []
+    heights = page.eval_on_selector_all("button", "all => all.map((one) => one.offsetHeight).filter(Boolean)")
+    assert min(heights) >= 44  # a finger's width
+
+
+def test_it_asks_for_the_token(browser: Browser, model_file: Path, photos: list[bytes]) -> None:
+    with listening(model_file, MODISTE_TOKEN="a-long-enough-token") as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        page.get_by_label("This server asks for a token.").fill("a-long-enough-token")
+        page.keyboard.press("Enter")
+        expect(page.locator("#served")).to_contain_text("sprint: T-shirt/top")
+        page.set_input_files("#file", {"name": "boot.png", "mimeType": "image/png", "buffer": photos[0]})
+        expect(page.locator("#found")).to_be_visible()
+        page.close()
+
+
+def test_a_server_that_is_gone_is_told(browser: Browser, model_file: Path, photos: list[bytes]) -> None:
+    with listening(model_file) as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        expect(page.locator("#served")).to_contain_text("sprint")
+        server.process.kill()
+        page.set_input_files("#file", {"name": "boot.png", "mimeType": "image/png", "buffer": photos[0]})
+        expect(page.get_by_role("alert")).to_have_text("The server does not answer; is it still running?")
+        page.close()

@@ -1,0 +1,112 @@
+"""Exported files as a stranger might hand them over: what names other files, loops, or is none of ours is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from modiste.checkpoint import ModelInfo
+from modiste.errors import RunError
+from modiste.evaluation.answers import Answers
+from modiste.export.formats import FORMATS
+from modiste.model_recipe import MLPRecipe
+from modiste.models import Task, build_model
+from modiste.onnx_model import OnnxModel
+from modiste.recipe import Recipe
+
+TASK = Task(image_shape=(1, 8, 8), class_names=("a", "b"), mean=0.3, deviation=0.4)
+
+
+@pytest.fixture(scope="module")
+def content() -> bytes:
+    answers = Answers(build_model(MLPRecipe(), TASK).eval(), mirror=False, temperature=1.0).eval()
+    return FORMATS["onnx"].write(answers, ModelInfo(Recipe(name="tried", model=MLPRecipe()), TASK, 1, "f" * 64))
+
+
+def outside(proto: onnx.ModelProto) -> None:
+    tensor = proto.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def outside_in_an_attribute(proto: onnx.ModelProto) -> None:
+    value = numpy_helper.from_array(np.zeros(3, np.float32))
+    value.ClearField("raw_data")
+    value.external_data.add(key="location", value="../secret")
+    proto.graph.node.append(helper.make_node("Constant", [], ["unused"], value=value))
+
+
+def foreign_operator(proto: onnx.ModelProto) -> None:
+    proto.graph.node.append(helper.make_node("PyOp", ["images"], ["unused"], domain="com.example"))
+    proto.opset_import.append(helper.make_opsetid("com.example", 1))
+
+
+def loop(proto: onnx.ModelProto) -> None:
+    for_ever = helper.make_graph([helper.make_node("Identity", ["go"], ["on"])], "body", [], [])
+    proto.graph.node.append(helper.make_node("Loop", ["", "go"], [], body=for_ever))
+
+
+def loop_in_a_branch(proto: onnx.ModelProto) -> None:
+    inner = helper.make_graph([helper.make_node("Loop", [], [])], "inner", [], [])
+    proto.graph.node.append(helper.make_node("If", ["yes"], [], then_branch=inner, else_branch=inner))
+
+
+def other_input(proto: onnx.ModelProto) -> None:
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def no_names(proto: onnx.ModelProto) -> None:
+    del proto.metadata_props[:]
+
+
+def too_few_names(proto: onnx.ModelProto) -> None:
+    next(one for one in proto.metadata_props if one.key == "class_names").value = '["a"]'
+
+
+def names_that_are_no_list(proto: onnx.ModelProto) -> None:
+    next(one for one in proto.metadata_props if one.key == "class_names").value = "[" * 5000
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (outside, "takes numbers from another file"),
+        (outside_in_an_attribute, "takes numbers from another file"),
+        (foreign_operator, "holds the operator com.example:PyOp"),
+        (loop, "holds the operator ai.onnx:Loop"),
+        (loop_in_a_branch, "holds the operator ai.onnx:Loop"),
+        (other_input, "expected a file that modiste export wrote"),
+        (no_names, "other ones"),
+        (too_few_names, "other ones"),
+        (names_that_are_no_list, "other ones"),
+    ],
+)
+def test_a_hostile_file_is_refused(content: bytes, change: Callable[[onnx.ModelProto], None], reason: str) -> None:
+    proto = onnx.load_model_from_string(content)
+    change(proto)
+    with pytest.raises(RunError, match=reason):
+        OnnxModel.from_bytes(proto.SerializeToString())
+
+
+@pytest.mark.parametrize("damaged", [b"", b"no model", b"\x80\x04\x95" * 9, None])
+def test_what_is_no_onnx_is_refused(content: bytes, damaged: bytes | None) -> None:
+    with pytest.raises(RunError, match="expected a file that modiste export wrote"):
+        OnnxModel.from_bytes(content[:2000] if damaged is None else damaged)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot be read"):
+        OnnxModel.load(tmp_path / "none.onnx")
+
+
+def test_any_number_of_images_goes_through(content: bytes) -> None:
+    model = OnnxModel.from_bytes(content)
+    images = np.random.RandomState(0).randint(0, 256, (130, 1, 8, 8)).astype(np.uint8)
+    whole = model.classify(images).probabilities
+    assert whole.shape == (130, 2)
+    assert model.classify(images[:0]).probabilities.shape == (0, 2)
+    np.testing.assert_allclose(whole[7:8], model.classify(images[7:8]).probabilities, rtol=1e-5)
