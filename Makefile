@@ -65,17 +65,15 @@ data: $(VENV)/.demo
 		echo "trying Debian's package dataset-fashion-mnist"; \
 		{ $$as_root apt-get update && $$as_root apt-get install --yes dataset-fashion-mnist; } >/dev/null && $(MODISTE) data; }
 
+# Installs a package of Debian's, as root or as somebody who may act as root.
+from_debian = as_root=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); echo "installing $(1)"; \
+	{ $$as_root apt-get update && $$as_root apt-get install --yes --no-install-recommends $(1); } >/dev/null
+
 postgresql:
-	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
-		as_root=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
-		echo "installing PostgreSQL"; \
-		{ $$as_root apt-get update && $$as_root apt-get install --yes --no-install-recommends postgresql; } >/dev/null; }
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { $(call from_debian,postgresql); }
 
 chromium:
-	@command -v chromium >/dev/null || { \
-		as_root=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
-		echo "installing Chromium"; \
-		{ $$as_root apt-get update && $$as_root apt-get install --yes --no-install-recommends chromium; } >/dev/null; }
+	@command -v chromium >/dev/null || { $(call from_debian,chromium); }
 
 clean:
 	rm -rf $(VENV) $(PEERS)/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
