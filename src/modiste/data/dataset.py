@@ -28,7 +28,7 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: Tensor) -> "ImageSet":
+    def __getitem__(self, index: Tensor | slice) -> "ImageSet":
         return ImageSet(self.images[index], self.labels[index])
 
     def to(self, device: torch.device) -> "ImageSet":

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 
 from modiste import run_folder, storage
-from modiste.data.dataset import Development
+from modiste.data.dataset import ImageSet
 from modiste.errors import RunError
 from modiste.evaluation.answers import Answers
 from modiste.evaluation.assessment import load_own_development
@@ -87,7 +86,8 @@ def export(
         content = kind.write(answers, info)
         if rounded:
             content = int8.rounded(content, development.train.images.numpy())
-        found = _compare(kind.read(content), answers, development, None if rounded else PROOF_IMAGES)
+        proof = development.validation if rounded else development.validation[:PROOF_IMAGES]
+        found = compare(kind.read(content), answers, proof)
         if found.largest_difference > TOLERANCE and not rounded:
             raise RunError(
                 f"{run.folder}: the {to} file answers otherwise than the run, by up to {found.largest_difference:.2g} "
@@ -101,22 +101,9 @@ def export(
     return Exported(path, len(content), temperature, found, described)
 
 
-def compare(theirs: Probabilities, answers: Answers, images: UInt8[np.ndarray, "n c h w"]) -> tuple[float, float]:
-    """Return the largest difference of a probability, and the share of images with the same favoured class."""
-    labels = torch.zeros(len(images), dtype=torch.int64)
-    found = _agreement(theirs, answers, images, labels.numpy())
-    return found.largest_difference, found.agreement
-
-
-def _compare(theirs: Probabilities, answers: Answers, development: Development, count: int | None) -> Agreement:
-    validation = development.validation
-    return _agreement(theirs, answers, validation.images[:count].numpy(), validation.labels[:count].numpy())
-
-
-def _agreement(
-    theirs: Probabilities, answers: Answers, images: UInt8[np.ndarray, "n c h w"], labels: np.ndarray
-) -> Agreement:
+def compare(theirs: Probabilities, answers: Answers, known: ImageSet) -> Agreement:
     """Compare answers; the first image goes alone, for a file that knows one number of images only fails there."""
+    images, labels = known.images.numpy(), known.labels.numpy()
     parts = [images[:1], *np.array_split(images[1:], max(1, len(images) // 100))]
     with torch.inference_mode():
         ours = np.concatenate([answers(torch.from_numpy(part))[1].numpy() for part in parts])

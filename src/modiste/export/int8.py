@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,9 @@ def rounded(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> bytes:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, _quiet():
         source, prepared, target = (Path(place) / name for name in ("source", "prepared", "target"))
         source.write_bytes(content)
-        logging.getLogger().setLevel(logging.ERROR)
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
@@ -41,6 +41,18 @@ def rounded(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> bytes:
             weight_type=QuantType.QInt8,
         )
         return target.read_bytes()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's advice, which it gives through everybody's logger, from the person's terminal."""
+    everybody = logging.getLogger()
+    before = everybody.level
+    everybody.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        everybody.setLevel(before)
 
 
 def _reader(images: UInt8[np.ndarray, "n c h w"]) -> Any:
