@@ -5,7 +5,7 @@ another file nor run for ever.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,23 +45,18 @@ class OnnxModel(Classifier):
     outputs: tuple[str, ...]
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 0) -> "OnnxModel":
-        """Read a file; RunError when it is missing, too large, or none that ``modiste export`` could have written.
-
-        Args:
-            path: the file.
-            threads: for one batch; as many as the machine has cores if 0.
-        """
+    def load(cls, path: Path) -> "OnnxModel":
+        """Read a file; RunError when it is missing, too large, or none that ``modiste export`` could have written."""
         try:
             if path.stat().st_size > MOST_BYTES:
                 raise RunError(f"{path}: {path.stat().st_size:,} bytes; expected at most {MOST_BYTES:,}")
             content = path.read_bytes()
         except OSError as error:
             raise RunError(f"{path}: cannot be read ({error.strerror}); expected a file of modiste export") from error
-        return cls.from_bytes(content, str(path), threads=threads)
+        return cls.from_bytes(content, str(path))
 
     @classmethod
-    def from_bytes(cls, content: bytes, name: str = "the ONNX file", *, threads: int = 0) -> "OnnxModel":
+    def from_bytes(cls, content: bytes, name: str = "the ONNX file") -> "OnnxModel":
         """Read a file's content; errors as ``load``."""
         try:
             import onnxruntime
@@ -69,7 +64,6 @@ class OnnxModel(Classifier):
             raise MissingExtraError(f"ONNX files: {NEEDS_EXTRA}") from error
         _check(content, name)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others may need the cores
         options.log_severity_level = 4
         try:
@@ -88,8 +82,7 @@ class OnnxModel(Classifier):
 
     def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Scores:
         self.demand_images(images.shape, str(images.dtype))
-        outputs = self.run(images)
-        return Scores(outputs["probabilities"], outputs.get("novelty"))
+        return scores_of(self.run(images))
 
     def run(self, images: UInt8[np.ndarray, "n c h w"]) -> dict[str, np.ndarray]:
         """Return every output for images of the right shape, by name; for no images nothing, in the outputs' shapes."""
@@ -97,6 +90,11 @@ class OnnxModel(Classifier):
         names = list(self.outputs)
         parts = [self.session.run(names, {"images": images[start : start + BATCH_IMAGES]}) for start in starts]
         return {name: np.concatenate(values) for name, *values in zip(names, *parts, strict=True)}
+
+
+def scores_of(outputs: Mapping[str, np.ndarray]) -> Scores:
+    """Return what the outputs of a file say of images."""
+    return Scores(outputs["probabilities"], outputs.get("novelty"))
 
 
 def _check(content: bytes, name: str) -> None:

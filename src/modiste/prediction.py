@@ -59,8 +59,10 @@ def answers(classifier: Classifier, pictures: Iterable[tuple[str, Picture]]) -> 
     with ThreadPoolExecutor(len(available_cores())) as pool:
         waiting = iter(pictures)
         while some := list(islice(waiting, BATCH)):
-            read = list(pool.map(lambda picture: _prepared(picture[1], side), some))
-            yield from _answered(classifier, [name for name, _ in some], read)
+            read = list(pool.map(lambda picture: prepared(picture[1], side), some))
+            images = batch_of(read)
+            scores = None if images is None else classifier.classify(images)
+            yield from answered(classifier.class_names, [name for name, _ in some], read, scores)
 
 
 def find_pictures(place: Path) -> Iterator[tuple[str, Picture]]:
@@ -82,26 +84,31 @@ def find_pictures(place: Path) -> Iterator[tuple[str, Picture]]:
         yield str(place), place
 
 
-def _prepared(picture: Picture, side: int) -> Prepared | str:
+def prepared(picture: Picture, side: int) -> Prepared | str:
+    """Return a picture as the network sees it, or why it cannot be read."""
     try:
         return as_it_is(picture, side) if isinstance(picture, np.ndarray) else prepare(picture, side=side)
     except PhotoError as error:
         return str(error)
 
 
-def _answered(classifier: Classifier, names: list[str], read: list[Prepared | str]) -> Iterator[Answer]:
+def batch_of(read: Iterable[Prepared | str]) -> UInt8[np.ndarray, "n 1 side side"] | None:
+    """Return the images of those that could be read; None where there are none."""
     images = [one.image for one in read if isinstance(one, Prepared)]
-    rows = iter(sorted_rows(classifier, classifier.classify(np.stack(images)[:, None])) if images else [])
+    return np.stack(images)[:, None] if images else None
+
+
+def answered(
+    class_names: tuple[str, ...], names: list[str], read: list[Prepared | str], scores: Scores | None
+) -> Iterator[Answer]:
+    """Yield the answer for each picture; ``scores`` are those of ``batch_of`` the pictures."""
+    rows = iter(range(len(read)))
     for name, one in zip(names, read, strict=True):
         if isinstance(one, str):
             yield Answer(name, fault=one)
         else:
-            probabilities, novelty = next(rows)
-            yield Answer(name, probabilities, novelty, one)
-
-
-def sorted_rows(classifier: Classifier, scores: Scores) -> Iterator[tuple[tuple[tuple[str, float], ...], float | None]]:
-    """Yield for each image its classes with their probabilities, likeliest first, and its novelty."""
-    for number, row in enumerate(scores.probabilities.tolist()):
-        classes = sorted(zip(classifier.class_names, row, strict=True), key=lambda item: -item[1])
-        yield tuple(classes), None if scores.novelty is None else float(scores.novelty[number])
+            assert scores is not None
+            row = next(rows)
+            values = zip(class_names, scores.probabilities[row].tolist(), strict=True)
+            novelty = None if scores.novelty is None else float(scores.novelty[row])
+            yield Answer(name, tuple(sorted(values, key=lambda item: -item[1])), novelty, one)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import httpx2
 import numpy as np
 import pytest
 import tritonclient.http
-from listening import Server
+from listening import Server, listening
 from tritonclient.utils import InferenceServerException
 
 import modiste
@@ -148,10 +149,6 @@ def test_it_starts_without_torch(model_file: Path) -> None:
 def test_a_run_is_exported_first_and_served_only_as_it_was_written(
     photo_run: Path, tmp_path: Path, photos: list[bytes]
 ) -> None:
-    import shutil
-
-    from listening import listening
-
     run = shutil.copytree(photo_run, tmp_path / "run")
     with listening(run) as server, server.client() as client:
         assert client.post("/v1/predict", files={"images": photos[0]}).status_code == 200

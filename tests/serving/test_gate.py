@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
@@ -25,15 +26,13 @@ FUZZED = 2_000
 MIXED = 1_500
 TIGHT = """
 import sys
+from modiste.serving import serve
 from modiste.serving.limits import Limits
-for name, value in {changes}.items():
-    Limits.__init__.__kwdefaults__[name] = value
-from modiste.cli import main
-main(["serve", *sys.argv[1:]])
+serve(sys.argv[1], port=0, limits=Limits(**{changes}), say=lambda text: print(text, flush=True))
 """
 
 
-def with_limits(model: Path, **changes: float) -> object:
+def with_limits(model: Path, **changes: float) -> AbstractContextManager[Server]:
     """Start the server with other limits than its own, so that a test need not wait for them."""
     return listening(model, script=TIGHT.replace("{changes}", repr(changes)))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from modiste import storage
 from modiste.errors import MissingExtraError, RecipeError, RunError, StorageError
 from modiste.onnx_model import NEEDS_EXTRA, OnnxModel
+from modiste.serving.limits import Limits
 
 MANIFEST, MODEL = "manifest.json", "model.onnx"
 LEAST_TOKEN = 16
@@ -22,6 +23,7 @@ def serve(
     port: int = 8000,
     token: str = "",
     allow_hosts: tuple[str, ...] = (),
+    limits: Limits | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT.
@@ -32,6 +34,7 @@ def serve(
         port: 1 to 65535, or 0 for a free one.
         token: that requests must carry.
         allow_hosts: names under which the server may be asked, beside ``host`` and this machine's own.
+        limits: how much is taken on.
         say: is told where the server listens.
 
     Raises:
@@ -47,8 +50,8 @@ def serve(
         from modiste.serving.server import Server
     except ImportError as error:
         raise MissingExtraError(f"serve: {NEEDS_EXTRA}") from error
-    gate = create_app(model, hosts=(host, *allow_hosts), token=token)
-    server = Server(gate, host=host, port=port)
+    gate = create_app(model, limits=limits, hosts=(host, *allow_hosts), token=token)
+    server = Server(gate)
     with _listening(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         say(f"serving {source} on http://{shown}:{listener.getsockname()[1]}/ - stop with Ctrl-C")

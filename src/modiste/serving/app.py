@@ -25,25 +25,11 @@ from modiste.serving.gate import LOOPBACK, Gate
 from modiste.serving.limits import Limits
 from modiste.serving.metrics import Metrics
 from modiste.serving.pictures import Picture, Studio
-from modiste.serving.wire import Fault, ModelResponse, PredictRequest, PredictResponse, schema_of
+from modiste.serving.wire import ModelResponse, PredictRequest, PredictResponse, faults, schema_of
 from modiste.version import __version__
 
 PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-FAULTS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Fault, "description": description}
-    for status, description in {
-        400: "The body is not what its content type says.",
-        401: "The token is missing or wrong.",
-        403: "The request comes from a page of another site.",
-        408: "The body did not arrive in time.",
-        413: "The body is too long.",
-        415: "The content type is another.",
-        421: "The server is not known by that name.",
-        422: "The body misses something, or has too much.",
-        503: "Too much to do; come again after Retry-After seconds.",
-    }.items()
-}
 
 
 def create_app(model: OnnxModel, *, limits: Limits | None = None, hosts: tuple[str, ...] = (), token: str = "") -> Gate:
@@ -88,7 +74,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _add_routes(app: FastAPI) -> None:
-    @app.post("/v1/predict", response_model=PredictResponse, responses=FAULTS, openapi_extra=_body(app.state.limits))
+    @app.post("/v1/predict", response_model=PredictResponse, responses=faults(), openapi_extra=_body(app.state.limits))
     async def predict(
         request: Request,
         steps: Annotated[bool, Query(description="Show what each step made of the picture.")] = False,
@@ -103,7 +89,7 @@ def _add_routes(app: FastAPI) -> None:
             app.state.metrics.pictures.labels(_outcome(answer)).inc()
         return PredictResponse(answers=answers, seconds=round(time.perf_counter() - started, 6))
 
-    @app.get("/v1/model", response_model=ModelResponse, responses=_some(401, 421))
+    @app.get("/v1/model", response_model=ModelResponse, responses=faults(401, 421))
     async def model() -> ModelResponse:
         """Describe what is served."""
         served: OnnxModel = app.state.model
@@ -117,18 +103,19 @@ def _add_routes(app: FastAPI) -> None:
             limits=asdict(app.state.limits),
         )
 
-    @app.get("/livez", response_class=PlainTextResponse, responses=_some(421))
+    @app.get("/livez", response_class=PlainTextResponse, responses=faults(421))
     async def live() -> str:
         """Tell that the process answers."""
         return "ok"
 
-    @app.get("/readyz", response_class=PlainTextResponse, responses=_some(421, 503))
+    @app.get("/readyz", response_class=PlainTextResponse, responses=faults(421, 503))
     async def ready() -> str:
         """Tell whether requests should be sent here."""
-        demand_ready(app)
+        if app.state.gate.draining:
+            raise HTTPException(503, "about to stop")
         return "ok"
 
-    @app.get("/metrics", response_class=PlainTextResponse, responses=_some(401, 421))
+    @app.get("/metrics", response_class=PlainTextResponse, responses=faults(401, 421))
     async def count() -> Response:
         """Return counters for Prometheus."""
         return Response(app.state.metrics.text(), media_type="text/plain; version=0.0.4")
@@ -148,12 +135,6 @@ def _body(limits: Limits) -> dict[str, Any]:
     form = {"type": "object", "required": ["images"], "properties": {"images": files}, "additionalProperties": False}
     content = {"multipart/form-data": {"schema": form}, "application/json": {"schema": asked}}
     return {"requestBody": {"required": True, "content": content}}
-
-
-def demand_ready(app: FastAPI) -> None:
-    """Raise 503 when the server is about to stop."""
-    if app.state.gate.draining:
-        raise HTTPException(503, "about to stop")
 
 
 async def _read(request: Request, limits: Limits) -> tuple[list[Picture], PredictRequest]:
@@ -191,10 +172,6 @@ def _outcome(answer: Any) -> str:
     if answer.fault is not None:
         return "fault"
     return "none of the classes" if answer.none_of_the_classes else "answered"
-
-
-def _some(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: FAULTS[status] for status in statuses}
 
 
 def _add_page(app: FastAPI) -> None:

@@ -38,9 +38,9 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._work = asyncio.create_task(self._run())
+        self._work = asyncio.create_task(self._compute_all())
 
-    async def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Outputs:
+    async def run(self, images: UInt8[np.ndarray, "n c h w"]) -> Outputs:
         """Return every output of the network for the images, by name; DataError when they are of another shape."""
         self.model.demand_images(images.shape, str(images.dtype))
         outputs: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
@@ -57,7 +57,7 @@ class Batcher:
         self._work.cancel()
         self._thread.shutdown()
 
-    async def _run(self) -> None:
+    async def _compute_all(self) -> None:
         while True:
             await self._arrived.wait()
             self._arrived.clear()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -96,11 +96,11 @@ class Gate:
             self.metrics.at_work.set(self.at_work)
 
     def _check_sender(self, scope: Scope, headers: Mapping[str, str]) -> None:
-        host = _host_name("//" + headers.get("host", ""))
+        host = _parts("//" + headers.get("host", "")).hostname
         if host not in self.hosts:
             raise RefusedError(421, "this server is not known by that name; start it with --allow-host NAME")
         origin = headers.get("origin")
-        if origin is not None and scope["method"] != "GET" and _host_and_port(origin) != headers.get("host"):
+        if origin is not None and scope["method"] != "GET" and _parts(origin).netloc != headers.get("host"):
             raise RefusedError(403, "requests from pages of other sites are not answered")
         if self.token and scope["path"] not in OPEN_PATHS:
             given = headers.get("authorization", "").removeprefix("Bearer ")
@@ -192,15 +192,9 @@ def _too_long(most: int) -> RefusedError:
     return RefusedError(413, f"the body is too long; expected at most {most:,} bytes", connection="close")
 
 
-def _host_name(url: str) -> str | None:
+def _parts(url: str) -> SplitResult:
+    """Return the parts of an address; of what is none they are empty."""
     try:
-        return urlsplit(url).hostname
+        return urlsplit(url)
     except ValueError:
-        return None
-
-
-def _host_and_port(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
+        return urlsplit("")

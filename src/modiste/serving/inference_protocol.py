@@ -16,16 +16,14 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from modiste.onnx_model import OnnxModel
-from modiste.serving.wire import Fault, Wire, schema_of
+from modiste.serving.wire import Wire, faults, schema_of
 from modiste.version import __version__
 
 JSON_BYTES = "inference-header-content-length"
 """Header that says how much of a body is JSON, where tensors follow it as bytes."""
 DATATYPES = {"float32": "FP32", "float64": "FP64", "uint8": "UINT8"}
 VERSION = "1"
-FAULTS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Fault} for status in (400, 401, 403, 408, 413, 421, 422, 503)
-}
+REFUSALS = faults(400, 401, 403, 408, 413, 421, 422, 503)
 
 
 class Tensor(Wire):
@@ -74,7 +72,7 @@ def add_routes(app: FastAPI) -> None:
         """Tell that the process answers."""
         return {"live": True}
 
-    @app.get("/v2/health/ready", tags=["inference protocol"], responses=FAULTS)
+    @app.get("/v2/health/ready", tags=["inference protocol"], responses=REFUSALS)
     async def ready() -> Response:
         """Tell whether requests should be sent here."""
         is_ready = not app.state.gate.draining
@@ -91,11 +89,11 @@ def add_routes(app: FastAPI) -> None:
     async def infer(request: Request) -> Response:
         """Return the model's outputs for images of bytes."""
         asked, following = _parsed(await request.body(), request.headers.get(JSON_BYTES))
-        outputs = await app.state.batcher.classify(_images(asked, following))
+        outputs = await app.state.batcher.run(_images(asked, following))
         return _response(name, asked, outputs)
 
     for place in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{VERSION}"):
-        options: dict[str, Any] = {"tags": ["inference protocol"], "responses": FAULTS}
+        options: dict[str, Any] = {"tags": ["inference protocol"], "responses": REFUSALS}
         app.add_api_route(place, describe, methods=["GET"], **options)
         app.add_api_route(f"{place}/ready", model_ready, methods=["GET"], **options)
         body = {"required": True, "content": {"application/json": {"schema": schema_of(InferRequest)}}}

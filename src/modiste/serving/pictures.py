@@ -9,11 +9,13 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from modiste import prediction
 from modiste.cores import available_cores
-from modiste.errors import PhotoError
 from modiste.explanation import evidence
-from modiste.photo import Prepared, prepare
-from modiste.serving.batching import Batcher, Outputs
+from modiste.onnx_model import scores_of
+from modiste.photo import Prepared
+from modiste.prediction import answered, batch_of, prepared
+from modiste.serving.batching import Batcher
 from modiste.serving.wire import Answer, Step
 
 Value = TypeVar("Value")
@@ -47,15 +49,12 @@ class Studio:
             steps: whether to show each step of the preparation.
             explained: of how many of them, the first, to show where the network looked.
         """
-        prepared = await asyncio.gather(*(self._in_thread(_prepared, one.content, self.side) for one in pictures))
-        images = [one.image for one in prepared if isinstance(one, Prepared)]
-        outputs = await self.batcher.classify(np.stack(images)[:, None]) if images else {}
-        rows = iter(range(len(images)))
+        read = await asyncio.gather(*(self._in_thread(_prepared, one.content, self.side) for one in pictures))
+        images = batch_of(read)
+        scores = None if images is None else scores_of(await self.batcher.run(images))
+        found = answered(self.batcher.model.class_names, [one.name for one in pictures], read, scores)
         return [
-            await self._answer(picture.name, one, (outputs, next(rows)), steps=steps, explain=number < explained)
-            if isinstance(one, Prepared)
-            else Answer(name=picture.name, fault=one)
-            for number, (picture, one) in enumerate(zip(pictures, prepared, strict=True))
+            await self._shown(answer, steps=steps, explain=number < explained) for number, answer in enumerate(found)
         ]
 
     async def warm_up(self) -> None:
@@ -69,24 +68,19 @@ class Studio:
         """Stop."""
         self._threads.shutdown()
 
-    async def _answer(
-        self, name: str, prepared: Prepared, found: tuple[Outputs, int], *, steps: bool, explain: bool
-    ) -> Answer:
-        outputs, row = found
-        values = outputs["probabilities"][row].tolist()
-        classes = sorted(zip(self.batcher.model.class_names, values, strict=True), key=lambda item: -item[1])
-        novelty = float(outputs["novelty"][row]) if "novelty" in outputs else None
-        looked = await self._evidence(prepared) if explain else []
+    async def _shown(self, answer: prediction.Answer, *, steps: bool, explain: bool) -> Answer:
+        if answer.prepared is None:
+            return Answer(name=answer.source, fault=answer.fault)
         return Answer(
-            name=name,
-            label=classes[0][0],
-            probabilities=dict(classes),
-            novelty=novelty,
-            none_of_the_classes=None if novelty is None else novelty > 1,
-            separated=prepared.separated,
-            inverted=prepared.inverted,
-            steps=await self._in_thread(_steps, prepared) if steps else [],
-            evidence=looked,
+            name=answer.source,
+            label=answer.probabilities[0][0],
+            probabilities=dict(answer.probabilities),
+            novelty=answer.novelty,
+            none_of_the_classes=None if answer.novelty is None else answer.is_novel,
+            separated=answer.prepared.separated,
+            inverted=answer.prepared.inverted,
+            evidence=await self._evidence(answer.prepared) if explain else [],
+            steps=await self._in_thread(_steps, answer.prepared) if steps else [],
         )
 
     async def _evidence(self, prepared: Prepared) -> list[list[float]]:
@@ -100,12 +94,7 @@ class Studio:
 
 
 def _prepared(content: bytes | None, side: int) -> Prepared | str:
-    if content is None:
-        return "expected base64"
-    try:
-        return prepare(content, side=side)
-    except PhotoError as error:
-        return str(error)
+    return "expected base64" if content is None else prepared(content, side)
 
 
 def _steps(prepared: Prepared) -> list[Step]:

@@ -75,12 +75,10 @@ class DeadlineProtocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """Stops in order: readiness is denied, then nothing new is let in, then what is at work is answered."""
 
-    def __init__(self, gate: Gate, *, host: str, port: int) -> None:
+    def __init__(self, gate: Gate) -> None:
         super().__init__(
             uvicorn.Config(
                 gate,
-                host=host,
-                port=port,
                 http=type("Protocol", (DeadlineProtocol,), {"limits": gate.limits}),
                 ws="none",
                 loop="asyncio",

@@ -86,3 +86,21 @@ class Fault(Wire):
     """Why a request was not answered."""
 
     error: str
+
+
+FAULTS = {
+    400: "The body is not what its content type says.",
+    401: "The token is missing or wrong.",
+    403: "The request comes from a page of another site.",
+    408: "The body did not arrive in time.",
+    413: "The body is too long.",
+    415: "The content type is another.",
+    421: "The server is not known by that name.",
+    422: "The body misses something, or has too much.",
+    503: "Too much to do, or about to stop; come again after Retry-After seconds.",
+}
+
+
+def faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the faults of a route, all that there are if none is named."""
+    return {status: {"model": Fault, "description": FAULTS[status]} for status in statuses or FAULTS}
