@@ -17,11 +17,12 @@ MODISTE := $(BIN)/modiste
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check data postgresql chromium record peers clean
+.PHONY: help demo test torture check data postgresql chromium record peers clean
 
 help:
 	@echo "make demo     train a small network for seconds, evaluate it, write its report"
 	@echo "make test     run the tests"
+	@echo "make torture  the same faults by the thousand, MINUTES=10 at most for each kind"
 	@echo "make check    lint, types, import contract"
 	@echo "make data     find Fashion-MNIST or fetch it, and verify it"
 	@echo "make postgresql  Debian's package of it, which some tests start for themselves; without it they are left out"
@@ -37,6 +38,10 @@ demo: data
 
 test: $(VENV)/.dev data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+MINUTES ?= 10
+torture: $(VENV)/.dev data
+	OMP_NUM_THREADS=1 MODISTE_TORTURE=$(MINUTES) $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

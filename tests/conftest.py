@@ -14,6 +14,8 @@ from modiste.recipe import DataRecipe, Recipe
 from modiste.search.plan import Plan  # noqa: F401 - a part of its own, found below
 from workbench import tiny_files
 
+pytest_plugins = ["faults"]
+
 
 def parts(base: type[Part] = Part) -> Iterator[type[Part]]:
     for kind in base.__subclasses__():

@@ -69,12 +69,7 @@ def test_begun_for_this_command_it_stays_on_loopback_saves_when_asked_to_stop_an
     process = start(tmp_path / "s", plan, tiny_folder, "--ray", "auto", "--trial-cpus", "0.5")
     wait_for(lambda: done(tmp_path / "s") > 0, process)
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    listening = {
-        connection.laddr.ip
-        for member in family
-        for connection in member.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    listening = listening_addresses(family)
     assert listening
     assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     process.send_signal(signal.SIGTERM)
@@ -187,3 +182,13 @@ def test_no_cluster_and_one_too_small_are_said(plan: Plan, tmp_path: Path, tiny_
 def facts(folder: Path, number: int) -> dict[str, list[object]]:
     plain: dict[str, list[object]] = json.loads((outcomes.run_folder_of(folder, number) / run_folder.FACTS).read_text())
     return plain
+
+
+def listening_addresses(family: list[psutil.Process]) -> set[str]:
+    """Addresses on which any of the processes listens; one may end while we look, as Ray's helpers do."""
+    addresses = set()
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            connections = member.net_connections("inet")
+            addresses |= {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN}
+    return addresses
