@@ -1,5 +1,8 @@
 """A recipe that trains on the small data set in a second, and one finished run of the two."""
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +15,7 @@ from modiste.model_recipe import CNNRecipe
 from modiste.plain import Part
 from modiste.recipe import DataRecipe, Recipe
 from modiste.search.plan import Plan  # noqa: F401 - a part of its own, found below
+from nursery import Nursery
 from workbench import tiny_files
 
 pytest_plugins = ["faults"]
@@ -74,3 +78,16 @@ def without_type_checks() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """Processes that begin in milliseconds, on a disk that can be told to fail."""
+    if sys.platform != "linux" or not shutil.which("cc"):
+        pytest.skip("needs Linux and a C compiler")
+    folder = tmp_path_factory.mktemp("nursery")
+    library, source = folder / "faulty_disk.so", Path(__file__).parent / "faulty_disk.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, source, "-ldl"], check=True, timeout=60)
+    nursery = Nursery(folder, library)
+    yield nursery
+    nursery.close()
