@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -44,12 +45,12 @@ class Disk:
 class Nursery:
     """Gives one child at a time."""
 
-    def __init__(self, folder: Path, preload: Path | None = None) -> None:
+    def __init__(self, folder: Path, preload: Path | None = None, within: Sequence[str] = ()) -> None:
         from workbench import child_environment
 
         self.folder = folder
         shared = {"LD_PRELOAD": str(preload)} if preload else {}
-        command = [sys.executable, __file__, *sys.path]
+        command = [*within, sys.executable, __file__, *sys.path]
         pipe = subprocess.PIPE
         self.parent = subprocess.Popen(command, env=child_environment(**shared), stdin=pipe, stdout=pipe, bufsize=0)
 

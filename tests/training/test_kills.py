@@ -62,10 +62,10 @@ def calm(nursery: Nursery, tiny_folder: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture
-def victim(calm: Victim, tmp_path: Path) -> Victim:
+def victim(calm: Victim, memory_path: Path) -> Victim:
     """Another run of the same."""
-    words = [str(tmp_path / "run") if word == str(calm.run) else word for word in calm.words]
-    return replace(calm, words=words, run=tmp_path / "run")
+    words = [str(memory_path / "run") if word == str(calm.run) else word for word in calm.words]
+    return replace(calm, words=words, run=memory_path / "run")
 
 
 def was_hit(ended: Ended) -> bool:
@@ -105,10 +105,10 @@ def test_twenty_kills_of_one_run_do_not_hinder_it(victim: Victim, calm: Victim, 
 
 
 def test_an_evaluation_killed_anywhere_is_made_good_by_the_next(
-    nursery: Nursery, finished_run: Path, tiny_folder: Path, tmp_path: Path, faults: Faults
+    nursery: Nursery, finished_run: Path, tiny_folder: Path, memory_path: Path, faults: Faults
 ) -> None:
     """The logits of the test set are those of an evaluation left in peace, and the manifest vouches for them."""
-    calm, run = (Path(shutil.copytree(finished_run, tmp_path / name)) for name in ("calm", "run"))
+    calm, run = (Path(shutil.copytree(finished_run, memory_path / name)) for name in ("calm", "run"))
     words = ["evaluate", "--split", "test", "--data-folder", str(tiny_folder), "--device", "cpu", "--json"]
     peaceful = Victim(nursery, [*words, str(calm)], calm)
     peaceful.measure()
