@@ -27,7 +27,7 @@ Faults = Callable[..., Iterator[int]]
 def faults(request: pytest.FixtureRequest) -> Faults:
     """Numbers from 0 to ``few`` or, in the torture room, ``many``, counted as they are used."""
 
-    def plan(area: str, few: int, many: int, each: int = 1) -> Iterator[int]:
+    def plan(area: str, few: int = 1, many: int = 1, each: int = 1) -> Iterator[int]:
         minutes = float(os.environ.get(MINUTES, 0))
         planned = many if minutes else few
         count = {"area": area, "planned": planned, "tried": 0, "survived": 0}

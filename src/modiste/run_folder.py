@@ -135,7 +135,7 @@ def is_unbegun(folder: Path) -> bool:
 def clear(folder: Path) -> None:
     """Delete what a run writes before its training begins."""
     for name in BEFORE_TRAINING:
-        (folder / name).unlink(missing_ok=True)
+        storage.remove(folder / name)
 
 
 def picked(history: Iterable[EpochRow], recipe: Recipe) -> EpochRow:

@@ -236,16 +236,18 @@ def settle_threads(folder: Path, watch: CoreWatch) -> None:
 def note_facts(folder: Path, device: torch.device, group: Group) -> None:
     """Add this machine and its versions to the run's facts."""
     facts = runtime.facts(device) | {"processes": group.size}
-    storage.write_json(folder / run_folder.FACTS, {"starts": [*starts_of(folder), facts]})
+    storage.write_sealed_json(folder / run_folder.FACTS, {"starts": [*starts_of(folder), facts]})
 
 
 def starts_of(folder: Path) -> list[dict[str, Any]]:
     """Return the facts of every start of the run so far; RunError when their file is damaged."""
     path = folder / run_folder.FACTS
-    found = storage.read_json(path) if path.exists() else {"starts": []}
-    starts = found.get("starts") if isinstance(found, dict) else None
-    if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
-        raise RunError(f"{path}: damaged, it lists no starts; delete it to go on")
+    if not path.exists():
+        return []
+    try:
+        starts: list[dict[str, Any]] = storage.read_sealed_json(path)["starts"]
+    except (RunError, KeyError) as error:
+        raise RunError(f"{path}: damaged, it is not what was written; delete it to go on") from error
     return starts
 
 
