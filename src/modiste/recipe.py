@@ -36,12 +36,12 @@ class DataRecipe(Part):
     """Seed of the choice of those few, apart from the split's, so that several choices share one validation set."""
     repeats: int = 1
     """How often an epoch shows each training image, so that a few images make an epoch worth a validation."""
-    pictures: Literal["garment", "whole"] = "garment"
-    """What picture files become, now and whenever the model is used: the garment alone on black, or all of it."""
+    pictures: Literal["garment", "whole", "stretched"] = "garment"
+    """What picture files become, now and ever after: the garment alone; the whole picture, padded, or stretched."""
     side: int = 28
     """Pixels a side of the images that picture files become."""
     colour: bool = False
-    """Keep red, green and blue of picture files; with whole pictures only, for a garment alone is grey."""
+    """Keep red, green and blue of picture files; not with garment, which is grey."""
     test_fraction: float = 1 / 6
     """Share of picture files sealed away for the test, where the source names none; 0 seals none."""
     test_seed: int = 0
@@ -58,7 +58,8 @@ class DataRecipe(Part):
         self.at_least(1, "repeats")
         self.at_least(8, "side")
         self.below_one("test_fraction")
-        demand(self.pictures == "whole" or not self.colour, "pictures", "whole with colour", self.pictures)
+        grey = self.pictures == "garment"
+        demand(not (grey and self.colour), "pictures", "whole or stretched with colour", self.pictures)
 
 
 @dataclass(frozen=True, kw_only=True)

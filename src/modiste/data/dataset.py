@@ -75,6 +75,31 @@ class Development:
         return replace(self, train=train, unlabelled=unlabelled, validation=self.validation.to(device))
 
 
+@dataclass(frozen=True)
+class Known:
+    """Every image that training may see, and which of them are for training and for validation.
+
+    Attributes:
+        name: of the data set.
+        images: with their labels.
+        train: indices of those to learn from, ascending.
+        validation: indices of those to decide by, ascending.
+        class_names: one per label.
+        fingerprint: hash of the files' content.
+        files: name of each picture's file; empty for a set in IDX form.
+        notes: what a person should know of them.
+    """
+
+    name: str
+    images: ImageSet
+    train: Int64[Tensor, " n"]
+    validation: Int64[Tensor, " m"]
+    class_names: tuple[str, ...]
+    fingerprint: str
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 def load_development(recipe: DataRecipe | None = None, folder: Path | str | None = None) -> Development:
     """Find, verify and divide the training images of ``recipe.source``.
 
@@ -86,9 +111,7 @@ def load_development(recipe: DataRecipe | None = None, folder: Path | str | None
         DataError: the files are missing, damaged, or too few to divide.
     """
     recipe = recipe or DataRecipe()
-    own = None if folder is None else Path(folder)
-    place = picture_place(recipe.source, own)
-    known = _idx_images(recipe, own) if place is None else _picture_images(place, recipe)
+    known = load_known(recipe, folder)
     whole, every = known.images, known.train
     chosen = few_of_each(whole.labels, every, recipe) if recipe.images_per_class else every
     notes = known.notes + unequal_classes(whole.labels[chosen], known.class_names)
@@ -100,34 +123,30 @@ def load_development(recipe: DataRecipe | None = None, folder: Path | str | None
     )
 
 
-@dataclass(frozen=True)
-class _Known:
-    """Images of any source, and which of them are for training and for validation."""
-
-    name: str
-    images: ImageSet
-    train: Int64[Tensor, " n"]
-    validation: Int64[Tensor, " m"]
-    class_names: tuple[str, ...]
-    fingerprint: str
-    notes: tuple[str, ...] = ()
+def load_known(recipe: DataRecipe, folder: Path | str | None = None) -> Known:
+    """Return the images of a recipe's source in their own order, none chosen or repeated; DataError as above."""
+    own = None if folder is None else Path(folder)
+    place = picture_place(recipe.source, own)
+    return _idx_images(recipe, own) if place is None else _picture_images(place, recipe)
 
 
-def _idx_images(recipe: DataRecipe, folder: Path | None) -> _Known:
+def _idx_images(recipe: DataRecipe, folder: Path | None) -> Known:
     raw = sources.load_training(recipe.source, folder)
     for note in raw.notes:
         logging.getLogger(__name__).warning("passed over: %s", note)
     whole = as_image_set(raw)
-    return _Known(raw.name, whole, *split_indices(whole.labels, recipe), raw.class_names, raw.fingerprint)
+    return Known(raw.name, whole, *split_indices(whole.labels, recipe), raw.class_names, raw.fingerprint)
 
 
-def _picture_images(place: Path, recipe: DataRecipe) -> _Known:
+def _picture_images(place: Path, recipe: DataRecipe) -> Known:
     divided = load_divided(place, recipe)
     pictures = divided.pictures
     train, validation = torch.arange(len(pictures.labels)).tensor_split([divided.training])
     whole = as_image_set(pictures)
     notes = told_faults(place, pictures.faults) + told_shared(place, divided)
-    return _Known(pictures.name, whole, train, validation, pictures.class_names, pictures.fingerprint, notes)
+    return Known(
+        pictures.name, whole, train, validation, pictures.class_names, pictures.fingerprint, pictures.files, notes
+    )
 
 
 def as_image_set(raw: sources.RawSet | PictureSet) -> ImageSet:

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from modiste.errors import RecipeError
 from modiste.photo import Prepared, as_it_is, prepare
-from modiste.photo.whole import prepare_whole
+from modiste.photo.whole import prepare_stretched, prepare_whole
 from modiste.plain import nearest
 
 VERSION = 1
@@ -22,7 +22,7 @@ class Preparation:
     """The way from a picture file to the network's image; RecipeError for one that does not exist.
 
     Attributes:
-        way: a key of WAYS: "garment" parts it from its background, "whole" leaves nothing out.
+        way: a key of WAYS: "garment" parts it from its background; "whole" and "stretched" leave nothing out.
         side: of the square image, in pixels.
         channels: 1 for grey, 3 for red, green and blue.
     """
@@ -36,8 +36,8 @@ class Preparation:
             raise RecipeError(f"pictures: {self.way!r} is unknown; {nearest(self.way, WAYS)}")
         if self.channels not in CHANNELS or (self.channels != 1 and self.way == "garment"):
             raise RecipeError(
-                f"pictures: {self.way} gives images of {'1 or 3 channels' if self.way == 'whole' else '1 channel'}, "
-                f"this network takes {self.channels}; choose whole for colour"
+                f"pictures: {self.way} gives images of {'1' if self.way == 'garment' else '1 or 3'} channels, this "
+                f"network takes {self.channels}; choose whole for colour"
             )
 
     def __call__(self, picture: "Picture") -> Prepared:
@@ -55,6 +55,14 @@ def _whole(content: bytes | Path, preparation: Preparation) -> Prepared:
     return prepare_whole(content, side=preparation.side, channels=preparation.channels)
 
 
-WAYS: dict[str, Callable[[bytes | Path, Preparation], Prepared]] = {"garment": _garment, "whole": _whole}
+def _stretched(content: bytes | Path, preparation: Preparation) -> Prepared:
+    return prepare_stretched(content, side=preparation.side, channels=preparation.channels)
+
+
+WAYS: dict[str, Callable[[bytes | Path, Preparation], Prepared]] = {
+    "garment": _garment,
+    "whole": _whole,
+    "stretched": _stretched,
+}
 Picture = bytes | Path | UInt8[np.ndarray, "h w"]
 """A file or its bytes; or an image as a data set has them, which needs no preparation."""

@@ -1,4 +1,4 @@
-"""A picture as it is: all of it, in colour or grey, its longer side to the network's size, on a black square."""
+"""A picture as it is: all of it, in colour or grey, as a square: on black, or stretched."""
 
 from pathlib import Path
 
@@ -24,11 +24,20 @@ def prepare_whole(content: bytes | Path, *, side: int, channels: int) -> Prepare
     Raises:
         PhotoError: no such image, damaged or too large.
     """
-    photo = open_photo(content)
+    return _as_image(open_photo(content), side, channels, keep_aspect=True)
+
+
+def prepare_stretched(content: bytes | Path, *, side: int, channels: int) -> Prepared:
+    """Turn a picture file into what the network sees, its shorter side stretched; otherwise as ``prepare_whole``."""
+    return _as_image(open_photo(content), side, channels, keep_aspect=False)
+
+
+def _as_image(photo: UInt8[np.ndarray, "h w 3"], side: int, channels: int, *, keep_aspect: bool) -> Prepared:
     values = photo.astype(np.float64)
     planes = [values @ LUMINANCE] if channels == 1 else list(np.moveaxis(values, 2, 0))
-    small = np.stack([as_bytes(resized(plane, side)) for plane in planes], axis=2)
-    square = on_black(small, side)
+    square = on_black(
+        np.stack([as_bytes(resized(plane, side, keep_aspect=keep_aspect)) for plane in planes], axis=2), side
+    )
     image = square[..., 0] if channels == 1 else square
     return Prepared(image, {"photo": photo, "network's view": image}, separated=True, inverted=False)
 
