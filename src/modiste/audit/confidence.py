@@ -10,7 +10,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modiste import runtime, training
+from modiste.cores import CoreWatch
 from modiste.data.dataset import Development, Known
+from modiste.errors import StoppedError
 from modiste.evaluation.inference import infer
 from modiste.models import build_model
 from modiste.recipe import Recipe
@@ -39,11 +41,12 @@ def held_out_probabilities(
     place = runtime.choose_device(device)
     recipe = runtime.settle_precision(replace(recipe, pick="last", patience=0), place)
     fold = fold_of(known.images.labels, folds, recipe.seed)
-    found = torch.zeros(len(fold), len(known.class_names))
+    found, watch = torch.zeros(len(fold), len(known.class_names)), CoreWatch()
     for number in range(folds):
         own = (fold == number).nonzero().squeeze(1)
         others = (fold != number).nonzero().squeeze(1)
-        logits = trained_logits(development_of(known, others, own, recipe.batch_size).to(place), recipe)
+        development = development_of(known, others, own, recipe.batch_size).to(place)
+        logits = trained_logits(development, recipe, watch)
         found[own] = logits.softmax(1)
         right = (logits.argmax(1) == known.images.labels[own]).float().mean().item()
         told(f"network {number + 1} of {folds}: {right:.2%} of {len(own):,} images as they are labelled")
@@ -72,12 +75,17 @@ def development_of(
     return Development(known.name, images, images.images, known.images[held_out], known.class_names, known.fingerprint)
 
 
-def trained_logits(development: Development, recipe: Recipe) -> Float[Tensor, "m classes"]:
+def trained_logits(development: Development, recipe: Recipe, watch: CoreWatch) -> Float[Tensor, "m classes"]:
     """Train a network in a folder that is gone afterwards, and return what it says of the images held out."""
     task = training.describe_task(development, recipe)
     model = build_model(recipe.model, task, seed=recipe.seed).to(development.train.images.device)
-    with tempfile.TemporaryDirectory() as folder, Interruption() as interruption:
-        setting = Fit(recipe, development, Path(folder), Listener(), interruption)
+    with tempfile.TemporaryDirectory() as name, Interruption() as interruption, runtime.threads_restored():
+        folder = Path(name)
+        training.settle_threads(folder, watch)
+        setting = Fit(recipe, development, folder, Listener(), interruption)
         learner = training.prepare(model, setting, None, None)
-        fit(learner, setting)
+        try:
+            fit(learner, setting)
+        except StoppedError:
+            raise StoppedError("stopped on request; of an audit nothing is kept") from None
     return infer(learner.evaluated, development.validation.images, recipe)

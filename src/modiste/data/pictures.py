@@ -144,7 +144,7 @@ def told_faults(place: Path, faults: Sequence[tuple[str, str]]) -> tuple[str, ..
     first = "; ".join(f"{shown(name)}: {reason}" for name, reason in faults[:TOLD_FAULTS])
     more = f"; and {len(faults) - TOLD_FAULTS:,} more" if len(faults) > TOLD_FAULTS else ""
     left = f"{len(faults):,} files are" if len(faults) > 1 else "a file is"
-    return (f"{shown(place)}: {left} left out: {first}{more} (modiste data --source lists them all)",)
+    return (f"{shown(place)}: {left} left out: {first}{more} (modiste data {shown(place)} lists all)",)
 
 
 def told_shared(place: Path, divided: Divided) -> tuple[str, ...]:
