@@ -79,7 +79,7 @@ def planted_errors(known: Known, recipe: Recipe) -> dict[str, Any]:
     changed = replace(known, images=ImageSet(known.images.images, labels))
     started = time.perf_counter()
     probabilities = held_out_probabilities(changed, recipe, FOLDS, device="cpu")
-    found = [one.image for one in suspicious_labels(probabilities, labels)[0]]
+    found = [one.image for one in suspicious_labels(probabilities, labels)]
     wrong = set(chosen.tolist())
     first = found[: len(wrong)]
     return {
@@ -117,7 +117,7 @@ def own_classes(root: Path, known: Known, count: int) -> dict[str, Any]:
         "test_interval": tested.accuracy_interval,
         "test_images": tested.images,
         "mislabelled_share": len(planted.mislabelled) / len(images),
-        "exact": [sum(list(pair) in [item["files"] for item in found["exact"]] for pair in exact), len(exact)],
+        "exact": [sum(set(pair) in [set(item["files"]) for item in found["exact"]] for pair in exact), len(exact)],
         "near": [sum(set(pair) in [set(item["files"]) for item in found["near"]] for pair in near), len(near)],
         "wrong_labels": [sum(name in opened for name in wrong), len(wrong)],
         "suspected": len(opened),

@@ -137,7 +137,7 @@ def audit(
     suspicious: list[Suspicion] = []
     if folds:
         probabilities = held_out_probabilities(known, recipe, folds, device=device, told=told)
-        suspicious, _ = suspicious_labels(probabilities, known.images.labels)
+        suspicious = suspicious_labels(probabilities, known.images.labels)
     group_of = {index: number for number, group in enumerate(exact) for index in group}
     return Findings(
         name=known.name,
