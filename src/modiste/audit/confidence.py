@@ -20,7 +20,7 @@ from modiste.training.interruption import Interruption
 from modiste.training.log import Listener
 from modiste.training.loop import Fit, fit
 
-LEAST_SHOWN = 12_000
+LEAST_SHOWN = 8_000
 """Images that a network is shown in each epoch at least, so that a small set is learnt too."""
 
 
