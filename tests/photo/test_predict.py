@@ -144,5 +144,5 @@ def test_the_command_refuses(words: tuple[str, ...], complaint: str, code: int, 
 def test_a_network_of_other_images_is_refused(finished_run: Path) -> None:
     predictor = Predictor.load(finished_run, device="cpu")
     wide = replace(predictor, info=replace(predictor.info, task=replace(predictor.info.task, image_shape=(3, 12, 12))))
-    with pytest.raises(RecipeError, match="square grey images"):
+    with pytest.raises(RecipeError, match="choose whole for colour"):
         list(answers(wide, []))

@@ -37,7 +37,8 @@ def train(words: list[str]) -> None:
         complaint = "the recipe comes first: modiste train RECIPE [options]; see modiste train --help"
         more = (f"Recipes: {', '.join(RECIPES)}.", "modiste train paper --help lists every flag.")
         explain(train, words, complaint, *more)
-    recipe, options = parse_beside(_TrainOptions(), named_recipe(words[0]), words[1:], "modiste train")
+    recipe = named_recipe(words[0])
+    recipe, options = parse_beside(_TrainOptions(), recipe, words[1:], f"modiste train {recipe.name}")
     from dataclasses import replace
 
     from modiste import training

@@ -90,6 +90,8 @@ def run(
         if not group.of_leader(claim(folder, recipe)):
             return outcome(Path(out), started)
         development = load_development(recipe.data, data_folder).to(place)
+        if group.rank == 0:
+            tell(development)
         task = describe_task(development, recipe)
         model = build_model(recipe.model, task, seed=recipe.seed).to(place)
         check_batches(model, len(development.train), recipe, group)
@@ -153,6 +155,12 @@ def check_batches(model: nn.Module, images: int, recipe: Recipe, group: Group) -
             f"batch_size: expected one that leaves no batch of a single of the {images} training images, over which "
             f"batch normalisation is not defined, found {recipe.batch_size}"
         )
+
+
+def tell(development: Development) -> None:
+    """Warn of what a person should know of the images before they are trained on."""
+    for note in development.notes:
+        logging.getLogger(__name__).warning("%s", note)
 
 
 def describe_task(development: Development, recipe: Recipe) -> Task:
