@@ -60,7 +60,7 @@ def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
 def read_json(path: Path) -> Any:
     """Read JSON; RunError names the file when it is missing or not JSON."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_text(encoding="utf-8"))  # of bytes it would ask the content for another encoding
     except FileNotFoundError:
         raise RunError(f"{path}: missing") from None
     except (ValueError, OSError, RecursionError) as error:
@@ -76,6 +76,16 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     if _sealed_text(content).encode(errors="surrogatepass") != path.read_bytes():
         raise RunError(f"{path}: damaged, its content does not match its seal; restore it or train the run again")
     return content
+
+
+def lies_in(folder: Path, name: str) -> bool:
+    """Tell whether a name leads to a place within the folder, whatever links and points are on the way."""
+    path = folder / name
+    try:
+        path.exists()
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # too long, a null in it, links in a circle
+        return False
 
 
 def sha256(path: Path) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from modiste import checkpoint, run_folder, storage
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development
+from modiste.errors import RunError
 from modiste.evaluation.assessment import load_own_development
 from modiste.evaluation.inference import BATCH_IMAGES
 from modiste.run_folder import Run
@@ -183,8 +184,11 @@ def _write(path: Path, novelty: Novelty) -> None:
 
 def _read(path: Path) -> Novelty:
     tensors, plain = checkpoint.read(path)
-    layers = tuple(
-        Layer(place, tensors[f"{place}:means"], tensors[f"{place}:whitening"], scale)
-        for place, scale in plain["scales"].items()
-    )
-    return Novelty(layers, plain["threshold"], plain["false_alarms"], plain["images"])
+    try:
+        layers = tuple(
+            Layer(place, tensors[f"{place}:means"], tensors[f"{place}:whitening"], scale)
+            for place, scale in plain["scales"].items()
+        )
+        return Novelty(layers, plain["threshold"], plain["false_alarms"], plain["images"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path}: damaged or of another kind ({error}); delete it to learn it again") from error

@@ -242,11 +242,7 @@ def note_facts(folder: Path, device: torch.device, group: Group) -> None:
 def starts_of(folder: Path) -> list[dict[str, Any]]:
     """Return the facts of every start of the run so far; RunError when their file is damaged."""
     path = folder / run_folder.FACTS
-    found = storage.read_json(path) if path.exists() else {"starts": []}
-    starts = found.get("starts") if isinstance(found, dict) else None
-    if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
-        raise RunError(f"{path}: damaged, it lists no starts; delete it to go on")
-    return starts
+    return run_folder.starts(path) if path.exists() else []
 
 
 def finish(learner: Learner, setting: Fit, task: Task) -> None:
