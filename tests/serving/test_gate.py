@@ -1,6 +1,7 @@
 """Who and what is let in: real sockets, bodies that lie, clients that dawdle, more requests than can be carried."""
 
 import contextlib
+import os
 import random
 import re
 import signal
@@ -17,6 +18,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from listening import Server, listening
 
+from faults import MINUTES, Faults
 from workbench import run_modiste
 
 INSIDE = re.compile(
@@ -75,6 +77,34 @@ def test_a_body_at_the_limit_is_read(server: Server) -> None:
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_body_has_its_room_before_it_comes(model_file: Path) -> None:
+    """Bodies on their way count whole, those of unknown length as the longest; and no longer than they stay."""
+    body = b'{"images": ["' + b"A" * 299_985 + b'"]}'
+    announced, unknown = f"Content-Length: {len(body)}", "Transfer-Encoding: chunked"
+    limits = {"waiting_bytes": 2 * len(body), "body_bytes": len(body), "receive_seconds": 1.0}
+    with with_limits(model_file, **limits) as server, contextlib.ExitStack() as stack:
+        for _ in range(2):  # whatever becomes of those that wait, their room is free again
+
+            def opened(*headers: str) -> socket.socket:
+                one = stack.enter_context(socket.create_connection((server.host, server.port), timeout=20))
+                lines = [f"POST /v1/predict HTTP/1.1\r\nHost: {server.host}", "Connection: close", *headers]
+                one.sendall("\r\n".join([*lines, "Content-Type: application/json\r\n\r\n"]).encode())
+                return one
+
+            waiting = [opened(announced), opened(unknown), opened("Content-Length: 1")]
+            assert receive_all(waiting[2]).startswith(b"HTTP/1.1 503 ")
+            waiting[0].sendall(body)
+            assert receive_all(waiting[0]).startswith(b"HTTP/1.1 200 ")
+            leaving = opened(announced)
+            assert receive_all(opened(unknown)).startswith(b"HTTP/1.1 503 ")
+            leaving.close()
+            small = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body[-20:]), body[-20:])
+            waiting[1].sendall(small)
+            assert receive_all(waiting[1]).startswith(b"HTTP/1.1 422 ")
+            late = [opened(announced), opened(unknown)]
+            assert all(receive_all(one).startswith(b"HTTP/1.1 408 ") for one in late)
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "status"),
     [
@@ -101,24 +131,50 @@ def test_a_malformed_body(server: Server, kind: str, body: bytes, status: int) -
     assert not INSIDE.search(answer)
 
 
-def test_slow_clients_are_left_while_others_are_served(model_file: Path, photos: list[bytes]) -> None:
-    with with_limits(model_file, receive_seconds=1.0) as server:
-        silent, slow_head, slow_body = (
-            socket.create_connection((server.host, server.port), timeout=30) for _ in range(3)
-        )
-        slow_head.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
-        slow_body.sendall(f"POST /v1/predict HTTP/1.1\r\nHost: {server.host}\r\nContent-Length: 99\r\n\r\n".encode())
-        with server.client() as client:
-            started = time.monotonic()
-            while time.monotonic() - started < 1.0:
-                for one in (slow_head, slow_body):
-                    one.sendall(b"x")
+def dawdle(server: Server, start: str, drop: bytes) -> float:
+    """Send the start of a request, then a drop now and then; return after how many seconds the server hung up."""
+    with socket.create_connection((server.host, server.port), timeout=0.1) as connection:
+        connection.sendall(start.replace("HOST", server.host).encode())
+        begun = time.monotonic()
+        with contextlib.suppress(ConnectionError):  # it hung up while a drop was on its way
+            while time.monotonic() - begun < 60 and not has_ended(connection):
+                connection.sendall(drop)
+        return time.monotonic() - begun
+
+
+def has_ended(connection: socket.socket) -> bool:
+    try:
+        return not connection.recv(65536)
+    except TimeoutError:
+        return False
+
+
+DAWDLERS = {
+    "silent": ("", b""),
+    "a head in drops": ("GET /livez HTTP/1.1\r\nX-Slow: ", b"x"),
+    "half a head": ("GET /livez HTTP/1.1\r\nHost: HOST\r\n", b""),
+    "no body": ("POST /v1/predict HTTP/1.1\r\nHost: HOST\r\nContent-Length: 9999\r\n\r\n", b""),
+    "a body in drops": ("POST /v1/predict HTTP/1.1\r\nHost: HOST\r\nContent-Length: 9999\r\n\r\n", b"x"),
+    "pieces": ("POST /v1/predict HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "nothing more": ("GET /livez HTTP/1.1\r\nHost: HOST\r\n\r\n", b""),
+    "a body where none is read": ("GET /livez HTTP/1.1\r\nHost: HOST\r\nContent-Length: 9999\r\n\r\n", b"x"),
+}
+
+
+def test_slow_clients_are_left_while_others_are_served(model_file: Path, photos: list[bytes], faults: Faults) -> None:
+    seconds = 10.0 if os.environ.get(MINUTES) else 1.0  # the server's own limit, or one that nobody waits for
+    turns = faults("serving: a slow client", few=8, many=64, each=8)
+    with (
+        with_limits(model_file, receive_seconds=seconds) as server,
+        ThreadPoolExecutor(len(DAWDLERS)) as pool,
+        server.client() as client,
+    ):
+        for _ in turns:
+            slow = {name: pool.submit(dawdle, server, *given) for name, given in DAWDLERS.items()}
+            while not all(one.done() for one in slow.values()):
                 assert client.post("/v1/predict", files={"images": photos[0]}).status_code == 200
-        assert receive_all(silent) == b""
-        assert receive_all(slow_head) == b""
-        assert b" 408 " in receive_all(slow_body)
-        for one in (silent, slow_head, slow_body):
-            one.close()
+            found = {name: one.result() for name, one in slow.items()}
+            assert max(found.values()) < seconds + 2, found  # a refused body may linger for a second
 
 
 def test_a_head_without_end_is_refused(server: Server) -> None:

@@ -49,6 +49,7 @@ class Task:
         device: where to compute.
         data_folder: where Fashion-MNIST lies, if not in one of the usual places.
         curves: validation accuracies of earlier trials, epoch by epoch, that may prune this one; empty for no pruning.
+        minutes: that it may take; 0 for any number.
     """
 
     number: int
@@ -58,12 +59,17 @@ class Task:
     device: str = "auto"
     data_folder: Path | None = None
     curves: tuple[tuple[float, ...], ...] = ()
+    minutes: float = 0.0
 
     def outcome(self, state: State, accuracy: float | None = None, reason: str = "") -> Outcome:
         """Return this as the outcome, with what the run's log tells."""
         log = self.folder / run_folder.LOG
         curve = tuple(row["validation_accuracy"] for row in run_folder.read_lines(log)) if log.exists() else ()
         return Outcome(self.number, self.values, state, accuracy, curve, reason)
+
+    def overdue(self) -> Outcome:
+        """Return that this took too long; without the curve, which would tell how fast the machine was."""
+        return Outcome(self.number, self.values, "failed", None, reason=f"had not ended after {self.minutes:g} minutes")
 
 
 class HopelessError(Exception):

@@ -80,14 +80,25 @@ def model_file(source: Path) -> Path:
     """Return the ONNX file of a run's folder, exported now if it was not; RunError unless it is as it was written."""
     if not source.is_dir():
         return source
-    listed = storage.read_sealed_json(source / MANIFEST)["files"]
+    listed = _listed(source)
     if MODEL not in listed:
         export(source)
-        listed = storage.read_sealed_json(source / MANIFEST)["files"]
+        listed = _listed(source)
     path = source / MODEL
-    if not path.is_file() or storage.sha256(path) != listed[MODEL]:
+    if not storage.lies_in(source, MODEL) or not path.is_file() or storage.sha256(path) != listed.get(MODEL):
         raise RunError(f"{path}: missing or damaged; write it again: modiste export {source}")
     return path
+
+
+def _listed(run: Path) -> dict[str, str]:
+    """Return the hashes that a run's manifest lists."""
+    path = run / MANIFEST
+    if not storage.lies_in(run, MANIFEST):
+        raise RunError(f"{path}: leads out of the run's folder, and is not followed")
+    files = storage.read_sealed_json(path).get("files")
+    if not isinstance(files, dict):
+        raise RunError(f"{path}: damaged, it lists no files")
+    return files
 
 
 def export(run: Path) -> None:

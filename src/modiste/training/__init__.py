@@ -250,13 +250,7 @@ def note_facts(folder: Path, device: torch.device, group: Group) -> None:
 def starts_of(folder: Path) -> list[dict[str, Any]]:
     """Return the facts of every start of the run so far; RunError when their file is damaged."""
     path = folder / run_folder.FACTS
-    if not path.exists():
-        return []
-    try:
-        starts: list[dict[str, Any]] = storage.read_sealed_json(path)["starts"]
-    except (RunError, KeyError) as error:
-        raise RunError(f"{path}: damaged, it is not what was written; delete it to go on") from error
-    return starts
+    return run_folder.starts(path) if path.exists() else []
 
 
 def finish(learner: Learner, setting: Fit, task: Task) -> None:
