@@ -1,15 +1,19 @@
 """What children of the nursery do on a disk that fails, beside the real command."""
 
+import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import torch
 
 from modiste import checkpoint, run_folder, training
+from modiste.cli import main
 from modiste.recipe import load
 from modiste.training.log import Listener
+from nursery import end_with_parent
 
 
 def state(folder: str, step: int) -> None:
@@ -40,6 +44,31 @@ class Deaf(Listener):
 def deaf(recipe: str, out: str, data: str, at: int) -> None:
     """Train, and stand still."""
     training.run(load(Path(recipe)), out, device="cpu", data_folder=data, listeners=[Deaf(at)])
+
+
+def race(words: list[str], rivals: int) -> None:
+    """Let so many processes give one command at once; when all but one have left, kill that; print how each left."""
+    racers = {begin(words) for _ in range(rivals)}
+    while len(racers) > 1:
+        loser, status = os.wait()
+        racers.remove(loser)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+    (owner,) = racers
+    os.kill(owner, signal.SIGKILL)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+
+
+def begin(words: list[str]) -> int:
+    """Fork a process that runs the command."""
+    if child := os.fork():
+        return child
+    end_with_parent()
+    try:
+        main(words)
+    except SystemExit as leaving:
+        sys.stderr.flush()
+        os._exit(int(leaving.code or 0))
+    os._exit(0)
 
 
 def mount(folder: str, options: str) -> None:

@@ -1,9 +1,9 @@
-"""A process of its own, with little memory and time, that opens pictures changed at random, or one bomb.
+"""A process of its own, with little memory and time, that opens pictures changed at random, or bombs.
 
     python mutants.py FIRST COUNT    so many mutants; each follows from its number alone
-    python mutants.py NAME           one of the pictures that are none
+    python mutants.py NAME ...       pictures that are none, by name
 
-It prints how many were read and how many refused; anything else than a picture or a PhotoError is a traceback.
+It prints how many were read and refused, or what each took; anything but a picture or a PhotoError is a traceback.
 """
 
 import json
@@ -102,9 +102,8 @@ def main(first: int, count: int) -> dict[str, int]:
 
 
 def one(name: str) -> dict[str, float]:
-    """Refuse a picture that is none, after another has been opened, so that everything is loaded."""
+    """Refuse a picture, and tell what it took."""
     content = BAD[name][0]()
-    is_photo(GOOD["jpeg"]())
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     refused = not is_photo(content)
     seconds = time.perf_counter() - started
@@ -114,5 +113,9 @@ def one(name: str) -> dict[str, float]:
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    first, *count = sys.argv[1:]
-    print(json.dumps(main(int(first), int(count[0])) if count else one(first)))
+    if sys.argv[1].isdecimal():
+        print(json.dumps(main(*map(int, sys.argv[1:]))))
+    else:
+        is_photo(GOOD["jpeg"]())  # so that everything is loaded
+        for name in sys.argv[1:]:
+            print(json.dumps(one(name)))
