@@ -1,5 +1,7 @@
 """Somebody's own pictures from the first look to the last answer, by the real commands."""
 
+import base64
+import io
 import json
 import re
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import modiste
 from modiste.onnx_model import OnnxModel
@@ -18,6 +21,9 @@ from modiste.report import write_report
 from workbench import run_modiste
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.append(str(Path(__file__).parent / "serving"))
+from listening import listening
+
 import own_pictures
 from own_pictures import Planted
 
@@ -118,6 +124,21 @@ def test_the_exported_file_prepares_and_answers_as_the_run_does(bench: Bench) ->
 
 def names(paths: list[Path]) -> list[str]:
     return [path.name for path in paths]
+
+
+def test_the_exported_file_is_served_in_colour(bench: Bench) -> None:
+    picture = next(bench.pictures.rglob("0*.png"))
+    with listening(bench.place / "model.onnx") as server, server.client() as client:
+        found = client.post("/v1/predict?steps=true&explain=true", files=[("images", ("a.png", picture.read_bytes()))])
+        model = client.get("/v1/model").json()
+    (answer,) = found.json()["answers"]
+    ((_, prepared),) = [(step["name"], step["picture"]) for step in answer["steps"] if "view" in step["name"]]
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(prepared.partition(",")[2]))))
+    own = OnnxModel.load(bench.place / "model.onnx").preparation(picture)
+    assert np.array_equal(image, own.image)
+    assert np.shape(answer["evidence"]) == (28, 28)
+    assert set(answer["probabilities"]) == set(NAMES)
+    assert (model["image_shape"], model["metadata"]["pictures"]) == ([3, 28, 28], "whole")
 
 
 def test_the_audit_finds_what_was_planted(bench: Bench) -> None:

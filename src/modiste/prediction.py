@@ -12,12 +12,12 @@ from jaxtyping import UInt8
 from modiste.classifier import Classifier, Scores
 from modiste.cores import available_cores
 from modiste.data.idx import read_idx
+from modiste.data.picture_list import SUFFIXES
 from modiste.errors import PhotoError
 from modiste.photo import Prepared
 from modiste.photo.preparation import Picture, Preparation
 
 BATCH = 64
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 IDX_SUFFIXES = ("idx3-ubyte", ".idx")
 
 

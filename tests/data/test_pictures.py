@@ -224,6 +224,15 @@ class TestFaults:
         assert "boot/letter.txt: no picture by the end of its name" in note
         assert "and 2 more" in note
 
+    def test_a_table_leads_out_of_its_folder_by_no_link_either(self, folder: Path) -> None:
+        (folder / "cap" / "link.png").symlink_to("/etc/hostname")
+        rows = [(f"{name}/{n:03d}.png", name) for name in ("boot", "cap") for n in range(5)]
+        table = write_table(folder / "list.csv", [("path", "label"), *rows, ("cap/link.png", "cap"), ("cap", "cap")])
+        assert dict(list_pictures(table).passed_over) == {
+            "cap/link.png": "a link that leads out of the folder",
+            "cap": "a folder",
+        }
+
     def test_damaged_and_huge_pictures_are_left_out_and_told(self, folder: Path) -> None:
         header = b"IHDR" + struct.pack(">IIBBBBB", 6_000, 6_000, 8, 2, 0, 0, 0)
         huge = b"\x89PNG\r\n\x1a\n\x00\x00\x00\r" + header + struct.pack(">I", zlib.crc32(header))

@@ -122,7 +122,7 @@ def decode_entries(
     kept = [entry for entry, reason in zip(entries, done.faults, strict=True) if not reason]
     numbers = {name: number for number, name in enumerate(known.class_names)}
     return PictureSet(
-        name=shown(place.resolve().stem) or "pictures",
+        name=shown(place.resolve().name.removesuffix(TABLE)) or "pictures",
         images=done.images,
         labels=np.array([numbers[entry.class_name] for entry in kept], np.int64),
         files=tuple(entry.name for entry in kept),

@@ -45,9 +45,9 @@ def sharpened(image: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     return sharp
 
 
-def centred(image: UInt8[np.ndarray, "h w"], side: int) -> UInt8[np.ndarray, "side side"]:
+def centred(image: UInt8[np.ndarray, "h w *colours"], side: int) -> UInt8[np.ndarray, "side side *colours"]:
     """Put the image in the middle of a black square."""
-    square = np.zeros((side, side), np.uint8)
+    square = np.zeros((side, side, *image.shape[2:]), np.uint8)
     top, left = (side - image.shape[0]) // 2, (side - image.shape[1]) // 2
     square[top : top + image.shape[0], left : left + image.shape[1]] = image
     return square

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from modiste.photo import Prepared
 from modiste.photo.background import LUMINANCE
 from modiste.photo.opening import open_photo
-from modiste.photo.shaping import as_bytes, resized
+from modiste.photo.shaping import as_bytes, centred, resized
 
 
 def prepare_whole(content: bytes | Path, *, side: int, channels: int) -> Prepared:
@@ -35,16 +35,6 @@ def prepare_stretched(content: bytes | Path, *, side: int, channels: int) -> Pre
 def _as_image(photo: UInt8[np.ndarray, "h w 3"], side: int, channels: int, *, keep_aspect: bool) -> Prepared:
     values = photo.astype(np.float64)
     planes = [values @ LUMINANCE] if channels == 1 else list(np.moveaxis(values, 2, 0))
-    square = on_black(
-        np.stack([as_bytes(resized(plane, side, keep_aspect=keep_aspect)) for plane in planes], axis=2), side
-    )
-    image = square[..., 0] if channels == 1 else square
+    small = [as_bytes(resized(plane, side, keep_aspect=keep_aspect)) for plane in planes]
+    image = centred(small[0] if channels == 1 else np.stack(small, axis=2), side)
     return Prepared(image, {"photo": photo, "network's view": image}, separated=True, inverted=False)
-
-
-def on_black(image: UInt8[np.ndarray, "h w c"], side: int) -> UInt8[np.ndarray, "side side c"]:
-    """Put an image in the middle of a black square."""
-    square = np.zeros((side, side, image.shape[2]), np.uint8)
-    top, left = (side - image.shape[0]) // 2, (side - image.shape[1]) // 2
-    square[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return square
