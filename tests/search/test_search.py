@@ -197,18 +197,18 @@ def test_a_hopeless_trial_stops_early_and_again_when_begun_again(
 def test_a_search_killed_again_and_again_makes_the_table_of_one_left_alone(
     plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
-    long = replace(plan, trials=16)
+    long = replace(plan, trials=10)
     alone = start(tmp_path / "alone", long, tiny_folder)  # beside the others
     chance, folder = random.Random(5), tmp_path / "killed-0"
     for number in faults("search: the driver killed", few=10, many=100):
-        more = done(folder) + chance.choice((0, 1, 2))
+        more = done(folder) + chance.choice((0, 1))
         process = start(folder, long, tiny_folder)
         while process.poll() is None and done(folder) < more:
             time.sleep(0.02)
         time.sleep(chance.uniform(0, 3 if more == 0 else 0.5))  # where in a trial, or in its start
         process.kill()
         process.communicate()
-        if done(folder) >= 14:  # too few are left to be interesting
+        if done(folder) >= 9:  # too few are left to be interesting
             alone.communicate(timeout=200)
             finish_and_compare(folder, tmp_path / "alone", long, tiny_folder)
             folder = tmp_path / f"killed-{number + 1}"
@@ -334,13 +334,13 @@ if __name__ == "__main__":
     for number in faults("search: a trial that hangs, fails or diverges", few=3, many=30, each=3):
         place = tmp_path / str(number)
         place.mkdir()
-        deadly = replace(plan, space=("epochs=integer(1,5)",), sampler="grid", trials=5, trial_minutes=0.25)
+        deadly = replace(plan, space=("epochs=integer(1,5)",), sampler="grid", trials=5, trial_minutes=0.2)
         storage.write_json(place / "plan.json", to_plain(deadly))
         states = drive(script, place)[0]
         assert [row[0] for row in ast.literal_eval(states)] == ["complete", "failed", "failed", "failed", "complete"]
-        assert "had not ended after 0.25 minutes" in states
+        assert "had not ended after 0.2 minutes" in states
         assert "MemoryError: no room" in states
-        assert "had not ended after 0.25 minutes" in (place / "s" / outcomes.TABLE_FOR_PEOPLE).read_text()
+        assert "had not ended after 0.2 minutes" in (place / "s" / outcomes.TABLE_FOR_PEOPLE).read_text()
 
 
 def drive(script: str, folder: Path) -> list[str]:

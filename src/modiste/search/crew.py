@@ -35,7 +35,6 @@ class Crew:
         self._finished = finished
         self._workers, self._ready, self._keep, self._interruption = workers, ready, keep, interruption
         self._deaths: dict[int, int] = {}
-        self._begun: dict[int, float] = {}
         self._again: list[Task] = []
 
     def work(self) -> bool:
@@ -57,8 +56,9 @@ class Crew:
             begun = self._begin(suspects, running)
             try:
                 while begun:
+                    begun[0].clock.unlink(missing_ok=True)
                     running[pool.submit(run_trial, begun[0])] = begun[0]
-                    self._begun[begun.pop(0).number] = time.monotonic()
+                    del begun[0]
                 if running:
                     self._collect(running)
                     if not pool.keeps_time and self._give_up_late(running):
@@ -94,14 +94,11 @@ class Crew:
 
     def _give_up_late(self, running: dict[Future[Outcome], Task]) -> bool:
         """Keep of every trial that takes too long that it failed; tell whether there was one."""
-        now = time.monotonic()
-        late = [
-            future
-            for future, task in running.items()
-            if task.minutes and now - self._begun[task.number] > 60 * task.minutes
-        ]
+        late = [future for future, task in running.items() if task.is_late()]
         for future in late:
-            self._keep(running.pop(future).overdue())
+            task = running.pop(future)
+            task.clock.unlink(missing_ok=True)
+            self._keep(task.overdue())
         return bool(late)
 
     def _blamed(self, running: list[Task]) -> list[Task]:
