@@ -14,7 +14,7 @@ import pytest
 from disturbed import LONG, assert_same, newest_step, words_for
 
 from faults import Faults
-from modiste import run_folder
+from modiste import manifest, run_folder
 from modiste.errors import FolderInUseError, StoppedError
 from modiste.plain import to_plain
 from nursery import COMMAND, Nursery
@@ -70,7 +70,7 @@ def test_asked_to_stop_at_any_moment_it_saves_the_step_and_goes_on_from_there(
         while stopped_after(nursery, words, run, draw, (signal.SIGTERM, signal.SIGINT)[number % 2]) is None:
             assert_same(run, calm)  # it was done before
             shutil.rmtree(run)
-        assert not (run / run_folder.MANIFEST).exists()
+        assert not (run / manifest.NAME).exists()
     assert nursery.run(COMMAND, words).code == 0
     assert_same(run, calm)
 

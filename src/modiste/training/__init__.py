@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from modiste import checkpoint, run_folder, runtime, storage
+from modiste import checkpoint, manifest, run_folder, runtime, storage
 from modiste.checkpoint import ModelInfo, State
 from modiste.cores import CoreWatch
 from modiste.data.dataset import Development, load_development, mean_and_deviation
@@ -132,7 +132,7 @@ def claim(folder: Path, recipe: Recipe) -> bool:
     if not path.exists():
         storage.write_json(path, to_plain(recipe))
         return True
-    return not (folder / run_folder.MANIFEST).exists()
+    return not (folder / manifest.NAME).exists()
 
 
 def check_group(recipe: Recipe, group: Group) -> None:
