@@ -52,7 +52,7 @@ def test_of_several_processes_one_owns_the_folder(
     run = memory_path / "run"
     words = [*words_for(recipe_file, tiny_folder, run), "--epochs", "1000"]
     refusal = f"modiste: {run}: another process is working in this folder; wait for it or choose another --out"
-    for number in faults("locks: several processes on one folder", few=15, many=500):
+    for number in faults("locks: several processes on one folder", few=10, many=500):
         rivals = 2 + number % 3
         ended = nursery.run("saves:race", words, rivals)
         expected = [str(IN_USE), refusal] * (rivals - 1) + [str(-signal.SIGKILL)]
