@@ -87,9 +87,7 @@ def stopped_after(
     time.sleep(draw.uniform(0, 0.1))
     os.kill(child, number)
     ended = nursery.wait()
-    if (
-        run / run_folder.MANIFEST
-    ).exists():  # where it leaves, nothing is left to save: a signal does what it always does
+    if (run / run_folder.MANIFEST).exists():  # nothing is left to save, a signal ends it as any other
         assert ended.code in (0, -signal.SIGTERM, INTERRUPTED), ended
         return None
     assert ended.code == STOPPED, ended
