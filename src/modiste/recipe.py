@@ -15,6 +15,8 @@ from modiste.errors import RecipeError
 from modiste.model_recipe import CNNRecipe, ModelRecipe
 from modiste.plain import Part, build, demand
 
+MOST_BYTES = 64 * 1024
+"""Of a file that holds a recipe or a space."""
 Precision = Literal["float32", "bfloat16", "auto"]
 
 
@@ -319,7 +321,11 @@ def load(path: Path) -> Recipe:
 def read_table(path: Path) -> Any:
     """Read plain data from a ``.toml`` or ``.json`` file; RecipeError names the file when that cannot be."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode()
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES:,} bytes")  # noqa: TRY301  (one message for all that it is not)
         return tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error

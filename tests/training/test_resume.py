@@ -3,7 +3,6 @@
 The first half does it to real processes of the real command, the second half in this process, in more ways.
 """
 
-import json
 import os
 import random
 import shutil
@@ -16,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from disturbed import assert_same, newest_step, results, words_for
 
-from modiste import run_folder, training
+from modiste import manifest, run_folder, training
 from modiste.errors import RunError, StoppedError, StorageError
 from modiste.model_recipe import CNNRecipe, MLPRecipe
-from modiste.plain import to_plain
 from modiste.recipe import (
     AugmentationRecipe,
     DataRecipe,
@@ -32,65 +31,7 @@ from modiste.recipe import (
 from modiste.training.log import Listener
 from workbench import child_environment, run_modiste, tiny_files
 
-DAY = {"facts.json", "timing.jsonl", "manifest.json"}
-"""Files that tell of the machine and the time, and the hashes of those."""
-
-
-def results(run: Path) -> dict[str, bytes]:
-    """Every file of a finished run that must not depend on what happened on the way."""
-    files = (path for path in run.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {str(path.relative_to(run)): path.read_bytes() for path in files if path.name not in DAY}
-
-
-def assert_same(run: Path, undisturbed: Path) -> None:
-    found, expected = results(run), results(undisturbed)
-    assert found.keys() == expected.keys()
-    assert {"model.safetensors", "last.safetensors", "log.jsonl", "validation-logits.safetensors"} <= found.keys()
-    assert any(name.startswith("checkpoints/step-") for name in found)
-    assert [name for name in found if found[name] != expected[name]] == []
-    assert not list(run.rglob(".*.part"))
-    run_folder.open_run(run)
-
-
-LONG = Recipe(
-    name="long",
-    epochs=6,
-    batch_size=8,
-    standardize=True,
-    ema_decay=0.9,
-    label_smoothing=0.1,
-    data=DataRecipe(source="tiny"),
-    model=CNNRecipe(filters=(6, 8), pools=1, hidden=(16,), dropout=0.3, batch_norm=True),
-    augmentation=AugmentationRecipe(flip=True, shift=1),
-    schedule=ScheduleRecipe(shape="one-cycle", warm_up=0.3),
-)
-
-
-@pytest.fixture(scope="module")
-def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipes") / "long.json"
-    path.write_text(json.dumps(to_plain(LONG)))
-    return path
-
-
-def words_for(recipe_file: Path, data: Path, out: Path) -> list[str]:
-    return ["train", str(recipe_file), "--out", str(out), "--data-folder", str(data), "--device", "cpu", "--quiet"]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(recipe_file: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed") / "run"
-    done = run_modiste(*words_for(recipe_file, tiny_folder, out), PYTHONHASHSEED="1")
-    assert done.returncode == 0, done.stderr
-    return out
-
-
 Moment = Callable[[Path], bool]
-
-
-def newest_step(run: Path) -> int:
-    states = sorted((run / "checkpoints").glob("step-*.safetensors"))
-    return int(states[-1].name[5:13]) if states else 0
 
 
 def there(name: str) -> Moment:
@@ -171,7 +112,7 @@ def test_asked_to_stop_again_and_again(recipe_file: Path, tiny_folder: Path, tmp
             (run / name).unlink(missing_ok=True)  # so that its return tells how far the next start has come
         assert disturb(words, run, moment, delay, number) == StoppedError.exit_code == 75
         steps.append(newest_step(run))
-        assert not (run / run_folder.MANIFEST).exists()
+        assert not (run / manifest.NAME).exists()
     assert steps == sorted(steps)
     assert any(step % 50 for step in steps), "every stop fell on an epoch's end"
     done = run_modiste(*words)
@@ -446,7 +387,7 @@ class TestRefusals:
             training.run(BASE, begun, device="cpu", data_folder=tiny_folder)
         except RunError as error:
             told = str(error)
-        assert name in told or (begun / run_folder.MANIFEST).exists()
+        assert name in told or (begun / manifest.NAME).exists()
 
     def test_a_damaged_state_is_passed_over_and_said(
         self, begun: Path, tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -24,6 +24,8 @@ class _SearchOptions(PlaceOptions):
     """Stop trials that are below the median of earlier ones after as many epochs."""
     sampler_seed: int = 0
     """Seed of what the search draws; --seed is that of training."""
+    trial_minutes: float = 0.0
+    """End a trial that takes longer, and count it as failed; 0 waits for each."""
     storage: str | None = None
     """postgresql://USER@HOST/DATABASE, where several drivers on several machines share one search."""
     study: str | None = None
@@ -60,6 +62,7 @@ def search(words: list[str]) -> None:
         prune=options.prune,
         seed=options.sampler_seed,
         lag=options.workers * options.drivers,
+        trial_minutes=options.trial_minutes,
     )
     ledger = None
     if options.storage:

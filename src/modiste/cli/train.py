@@ -73,14 +73,14 @@ def train(words: list[str]) -> None:
 
 def _free_folder(recipe: Recipe, device: str) -> Path:
     """Name the folder of a run that goes on with this very recipe, or else one that is not taken."""
-    from modiste import run_folder, runtime
+    from modiste import manifest, run_folder, runtime
 
     settled = runtime.settle_precision(recipe, runtime.choose_device(device))
     number = 1
     while True:
         folder = Path("runs") / (recipe.name if number == 1 else f"{recipe.name}-{number}")
         started = folder / run_folder.RECIPE
-        finished = folder / run_folder.MANIFEST
+        finished = folder / manifest.NAME
         if not started.exists():
             free = not folder.exists() or not run_folder.strangers(folder)
         else:

@@ -95,6 +95,7 @@ def evaluate(
     run_folder.require_finished(Path(folder))  # before the lock, which would make a folder that is not there
     with storage.lock(Path(folder)):
         run = run_folder.open_run(folder)
+        storage.remove_leftovers(run.folder)
         name = run_folder.logits_name(split, weights)
         new = [] if run_folder.is_listed(run, name) else [name]
         if new:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from modiste import checkpoint, run_folder, runtime, storage
 from modiste.data.dataset import Development
+from modiste.errors import RunError
 from modiste.evaluation import exposure
 from modiste.evaluation.assessment import load_own_development
 from modiste.evaluation.boundary import Boundary, separate
@@ -179,9 +180,12 @@ def _read(path: Path) -> Novelty | None:
     tensors, plain = checkpoint.read(path)
     if plain.get("method") != METHOD:
         return None
-    layers = tuple(
-        Layer(place, tensors[f"{place}:means"], tensors[f"{place}:whitening"], scale)
-        for place, scale in sorted(plain["scales"].items())
-    )
-    boundary = Boundary(*(tensors[f"boundary:{name}"] for name in Boundary.NAMES))
-    return Novelty(layers, boundary, plain["threshold"], plain["false_alarms"], plain["images"])
+    try:
+        layers = tuple(
+            Layer(place, tensors[f"{place}:means"], tensors[f"{place}:whitening"], scale)
+            for place, scale in sorted(plain["scales"].items())
+        )
+        boundary = Boundary(*(tensors[f"boundary:{name}"] for name in Boundary.NAMES))
+        return Novelty(layers, boundary, plain["threshold"], plain["false_alarms"], plain["images"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path}: damaged or of another kind ({error}); delete it to learn it again") from error

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from modiste import checkpoint, run_folder, runtime, storage
+from modiste import checkpoint, manifest, run_folder, runtime, storage
 from modiste.checkpoint import ModelInfo, State
 from modiste.cores import CoreWatch
 from modiste.data.dataset import Development, load_development, mean_and_deviation
@@ -132,7 +132,7 @@ def claim(folder: Path, recipe: Recipe) -> bool:
     if not path.exists():
         storage.write_json(path, to_plain(recipe))
         return True
-    return not (folder / run_folder.MANIFEST).exists()
+    return not (folder / manifest.NAME).exists()
 
 
 def check_group(recipe: Recipe, group: Group) -> None:
@@ -244,17 +244,13 @@ def settle_threads(folder: Path, watch: CoreWatch) -> None:
 def note_facts(folder: Path, device: torch.device, group: Group) -> None:
     """Add this machine and its versions to the run's facts."""
     facts = runtime.facts(device) | {"processes": group.size}
-    storage.write_json(folder / run_folder.FACTS, {"starts": [*starts_of(folder), facts]})
+    storage.write_sealed_json(folder / run_folder.FACTS, {"starts": [*starts_of(folder), facts]})
 
 
 def starts_of(folder: Path) -> list[dict[str, Any]]:
     """Return the facts of every start of the run so far; RunError when their file is damaged."""
     path = folder / run_folder.FACTS
-    found = storage.read_json(path) if path.exists() else {"starts": []}
-    starts = found.get("starts") if isinstance(found, dict) else None
-    if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
-        raise RunError(f"{path}: damaged, it lists no starts; delete it to go on")
-    return starts
+    return run_folder.starts(path) if path.exists() else []
 
 
 def finish(learner: Learner, setting: Fit, task: Task) -> None:
