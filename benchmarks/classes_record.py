@@ -188,7 +188,7 @@ own, so that not all that is suspected beside the planted ones is wrongly suspec
 
 ## A folder of pictures
 
-Made of validation and training images by `benchmarks/own_pictures.py`: enlarged, coloured, JPEG and PNG, with damaged
+Made of training images of Fashion-MNIST by `benchmarks/own_pictures.py`: enlarged, coloured, JPEG and PNG, with damaged
 files, copies, and {own["mislabelled_share"]:.1%} wrong labels, which no accuracy can reach. Trained whole and in colour
 with `sprint-93`, {EPOCHS} epochs of {REPEATS} times the pictures, `--balance 1`.
 

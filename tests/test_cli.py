@@ -126,6 +126,7 @@ class TestHelp:
         (["train", "mlp", "--balance", "2"], 2, "balance: expected from 0 to 1, found 2.0"),
         (["data", "no-such.csv"], 3, "no-such.csv: no such data set or folder"),
         (["data", "audit", "no-such-folder"], 3, "no-such-folder: no such data set or folder"),
+        (["data", "audit", "--folds", "1"], 4, "folds: expected 0, or from 2 to 60,000, one for each image, found 1"),
         (["data", "audit", "--recipe", "papper"], 4, "recipe 'papper' is unknown"),
         (["evaluate"], 2, "run"),
         (["evaluate", "no-such-run"], 4, "no-such-run: no run here"),

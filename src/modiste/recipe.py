@@ -58,7 +58,7 @@ class DataRecipe(Part):
         )
         self.at_least(0, "images_per_class")
         self.at_least(1, "repeats")
-        self.at_least(8, "side")
+        demand(8 <= self.side <= 1024, "side", "from 8 to 1024", self.side)
         self.below_one("test_fraction")
         grey = self.pictures == "garment"
         demand(not (grey and self.colour), "pictures", "whole or stretched with colour", self.pictures)

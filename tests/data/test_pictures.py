@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from modiste import cli
 from modiste.data import decoding, pictures, sealed
 from modiste.data.dataset import load_development
 from modiste.data.division import divide
@@ -259,6 +260,21 @@ class TestFaults:
         assert f"cap/{name}" in {entry.name for entry in list_pictures(folder).entries}
         assert load_development(whole(folder)).fingerprint
         assert load_development(whole(folder)).fingerprint  # from the cache
+
+    def test_class_names_are_kept_whatever_they_hold(self, tmp_path: Path) -> None:
+        names = ("$\\frac{x$ y", "<script>alert(1)", "a`b*c_|", "😀 %s {0}", "日本")
+        write_pictures(tmp_path / "own", dict.fromkeys(names, 4))
+        assert load_development(whole(tmp_path / "own")).class_names == tuple(sorted(names))
+
+    def test_data_lists_what_training_refuses(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for path in folder.rglob("*.png"):
+            path.write_bytes(b"")
+        with pytest.raises(DataError, match=r"most files cannot be read: .* see them all with modiste data /"):
+            load_development(whole(folder))
+        cli.main(["data", str(folder), "--pictures", "whole"])
+        out = capsys.readouterr().out
+        assert out.count("the file is empty; expected a photo") == sum(COUNTS.values())
+        assert "training: no images" in out
 
     def test_a_set_in_idx_form_is_still_one(self, tiny_folder: Path, tmp_path: Path) -> None:
         shutil.copytree(tiny_folder, tmp_path / "idx")

@@ -16,6 +16,7 @@ from modiste.audit.confidence import held_out_probabilities
 from modiste.audit.duplicates import Pair, exact_groups, near_pairs
 from modiste.audit.labels import Suspicion, suspicious_labels
 from modiste.data.dataset import ImageSet, Known, load_known
+from modiste.errors import RecipeError
 from modiste.recipe import DataRecipe, Recipe
 
 FOLDS = 4
@@ -122,6 +123,8 @@ def audit(
         RecipeError, DivergedError, StoppedError: as in training.
     """
     known = load_known(recipe.data, data_folder)
+    if folds and not 2 <= folds <= len(known.images):
+        raise RecipeError(f"folds: expected 0, or from 2 to {len(known.images):,}, one for each image, found {folds}")
     compared = known.images
     if known.files:
         other = load_known(for_comparison(recipe.data), data_folder)

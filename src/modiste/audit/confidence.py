@@ -31,7 +31,8 @@ def held_out_probabilities(
 
     Args:
         known: the images; validation images are used like the others, for nothing is chosen here.
-        recipe: of the networks; the weights of its last epoch answer.
+        recipe: of the networks; the weights of its last epoch answer, and labels are not smoothed, which would blur
+            how sure they are.
         folds: into how many parts the images are divided, each class evenly.
         device: where to compute.
         told: called with a line for each network.
@@ -39,7 +40,8 @@ def held_out_probabilities(
     Raises DivergedError, StoppedError, RecipeError as training does.
     """
     place = runtime.choose_device(device)
-    recipe = runtime.settle_precision(replace(recipe, pick="last", patience=0), place)
+    recipe = replace(recipe, pick="last", patience=0, label_smoothing=0.0)
+    recipe = runtime.settle_precision(recipe, place)
     fold = fold_of(known.images.labels, folds, recipe.seed)
     found, watch = torch.zeros(len(fold), len(known.class_names)), CoreWatch()
     for number in range(folds):

@@ -60,7 +60,7 @@ def _describe_pictures(place: Path, recipe: DataRecipe) -> None:
     from modiste.data.faults import shown
     from modiste.data.pictures import load_divided
 
-    divided = load_divided(place, recipe)
+    divided = load_divided(place, recipe, whatever=True)
     known = divided.pictures
     whole, names = dataset.as_image_set(known), known.class_names
     hidden = sealed.load_sealed_pictures(place, recipe) if divided.withheld else None
@@ -77,6 +77,9 @@ def _describe_pictures(place: Path, recipe: DataRecipe) -> None:
 def _describe(part: str, known: "ImageSet", names: tuple[str, ...]) -> None:
     from modiste.data.dataset import mean_and_deviation
 
+    if not len(known):
+        print(f"{part}: no images")
+        return
     mean, deviation = mean_and_deviation(known.images)
     count, channels, height, width = known.images.shape
     colours = ", red, green and blue" if channels == 3 else ""

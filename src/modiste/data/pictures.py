@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def picture_place(source: str, folder: Path | None = None) -> Path | None:
     """
     if source == FASHION_MNIST:
         return None
-    table = Path(source) if folder is None else folder
+    table = Path(os.path.expanduser(source)) if folder is None else folder  # noqa: PTH111 - this one never fails
     if table.suffix.lower() == TABLE and table.is_file():
         return table
     place = source_folder(source, folder)
@@ -83,19 +84,36 @@ def list_pictures(place: Path) -> PictureList:
     return read_picture_table(place) if place.is_file() else read_class_folders(place)
 
 
-def load_divided(place: Path, recipe: DataRecipe) -> Divided:
+def load_divided(place: Path, recipe: DataRecipe, *, whatever: bool = False) -> Divided:
     """List, divide and decode the pictures that training may see; those of the test stay unopened.
 
-    Raises DataError when there are too few, or half of them cannot be read.
+    Raises DataError when there are too few or, unless ``whatever`` can be read is enough, half of them cannot.
     """
     known = list_pictures(place)
     division = divide(place, known, recipe)
     found = decode_entries(place, known, division.entries, recipe, "development")
     training = {entry.name for entry in division.train}
     count = sum(name in training for name in found.files)
-    for part, labels in (("training", found.labels[:count]), ("validation", found.labels[count:])):
-        _check_left(place, found, part, labels)
+    if not whatever:
+        check_readable(place, found, len(division.entries), recipe)
+        for part, labels in (("training", found.labels[:count]), ("validation", found.labels[count:])):
+            _check_left(place, found, part, labels)
     return Divided(found, count, division.withheld)
+
+
+def check_readable(place: Path, found: PictureSet, named: int, recipe: DataRecipe) -> None:
+    """Raise DataError when most of the files that were named gave no image."""
+    bad = named - len(found.files)
+    if bad > MOST_FAULTS * named:
+        other = "; where pictures show no garment on plain ground: --data.pictures whole"
+        first, reason = found.faults[0]
+        raise fault(
+            place,
+            "most files cannot be read",
+            expected=f"pictures in {named:,} files",
+            found=f"{bad:,} that give none, the first {shown(first)}: {reason}",
+            remedy=f"see them all with modiste data {shown(place)}" + (other if recipe.pictures == "garment" else ""),
+        )
 
 
 def decode_entries(
@@ -110,15 +128,6 @@ def decode_entries(
         raise fault(place, "too many pictures", expected=f"{LIMIT_BYTES:,} bytes", found=found, remedy=remedy)
     done = decoded(known.place, [entry.name for entry in entries], preparation, part)
     bad = tuple((name, reason) for name, reason in zip(done.names, done.faults, strict=True) if reason)
-    if len(bad) > MOST_FAULTS * len(entries):
-        other = "; where pictures show no garment on plain ground: --data.pictures whole"
-        raise fault(
-            place,
-            "most files cannot be read",
-            expected=f"pictures in {len(entries):,} files",
-            found=f"{len(bad):,} that give none, the first {shown(bad[0][0])}: {bad[0][1]}",
-            remedy="see them all with modiste data" + (other if recipe.pictures == "garment" else ""),
-        )
     kept = [entry for entry, reason in zip(entries, done.faults, strict=True) if not reason]
     numbers = {name: number for number, name in enumerate(known.class_names)}
     return PictureSet(

@@ -10,7 +10,7 @@ from modiste.data.division import divide
 from modiste.data.faults import fault
 from modiste.data.idx import read_idx
 from modiste.data.pair import FilePair, KnownFile, find_any, is_published, read_any
-from modiste.data.pictures import PictureSet, decode_entries, list_pictures, picture_place, told_faults
+from modiste.data.pictures import PictureSet, check_readable, decode_entries, list_pictures, picture_place, told_faults
 from modiste.data.raw_set import RawSet, SourceFile, make_raw_set
 from modiste.data.sources import (
     CLASS_NAMES,
@@ -69,6 +69,7 @@ def load_test(recipe: DataRecipe, folder: Path | None = None) -> ImageSet:
     if place is None:
         return as_image_set(load_sealed(recipe.source, folder))
     pictures = load_sealed_pictures(place, recipe)
+    check_readable(place, pictures, len(pictures.files) + len(pictures.faults), recipe)
     for note in told_faults(place, pictures.faults):
         logging.getLogger(__name__).warning("%s", note)
     return as_image_set(pictures)
