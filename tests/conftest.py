@@ -14,7 +14,7 @@ from modiste.recipe import DataRecipe, Recipe
 from modiste.search.plan import Plan  # noqa: F401 - a part of its own, found below
 from workbench import tiny_files
 
-pytest_plugins = ["faults"]
+pytest_plugins = ["faults", "outside"]
 
 
 def parts(base: type[Part] = Part) -> Iterator[type[Part]]:
