@@ -43,6 +43,21 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
     return bytes(changed)
 
 
+def write_pictures(root: Path, counts: dict[str, int], *, seed: int = 0, size: tuple[int, int] = (40, 30)) -> list[str]:
+    """Write noisy PNG files, each class around a colour of its own, into class folders; return their names."""
+    from PIL import Image
+
+    random, names = np.random.RandomState(seed), []
+    for number, (name, count) in enumerate(counts.items()):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        colour = np.array([40 + 60 * (number % 3), 200 - 50 * (number % 4), 90])
+        for index in range(count):
+            values = colour + random.randint(-40, 40, (size[1], size[0], 3))
+            Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(root / name / f"{index:03d}.png")
+            names.append(f"{name}/{index:03d}.png")
+    return names
+
+
 def child_environment(**variables: str) -> dict[str, str]:
     """One thread, no network, no folder of data but the one that a command names."""
     kept = {name: value for name, value in os.environ.items() if name != "MODISTE_DATA"}

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from modiste import storage
-from modiste.errors import RecipeError, RunError
-from modiste.models import Task, build_model
-from modiste.plain import to_plain
+from modiste.errors import RunError
+from modiste.models import Task, build_model, shapes_of
+from modiste.plain import demand, to_plain
 from modiste.recipe import Recipe, from_plain
 
 FORMAT = 1
@@ -78,6 +79,7 @@ def load_model(path: Path) -> tuple[nn.Module, ModelInfo]:
     tensors, plain = read(path)
     with _readable(path):
         info = _info(plain)
+        _check_shapes(tensors, info)
         model = build_model(info.recipe.model, info.task)
         model.load_state_dict(tensors)
     return model.eval(), info
@@ -137,21 +139,38 @@ def prune_states(folder: Path, kept: int) -> None:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (KeyError, TypeError, RuntimeError, RecipeError) as error:
-        reason = str(error).splitlines()[0]
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise RunError(f"{path}: not a model file that this version of Modiste can read ({reason})") from error
 
 
 def _info(plain: dict[str, Any]) -> ModelInfo:
     task = plain["task"]
     shape, names = tuple(task["image_shape"]), tuple(task["class_names"])
+    temperature = plain.get("temperature", ModelInfo.temperature)
+    sizes = len(shape) == 3 and all(type(size) is int and size > 0 for size in shape)
+    demand(sizes, "task.image_shape", "three sizes", shape)
+    demand(all(isinstance(name, str) for name in names), "task.class_names", "names", names)
+    for name, number in {"mean": task["mean"], "deviation": task["deviation"], "temperature": temperature}.items():
+        possible = isinstance(number, float) and math.isfinite(number) and (name == "mean" or number > 0)
+        demand(possible, name, "a number", number)
+    demand(type(plain["epoch"]) is int, "epoch", "a whole number", plain["epoch"])
+    demand(isinstance(plain["fingerprint"], str), "fingerprint", "a hash", plain["fingerprint"])
     return ModelInfo(
         recipe=from_plain(plain["recipe"]),
         task=Task(image_shape=shape, class_names=names, mean=task["mean"], deviation=task["deviation"]),
         epoch=plain["epoch"],
         fingerprint=plain["fingerprint"],
-        temperature=float(plain.get("temperature", ModelInfo.temperature)),
+        temperature=temperature,
     )
+
+
+def _check_shapes(tensors: Tensors, info: ModelInfo) -> None:
+    """Raise RecipeError unless the tensors are the network's, before any memory is taken for one that may be huge."""
+    wanted = shapes_of(info.recipe.model, info.task)
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        demand(wanted.get(name) == found.get(name), name, f"{wanted.get(name)}", found.get(name))
 
 
 def _states(folder: Path) -> list[Path]:
@@ -161,6 +180,14 @@ def _states(folder: Path) -> list[Path]:
 def _check_format(found: Any) -> None:
     if found != FORMAT:
         raise ValueError(f"expected format {FORMAT}, found {found!r}; use the version of Modiste that wrote it")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a table; ValueError for a name that stands twice, which other readers may take another of."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("a name stands twice in its header")
+    return table
 
 
 def _content(path: Path) -> bytes:
@@ -173,8 +200,8 @@ def _content(path: Path) -> bytes:
 def _from_bytes(path: Path, content: bytes) -> tuple[Tensors, dict[str, Any]]:
     try:
         header_bytes = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + header_bytes])["__metadata__"]
-        plain = json.loads(metadata["modiste"])
+        header = json.loads(content[8 : 8 + header_bytes].decode(), object_pairs_hook=_each_once)
+        plain = json.loads(header["__metadata__"]["modiste"])
         _check_format(plain.pop("format"))
         return safetensors.torch.load(content), plain
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -4,11 +4,20 @@ The command line prints the message alone and leaves with the class's exit code.
 defect of Modiste and keeps its traceback.
 """
 
+MOST_LETTERS = 1500
+
 
 class ModisteError(Exception):
     """Base of every fault that is not a defect of Modiste."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """One line of bounded length, though a file's words are in it: none moves a terminal's cursor."""
+        text = super().__str__()
+        if len(text) > MOST_LETTERS:
+            text = f"{text[: MOST_LETTERS // 2]} ... {text[-MOST_LETTERS // 2 :]}"
+        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 class DataError(ModisteError):

@@ -6,6 +6,8 @@ from typing import ClassVar, Literal
 from modiste.plain import Part, demand
 
 Activation = Literal["relu", "sigmoid", "tanh", "linear"]
+MOST_BLOCKS = 1000
+"""Of one kind in a network: what a file names as a number must not keep a reader busy for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,7 @@ class SprintRecipe(NetworkRecipe):
         demand(len(self.filters) > 0, "filters", "at least one number", self.filters)
         self.at_least(1, "filters", "hidden")
         self.at_least(0, "early_blocks", "blocks")
+        self.at_most(MOST_BLOCKS, "early_blocks", "blocks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +128,8 @@ class ResNetRecipe(NetworkRecipe):
     """Share dropped inside each block in training."""
 
     def check(self) -> None:
-        demand(self.depth >= 10 and self.depth % 6 == 4, "depth", "10, 16, 22, 28 ... (6n + 4)", self.depth)
+        possible = 10 <= self.depth <= 6 * MOST_BLOCKS + 4 and self.depth % 6 == 4
+        demand(possible, "depth", f"10, 16, 22, 28 ... {6 * MOST_BLOCKS + 4} (6n + 4)", self.depth)
         self.at_least(1, "width")
         self.below_one("dropout")
 
@@ -225,6 +229,7 @@ class PatchGraphRecipe(NetworkRecipe):
     def check(self) -> None:
         demand(self.channels >= 4 and self.channels % 4 == 0, "channels", "a multiple of 4", self.channels)
         self.at_least(1, "blocks", "neighbours")
+        self.at_most(MOST_BLOCKS, "blocks")
         self.below_one("dropout")
 
 
@@ -253,6 +258,7 @@ class SuperpixelGraphRecipe(NetworkRecipe):
 
     def check(self) -> None:
         self.at_least(1, "regions", "iterations", "blocks", "heads", "neighbours")
+        self.at_most(MOST_BLOCKS, "blocks")
         self.above_zero("compactness")
         wanted = f"a multiple of the {self.heads} heads"
         demand(self.channels >= 1 and self.channels % self.heads == 0, "channels", wanted, self.channels)

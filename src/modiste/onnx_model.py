@@ -80,6 +80,10 @@ class OnnxModel(Classifier):
     def image_shape(self) -> tuple[int, int, int]:
         return self.shape
 
+    @property
+    def pictures(self) -> str:
+        return self.told.get("pictures", "garment")  # what files of earlier versions meant
+
     def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Scores:
         self.demand_images(images.shape, str(images.dtype))
         return scores_of(self.run(images))
@@ -88,7 +92,10 @@ class OnnxModel(Classifier):
         """Return every output for images of the right shape, by name; for no images nothing, in the outputs' shapes."""
         starts = range(0, max(len(images), 1), BATCH_IMAGES)
         names = list(self.outputs)
-        parts = [self.session.run(names, {"images": images[start : start + BATCH_IMAGES]}) for start in starts]
+        try:
+            parts = [self.session.run(names, {"images": images[start : start + BATCH_IMAGES]}) for start in starts]
+        except Exception as error:  # as above; no images of the right shape can be to blame
+            raise _unfit("the ONNX file", str(error).splitlines()[0]) from error
         return {name: np.concatenate(values) for name, *values in zip(names, *parts, strict=True)}
 
 
@@ -130,14 +137,16 @@ def _messages(message: Any) -> Iterator[Any]:
 def _description(
     session: Any, name: str
 ) -> tuple[dict[str, str], tuple[int, int, int], tuple[str, ...], tuple[str, ...]]:
-    told = dict(session.get_modelmeta().custom_metadata_map)
-    inputs, outputs = session.get_inputs(), {one.name: one.shape for one in session.get_outputs()}
     try:
-        names = tuple(str(one) for one in json.loads(told["class_names"]))
+        told = dict(session.get_modelmeta().custom_metadata_map)
+        inputs, outputs = session.get_inputs(), {one.name: one.shape for one in session.get_outputs()}
+        listed = json.loads(told["class_names"])
+        names = tuple(one for one in listed if isinstance(listed, list) and isinstance(one, str))
         (only,) = inputs
         _, channels, height, width = only.shape
         whole = all(isinstance(size, int) and size > 0 for size in (channels, height, width))
         right = (only.name, only.type, outputs["probabilities"][1]) == ("images", "tensor(uint8)", len(names))
+        right &= len(names) == len(listed)
     except (KeyError, ValueError, TypeError, IndexError, RecursionError):
         whole = right = False
     if not (whole and right):

@@ -35,6 +35,11 @@ class Part:
         for name, value in self._values(names):
             demand(all(number >= least for number in value), name, f"at least {least}", getattr(self, name))
 
+    def at_most(self, most: int, *names: str) -> None:
+        """Demand that these fields, or each number in them, are not above ``most``."""
+        for name, value in self._values(names):
+            demand(all(number <= most for number in value), name, f"at most {most}", getattr(self, name))
+
     def above_zero(self, *names: str) -> None:
         """Demand that these fields, or each number in them, are above 0."""
         for name, value in self._values(names):

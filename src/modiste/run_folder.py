@@ -18,12 +18,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from modiste import checkpoint, storage
+from modiste import checkpoint, manifest, storage
 from modiste.checkpoint import ModelInfo
 from modiste.errors import RunError
 from modiste.recipe import Recipe, from_plain
@@ -35,9 +35,11 @@ TIMING = "timing.jsonl"
 FACTS = "facts.json"
 TRANSFER = "transfer.json"
 STATES = "checkpoints"
-MANIFEST = "manifest.json"
 BEFORE_TRAINING = (RECIPE, FACTS, PRETRAINING, TRANSFER)
 WEIGHTS = {"picked": "model.safetensors", "last": "last.safetensors"}
+VALIDATION_LOGITS = "validation-logits.safetensors"
+ALWAYS = (RECIPE, LOG, TIMING, FACTS, *WEIGHTS.values(), VALIDATION_LOGITS)
+"""What every finished run holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,9 @@ class PretrainingRow:
     epoch: int
     quantity: str
     value: float
+
+
+Row = TypeVar("Row", EpochRow, PretrainingRow)
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,7 @@ class Run:
 
     def pretraining(self) -> list[PretrainingRow]:
         """Return one row per epoch of the warm start; none where it trained nothing."""
-        path = self.folder / PRETRAINING
-        return [PretrainingRow(**row) for row in read_lines(path)] if path.exists() else []
+        return _rows(self.folder / PRETRAINING, PretrainingRow) if is_listed(self, PRETRAINING) else []
 
     def timing(self) -> list[dict[str, Any]]:
         """Return one entry per epoch: epoch, seconds, train_seconds, images_per_second, peak_memory_bytes."""
@@ -97,27 +101,31 @@ class Run:
 
     def facts(self) -> list[dict[str, Any]]:
         """Return the machine and versions of every start of the run."""
-        starts: list[dict[str, Any]] = storage.read_json(self.folder / FACTS)["starts"]
-        return starts
+        return starts(self.folder / FACTS)
 
 
 def open_run(folder: Path | str) -> Run:
     """Open a finished run; RunError when it is missing, unfinished, or any file differs from what was written."""
     folder = Path(folder)
     require_finished(folder)
-    manifest = storage.read_sealed_json(folder / MANIFEST)
-    for name, digest in manifest["files"].items():
-        _verify(folder / name, digest)
-    history = tuple(EpochRow(**row) for row in read_lines(folder / LOG))
+    files, test_openings = manifest.read(folder, ALWAYS)
+    for name, digest in files.items():
+        manifest.verify(folder, name, digest)
+    history = tuple(_rows(folder / LOG, EpochRow))
+    if not history:
+        raise RunError(f"{folder / LOG}: damaged, it tells of no epoch; restore it or train the run again")
     recipe = from_plain(storage.read_json(folder / RECIPE))
-    return Run(folder, recipe, history, manifest["files"], manifest["test_openings"])
+    return Run(folder, recipe, history, files, test_openings)
 
 
 def require_finished(folder: Path) -> None:
     """Raise RunError unless ``folder`` holds a finished run; looks at no file's content."""
+    for name in (RECIPE, manifest.NAME):
+        if not storage.lies_in(folder, name):
+            raise RunError(f"{folder / name}: leads out of the run's folder, and is not followed")
     if not (folder / RECIPE).is_file():
         raise RunError(f"{folder}: no run here, {RECIPE} is missing; expected a folder that `modiste train` made")
-    if not (folder / MANIFEST).is_file():
+    if not (folder / manifest.NAME).is_file():
         raise RunError(f"{folder}: this run has not finished; give its `modiste train` command again to go on")
 
 
@@ -151,13 +159,13 @@ def picked(history: Iterable[EpochRow], recipe: Recipe) -> EpochRow:
 def seal(folder: Path) -> None:
     """Write the manifest over every file of the run: from here on it counts as finished."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
-    _write_manifest(folder, {str(path.relative_to(folder)): storage.sha256(path) for path in files}, 0)
+    manifest.write(folder, {str(path.relative_to(folder)): storage.sha256(path) for path in files}, 0)
 
 
 def add_files(run: Run, names: Iterable[str], *, test_openings: int) -> Run:
     """Enter files that were written after the run had finished, and how often its test set was opened."""
     files = {**run.files, **{name: storage.sha256(run.folder / name) for name in names}}
-    _write_manifest(run.folder, files, test_openings)
+    manifest.write(run.folder, files, test_openings)
     return dataclasses.replace(run, files=files, test_openings=test_openings)
 
 
@@ -165,7 +173,7 @@ def forget(run: Run, names: Iterable[str]) -> Run:
     """Take files off the manifest that are about to be written anew: a crash then leaves no hash that is not met."""
     kept = {name: digest for name, digest in run.files.items() if name not in set(names)}
     if kept != run.files:
-        _write_manifest(run.folder, kept, run.test_openings)
+        manifest.write(run.folder, kept, run.test_openings)
     return dataclasses.replace(run, files=kept)
 
 
@@ -182,9 +190,23 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read what write_lines wrote."""
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError) as error:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read as one JSON value per line ({error})") from error
+    if not all(isinstance(row, dict) for row in rows):
+        raise RunError(f"{path}: cannot be read; expected a table of values on each line")
+    return rows
+
+
+def starts(path: Path) -> list[dict[str, Any]]:
+    """Read the facts of every start of a run; RunError unless the file is as it was written."""
+    try:
+        listed = storage.read_sealed_json(path).get("starts")
+    except RunError as error:
+        raise RunError(f"{path}: damaged, it is not what was written; delete it to go on") from error
+    if not isinstance(listed, list) or not all(isinstance(start, dict) for start in listed):
+        raise RunError(f"{path}: damaged, it lists no starts; delete it to go on")
+    return listed
 
 
 def write_logits(path: Path, logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], epoch: int) -> None:
@@ -195,6 +217,8 @@ def write_logits(path: Path, logits: Float[Tensor, "n classes"], labels: Int64[T
 def read_logits(path: Path) -> tuple[Float[Tensor, "n classes"], Int64[Tensor, " n"]]:
     """Read what write_logits wrote."""
     tensors, _ = checkpoint.read(path)
+    if set(tensors) != {"logits", "labels"}:
+        raise RunError(f"{path}: damaged or of another kind; expected logits and labels")
     return tensors["logits"], tensors["labels"]
 
 
@@ -208,16 +232,14 @@ def logits_name(split: str, weights: str = "picked") -> str:
     return f"{split}-logits.safetensors" if weights == "picked" else f"{split}-logits-{weights}.safetensors"
 
 
-def _write_manifest(folder: Path, files: dict[str, str], test_openings: int) -> None:
-    storage.write_sealed_json(folder / MANIFEST, {"files": files, "test_openings": test_openings})
-
-
-def _verify(path: Path, digest: str) -> None:
-    if not path.is_file():
-        raise RunError(f"{path}: missing, though the run's manifest lists it; restore it or train the run again")
-    found = storage.sha256(path)
-    if found != digest:
-        raise RunError(
-            f"{path}: damaged, expected SHA-256 {digest[:16]}..., found {found[:16]}...; "
-            "restore the file or train the run again in another folder"
-        )
+def _rows(path: Path, kind: type[Row]) -> list[Row]:
+    try:
+        rows = [kind(**row) for row in read_lines(path)]
+    except TypeError as error:
+        raise RunError(f"{path}: damaged or of another version of Modiste ({error})") from error
+    for row in rows:
+        for item in dataclasses.fields(kind):
+            value = getattr(row, item.name)
+            if not isinstance(value, str if item.type is str else int | float):
+                raise RunError(f"{path}: damaged; {item.name}: expected {item.type.__name__}, found {value!r}")  # type: ignore[union-attr]
+    return rows

@@ -74,6 +74,16 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def lies_in(folder: Path, name: str) -> bool:
+    """Tell whether a name leads to a place within the folder, whatever links and points are on the way."""
+    path = folder / name
+    try:
+        path.exists()
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # too long, a null in it, links in a circle
+        return False
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal; StorageError when it cannot be read."""
     try:
@@ -138,7 +148,7 @@ def _content(path: Path) -> bytes:
 
 def _parsed(path: Path, content: bytes) -> Any:
     try:
-        return json.loads(content)
+        return json.loads(content.decode())  # of bytes it would ask the content for another encoding
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: damaged, cannot be read as JSON ({error})") from error
 

@@ -15,8 +15,9 @@ import psutil
 import pytest
 from searching import done, start, table, wait_for
 
+from faults import Faults
 from modiste import run_folder
-from modiste.errors import ClusterError
+from modiste.errors import ClusterError, RunError
 from modiste.model_recipe import CNNRecipe
 from modiste.recipe import Recipe
 from modiste.search import Plan, cluster, outcomes
@@ -44,8 +45,14 @@ def alone(plan: Plan, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Pat
 
 
 def test_a_node_that_is_killed_costs_only_what_it_ran(
-    plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path
+    plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
+    for number in faults("search: a node killed (Ray)", few=1, many=10):
+        kill_a_node(plan, alone, tmp_path / str(number), tiny_folder)
+
+
+def kill_a_node(plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path) -> None:
+    tmp_path.mkdir()
     with nodes(2, environment=child_environment()) as (address, keeper):
         process = start(tmp_path / "s", plan, tiny_folder, "--ray", address)
         wait_for(lambda: done(tmp_path / "s") > 0, process)
@@ -83,9 +90,11 @@ def test_begun_for_this_command_it_stays_on_loopback_saves_when_asked_to_stop_an
     assert table(tmp_path / "s") == alone
 
 
-def test_a_driver_that_is_killed_goes_on(plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path) -> None:
+def test_a_driver_that_is_killed_goes_on(
+    plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path, faults: Faults
+) -> None:
     with nodes(2, environment=child_environment()) as (address, _):
-        for _time in range(2):
+        for _time in faults("search: the driver killed (Ray)", few=2, many=2):
             before = done(tmp_path / "s")
             process = start(tmp_path / "s", plan, tiny_folder, "--ray", address)
             wait_for(lambda before=before: done(tmp_path / "s") > before, process)
@@ -162,7 +171,7 @@ def test_an_archive_writes_nowhere_else(name: str, kind: bytes, link: str, tmp_p
         member = tarfile.TarInfo(name)
         member.type, member.linkname = kind, link
         tar.addfile(member)
-    with suppress(tarfile.FilterError):
+    with suppress(RunError):
         cluster.unpack(archive.getvalue(), tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] in ([], ["run"])
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))

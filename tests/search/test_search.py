@@ -1,5 +1,6 @@
 """Searches over the small data set: chosen as planned, judged by validation, none lost."""
 
+import ast
 import json
 import random
 import signal
@@ -8,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from searching import done, start, wait_for
 
+from faults import Faults
 from modiste import run_folder, storage, training
 from modiste.errors import RecipeError, RunError
 from modiste.model_recipe import CNNRecipe
@@ -24,6 +27,8 @@ from modiste.search.suggestions import Suggestions
 from modiste.search.trial import Task, run_trial
 from workbench import run_modiste, run_python
 
+KILLS = 4
+"""In one search of six trials."""
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "model.hidden=choice([8],[16])", "batch_size=log(16,64)")
 
 
@@ -190,35 +195,41 @@ def test_a_hopeless_trial_stops_early_and_again_when_begun_again(
 
 
 def test_a_search_killed_again_and_again_makes_the_table_of_one_left_alone(
-    plan: Plan, tmp_path: Path, tiny_folder: Path
+    plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
-    long = replace(plan, trials=16)
-    alone = start(tmp_path / "alone", long, tiny_folder)
-    chance, killed = random.Random(5), 0
-    while killed < 10:
-        more = done(tmp_path / "killed") + chance.choice((0, 1, 2))
-        process = start(tmp_path / "killed", long, tiny_folder)
-        while process.poll() is None and done(tmp_path / "killed") < more:
+    long = replace(plan, trials=10)
+    alone = start(tmp_path / "alone", long, tiny_folder)  # beside the others
+    chance, folder = random.Random(5), tmp_path / "killed-0"
+    for number in faults("search: the driver killed", few=10, many=100):
+        more = done(folder) + chance.choice((0, 1))
+        process = start(folder, long, tiny_folder)
+        while process.poll() is None and done(folder) < more:
             time.sleep(0.02)
         time.sleep(chance.uniform(0, 3 if more == 0 else 0.5))  # where in a trial, or in its start
         process.kill()
         process.communicate()
-        if process.returncode == 0:
-            break
-        killed += 1
-    last = start(tmp_path / "killed", long, tiny_folder)
-    assert last.communicate(timeout=120)[1] == ""
+        if done(folder) >= 9:  # too few are left to be interesting
+            alone.communicate(timeout=200)
+            finish_and_compare(folder, tmp_path / "alone", long, tiny_folder)
+            folder = tmp_path / f"killed-{number + 1}"
+    alone.communicate(timeout=200)
+    finish_and_compare(folder, tmp_path / "alone", long, tiny_folder)
+
+
+def finish_and_compare(killed: Path, alone: Path, plan: Plan, tiny_folder: Path) -> None:
+    last = start(killed, plan, tiny_folder)
+    assert last.communicate(timeout=200)[1] == ""
     assert last.returncode == 0
-    alone.communicate(timeout=120)
-    assert killed >= 3
     for name in (outcomes.TABLE, outcomes.TABLE_FOR_PEOPLE, outcomes.BEST, *outcomes.FIGURES):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+        assert (killed / name).read_bytes() == (alone / name).read_bytes()
 
 
 def test_asked_to_stop_it_saves_leaves_with_75_and_goes_on(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
     long = replace(plan, trials=40)
     process = start(tmp_path / "s", long, tiny_folder)
     wait_for(lambda: done(tmp_path / "s") > 0, process)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    assert not [one for member in family for one in member.net_connections("inet") if one.status == "LISTEN"]
     process.send_signal(signal.SIGTERM)
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == 75, complaint
@@ -228,7 +239,9 @@ def test_asked_to_stop_it_saves_leaves_with_75_and_goes_on(plan: Plan, tmp_path:
     assert not any(outcome.state == "failed" for outcome in kept)
 
 
-def test_a_worker_that_dies_is_replaced(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+def test_a_worker_that_dies_is_replaced(
+    plan: Plan, finished: Path, tmp_path: Path, tiny_folder: Path, faults: Faults
+) -> None:
     script = f"""
 import os, signal, threading, time
 from multiprocessing import active_children
@@ -237,18 +250,23 @@ from modiste import storage
 from modiste.plain import build
 from modiste.search import Plan, search
 
-def kill_one():
-    while not list(Path("s").glob("outcomes/*.json")):
-        time.sleep(0.02)
-    os.kill(active_children()[0].pid, signal.SIGKILL)
+def kill_some():
+    for count in range(1, 1 + {KILLS}):
+        while len(list(Path("s").glob("outcomes/*.json"))) < count:
+            time.sleep(0.02)
+        os.kill(active_children()[0].pid, signal.SIGKILL)
 
 if __name__ == "__main__":
-    threading.Thread(target=kill_one, daemon=True).start()
+    threading.Thread(target=kill_some, daemon=True).start()
     plan = build(Plan, storage.read_json(Path("plan.json")))
     print([row.state for row in search(plan, "s", device="cpu", data_folder={str(tiny_folder)!r})])
 """
-    storage.write_json(tmp_path / "plan.json", to_plain(plan))
-    assert drive(script, tmp_path) == [str(["complete"] * 6)]
+    for number in faults("search: a worker killed", few=KILLS, many=100, each=KILLS):
+        place = tmp_path / str(number)
+        place.mkdir()
+        storage.write_json(place / "plan.json", to_plain(plan))
+        assert drive(script, place) == [str(["complete"] * 6)]
+        assert table(place / "s") == table(finished)[:6]
 
 
 def test_a_trial_that_kills_its_worker_fails_and_no_other_with_it(
@@ -281,6 +299,48 @@ if __name__ == "__main__":
         str(["complete", "complete", "failed", "complete"]),
         "the process that ran it died 3 times",
     ]
+
+
+def test_a_trial_that_hangs_fails_or_diverges_is_a_row_and_the_search_goes_on(
+    plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults
+) -> None:
+    script = f"""
+import signal, time
+from dataclasses import replace
+from pathlib import Path
+from modiste import storage
+from modiste.plain import build
+from modiste.search import Plan, search
+from modiste import training
+
+train = training.run
+
+def deadly(recipe, *rest, **options):
+    if recipe.epochs == 2:
+        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))  # as deaf as a hang in foreign code
+        time.sleep(600)
+    if recipe.epochs == 3:
+        raise MemoryError("no room")
+    if recipe.epochs == 4:
+        recipe = replace(recipe, optimizer=replace(recipe.optimizer, learning_rate=1e30))
+    return train(recipe, *rest, **options)
+
+training.run = deadly
+if __name__ == "__main__":
+    plan = build(Plan, storage.read_json(Path("plan.json")))
+    rows = search(plan, "s", device="cpu", data_folder={str(tiny_folder)!r})
+    print([(row.state, row.reason[:40]) for row in rows])
+"""
+    for number in faults("search: a trial that hangs, fails or diverges", few=3, many=30, each=3):
+        place = tmp_path / str(number)
+        place.mkdir()
+        deadly = replace(plan, space=("epochs=integer(1,5)",), sampler="grid", trials=5, trial_minutes=0.2)
+        storage.write_json(place / "plan.json", to_plain(deadly))
+        states = drive(script, place)[0]
+        assert [row[0] for row in ast.literal_eval(states)] == ["complete", "failed", "failed", "failed", "complete"]
+        assert "had not ended after 0.2 minutes" in states
+        assert "MemoryError: no room" in states
+        assert "had not ended after 0.2 minutes" in (place / "s" / outcomes.TABLE_FOR_PEOPLE).read_text()
 
 
 def drive(script: str, folder: Path) -> list[str]:

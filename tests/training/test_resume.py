@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from disturbed import assert_same, newest_step, results, words_for
 
-from modiste import run_folder, training
+from modiste import manifest, run_folder, training
 from modiste.errors import RunError, StoppedError
 from modiste.model_recipe import CNNRecipe, MLPRecipe
 from modiste.recipe import (
@@ -111,7 +111,7 @@ def test_asked_to_stop_again_and_again(recipe_file: Path, tiny_folder: Path, tmp
             (run / name).unlink(missing_ok=True)  # so that its return tells how far the next start has come
         assert disturb(words, run, moment, delay, number) == StoppedError.exit_code == 75
         steps.append(newest_step(run))
-        assert not (run / run_folder.MANIFEST).exists()
+        assert not (run / manifest.NAME).exists()
     assert steps == sorted(steps)
     assert any(step % 50 for step in steps), "every stop fell on an epoch's end"
     done = run_modiste(*words)
@@ -317,7 +317,7 @@ class TestRefusals:
             training.run(BASE, begun, device="cpu", data_folder=tiny_folder)
         except RunError as error:
             told = str(error)
-        assert name in told or (begun / run_folder.MANIFEST).exists()
+        assert name in told or (begun / manifest.NAME).exists()
 
     def test_a_damaged_state_is_passed_over_and_said(
         self, begun: Path, tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -14,7 +14,7 @@ import pytest
 from disturbed import LONG, assert_same, newest_step, words_for
 
 from faults import Faults
-from modiste import run_folder
+from modiste import manifest, run_folder
 from modiste.cli import INTERRUPTED
 from modiste.errors import FolderInUseError, StoppedError
 from modiste.plain import to_plain
@@ -71,7 +71,7 @@ def test_asked_to_stop_at_any_moment_it_saves_the_step_and_goes_on_from_there(
         while stopped_after(nursery, words, run, draw, (signal.SIGTERM, signal.SIGINT)[number % 2]) is None:
             assert_same(run, calm)  # it was done before
             shutil.rmtree(run)
-        assert not (run / run_folder.MANIFEST).exists()
+        assert not (run / manifest.NAME).exists()
     assert nursery.run(COMMAND, words).code == 0
     assert_same(run, calm)
 
@@ -87,7 +87,7 @@ def stopped_after(
     time.sleep(draw.uniform(0, 0.1))
     os.kill(child, number)
     ended = nursery.wait()
-    if (run / run_folder.MANIFEST).exists():  # nothing is left to save, a signal ends it as any other
+    if (run / manifest.NAME).exists():  # nothing is left to save, a signal ends it as any other
         assert ended.code in (0, -signal.SIGTERM, INTERRUPTED), ended
         return None
     assert ended.code == STOPPED, ended

@@ -24,6 +24,8 @@ class _SearchOptions(PlaceOptions):
     """Stop trials that are below the median of earlier ones after as many epochs."""
     sampler_seed: int = 0
     """Seed of what the search draws; --seed is that of training."""
+    trial_minutes: float = 0.0
+    """End a trial that takes longer, and count it as failed; 0 waits for each."""
     storage: str | None = None
     """postgresql://USER@HOST/DATABASE, where several drivers on several machines share one search."""
     study: str | None = None
@@ -46,7 +48,8 @@ def search(words: list[str]) -> None:
     if not words or words[0].startswith("-") or not texts:
         complaint = "expected a recipe and a space: modiste search RECIPE SPACE; see modiste search --help"
         explain(search, words, complaint, "modiste search paper x --help lists every flag.")
-    recipe, options = parse_beside(_SearchOptions(), named_recipe(words[0]), words[1 + len(texts) :], "modiste search")
+    recipe, flags = named_recipe(words[0]), words[1 + len(texts) :]
+    recipe, options = parse_beside(_SearchOptions(), recipe, flags, f"modiste search {recipe.name}")
     from modiste.search import Plan, outcomes
     from modiste.search import search as run
     from modiste.search.space import read
@@ -59,6 +62,7 @@ def search(words: list[str]) -> None:
         prune=options.prune,
         seed=options.sampler_seed,
         lag=options.workers * options.drivers,
+        trial_minutes=options.trial_minutes,
     )
     ledger = None
     if options.storage:

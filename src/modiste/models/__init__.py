@@ -77,18 +77,28 @@ def build_model(recipe: ModelRecipe, task: Task, *, seed: int = 0) -> nn.Sequent
 
     Raises RecipeError when the images are too small for the network's pooling.
     """
-    options = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(recipe)}
-    _check_size(recipe, task)
-    with torch.random.fork_rng(devices=[]):
-        network = MODELS[type(recipe)](image_shape=task.image_shape, classes=len(task.class_names), **options)
-    layers.initialize(network, runtime.generator(seed, "initialization"))
-    parts = OrderedDict(standardize=layers.Standardize(task.mean, task.deviation), network=network)
-    return nn.Sequential(parts).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    model = _uninitialized(recipe, task)
+    layers.initialize(model.network, runtime.generator(seed, "initialization"))  # type: ignore[arg-type]
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def shapes_of(recipe: ModelRecipe, task: Task) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of ``build_model``'s network, without taking memory for any; its errors."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in _uninitialized(recipe, task).state_dict().items()}
 
 
 def count_parameters(model: nn.Module) -> int:
     """Return the number of trainable numbers in ``model``."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _uninitialized(recipe: ModelRecipe, task: Task) -> nn.Sequential:
+    options = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(recipe)}
+    _check_size(recipe, task)
+    with torch.random.fork_rng(devices=[]):
+        network = MODELS[type(recipe)](image_shape=task.image_shape, classes=len(task.class_names), **options)
+    return nn.Sequential(OrderedDict(standardize=layers.Standardize(task.mean, task.deviation), network=network))
 
 
 def _check_size(recipe: ModelRecipe, task: Task) -> None:

@@ -161,6 +161,7 @@ class Driver:
             device=self._device,
             data_folder=self._data_folder,
             curves=curves if self._plan.prune == "median" else (),
+            minutes=self._plan.trial_minutes,
         )
 
 

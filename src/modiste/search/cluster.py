@@ -20,16 +20,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
-from modiste import run_folder, storage
-from modiste.errors import ClusterError, FolderInUseError, MissingExtraError, StoppedError
+from modiste import manifest, storage
+from modiste.errors import ClusterError, FolderInUseError, MissingExtraError, RunError, StoppedError
 from modiste.search.trial import Outcome, Task, run_trial
-from modiste.search.workers import MOST_DEATHS, Workers, settle_threads
+from modiste.search.workers import MOST_DEATHS, STOP_SECONDS, Workers, settle_threads
 from modiste.training.interruption import SIGNALS
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Of a cluster begun here; only run folders that cannot be shared go through it."""
-STOP_SECONDS = 60.0
-"""How long workers that were asked to stop may take to save."""
 LOCK_SECONDS = 60.0
 """How long a trial waits for the worker of a dead node to let go of its run folder."""
 CONNECT_SECONDS = 5.0
@@ -75,6 +73,8 @@ class RayWorkers(Workers):
         ClusterError: no cluster answers, or none of its nodes is large enough.
     """
 
+    keeps_time = True
+
     def __init__(self, address: str, folder: Path, share: Share | None = None) -> None:
         self._share = share or Share()
         self._running: dict[Future[Outcome], Any] = {}
@@ -93,12 +93,12 @@ class RayWorkers(Workers):
         assert function is run_trial
         assert not options
         task = replace(task, folder=task.folder.resolve())
-        begun = pack(task.folder) if task.folder.exists() else None
+        begun, given = pack(task.folder) if task.folder.exists() else None, time.monotonic()
         reference = self._remote.remote(task, self._mark.resolve(), begun, max(1, int(self._share.cpus)))
         done: Future[Outcome] = Future()
         self._running[done] = reference
         done.set_running_or_notify_cancel()
-        reference.future().add_done_callback(lambda inner: self._settle(inner, task, done))
+        reference.future().add_done_callback(lambda inner: self._settle(inner, task, given, done))
         return done
 
     def interrupt(self) -> None:
@@ -120,8 +120,8 @@ class RayWorkers(Workers):
         self._mark.unlink(missing_ok=True)
         self._ray.shutdown()
 
-    def _settle(self, inner: Future[Returned], task: Task, done: Future[Outcome]) -> None:
-        """Turn what Ray says of a trial into its outcome."""
+    def _settle(self, inner: Future[Returned], task: Task, given: float, done: Future[Outcome]) -> None:
+        """Turn what Ray says of a trial, handed to it at the time ``given``, into its outcome."""
         errors = self._ray.exceptions
         try:
             returned = inner.result()
@@ -137,7 +137,8 @@ class RayWorkers(Workers):
             done.set_exception(error.cause if isinstance(error.cause, Exception) else error)
         except errors.RayError as error:
             reason = f"its worker died {MOST_DEATHS} times ({type(error).__name__})"
-            done.set_result(task.outcome("failed", reason=reason))
+            late = task.minutes and time.monotonic() - given > MOST_DEATHS * 60 * task.minutes
+            done.set_result(task.overdue() if late else task.outcome("failed", reason=reason))
         except BaseException as error:
             done.set_exception(error)
         finally:
@@ -166,6 +167,11 @@ def run_on_node(task: Task, mark: Path, begun: bytes | None, threads: int) -> Re
         threads: to compute with.
     """
     settle_threads(threads)
+    with _ended_after(task.minutes):
+        return _run_near(task, mark, begun)
+
+
+def _run_near(task: Task, mark: Path, begun: bytes | None) -> Returned:
     if mark.exists():
         return Returned(_run(task))
     with TemporaryDirectory(prefix="modiste-") as scratch:
@@ -174,6 +180,17 @@ def run_on_node(task: Task, mark: Path, begun: bytes | None, threads: int) -> Re
             unpack(begun, folder)
         outcome = _run(replace(task, folder=folder))
         return Returned(outcome, pack(folder) if folder.exists() else None)
+
+
+@contextmanager
+def _ended_after(minutes: float) -> Iterator[None]:
+    """Have the kernel end this process, whatever it hangs in, if the block takes longer; 0 never does."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def pack(folder: Path) -> bytes:
@@ -187,13 +204,18 @@ def pack(folder: Path) -> bytes:
 
 
 def unpack(archive: bytes, folder: Path) -> None:
-    """Write every file of an archive into ``folder``, each whole or not at all, the manifest last."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        members = [tarfile.data_filter(member, str(folder)) for member in tar]
-        for member in sorted(members, key=lambda member: member.name == run_folder.MANIFEST):
-            content = tar.extractfile(member)
-            if content is not None and member.isreg():
-                storage.write_bytes(folder / member.name, content.read())
+    """Write every file of an archive into ``folder``, each whole or not at all, the manifest last.
+
+    RunError when it is none, or holds anything that is not a file within the folder; nothing is written then.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
+            members = [tarfile.data_filter(member, str(folder)) for member in tar]
+            files = {member.name: tar.extractfile(member).read() for member in members if member.isreg()}  # type: ignore[union-attr]
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise RunError(f"{folder}: a node sent no run's archive ({error})") from error
+    for name in sorted(files, key=lambda name: name == manifest.NAME):
+        storage.write_bytes(folder / name, files[name])
 
 
 def _run(task: Task) -> Outcome | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modiste import storage
+from modiste.errors import RunError
 from modiste.plain import to_plain
 from modiste.report.style import save
 from modiste.search.figures import importance_bars, parallel_coordinates
@@ -47,8 +48,11 @@ def read(folder: Path) -> list[Outcome]:
 
 
 def from_plain(plain: Mapping[str, Any]) -> Outcome:
-    """Return the outcome that was written as ``plain``."""
-    return Outcome(**{**plain, "curve": tuple(plain["curve"])})
+    """Return the outcome that was written as ``plain``; RunError when it is none."""
+    try:
+        return Outcome(**{**plain, "curve": tuple(plain["curve"])})
+    except (KeyError, TypeError) as error:
+        raise RunError(f"a trial's outcome is damaged or of another version of Modiste ({error})") from error
 
 
 def best(outcomes: Iterable[Outcome]) -> Outcome | None:

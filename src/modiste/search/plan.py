@@ -33,10 +33,14 @@ class Plan(Part):
     lag: int = 2
     """A trial is chosen by the outcomes of those that were begun so many before it: so many may run at once, on all
     machines together."""
+    trial_minutes: float = 0.0
+    """A trial that takes longer is ended and counts as failed; 0 waits for each to end by itself."""
 
     def check(self) -> None:
         self.at_least(1, "trials", "lag")
-        points = space.grid_size(self.dimensions()) if self.sampler == "grid" else self.trials
+        self.at_least(0, "trial_minutes")
+        dimensions = self.dimensions()
+        points = space.grid_size(dimensions) if self.sampler == "grid" else self.trials
         demand(self.trials <= points, "trials", f"at most the {points} points of the grid", self.trials)
 
     def dimensions(self) -> Space:

@@ -1,11 +1,12 @@
 """One trial of a search: a run in a folder of its own, and what came of it."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from modiste import run_folder, training
+from modiste import run_folder, storage, training
 from modiste.errors import FolderInUseError, ModisteError, StoppedError
 from modiste.recipe import Recipe
 from modiste.run_folder import EpochRow
@@ -49,6 +50,7 @@ class Task:
         device: where to compute.
         data_folder: where Fashion-MNIST lies, if not in one of the usual places.
         curves: validation accuracies of earlier trials, epoch by epoch, that may prune this one; empty for no pruning.
+        minutes: that it may take; 0 for any number.
     """
 
     number: int
@@ -58,12 +60,29 @@ class Task:
     device: str = "auto"
     data_folder: Path | None = None
     curves: tuple[tuple[float, ...], ...] = ()
+    minutes: float = 0.0
+
+    @property
+    def clock(self) -> Path:
+        """File that a worker writes when it begins: its age is how long the trial has taken."""
+        return self.folder.with_name(f".{self.folder.name}.begun")
+
+    def is_late(self) -> bool:
+        """Tell whether this has begun, and takes too long."""
+        try:
+            return self.minutes > 0 and time.time() - self.clock.stat().st_mtime > 60 * self.minutes
+        except FileNotFoundError:
+            return False
 
     def outcome(self, state: State, accuracy: float | None = None, reason: str = "") -> Outcome:
         """Return this as the outcome, with what the run's log tells."""
         log = self.folder / run_folder.LOG
         curve = tuple(row["validation_accuracy"] for row in run_folder.read_lines(log)) if log.exists() else ()
         return Outcome(self.number, self.values, state, accuracy, curve, reason)
+
+    def overdue(self) -> Outcome:
+        """Return that this took too long; without the curve, which would tell how fast the machine was."""
+        return Outcome(self.number, self.values, "failed", None, reason=f"had not ended after {self.minutes:g} minutes")
 
 
 class HopelessError(Exception):
@@ -117,6 +136,8 @@ def run_trial(task: Task) -> Outcome:
     """
     listeners = [Pruner(task.curves)] if task.curves else []
     choices: dict[str, Any] = {"device": task.device, "data_folder": task.data_folder, "listeners": listeners}
+    if task.minutes:
+        storage.write_text(task.clock, "")
     try:
         done = training.run(task.recipe, task.folder, **choices)
     except HopelessError as reason:
@@ -127,4 +148,6 @@ def run_trial(task: Task) -> Outcome:
         return task.outcome("failed", reason=str(error))
     except Exception as error:  # out of memory, say: the search goes on, the table tells
         return task.outcome("failed", reason=f"{type(error).__name__}: {error}")
+    finally:
+        task.clock.unlink(missing_ok=True)
     return task.outcome("complete", done.picked.validation_accuracy)

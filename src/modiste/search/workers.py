@@ -6,16 +6,22 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import active_children, get_context, parent_process
+from typing import ClassVar
 
 from modiste.cores import available_cores
 from modiste.training.interruption import SIGNALS
 
 MOST_DEATHS = 3
 """Times that a worker may die under a trial before that counts as failed."""
+STOP_SECONDS = 60.0
+"""How long workers that were asked to stop may take to save."""
 
 
 class Workers(Executor):
     """What trials are submitted to."""
+
+    keeps_time: ClassVar[bool] = False
+    """Whether a trial that takes too long is ended where it runs, so that nobody else need look at the clock."""
 
     def interrupt(self) -> None:
         """Ask every worker to save what it trains and stop."""

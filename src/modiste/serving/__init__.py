@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from modiste import storage
+from modiste import manifest
 from modiste.errors import MissingExtraError, RecipeError, RunError, StorageError
 from modiste.onnx_model import NEEDS_EXTRA, OnnxModel
 from modiste.serving.limits import Limits
 
-MANIFEST, MODEL = "manifest.json", "model.onnx"
+MODEL = "model.onnx"
 LEAST_TOKEN = 16
 
 
@@ -80,14 +80,14 @@ def model_file(source: Path) -> Path:
     """Return the ONNX file of a run's folder, exported now if it was not; RunError unless it is as it was written."""
     if not source.is_dir():
         return source
-    listed = storage.read_sealed_json(source / MANIFEST)["files"]
-    if MODEL not in listed:
+    files, _ = manifest.read(source)
+    if MODEL not in files:
         export(source)
-        listed = storage.read_sealed_json(source / MANIFEST)["files"]
-    path = source / MODEL
-    if not path.is_file() or storage.sha256(path) != listed[MODEL]:
-        raise RunError(f"{path}: missing or damaged; write it again: modiste export {source}")
-    return path
+        files, _ = manifest.read(source)
+    try:
+        return manifest.verify(source, MODEL, files.get(MODEL, ""))
+    except RunError as error:
+        raise RunError(f"{error}; or write it again: modiste export {source}") from error
 
 
 def export(run: Path) -> None:

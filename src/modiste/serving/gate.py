@@ -5,7 +5,7 @@ import contextlib
 import hmac
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -28,6 +28,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 class RefusedError(Exception):
@@ -49,6 +50,8 @@ class Gate:
         hosts: names under which the server may be asked: a foreign page's name, made to point here, is none of them.
         token: that requests must carry; none is asked for if empty.
         draining: whether the server is about to stop.
+        at_work: requests that have not been answered yet.
+        waiting_bytes: of their bodies: as many as each has, or may still have while it arrives.
     """
 
     app: ASGIApp
@@ -82,18 +85,33 @@ class Gate:
             return
         if self.at_work >= self.limits.requests:
             raise RefusedError(503, "too many requests at work; come again in a second", **{"retry-after": "1"})
+        with self._room_for(self._expected(headers)) as room:
+            body = await self._read(receive)
+            room.shrink(len(body))
+            await self.app(scope, _replayed(body), answer)
+
+    @contextlib.contextmanager
+    def _room_for(self, size: int) -> Iterator["_Room"]:
+        """Count a request, and the bytes of its body before the first is read, as long as it is at work."""
+        room = _Room(self, size)
         self.at_work += 1
         self.metrics.at_work.set(self.at_work)
-        kept = 0
         try:
-            body = await self._read(receive, headers)
-            kept = len(body)
-            self.waiting_bytes += kept
-            await self.app(scope, _replayed(body), answer)
+            yield room
         finally:
+            room.shrink(0)
             self.at_work -= 1
-            self.waiting_bytes -= kept
             self.metrics.at_work.set(self.at_work)
+
+    def _expected(self, headers: Mapping[str, str]) -> int:
+        """Return how long a request's body may become; RefusedError when that is too long, or too much just now."""
+        most, said = self.limits.body_bytes, headers.get("content-length", "0")
+        size = most if "transfer-encoding" in headers or not said.isdecimal() else int(said)
+        if size > most:
+            raise _too_long(most)
+        if self.waiting_bytes + size > self.limits.waiting_bytes:
+            raise RefusedError(503, "too much is waiting; come again in a second", **{"retry-after": "1"})
+        return size
 
     def _check_sender(self, scope: Scope, headers: Mapping[str, str]) -> None:
         host = _parts("//" + headers.get("host", "")).hostname
@@ -109,20 +127,30 @@ class Gate:
                     401, "expected the header Authorization: Bearer TOKEN", **{"www-authenticate": "Bearer"}
                 )
 
-    async def _read(self, receive: Receive, headers: Mapping[str, str]) -> bytes:
-        """Return a request's body; nothing is read of one that says itself to be too long."""
-        most = self.limits.body_bytes
-        said = headers.get("content-length", "0")
-        if said.isdecimal() and int(said) > most:
-            raise _too_long(most)
-        if self.waiting_bytes + most > self.limits.waiting_bytes:
-            raise RefusedError(503, "too much is waiting; come again in a second", **{"retry-after": "1"})
+    async def _read(self, receive: Receive) -> bytes:
+        """Return a request's body; RefusedError when it becomes too long, or does not come in time."""
+        seconds = self.limits.receive_seconds
         try:
-            async with asyncio.timeout(self.limits.receive_seconds):
-                return await _whole_body(receive, most)
+            async with asyncio.timeout(seconds):
+                return await _whole_body(receive, self.limits.body_bytes)
         except TimeoutError:
-            seconds = self.limits.receive_seconds
             raise RefusedError(408, f"the body did not arrive within {seconds:g} seconds", connection="close") from None
+
+
+@dataclass
+class _Room:
+    """Bytes that a gate keeps free for one body."""
+
+    gate: Gate
+    size: int
+
+    def __post_init__(self) -> None:
+        self.gate.waiting_bytes += self.size
+
+    def shrink(self, size: int) -> None:
+        """Give back all but ``size`` bytes."""
+        self.gate.waiting_bytes += size - self.size
+        self.size = size
 
 
 class _Answer:
@@ -135,7 +163,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             have = {name for name, _ in message.get("headers", [])}
-            more = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in have]
+            more = [(name, value) for name, value in RAW_HEADERS if name not in have]
             message = {**message, "headers": [*message.get("headers", []), *more]}
         async with asyncio.timeout(self.seconds):
             await self.send(message)

@@ -89,7 +89,10 @@ def transfer(
 
 def read_report(folder: Path) -> TransferReport:
     """Read what ``transfer`` wrote when the run began."""
-    content = storage.read_sealed_json(folder / run_folder.TRANSFER)
+    path = folder / run_folder.TRANSFER
+    content = storage.read_sealed_json(path)
+    if not isinstance(content.get("fates"), dict):
+        raise RunError(f"{path}: damaged, it does not tell what became of each tensor")
     return TransferReport(content["fates"], tuple(content.get("unused", ())), content.get("origin"))
 
 

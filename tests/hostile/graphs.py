@@ -1,0 +1,242 @@
+"""ONNX files that name other files, hold code of others, run for ever, or are not what Modiste exports."""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from offers import Shelf, Sound
+from onnx import TensorProto, helper, numpy_helper
+
+Change = Callable[[onnx.ModelProto], None]
+CLASSES = ["a", "b"]
+
+
+def sound() -> onnx.ModelProto:
+    """Return a small graph with the inputs, outputs and words of an exported one."""
+    weights = numpy_helper.from_array(np.ones((64, 2), np.float32), "weights")
+    nodes = [
+        helper.make_node("Cast", ["images"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["numbers"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"]),
+    ]
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 1, 8, 8])
+    answers = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2])
+    graph = helper.make_graph(nodes, "sound", [images], [answers], [weights])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(proto, {"class_names": json.dumps(CLASSES)})
+    return proto
+
+
+def elsewhere(location: str, **more: str) -> Change:
+    """Let a tensor's numbers lie in another file."""
+
+    def change(proto: onnx.ModelProto) -> None:
+        tensor = proto.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in {"location": location, **more}.items():
+            tensor.external_data.add(key=key, value=value)
+
+    return change
+
+
+def quietly_elsewhere(proto: onnx.ModelProto) -> None:
+    proto.graph.initializer[0].external_data.add(key="location", value="/etc/passwd")
+
+
+def elsewhere_in_an_attribute(proto: onnx.ModelProto) -> None:
+    value = numpy_helper.from_array(np.zeros(3, np.float32))
+    value.data_location = TensorProto.EXTERNAL
+    value.external_data.add(key="location", value="../../secret")
+    node(proto, "Constant", [], ["unused"], value=value)
+
+
+def elsewhere_in_a_function(proto: onnx.ModelProto) -> None:
+    value = numpy_helper.from_array(np.zeros(3, np.float32))
+    value.external_data.add(key="location", value="/etc/shadow")
+    function(proto, helper.make_node("Constant", [], ["y"], value=value))
+
+
+def elsewhere_among_sparse_ones(proto: onnx.ModelProto) -> None:
+    sparse = proto.graph.sparse_initializer.add()
+    sparse.values.name = "sparse"
+    sparse.values.external_data.add(key="location", value="/dev/zero")
+
+
+def node(proto: onnx.ModelProto, kind: str, inputs: list[str], outputs: list[str], **attributes: object) -> None:
+    proto.graph.node.append(helper.make_node(kind, inputs, outputs, **attributes))
+
+
+def function(proto: onnx.ModelProto, inner: onnx.NodeProto) -> None:
+    """Add a function of a known set of operators that holds something else."""
+    opset = [helper.make_opsetid("", 18), helper.make_opsetid("pkg.torch", 1)]
+    proto.functions.append(helper.make_function("pkg.torch", "inner", ["x"], ["y"], [inner], opset))
+    proto.opset_import.append(helper.make_opsetid("pkg.torch", 1))
+    node(proto, "inner", ["numbers"], ["more"], domain="pkg.torch")
+
+
+def foreign(kind: str, domain: str, **attributes: object) -> Change:
+    def change(proto: onnx.ModelProto) -> None:
+        node(proto, kind, ["numbers"], ["more"], domain=domain, **attributes)
+        proto.opset_import.append(helper.make_opsetid(domain, 1))
+
+    return change
+
+
+def endless(proto: onnx.ModelProto) -> None:
+    body = helper.make_graph([helper.make_node("Identity", ["go"], ["on"])], "body", [], [])
+    node(proto, "Loop", ["", "go"], [], body=body)
+
+
+def endless_in_a_branch(proto: onnx.ModelProto) -> None:
+    inner = helper.make_graph([helper.make_node("Scan", [], [])], "inner", [], [])
+    node(proto, "If", ["yes"], [], then_branch=inner, else_branch=inner)
+
+
+def in_a_circle(proto: onnx.ModelProto) -> None:
+    node(proto, "Identity", ["one"], ["other"])
+    node(proto, "Identity", ["other"], ["one"])
+
+
+def deep(proto: onnx.ModelProto) -> None:
+    graph = helper.make_graph([], "end", [], [])
+    for _ in range(15):
+        graph = helper.make_graph([helper.make_node("If", ["yes"], [], then_branch=graph)], "more", [], [])
+    node(proto, "If", ["yes"], [], then_branch=graph)
+
+
+def enormous(proto: onnx.ModelProto) -> None:
+    shape = numpy_helper.from_array(np.array([2**20, 2**20], np.int64), "shape")
+    proto.graph.initializer.append(shape)
+    node(proto, "ConstantOfShape", ["shape"], ["enormous"])
+    node(proto, "ReduceSum", ["enormous"], ["sum"], keepdims=0)
+    node(proto, "Add", ["logits", "sum"], ["grown"])
+    proto.graph.node[3].input[0] = "grown"
+    last = proto.graph.node[3]
+    proto.graph.node.append(last)
+    del proto.graph.node[3]
+
+
+def inputs(*values: onnx.ValueInfoProto) -> Change:
+    def change(proto: onnx.ModelProto) -> None:
+        del proto.graph.input[:]
+        proto.graph.input.extend(values)
+
+    return change
+
+
+def tensor(name: str, kind: int, *shape: object) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, list(shape))
+
+
+def told(**words: str) -> Change:
+    def change(proto: onnx.ModelProto) -> None:
+        del proto.metadata_props[:]
+        helper.set_model_props(proto, words)
+
+    return change
+
+
+def version(**values: int) -> Change:
+    def change(proto: onnx.ModelProto) -> None:
+        for name, value in values.items():
+            if name == "opset":
+                proto.opset_import[0].version = value
+            else:
+                setattr(proto, name, value)
+
+    return change
+
+
+def no_outputs(proto: onnx.ModelProto) -> None:
+    del proto.graph.output[:]
+
+
+def other_outputs(proto: onnx.ModelProto) -> None:
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
+
+
+def no_nodes(proto: onnx.ModelProto) -> None:
+    del proto.graph.node[:]
+
+
+def cut_numbers(proto: onnx.ModelProto) -> None:
+    proto.graph.initializer[0].raw_data = b"1234"
+
+
+def negative_shape(proto: onnx.ModelProto) -> None:
+    proto.graph.initializer[0].dims[0] = -64
+
+
+def words_for_numbers(proto: onnx.ModelProto) -> None:
+    proto.graph.node[0].attribute[0].CopyFrom(helper.make_attribute("to", "os.system"))
+
+
+HOSTILE: dict[str, Change] = {
+    "numbers in /etc/passwd": elsewhere("/etc/passwd"),
+    "numbers above": elsewhere("../../../etc/passwd"),
+    "numbers beside": elsewhere("secret.bin"),
+    "numbers from a place far in": elsewhere("secret.bin", offset=str(2**62), length=str(2**62)),
+    "numbers at an address": elsewhere("https://example.org/weights"),
+    "numbers in a device": elsewhere("/dev/zero", length="256"),
+    "numbers elsewhere beside those here": quietly_elsewhere,
+    "an attribute elsewhere": elsewhere_in_an_attribute,
+    "a function's numbers elsewhere": elsewhere_in_a_function,
+    "sparse numbers elsewhere": elsewhere_among_sparse_ones,
+    "a Python operator": foreign("PyOp", "com.example", module="os", compute="system"),
+    "Microsoft's Python operator": foreign("PythonOp", "com.microsoft", func_name="os.system"),
+    "a context from a file": foreign("EPContext", "com.microsoft", ep_cache_context="/tmp/x.so", embed_mode=0),
+    "operators of a library": foreign("Anything", "ai.onnx.contrib", library="/tmp/x.so"),
+    "classical operators": foreign("ZipMap", "ai.onnx.ml", classlabels_strings=["a"]),
+    "training operators": foreign("Gradient", "ai.onnx.preview.training"),
+    "an unknown operator": lambda proto: node(proto, "System", ["numbers"], ["more"]),
+    "an endless loop": endless,
+    "an endless scan in a branch": endless_in_a_branch,
+    "a loop in a function": lambda proto: function(proto, helper.make_node("Loop", ["", "x"], ["y"])),
+    "a function that calls itself": lambda proto: function(
+        proto, helper.make_node("inner", ["x"], ["y"], domain="pkg.torch")
+    ),
+    "a function that is not there": foreign("missing", "pkg.torch"),
+    "a circle": in_a_circle,
+    "branches in branches": deep,
+    "terabytes from nothing": enormous,
+    "no inputs": inputs(),
+    "floats for images": inputs(tensor("images", TensorProto.FLOAT, "n", 1, 8, 8)),
+    "a flat image": inputs(tensor("images", TensorProto.UINT8, "n", 64)),
+    "another name": inputs(tensor("pictures", TensorProto.UINT8, "n", 1, 8, 8)),
+    "images of any size": inputs(tensor("images", TensorProto.UINT8, "n", 1, "h", "w")),
+    "one image alone": inputs(tensor("images", TensorProto.UINT8, 1, 1, 2**31, 2**31)),
+    "two inputs": inputs(tensor("images", TensorProto.UINT8, "n", 1, 8, 8), tensor("more", TensorProto.UINT8, "n")),
+    "no outputs": no_outputs,
+    "other outputs": other_outputs,
+    "no nodes": no_nodes,
+    "numbers cut": cut_numbers,
+    "a negative shape": negative_shape,
+    "words for numbers": words_for_numbers,
+    "no words": told(),
+    "names in no list": told(class_names="__import__('os').system('touch mark')"),
+    "too many names": told(class_names=json.dumps(["a"] * 1000)),
+    "endless brackets": told(class_names="[" * 100_000),
+    "a table for names": told(class_names='{"a": 1, "b": 2}'),
+    "numbers for names": told(class_names="[1, 2]"),
+    "a later format": version(ir_version=10**6),
+    "later operators": version(opset=10**6),
+    "no operators": version(opset=0),
+}
+
+
+def add(shelf: Shelf, sound: Sound) -> None:
+    for name, change in HOSTILE.items():
+        proto = onnx.load_model_from_string(sound.exported)
+        change(proto)
+        shelf.file(name, "exported", "model.onnx", proto.SerializeToString())
+    for name, content in {
+        "nothing": b"",
+        "cut": sound.exported[:-40],
+        "a script": b"#!/bin/sh\ntouch mark\n",
+        "a page": b"<!doctype html><script>alert(1)</script>",
+        "a length beyond 64 bits": b"\x3a" + b"\xff" * 9 + b"\x01",
+    }.items():
+        shelf.file(name, "exported", "model.onnx", content)
