@@ -26,8 +26,8 @@ import torch
 from modiste import runtime, storage
 from record_page import machine, rows
 
-ROWS = ("resume", "saving", "locks", "signals", "data", "photos", "code", "serving", "search", "supply")
-"""As they are told; a row that is not named here comes after these."""
+ROWS = ("resume", "saving", "locks", "signals", "data", "picture", "photos", "no", "serving", "search", "supply")
+"""The first words of areas, in the order in which they are told; one that is not named here comes after these."""
 PYTEST = ("-m", "pytest", "-n", "2", "--dist", "worksteal", "-q")
 LIMIT_MINUTES = 240
 PACKAGES = ("safetensors", "pillow", "fastapi", "uvicorn", "optuna", "ray", "onnxruntime", "pytest", "hypothesis")

@@ -31,6 +31,8 @@ ANYWHERE = ("die before", "die after", "power cut", "EIO")
 IN_A_WRITE = (*ANYWHERE, "ENOSPC", "die halfway", "short")
 NEED_SPACE = ("mkdir", "create", "fsync", "close", "rename")
 DEADLY = ("die before", "die after", "die halfway", "power cut")
+TOO_SMALL = 10
+"""So many disks, each by 4 KB larger than the one before, cannot hold the run."""
 Point = tuple[int, str, str]
 """Number of an operation, its name, what happens."""
 
@@ -160,20 +162,19 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 def test_a_disk_that_is_really_full_is_told_and_the_run_goes_on_when_there_is_room(
     small_disk: Nursery, recipe_file: Path, tiny_folder: Path, calm: Path, tmp_path: Path, faults: Faults
 ) -> None:
-    run, told = tmp_path / "run", 0
+    run = tmp_path / "run"
     words = words_for(recipe_file, tiny_folder, run)
     for number in faults("saving: a small disk is full", few=12, many=40):
         assert small_disk.run("saves:mount", tmp_path, f"size={4 + 4 * number}k").code == 0
         ended = small_disk.run(COMMAND, words)
+        assert ended.code or number >= TOO_SMALL
         if ended.code:
-            told += 1
             assert ended.code == StorageError.exit_code, ended
             assert "(No space left on device)" in ended.said
             assert ended.said.count("\n") == 1
         assert small_disk.run("saves:mount", tmp_path, "remount,size=8m").code == 0
         assert small_disk.run(COMMAND, words) == Ended(0, ANY, "")
         assert small_disk.run("saves:same", run, calm) == Ended(0, ANY, "")
-    assert told >= 10
 
 
 def test_a_folder_that_is_really_read_only_is_refused_and_left_as_it_was(
