@@ -17,7 +17,7 @@ MODISTE := $(BIN)/modiste
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check data postgresql chromium record peers clean
+.PHONY: help demo test torture check data postgresql chromium lock sbom audit record peers clean
 
 help:
 	@echo "make demo     train a small network for seconds, evaluate it, write its report"
@@ -27,6 +27,9 @@ help:
 	@echo "make data     find Fashion-MNIST or fetch it, and verify it"
 	@echo "make postgresql  Debian's package of it, which some tests start for themselves; without it they are left out"
 	@echo "make chromium  Debian's package of it, which drives the page in the tests; without it those are left out"
+	@echo "make lock     write constraints.lock anew, after a change of constraints.txt"
+	@echo "make sbom     list all that is installed, as CycloneDX"
+	@echo "make audit    ask for known vulnerabilities in what constraints.lock names"
 	@echo "make record   train the paper's recipe with three seeds and write records/paper (about an hour)"
 	@echo "make peers    an environment for each tool that benchmarks time Modiste against (gigabytes)"
 	@echo "make clean    remove .venv and caches; run folders stay"
@@ -93,7 +96,7 @@ $(BIN)/python:
 $(VENV)/.torch: constraints.txt | $(BIN)/python
 	@echo "installing torch $(TORCH)"
 	@if [ -n "$(TORCH_INDEX)" ]; then $(PIP) --index-url $(TORCH_INDEX) torch==$(TORCH); \
-	elif ! command -v nvidia-smi >/dev/null && $(PIP) torch==$(TORCH)+cpu 2>/dev/null; then :; \
+	elif ! command -v nvidia-smi >/dev/null && $(PIP) --no-deps torch==$(TORCH)+cpu 2>/dev/null; then :; \
 	else \
 		[ "$$(uname)" != Linux ] || command -v nvidia-smi >/dev/null || \
 			echo "no CPU build at hand, taking the default one, which is large; to avoid that: make TORCH_INDEX=(pytorch.org's CPU index)"; \
@@ -106,7 +109,27 @@ $(VENV)/.demo: pyproject.toml constraints.txt $(VENV)/.torch
 	@$(PIP) --editable '.[evaluation,report]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.demo
+# Every file that is installed has a hash that the lock knows, torch alone not: its builds are many, and lie elsewhere.
+$(VENV)/.dev: pyproject.toml constraints.txt constraints.lock $(VENV)/.torch
 	@echo "installing what the tests need"
-	@$(PIP) --editable '.[dev]'
+	@PIP_CONSTRAINT= $(PIP) --no-deps --require-hashes --requirement constraints.lock
+	@$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $(VENV)/.demo $@
+
+TOOLS := $(VENV)/tools
+$(TOOLS)/.done: tools.txt | $(BIN)/python
+	@$(PYTHON) -m venv --clear $(TOOLS)
+	@PIP_CONSTRAINT= $(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install --requirement tools.txt
 	@touch $@
+
+lock: $(TOOLS)/.done
+	$(TOOLS)/bin/uv pip compile constraints.txt --no-deps --no-emit-package torch --generate-hashes --universal \
+		--python-version 3.11 --no-header --no-annotate --quiet --output-file constraints.lock
+
+sbom: $(VENV)/.dev $(TOOLS)/.done
+	@mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --of JSON --output-reproducible \
+		--output-file dist/modiste.cdx.json
+
+audit: $(TOOLS)/.done
+	$(TOOLS)/bin/pip-audit --requirement constraints.lock --no-deps --disable-pip --strict

@@ -20,7 +20,7 @@ from modiste.search.plan import Plan  # noqa: F401 - a part of its own, found be
 from nursery import Nursery
 from workbench import tiny_files
 
-pytest_plugins = ["faults"]
+pytest_plugins = ["faults", "outside"]
 
 
 def parts(base: type[Part] = Part) -> Iterator[type[Part]]:

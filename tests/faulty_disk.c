@@ -24,6 +24,9 @@ static int log_to = -1, full;
 static char paths[FILES][PATH_MAX]; /* of the open files of the folder, by descriptor */
 static int dirty[FILES];            /* written since the last fsync */
 static char unsynced[UNSYNCED][PATH_MAX]; /* closed without one */
+static struct {
+    char to[PATH_MAX], before[PATH_MAX]; /* what had the name before, under another one; empty if nothing had */
+} renamed[UNSYNCED];                     /* in a folder that was not synced since */
 
 void arm(const char *in, long number, const char *what, int log) {
     snprintf(folder, sizeof folder, "%s", in);
@@ -44,13 +47,38 @@ static void die(void) {
     for (;;) pause();
 }
 
-/* What no fsync has made last is half lost. */
+/* Keep what a rename is about to replace: until the folder is synced, a power cut may bring it back. */
+static void remember(const char *to) {
+    const char *end = strrchr(folder, '/');
+    for (int i = 0; i < UNSYNCED; i++) {
+        if (*renamed[i].to) continue;
+        snprintf(renamed[i].to, PATH_MAX, "%s", to);
+        snprintf(renamed[i].before, PATH_MAX, "%.*s/.before-%d", (int)(end - folder), folder, i);
+        syscall(SYS_unlink, renamed[i].before);
+        if (syscall(SYS_link, to, renamed[i].before)) *renamed[i].before = 0;
+        return;
+    }
+}
+
+static void forget(const char *synced) {
+    size_t length = strlen(synced);
+    for (int i = 0; i < UNSYNCED; i++)
+        if (strncmp(renamed[i].to, synced, length) == 0 && strrchr(renamed[i].to, '/') == renamed[i].to + length) {
+            if (*renamed[i].before) syscall(SYS_unlink, renamed[i].before);
+            *renamed[i].to = 0;
+        }
+}
+
+/* What no fsync has made last is lost: half of the bytes written, and every second rename, the odd or the even ones. */
 static void cut_power(void) {
     struct stat seen;
     for (int i = 0; i < FILES; i++)
         if (dirty[i] && syscall(SYS_fstat, i, &seen) == 0) syscall(SYS_ftruncate, i, seen.st_size / 2);
     for (int i = 0; i < UNSYNCED; i++)
         if (*unsynced[i] && stat(unsynced[i], &seen) == 0) syscall(SYS_truncate, unsynced[i], seen.st_size / 2);
+    for (int i = UNSYNCED - 1 - at % 2; i >= 0; i -= 2)
+        if (*renamed[i].to && *renamed[i].before) syscall(SYS_rename, renamed[i].before, renamed[i].to);
+        else if (*renamed[i].to) syscall(SYS_unlink, renamed[i].to);
     die();
 }
 
@@ -121,6 +149,7 @@ int fsync(int descriptor) {
     if (!path) return REAL(fsync)(descriptor);
     FAULTY("fsync", path, 0, REAL(fsync)(descriptor))
     dirty[descriptor] = 0;
+    forget(path);
     return result;
 }
 
@@ -142,7 +171,7 @@ int rename(const char *from, const char *to) {
     if (!ours(to)) return REAL(rename)(from, to);
     for (int i = 0; i < UNSYNCED; i++)
         if (strcmp(unsynced[i], from) == 0) snprintf(unsynced[i], PATH_MAX, "%s", to);
-    FAULTY("rename", to, 0, REAL(rename)(from, to))
+    FAULTY("rename", to, 0, (remember(to), REAL(rename)(from, to)))
     return result;
 }
 

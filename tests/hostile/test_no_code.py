@@ -1,6 +1,7 @@
 """What a stranger hands over is data: read, it imports nothing, starts nothing, and opens no file but its own."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def reader(sound: Sound, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         stdout=subprocess.PIPE,
         text=True,
         cwd=folder,
-        env=child_environment(PYTHONPATH=str(folder)),
+        env=child_environment(PYTHONPATH=os.pathsep.join([str(folder), os.environ["PYTHONPATH"]])),
     ) as process:
         reader = Reader(process)
         for case in warm_up(sound, folder / "warm"):

@@ -67,7 +67,7 @@ def test_changed_anywhere_it_is_read_or_refused_within_limits(faults: Faults) ->
     """In processes of their own, with a gigabyte of memory and ten seconds for a picture."""
     for number in faults("photos: a made-up file", few=5_000, many=500_000, each=EACH):
         done = run_python(MUTANTS, number * EACH, EACH, timeout=600)
-        assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
+        assert done.returncode == 0, f"from {number * EACH}: left with {done.returncode}, {done.stderr[-3000:]}"
         told = json.loads(done.stdout)
         assert told["photos"] + told["refused"] == EACH
         assert min(told["photos"], told["refused"]) > EACH / 20  # the changes are neither hopeless nor harmless

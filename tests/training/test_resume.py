@@ -3,7 +3,6 @@
 The first half does it to real processes of the real command, the second half in this process, in more ways.
 """
 
-import os
 import random
 import shutil
 import signal
@@ -18,7 +17,7 @@ import pytest
 from disturbed import assert_same, newest_step, results, words_for
 
 from modiste import manifest, run_folder, training
-from modiste.errors import RunError, StoppedError, StorageError
+from modiste.errors import RunError, StoppedError
 from modiste.model_recipe import CNNRecipe, MLPRecipe
 from modiste.recipe import (
     AugmentationRecipe,
@@ -116,43 +115,6 @@ def test_asked_to_stop_again_and_again(recipe_file: Path, tiny_folder: Path, tmp
     assert steps == sorted(steps)
     assert any(step % 50 for step in steps), "every stop fell on an epoch's end"
     done = run_modiste(*words)
-    assert done.returncode == 0, done.stderr
-    assert_same(run, undisturbed)
-
-
-DEAF = """
-import signal, sys, time
-from pathlib import Path
-from modiste import training
-from modiste.recipe import load
-from modiste.training.log import Listener
-
-class Slow(Listener):
-    def step_done(self, step):
-        if step == 60:
-            print("slow", flush=True)
-            while not signal.getsignal(signal.SIGINT).__self__.requested:
-                time.sleep(0.01)
-            print("asked", flush=True)
-            time.sleep(60)
-
-training.run(load(Path(sys.argv[1])), sys.argv[2], device="cpu", data_folder=sys.argv[3], listeners=[Slow()])
-"""
-
-
-def test_asked_twice_it_leaves_at_once(recipe_file: Path, tiny_folder: Path, tmp_path: Path, undisturbed: Path) -> None:
-    """In the middle of a step that takes a minute; what was saved before is sound."""
-    run = tmp_path / "run"
-    command = [sys.executable, "-c", DEAF, str(recipe_file), str(run), str(tiny_folder)]
-    with subprocess.Popen(command, env=child_environment(), stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "slow\n"
-        child.send_signal(signal.SIGINT)
-        assert child.stdout.readline() == "asked\n"
-        child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=10) == -signal.SIGINT
-    assert newest_step(run) == 50
-    done = run_modiste(*words_for(recipe_file, tiny_folder, run))
     assert done.returncode == 0, done.stderr
     assert_same(run, undisturbed)
 
@@ -300,38 +262,6 @@ def test_a_stop_after_the_last_step_finishes(tiny_folder: Path, tmp_path: Path) 
     training.run(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=48)])
     run_folder.open_run(tmp_path / "run")
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-SHORT = replace(BASE, epochs=2, batch_size=200, model=MLPRecipe(hidden=(4,)))
-
-
-class TestEveryFailureOfTheDisk:
-    """SQLite's method: the first operation fails, then in another run the second, and so on."""
-
-    @pytest.mark.parametrize("operation", ["fsync", "fdopen"])
-    def test_leaves_a_folder_that_goes_on(
-        self, operation: str, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        real, calls, fails_at = getattr(os, operation), 0, 0
-
-        def sometimes(*arguments: object, **options: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls == fails_at:
-                raise OSError(28, "No space left on device")
-            return real(*arguments, **options)
-
-        monkeypatch.setattr(os, operation, sometimes)
-        training.run(SHORT, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
-        points = calls
-        assert points > 10
-        for point in range(1, points + 1):
-            run, calls, fails_at = tmp_path / f"run-{point}", 0, point
-            with pytest.raises(StorageError, match="No space left on device"):
-                training.run(SHORT, run, device="cpu", data_folder=tiny_folder)
-            fails_at = 0
-            training.run(SHORT, run, device="cpu", data_folder=tiny_folder)
-            assert_same(run, tmp_path / "calm")
 
 
 class TestRefusals:

@@ -15,6 +15,7 @@ from disturbed import LONG, assert_same, newest_step, words_for
 
 from faults import Faults
 from modiste import manifest, run_folder
+from modiste.cli import INTERRUPTED
 from modiste.errors import FolderInUseError, StoppedError
 from modiste.plain import to_plain
 from nursery import COMMAND, Nursery
@@ -52,7 +53,7 @@ def test_of_several_processes_one_owns_the_folder(
     run = memory_path / "run"
     words = [*words_for(recipe_file, tiny_folder, run), "--epochs", "1000"]
     refusal = f"modiste: {run}: another process is working in this folder; wait for it or choose another --out"
-    for number in faults("locks: several processes on one folder", few=15, many=500):
+    for number in faults("locks: several processes on one folder", few=10, many=500):
         rivals = 2 + number % 3
         ended = nursery.run("saves:race", words, rivals)
         expected = [str(IN_USE), refusal] * (rivals - 1) + [str(-signal.SIGKILL)]
@@ -86,7 +87,8 @@ def stopped_after(
     time.sleep(draw.uniform(0, 0.1))
     os.kill(child, number)
     ended = nursery.wait()
-    if ended.code == 0:
+    if (run / manifest.NAME).exists():  # nothing is left to save, a signal ends it as any other
+        assert ended.code in (0, -signal.SIGTERM, INTERRUPTED), ended
         return None
     assert ended.code == STOPPED, ended
     step = newest_step(run)
