@@ -151,8 +151,8 @@ def photo() -> Recipe:
     """For people's own photos: `sprint-94` with images turned by up to ten degrees.
 
     What the photo pipeline leaves of a bad photo is how the garment hangs; chosen on photographs of validation images,
-    where more (15 degrees, margins, blur and noise) cost what it gained. Claim: above `sprint-94` on turned photographs,
-    and no worse on the others.
+    where more (15 degrees, margins, blur and noise) cost what it gained. Claim: above `sprint-94` on turned
+    photographs, and no worse on the others.
     """
     recipe = sprint_94()
     return replace(recipe, name="photo", augmentation=replace(recipe.augmentation, rotate=10.0))

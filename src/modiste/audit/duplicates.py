@@ -70,7 +70,8 @@ def _candidates(coarse: Float[Tensor, "n d"]) -> Iterator[Int64[Tensor, "k 2"]]:
     """Yield the pairs of each block of images that are alike coarsely, likest first where there are too many."""
     for start in range(0, len(coarse), BLOCK_IMAGES):
         products = coarse[start : start + BLOCK_IMAGES] @ coarse[start:].T
-        row, column = (products.triu(1) >= COARSELY_ALIKE).nonzero(as_tuple=True)
+        row, column = (products >= COARSELY_ALIKE).nonzero(as_tuple=True)
+        row, column = row[column > row], column[column > row]
         if len(row) > MOST_PAIRS:
             chosen = products[row, column].topk(MOST_PAIRS).indices
             row, column = row[chosen], column[chosen]

@@ -65,6 +65,7 @@ def run_seeds(
     check_stackable(recipe)
     folders = [Path(out) / f"{recipe.name}-{seed}" for seed in seeds]
     development = load_development(recipe.data, data_folder).to(place)
+    training.tell(development)
     task = training.describe_task(development, recipe)
     with contextlib.ExitStack() as stack:
         interruption = stack.enter_context(Interruption())
