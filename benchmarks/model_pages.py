@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import modiste
-from modiste import run_folder
+from modiste import manifest
 from modiste.data.dataset import load_development
 from modiste.evaluation.assessment import load_own_development
 from modiste.models import Task, build_model
@@ -59,7 +59,7 @@ class Page:
 PAGES = {
     "cnn": Page(("paper", "paper-text"), {"paper": ()}, ("paper",)),
     "mlp": Page(("perceptron", "mlp"), {"perceptron": (), "mlp": ()}, ("perceptron", "mlp")),
-    "sprint": Page(("sprint", "sprint-93", "sprint-94", "sprint-95"), {"sprint": ()}, ("sprint", "sprint-94")),
+    "sprint": Page(("sprint", "sprint-93", "sprint-94", "sprint-95", "photo"), {"sprint": ()}, ("sprint", "sprint-94")),
     "inception": Page(("inception",), {"inception": ()}, ("inception",)),
     "resnet": Page(("resnet", "wide-resnet", "simclr"), {"resnet": ()}, ("resnet",)),
     "dbn": Page(("dbn", "dbn-frozen"), {"dbn-frozen": (), "dbn": ("filters",)}, ("dbn",)),
@@ -106,7 +106,7 @@ def draw_diagrams(page: Page) -> None:
 
 def draw_seen(name: str, page: Page, folders: list[Path]) -> None:
     """Draw what the network of a recipe's finished run sees, or say that there is none."""
-    found = [folder / f"{name}-0" for folder in folders if (folder / f"{name}-0" / run_folder.MANIFEST).is_file()]
+    found = [folder / f"{name}-0" for folder in folders if (folder / f"{name}-0" / manifest.NAME).is_file()]
     if not found:
         print(f"missing: no finished run {name}-0 in {', '.join(map(str, folders))}")
         return

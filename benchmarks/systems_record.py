@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import modiste
-from modiste import run_folder, storage
+from modiste import manifest, run_folder, storage
 from modiste.evaluation.assessment import Assessment
 from modiste.evaluation.statistics import PairedDifference, paired_difference
 from modiste.models import count_parameters
@@ -68,7 +68,7 @@ def main() -> None:
 
 def finished(baseline: Path) -> Run:
     """Open the run that the others are compared with, or leave with what makes it."""
-    if not (baseline / run_folder.MANIFEST).is_file():
+    if not (baseline / manifest.NAME).is_file():
         sys.exit(
             f"{baseline}: no finished run to compare with; make it by benchmarks/paper_record.py, or name another "
             "of the recipe `paper` by --baseline"
@@ -78,7 +78,7 @@ def finished(baseline: Path) -> Run:
 
 def measure(name: str, folder: Path) -> Result:
     """Return a recipe's finished runs, one per seed, and the test set measured with the weights it picks."""
-    done = sorted(path.parent for path in folder.glob(f"{name}-*/{run_folder.MANIFEST}"))
+    done = sorted(path.parent for path in folder.glob(f"{name}-*/{manifest.NAME}"))
     runs = [run for run in map(open_run, done) if run.recipe.name == name]
     return name, runs, [measure_test(run) for run in runs]
 

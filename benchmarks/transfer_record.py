@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from modiste import run_folder, storage
+from modiste import manifest, storage
 from modiste.evaluation.assessment import Assessment
 from modiste.paper import mean_and_spread
 from modiste.run_folder import Run, open_run
@@ -75,10 +75,10 @@ def write_record(studies: Sequence[Study], runs: Path, out: Path, figure: Path) 
 def measure(study: Study, labels: int, runs: Path) -> Comparison:
     """Gather the seeds that both arms have finished, and open each run's test set once."""
     finished: dict[str, list[Run]] = {arm: [] for arm in ARMS}
-    for manifest in sorted(runs.glob(f"{study.name}-{ARMS[0]}-{labels}-*/{run_folder.MANIFEST}")):
-        seed = int(manifest.parent.name.rpartition("-")[2])
+    for done in sorted(runs.glob(f"{study.name}-{ARMS[0]}-{labels}-*/{manifest.NAME}")):
+        seed = int(done.parent.name.rpartition("-")[2])
         places = {arm: folder(runs, study, arm, labels, seed) for arm in ARMS}
-        if all((place / run_folder.MANIFEST).exists() for place in places.values()):
+        if all((place / manifest.NAME).exists() for place in places.values()):
             for arm, place in places.items():
                 finished[arm].append(open_run(place))
     tests = {arm: [measure_test(run, data_folder=study.data_folder) for run in finished[arm]] for arm in ARMS}
@@ -87,7 +87,7 @@ def measure(study: Study, labels: int, runs: Path) -> Comparison:
 
 def finished_sources(study: Study, runs: Path) -> list[Run]:
     """Return the sources that have finished, by seed."""
-    return [open_run(path.parent) for path in sorted(runs.glob(f"{source_folder(study, '*')}/{run_folder.MANIFEST}"))]
+    return [open_run(path.parent) for path in sorted(runs.glob(f"{source_folder(study, '*')}/{manifest.NAME}"))]
 
 
 def curves(items: Sequence[Comparison]) -> Arms:

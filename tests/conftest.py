@@ -1,5 +1,10 @@
 """A recipe that trains on the small data set in a second, and one finished run of the two."""
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +17,7 @@ from modiste.model_recipe import CNNRecipe
 from modiste.plain import Part
 from modiste.recipe import DataRecipe, Recipe
 from modiste.search.plan import Plan  # noqa: F401 - a part of its own, found below
+from nursery import Nursery
 from workbench import tiny_files
 
 pytest_plugins = ["faults", "outside"]
@@ -74,3 +80,24 @@ def without_type_checks() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """Folder of files in memory, where there is such a place, so that thousands of saves wait for no disk."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """Processes that begin in milliseconds, on a disk that can be told to fail."""
+    if sys.platform != "linux" or not shutil.which("cc"):
+        pytest.skip("needs Linux and a C compiler")
+    folder = tmp_path_factory.mktemp("nursery")
+    library, source = folder / "faulty_disk.so", Path(__file__).parent / "faulty_disk.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, source, "-ldl"], check=True, timeout=60)
+    nursery = Nursery(folder, library)
+    yield nursery
+    nursery.close()

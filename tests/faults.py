@@ -27,10 +27,10 @@ Faults = Callable[..., Iterator[int]]
 def faults(request: pytest.FixtureRequest) -> Faults:
     """Numbers from 0 to ``few`` or, in the torture room, ``many``, counted as they are used."""
 
-    def plan(area: str, few: int, many: int, each: int = 1) -> Iterator[int]:
+    def plan(area: str, few: int = 1, many: int = 1, each: int = 1) -> Iterator[int]:
         minutes = float(os.environ.get(MINUTES, 0))
         planned = many if minutes else few
-        count = {"area": area, "planned": planned, "tried": 0, "survived": 0}
+        count = {"area": area, "few": few, "planned": planned, "tried": 0, "survived": 0, "seconds": 0.0}
         request.node.user_properties.append(("faults", count))
         begun = time.monotonic()
         for number in range(-(-planned // each)):
@@ -39,6 +39,7 @@ def faults(request: pytest.FixtureRequest) -> Faults:
             count["tried"] += each
             yield number
             count["survived"] += each
+            count["seconds"] = time.monotonic() - begun
 
     return plan
 
@@ -60,9 +61,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     counts = [value for report in reports for name, value in report.user_properties if name == "faults"]
     if not counts:
         return
-    areas: dict[str, dict[str, int]] = {}
+    areas: dict[str, dict[str, float]] = {}
     for count in counts:
-        area = areas.setdefault(count["area"], {"planned": 0, "tried": 0, "survived": 0})
+        area = areas.setdefault(count["area"], dict.fromkeys(("few", "planned", "tried", "survived", "seconds"), 0))
         for name in area:
             area[name] += count[name]
     terminalreporter.section("faults tried and survived")

@@ -3,16 +3,17 @@
 import ast
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import modiste
-from workbench import run_python
+from workbench import run_python, write_pictures
 
 SOURCE = Path(modiste.__file__).parent
-MAY_REACH_IT = {"data/sealed.py", "evaluation/assessment.py", "cli/data.py"}
-"""The door itself, its one user, and the command that verifies the files."""
-SECRET_NAMES = {"sealed", "load_sealed", "verify_all", "fetch_all", "TEST"}
+MAY_REACH_IT = {"data/sealed.py", "evaluation/assessment.py", "cli/data.py", "cli/audit.py"}
+"""The door itself, its one user, the command that verifies the files, and that which looks for copies when told to."""
+SECRET_NAMES = {"sealed", "load_sealed", "load_sealed_pictures", "load_test", "verify_all", "fetch_all", "TEST"}
 SECRET_WORDS = ("t10k", "load_sealed")
 MODULES = sorted(str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py"))
 
@@ -83,9 +84,9 @@ finally:
 """
 
 
-def opened_by(*words: object) -> str:
+def opened_by(*words: object, **options: Any) -> str:
     """Run a command in a process of its own and return what it opened."""
-    done = run_python("-c", WATCHED, *words, timeout=180)
+    done = run_python("-c", WATCHED, *words, timeout=180, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -111,6 +112,21 @@ def test_training_on_fashion_mnist_opens_no_test_file(fashion: Path, tmp_path: P
     assert "t10k-labels-idx1-ubyte" in tested
     measured_again = opened_by("evaluate", out, "--data-folder", fashion)
     assert "t10k" not in measured_again
+
+
+def test_training_on_own_pictures_opens_none_of_the_test_share(tmp_path: Path) -> None:
+    """Of pictures that nobody has divided a share is drawn, which only evaluation on test opens; the audit if told."""
+    names = set(write_pictures(tmp_path / "own", {"a": 20, "b": 20}))
+    words = ["--data.source", tmp_path / "own", "--data.pictures", "whole", "--epochs", 1, "--device", "cpu"]
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    trained = opened_by("train", "perceptron", "--out", tmp_path / "run", *words, **cache)
+    assert "sealed was not loaded" in trained
+    seen = {name for name in names if f"own/{name}\n" in trained}
+    assert len(seen) == 34
+    audited = opened_by("data", "audit", tmp_path / "own", "--pictures", "whole", "--folds", 0, cwd=tmp_path, **cache)
+    assert {name for name in names if f"own/{name}\n" in audited} == seen
+    tested = opened_by("evaluate", tmp_path / "run", "--split", "test", **cache)
+    assert {name for name in names if f"own/{name}\n" in tested} == names - seen
 
 
 def test_training_is_the_same_when_the_test_files_are_not_there(fashion: Path, tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from faults import Faults
 from modiste import run_folder, storage
 from modiste.errors import RunError
 from modiste.recipe import Recipe
 from modiste.run_folder import EpochRow
+from workbench import damaged
 
 LISTED = {
     "recipe.json",
@@ -57,19 +59,16 @@ def test_the_stored_model_gives_the_stored_logits(run: Path) -> None:
     assert opened.load_model("last")[1].epoch == 3
 
 
-def test_any_flipped_bit_in_any_file_is_noticed_and_named(run: Path) -> None:
+def test_any_flipped_bit_or_cut_in_any_file_is_noticed_and_named(run: Path, faults: Faults) -> None:
     draw, files = random.Random(28), files_of(run)
     sizes = [path.stat().st_size for path in files]
-    hit = draw.choices(files, sizes, k=200 - 4 * len(files)) + files * 4  # by size, and every file at least four times
-    for path in hit:
+    for number in faults("saving: a bit flipped or a cut in a finished run", few=400, many=8_000):
+        path = draw.choices(files, sizes)[0] if number % 2 else draw.choice(files)  # by size, and none left out
         sound = path.read_bytes()
-        position = draw.randrange(len(sound) * 8)
-        flipped = bytearray(sound)
-        flipped[position // 8] ^= 1 << position % 8
-        path.write_bytes(flipped)
+        path.write_bytes(damaged(sound, draw))
         with pytest.raises(RunError) as caught:
             run_folder.open_run(run)
-        assert str(caught.value).startswith(f"{path}: damaged"), f"bit {position} of {path.name}"
+        assert str(caught.value).startswith(f"{path}: damaged"), path.name
         path.write_bytes(sound)
     run_folder.open_run(run)
 

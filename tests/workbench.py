@@ -1,6 +1,7 @@
 """What several tests work with: a small set of learnable images, and the real command in a process of its own."""
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,16 +22,40 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 def tiny_files(seed: int = 7) -> dict[str, bytes]:
     """Five patterns of 12 x 12 pixels under strong noise; RandomState because its numbers never change."""
-    random = np.random.RandomState(seed)
-    patterns = random.randint(0, 160, (CLASSES, SIDE, SIDE))
+    numbers = np.random.RandomState(seed)
+    patterns = numbers.randint(0, 160, (CLASSES, SIDE, SIDE))
 
     def make(count: int) -> tuple[bytes, bytes]:
-        labels = random.permutation(np.arange(count) % CLASSES)
-        images = np.clip(patterns[labels] + random.randint(-120, 120, (count, SIDE, SIDE)), 0, 255)
+        labels = numbers.permutation(np.arange(count) % CLASSES)
+        images = np.clip(patterns[labels] + numbers.randint(-120, 120, (count, SIDE, SIDE)), 0, 255)
         return idx(images), idx(labels)
 
     (images, labels), (test_images, test_labels) = make(TRAINING_IMAGES), make(TEST_COUNT)
     return {IMAGES: images, LABELS: labels, TEST_IMAGES: test_images, TEST_LABELS: test_labels}
+
+
+def damaged(content: bytes, draw: random.Random) -> bytes:
+    """Flip one bit or, one time in eight, lose the end."""
+    if draw.random() < 1 / 8:
+        return content[: draw.randrange(len(content))]
+    position, changed = draw.randrange(len(content) * 8), bytearray(content)
+    changed[position // 8] ^= 1 << position % 8
+    return bytes(changed)
+
+
+def write_pictures(root: Path, counts: dict[str, int], *, seed: int = 0, size: tuple[int, int] = (40, 30)) -> list[str]:
+    """Write noisy PNG files, each class around a colour of its own, into class folders; return their names."""
+    from PIL import Image
+
+    random, names = np.random.RandomState(seed), []
+    for number, (name, count) in enumerate(counts.items()):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        colour = np.array([40 + 60 * (number % 3), 200 - 50 * (number % 4), 90])
+        for index in range(count):
+            values = colour + random.randint(-40, 40, (size[1], size[0], 3))
+            Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(root / name / f"{index:03d}.png")
+            names.append(f"{name}/{index:03d}.png")
+    return names
 
 
 def child_environment(**variables: str) -> dict[str, str]:

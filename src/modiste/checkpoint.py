@@ -132,7 +132,7 @@ def load_state(folder: Path) -> State | None:
 def prune_states(folder: Path, kept: int) -> None:
     """Delete all but the ``kept`` newest states."""
     for path in _states(folder)[:-kept]:
-        path.unlink()
+        storage.remove(path)
 
 
 @contextlib.contextmanager

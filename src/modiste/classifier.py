@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from modiste.errors import DataError, RecipeError
+from modiste.photo.preparation import CHANNELS, Preparation
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,20 @@ class Classifier(ABC):
         """Return what it makes of the images, all in one pass; DataError when they are of another shape."""
 
     @property
-    def side(self) -> int:
-        """Pixels of a side of its square grey images; RecipeError when it takes others."""
+    @abstractmethod
+    def pictures(self) -> str:
+        """How picture files were prepared in its training: a key of ``photo.preparation.WAYS``."""
+
+    @property
+    def preparation(self) -> Preparation:
+        """What turns picture files into its images; RecipeError when those are not square, or no pictures."""
         channels, height, width = self.image_shape
-        if channels != 1 or height != width:
+        if channels not in CHANNELS or height != width:
             raise RecipeError(
-                f"photos become square grey images; this network takes {channels} x {height} x {width}; "
-                "choose one for images of one channel and equal sides"
+                f"photos become square images, grey or in colour; this network takes {channels} x {height} x {width}; "
+                "choose one for images of one or three channels and equal sides"
             )
-        return height
+        return Preparation(self.pictures, height, channels)
 
     def demand_images(self, shape: tuple[int, ...], kind: str) -> None:
         """Raise DataError unless an array of this shape and kind of number is a batch of its images."""

@@ -22,20 +22,20 @@ class Patch(NamedTuple):
     columns: slice
 
 
-def evidence(classifier: Classifier, image: UInt8[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+def evidence(classifier: Classifier, image: UInt8[np.ndarray, "c h w"]) -> Float[np.ndarray, "h w"]:
     """Return for each pixel how much the probability of the likeliest class falls when its surroundings are covered.
 
     Each pixel's value is the mean over the patches that hold it, -1 to 1: above 0 where the image speaks for the
     class, below where it speaks against it. A patch is covered with black: nothing there, as the data set has it.
     """
-    patches = patches_of(image.shape)
+    patches = patches_of(image.shape[1:])
     covered = np.repeat(image[None], len(patches) + 1, axis=0)
     for one, patch in zip(covered[1:], patches, strict=True):
-        one[patch] = 0
-    probabilities = classifier.classify(covered[:, None]).probabilities
+        one[:, *patch] = 0
+    probabilities = classifier.classify(covered).probabilities
     best = int(probabilities[0].argmax())
     lost = probabilities[0, best] - probabilities[1:, best]
-    total, count = np.zeros(image.shape), np.zeros(image.shape)
+    total, count = np.zeros(image.shape[1:]), np.zeros(image.shape[1:])
     for loss, patch in zip(lost.tolist(), patches, strict=True):
         total[patch] += loss
         count[patch] += 1

@@ -80,6 +80,10 @@ class OnnxModel(Classifier):
     def image_shape(self) -> tuple[int, int, int]:
         return self.shape
 
+    @property
+    def pictures(self) -> str:
+        return self.told.get("pictures", "garment")  # what files of earlier versions meant
+
     def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Scores:
         self.demand_images(images.shape, str(images.dtype))
         return scores_of(self.run(images))

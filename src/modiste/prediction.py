@@ -12,14 +12,13 @@ from jaxtyping import UInt8
 from modiste.classifier import Classifier, Scores
 from modiste.cores import available_cores
 from modiste.data.idx import read_idx
+from modiste.data.picture_list import SUFFIXES
 from modiste.errors import PhotoError
-from modiste.photo import Prepared, as_it_is, prepare
+from modiste.photo import Prepared
+from modiste.photo.preparation import Picture, Preparation
 
 BATCH = 64
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 IDX_SUFFIXES = ("idx3-ubyte", ".idx")
-Picture = bytes | Path | UInt8[np.ndarray, "h w"]
-"""A file or its bytes; or an image as the data set has them, which needs no preparation."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,16 @@ def answers(classifier: Classifier, pictures: Iterable[tuple[str, Picture]]) -> 
     """Yield an answer for each picture, in order; what cannot be read is an answer with its fault.
 
     Args:
-        classifier: of square grey images.
+        classifier: of square images.
         pictures: the name of each, and what it is.
 
     Raises RecipeError when the network takes other images.
     """
-    side = classifier.side
+    preparation = classifier.preparation
     with ThreadPoolExecutor(len(available_cores())) as pool:
         waiting = iter(pictures)
         while some := list(islice(waiting, BATCH)):
-            read = list(pool.map(lambda picture: prepared(picture[1], side), some))
+            read = list(pool.map(lambda picture: prepared(picture[1], preparation), some))
             images = batch_of(read)
             scores = None if images is None else classifier.classify(images)
             yield from answered(classifier.class_names, [name for name, _ in some], read, scores)
@@ -84,18 +83,18 @@ def find_pictures(place: Path) -> Iterator[tuple[str, Picture]]:
         yield str(place), place
 
 
-def prepared(picture: Picture, side: int) -> Prepared | str:
+def prepared(picture: Picture, preparation: Preparation) -> Prepared | str:
     """Return a picture as the network sees it, or why it cannot be read."""
     try:
-        return as_it_is(picture, side) if isinstance(picture, np.ndarray) else prepare(picture, side=side)
+        return preparation(picture)
     except PhotoError as error:
         return str(error)
 
 
-def batch_of(read: Iterable[Prepared | str]) -> UInt8[np.ndarray, "n 1 side side"] | None:
+def batch_of(read: Iterable[Prepared | str]) -> UInt8[np.ndarray, "n c side side"] | None:
     """Return the images of those that could be read; None where there are none."""
-    images = [one.image for one in read if isinstance(one, Prepared)]
-    return np.stack(images)[:, None] if images else None
+    images = [one.planes for one in read if isinstance(one, Prepared)]
+    return np.stack(images) if images else None
 
 
 def answered(

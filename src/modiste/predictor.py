@@ -78,6 +78,10 @@ class Predictor(Classifier):
     def image_shape(self) -> tuple[int, int, int]:
         return self.info.task.image_shape
 
+    @property
+    def pictures(self) -> str:
+        return self.info.recipe.data.pictures
+
     def logits(self, images: Images) -> Float[Tensor, "n classes"]:
         """Return the logits of images of bytes as the data set has them, on the processor.
 

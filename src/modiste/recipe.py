@@ -25,7 +25,7 @@ class DataRecipe(Part):
     """Which images, and how they are divided."""
 
     source: str = "fashion-mnist"
-    """A known data set, or a folder that holds a training and a test set in IDX form."""
+    """A known data set, a folder of sets in IDX form, a folder of class folders, or a .csv of paths and labels."""
     split: Literal["stratified", "last"] = "stratified"
     """How validation images are chosen: each class alike at random, or the last ones in the file as the paper does."""
     validation_fraction: float = 1 / 6
@@ -38,6 +38,16 @@ class DataRecipe(Part):
     """Seed of the choice of those few, apart from the split's, so that several choices share one validation set."""
     repeats: int = 1
     """How often an epoch shows each training image, so that a few images make an epoch worth a validation."""
+    pictures: Literal["garment", "whole", "stretched"] = "garment"
+    """What picture files become, now and ever after: the garment alone; the whole picture, padded, or stretched."""
+    side: int = 28
+    """Pixels a side of the images that picture files become."""
+    colour: bool = False
+    """Keep red, green and blue of picture files; not with garment, which is grey."""
+    test_fraction: float = 1 / 6
+    """Share of picture files sealed away for the test, where the source names none; 0 seals none."""
+    test_seed: int = 0
+    """Seed of the choice of those, apart from the split's, so that another split leaves them sealed."""
 
     def check(self) -> None:
         demand(
@@ -48,6 +58,10 @@ class DataRecipe(Part):
         )
         self.at_least(0, "images_per_class")
         self.at_least(1, "repeats")
+        demand(8 <= self.side <= 1024, "side", "from 8 to 1024", self.side)
+        self.below_one("test_fraction")
+        grey = self.pictures == "garment"
+        demand(not (grey and self.colour), "pictures", "whole or stretched with colour", self.pictures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +265,8 @@ class Recipe(Part):
     """What training makes small."""
     label_smoothing: float = 0.0
     """Share of each target's probability that is spread over all classes."""
+    balance: float = 0.0
+    """How far classes of few images are made up for in the objective: 0 each image counts alike, 1 each class."""
     warm_start: Literal["none", "class-prior", "whitening", "contrastive-divergence", "simclr"] = "none"
     """What happens to the fresh network before the first step."""
     ema_decay: float = 0.0
@@ -283,6 +299,7 @@ class Recipe(Part):
         demand(safe, "name", "letters, digits, '-', '_' and '.'", self.name)
         self.at_least(1, "epochs", "batch_size")
         self.below_one("label_smoothing", "ema_decay")
+        demand(0 <= self.balance <= 1, "balance", "from 0 to 1", self.balance)
         self.at_least(0, "patience")
 
 

@@ -147,6 +147,17 @@ def sprint_95() -> Recipe:
     )
 
 
+def photo() -> Recipe:
+    """For people's own photos: `sprint-94` with images turned by up to ten degrees.
+
+    What the photo pipeline leaves of a bad photo is how the garment hangs; chosen on photographs of validation images,
+    where more (15 degrees, margins, blur and noise) cost what it gained. Claim: above `sprint-94` on turned photographs,
+    and no worse on the others.
+    """
+    recipe = sprint_94()
+    return replace(recipe, name="photo", augmentation=replace(recipe.augmentation, rotate=10.0))
+
+
 def inception() -> Recipe:
     """Parallel kernel sizes, which the paper tried and found "not as good" (its section 5): 206,138 parameters.
 
@@ -305,6 +316,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "sprint-93": sprint_93,
     "sprint-94": sprint_94,
     "sprint-95": sprint_95,
+    "photo": photo,
     "inception": inception,
     "resnet": resnet,
     "wide-resnet": wide_resnet,

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from modiste import checkpoint, storage
+from modiste import checkpoint, manifest, storage
 from modiste.checkpoint import ModelInfo
 from modiste.errors import RunError
 from modiste.recipe import Recipe, from_plain
@@ -35,7 +35,6 @@ TIMING = "timing.jsonl"
 FACTS = "facts.json"
 TRANSFER = "transfer.json"
 STATES = "checkpoints"
-MANIFEST = "manifest.json"
 BEFORE_TRAINING = (RECIPE, FACTS, PRETRAINING, TRANSFER)
 WEIGHTS = {"picked": "model.safetensors", "last": "last.safetensors"}
 VALIDATION_LOGITS = "validation-logits.safetensors"
@@ -109,9 +108,9 @@ def open_run(folder: Path | str) -> Run:
     """Open a finished run; RunError when it is missing, unfinished, or any file differs from what was written."""
     folder = Path(folder)
     require_finished(folder)
-    files, test_openings = _read_manifest(folder / MANIFEST)
+    files, test_openings = manifest.read(folder, ALWAYS)
     for name, digest in files.items():
-        _verify(folder, name, digest)
+        manifest.verify(folder, name, digest)
     history = tuple(_rows(folder / LOG, EpochRow))
     if not history:
         raise RunError(f"{folder / LOG}: damaged, it tells of no epoch; restore it or train the run again")
@@ -121,12 +120,12 @@ def open_run(folder: Path | str) -> Run:
 
 def require_finished(folder: Path) -> None:
     """Raise RunError unless ``folder`` holds a finished run; looks at no file's content."""
-    for name in (RECIPE, MANIFEST):
+    for name in (RECIPE, manifest.NAME):
         if not storage.lies_in(folder, name):
             raise RunError(f"{folder / name}: leads out of the run's folder, and is not followed")
     if not (folder / RECIPE).is_file():
         raise RunError(f"{folder}: no run here, {RECIPE} is missing; expected a folder that `modiste train` made")
-    if not (folder / MANIFEST).is_file():
+    if not (folder / manifest.NAME).is_file():
         raise RunError(f"{folder}: this run has not finished; give its `modiste train` command again to go on")
 
 
@@ -144,7 +143,7 @@ def is_unbegun(folder: Path) -> bool:
 def clear(folder: Path) -> None:
     """Delete what a run writes before its training begins."""
     for name in BEFORE_TRAINING:
-        (folder / name).unlink(missing_ok=True)
+        storage.remove(folder / name)
 
 
 def picked(history: Iterable[EpochRow], recipe: Recipe) -> EpochRow:
@@ -160,13 +159,13 @@ def picked(history: Iterable[EpochRow], recipe: Recipe) -> EpochRow:
 def seal(folder: Path) -> None:
     """Write the manifest over every file of the run: from here on it counts as finished."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
-    _write_manifest(folder, {str(path.relative_to(folder)): storage.sha256(path) for path in files}, 0)
+    manifest.write(folder, {str(path.relative_to(folder)): storage.sha256(path) for path in files}, 0)
 
 
 def add_files(run: Run, names: Iterable[str], *, test_openings: int) -> Run:
     """Enter files that were written after the run had finished, and how often its test set was opened."""
     files = {**run.files, **{name: storage.sha256(run.folder / name) for name in names}}
-    _write_manifest(run.folder, files, test_openings)
+    manifest.write(run.folder, files, test_openings)
     return dataclasses.replace(run, files=files, test_openings=test_openings)
 
 
@@ -174,7 +173,7 @@ def forget(run: Run, names: Iterable[str]) -> Run:
     """Take files off the manifest that are about to be written anew: a crash then leaves no hash that is not met."""
     kept = {name: digest for name, digest in run.files.items() if name not in set(names)}
     if kept != run.files:
-        _write_manifest(run.folder, kept, run.test_openings)
+        manifest.write(run.folder, kept, run.test_openings)
     return dataclasses.replace(run, files=kept)
 
 
@@ -200,9 +199,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def starts(path: Path) -> list[dict[str, Any]]:
-    """Read the facts of every start of a run; RunError when the file lists none."""
-    found = storage.read_json(path)
-    listed = found.get("starts") if isinstance(found, dict) else None
+    """Read the facts of every start of a run; RunError unless the file is as it was written."""
+    try:
+        listed = storage.read_sealed_json(path).get("starts")
+    except RunError as error:
+        raise RunError(f"{path}: damaged, it is not what was written; delete it to go on") from error
     if not isinstance(listed, list) or not all(isinstance(start, dict) for start in listed):
         raise RunError(f"{path}: damaged, it lists no starts; delete it to go on")
     return listed
@@ -231,23 +232,6 @@ def logits_name(split: str, weights: str = "picked") -> str:
     return f"{split}-logits.safetensors" if weights == "picked" else f"{split}-logits-{weights}.safetensors"
 
 
-def _write_manifest(folder: Path, files: dict[str, str], test_openings: int) -> None:
-    storage.write_sealed_json(folder / MANIFEST, {"files": files, "test_openings": test_openings})
-
-
-def _read_manifest(path: Path) -> tuple[dict[str, str], int]:
-    """Read which files a run has, with their hashes, and how often its test set was opened."""
-    manifest = storage.read_sealed_json(path)
-    files: dict[str, str] = manifest.get("files", {})
-    openings: int = manifest.get("test_openings", -1)
-    sane = isinstance(files, dict) and all(isinstance(digest, str) for digest in files.values())
-    if not sane or not isinstance(openings, int) or openings < 0:
-        raise RunError(f"{path}: damaged, it lists no files; restore it or train the run again")
-    if missing := [name for name in ALWAYS if name not in files]:
-        raise RunError(f"{path}: damaged, it does not vouch for {missing[0]}; restore it or train the run again")
-    return files, openings
-
-
 def _rows(path: Path, kind: type[Row]) -> list[Row]:
     try:
         rows = [kind(**row) for row in read_lines(path)]
@@ -259,17 +243,3 @@ def _rows(path: Path, kind: type[Row]) -> list[Row]:
             if not isinstance(value, str if item.type is str else int | float):
                 raise RunError(f"{path}: damaged; {item.name}: expected {item.type.__name__}, found {value!r}")  # type: ignore[union-attr]
     return rows
-
-
-def _verify(folder: Path, name: str, digest: str) -> None:
-    path = folder / name
-    if not storage.lies_in(folder, name):
-        raise RunError(f"{folder / MANIFEST}: lists {name!r}, which leads out of the run's folder, and is not followed")
-    if not path.is_file():
-        raise RunError(f"{path}: missing, though the run's manifest lists it; restore it or train the run again")
-    found = storage.sha256(path)
-    if found != digest:
-        raise RunError(
-            f"{path}: damaged, expected SHA-256 {digest[:16]}..., found {found[:16]}...; "
-            "restore the file or train the run again in another folder"
-        )

@@ -59,21 +59,17 @@ def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
 
 def read_json(path: Path) -> Any:
     """Read JSON; RunError names the file when it is missing or not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))  # of bytes it would ask the content for another encoding
-    except FileNotFoundError:
-        raise RunError(f"{path}: missing") from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise RunError(f"{path}: damaged, cannot be read as JSON ({error})") from error
+    return _parsed(path, _content(path))
 
 
 def read_sealed_json(path: Path) -> dict[str, Any]:
     """Read what write_sealed_json wrote; RunError when a single byte differs."""
-    value = read_json(path)
+    found = _content(path)
+    value = _parsed(path, found)
     if not isinstance(value, dict) or "seal" not in value:
         raise RunError(f"{path}: damaged, its seal is missing")
     content = {key: item for key, item in value.items() if key != "seal"}
-    if _sealed_text(content).encode(errors="surrogatepass") != path.read_bytes():
+    if _sealed_text(content).encode(errors="surrogatepass") != found:
         raise RunError(f"{path}: damaged, its content does not match its seal; restore it or train the run again")
     return content
 
@@ -89,15 +85,28 @@ def lies_in(folder: Path, name: str) -> bool:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file's content, in hexadecimal; StorageError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
+
+
+def remove(path: Path) -> None:
+    """Delete a file if it is there; StorageError when the disk refuses."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be deleted ({error.strerror}); check its permissions and the disk"
+        ) from error
 
 
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of a process that was killed while writing; the caller holds the lock."""
     for leftover in folder.rglob(".*.part"):
-        leftover.unlink(missing_ok=True)
+        remove(leftover)
 
 
 @contextlib.contextmanager
@@ -108,17 +117,40 @@ def lock(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / LOCK_NAME).open("a+")
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be used as a run folder ({error.strerror}); choose another") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise FolderInUseError(
-                f"{folder}: another process is working in this folder; wait for it or choose another --out"
-            ) from None
+    try:
+        _own(folder, descriptor)
         yield
+    finally:
+        with contextlib.suppress(OSError):  # nothing was written that a disk could lose
+            os.close(descriptor)
+
+
+def _own(folder: Path, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise FolderInUseError(
+            f"{folder}: another process is working in this folder; wait for it or choose another --out"
+        ) from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise RunError(f"{path}: missing") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
+
+
+def _parsed(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content.decode())  # of bytes it would ask the content for another encoding
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: damaged, cannot be read as JSON ({error})") from error
 
 
 def _sealed_text(content: dict[str, Any]) -> str:

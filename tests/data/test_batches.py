@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from modiste.data.batch import as_floats, as_targets
+from modiste.data.batch import Batch, as_floats, as_targets, class_weights, weighted
 from modiste.data.batches import batches, steps_per_epoch
 from modiste.data.dataset import ImageSet
 from modiste.recipe import AugmentationRecipe, Recipe
@@ -105,3 +105,38 @@ def test_targets_are_probabilities(smoothing: float, classes: int) -> None:
     expected = torch.full((20, classes), smoothing / classes)
     expected[torch.arange(20), labels] += 1 - smoothing
     torch.testing.assert_close(targets, expected)
+
+
+LABELS = torch.tensor([0] * 30 + [1] * 10 + [2] * 10)
+
+
+@pytest.mark.parametrize("balance", [0.25, 0.5, 1.0])
+def test_weights_make_up_for_small_classes_and_are_one_in_the_mean(balance: float) -> None:
+    weights = class_weights(LABELS, 3, balance)
+    assert weights[LABELS].mean().item() == pytest.approx(1, abs=1e-6)
+    assert (weights[1] / weights[0]).item() == pytest.approx(3**balance, rel=1e-6)
+    if balance == 1:
+        shares = torch.zeros(3).index_add_(0, LABELS, weights[LABELS]) / len(LABELS)
+        assert shares.tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_each_image_has_the_weight_of_its_classes() -> None:
+    weights = torch.tensor([0.5, 2.0, 1.0])
+    targets = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0, 0, 1]])
+    batch = weighted(Batch(torch.zeros(3, 1, 2, 2), targets), weights)
+    assert batch.weights is not None
+    assert batch.weights.tolist() == [0.5, 1.25, 1.0]
+    part = batch[1:]
+    assert part.weights is not None
+    assert part.weights.tolist() == [1.25, 1.0]
+    assert weighted(batch, None) is batch
+
+
+@pytest.mark.parametrize("balance", [0.0, 1.0])
+def test_batches_bear_weights_when_asked(balance: float) -> None:
+    train = ImageSet(IMAGES[:50], LABELS)
+    found = list(batches(train, replace(RECIPE, balance=balance), 3, 0))
+    assert all((batch.weights is None) == (balance == 0) for batch in found)
+    if balance:
+        whole = torch.cat([batch.weights for batch in found if batch.weights is not None])
+        assert whole.mean().item() == pytest.approx(1, abs=1e-6)

@@ -5,6 +5,7 @@ says what was expected and what was found.
 """
 # ruff: noqa: E501 (the table has one case a line)
 
+import json
 import os
 import re
 import zlib
@@ -30,8 +31,10 @@ from specimens import (
     write,
 )
 
+from faults import Faults
 from modiste.data import sealed, sources
 from modiste.errors import DataError
+from workbench import run_python
 
 Content = bytes | Callable[[Path], object] | None
 """What to put at a path: bytes, an action on the path, or nothing at all."""
@@ -232,8 +235,13 @@ def load(case: Case, folder: Path) -> object:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_fault_is_told(case: Case, tmp_path: Path) -> None:
+def test_the_fault_is_told(case: Case, tmp_path: Path, faults: Faults) -> None:
     folder = make(tmp_path / "set", case.change)
+    for _ in faults("data: a damaged file"):
+        assert_told(case, folder)
+
+
+def assert_told(case: Case, folder: Path) -> None:
     with pytest.raises(DataError) as caught:
         load(case, folder)
     message = str(caught.value)
@@ -243,6 +251,40 @@ def test_the_fault_is_told(case: Case, tmp_path: Path) -> None:
     assert message.isprintable()
     assert str(folder / (case.blames or next(iter(case.change)))) in message
     assert re.search(r": expected .+, found .+; .+", message), message
+
+
+CHILD = """
+import json, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from test_damaged import CASES, DataError, load, make
+
+def memory(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
+
+for number, case in enumerate(CASES):
+    folder = make(Path(sys.argv[1]) / str(number), case.change)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = memory("VmRSS")
+    try:
+        load(case, folder)
+    except DataError:
+        files = [path.stat().st_size for path in folder.iterdir() if path.is_file()]
+        print(json.dumps([case.name, memory("VmHWM") - before, max(files, default=0)]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+def test_no_fault_takes_more_memory_than_the_file_and_a_little(tmp_path: Path, faults: Faults) -> None:
+    here = Path(__file__).parent
+    done = run_python("-c", CHILD, tmp_path, here, here.parent)
+    assert done.returncode == 0, done.stderr
+    taken = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(taken) == len(CASES)
+    for number in faults("data: a damaged file's memory", few=len(CASES), many=len(CASES)):
+        name, grown_bytes, file_bytes = taken[number]
+        assert grown_bytes <= file_bytes + 64 * 2**20, name
 
 
 def test_there_are_enough_cases_and_none_twice() -> None:

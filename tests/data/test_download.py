@@ -1,8 +1,8 @@
-import hashlib
+import contextlib
 import io
 import os
+import random
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -11,21 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from specimens import idx, packed
+from small_archive import ARCHIVE, FILE
 
+from faults import Faults
 from modiste.data import sources
 from modiste.data.download import MIRRORS, Connection, download
-from modiste.data.pair import KnownFile
 from modiste.errors import DataError, StorageError
+from nursery import Nursery
 
-PLAIN = idx(list(range(200)) * 400)
-ARCHIVE = packed(PLAIN)
-FILE = KnownFile(
-    name="train-labels-idx1-ubyte",
-    size_bytes=len(PLAIN),
-    sha256=hashlib.sha256(PLAIN).hexdigest(),
-    archive_md5=hashlib.md5(ARCHIVE, usedforsecurity=False).hexdigest(),
-)
 QUICK = Connection(connect_seconds=1.0, read_seconds=0.4, loopback=True)
 
 
@@ -81,6 +74,15 @@ class Mirror(BaseHTTPRequestHandler):
         self.answer(ARCHIVE[: len(ARCHIVE) // 2], Content_Length=str(len(ARCHIVE)))
         self.wfile.flush()
         self.released.wait(20)
+
+    def trickle(self) -> None:
+        """All of it within a fifth of a second."""
+        self.answer(b"", Content_Length=str(len(ARCHIVE)))
+        piece = -(-len(ARCHIVE) // 20)
+        with contextlib.suppress(OSError):
+            for begin in range(0, len(ARCHIVE), piece):
+                self.wfile.write(ARCHIVE[begin : begin + piece])
+                time.sleep(0.01)
 
     def endless(self) -> None:
         self.answer(b"", Content_Length="")
@@ -144,15 +146,22 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("behaviour", FAILURES)
-def test_a_bad_mirror_leaves_nothing(tmp_path: Path, mirror: Callable[[str], str], behaviour: str) -> None:
+def test_a_bad_mirror_leaves_nothing(
+    tmp_path: Path, mirror: Callable[[str], str], behaviour: str, faults: Faults
+) -> None:
+    for _ in faults("data: a hostile mirror"):
+        assert_leaves_nothing(behaviour, mirror(behaviour), tmp_path)
+
+
+def assert_leaves_nothing(behaviour: str, address: str, folder: Path) -> None:
     start = time.monotonic()
     with pytest.raises(DataError) as caught:
-        download([FILE], tmp_path, mirrors=(mirror(behaviour),), connection=QUICK)
+        download([FILE], folder, mirrors=(address,), connection=QUICK)
     message = str(caught.value)
     assert FAILURES[behaviour] in message
     assert "\n" not in message
     assert "apt install dataset-fashion-mnist" in message
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
     assert time.monotonic() - start < 10
 
 
@@ -227,28 +236,30 @@ def test_a_person_sees_a_bar(tmp_path: Path, mirror: Callable[[str], str], monke
     assert FILE.archive_name in terminal.getvalue()
 
 
-KILLED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[3])
-from test_download import FILE, Connection, download
-download([FILE], Path(sys.argv[1]), mirrors=(sys.argv[2],), connection=Connection(loopback=True))
-"""
-
-
-def test_a_killed_download_leaves_no_final_name(tmp_path: Path, mirror: Callable[[str], str]) -> None:
-    here = str(Path(__file__).parent)
-    child = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), mirror("stall"), here])
-    deadline = time.monotonic() + 30
-    while not Mirror.asked and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.3)  # it now waits for the second half
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
-    assert Mirror.asked
-    assert FILE.archive_name not in {path.name for path in tmp_path.iterdir()}
-    (path,) = download([FILE], tmp_path, mirrors=(mirror("good"),), connection=QUICK)
+def test_a_killed_download_leaves_no_final_name_but_the_right_file(
+    tmp_path: Path, nursery: Nursery, mirror: Callable[[str], str], faults: Faults
+) -> None:
+    draw, path = random.Random(404), tmp_path / FILE.archive_name
+    for _ in faults("data: a download killed", few=10, many=200):
+        while not killed_on_the_way(nursery, tmp_path, mirror("trickle"), draw.uniform(0, 0.2)):
+            assert path.read_bytes() == ARCHIVE  # it was done before
+            path.unlink()
+        assert not path.exists() or path.read_bytes() == ARCHIVE
+        path.unlink(missing_ok=True)
+    download([FILE], tmp_path, mirrors=(mirror("good"),), connection=QUICK)
     assert path.read_bytes() == ARCHIVE
+
+
+def killed_on_the_way(nursery: Nursery, folder: Path, address: str, delay: float) -> bool:
+    before = len(Mirror.asked)
+    child = nursery.start("small_archive:fetch", folder, address)
+    while len(Mirror.asked) == before and not nursery.has_ended():
+        time.sleep(0.001)
+    time.sleep(delay)
+    os.kill(child, signal.SIGKILL)
+    ended = nursery.wait()
+    assert ended.code in (-signal.SIGKILL, 0), ended
+    return ended.code != 0
 
 
 def test_without_a_network_the_search_ends_quickly(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from modiste.data.batch import as_floats
 from modiste.evaluation import novelty
 from modiste.evaluation.assessment import load_own_development
 from modiste.evaluation.inference import answer
-from modiste.evaluation.novelty import Layer, features, learn, of_run
+from modiste.evaluation.novelty import Layer, learn, of_run
+from modiste.evaluation.watching import features, watched
 from modiste.run_folder import open_run
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -84,7 +85,7 @@ def test_what_is_seen_is_of_the_images_not_of_their_mirror_images(finished_run: 
     model, _ = run.load_model()
     images = load_own_development(run, tiny_folder).validation.images[:9]
     plain = features(model, images)
-    with torch.inference_mode(), novelty.watched(model) as seen:
+    with torch.inference_mode(), watched(model) as seen:
         answer(model, as_floats(images), mirror=True)
     for place, one in plain.items():
         assert torch.allclose(seen[place], one, atol=1e-6)

@@ -10,7 +10,7 @@ from typing import Any
 
 from offers import Shelf, Sound
 
-from modiste import run_folder, storage
+from modiste import manifest, storage
 
 OUTSIDE = "/etc/hostname"
 Make = Callable[[Path], None]
@@ -20,10 +20,10 @@ def listing(name: object, digest: object = None) -> Make:
     """Let a sealed manifest list one name more."""
 
     def make(place: Path) -> None:
-        manifest = storage.read_sealed_json(place / run_folder.MANIFEST)
+        content = storage.read_sealed_json(place / manifest.NAME)
         found = storage.sha256(Path(OUTSIDE)) if digest is None else digest
-        manifest["files"][name] = found
-        storage.write_sealed_json(place / run_folder.MANIFEST, manifest)
+        content["files"][name] = found
+        storage.write_sealed_json(place / manifest.NAME, content)
 
     return make
 
@@ -32,9 +32,9 @@ def saying(**values: object) -> Make:
     """Let a sealed manifest say other things."""
 
     def make(place: Path) -> None:
-        manifest = {**storage.read_sealed_json(place / run_folder.MANIFEST), **values}
-        kept = {name: value for name, value in manifest.items() if value is not None}
-        storage.write_sealed_json(place / run_folder.MANIFEST, kept)
+        content = {**storage.read_sealed_json(place / manifest.NAME), **values}
+        kept = {name: value for name, value in content.items() if value is not None}
+        storage.write_sealed_json(place / manifest.NAME, kept)
 
     return make
 
@@ -45,7 +45,7 @@ def linked(name: str, target: str) -> Make:
     def make(place: Path) -> None:
         (place / name).unlink(missing_ok=True)
         (place / name).symlink_to(target)
-        if name != run_folder.MANIFEST and Path(target).is_file():
+        if name != manifest.NAME and Path(target).is_file():
             listing(name, storage.sha256(Path(target)))(place)
 
     return make
@@ -65,9 +65,9 @@ def piped(name: str, *, listed: bool) -> Make:
 
 def unlisted(name: str) -> Make:
     def make(place: Path) -> None:
-        manifest = storage.read_sealed_json(place / run_folder.MANIFEST)
-        manifest["files"].pop(name, None)
-        storage.write_sealed_json(place / run_folder.MANIFEST, manifest)
+        content = storage.read_sealed_json(place / manifest.NAME)
+        content["files"].pop(name, None)
+        storage.write_sealed_json(place / manifest.NAME, content)
 
     return make
 

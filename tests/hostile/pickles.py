@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from offers import Shelf, Sound
 
-from modiste import checkpoint, run_folder, storage
+from modiste import checkpoint, manifest, storage
 
 SUFFIXES = {
     "model": ("safetensors", "pt", "bin", "ckpt"),
@@ -68,10 +68,10 @@ def _add_within(shelf: Shelf, sound: Sound, kind: str, content: bytes) -> None:
         def run(place: Path, name: str = name) -> None:
             shutil.copytree(sound.run, place)
             (place / name).write_bytes(content)
-            if name != run_folder.MANIFEST:
-                files = storage.read_sealed_json(place / run_folder.MANIFEST)["files"]
+            if name != manifest.NAME:
+                files = storage.read_sealed_json(place / manifest.NAME)["files"]
                 files[name] = storage.sha256(place / name)
-                storage.write_sealed_json(place / run_folder.MANIFEST, {"files": files, "test_openings": 0})
+                storage.write_sealed_json(place / manifest.NAME, {"files": files, "test_openings": 0})
 
         shelf.folder_of(f"{kind} as a run's {name}", "run", run)
     for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz", "classes.txt"):

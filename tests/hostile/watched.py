@@ -26,6 +26,7 @@ from modiste.data.sources import load_training
 from modiste.errors import ModisteError
 from modiste.evaluation import novelty
 from modiste.onnx_model import OnnxModel
+from modiste.photo.preparation import Preparation
 from modiste.plain import build
 from modiste.prediction import find_pictures, prepared
 from modiste.predictor import Predictor
@@ -95,7 +96,7 @@ def read_search(path: Path) -> None:
 
 def read_pictures(path: Path) -> None:
     for _, picture in find_pictures(path):
-        found = prepared(picture, 28)
+        found = prepared(picture, Preparation())
         if isinstance(found, str):
             raise ModisteError(found)
 

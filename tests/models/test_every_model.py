@@ -26,6 +26,7 @@ PARAMETERS = {
     "sprint-93": 412_474,
     "sprint-94": 487_632,
     "sprint-95": 1_464_976,
+    "photo": 487_632,
     "inception": 206_138,
     "resnet": 695_658,
     "wide-resnet": 5_875_914,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from modiste import checkpoint, run_folder, training
+from modiste import checkpoint, manifest, run_folder, training
 from modiste.data.batches import batches
 from modiste.data.dataset import Development, load_development
 from modiste.errors import DivergedError
@@ -284,7 +284,7 @@ def test_a_huge_learning_rate_leaves_the_command_with_6(tmp_path: Path, tiny_fol
     assert fault.startswith("modiste: step ")
     assert "was not applied; try a smaller --optimizer.learning-rate" in fault
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "run" / run_folder.MANIFEST).exists()
+    assert not (tmp_path / "run" / manifest.NAME).exists()
 
 
 def test_the_log_holds_what_happened(finished_run: Path, tiny_recipe: Recipe) -> None:

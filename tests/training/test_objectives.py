@@ -42,3 +42,14 @@ def test_nothing_is_better_than_the_truth(name: str) -> None:
     assert best < OBJECTIVES[name](LOGITS, TARGETS)
     if name == "squared-error":
         assert best.item() == pytest.approx(0, abs=1e-15)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_image_of_weight_two_counts_like_two(name: str) -> None:
+    weights = torch.tensor([2.0, 1, 1, 0, 1, 1, 1, 1, 1]).double()
+    twice = [0, *(index for index in range(9) if index != 3)]
+    assert OBJECTIVES[name](LOGITS, TARGETS, weights).item() == pytest.approx(
+        OBJECTIVES[name](LOGITS[twice], TARGETS[twice]).item(), rel=1e-12
+    )
+    same = OBJECTIVES[name](LOGITS, TARGETS, torch.ones(9).double())
+    assert same.item() == pytest.approx(OBJECTIVES[name](LOGITS, TARGETS).item(), rel=1e-12)

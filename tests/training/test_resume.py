@@ -3,8 +3,6 @@
 The first half does it to real processes of the real command, the second half in this process, in more ways.
 """
 
-import json
-import os
 import random
 import shutil
 import signal
@@ -16,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from disturbed import assert_same, newest_step, results, words_for
 
-from modiste import run_folder, training
-from modiste.errors import RunError, StoppedError, StorageError
+from modiste import manifest, run_folder, training
+from modiste.errors import RunError, StoppedError
 from modiste.model_recipe import CNNRecipe, MLPRecipe
-from modiste.plain import to_plain
 from modiste.recipe import (
     AugmentationRecipe,
     DataRecipe,
@@ -32,65 +30,7 @@ from modiste.recipe import (
 from modiste.training.log import Listener
 from workbench import child_environment, run_modiste, tiny_files
 
-DAY = {"facts.json", "timing.jsonl", "manifest.json"}
-"""Files that tell of the machine and the time, and the hashes of those."""
-
-
-def results(run: Path) -> dict[str, bytes]:
-    """Every file of a finished run that must not depend on what happened on the way."""
-    files = (path for path in run.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {str(path.relative_to(run)): path.read_bytes() for path in files if path.name not in DAY}
-
-
-def assert_same(run: Path, undisturbed: Path) -> None:
-    found, expected = results(run), results(undisturbed)
-    assert found.keys() == expected.keys()
-    assert {"model.safetensors", "last.safetensors", "log.jsonl", "validation-logits.safetensors"} <= found.keys()
-    assert any(name.startswith("checkpoints/step-") for name in found)
-    assert [name for name in found if found[name] != expected[name]] == []
-    assert not list(run.rglob(".*.part"))
-    run_folder.open_run(run)
-
-
-LONG = Recipe(
-    name="long",
-    epochs=6,
-    batch_size=8,
-    standardize=True,
-    ema_decay=0.9,
-    label_smoothing=0.1,
-    data=DataRecipe(source="tiny"),
-    model=CNNRecipe(filters=(6, 8), pools=1, hidden=(16,), dropout=0.3, batch_norm=True),
-    augmentation=AugmentationRecipe(flip=True, shift=1),
-    schedule=ScheduleRecipe(shape="one-cycle", warm_up=0.3),
-)
-
-
-@pytest.fixture(scope="module")
-def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipes") / "long.json"
-    path.write_text(json.dumps(to_plain(LONG)))
-    return path
-
-
-def words_for(recipe_file: Path, data: Path, out: Path) -> list[str]:
-    return ["train", str(recipe_file), "--out", str(out), "--data-folder", str(data), "--device", "cpu", "--quiet"]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(recipe_file: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed") / "run"
-    done = run_modiste(*words_for(recipe_file, tiny_folder, out), PYTHONHASHSEED="1")
-    assert done.returncode == 0, done.stderr
-    return out
-
-
 Moment = Callable[[Path], bool]
-
-
-def newest_step(run: Path) -> int:
-    states = sorted((run / "checkpoints").glob("step-*.safetensors"))
-    return int(states[-1].name[5:13]) if states else 0
 
 
 def there(name: str) -> Moment:
@@ -171,47 +111,10 @@ def test_asked_to_stop_again_and_again(recipe_file: Path, tiny_folder: Path, tmp
             (run / name).unlink(missing_ok=True)  # so that its return tells how far the next start has come
         assert disturb(words, run, moment, delay, number) == StoppedError.exit_code == 75
         steps.append(newest_step(run))
-        assert not (run / run_folder.MANIFEST).exists()
+        assert not (run / manifest.NAME).exists()
     assert steps == sorted(steps)
     assert any(step % 50 for step in steps), "every stop fell on an epoch's end"
     done = run_modiste(*words)
-    assert done.returncode == 0, done.stderr
-    assert_same(run, undisturbed)
-
-
-DEAF = """
-import signal, sys, time
-from pathlib import Path
-from modiste import training
-from modiste.recipe import load
-from modiste.training.log import Listener
-
-class Slow(Listener):
-    def step_done(self, step):
-        if step == 60:
-            print("slow", flush=True)
-            while not signal.getsignal(signal.SIGINT).__self__.requested:
-                time.sleep(0.01)
-            print("asked", flush=True)
-            time.sleep(60)
-
-training.run(load(Path(sys.argv[1])), sys.argv[2], device="cpu", data_folder=sys.argv[3], listeners=[Slow()])
-"""
-
-
-def test_asked_twice_it_leaves_at_once(recipe_file: Path, tiny_folder: Path, tmp_path: Path, undisturbed: Path) -> None:
-    """In the middle of a step that takes a minute; what was saved before is sound."""
-    run = tmp_path / "run"
-    command = [sys.executable, "-c", DEAF, str(recipe_file), str(run), str(tiny_folder)]
-    with subprocess.Popen(command, env=child_environment(), stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "slow\n"
-        child.send_signal(signal.SIGINT)
-        assert child.stdout.readline() == "asked\n"
-        child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=10) == -signal.SIGINT
-    assert newest_step(run) == 50
-    done = run_modiste(*words_for(recipe_file, tiny_folder, run))
     assert done.returncode == 0, done.stderr
     assert_same(run, undisturbed)
 
@@ -361,38 +264,6 @@ def test_a_stop_after_the_last_step_finishes(tiny_folder: Path, tmp_path: Path) 
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-SHORT = replace(BASE, epochs=2, batch_size=200, model=MLPRecipe(hidden=(4,)))
-
-
-class TestEveryFailureOfTheDisk:
-    """SQLite's method: the first operation fails, then in another run the second, and so on."""
-
-    @pytest.mark.parametrize("operation", ["fsync", "fdopen"])
-    def test_leaves_a_folder_that_goes_on(
-        self, operation: str, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        real, calls, fails_at = getattr(os, operation), 0, 0
-
-        def sometimes(*arguments: object, **options: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls == fails_at:
-                raise OSError(28, "No space left on device")
-            return real(*arguments, **options)
-
-        monkeypatch.setattr(os, operation, sometimes)
-        training.run(SHORT, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
-        points = calls
-        assert points > 10
-        for point in range(1, points + 1):
-            run, calls, fails_at = tmp_path / f"run-{point}", 0, point
-            with pytest.raises(StorageError, match="No space left on device"):
-                training.run(SHORT, run, device="cpu", data_folder=tiny_folder)
-            fails_at = 0
-            training.run(SHORT, run, device="cpu", data_folder=tiny_folder)
-            assert_same(run, tmp_path / "calm")
-
-
 class TestRefusals:
     @pytest.fixture
     def begun(self, tiny_folder: Path, tmp_path: Path) -> Path:
@@ -446,7 +317,7 @@ class TestRefusals:
             training.run(BASE, begun, device="cpu", data_folder=tiny_folder)
         except RunError as error:
             told = str(error)
-        assert name in told or (begun / run_folder.MANIFEST).exists()
+        assert name in told or (begun / manifest.NAME).exists()
 
     def test_a_damaged_state_is_passed_over_and_said(
         self, begun: Path, tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

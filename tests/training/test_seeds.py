@@ -51,6 +51,13 @@ def test_with_dropout_every_weight_is_as_alone(tiny_recipe: Recipe, tiny_folder:
             torch.testing.assert_close(tensor, its_weights[name], atol=1e-3, rtol=1e-3, msg=name)
 
 
+def test_weighed_classes_weigh_alike(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    recipe = replace(tiny_recipe, epochs=1, balance=1.0)
+    for together, alone in both(recipe, tmp_path, tiny_folder):
+        one, other = (open_run(path).history[-1] for path in (together, alone))
+        assert one.train_loss == pytest.approx(other.train_loss, abs=1e-4)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_with_normalisation_and_augmentation_losses_are_as_alone(
     precision: Precision, sprint: Recipe, tiny_folder: Path, tmp_path: Path

@@ -12,7 +12,8 @@ from modiste.errors import DataError, PhotoError, StorageError
 
 if TYPE_CHECKING:
     from modiste.classifier import Classifier
-    from modiste.prediction import Answer, Picture
+    from modiste.photo.preparation import Picture
+    from modiste.prediction import Answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,7 @@ def _show(classifier: "Classifier", found: "Iterable[Answer]", options: _Predict
     typical = typical_images(classifier, options.data_folder) if isinstance(classifier, Predictor) else {}
     for number, answer in enumerate(found):
         if answer.prepared:
-            looked = evidence(classifier, answer.prepared.image)
+            looked = evidence(classifier, answer.prepared.planes)
             figure = steps_figure(answer.prepared, answer.probabilities[0], looked, typical)
             print(save(figure, options.show / f"{number:04d}-{Path(answer.source).stem}.png", dpi=150), file=sys.stderr)
 

@@ -48,7 +48,8 @@ def search(words: list[str]) -> None:
     if not words or words[0].startswith("-") or not texts:
         complaint = "expected a recipe and a space: modiste search RECIPE SPACE; see modiste search --help"
         explain(search, words, complaint, "modiste search paper x --help lists every flag.")
-    recipe, options = parse_beside(_SearchOptions(), named_recipe(words[0]), words[1 + len(texts) :], "modiste search")
+    recipe, flags = named_recipe(words[0]), words[1 + len(texts) :]
+    recipe, options = parse_beside(_SearchOptions(), recipe, flags, f"modiste search {recipe.name}")
     from modiste.search import Plan, outcomes
     from modiste.search import search as run
     from modiste.search.space import read

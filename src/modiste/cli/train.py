@@ -37,7 +37,8 @@ def train(words: list[str]) -> None:
         complaint = "the recipe comes first: modiste train RECIPE [options]; see modiste train --help"
         more = (f"Recipes: {', '.join(RECIPES)}.", "modiste train paper --help lists every flag.")
         explain(train, words, complaint, *more)
-    recipe, options = parse_beside(_TrainOptions(), named_recipe(words[0]), words[1:], "modiste train")
+    recipe = named_recipe(words[0])
+    recipe, options = parse_beside(_TrainOptions(), recipe, words[1:], f"modiste train {recipe.name}")
     from dataclasses import replace
 
     from modiste import training
@@ -72,14 +73,14 @@ def train(words: list[str]) -> None:
 
 def _free_folder(recipe: Recipe, device: str) -> Path:
     """Name the folder of a run that goes on with this very recipe, or else one that is not taken."""
-    from modiste import run_folder, runtime
+    from modiste import manifest, run_folder, runtime
 
     settled = runtime.settle_precision(recipe, runtime.choose_device(device))
     number = 1
     while True:
         folder = Path("runs") / (recipe.name if number == 1 else f"{recipe.name}-{number}")
         started = folder / run_folder.RECIPE
-        finished = folder / run_folder.MANIFEST
+        finished = folder / manifest.NAME
         if not started.exists():
             free = not folder.exists() or not run_folder.strangers(folder)
         else:

@@ -11,6 +11,7 @@ from modiste.errors import ModisteError
 from modiste.recipe import Recipe
 
 Options = TypeVar("Options")
+Fields = TypeVar("Fields")
 USAGE = 2
 """Exit code when a command was given wrongly."""
 
@@ -57,13 +58,16 @@ def parse(kind: Any, words: list[str], program: str, **options: Any) -> Any:
         complain(str(error), USAGE)
 
 
-def parse_beside(options: Options, recipe: Recipe, words: list[str], program: str) -> tuple[Recipe, Options]:
-    """Return a recipe, every field of which is a flag, and a command's own options, from words that mix both."""
+def parse_beside(options: Options, part: Fields, words: list[str], program: str) -> tuple[Fields, Options]:
+    """Return a recipe or a part of one, every field of which is a flag, and a command's own options, from mixed words.
+
+    ``part`` and ``options`` say what is meant where the words do not.
+    """
     import tyro
 
     bare = tyro.conf.arg(name="")
-    kind = tuple[Annotated[type(options), bare], Annotated[Recipe, bare]]  # type: ignore[misc, valid-type]
-    chosen, changed = parse(kind, words, f"{program} {recipe.name}", default=(options, recipe))
+    kind = tuple[Annotated[type(options), bare], Annotated[type(part), bare]]  # type: ignore[misc, valid-type]
+    chosen, changed = parse(kind, words, program, default=(options, part))
     return changed, chosen
 
 

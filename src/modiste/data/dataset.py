@@ -14,8 +14,12 @@ from torch import Tensor
 
 from modiste import runtime
 from modiste.data import sources
+from modiste.data.pictures import PictureSet, load_divided, picture_place, told_faults, told_shared
 from modiste.errors import DataError
 from modiste.recipe import DataRecipe
+
+UNEQUAL = 1.5
+"""The largest class has so many times the images of the smallest when classes are called unequal."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Development:
         validation: images to decide by.
         class_names: one per label.
         fingerprint: hash of the files' content, the same wherever they came from.
+        notes: what a person should know before training: files left out, unequal classes.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Development:
     validation: ImageSet
     class_names: tuple[str, ...]
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -69,6 +75,31 @@ class Development:
         return replace(self, train=train, unlabelled=unlabelled, validation=self.validation.to(device))
 
 
+@dataclass(frozen=True)
+class Known:
+    """Every image that training may see, and which of them are for training and for validation.
+
+    Attributes:
+        name: of the data set.
+        images: with their labels.
+        train: indices of those to learn from, ascending.
+        validation: indices of those to decide by, ascending.
+        class_names: one per label.
+        fingerprint: hash of the files' content.
+        files: name of each picture's file; empty for a set in IDX form.
+        notes: what a person should know of them.
+    """
+
+    name: str
+    images: ImageSet
+    train: Int64[Tensor, " n"]
+    validation: Int64[Tensor, " m"]
+    class_names: tuple[str, ...]
+    fingerprint: str
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 def load_development(recipe: DataRecipe | None = None, folder: Path | str | None = None) -> Development:
     """Find, verify and divide the training images of ``recipe.source``.
 
@@ -80,25 +111,52 @@ def load_development(recipe: DataRecipe | None = None, folder: Path | str | None
         DataError: the files are missing, damaged, or too few to divide.
     """
     recipe = recipe or DataRecipe()
-    raw = sources.load_training(recipe.source, None if folder is None else Path(folder))
-    for note in raw.notes:
-        logging.getLogger(__name__).warning("passed over: %s", note)
-    whole = as_image_set(raw)
-    every, held_out = split_indices(whole.labels, recipe)
+    known = load_known(recipe, folder)
+    whole, every = known.images, known.train
     chosen = few_of_each(whole.labels, every, recipe) if recipe.images_per_class else every
+    notes = known.notes + unequal_classes(whole.labels[chosen], known.class_names)
     chosen = chosen if recipe.repeats == 1 else chosen.repeat(recipe.repeats)
     train = whole[chosen]
     unlabelled = train.images if chosen is every else whole.images[every]
-    return Development(raw.name, train, unlabelled, whole[held_out], raw.class_names, raw.fingerprint)
+    return Development(
+        known.name, train, unlabelled, whole[known.validation], known.class_names, known.fingerprint, notes
+    )
 
 
-def as_image_set(raw: sources.RawSet) -> ImageSet:
+def load_known(recipe: DataRecipe, folder: Path | str | None = None) -> Known:
+    """Return the images of a recipe's source in their own order, none chosen or repeated; DataError as above."""
+    own = None if folder is None else Path(folder)
+    place = picture_place(recipe.source, own)
+    return _idx_images(recipe, own) if place is None else _picture_images(place, recipe)
+
+
+def _idx_images(recipe: DataRecipe, folder: Path | None) -> Known:
+    raw = sources.load_training(recipe.source, folder)
+    for note in raw.notes:
+        logging.getLogger(__name__).warning("passed over: %s", note)
+    whole = as_image_set(raw)
+    return Known(raw.name, whole, *split_indices(whole.labels, recipe), raw.class_names, raw.fingerprint)
+
+
+def _picture_images(place: Path, recipe: DataRecipe) -> Known:
+    divided = load_divided(place, recipe)
+    pictures = divided.pictures
+    train, validation = torch.arange(len(pictures.labels)).tensor_split([divided.training])
+    whole = as_image_set(pictures)
+    notes = told_faults(place, pictures.faults) + told_shared(place, divided)
+    return Known(
+        pictures.name, whole, train, validation, pictures.class_names, pictures.fingerprint, pictures.files, notes
+    )
+
+
+def as_image_set(raw: sources.RawSet | PictureSet) -> ImageSet:
     """Turn arrays as read from files into tensors, sharing the images' memory."""
-    images = torch.from_numpy(raw.images).unsqueeze(1)
-    return ImageSet(images, torch.from_numpy(raw.labels.astype(np.int64)))
+    images = torch.from_numpy(raw.images)
+    labels = torch.from_numpy(raw.labels.astype(np.int64))
+    return ImageSet(images if images.ndim == 4 else images.unsqueeze(1), labels)
 
 
-def class_counts(raw: sources.RawSet) -> list[int]:
+def class_counts(raw: sources.RawSet | PictureSet) -> list[int]:
     """Return how many images each class has."""
     counts: list[int] = np.bincount(raw.labels, minlength=len(raw.class_names)).tolist()
     return counts
@@ -139,6 +197,15 @@ def few_of_each(labels: Int64[Tensor, " n"], train: Int64[Tensor, " m"], recipe:
         order = torch.randperm(len(members), generator=runtime.generator(recipe.subset_seed, "few", label))
         drawn.append(members[order[: recipe.images_per_class]])
     return torch.cat(drawn).sort().values
+
+
+def unequal_classes(labels: Int64[Tensor, " n"], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a sentence with each class's number of images where some class has far more than another."""
+    counts = torch.bincount(labels.cpu(), minlength=len(names)).tolist()
+    if max(counts) <= UNEQUAL * min(counts):
+        return ()
+    shown = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
+    return (f"unequal classes, in training {shown}; --balance 1 makes each class count alike, 0 each image",)
 
 
 def mean_and_deviation(images: UInt8[Tensor, "n c h w"]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Where on this machine Fashion-MNIST may lie already."""
+"""Where on this machine Fashion-MNIST may lie already, and where decoded pictures are kept."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,13 @@ def cache_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("modiste", appauthor=False)) / "fashion-mnist"
+
+
+def picture_cache_folder() -> Path:
+    """Return the folder that decoded pictures are kept in; it may be deleted at any time."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("modiste", appauthor=False)) / "pictures"
 
 
 def named_folder(folder: Path | None) -> Path | None:

@@ -1,10 +1,16 @@
 """The one door to the test set. Nothing that trains or selects may import this file: a contract in CI."""
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 from modiste.data.class_names import read_class_names
+from modiste.data.dataset import ImageSet, as_image_set
+from modiste.data.division import divide
+from modiste.data.faults import fault
 from modiste.data.idx import read_idx
 from modiste.data.pair import FilePair, KnownFile, find_any, is_published, read_any
+from modiste.data.pictures import PictureSet, check_readable, decode_entries, list_pictures, picture_place, told_faults
 from modiste.data.raw_set import RawSet, SourceFile, make_raw_set
 from modiste.data.sources import (
     CLASS_NAMES,
@@ -16,6 +22,7 @@ from modiste.data.sources import (
     set_name,
     source_folder,
 )
+from modiste.recipe import DataRecipe
 
 TEST = FilePair(
     what="test",
@@ -54,6 +61,31 @@ def load_sealed(source: str, folder: Path | None = None) -> RawSet:
         training_labels = find_any(TRAIN, place)[1]
         names = numbered_names(read_idx(training_labels, dimensions=1, what="training labels"))
     return make_raw_set(set_name(place), images, labels, names)
+
+
+def load_test(recipe: DataRecipe, folder: Path | None = None) -> ImageSet:
+    """Read the test images of a recipe's source, whatever kind of source it is. Raises DataError."""
+    place = picture_place(recipe.source, folder)
+    if place is None:
+        return as_image_set(load_sealed(recipe.source, folder))
+    pictures = load_sealed_pictures(place, recipe)
+    check_readable(place, pictures, len(pictures.files) + len(pictures.faults), recipe)
+    for note in told_faults(place, pictures.faults):
+        logging.getLogger(__name__).warning("%s", note)
+    return as_image_set(pictures)
+
+
+def load_sealed_pictures(place: Path, recipe: DataRecipe) -> PictureSet:
+    """Decode the pictures of a source that training may not open; DataError when there are none."""
+    known = list_pictures(place)
+    opened = set(divide(place, known, recipe).entries)
+    entries = [entry for entry in known.entries if entry not in opened]
+    if not entries:
+        remedy = "make a folder test, or train with --data.test-fraction above 0"
+        raise fault(place, "no test pictures", expected="some that are sealed", found="none", remedy=remedy)
+    found = decode_entries(place, known, entries, recipe, "sealed")
+    alone = tuple(bad for bad in found.faults if bad not in known.passed_over)
+    return replace(found, faults=alone)  # what is no picture was told with those of training
 
 
 def verify_all(folder: Path | None = None) -> tuple[SourceFile, ...]:

@@ -114,7 +114,7 @@ def source_folder(source: str, folder: Path | None = None) -> Path:
     raise fault(
         place,
         "no such data set or folder",
-        expected=f'"{FASHION_MNIST}" or a folder of IDX files',
+        expected=f'"{FASHION_MNIST}", a folder of IDX files or class folders, or a .csv file',
         found=f'"{shown(source)}"' if folder is None else "no folder",
         remedy=f'did you mean "{near[0]}"?' if near else "check the path",
     )

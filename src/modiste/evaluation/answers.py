@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 from modiste.data.batch import as_floats
 from modiste.evaluation.inference import answer
-from modiste.evaluation.novelty import Novelty, watched
+from modiste.evaluation.novelty import Novelty
+from modiste.evaluation.watching import watched
 
 
 class Answers(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from modiste import run_folder, runtime, storage
 from modiste.data import sealed
-from modiste.data.dataset import Development, ImageSet, as_image_set, load_development
+from modiste.data.dataset import Development, ImageSet, load_development
 from modiste.errors import RunError
 from modiste.evaluation import metrics
 from modiste.evaluation.calibration import Bin, expected_calibration_error, reliability
@@ -95,6 +95,7 @@ def evaluate(
     run_folder.require_finished(Path(folder))  # before the lock, which would make a folder that is not there
     with storage.lock(Path(folder)):
         run = run_folder.open_run(folder)
+        storage.remove_leftovers(run.folder)
         name = run_folder.logits_name(split, weights)
         new = [] if run_folder.is_listed(run, name) else [name]
         if new:
@@ -150,7 +151,7 @@ def load_split(run: Run, split: Split, data_folder: Path | str | None = None) ->
     development = load_own_development(run, data_folder)
     if split == "validation":
         return development.validation
-    return as_image_set(sealed.load_sealed(run.recipe.data.source, None if data_folder is None else Path(data_folder)))
+    return sealed.load_test(run.recipe.data, None if data_folder is None else Path(data_folder))
 
 
 def load_own_development(run: Run, data_folder: Path | str | None = None) -> Development:

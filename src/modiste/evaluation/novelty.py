@@ -1,11 +1,11 @@
-"""Whether an image is unlike anything in training: how far it lies, in two layers, from the classes as they lie there.
+"""Whether an image is unlike anything in training, by where it lies in two layers of the network.
 
-The score is after Lee, Lee, Lee and Shin (2018): Mahalanobis' distance to the nearest class mean, with one covariance
-for all classes. Each layer's distance is divided by one that few validation images exceed, and the greater counts.
+Two scores are added. Mahalanobis' distance to the nearest class mean, with one covariance for all classes, the greater
+of the layers' (Lee, Lee, Lee and Shin, 2018): that finds what lies far from everything. And the height above a linear
+boundary between images of the classes and images of nothing (``exposure``): that finds what lies between the classes.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,22 +13,25 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from modiste import checkpoint, run_folder, storage
-from modiste.data.batch import as_floats
+from modiste import checkpoint, run_folder, runtime, storage
 from modiste.data.dataset import Development
 from modiste.errors import RunError
+from modiste.evaluation import exposure
 from modiste.evaluation.assessment import load_own_development
-from modiste.evaluation.inference import BATCH_IMAGES
+from modiste.evaluation.boundary import Boundary, separate
+from modiste.evaluation.watching import LOGITS, features
 from modiste.run_folder import Run
 
 FILE = "novelty.safetensors"
+METHOD = "distance and boundary"
+"""What a file holds; one that an earlier version wrote, without the boundary, is learnt anew."""
 KNOWN = 0.96
 """Share of validation images that the threshold lets pass."""
 MOST_IMAGES = 20_000
 """So many training images are enough for means and covariance."""
+MOST_EXPOSED = 6_000
+"""So many images that are made, of nothing and half as many of garments, are enough for the boundary."""
 WIDEST_LAYER = 1024
-LOGITS = "logits"
-"""The place that every network has; looked at where there is no other."""
 SHRINKAGE = 1e-3
 """What is added to the covariance's diagonal, as a share of its mean: directions without variance count little."""
 
@@ -42,7 +45,7 @@ class Layer:
         means: of each class.
         whitening: W with W Wᵀ the inverse of the covariance about the means, so that Mahalanobis' distance is Euclid's
             after it.
-        scale: distance that few validation images exceed.
+        scale: what distances are divided by.
     """
 
     place: str
@@ -63,27 +66,30 @@ class Novelty:
 
     Attributes:
         layers: where distances are taken.
-        threshold: greatest distance that an image of one of the classes has.
+        boundary: between images of the classes and of nothing, in the same layers one after the other.
+        threshold: greatest score that an image of one of the classes has.
         false_alarms: share of validation images above it, of the half that had no part in choosing it.
         images: how many those were.
     """
 
     layers: tuple[Layer, ...]
+    boundary: Boundary
     threshold: float
     false_alarms: float
     images: int
 
     def scores(self, seen: Mapping[str, Float[Tensor, "n _"]]) -> Float[Tensor, " n"]:
         """Return how unlike the training images each image is, by what was seen of it; above 1 it is no class's."""
-        return _greatest(self.layers, seen) / self.threshold
+        return (_raw_scores(self.layers, self.boundary, seen) / self.threshold).clamp(min=0)
 
 
 def of_run(run: Run, data_folder: Path | str | None = None) -> Novelty:
     """Return what is stored with the run, or learn it from the run's training images and store it; DataError etc."""
-    if run_folder.is_listed(run, FILE):
-        return _read(run.folder / FILE)
+    if run_folder.is_listed(run, FILE) and (stored := _read(run.folder / FILE)):
+        return stored
     model, _ = run.load_model()
     novelty = learn(model, load_own_development(run, data_folder))
+    run = run_folder.forget(run, [FILE])
     _write(run.folder / FILE, novelty)
     run_folder.add_files(run, [FILE], test_openings=run.test_openings)
     return novelty
@@ -91,66 +97,21 @@ def of_run(run: Run, data_folder: Path | str | None = None) -> Novelty:
 
 def learn(model: nn.Module, development: Development) -> Novelty:
     """Learn how the classes lie from training images, and the threshold from every second validation image."""
-    train, validation = development.train, development.validation
-    images, labels = train.images[:MOST_IMAGES], train.labels[:MOST_IMAGES]
-    known, unknown = features(model, images), features(model, validation.images)
-    layers = tuple(_layer(place, known[place], labels, unknown[place][::2]) for place in _places(known, len(images)))
-    scores = _greatest(layers, unknown)
-    threshold = torch.quantile(scores[::2], KNOWN).item()
-    held_out = scores[1::2]
-    return Novelty(layers, threshold, (held_out > threshold).double().mean().item(), len(held_out))
-
-
-@torch.inference_mode()
-def features(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> dict[str, Float[Tensor, "n _"]]:
-    """Return what ``watched`` sees of each image, on the processor."""
-    model.eval()
-    device, found = next(model.parameters()).device, list[dict[str, Tensor]]()
-    for part in torch.split(images, BATCH_IMAGES):
-        with watched(model) as seen:
-            model(as_floats(part.to(device)))
-        found.append({place: one.float().cpu() for place, one in seen.items()})
-    return {place: torch.cat([one[place] for one in found]) for place in found[0]}
-
-
-@contextmanager
-def watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Note what the next call of the model computes: logits, what enters its last dense layer, means of its last maps.
-
-    The first call counts, not that of the mirror images after it.
-    """
-    seen: dict[str, Tensor] = {}
-    noting = True
-    dense = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    leaves = [layer for layer in model.modules() if not list(layer.children())]
-
-    def note_input(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if noting:
-            seen["dense"] = inputs[0].flatten(1)
-
-    def note_maps(_layer: nn.Module, _inputs: object, output: object) -> None:
-        if noting and isinstance(output, Tensor) and output.dim() == 4:
-            seen["maps"] = output.mean((2, 3))
-
-    def note_logits(_model: nn.Module, _inputs: object, output: Tensor) -> None:
-        nonlocal noting
-        if noting:
-            seen[LOGITS] = output
-        noting = False
-
-    hooks = [leaf.register_forward_hook(note_maps) for leaf in leaves]
-    hooks += [dense[-1].register_forward_pre_hook(note_input)] if dense else []
-    hooks.append(model.register_forward_hook(note_logits))
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
+    images, labels = development.train.images[:MOST_IMAGES], development.train.labels[:MOST_IMAGES]
+    known, held_out = features(model, images), features(model, development.validation.images)
+    chosen = {place: one[::2] for place, one in held_out.items()}
+    places = _places(known, len(images))
+    layers = _with_mean_one([_layer(place, known[place], labels, chosen[place]) for place in places], chosen)
+    boundary = _boundary(model, images[:MOST_EXPOSED], known, chosen, places)
+    threshold = torch.quantile(_raw_scores(layers, boundary, chosen), KNOWN).item()
+    others = {place: one[1::2] for place, one in held_out.items()}
+    is_alarm = _raw_scores(layers, boundary, others) > threshold
+    return Novelty(layers, boundary, threshold, is_alarm.double().mean().item(), len(is_alarm))
 
 
 def _places(seen: Mapping[str, Float[Tensor, "n _"]], count: int) -> list[str]:
-    """Choose the layers that hold one vector an image, of no more than WIDEST_LAYER numbers."""
-    inner = (place for place in seen if place != LOGITS)
+    """Choose the layers that hold one vector an image, of no more than WIDEST_LAYER numbers, in a file's order."""
+    inner = (place for place in sorted(seen) if place != LOGITS)
     return [place for place in inner if seen[place].shape[1] <= WIDEST_LAYER and len(seen[place]) == count] or [LOGITS]
 
 
@@ -165,15 +126,47 @@ def _layer(place: str, known: Float[Tensor, "n d"], labels: Int64[Tensor, " n"],
     return replace(layer, scale=torch.quantile(layer.distances(others), KNOWN).item())
 
 
-def _greatest(layers: tuple[Layer, ...], seen: Mapping[str, Float[Tensor, "n _"]]) -> Float[Tensor, " n"]:
+def _with_mean_one(layers: list[Layer], others: Mapping[str, Float[Tensor, "n _"]]) -> tuple[Layer, ...]:
+    """Scale the layers such that the greatest distance of other images of the classes is 1 in the mean."""
+    mean = _greatest(layers, others).mean().item()
+    return tuple(replace(layer, scale=layer.scale * mean) for layer in layers)
+
+
+def _boundary(
+    model: nn.Module,
+    images: UInt8[Tensor, "n c h w"],
+    known: Mapping[str, Float[Tensor, "m _"]],
+    others: Mapping[str, Float[Tensor, "k _"]],
+    places: list[str],
+) -> Boundary:
+    """Learn the boundary, its heights over other images of the classes 0 in the mean with a deviation of 1."""
+    images = images.cpu()
+    draw = runtime.generator(0, "exposure")
+    still, none = exposure.still_garments(images[::2], draw), exposure.nothing(images, draw)
+    inside = torch.cat([_joined(known, places), _joined(features(model, still), places)])
+    return separate(inside, _joined(features(model, none), places)).standardised(_joined(others, places))
+
+
+def _joined(seen: Mapping[str, Float[Tensor, "n _"]], places: list[str]) -> Float[Tensor, "n d"]:
+    return torch.cat([seen[place] for place in places], dim=1)
+
+
+def _raw_scores(
+    layers: Sequence[Layer], boundary: Boundary, seen: Mapping[str, Float[Tensor, "n _"]]
+) -> Float[Tensor, " n"]:
+    return _greatest(layers, seen) + boundary.heights(_joined(seen, [layer.place for layer in layers]))
+
+
+def _greatest(layers: Sequence[Layer], seen: Mapping[str, Float[Tensor, "n _"]]) -> Float[Tensor, " n"]:
     return torch.stack([layer.distances(seen[layer.place]) for layer in layers]).amax(0)
 
 
 def _write(path: Path, novelty: Novelty) -> None:
-    tensors = dict[str, Tensor]()
+    tensors = {f"boundary:{name}": one for name, one in novelty.boundary.tensors().items()}
     for layer in novelty.layers:
         tensors |= {f"{layer.place}:means": layer.means, f"{layer.place}:whitening": layer.whitening}
     plain = {
+        "method": METHOD,
         "scales": {layer.place: layer.scale for layer in novelty.layers},
         "threshold": novelty.threshold,
         "false_alarms": novelty.false_alarms,
@@ -182,13 +175,17 @@ def _write(path: Path, novelty: Novelty) -> None:
     storage.write_bytes(path, checkpoint.to_bytes(tensors, plain))
 
 
-def _read(path: Path) -> Novelty:
+def _read(path: Path) -> Novelty | None:
+    """Return what a file holds; None if an earlier version wrote it."""
     tensors, plain = checkpoint.read(path)
+    if plain.get("method") != METHOD:
+        return None
     try:
         layers = tuple(
             Layer(place, tensors[f"{place}:means"], tensors[f"{place}:whitening"], scale)
-            for place, scale in plain["scales"].items()
+            for place, scale in sorted(plain["scales"].items())
         )
-        return Novelty(layers, plain["threshold"], plain["false_alarms"], plain["images"])
+        boundary = Boundary(*(tensors[f"boundary:{name}"] for name in Boundary.NAMES))
+        return Novelty(layers, boundary, plain["threshold"], plain["false_alarms"], plain["images"])
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path}: damaged or of another kind ({error}); delete it to learn it again") from error

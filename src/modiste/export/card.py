@@ -14,10 +14,21 @@ from modiste.version import __version__
 UNMEASURED = "The test set has not been opened for this run (`modiste evaluate RUN --split test`)."
 LIMITS = """\
 - It knows the classes above and no others. A picture of something else may still get a confident answer.
-- It was trained on small images of one garment on black. A photo has to be brought there first, as `modiste predict`
-  and `modiste serve` do it: garment parted from a plain background, cropped, grey. Before a restless background they
-  say that they could not.
+- {way}
 - The figures hold for images like those of the data set. On photos of your own, measure before you rely on it."""
+WAYS = {
+    "garment": """\
+It was trained on small images of one garment on black. A photo has to be brought there first, as `modiste predict`
+  and `modiste serve` do it: garment parted from a plain background, cropped, grey. Before a restless background they
+  say that they could not.""",
+    "whole": """\
+It was trained on whole pictures, brought to its size and padded with black to a square. A photo has to be brought
+  there first, as `modiste predict` and `modiste serve` do it.""",
+    "stretched": """\
+It was trained on whole pictures, stretched to a square. A photo has to be brought there first, as `modiste predict`
+  and `modiste serve` do it.""",
+}
+"""What a picture file has to go through, by the way in which those of the training were prepared."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ def text(run: Run, name: str, answers: Answers, found: Agreement) -> str:
         "## Data": f"Source `{run.recipe.data.source}`, SHA-256 `{info.fingerprint}`; validation images were set apart "
         "before training and decided what was kept.",
         "## Figures": "\n\n".join([_figures(run), _agreement(found), *_doubt(answers)]),
-        "## Limits": LIMITS,
+        "## Limits": LIMITS.format(way=WAYS[run.recipe.data.pictures]),
         "## Recipe": f"```json\n{json.dumps(to_plain(run.recipe), indent=2)}\n```",
     }
     return "\n\n".join(f"{title}\n\n{body}" for title, body in sections.items()) + "\n"

@@ -124,6 +124,7 @@ def metadata(answers: Answers, info: ModelInfo) -> dict[str, str]:
         "fingerprint": info.fingerprint,
         "temperature": repr(answers.temperature),
         "class_names": json.dumps(info.task.class_names),
+        "pictures": info.recipe.data.pictures,
     }
     if answers.novelty is not None:
         told["false_alarms"] = repr(answers.novelty.false_alarms)

@@ -23,16 +23,21 @@ class Prepared:
     """A photo on its way to the network.
 
     Attributes:
-        image: (side, side) bytes as the data set has them, the garment light on black.
+        image: bytes as the data set has them, (side, side); (side, side, 3) in colour.
         steps: what each step made of it, by name, in order: (H, W, 3) or (H, W) bytes.
         separated: whether the garment could be told from its background.
         inverted: whether light and dark were exchanged, as they are for a garment darker than its background.
     """
 
-    image: UInt8[np.ndarray, "side side"]
+    image: UInt8[np.ndarray, "side side *colours"]
     steps: dict[str, Picture]
     separated: bool
     inverted: bool
+
+    @property
+    def planes(self) -> UInt8[np.ndarray, "c side side"]:
+        """The image as the network takes it, its channels first."""
+        return self.image[None] if self.image.ndim == 2 else np.moveaxis(self.image, 2, 0)
 
 
 def prepare(content: bytes | Path, *, side: int = 28) -> Prepared:
@@ -55,10 +60,11 @@ def prepare(content: bytes | Path, *, side: int = 28) -> Prepared:
     return Prepared(image, {"photo": photo, **steps}, garment.separated, garment.darker)
 
 
-def as_it_is(image: UInt8[np.ndarray, "h w"], side: int) -> Prepared:
-    """Take an image for one of the data set's; PhotoError when it has not their size."""
-    if image.shape != (side, side):
-        raise PhotoError(f"expected an image of {side} x {side}, found {image.shape[0]} x {image.shape[1]}")
+def as_it_is(image: UInt8[np.ndarray, "h w"], side: int, channels: int = 1) -> Prepared:
+    """Take a grey image for one of the data set's; PhotoError when it has not their size, or they have colours."""
+    if image.shape != (side, side) or channels != 1:
+        colours = "" if channels == 1 else " in colour"
+        raise PhotoError(f"expected an image of {side} x {side}{colours}, found {image.shape[0]} x {image.shape[1]}")
     return Prepared(image, {"as it is": image}, separated=True, inverted=False)
 
 

@@ -1,9 +1,10 @@
 """Telling a garment from a plain background: what the edge of the photo looks like is the background."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 
 from modiste.errors import PhotoError
 
@@ -58,7 +59,7 @@ def find_garment(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
 
     small = reduced(photo)
     ground, scatter = background_of(small)
-    distance = np.sqrt(((small - ground) ** 2).mean(axis=2))
+    distance = root_mean_square(small - ground)
     threshold = max(LEAST_CONTRAST, NOISE_FACTOR * scatter)
     smooth = ndimage.gaussian_filter(distance, 0.7) if scatter > 1 else distance
     mask = cleaned(smooth > threshold)
@@ -91,22 +92,35 @@ def background_of(image: Float[np.ndarray, "h w 3"]) -> tuple[Float[np.ndarray, 
     Fitted by least squares, again and again without the pixels beyond three robust deviations, for a garment may reach
     the edge.
     """
-    height, width = image.shape[:2]
-    ring = max(1, round(RING * min(height, width)))
-    rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    design = np.stack([np.ones_like(rows), rows, columns], axis=2)
-    edge = np.ones((height, width), bool)
-    edge[ring:-ring, ring:-ring] = False
-    terms, colours = design[edge], image[edge]
+    design, edge = plane_and_edge(*image.shape[:2])
+    pixels = image.reshape(-1, 3)
+    terms, colours = design[edge], pixels[edge]
     away = np.abs(colours - np.median(colours, axis=0)).max(axis=1)
     kept = away <= max(np.quantile(away, FIRST_FIT), LEAST_CONTRAST)
     for _ in range(FITS):
         some = terms[kept]
         plane = np.linalg.solve(some.T @ some, some.T @ colours[kept])  # three terms: quicker than lstsq, as exact
-        error = np.sqrt(((colours - terms @ plane) ** 2).mean(axis=1))
+        error = root_mean_square(colours - terms @ plane)
         scatter = 1.4826 * np.median(error)
         kept = error <= max(3 * scatter, LEAST_CONTRAST / 2)
-    return design @ plane, float(scatter)
+    return (design @ plane).reshape(image.shape), float(scatter)
+
+
+@lru_cache(maxsize=64)  # most photos of a folder share a handful of shapes
+def plane_and_edge(height: int, width: int) -> tuple[Float[np.ndarray, "pixels 3"], Int64[np.ndarray, " edge"]]:
+    """Return each pixel's terms of a plane, 1, row and column from -1 to 1, and which pixels are the image's edge."""
+    ring = max(1, round(RING * min(height, width)))
+    rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    edge = np.ones((height, width), bool)
+    edge[ring:-ring, ring:-ring] = False
+    design = np.stack([np.ones(height * width), rows.ravel(), columns.ravel()], axis=1)
+    return design, np.flatnonzero(edge)
+
+
+def root_mean_square(colours: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape"]:
+    """Return the root mean square of red, green and blue; NumPy's own mean is slow along so short an axis."""
+    squares: Float[np.ndarray, "*shape"] = np.einsum("...c,...c->...", colours, colours)
+    return np.sqrt(squares / 3)
 
 
 def cleaned(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

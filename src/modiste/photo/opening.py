@@ -69,8 +69,11 @@ def open_photo(content: bytes | Path) -> UInt8[np.ndarray, "h w 3"]:
                 return np.asarray(upright).copy()
     except UnidentifiedImageError:
         raise PhotoError(f"no image that can be read; expected {', '.join(FORMATS)}") from None
-    except Image.DecompressionBombError as error:
-        raise PhotoError(f"the image is too large ({error}); expected at most {MOST_PIXELS:,}") from None
+    except Image.DecompressionBombError:
+        raise PhotoError(
+            f"the image is too large; expected at most {MOST_PIXELS // 10**6} million pixels, "
+            f"{MOST_JPEG_PIXELS // 10**6} of a JPEG"
+        ) from None
     except DAMAGE as error:
         raise PhotoError(f"the image is damaged ({error})") from error
 

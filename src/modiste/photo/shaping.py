@@ -22,13 +22,13 @@ def shape(garment: Garment, side: int) -> tuple[UInt8[np.ndarray, "side side"], 
     return image, steps
 
 
-def resized(image: Float[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "a b"]:
-    """Bring the longer side to ``side`` pixels, by averaging where there are more."""
+def resized(image: Float[np.ndarray, "h w"], side: int, *, keep_aspect: bool = True) -> Float[np.ndarray, "a b"]:
+    """Bring the longer side, or both, to ``side`` pixels, by averaging where there are more."""
     from PIL import Image
 
     height, width = image.shape
     scale = side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    size = (max(1, round(width * scale)), max(1, round(height * scale))) if keep_aspect else (side, side)
     way = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
     small: Float[np.ndarray, "a b"] = np.asarray(
         Image.fromarray(image.astype(np.float32)).resize(size, way), dtype=np.float64
@@ -45,9 +45,9 @@ def sharpened(image: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     return sharp
 
 
-def centred(image: UInt8[np.ndarray, "h w"], side: int) -> UInt8[np.ndarray, "side side"]:
+def centred(image: UInt8[np.ndarray, "h w *colours"], side: int) -> UInt8[np.ndarray, "side side *colours"]:
     """Put the image in the middle of a black square."""
-    square = np.zeros((side, side), np.uint8)
+    square = np.zeros((side, side, *image.shape[2:]), np.uint8)
     top, left = (side - image.shape[0]) // 2, (side - image.shape[1]) // 2
     square[top : top + image.shape[0], left : left + image.shape[1]] = image
     return square

@@ -6,9 +6,13 @@ Matplotlib and Jinja are needed here and nowhere else; ``pip install 'modiste[re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modiste.errors import MissingExtraError
 from modiste.recipe import Recipe
+
+if TYPE_CHECKING:
+    from modiste.audit import Findings
 
 PACKAGES = ("jinja2", "matplotlib")
 
@@ -64,6 +68,16 @@ def write_figures(
     return figures.write_figures(out, recipe=recipe, run=run, data_folder=data_folder, kind=format)
 
 
+def write_audit(found: "Findings", page: Path, plain: Path) -> Path:
+    """Write what an audit of a data set found, as a page that needs nothing else and as JSON; return the page's path.
+
+    Raises MissingExtraError, StorageError.
+    """
+    with _extra():
+        from modiste.report import audit
+    return audit.write_audit(found, page, plain)
+
+
 @contextmanager
 def _extra() -> Iterator[None]:
     try:
@@ -76,4 +90,4 @@ def _extra() -> Iterator[None]:
         ) from error
 
 
-__all__ = ["write_figures", "write_report"]
+__all__ = ["write_audit", "write_figures", "write_report"]

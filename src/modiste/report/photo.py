@@ -12,7 +12,7 @@ from modiste.photo import Prepared
 from modiste.predictor import Predictor
 from modiste.report.style import SMALL, WIDTH, drawn
 
-Typical = Mapping[str, UInt8[np.ndarray, "h w"]]
+Typical = Mapping[str, UInt8[np.ndarray, "h w *colours"]]
 WHERE = "where it looked"
 EVIDENCE_COLOURS = "PuOr_r"
 """Orange speaks for the class, violet against it."""
@@ -46,7 +46,9 @@ def steps_figure(
     return figure
 
 
-def typical_images(predictor: Predictor, data_folder: Path | str | None = None) -> dict[str, UInt8[np.ndarray, "h w"]]:
+def typical_images(
+    predictor: Predictor, data_folder: Path | str | None = None
+) -> dict[str, UInt8[np.ndarray, "h w *colours"]]:
     """Return for each class the validation image that the network is surest of; DataError without the data."""
     validation = load_development(predictor.info.recipe.data, data_folder).validation
     sure, labels = predictor.probabilities(validation.images), validation.labels.cpu()
@@ -54,5 +56,6 @@ def typical_images(predictor: Predictor, data_folder: Path | str | None = None) 
     for label, name in enumerate(predictor.class_names):
         of_class = (labels == label).nonzero().flatten()
         if len(of_class):
-            found[name] = validation.images[of_class[sure[of_class, label].argmax()], 0].cpu().numpy()
+            planes = validation.images[of_class[sure[of_class, label].argmax()]].cpu().numpy()
+            found[name] = planes[0] if len(planes) == 1 else np.moveaxis(planes, 0, 2)
     return found

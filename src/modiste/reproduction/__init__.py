@@ -5,7 +5,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from modiste import paper, run_folder, storage
+from modiste import manifest, paper, run_folder, storage
 from modiste.data.dataset import load_development
 from modiste.errors import RunError, StoppedError
 from modiste.evaluation.assessment import Weights, assess_stored, evaluate
@@ -74,7 +74,7 @@ def train(
 ) -> dict[Path, str]:
     """Train every run that has not finished; return why others could not be, by folder."""
     tasks = work.tasks(device, data_folder)
-    waiting = [task for task in tasks if not (task.folder / run_folder.MANIFEST).exists()]
+    waiting = [task for task in tasks if not (task.folder / manifest.NAME).exists()]
     outcomes = [Outcome(task.number, task.values, "complete", None) for task in tasks if task not in waiting]
 
     def ready() -> list[Task]:

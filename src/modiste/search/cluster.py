@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
-from modiste import run_folder, storage
+from modiste import manifest, storage
 from modiste.errors import ClusterError, FolderInUseError, MissingExtraError, RunError, StoppedError
 from modiste.search.trial import Outcome, Task, run_trial
 from modiste.search.workers import MOST_DEATHS, STOP_SECONDS, Workers, settle_threads
@@ -214,7 +214,7 @@ def unpack(archive: bytes, folder: Path) -> None:
             files = {member.name: tar.extractfile(member).read() for member in members if member.isreg()}  # type: ignore[union-attr]
     except (tarfile.TarError, OSError, ValueError) as error:
         raise RunError(f"{folder}: a node sent no run's archive ({error})") from error
-    for name in sorted(files, key=lambda name: name == run_folder.MANIFEST):
+    for name in sorted(files, key=lambda name: name == manifest.NAME):
         storage.write_bytes(folder / name, files[name])
 
 

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from modiste import storage
+from modiste import manifest
 from modiste.errors import MissingExtraError, RecipeError, RunError, StorageError
 from modiste.onnx_model import NEEDS_EXTRA, OnnxModel
 from modiste.serving.limits import Limits
 
-MANIFEST, MODEL = "manifest.json", "model.onnx"
+MODEL = "model.onnx"
 LEAST_TOKEN = 16
 
 
@@ -80,25 +80,14 @@ def model_file(source: Path) -> Path:
     """Return the ONNX file of a run's folder, exported now if it was not; RunError unless it is as it was written."""
     if not source.is_dir():
         return source
-    listed = _listed(source)
-    if MODEL not in listed:
+    files, _ = manifest.read(source)
+    if MODEL not in files:
         export(source)
-        listed = _listed(source)
-    path = source / MODEL
-    if not storage.lies_in(source, MODEL) or not path.is_file() or storage.sha256(path) != listed.get(MODEL):
-        raise RunError(f"{path}: missing or damaged; write it again: modiste export {source}")
-    return path
-
-
-def _listed(run: Path) -> dict[str, str]:
-    """Return the hashes that a run's manifest lists."""
-    path = run / MANIFEST
-    if not storage.lies_in(run, MANIFEST):
-        raise RunError(f"{path}: leads out of the run's folder, and is not followed")
-    files = storage.read_sealed_json(path).get("files")
-    if not isinstance(files, dict):
-        raise RunError(f"{path}: damaged, it lists no files")
-    return files
+        files, _ = manifest.read(source)
+    try:
+        return manifest.verify(source, MODEL, files.get(MODEL, ""))
+    except RunError as error:
+        raise RunError(f"{error}; or write it again: modiste export {source}") from error
 
 
 def export(run: Path) -> None:

@@ -36,12 +36,12 @@ def create_app(model: OnnxModel, *, limits: Limits | None = None, hosts: tuple[s
     """Return the application that answers with a model.
 
     Args:
-        model: of square grey images; RecipeError when it takes others.
+        model: of square images, grey or in colour; RecipeError when it takes others.
         limits: how much is taken on.
         hosts: names, beside those of this machine to itself, under which it may be asked.
         token: that requests must carry; none is asked for if empty.
     """
-    limits, metrics, _ = limits or Limits(), Metrics(), model.side
+    limits, metrics, _ = limits or Limits(), Metrics(), model.preparation
     app = FastAPI(
         title="Modiste",
         version=__version__,

@@ -28,6 +28,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 class RefusedError(Exception):
@@ -162,7 +163,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             have = {name for name, _ in message.get("headers", [])}
-            more = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in have]
+            more = [(name, value) for name, value in RAW_HEADERS if name not in have]
             message = {**message, "headers": [*message.get("headers", []), *more]}
         async with asyncio.timeout(self.seconds):
             await self.send(message)

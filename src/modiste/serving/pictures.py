@@ -14,6 +14,7 @@ from modiste.cores import available_cores
 from modiste.explanation import evidence
 from modiste.onnx_model import scores_of
 from modiste.photo import Prepared
+from modiste.photo.preparation import Preparation
 from modiste.prediction import answered, batch_of, prepared
 from modiste.serving.batching import Batcher
 from modiste.serving.wire import Answer, Step
@@ -34,11 +35,11 @@ class Studio:
     """Prepares pictures on all cores, and has them answered.
 
     Args:
-        batcher: of a classifier of square grey images.
+        batcher: of a classifier of square images.
     """
 
     def __init__(self, batcher: Batcher) -> None:
-        self.batcher, self.side = batcher, batcher.model.side
+        self.batcher, self.preparation = batcher, batcher.model.preparation
         self._threads = ThreadPoolExecutor(len(available_cores()), thread_name_prefix="pictures")
 
     async def answers(self, pictures: list[Picture], *, steps: bool, explained: int) -> list[Answer]:
@@ -49,7 +50,7 @@ class Studio:
             steps: whether to show each step of the preparation.
             explained: of how many of them, the first, to show where the network looked.
         """
-        read = await asyncio.gather(*(self._in_thread(_prepared, one.content, self.side) for one in pictures))
+        read = await asyncio.gather(*(self._in_thread(_prepared, one.content, self.preparation) for one in pictures))
         images = batch_of(read)
         scores = None if images is None else scores_of(await self.batcher.run(images))
         found = answered(self.batcher.model.class_names, [one.name for one in pictures], read, scores)
@@ -59,8 +60,9 @@ class Studio:
 
     async def warm_up(self) -> None:
         """Answer an empty picture, so that whoever comes first does not wait for libraries to be loaded."""
-        blank = np.full((8 * self.side, 8 * self.side), 255, np.uint8)
-        blank[self.side :, self.side :] = 0
+        side = self.preparation.side
+        blank = np.full((8 * side, 8 * side), 255, np.uint8)
+        blank[side:, side:] = 0
         content = base64.b64decode(_png(blank).partition(",")[2])
         await self.answers([Picture("blank", content)], steps=True, explained=1)
 
@@ -85,7 +87,7 @@ class Studio:
 
     async def _evidence(self, prepared: Prepared) -> list[list[float]]:
         model = self.batcher.model
-        found = await self.batcher.between_batches(lambda: evidence(model, prepared.image))
+        found = await self.batcher.between_batches(lambda: evidence(model, prepared.planes))
         rows: list[list[float]] = found.round(4).tolist()
         return rows
 
@@ -93,8 +95,8 @@ class Studio:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
 
-def _prepared(content: bytes | None, side: int) -> Prepared | str:
-    return "expected base64" if content is None else prepared(content, side)
+def _prepared(content: bytes | None, preparation: Preparation) -> Prepared | str:
+    return "expected base64" if content is None else prepared(content, preparation)
 
 
 def _steps(prepared: Prepared) -> list[Step]:

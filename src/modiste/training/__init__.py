@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from modiste import checkpoint, run_folder, runtime, storage
+from modiste import checkpoint, manifest, run_folder, runtime, storage
 from modiste.checkpoint import ModelInfo, State
 from modiste.cores import CoreWatch
 from modiste.data.dataset import Development, load_development, mean_and_deviation
@@ -90,6 +90,8 @@ def run(
         if not group.of_leader(claim(folder, recipe)):
             return outcome(Path(out), started)
         development = load_development(recipe.data, data_folder).to(place)
+        if group.rank == 0:
+            tell(development)
         task = describe_task(development, recipe)
         model = build_model(recipe.model, task, seed=recipe.seed).to(place)
         check_batches(model, len(development.train), recipe, group)
@@ -130,7 +132,7 @@ def claim(folder: Path, recipe: Recipe) -> bool:
     if not path.exists():
         storage.write_json(path, to_plain(recipe))
         return True
-    return not (folder / run_folder.MANIFEST).exists()
+    return not (folder / manifest.NAME).exists()
 
 
 def check_group(recipe: Recipe, group: Group) -> None:
@@ -153,6 +155,12 @@ def check_batches(model: nn.Module, images: int, recipe: Recipe, group: Group) -
             f"batch_size: expected one that leaves no batch of a single of the {images} training images, over which "
             f"batch normalisation is not defined, found {recipe.batch_size}"
         )
+
+
+def tell(development: Development) -> None:
+    """Warn of what a person should know of the images before they are trained on."""
+    for note in development.notes:
+        logging.getLogger(__name__).warning("%s", note)
 
 
 def describe_task(development: Development, recipe: Recipe) -> Task:
@@ -236,7 +244,7 @@ def settle_threads(folder: Path, watch: CoreWatch) -> None:
 def note_facts(folder: Path, device: torch.device, group: Group) -> None:
     """Add this machine and its versions to the run's facts."""
     facts = runtime.facts(device) | {"processes": group.size}
-    storage.write_json(folder / run_folder.FACTS, {"starts": [*starts_of(folder), facts]})
+    storage.write_sealed_json(folder / run_folder.FACTS, {"starts": [*starts_of(folder), facts]})
 
 
 def starts_of(folder: Path) -> list[dict[str, Any]]:

@@ -96,7 +96,7 @@ def train_step(learner: Learner, batch: Batch, recipe: Recipe, group: Group = AL
     mine = batch[part.first : part.last]
     with runtime.autocast(recipe.precision, mine.images.device):
         logits = learner.network(mine.images)
-    loss = OBJECTIVES[recipe.objective](logits.to(mine.targets.dtype), mine.targets)
+    loss = OBJECTIVES[recipe.objective](logits.to(mine.targets.dtype), mine.targets, mine.weights)
     loss = loss + layers.auxiliary_loss(learner.model, mine.images, mine.targets)
     learner.optimizer.zero_grad()
     group.weighted(loss, part).backward()  # type: ignore[no-untyped-call]

@@ -159,7 +159,10 @@ class Stack:
         set_learning_rate(self.optimizer, rate)
         with runtime.autocast(self.recipe.precision, images.device):
             logits = torch.vmap(self._logits)(self.parameters, buffers, images)
-        losses = torch.vmap(OBJECTIVES[self.recipe.objective])(logits.to(targets.dtype), targets)
+        known = [part.weights for part in parts if part.weights is not None]
+        weights, along = (torch.stack(known), 0) if known else (None, None)
+        objective = torch.vmap(OBJECTIVES[self.recipe.objective], in_dims=(0, 0, along))
+        losses = objective(logits.to(targets.dtype), targets, weights)
         self.optimizer.zero_grad()
         losses.sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

@@ -7,7 +7,7 @@ refused.
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -83,15 +83,15 @@ def transfer(
     report = TransferReport(fates, unused, origin)
     if not report.taken:
         raise RecipeError(_nothing_fits(found, stored, wanted))
-    storage.write_json(folder / run_folder.TRANSFER, asdict(report))
+    storage.write_sealed_json(folder / run_folder.TRANSFER, asdict(report))
     return report
 
 
 def read_report(folder: Path) -> TransferReport:
     """Read what ``transfer`` wrote when the run began."""
     path = folder / run_folder.TRANSFER
-    content: Any = storage.read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("fates"), dict):
+    content = storage.read_sealed_json(path)
+    if not isinstance(content.get("fates"), dict):
         raise RunError(f"{path}: damaged, it does not tell what became of each tensor")
     return TransferReport(content["fates"], tuple(content.get("unused", ())), content.get("origin"))
 

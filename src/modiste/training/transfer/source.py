@@ -74,10 +74,7 @@ def locate(source: Path | str | Source, *, quiet: bool = False) -> Source:
             f"{path}: no model file to transfer from; expected a finished run's folder, its model.safetensors, another "
             f"library's .safetensors file, or {GRAMMAR}"
         )
-    try:
-        return Source(path, storage.sha256(path))
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    return Source(path, storage.sha256(path))
 
 
 def read(path: Path) -> dict[str, Stored]:

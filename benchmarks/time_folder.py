@@ -1,0 +1,108 @@
+"""Time ``modiste predict`` on a folder of small pictures, some damaged; write ``records/photos/folder``.
+
+    python benchmarks/time_folder.py RUN [--files 1000] [--damaged 50] [--rounds 3]
+
+From the run's folder and from its exported ONNX file, in turn; from the start of the command to its end. Pictures are
+product photos of 200 pixels (JPEG) made of validation images; damaged ones are cut, empty, or no pictures at all.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import photographs
+from clock import MODISTE, spread, time_process
+from modiste import runtime, storage
+from modiste.data.dataset import load_development
+from record_page import machine, rows
+
+BAD = 3
+"""How the command leaves when a picture could not be read."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--damaged", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("records/photos"))
+    options = parser.parse_args()
+    time_process((*MODISTE, "export", options.run))
+    sources = {"run folder": options.run, "its ONNX file": options.run / "model.onnx"}
+    found: dict[str, list[float]] = {name: [] for name in sources}
+    with tempfile.TemporaryDirectory() as place:
+        damaged = fill(Path(place), options.files, options.damaged)
+        for number in range(options.rounds):
+            for name, source in sources.items():
+                found[name].append(seconds(source, Path(place), damaged))
+                print(f"round {number + 1}, {name}: {found[name][-1]:.2f} s", flush=True)
+    record = {
+        "command": f"python benchmarks/time_folder.py RUN --files {options.files} --damaged {options.damaged}",
+        "machine": runtime.facts(torch.device("cpu")),
+        "files": options.files,
+        "damaged": options.damaged,
+        "seconds": {name: spread(values) for name, values in found.items()},
+    }
+    storage.write_json(options.out / "folder.json", record)
+    storage.write_text(options.out / "folder.md", as_markdown(record))
+
+
+def fill(place: Path, files: int, damaged: int) -> set[str]:
+    """Write the pictures; return the names of the damaged."""
+    random = np.random.default_rng(0)
+    images = load_development().validation.images[:files, 0].numpy()
+    chosen = {f"{number:04d}.jpg" for number in random.choice(files, damaged, replace=False)}
+    for number, image in enumerate(images):
+        content, name = photographs.compressed(image, random), f"{number:04d}.jpg"
+        if name in chosen:
+            content = (b"", content[: len(content) // 2], b"no picture at all")[number % 3]
+        (place / name).write_bytes(content)
+    return chosen
+
+
+def seconds(source: Path, folder: Path, damaged: set[str]) -> float:
+    """Return the seconds of one command; SystemExit unless it answers the good files and names every bad one."""
+    words = [str(word) for word in (*MODISTE, "predict", source, folder, "--json", "--device", "cpu")]
+    begun = time.perf_counter()
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    taken = time.perf_counter() - begun
+    named = {Path(answer["file"]).name for answer in json.loads(done.stdout) if answer.get("fault")}
+    if done.returncode != BAD or named != damaged:
+        raise SystemExit(f"expected exit code {BAD} and every damaged file named, found {done.returncode}, {named}")
+    return taken
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """Write the page."""
+    lines = (
+        (
+            name,
+            f"{one['median']:.2f} ({one['lowest']:.2f} to {one['highest']:.2f})",
+            f"{record['files'] / one['median']:.0f}",
+        )
+        for name, one in record["seconds"].items()
+    )
+    return f"""# A folder of pictures
+
+`modiste predict` on {record["files"]:,} product photos of 200 pixels (JPEG), {record["damaged"]} of them damaged, from
+the start of the command to its end: it finishes, names every damaged file with its reason, and leaves with {BAD}.
+Medians and ranges over {next(iter(record["seconds"].values()))["n"]} rounds. Made by `{record["command"]}`.
+
+| from | seconds | files a second |
+|---|---|---|
+{rows(lines)}
+
+{machine(record["machine"])}
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""Time ``modiste serve`` with and without batching beside a plain server, in turn; write ``records/serving``.
+
+    python benchmarks/time_serving.py [--rounds 3] [--seconds 4] [--runs runs/serving]
+
+Clients and server share the machine. Pictures are product photos of 200 pixels as JPEG; a tensor is one image of the
+data set as it is. The plain server (``peers/plain_server.py``) computes with PyTorch, one request at a time, and does
+to a picture only what is commonly done. Runs that are not there yet are trained first, on few images: speed asks for
+no accuracy.
+"""
+
+import argparse
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import photographs
+from clients import load, request
+from clock import MODISTE, PEERS, spread, time_process
+from modiste import runtime, storage
+from modiste.data.dataset import load_development
+from record_page import machine, rows
+
+NETWORKS = ("sprint", "paper", "resnet")
+SERVERS = ("batched", "one by one", "plain")
+CLIENTS = (1, 64)
+ALONE = "from modiste.serving import serve; from modiste.serving.limits import Limits; import sys; \
+serve(sys.argv[1], port=int(sys.argv[2]), limits=Limits(batch=1), say=lambda line: print(line, flush=True))"
+PATIENCE = 60
+
+Key = tuple[str, str, str, int]
+"""Network, kind of request, server, clients."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--runs", type=Path, default=Path("runs/serving"))
+    parser.add_argument("--out", type=Path, default=Path("records/serving"))
+    options = parser.parse_args()
+    runs = {name: trained(name, options.runs) for name in NETWORKS}
+    images = load_development().validation.images[:64, 0].numpy()
+    found: dict[Key, list[dict[str, float]]] = {}
+    starts: dict[str, list[float]] = {server: [] for server in SERVERS}
+    for number in range(options.rounds):
+        for network, run in runs.items():
+            for server in SERVERS:
+                with listening(server, run) as (port, seconds):
+                    starts[server].append(seconds)
+                    for kind, asked in requests(images, network, plain=server == "plain").items():
+                        for clients in CLIENTS:
+                            load(port, asked, clients=clients, seconds=0.5)
+                            row = figures(load(port, asked, clients=clients, seconds=options.seconds))
+                            found.setdefault((network, kind, server, clients), []).append(row)
+                            print(f"round {number + 1}, {network}, {server}, {kind}, {clients} clients: {row}")
+    record = summary(found, starts)
+    storage.write_json(options.out / "record.json", record)
+    storage.write_text(options.out / "README.md", as_markdown(record))
+
+
+def trained(name: str, runs: Path) -> Path:
+    """Return a run with its ONNX file and its PyTorch program."""
+    run = runs / name
+    few = ("--epochs", 1, "--data.images-per-class", 200)
+    time_process((*MODISTE, "train", name, *few, "--quiet", "--out", run))
+    for kind, file in (("onnx", "model.onnx"), ("torch", "model.pt2")):
+        if not (run / file).exists():
+            time_process((*MODISTE, "export", run, "--to", kind))
+    return run
+
+
+@contextmanager
+def listening(server: str, run: Path) -> Iterator[tuple[int, float]]:
+    """Start a server; yield its port and the seconds until it answered, and end it whatever happens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    commands = {
+        "batched": (*MODISTE, "serve", run / "model.onnx", "--port", port),
+        "one by one": (sys.executable, "-c", ALONE, run / "model.onnx", port),
+        "plain": (sys.executable, PEERS / "plain_server.py", run / "model.pt2", port),
+    }
+    begun = time.perf_counter()
+    process = subprocess.Popen([str(word) for word in commands[server]], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(port, process)
+        yield port, time.perf_counter() - begun
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+    """Wait until the port takes connections; SystemExit when the server has gone, or takes too long."""
+    for _ in range(100 * PATIENCE):
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if process.poll() is not None:
+            break
+        time.sleep(0.01)
+    raise SystemExit(f"the server on port {port} did not come up")
+
+
+def requests(images: np.ndarray, network: str, *, plain: bool) -> dict[str, list[bytes]]:
+    """Return the requests of each kind, an image each."""
+    random = np.random.default_rng(0)
+    pictures = [photographs.compressed(image, random) for image in images]
+    if plain:
+        return {
+            "picture": [request("/picture", picture) for picture in pictures],
+            "tensor": [request("/tensor", image.tobytes()) for image in images],
+        }
+    return {
+        "picture": [in_a_form(picture) for picture in pictures],
+        "tensor": [inference(image, network) for image in images],
+    }
+
+
+def in_a_form(picture: bytes) -> bytes:
+    """Return a request for ``/v1/predict`` as a page's form would send it."""
+    head = b'--edge\r\ncontent-disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
+    kind = "multipart/form-data; boundary=edge"
+    return request("/v1/predict", head + picture + b"\r\n--edge--\r\n", content_type=kind)
+
+
+def inference(image: np.ndarray, network: str) -> bytes:
+    """Return a request of the Open Inference Protocol with its tensor as bytes."""
+    tensor = {"name": "images", "shape": [1, 1, *image.shape], "datatype": "UINT8"}
+    asked = {"inputs": [{**tensor, "parameters": {"binary_data_size": image.size}}]}
+    head = json.dumps({**asked, "outputs": [{"name": "probabilities"}]}).encode()
+    return request(
+        f"/v2/models/{network}/infer",
+        head + image.tobytes(),
+        content_type="application/octet-stream",
+        inference_header_content_length=len(head),
+    )
+
+
+def figures(seen: Any) -> dict[str, float]:
+    """Return requests a second, and milliseconds within which half, 95 % and 99 % of them were answered."""
+    half, most, nearly_all = (1e3 * np.percentile(seen.latencies, (50, 95, 99))).round(3).tolist()
+    return {
+        "requests_per_second": round(len(seen.latencies) / seen.seconds, 1),
+        "p50_ms": half,
+        "p95_ms": most,
+        "p99_ms": nearly_all,
+    }
+
+
+def summary(found: dict[Key, list[dict[str, float]]], starts: dict[str, list[float]]) -> dict[str, Any]:
+    """Gather medians and ranges over the rounds, and the ratios of throughput within each round."""
+    arms = []
+    for (network, kind, server, clients), rounds in found.items():
+        arm: dict[str, Any] = {"network": network, "request": kind, "server": server, "clients": clients}
+        arm |= {name: spread([row[name] for row in rounds]) for name in rounds[0]}
+        for other in SERVERS[1:]:
+            base = found[network, kind, other, clients]
+            pairs = zip(rounds, base, strict=True)
+            arm[f"times_{other.replace(' ', '_')}"] = spread(
+                [row["requests_per_second"] / one["requests_per_second"] for row, one in pairs]
+            )
+        arms.append(arm)
+    return {
+        "command": "python benchmarks/time_serving.py",
+        "machine": runtime.facts(torch.device("cpu")),
+        "start_seconds": {server: spread(values) for server, values in starts.items()},
+        "arms": arms,
+    }
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """Write the page."""
+    starts = ", ".join(f"{server} {found['median']:.2f} s" for server, found in record["start_seconds"].items())
+    return f"""# Serving
+
+Requests of one image each, from clients on the same machine that wait for their answer before they ask again; medians
+over {record["arms"][0]["p50_ms"]["n"]} rounds, in turn. *Batched* is `modiste serve`; *one by one* the same with
+batches of one image; *plain* FastAPI with PyTorch, one request, one forward pass (`benchmarks/peers/plain_server.py`).
+A picture is a product photo of 200 pixels (JPEG): Modiste finds the garment in it, the plain server only scales it. A
+tensor is an image of the data set as it is. Ratios are of requests a second, in the same round.
+
+Made by `{record["command"]}`. From the command until it listens: {starts}.
+
+| network | request | clients | server | requests/s | half within, ms | 95 % | 99 % | times one by one | times plain |
+|---|---|---|---|---|---|---|---|---|---|
+{rows(line(arm) for arm in record["arms"])}
+
+{machine(record["machine"])}
+"""
+
+
+def line(arm: dict[str, Any]) -> tuple[object, ...]:
+    """Return the row of the table for a server under a load."""
+    return (
+        f"`{arm['network']}`",
+        arm["request"],
+        arm["clients"],
+        arm["server"],
+        f"{arm['requests_per_second']['median']:,.0f}",
+        *(f"{arm[name]['median']:.1f}" for name in ("p50_ms", "p95_ms", "p99_ms")),
+        *(f"{arm[name]['median']:.2f}" for name in ("times_one_by_one", "times_plain")),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""``modiste data audit``."""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modiste.cli.words import named_recipe, parse_beside, print_json
+from modiste.recipe import DataRecipe
+
+if TYPE_CHECKING:
+    from modiste.audit import Findings, Hidden
+
+SHOWN = 5
+"""Of each kind so many are printed; the page has more, the JSON file all."""
+PAGE, LIST = "audit.html", "audit.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _AuditOptions:
+    out: Path = Path("audit")
+    """Folder for the page and the list."""
+    recipe: str = "sprint"
+    """What is trained to tell wrong labels: a name or a file, as for modiste train."""
+    folds: int = 4
+    """Networks, each trained without a part of the images that it then answers; 0 looks for duplicates alone."""
+    with_test: bool = False
+    """Open the sealed test images too, to look for duplicates of the others among them, and for nothing else."""
+    json: bool = False
+    """Print everything as JSON."""
+    device: str = "auto"
+    """auto, cpu, cuda ..."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places."""
+
+
+def audit(words: list[str]) -> None:
+    """Find duplicates and labels that are likely wrong; write a page that shows them."""
+    named = ["--source", *words] if words and not words[0].startswith("-") else words
+    data, options = parse_beside(_AuditOptions(), DataRecipe(), named, "modiste data audit")
+    from modiste.audit import audit as look
+    from modiste.report import write_audit
+
+    recipe = replace(named_recipe(options.recipe), data=data)
+    found = look(
+        recipe,
+        folds=options.folds,
+        hidden=_hidden(data, options.data_folder) if options.with_test else None,
+        data_folder=options.data_folder,
+        device=options.device,
+        told=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    page = write_audit(found, options.out / PAGE, options.out / LIST)
+    if options.json:
+        print_json(found.as_plain())
+    else:
+        _show(found, page)
+
+
+def _hidden(recipe: DataRecipe, folder: Path | None) -> "Hidden":
+    """Open the test images, and say so."""
+    from modiste.audit import Hidden, for_comparison, of_files
+    from modiste.data import sealed
+    from modiste.data.dataset import as_image_set
+    from modiste.data.pictures import picture_place
+
+    print("the sealed test images are opened, to be compared with the others", file=sys.stderr)
+    place = picture_place(recipe.source, folder)
+    if place is None:
+        images = sealed.load_test(recipe, folder)
+        return Hidden(images, images, ())
+    own, other = (sealed.load_sealed_pictures(place, one) for one in (recipe, for_comparison(recipe)))
+    return Hidden(as_image_set(own), of_files(own.files, as_image_set(other), other.files), own.files)
+
+
+def _show(found: "Findings", page: Path) -> None:
+    for note in found.notes:
+        print(note)
+    across = sum(found.crosses(group) for group in found.exact), sum(found.crosses(pair[:2]) for pair in found.near)
+    print(f"exact duplicates: {len(found.exact):,} images more than once, {across[0]:,} of them across parts")
+    for group in found.exact[:SHOWN]:
+        print("    " + " = ".join(_named(found, index) for index in group[:SHOWN]))
+    print(f"near duplicates: {len(found.near):,} pairs, {across[1]:,} of them across parts")
+    for pair in found.near[:SHOWN]:
+        print("    " + " ~ ".join(_named(found, index) for index in pair[:2]) + f"  {pair.likeness:.4f}")
+    print(f"suspicious labels: {len(found.suspicious):,}")
+    for one in found.suspicious[:SHOWN]:
+        print(f"    {_named(found, one.image)}, looks like {found.class_names[one.looks_like]}, by {one.margin:.2f}")
+    print(f"see {page}; all of them: {page.with_name(LIST)}")
+
+
+def _named(found: "Findings", index: int) -> str:
+    from modiste.data.faults import shown
+
+    item = found.items[index]
+    return f"{shown(item.name)} ({shown(item.label)}, {item.part})"

@@ -1,0 +1,130 @@
+"""Which picture files a source names: each with its class, and with its part of the data where the source says so."""
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from modiste.data.faults import fault, shown
+
+PARTS = ("train", "validation", "test")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+MOST_PICTURES = 1_000_000
+MOST_CLASSES = 1_000
+LONGEST_NAME = 100
+"""Characters of a class's name."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture file that a source names.
+
+    Attributes:
+        name: its path below the source's folder.
+        class_name: of its class.
+        part: one of PARTS; empty where the source does not say.
+    """
+
+    name: str
+    class_name: str
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class PictureList:
+    """What a source names.
+
+    Attributes:
+        place: folder that names are relative to.
+        entries: sorted by name.
+        class_names: in the order of the labels.
+        passed_over: what else lies there, each with the reason why it is no picture of a class.
+    """
+
+    place: Path
+    entries: tuple[Entry, ...]
+    class_names: tuple[str, ...]
+    passed_over: tuple[tuple[str, str], ...] = ()
+
+
+def make_list(
+    source: Path, place: Path, entries: Iterable[Entry], passed_over: Iterable[tuple[str, str]] = ()
+) -> PictureList:
+    """Gather what a source names; DataError unless its classes can be told apart, by name and in number."""
+    found = tuple(sorted(entries, key=lambda entry: entry.name))
+    if len(found) > MOST_PICTURES:
+        raise fault(
+            source,
+            "too many pictures",
+            expected=f"at most {MOST_PICTURES:,}",
+            found=f"{len(found):,}",
+            remedy="name a smaller folder",
+        )
+    names = sorted({entry.class_name for entry in found if entry.part != "test"})
+    check_class_names(source, names)
+    strange = sorted({entry.class_name for entry in found} - set(names))
+    if strange:
+        raise fault(
+            source,
+            "a class for the test alone",
+            expected=f"test pictures of {listed(names)}",
+            found=shown(strange[0]),
+            remedy="add pictures of it to train, or take it out of test",
+        )
+    return PictureList(place, found, tuple(names), tuple(sorted(passed_over)))
+
+
+def check_class_names(source: Path, names: list[str]) -> None:
+    """Raise DataError unless there are two names or more, all different to the eye and fit to be printed."""
+    if not 2 <= len(names) <= MOST_CLASSES:
+        raise fault(
+            source,
+            "nothing to tell apart" if len(names) < 2 else "too many classes",
+            expected=f"2 to {MOST_CLASSES:,} classes",
+            found=f"{len(names):,}" + (f" ({shown(names[0])})" if len(names) == 1 else ""),
+            remedy="put the pictures of each class into a folder of its own",
+        )
+    seen: dict[str, str] = {}
+    for name in names:
+        if not name.isprintable() or name != name.strip() or len(name) > LONGEST_NAME:
+            expected = f"up to {LONGEST_NAME} printable characters in UTF-8, no space at either end"
+            raise fault(
+                source, "no name for a class", expected=expected, found=f'"{shown(name)}"', remedy="rename the class"
+            )
+        alike = seen.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
+        if alike != name:
+            raise fault(
+                source,
+                "class names that look alike",
+                expected="names that differ in more than upper and lower case or the coding of accents",
+                found=f'"{shown(alike)}" and "{shown(name)}"',
+                remedy="rename one, or put their pictures together",
+            )
+
+
+def listed(names: Iterable[str], most: int = 6) -> str:
+    """Return names for a sentence, the first few of many."""
+    every = [shown(name) for name in names]
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
+def reason_against(path: Path, root: str) -> str:
+    """Return why a file may not be opened: it is none, or leads out of ``root``; empty when it may.
+
+    Args:
+        path: of the file, below ``root``.
+        root: real path of the source's folder.
+    """
+    try:
+        if os.path.commonpath([os.path.realpath(path), root]) != root:
+            return "a link that leads out of the folder"
+        kind = path.stat().st_mode
+    except FileNotFoundError:
+        return "a link to nothing" if path.is_symlink() else "no such file"
+    except (OSError, ValueError) as error:
+        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    if stat.S_ISDIR(kind):
+        return "a link to a folder" if path.is_symlink() else "a folder"
+    return "" if stat.S_ISREG(kind) else "a pipe, socket or device"

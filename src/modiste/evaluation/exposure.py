@@ -1,0 +1,102 @@
+"""Images made to show a detector what it should tell apart (outlier exposure: Hendrycks, Mazeika and Dietterich, 2019).
+
+Some are still garments, as a careless photo shows them; the others are nothing: garments cut up and put together
+wrongly, and plain shapes at random. Drawn from a generator, so that the same run always learns from the same.
+"""
+
+from math import pi
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from modiste.data import augment
+from modiste.data.batch import as_floats
+
+Images = Float[Tensor, "n c h w"]
+Bytes = UInt8[Tensor, "n c h w"]
+
+MOST_DEGREES = 15.0
+MOST_SHAPES = 8
+GROUND = 8 / 255
+"""Up to this brightness a pixel is ground."""
+
+
+def still_garments(images: Bytes, generator: torch.Generator) -> Bytes:
+    """Turn images by up to MOST_DEGREES, soften them, and frame them anew."""
+    turned = augment.rotate(as_floats(images), MOST_DEGREES, generator)
+    return as_bytes(framed(softened(turned, 0.5, generator)))
+
+
+def nothing(images: Bytes, generator: torch.Generator) -> Bytes:
+    """Return so many images of nothing: a quarter cut in four, a quarter in sixteen, the others shapes."""
+    quarter = len(images) // 4
+    floats = as_floats(images)
+    halves, quarters = cut_up(floats[:quarter], 2, generator), cut_up(floats[quarter : 2 * quarter], 4, generator)
+    return as_bytes(torch.cat([halves, quarters, shapes(floats[2 * quarter :], generator)]))
+
+
+def cut_up(images: Images, parts: int, generator: torch.Generator) -> Images:
+    """Cut each image in ``parts`` times ``parts`` tiles and lay them in another order."""
+    count, channels, height, width = images.shape
+    tall, wide = height // parts, width // parts
+    tiles = images[:, :, : parts * tall, : parts * wide].reshape(count, channels, parts, tall, parts, wide)
+    tiles = tiles.permute(0, 2, 4, 1, 3, 5).reshape(count, parts**2, channels, tall, wide)
+    order = torch.rand(count, parts**2, generator=generator).argsort(1)
+    tiles = tiles[torch.arange(count)[:, None], order].reshape(count, parts, parts, channels, tall, wide)
+    whole = tiles.permute(0, 3, 1, 4, 2, 5).reshape(count, channels, parts * tall, parts * wide)
+    return F.pad(whole, (0, width - parts * wide, 0, height - parts * tall))
+
+
+def shapes(like: Images, generator: torch.Generator) -> Images:
+    """Draw up to MOST_SHAPES ellipses and boxes over each other, some rings or holes, framed as garments are."""
+    count, channels, height, width = like.shape
+    rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    number = torch.randint(1, MOST_SHAPES + 1, (count, 1, 1, 1), generator=generator)
+    drawn = torch.zeros(like.shape)
+    for layer in range(MOST_SHAPES):
+        reach, size = (0.3, 1.0) if layer == 0 else (0.8, 0.6)
+
+        def draw(*shape: int) -> Tensor:
+            return torch.rand(count, *(shape or (1, 1, 1)), generator=generator)
+
+        right, down, angle = reach * (2 * draw() - 1), reach * (2 * draw() - 1), pi * draw()
+        long, short = 0.05 + 0.9 * size * draw() ** 1.5, 0.05 + 0.9 * size * draw() ** 1.5
+        along = ((columns - right) * angle.cos() + (rows - down) * angle.sin()) / long
+        across = ((rows - down) * angle.cos() - (columns - right) * angle.sin()) / short
+        away = torch.where(draw() < 0.5, (along**2 + across**2).sqrt(), torch.maximum(along.abs(), across.abs()))
+        inside = (away < 1) & ((draw() > 0.25) | (away > 0.7)) & (layer < number)
+        is_hole = (draw() < 0.25) & (layer > 0)
+        brightness = (0.1 + 0.9 * draw(channels, 1, 1)) * ~is_hole
+        drawn = torch.where(inside, brightness, drawn)
+    grain = 0.05 * torch.rand(count, 1, 1, 1, generator=generator) * torch.randn(like.shape, generator=generator)
+    return softened(framed((drawn + grain * (drawn > 0)).clamp(0, 1)), 1.0, generator)
+
+
+def softened(images: Images, most: float, generator: torch.Generator) -> Images:
+    """Blend each image with its blurred self, by up to ``most``."""
+    blurred = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+    return images.lerp(blurred, most * torch.rand(len(images), 1, 1, 1, generator=generator))
+
+
+def framed(images: Images) -> Images:
+    """Enlarge what is not ground until it reaches two sides, centred, as the data set's images are."""
+    is_seen = images.amax(1) > GROUND
+    (top, bottom), (left, right) = (_extent(is_seen.any(axis)) for axis in (2, 1))
+    scale = torch.maximum(bottom - top, right - left)
+    middle = torch.stack([left + right - 1, top + bottom - 1], dim=1)
+    maps = torch.cat([torch.diag_embed(scale[:, None].expand(-1, 2)), middle[:, :, None]], dim=2)
+    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def as_bytes(images: Images) -> Bytes:
+    """Return images in [0, 1] as bytes."""
+    return (images * 255).round().to(torch.uint8)
+
+
+def _extent(is_seen: Tensor) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Return where the first and the last True of each row begin and end, as shares of the row; 0 and 1 if none."""
+    length, flags = is_seen.shape[1], is_seen.int()
+    return flags.argmax(1) / length, 1 - flags.flip(1).argmax(1) / length

@@ -1,0 +1,77 @@
+"""Confident learning against a slow reference, and on labels that were changed on purpose."""
+
+import pytest
+import torch
+
+from modiste.audit.confidence import development_of, fold_of
+from modiste.audit.labels import confident_classes, noise_counts, suspicious_labels
+from modiste.data.dataset import ImageSet, Known
+
+
+@pytest.fixture
+def noisy() -> tuple[torch.Tensor, torch.Tensor, set[int]]:
+    """Probabilities of 600 images by a good network, their labels, and the twelve that were changed."""
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.arange(600) % 3
+    logits = torch.randn(600, 3, generator=generator) + 4 * torch.eye(3)[truth]
+    changed = torch.randperm(600, generator=generator)[:12]
+    labels = truth.clone()
+    labels[changed] = (truth[changed] + 1) % 3
+    return logits.softmax(1), labels, set(changed.tolist())
+
+
+def test_the_counts_are_those_of_the_definition(noisy: tuple[torch.Tensor, torch.Tensor, set[int]]) -> None:
+    probabilities, labels, _ = noisy
+    thresholds = [probabilities[labels == label, label].mean() for label in range(3)]
+    counts = torch.zeros(3, 3)
+    for row, label, found in zip(probabilities, labels, confident_classes(probabilities, labels), strict=True):
+        reached = [(row[other].item(), other) for other in range(3) if row[other] >= thresholds[other]]
+        assert found == (max(reached)[1] if reached else -1)
+        if reached:
+            counts[label, found] += 1
+    expected = counts / counts.sum(1, keepdim=True) * torch.bincount(labels)[:, None]
+    assert torch.allclose(noise_counts(probabilities, labels), expected, rtol=1e-5)
+
+
+def test_changed_labels_come_first(noisy: tuple[torch.Tensor, torch.Tensor, set[int]]) -> None:
+    probabilities, labels, changed = noisy
+    found = suspicious_labels(probabilities, labels)
+    assert len(changed & {one.image for one in found}) >= 11
+    assert len(found) <= 30
+    assert [one.margin for one in found] == sorted((one.margin for one in found), reverse=True)
+    assert len({one.image for one in found}) == len(found)
+    for one in found:
+        assert 0 < one.margin <= 1
+        assert one.looks_like != labels[one.image]
+
+
+def test_labels_that_all_agree_are_not_suspicious() -> None:
+    labels = torch.arange(30) % 3
+    assert suspicious_labels(torch.eye(3)[labels] * 0.9 + 0.1 / 3, labels) == []
+
+
+def test_a_class_that_nobody_has_is_nobodys() -> None:
+    labels = torch.tensor([0, 0, 1, 1])
+    probabilities = torch.tensor([[0.2, 0.1, 0.7], [0.9, 0.1, 0.0], [0.1, 0.9, 0.0], [0.1, 0.8, 0.1]])
+    assert suspicious_labels(probabilities, labels) == []
+
+
+def test_every_fold_holds_its_share_of_every_class() -> None:
+    labels = torch.cat([torch.full((count,), label) for label, count in enumerate((41, 7, 22))])
+    fold = fold_of(labels, 4, seed=1)
+    for label in range(3):
+        counts = torch.bincount(fold[labels == label], minlength=4)
+        assert counts.max() - counts.min() <= 1
+    counts = torch.bincount(fold, minlength=4)
+    assert counts.max() - counts.min() <= 1
+    assert not torch.equal(fold, fold_of(labels, 4, seed=2))
+
+
+@pytest.mark.parametrize("count", [9, 64, 65, 8_033, 8_034])
+def test_no_batch_holds_a_single_image(count: int) -> None:
+    images = ImageSet(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), torch.zeros(count, dtype=torch.long))
+    empty = torch.empty(0, dtype=torch.long)
+    known = Known("x", images, empty, empty, ("a", "b"), "")
+    development = development_of(known, torch.arange(count), torch.arange(2), batch_size=32)
+    assert len(development.train) % 32 != 1
+    assert len(development.train) >= 7_999

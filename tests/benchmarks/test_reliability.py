@@ -1,0 +1,56 @@
+"""The record of the torture room says what was tried, what failed, and that a run broke off."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import reliability_record
+
+TESTS = """
+import pytest
+
+def test_survives(faults):
+    for _ in faults("saving: a small thing", few=2, many=30, each=10):
+        pass
+
+def test_does_not(faults):
+    for number in faults("saving: a large thing", few=2, many=5):
+        assert number < 3, "the third was lost"
+
+def test_cannot_be_tried_here(faults):
+    pytest.skip("needs a disk of its own")
+
+def test_of_something_else():
+    raise SystemExit
+"""
+
+
+@pytest.fixture
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> reliability_record.Record:
+    """What a run of these tests comes to."""
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["faults"]\n')
+    (tmp_path / "test_it.py").write_text(TESTS)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    return reliability_record.torture(1, ["-n", "0", str(tmp_path)], tmp_path)
+
+
+def test_what_failed_and_what_was_left_out_is_written_down(record: reliability_record.Record) -> None:
+    page = reliability_record.as_markdown(record)
+    assert not reliability_record.is_good(record)
+    assert "34 faults were tried and 33 survived" in page
+    assert "| saving: a small thing | 2 | 30 | 30 | 30 |" in page
+    assert "| saving: a large thing | 2 | 5 | 4 | 3 |" in page
+    assert record["failed"] == ["test_it.test_does_not: AssertionError: the third was lost"]
+    assert "test_it.test_cannot_be_tried_here: needs a disk of its own" in page
+    assert "**Not all was well**" in page
+    assert "test_of_something_else" not in page
+    broken = record | {"areas": {}, "exit_code": -9}
+    assert not reliability_record.is_good(broken)
+    assert "0 faults were tried" in reliability_record.as_markdown(broken)
+
+
+def test_a_run_that_breaks_off_is_written_down(tmp_path: Path) -> None:
+    failed, _ = reliability_record.read_outcomes(tmp_path / "none.xml")
+    assert "broke off" in failed[0]

@@ -1,0 +1,60 @@
+"""A byte changed anywhere in the four real files, packed or not, is noticed before anything is trained."""
+
+import gzip
+import random
+from pathlib import Path
+
+import pytest
+from specimens import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS
+
+from faults import Faults
+from modiste.data import sealed, sources
+from modiste.errors import DataError
+
+PLAN = [*[LABELS, TEST_LABELS] * 3, *[TEST_IMAGES] * 2, IMAGES]
+"""The large file is the fewest times damaged: each of its readings takes a part of a second."""
+GZIP_HEADER_BYTES = 10
+
+
+@pytest.fixture
+def copies(real_files: dict[str, Path], memory_path: Path) -> Path:
+    """Two folders that may be damaged: ``raw`` and ``gz``."""
+    for name, path in real_files.items():
+        found = path.read_bytes()
+        plain = gzip.decompress(found) if path.suffix == ".gz" else found
+        for folder, ending, content in (("raw", "", plain), ("gz", ".gz", gzip.compress(plain, 1))):
+            (memory_path / folder).mkdir(exist_ok=True)
+            (memory_path / folder / f"{name}{ending}").write_bytes(content)
+    return memory_path
+
+
+def test_a_changed_byte_is_noticed(copies: Path, faults: Faults) -> None:
+    draw = random.Random(47)
+    for number in faults("data: a byte changed in a real file", few=200, many=5_000):
+        name, folder = PLAN[number % len(PLAN)], ("raw", "gz")[number % 2]
+        path = copies / folder / (name + (".gz" if folder == "gz" else ""))
+        position = draw.randrange(path.stat().st_size)
+        change(path, position, mask := draw.randint(1, 255))
+        fault = fault_of(path, training=name in (IMAGES, LABELS))
+        assert fault.isprintable()
+        assert str(path) in fault or (folder == "gz" and position < GZIP_HEADER_BYTES)
+        change(path, position, mask)
+
+
+def fault_of(path: Path, training: bool) -> str:
+    """What is said against a pair; nothing only where its content is what was published, though packed otherwise."""
+    load = sources.load_training if training else sealed.load_sealed
+    try:
+        files = load("fashion-mnist", path.parent).files
+    except DataError as error:
+        return str(error)
+    assert all(file.published for file in files)
+    return ""
+
+
+def change(path: Path, position: int, mask: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(position)
+        (old,) = file.read(1)
+        file.seek(position)
+        file.write(bytes([old ^ mask]))

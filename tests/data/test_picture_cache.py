@@ -1,0 +1,138 @@
+"""The second start reads no picture; whatever changes is read again, whatever is damaged is made anew."""
+
+import logging
+import os
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faults import Faults
+from modiste.data import decoding, picture_cache
+from modiste.data.decoding import Decoded, decode
+from modiste.data.picture_cache import cache_file, decoded
+from modiste.errors import StorageError
+from modiste.photo.preparation import Preparation
+from workbench import write_pictures
+
+WHOLE = Preparation("whole", 12, 3)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(picture_cache, "picture_cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_pictures(tmp_path / "own", {"a": 5, "b": 4})
+    (tmp_path / "own" / "a" / "002.png").write_bytes(b"damaged")
+    return tmp_path / "own"
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that were read, in no order."""
+    read, names = decoding.read, []
+
+    def noted(path: Path) -> bytes:
+        names.append(f"{path.parent.name}/{path.name}")
+        return read(path)
+
+    monkeypatch.setattr(decoding, "read", noted)
+    return names
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png"))
+
+
+def same(one: Decoded, other: Decoded) -> bool:
+    plain = [(each.names, each.digests, each.faults) for each in (one, other)]
+    return plain[0] == plain[1] and np.array_equal(one.images, other.images)
+
+
+def load(folder: Path, preparation: Preparation = WHOLE, part: str = "development") -> Decoded:
+    return decoded(folder, names_in(folder), preparation, part)
+
+
+def test_the_second_start_reads_no_picture_and_keeps_the_reasons(folder: Path, opened: list[str]) -> None:
+    first = load(folder)
+    assert len(opened) == 9
+    opened.clear()
+    assert same(load(folder), first)
+    assert opened == []
+    assert [bool(reason) for reason in first.faults] == [False, False, True] + [False] * 6
+    assert len(first.images) == 8
+    assert same(first, decode(folder, names_in(folder), WHOLE))
+
+
+def test_what_was_changed_added_or_replaced_unseen_is_read_again(folder: Path, opened: list[str]) -> None:
+    load(folder)
+    opened.clear()
+    facts = (folder / "a" / "000.png").stat()
+    shutil.copy(folder / "b" / "000.png", folder / "b" / "004.png")
+    shutil.copy(folder / "b" / "001.png", folder / "a" / "002.png")
+    content = (folder / "a" / "000.png").read_bytes()
+    time.sleep(0.02)
+    (folder / "a" / "000.png").write_bytes(content[:-1] + b"\0")  # of the same size, with the same times
+    os.utime(folder / "a" / "000.png", ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    found = load(folder)
+    assert sorted(opened) == ["a/000.png", "a/002.png", "b/004.png"]
+    assert same(found, decode(folder, names_in(folder), WHOLE))
+
+
+def test_what_was_taken_away_is_gone(folder: Path, opened: list[str]) -> None:
+    load(folder)
+    opened.clear()
+    (folder / "a" / "001.png").unlink()
+    (folder / "b" / "003.png").unlink()
+    assert same(load(folder), decode(folder, names_in(folder), WHOLE))
+
+
+def test_each_preparation_part_and_folder_has_its_own(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "other")
+    places = [
+        cache_file(folder, WHOLE, "development"),
+        cache_file(folder, WHOLE, "sealed"),
+        cache_file(tmp_path / "other", WHOLE, "development"),
+        *(
+            cache_file(folder, replace(WHOLE, **change), "development")
+            for change in ({"side": 13}, {"channels": 1}, {"way": "stretched"})
+        ),
+    ]
+    assert len(set(places)) == len(places)
+
+
+def test_a_damaged_cache_is_told_and_made_anew(
+    folder: Path, faults: Faults, caplog: pytest.LogCaptureFixture, opened: list[str]
+) -> None:
+    first, path = load(folder), cache_file(folder, WHOLE, "development")
+    sound, random = path.read_bytes(), np.random.RandomState(0)
+    for number in faults("picture cache: a damaged file", few=60, many=5_000):
+        place = random.randint(len(sound))
+        spoilt = bytearray(sound)
+        spoilt[place] ^= 1 << random.randint(8)
+        path.write_bytes(sound[:place] if number % 3 == 0 else bytes(spoilt))
+        caplog.clear()
+        opened.clear()
+        assert same(load(folder), first)
+        assert f"{path}: damaged" in caplog.text
+        assert len(opened) == 9
+        assert path.read_bytes() == sound
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path, _content: bytes) -> None:
+        raise StorageError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr("modiste.storage.write_bytes", refuse)
+    caplog.set_level(logging.WARNING)
+    assert same(load(folder), decode(folder, names_in(folder), WHOLE))
+    assert "pictures will be read again next time" in caplog.text

@@ -1,0 +1,423 @@
+"""A person's own pictures: which are found, how they are divided, what is refused; the test share stays unopened."""
+
+import csv
+import os
+import shutil
+import socket
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from modiste import cli
+from modiste.data import decoding, pictures, sealed
+from modiste.data.dataset import load_development
+from modiste.data.division import divide
+from modiste.data.pictures import list_pictures
+from modiste.errors import DataError, RecipeError
+from modiste.recipe import DataRecipe
+from workbench import write_pictures
+
+pytestmark = pytest.mark.usefixtures("without_type_checks")
+COUNTS = {"boot": 12, "cap": 18, "scarf": 6}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("modiste.data.picture_cache.picture_cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The picture files that were read, in no order."""
+    read, paths = decoding.read, []
+
+    def noted(path: Path) -> bytes:
+        paths.append(path)
+        return read(path)
+
+    monkeypatch.setattr(decoding, "read", noted)
+    return paths
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_pictures(tmp_path / "own", COUNTS)
+    return tmp_path / "own"
+
+
+def whole(source: Path, **changes: object) -> DataRecipe:
+    return replace(DataRecipe(source=str(source), pictures="whole"), **changes)  # type: ignore[arg-type]
+
+
+def write_table(path: Path, rows: list[tuple[str, ...]]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+class TestWhatIsRead:
+    def test_class_folders_become_images_of_classes(self, folder: Path) -> None:
+        development = load_development(whole(folder, colour=True))
+        assert development.name == "own"
+        assert development.class_names == ("boot", "cap", "scarf")
+        assert development.image_shape == (3, 28, 28)
+        assert development.train.labels.bincount().tolist() == [8, 13, 4]
+        assert development.validation.labels.bincount().tolist() == [2, 2, 1]
+        assert sealed.load_test(whole(folder, colour=True)).labels.bincount().tolist() == [2, 3, 1]
+
+    @pytest.mark.parametrize("side", [8, 28, 32, 64])
+    @pytest.mark.parametrize(("way", "colour"), [("whole", False), ("stretched", True), ("stretched", False)])
+    def test_size_and_colour_are_fields(self, folder: Path, side: int, way: str, colour: bool) -> None:
+        development = load_development(whole(folder, side=side, colour=colour, pictures=way))
+        assert development.image_shape == (3 if colour else 1, side, side)
+
+    def test_a_garment_alone_is_grey(self) -> None:
+        with pytest.raises(RecipeError, match="pictures: expected whole or stretched with colour, found 'garment'"):
+            DataRecipe(colour=True)
+
+    def test_pictures_lie_anywhere_below_their_class(self, folder: Path) -> None:
+        (folder / "cap" / "summer" / "straw").mkdir(parents=True)
+        shutil.move(folder / "cap" / "000.png", folder / "cap" / "summer" / "straw" / "0.PNG")
+        known = list_pictures(folder)
+        (entry,) = [entry for entry in known.entries if entry.name == "cap/summer/straw/0.PNG"]
+        assert entry.class_name == "cap"
+        assert len(known.entries) == sum(COUNTS.values())
+
+    def test_parts_that_are_named_are_taken(self, tmp_path: Path) -> None:
+        for part, count in (("train", 6), ("val", 3), ("test", 4)):
+            write_pictures(tmp_path / "parts" / part, {"a": count, "b": count}, seed=count)
+        development = load_development(whole(tmp_path / "parts"))
+        assert (len(development.train), len(development.validation)) == (12, 6)
+        assert len(sealed.load_test(whole(tmp_path / "parts"))) == 8
+        shutil.rmtree(tmp_path / "parts" / "val")
+        development = load_development(whole(tmp_path / "parts"))
+        assert (len(development.train), len(development.validation)) == (10, 2)
+        shutil.rmtree(tmp_path / "parts" / "test")
+        development = load_development(whole(tmp_path / "parts"))
+        assert (len(development.train), len(development.validation)) == (8, 2)
+        assert len(sealed.load_test(whole(tmp_path / "parts"))) == 2
+
+    def test_a_table_names_pictures_below_its_folder(self, folder: Path) -> None:
+        rows = [(f"boot/{number:03d}.png", "dark", "oak") for number in range(6)]
+        rows += [(f"./cap/{number:03d}.png", "pale", "elm") for number in range(6)]
+        table = write_table(folder / "list.csv", [("path", "label", "remark"), *rows])
+        development = load_development(whole(table))
+        assert (development.name, development.class_names) == ("list", ("dark", "pale"))
+        assert len(development.train) == 8
+
+    def test_a_table_may_name_the_parts(self, folder: Path) -> None:
+        parts = ["train"] * 3 + ["validation", "test", "test"]
+        rows = [(f"{name}/{n:03d}.png", name, part) for name in ("boot", "cap") for n, part in enumerate(parts)]
+        recipe = whole(write_table(folder / "list.csv", [("path", "label", "split"), *rows]))
+        development = load_development(recipe)
+        assert (len(development.train), len(development.validation)) == (6, 2)
+        assert len(sealed.load_test(recipe)) == 4
+
+    def test_a_picture_of_the_right_size_keeps_every_pixel(self, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "own", {"a": 4, "b": 4}, size=(28, 28))
+        found = pictures.load_divided(tmp_path / "own", whole(tmp_path / "own", colour=True)).pictures
+        for name, image in zip(found.files, found.images, strict=True):
+            assert np.array_equal(np.asarray(Image.open(tmp_path / "own" / name)), np.moveaxis(image, 0, 2))
+
+    def test_the_fingerprint_is_of_content_and_preparation(self, folder: Path, tmp_path: Path) -> None:
+        shutil.copytree(folder, tmp_path / "copy")
+        first = load_development(whole(folder)).fingerprint
+        assert load_development(whole(tmp_path / "copy")).fingerprint == first
+        assert load_development(whole(folder, colour=True)).fingerprint != first
+        assert load_development(whole(folder, side=32)).fingerprint != first
+        shutil.copy(folder / "boot" / "000.png", folder / "boot" / "001.png")
+        shutil.copy(folder / "boot" / "002.png", folder / "boot" / "003.png")
+        shutil.copy(folder / "boot" / "004.png", folder / "boot" / "005.png")
+        assert load_development(whole(folder)).fingerprint != first
+
+
+class TestDivision:
+    def entries(self, folder: Path, **changes: object) -> tuple[set[str], set[str], set[str]]:
+        known = list_pictures(folder)
+        division = divide(folder, known, whole(folder, **changes))
+        train, validation = ({entry.name for entry in part} for part in (division.train, division.validation))
+        hidden = {entry.name for entry in known.entries} - train - validation
+        assert not train & validation
+        assert len(hidden) == division.withheld
+        return train, validation, hidden
+
+    def test_another_split_leaves_the_test_share_unopened(self, folder: Path) -> None:
+        parts = [self.entries(folder, split_seed=seed) for seed in range(5)]
+        assert len({frozenset(hidden) for *_, hidden in parts}) == 1
+        assert len({frozenset(validation) for _, validation, _ in parts}) > 1
+        assert self.entries(folder, test_seed=1)[2] != parts[0][2]
+
+    def test_pictures_that_join_move_few(self, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "own", {"a": 60, "b": 60})
+        *_, before = self.entries(tmp_path / "own")
+        write_pictures(tmp_path / "own", {"a": 63, "b": 60})
+        *_, after = self.entries(tmp_path / "own")
+        assert len(before - after) <= 1
+
+    def test_no_share_may_be_sealed(self, folder: Path) -> None:
+        train, validation, hidden = self.entries(folder, test_fraction=0.0)
+        assert (len(train), len(validation), len(hidden)) == (30, 6, 0)
+        with pytest.raises(DataError, match="no test pictures: expected some that are sealed, found none"):
+            sealed.load_test(whole(folder, test_fraction=0.0))
+
+    def test_there_is_no_last_picture_in_a_folder(self, folder: Path) -> None:
+        with pytest.raises(RecipeError, match="expected 'stratified' for picture files, found 'last'"):
+            load_development(whole(folder, split="last"))
+
+
+class TestTheTestShare:
+    def test_is_not_opened_by_training_and_by_nothing_else_than_the_door(
+        self, folder: Path, opened: list[Path]
+    ) -> None:
+        load_development(whole(folder))
+        seen = set(opened)
+        opened.clear()
+        sealed.load_test(whole(folder))
+        assert not seen & set(opened)
+        assert len(seen | set(opened)) == sum(COUNTS.values())
+        assert len(set(opened)) == 6
+
+    def test_may_be_damaged_without_training_noticing(self, folder: Path) -> None:
+        known = list_pictures(folder)
+        trained = {entry.name for entry in divide(folder, known, whole(folder)).entries}
+        for entry in known.entries:
+            if entry.name not in trained:
+                (folder / entry.name).write_bytes(b"damaged")
+        assert load_development(whole(folder)).notes == (
+            "unequal classes, in training boot 8, cap 13, scarf 4; "
+            "--balance 1 makes each class count alike, 0 each image",
+        )
+        with pytest.raises(DataError, match="most files cannot be read: expected pictures in 6 files"):
+            sealed.load_test(whole(folder))
+
+
+class TestFaults:
+    def test_what_cannot_be_read_is_told_with_its_reason(self, folder: Path) -> None:
+        (folder / "boot" / "letter.txt").write_text("dear")
+        (folder / "stray.png").write_bytes(b"")
+        (folder / "cap" / "link.png").symlink_to("/etc/hostname")
+        (folder / "cap" / "broken.png").symlink_to("nowhere.png")
+        (folder / "cap" / "boots").symlink_to(folder / "boot")
+        (folder / "cap" / "inside.png").symlink_to(folder / "boot" / "000.png")
+        os.mkfifo(folder / "cap" / "pipe.png")
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(os.path.relpath(folder / "cap" / "socket.png"))
+            told = dict(list_pictures(folder).passed_over)
+        assert told == {
+            "boot/letter.txt": "no picture by the end of its name",
+            "stray.png": "in no class's folder",
+            "cap/link.png": "a link that leads out of the folder",
+            "cap/broken.png": "a link to nothing",
+            "cap/boots": "a link to a folder",
+            "cap/pipe.png": "a pipe, socket or device",
+            "cap/socket.png": "a pipe, socket or device",
+        }
+        assert "cap/inside.png" in {entry.name for entry in list_pictures(folder).entries}
+        (note, _) = load_development(whole(folder)).notes
+        assert "7 files are left out" in note
+        assert "boot/letter.txt: no picture by the end of its name" in note
+        assert "and 2 more" in note
+
+    def test_a_table_leads_out_of_its_folder_by_no_link_either(self, folder: Path) -> None:
+        (folder / "cap" / "link.png").symlink_to("/etc/hostname")
+        rows = [(f"{name}/{n:03d}.png", name) for name in ("boot", "cap") for n in range(5)]
+        table = write_table(folder / "list.csv", [("path", "label"), *rows, ("cap/link.png", "cap"), ("cap", "cap")])
+        assert dict(list_pictures(table).passed_over) == {
+            "cap/link.png": "a link that leads out of the folder",
+            "cap": "a folder",
+        }
+
+    def test_damaged_and_huge_pictures_are_left_out_and_told(self, folder: Path) -> None:
+        header = b"IHDR" + struct.pack(">IIBBBBB", 6_000, 6_000, 8, 2, 0, 0, 0)
+        huge = b"\x89PNG\r\n\x1a\n\x00\x00\x00\r" + header + struct.pack(">I", zlib.crc32(header))
+        huge += b"\x00\x00\x00\x0aIDAT" + bytes(14)
+        names = {entry.name for entry in divide(folder, list_pictures(folder), whole(folder)).train}
+        bomb, cut = sorted(name for name in names if name.startswith("cap"))[:2]
+        (folder / bomb).write_bytes(huge)
+        (folder / cut).write_bytes((folder / cut).read_bytes()[:500])
+        development = load_development(whole(folder))
+        assert f"{bomb}: the image is 6,000 x 6,000; expected at most 24 million pixels" in development.notes[0]
+        assert f"{cut}: the image is damaged" in development.notes[0]
+        assert len(development.train) == 23
+
+    def test_copies_across_parts_are_told(self, folder: Path) -> None:
+        division = divide(folder, list_pictures(folder), whole(folder))
+        mine, theirs = division.train[0].name, division.validation[0].name
+        shutil.copy(folder / mine, folder / theirs)
+        (note, *_) = load_development(whole(folder)).notes
+        assert f"a validation picture is in training too, such as {theirs} = {mine}" in note
+
+    def test_a_name_that_is_no_text_is_a_name(self, folder: Path) -> None:
+        name = os.fsdecode(b"caf\xe9.png")
+        shutil.copy(folder / "cap" / "000.png", folder / "cap" / name)
+        assert f"cap/{name}" in {entry.name for entry in list_pictures(folder).entries}
+        assert load_development(whole(folder)).fingerprint
+        assert load_development(whole(folder)).fingerprint  # from the cache
+
+    def test_class_names_are_kept_whatever_they_hold(self, tmp_path: Path) -> None:
+        names = ("$\\frac{x$ y", "<script>alert(1)", "a`b*c_|", "😀 %s {0}", "日本")
+        write_pictures(tmp_path / "own", dict.fromkeys(names, 4))
+        assert load_development(whole(tmp_path / "own")).class_names == tuple(sorted(names))
+
+    def test_data_lists_what_training_refuses(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for path in folder.rglob("*.png"):
+            path.write_bytes(b"")
+        with pytest.raises(DataError, match=r"most files cannot be read: .* see them all with modiste data /"):
+            load_development(whole(folder))
+        cli.main(["data", str(folder), "--pictures", "whole"])
+        out = capsys.readouterr().out
+        assert out.count("the file is empty; expected a photo") == sum(COUNTS.values())
+        assert "training: no images" in out
+
+    def test_a_set_in_idx_form_is_still_one(self, tiny_folder: Path, tmp_path: Path) -> None:
+        shutil.copytree(tiny_folder, tmp_path / "idx")
+        write_pictures(tmp_path / "idx", {"a": 4, "b": 4})
+        assert load_development(DataRecipe(source=str(tmp_path / "idx"))).image_shape == (1, 12, 12)
+
+
+def one_class(root: Path) -> None:
+    write_pictures(root, {"only": 5})
+
+
+def one_picture(root: Path) -> None:
+    write_pictures(root, {"many": 9, "one": 1})
+
+
+def empty_class(root: Path) -> None:
+    write_pictures(root, {"a": 4, "b": 4})
+    (root / "c" / ".hidden").mkdir(parents=True)
+
+
+def alike(root: Path) -> None:
+    write_pictures(root, {"Coat": 4, "coat": 4})
+
+
+def accents(root: Path) -> None:
+    write_pictures(root, {"caf\u00e9": 4, "cafe\u0301": 4})
+
+
+def unprintable(root: Path) -> None:
+    write_pictures(root, {"a": 4, "b\x1b[31m": 4})
+
+
+def no_text(root: Path) -> None:
+    write_pictures(root, {"a": 4, os.fsdecode(b"\xff"): 4})
+
+
+def spaces(root: Path) -> None:
+    write_pictures(root, {"a": 4, " b": 4})
+
+
+def long_name(root: Path) -> None:
+    write_pictures(root, {"a": 4, "b" * 101: 4})
+
+
+def beside_parts(root: Path) -> None:
+    write_pictures(root / "train", {"a": 4, "b": 4})
+    write_pictures(root, {"c": 4})
+
+
+def no_training(root: Path) -> None:
+    write_pictures(root / "test", {"a": 4, "b": 4})
+
+
+def two_validations(root: Path) -> None:
+    for part in ("train", "val", "valid"):
+        write_pictures(root / part, {"a": 4, "b": 4})
+
+
+def test_class(root: Path) -> None:
+    write_pictures(root / "train", {"a": 4, "b": 4})
+    write_pictures(root / "test", {"a": 4, "c": 4})
+
+
+def validation_gap(root: Path) -> None:
+    write_pictures(root / "train", {"a": 4, "b": 4})
+    write_pictures(root / "validation", {"a": 4})
+
+
+test_class.__test__ = False  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (one_class, "nothing to tell apart: expected 2 to 1,000 classes, found 1 (only); put the pictures of each"),
+        (one_picture, "too few pictures: expected one or more of each class for training, three of each where"),
+        (empty_class, "c: a class without pictures: expected files that end in .jpg, .jpeg, .png"),
+        (alike, "class names that look alike: expected names that differ in more than upper and lower case"),
+        (accents, "class names that look alike"),
+        (unprintable, r"no name for a class: expected up to 100 printable characters in UTF-8, no space at either end"),
+        (no_text, r"no name for a class: expected up to 100 printable characters"),
+        (spaces, "no name for a class"),
+        (long_name, "no name for a class"),
+        (beside_parts, "parts of the data beside something else: expected train, with or without validation and test"),
+        (no_training, "parts of the data beside something else"),
+        (two_validations, "parts of the data beside something else"),
+        (test_class, "a class for the test alone: expected test pictures of a, b, found c; add pictures of it to"),
+        (validation_gap, "too few pictures: expected one or more of each class for validation"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_folder_that_cannot_be_is_refused_in_one_line(
+    make: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "own")
+    with pytest.raises(DataError) as caught:
+        load_development(whole(tmp_path / "own"))
+    message = str(caught.value)
+    assert said in message
+    assert str(tmp_path) in message
+    assert message.isprintable()
+
+
+HEADER = "path,label\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "line 1: columns: expected a first line that names path and label once each, parted by a comma"),
+        (b"path;label\na.png;a\n", "line 1: columns: expected a first line that names path and label once each"),
+        (b"path,label,label\n", "line 1: columns"),
+        (b"path,label\n", "no pictures: expected rows that name files, found no rows"),
+        (b"path,label\nnone.png,a\n", "found 1 paths, the first none.png: no such file"),
+        (b"path,label\n../x.png,a\n", "line 2: a path that leaves the folder"),
+        (b"path,label\nboot/../../x.png,a\n", "line 2: a path that leaves the folder"),
+        (b"path,label\n/etc/passwd,a\n", "line 2: a path that leaves the folder: expected one below"),
+        (b"path,label\nboot/000.png,\n", "line 2: a field left empty: expected a path and a label"),
+        (b"path,label\nboot/000.png\n", "line 2: fields: expected 2 of them, found more or fewer"),
+        (b"path,label\nboot/000.png,a,b\n", "line 2: fields"),
+        (b"path,label\nboot/000.png,a\n./boot/000.png,b\n", "line 3: a picture named twice"),
+        (b"path,label,split\nboot/000.png,a,dev\n", "line 2: an unknown split: expected train or validation or test"),
+        (b"path,label,split\nboot/000.png,a,\n", "line 2: an unknown split"),
+        (b"path,label\nboot/000.png,\xff\n", "line 2: not text: expected UTF-8, found byte 24 that is not"),
+        (b'path,label\n"boot/000.png,a\n', "not a CSV file"),
+        (b"path,label\nboot/000.png,a\nboot,b\n", "nothing to tell apart"),
+    ],
+)
+def test_a_table_that_cannot_be_is_refused_in_one_line(content: bytes, said: str, folder: Path) -> None:
+    table = folder / "list.csv"
+    table.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        load_development(whole(table))
+    assert said in str(caught.value)
+    assert str(table) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_where_no_garment_is_seen_the_other_ways_are_named(folder: Path) -> None:
+    for path in folder.rglob("*.png"):
+        Image.new("RGB", (30, 30), (200, 200, 200)).save(path)
+    with pytest.raises(DataError) as caught:
+        load_development(whole(folder, pictures="garment"))
+    assert "most files cannot be read" in str(caught.value)
+    assert "nothing stands out from the background" in str(caught.value)
+    assert "--data.pictures whole" in str(caught.value)

@@ -1,0 +1,162 @@
+"""Real processes that begin in milliseconds: children of one that has imported torch already.
+
+Run as a script, this is the parent: for each line on its standard input, JSON, it forks and runs a function there.
+The class is how a test asks for children. A child can be killed, sent signals and limited like any other process.
+"""
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+PRELOADED = ("torch._dynamo", "modiste.cli", "modiste.training", "modiste.evaluation.assessment", "tyro", "pooch")
+COMMAND = "modiste.cli:main"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child left: its exit code, or minus the signal; processor seconds; what it wrote."""
+
+    code: int
+    seconds: float
+    said: str
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A fault of the disk for one child (see faulty_disk.c): at which operation in ``folder``, and what."""
+
+    folder: Path
+    at: int = 0
+    fault: str = ""
+
+
+class Nursery:
+    """Gives one child at a time."""
+
+    def __init__(self, folder: Path, preload: Path | None = None, within: Sequence[str] = ()) -> None:
+        from workbench import child_environment
+
+        self.folder = folder
+        shared = {"LD_PRELOAD": str(preload)} if preload else {}
+        command = [*within, sys.executable, __file__, *sys.path]
+        pipe = subprocess.PIPE
+        self.parent = subprocess.Popen(command, env=child_environment(**shared), stdin=pipe, stdout=pipe, bufsize=0)
+
+    def start(self, call: str, *arguments: object, disk: Disk | None = None) -> int:
+        """Begin ``module:function`` in a child; return its process number, which stays its own until ``wait``."""
+        request = {"call": call, "arguments": arguments, "said": str(self.folder / "said")}
+        if disk:
+            request["disk"] = [str(disk.folder), disk.at, disk.fault, str(self.folder / "operations")]
+        self._tell(json.dumps(request, default=str))
+        return int(self._line())
+
+    def wait(self) -> Ended:
+        """Wait until the child has left, and say how."""
+        self._tell("reap")
+        code, seconds = self._line().split()
+        return Ended(int(code), float(seconds), (self.folder / "said").read_text())
+
+    def run(self, call: str, *arguments: object, disk: Disk | None = None) -> Ended:
+        """Begin a child and wait for its end."""
+        self.start(call, *arguments, disk=disk)
+        return self.wait()
+
+    def operations(self) -> list[str]:
+        """Return the operations on files of the last child that was given a Disk: a name and a path each."""
+        return (self.folder / "operations").read_text().splitlines()
+
+    def has_ended(self) -> bool:
+        """Tell whether the child has left by itself."""
+        assert self.parent.stdout is not None
+        return bool(select.select([self.parent.stdout], [], [], 0)[0])
+
+    def kill_after(self, child: int, seconds: float) -> None:
+        """Kill a child once it has used so much processor time: a busy machine moves no moment."""
+        clock = (~child << 3) | 2  # as pthread_getcpuclockid makes it, of a whole process
+        with contextlib.suppress(OSError):
+            while time.clock_gettime(clock) < seconds and not self.has_ended():
+                time.sleep(0.0002)
+        os.kill(child, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let the parent end; a child that still runs is killed."""
+        self.parent.kill()
+        self.parent.communicate()
+
+    def _tell(self, line: str) -> None:
+        assert self.parent.stdin is not None
+        self.parent.stdin.write(line.encode() + b"\n")
+
+    def _line(self) -> str:
+        assert self.parent.stdout is not None
+        while (line := self.parent.stdout.readline().decode().strip()) == "ended":
+            pass
+        return line
+
+
+def serve() -> None:
+    """Fork for each line; say the child's number, that it has ended, and, when asked, how."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            perform(json.loads(line))
+        print(child, flush=True)
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        print("ended", flush=True)
+        sys.stdin.readline()
+        _, status, used = os.wait4(child, 0)
+        print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, flush=True)
+
+
+def perform(request: dict[str, Any]) -> NoReturn:
+    """Run the function that is asked for, and leave as Python would."""
+    end_with_parent()
+    said = os.open(request["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    code = 0
+    try:
+        if "disk" in request:
+            arm(*request["disk"])
+        module, _, name = request["call"].partition(":")
+        getattr(importlib.import_module(module), name)(*request["arguments"])
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def end_with_parent() -> None:
+    """Let the kernel kill this process when its parent dies."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+
+
+def arm(folder: str, at: int, fault: str, operations: str) -> None:
+    """Let the disk fail, as faulty_disk.c does it."""
+    log = os.open(operations, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    ctypes.CDLL(None).arm(folder.encode(), ctypes.c_long(at), fault.encode(), log)
+
+
+if __name__ == "__main__":
+    sys.path[:] = sys.argv[1:]
+    serve()
