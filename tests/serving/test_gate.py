@@ -176,6 +176,23 @@ def test_slow_clients_are_left_while_others_are_served(model_file: Path, photos:
             assert max(found.values()) < seconds + 2, found  # a refused body may linger for a second
 
 
+@pytest.mark.parametrize(("size", "status"), [(32 * 1024, 200), (32 * 1024 + 1, 431)])
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_head_at_the_limit_is_read(server: Server, size: int, status: int, pieces: int) -> None:
+    start = f"GET /livez HTTP/1.1\r\nHost: {server.host}\r\nConnection: close\r\nX: ".encode()
+    head = start + b"y" * (size - len(start) - 4) + b"\r\n\r\n"
+    with socket.create_connection((server.host, server.port), timeout=20) as connection:
+        for cut in ((0, size),) if pieces == 1 else ((0, 999), (999, size - 2), (size - 2, size)):
+            connection.sendall(head[slice(*cut)])
+            time.sleep(0.05)
+        assert receive_all(connection).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_as_many_pictures_as_may_be(server: Server) -> None:
+    body = b'{"images": [' + b'"",' * 63 + b'""]}'
+    assert post(server, body, "Content-Type: application/json").startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_head_without_end_is_refused(server: Server) -> None:
     answer = server.raw(b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %b\r\n" % (n, b"y" * 100) for n in range(400)))
     assert answer.startswith(b"HTTP/1.1 431 ")

@@ -12,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from modiste.serving.gate import Gate
 from modiste.serving.limits import Limits
 
+HEAD_END = b"\r\n\r\n"
+
 
 class DeadlineProtocol(HttpToolsProtocol):
     """Gives a client ``receive_seconds`` and ``head_bytes`` for a request's head.
@@ -22,6 +24,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     limits = Limits()
     deadline: asyncio.TimerHandle | None = None
     head_bytes = 0
+    last = b""
     in_body = False
 
     def connection_made(self, transport: Any) -> None:
@@ -29,14 +32,18 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        self.head_bytes += 0 if self.in_body else len(data)
-        super().data_received(data)
+        if not self.in_body:
+            end = (self.last + data).find(HEAD_END)
+            self.head_bytes += len(data) if end < 0 else end + len(HEAD_END) - len(self.last)
+            self.last = (self.last + data)[1 - len(HEAD_END) :]  # the end may come in two pieces
         if not self.in_body and self.head_bytes > self.limits.head_bytes:
             self._refuse(b"431 Request Header Fields Too Large", f"expected at most {self.limits.head_bytes:,} bytes")
+        else:
+            super().data_received(data)
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
-        self.head_bytes, self.in_body = 0, True
+        self.head_bytes, self.last, self.in_body = 0, b"", True
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
