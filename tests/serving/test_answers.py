@@ -157,7 +157,7 @@ def test_a_run_is_exported_first_and_served_only_as_it_was_written(
     (run / "model.onnx").write_bytes(damaged)
     refused = run_modiste("serve", run, "--port", "0")
     assert refused.returncode == 4
-    assert "missing or damaged" in refused.stderr
+    assert "model.onnx: damaged" in refused.stderr
 
 
 def test_the_document_describes_what_is_there(server: Server) -> None:

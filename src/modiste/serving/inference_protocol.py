@@ -25,6 +25,8 @@ JSON_BYTES = "inference-header-content-length"
 """Header that says how much of a body is JSON, where tensors follow it as bytes."""
 DATATYPES = {"float32": "FP32", "float64": "FP64", "uint8": "UINT8"}
 VERSION = "1"
+MOST_LONG = 2**15 - 1
+"""Along each axis of a tensor; four of them multiplied are still a number of bytes that NumPy can count."""
 REFUSALS = faults(400, 401, 403, 408, 413, 421, 422, 503)
 
 
@@ -32,7 +34,7 @@ class Tensor(Wire):
     """A tensor of a request; its data are here, or bytes after the JSON."""
 
     name: Literal["images"]
-    shape: list[Annotated[int, Field(ge=0)]] = Field(min_length=4, max_length=4)
+    shape: list[Annotated[int, Field(ge=0, le=MOST_LONG)]] = Field(min_length=4, max_length=4)
     datatype: Literal["UINT8"]
     parameters: dict[str, Any] = Field(default_factory=dict)
     data: list[Any] | None = None
