@@ -33,7 +33,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> reliability_recor
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["faults"]\n')
     (tmp_path / "test_it.py").write_text(TESTS)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    return reliability_record.torture(1, ["-n", "0", str(tmp_path)], tmp_path)
+    return reliability_record.torture(1, ["-n", "0", f"--rootdir={tmp_path}", str(tmp_path)], tmp_path)
 
 
 def test_what_failed_and_what_was_left_out_is_written_down(record: reliability_record.Record) -> None:
