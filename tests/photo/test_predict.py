@@ -15,6 +15,7 @@ from modiste.errors import RecipeError
 from modiste.photo import prepare
 from modiste.prediction import answers
 from modiste.predictor import Predictor
+from modiste.report.photo import steps_figure
 from workbench import run_modiste
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -116,6 +117,15 @@ def test_pictures_of_other_things_are_told(run: Path, originals: np.ndarray) -> 
         assert np.mean(told) > 0.6, name
     own = [("own", photographs.as_file(np.repeat(image[..., None].astype(float), 3, 2), "PNG")) for image in originals]
     assert np.mean([answer.is_novel for answer in answers(predictor, own)]) < 0.15
+
+
+def test_the_picture_says_that_it_is_none_of_the_classes(run: Path, originals: np.ndarray) -> None:
+    predictor = Predictor.load(run, device="cpu")
+    (known,) = answers(predictor, [("own", originals[0])])
+    looked = np.zeros(originals[0].shape)
+    titles = [steps_figure(replace(known, novelty=novelty), looked, {}).get_suptitle() for novelty in (0.5, 1.5)]
+    best, probability = known.probabilities[0]
+    assert titles == [f"{best}, {probability:.1%}", f"none of the 10 classes; nearest {best}, {probability:.1%}"]
 
 
 def test_the_way_to_the_network_is_drawn(run: Path, folder: Path, tmp_path: Path) -> None:

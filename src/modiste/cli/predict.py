@@ -100,7 +100,7 @@ def _show(classifier: "Classifier", found: "Iterable[Answer]", options: _Predict
     for number, answer in enumerate(found):
         if answer.prepared:
             looked = evidence(classifier, answer.prepared.planes)
-            figure = steps_figure(answer.prepared, answer.probabilities[0], looked, typical)
+            figure = steps_figure(answer, looked, typical)
             print(save(figure, options.show / f"{number:04d}-{Path(answer.source).stem}.png", dpi=150), file=sys.stderr)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
 from modiste.data.dataset import load_development
-from modiste.photo import Prepared
+from modiste.prediction import Answer
 from modiste.predictor import Predictor
 from modiste.report.style import SMALL, WIDTH, drawn
 
@@ -23,11 +23,16 @@ COARSE = 64
 
 
 @drawn
-def steps_figure(
-    prepared: Prepared, answer: tuple[str, float], looked: Float[np.ndarray, "side side"], typical: Typical
-) -> Figure:
-    """Draw the steps from left to right, where the network looked, and a typical image of the class it answered."""
-    name, probability = answer
+def steps_figure(answer: Answer, looked: Float[np.ndarray, "side side"], typical: Typical) -> Figure:
+    """Draw the steps from left to right, where the network looked, and a typical image of the class it answered.
+
+    Args:
+        answer: of a picture that could be read.
+        looked: how much each place of it speaks for the class.
+        typical: an image of each class.
+    """
+    prepared, (name, probability) = answer.prepared, answer.probabilities[0]
+    assert prepared is not None
     own = {f"typical: {name}": typical[name]} if name in typical else {}
     pictures = {**prepared.steps, WHERE: prepared.image, **own}
     figure = Figure(figsize=(WIDTH * len(pictures) / 4, 1.9))
@@ -42,7 +47,8 @@ def steps_figure(
         axes.set_title(title, fontsize=SMALL)
         axes.set_axis_off()
     doubt = "" if prepared.separated else ", not told from its background"
-    figure.suptitle(f"{name}, {probability:.1%}{doubt}", fontsize=SMALL)
+    none = f"none of the {len(answer.probabilities)} classes; nearest " if answer.is_novel else ""
+    figure.suptitle(f"{none}{name}, {probability:.1%}{doubt}", fontsize=SMALL)
     return figure
 
 
