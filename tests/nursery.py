@@ -136,6 +136,8 @@ def perform(request: dict[str, Any]) -> NoReturn:
         getattr(importlib.import_module(module), name)(*request["arguments"])
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except KeyboardInterrupt:  # it came when the function had returned already
+        code = 128 + signal.SIGINT
     except BaseException:
         traceback.print_exc()
         code = 1

@@ -13,7 +13,6 @@ from modiste.errors import DataError
 
 PLAN = [*[LABELS, TEST_LABELS] * 3, *[TEST_IMAGES] * 2, IMAGES]
 """The large file is the fewest times damaged: each of its readings takes a part of a second."""
-GZIP_HEADER_BYTES = 10
 
 
 @pytest.fixture
@@ -37,8 +36,13 @@ def test_a_changed_byte_is_noticed(copies: Path, faults: Faults) -> None:
         change(path, position, mask := draw.randint(1, 255))
         fault = fault_of(path, training=name in (IMAGES, LABELS))
         assert fault.isprintable()
-        assert str(path) in fault or (folder == "gz" and position < GZIP_HEADER_BYTES)
+        assert str(path) in fault or (folder == "gz" and unpacked_alike(path, copies / "raw" / name)), position
         change(path, position, mask)
+
+
+def unpacked_alike(packed: Path, plain: Path) -> bool:
+    """Tell whether an archive still holds the same: a date in its header may differ, or a bit that nothing reads."""
+    return gzip.decompress(packed.read_bytes()) == plain.read_bytes()
 
 
 def fault_of(path: Path, training: bool) -> str:
