@@ -7,6 +7,13 @@ defect of Modiste and keeps its traceback.
 MOST_LETTERS = 1500
 
 
+def printable(text: str, most: int) -> str:
+    """Return ``text`` fit for one line of a terminal: the middle of a long one cut, escapes for what does not print."""
+    if len(text) > most:
+        text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 class ModisteError(Exception):
     """Base of every fault that is not a defect of Modiste."""
 
@@ -14,10 +21,7 @@ class ModisteError(Exception):
 
     def __str__(self) -> str:
         """One line of bounded length, though a file's words are in it: none moves a terminal's cursor."""
-        text = super().__str__()
-        if len(text) > MOST_LETTERS:
-            text = f"{text[: MOST_LETTERS // 2]} ... {text[-MOST_LETTERS // 2 :]}"
-        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+        return printable(super().__str__(), MOST_LETTERS)
 
 
 class DataError(ModisteError):

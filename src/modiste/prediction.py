@@ -44,6 +44,12 @@ class Answer:
         """Whether the picture is taken for none of the classes."""
         return self.novelty is not None and self.novelty > 1
 
+    @property
+    def verdict(self) -> str:
+        """The likeliest class of a picture that could be read; of a novel one, that it is merely the nearest."""
+        name, _ = self.probabilities[0]
+        return f"none of the {len(self.probabilities)} classes; nearest {name}" if self.is_novel else name
+
 
 def answers(classifier: Classifier, pictures: Iterable[tuple[str, Picture]]) -> Iterator[Answer]:
     """Yield an answer for each picture, in order; what cannot be read is an answer with its fault.

@@ -45,3 +45,12 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return folder
+
+
+def flip(path: Path, at: int, mask: int) -> None:
+    """Change the bits of one byte of a file; a second time undoes it."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        (byte,) = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte ^ mask]))

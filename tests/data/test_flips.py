@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
-from specimens import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS
+from specimens import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, flip
 
 from faults import Faults
 from modiste.data import sealed, sources
@@ -33,11 +33,11 @@ def test_a_changed_byte_is_noticed(copies: Path, faults: Faults) -> None:
         name, folder = PLAN[number % len(PLAN)], ("raw", "gz")[number % 2]
         path = copies / folder / (name + (".gz" if folder == "gz" else ""))
         position = draw.randrange(path.stat().st_size)
-        change(path, position, mask := draw.randint(1, 255))
+        flip(path, position, mask := draw.randint(1, 255))
         fault = fault_of(path, training=name in (IMAGES, LABELS))
         assert fault.isprintable()
         assert str(path) in fault or (folder == "gz" and unpacked_alike(path, copies / "raw" / name)), position
-        change(path, position, mask)
+        flip(path, position, mask)
 
 
 def unpacked_alike(packed: Path, plain: Path) -> bool:
@@ -54,11 +54,3 @@ def fault_of(path: Path, training: bool) -> str:
         return str(error)
     assert all(file.published for file in files)
     return ""
-
-
-def change(path: Path, position: int, mask: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(position)
-        (old,) = file.read(1)
-        file.seek(position)
-        file.write(bytes([old ^ mask]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from specimens import GOOD, GOOD_IMAGES, GOOD_LABELS, GOOD_TEST, IMAGES, LABELS, idx, packed, write
+from specimens import GOOD, GOOD_IMAGES, GOOD_LABELS, GOOD_TEST, IMAGES, LABELS, flip, idx, packed, write
 
 from modiste.data import sealed, sources
 from modiste.data.idx import read_idx
@@ -230,14 +230,6 @@ def test_any_changed_byte_is_noticed(real_files: dict[str, Path], tmp_path: Path
     assert missed == 0
     assert not is_refused(load, path)  # the flips were undone, the rest is sound
     shutil.rmtree(tmp_path)
-
-
-def flip(path: Path, at: int, mask: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(at)
-        (byte,) = file.read(1)
-        file.seek(at)
-        file.write(bytes([byte ^ mask]))
 
 
 def is_refused(load: Callable[[str, Path], object], path: Path) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modiste.cli.words import named_recipe, parse_beside, print_json
+from modiste.cli.words import named_recipe, parse_beside, print_json, source_first
 from modiste.recipe import DataRecipe
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ class _AuditOptions:
 
 def audit(words: list[str]) -> None:
     """Find duplicates and labels that are likely wrong; write a page that shows them."""
-    named = ["--source", *words] if words and not words[0].startswith("-") else words
-    data, options = parse_beside(_AuditOptions(), DataRecipe(), named, "modiste data audit")
+    data, options = parse_beside(_AuditOptions(), DataRecipe(), source_first(words), "modiste data audit")
     from modiste.audit import audit as look
     from modiste.report import write_audit
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modiste.cli.audit import audit
-from modiste.cli.words import parse_beside
+from modiste.cli.words import parse_beside, source_first
 from modiste.recipe import DataRecipe
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ def data(words: list[str]) -> None:
     if words[:1] == ["audit"]:
         audit(words[1:])
         return
-    named = ["--source", *words] if words and not words[0].startswith("-") else words
-    recipe, options = parse_beside(_DataOptions(), DataRecipe(), named, "modiste data")
+    recipe, options = parse_beside(_DataOptions(), DataRecipe(), source_first(words), "modiste data")
     from modiste.data import pictures
 
     place = pictures.picture_place(recipe.source, options.data_folder)

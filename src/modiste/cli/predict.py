@@ -107,11 +107,10 @@ def _show(classifier: "Classifier", found: "Iterable[Answer]", options: _Predict
 def _line(answer: "Answer") -> str:
     if answer.fault:
         return f"{answer.source}: {answer.fault}"
-    (name, probability), (second, least) = answer.probabilities[:2]
+    (_, probability), (second, least) = answer.probabilities[:2]
     assert answer.prepared is not None
     doubt = "" if answer.prepared.separated else "; the garment could not be told from its background"
-    none = f"none of the {len(answer.probabilities)} classes; nearest " if answer.is_novel else ""
-    return f"{answer.source}: {none}{name} {probability:.1%}, then {second} {least:.1%}{doubt}"
+    return f"{answer.source}: {answer.verdict} {probability:.1%}, then {second} {least:.1%}{doubt}"
 
 
 def _print_for_programs(found: "Iterable[Answer]", options: _PredictOptions) -> None:

@@ -58,6 +58,11 @@ def parse(kind: Any, words: list[str], program: str, **options: Any) -> Any:
         complain(str(error), USAGE)
 
 
+def source_first(words: list[str]) -> list[str]:
+    """Return the words with their first, where it is no flag, as the value of --source."""
+    return ["--source", *words] if words and not words[0].startswith("-") else words
+
+
 def parse_beside(options: Options, part: Fields, words: list[str], program: str) -> tuple[Fields, Options]:
     """Return a recipe or a part of one, every field of which is a flag, and a command's own options, from mixed words.
 

@@ -156,12 +156,6 @@ def as_image_set(raw: sources.RawSet | PictureSet) -> ImageSet:
     return ImageSet(images if images.ndim == 4 else images.unsqueeze(1), labels)
 
 
-def class_counts(raw: sources.RawSet | PictureSet) -> list[int]:
-    """Return how many images each class has."""
-    counts: list[int] = np.bincount(raw.labels, minlength=len(raw.class_names)).tolist()
-    return counts
-
-
 def split_indices(labels: Int64[Tensor, " n"], recipe: DataRecipe) -> tuple[Tensor, Tensor]:
     """Return the indices of the training and the validation images, each in ascending order.
 

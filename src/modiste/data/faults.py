@@ -2,23 +2,16 @@
 
 from pathlib import Path
 
-from modiste.errors import DataError
+from modiste.errors import DataError, printable
 
 FETCH_AGAIN = "fetch the file again"
-
-
 MOST_LETTERS = 400
 """Of a name in a message, so that the rest of it is still read."""
 
 
 def shown(text: Path | str) -> str:
-    """Return ``text`` fit for one line of a terminal: escapes for what does not print, the middle of a long one cut."""
-    whole = str(text)
-    if len(whole) > MOST_LETTERS:
-        whole = f"{whole[: MOST_LETTERS // 2]}...{whole[-MOST_LETTERS // 2 :]}"
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in whole
-    )
+    """Return a name or a file's words as they can stand in a message; see ``printable``."""
+    return printable(str(text), MOST_LETTERS)
 
 
 def fault(path: Path, problem: str, *, expected: str, found: str, remedy: str = FETCH_AGAIN) -> DataError:

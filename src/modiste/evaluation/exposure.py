@@ -55,12 +55,12 @@ def shapes(like: Images, generator: torch.Generator) -> Images:
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     number = torch.randint(1, MOST_SHAPES + 1, (count, 1, 1, 1), generator=generator)
     drawn = torch.zeros(like.shape)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(count, *(shape or (1, 1, 1)), generator=generator)
+
     for layer in range(MOST_SHAPES):
         reach, size = (0.3, 1.0) if layer == 0 else (0.8, 0.6)
-
-        def draw(*shape: int) -> Tensor:
-            return torch.rand(count, *(shape or (1, 1, 1)), generator=generator)
-
         right, down, angle = reach * (2 * draw() - 1), reach * (2 * draw() - 1), pi * draw()
         long, short = 0.05 + 0.9 * size * draw() ** 1.5, 0.05 + 0.9 * size * draw() ** 1.5
         along = ((columns - right) * angle.cos() + (rows - down) * angle.sin()) / long

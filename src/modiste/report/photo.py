@@ -47,8 +47,7 @@ def steps_figure(answer: Answer, looked: Float[np.ndarray, "side side"], typical
         axes.set_title(title, fontsize=SMALL)
         axes.set_axis_off()
     doubt = "" if prepared.separated else ", not told from its background"
-    none = f"none of the {len(answer.probabilities)} classes; nearest " if answer.is_novel else ""
-    figure.suptitle(f"{none}{name}, {probability:.1%}{doubt}", fontsize=SMALL)
+    figure.suptitle(f"{answer.verdict}, {probability:.1%}{doubt}", fontsize=SMALL)
     return figure
 
 
