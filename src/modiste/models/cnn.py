@@ -13,6 +13,7 @@ from modiste.models.layers import (
     BATCH_NORM_EPSILON,
     BATCH_NORM_UPDATE,
     Dropout,
+    MaxPool,
     in_a_row,
     same_convolution,
 )
@@ -57,7 +58,7 @@ class CNN(nn.Module):
             if batch_norm:
                 self.convolutions.append(nn.BatchNorm2d(outputs, BATCH_NORM_EPSILON, BATCH_NORM_UPDATE))
             if index < pools:
-                self.convolutions.append(nn.MaxPool2d(2))
+                self.convolutions.append(MaxPool())
             self.convolutions.append(activate())
         self.dense = nn.Sequential()
         features = filters[-1] * (height >> pools) * (width >> pools)

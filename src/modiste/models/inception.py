@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import Dropout
+from modiste.models.layers import Dropout, MaxPool
 
 
 class Convolution(nn.Sequential):
@@ -67,10 +67,10 @@ class Inception(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             Convolution(image_shape[0], width, 3),
-            nn.MaxPool2d(2),
+            MaxPool(),
             Module(width, width),
             Module(width, 2 * width),
-            nn.MaxPool2d(2),
+            MaxPool(),
             Module(2 * width, 2 * width),
             Module(2 * width, 4 * width),
         )

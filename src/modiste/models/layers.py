@@ -127,6 +127,25 @@ def auxiliary_loss(
     return sum((part.auxiliary_loss(images, targets) for part in parts), start=targets.new_zeros(()))
 
 
+class MaxPool(nn.MaxPool2d):
+    """The largest of each 2 x 2 pixels, without overlap; an odd last row or column is left out.
+
+    torch's own keeps where each value came from, for a backward pass. Where there will be none, in prediction and
+    behind frozen layers, the larger of two neighbours, twice, gives the same values: on a processor in half the time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2)
+
+    def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c _ _"]:
+        if maps.requires_grad or maps.device.type != "cpu" or torch.compiler.is_compiling():
+            pooled: Tensor = super().forward(maps)
+            return pooled
+        height, width = (side - side % 2 for side in maps.shape[2:])
+        rows = torch.maximum(maps[:, :, 0:height:2, :width], maps[:, :, 1:height:2, :width])
+        return torch.maximum(rows[..., 0::2], rows[..., 1::2])
+
+
 class _Row(torch.autograd.Function):
     generate_vmap_rule = True
 
@@ -181,9 +200,9 @@ def vgg_trunk(inputs: int, width: int) -> nn.Sequential:
     """Return stages of ``width``, twice and four times as many channels, with pooling to a quarter of the side."""
     return nn.Sequential(
         ConvolutionStage(inputs, width),
-        nn.MaxPool2d(2),
+        MaxPool(),
         ConvolutionStage(width, 2 * width),
-        nn.MaxPool2d(2),
+        MaxPool(),
         ConvolutionStage(2 * width, 4 * width),
     )
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import in_a_row
+from modiste.models.layers import MaxPool, in_a_row
 
 UPDATE = 0.3
 """Share of each batch in the running means of normalisation: a run of one epoch has no time for torch's 0.1."""
@@ -20,7 +20,7 @@ UPDATE = 0.3
 
 def convolution(inputs: int, outputs: int, *, pooled: bool = False) -> list[nn.Module]:
     """Return a 3x3 convolution with its normalisation, 2x2 max-pooling between them if ``pooled``."""
-    pool: list[nn.Module] = [nn.MaxPool2d(2)] if pooled else []
+    pool: list[nn.Module] = [MaxPool()] if pooled else []
     normalise = nn.BatchNorm2d(outputs, momentum=UPDATE)
     return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *pool, normalise]
 

@@ -12,7 +12,7 @@ from modiste.models.capsnet import CLASS_DIMENSIONS, CapsNet
 from modiste.models.dropconnect import DropConnect
 from modiste.models.fashionnet import Keypoints
 from modiste.models.inception import Module
-from modiste.models.layers import ACTIVATIONS, ConvolutionStage, Dropout, Standardize
+from modiste.models.layers import ACTIVATIONS, ConvolutionStage, Dropout, MaxPool, Standardize
 from modiste.models.patch_graph import GraphBlock, NodeNorm, PatchGraph
 from modiste.models.resnet import Block
 from modiste.models.sprint import ResidualBlock
@@ -56,7 +56,7 @@ STAGES: dict[type[nn.Module], Callable[[Any], tuple[str, str]]] = {
         f"Convolution {_by(layer.kernel_size)}",
         f"{layer.out_channels:,} filters{', each of one channel' * (1 < layer.groups == layer.in_channels)}",
     ),
-    nn.MaxPool2d: lambda layer: ("Max-pooling", f"largest of {_by(layer.kernel_size)}"),
+    MaxPool: lambda layer: ("Max-pooling", f"largest of {_by(layer.kernel_size)}"),
     nn.Linear: lambda layer: ("Dense", f"{layer.out_features:,} units"),
     DropConnect: lambda layer: ("DropConnect", f"{layer.linear.out_features:,} units"),
     Module: lambda layer: ("Inception module", f"{_branches(layer)} filters"),
