@@ -3,8 +3,8 @@
     python benchmarks/time_prediction.py DATA_FOLDER [--rounds 5] [--runs runs/speed]
 
 Ten thousand images at once, and one image at a time, images and answers in memory: medians after a warm-up, in a
-process for each. Ours are Listing 1 and ``sprint``, through the predictor and as ONNX files in ONNX Runtime; models
-that are not there yet are trained first.
+process for each. Ours are Listing 1 and ``sprint``, through the predictor, in the precision of the run and in bfloat16,
+and as ONNX files in ONNX Runtime, in float32 and in eight bits; models that are not there yet are trained first.
 """
 
 import argparse
@@ -17,6 +17,8 @@ import torch
 
 from clock import MODISTE, peer, spread, time_process
 from modiste import runtime, storage
+from modiste.run_folder import open_run
+from prediction import FILES
 from record_page import machine, rows
 
 Commands = dict[tuple[str, str], tuple[tuple[object, ...], dict[str, str]]]
@@ -29,6 +31,13 @@ PEER_NAMES = {
     "pytorch": ("listing1_pytorch.py", "Listing 1", "PyTorch as its tutorials write it"),
     "scikit_learn": ("mlp_scikit_learn.py", "an MLP", "scikit-learn's MLP"),
 }
+DOORS = {
+    "predictor": "Modiste's predictor",
+    "bfloat16": "the same in bfloat16",
+    "onnx": "Modiste's ONNX file in ONNX Runtime",
+    "int8": "the same in eight bits",
+}
+"""What ``prediction.py`` times, and what the page calls it."""
 BASELINE = "Keras on TensorFlow, `model.predict`"
 """What ratios are to."""
 
@@ -58,9 +67,13 @@ def ours(options: argparse.Namespace) -> Commands:
         run = options.runs / recipe
         short = ("--epochs", 1) if recipe == "paper" else ()
         time_process((*MODISTE, "train", recipe, *short, "--quiet", "--data-folder", options.data, "--out", run))
-        if not (run / "model.onnx").exists():
-            time_process((*MODISTE, "export", run, "--data-folder", options.data))
-        for door, who in (("predictor", "Modiste's predictor"), ("onnx", "Modiste's ONNX file in ONNX Runtime")):
+        for door, file in FILES.items():
+            if not (run / file).exists():
+                words = ("export", run, "--out", run / file, *(("--int8",) if door == "int8" else ()))
+                time_process((*MODISTE, *words, "--data-folder", options.data))
+        for door, who in DOORS.items():
+            if door == "bfloat16" and open_run(run).recipe.precision == "bfloat16":
+                continue
             commands[network, who] = ((sys.executable, HERE / "prediction.py", door, run, options.data), {})
     return commands
 
@@ -86,6 +99,7 @@ def summary(found: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, Any
         for clock in ("batch_seconds", "single_seconds"):
             arm[clock] = spread([row[clock] for row in rounds])
             arm[f"{clock}_ratio"] = median([row[clock] for row in base]) / arm[clock]["median"]
+        arm["validation_accuracy"] = rounds[0].get("validation_accuracy")
         arms.append(arm)
     return {
         "command": "python benchmarks/time_prediction.py",
@@ -100,10 +114,11 @@ def as_markdown(record: dict[str, Any]) -> str:
 
 A loaded model, images and answers in memory: 10,000 images at once, and one image at a time. The median over
 {record["arms"][0]["batch_seconds"]["n"]} processes of each one's median after a warm-up, and the range; "times" is how
-often faster that is than `model.predict` of Keras on TensorFlow with Listing 1. Made by `{record["command"]}`.
+often faster that is than `model.predict` of Keras on TensorFlow with Listing 1. Accuracy, of ours after one epoch of
+training, shows what a precision costs. Made by `{record["command"]}`.
 
-| network | who | 10,000 images, ms | times | one image, ms | times |
-|---|---|---|---|---|---|
+| network | who | 10,000 images, ms | times | one image, ms | times | validation accuracy |
+|---|---|---|---|---|---|---|
 {rows(line(arm) for arm in record["arms"])}
 
 {machine(record["machine"])}
@@ -120,6 +135,7 @@ def line(arm: dict[str, Any]) -> tuple[object, ...]:
         f"{arm['batch_seconds_ratio']:.1f}",
         f"{1e3 * single['median']:.3f} ({1e3 * single['lowest']:.3f} to {1e3 * single['highest']:.3f})",
         f"{arm['single_seconds_ratio']:.1f}",
+        "" if arm["validation_accuracy"] is None else f"{arm['validation_accuracy']:.2%}",
     )
 
 

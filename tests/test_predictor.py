@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import modiste
-from modiste import run_folder
+from modiste import run_folder, runtime
 from modiste.data.dataset import load_development
 from modiste.errors import DataError, RunError
 from modiste.predictor import Predictor
@@ -26,6 +26,18 @@ def test_it_gives_the_logits_that_training_stored(finished_run: Path, images: to
     assert torch.equal(predictor.logits(images), stored)
     assert predictor.names(images) == [predictor.class_names[label] for label in stored.argmax(1).tolist()]
     torch.testing.assert_close(predictor.probabilities(images).sum(1), torch.ones(len(images)))
+
+
+def test_it_computes_in_another_precision_than_the_run_was_trained_in(finished_run: Path, images: torch.Tensor) -> None:
+    trained, named = (Predictor.load(finished_run, device="cpu", precision=name) for name in (None, "float32"))
+    assert torch.equal(trained.logits(images), named.logits(images))
+    half = Predictor.load(finished_run, device="cpu", precision="bfloat16")
+    assert not torch.equal(half.logits(images), trained.logits(images))
+    torch.testing.assert_close(half.probabilities(images), trained.probabilities(images), rtol=0, atol=0.02)
+    file = Predictor.load(finished_run / run_folder.WEIGHTS["picked"], device="cpu", precision="bfloat16")
+    assert torch.equal(file.logits(images), half.logits(images))
+    settled = Predictor.load(finished_run, device="cpu", precision="auto").info.recipe.precision
+    assert settled == ("bfloat16" if runtime.fast_bfloat16(torch.device("cpu")) else "float32")
 
 
 def test_images_come_as_tensors_or_arrays_with_or_without_their_channel(

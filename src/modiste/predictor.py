@@ -15,6 +15,7 @@ from modiste.evaluation.answers import Answers
 from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.inference import BATCH_IMAGES, infer
 from modiste.evaluation.novelty import Novelty, of_run
+from modiste.recipe import Precision
 
 Images = UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."]
 
@@ -39,8 +40,14 @@ class Predictor(Classifier):
     novelty: Novelty | None = None
 
     @classmethod
-    def load(cls, source: Path | str, *, device: str = "auto") -> "Predictor":
+    def load(cls, source: Path | str, *, device: str = "auto", precision: Precision | None = None) -> "Predictor":
         """Read the picked weights of a finished run's folder, or a model file.
+
+        Args:
+            source: the folder or the file.
+            device: where it computes.
+            precision: in what it computes, if not in what it was trained in: ``bfloat16`` is faster where the device
+                multiplies it in hardware, and ``auto`` takes it there; the answers are the same but for rounding.
 
         Raises:
             RunError: the run is unfinished, or the file is missing, damaged or no model file.
@@ -49,10 +56,10 @@ class Predictor(Classifier):
         source, place = Path(source), runtime.choose_device(device)
         if not source.is_dir():
             model, info = checkpoint.load_model(source)
-            return cls(model.to(place), info, place, info.temperature)
+            return cls(model.to(place), _computing_in(precision, info, place), place, info.temperature)
         model, info = run_folder.open_run(source).load_model()
         temperature = fit_temperature(*run_folder.read_logits(source / run_folder.logits_name("validation")))
-        return cls(model.to(place), info, place, temperature)
+        return cls(model.to(place), _computing_in(precision, info, place), place, temperature)
 
     def telling_strangers(self, run: Path | str, data_folder: Path | str | None = None) -> "Predictor":
         """Return a predictor that tells images of none of the classes too.
@@ -117,3 +124,9 @@ class Predictor(Classifier):
             batch = batch.reshape(-1, 1, *batch.shape[-2:])
         self.demand_images(tuple(batch.shape), str(batch.dtype).removeprefix("torch."))
         return batch
+
+
+def _computing_in(precision: Precision | None, info: ModelInfo, device: torch.device) -> ModelInfo:
+    if precision is None:
+        return info
+    return replace(info, recipe=runtime.settle_precision(replace(info.recipe, precision=precision), device))

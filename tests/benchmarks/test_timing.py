@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from modiste.data import sources
+from modiste.run_folder import open_run
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import clock
+import prediction
 import time_beside
 import time_prediction
 import time_to_accuracy
@@ -66,25 +68,42 @@ def test_listing1s_page_tells_ratios_and_shares() -> None:
 
 
 def test_predictions_page_tells_how_often_faster() -> None:
-    slow, fast = ({"batch_seconds": 1.0, "single_seconds": 0.05}, {"batch_seconds": 0.25, "single_seconds": 0.001})
+    slow = {"batch_seconds": 1.0, "single_seconds": 0.05}
+    fast = {"batch_seconds": 0.25, "single_seconds": 0.001, "validation_accuracy": 0.92}
     found = time_prediction.summary(
         {("Listing 1", time_prediction.BASELINE): [slow] * 3, ("`sprint`", "ours"): [fast] * 3}
     )
     assert (
-        "| `sprint` | ours | 250 (250 to 250) | 4.0 | 1.000 (1.000 to 1.000) | 50.0 |"
+        "| `sprint` | ours | 250 (250 to 250) | 4.0 | 1.000 (1.000 to 1.000) | 50.0 | 92.00% |"
         in time_prediction.as_markdown(found)
     )
 
 
-@pytest.mark.parametrize("door", ["predictor", "onnx"])
-def test_our_own_prediction_is_timed(door: str, tmp_path: Path) -> None:
+def test_our_own_prediction_is_timed(tmp_path: Path) -> None:
     folder = sources.load_training("fashion-mnist").folder
     run = tmp_path / "run"
-    for words in (("train", "perceptron", "--epochs", 1, "--quiet", "--out", run), ("export", run)):
+    rounded = ("export", run, "--int8", "--out", run / prediction.FILES["int8"])
+    for words in (("train", "perceptron", "--epochs", 1, "--quiet", "--out", run), ("export", run), rounded):
         clock.time_process((*clock.MODISTE, *words))
-    timed = clock.time_process((sys.executable, BENCHMARKS / "prediction.py", door, run, folder))
-    found = timed.last_line()
-    assert 0 < found["single_seconds"] < found["batch_seconds"] < timed.seconds
+    reached = open_run(run).picked.validation_accuracy
+    for door in time_prediction.DOORS:
+        timed = clock.time_process((sys.executable, BENCHMARKS / "prediction.py", door, run, folder))
+        found = timed.last_line()
+        assert 0 < found["single_seconds"] < found["batch_seconds"] < timed.seconds
+        assert found["validation_accuracy"] == pytest.approx(reached, abs=0.01)
+
+
+def test_a_profile_shares_out_the_whole_step(tmp_path: Path) -> None:
+    folder = sources.load_training("fashion-mnist").folder
+    command = [sys.executable, BENCHMARKS / "profile_training.py", folder, "--steps", 3, "--out", tmp_path]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    arms = json.loads((tmp_path / "profile.json").read_text())["arms"]
+    for arm in arms.values():
+        assert sum(arm["phases"].values()) == pytest.approx(arm["milliseconds"])
+        assert min(arm["phases"].values()) > 0
+        assert any(row["phase"] == "backward" and "convolution" in row["operation"] for row in arm["operations"])
+    assert (tmp_path / "profile.md").read_text().count("\n## ") == len(arms) == 4
 
 
 def test_a_failed_process_and_a_missing_peer_are_told() -> None:
