@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -103,6 +104,52 @@ def test_a_driver_that_is_killed_goes_on(
         last = start(tmp_path / "s", plan, tiny_folder, "--ray", address)
         assert last.communicate(timeout=200)[1] == ""
     assert table(tmp_path / "s") == alone
+
+
+GUARD = Path(__file__).parents[1] / "guard" / "sitecustomize.py"
+DEADLY = f"""
+import builtins, sys, time
+
+exec(open({str(GUARD)!r}).read(), {{"__name__": "guard"}})
+plain = builtins.__import__
+
+def importing(*names, **more):
+    found = plain(*names, **more)
+    training = sys.modules.get("modiste.training")
+    if hasattr(training, "run"):
+        builtins.__import__, train = plain, training.run
+
+        def deadly(recipe, *rest, **options):
+            if recipe.epochs == 2:
+                time.sleep(600)
+            if recipe.epochs == 3:
+                raise MemoryError("no room")
+            return train(recipe, *rest, **options)
+
+        training.run = deadly
+    return found
+
+builtins.__import__ = importing
+"""
+"""What every Python of the nodes begins with: as the tests do, and then trials of two epochs hang and of three fail."""
+
+
+def test_a_trial_that_hangs_or_fails_on_a_node_is_a_row_and_the_search_goes_on(
+    plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DEADLY)
+    environment = child_environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    deadly = replace(plan, space=("epochs=integer(1,4)",), trials=4)
+    limits = ("--sampler", "grid", "--trial-minutes", 0.1)
+    for _time in faults("search: a trial that hangs or fails (Ray)", few=2, many=2, each=2):
+        with nodes(1, environment=environment) as (address, _):
+            process = start(tmp_path / "s", deadly, tiny_folder, "--ray", address, *limits)
+            _, complaint = process.communicate(timeout=200)
+        assert process.returncode == 0, complaint
+        rows = json.loads(table(tmp_path / "s"))
+        assert [row["state"] for row in rows] == ["complete", "failed", "failed", "complete"]
+        assert rows[1]["reason"] == "had not ended after 0.1 minutes"
+        assert rows[2]["reason"] == "MemoryError: no room"
 
 
 HIDDEN = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"')
