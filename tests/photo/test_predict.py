@@ -105,6 +105,17 @@ def test_a_folder_is_answered_to_its_end_and_bad_files_are_named(run: Path, fold
         assert ("none of the 10 classes" in line) == (float(row["novelty"]) > 1)
 
 
+def test_the_command_computes_in_the_precision_asked_for(run: Path, folder: Path) -> None:
+    told = {}
+    for precision in ("trained", "float32", "bfloat16"):
+        words = ("predict", run, folder / "00.jpg", "--json", "--device", "cpu", "--precision", precision)
+        (told[precision],) = json.loads(run_modiste(*words).stdout)
+    own = Predictor.load(run).info.recipe.precision
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[own]
+    assert told[own] == told["trained"] != told[other]
+    assert told[other]["probabilities"] == pytest.approx(told[own]["probabilities"], abs=0.02)
+
+
 def test_pictures_of_other_things_are_told(run: Path, originals: np.ndarray) -> None:
     predictor = Predictor.load(run, device="cpu").telling_strangers(run)
     assert predictor.novelty is not None
@@ -142,6 +153,7 @@ def test_the_way_to_the_network_is_drawn(run: Path, folder: Path, tmp_path: Path
         (("RUN",), "expected a run and pictures", 2),
         (("RUN", "nowhere.jpg"), "no such file or folder", 3),
         (("RUN", "EMPTY"), "no pictures in this folder", 3),
+        (("RUN", "EMPTY", "--precision", "half"), "('trained', 'float32', 'bfloat16', 'auto')", 2),
     ],
 )
 def test_the_command_refuses(words: tuple[str, ...], complaint: str, code: int, run: Path, tmp_path: Path) -> None:

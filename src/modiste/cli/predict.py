@@ -26,8 +26,8 @@ class _PredictOptions:
     """Write a picture of each file's way to the network into this folder."""
     device: str = "auto"
     """auto, cpu, cuda ..."""
-    precision: Literal["float32", "bfloat16", "auto"] | None = None
-    """In what to compute, if not in what the run was trained in; auto takes bfloat16 where that is faster."""
+    precision: Literal["trained", "float32", "bfloat16", "auto"] = "trained"
+    """In what to compute: trained is what the run was trained in, auto takes bfloat16 where that is faster."""
     data_folder: Path | None = None
     """Where Fashion-MNIST lies, for --show and a run's first photo, if not in one of the usual places."""
 
@@ -81,7 +81,8 @@ def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
         return OnnxModel.load(source)
     from modiste.predictor import Predictor
 
-    predictor = Predictor.load(source, device=options.device, precision=options.precision)
+    precision = None if options.precision == "trained" else options.precision
+    predictor = Predictor.load(source, device=options.device, precision=precision)
     if source.is_dir():
         try:
             return predictor.telling_strangers(source, options.data_folder)
