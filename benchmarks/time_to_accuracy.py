@@ -98,9 +98,15 @@ def result(name: str, runs: list[dict[str, Any]], keras: dict[str, Any] | None) 
         "seconds": seconds,
         "train_seconds": trimmed_mean([row["train_seconds"] for row in runs]),
         "peak_memory_bytes": max(row["peak_memory_bytes"] for row in runs),
-        "keras_whole_ratio": keras["epochs"][-1]["at_seconds"] / seconds if keras else None,
+        "keras_whole_ratio": whole(keras) / seconds if keras else None,
         "keras_first_pass_ratio": passed / seconds if passed else None,
     }
+
+
+def whole(keras: dict[str, Any]) -> float:
+    """Return when Keras was through with its last epoch, in seconds."""
+    seconds: float = keras["epochs"][-1]["at_seconds"]
+    return seconds
 
 
 def first_pass(keras: dict[str, Any] | None, mark: float) -> float | None:
@@ -149,8 +155,8 @@ def beside(keras: dict[str, Any] | None) -> str:
     if keras is None:
         return "Keras was left out."
     return (
-        f"Keras took {keras['epochs'][-1]['at_seconds']:.0f} s for {len(keras['epochs'])} epochs, its evaluation left "
-        f"out, to {keras['test_accuracy']:.2%} on test."
+        f"Keras took {whole(keras):.0f} s for {len(keras['epochs'])} epochs, its evaluation left out, to "
+        f"{keras['test_accuracy']:.2%} on test."
     )
 
 

@@ -54,12 +54,15 @@ class Predictor(Classifier):
             RecipeError: the device cannot be used.
         """
         source, place = Path(source), runtime.choose_device(device)
-        if not source.is_dir():
+        if source.is_dir():
+            model, info = run_folder.open_run(source).load_model()
+            temperature = fit_temperature(*run_folder.read_logits(source / run_folder.logits_name("validation")))
+        else:
             model, info = checkpoint.load_model(source)
-            return cls(model.to(place), _computing_in(precision, info, place), place, info.temperature)
-        model, info = run_folder.open_run(source).load_model()
-        temperature = fit_temperature(*run_folder.read_logits(source / run_folder.logits_name("validation")))
-        return cls(model.to(place), _computing_in(precision, info, place), place, temperature)
+            temperature = info.temperature
+        if precision is not None:
+            info = replace(info, recipe=runtime.settle_precision(replace(info.recipe, precision=precision), place))
+        return cls(model.to(place), info, place, temperature)
 
     def telling_strangers(self, run: Path | str, data_folder: Path | str | None = None) -> "Predictor":
         """Return a predictor that tells images of none of the classes too.
@@ -124,9 +127,3 @@ class Predictor(Classifier):
             batch = batch.reshape(-1, 1, *batch.shape[-2:])
         self.demand_images(tuple(batch.shape), str(batch.dtype).removeprefix("torch."))
         return batch
-
-
-def _computing_in(precision: Precision | None, info: ModelInfo, device: torch.device) -> ModelInfo:
-    if precision is None:
-        return info
-    return replace(info, recipe=runtime.settle_precision(replace(info.recipe, precision=precision), device))
