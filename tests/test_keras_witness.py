@@ -15,7 +15,7 @@ from modiste.data.batch import Batch, as_floats, as_targets
 from modiste.data.dataset import load_development
 from modiste.models import Task, build_model, count_parameters
 from modiste.training.learner import new_learner
-from modiste.training.loop import train_step
+from modiste.training.step import train_step
 
 TASK = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))
 # Ties in max-pooling are broken by rounding: under some seeds the two libraries break one differently and part company

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from modiste import checkpoint, manifest, run_folder, training
-from modiste.data.batches import batches
+from modiste.data.batches import Batches
 from modiste.data.dataset import Development, load_development
 from modiste.errors import DivergedError
 from modiste.evaluation.inference import infer
@@ -21,7 +21,10 @@ from modiste.training import describe_task
 from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner, new_learner
 from modiste.training.log import Listener, Timing
-from modiste.training.loop import Fit, fit, learning_rate, out_of_patience, train_step
+from modiste.training.loop import fit, out_of_patience
+from modiste.training.schedules import learning_rate
+from modiste.training.setting import Setting
+from modiste.training.step import train_step
 from workbench import run_modiste
 
 GOLDEN = {
@@ -40,8 +43,8 @@ def learner_for(recipe: Recipe, development: Development) -> Learner:
     return new_learner(build_model(recipe.model, describe_task(development, recipe), seed=recipe.seed), recipe)
 
 
-def setting_for(recipe: Recipe, development: Development, folder: Path, listener: Listener | None = None) -> Fit:
-    return Fit(recipe, development, folder, listener or Listener(), Interruption())
+def setting_for(recipe: Recipe, development: Development, folder: Path, listener: Listener | None = None) -> Setting:
+    return Setting(recipe, development, folder, listener or Listener(), Interruption())
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -76,7 +79,7 @@ def test_a_naive_loop_comes_to_the_same(tmp_path: Path, tiny_recipe: Recipe, dev
     step = 0
     for row in learner.history:
         losses, hits = 0.0, 0
-        for batch in batches(development.train, recipe, 5, step):
+        for batch in Batches(development.train, recipe, 5).epoch(step):
             optimizer.param_groups[0]["lr"] = learning_rate(recipe, step, 7)
             logits = model(batch.images)
             loss = -(batch.targets * logits.log_softmax(1)).sum(1).mean()
@@ -96,7 +99,7 @@ def test_the_average_equals_a_slow_one(tiny_recipe: Recipe, development: Develop
     recipe = replace(tiny_recipe, ema_decay=decay, model=replace(tiny_recipe.model, batch_norm=True))
     learner = learner_for(recipe, development)
     expected: dict[str, torch.Tensor] = {}
-    for batch in batches(development.train, recipe, 5, 0):
+    for batch in Batches(development.train, recipe, 5).epoch(0):
         learner.model.train()
         train_step(learner, batch, recipe)
         for name, weight in weights_of(learner.model).items():
@@ -133,7 +136,7 @@ def test_the_update_is_clipped_to_the_norm(clip_norm: float, tiny_recipe: Recipe
         for item in (recipe, replace(recipe, optimizer=replace(optimizer, clip_norm=0.0)))
     )
     before = torch.cat([item.detach().flatten() for item in learner.model.parameters()])
-    batch = next(batches(development.train, recipe, 5, 0))
+    batch = next(Batches(development.train, recipe, 5).epoch(0))
     for one in (learner, free):
         train_step(
             one, batch, recipe if one is learner else replace(recipe, optimizer=replace(optimizer, clip_norm=0.0))

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from modiste.recipe import OptimizerRecipe, Recipe, ScheduleRecipe
-from modiste.training.loop import learning_rate
-from modiste.training.schedules import ONE_CYCLE_START, SHAPES, factor
+from modiste.training.schedules import ONE_CYCLE_START, SHAPES, factor, learning_rate
 
 POINTS = [number / 1000 for number in range(1001)]
 VARIANTS = {

@@ -18,7 +18,8 @@ from modiste.models import build_model
 from modiste.recipe import Recipe
 from modiste.training.interruption import Interruption
 from modiste.training.log import Listener
-from modiste.training.loop import Fit, fit
+from modiste.training.loop import fit
+from modiste.training.setting import Setting
 
 LEAST_SHOWN = 8_000
 """Images that a network is shown in each epoch at least, so that a small set is learnt too."""
@@ -84,7 +85,7 @@ def trained_logits(development: Development, recipe: Recipe, watch: CoreWatch) -
     with tempfile.TemporaryDirectory() as name, Interruption() as interruption, runtime.threads_restored():
         folder = Path(name)
         training.settle_threads(folder, watch)
-        setting = Fit(recipe, development, folder, Listener(), interruption)
+        setting = Setting(recipe, development, folder, Listener(), interruption)
         learner = training.prepare(model, setting, None, None)
         try:
             fit(learner, setting)

@@ -1,8 +1,10 @@
-"""The batches of one epoch: their order, and what is changed in them at random."""
+"""The batches of a run: their order, and what is changed in them at random."""
 
 from collections.abc import Iterator
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from modiste import runtime
 from modiste.data.augment import augment
@@ -16,19 +18,42 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return -(-images // batch_size)
 
 
-def batches(train: ImageSet, recipe: Recipe, classes: int, first_step: int) -> Iterator[Batch]:
-    """Yield the batches of the epoch that ``first_step`` falls in, from that step to the epoch's end.
+class Batches:
+    """What a training set becomes, step by step.
 
     Order and augmentation follow from (seed, epoch, step) alone: starting in the middle gives the same batches.
+
+    Args:
+        train: images to learn from, on the device that computes.
+        recipe: says how many at once, in what order, changed how, weighted by what.
+        classes: number of classes.
     """
-    device = train.labels.device
-    per_epoch = steps_per_epoch(len(train), recipe.batch_size)
-    epoch, start = divmod(first_step, per_epoch)
-    order = torch.randperm(len(train), generator=runtime.generator(recipe.seed, "order", epoch)).to(device)
-    weights = class_weights(train.labels, classes, recipe.balance) if recipe.balance else None
-    for index in range(start, per_epoch):
-        chosen = train[order[index * recipe.batch_size : (index + 1) * recipe.batch_size]]
-        step = epoch * per_epoch + index
-        generator = runtime.generator(recipe.seed, "augmentation", step, device=device)
-        batch = Batch(as_floats(chosen.images), as_targets(chosen.labels, classes, recipe.label_smoothing))
-        yield weighted(augment(batch, recipe.augmentation, generator), weights)
+
+    def __init__(self, train: ImageSet, recipe: Recipe, classes: int) -> None:
+        self.train, self.recipe, self.classes = train, recipe, classes
+        self.generator = torch.Generator(train.labels.device)
+        self.weights = class_weights(train.labels, classes, recipe.balance) if recipe.balance else None
+
+    def choose(self, first_step: int) -> Iterator[Int64[Tensor, " n"]]:
+        """Yield which images make each batch, from ``first_step`` to the end of the epoch that it falls in."""
+        size = self.recipe.batch_size
+        epoch, start = divmod(first_step, steps_per_epoch(len(self.train), size))
+        generator = runtime.generator(self.recipe.seed, "order", epoch)
+        order = torch.randperm(len(self.train), generator=generator).to(self.train.labels.device)
+        yield from torch.split(order[start * size :], size)
+
+    def seed(self, step: int) -> None:
+        """Let the random numbers of the next batch be those of ``step``."""
+        self.generator.manual_seed(runtime.seed_for(self.recipe.seed, "augmentation", step))
+
+    def make(self, chosen: Int64[Tensor, " n"]) -> Batch:
+        """Return the batch of these images, changed at random."""
+        some = self.train[chosen]
+        batch = Batch(as_floats(some.images), as_targets(some.labels, self.classes, self.recipe.label_smoothing))
+        return weighted(augment(batch, self.recipe.augmentation, self.generator), self.weights)
+
+    def epoch(self, first_step: int) -> Iterator[Batch]:
+        """Yield the batches from ``first_step`` to the end of its epoch."""
+        for step, chosen in enumerate(self.choose(first_step), start=first_step):
+            self.seed(step)
+            yield self.make(chosen)

@@ -27,7 +27,8 @@ from modiste.training.group import Group, gathered
 from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner, new_learner
 from modiste.training.log import FileLog, Listener, Listeners
-from modiste.training.loop import Fit, fit
+from modiste.training.loop import fit
+from modiste.training.setting import Setting
 from modiste.training.transfer.source import Source
 from modiste.training.warm_start import WARM_STARTS
 from modiste.training.warm_start.progress import Progress
@@ -99,7 +100,7 @@ def run(
         settle_threads(folder, watch)
         note_facts(folder, place, group)
         listener = Listeners([FileLog(folder), *listeners])
-        setting = Fit(recipe, development, folder, listener, interruption, group)
+        setting = Setting(recipe, development, folder, listener, interruption, group)
         try:
             learner = prepare(model, setting, state, transfer_from)
             learner.network = group.join(model)
@@ -179,7 +180,9 @@ def describe_task(development: Development, recipe: Recipe) -> Task:
     )
 
 
-def prepare(model: nn.Module, setting: Fit, state: State | None, transfer_from: Path | str | Source | None) -> Learner:
+def prepare(
+    model: nn.Module, setting: Setting, state: State | None, transfer_from: Path | str | Source | None
+) -> Learner:
     """Return the learner that ``state`` holds, or a new one after warm start and transfer; the warm start is saved."""
     recipe, begun = setting.recipe, state is not None
     if not begun:
@@ -194,7 +197,9 @@ def prepare(model: nn.Module, setting: Fit, state: State | None, transfer_from: 
     return learner
 
 
-def take_weights(model: nn.Module, setting: Fit, source: Path | str | Source | None, *, begun: bool) -> frozenset[str]:
+def take_weights(
+    model: nn.Module, setting: Setting, source: Path | str | Source | None, *, begun: bool
+) -> frozenset[str]:
     """Transfer and freeze as the recipe says; return the names of tensors taken, now or when the run began."""
     recipe = setting.recipe
     transfer.freeze(model, recipe.transfer.freeze)
@@ -253,7 +258,7 @@ def starts_of(folder: Path) -> list[dict[str, Any]]:
     return run_folder.starts(path) if path.exists() else []
 
 
-def finish(learner: Learner, setting: Fit, task: Task) -> None:
+def finish(learner: Learner, setting: Setting, task: Task) -> None:
     """Write the models, the validation logits and the manifest: the run is complete."""
     recipe, folder, validation = setting.recipe, setting.folder, setting.development.validation
     best = run_folder.picked(learner.history, recipe)

@@ -3,9 +3,15 @@
 from collections.abc import Callable
 from math import cos, pi
 
-from modiste.recipe import ScheduleRecipe
+from modiste.recipe import Recipe, ScheduleRecipe
 
 ONE_CYCLE_START = 0.04  # Smith and Topin (2018) start at a small fraction of the peak; torch's default is 1/25 too
+
+
+def learning_rate(recipe: Recipe, step: int, steps_in_epoch: int) -> float:
+    """Return the learning rate of a step; the schedule is read at the step's middle, never at its zero."""
+    progress = (step + 0.5) / (recipe.epochs * steps_in_epoch)
+    return recipe.optimizer.learning_rate * factor(recipe.schedule, progress)
 
 
 def factor(recipe: ScheduleRecipe, progress: float) -> float:

@@ -14,14 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from modiste import runtime, storage, training
-from modiste.data.batch import Batch
-from modiste.data.batches import batches
+from modiste.data.batches import Batches
 from modiste.data.dataset import load_development
 from modiste.errors import RecipeError, StoppedError
 from modiste.models import build_model, layers
@@ -31,9 +30,19 @@ from modiste.training.group import ALONE
 from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner
 from modiste.training.log import FileLog, Timing
-from modiste.training.loop import Fit, finish_epoch, learning_rate
+from modiste.training.loop import finish_epoch
 from modiste.training.objectives import OBJECTIVES
-from modiste.training.optimizers import OPTIMIZERS, parameter_groups, set_learning_rate
+from modiste.training.optimizers import (
+    OPTIMIZERS,
+    make_recordable,
+    parameter_groups,
+    prepare,
+    set_learning_rate,
+    update,
+)
+from modiste.training.recording import Recording
+from modiste.training.schedules import learning_rate
+from modiste.training.setting import Setting
 
 
 def run_seeds(
@@ -75,7 +84,7 @@ def run_seeds(
             own = replace(recipe, seed=seed)
             if not training.claim(folder, own):
                 continue
-            setting = Fit(own, development, folder, FileLog(folder), interruption)
+            setting = Setting(own, development, folder, FileLog(folder), interruption)
             model = build_model(own.model, task, seed=seed).to(place)
             training.check_batches(model, len(development.train), own, ALONE)
             training.note_facts(folder, place, ALONE)
@@ -101,7 +110,7 @@ def check_stackable(recipe: Recipe) -> None:
             raise RecipeError(f"{name}: not possible with several seeds at once, found {value}; train them one by one")
 
 
-def fit_seeds(learners: Sequence[Learner], settings: Sequence[Fit]) -> None:
+def fit_seeds(learners: Sequence[Learner], settings: Sequence[Setting]) -> None:
     """Train all learners to the recipe's last epoch, together.
 
     Raises:
@@ -109,15 +118,15 @@ def fit_seeds(learners: Sequence[Learner], settings: Sequence[Fit]) -> None:
         DivergedError: the loss of one is not finite after an epoch.
         StoppedError: a signal asked to stop.
     """
-    recipe, stack = settings[0].recipe, Stack(learners, settings[0].recipe)
-    for epoch in range(recipe.epochs):
-        started, first_step = time.perf_counter(), epoch * settings[0].steps_per_epoch
-        streams = [batches(own.development.train, own.recipe, own.classes, first_step) for own in settings]
-        for step, parts in enumerate(zip(*streams, strict=True), start=first_step):
+    stack = Stack(learners, settings)
+    for _ in range(settings[0].recipe.epochs):
+        started = time.perf_counter()
+        for chosen in zip(*(batches.choose(stack.steps) for batches in stack.batches), strict=True):
             if settings[0].interruption.requested:
-                raise StoppedError(f"stopped on request after step {step}; of seeds trained together nothing is kept")
-            rate = learning_rate(recipe, step, settings[0].steps_per_epoch)
-            stack.train_step(parts, rate, [runtime.seed_for(own.recipe.seed, "dropout", step) for own in settings])
+                raise StoppedError(
+                    f"stopped on request after step {stack.steps}; of seeds trained together nothing is kept"
+                )
+            stack.take(torch.stack(chosen))
         stack.give_back(learners)
         trained = time.perf_counter()
         for learner, own in zip(learners, settings, strict=True):
@@ -131,33 +140,52 @@ class Stack:
 
     Args:
         learners: whose networks are taken; ``give_back`` returns what they have learnt.
-        recipe: of all of them but for the seed.
+        settings: of each, alike but for the seed.
     """
 
-    def __init__(self, learners: Sequence[Learner], recipe: Recipe) -> None:
-        models = [learner.model for learner in learners]
+    def __init__(self, learners: Sequence[Learner], settings: Sequence[Setting]) -> None:
+        models, self.settings, self.recipe = [learner.model for learner in learners], settings, settings[0].recipe
+        device, recipe = settings[0].device, self.recipe
         _check_layers(models[0], recipe)
         for model in models:
             layers.to_training(model)
-        self.recipe = recipe
+        self.batches = [Batches(own.development.train, own.recipe, own.classes) for own in settings]
+        self.generators = [torch.Generator(device) for _ in settings]
         self.parameters, self.buffers = stack_module_state(models)
         self.network, self.dropouts = stackable(models[0])
         self.shapes: dict[int, list[Tensor]] = {}
+        self.recordings: dict[int, Recording] = {}
         names = {id(item): name for name, item in models[0].named_parameters()}
         groups = parameter_groups(models[0], recipe.optimizer.weight_decay)
         for group in groups:
             group["params"] = [self.parameters[names[id(item)]] for item in group["params"]]  # type: ignore[attr-defined]
         self.optimizer = OPTIMIZERS[recipe.optimizer.name](groups, recipe.optimizer)
-        self.loss_sums = torch.zeros(len(models), device=next(models[0].parameters()).device)
+        if device.type == "cuda":
+            make_recordable(self.optimizer, torch.zeros((), device=device))
+        self.loss_sums = torch.zeros(len(models), device=device)
         self.correct = torch.zeros_like(self.loss_sums)
         self.steps = 0
 
-    def train_step(self, parts: Sequence[Batch], rate: float, dropout_seeds: Sequence[int]) -> None:
-        """Take one step of every network, each with its own batch and the seed of its dropout."""
+    def take(self, chosen: Int64[Tensor, "s n"]) -> None:
+        """Take one step of every network, each with images of its own."""
+        set_learning_rate(self.optimizer, learning_rate(self.recipe, self.steps, self.settings[0].steps_per_epoch))
+        prepare(self.optimizer)
+        for own, batches, dropout in zip(self.settings, self.batches, self.generators, strict=True):
+            batches.seed(self.steps)
+            dropout.manual_seed(runtime.seed_for(own.recipe.seed, "dropout", self.steps))
+        images = chosen.shape[1]
+        if images not in self.recordings:
+            drawn_from = [*self.generators, *(batches.generator for batches in self.batches)]
+            self.recordings[images] = Recording(self.compute, chosen, drawn_from)
+        self.recordings[images](chosen)
+        self.steps += 1
+
+    def compute(self, chosen: Int64[Tensor, "s n"]) -> None:
+        """Do what the device does of a step."""
+        parts = [batches.make(own) for batches, own in zip(self.batches, chosen, strict=True)]
         images = torch.stack([part.images for part in parts])
         targets = torch.stack([part.targets for part in parts])
-        buffers = self.buffers | self._masks(images, dropout_seeds)
-        set_learning_rate(self.optimizer, rate)
+        buffers = self.buffers | self._masks(images)
         with runtime.autocast(self.recipe.precision, images.device):
             logits = torch.vmap(self._logits)(self.parameters, buffers, images)
         known = [part.weights for part in parts if part.weights is not None]
@@ -166,8 +194,7 @@ class Stack:
         losses = objective(logits.to(targets.dtype), targets, weights)
         self.optimizer.zero_grad()
         losses.sum().backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.steps += 1
+        update(self.optimizer)
         self.loss_sums += losses.detach() * images.shape[1]
         self.correct += (logits.argmax(2) == targets.argmax(2)).sum(1)
 
@@ -188,18 +215,20 @@ class Stack:
         logits: Tensor = functional_call(self.network, (parameters, buffers), (images,))
         return logits
 
-    def _masks(self, images: Float[Tensor, "s n c h w"], seeds: Sequence[int]) -> dict[str, Tensor]:
-        """Draw what dropout keeps, as each network alone would: layer after layer from a generator of its seed."""
+    def _masks(self, images: Float[Tensor, "s n c h w"]) -> dict[str, Tensor]:
+        """Draw what dropout keeps, as each network alone would: layer after layer from the network's own generator."""
         if not self.dropouts:
             return {}
         if images.shape[1] not in self.shapes:
             self.shapes[images.shape[1]] = self._entering(images[0])
-        drawn = []
-        generator = torch.Generator(images.device)
-        for seed in seeds:
-            generator.manual_seed(seed)
-            pairs = zip(self.dropouts.values(), self.shapes[images.shape[1]], strict=True)
-            drawn.append([torch.empty_like(x).bernoulli_(1 - layer.rate, generator=generator) for layer, x in pairs])
+        shapes = self.shapes[images.shape[1]]
+        drawn = [
+            [
+                torch.empty_like(x).bernoulli_(1 - layer.rate, generator=generator)
+                for layer, x in zip(self.dropouts.values(), shapes, strict=True)
+            ]
+            for generator in self.generators
+        ]
         return {
             f"{name}.keep": torch.stack(masks)
             for name, masks in zip(self.dropouts, zip(*drawn, strict=True), strict=True)

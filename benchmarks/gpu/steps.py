@@ -1,0 +1,111 @@
+"""Set steps that stay on the GPU beside the same steps looked at one by one: their figures, their weights, their time.
+
+    python benchmarks/gpu/steps.py [RECIPE ...] [--images 5000] [--epochs 4] [--data-folder DIR] [--out FILE]
+
+Every recipe is trained three times on a few images from the same start: step by step, and twice without a word to the
+host. Says how far losses and weights differ, whether the two are the same to the last bit, and how long a step of the
+last epoch takes. Without a GPU nothing is recorded, and what stays is computed as it comes.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).parent)]
+
+import torch
+from zoo import SYSTEMS
+
+from modiste import recipes, runtime, storage, training
+from modiste.data.dataset import Development, load_development
+from modiste.models import build_model, layers
+from modiste.recipe import Recipe
+from modiste.training.interruption import Interruption
+from modiste.training.log import Listener
+from modiste.training.resident import ResidentSteps
+from modiste.training.setting import Setting
+from modiste.training.step import Steps
+
+SPRINTS = ("sprint", "sprint-93", "sprint-94", "sprint-95")
+WARM_STARTS = ("none", "class-prior", "whitening")
+"""Those that take no time."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipes", nargs="*", default=(*SPRINTS, *SYSTEMS))
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--data-folder", type=Path)
+    parser.add_argument("--source", help="another IDX set's folder, to try the script on")
+    parser.add_argument("--out", type=Path, default=Path("gpu-steps.json"))
+    options = parser.parse_args()
+    device = runtime.choose_device()
+    record: dict[str, Any] = {"machine": runtime.facts(device), "results": []}
+    for name in options.recipes:
+        try:
+            record["results"].append(compare(read(name, options), device, options))
+        except Exception:  # the other recipes are worth their minutes
+            record["results"].append({"recipe": name, "failed": traceback.format_exc()})
+        print(record["results"][-1], flush=True)
+        storage.write_json(options.out, record)
+
+
+def read(name: str, options: argparse.Namespace) -> Recipe:
+    """Return the recipe for as many epochs, without a warm start that takes long."""
+    recipe = replace(recipes.get(name), epochs=options.epochs)
+    if options.source:
+        recipe = replace(recipe, data=replace(recipe.data, source=options.source))
+    return recipe if recipe.warm_start in WARM_STARTS else replace(recipe, warm_start="none")
+
+
+def compare(recipe: Recipe, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
+    """Train a recipe three times and set what came of it side by side."""
+    recipe = runtime.settle_precision(recipe, device)
+    whole = load_development(recipe.data, options.data_folder).to(device)
+    development = replace(whole, train=whole.train[: options.images])
+    watched, one, other = (train(recipe, development, kind) for kind in (Steps, ResidentSteps, ResidentSteps))
+    return {
+        "recipe": recipe.name,
+        "watched_milliseconds": watched["milliseconds"],
+        "resident_milliseconds": one["milliseconds"],
+        "losses": [watched["losses"], one["losses"], other["losses"]],
+        "largest_weight_difference": max_difference(watched["weights"], one["weights"]),
+        "twice_the_same": max_difference(one["weights"], other["weights"]) == 0,
+    }
+
+
+def train(recipe: Recipe, development: Development, kind: type[Steps]) -> dict[str, Any]:
+    """Train a recipe with steps of one kind; return each epoch's loss, the last one's milliseconds a step, weights."""
+    task = training.describe_task(development, recipe)
+    model = build_model(recipe.model, task, seed=recipe.seed).to(development.train.labels.device)
+    with tempfile.TemporaryDirectory() as folder, Interruption() as interruption:
+        setting = Setting(recipe, development, Path(folder), Listener(), interruption)
+        learner = training.prepare(model, setting, None, None)
+        steps, losses = kind(learner, setting), []
+        for _ in range(recipe.epochs):
+            started = time.perf_counter()
+            layers.to_training(learner.model)
+            for chosen in steps.batches.choose(learner.step):
+                steps.take(chosen)
+            steps.settle()
+            losses.append(learner.loss_sum / len(development.train))
+            learner.loss_sum = 0.0
+            seconds = time.perf_counter() - started
+    weights = {name: tensor.float() for name, tensor in learner.model.state_dict().items()}
+    return {"losses": losses, "milliseconds": 1000 * seconds / setting.steps_per_epoch, "weights": weights}
+
+
+def max_difference(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:
+    """Return the largest difference between two networks' weights."""
+    return max((some[name] - others[name]).abs().max().item() for name in some)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Steps that stay on a GPU: batch, gradient, update and figures, launched as one and not waited for."""
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from modiste.errors import DivergedError
+from modiste.training import optimizers
+from modiste.training.learner import Learner
+from modiste.training.recording import Recording
+from modiste.training.setting import Setting
+from modiste.training.step import ADVICE, Steps, average, clip, count_correct, gradient
+
+
+def can_stay(setting: Setting) -> bool:
+    """Tell whether steps can stay on the device: on a GPU whose learner shares its batches with no other process."""
+    return setting.device.type == "cuda" and setting.group.is_alone
+
+
+class ResidentSteps(Steps):
+    """Takes a learner's steps without a word to the host, which hears of them in ``settle``.
+
+    A step that is not finite, and every one after it, is refused: it moves no weight.
+    """
+
+    def __init__(self, learner: Learner, setting: Setting) -> None:
+        super().__init__(learner, setting)
+        self.loss_sum, self.correct, self.refusals = torch.zeros(3, dtype=torch.float64, device=setting.device)
+        self.nothing, self.refused = torch.zeros(2, device=setting.device)
+        self.recordings: dict[int, Recording] = {}
+        optimizers.make_recordable(learner.optimizer, self.refused)
+
+    def take(self, chosen: Int64[Tensor, " n"]) -> None:
+        """Take one step with these images of the training set."""
+        self.prepare(len(chosen))
+        optimizers.prepare(self.learner.optimizer)
+        if len(chosen) not in self.recordings:
+            generators = (self.batches.generator, self.dropout)
+            self.recordings[len(chosen)] = Recording(self.compute, chosen, generators)
+        self.recordings[len(chosen)](chosen)
+        average(self.learner)
+        self.learner.step += 1
+
+    def compute(self, chosen: Int64[Tensor, " n"]) -> None:
+        """Do what the device does of a step."""
+        learner, recipe = self.learner, self.setting.recipe
+        batch = self.batches.make(chosen)
+        found = gradient(learner, batch, recipe)
+        self.nothing.add_((found.loss + found.norm) * 0)  # not a number from the first that is not finite
+        torch.ne(self.nothing, 0, out=self.refused)
+        clip(learner, recipe, found.norm)
+        optimizers.update(learner.optimizer)
+        self.refusals.add_(self.refused)
+        self.loss_sum.add_(found.loss, alpha=len(batch))
+        self.correct.add_(count_correct(found.logits, batch.targets))
+
+    def settle(self) -> None:
+        """Bring the learner's figures up to date; DivergedError when a step was refused."""
+        loss_sum, correct, refusals = torch.stack([self.loss_sum, self.correct, self.refusals]).tolist()
+        for tensor in (self.loss_sum, self.correct):
+            tensor.zero_()
+        if refusals:
+            raise DivergedError(
+                f"step {self.learner.step - int(refusals) + 1}: the loss or its gradient is not finite; "
+                f"the step was not applied; {ADVICE}"
+            )
+        self.learner.loss_sum += loss_sum
+        self.learner.correct += int(correct)

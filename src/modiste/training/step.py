@@ -1,0 +1,122 @@
+"""A step of training: a batch, its gradient, an update."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from modiste import runtime
+from modiste.data.batch import Batch
+from modiste.data.batches import Batches
+from modiste.errors import DivergedError
+from modiste.models import layers
+from modiste.recipe import Recipe
+from modiste.training import optimizers
+from modiste.training.group import ALONE, Group
+from modiste.training.learner import Learner
+from modiste.training.objectives import OBJECTIVES
+from modiste.training.schedules import learning_rate
+from modiste.training.setting import Setting
+
+ADVICE = "try a smaller --optimizer.learning-rate, --schedule.warm-up or --optimizer.clip-norm"
+
+
+class Steps:
+    """Takes a learner's steps, one after another, each looked at before it is applied.
+
+    Args:
+        learner: on the device of the setting's images.
+        setting: what it learns from, and how.
+    """
+
+    def __init__(self, learner: Learner, setting: Setting) -> None:
+        self.learner, self.setting = learner, setting
+        self.batches = Batches(setting.development.train, setting.recipe, setting.classes)
+        self.dropout = torch.Generator(setting.device)
+        layers.share_generator(learner.model, self.dropout)
+
+    def take(self, chosen: Int64[Tensor, " n"]) -> None:
+        """Take one step with these images of the training set; DivergedError when it is not finite."""
+        self.prepare(len(chosen))
+        train_step(self.learner, self.batches.make(chosen), self.setting.recipe, self.setting.group)
+
+    def prepare(self, images: int) -> None:
+        """Set what changes from step to step: the learning rate, and where random numbers come from."""
+        recipe, step, group = self.setting.recipe, self.learner.step, self.setting.group
+        rate = learning_rate(recipe, step, self.setting.steps_per_epoch)
+        optimizers.set_learning_rate(self.learner.optimizer, rate)
+        self.batches.seed(step)
+        self.dropout.manual_seed(runtime.seed_for(recipe.seed, "dropout", step))
+        if not group.is_alone:
+            layers.share_generator(self.learner.model, self.dropout, group.part(images))
+
+    def settle(self) -> None:
+        """Bring the learner's figures up to date, which here they always are."""
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """What a batch asks for; the gradient itself lies beside the parameters.
+
+    Attributes:
+        logits: of the images at hand.
+        loss: their mean, what the network asks for beside the right class included.
+        norm: of the whole gradient.
+    """
+
+    logits: Float[Tensor, "n classes"]
+    loss: Float[Tensor, ""]
+    norm: Float[Tensor, ""]
+
+
+def train_step(learner: Learner, batch: Batch, recipe: Recipe, group: Group = ALONE) -> None:
+    """Take one step, unless its loss or gradient is not finite: then raise DivergedError before any weight moves."""
+    part = group.part(len(batch))
+    mine = batch[part.first : part.last]
+    found = gradient(learner, mine, recipe, group, part)
+    loss_sum, correct = group.sums(found.loss.item() * len(part), float(count_correct(found.logits, mine.targets)))
+    _check_finite(loss_sum / part.whole, found.norm.item(), learner.step)
+    clip(learner, recipe, found.norm)
+    learner.optimizer.step()
+    average(learner)
+    learner.step += 1
+    learner.loss_sum += loss_sum
+    learner.correct += int(correct)
+
+
+def gradient(
+    learner: Learner, mine: Batch, recipe: Recipe, group: Group = ALONE, part: layers.Part | None = None
+) -> Gradient:
+    """Compute what the images at hand ask for, which are ``part`` of a batch shared with a group, or all of one."""
+    with runtime.autocast(recipe.precision, mine.images.device):
+        logits = learner.network(mine.images)
+    loss = OBJECTIVES[recipe.objective](logits.to(mine.targets.dtype), mine.targets, mine.weights)
+    loss = loss + layers.auxiliary_loss(learner.model, mine.images, mine.targets)
+    learner.optimizer.zero_grad()
+    group.weighted(loss, part or ALONE.part(len(mine))).backward()  # type: ignore[no-untyped-call]
+    return Gradient(logits.detach(), loss.detach(), optimizers.gradient_norm(learner.model))
+
+
+def clip(learner: Learner, recipe: Recipe, norm: Float[Tensor, ""]) -> None:
+    """Shorten the gradient to what the recipe allows, if it does not allow all."""
+    if recipe.optimizer.clip_norm:
+        torch.nn.utils.clip_grads_with_norm_(learner.model.parameters(), recipe.optimizer.clip_norm, norm)
+
+
+def average(learner: Learner) -> None:
+    """Let the running average follow the weights, if there is one."""
+    if learner.average is not None:
+        learner.average.update_parameters(learner.model)
+
+
+def count_correct(logits: Float[Tensor, "n classes"], targets: Float[Tensor, "n classes"]) -> Int64[Tensor, ""]:
+    """Return how many images have their largest logit where their target is largest."""
+    return (logits.argmax(1) == targets.argmax(1)).sum()
+
+
+def _check_finite(loss: float, norm: float, step: int) -> None:
+    if not (isfinite(loss) and isfinite(norm)):
+        what = f"the loss is {loss}" if not isfinite(loss) else f"the gradient's norm is {norm}"
+        raise DivergedError(f"step {step + 1}: {what}; the step was not applied; {ADVICE}")
