@@ -84,8 +84,9 @@ def compare(recipe: Recipe, device: torch.device, options: argparse.Namespace) -
 def train(recipe: Recipe, development: Development, kind: type[Steps]) -> dict[str, Any]:
     """Train a recipe with steps of one kind; return each epoch's loss, the last one's milliseconds a step, weights."""
     task = training.describe_task(development, recipe)
-    model = build_model(recipe.model, task, seed=recipe.seed).to(development.train.labels.device)
-    with tempfile.TemporaryDirectory() as folder, Interruption() as interruption:
+    device = development.train.labels.device
+    model = build_model(recipe.model, task, seed=recipe.seed).to(device)
+    with tempfile.TemporaryDirectory() as folder, Interruption() as interruption, runtime.gpu_arithmetic(device):
         setting = Setting(recipe, development, Path(folder), Listener(), interruption)
         learner = training.prepare(model, setting, None, None)
         steps, losses = kind(learner, setting), []

@@ -64,6 +64,23 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
+@contextlib.contextmanager
+def gpu_arithmetic(device: torch.device) -> Iterator[None]:
+    """On a GPU choose kernels that sum in the same order every time, and round factors of float32 products to TF32.
+
+    Convolutions are rounded so by torch's default, and matrix products as well in TensorFlow's.
+    """
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.deterministic
+    try:
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.deterministic = True
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.deterministic = before[1]
+
+
 def seed_for(seed: int, purpose: str, *indices: int) -> int:
     """Derive an independent 63-bit seed from (seed, purpose, indices), the same on every machine.
 

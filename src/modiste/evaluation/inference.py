@@ -24,7 +24,7 @@ def infer(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) ->
     """
     was_training = model.training
     model.eval()
-    with runtime.autocast(recipe.precision, images.device):
+    with runtime.autocast(recipe.precision, images.device), runtime.gpu_arithmetic(images.device):
         logits = [answer(model, as_floats(part), mirror=recipe.mirror) for part in torch.split(images, BATCH_IMAGES)]
     model.train(was_training)
     return torch.cat(logits).cpu()

@@ -147,15 +147,10 @@ class MaxPool(nn.MaxPool2d):
 
 
 class _Row(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(maps: Tensor) -> Tensor:
+    def forward(ctx: Any, maps: Tensor) -> Tensor:
+        ctx.shape = maps.shape
         return maps.flatten(1)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
-        ctx.shape = inputs[0].shape
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:

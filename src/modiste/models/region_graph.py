@@ -39,7 +39,7 @@ def describe(images: Float[Tensor, "n c h w"], labels: Int64[Tensor, "n h w"], r
     from_mean = pixels - mean.gather(2, flat.unsqueeze(1).expand_as(pixels))
     deviation = slic.means(from_mean.square(), flat, nothing).sqrt()
     area = slic.areas(flat, regions) * (regions / (height * width))
-    sides = pixels.new_tensor([height, width])[:, None]
+    sides = torch.cat([pixels.new_full((1, 1), side) for side in (height, width)])
     place = torch.where(area > 0, (2 * mean[:, -2:] + 1) / sides - 1, 0)
     cell = sqrt(height * width / regions / 12)
     extent = torch.cat([deviation[:, :-2], deviation[:, -2:] / cell], dim=1)

@@ -41,7 +41,7 @@ def slic(
     """
     height, width = images.shape[2:]
     pixels, regions = features(images), grid[0] * grid[1]
-    candidates = _candidates(grid, height, width).to(images.device)
+    candidates = _candidates(grid, height, width, images.device)
     labels = candidates[4].expand(images.shape[0], -1)
     scale = pixels.new_ones(pixels.shape[1])
     scale[-2:] = compactness * sqrt(regions / (height * width))
@@ -82,13 +82,14 @@ def means(
     return torch.where(area > 0, sums(pixels, labels, regions) / area.clamp(min=1), otherwise)
 
 
-def _candidates(grid: tuple[int, int], height: int, width: int) -> Int64[Tensor, "9 p"]:
+def _candidates(grid: tuple[int, int], height: int, width: int, device: torch.device) -> Int64[Tensor, "9 p"]:
     """Return for every pixel the regions that begin around it, its own the fifth.
 
     Beyond the grid's edge a region within it is named a second time, which changes nothing.
     """
     rows, columns = grid
-    row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
+    row = torch.arange(height, device=device) * rows // height
+    column = torch.arange(width, device=device) * columns // width
     around = [
         (row + below).clamp(0, rows - 1)[:, None] * columns + (column + beside).clamp(0, columns - 1)
         for below, beside in product((-1, 0, 1), repeat=2)

@@ -84,6 +84,7 @@ def run(
         storage.lock(folder),
         Interruption() as interruption,
         runtime.threads_restored(),
+        runtime.gpu_arithmetic(place),
     ):
         place = group.device(place)
         recipe = group.of_leader(runtime.settle_precision(recipe, place))

@@ -1,5 +1,7 @@
 """Steps that stay on a GPU: batch, gradient, update and figures, launched as one and not waited for."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -27,19 +29,17 @@ class ResidentSteps(Steps):
         super().__init__(learner, setting)
         self.loss_sum, self.correct, self.refusals = torch.zeros(3, dtype=torch.float64, device=setting.device)
         self.nothing, self.refused = torch.zeros(2, device=setting.device)
-        self.recordings: dict[int, Recording] = {}
+        self.alone = SideBySide([self])
         optimizers.make_recordable(learner.optimizer, self.refused)
 
     def take(self, chosen: Int64[Tensor, " n"]) -> None:
         """Take one step with these images of the training set."""
-        self.prepare(len(chosen))
+        self.alone.take([chosen])
+
+    def prepare(self, images: int) -> None:
+        """Do what the host does of a step."""
+        super().prepare(images)
         optimizers.prepare(self.learner.optimizer)
-        if len(chosen) not in self.recordings:
-            generators = (self.batches.generator, self.dropout)
-            self.recordings[len(chosen)] = Recording(self.compute, chosen, generators)
-        self.recordings[len(chosen)](chosen)
-        average(self.learner)
-        self.learner.step += 1
 
     def compute(self, chosen: Int64[Tensor, " n"]) -> None:
         """Do what the device does of a step."""
@@ -66,3 +66,28 @@ class ResidentSteps(Steps):
             )
         self.learner.loss_sum += loss_sum
         self.learner.correct += int(correct)
+
+
+class SideBySide:
+    """Takes the steps of several learners at once, on a GPU in one launch.
+
+    Args:
+        steps: of learners whose batches are equally large.
+    """
+
+    def __init__(self, steps: Sequence[ResidentSteps]) -> None:
+        self.steps = steps
+        self.recordings: dict[int, Recording] = {}
+
+    def take(self, chosen: Sequence[Int64[Tensor, " n"]]) -> None:
+        """Take one step of every learner, each with its own images."""
+        for own in self.steps:
+            own.prepare(len(chosen[0]))
+        rows = torch.stack(list(chosen))
+        if rows.shape[1] not in self.recordings:
+            drawn_from = [generator for own in self.steps for generator in (own.batches.generator, own.dropout)]
+            self.recordings[rows.shape[1]] = Recording([own.compute for own in self.steps], rows, drawn_from)
+        self.recordings[rows.shape[1]](rows)
+        for own in self.steps:
+            average(own.learner)
+            own.learner.step += 1
