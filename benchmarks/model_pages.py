@@ -59,7 +59,11 @@ class Page:
 PAGES = {
     "cnn": Page(("paper", "paper-text"), {"paper": ()}, ("paper",)),
     "mlp": Page(("perceptron", "mlp"), {"perceptron": (), "mlp": ()}, ("perceptron", "mlp")),
-    "sprint": Page(("sprint", "sprint-93", "sprint-94", "sprint-95", "photo"), {"sprint": ()}, ("sprint", "sprint-94")),
+    "sprint": Page(
+        ("sprint", "sprint-93", "sprint-94", "sprint-95", "sprint-94-gpu", "sprint-95-gpu", "photo"),
+        {"sprint": ()},
+        ("sprint", "sprint-94"),
+    ),
     "inception": Page(("inception",), {"inception": ()}, ("inception",)),
     "resnet": Page(("resnet", "wide-resnet", "simclr"), {"resnet": ()}, ("resnet",)),
     "dbn": Page(("dbn", "dbn-frozen"), {"dbn-frozen": (), "dbn": ("filters",)}, ("dbn",)),

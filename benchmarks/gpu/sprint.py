@@ -1,17 +1,19 @@
-"""Time the sprint recipes and the paper's on a machine lent for minutes: one seed alone, then many at once.
+"""Time recipes on a machine lent for minutes, one seed alone and then many at once; write ``records/gpu``.
 
-    python benchmarks/gpu/sprint.py [RECIPE ...] [--seeds 10] [--budget-seconds 570] [--runs DIR] [--out FILE]
+    python benchmarks/gpu/sprint.py [RECIPE ...] [--alone 2] [--seeds 10] [--budget-seconds 570] [--out DIR]
 
-Writes one JSON file, anew after every recipe, and passes over those that are in it: the same command goes on. Runs from
-a source checkout and needs torch, numpy, safetensors and jaxtyping alone. Test accuracy is measured once for every
-seed, after its training.
+Writes its record anew after every recipe, and passes over those that are in it: the same command goes on. Runs from a
+source checkout and needs torch, numpy, safetensors and jaxtyping alone. Test accuracy is measured once for every seed,
+after its training: of the seeds trained at once, or, without any, of those trained alone.
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -23,73 +25,136 @@ from zoo import stop_after
 import modiste
 from modiste import runtime, storage
 from modiste.errors import StoppedError
+from modiste.models import count_parameters
 from modiste.run_folder import open_run
-from record_page import measure_test, summary
+from record_page import machine, measure_test, rows, seconds, summary
 
-RECIPES = ("sprint", "sprint-93", "sprint-94", "sprint-95", "paper")
+GOALS = {
+    "paper": "50 epochs in 3 s",
+    "sprint-94-gpu": "94 % in 1.5 s",
+    "sprint-95-gpu": "95 % in 5 s",
+    "wide-resnet": "96 % in 40 s",
+    "capsnet": "93.6 %",
+}
+"""What a recipe is for on a GPU, in seconds of training."""
+RECIPES = ("sprint", "sprint-93", "sprint-94", "sprint-95", "sprint-94-gpu", "sprint-95-gpu", "paper")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*", default=RECIPES)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--alone", type=int, default=2, help="seeds trained one after another, for the time of one")
+    parser.add_argument("--seeds", type=int, default=10, help="seeds trained at once; 0 for none")
     parser.add_argument("--budget-seconds", type=float, default=570.0)
-    parser.add_argument("--runs", type=Path, default=Path("runs/gpu-sprint"))
-    parser.add_argument("--out", type=Path, default=Path("gpu-sprint.json"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/gpu"))
+    parser.add_argument("--out", type=Path, default=Path("records/gpu"))
     parser.add_argument("--data-folder", type=Path)
     parser.add_argument("--source", help="another IDX set's folder, to try the script on")
     parser.add_argument("--epochs", type=int, help="fewer epochs, to try the script with")
     options = parser.parse_args()
     stop_after(options.budget_seconds)
-    record: dict[str, Any] = storage.read_json(options.out) if options.out.exists() else {"results": []}
+    path = options.out / "record.json"
+    record: dict[str, Any] = storage.read_json(path) if path.exists() else {"results": []}
+    record["command"] = "python benchmarks/gpu/sprint.py"
     record["machine"] = runtime.facts(runtime.choose_device())
     try:
         for name in options.recipes:
             if name not in [result["recipe"] for result in record["results"]]:
                 record["results"].append(measure(name, options))
-                storage.write_json(options.out, record)
+                storage.write_json(path, record)
+                storage.write_text(path.with_name("README.md"), as_markdown(record))
                 print(record["results"][-1], flush=True)
     except StoppedError as stop:
         print(f"time is up: {stop}")
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Train one seed alone, twice, for the first run of a network pays for choosing kernels; then all seeds at once."""
+    """Train seeds alone, for the first run of a network pays for choosing kernels; then as many as asked at once."""
     recipe = modiste.get_recipe(name)
     if options.epochs:
         recipe = replace(recipe, epochs=options.epochs)
     if options.source:
         recipe = replace(recipe, data=replace(recipe.data, source=options.source))
-    alone = [train_alone(recipe, options.runs / f"{name}-alone-{number}", options) for number in range(2)]
-    started = time.perf_counter()
-    folders = modiste.train_seeds(recipe, range(options.seeds), options.runs, data_folder=options.data_folder)
-    synchronize()
-    together = time.perf_counter() - started
-    tests = [measure_test(open_run(folder), data_folder=options.data_folder).accuracy for folder in folders]
-    return summary(name, "", tests) | {
-        "alone": alone,
-        "together_seconds": together,
-        "together_train_seconds": train_seconds(folders[0]),
+    alone = [train_alone(replace(recipe, seed=seed), options) for seed in range(options.alone)]
+    together = train_together(recipe, options) if options.seeds else None
+    runs = together["runs"] if together else [row["run"] for row in alone]
+    tests = [measure_test(run, data_folder=options.data_folder).accuracy for run in runs]
+    model, _ = runs[0].load_model()
+    return summary(name, GOALS.get(name, ""), tests) | {
+        "parameters": count_parameters(model),
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "validation_accuracy": [run.picked.validation_accuracy for run in runs],
+        "alone": [{key: row[key] for key in ("seconds", "train_seconds")} for row in alone],
+        "together": together and {key: together[key] for key in ("seeds", "seconds", "train_seconds")},
     }
 
 
-def train_alone(recipe: modiste.Recipe, folder: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Train one seed; return the seconds of the whole and of training alone."""
-    started = time.perf_counter()
+def train_alone(recipe: modiste.Recipe, options: argparse.Namespace) -> dict[str, Any]:
+    """Train one seed; return its run, the seconds of the whole and of training alone."""
+    folder, started = options.runs / "alone" / f"{recipe.name}-{recipe.seed}", time.perf_counter()
     modiste.train(recipe, folder, data_folder=options.data_folder)
     synchronize()
-    return {"seconds": time.perf_counter() - started, "train_seconds": train_seconds(folder)}
+    run = open_run(folder)
+    return {"run": run, "seconds": time.perf_counter() - started, "train_seconds": seconds(run)}
 
 
-def train_seconds(folder: Path) -> float:
-    """Return the seconds of training alone, as the run noted them."""
-    return float(sum(row["train_seconds"] for row in open_run(folder).timing()))
+def train_together(recipe: modiste.Recipe, options: argparse.Namespace) -> dict[str, Any]:
+    """Train all seeds at once; return their runs, the seconds of the whole and of training alone."""
+    started = time.perf_counter()
+    folders = modiste.train_seeds(recipe, range(options.seeds), options.runs, data_folder=options.data_folder)
+    synchronize()
+    whole, runs = time.perf_counter() - started, [open_run(folder) for folder in folders]
+    return {"runs": runs, "seeds": len(runs), "seconds": whole, "train_seconds": seconds(runs[0])}
 
 
 def synchronize() -> None:
     """Wait until the GPU has done what it was told."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """Write the page."""
+    return f"""# On a GPU
+
+Seconds of training for one seed alone: the first time in its process, which pays for loading and choosing kernels, and
+again; then for several seeds at once, and how many times one seed's that is. Validation and saving come on top. Test
+accuracy is the mean over the seeds with their deviation, each measured once after its training.
+
+Every run stands in `record.json`. Made by `{record["command"]}`.
+
+| recipe | goal | test accuracy | seeds | validation | parameters | epochs | batch | alone | again | at once |
+|---|---|---|---|---|---|---|---|---|---|---|
+{rows(map(line, record["results"]))}
+
+{record["machine"]["device"]}; {machine(record["machine"])}
+"""
+
+
+def line(found: dict[str, Any]) -> Sequence[object]:
+    """Return a recipe's row."""
+    accuracy, alone = found["test_accuracy"], [row["train_seconds"] for row in found["alone"]]
+    return (
+        f"`{found['recipe']}`",
+        found["claim"],
+        f"{accuracy['mean']:.2%}" + (f" ± {accuracy['sd']:.2%}" if found["n"] > 1 else ""),
+        found["n"],
+        f"{mean(found['validation_accuracy']):.2%}",
+        f"{found['parameters']:,}",
+        found["epochs"],
+        found["batch_size"],
+        f"{alone[0]:.2f} s",
+        f"{min(alone[1:]):.2f} s" if len(alone) > 1 else "",
+        at_once(found["together"], min(alone)),
+    )
+
+
+def at_once(together: dict[str, Any] | None, one: float) -> str:
+    """Say what several seeds took together, and how many times one seed's time that is."""
+    if together is None:
+        return ""
+    return f"{together['seeds']} in {together['train_seconds']:.2f} s ({together['train_seconds'] / one:.1f} times)"
 
 
 if __name__ == "__main__":

@@ -44,14 +44,18 @@ def test_a_record_without_runs_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_sprints_are_timed_and_measured_and_not_again(tmp_path: Path, tiny_folder: Path) -> None:
-    script, out = ROOT / "benchmarks" / "gpu" / "sprint.py", tmp_path / "out.json"
-    options = ["--seeds", "2", "--epochs", "1", "--source", tiny_folder, "--runs", tmp_path / "runs", "--out", out]
-    for recipes in (["sprint"], ["sprint", "mlp"]):
+    script, out = ROOT / "benchmarks" / "gpu" / "sprint.py", tmp_path / "out"
+    options = ["--epochs", "1", "--source", tiny_folder, "--runs", tmp_path / "runs", "--out", out]
+    for recipes in (["sprint", "--seeds", "2"], ["sprint", "mlp", "--seeds", "0", "--alone", "3"]):
         words = [str(word) for word in (sys.executable, script, *recipes, *options)]
         done = subprocess.run(words, env=child_environment(), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    sprint, mlp = json.loads(out.read_text())["results"]
-    assert (sprint["recipe"], mlp["recipe"], mlp["n"]) == ("sprint", "mlp", 2)
+    sprint, mlp = json.loads((out / "record.json").read_text())["results"]
+    assert (sprint["recipe"], sprint["n"], mlp["recipe"], mlp["n"]) == ("sprint", 2, "mlp", 3)
     assert all(row["seconds"] > row["train_seconds"] > 0 for row in sprint["alone"])
-    assert sprint["together_seconds"] > sprint["together_train_seconds"] > 0
+    assert sprint["together"]["seconds"] > sprint["together"]["train_seconds"] > 0
+    assert mlp["together"] is None
     assert [open_run(tmp_path / "runs" / f"sprint-{seed}").test_openings for seed in range(2)] == [1, 1]
+    page = (out / "README.md").read_text()
+    assert page.count("\n| `") == 2
+    assert f"{sprint['test_accuracy']['mean']:.2%}" in page
