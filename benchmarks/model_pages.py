@@ -68,7 +68,9 @@ PAGES = {
     "resnet": Page(("resnet", "wide-resnet", "simclr"), {"resnet": ()}, ("resnet",)),
     "dbn": Page(("dbn", "dbn-frozen"), {"dbn-frozen": (), "dbn": ("filters",)}, ("dbn",)),
     "dropconnect": Page(("dropconnect",), {"dropconnect": ()}, ("dropconnect",)),
-    "capsnet": Page(("capsnet", "capsnet-deep"), {"capsnet": (), "capsnet-deep": ()}, ("capsnet", "capsnet-deep")),
+    "capsnet": Page(
+        ("capsnet", "capsnet-gpu", "capsnet-deep"), {"capsnet": (), "capsnet-deep": ()}, ("capsnet", "capsnet-deep")
+    ),
     "fashionnet": Page(("fashionnet",), {"fashionnet": ()}, ("fashionnet",)),
     "patch-graph": Page(("patch-graph",), {"patch-graph": ()}, ("patch-graph",)),
     "superpixel-graph": Page(("superpixel-graph",), {"superpixel-graph": ()}, ("superpixel-graph",)),

@@ -34,6 +34,7 @@ CLAIMS = {
     "dbn-frozen": "87.3 % (public)",
     "dropconnect": "92 % (ours)",
     "capsnet": "94.6 % (the paper, untraceable); 93.6 % (public)",
+    "capsnet-gpu": "93.6 % (public)",
     "capsnet-deep": "94.6 % (the paper, untraceable); 94.5 to 94.7 % (public, DeepCaps)",
     "fashionnet": "94.5 % (the paper, untraceable)",
     "patch-graph": "94.8 % (the paper, untraceable)",

@@ -1,10 +1,11 @@
 """Set steps that stay on the GPU beside the same steps looked at one by one: their figures, their weights, their time.
 
-    python benchmarks/gpu/steps.py [RECIPE ...] [--images 5000] [--epochs 4] [--data-folder DIR] [--out FILE]
+    python benchmarks/gpu/steps.py [RECIPE ...] [--images 5000] [--epochs 4] [--data-folder DIR] [--out DIR]
 
 Every recipe is trained three times on a few images from the same start: step by step, and twice without a word to the
 host. Says how far losses and weights differ, whether the two are the same to the last bit, and how long a step of the
-last epoch takes. Without a GPU nothing is recorded, and what stays is computed as it comes.
+last epoch takes; writes ``steps.json`` and ``steps.md`` there. Without a GPU nothing is recorded, and what stays is
+computed as it comes.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks"), str(Path(__file__).parent)]
 
 import torch
 from zoo import SYSTEMS
@@ -31,6 +32,7 @@ from modiste.training.log import Listener
 from modiste.training.resident import ResidentSteps
 from modiste.training.setting import Setting
 from modiste.training.step import Steps
+from record_page import machine, rows
 
 SPRINTS = ("sprint", "sprint-93", "sprint-94", "sprint-95")
 WARM_STARTS = ("none", "class-prior", "whitening")
@@ -44,17 +46,19 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--data-folder", type=Path)
     parser.add_argument("--source", help="another IDX set's folder, to try the script on")
-    parser.add_argument("--out", type=Path, default=Path("gpu-steps.json"))
+    parser.add_argument("--out", type=Path, default=Path("records/gpu"))
     options = parser.parse_args()
     device = runtime.choose_device()
-    record: dict[str, Any] = {"machine": runtime.facts(device), "results": []}
+    command = f"python benchmarks/gpu/steps.py --images {options.images} --epochs {options.epochs}"
+    record: dict[str, Any] = {"command": command, "machine": runtime.facts(device), "results": []}
     for name in options.recipes:
         try:
             record["results"].append(compare(read(name, options), device, options))
         except Exception:  # the other recipes are worth their minutes
             record["results"].append({"recipe": name, "failed": traceback.format_exc()})
         print(record["results"][-1], flush=True)
-        storage.write_json(options.out, record)
+        storage.write_json(options.out / "steps.json", record)
+        storage.write_text(options.out / "steps.md", as_markdown(record))
 
 
 def read(name: str, options: argparse.Namespace) -> Recipe:
@@ -106,6 +110,39 @@ def train(recipe: Recipe, development: Development, kind: type[Steps]) -> dict[s
 def max_difference(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:
     """Return the largest difference between two networks' weights."""
     return max((some[name] - others[name]).abs().max().item() for name in some)
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """Write the page."""
+    return f"""# Steps that stay on the GPU
+
+Milliseconds of a step: looked at one by one, as on a processor, and recorded once and launched as one; how many times
+faster that is. Then the largest difference between the weights that the two come to, and whether two runs of the second
+kind are the same to the last bit.
+
+Every figure stands in `steps.json`. Made by `{record["command"]}`.
+
+| recipe | one by one | recorded | times | difference | twice the same |
+|---|---|---|---|---|---|
+{rows(map(line, record["results"]))}
+
+{record["machine"]["device"]}; {machine(record["machine"])}
+"""
+
+
+def line(found: dict[str, Any]) -> tuple[object, ...]:
+    """Return a recipe's row."""
+    if "failed" in found:
+        return f"`{found['recipe']}`", "failed", "", "", "", ""
+    watched, resident = found["watched_milliseconds"], found["resident_milliseconds"]
+    return (
+        f"`{found['recipe']}`",
+        f"{watched:.2f}",
+        f"{resident:.2f}",
+        f"{watched / resident:.1f}",
+        f"{found['largest_weight_difference']:.2g}",
+        "yes" if found["twice_the_same"] else "no",
+    )
 
 
 if __name__ == "__main__":

@@ -234,11 +234,12 @@ def dropconnect() -> Recipe:
 
 
 def capsnet() -> Recipe:
-    """Capsule network with dynamic routing (Sabour et al., 2017) in its own size, for a GPU: 8.2 million parameters.
+    """Capsule network with dynamic routing (Sabour et al., 2017), with half their filters: 3.5 million parameters.
 
-    Claim of the paper: 94.6 %, which the work does not report; public plain capsule networks: 90.6 to 93.6 %.
+    Claim of the paper: 94.6 %, which the work does not report; public plain capsule networks: 90.6 to 93.6 %. After
+    its 22 epochs training (92.2 %) is no better than validation (91.9 %): `capsnet-gpu` takes more.
     """
-    recipe = _modern("capsnet", CapsNetRecipe(), epochs=60)
+    recipe = _modern("capsnet", CapsNetRecipe(filters=128), epochs=22)
     return replace(
         recipe,
         label_smoothing=0.0,
@@ -246,6 +247,14 @@ def capsnet() -> Recipe:
         mirror=True,
         optimizer=OptimizerRecipe(name="adam", learning_rate=3e-3, epsilon=1e-8),
     )
+
+
+def capsnet_gpu() -> Recipe:
+    """`capsnet` with all of their filters and more epochs, for a GPU: 8.2 million parameters.
+
+    Goal: 93.6 % on test, the best of public plain capsule networks.
+    """
+    return replace(capsnet(), name="capsnet-gpu", epochs=60, model=CapsNetRecipe())
 
 
 def capsnet_deep() -> Recipe:
@@ -354,6 +363,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "wide-resnet": wide_resnet,
     "dropconnect": dropconnect,
     "capsnet": capsnet,
+    "capsnet-gpu": capsnet_gpu,
     "capsnet-deep": capsnet_deep,
     "fashionnet": fashionnet,
     "patch-graph": patch_graph,

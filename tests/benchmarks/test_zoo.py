@@ -59,3 +59,20 @@ def test_the_sprints_are_timed_and_measured_and_not_again(tmp_path: Path, tiny_f
     page = (out / "README.md").read_text()
     assert page.count("\n| `") == 2
     assert f"{sprint['test_accuracy']['mean']:.2%}" in page
+
+
+def test_steps_of_both_kinds_are_set_side_by_side(tmp_path: Path, tiny_folder: Path) -> None:
+    script = [sys.executable, ROOT / "benchmarks" / "gpu" / "steps.py", "mlp", "sprint", "capsnet"]
+    options = ["--source", tiny_folder, "--images", "100", "--epochs", "2", "--out", tmp_path]
+    words = [str(word) for word in (*script, *options)]
+    done = subprocess.run(words, env=child_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    mlp, sprint, capsnet = json.loads((tmp_path / "steps.json").read_text())["results"]
+    for found in (mlp, sprint):
+        assert found["largest_weight_difference"] < 1e-5
+        assert found["twice_the_same"]
+        assert min(found["watched_milliseconds"], found["resident_milliseconds"]) > 0
+    assert "failed" in capsnet, "its kernels of 9 x 9 pixels do not fit twice into 12 x 12"
+    page = (tmp_path / "steps.md").read_text()
+    assert page.count("| yes |") == 2
+    assert "| `capsnet` | failed |" in page

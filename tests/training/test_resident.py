@@ -15,7 +15,7 @@ from modiste.training import describe_task
 from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner, new_learner
 from modiste.training.log import Listener
-from modiste.training.recording import Recording
+from modiste.training.recording import Recording, branches_for
 from modiste.training.resident import ResidentSteps, can_stay
 from modiste.training.setting import Setting
 from modiste.training.step import Steps
@@ -102,7 +102,8 @@ def test_on_a_processor_steps_are_looked_at(setting: Setting) -> None:
 def test_without_a_gpu_every_call_computes_each_row() -> None:
     seen: list[tuple[int, list[int]]] = []
     computes = [lambda row, index=index: seen.append((index, row.tolist())) for index in range(2)]
-    recording = Recording(computes, torch.zeros(2, 3, dtype=torch.int64), [])
+    branches = branches_for(2, torch.device("cpu"))
+    recording = Recording(computes, torch.zeros(2, 3, dtype=torch.int64), [], branches)
     for number in (1, 7):
         recording(torch.tensor([[number, 0, 0], [0, 0, number]]))
     assert seen == [(0, [1, 0, 0]), (1, [0, 0, 1]), (0, [7, 0, 0]), (1, [0, 0, 7])]

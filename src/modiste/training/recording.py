@@ -8,6 +8,12 @@ from jaxtyping import Int64
 from torch import Tensor
 
 
+def branches_for(computations: int, device: torch.device) -> list[torch.cuda.Stream]:
+    """Return a stream for each computation; none without a GPU."""
+    on_gpu = device.type == "cuda"
+    return [torch.cuda.Stream(device) for _ in range(computations if on_gpu else 0)]  # type: ignore[no-untyped-call]
+
+
 class Recording:
     """Calls computations side by side; on a GPU only at first, then repeats what it recorded of them, as a CUDA graph.
 
@@ -20,6 +26,8 @@ class Recording:
         computes: each takes its row of the input, and leaves what it comes to in tensors of its own.
         like: an input, whose shape and device all have.
         generators: all that is drawn from.
+        branches: a stream of the GPU for each computation, always the same, for autograd ties what it keeps from one
+            call to the next to the stream that it was made in; empty without a GPU.
     """
 
     WARM_UP = 2
@@ -30,11 +38,11 @@ class Recording:
         computes: Sequence[Callable[[Tensor], None]],
         like: Int64[Tensor, "s n"],
         generators: Sequence[torch.Generator],
+        branches: Sequence[torch.cuda.Stream],
     ) -> None:
-        self.computes, self.generators, self.calls = computes, generators, 0
+        self.computes, self.generators, self.branches, self.calls = computes, generators, branches, 0
         self.input = torch.empty_like(like)
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.branches = [torch.cuda.Stream(like.device) for _ in computes] if like.is_cuda else []  # type: ignore[no-untyped-call]
 
     def __call__(self, values: Int64[Tensor, "s n"]) -> None:
         """Compute with these values as the input."""
@@ -50,7 +58,7 @@ class Recording:
             self.graph.replay()
 
     def _fan_out(self) -> None:
-        """Compute in the streams that will record, for autograd ties its nodes to the stream they were made in."""
+        """Compute each in its branch."""
         trunk = torch.cuda.current_stream()
         for compute, row, branch in zip(self.computes, self.input, self.branches, strict=True):
             branch.wait_stream(trunk)

@@ -9,7 +9,7 @@ from torch import Tensor
 from modiste.errors import DivergedError
 from modiste.training import optimizers
 from modiste.training.learner import Learner
-from modiste.training.recording import Recording
+from modiste.training.recording import Recording, branches_for
 from modiste.training.setting import Setting
 from modiste.training.step import ADVICE, Steps, average, clip, count_correct, gradient
 
@@ -77,6 +77,7 @@ class SideBySide:
 
     def __init__(self, steps: Sequence[ResidentSteps]) -> None:
         self.steps = steps
+        self.branches = branches_for(len(steps), steps[0].setting.device)
         self.recordings: dict[int, Recording] = {}
 
     def take(self, chosen: Sequence[Int64[Tensor, " n"]]) -> None:
@@ -84,10 +85,11 @@ class SideBySide:
         for own in self.steps:
             own.prepare(len(chosen[0]))
         rows = torch.stack(list(chosen))
-        if rows.shape[1] not in self.recordings:
+        images = rows.shape[1]
+        if images not in self.recordings:
             drawn_from = [generator for own in self.steps for generator in (own.batches.generator, own.dropout)]
-            self.recordings[rows.shape[1]] = Recording([own.compute for own in self.steps], rows, drawn_from)
-        self.recordings[rows.shape[1]](rows)
+            self.recordings[images] = Recording([own.compute for own in self.steps], rows, drawn_from, self.branches)
+        self.recordings[images](rows)
         for own in self.steps:
             average(own.learner)
             own.learner.step += 1
