@@ -13,7 +13,7 @@ from modiste.checkpoint import ModelInfo
 from modiste.classifier import Classifier, Scores
 from modiste.evaluation.answers import Answers
 from modiste.evaluation.calibration import fit_temperature
-from modiste.evaluation.inference import BATCH_IMAGES, infer
+from modiste.evaluation.inference import BATCH_IMAGES, infer, round_weights
 from modiste.evaluation.novelty import Novelty, of_run
 from modiste.recipe import Precision
 
@@ -25,7 +25,8 @@ class Predictor(Classifier):
     """A model ready to classify, with what its file says of it.
 
     Attributes:
-        model: in evaluation mode, on ``device``.
+        model: in evaluation mode, on ``device``; in bfloat16 with the weights of its convolutions and dense layers so
+            rounded.
         info: recipe, task, epoch and fingerprint.
         device: where it computes.
         temperature: by which logits are divided before they become probabilities; fitted to the run's validation
@@ -62,7 +63,10 @@ class Predictor(Classifier):
             temperature = info.temperature
         if precision is not None:
             info = replace(info, recipe=runtime.settle_precision(replace(info.recipe, precision=precision), place))
-        return cls(model.to(place), info, place, temperature)
+        model.to(place)
+        if info.recipe.precision == "bfloat16":
+            round_weights(model, info.recipe, torch.zeros(1, *info.task.image_shape, dtype=torch.uint8, device=place))
+        return cls(model, info, place, temperature)
 
     def telling_strangers(self, run: Path | str, data_folder: Path | str | None = None) -> "Predictor":
         """Return a predictor that tells images of none of the classes too.
@@ -116,7 +120,7 @@ class Predictor(Classifier):
         self.demand_images(images.shape, str(images.dtype))
         recipe = self.info.recipe
         answers = Answers(self.model, mirror=recipe.mirror, temperature=self.temperature, novelty=self.novelty).eval()
-        with runtime.autocast(recipe.precision, self.device):
+        with runtime.autocast(recipe.precision, self.device), runtime.gpu_arithmetic(self.device):
             parts = [answers(part.to(self.device)) for part in torch.split(torch.from_numpy(images), BATCH_IMAGES)]
         _, probabilities, *novelty = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
         return Scores(probabilities, novelty[0] if novelty else None)

@@ -70,11 +70,13 @@ def gpu_arithmetic(device: torch.device) -> Iterator[None]:
 
     Convolutions are rounded so by torch's default, and matrix products as well in TensorFlow's.
     """
+    if device.type != "cuda":
+        yield
+        return
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.deterministic
     try:
-        if device.type == "cuda":
-            torch.set_float32_matmul_precision("high")
-            torch.backends.cudnn.deterministic = True
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.deterministic = True
         yield
     finally:
         torch.set_float32_matmul_precision(before[0])

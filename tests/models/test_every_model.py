@@ -9,9 +9,11 @@ from torch import nn
 
 from modiste import recipes, runtime
 from modiste.errors import RecipeError
+from modiste.evaluation.inference import infer, round_weights
 from modiste.model_recipe import CNNRecipe, MLPRecipe, ModelRecipe
 from modiste.models import Task, build_model, count_parameters, layers
 from modiste.models.layers import ACTIVATIONS, Dropout, Standardize, same_convolution, share_generator
+from modiste.recipe import Recipe
 from modiste.recipes import RECIPES
 
 FASHION = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"), mean=0.2860, deviation=0.3530)
@@ -92,6 +94,16 @@ def test_logits_are_finite_and_one_for_every_class(recipe: ModelRecipe, task: Ta
         logits = model.train(mode)(images_for(task))
         assert logits.shape == (7, len(task.class_names))
         assert logits.isfinite().all()
+
+
+@every_model
+def test_weights_rounded_once_give_the_logits_of_weights_rounded_in_every_call(recipe: ModelRecipe) -> None:
+    task, whole = task_for(recipe), Recipe(name="x", model=recipe, precision="bfloat16")
+    model, images = build_model(recipe, task).eval(), (images_for(task) * 255).to(torch.uint8)
+    before = infer(model, images, whole)
+    round_weights(model, whole, images[:1])
+    assert torch.equal(infer(model, images, whole), before)
+    assert any(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
 
 
 @every_model
