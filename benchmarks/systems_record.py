@@ -3,20 +3,21 @@
     python benchmarks/systems_record.py [RECIPE ...] [--seeds 1] [--runs runs/systems] [--baseline runs/record/paper-0]
 
 Kill it at any moment: the same command goes on. Without names, every recipe that has a finished run is written down and
-nothing is trained. Each run's test set is opened once, with the weights that its recipe picks. The baseline, one of the
-runs that ``paper_record.py`` leaves, is what each recipe's first seed is compared with, image by image.
+nothing is trained; recipes without one stay as the record has them. Each run's test set is opened once, with the
+weights that its recipe picks. The baseline, one of the runs that ``paper_record.py`` leaves, is what each recipe's
+first seed is compared with, image by image; ``--without-baseline`` leaves that out.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import modiste
 from modiste import manifest, run_folder, storage
-from modiste.evaluation.assessment import Assessment
 from modiste.evaluation.statistics import PairedDifference, paired_difference
 from modiste.models import count_parameters
 from modiste.paper import mean_and_spread
@@ -42,7 +43,7 @@ CLAIMS = {
     "resnet": "95.2 % (zhunzhong07/Random-Erasing, 0.27 M)",
     "wide-resnet": "96.6 % (Liang-yc/fn_playground)",
 }
-Result = tuple[str, list[Run], list[Assessment]]
+Record = dict[str, Any]
 
 
 def main() -> None:
@@ -51,20 +52,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/systems"))
     parser.add_argument("--baseline", type=Path, default=Path("runs/record/paper-0"))
+    parser.add_argument("--without-baseline", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("records/systems"))
     options = parser.parse_args()
     for name in options.recipes:
         for seed in range(options.seeds):
             recipe = replace(modiste.get_recipe(name), seed=seed)
             modiste.train(recipe, options.runs / f"{name}-{seed}", listeners=[ConsoleLog()])
-    baseline = finished(options.baseline)
+    baseline = None if options.without_baseline else finished(options.baseline)
     folders = {"paper": options.baseline.parent}
-    results = [result for name in CLAIMS if (result := measure(name, folders.get(name, options.runs)))[1]]
-    if not results:
+    found = {name: runs for name in CLAIMS if (runs := finished_runs(name, folders.get(name, options.runs)))}
+    if not found:
         sys.exit(f"{options.runs}: no finished run; name the recipes to train")
-    storage.write_json(options.out / "record.json", as_plain(results, baseline))
-    storage.write_text(options.out / "README.md", as_markdown(results, baseline))
-    print(f"{options.out}/README.md")
+    path = options.out / "record.json"
+    record = merged(storage.read_json(path) if path.exists() else {"runs": [], "against_paper": {}}, found, baseline)
+    storage.write_json(path, record)
+    storage.write_text(path.with_name("README.md"), as_markdown(record))
+    print(path.with_name("README.md"))
 
 
 def finished(baseline: Path) -> Run:
@@ -77,11 +81,10 @@ def finished(baseline: Path) -> Run:
     return open_run(baseline)
 
 
-def measure(name: str, folder: Path) -> Result:
-    """Return a recipe's finished runs, one per seed, and the test set measured with the weights it picks."""
+def finished_runs(name: str, folder: Path) -> list[Run]:
+    """Return a recipe's finished runs, one per seed."""
     done = sorted(path.parent for path in folder.glob(f"{name}-*/{manifest.NAME}"))
-    runs = [run for run in map(open_run, done) if run.recipe.name == name]
-    return name, runs, [measure_test(run) for run in runs]
+    return [run for run in map(open_run, done) if run.recipe.name == name]
 
 
 def against(run: Run, baseline: Run) -> PairedDifference:
@@ -95,34 +98,48 @@ def against(run: Run, baseline: Run) -> PairedDifference:
     return paired_difference(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()), len(ours))
 
 
-def as_plain(results: Sequence[Result], baseline: Run) -> dict[str, Any]:
-    """Gather what the record rests on as plain data."""
+def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None) -> Record:
+    """Return the record with these recipes' runs in place of those it had of them."""
+    runs = [row for row in before["runs"] if row["recipe"] not in found]
+    runs += [as_plain(run) for own in found.values() for run in own]
+    runs.sort(key=lambda row: (list(CLAIMS).index(row["recipe"]), row["seed"]))
+    paired = {name: pair for name, pair in before["against_paper"].items() if name not in found}
+    if baseline:
+        paired |= {name: asdict(against(own[0], baseline)) for name, own in found.items() if name != "paper"}
     return {
         "command": "python benchmarks/systems_record.py RECIPE ...",
         "results": [
-            summary(name, CLAIMS[name], [item.accuracy for item in tests])
-            for name, _, tests in results
+            summary(name, CLAIMS[name], [row["test"]["accuracy"] for row in own])
+            for name, own in by_recipe(runs).items()
             if name != "paper"  # which has a record of its own
         ],
-        "against_paper": {name: asdict(against(runs[0], baseline)) for name, runs, _ in results if name != "paper"},
-        "runs": [
-            {
-                "recipe": name,
-                "seed": run.recipe.seed,
-                "epochs": len(run.history),
-                "picked_epoch": test.epoch,
-                "validation_accuracy": run.picked.validation_accuracy,
-                "test": test.as_plain(),
-                "train_seconds": seconds(run),
-                "starts": run.facts(),
-            }
-            for name, runs, tests in results
-            for run, test in zip(runs, tests, strict=True)
-        ],
+        "against_paper": paired,
+        "runs": runs,
     }
 
 
-def as_markdown(results: Sequence[Result], baseline: Run) -> str:
+def by_recipe(runs: Sequence[Record]) -> dict[str, list[Record]]:
+    """Gather what belongs to each recipe."""
+    return {name: list(own) for name, own in groupby(runs, key=lambda row: str(row["recipe"]))}
+
+
+def as_plain(run: Run) -> Record:
+    """Measure a run and return what the record rests on as plain data."""
+    test, (model, _) = measure_test(run), run.load_model()
+    return {
+        "recipe": run.recipe.name,
+        "seed": run.recipe.seed,
+        "parameters": count_parameters(model),
+        "epochs": len(run.history),
+        "picked_epoch": test.epoch,
+        "validation_accuracy": run.picked.validation_accuracy,
+        "test": test.as_plain(),
+        "train_seconds": seconds(run),
+        "starts": run.facts(),
+    }
+
+
+def as_markdown(record: Record) -> str:
     """Write the page for people."""
     return f"""# The systems of the paper, measured
 
@@ -134,41 +151,38 @@ interval, and McNemar's exact p. Made by `python benchmarks/systems_record.py`.
 
 | recipe | parameters | n | test accuracy | validation | against `paper` | epochs | training | claim |
 |---|---|---|---|---|---|---|---|---|
-{rows(line(result, baseline) for result in results)}
+{rows(line(name, own, record["against_paper"].get(name)) for name, own in by_recipe(record["runs"]).items())}
 
 ## Machine
 
-{machine(results[0][1][0].facts()[-1])}
+{machine(record["runs"][0]["starts"][-1])}
 That is the first run's; every run's own machine and commit stand in `record.json`. Other work ran beside some of the
 training: the times are no measurement of speed.
 """
 
 
-def line(result: Result, baseline: Run) -> tuple[object, ...]:
+def line(name: str, runs: Sequence[Record], paired: Mapping[str, Any] | None) -> tuple[object, ...]:
     """Return a recipe's row."""
-    name, runs, tests = result
-    model, _ = runs[0].load_model()
-    accuracies = [test.accuracy for test in tests]
-    low, high = tests[0].accuracy_interval
-    doubt = f" ({low:.2%} to {high:.2%})" if len(tests) == 1 else ""
+    low, high = runs[0]["test"]["accuracy_interval"]
+    doubt = f" ({low:.2%} to {high:.2%})" if len(runs) == 1 else ""
     return (
         f"`{name}`",
-        f"{count_parameters(model):,}",
+        f"{runs[0]['parameters']:,}",
         len(runs),
-        mean_and_spread(accuracies) + doubt,
-        mean_and_spread([run.picked.validation_accuracy for run in runs]),
-        in_points(against(runs[0], baseline)) if name != "paper" else "",
-        len(runs[0].history),
-        f"{seconds(runs[0]) / 60:.0f} min",
+        mean_and_spread([row["test"]["accuracy"] for row in runs]) + doubt,
+        mean_and_spread([row["validation_accuracy"] for row in runs]),
+        in_points(paired) if paired else "",
+        runs[0]["epochs"],
+        f"{runs[0]['train_seconds'] / 60:.0f} min",
         CLAIMS[name],
     )
 
 
-def in_points(paired: PairedDifference) -> str:
+def in_points(paired: Mapping[str, Any]) -> str:
     """Write a difference as a table wants it."""
-    low, high = paired.interval
-    p_value = f"p = {paired.p_value:.2g}" if paired.p_value >= 1e-4 else "p < 0.0001"
-    return f"{100 * paired.difference:+.2f} ({100 * low:+.2f} to {100 * high:+.2f}), {p_value}"
+    low, high = paired["interval"]
+    p_value = f"p = {paired['p_value']:.2g}" if paired["p_value"] >= 1e-4 else "p < 0.0001"
+    return f"{100 * paired['difference']:+.2f} ({100 * low:+.2f} to {100 * high:+.2f}), {p_value}"
 
 
 if __name__ == "__main__":

@@ -291,17 +291,18 @@ def superpixel_graph() -> Recipe:
 
 
 def dbn() -> Recipe:
-    """Deep belief network (Hinton et al., 2006): two machines of 1,024 units, then fine-tuning.
+    """Deep belief network (Hinton et al., 2006): two machines of 2,048 units, then fine-tuning; 5.8 million parameters.
 
+    Half the units without shifts, fine-tuned for 50 epochs, came to 90.8 % on validation in two minutes.
     Claim of the paper, of a work about something else: 90.6 %.
     """
     return Recipe(
         name="dbn",
-        epochs=50,
+        epochs=150,
         precision="auto",
-        model=DBNRecipe(dropout=0.2),
+        model=DBNRecipe(hidden=(2048, 2048), dropout=0.2),
         warm_start="contrastive-divergence",
-        augmentation=AugmentationRecipe(flip=True),
+        augmentation=AugmentationRecipe(flip=True, shift=1),
         optimizer=OptimizerRecipe(name="adam", learning_rate=1e-3, epsilon=1e-8),
         schedule=ScheduleRecipe(shape="cosine"),
     )

@@ -41,7 +41,7 @@ PARAMETERS = {
     "fashionnet": 1_755_906,
     "patch-graph": 691_498,
     "superpixel-graph": 65_326,
-    "dbn": 1_863_690,
+    "dbn": 5_824_522,
     "dbn-frozen": 20_490,
     "simclr": 77_562,
 }

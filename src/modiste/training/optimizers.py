@@ -32,7 +32,8 @@ class Adam(Optimizer):
 
     def __init__(self, groups: Groups, learning_rate: float, betas: tuple[float, float], epsilon: float) -> None:
         super().__init__(groups, {"lr": learning_rate, "betas": betas, "eps": epsilon, "rate": learning_rate})
-        device = next(parameter.device for group in self.param_groups for parameter in group["params"])
+        parameters = (parameter for group in self.param_groups for parameter in group["params"])
+        device = next((parameter.device for parameter in parameters), None)
         self.many_steps = torch.tensor(2.0**24, device=device)
 
     @torch.no_grad()
