@@ -147,7 +147,8 @@ One line per recipe, trained on the 50,000 training images of the real Fashion-M
 measured once on the 10,000 test images, with the weights of the epoch that its recipe picks by validation or of the
 last. n is the number of seeds; the interval of a single run is Wilson's. The sixth column compares the first seed with
 the first seed of `paper` ([its record](../paper/README.md)) on the same images: the difference in points with its 95 %
-interval, and McNemar's exact p; it is empty where that run was not at hand. Made by `python benchmarks/systems_record.py`.
+interval, and McNemar's exact p; it is empty where that run was not at hand. Made by
+`python benchmarks/systems_record.py`.
 
 | recipe | parameters | n | test accuracy | validation | against `paper` | epochs | training | claim |
 |---|---|---|---|---|---|---|---|---|
