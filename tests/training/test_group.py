@@ -25,15 +25,15 @@ import json, os, sys
 from pathlib import Path
 from modiste import training
 from modiste.recipe import load
-from modiste.training import loop
+from modiste.training import step
 
-losses, check = [], loop._check_finite
+losses, check = [], step._check_finite
 
 def record(loss, norm, step):
     losses.append(loss)
     check(loss, norm, step)
 
-loop._check_finite = record
+step._check_finite = record
 training.run(load(Path("recipe.json")), sys.argv[1], device="cpu", data_folder=sys.argv[2])
 if os.environ.get("RANK", "0") == "0":
     Path(sys.argv[1] + ".losses").write_text(json.dumps(losses))
