@@ -4,13 +4,18 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 sys.path.append(str(Path(__file__).parent / "data"))
 from specimens import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
+
+if TYPE_CHECKING:
+    from modiste.data.batch import Batch
+    from modiste.data.batches import Batches
 
 SIDE = 12
 CLASSES = 5
@@ -32,6 +37,13 @@ def tiny_files(seed: int = 7) -> dict[str, bytes]:
 
     (images, labels), (test_images, test_labels) = make(TRAINING_IMAGES), make(TEST_COUNT)
     return {IMAGES: images, LABELS: labels, TEST_IMAGES: test_images, TEST_LABELS: test_labels}
+
+
+def epoch_from(batches: "Batches", first_step: int) -> Iterator["Batch"]:
+    """Yield the batches from ``first_step`` to the end of its epoch, as training makes them."""
+    for step, chosen in enumerate(batches.choose(first_step), start=first_step):
+        batches.seed(step)
+        yield batches.make(chosen)
 
 
 def damaged(content: bytes, draw: random.Random) -> bytes:

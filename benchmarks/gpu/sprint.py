@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks"), str(Path(__file__).parent)]
 
 import torch
-from zoo import stop_after
+from zoo import read, stop_after
 
 import modiste
 from modiste import runtime, storage
@@ -70,11 +70,7 @@ def main() -> None:
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Train seeds alone, for the first run of a network pays for choosing kernels; then as many as asked at once."""
-    recipe = modiste.get_recipe(name)
-    if options.epochs:
-        recipe = replace(recipe, epochs=options.epochs)
-    if options.source:
-        recipe = replace(recipe, data=replace(recipe.data, source=options.source))
+    recipe = read(name, options)
     alone = [train_alone(replace(recipe, seed=seed), options) for seed in range(options.alone)]
     together = train_together(recipe, options) if options.seeds else None
     runs = together["runs"] if together else [row["run"] for row in alone]

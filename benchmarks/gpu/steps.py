@@ -21,14 +21,15 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks"), str(Path(__file__).parent)]
 
 import torch
-from zoo import SYSTEMS
+from zoo import SYSTEMS, read
 
-from modiste import recipes, runtime, storage, training
+from modiste import runtime, storage, training
 from modiste.data.dataset import Development, load_development
-from modiste.models import build_model, layers
+from modiste.models import build_model
 from modiste.recipe import Recipe
 from modiste.training.interruption import Interruption
 from modiste.training.log import Listener
+from modiste.training.loop import train_epoch
 from modiste.training.resident import ResidentSteps
 from modiste.training.setting import Setting
 from modiste.training.step import Steps
@@ -53,7 +54,7 @@ def main() -> None:
     record: dict[str, Any] = {"command": command, "machine": runtime.facts(device), "results": []}
     for name in options.recipes:
         try:
-            record["results"].append(compare(read(name, options), device, options))
+            record["results"].append(compare(briefly(read(name, options)), device, options))
         except Exception:  # the other recipes are worth their minutes
             record["results"].append({"recipe": name, "failed": traceback.format_exc()})
         print(record["results"][-1], flush=True)
@@ -61,11 +62,8 @@ def main() -> None:
         storage.write_text(options.out / "steps.md", as_markdown(record))
 
 
-def read(name: str, options: argparse.Namespace) -> Recipe:
-    """Return the recipe for as many epochs, without a warm start that takes long."""
-    recipe = replace(recipes.get(name), epochs=options.epochs)
-    if options.source:
-        recipe = replace(recipe, data=replace(recipe.data, source=options.source))
+def briefly(recipe: Recipe) -> Recipe:
+    """Return the recipe without a warm start that takes long."""
     return recipe if recipe.warm_start in WARM_STARTS else replace(recipe, warm_start="none")
 
 
@@ -96,10 +94,7 @@ def train(recipe: Recipe, development: Development, kind: type[Steps]) -> dict[s
         steps, losses = kind(learner, setting), []
         for _ in range(recipe.epochs):
             started = time.perf_counter()
-            layers.to_training(learner.model)
-            for chosen in steps.batches.choose(learner.step):
-                steps.take(chosen)
-            steps.settle()
+            train_epoch(learner, setting, steps)
             losses.append(learner.loss_sum / len(development.train))
             learner.loss_sum = 0.0
             seconds = time.perf_counter() - started

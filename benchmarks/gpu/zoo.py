@@ -63,13 +63,17 @@ def stop_after(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def train(name: str, seed: int, options: argparse.Namespace) -> None:
-    """Train one system with one seed, or go on with it, and open the test set once."""
-    recipe = replace(modiste.get_recipe(name), seed=seed)
+def read(name: str, options: argparse.Namespace) -> modiste.Recipe:
+    """Return a recipe, with what the options change of it to try a script with."""
+    recipe = modiste.get_recipe(name)
     if options.source:
         recipe = replace(recipe, data=replace(recipe.data, source=options.source))
-    if options.epochs:
-        recipe = replace(recipe, epochs=options.epochs)
+    return replace(recipe, epochs=options.epochs) if options.epochs else recipe
+
+
+def train(name: str, seed: int, options: argparse.Namespace) -> None:
+    """Train one system with one seed, or go on with it, and open the test set once."""
+    recipe = replace(read(name, options), seed=seed)
     folder = options.runs / f"{name}-{seed}"
     modiste.train(recipe, folder, data_folder=options.data_folder, listeners=[ConsoleLog()])
     measure_test(open_run(folder), data_folder=options.data_folder)

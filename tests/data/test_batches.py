@@ -9,6 +9,7 @@ from modiste.data.batch import Batch, as_floats, as_targets, class_weights, weig
 from modiste.data.batches import Batches, steps_per_epoch
 from modiste.data.dataset import ImageSet
 from modiste.recipe import AugmentationRecipe, Recipe
+from workbench import epoch_from
 
 COUNT, CLASSES = 53, 5
 # Every image is told by its first two pixels.
@@ -21,7 +22,7 @@ RECIPE = Recipe(name="x", batch_size=8, seed=3)
 
 def epoch_of(recipe: Recipe, epoch: int, train: ImageSet = TRAIN) -> list[tuple[torch.Tensor, torch.Tensor]]:
     first = epoch * steps_per_epoch(len(train), recipe.batch_size)
-    return [(batch.images, batch.targets) for batch in Batches(train, recipe, CLASSES).epoch(first)]
+    return [(batch.images, batch.targets) for batch in epoch_from(Batches(train, recipe, CLASSES), first)]
 
 
 def order_of(recipe: Recipe, epoch: int) -> list[int]:
@@ -53,7 +54,7 @@ AUGMENTED = replace(RECIPE, augmentation=AugmentationRecipe(flip=True, shift=2),
 def test_starting_in_the_middle_gives_the_same_batches(recipe: Recipe, epoch: int) -> None:
     whole, per_epoch = epoch_of(recipe, epoch), steps_per_epoch(COUNT, recipe.batch_size)
     for start in range(per_epoch):
-        rest = list(Batches(TRAIN, recipe, CLASSES).epoch(epoch * per_epoch + start))
+        rest = list(epoch_from(Batches(TRAIN, recipe, CLASSES), epoch * per_epoch + start))
         assert len(rest) == per_epoch - start
         for batch, (images, targets) in zip(rest, whole[start:], strict=True):
             assert torch.equal(batch.images, images)
@@ -135,7 +136,7 @@ def test_each_image_has_the_weight_of_its_classes() -> None:
 @pytest.mark.parametrize("balance", [0.0, 1.0])
 def test_batches_bear_weights_when_asked(balance: float) -> None:
     train = ImageSet(IMAGES[:50], LABELS)
-    found = list(Batches(train, replace(RECIPE, balance=balance), 3).epoch(0))
+    found = list(epoch_from(Batches(train, replace(RECIPE, balance=balance), 3), 0))
     assert all((batch.weights is None) == (balance == 0) for batch in found)
     if balance:
         whole = torch.cat([batch.weights for batch in found if batch.weights is not None])

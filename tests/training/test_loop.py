@@ -25,7 +25,7 @@ from modiste.training.loop import fit, out_of_patience
 from modiste.training.schedules import learning_rate
 from modiste.training.setting import Setting
 from modiste.training.step import train_step
-from workbench import run_modiste
+from workbench import epoch_from, run_modiste
 
 GOLDEN = {
     "train_loss": [1.611862, 1.579969, 1.533218],
@@ -79,7 +79,7 @@ def test_a_naive_loop_comes_to_the_same(tmp_path: Path, tiny_recipe: Recipe, dev
     step = 0
     for row in learner.history:
         losses, hits = 0.0, 0
-        for batch in Batches(development.train, recipe, 5).epoch(step):
+        for batch in epoch_from(Batches(development.train, recipe, 5), step):
             optimizer.param_groups[0]["lr"] = learning_rate(recipe, step, 7)
             logits = model(batch.images)
             loss = -(batch.targets * logits.log_softmax(1)).sum(1).mean()
@@ -99,7 +99,7 @@ def test_the_average_equals_a_slow_one(tiny_recipe: Recipe, development: Develop
     recipe = replace(tiny_recipe, ema_decay=decay, model=replace(tiny_recipe.model, batch_norm=True))
     learner = learner_for(recipe, development)
     expected: dict[str, torch.Tensor] = {}
-    for batch in Batches(development.train, recipe, 5).epoch(0):
+    for batch in epoch_from(Batches(development.train, recipe, 5), 0):
         learner.model.train()
         train_step(learner, batch, recipe)
         for name, weight in weights_of(learner.model).items():
@@ -136,7 +136,7 @@ def test_the_update_is_clipped_to_the_norm(clip_norm: float, tiny_recipe: Recipe
         for item in (recipe, replace(recipe, optimizer=replace(optimizer, clip_norm=0.0)))
     )
     before = torch.cat([item.detach().flatten() for item in learner.model.parameters()])
-    batch = next(Batches(development.train, recipe, 5).epoch(0))
+    batch = next(epoch_from(Batches(development.train, recipe, 5), 0))
     for one in (learner, free):
         train_step(
             one, batch, recipe if one is learner else replace(recipe, optimizer=replace(optimizer, clip_norm=0.0))

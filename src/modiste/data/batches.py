@@ -51,9 +51,3 @@ class Batches:
         some = self.train[chosen]
         batch = Batch(as_floats(some.images), as_targets(some.labels, self.classes, self.recipe.label_smoothing))
         return weighted(augment(batch, self.recipe.augmentation, self.generator), self.weights)
-
-    def epoch(self, first_step: int) -> Iterator[Batch]:
-        """Yield the batches from ``first_step`` to the end of its epoch."""
-        for step, chosen in enumerate(self.choose(first_step), start=first_step):
-            self.seed(step)
-            yield self.make(chosen)

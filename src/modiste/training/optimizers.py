@@ -51,9 +51,8 @@ class Adam(Optimizer):
                 if not state:
                     state.update(step=0.0, exp_avg=torch.zeros_like(parameter), exp_avg_sq=torch.zeros_like(parameter))
                 state["step"] = steps_done = float(state["step"]) + 1
-                rate = group["lr"] * sqrt(1 - second**steps_done) / (1 - first**steps_done)
             if group["params"]:
-                _set(group, "rate", rate)
+                _set(group, "rate", group["lr"] * sqrt(1 - second**steps_done) / (1 - first**steps_done))
 
     @torch.no_grad()
     def update(self) -> None:
