@@ -21,12 +21,17 @@ from modiste.model_recipe import (
 from modiste.plain import nearest
 from modiste.recipe import (
     AugmentationRecipe,
+    DataRecipe,
     OptimizerRecipe,
     PretrainingRecipe,
     Recipe,
     ScheduleRecipe,
     TransferRecipe,
 )
+
+SETTLED = DataRecipe(validation_fraction=1 / 30)
+"""Of Fashion-MNIST 58,000 images to train on and 2,000 to watch, in place of 50,000 and 10,000: for recipes that were
+decided on 10,000 and let validation pick nothing any more."""
 
 
 def paper() -> Recipe:
@@ -141,6 +146,7 @@ def sprint_95() -> Recipe:
         sprint_94(),
         name="sprint-95",
         epochs=52,
+        data=SETTLED,
         model=SprintRecipe(filters=(18, 48, 96), early_blocks=1, blocks=1, hidden=256),
         augmentation=AugmentationRecipe(flip=True, shift=2, erase=0.25),
         optimizer=OptimizerRecipe(name="sgd", learning_rate=0.1, weight_decay=5e-4),
