@@ -72,7 +72,7 @@ PAGES = {
         ("capsnet", "capsnet-gpu", "capsnet-deep"), {"capsnet": (), "capsnet-deep": ()}, ("capsnet", "capsnet-deep")
     ),
     "fashionnet": Page(("fashionnet",), {"fashionnet": ()}, ("fashionnet",)),
-    "patch-graph": Page(("patch-graph",), {"patch-graph": ()}, ("patch-graph",)),
+    "patch-graph": Page(("patch-graph", "patch-graph-gpu"), {"patch-graph": ()}, ("patch-graph",)),
     "superpixel-graph": Page(("superpixel-graph",), {"superpixel-graph": ()}, ("superpixel-graph",)),
 }
 

@@ -39,6 +39,7 @@ CLAIMS = {
     "capsnet-deep": "94.6 % (the paper, untraceable); 94.5 to 94.7 % (public, DeepCaps)",
     "fashionnet": "94.5 % (the paper, untraceable)",
     "patch-graph": "94.8 % (the paper, untraceable)",
+    "patch-graph-gpu": "94.8 % (the paper, untraceable)",
     "superpixel-graph": "83.1 % (public, a graph attention network)",
     "resnet": "95.2 % (zhunzhong07/Random-Erasing, 0.27 M)",
     "wide-resnet": "96.6 % (Liang-yc/fn_playground)",
@@ -126,6 +127,7 @@ def by_recipe(runs: Sequence[Record]) -> dict[str, list[Record]]:
 def as_plain(run: Run) -> Record:
     """Measure a run and return what the record rests on as plain data."""
     test, (model, _) = measure_test(run), run.load_model()
+    _, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
     return {
         "recipe": run.recipe.name,
         "seed": run.recipe.seed,
@@ -133,6 +135,7 @@ def as_plain(run: Run) -> Record:
         "epochs": len(run.history),
         "picked_epoch": test.epoch,
         "validation_accuracy": run.picked.validation_accuracy,
+        "validation_images": len(labels),
         "test": test.as_plain(),
         "train_seconds": seconds(run),
         "starts": run.facts(),
@@ -143,22 +146,23 @@ def as_markdown(record: Record) -> str:
     """Write the page for people."""
     return f"""# The systems of the paper, measured
 
-One line per recipe, trained on the 50,000 training images of the real Fashion-MNIST with the recipe's own settings and
-measured once on the 10,000 test images, with the weights of the epoch that its recipe picks by validation or of the
-last. n is the number of seeds; the interval of a single run is Wilson's. The sixth column compares the first seed with
-the first seed of `paper` ([its record](../paper/README.md)) on the same images: the difference in points with its 95 %
-interval, and McNemar's exact p; it is empty where that run was not at hand. Made by
+One line per recipe, trained on the real Fashion-MNIST with the recipe's own settings and measured once on the 10,000
+test images, with the weights of the epoch that its recipe picks by validation or of the last. Of the 60,000 training
+images those of validation are not trained on: 10,000, or 2,000 where a recipe was decided on 10,000 and validation
+picks nothing any more. n is the number of seeds; the interval of a single run is Wilson's. The sixth column compares
+the first seed with the first seed of `paper` ([its record](../paper/README.md)) on the same images: the difference in
+points with its 95 % interval, and McNemar's exact p; it is empty where that run was not at hand. Made by
 `python benchmarks/systems_record.py`.
 
-| recipe | parameters | n | test accuracy | validation | against `paper` | epochs | training | claim |
-|---|---|---|---|---|---|---|---|---|
+| recipe | parameters | n | test accuracy | validation | against `paper` | epochs | training | on | claim |
+|---|---|---|---|---|---|---|---|---|---|
 {rows(line(name, own, record["against_paper"].get(name)) for name, own in by_recipe(record["runs"]).items())}
 
 ## Machine
 
 {machine(record["runs"][0]["starts"][-1])}
 That is the first run's; every run's own machine and commit stand in `record.json`. Other work ran beside some of the
-training: the times are no measurement of speed.
+training on cores: those times are no measurement of speed.
 """
 
 
@@ -171,12 +175,23 @@ def line(name: str, runs: Sequence[Record], paired: Mapping[str, Any] | None) ->
         f"{runs[0]['parameters']:,}",
         len(runs),
         mean_and_spread([row["test"]["accuracy"] for row in runs]) + doubt,
-        mean_and_spread([row["validation_accuracy"] for row in runs]),
+        f"{mean_and_spread([row['validation_accuracy'] for row in runs])} of {runs[0]['validation_images']:,}",
         in_points(paired) if paired else "",
         runs[0]["epochs"],
-        f"{runs[0]['train_seconds'] / 60:.0f} min",
+        duration(runs[0]["train_seconds"]),
+        place(runs[0]["starts"][-1]),
         CLAIMS[name],
     )
+
+
+def duration(seconds: float) -> str:
+    """Write a time as briefly as it deserves."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def place(facts: Mapping[str, Any]) -> str:
+    """Name what trained a run: the GPU, or how many cores."""
+    return f"{facts['cores']} cores" if facts["device"] == "cpu" else str(facts["device"])
 
 
 def in_points(paired: Mapping[str, Any]) -> str:

@@ -56,7 +56,6 @@ def main() -> None:
     path = options.out / "record.json"
     record: dict[str, Any] = storage.read_json(path) if path.exists() else {"results": []}
     record["command"] = "python benchmarks/gpu/sprint.py"
-    record["machine"] = runtime.facts(runtime.choose_device())
     try:
         for name in options.recipes:
             if name not in [result["recipe"] for result in record["results"]]:
@@ -77,6 +76,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     tests = [measure_test(run, data_folder=options.data_folder).accuracy for run in runs]
     model, _ = runs[0].load_model()
     return summary(name, GOALS.get(name, ""), tests) | {
+        "machine": runtime.facts(runtime.choose_device()),
         "parameters": count_parameters(model),
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
@@ -112,6 +112,7 @@ def synchronize() -> None:
 
 def as_markdown(record: dict[str, Any]) -> str:
     """Write the page."""
+    newest = record["results"][-1]["machine"]
     return f"""# On a GPU
 
 Seconds of training for one seed alone, and of the whole run with reading the data, validation and saving: the first
@@ -121,11 +122,12 @@ measured once after its training.
 
 Every run stands in `record.json`. Made by `{record["command"]}`.
 
-| recipe | goal | test accuracy | seeds | validation | parameters | epochs | batch | alone | again | at once |
-|---|---|---|---|---|---|---|---|---|---|---|
+| recipe | goal | test accuracy | seeds | validation | parameters | epochs | batch | alone | again | at once | on |
+|---|---|---|---|---|---|---|---|---|---|---|---|
 {rows(map(line, record["results"]))}
 
-{record["machine"]["device"]}; {machine(record["machine"])}
+{newest["device"]}; {machine(newest)}
+That is the newest result's; every result's own machine and commit stand in `record.json`.
 """
 
 
@@ -144,6 +146,7 @@ def line(found: dict[str, Any]) -> Sequence[object]:
         of_whole(alone[0]),
         of_whole(alone[-1]) if len(alone) > 1 else "",
         at_once(found["together"], alone[-1]["train_seconds"]),
+        found["machine"]["device"],
     )
 
 

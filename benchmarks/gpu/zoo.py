@@ -27,7 +27,8 @@ from record_page import measure_test
 
 SYSTEMS = (
     "perceptron", "mlp", "paper", "paper-text", "inception", "dbn", "dbn-frozen", "dropconnect", "fashionnet",
-    "patch-graph", "superpixel-graph", "resnet", "capsnet", "capsnet-gpu", "capsnet-deep", "wide-resnet",
+    "patch-graph", "patch-graph-gpu", "superpixel-graph", "resnet", "capsnet", "capsnet-gpu", "capsnet-deep",
+    "wide-resnet",
 )  # fmt: skip
 
 

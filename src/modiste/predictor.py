@@ -13,7 +13,7 @@ from modiste.checkpoint import ModelInfo
 from modiste.classifier import Classifier, Scores
 from modiste.evaluation.answers import Answers
 from modiste.evaluation.calibration import fit_temperature
-from modiste.evaluation.inference import BATCH_IMAGES, infer, round_weights
+from modiste.evaluation.inference import infer, parts, round_weights
 from modiste.evaluation.novelty import Novelty, of_run
 from modiste.recipe import Precision
 
@@ -121,8 +121,8 @@ class Predictor(Classifier):
         recipe = self.info.recipe
         answers = Answers(self.model, mirror=recipe.mirror, temperature=self.temperature, novelty=self.novelty).eval()
         with runtime.autocast(recipe.precision, self.device), runtime.gpu_arithmetic(self.device):
-            parts = [answers(part.to(self.device)) for part in torch.split(torch.from_numpy(images), BATCH_IMAGES)]
-        _, probabilities, *novelty = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+            found = [answers(part.to(self.device)) for part in parts(torch.from_numpy(images), self.device)]
+        _, probabilities, *novelty = (torch.cat(column).cpu().numpy() for column in zip(*found, strict=True))
         return Scores(probabilities, novelty[0] if novelty else None)
 
     def _as_batch(self, images: Images) -> Tensor:

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from modiste.data.batch import as_floats
-from modiste.evaluation.inference import BATCH_IMAGES
+from modiste.evaluation.inference import parts
 
 LOGITS = "logits"
 """The place that every network has."""
@@ -19,7 +19,7 @@ def features(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> dict[str, Fl
     """Return what ``watched`` sees of each image, on the processor."""
     model.eval()
     device, found = next(model.parameters()).device, list[dict[str, Tensor]]()
-    for part in torch.split(images, BATCH_IMAGES):
+    for part in parts(images, device):
         with watched(model) as seen:
             model(as_floats(part.to(device)))
         found.append({place: one.float().cpu() for place, one in seen.items()})
