@@ -27,7 +27,7 @@ PARAMETERS = {
     "sprint": 412_474,
     "sprint-93": 412_474,
     "sprint-94": 487_632,
-    "sprint-95": 1_464_976,
+    "sprint-95": 2_061_626,
     "sprint-94-gpu": 487_632,
     "sprint-95-gpu": 5_004_730,
     "photo": 487_632,
