@@ -16,6 +16,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))  # for a lent machine, where nothing is installed
+
 import modiste
 from modiste import manifest, run_folder, storage
 from modiste.evaluation.statistics import PairedDifference, paired_difference

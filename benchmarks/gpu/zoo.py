@@ -47,8 +47,9 @@ def main() -> None:
     try:
         for seed in range(options.seeds):
             for name in options.recipes:
-                train(name, seed, options)
-                print(f"{name}, seed {seed}: done after {time.monotonic() - started:.0f} s", flush=True)
+                accuracy = train(name, seed, options)
+                spent = time.monotonic() - started
+                print(f"{name}, seed {seed}: {accuracy:.2%} on test, done after {spent:.0f} s", flush=True)
     except StoppedError as stop:
         print(f"time is up: {stop}")
 
@@ -72,12 +73,12 @@ def read(name: str, options: argparse.Namespace) -> modiste.Recipe:
     return replace(recipe, epochs=options.epochs) if options.epochs else recipe
 
 
-def train(name: str, seed: int, options: argparse.Namespace) -> None:
-    """Train one system with one seed, or go on with it, and open the test set once."""
+def train(name: str, seed: int, options: argparse.Namespace) -> float:
+    """Train one system with one seed, or go on with it; open the test set once and return the accuracy on it."""
     recipe = replace(read(name, options), seed=seed)
     folder = options.runs / f"{name}-{seed}"
     modiste.train(recipe, folder, data_folder=options.data_folder, listeners=[ConsoleLog()])
-    measure_test(open_run(folder), data_folder=options.data_folder)
+    return measure_test(open_run(folder), data_folder=options.data_folder).accuracy
 
 
 if __name__ == "__main__":

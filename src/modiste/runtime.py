@@ -1,6 +1,7 @@
 """The machine: device, precision, seeds derived from a purpose, and the facts that a result must carry."""
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import platform
@@ -57,6 +58,19 @@ def threads_restored() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def keep_memory() -> None:
+    """Let the process keep what it frees, where the C library is glibc; it stays so until the process ends.
+
+    A step of training frees its maps and asks for them again. As glibc decides by itself, some runs give most of that
+    back to the system each time and take it anew page by page, thousands of them: up to a sixth of a step.
+    """
+    trim_threshold, mmap_threshold, most_for_mmap = -1, -3, 32 * 2**20  # mallopt(3)
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_threshold, most_for_mmap)
+        mallopt(trim_threshold, 2**31 - 1)
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:

@@ -99,6 +99,7 @@ def run(
         check_batches(model, len(development.train), recipe, group)
         state = group.of_leader(newest_state(folder, development.fingerprint))
         settle_threads(folder, watch)
+        runtime.keep_memory()
         note_facts(folder, place, group)
         listener = Listeners([FileLog(folder), *listeners])
         setting = Setting(recipe, development, folder, listener, interruption, group)
