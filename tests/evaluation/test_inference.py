@@ -40,6 +40,12 @@ def test_parts_are_joined_in_order(model: torch.nn.Module, part: int, monkeypatc
     torch.testing.assert_close(infer(model, IMAGES, RECIPE), whole, rtol=1e-4, atol=1e-5)
 
 
+def test_a_gpu_answers_more_images_at_once() -> None:
+    images = torch.zeros(2500, 1, 1, 1, dtype=torch.uint8)
+    sizes = {name: [len(part) for part in inference.parts(images, torch.device(name))] for name in ("cpu", "cuda")}
+    assert sizes == {"cpu": [250] * 10, "cuda": [1000, 1000, 500]}
+
+
 def test_bfloat16_gives_float32_logits_near_those_of_float32(model: torch.nn.Module) -> None:
     full, half = (infer(model, IMAGES, replace(RECIPE, precision=each)) for each in ("float32", "bfloat16"))
     assert half.dtype == full.dtype == torch.float32
