@@ -61,6 +61,26 @@ def test_the_sprints_are_timed_and_measured_and_not_again(tmp_path: Path, tiny_f
     assert f"{sprint['test_accuracy']['mean']:.2%}" in page
 
 
+def test_arms_are_trained_once_each_with_their_changes_and_the_test_set_closed(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    plan, out = tmp_path / "plan.json", tmp_path / "out"
+    arms = [{"recipe": "mlp", "changes": {"optimizer.learning_rate": rate}} for rate in (0.01, 1e-9)]
+    script = [sys.executable, ROOT / "benchmarks" / "gpu" / "arms.py", plan, "--source", tiny_folder, "--out", out]
+    said = []
+    for known in (arms[:1], arms):
+        plan.write_text(json.dumps(known))
+        words = [str(word) for word in (*script, "--epochs", "2")]
+        done = subprocess.run(words, env=child_environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert ["0.01" in text for text in said] == [True, False], "an arm was trained again"
+    learnt, stood = json.loads((out / "arms.json").read_text())["arms"]
+    assert [learnt["changes"], stood["changes"]] == [arm["changes"] for arm in arms]
+    assert min(learnt["train_accuracy"]) > max(stood["train_accuracy"]) + 0.1
+    assert len(learnt["validation_accuracy"]) == 2
+
+
 def test_steps_of_both_kinds_are_set_side_by_side(tmp_path: Path, tiny_folder: Path) -> None:
     script = [sys.executable, ROOT / "benchmarks" / "gpu" / "steps.py", "mlp", "sprint", "capsnet"]
     options = ["--source", tiny_folder, "--images", "100", "--epochs", "2", "--out", tmp_path]
