@@ -8,20 +8,14 @@ stays closed. Writes ``arms.json`` anew after every arm, and passes over those t
 """
 
 import argparse
-import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks"), str(Path(__file__).parent)]
-
-from zoo import read, stop_after
+import lent
 
 import modiste
 from modiste import runtime, storage
-from modiste.errors import StoppedError
 from modiste.run_folder import open_run
 from modiste.search import space
 from record_page import seconds
@@ -30,33 +24,26 @@ Arm = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = lent.parser(__doc__.splitlines()[0])
     parser.add_argument("arms", type=Path)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--budget-seconds", type=float, default=300.0)
     parser.add_argument("--out", type=Path, default=Path("records/gpu"))
-    parser.add_argument("--data-folder", type=Path)
-    parser.add_argument("--source", help="another IDX set's folder, to try the script on")
-    parser.add_argument("--epochs", type=int, help="fewer epochs, to try the script with")
     options = parser.parse_args()
-    stop_after(options.budget_seconds)
     path = options.out / "arms.json"
     record: Arm = storage.read_json(path) if path.exists() else {"arms": []}
     record |= {"command": "python benchmarks/gpu/arms.py", "machine": runtime.facts(runtime.choose_device())}
-    try:
+    with lent.time_limit(options.budget_seconds):
         for arm in storage.read_json(options.arms):
             if arm not in [{key: done[key] for key in arm} for done in record["arms"]]:
                 record["arms"].append(arm | train(arm, options))
                 storage.write_json(path, record)
                 print(record["arms"][-1], flush=True)
-    except StoppedError as stop:
-        print(f"time is up: {stop}")
 
 
 def train(arm: Arm, options: argparse.Namespace) -> Arm:
     """Train an arm's seeds at once; return their accuracies and the seconds of training of them all."""
-    recipe = space.apply(read(arm["recipe"], options), arm["changes"])
-    recipe = replace(recipe, epochs=options.epochs or recipe.epochs)
+    recipe = lent.tried(space.apply(modiste.get_recipe(arm["recipe"]), arm["changes"]), options)
     with tempfile.TemporaryDirectory() as folder:
         folders = modiste.train_seeds(recipe, range(options.seeds), folder, data_folder=options.data_folder)
         runs = [open_run(each) for each in folders]

@@ -8,7 +8,6 @@ after its training: of the seeds trained at once, or, without any, of those trai
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,15 +15,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks"), str(Path(__file__).parent)]
-
+import lent
 import torch
-from zoo import read, stop_after
 
 import modiste
 from modiste import runtime, storage
-from modiste.errors import StoppedError
 from modiste.models import count_parameters
 from modiste.run_folder import open_run
 from record_page import machine, measure_test, rows, seconds, summary
@@ -41,35 +36,29 @@ RECIPES = ("sprint", "sprint-93", "sprint-94", "sprint-95", "sprint-94-gpu", "sp
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = lent.parser(__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*", default=RECIPES)
     parser.add_argument("--alone", type=int, default=2, help="seeds trained one after another, for the time of one")
     parser.add_argument("--seeds", type=int, default=10, help="seeds trained at once; 0 for none")
     parser.add_argument("--budget-seconds", type=float, default=570.0)
     parser.add_argument("--runs", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--out", type=Path, default=Path("records/gpu"))
-    parser.add_argument("--data-folder", type=Path)
-    parser.add_argument("--source", help="another IDX set's folder, to try the script on")
-    parser.add_argument("--epochs", type=int, help="fewer epochs, to try the script with")
     options = parser.parse_args()
-    stop_after(options.budget_seconds)
     path = options.out / "record.json"
     record: dict[str, Any] = storage.read_json(path) if path.exists() else {"results": []}
     record["command"] = "python benchmarks/gpu/sprint.py"
-    try:
+    with lent.time_limit(options.budget_seconds):
         for name in options.recipes:
             if name not in [result["recipe"] for result in record["results"]]:
                 record["results"].append(measure(name, options))
                 storage.write_json(path, record)
                 storage.write_text(path.with_name("README.md"), as_markdown(record))
                 print(record["results"][-1], flush=True)
-    except StoppedError as stop:
-        print(f"time is up: {stop}")
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Train seeds alone, for the first run of a network pays for choosing kernels; then as many as asked at once."""
-    recipe = read(name, options)
+    recipe = lent.tried(modiste.get_recipe(name), options)
     alone = [train_alone(replace(recipe, seed=seed), options) for seed in range(options.alone)]
     together = train_together(recipe, options) if options.seeds else None
     runs = together["runs"] if together else [row["run"] for row in alone]

@@ -9,7 +9,6 @@ computed as it comes.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 import traceback
@@ -17,12 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks"), str(Path(__file__).parent)]
-
+import lent
 import torch
-from zoo import SYSTEMS, read
+from zoo import SYSTEMS
 
+import modiste
 from modiste import runtime, storage, training
 from modiste.data.dataset import Development, load_development
 from modiste.models import build_model
@@ -41,12 +39,10 @@ WARM_STARTS = ("none", "class-prior", "whitening")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = lent.parser(__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*", default=(*SPRINTS, *SYSTEMS))
     parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--data-folder", type=Path)
-    parser.add_argument("--source", help="another IDX set's folder, to try the script on")
+    parser.set_defaults(epochs=4)
     parser.add_argument("--out", type=Path, default=Path("records/gpu"))
     options = parser.parse_args()
     device = runtime.choose_device()
@@ -54,7 +50,7 @@ def main() -> None:
     record: dict[str, Any] = {"command": command, "machine": runtime.facts(device), "results": []}
     for name in options.recipes:
         try:
-            record["results"].append(compare(briefly(read(name, options)), device, options))
+            record["results"].append(compare(briefly(lent.tried(modiste.get_recipe(name), options)), device, options))
         except Exception:  # the other recipes are worth their minutes
             record["results"].append({"recipe": name, "failed": traceback.format_exc()})
         print(record["results"][-1], flush=True)
@@ -88,7 +84,7 @@ def train(recipe: Recipe, development: Development, kind: type[Steps]) -> dict[s
     task = training.describe_task(development, recipe)
     device = development.train.labels.device
     model = build_model(recipe.model, task, seed=recipe.seed).to(device)
-    with tempfile.TemporaryDirectory() as folder, Interruption() as interruption, runtime.gpu_arithmetic(device):
+    with tempfile.TemporaryDirectory() as folder, Interruption() as interruption:
         setting = Setting(recipe, development, Path(folder), Listener(), interruption)
         learner = training.prepare(model, setting, None, None)
         steps, losses = kind(learner, setting), []

@@ -82,12 +82,7 @@ def trained_logits(development: Development, recipe: Recipe, watch: CoreWatch) -
     """Train a network in a folder that is gone afterwards, and return what it says of the images held out."""
     task = training.describe_task(development, recipe)
     model = build_model(recipe.model, task, seed=recipe.seed).to(development.train.images.device)
-    with (
-        tempfile.TemporaryDirectory() as name,
-        Interruption() as interruption,
-        runtime.threads_restored(),
-        runtime.gpu_arithmetic(development.train.labels.device),
-    ):
+    with tempfile.TemporaryDirectory() as name, Interruption() as interruption, runtime.threads_restored():
         folder = Path(name)
         training.settle_threads(folder, watch)
         setting = Setting(recipe, development, folder, Listener(), interruption)

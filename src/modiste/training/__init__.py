@@ -84,7 +84,6 @@ def run(
         storage.lock(folder),
         Interruption() as interruption,
         runtime.threads_restored(),
-        runtime.gpu_arithmetic(place),
     ):
         place = group.device(place)
         recipe = group.of_leader(runtime.settle_precision(recipe, place))
@@ -189,7 +188,8 @@ def prepare(
     recipe, begun = setting.recipe, state is not None
     if not begun:
         progress = Progress(recipe, setting.listener, setting.interruption)
-        WARM_STARTS[recipe.warm_start](model, setting.development, recipe, progress)
+        with runtime.gpu_arithmetic(setting.device):
+            WARM_STARTS[recipe.warm_start](model, setting.development, recipe, progress)
     taken = take_weights(model, setting, transfer_from, begun=begun)
     learner = new_learner(model, recipe, taken)
     if state is not None:

@@ -3,7 +3,7 @@
 import time
 from math import isfinite
 
-from modiste import run_folder
+from modiste import run_folder, runtime
 from modiste.data.dataset import ImageSet
 from modiste.errors import DivergedError, StoppedError
 from modiste.evaluation import metrics
@@ -43,12 +43,13 @@ def fit(learner: Learner, setting: Setting) -> None:
 def train_epoch(learner: Learner, setting: Setting, steps: Steps) -> None:
     """Take the steps that are left of the epoch under way."""
     layers.to_training(learner.model)
-    for chosen in steps.batches.choose(learner.step):
-        if setting.stop_requested():
-            steps.settle()
-            _save_and_stop(learner, setting)
-        steps.take(chosen)
-        setting.listener.step_done(learner.step)
+    with runtime.gpu_arithmetic(setting.device):
+        for chosen in steps.batches.choose(learner.step):
+            if setting.stop_requested():
+                steps.settle()
+                _save_and_stop(learner, setting)
+            steps.take(chosen)
+            setting.listener.step_done(learner.step)
     steps.settle()
 
 

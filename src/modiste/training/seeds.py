@@ -57,7 +57,6 @@ def run_seeds(
     task = training.describe_task(development, recipe)
     with contextlib.ExitStack() as stack:
         interruption = stack.enter_context(Interruption())
-        stack.enter_context(runtime.gpu_arithmetic(place))
         learners, settings = [], []
         for folder, seed in zip(folders, seeds, strict=True):
             stack.enter_context(storage.lock(folder))
@@ -97,12 +96,13 @@ def fit_seeds(learners: Sequence[Learner], settings: Sequence[Setting]) -> None:
         started = time.perf_counter()
         for learner in learners:
             layers.to_training(learner.model)
-        for chosen in zip(*(own.batches.choose(own.learner.step) for own in steps), strict=True):
-            if settings[0].stop_requested():
-                raise StoppedError(
-                    f"stopped on request after step {learners[0].step}; of seeds trained together nothing is kept"
-                )
-            together.take(chosen)
+        with runtime.gpu_arithmetic(settings[0].device):
+            for chosen in zip(*(own.batches.choose(own.learner.step) for own in steps), strict=True):
+                if settings[0].stop_requested():
+                    raise StoppedError(
+                        f"stopped on request after step {learners[0].step}; of seeds trained together nothing is kept"
+                    )
+                together.take(chosen)
         for own in steps:
             own.settle()
         trained = time.perf_counter()
