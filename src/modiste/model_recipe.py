@@ -8,6 +8,8 @@ from modiste.plain import Part, demand
 Activation = Literal["relu", "sigmoid", "tanh", "linear"]
 MOST_BLOCKS = 1000
 """Of one kind in a network: what a file names as a number must not keep a reader busy for ever."""
+MOST_NEIGHBOURS = 256
+"""Of a node in a graph over patches: bfloat16, in which they are counted, knows every whole number up to here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +221,7 @@ class PatchGraphRecipe(NetworkRecipe):
     blocks: int = 2
     """Graph blocks."""
     neighbours: int = 9
-    """Neighbours of a node, itself included."""
+    """Neighbours of a node, itself included; at most 256."""
     dropout: float = 0.0
     """Share dropped inside the blocks in training."""
 
@@ -230,6 +232,7 @@ class PatchGraphRecipe(NetworkRecipe):
         demand(self.channels >= 4 and self.channels % 4 == 0, "channels", "a multiple of 4", self.channels)
         self.at_least(1, "blocks", "neighbours")
         self.at_most(MOST_BLOCKS, "blocks")
+        self.at_most(MOST_NEIGHBOURS, "neighbours")
         self.below_one("dropout")
 
 

@@ -270,8 +270,15 @@ def capsnet_deep() -> Recipe:
 
     Claim of the paper, for capsules: 94.6 %; public (DeepCaps): 94.5 to 94.7 %.
     """
-    recipe = _modern("capsnet-deep", CapsNetRecipe(filters=192, stem="deep", routing="attention"), epochs=20)
-    return replace(recipe, label_smoothing=0.0, objective="margin", mirror=True)
+    recipe = _modern("capsnet-deep", CapsNetRecipe(filters=192, stem="deep", routing="attention"), epochs=25)
+    return replace(
+        recipe,
+        data=SETTLED,
+        label_smoothing=0.0,
+        objective="margin",
+        mirror=True,
+        augmentation=replace(recipe.augmentation, erase=0.25),
+    )
 
 
 def fashionnet() -> Recipe:

@@ -66,10 +66,10 @@ def keep_memory() -> None:
     A step of training frees its maps and asks for them again. As glibc decides by itself, some runs give most of that
     back to the system each time and take it anew page by page, thousands of them: up to a sixth of a step.
     """
-    trim_threshold, mmap_threshold, most_for_mmap = -1, -3, 32 * 2**20  # mallopt(3)
+    trim_threshold, mmap_max = -1, -4  # mallopt(3); what is mapped by itself goes back when it is freed
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(mmap_threshold, most_for_mmap)
+        mallopt(mmap_max, 0)
         mallopt(trim_threshold, 2**31 - 1)
 
 

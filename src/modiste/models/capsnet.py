@@ -34,7 +34,8 @@ def route(lower: Float[Tensor, "n i e"], weights: Float[Tensor, "i j d e"], iter
     """Let i capsules agree on the j capsules above them (their procedure 1).
 
     What capsule i predicts of capsule j, its vote, is ``weights[i, j] @ lower[i]``. Votes are never formed: their sums,
-    and how far they agree with the outputs, are products of matrices half as large.
+    and how far they agree with the outputs, are products of matrices half as large. The many capsules, not the few
+    numbers in each, lie next to one another in memory, so that a processor weighs several at a time.
 
     Args:
         lower: what is known of the parts.
@@ -42,13 +43,13 @@ def route(lower: Float[Tensor, "n i e"], weights: Float[Tensor, "i j d e"], iter
         iterations: rounds of agreement; gradients flow through the last alone, where the coefficients are settled.
     """
     n, i, e = lower.shape
-    matrix = weights.permute(1, 0, 3, 2).reshape(weights.shape[1], i * e, -1)  # (j, i e, d)
-    known, fixed = lower.detach(), matrix.detach()
+    parts, matrix = lower.mT, weights.permute(1, 3, 0, 2).flatten(1, 2)  # (n, e, i) and (j, e i, d)
+    known, fixed = parts.detach(), matrix.detach()
     agreement = lower.new_zeros(len(matrix), n, i)
     for _ in range(iterations - 1):
-        outputs = squash((agreement.softmax(0).unsqueeze(3) * known).flatten(2) @ fixed)
-        agreement = agreement + ((outputs @ fixed.mT).view(-1, n, i, e) * known).sum(3)
-    return squash((agreement.softmax(0).unsqueeze(3) * lower).flatten(2) @ matrix).transpose(0, 1)
+        outputs = squash((agreement.softmax(0).unsqueeze(2) * known).flatten(2) @ fixed)
+        agreement = agreement + ((outputs @ fixed.mT).view(-1, n, e, i) * known).sum(2)
+    return squash((agreement.softmax(0).unsqueeze(2) * parts).flatten(2) @ matrix).transpose(0, 1)
 
 
 def attend(votes: Float[Tensor, "n i j d"], prior: Float[Tensor, "i j"]) -> Float[Tensor, "n j d"]:

@@ -34,8 +34,8 @@ def max_relative(nodes: Float[Tensor, "n k c"], edges: Int64[Tensor, "n k m"]) -
         return flat[rows].amax(1).view_as(nodes) - nodes
     with torch.no_grad():
         around = flat[rows]
-        order = torch.arange(rows.shape[1], 0, -1, device=nodes.device)[:, None]
-        largest = (around == around.amax(1, keepdim=True)) * order.to(torch.int16)  # argmax is many times slower
+        order = torch.arange(rows.shape[1], 0, -1, device=nodes.device, dtype=nodes.dtype)[:, None]
+        largest = around.eq_(around.amax(1, keepdim=True)).mul_(order)  # argmax, or truth values, take far longer
         winners = rows.gather(1, rows.shape[1] - largest.amax(1).long())
     return flat.gather(0, winners).view_as(nodes) - nodes
 
