@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from modiste.models.layers import MaxPool, Stochastic
+from modiste.models.layers import MaxPool, Stochastic, in_a_row
 
 SAMPLING_SEED = 0
 
@@ -102,6 +102,6 @@ class DropConnectNet(nn.Module):
         self.head = nn.Linear(hidden, classes)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
-        features = self.trunk(images).flatten(1)
+        features = in_a_row(self.trunk(images))
         logits: Tensor = self.head(self.dropconnect(features))
         return logits

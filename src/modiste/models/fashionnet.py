@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import ConvolutionStage, Dropout, vgg_trunk
+from modiste.models.layers import ConvolutionStage, Dropout, mean_over_places, vgg_trunk
 
 WINDOW = 0.25
 """Standard deviation of a keypoint's window, in half image sides."""
@@ -80,7 +80,7 @@ class FashionNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         maps = self.trunk(images)
-        whole = self.context(maps).mean((2, 3))
+        whole = mean_over_places(self.context(maps))
         fused = self.fuse(torch.cat([self.keypoints(maps), whole], dim=1))
         logits: Tensor = self.head(self.dropout(fused))
         return logits

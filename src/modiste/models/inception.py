@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import Dropout, MaxPool
+from modiste.models.layers import Dropout, MaxPool, mean_over_places
 
 
 class Convolution(nn.Sequential):
@@ -79,5 +79,5 @@ class Inception(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         maps = self.features(images)
-        logits: Tensor = self.head(self.dropout(maps.mean((2, 3))))
+        logits: Tensor = self.head(self.dropout(mean_over_places(maps)))
         return logits

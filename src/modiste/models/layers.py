@@ -167,6 +167,11 @@ def in_a_row(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
     return row
 
 
+def mean_over_places(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c"]:
+    """Average each map; the gradient comes back in the memory layout of the maps, as from ``in_a_row``."""
+    return maps.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
+
+
 def same_convolution(inputs: int, outputs: int, kernel_size: int) -> list[nn.Module]:
     """Return the layers of a convolution whose output is as large as its input.
 

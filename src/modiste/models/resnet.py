@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import Dropout
+from modiste.models.layers import Dropout, mean_over_places
 
 STAGES = (16, 32, 64)
 """Channels of the three stages at width 1; each stage but the first halves the image."""
@@ -76,5 +76,5 @@ class ResNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         maps = F.relu(self.norm(self.stages(self.stem(images))))
-        logits: Tensor = self.head(maps.mean((2, 3)))
+        logits: Tensor = self.head(mean_over_places(maps))
         return logits

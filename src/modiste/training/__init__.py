@@ -98,7 +98,6 @@ def run(
         check_batches(model, len(development.train), recipe, group)
         state = group.of_leader(newest_state(folder, development.fingerprint))
         settle_threads(folder, watch)
-        runtime.keep_memory()
         note_facts(folder, place, group)
         listener = Listeners([FileLog(folder), *listeners])
         setting = Setting(recipe, development, folder, listener, interruption, group)
@@ -186,6 +185,7 @@ def prepare(
 ) -> Learner:
     """Return the learner that ``state`` holds, or a new one after warm start and transfer; the warm start is saved."""
     recipe, begun = setting.recipe, state is not None
+    runtime.keep_memory()
     if not begun:
         progress = Progress(recipe, setting.listener, setting.interruption)
         with runtime.gpu_arithmetic(setting.device):
