@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+RECORDS = ("paper", "speed", "gpu", "systems")
+"""Those that state test accuracies, in the order of the table."""
 START, END = "<!-- results: written by benchmarks/readme_results.py -->", "<!-- end of results -->"
 
 
@@ -34,15 +36,16 @@ def with_table(text: str, table: str) -> str:
 def results_table(records: Path) -> str:
     """Return one row per record that states a test accuracy."""
     lines = [
-        "| recipe | test accuracy, mean ± sd | seeds | claim to meet | record |",
-        "|---|---|---|---|---|",
+        "| recipe | test accuracy, mean ± sd | seeds | training | claim to meet | record |",
+        "|---|---|---|---|---|---|",
     ]
-    for path in sorted(records.glob("*/record.json")):
-        link = f"[records/{path.parent.name}](records/{path.parent.name}/README.md)"
-        for result in json.loads(path.read_text()).get("results", ()):
+    for name in RECORDS:
+        link = f"[records/{name}](records/{name}/README.md)"
+        for result in json.loads((records / name / "record.json").read_text())["results"]:
             accuracy = result["test_accuracy"]
             figure = f"{accuracy['mean']:.2%}" + (f" ± {accuracy['sd']:.2%}" if result["n"] > 1 else "")
-            lines.append(f"| `{result['recipe']}` | {figure} | {result['n']} | {result['claim']} | {link} |")
+            cells = (f"`{result['recipe']}`", figure, result["n"], result["training"], result["claim"], link)
+            lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 

@@ -17,10 +17,27 @@ def measure_test(run: Run, weights: Weights = "picked", data_folder: Path | None
     return assess_stored(open_run(run.folder), split="test", weights=weights)
 
 
-def summary(recipe: str, claim: str, accuracies: Sequence[float]) -> dict[str, Any]:
-    """Return one result as the README's table wants it."""
+def summary(recipe: str, claim: str, accuracies: Sequence[float], training: str) -> dict[str, Any]:
+    """Return one result as the README's table wants it; ``training`` is how long one run took, and on what."""
     accuracy = {"values": list(accuracies), "mean": mean(accuracies), "sd": spread(accuracies)}
-    return {"recipe": recipe, "claim": claim, "n": len(accuracies), "test_accuracy": accuracy}
+    return {"recipe": recipe, "claim": claim, "n": len(accuracies), "test_accuracy": accuracy, "training": training}
+
+
+def training(seconds: float, facts: Mapping[str, Any]) -> str:
+    """Say how long a run trained, and on what."""
+    return f"{duration(seconds)}, {place(facts)}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time as briefly as it deserves."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def place(facts: Mapping[str, Any]) -> str:
+    """Name what trained a run: the GPU, or how many cores."""
+    return f"{facts['cores']} cores" if facts["device"] == "cpu" else str(facts["device"])
 
 
 def rows(lines: Iterable[Sequence[object]]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))  # for a lent machine, where nothing is installed
@@ -25,7 +26,7 @@ from modiste.models import count_parameters
 from modiste.paper import mean_and_spread
 from modiste.run_folder import Run, open_run
 from modiste.training.log import ConsoleLog
-from record_page import machine, measure_test, rows, seconds, summary
+from record_page import duration, machine, measure_test, place, rows, seconds, summary, training
 
 CLAIMS = {
     "paper": "91.32 % (the paper)",
@@ -112,13 +113,18 @@ def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None)
     return {
         "command": "python benchmarks/systems_record.py RECIPE ...",
         "results": [
-            summary(name, CLAIMS[name], [row["test"]["accuracy"] for row in own])
+            summary(name, CLAIMS[name], [row["test"]["accuracy"] for row in own], time_of(own))
             for name, own in by_recipe(runs).items()
             if name != "paper"  # which has a record of its own
         ],
         "against_paper": paired,
         "runs": runs,
     }
+
+
+def time_of(runs: Sequence[Record]) -> str:
+    """Say how long a run of a recipe trained, and on what the first did."""
+    return training(mean(row["train_seconds"] for row in runs), runs[0]["starts"][-1])
 
 
 def by_recipe(runs: Sequence[Record]) -> dict[str, list[Record]]:
@@ -180,20 +186,10 @@ def line(name: str, runs: Sequence[Record], paired: Mapping[str, Any] | None) ->
         f"{mean_and_spread([row['validation_accuracy'] for row in runs])} of {runs[0]['validation_images']:,}",
         in_points(paired) if paired else "",
         runs[0]["epochs"],
-        duration(runs[0]["train_seconds"]),
+        duration(mean(row["train_seconds"] for row in runs)),
         place(runs[0]["starts"][-1]),
         CLAIMS[name],
     )
-
-
-def duration(seconds: float) -> str:
-    """Write a time as briefly as it deserves."""
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-
-def place(facts: Mapping[str, Any]) -> str:
-    """Name what trained a run: the GPU, or how many cores."""
-    return f"{facts['cores']} cores" if facts["device"] == "cpu" else str(facts["device"])
 
 
 def in_points(paired: Mapping[str, Any]) -> str:

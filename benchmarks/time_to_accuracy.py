@@ -20,7 +20,7 @@ import torch
 import modiste
 from clock import MODISTE, Timed, peer, time_process, trimmed_mean
 from modiste import run_folder, runtime, storage
-from record_page import machine, rows, summary
+from record_page import machine, rows, summary, training
 
 MARKS = {"sprint": 0.9132, "sprint-93": 0.93, "sprint-94": 0.94, "sprint-95": 0.95}
 """Test accuracy that each recipe is for."""
@@ -54,7 +54,7 @@ def note(path: Path, record: dict[str, Any]) -> None:
     """Write the record and its page."""
     record["machine"] = runtime.facts(torch.device("cpu"))
     runs, keras = record["runs"], record["keras"]
-    record["results"] = [result(name, runs[name], keras) for name in MARKS if name in runs]
+    record["results"] = [result(name, runs[name], keras, record["machine"]) for name in MARKS if name in runs]
     storage.write_json(path, record)
     storage.write_text(path.with_name("README.md"), as_markdown(record))
 
@@ -91,12 +91,16 @@ def as_row(done: Timed, train_seconds: float, accuracy: float) -> dict[str, Any]
     }
 
 
-def result(name: str, runs: list[dict[str, Any]], keras: dict[str, Any] | None) -> dict[str, Any]:
-    """Gather the figures of a recipe, with their ratios to Keras."""
+def result(
+    name: str, runs: list[dict[str, Any]], keras: dict[str, Any] | None, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Gather the figures of a recipe, with their ratios to Keras; ``facts`` are of the machine."""
     seconds, passed = trimmed_mean([row["seconds"] for row in runs]), first_pass(keras, MARKS[name])
-    return summary(name, f"{100 * MARKS[name]:g} %", [row["test_accuracy"] for row in runs]) | {
+    train_seconds = trimmed_mean([row["train_seconds"] for row in runs])
+    accuracies = [row["test_accuracy"] for row in runs]
+    return summary(name, f"{100 * MARKS[name]:g} %", accuracies, training(train_seconds, facts)) | {
         "seconds": seconds,
-        "train_seconds": trimmed_mean([row["train_seconds"] for row in runs]),
+        "train_seconds": train_seconds,
         "peak_memory_bytes": max(row["peak_memory_bytes"] for row in runs),
         "keras_whole_ratio": whole(keras) / seconds if keras else None,
         "keras_first_pass_ratio": passed / seconds if passed else None,

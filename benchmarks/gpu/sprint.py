@@ -22,7 +22,7 @@ import modiste
 from modiste import runtime, storage
 from modiste.models import count_parameters
 from modiste.run_folder import open_run
-from record_page import machine, measure_test, rows, seconds, summary
+from record_page import machine, measure_test, rows, seconds, summary, training
 
 GOALS = {
     "paper": "50 epochs in 3 s",
@@ -64,8 +64,9 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     runs = together["runs"] if together else [row["run"] for row in alone]
     tests = [measure_test(run, data_folder=options.data_folder).accuracy for run in runs]
     model, _ = runs[0].load_model()
-    return summary(name, GOALS.get(name, ""), tests) | {
-        "machine": runtime.facts(runtime.choose_device()),
+    facts = runtime.facts(runtime.choose_device())
+    return summary(name, GOALS.get(name, ""), tests, training(alone[-1]["train_seconds"], facts)) | {
+        "machine": facts,
         "parameters": count_parameters(model),
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
