@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from modiste import checkpoint, run_folder
@@ -13,6 +12,7 @@ from modiste.recipe import Recipe
 from modiste.run_folder import EpochRow
 from modiste.training import optimizers
 from modiste.training.optimizers import build_optimizer
+from modiste.training.updates import Optimizer
 
 Tensors = dict[str, Tensor]
 

@@ -7,7 +7,6 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from modiste.errors import DivergedError
-from modiste.training import optimizers
 from modiste.training.learner import Learner
 from modiste.training.recording import Recording, branches_for
 from modiste.training.setting import Setting
@@ -30,7 +29,7 @@ class ResidentSteps(Steps):
         self.loss_sum, self.correct, self.refusals = torch.zeros(3, dtype=torch.float64, device=setting.device)
         self.nothing, self.refused = torch.zeros(2, device=setting.device)
         self.alone = SideBySide([self])
-        optimizers.make_recordable(learner.optimizer, self.refused)
+        learner.optimizer.make_recordable(self.refused)
 
     def take(self, chosen: Int64[Tensor, " n"]) -> None:
         """Take one step with these images of the training set."""
@@ -39,7 +38,7 @@ class ResidentSteps(Steps):
     def prepare(self, images: int) -> None:
         """Do what the host does of a step."""
         super().prepare(images)
-        optimizers.prepare(self.learner.optimizer)
+        self.learner.optimizer.prepare()
 
     def compute(self, chosen: Int64[Tensor, " n"]) -> None:
         """Do what the device does of a step."""
@@ -49,7 +48,7 @@ class ResidentSteps(Steps):
         self.nothing.add_((found.loss + found.norm) * 0)  # not a number from the first that is not finite
         torch.ne(self.nothing, 0, out=self.refused)
         clip(learner, recipe, found.norm)
-        optimizers.update(learner.optimizer)
+        learner.optimizer.update()
         self.refusals.add_(self.refused)
         self.loss_sum.add_(found.loss, alpha=len(batch))
         self.correct.add_(count_correct(found.logits, batch.targets))

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from modiste import runtime
 from modiste.data.augment import augment
@@ -20,6 +19,7 @@ from modiste.models import layers
 from modiste.recipe import OptimizerRecipe, Recipe, ScheduleRecipe
 from modiste.training.optimizers import build_optimizer, set_learning_rate
 from modiste.training.schedules import factor
+from modiste.training.updates import Optimizer
 from modiste.training.warm_start.features import features, linear_head
 from modiste.training.warm_start.progress import Progress
 
