@@ -184,7 +184,7 @@ def test_weights_and_state_are_those_of_torch_to_the_last_bit(
 
 @every_optimizer
 def test_what_has_no_gradient_stays_and_goes_on_from_its_first(name: str) -> None:
-    """torch's own SGD fails there: some parameters have a velocity, others none yet."""
+    """Torch's own SGD fails there: some parameters have a velocity, others none yet."""
     recipe = OptimizerRecipe(name=name, learning_rate=0.01)  # type: ignore[arg-type]
     model, late = network(), network()
     waiting = next(late.parameters())
