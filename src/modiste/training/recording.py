@@ -1,6 +1,5 @@
 """Computations that a GPU repeats in one launch."""
 
-import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -62,8 +61,7 @@ class Recording:
         trunk = torch.cuda.current_stream()
         for compute, row, branch in zip(self.computes, self.input, self.branches, strict=True):
             branch.wait_stream(trunk)
-            with torch.cuda.stream(branch), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
+            with torch.cuda.stream(branch):
                 compute(row)
         for branch in self.branches:
             trunk.wait_stream(branch)

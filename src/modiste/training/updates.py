@@ -81,13 +81,17 @@ class Moments(Optimizer):
         super().__init__(groups, learning_rate)
         self.betas, self.epsilon = betas, epsilon
 
-    def remembered(self, parameter: Tensor, first_step: float | Tensor) -> dict[str, Any]:
-        """Return what is remembered of a parameter, which begins with moments of zero."""
+    def remembered(self, parameter: Tensor) -> dict[str, Any]:
+        """Return what is remembered of a parameter; at first moments of 0."""
         state = self.state[parameter]
         if not state:
             moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-            state.update(step=first_step, **moments)
+            state.update(step=self.no_step(parameter), **moments)
         return state
+
+    @abstractmethod
+    def no_step(self, parameter: Tensor) -> float | Tensor:
+        """Return the number of steps before the first, in the form in which they are counted."""
 
     def kernel(self, parameters: list[Tensor], gradients: list[Tensor], steps: list[Tensor], **options: Any) -> None:
         """Let torch's kernel move parameters, told how many ``steps`` were taken before."""
@@ -136,10 +140,13 @@ class Adam(Moments):
         for group in self.param_groups:
             first, second = self.betas
             for parameter in group["params"]:
-                state = self.remembered(parameter, 0.0)
+                state = self.remembered(parameter)
                 state["step"] = steps_done = float(state["step"]) + 1
             if group["params"]:
                 set_number(group, "rate", group["lr"] * sqrt(1 - second**steps_done) / (1 - first**steps_done))
+
+    def no_step(self, parameter: Tensor) -> float:
+        return 0.0
 
     def move(self, parameters: list[Tensor], gradients: list[Tensor], group: Group) -> None:
         steps = [self.many_steps] * len(parameters)
@@ -149,10 +156,11 @@ class Adam(Moments):
 class AdamW(Moments):
     """Adam beside which weights decay by themselves (Loshchilov and Hutter, 2019), as torch has it."""
 
+    def no_step(self, parameter: Tensor) -> Tensor:
+        return torch.zeros((), device=parameter.device)
+
     def move(self, parameters: list[Tensor], gradients: list[Tensor], group: Group) -> None:
-        none = [torch.zeros((), device=parameter.device) for parameter in parameters]
-        states = [self.remembered(parameter, step) for parameter, step in zip(parameters, none, strict=True)]
-        steps = [state["step"] for state in states]
+        steps = [self.remembered(parameter)["step"] for parameter in parameters]
         decay = group["weight_decay"]
         self.kernel(parameters, gradients, steps, lr=group["lr"], weight_decay=decay, decoupled_weight_decay=True)
 
