@@ -94,7 +94,7 @@ def load_info(path: Path) -> ModelInfo:
 
 def to_bytes(tensors: Tensors, plain: dict[str, Any]) -> bytes:
     """Turn tensors and plain data into the bytes of a safetensors file: the same content, the same bytes."""
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}  # quicker on a GPU
     text = json.dumps({"format": FORMAT, **plain}, sort_keys=True)
     return safetensors.torch.save(contiguous, {"modiste": text})
 

@@ -122,8 +122,8 @@ def test_the_average_is_what_is_measured_and_kept(
     accuracy = (logits.argmax(1) == development.validation.labels).double().mean().item()
     assert learner.history[-1].validation_accuracy == accuracy
     average = weights_of(learner.evaluated)
-    assert learner.picked.keys() == average.keys()
-    assert all(torch.equal(learner.picked[name], average[name]) for name in average)
+    assert learner.chosen.keys() == average.keys()
+    assert all(torch.equal(learner.chosen[name], average[name]) for name in average)
     assert any(not torch.equal(average[name], weight) for name, weight in learner.model.state_dict().items())
 
 

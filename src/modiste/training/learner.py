@@ -26,7 +26,7 @@ class Learner:
         optimizer: over every parameter of the model.
         network: what the forward pass of training goes through: the model, or what joins it with other processes'.
         average: running average of the model's weights, evaluated in its place; None without one.
-        picked: weights of the best epoch so far by validation.
+        picked: weights of the best epoch so far by validation; empty where the recipe takes the last.
         history: one row per finished epoch.
         step: steps done since the start of the run.
         loss_sum: of the epoch under way, over images.
@@ -50,9 +50,16 @@ class Learner:
         assert isinstance(module, nn.Module)
         return module
 
+    @property
+    def chosen(self) -> Tensors:
+        """The weights that the recipe picks among the epochs so far."""
+        return self.picked or self.evaluated.state_dict()
+
     def pick(self, recipe: Recipe) -> None:
         """Keep the weights of the epoch just finished if validation picks it."""
-        if run_folder.picked(self.history, recipe) is self.history[-1]:
+        if recipe.pick == "last":
+            self.picked = {}  # a state of an earlier version may have had some
+        elif run_folder.picked(self.history, recipe) is self.history[-1]:
             self.picked = {name: tensor.clone() for name, tensor in self.evaluated.state_dict().items()}
 
     def save(self, folder: Path, fingerprint: str) -> None:
