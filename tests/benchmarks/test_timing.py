@@ -48,11 +48,13 @@ def test_ratios_are_to_the_whole_and_to_the_first_pass() -> None:
         {"seconds": seconds, "train_seconds": 1.0, "test_accuracy": 0.92, "peak_memory_bytes": 1}
         for seconds in (1.0, 5.0, 900.0)
     ]
-    found = time_to_accuracy.result("sprint", runs, keras)
+    facts = {"device": "cpu", "cores": 4}
+    found = time_to_accuracy.result("sprint", runs, keras, facts)
     assert found["seconds"] == 5.0
+    assert found["training"] == "1.0 s, 4 cores"
     assert found["keras_whole_ratio"] == 6
     assert found["keras_first_pass_ratio"] == 4
-    assert time_to_accuracy.result("sprint-94", runs, keras)["keras_first_pass_ratio"] is None
+    assert time_to_accuracy.result("sprint-94", runs, keras, facts)["keras_first_pass_ratio"] is None
 
 
 def test_listing1s_page_tells_ratios_and_shares() -> None:
