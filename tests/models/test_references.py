@@ -122,18 +122,23 @@ def test_routing_equals_the_procedure_with_loops(iterations):
         np.testing.assert_allclose(outputs, slow_route(image.numpy(), iterations), atol=1e-8)
 
 
-def test_gradients_flow_through_the_last_round_alone():
-    """As if the shares of the last round were given beforehand."""
+def test_gradients_flow_through_every_round():
+    """As finite differences of the procedure with loops have them."""
     draws = generator(1)
-    lower = torch.randn(2, 6, 5, generator=draws, dtype=torch.float64, requires_grad=True)
+    lower = torch.randn(1, 6, 5, generator=draws, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(6, 3, 4, 5, generator=draws, dtype=torch.float64, requires_grad=True)
-    ours = torch.autograd.grad(route(lower, weights, 2).sum(), (lower, weights))
-    votes = torch.einsum("ijde,nie->nijd", weights, lower)
-    first = squash(votes.detach().mean(1) * 6 / 3)
-    shares = torch.einsum("nijd,njd->nij", votes.detach(), first).softmax(2)
-    plain = torch.autograd.grad(squash((shares.unsqueeze(3) * votes).sum(1)).sum(), (lower, weights))
-    for mine, theirs in zip(ours, plain, strict=True):
-        torch.testing.assert_close(mine, theirs)
+    directions = [torch.randn(known.shape, generator=draws, dtype=torch.float64) for known in (lower, weights)]
+    gradients = torch.autograd.grad(route(lower, weights, 3).sum(), (lower, weights))
+
+    def outputs_at(distance: float) -> float:
+        parts, matrix = (
+            known.detach() + distance * along for known, along in zip((lower, weights), directions, strict=True)
+        )
+        return slow_route(torch.einsum("ijde,ie->ijd", matrix, parts[0]).numpy(), 3).sum()
+
+    slope = (outputs_at(1e-5) - outputs_at(-1e-5)) / 2e-5
+    ours = sum((gradient * along).sum() for gradient, along in zip(gradients, directions, strict=True))
+    assert ours == pytest.approx(slope, rel=1e-6)
 
 
 def test_attention_equals_the_equations_with_loops():

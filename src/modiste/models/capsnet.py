@@ -40,15 +40,14 @@ def route(lower: Float[Tensor, "n i e"], weights: Float[Tensor, "i j d e"], iter
     Args:
         lower: what is known of the parts.
         weights: from a part to each whole.
-        iterations: rounds of agreement; gradients flow through the last alone, where the coefficients are settled.
+        iterations: rounds of agreement; gradients flow through all of them, as in the authors' program.
     """
     n, i, e = lower.shape
     parts, matrix = lower.mT, weights.permute(1, 3, 0, 2).flatten(1, 2)  # (n, e, i) and (j, e i, d)
-    known, fixed = parts.detach(), matrix.detach()
     agreement = lower.new_zeros(len(matrix), n, i)
     for _ in range(iterations - 1):
-        outputs = squash((agreement.softmax(0).unsqueeze(2) * known).flatten(2) @ fixed)
-        agreement = agreement + ((outputs @ fixed.mT).view(-1, n, e, i) * known).sum(2)
+        outputs = squash((agreement.softmax(0).unsqueeze(2) * parts).flatten(2) @ matrix)
+        agreement = agreement + ((outputs @ matrix.mT).view(-1, n, e, i) * parts).sum(2)
     return squash((agreement.softmax(0).unsqueeze(2) * parts).flatten(2) @ matrix).transpose(0, 1)
 
 
@@ -113,7 +112,7 @@ class CapsNet(AuxiliaryLoss, OwnWeights):
         self.capsules: Tensor | None = None
 
     def initialize(self, generator: torch.Generator) -> None:
-        nn.init.normal_(self.votes, std=3 / sqrt(len(self.votes)), generator=generator)
+        nn.init.normal_(self.votes, std=1 / sqrt(len(self.votes)), generator=generator)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         capsules = self.encode(images)
