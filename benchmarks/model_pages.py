@@ -160,7 +160,7 @@ def measured(page: Page) -> str:
                 count, mean = result["n"], result["test_accuracy"]["mean"]
                 seeds = "one seed" if count == 1 else f"{count} seeds"
                 link = f"[records/{path.parent.name}](../../records/{path.parent.name}/README.md)"
-                said.append(f"`{result['recipe']}` {100 * mean:.2f} % on test ({seeds}, {link})")
+                said.append(f"`{result['recipe']}` {100 * mean:.2f} % on test ({seeds}, {result['training']}, {link})")
     return "; ".join(said) or "not yet"
 
 

@@ -3,9 +3,10 @@
     python benchmarks/systems_record.py [RECIPE ...] [--seeds 1] [--runs runs/systems] [--baseline runs/record/paper-0]
 
 Kill it at any moment: the same command goes on. Without names, every recipe that has a finished run is written down and
-nothing is trained; recipes without one stay as the record has them. Each run's test set is opened once, with the
-weights that its recipe picks. The baseline, one of the runs that ``paper_record.py`` leaves, is what each recipe's
-first seed is compared with, image by image; ``--without-baseline`` leaves that out.
+nothing is trained; recipes without one stay as the record has them, and with ``--add`` other seeds of those that have
+one stay as well, which is for runs of the same settings. Each run's test set is opened once, with the weights that its
+recipe picks. The baseline, one of the runs that ``paper_record.py`` leaves, is what each recipe's first seed is
+compared with, image by image; ``--without-baseline`` leaves that out.
 """
 
 import argparse
@@ -14,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))  # for a lent machine, where nothing is installed
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/systems"))
     parser.add_argument("--baseline", type=Path, default=Path("runs/record/paper-0"))
     parser.add_argument("--without-baseline", action="store_true")
+    parser.add_argument("--add", action="store_true", help="keep what the record has of other seeds of these recipes")
     parser.add_argument("--out", type=Path, default=Path("records/systems"))
     options = parser.parse_args()
     for name in options.recipes:
@@ -69,7 +70,8 @@ def main() -> None:
     if not found:
         sys.exit(f"{options.runs}: no finished run; name the recipes to train")
     path = options.out / "record.json"
-    record = merged(storage.read_json(path) if path.exists() else {"runs": [], "against_paper": {}}, found, baseline)
+    before = storage.read_json(path) if path.exists() else {"runs": [], "against_paper": {}}
+    record = merged(before, found, baseline, add=options.add)
     storage.write_json(path, record)
     storage.write_text(path.with_name("README.md"), as_markdown(record))
     print(path.with_name("README.md"))
@@ -102,13 +104,18 @@ def against(run: Run, baseline: Run) -> PairedDifference:
     return paired_difference(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()), len(ours))
 
 
-def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None) -> Record:
-    """Return the record with these recipes' runs in place of those it had of them."""
-    runs = [row for row in before["runs"] if row["recipe"] not in found]
-    runs += [as_plain(run) for own in found.values() for run in own]
+def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None, *, add: bool = False) -> Record:
+    """Return the record with these runs in place of those it had of their recipes, or with ``add`` of their seeds."""
+    new = [as_plain(run) for own in found.values() for run in own]
+    replaced = {(row["recipe"], row["seed"]) for row in new}
+    runs = new + [
+        row
+        for row in before["runs"]
+        if row["recipe"] not in found or (add and (row["recipe"], row["seed"]) not in replaced)
+    ]
     runs.sort(key=lambda row: (list(CLAIMS).index(row["recipe"]), row["seed"]))
-    paired = {name: pair for name, pair in before["against_paper"].items() if name not in found}
-    if baseline:
+    paired = {name: pair for name, pair in before["against_paper"].items() if add or name not in found}
+    if baseline and not add:  # the first seed is compared, whose run stays
         paired |= {name: asdict(against(own[0], baseline)) for name, own in found.items() if name != "paper"}
     return {
         "command": "python benchmarks/systems_record.py RECIPE ...",
@@ -123,8 +130,8 @@ def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None)
 
 
 def time_of(runs: Sequence[Record]) -> str:
-    """Say how long a run of a recipe trained, and on what the first did."""
-    return training(mean(row["train_seconds"] for row in runs), runs[0]["starts"][-1])
+    """Say how long a recipe's first run trained, and on what: others may have had another machine."""
+    return training(runs[0]["train_seconds"], runs[0]["starts"][-1])
 
 
 def by_recipe(runs: Sequence[Record]) -> dict[str, list[Record]]:
@@ -159,8 +166,8 @@ test images, with the weights of the epoch that its recipe picks by validation o
 images those of validation are not trained on: 10,000, or 2,000 where a recipe was decided on 10,000 and validation
 picks nothing any more. n is the number of seeds; the interval of a single run is Wilson's. The sixth column compares
 the first seed with the first seed of `paper` ([its record](../paper/README.md)) on the same images: the difference in
-points with its 95 % interval, and McNemar's exact p; it is empty where that run was not at hand. Made by
-`python benchmarks/systems_record.py`.
+points with its 95 % interval, and McNemar's exact p; it is empty where that run was not at hand. Time and machine are
+the first seed's. Made by `python benchmarks/systems_record.py`.
 
 | recipe | parameters | n | test accuracy | validation | against `paper` | epochs | training | on | claim |
 |---|---|---|---|---|---|---|---|---|---|
@@ -186,7 +193,7 @@ def line(name: str, runs: Sequence[Record], paired: Mapping[str, Any] | None) ->
         f"{mean_and_spread([row['validation_accuracy'] for row in runs])} of {runs[0]['validation_images']:,}",
         in_points(paired) if paired else "",
         runs[0]["epochs"],
-        duration(mean(row["train_seconds"] for row in runs)),
+        duration(runs[0]["train_seconds"]),
         place(runs[0]["starts"][-1]),
         CLAIMS[name],
     )
