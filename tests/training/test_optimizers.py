@@ -17,7 +17,6 @@ from modiste.training.optimizers import (
     gradient_norm,
     parameter_groups,
     restore_state,
-    set_learning_rate,
     state_tensors,
 )
 from modiste.training.updates import AdamW, Groups, Momentum
@@ -65,7 +64,7 @@ class TestGroups:
     @every_optimizer
     def test_the_learning_rate_of_every_group_is_set(self, name: str) -> None:
         optimizer = build_optimizer(network(), OptimizerRecipe(name=name))  # type: ignore[arg-type]
-        set_learning_rate(optimizer, 0.25)
+        optimizer.set_learning_rate(0.25)
         assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
 
 

@@ -16,7 +16,7 @@ from modiste.recipe import OptimizerRecipe, Recipe, TransferRecipe
 from modiste.run_folder import open_run
 from modiste.training.learner import new_learner
 from modiste.training.log import Listener
-from modiste.training.optimizers import build_optimizer, set_learning_rate
+from modiste.training.optimizers import build_optimizer
 from modiste.training.transfer import freeze, read_report, source_hash, transfer
 from workbench import run_modiste
 
@@ -162,7 +162,7 @@ def test_freezing_by_name() -> None:
 def test_what_was_taken_learns_at_its_own_rate() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
     optimizer = build_optimizer(model, OptimizerRecipe(name="sgd", weight_decay=0.1), {"0.weight": 0.25})
-    set_learning_rate(optimizer, 0.4)
+    optimizer.set_learning_rate(0.4)
     rates = {id(item): group["lr"] for group in optimizer.param_groups for item in group["params"]}
     assert [rates[id(item)] for item in model.parameters()] == [0.1, 0.4, 0.4, 0.4]
 

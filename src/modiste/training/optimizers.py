@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from modiste.recipe import OptimizerRecipe
-from modiste.training.updates import Adam, AdamW, Groups, Momentum, Optimizer, set_number
+from modiste.training.updates import Adam, AdamW, Groups, Momentum, Optimizer
 
 
 def build_optimizer(model: nn.Module, recipe: OptimizerRecipe, factors: Mapping[str, float] | None = None) -> Optimizer:
@@ -35,12 +35,6 @@ def parameter_groups(model: nn.Module, weight_decay: float, factors: Mapping[str
     ]
     _check_cover(parameters.values(), groups)
     return groups
-
-
-def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of every group, times the group's own factor."""
-    for group in optimizer.param_groups:
-        set_number(group, "lr", learning_rate * group["factor"])
 
 
 def gradient_norm(model: nn.Module) -> Tensor:

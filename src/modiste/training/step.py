@@ -46,7 +46,7 @@ class Steps:
         """Set what changes from step to step: the learning rate, and where random numbers come from."""
         recipe, step, group = self.setting.recipe, self.learner.step, self.setting.group
         rate = learning_rate(recipe, step, self.setting.steps_per_epoch)
-        optimizers.set_learning_rate(self.learner.optimizer, rate)
+        self.learner.optimizer.set_learning_rate(rate)
         self.batches.seed(step)
         self.dropout.manual_seed(runtime.seed_for(recipe.seed, "dropout", step))
         if not group.is_alone:

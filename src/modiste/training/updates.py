@@ -21,7 +21,7 @@ class Optimizer(ABC):
     It has no base of torch's: that one loads torch's compiler, which takes 0.8 s of every run and compiles nothing.
 
     Args:
-        groups: parameters, each group with its weight decay.
+        groups: parameters, each group with its weight decay and the factor of its learning rate.
         learning_rate: of all groups until set.
     """
 
@@ -29,6 +29,11 @@ class Optimizer(ABC):
         self.param_groups: Groups = [group | {"lr": learning_rate} for group in groups]
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.refused: Float[Tensor, ""] | None = None
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Set the learning rate of every group, times the group's own factor."""
+        for group in self.param_groups:
+            set_number(group, "lr", learning_rate * group["factor"])
 
     def zero_grad(self) -> None:
         """Forget every gradient."""

@@ -17,7 +17,7 @@ from modiste.data.batch import Batch, as_floats
 from modiste.errors import DivergedError, RecipeError
 from modiste.models import layers
 from modiste.recipe import OptimizerRecipe, Recipe, ScheduleRecipe
-from modiste.training.optimizers import build_optimizer, set_learning_rate
+from modiste.training.optimizers import build_optimizer
 from modiste.training.schedules import factor
 from modiste.training.updates import Optimizer
 from modiste.training.warm_start.features import features, linear_head
@@ -68,7 +68,7 @@ def pretrain(model: nn.Module, images: Images, recipe: Recipe, progress: Progres
         loss = 0.0
         for index, chosen in enumerate(torch.split(order[: per_epoch * batch_size], batch_size)):
             step = epoch * per_epoch + index
-            set_learning_rate(optimizer, _learning_rate(recipe, (step + 0.5) / (settings.epochs * per_epoch)))
+            optimizer.set_learning_rate(_learning_rate(recipe, (step + 0.5) / (settings.epochs * per_epoch)))
             loss += train_step(embedding, optimizer, images[chosen], recipe, step) / per_epoch
             progress.step_done()
         progress.epoch_done("features", epoch + 1, "NT-Xent loss", loss)
