@@ -28,6 +28,7 @@ from modiste.recipe import (
     SelfSupervisedRecipe,
 )
 from modiste.training.log import Listener
+from modiste.training.step import Steps
 from workbench import child_environment, run_modiste, tiny_files
 
 Moment = Callable[[Path], bool]
@@ -205,6 +206,24 @@ def test_every_kind_of_training_goes_on_exactly(recipe: Recipe, tiny_folder: Pat
     assert newest_step(troubled) == 16
     training.run(recipe, troubled, device="cpu", data_folder=tiny_folder)
     assert_same(troubled, calm)
+
+
+def test_where_epochs_are_short_states_are_fewer_and_training_goes_on_as_exactly(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop is saved at once, the end as well; a crash in the third epoch goes back to the stop in the first."""
+    training.run(BASE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
+    monkeypatch.setattr(Steps, "SECONDS_BETWEEN_STATES", 3600.0)
+    kept = []
+    for trouble, error in ((Trouble(stop=5), StoppedError), (Trouble(crash=40), Crash)):
+        with pytest.raises(error):
+            training.run(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[trouble])
+        kept.append((newest_step(tmp_path / "run"), len(list((tmp_path / "run").glob("checkpoints/*")))))
+    assert kept == [(5, 1), (5, 1)]
+    assert len((tmp_path / "run" / run_folder.LOG).read_text().splitlines()) == 2
+    training.run(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    assert newest_step(tmp_path / "run") == 48
+    assert_same(tmp_path / "run", tmp_path / "calm")
 
 
 class Warming(Trouble):

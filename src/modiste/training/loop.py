@@ -22,20 +22,26 @@ from modiste.training.step import ADVICE, Steps
 def fit(learner: Learner, setting: Setting) -> None:
     """Train until the recipe's last epoch, or until patience runs out, from wherever the learner stands.
 
+    A state is written after each epoch; where epochs are shorter than the steps' ``SECONDS_BETWEEN_STATES``, after some
+    and the last.
+
     Raises:
-        DivergedError: a loss or gradient is not finite; the step was not applied, the last epoch's state is on disk.
+        DivergedError: a loss or gradient is not finite; the step was not applied, the last state is on disk.
         StoppedError: a signal asked to stop; the state after the last step is on disk.
     """
     recipe = setting.recipe
     steps = ResidentSteps(learner, setting) if can_stay(setting) else Steps(learner, setting)
-    while len(learner.history) < recipe.epochs and not out_of_patience(learner.history, recipe):
+    saved = time.monotonic()
+    while not is_over(learner.history, recipe):
         if setting.stop_requested():
             _save_and_stop(learner, setting)
         started, first_step = time.perf_counter(), learner.step
         train_epoch(learner, setting, steps)
         trained = time.perf_counter()
         finish_epoch(learner, setting)
-        learner.save(setting.folder / run_folder.STATES, setting.development.fingerprint)
+        if is_over(learner.history, recipe) or time.monotonic() - saved >= steps.SECONDS_BETWEEN_STATES:
+            learner.save(setting.folder / run_folder.STATES, setting.development.fingerprint)
+            saved = time.monotonic()
         images = min((learner.step - first_step) * recipe.batch_size, len(setting.development.train))
         setting.listener.epoch_done(learner.history[-1], Timing.since(started, trained, images))
 
@@ -79,6 +85,11 @@ def validate(learner: Learner, validation: ImageSet, recipe: Recipe) -> tuple[fl
     logits = infer(learner.evaluated, validation.images, recipe)
     labels = validation.labels.cpu()
     return metrics.cross_entropy(logits, labels), metrics.accuracy(logits, labels)
+
+
+def is_over(history: list[EpochRow], recipe: Recipe) -> bool:
+    """Tell whether the last epoch is done, or patience is at its end."""
+    return len(history) >= recipe.epochs or out_of_patience(history, recipe)
 
 
 def out_of_patience(history: list[EpochRow], recipe: Recipe) -> bool:

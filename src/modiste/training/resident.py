@@ -24,6 +24,9 @@ class ResidentSteps(Steps):
     A step that is not finite, and every one after it, is refused: it moves no weight.
     """
 
+    SECONDS_BETWEEN_STATES = 10.0
+    """An epoch can be over before its state is on disk."""
+
     def __init__(self, learner: Learner, setting: Setting) -> None:
         super().__init__(learner, setting)
         self.loss_sum, self.correct, self.refusals = torch.zeros(3, dtype=torch.float64, device=setting.device)

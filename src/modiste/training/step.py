@@ -31,6 +31,9 @@ class Steps:
         setting: what it learns from, and how.
     """
 
+    SECONDS_BETWEEN_STATES = 0.0
+    """At least, but at the end; 0 writes one after every epoch."""
+
     def __init__(self, learner: Learner, setting: Setting) -> None:
         self.learner, self.setting = learner, setting
         self.batches = Batches(setting.development.train, setting.recipe, setting.classes)
