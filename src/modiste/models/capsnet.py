@@ -44,11 +44,12 @@ def route(lower: Float[Tensor, "n i e"], weights: Float[Tensor, "i j d e"], iter
     """
     n, i, e = lower.shape
     parts, matrix = lower.mT, weights.permute(1, 3, 0, 2).flatten(1, 2)  # (n, e, i) and (j, e i, d)
-    agreement = lower.new_zeros(len(matrix), n, i)
+    outputs = squash(torch.einsum("nk,jkd->jnd", parts.flatten(1), matrix) / len(matrix))  # all shares equal at first
+    agreement = lower.new_zeros(())
     for _ in range(iterations - 1):
-        outputs = squash((agreement.softmax(0).unsqueeze(2) * parts).flatten(2) @ matrix)
         agreement = agreement + ((outputs @ matrix.mT).view(-1, n, e, i) * parts).sum(2)
-    return squash((agreement.softmax(0).unsqueeze(2) * parts).flatten(2) @ matrix).transpose(0, 1)
+        outputs = squash((agreement.softmax(0).unsqueeze(2) * parts).flatten(2) @ matrix)
+    return outputs.transpose(0, 1)
 
 
 def attend(votes: Float[Tensor, "n i j d"], prior: Float[Tensor, "i j"]) -> Float[Tensor, "n j d"]:
