@@ -34,19 +34,24 @@ def test_it_stops_goes_on_and_finishes_every_run(tmp_path: Path, tiny_folder: Pa
 
 def test_seeds_are_added_to_those_of_the_record_or_take_their_place(tmp_path: Path, tiny_folder: Path) -> None:
     assert zoo(tmp_path / "runs", tiny_folder, 180).returncode == 0
-    script = [sys.executable, ROOT / "benchmarks" / "systems_record.py", "--without-baseline", "--out", tmp_path]
     of_both, of_one = tmp_path / "runs", tmp_path / "one"
     of_one.mkdir()
     (of_both / "mlp-1").rename(of_one / "mlp-1")
-    found = []
+    script = [sys.executable, ROOT / "benchmarks" / "systems_record.py", "--out", tmp_path]
+    script += ["--baseline", of_both / "resnet-0"]
+    found, pairs = [], []
     for words in (["--runs", of_both], ["--runs", of_one, "--add"], ["--runs", of_one]):
         command = list(map(str, (*script, *words)))
         done = subprocess.run(command, env=child_environment(), capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
-        runs = json.loads((tmp_path / "record.json").read_text())["runs"]
-        found.append([(row["recipe"], row["seed"]) for row in runs])
+        record = json.loads((tmp_path / "record.json").read_text())
+        found.append([(row["recipe"], row["seed"]) for row in record["runs"]])
+        pairs.append(record["against_paper"])
     resnets = [("resnet", 0), ("resnet", 1)]
     assert found == [[("mlp", 0), *resnets], [("mlp", 0), ("mlp", 1), *resnets], [("mlp", 1), *resnets]]
+    assert pairs[0]["resnet"]["difference"] == 0, "a run differs from itself"
+    assert pairs[0] == pairs[1], "a second seed is not compared"
+    assert [set(one) for one in pairs] == [{"mlp", "resnet"}] * 3
 
 
 def test_a_record_without_runs_is_refused(tmp_path: Path) -> None:
