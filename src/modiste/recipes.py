@@ -258,7 +258,7 @@ def capsnet() -> Recipe:
 def capsnet_gpu() -> Recipe:
     """`capsnet` with all of their filters and more epochs, for a GPU: 8.2 million parameters.
 
-    Claim: 93.6 % on test, the best of public plain capsule networks.
+    Goal: 93.6 % on test, the best of public plain capsule networks.
     """
     return replace(capsnet(), name="capsnet-gpu", epochs=100, data=SETTLED, model=CapsNetRecipe())
 

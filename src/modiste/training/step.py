@@ -32,7 +32,7 @@ class Steps:
     """
 
     SECONDS_BETWEEN_STATES = 0.0
-    """At least, but at the end; 0 writes one after every epoch."""
+    """The fewest from one to the next, but for the last; 0 writes one after every epoch."""
 
     def __init__(self, learner: Learner, setting: Setting) -> None:
         self.learner, self.setting = learner, setting
