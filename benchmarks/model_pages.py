@@ -10,6 +10,7 @@ import argparse
 import ast
 import dataclasses
 import inspect
+import io
 import json
 import sys
 import textwrap
@@ -18,8 +19,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from matplotlib.figure import Figure
+from PIL import Image
+
 import modiste
-from modiste import manifest
+from modiste import manifest, storage
 from modiste.data.dataset import load_development
 from modiste.evaluation.assessment import load_own_development
 from modiste.models import Task, build_model
@@ -29,7 +33,7 @@ from modiste.report.architecture import trace
 from modiste.report.block_diagram import block_diagram
 from modiste.report.blocks import inside
 from modiste.report.network_diagram import network_diagram
-from modiste.report.style import save
+from modiste.report.style import render
 from modiste.report.views import VIEWS, View, scene_of
 from modiste.run_folder import open_run
 
@@ -92,11 +96,19 @@ def main() -> None:
 
 def draw(folders: list[Path]) -> None:
     """Draw everything that there is something to draw from."""
-    save(augmentations.every_field(load_development()), IMAGES / "augmentations.png", dpi=DPI)
+    save(augmentations.every_field(load_development()), IMAGES / "augmentations.png")
     for page in PAGES.values():
         draw_diagrams(page)
         for name in page.seen:
             draw_seen(name, page, folders)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG that is as small as its pixels allow: no transparency, the best compression."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(render(figure, "png", dpi=DPI))).convert("RGB").save(buffer, "png", optimize=True)
+    storage.write_bytes(path, buffer.getvalue())
+    return path
 
 
 def draw_diagrams(page: Page) -> None:
@@ -104,10 +116,10 @@ def draw_diagrams(page: Page) -> None:
     for name in page.diagrams:
         recipe = modiste.get_recipe(name)
         model = build_model(recipe.model, STANDARDIZED if recipe.standardize else TASK)
-        save(network_diagram(trace(model, TASK.image_shape)), picture(name, "network"), dpi=DPI)
+        save(network_diagram(trace(model, TASK.image_shape)), picture(name, "network"))
         part = inside(model)
         if part:
-            save(block_diagram(part[1]), picture(name, "part"), dpi=DPI)
+            save(block_diagram(part[1]), picture(name, "part"))
 
 
 def draw_seen(name: str, page: Page, folders: list[Path]) -> None:
@@ -121,7 +133,7 @@ def draw_seen(name: str, page: Page, folders: list[Path]) -> None:
     for view in views(name, page):
         figure = view.draw(scene)
         path = picture(name, view.name)
-        print(f"nothing to draw for {path.name} in {run.folder}" if figure is None else save(figure, path, dpi=DPI))
+        print(f"nothing to draw for {path.name} in {run.folder}" if figure is None else save(figure, path))
 
 
 def views(name: str, page: Page) -> Iterator[View]:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -104,18 +105,15 @@ def against(run: Run, baseline: Run) -> PairedDifference:
     return paired_difference(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()), len(ours))
 
 
-def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None, *, add: bool = False) -> Record:
+def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None, *, add: bool) -> Record:
     """Return the record with these runs in place of those it had of their recipes, or with ``add`` of their seeds."""
+    key_of = itemgetter("recipe", "seed") if add else itemgetter("recipe")
     new = [as_plain(run) for own in found.values() for run in own]
-    replaced = {(row["recipe"], row["seed"]) for row in new}
-    runs = new + [
-        row
-        for row in before["runs"]
-        if row["recipe"] not in found or (add and (row["recipe"], row["seed"]) not in replaced)
-    ]
+    taken = set(map(key_of, new))
+    runs = new + [row for row in before["runs"] if key_of(row) not in taken]
     runs.sort(key=lambda row: (list(CLAIMS).index(row["recipe"]), row["seed"]))
-    first = {name: own[0]["seed"] for name, own in by_recipe(runs).items()}
-    firsts = {name: own[0] for name, own in found.items() if own[0].recipe.seed == first[name]}
+    recipes = by_recipe(runs)
+    firsts = {name: own[0] for name, own in found.items() if own[0].recipe.seed == recipes[name][0]["seed"]}
     paired = {name: pair for name, pair in before["against_paper"].items() if name not in firsts}
     if baseline:
         paired |= {name: asdict(against(run, baseline)) for name, run in firsts.items() if name != "paper"}
@@ -123,7 +121,7 @@ def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None,
         "command": "python benchmarks/systems_record.py RECIPE ...",
         "results": [
             summary(name, CLAIMS[name], [row["test"]["accuracy"] for row in own], time_of(own))
-            for name, own in by_recipe(runs).items()
+            for name, own in recipes.items()
             if name != "paper"  # which has a record of its own
         ],
         "against_paper": paired,

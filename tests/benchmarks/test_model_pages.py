@@ -42,7 +42,7 @@ def test_what_a_page_refers_to_exists(path: Path) -> None:
 def test_pictures_are_small_and_used() -> None:
     text = "".join(path.read_text() for path in PAGES)
     for path in (DOCS / "images" / "models").glob("*.png"):
-        assert path.stat().st_size < 250_000, path
+        assert path.stat().st_size < 200_000, path
         assert path.name in text, path
     assert (DOCS / "images" / "augmentations.png").stat().st_size < 200_000
 
