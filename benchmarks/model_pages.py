@@ -64,7 +64,10 @@ PAGES = {
     "cnn": Page(("paper", "paper-text"), {"paper": ()}, ("paper",)),
     "mlp": Page(("perceptron", "mlp"), {"perceptron": (), "mlp": ()}, ("perceptron", "mlp")),
     "sprint": Page(
-        ("sprint", "sprint-93", "sprint-94", "sprint-95", "sprint-94-gpu", "sprint-95-gpu", "photo"),
+        (
+            *("sprint", "sprint-93", "sprint-94", "sprint-95"),
+            *("sprint-94-gpu", "sprint-95-gpu", "sprint-96-gpu", "photo"),
+        ),
         {"sprint": ()},
         ("sprint", "sprint-94"),
     ),

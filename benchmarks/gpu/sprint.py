@@ -1,10 +1,12 @@
 """Time recipes on a machine lent for minutes, one seed alone and then many at once; write ``records/gpu``.
 
     python benchmarks/gpu/sprint.py [RECIPE ...] [--alone 2] [--seeds 10] [--budget-seconds 570] [--out DIR]
+    python benchmarks/gpu/sprint.py sprint-96-gpu --seeds 2 --teams 3 [...]
 
 Writes its record anew after every recipe, and passes over those that are in it: the same command goes on. Runs from a
 source checkout and needs torch, numpy, safetensors and jaxtyping alone. Test accuracy is measured once for every seed,
-after its training: of the seeds trained at once, or, without any, of those trained alone.
+after its training: of the seeds trained at once, or, without any, of those trained alone. Several teams of seeds are
+trained one team after another, and measured as teams as well, each answering by the mean of its probabilities.
 """
 
 import argparse
@@ -19,15 +21,16 @@ import lent
 import torch
 
 import modiste
-from modiste import runtime, storage
+from modiste import run_folder, runtime, storage
+from modiste.evaluation.ensemble import mean_probabilities
 from modiste.models import count_parameters
-from modiste.run_folder import open_run
 from record_page import machine, measure_test, rows, seconds, summary, training
 
 GOALS = {
     "paper": "50 epochs in 3 s",
     "sprint-94-gpu": "94 % in 1.5 s",
     "sprint-95-gpu": "95 % in 5 s",
+    "sprint-96-gpu": "96 % in 40 s",
     "wide-resnet": "96 %",
     "capsnet-gpu": "93.6 %",
 }
@@ -40,6 +43,7 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*", default=RECIPES)
     parser.add_argument("--alone", type=int, default=2, help="seeds trained one after another, for the time of one")
     parser.add_argument("--seeds", type=int, default=10, help="seeds trained at once; 0 for none")
+    parser.add_argument("--teams", type=int, default=1, help="how often so many are trained at once, with new seeds")
     parser.add_argument("--budget-seconds", type=float, default=570.0)
     parser.add_argument("--runs", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--out", type=Path, default=Path("records/gpu"))
@@ -50,30 +54,54 @@ def main() -> None:
     with lent.time_limit(options.budget_seconds):
         for name in options.recipes:
             if name not in [result["recipe"] for result in record["results"]]:
-                record["results"].append(measure(name, options))
+                record["results"] += measure(name, options)
                 storage.write_json(path, record)
                 storage.write_text(path.with_name("README.md"), as_markdown(record))
                 print(record["results"][-1], flush=True)
 
 
-def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Train seeds alone, for the first run of a network pays for choosing kernels; then as many as asked at once."""
+def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Train seeds alone, for the first run of a network pays for choosing kernels; then as many as asked at once.
+
+    Returns the recipe's result, and behind it that of several teams.
+    """
     recipe = lent.tried(modiste.get_recipe(name), options)
     alone = [train_alone(replace(recipe, seed=seed), options) for seed in range(options.alone)]
-    together = train_together(recipe, options) if options.seeds else None
-    runs = together["runs"] if together else [row["run"] for row in alone]
+    teams = [train_together(recipe, number, options) for number in range(options.teams)] if options.seeds else []
+    runs = [run for team in teams for run in team["runs"]] or [row["run"] for row in alone]
     tests = [measure_test(run, data_folder=options.data_folder).accuracy for run in runs]
     model, _ = runs[0].load_model()
-    facts = runtime.facts(runtime.choose_device())
-    return summary(name, GOALS.get(name, ""), tests, training(alone[-1]["train_seconds"], facts)) | {
-        "machine": facts,
+    machine = runtime.facts(runtime.choose_device())
+    shared = {
+        "machine": machine,
         "parameters": count_parameters(model),
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
-        "validation_accuracy": [run.picked.validation_accuracy for run in runs],
         "alone": [{key: row[key] for key in ("seconds", "train_seconds")} for row in alone],
-        "together": together and {key: together[key] for key in ("seeds", "seconds", "train_seconds")},
+        "together": {key: teams[0][key] for key in ("seeds", "seconds", "train_seconds")} if teams else None,
     }
+    found = summary(name, GOALS.get(name, ""), tests, training(alone[-1]["train_seconds"], machine)) | shared
+    found["validation_accuracy"] = [run.picked.validation_accuracy for run in runs]
+    return [found, *([as_teams(found, teams, options)] if len(teams) > 1 else [])]
+
+
+def as_teams(found: dict[str, Any], teams: Sequence[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
+    """Return the result of teams, each of which answers as one."""
+    claim = f"{found['claim']}, {options.seeds} answering together".removeprefix(", ")
+    took = training(teams[0]["train_seconds"], found["machine"])
+    result = found | summary(found["recipe"], claim, [accuracy(team["runs"], "test") for team in teams], took)
+    return result | {
+        "parameters": options.seeds * found["parameters"],
+        "alone": [],
+        "validation_accuracy": [accuracy(team["runs"], "validation") for team in teams],
+    }
+
+
+def accuracy(team: Sequence[run_folder.Run], split: str) -> float:
+    """Return the accuracy of the mean of the team's probabilities, from the logits that lie in its run folders."""
+    stored = [run_folder.read_logits(run.folder / run_folder.logits_name(split)) for run in team]
+    answers = mean_probabilities([logits for logits, _ in stored]).argmax(1)
+    return (answers == stored[0][1]).double().mean().item()
 
 
 def train_alone(recipe: modiste.Recipe, options: argparse.Namespace) -> dict[str, Any]:
@@ -81,16 +109,17 @@ def train_alone(recipe: modiste.Recipe, options: argparse.Namespace) -> dict[str
     folder, started = options.runs / "alone" / f"{recipe.name}-{recipe.seed}", time.perf_counter()
     modiste.train(recipe, folder, data_folder=options.data_folder)
     synchronize()
-    run = open_run(folder)
+    run = run_folder.open_run(folder)
     return {"run": run, "seconds": time.perf_counter() - started, "train_seconds": seconds(run)}
 
 
-def train_together(recipe: modiste.Recipe, options: argparse.Namespace) -> dict[str, Any]:
-    """Train all seeds at once; return their runs, the seconds of the whole and of training alone."""
-    started = time.perf_counter()
-    folders = modiste.train_seeds(recipe, range(options.seeds), options.runs, data_folder=options.data_folder)
+def train_together(recipe: modiste.Recipe, team: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Train a team's seeds at once; return their runs, the seconds of the whole and of training alone."""
+    started, first = time.perf_counter(), team * options.seeds
+    seeds = range(first, first + options.seeds)
+    folders = modiste.train_seeds(recipe, seeds, options.runs, data_folder=options.data_folder)
     synchronize()
-    whole, runs = time.perf_counter() - started, [open_run(folder) for folder in folders]
+    whole, runs = time.perf_counter() - started, [run_folder.open_run(folder) for folder in folders]
     return {"runs": runs, "seeds": len(runs), "seconds": whole, "train_seconds": seconds(runs[0])}
 
 
@@ -108,7 +137,8 @@ def as_markdown(record: dict[str, Any]) -> str:
 Seconds of training for one seed alone, and of the whole run with reading the data, validation and saving: the first
 time in its process, which pays for loading and choosing kernels, and again. Then seconds of training for several seeds
 at once, and how many times one seed's that is. Test accuracy is the mean over the seeds with their deviation, each
-measured once after its training.
+measured once after its training. Where several answer together, it is that of the mean of their probabilities, over so
+many teams.
 
 Every run stands in `record.json`. Made by `{record["command"]}`.
 
@@ -133,9 +163,9 @@ def line(found: dict[str, Any]) -> Sequence[object]:
         f"{found['parameters']:,}",
         found["epochs"],
         found["batch_size"],
-        of_whole(alone[0]),
+        of_whole(alone[0]) if alone else "",
         of_whole(alone[-1]) if len(alone) > 1 else "",
-        at_once(found["together"], alone[-1]["train_seconds"]),
+        at_once(found["together"], alone),
         found["machine"]["device"],
     )
 
@@ -145,11 +175,12 @@ def of_whole(row: dict[str, float]) -> str:
     return f"{row['train_seconds']:.2f} of {row['seconds']:.1f} s"
 
 
-def at_once(together: dict[str, Any] | None, one: float) -> str:
+def at_once(together: dict[str, Any] | None, alone: Sequence[dict[str, float]]) -> str:
     """Say what several seeds took together, and how many times one seed's time that is."""
     if together is None:
         return ""
-    return f"{together['seeds']} in {together['train_seconds']:.2f} s ({together['train_seconds'] / one:.1f} times)"
+    took = f"{together['seeds']} in {together['train_seconds']:.2f} s"
+    return took + (f" ({together['train_seconds'] / alone[-1]['train_seconds']:.1f} times)" if alone else "")
 
 
 if __name__ == "__main__":

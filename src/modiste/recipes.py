@@ -182,6 +182,16 @@ def sprint_95_gpu() -> Recipe:
     return replace(recipe, name="sprint-95-gpu", model=model)
 
 
+def sprint_96_gpu() -> Recipe:
+    """96 % in the least time on a GPU: `sprint-95-gpu` for 76 epochs, three of four images erased in part; 5.0 million.
+
+    Goal: 96 % on test in 40 seconds of training for two seeds side by side that answer together.
+    """
+    recipe = sprint_95_gpu()
+    augmentation = replace(recipe.augmentation, erase=0.75)
+    return replace(recipe, name="sprint-96-gpu", epochs=76, augmentation=augmentation)
+
+
 def photo() -> Recipe:
     """For people's own photos: `sprint-94` with images turned by up to ten degrees.
 
@@ -387,6 +397,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "sprint-95": sprint_95,
     "sprint-94-gpu": sprint_94_gpu,
     "sprint-95-gpu": sprint_95_gpu,
+    "sprint-96-gpu": sprint_96_gpu,
     "photo": photo,
     "inception": inception,
     "resnet": resnet,

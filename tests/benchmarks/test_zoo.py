@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from modiste.evaluation.ensemble import evaluate_together
 from modiste.run_folder import open_run
 from workbench import child_environment
 
@@ -68,18 +69,24 @@ def test_a_record_without_runs_is_refused(tmp_path: Path) -> None:
 def test_the_sprints_are_timed_and_measured_and_not_again(tmp_path: Path, tiny_folder: Path) -> None:
     script, out = ROOT / "benchmarks" / "gpu" / "sprint.py", tmp_path / "out"
     options = ["--epochs", "1", "--source", tiny_folder, "--runs", tmp_path / "runs", "--out", out]
-    for recipes in (["sprint", "--seeds", "2"], ["sprint", "mlp", "--seeds", "0", "--alone", "3"]):
+    for recipes in (["sprint", "--seeds", "2", "--teams", "2"], ["sprint", "mlp", "--seeds", "0", "--alone", "3"]):
         words = [str(word) for word in (sys.executable, script, *recipes, *options)]
         done = subprocess.run(words, env=child_environment(), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    sprint, mlp = json.loads((out / "record.json").read_text())["results"]
-    assert (sprint["recipe"], sprint["n"], mlp["recipe"], mlp["n"]) == ("sprint", 2, "mlp", 3)
+    sprint, teams, mlp = json.loads((out / "record.json").read_text())["results"]
+    counts = [(found["recipe"], found["n"]) for found in (sprint, teams, mlp)]
+    assert counts == [("sprint", 4), ("sprint", 2), ("mlp", 3)]
     assert all(row["seconds"] > row["train_seconds"] > 0 for row in sprint["alone"])
     assert sprint["together"]["seconds"] > sprint["together"]["train_seconds"] > 0
     assert mlp["together"] is None
-    assert [open_run(tmp_path / "runs" / f"sprint-{seed}").test_openings for seed in range(2)] == [1, 1]
+    folders = [tmp_path / "runs" / f"sprint-{seed}" for seed in range(4)]
+    assert [open_run(folder).test_openings for folder in folders] == [1, 1, 1, 1]
+    pairs = [evaluate_together(folders[first : first + 2], split="test").accuracy for first in (0, 2)]
+    assert teams["test_accuracy"]["values"] == pairs
+    assert "2 answering together" in teams["claim"]
+    assert teams["parameters"] == 2 * sprint["parameters"]
     page = (out / "README.md").read_text()
-    assert page.count("\n| `") == 2
+    assert page.count("\n| `") == 3
     assert f"{sprint['test_accuracy']['mean']:.2%}" in page
 
 

@@ -31,6 +31,7 @@ PARAMETERS = {
     "sprint-95": 2_061_626,
     "sprint-94-gpu": 487_632,
     "sprint-95-gpu": 5_004_730,
+    "sprint-96-gpu": 5_004_730,
     "photo": 487_632,
     "inception": 206_138,
     "resnet": 695_658,
