@@ -87,14 +87,17 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def as_teams(found: dict[str, Any], teams: Sequence[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
     """Return the result of teams, each of which answers as one."""
-    claim = f"{found['claim']}, {options.seeds} answering together".removeprefix(", ")
-    took = training(teams[0]["train_seconds"], found["machine"])
-    result = found | summary(found["recipe"], claim, [accuracy(team["runs"], "test") for team in teams], took)
-    return result | {
-        "parameters": options.seeds * found["parameters"],
-        "alone": [],
-        "validation_accuracy": [accuracy(team["runs"], "validation") for team in teams],
-    }
+    name, took = f"{found['recipe']}, {options.seeds} together", training(teams[0]["train_seconds"], found["machine"])
+    tests = [accuracy(team["runs"], "test") for team in teams]
+    return (
+        found
+        | summary(name, found["claim"], tests, took)
+        | {
+            "parameters": options.seeds * found["parameters"],
+            "alone": [],
+            "validation_accuracy": [accuracy(team["runs"], "validation") for team in teams],
+        }
+    )
 
 
 def accuracy(team: Sequence[run_folder.Run], split: str) -> float:
@@ -138,7 +141,7 @@ Seconds of training for one seed alone, and of the whole run with reading the da
 time in its process, which pays for loading and choosing kernels, and again. Then seconds of training for several seeds
 at once, and how many times one seed's that is. Test accuracy is the mean over the seeds with their deviation, each
 measured once after its training. Where several answer together, it is that of the mean of their probabilities, over so
-many teams.
+many such teams.
 
 Every run stands in `record.json`. Made by `{record["command"]}`.
 
