@@ -44,6 +44,8 @@ class Predictor(Classifier):
     def load(cls, source: Path | str, *, device: str = "auto", precision: Precision | None = None) -> "Predictor":
         """Read the picked weights of a finished run's folder, or a model file.
 
+        On a processor this process keeps the memory that it frees from now on; see ``runtime.keep_memory``.
+
         Args:
             source: the folder or the file.
             device: where it computes.
@@ -64,6 +66,8 @@ class Predictor(Classifier):
         if precision is not None:
             info = replace(info, recipe=runtime.settle_precision(replace(info.recipe, precision=precision), place))
         model.to(place)
+        if place.type == "cpu":
+            runtime.keep_memory()
         if info.recipe.precision == "bfloat16":
             round_weights(model, info.recipe, torch.zeros(1, *info.task.image_shape, dtype=torch.uint8, device=place))
         return cls(model, info, place, temperature)

@@ -97,15 +97,16 @@ def test_our_own_prediction_is_timed(tmp_path: Path) -> None:
 
 def test_a_profile_shares_out_the_whole_step(tmp_path: Path) -> None:
     folder = sources.load_training("fashion-mnist").folder
-    command = [sys.executable, BENCHMARKS / "profile_training.py", folder, "--steps", 3, "--out", tmp_path]
+    command = [sys.executable, BENCHMARKS / "profile_layers.py", folder, "--steps", 3, "--out", tmp_path]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    arms = json.loads((tmp_path / "profile.json").read_text())["arms"]
-    for arm in arms.values():
-        assert sum(arm["phases"].values()) == pytest.approx(arm["milliseconds"])
-        assert min(arm["phases"].values()) > 0
-        assert any(row["phase"] == "backward" and "convolution" in row["operation"] for row in arm["operations"])
-    assert (tmp_path / "profile.md").read_text().count("\n## ") == len(arms) == 4
+    record = json.loads((tmp_path / "profile.json").read_text())
+    for kind, last_phase in (("steps", "backward"), ("predictions", "batch, forward")):
+        for arm in record[kind].values():
+            assert sum(arm["phases"].values()) == pytest.approx(arm["milliseconds"])
+            assert min(arm["phases"].values()) > 0
+            assert any(row["phase"] == last_phase and "convolution" in row["operation"] for row in arm["operations"])
+    assert (tmp_path / "profile.md").read_text().count("\n## ") == 4 + 3
 
 
 def test_a_failed_process_and_a_missing_peer_are_told() -> None:

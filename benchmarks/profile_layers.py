@@ -1,0 +1,180 @@
+"""Profile steps of training and passes of prediction, by operation and layer; write ``records/speed/profile``.
+
+    python benchmarks/profile_layers.py DATA_FOLDER [--steps 100] [--out records/speed]
+
+What is profiled is ``modiste.train`` itself, in the middle of its first epoch, and what a predictor does of all
+validation images, with a network that has learnt nothing, by torch's own profiler; that slows the time between
+operations, not the operations.
+"""
+
+import argparse
+import contextlib
+import signal
+import tempfile
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+import modiste
+from modiste import runtime, storage, training
+from modiste.data.dataset import load_development
+from modiste.errors import StoppedError
+from modiste.evaluation.inference import infer, round_weights
+from modiste.models import build_model
+from modiste.training.log import Listener
+from record_page import machine, rows
+
+COMMAND = "python benchmarks/profile_layers.py"
+TRAINED = (("paper", "float32"), ("paper", "bfloat16"), ("sprint", "bfloat16"), ("sprint-95", "bfloat16"))
+ASKED = (("paper", "float32"), ("paper", "bfloat16"), ("sprint", "bfloat16"))
+LEAST_SHARE = 0.02
+"""Of an operation that has a row of its own."""
+
+
+class Profiled(Listener):
+    """Profiles so many steps, after as many that are not counted; then stops the run."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.seconds = steps, 0.0
+        self.profiler = profile(activities=[ProfilerActivity.CPU], record_shapes=True, acc_events=True)
+
+    def step_done(self, step: int) -> None:
+        """Begin, or end."""
+        if step == self.steps:
+            self.profiler.start()
+            self.seconds = -time.perf_counter()
+        elif step == 2 * self.steps:
+            self.seconds += time.perf_counter()
+            self.profiler.stop()
+            signal.raise_signal(signal.SIGTERM)  # as anyone would stop it
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=Path("records/speed"))
+    options = parser.parse_args()
+    record: dict[str, Any] = {"command": COMMAND, "machine": runtime.facts(torch.device("cpu"))}
+    record["steps"] = {", ".join(arm): of_training(*arm, options) for arm in TRAINED}
+    record["predictions"] = {", ".join(arm): of_prediction(*arm, options) for arm in ASKED}
+    storage.write_json(options.out / "profile.json", record)
+    storage.write_text(options.out / "profile.md", as_markdown(record))
+
+
+def of_training(name: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Train a recipe as far as needed; return the milliseconds of a step by phase and by operation."""
+    recipe = replace(modiste.get_recipe(name), precision=precision)
+    listener = Profiled(options.steps)
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(StoppedError):
+        modiste.train(recipe, Path(folder) / "run", device="cpu", data_folder=options.data, listeners=[listener])
+    return {"images": recipe.batch_size} | shared_out(
+        listener.profiler, listener.seconds, options.steps, "batch, forward, loss"
+    )
+
+
+def of_prediction(name: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Ask a recipe's network, as a predictor does; return the milliseconds by operation."""
+    recipe = replace(modiste.get_recipe(name), precision=precision)
+    development = load_development(recipe.data, options.data)
+    model = build_model(recipe.model, training.describe_task(development, recipe), seed=0).eval()
+    images = development.validation.images
+    if precision == "bfloat16":
+        round_weights(model, recipe, images[:1])
+    infer(model, images, recipe)  # a first pass chooses kernels
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+        seconds = -time.perf_counter()
+        infer(model, images, recipe)
+        seconds += time.perf_counter()
+    return {"images": len(images)} | shared_out(profiler, seconds, 1, "batch, forward")
+
+
+def shared_out(profiler: profile, seconds: float, times: int, forward: str) -> dict[str, Any]:
+    """Share out what something took that was done so many times, by phase and by operation.
+
+    ``forward`` is the name of the phase in which nothing is learnt.
+    """
+    phases: Counter[str] = Counter()
+    operations: Counter[tuple[str, str, str]] = Counter()
+    for event in profiler.events() or ():
+        phase = phase_of(event) or forward
+        milliseconds = event.self_cpu_time_total / 1e3 / times
+        phases[phase] += milliseconds
+        operations[phase, event.name, shapes(event)] += milliseconds
+    whole = 1e3 * seconds / times
+    phases["between operations"] = whole - sum(phases.values())
+    kept = [
+        {"phase": phase, "operation": operation, "on": on, "milliseconds": spent}
+        for (phase, operation, on), spent in operations.most_common()
+        if spent >= LEAST_SHARE * whole
+    ]
+    return {"milliseconds": whole, "phases": dict(phases), "operations": kept}
+
+
+def phase_of(event: Any) -> str | None:
+    """Return the part of learning that an operation belongs to, by what called it; None if to none."""
+    while event.cpu_parent is not None:
+        event = event.cpu_parent
+    if event.name.startswith("autograd::engine"):
+        return "backward"
+    return "optimizer" if event.name.startswith("Optimizer.") else None
+
+
+def shapes(event: Any) -> str:
+    """Write the shapes of the first tensors that an operation took."""
+    sizes = [size for size in event.input_shapes if size]
+    return ", ".join("×".join(map(str, size)) for size in sizes[:3])
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """Write the page."""
+    return f"""# Where the time goes
+
+Milliseconds of a step, by torch's profiler in the middle of an epoch of `modiste train`: by phase, and the operations
+that take at least {LEAST_SHARE:.0%} of it, with what they take in (images first, as N×C×H×W); then the same of all
+validation images' prediction. The profiler itself is in what lies between operations. Made by `{record["command"]}`.
+
+{parts("A step of", record["steps"])}
+
+{parts("Prediction by", record["predictions"])}
+
+{machine(record["machine"])}
+"""
+
+
+def parts(what: str, arms: dict[str, dict[str, Any]]) -> str:
+    """Write the part of the page that these recipes have."""
+    return "\n\n".join(part(f"{what} {name}", arm) for name, arm in arms.items())
+
+
+def part(title: str, arm: dict[str, Any]) -> str:
+    """Write the part of the page that one recipe has."""
+    whole = arm["milliseconds"]
+    phases = rows((phase, *figures(spent, whole)) for phase, spent in arm["phases"].items())
+    operations = rows(
+        (row["phase"], f"`{row['operation'].split('::')[-1]}`", row["on"], *figures(row["milliseconds"], whole))
+        for row in arm["operations"]
+    )
+    return f"""## {title}, {arm["images"]:,} images: {whole:.1f} ms
+
+| phase | ms | share |
+|---|---|---|
+{phases}
+
+| phase | operation | on | ms | share |
+|---|---|---|---|---|
+{operations}"""
+
+
+def figures(spent: float, whole: float) -> tuple[str, str]:
+    """Write milliseconds, and their share of the whole."""
+    return f"{spent:.2f}", f"{spent / whole:.0%}"
+
+
+if __name__ == "__main__":
+    main()
