@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +60,16 @@ def threads_restored() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _find_mallopt() -> Callable[[int, int], int] | None:
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        return ctypes.CDLL(None).mallopt
+    return None
+
+
+MALLOPT = _find_mallopt()
+"""The C library's, where it is glibc; looked up here, for whoever reads a stranger's file looks nothing up."""
+
+
 def keep_memory() -> None:
     """Let the process keep what it frees, where the C library is glibc; it stays so until the process ends.
 
@@ -68,10 +78,9 @@ def keep_memory() -> None:
     sixth of a step, a third of a prediction.
     """
     trim_threshold, mmap_max = -1, -4  # mallopt(3); what is mapped by itself goes back when it is freed
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, 2**31 - 1)
+    if MALLOPT is not None:
+        MALLOPT(mmap_max, 0)
+        MALLOPT(trim_threshold, 2**31 - 1)
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
