@@ -22,6 +22,7 @@ import torch
 
 import modiste
 from modiste import run_folder, runtime, storage
+from modiste.evaluation import metrics
 from modiste.evaluation.ensemble import mean_probabilities
 from modiste.models import count_parameters
 from record_page import machine, measure_test, rows, seconds, summary, training
@@ -99,8 +100,7 @@ def as_teams(found: dict[str, Any], teams: Sequence[dict[str, Any]], options: ar
 def accuracy(team: Sequence[run_folder.Run], split: str) -> float:
     """Return the accuracy of the mean of the team's probabilities, from the logits that lie in its run folders."""
     stored = [run_folder.read_logits(run.folder / run_folder.logits_name(split)) for run in team]
-    answers = mean_probabilities([logits for logits, _ in stored]).argmax(1)
-    return (answers == stored[0][1]).double().mean().item()
+    return metrics.accuracy(mean_probabilities([logits for logits, _ in stored]), stored[0][1])
 
 
 def train_alone(recipe: modiste.Recipe, options: argparse.Namespace) -> dict[str, Any]:
