@@ -24,7 +24,7 @@ import modiste
 from modiste import runtime, storage, training
 from modiste.data.dataset import load_development
 from modiste.errors import StoppedError
-from modiste.evaluation.inference import infer, round_weights
+from modiste.evaluation.inference import ask, ready
 from modiste.models import build_model
 from modiste.training.log import Listener
 from record_page import machine, rows
@@ -93,14 +93,13 @@ def of_prediction(name: str, precision: str, options: argparse.Namespace) -> dic
     """Ask a recipe's network, as a predictor does; return the milliseconds by operation."""
     recipe = replace(modiste.get_recipe(name), precision=precision)
     development = load_development(recipe.data, options.data)
-    model = build_model(recipe.model, training.describe_task(development, recipe), seed=0).eval()
+    model = build_model(recipe.model, training.describe_task(development, recipe), seed=0)
     images = development.validation.images
-    if precision == "bfloat16":
-        round_weights(model, recipe, images[:1])
-    infer(model, images, recipe)  # a first pass chooses kernels
+    model = ready(model, recipe, images[:1])
+    ask(model, images, recipe)  # a first pass chooses kernels
     with of_processor() as profiler:
         seconds = -time.perf_counter()
-        infer(model, images, recipe)
+        ask(model, images, recipe)
         seconds += time.perf_counter()
     return {"images": len(images)} | shared_out(profiler, seconds, 1, "batch, forward")
 

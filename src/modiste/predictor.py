@@ -13,7 +13,7 @@ from modiste.checkpoint import ModelInfo
 from modiste.classifier import Classifier, Scores
 from modiste.evaluation.answers import Answers
 from modiste.evaluation.calibration import fit_temperature
-from modiste.evaluation.inference import infer, parts, round_weights
+from modiste.evaluation.inference import ask, parts, ready
 from modiste.evaluation.novelty import Novelty, of_run
 from modiste.recipe import Precision
 
@@ -25,8 +25,7 @@ class Predictor(Classifier):
     """A model ready to classify, with what its file says of it.
 
     Attributes:
-        model: in evaluation mode, on ``device``; in bfloat16 with the weights of its convolutions and dense layers so
-            rounded.
+        model: on ``device``, ready to answer and nothing else; see ``evaluation.inference.ready``.
         info: recipe, task, epoch and fingerprint.
         device: where it computes.
         temperature: by which logits are divided before they become probabilities; fitted to the run's validation
@@ -68,9 +67,8 @@ class Predictor(Classifier):
         model.to(place)
         if place.type == "cpu":
             runtime.keep_memory()
-        if info.recipe.precision == "bfloat16":
-            round_weights(model, info.recipe, torch.zeros(1, *info.task.image_shape, dtype=torch.uint8, device=place))
-        return cls(model, info, place, temperature)
+        image = torch.zeros(1, *info.task.image_shape, dtype=torch.uint8, device=place)
+        return cls(ready(model, info.recipe, image), info, place, temperature)
 
     def telling_strangers(self, run: Path | str, data_folder: Path | str | None = None) -> "Predictor":
         """Return a predictor that tells images of none of the classes too.
@@ -109,7 +107,7 @@ class Predictor(Classifier):
         Raises:
             DataError: they are not bytes, or not of the size that the model was trained on.
         """
-        return infer(self.model, self._as_batch(images).to(self.device), self.info.recipe)
+        return ask(self.model, self._as_batch(images).to(self.device), self.info.recipe)
 
     def probabilities(self, images: Images) -> Float[Tensor, "n classes"]:
         """Return each class's probability for each image, tempered; see ``logits``."""
@@ -125,7 +123,8 @@ class Predictor(Classifier):
         recipe = self.info.recipe
         answers = Answers(self.model, mirror=recipe.mirror, temperature=self.temperature, novelty=self.novelty).eval()
         with runtime.autocast(recipe.precision, self.device), runtime.gpu_arithmetic(self.device):
-            found = [answers(part.to(self.device)) for part in parts(torch.from_numpy(images), self.device)]
+            some = parts(torch.from_numpy(images), self.device, recipe.precision)
+            found = [answers(part.to(self.device)) for part in some]
         _, probabilities, *novelty = (torch.cat(column).cpu().numpy() for column in zip(*found, strict=True))
         return Scores(probabilities, novelty[0] if novelty else None)
 

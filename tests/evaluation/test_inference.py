@@ -10,7 +10,7 @@ from modiste.evaluation import inference
 from modiste.evaluation.inference import infer
 from modiste.model_recipe import CNNRecipe
 from modiste.models import Task, build_model
-from modiste.recipe import Recipe
+from modiste.recipe import Precision, Recipe
 
 RECIPE = Recipe(name="tested", precision="float32")
 TASK = Task(image_shape=(1, 12, 12), class_names=tuple("abcde"))
@@ -40,10 +40,15 @@ def test_parts_are_joined_in_order(model: torch.nn.Module, part: int, monkeypatc
     torch.testing.assert_close(infer(model, IMAGES, RECIPE), whole, rtol=1e-4, atol=1e-5)
 
 
-def test_a_gpu_answers_more_images_at_once() -> None:
+def test_a_gpu_answers_more_images_at_once_and_a_processor_as_many_bytes() -> None:
     images = torch.zeros(2500, 1, 1, 1, dtype=torch.uint8)
-    sizes = {name: [len(part) for part in inference.parts(images, torch.device(name))] for name in ("cpu", "cuda")}
-    assert sizes == {"cpu": [250] * 10, "cuda": [1000, 1000, 500]}
+
+    def sizes(device: str, precision: Precision) -> list[int]:
+        return [len(part) for part in inference.parts(images, torch.device(device), precision)]
+
+    assert sizes("cpu", "float32") == [250] * 10
+    assert sizes("cpu", "bfloat16") == [500] * 5
+    assert sizes("cuda", "float32") == sizes("cuda", "bfloat16") == [1000, 1000, 500]
 
 
 def test_bfloat16_gives_float32_logits_near_those_of_float32(model: torch.nn.Module) -> None:

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from modiste import recipes, runtime
 from modiste.errors import RecipeError
-from modiste.evaluation.inference import infer, round_weights
+from modiste.evaluation.inference import ask, infer, ready, round_weights
 from modiste.model_recipe import CNNRecipe, MLPRecipe, ModelRecipe
 from modiste.models import Task, build_model, count_parameters, layers
 from modiste.models.layers import ACTIVATIONS, Dropout, Standardize, same_convolution, share_generator
@@ -103,10 +103,25 @@ def test_logits_are_finite_and_one_for_every_class(recipe: ModelRecipe, task: Ta
 def test_weights_rounded_once_give_the_logits_of_weights_rounded_in_every_call(recipe: ModelRecipe) -> None:
     task, whole = task_for(recipe), Recipe(name="x", model=recipe, precision="bfloat16")
     model, images = build_model(recipe, task).eval(), (images_for(task) * 255).to(torch.uint8)
-    before = infer(model, images, whole)
+    before = ask(model, images, whole)
     round_weights(model, whole, images[:1])
-    assert torch.equal(infer(model, images, whole), before)
+    assert torch.equal(ask(model, images, whole), before)
     assert any(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
+
+
+@every_model
+def test_a_network_made_ready_to_answer_gives_its_own_logits(recipe: ModelRecipe) -> None:
+    task, whole = task_for(recipe), Recipe(name="x", model=recipe, precision="float32")
+    model, images = build_model(recipe, task), (images_for(task, 20) * 255).to(torch.uint8)
+    share_generator(model, runtime.generator(0, "dropout"))
+    model(images_for(task, 32))  # so that running means are not where they start
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    quick = ready(model, whole, images[:1])
+    logits = ask(quick, images, whole)
+    assert model.training
+    torch.testing.assert_close(logits, ask(model.eval(), images, whole), rtol=1e-4, atol=1e-5)
+    assert torch.equal(logits, infer(model, images, whole))
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
 @every_model

@@ -43,7 +43,7 @@ def watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 
     def note_maps(_layer: nn.Module, _inputs: object, output: object) -> None:
         if noting and isinstance(output, Tensor) and output.dim() == 4:
-            seen["maps"] = output.mean((2, 3))
+            seen["maps"] = (output.to_dense() if output.is_mkldnn else output).mean((2, 3))
 
     def note_logits(_model: nn.Module, _inputs: object, output: Tensor) -> None:
         nonlocal noting

@@ -10,7 +10,7 @@ agreement, both after Mazzia, Salvetti and Chiaberge, "Efficient-CapsNet", 2021.
 
 from itertools import pairwise
 from math import prod, sqrt
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -111,6 +111,9 @@ class CapsNet(AuxiliaryLoss, OwnWeights):
         self.decoder = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
         self.decoder[-1] = nn.Sigmoid()
         self.capsules: Tensor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"capsules": None}  # of the images just seen: no part of a copy
 
     def initialize(self, generator: torch.Generator) -> None:
         nn.init.normal_(self.votes, std=1 / sqrt(len(self.votes)), generator=generator)

@@ -1,0 +1,90 @@
+"""Maps that stay in oneDNN's own layout from a network's first convolution to its dense layers, where it only answers.
+
+torch asks oneDNN for convolutions, but pools by itself, and slowly, unless the maps come in that layout.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from modiste.models.cnn import CNN
+from modiste.models.dropconnect import DropConnectNet
+from modiste.models.layers import MaxPool
+from modiste.models.sprint import ResidualBlock, SprintNet
+
+FEW_IMAGES = 16
+"""Below this many, oneDNN's layout costs more than it saves."""
+
+NETWORKS = (CNN, SprintNet, DropConnectNet)
+"""Their rows of layers follow one another, and ``in_a_row`` follows the last."""
+KNOWN = (nn.Sequential, nn.Conv2d, MaxPool, nn.ReLU, nn.Identity, ResidualBlock)
+
+
+class Convolution(nn.Module):
+    """A convolution with its weights in oneDNN's layout, for maps in that layout."""
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight = layer.weight.detach().to_mkldnn()
+        self.bias = None if layer.bias is None else layer.bias.detach().to_mkldnn()
+        self.options = layer.stride, layer.padding, layer.dilation, layer.groups
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.conv2d(maps, self.weight, self.bias, *self.options)  # type: ignore[arg-type]
+
+
+class InOneDNN(nn.Module):
+    """A row of layers twice: for many images in oneDNN's layout, in which their maps are left, for a few as it was.
+
+    Args:
+        row: of layers that oneDNN knows, with weights all float32 or all bfloat16.
+    """
+
+    def __init__(self, row: nn.Sequential) -> None:
+        super().__init__()
+        self.row, self.packed = row, copy.deepcopy(row)
+        self.precision = next(row.parameters()).dtype
+        pack(self.packed)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        row = self.packed
+        if not maps.is_mkldnn and len(maps) < FEW_IMAGES:
+            row = self.row
+        elif not maps.is_mkldnn:
+            maps = maps.to(self.precision).to_mkldnn()
+        left: Tensor = row(maps)
+        return left
+
+
+def hand_over(model: nn.Module) -> None:
+    """Let each row of layers that oneDNN knows keep its maps there, in place; nothing, where torch has no oneDNN.
+
+    Args:
+        model: on the processor, never to be trained again.
+    """
+    for network in [layer for layer in model.modules() if isinstance(layer, NETWORKS)]:
+        for name, row in list(network.named_children()):
+            if isinstance(row, nn.Sequential) and is_known(row):
+                setattr(network, name, InOneDNN(row))
+
+
+def is_known(row: nn.Sequential) -> bool:
+    """Tell whether oneDNN knows every layer of the row, and computes in the precision of its weights here."""
+    kinds = {weight.dtype for weight in row.parameters()}
+    if not torch.backends.mkldnn.is_available() or len(kinds) != 1:  # type: ignore[no-untyped-call]
+        return False
+    if kinds == {torch.bfloat16} and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    return all(isinstance(layer, KNOWN) for layer in row.modules())
+
+
+def pack(model: nn.Module) -> None:
+    """Put the weights of each convolution in oneDNN's layout, and let ReLU overwrite what it is given, in place."""
+    for name, layer in list(model.named_children()):
+        if isinstance(layer, nn.Conv2d):
+            setattr(model, name, Convolution(layer))
+        elif isinstance(layer, nn.ReLU):
+            layer.inplace = True
+        else:
+            pack(layer)

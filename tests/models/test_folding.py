@@ -1,0 +1,60 @@
+"""What follows from a normalisation's fixed means is the same when the layer before it does it."""
+
+import pytest
+import torch
+from torch import nn
+
+from modiste.models.folding import fold
+from modiste.models.layers import MaxPool
+
+
+def settled(norm: nn.BatchNorm1d | nn.BatchNorm2d, *, lowest: float = 0.5) -> nn.Module:
+    """A normalisation that has seen data, with scales from ``lowest`` on."""
+    draw = torch.Generator().manual_seed(2)
+    norm.weight.data.uniform_(lowest, 2, generator=draw)
+    norm.bias.data.normal_(generator=draw)
+    norm.running_mean.normal_(generator=draw)  # type: ignore[union-attr]
+    norm.running_var.uniform_(0.3, 3, generator=draw)  # type: ignore[union-attr]
+    return norm
+
+
+def maps() -> torch.Tensor:
+    return torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+
+
+FOLDED = {
+    "behind a convolution": [nn.Conv2d(3, 5, 3), settled(nn.BatchNorm2d(5), lowest=-2), nn.ReLU()],
+    "behind a convolution without bias": [nn.Conv2d(3, 5, 3, bias=False), settled(nn.BatchNorm2d(5)), MaxPool()],
+    "behind its pooling": [nn.Conv2d(3, 5, 3), MaxPool(), settled(nn.BatchNorm2d(5)), nn.ReLU()],
+    "behind a dense layer": [nn.Flatten(), nn.Linear(192, 7, bias=False), settled(nn.BatchNorm1d(7), lowest=-2)],
+    "in a row inside a row": [nn.Sequential(nn.Conv2d(3, 5, 3), settled(nn.BatchNorm2d(5))), nn.ReLU()],
+}
+KEPT = {
+    "behind pooling, with a scale below zero": [
+        nn.Conv2d(3, 5, 3),
+        MaxPool(),
+        settled(nn.BatchNorm2d(5), lowest=-2),
+        nn.ReLU(),
+    ],
+    "first": [settled(nn.BatchNorm2d(3)), nn.Conv2d(3, 5, 3)],
+    "behind an activation": [nn.Conv2d(3, 5, 3), nn.ReLU(), settled(nn.BatchNorm2d(5))],
+    "behind pooling alone": [MaxPool(), settled(nn.BatchNorm2d(3))],
+}
+
+
+def normalisations(model: nn.Module) -> int:
+    return sum(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("row", "left"),
+    [*((row, 0) for row in FOLDED.values()), *((row, 1) for row in KEPT.values())],
+    ids=[*FOLDED, *KEPT],
+)
+def test_answers_stay(row: list[nn.Module], left: int) -> None:
+    model = nn.Sequential(*row).eval()
+    with torch.inference_mode():
+        before = model(maps())
+        fold(model)
+        torch.testing.assert_close(model(maps()), before, rtol=1e-5, atol=1e-5)
+    assert normalisations(model) == left

@@ -1,0 +1,70 @@
+"""Rows of layers in oneDNN's layout: the same answers, where torch has oneDNN, and for as many images as it is for."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from modiste import recipes, runtime
+from modiste.evaluation.inference import answer, ready
+from modiste.evaluation.watching import watched
+from modiste.models import Task, build_model
+from modiste.models.onednn import FEW_IMAGES, Convolution
+from modiste.recipe import Recipe
+
+TASK = Task(image_shape=(1, 28, 28), class_names=tuple("abcdefghij"), mean=0.3, deviation=0.35)
+HANDED_OVER = {"paper": 3, "sprint": 2, "sprint-94": 4, "sprint-95": 7, "dropconnect": 3}
+"""Recipes whose networks oneDNN takes, and their convolutions."""
+
+
+def images(count: int) -> Tensor:
+    generator = runtime.generator(0, "test images")
+    return torch.randint(0, 256, (count, *TASK.image_shape), generator=generator, dtype=torch.uint8)
+
+
+def trained(recipe: Recipe) -> nn.Module:
+    """A network whose normalisations have seen data."""
+    model = build_model(recipe.model, TASK)
+    for _ in range(3):
+        model(images(64) / 255)
+    return model.eval()
+
+
+def packed(model: nn.Module) -> list[Convolution]:
+    return [layer for layer in model.modules() if isinstance(layer, Convolution)]
+
+
+@pytest.mark.parametrize("name", HANDED_OVER)
+@pytest.mark.parametrize("count", [FEW_IMAGES - 1, FEW_IMAGES])
+def test_the_answers_are_the_networks_own(name: str, count: int) -> None:
+    recipe = recipes.get(name)
+    model = trained(recipe)
+    quick = ready(model, Recipe(name="x", model=recipe.model, precision="float32"), images(1))
+    assert len(packed(quick)) == HANDED_OVER[name]
+    laid_out = []
+    for layer in packed(quick):
+        layer.register_forward_pre_hook(lambda _layer, inputs: laid_out.append(inputs[0].is_mkldnn))
+    with torch.inference_mode(), watched(model) as seen, watched(quick) as seen_quickly:
+        plain, quickly = (answer(one, images(count) / 255, mirror=False) for one in (model, quick))
+    torch.testing.assert_close(quickly, plain, rtol=1e-4, atol=1e-5)
+    assert seen.keys() == seen_quickly.keys()
+    for place, one in seen.items():
+        torch.testing.assert_close(seen_quickly[place], one, rtol=1e-4, atol=1e-5)
+    assert laid_out == [True] * (HANDED_OVER[name] if count == FEW_IMAGES else 0)
+
+
+def test_without_onednn_a_network_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    recipe = recipes.get("sprint")
+    assert not packed(ready(trained(recipe), recipe, images(1)))
+
+
+def test_layers_that_onednn_does_not_know_stay_with_torch() -> None:
+    recipe = recipes.get("sprint")
+    model = trained(recipe)
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    norms[0].weight.data[3] = -1  # it cannot be folded behind the maximum
+    whole = Recipe(name="x", model=recipe.model, precision="float32")
+    quick = ready(model, whole, images(1))
+    assert not packed(quick)
+    with torch.inference_mode():
+        torch.testing.assert_close(quick(images(20) / 255), model(images(20) / 255), rtol=1e-4, atol=1e-5)
