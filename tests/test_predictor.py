@@ -1,5 +1,8 @@
 """A predictor's answers are the run's own, whatever form the images come in."""
 
+import copy
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +52,14 @@ def test_images_come_as_tensors_or_arrays_with_or_without_their_channel(
         assert torch.equal(predictor.logits(form), whole)
     torch.testing.assert_close(predictor.logits(images[3, 0]), whole[3:4], rtol=1e-4, atol=1e-5)
     assert predictor.logits(images[:0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda predictor: pickle.loads(pickle.dumps(predictor))])
+def test_a_copy_of_a_predictor_answers_as_it_does(
+    finished_run: Path, images: torch.Tensor, copied: Callable[[Predictor], Predictor]
+) -> None:
+    predictor = Predictor.load(finished_run, device="cpu")
+    assert torch.equal(copied(predictor).logits(images), predictor.logits(images))
 
 
 @pytest.mark.usefixtures("without_type_checks")

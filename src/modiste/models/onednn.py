@@ -47,6 +47,9 @@ class InOneDNN(nn.Module):
         self.precision = next(row.parameters()).dtype
         pack(self.packed)
 
+    def __reduce__(self) -> tuple[type["InOneDNN"], tuple[nn.Sequential]]:
+        return InOneDNN, (self.row,)  # what lies in oneDNN's layout can be neither copied nor pickled
+
     def forward(self, maps: Tensor) -> Tensor:
         row = self.packed
         if not maps.is_mkldnn and len(maps) < FEW_IMAGES:
