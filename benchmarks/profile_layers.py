@@ -1,6 +1,6 @@
 """Profile steps of training and passes of prediction, by operation and layer; write ``records/speed/profile``.
 
-    python benchmarks/profile_layers.py DATA_FOLDER [--steps 70] [--out records/speed]
+    python benchmarks/profile_layers.py DATA_FOLDER [--steps 20] [--out records/speed]
 
 What is profiled is ``modiste.train`` itself, in the middle of its first epoch, and what a predictor does of all
 validation images, with a network that has learnt nothing, by torch's own profiler; that slows the time between
