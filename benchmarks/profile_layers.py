@@ -50,7 +50,7 @@ class Profiled(Listener):
         self.profiler = of_processor()
 
     def step_done(self, step: int) -> None:
-        """Begin, begin again, or end."""
+        """Begin or end."""
         if step == self.steps:
             torch.ones(TOUCHED_BYTES, dtype=torch.uint8)
             self.profiler.start()

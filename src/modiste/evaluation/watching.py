@@ -43,12 +43,14 @@ def watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 
     def note_maps(_layer: nn.Module, _inputs: object, output: object) -> None:
         if noting and isinstance(output, Tensor) and output.dim() == 4:
-            seen["maps"] = (output.to_dense() if output.is_mkldnn else output).mean((2, 3))
+            seen["maps"] = output
 
     def note_logits(_model: nn.Module, _inputs: object, output: Tensor) -> None:
         nonlocal noting
         if noting:
             seen[LOGITS] = output
+            if (maps := seen.get("maps")) is not None:
+                seen["maps"] = (maps.to_dense() if maps.is_mkldnn else maps).mean((2, 3))
         noting = False
 
     hooks = [leaf.register_forward_hook(note_maps) for leaf in leaves]
