@@ -336,6 +336,75 @@ def test_no_network_uses_a_dropout_of_torch() -> None:
             assert not isinstance(layer, nn.modules.dropout._DropoutNd)
 
 
+def test_no_network_uses_a_batch_normalisation_of_torch() -> None:
+    for recipe in MODELS.values():
+        for layer in build_model(recipe, task_for(recipe)).modules():
+            assert isinstance(layer, layers.BatchNorm) or not isinstance(layer, nn.modules.batchnorm._BatchNorm)
+
+
+class TestBatchNorm:
+    @pytest.mark.parametrize("momentum", [0.01, 0.3, 1.0])
+    def test_running_statistics_hold_nothing_of_their_start(self, momentum: float) -> None:
+        layer, draw = layers.BatchNorm2d(3, momentum=momentum), torch.Generator().manual_seed(1)
+        batches = [torch.rand(6, 3, 4, 4, generator=draw) * (5 + number) + 2 for number in range(7)]
+        for batch in batches:
+            layer(batch)
+        shares = [momentum * (1 - momentum) ** age for age in reversed(range(7))]
+        for running, of_batches in (
+            (layer.running_mean, [batch.mean((0, 2, 3)) for batch in batches]),
+            (layer.running_var, [batch.transpose(0, 1).flatten(1).var(1) for batch in batches]),
+        ):
+            expected = sum(share * value for share, value in zip(shares, of_batches, strict=True)) / sum(shares)
+            torch.testing.assert_close(running, expected)
+
+    @pytest.mark.parametrize(("momentum", "batches"), [(0.01, 4000), (0.1, 400), (0.3, 200)])
+    def test_after_many_batches_it_is_torchs_to_the_last_bit(self, momentum: float, batches: int) -> None:
+        ours, theirs = layers.BatchNorm1d(5, momentum=momentum), nn.BatchNorm1d(5, momentum=momentum)
+        for layer in (ours, theirs):
+            layer.num_batches_tracked.fill_(batches)
+            for row in torch.rand(9, 16, 5, generator=torch.Generator().manual_seed(2)):
+                layer(row)
+        assert ours.share() == momentum
+        for (name, tensor), its in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+            assert torch.equal(tensor, its), name
+
+    def test_a_training_batch_is_normalised_as_by_torch(self) -> None:
+        ours, theirs = layers.BatchNorm2d(3), nn.BatchNorm2d(3)
+        images = torch.rand(4, 3, 5, 5)
+        assert torch.equal(ours(images), theirs(images))
+        with pytest.raises(ValueError, match="4D"):
+            ours(images[0])
+
+    def test_a_tensor_for_the_share_gives_what_a_number_gives(self) -> None:
+        """As on a GPU, where the share is a tensor."""
+        one, other = layers.BatchNorm1d(5), layers.BatchNorm1d(5)
+        for row in torch.rand(4, 16, 5):
+            one(row)
+            other.num_batches_tracked.add_(1)
+            other.follow(row.mean(0), row.var(0))
+        torch.testing.assert_close(one.running_mean, other.running_mean)
+        torch.testing.assert_close(one.running_var, other.running_var)
+
+    def test_statistics_without_a_count_are_not_taken_for_a_start(self) -> None:
+        """As a file from elsewhere has them; fresh ones stay fresh."""
+        layer, fresh = layers.BatchNorm1d(2, momentum=0.1), layers.BatchNorm1d(2)
+        layer.running_mean.fill_(5)
+        layers.keep_uncounted(nn.Sequential(layer, fresh))
+        layer(torch.tensor([[1.0, 1.0], [3.0, 3.0]]))
+        torch.testing.assert_close(layer.running_mean, torch.tensor([4.7, 4.7]))
+        assert fresh.num_batches_tracked == 0
+
+    @every_model
+    def test_a_network_evaluated_after_one_batch_knows_that_batch(self, recipe: ModelRecipe) -> None:
+        model, images = build_model(recipe, task_for(recipe)).train(), images_for(task_for(recipe), 16)
+        share_generator(model, runtime.generator(0, "dropout"))
+        model(images)
+        for name, layer in model.named_modules():
+            if isinstance(layer, layers.BatchNorm):
+                assert layer.num_batches_tracked == 1, name
+                assert not (layer.running_var == 1).any(), name
+
+
 def test_channels_last_changes_no_value() -> None:
     recipe = recipes.paper().model
     model, images = build_model(recipe, FASHION).eval(), images_for(FASHION)

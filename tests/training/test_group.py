@@ -13,6 +13,7 @@ import torch
 
 from modiste import run_folder, storage
 from modiste.model_recipe import CNNRecipe, DropConnectRecipe, ResNetRecipe
+from modiste.models import MODELS
 from modiste.models.layers import Dropout, Part
 from modiste.plain import to_plain
 from modiste.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
@@ -54,6 +55,57 @@ def variants(tiny: Recipe) -> dict[str, Recipe]:
         ),
         "dropped weights": replace(uneven, model=DropConnectRecipe(filters=(4,), hidden=8)),
     }
+
+
+EVERY_NETWORK = """
+import copy, json, sys
+from pathlib import Path
+import torch
+from modiste.data.batch import Batch
+from modiste.model_recipe import MLPRecipe
+from modiste.models import Task, build_model, layers
+from modiste.recipe import OptimizerRecipe, Recipe
+from modiste.training.group import ALONE, gathered
+from modiste.training.learner import new_learner
+from modiste.training.step import train_step
+
+sys.path.append(sys.argv[1])
+from networks import SMALL
+
+IMAGES = torch.rand(9, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+BATCH = Batch(IMAGES, torch.eye(5)[torch.arange(9) % 5])
+TASK = Task(image_shape=(1, 12, 12), class_names=tuple("abcde"))
+
+def losses(network, group):
+    recipe = Recipe(name="x", model=network, optimizer=OptimizerRecipe(name="sgd", learning_rate=1e-4))
+    learner = new_learner(build_model(network, TASK), recipe)
+    learner.network, found, dropout = group.join(learner.model), [], torch.Generator()
+    for step in range(3):
+        layers.share_generator(learner.model, dropout.manual_seed(step), None if group.is_alone else group.part(9))
+        learner.loss_sum = 0.0
+        train_step(learner, BATCH, recipe, group)
+        found.append(learner.loss_sum / 9)
+    learner.model.eval()
+    return found, learner.model(IMAGES).flatten().tolist()
+
+with gathered() as group:
+    networks = [*SMALL, MLPRecipe(hidden=(8,), batch_norm=True)]
+    both = [(str(one), losses(one, ALONE), losses(one, group)) for one in networks]
+    if group.rank == 0:
+        Path("found.json").write_text(json.dumps(both))
+"""
+
+
+def test_every_network_is_trained_by_two_processes_as_by_one(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(EVERY_NETWORK)
+    tests = Path(__file__).parents[1]
+    done = run_python(*TORCHRUN, "train.py", tests, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert {row[0].partition("(")[0] for row in found} == {kind.__name__ for kind in MODELS}
+    for name, (alone, its_logits), (together, logits) in found:
+        assert together == pytest.approx(alone, abs=1e-3), name
+        assert logits == pytest.approx(its_logits, abs=1e-2), name
 
 
 @pytest.mark.parametrize("name", variants(Recipe(name="tiny")))

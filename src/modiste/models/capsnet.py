@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import AuxiliaryLoss, OwnWeights, vgg_trunk
+from modiste.models.layers import AuxiliaryLoss, BatchNorm2d, OwnWeights, vgg_trunk
 
 PRIMARY_DIMENSIONS, CLASS_DIMENSIONS = 8, 16
 RECONSTRUCTION_WEIGHT = 0.0005
@@ -101,7 +101,7 @@ class CapsNet(AuxiliaryLoss, OwnWeights):
         else:
             self.stem = vgg_trunk(image_shape[0], filters // 4)
             whole = nn.Conv2d(filters, filters, (height // 4, width // 4), groups=filters, bias=False)
-            self.primary = nn.Sequential(whole, nn.BatchNorm2d(filters))
+            self.primary = nn.Sequential(whole, BatchNorm2d(filters))
             rows = columns = 1
         lower = rows * columns * filters // PRIMARY_DIMENSIONS
         self.votes = nn.Parameter(torch.empty(lower, classes, CLASS_DIMENSIONS, PRIMARY_DIMENSIONS))

@@ -12,6 +12,7 @@ from modiste.models.layers import (
     ACTIVATIONS,
     BATCH_NORM_EPSILON,
     BATCH_NORM_UPDATE,
+    BatchNorm2d,
     Dropout,
     MaxPool,
     in_a_row,
@@ -56,7 +57,7 @@ class CNN(nn.Module):
         for index, (inputs, outputs) in enumerate(pairwise((channels, *filters))):
             self.convolutions.extend(same_convolution(inputs, outputs, kernel_size))
             if batch_norm:
-                self.convolutions.append(nn.BatchNorm2d(outputs, BATCH_NORM_EPSILON, BATCH_NORM_UPDATE))
+                self.convolutions.append(BatchNorm2d(outputs, BATCH_NORM_EPSILON, BATCH_NORM_UPDATE))
             if index < pools:
                 self.convolutions.append(MaxPool())
             self.convolutions.append(activate())

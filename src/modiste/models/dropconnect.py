@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from modiste.models.layers import MaxPool, Stochastic, in_a_row
+from modiste.models.layers import BatchNorm2d, MaxPool, Stochastic, in_a_row
 
 SAMPLING_SEED = 0
 
@@ -95,7 +95,7 @@ class DropConnectNet(nn.Module):
         self.trunk = nn.Sequential()
         for inputs, outputs in pairwise((channels, *filters)):
             convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-            self.trunk.extend([convolution, nn.BatchNorm2d(outputs), MaxPool(), nn.ReLU()])
+            self.trunk.extend([convolution, BatchNorm2d(outputs), MaxPool(), nn.ReLU()])
         pools = len(filters)
         features = filters[-1] * (height >> pools) * (width >> pools)
         self.dropconnect = DropConnect(features, hidden, rate, samples)

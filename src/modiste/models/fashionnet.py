@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import ConvolutionStage, Dropout, mean_over_places, vgg_trunk
+from modiste.models.layers import BatchNorm1d, ConvolutionStage, Dropout, mean_over_places, vgg_trunk
 
 WINDOW = 0.25
 """Standard deviation of a keypoint's window, in half image sides."""
@@ -73,7 +73,7 @@ class FashionNet(nn.Module):
         self.keypoints = Keypoints(4 * width, keypoints)
         self.context = ConvolutionStage(4 * width, 4 * width)
         self.fuse = nn.Sequential(
-            nn.Linear(4 * width * (keypoints + 1), hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()
+            nn.Linear(4 * width * (keypoints + 1), hidden, bias=False), BatchNorm1d(hidden), nn.ReLU()
         )
         self.dropout = Dropout(dropout)
         self.head = nn.Linear(hidden, classes)

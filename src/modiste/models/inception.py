@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import Dropout, MaxPool, mean_over_places
+from modiste.models.layers import BatchNorm2d, Dropout, MaxPool, mean_over_places
 
 
 class Convolution(nn.Sequential):
@@ -17,7 +17,7 @@ class Convolution(nn.Sequential):
     def __init__(self, inputs: int, outputs: int, kernel_size: int) -> None:
         super().__init__(
             nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2, bias=False),
-            nn.BatchNorm2d(outputs),
+            BatchNorm2d(outputs),
             nn.ReLU(),
         )
 

@@ -1,9 +1,11 @@
 """Layers and initialisation that the networks share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -18,6 +20,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 # Keras' defaults, which hold wherever the paper is silent (torch's are 1e-5 and 0.1).
 BATCH_NORM_EPSILON = 1e-3
 BATCH_NORM_UPDATE = 0.01
+MANY_BATCHES = 2**24
+"""After so many, no momentum of use leaves anything of the start of running statistics."""
 
 
 class Standardize(nn.Module):
@@ -99,6 +103,62 @@ class Dropout(Stochastic):
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
+
+
+def normalize_alone(layer: "BatchNorm", x: Float[Tensor, "n c ..."]) -> Float[Tensor, "n c ..."]:
+    """Normalise over the images at hand, and let the layer's running statistics follow."""
+    mean, variance, share = layer.running_mean, layer.running_var, layer.share()
+    if isinstance(share, float):
+        return F.batch_norm(x, mean, variance, layer.weight, layer.bias, True, share, layer.eps)
+    of_batch = torch.zeros_like(mean), torch.zeros_like(variance)  # torch's own update takes no tensor for the share
+    normal = F.batch_norm(x, *of_batch, layer.weight, layer.bias, True, 1.0, layer.eps)
+    layer.follow(*of_batch)
+    return normal
+
+
+class BatchNorm(_BatchNorm):
+    """Batch normalisation (Ioffe and Szegedy, 2015) that can be evaluated after any number of steps.
+
+    torch's running statistics begin at 0 and 1. After t batches, (1 - momentum)^t of that is left: a third after 100
+    batches with momentum 0.01. Here the share of batch t is momentum / (1 - (1 - momentum)^t): nothing is left after
+    the first batch. Adam corrects its moments in the same way (Kingma and Ba, 2015, section 3). After many batches the
+    share equals the momentum to the last bit, and the layer computes what torch's does. The state has torch's names.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+    normalize: Callable[["BatchNorm", Tensor], Tensor] = staticmethod(normalize_alone)
+    """How a batch is normalised in training; several processes that share a batch set their own."""
+
+    def forward(self, x: Float[Tensor, "n c ..."]) -> Float[Tensor, "n c ..."]:
+        if not self.training:
+            return super().forward(x)
+        self._check_input_dim(x)  # type: ignore[no-untyped-call]
+        self.num_batches_tracked.add_(1)
+        return self.normalize(self, x)
+
+    def share(self) -> float | Float[Tensor, ""]:
+        """Return the share of the latest batch in the running statistics; on a GPU a tensor, which need not be read."""
+        count = self.num_batches_tracked
+        batches = count.double() if count.is_cuda else count.item()
+        return self.momentum / (1 - (1 - self.momentum) ** batches)
+
+    @torch.no_grad()
+    def follow(self, mean: Float[Tensor, " c"], variance: Float[Tensor, " c"]) -> None:
+        """Take the latest batch into the running statistics."""
+        share = torch.as_tensor(self.share(), dtype=mean.dtype, device=mean.device)
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance, share)
+
+
+class BatchNorm1d(BatchNorm, nn.BatchNorm1d):
+    """Of features (N, C)."""
+
+
+class BatchNorm2d(BatchNorm, nn.BatchNorm2d):
+    """Of maps (N, C, H, W)."""
 
 
 class OwnWeights(nn.Module):
@@ -195,7 +255,7 @@ class ConvolutionStage(nn.Sequential):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         for channels in (inputs, outputs):
-            self.extend([nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()])
+            self.extend([nn.Conv2d(channels, outputs, 3, padding=1, bias=False), BatchNorm2d(outputs), nn.ReLU()])
 
 
 def vgg_trunk(inputs: int, width: int) -> nn.Sequential:
@@ -219,6 +279,13 @@ def to_training(model: nn.Module) -> None:
         own = list(layer.parameters(recurse=False))
         if isinstance(layer, _BatchNorm) and own and not any(weight.requires_grad for weight in own):
             layer.eval()
+
+
+def keep_uncounted(model: nn.Module) -> None:
+    """Let running statistics move on from where they are, where a file of weights held them but not their count."""
+    for layer in model.modules():
+        if isinstance(layer, BatchNorm) and not layer.num_batches_tracked and layer.running_mean.any():
+            layer.num_batches_tracked.fill_(MANY_BATCHES)
 
 
 def share_generator(model: nn.Module, generator: torch.Generator, part: Part | None = None) -> None:

@@ -9,7 +9,7 @@ from math import prod
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import ACTIVATIONS, BATCH_NORM_EPSILON, BATCH_NORM_UPDATE, Dropout
+from modiste.models.layers import ACTIVATIONS, BATCH_NORM_EPSILON, BATCH_NORM_UPDATE, BatchNorm1d, Dropout
 
 
 class MLP(nn.Module):
@@ -40,7 +40,7 @@ class MLP(nn.Module):
         for inputs, outputs in pairwise(sizes):
             self.hidden.append(nn.Linear(inputs, outputs))
             if batch_norm:
-                self.hidden.append(nn.BatchNorm1d(outputs, BATCH_NORM_EPSILON, BATCH_NORM_UPDATE))
+                self.hidden.append(BatchNorm1d(outputs, BATCH_NORM_EPSILON, BATCH_NORM_UPDATE))
             self.hidden.append(ACTIVATIONS[activation]())
             self.hidden.append(Dropout(dropout))
         self.head = nn.Linear(sizes[-1], classes)

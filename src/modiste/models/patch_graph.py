@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from modiste.models.layers import Dropout, vgg_trunk
+from modiste.models.layers import BatchNorm1d, Dropout, vgg_trunk
 
 
 def nearest_neighbours(nodes: Float[Tensor, "n k c"], neighbours: int) -> Int64[Tensor, "n k m"]:
@@ -40,7 +40,7 @@ def max_relative(nodes: Float[Tensor, "n k c"], edges: Int64[Tensor, "n k m"]) -
     return flat.gather(0, winners).view_as(nodes) - nodes
 
 
-class NodeNorm(nn.BatchNorm1d):
+class NodeNorm(BatchNorm1d):
     """Batch normalisation of features (N, nodes, channels) over images and nodes."""
 
     def forward(self, x: Float[Tensor, "n k c"]) -> Float[Tensor, "n k c"]:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import Dropout, mean_over_places
+from modiste.models.layers import BatchNorm2d, Dropout, mean_over_places
 
 STAGES = (16, 32, 64)
 """Channels of the three stages at width 1; each stage but the first halves the image."""
@@ -25,9 +25,9 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, dropout: float) -> None:
         super().__init__()
-        self.first_norm = nn.BatchNorm2d(inputs)
+        self.first_norm = BatchNorm2d(inputs)
         self.first = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.second_norm = nn.BatchNorm2d(outputs)
+        self.second_norm = BatchNorm2d(outputs)
         self.dropout = Dropout(dropout)
         self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         changes = stride != 1 or inputs != outputs
@@ -71,7 +71,7 @@ class ResNet(nn.Module):
                 stride = 2 if number and not index else 1
                 self.stages.append(Block(channels, base * width, stride, dropout))
                 channels = base * width
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = BatchNorm2d(channels)
         self.head = nn.Linear(channels, classes)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import MaxPool, in_a_row
+from modiste.models.layers import BatchNorm1d, BatchNorm2d, MaxPool, in_a_row
 
 UPDATE = 0.3
 """Share of each batch in the running means of normalisation: a run of one epoch has no time for torch's 0.1."""
@@ -21,7 +21,7 @@ UPDATE = 0.3
 def convolution(inputs: int, outputs: int, *, pooled: bool = False) -> list[nn.Module]:
     """Return a 3x3 convolution with its normalisation, 2x2 max-pooling between them if ``pooled``."""
     pool: list[nn.Module] = [MaxPool()] if pooled else []
-    normalise = nn.BatchNorm2d(outputs, momentum=UPDATE)
+    normalise = BatchNorm2d(outputs, momentum=UPDATE)
     return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *pool, normalise]
 
 
@@ -73,7 +73,7 @@ class SprintNet(nn.Module):
         pools = 2 if last else 1
         features = filters[-1] * (height >> pools) * (width >> pools)
         self.dense = nn.Sequential(
-            nn.Linear(features, hidden, bias=False), nn.BatchNorm1d(hidden, momentum=UPDATE), nn.ReLU()
+            nn.Linear(features, hidden, bias=False), BatchNorm1d(hidden, momentum=UPDATE), nn.ReLU()
         )
         self.head = nn.Linear(hidden, classes)
 

@@ -12,7 +12,15 @@ from modiste.models.capsnet import CLASS_DIMENSIONS, CapsNet
 from modiste.models.dropconnect import DropConnect
 from modiste.models.fashionnet import Keypoints
 from modiste.models.inception import Module
-from modiste.models.layers import ACTIVATIONS, ConvolutionStage, Dropout, MaxPool, Standardize
+from modiste.models.layers import (
+    ACTIVATIONS,
+    BatchNorm1d,
+    BatchNorm2d,
+    ConvolutionStage,
+    Dropout,
+    MaxPool,
+    Standardize,
+)
 from modiste.models.patch_graph import GraphBlock, NodeNorm, PatchGraph
 from modiste.models.resnet import Block
 from modiste.models.sprint import ResidualBlock
@@ -76,8 +84,8 @@ OWN: dict[type[nn.Module], tuple[str, Callable[[Any], tuple[str, str, tuple[int,
 """Parameters that a whole network holds itself: the part after which they act, and their stage with its shape."""
 NOTES: dict[type[nn.Module], Callable[[Any], str]] = {
     **{kind: lambda layer: _ACTIVATION_NAMES[type(layer)] for kind in ACTIVATIONS.values()},
-    nn.BatchNorm1d: lambda layer: "batch normalisation",
-    nn.BatchNorm2d: lambda layer: "batch normalisation",
+    BatchNorm1d: lambda layer: "batch normalisation",
+    BatchNorm2d: lambda layer: "batch normalisation",
     NodeNorm: lambda layer: "batch normalisation",
     nn.LayerNorm: lambda layer: "layer normalisation",
     nn.GELU: lambda layer: "gelu",

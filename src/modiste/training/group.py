@@ -16,10 +16,9 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from modiste.models.layers import Part
+from modiste.models.layers import BatchNorm, Part
 
 Value = TypeVar("Value")
 
@@ -85,8 +84,8 @@ class Group:
         if self.is_alone:
             return model
         for layer in model.modules():
-            if isinstance(layer, _BatchNorm):
-                layer.__class__ = SharedBatchNorm  # what it holds stays, and so do the names of its tensors
+            if isinstance(layer, BatchNorm):
+                layer.normalize = normalize_together
         return DistributedDataParallel(model)
 
     @contextmanager
@@ -115,34 +114,20 @@ def gathered() -> Iterator[Group]:
         dist.destroy_process_group()
 
 
-class SharedBatchNorm(_BatchNorm):
-    """Batch normalisation over the images of all processes of the group, on any device."""
-
-    def forward(self, x: Float[Tensor, "n c ..."]) -> Float[Tensor, "n c ..."]:
-        if not self.training:
-            return super().forward(x)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        values = x.float()
-        axes, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
-        count = torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64, device=x.device)
-        sums = _summed(torch.cat([values.sum(axes, dtype=torch.float64), count]))
-        number = sums[-1].detach()
-        mean = (sums[:-1] / number).float()
-        centred = values - mean.view(shape)
-        variance = (_summed(centred.square().sum(axes, dtype=torch.float64)) / number).float()
-        with torch.no_grad():
-            assert self.momentum is not None
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (number / (number - 1)).float(), self.momentum)
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
-        scale = (variance + self.eps).rsqrt() * self.weight
-        normal: Tensor = centred * scale.view(shape) + self.bias.view(shape)
-        return normal.to(x.dtype)
-
-    def _check_input_dim(self, x: Tensor) -> None:
-        """Any number of dimensions will do."""
+def normalize_together(layer: BatchNorm, x: Float[Tensor, "n c ..."]) -> Float[Tensor, "n c ..."]:
+    """Normalise over the images of all processes of the group, on any device; the running statistics follow."""
+    values = x.float()
+    axes, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
+    count = torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64, device=x.device)
+    sums = _summed(torch.cat([values.sum(axes, dtype=torch.float64), count]))
+    number = sums[-1].detach()
+    mean = (sums[:-1] / number).float()
+    centred = values - mean.view(shape)
+    variance = (_summed(centred.square().sum(axes, dtype=torch.float64)) / number).float()
+    layer.follow(mean, variance * (number / (number - 1)).float())
+    scale = (variance + layer.eps).rsqrt() * layer.weight
+    normal: Tensor = centred * scale.view(shape) + layer.bias.view(shape)
+    return normal.to(x.dtype)
 
 
 class _Sum(torch.autograd.Function):

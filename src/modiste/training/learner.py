@@ -1,9 +1,11 @@
 """Everything that training changes, in one place, and its way to disk and back."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -15,6 +17,7 @@ from modiste.training.optimizers import build_optimizer
 from modiste.training.updates import Optimizer
 
 Tensors = dict[str, Tensor]
+Row = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass
@@ -103,7 +106,19 @@ def new_learner(model: nn.Module, recipe: Recipe, taken: frozenset[str] = frozen
     """Return a learner that has not taken a step; ``taken`` names the tensors that came from another run."""
     average = None
     if recipe.ema_decay:
-        blend = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
-        average = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
+        average = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema_decay), use_buffers=True)
     factors = dict.fromkeys(taken, recipe.transfer.learning_rate_factor)
     return Learner(model, build_optimizer(model, recipe.optimizer, factors), model, average)
+
+
+def moving_average(decay: float) -> Callable[[Row, Row, Tensor | int], None]:
+    """Return what moves averages of one type towards the latest tensors; whole numbers, which count, are copied."""
+    move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+    def follow(averages: Row, latest: Row, number: Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            move(averages, latest, number)
+        else:
+            torch._foreach_copy_(averages, latest)
+
+    return follow

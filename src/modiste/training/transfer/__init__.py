@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from modiste import run_folder, storage
 from modiste.errors import RecipeError, RunError
+from modiste.models import layers
 from modiste.recipe import TransferRecipe
 from modiste.training.transfer.renaming import listed, rename
 from modiste.training.transfer.source import Source, Stored, locate, read
@@ -83,6 +84,7 @@ def transfer(
     report = TransferReport(fates, unused, origin)
     if not report.taken:
         raise RecipeError(_nothing_fits(found, stored, wanted))
+    layers.keep_uncounted(model)
     storage.write_sealed_json(folder / run_folder.TRANSFER, asdict(report))
     return report
 
