@@ -20,6 +20,10 @@ class NetworkRecipe(Part):
         """Return the least height and width, in pixels, of images that the network can take."""
         return 1
 
+    def dropped(self) -> float:
+        """Return the share of units or weights that the network drops in training alone."""
+        return float(getattr(self, "dropout", 0.0))
+
 
 @dataclass(frozen=True, kw_only=True)
 class CNNRecipe(NetworkRecipe):
@@ -66,6 +70,9 @@ class MLPRecipe(NetworkRecipe):
     """Share of each hidden layer's units dropped in training; 0 switches it off."""
     batch_norm: bool = False
     """Normalise each hidden layer's output over the batch, before its activation."""
+
+    def dropped(self) -> float:
+        return self.dropout if self.hidden else 0.0
 
     def check(self) -> None:
         self.at_least(1, "hidden")
@@ -153,6 +160,9 @@ class DropConnectRecipe(NetworkRecipe):
 
     def smallest_side(self) -> int:
         return 1 << len(self.filters)
+
+    def dropped(self) -> float:
+        return self.rate
 
     def check(self) -> None:
         demand(len(self.filters) > 0, "filters", "at least one number", self.filters)

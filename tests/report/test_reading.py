@@ -1,14 +1,19 @@
 """Verdicts on histories whose fit is known because they were made so."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
 
 import pytest
+import torch
 
-from modiste.model_recipe import CNNRecipe, MLPRecipe
+from modiste.model_recipe import CapsNetRecipe, CNNRecipe, MLPRecipe, ModelRecipe
+from modiste.models import Task, build_model
+from modiste.models.layers import share_generator
 from modiste.recipe import AugmentationRecipe, Recipe
+from modiste.report.augmentations import EXAMPLES
 from modiste.report.reading import Reading, handicaps, read_fit
 from modiste.run_folder import EpochRow
+from networks import SMALL
 
 PLAIN = Recipe(name="plain", model=MLPRecipe())
 WITH_DROPOUT = Recipe(name="dropout", model=CNNRecipe(dropout=0.5))
@@ -39,6 +44,14 @@ def history(
 
 def text(reading: Reading) -> str:
     return " ".join(reading.sentences).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def dropping() -> Iterator[ModelRecipe]:
+    """Every small network that can drop something, so that it drops half, and so that it drops nothing."""
+    for one in SMALL:
+        for name in {"dropout", "rate"} & set(vars(one)):
+            yield replace(one, **{name: 0.5})  # type: ignore[call-overload]
+            yield replace(one, **{name: 0.0})  # type: ignore[call-overload]
 
 
 FALLING = [1.0 * 0.8**epoch for epoch in range(10)]
@@ -109,9 +122,46 @@ def test_the_reader_is_warned_of_figures_that_cannot_be_compared() -> None:
 
 
 def test_every_handicap_is_found() -> None:
-    everything = replace(WITH_DROPOUT, augmentation=AugmentationRecipe(flip=True), ema_decay=0.99)
-    assert handicaps(everything) == ("dropout", "augmentation", "weights not yet averaged")
+    everything = replace(WITH_DROPOUT, augmentation=AugmentationRecipe(flip=True), ema_decay=0.99, mirror=True)
+    names = ("with dropout", "with augmentation", "with weights not yet averaged", "without mirror images")
+    assert handicaps(everything) == names
+    assert f"taken {', '.join(names[:3])} and {names[3]}. All" in text(read_fit(history(LEVEL), everything))
     assert handicaps(PLAIN) == ()
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(AugmentationRecipe)])
+def test_every_augmentation_explains_training_no_better_than_validation(name: str) -> None:
+    augmented = replace(PLAIN, augmentation=AugmentationRecipe(**{name: EXAMPLES[name][0]}))
+    assert handicaps(augmented) == ("with augmentation",)
+    assert read_fit(history(LEVEL, gap=0.001), augmented).verdict == "well fitted"
+
+
+@pytest.mark.parametrize("model", [*SMALL, *dropping()])
+def test_a_network_that_draws_in_training_is_known_by_its_recipe(model: ModelRecipe) -> None:
+    """A network draws random numbers in training where, and only where, its recipe says that it drops something."""
+    network = build_model(model, Task(image_shape=(1, 12, 12), class_names=("a", "b"))).train()
+    generator = torch.Generator().manual_seed(0)
+    share_generator(network, generator)
+    before = generator.get_state()
+    network(torch.rand(3, 1, 12, 12))
+    assert torch.equal(generator.get_state(), before) == (model.dropped() == 0)
+    assert bool(handicaps(replace(PLAIN, model=model))) == (model.dropped() > 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"augmentation": AugmentationRecipe(mixup=0.4)}, "cross-entropy with mixed images,"),
+        (
+            {"augmentation": AugmentationRecipe(cutmix=1.0), "balance": 0.5},
+            "with mixed images and with weighted classes,",
+        ),
+        ({"model": CapsNetRecipe(), "objective": "margin"}, "margin with the error of a reconstruction,"),
+        ({"objective": "squared-error"}, "Training loss is squared-error, validation loss plain cross-entropy:"),
+    ],
+)
+def test_losses_that_are_no_plain_cross_entropy_are_told(changes: dict[str, object], words: str) -> None:
+    assert words in text(read_fit(history(LEVEL), replace(PLAIN, **changes)))  # type: ignore[arg-type]
 
 
 def test_a_loss_of_zero_divides_nothing() -> None:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from modiste.recipe import Recipe
+from modiste.model_recipe import CapsNetRecipe
+from modiste.recipe import AugmentationRecipe, Recipe
 from modiste.report.wording import percent
 from modiste.run_folder import EpochRow, picked
 
@@ -71,12 +72,12 @@ def read_fit(history: Sequence[EpochRow], recipe: Recipe) -> Reading:
 
 
 def handicaps(recipe: Recipe) -> tuple[str, ...]:
-    """Name what makes the recipe's training figures look worse than the network is."""
-    changed = recipe.augmentation.flip or recipe.augmentation.shift > 0
+    """Name what makes the recipe's training figures look worse than the network is; any augmentation counts."""
     found = {
-        "dropout": getattr(recipe.model, "dropout", 0.0) > 0,
-        "augmentation": changed,
-        "weights not yet averaged": recipe.ema_decay > 0,
+        "with dropout": recipe.model.dropped() > 0,
+        "with augmentation": recipe.augmentation != AugmentationRecipe(),
+        "with weights not yet averaged": recipe.ema_decay > 0,
+        "without mirror images": recipe.mirror,
     }
     return tuple(name for name, present in found.items() if present)
 
@@ -178,16 +179,27 @@ def _caution(handicaps: tuple[str, ...]) -> str:
     if not handicaps:
         return f"{means}; so early on training can look the worse of the two."
     return (
-        f"{means}; and training figures are taken with {' and '.join(handicaps)}. "
-        "Both make training look worse than it is: a gap is wider than shown."
+        f"{means}; and training figures are taken {_listed(handicaps)}. "
+        "All of this makes training look worse than it is: a gap is wider than shown."
     )
 
 
 def _incomparable(recipe: Recipe) -> str:
-    smoothed = " with smoothed labels" if recipe.label_smoothing > 0 else ""
-    if recipe.objective == "cross-entropy" and not smoothed:
+    found = {
+        "with smoothed labels": recipe.label_smoothing > 0,
+        "with mixed images": recipe.augmentation.mixup > 0 or recipe.augmentation.cutmix > 0,
+        "with weighted classes": recipe.balance > 0,
+        "with the error of a reconstruction": isinstance(recipe.model, CapsNetRecipe),
+    }
+    changes = tuple(name for name, present in found.items() if present)
+    if recipe.objective == "cross-entropy" and not changes:
         return ""
     return (
-        f"Training loss is {recipe.objective}{smoothed}, validation loss plain cross-entropy: "
-        "compare their courses, not their levels."
+        f"Training loss is {' '.join([recipe.objective, _listed(changes)]).strip()}, validation loss plain "
+        "cross-entropy: compare their courses, not their levels."
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
