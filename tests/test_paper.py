@@ -1,5 +1,7 @@
 """The paper's claims are measured as they say, on made-up runs whose figures are known."""
 
+from typing import get_args
+
 import pytest
 import torch
 
@@ -48,6 +50,26 @@ def test_every_claim_gets_a_finding(overfitted):
         found = claim.measure(overfitted)
         assert found.measured
         assert found.verdict in ("holds", "does not hold", "contradicts itself", "cannot be traced")
+
+
+def test_what_needs_training_is_not_judged_of_runs_cut_short(overfitted):
+    verdicts = {}
+    for claim in (*CLAIMS, *paper.RELATED_WORK):
+        whole, quick = claim.finding(overfitted), claim.finding(overfitted, "quick")
+        assert quick.measured == whole.measured == claim.measure(overfitted).measured
+        verdicts[claim.statement] = (whole.verdict, quick.verdict)
+    judged = {statement for statement, (whole, quick) in verdicts.items() if quick == whole}
+    unjudged = {statement.partition(",")[0].partition(" 9")[0] for statement in set(verdicts) - judged}
+    assert unjudged == {
+        "training accuracy",
+        "validation accuracy",
+        "test accuracy",
+        "no overfitting",
+        "precision",
+        "Trouser",
+    }
+    assert {verdicts[statement][1] for statement in set(verdicts) - judged} == {"not judged: quick"}
+    assert {whole for whole, _ in verdicts.values()} <= set(get_args(paper.Verdict)[:4])
 
 
 def test_overfitting_is_seen(overfitted):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from modiste import reproduction, run_folder, storage
+from modiste import paper, reproduction, run_folder, storage
 from modiste.errors import RecipeError, RunError
 from modiste.evaluation.statistics import Difference
 from modiste.plain import differences, to_plain
-from modiste.recipes import paper
+from modiste.recipes import get
 from modiste.reproduction import QUICK, Scope, page, reproduce, work
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
 from modiste.reproduction.study import Point, Study, study
@@ -26,10 +26,10 @@ NETWORK = EXPERIMENTS[-1]
 def test_an_experiment_varies_one_thing_and_holds_the_papers_choice(experiment: Experiment) -> None:
     by_label = {variant.label: variant.recipe for variant in experiment.variants}
     assert len(by_label) == len(experiment.variants)
-    assert by_label[experiment.chosen] == paper()
+    assert by_label[experiment.chosen] == get("paper")
     assert experiment.expected_worse in ("", *by_label)
     for recipe in by_label.values():
-        fields = {line.partition(":")[0].partition(".")[0] for line in differences(paper(), recipe)}
+        fields = {line.partition(":")[0].partition(".")[0] for line in differences(get("paper"), recipe)}
         assert len(fields) <= 1
 
 
@@ -50,6 +50,17 @@ def test_the_scope_reaches_every_recipe() -> None:
         assert task.recipe.seed in (0, 1)
     with pytest.raises(RecipeError, match="seeds: expected at least 1"):
         Scope(seeds=0)
+
+
+def test_what_was_trained_for_less_is_not_judged() -> None:
+    assert Scope().is_whole
+    assert Scope(epochs=60, study_epochs=50).is_whole
+    assert [QUICK.shortage(epochs) for epochs in (4, 50)] == ["quick", "quick"]
+    assert [Scope(study_epochs=49).shortage(epochs) for epochs in (49, 50)] == ["shortened", ""]
+    found = Study(NETWORK, (point("Listing 1", None), point("Inception", -0.01)))
+    assert found.finding().verdict == "holds"
+    assert found.finding("shortened").verdict == "not judged: shortened"
+    assert found.finding("shortened").measured == found.finding().measured
 
 
 def point(label: str, difference: float | None, p_value: float = 0.001) -> Point:
@@ -109,7 +120,12 @@ def test_the_page_says_what_the_record_says(small: Path) -> None:
     assert len(record["claims"]) == 11 + 4 + 2
     for one in record["claims"]:
         assert one["measured"] in markdown
-        assert one["verdict"] in ("holds", "does not hold", "contradicts itself", "cannot be traced")
+    verdicts = {one["claim"]: one["verdict"] for one in record["claims"]}
+    assert {verdicts[one.statement] for one in (*paper.CLAIMS, NETWORK) if getattr(one, "needs_training", True)} == {
+        "not judged: quick"
+    }
+    assert verdicts["406,270 trainable parameters"] == "does not hold"
+    assert "What was cut short is measured, not judged." in markdown
     for experiment in record["experiments"]:
         for row in experiment["points"]:
             assert f"{sum(row['accuracies']) / 2:.2%}" in markdown
@@ -159,7 +175,7 @@ def test_labels_make_names_that_differ() -> None:
     names = [f"{one.slug}-{work._slug(variant.label)}" for one in EXPERIMENTS for variant in one.variants]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z0-9.-]+", name) for name in names)
-    assert Variant("64, 32", paper()).label not in names
+    assert Variant("64, 32", get("paper")).label not in names
 
 
 def test_the_command_refuses() -> None:

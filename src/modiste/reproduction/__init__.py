@@ -103,8 +103,9 @@ def measure(work: Work, failures: dict[Path, str], data_folder: Path | None) -> 
     evidence = tuple(_evidence(run.folder, data_folder) for run in finals)
     studies = tuple(_study(work, number, failures, data_folder) for number in range(len(EXPERIMENTS)))
     claims = (*paper.CLAIMS, *paper.RELATED_WORK)
-    findings = [(one.section, one.statement, one.measure(evidence)) for one in claims]
-    findings += [(one.experiment.section, one.experiment.statement, one.finding()) for one in studies]
+    final, shortened = (work.scope.shortage(epochs) for epochs in (work.scope.epochs, work.scope.study_epochs))
+    findings = [(one.section, one.statement, one.finding(evidence, final)) for one in claims]
+    findings += [(one.experiment.section, one.experiment.statement, one.finding(shortened)) for one in studies]
     development = load_development(finals[0].recipe.data, data_folder)
     reasons = tuple(f"{folder.name}: {reason}" for folder, reason in failures.items())
     return Content(work.scope, finals, evidence, tuple(findings), studies, development, reasons)

@@ -31,7 +31,8 @@ METHOD = (
     "validation picks: mean ± standard deviation over seeds, and in brackets Student's 95 % interval of the mean. Each "
     "variant is set against the paper's choice, in points; the interval takes seeds and images for samples, p is "
     "Holm's over the variants of the experiment. In the figures small points are runs, large ones means, lines the "
-    "intervals. An experiment's choice holds where no variant is shown to be better."
+    "intervals. An experiment's choice holds where no variant is shown to be better; experiments that were cut short "
+    "are not judged."
 )
 
 
@@ -67,14 +68,13 @@ class Content:
                 f"{'This is the quick reproduction' if scope.images_per_class else 'Shortened'}: "
                 f"{number_of(scope.study_epochs, 'epoch')} for the experiments, {scope.epochs} for the final model"
                 f"{images}, where the paper has 50 epochs and 50,000 images. "
-                + "Its figures say little about the paper's."
-                * bool(scope.images_per_class)
+                "What was cut short is measured, not judged."
             )
         used = sorted({run.recipe.precision for run in self.finals})
         if used != ["float32"]:
             said.append(f"Trained in {' and '.join(used)}, where the paper has float32.")
         said += [f"Not finished: {failure}" for failure in self.failures]
-        return [line.strip() for line in said]
+        return said
 
     def summary(self) -> str:
         """Say what the final model came to on test, and how often that was looked at."""

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 from modiste.evaluation.comparison import LEVEL, compare
 from modiste.evaluation.statistics import Difference, holm, mean_interval
-from modiste.paper import Finding, Verdict
+from modiste.paper import Finding, Shortage, Verdict
 from modiste.reproduction.experiments import Experiment
 from modiste.run_folder import Run, open_run
 
@@ -56,10 +56,10 @@ class Study:
     experiment: Experiment
     points: tuple[Point, ...]
 
-    def finding(self) -> Finding:
-        """Say what became of the paper's statement."""
+    def finding(self, shortage: Shortage = "") -> Finding:
+        """Say what became of the paper's statement; no verdict where the runs were cut short."""
         measured = "; ".join(self._words(point) for point in self.points)
-        return Finding(measured, self._verdict())
+        return Finding(measured, self._verdict()).of(shortage)
 
     def _verdict(self) -> Verdict:
         better = [p for p in self.points if p.differs and p.against_chosen and p.against_chosen.difference > 0]

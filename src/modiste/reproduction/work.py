@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from modiste.paper import EPOCHS, Shortage
 from modiste.plain import Part
 from modiste.recipe import Recipe
 from modiste.recipes import paper
@@ -17,9 +18,9 @@ class Scope(Part):
 
     seeds: int = 3
     """Runs of each recipe, seeds 0, 1, 2 ..."""
-    epochs: int = 50
+    epochs: int = EPOCHS
     """Epochs of the final model; the paper's are 50."""
-    study_epochs: int = 50
+    study_epochs: int = EPOCHS
     """Epochs of the experiments' runs."""
     images_per_class: int = 0
     """Training images of each class; 0 takes all."""
@@ -32,8 +33,14 @@ class Scope(Part):
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything is as in the paper."""
-        return (self.epochs, self.study_epochs, self.images_per_class) == (50, 50, 0)
+        """Whether nothing is trained for less than in the paper."""
+        return not self.shortage(self.epochs) and not self.shortage(self.study_epochs)
+
+    def shortage(self, epochs: int) -> Shortage:
+        """Say what is missing of runs of so many epochs."""
+        if self.images_per_class:
+            return "quick"
+        return "shortened" if epochs < EPOCHS else ""
 
 
 QUICK = Scope(epochs=4, study_epochs=4, images_per_class=300, precision="auto")
