@@ -10,14 +10,16 @@ import torch
 
 from modiste import checkpoint, manifest, run_folder, training
 from modiste.data.batches import Batches
-from modiste.data.dataset import Development, load_development
-from modiste.errors import DivergedError
+from modiste.data.dataset import Development, ImageSet, load_development
+from modiste.errors import DivergedError, RecipeError
 from modiste.evaluation.inference import infer
-from modiste.model_recipe import MLPRecipe
-from modiste.models import build_model
-from modiste.recipe import OptimizerRecipe, Recipe, ScheduleRecipe
+from modiste.model_recipe import CNNRecipe, MLPRecipe, ModelRecipe
+from modiste.models import Task, build_model
+from modiste.models.layers import share_generator
+from modiste.recipe import OptimizerRecipe, Recipe, ScheduleRecipe, TransferRecipe
 from modiste.run_folder import EpochRow
-from modiste.training import describe_task
+from modiste.training import check_batches, describe_task
+from modiste.training.group import ALONE
 from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner, new_learner
 from modiste.training.log import Listener, Timing
@@ -25,6 +27,7 @@ from modiste.training.loop import fit, out_of_patience
 from modiste.training.schedules import learning_rate
 from modiste.training.setting import Setting
 from modiste.training.step import train_step
+from networks import SMALL
 from workbench import epoch_from, run_modiste
 
 GOLDEN = {
@@ -301,3 +304,47 @@ def test_the_log_holds_what_happened(finished_run: Path, tiny_recipe: Recipe) ->
         assert row.validation_accuracy * 80 == pytest.approx(round(row.validation_accuracy * 80))
     assert history[-1].train_loss < history[0].train_loss
     assert history[-1].validation_accuracy > 0.3, "the small network learns nothing"
+
+
+NETWORKS = [*SMALL, MLPRecipe(hidden=(8,), batch_norm=True), CNNRecipe(filters=(4,), pools=1, batch_norm=True)]
+FITTING = [(one, side) for one in NETWORKS for side in (12, 4) if one.smallest_side() <= side]
+
+
+@pytest.mark.parametrize(("network", "side"), FITTING)
+def test_a_last_batch_of_one_is_refused_where_the_network_cannot_take_it(network: ModelRecipe, side: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (9, 1, side, side), generator=draw, dtype=torch.uint8)
+    train = ImageSet(images, torch.arange(9) % 3)
+    recipe = Recipe(name="x", batch_size=4, model=network)
+    task = Task(image_shape=(1, side, side), class_names=("a", "b", "c"))
+    model = build_model(network, task)
+    before, drawn = {name: value.clone() for name, value in model.state_dict().items()}, torch.random.get_rng_state()
+    try:
+        check_batches(model, train, recipe, ALONE)
+        refused = False
+    except RecipeError as error:
+        refused = "no batch of a single of the 9 training images" in str(error)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), drawn)
+    assert model.training
+    check_batches(model, train, replace(recipe, batch_size=5), ALONE)
+
+    learner, batches = new_learner(model, recipe), Batches(train, recipe, 3)
+    share_generator(model, draw)
+    alone = batches.make(torch.tensor([0]))
+    if refused:
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            train_step(learner, alone, recipe)
+    else:
+        train_step(learner, alone, recipe)
+        assert learner.step == 1
+
+
+def test_with_frozen_normalisation_a_batch_of_one_will_do(development: Development) -> None:
+    network = MLPRecipe(hidden=(8,), batch_norm=True)
+    recipe = Recipe(name="x", batch_size=1, model=network)
+    model = build_model(network, Task(image_shape=(1, 12, 12), class_names=tuple("abcde")))
+    with pytest.raises(RecipeError, match="a single of the 400"):
+        check_batches(model, development.train, recipe, ALONE)
+    check_batches(model, development.train, replace(recipe, transfer=TransferRecipe(freeze=("network.hidden",))), ALONE)
+    assert all(parameter.requires_grad for parameter in model.parameters())

@@ -1,17 +1,22 @@
 """Seeds trained at once against the same seeds trained alone."""
 
+import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from modiste import recipes, training
-from modiste.errors import DivergedError, RecipeError
-from modiste.model_recipe import CapsNetRecipe, DropConnectRecipe, SprintRecipe
+from modiste import recipes, run_folder, training
+from modiste.checkpoint import load_state
+from modiste.errors import DivergedError, RecipeError, RunError, StoppedError
+from modiste.model_recipe import CapsNetRecipe, DropConnectRecipe, MLPRecipe, SprintRecipe
 from modiste.recipe import AugmentationRecipe, OptimizerRecipe, Precision, Recipe, TransferRecipe
-from modiste.run_folder import open_run
+from modiste.run_folder import EpochRow, open_run
+from modiste.training.log import Listener, Timing
 from modiste.training.seeds import run_seeds
+from workbench import tiny_files
 
 
 @pytest.fixture
@@ -114,6 +119,95 @@ def test_what_is_done_for_one_network_alone_is_refused(
     with pytest.raises(RecipeError, match=complaint):
         run_seeds(replace(tiny_recipe, **changes), [0, 1], tmp_path, data_folder=tiny_folder)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+class StopAt(Listener):
+    """Asks to stop after a step, and notes what it hears."""
+
+    def __init__(self, last: int) -> None:
+        self.last, self.heard = last, list[str]()
+
+    def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
+        self.heard.append(f"from {step}")
+
+    def step_done(self, step: int) -> None:
+        if step == self.last:
+            signal.raise_signal(signal.SIGTERM)
+
+    def epoch_done(self, row: EpochRow, timing: Timing) -> None:
+        self.heard.append(f"epoch {row.epoch}")
+
+    def stopped(self) -> None:
+        self.heard.append("stopped")
+
+
+@pytest.mark.parametrize("step", [7, 25, 40])
+def test_an_unfinished_single_run_goes_on_beside_new_ones(
+    step: int, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    recipe, where = replace(tiny_recipe, epochs=2), {"device": "cpu", "data_folder": tiny_folder}
+    with pytest.raises(StoppedError):
+        training.run(replace(recipe, seed=1), tmp_path / "tiny-1", listeners=[StopAt(step)], **where)  # type: ignore[arg-type]
+    heard = {seed: StopAt(0) for seed in (0, 1)}
+    folders = run_seeds(recipe, [0, 1], tmp_path, listeners=lambda seed: [heard[seed]], **where)  # type: ignore[arg-type]
+    assert heard[1].heard[0] == f"from {step}"
+    assert heard[0].heard == ["from 0", "epoch 1", "epoch 2", "stopped"]
+    assert [len(open_run(folder).facts()) for folder in folders] == [1, 2]
+    for seed, folder in enumerate(folders):
+        training.run(replace(recipe, seed=seed), tmp_path / f"alone-{seed}", **where)  # type: ignore[arg-type]
+        assert_same(folder, tmp_path / f"alone-{seed}")
+        states = [load_state(path / run_folder.STATES) for path in (folder, tmp_path / f"alone-{seed}")]
+        assert [state.plain["step"] for state in states if state] == [50, 50]
+
+
+@pytest.mark.parametrize("step", [3, 25, 30])
+def test_seeds_that_were_stopped_go_on(step: int, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    recipe, where = replace(tiny_recipe, epochs=2, ema_decay=0.9), {"device": "cpu", "data_folder": tiny_folder}
+    whole = run_seeds(recipe, [0, 1], tmp_path / "whole", **where)  # type: ignore[arg-type]
+    with pytest.raises(StoppedError, match=f"after step {step}; everything is saved in .*parts"):
+        run_seeds(recipe, [0, 1], tmp_path / "parts", listeners=lambda seed: [StopAt(-1 if seed else step)], **where)  # type: ignore[arg-type]
+    for path, other in zip(run_seeds(recipe, [1, 0], tmp_path / "parts", **where), whole[::-1], strict=True):  # type: ignore[arg-type]
+        for name in (run_folder.LOG, *run_folder.WEIGHTS.values(), run_folder.VALIDATION_LOGITS):
+            assert (path / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_a_run_goes_on_with_the_threads_that_it_began_with(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    recipe, where = replace(tiny_recipe, epochs=1), {"device": "cpu", "data_folder": tiny_folder}
+    with pytest.raises(StoppedError):
+        training.run(replace(recipe, seed=1), tmp_path / "tiny-1", listeners=[StopAt(4)], **where)  # type: ignore[arg-type]
+    began = training.starts_of(tmp_path / "tiny-1")[0]["threads"]
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        run_seeds(recipe, [1], tmp_path, **where)  # type: ignore[arg-type]
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+    assert [start["threads"] for start in open_run(tmp_path / "tiny-1").facts()] == [began, began]
+
+
+def test_a_state_of_other_images_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        training.run(tiny_recipe, tmp_path / "tiny-0", device="cpu", data_folder=tiny_folder, listeners=[StopAt(4)])
+    other = tmp_path / "tiny"
+    other.mkdir()
+    for name, content in tiny_files(seed=8).items():
+        (other / name).write_bytes(content)
+    with pytest.raises(RunError, match="tiny-0: was trained on other data"):
+        run_seeds(tiny_recipe, [0, 1], tmp_path, device="cpu", data_folder=other)
+
+
+def test_a_last_batch_of_one_and_a_seed_given_twice_are_refused(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    alone = replace(tiny_recipe, batch_size=19, model=MLPRecipe(hidden=(4,), batch_norm=True))  # 400 = 21 * 19 + 1
+    with pytest.raises(RecipeError, match="no batch of a single of the 400 training images"):
+        run_seeds(alone, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+    with pytest.raises(RecipeError, match="seeds: expected each once, found 0, 1, 0"):
+        run_seeds(tiny_recipe, [0, 1, 0], tmp_path, device="cpu", data_folder=tiny_folder)
 
 
 def test_a_loss_that_is_not_finite_ends_all(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:

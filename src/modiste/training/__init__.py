@@ -1,5 +1,6 @@
 """One training run, from a recipe to a folder that holds everything about it."""
 
+import copy
 import logging
 import os
 import time
@@ -14,11 +15,12 @@ from torch import nn
 from modiste import checkpoint, manifest, run_folder, runtime, storage
 from modiste.checkpoint import ModelInfo, State
 from modiste.cores import CoreWatch
-from modiste.data.dataset import Development, load_development, mean_and_deviation
+from modiste.data.batch import as_floats
+from modiste.data.dataset import Development, ImageSet, load_development, mean_and_deviation
 from modiste.errors import DataError, RecipeError, RunError
 from modiste.evaluation.inference import infer
 from modiste.evaluation.statistics import wilson_interval
-from modiste.models import Task, build_model
+from modiste.models import Task, build_model, layers
 from modiste.plain import differences, to_plain
 from modiste.recipe import Recipe, load
 from modiste.run_folder import EpochRow
@@ -65,6 +67,9 @@ def run(
     The weights, optimizer state and log are byte for byte those of a run that nobody stopped, on the same kind of
     machine with the same number of threads. A finished run is not trained again.
 
+    torch's threads, its settings and the signal handlers are as before when this returns. One thing stays: from here on
+    the process keeps the memory that it frees, where its C library is glibc; see ``runtime.keep_memory``.
+
     Args:
         recipe: what to train; ``auto`` precision is settled by the device.
         out: the run folder; made if missing.
@@ -95,7 +100,7 @@ def run(
             tell(development)
         task = describe_task(development, recipe)
         model = build_model(recipe.model, task, seed=recipe.seed).to(place)
-        check_batches(model, len(development.train), recipe, group)
+        check_batches(model, development.train, recipe, group)
         state = group.of_leader(newest_state(folder, development.fingerprint))
         settle_threads(folder, watch)
         note_facts(folder, place, group)
@@ -142,20 +147,39 @@ def check_group(recipe: Recipe, group: Group) -> None:
         raise RecipeError(f"transfer is for one process; found {group.size} under torchrun")
 
 
-def check_batches(model: nn.Module, images: int, recipe: Recipe, group: Group) -> None:
-    """Raise RecipeError when some process would have no image of a batch, or a single one to normalise features by."""
-    smallest = images % recipe.batch_size or recipe.batch_size
+def check_batches(model: nn.Module, train: ImageSet, recipe: Recipe, group: Group) -> None:
+    """Raise RecipeError where a batch has no image for some process, or a single one that the network cannot train on.
+
+    Args:
+        model: on the device of the images.
+        train: images to learn from.
+        recipe: says how many images make a batch, and which weights are frozen.
+        group: the processes that share a batch.
+    """
+    smallest = len(train) % recipe.batch_size or recipe.batch_size
     if smallest < group.size:
         raise RecipeError(
             f"batch_size: expected batches of at least an image for each of {group.size} processes, found one of "
-            f"{smallest} among the {images} training images"
+            f"{smallest} among the {len(train)} training images"
         )
-    alone = recipe.batch_size == 1 or images % recipe.batch_size == 1
-    if alone and any(isinstance(layer, nn.BatchNorm1d) for layer in model.modules()):
+    if smallest == 1 and not trains_on_one(model, train, recipe):
         raise RecipeError(
-            f"batch_size: expected one that leaves no batch of a single of the {images} training images, over which "
-            f"batch normalisation is not defined, found {recipe.batch_size}"
+            f"batch_size: expected one that leaves no batch of a single of the {len(train)} training images, over "
+            f"which this network's batch normalisation is not defined, found {recipe.batch_size}"
         )
+
+
+def trains_on_one(model: nn.Module, train: ImageSet, recipe: Recipe) -> bool:
+    """Tell whether the network can be trained on a batch of one image, by passing one through a copy of it."""
+    probe = copy.deepcopy(model)
+    transfer.freeze(probe, recipe.transfer.freeze)
+    layers.to_training(probe)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            probe(as_floats(train.images[:1]))
+    except ValueError:  # torch's, of too few values to normalise
+        return False
+    return True
 
 
 def tell(development: Development) -> None:

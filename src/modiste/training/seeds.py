@@ -7,22 +7,27 @@ same figures and weights, and ends in a run folder of its own.
 
 import contextlib
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
-from modiste import runtime, storage, training
+from modiste import run_folder, runtime, storage, training
+from modiste.checkpoint import State
+from modiste.cores import CoreWatch
 from modiste.data.dataset import load_development
 from modiste.errors import RecipeError, StoppedError
-from modiste.models import build_model, layers
+from modiste.models import Task, build_model, layers
 from modiste.recipe import Recipe
 from modiste.training.group import ALONE
 from modiste.training.interruption import Interruption
 from modiste.training.learner import Learner
-from modiste.training.log import FileLog, Timing
-from modiste.training.loop import finish_epoch
+from modiste.training.log import FileLog, Listener, Listeners, Timing
+from modiste.training.loop import finish_epoch, is_over
 from modiste.training.resident import ResidentSteps, SideBySide
 from modiste.training.setting import Setting
+
+MakeListeners = Callable[[int], Sequence[Listener]]
 
 
 def run_seeds(
@@ -32,10 +37,13 @@ def run_seeds(
     *,
     device: str = "auto",
     data_folder: Path | str | None = None,
+    listeners: MakeListeners = lambda _seed: (),
 ) -> list[Path]:
     """Train ``recipe`` with every seed at once; return the run folders, ``out/NAME-SEED``.
 
-    Finished runs are left as they are. Nothing of an unfinished one is kept when this is stopped.
+    Finished runs are left as they are. Runs that were stopped or killed go on from their newest states, whether several
+    seeds or one were trained: those that are equally far go on side by side, the others one group after another. The
+    process keeps the memory that it frees from here on, as after ``modiste.train``.
 
     Args:
         recipe: what to train; its own seed is not used.
@@ -43,70 +51,152 @@ def run_seeds(
         out: the folder of the run folders; made if missing.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        listeners: returns those to tell of a seed's steps and epochs.
 
     Raises:
-        RecipeError: the recipe asks for what is done for one network alone: patience, transfer.
+        RecipeError: the recipe asks for what is done for one network alone: patience, transfer; or a seed stands twice.
         DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as for a single run.
     """
-    place = runtime.choose_device(device)
+    watch, place = CoreWatch(), runtime.choose_device(device)
     recipe = runtime.settle_precision(recipe, place)
-    check_alike(recipe)
+    check_alike(recipe, seeds)
     folders = [Path(out) / f"{recipe.name}-{seed}" for seed in seeds]
     development = load_development(recipe.data, data_folder).to(place)
     training.tell(development)
-    task = training.describe_task(development, recipe)
     with contextlib.ExitStack() as stack:
-        interruption = stack.enter_context(Interruption())
-        learners, settings = [], []
+        interruption, waiting = stack.enter_context(Interruption()), []
         for folder, seed in zip(folders, seeds, strict=True):
             stack.enter_context(storage.lock(folder))
             own = replace(recipe, seed=seed)
-            if not training.claim(folder, own):
-                continue
-            setting = Setting(own, development, folder, FileLog(folder), interruption)
-            model = build_model(own.model, task, seed=seed).to(place)
-            training.check_batches(model, len(development.train), own, ALONE)
-            training.note_facts(folder, place, ALONE)
-            learners.append(training.prepare(model, setting, None, None))
-            settings.append(setting)
-        if learners:
-            fit_seeds(learners, settings)
-        for learner, setting in zip(learners, settings, strict=True):
-            training.finish(learner, setting, task)
+            if training.claim(folder, own):
+                listener = Listeners([FileLog(folder), *listeners(seed)])
+                waiting.append(Setting(own, development, folder, listener, interruption))
+        for begun in equally_far([Begun.found(setting) for setting in waiting]):
+            with runtime.threads_restored():
+                training.settle_threads(begun[0].setting.folder, watch)
+                train_together(begun)
     return folders
 
 
-def check_alike(recipe: Recipe) -> None:
-    """Raise RecipeError when the recipe asks for what is done for one network alone."""
+@dataclass(frozen=True)
+class Begun:
+    """A seed's run and what an earlier call left of it.
+
+    Attributes:
+        setting: of the run.
+        state: to go on from; None of a run without a step.
+        threads: with which it began, for they decide its last bits; 0 where it has not.
+    """
+
+    setting: Setting
+    state: State | None
+    threads: int
+
+    @classmethod
+    def found(cls, setting: Setting) -> "Begun":
+        """Read what the run's folder holds."""
+        starts = training.starts_of(setting.folder)
+        state = training.newest_state(setting.folder, setting.development.fingerprint)
+        return cls(setting, state, int(starts[0].get("threads") or 0) if starts else 0)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Steps done, and threads: the same for runs that can go on side by side."""
+        return (0 if self.state is None else int(self.state.plain["step"])), self.threads
+
+
+def equally_far(begun: Sequence[Begun]) -> Iterator[list[Begun]]:
+    """Yield the runs in groups that can go on side by side."""
+    for _, some in groupby(sorted(begun, key=lambda one: one.place), key=lambda one: one.place):
+        yield list(some)
+
+
+def check_alike(recipe: Recipe, seeds: Sequence[int]) -> None:
+    """Raise RecipeError when the recipe asks for what is done for one network alone, or a seed stands twice."""
     for name, value in {"patience": recipe.patience, "transfer.source": recipe.transfer.source}.items():
         if value:
             raise RecipeError(f"{name}: not possible with several seeds at once, found {value}; train them one by one")
+    if len(set(seeds)) < len(seeds):
+        raise RecipeError(f"seeds: expected each once, found {', '.join(map(str, seeds))}")
+
+
+def train_together(begun: Sequence[Begun]) -> None:
+    """Train runs that are equally far to the end, and finish them."""
+    settings = [one.setting for one in begun]
+    task = training.describe_task(settings[0].development, settings[0].recipe)
+    learners = [make_learner(one, task) for one in begun]
+    try:
+        for learner, setting in zip(learners, settings, strict=True):
+            setting.listener.started(setting.recipe, setting.steps_per_epoch, learner.history, learner.step)
+        fit_seeds(learners, settings)
+    finally:
+        for setting in settings:
+            setting.listener.stopped()
+    for learner, setting in zip(learners, settings, strict=True):
+        training.finish(learner, setting, task)
+
+
+def make_learner(begun: Begun, task: Task) -> Learner:
+    """Return the learner of a run, new or as its state holds it."""
+    setting = begun.setting
+    model = build_model(setting.recipe.model, task, seed=setting.recipe.seed).to(setting.device)
+    training.check_batches(model, setting.development.train, setting.recipe, ALONE)
+    training.note_facts(setting.folder, setting.device, ALONE)
+    return training.prepare(model, setting, begun.state, None)
 
 
 def fit_seeds(learners: Sequence[Learner], settings: Sequence[Setting]) -> None:
-    """Train all learners to the recipe's last epoch, together.
+    """Train learners that are equally far to the recipe's last epoch, together.
 
     Raises:
-        DivergedError: a loss or gradient of one is not finite.
-        StoppedError: a signal asked to stop.
+        DivergedError: a loss or gradient of one is not finite; the last states are on disk.
+        StoppedError: a signal asked to stop; the states after the last step are on disk.
     """
     steps = [ResidentSteps(learner, own) for learner, own in zip(learners, settings, strict=True)]
-    together = SideBySide(steps)
-    for _ in range(settings[0].recipe.epochs):
-        started = time.perf_counter()
-        for learner in learners:
-            layers.to_training(learner.model)
-        with runtime.gpu_arithmetic(settings[0].device):
-            for chosen in zip(*(own.batches.choose(own.learner.step) for own in steps), strict=True):
-                if settings[0].stop_requested():
-                    raise StoppedError(
-                        f"stopped on request after step {learners[0].step}; of seeds trained together nothing is kept"
-                    )
-                together.take(chosen)
-        for own in steps:
-            own.settle()
+    together, pairs, saved = SideBySide(steps), list(zip(learners, settings, strict=True)), time.monotonic()
+    while not is_over(learners[0].history, settings[0].recipe):
+        started, first_step = time.perf_counter(), learners[0].step
+        train_epoch(together)
         trained = time.perf_counter()
-        for learner, setting in zip(learners, settings, strict=True):
+        for learner, setting in pairs:
             finish_epoch(learner, setting)
-            timing = Timing.since(started, trained, len(setting.development.train))
-            setting.listener.epoch_done(learner.history[-1], timing)
+        over = is_over(learners[0].history, settings[0].recipe)
+        if over or time.monotonic() - saved >= ResidentSteps.SECONDS_BETWEEN_STATES:
+            save(pairs)
+            saved = time.monotonic()
+        for learner, setting in pairs:
+            images = min((learner.step - first_step) * setting.recipe.batch_size, len(setting.development.train))
+            setting.listener.epoch_done(learner.history[-1], Timing.since(started, trained, images))
+
+
+def train_epoch(together: SideBySide) -> None:
+    """Take the steps that are left of the epoch under way."""
+    steps = together.steps
+    for own in steps:
+        layers.to_training(own.learner.model)
+    with runtime.gpu_arithmetic(steps[0].setting.device):
+        for chosen in zip(*(own.batches.choose(own.learner.step) for own in steps), strict=True):
+            if steps[0].setting.stop_requested():
+                save_and_stop(steps)
+            together.take(chosen)
+            for own in steps:
+                own.setting.listener.step_done(own.learner.step)
+    for own in steps:
+        own.settle()
+
+
+def save(pairs: Sequence[tuple[Learner, Setting]]) -> None:
+    """Write the state of every learner into its run's folder."""
+    for learner, setting in pairs:
+        learner.save(setting.folder / run_folder.STATES, setting.development.fingerprint)
+
+
+def save_and_stop(steps: Sequence[ResidentSteps]) -> None:
+    """Write every state and raise StoppedError."""
+    for own in steps:
+        own.settle()
+    save([(own.learner, own.setting) for own in steps])
+    raise StoppedError(
+        f"stopped on request after step {steps[0].learner.step}; everything is saved in "
+        f"{steps[0].setting.folder.parent}, and the same call goes on from here"
+    )
