@@ -224,6 +224,15 @@ def test_nothing_is_told_about_the_user(hub: Hub, capfd: pytest.CaptureFixture[s
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_clients_settings_are_the_hosts_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_XET")
+    for name in names:
+        monkeypatch.setattr(hub.client.constants, name, False)
+    fetch(HubFile("o/large"), Hub(hub.endpoint, hub.cache))
+    assert [getattr(hub.client.constants, name) for name in names] == [False, False]
+    assert not any("torch" in agent or "agent/" in agent for agent in FakeHub.agents)
+
+
 def test_a_token_goes_to_the_hub_alone(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     fetch(HubFile("o/large"), hub)

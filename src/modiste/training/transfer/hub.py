@@ -36,7 +36,7 @@ def fetch(file: HubFile, hub: Hub | None = None) -> Fetched:
     RunError when the hub does not give it, StorageError when it cannot be kept, MissingExtraError without the client.
     """
     hub = hub or Hub()
-    with told(file, hub), plain_http(hub):
+    with plain_http(hub), told(file, hub):
         settled = COMMIT.fullmatch(file.revision) is not None or is_offline()
         path = _cached(file, hub) if settled else None
         if path is None and is_offline():

@@ -10,15 +10,16 @@ from urllib.parse import urlsplit
 
 from modiste.errors import MissingExtraError, RecipeError
 
+SWITCHES = ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_XET")
+
 
 def _client() -> Any:
-    """Import the client, and switch its telemetry off for this process."""
+    """Import the client."""
     try:
         import huggingface_hub
         from huggingface_hub import constants, errors, utils  # noqa: F401  (found through the package from here on)
     except ImportError as error:
         raise MissingExtraError("hub: needs a package that is not installed: pip install 'modiste[hub]'") from error
-    constants.HF_HUB_DISABLE_TELEMETRY = True
     return huggingface_hub
 
 
@@ -51,19 +52,22 @@ class Hub:
 
 @contextmanager
 def plain_http(hub: Hub) -> Iterator[None]:
-    """Do without the client's second protocol, Xet, whose faults have no names, and without its bar where none may be.
+    """Do without the client's telemetry and its second protocol, Xet, whose faults have no names; quietly, its bar.
 
-    The client knows both for the whole process alone; they are as before when the block ends.
+    The client has these settings for the whole process; they are as before when the block ends.
     """
     constants, utils = hub.client.constants, hub.client.utils
-    before, constants.HF_HUB_DISABLE_XET = constants.HF_HUB_DISABLE_XET, True
+    before = {name: getattr(constants, name) for name in SWITCHES}
+    for name in SWITCHES:
+        setattr(constants, name, True)
     silence = hub.quiet and not utils.are_progress_bars_disabled()
     if silence:
         utils.disable_progress_bars()
     try:
         yield
     finally:
-        constants.HF_HUB_DISABLE_XET = before
+        for name, value in before.items():
+            setattr(constants, name, value)
         if silence:
             utils.enable_progress_bars()
 
