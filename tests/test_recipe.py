@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -264,7 +265,7 @@ OUT_OF_RANGE = [
     (SelfSupervisedRecipe, "erase", [-0.1]),
     (OptimizerRecipe, "learning_rate", [0, -1e-3]),
     (OptimizerRecipe, "weight_decay", [-1e-9]),
-    (OptimizerRecipe, "momentum", [-0.1, 1, 0]),  # 0 contradicts nesterov, which is on by default
+    (OptimizerRecipe, "momentum", [-0.1, 1]),
     (OptimizerRecipe, "betas", [[0.9], [0.9, 0.99, 0.999], [1, 0.9], [0.9, -0.1]]),
     (OptimizerRecipe, "epsilon", [0, -1]),
     (OptimizerRecipe, "clip_norm", [-1]),
@@ -294,6 +295,9 @@ def test_every_range_is_kept(part: type, name: str, values: list[Any]) -> None:
     ("part", "values"),
     [
         (CNNRecipe, {"dropout": 0, "pools": 0, "hidden": ()}),
+        (OptimizerRecipe, {"name": "adam", "momentum": 0}),  # which has no use of it
+        (OptimizerRecipe, {"name": "adamw", "momentum": 0, "nesterov": True}),
+        (OptimizerRecipe, {"name": "sgd", "momentum": 0, "nesterov": False}),
         (OptimizerRecipe, {"momentum": 0, "nesterov": False, "clip_norm": 0, "weight_decay": 0, "betas": [0, 0]}),
         (ScheduleRecipe, {"warm_up": 0, "final_factor": 1, "step_every": 1, "step_factor": 1}),
         (ScheduleRecipe, {"shape": "one-cycle", "warm_up": 0.3}),
@@ -305,6 +309,35 @@ def test_the_ends_of_the_ranges_are_allowed(part: type, values: dict[str, Any]) 
 
 def _settled(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def test_nesterov_needs_momentum() -> None:
+    with pytest.raises(RecipeError, match="momentum: expected above 0 with nesterov, or nesterov off, found 0"):
+        OptimizerRecipe(name="sgd", momentum=0)
+
+
+@pytest.mark.parametrize(("path", "part", "name", "kind"), FIELDS, ids=[f"{p.__name__}.{n}" for _, p, n, _ in FIELDS])
+def test_values_of_numpy_are_taken_and_stored_as_pythons(path: str, part: type, name: str, kind: Any) -> None:
+    whole = part(name="x") if part is Recipe else part()
+    value = getattr(whole, name)
+    twin = np.asarray(value) if isinstance(value, tuple) else np.asarray(value)[()]
+    changed = replace(whole, **{name: twin})
+    assert changed == whole
+    stored = getattr(changed, name)
+    assert [type(one) for one in flat(stored)] == [type(one) for one in flat(value)]
+    json.dumps(to_plain(changed))
+
+
+def flat(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, tuple) else [value]
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.float64(3.0), np.bool_(True), np.asarray([3]), np.datetime64("2020-01-01"), np.longdouble(3)]
+)
+def test_a_value_of_numpy_that_is_of_another_type_is_refused(wrong: Any) -> None:
+    with pytest.raises(RecipeError, match=r"^epochs: expected int, found "):
+        Recipe(name="x", epochs=wrong)
 
 
 def test_a_whole_number_beyond_every_float_is_refused() -> None:

@@ -115,7 +115,12 @@ def demand(holds: bool, name: str, expected: str, found: object) -> None:
 
 
 def _fit(kind: Any, value: Any, name: str) -> Any:
-    """Return ``value`` as ``kind``, turning lists to tuples and whole numbers to floats; RecipeError otherwise."""
+    """Return ``value`` as ``kind``, turning lists to tuples, whole numbers to floats and NumPy's values to Python's.
+
+    RecipeError where that cannot be.
+    """
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        value = value.tolist()
     origin = get_origin(kind)
     if origin is Literal:
         if value not in get_args(kind):

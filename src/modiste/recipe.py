@@ -185,7 +185,8 @@ class OptimizerRecipe(Part):
         self.above_zero("learning_rate", "epsilon")
         self.at_least(0, "weight_decay", "clip_norm")
         self.below_one("momentum", "betas")
-        demand(not self.nesterov or self.momentum > 0, "momentum", "above 0 with nesterov", self.momentum)
+        ahead = self.name == "sgd" and self.nesterov
+        demand(not ahead or self.momentum > 0, "momentum", "above 0 with nesterov, or nesterov off", self.momentum)
 
 
 @dataclass(frozen=True, kw_only=True)
