@@ -13,6 +13,7 @@ from modiste.errors import RecipeError
 from modiste.evaluation.inference import ask, infer, ready, round_weights
 from modiste.model_recipe import CNNRecipe, MLPRecipe, ModelRecipe
 from modiste.models import Task, build_model, count_parameters, layers
+from modiste.models.cnn import CNN
 from modiste.models.layers import ACTIVATIONS, Dropout, Standardize, same_convolution, share_generator
 from modiste.recipe import Recipe
 from modiste.recipes import RECIPES
@@ -240,7 +241,21 @@ def activate_then_pool(model: nn.Sequential, recipe: CNNRecipe, task: Task) -> n
     return nn.Sequential(*parts, take(nn.Linear((features, *recipe.hidden)[-1], len(task.class_names))))
 
 
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, "gelu"])
+def test_pooling_comes_first_only_where_the_largest_stays_the_largest(
+    activation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ACTIVATIONS, "gelu", nn.GELU)
+    values = torch.linspace(-8, 8, 10_001, dtype=torch.float64)
+    non_decreasing = bool((ACTIVATIONS[activation]()(values).diff() >= 0).all())
+    assert (activation in layers.NON_DECREASING) == non_decreasing
+    network = CNN(image_shape=(1, 8, 8), classes=2, filters=(3, 4), pools=2, activation=activation)
+    kinds = [type(layer) for layer in network.convolutions]
+    pooled = [layers.MaxPool, ACTIVATIONS[activation]]
+    assert kinds == [nn.Conv2d, *(pooled if non_decreasing else pooled[::-1])] * 2
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_pooling_before_the_activation_changes_nothing(activation: str) -> None:
     recipe = CNNRecipe(filters=(4, 5, 6), pools=2, hidden=(7,), dropout=0.0, activation=activation)  # type: ignore[arg-type]
     model = build_model(recipe, replace(FASHION, mean=0.0, deviation=1.0)).double()

@@ -1,6 +1,6 @@
 """The paper's convolutional network (Mendez, "Deep Learning Models for Fashion-MNIST Classification", Listing 1).
 
-Pooling comes before the activation: every activation here is non-decreasing, so the values are the same at less cost.
+Pooling comes before a non-decreasing activation: the values are the same at less cost.
 """
 
 from itertools import pairwise
@@ -12,6 +12,7 @@ from modiste.models.layers import (
     ACTIVATIONS,
     BATCH_NORM_EPSILON,
     BATCH_NORM_UPDATE,
+    NON_DECREASING,
     BatchNorm2d,
     Dropout,
     MaxPool,
@@ -58,9 +59,8 @@ class CNN(nn.Module):
             self.convolutions.extend(same_convolution(inputs, outputs, kernel_size))
             if batch_norm:
                 self.convolutions.append(BatchNorm2d(outputs, BATCH_NORM_EPSILON, BATCH_NORM_UPDATE))
-            if index < pools:
-                self.convolutions.append(MaxPool())
-            self.convolutions.append(activate())
+            pool = [MaxPool()] if index < pools else []
+            self.convolutions.extend([*pool, activate()] if activation in NON_DECREASING else [activate(), *pool])
         self.dense = nn.Sequential()
         features = filters[-1] * (height >> pools) * (width >> pools)
         for inputs, outputs in pairwise((features, *hidden)):

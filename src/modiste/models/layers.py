@@ -16,6 +16,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "linear": nn.Identity,
 }
+NON_DECREASING = frozenset({"relu", "sigmoid", "tanh", "linear"})
+"""Those under which the largest of several values stays the largest, so that pooling may come first."""
 
 # Keras' defaults, which hold wherever the paper is silent (torch's are 1e-5 and 0.1).
 BATCH_NORM_EPSILON = 1e-3
