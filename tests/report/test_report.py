@@ -5,6 +5,7 @@ import shutil
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from modiste.evaluation.assessment import Assessment, evaluate
 from modiste.plain import to_plain
 from modiste.recipe import Recipe
 from modiste.report.html import recipe_parts
+from workbench import run_python
 
 HOSTILE = ("<script>alert(1)</script>", "$x^2$ & y", "\"quoted\" 'name'", "{{ 7 * 7 }}", "衣服")
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -223,6 +225,64 @@ def test_a_missing_package_is_told_plainly(package: str, untested: Path, monkeyp
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=re.escape("pip install 'modiste[report]'")):
         report.write_report(untested.parent)
+
+
+IN_A_NOTEBOOK = """
+import os, sys
+import {module}
+import matplotlib
+from modiste.report.concepts import neural_network
+from modiste.report.style import render
+assert len(render(neural_network(), "png")) > 1000
+assert os.environ["MPLBACKEND"] == sys.argv[1]
+print(matplotlib.get_backend(auto_select=False))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "wanted", "kept"),
+    [
+        ("modiste.report", "module://matplotlib_inline.backend_inline", None),
+        ("modiste.report", "pdf", "pdf"),
+        ("modiste.reproduction", "no-such", None),
+        ("modiste.search.outcomes", "no-such", None),
+    ],
+)
+def test_figures_are_drawn_whatever_backend_a_notebook_asks_for(module: str, wanted: str, kept: str | None) -> None:
+    if "inline" in wanted and find_spec("matplotlib_inline"):
+        kept = wanted
+    done = run_python("-c", IN_A_NOTEBOOK.format(module=module), wanted, MPLBACKEND=wanted)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(kept)
+
+
+WITHOUT = """
+import sys
+sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))
+from modiste.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "words", "extra"),
+    [
+        ("matplotlib", ("report", "."), "report"),
+        ("PIL", ("report", "."), "report"),
+        ("jinja2", ("figures",), "report"),
+        ("matplotlib", ("reproduce", "--quick"), "report"),
+        ("scipy,scipy.stats", ("reproduce", "--quick"), "evaluation"),
+    ],
+)
+def test_a_missing_package_is_told_in_a_line_before_any_work(
+    missing: str, words: tuple[str, ...], extra: str, tmp_path: Path
+) -> None:
+    done = run_python("-c", WITHOUT, missing, *words, cwd=tmp_path)
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.startswith("modiste: ")
+    assert done.stderr.count("\n") == 1
+    assert f"pip install 'modiste[{extra}]'" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])

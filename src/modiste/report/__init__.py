@@ -1,10 +1,12 @@
 """What a run came to, for people: the report, a page of its own, and the five figures of the paper.
 
-Matplotlib and Jinja are needed here and nowhere else; ``pip install 'modiste[report]'`` brings them.
+Matplotlib and Jinja are needed here and by what imports this; ``pip install 'modiste[report]'`` brings them. Importing
+this package imports them, and raises MissingExtraError where they are not installed.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +15,6 @@ from modiste.recipe import Recipe
 
 if TYPE_CHECKING:
     from modiste.audit import Findings
-
-PACKAGES = ("jinja2", "matplotlib")
 
 
 def write_report(folder: Path, *, data_folder: Path | None = None) -> Path:
@@ -33,8 +33,9 @@ def write_report(folder: Path, *, data_folder: Path | None = None) -> Path:
         DataError: the images are missing or damaged.
         StorageError: the page cannot be written.
     """
-    with _extra():
-        from modiste.report import html
+    demand_packages()
+    from modiste.report import html
+
     return html.write_report(folder, data_folder=data_folder)
 
 
@@ -63,8 +64,9 @@ def write_figures(
     Raises:
         MissingExtraError, RunError, DataError, StorageError.
     """
-    with _extra():
-        from modiste.report import figures
+    demand_packages()
+    from modiste.report import figures
+
     return figures.write_figures(out, recipe=recipe, run=run, data_folder=data_folder, kind=format)
 
 
@@ -73,21 +75,42 @@ def write_audit(found: "Findings", page: Path, plain: Path) -> Path:
 
     Raises MissingExtraError, StorageError.
     """
-    with _extra():
-        from modiste.report import audit
+    demand_packages()
+    from modiste.report import audit
+
     return audit.write_audit(found, page, plain)
 
 
-@contextmanager
-def _extra() -> Iterator[None]:
+def demand_packages() -> None:
+    """Import what pages and figures are made with; MissingExtraError where that is not possible."""
     try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in PACKAGES:
-            raise
+        import jinja2  # noqa: F401
+
+        _import_matplotlib()
+    except ImportError as error:
         raise MissingExtraError(
-            "modiste report needs packages that are not installed: pip install 'modiste[report]'"
+            f"reports and figures need packages that are not installed ({error.name}): pip install 'modiste[report]'"
         ) from error
 
+
+def _import_matplotlib() -> None:
+    """Import matplotlib, whatever MPLBACKEND names: figures here choose a canvas by the file's format.
+
+    A notebook sets MPLBACKEND for its children too, whose environment may lack that backend; matplotlib then refuses to
+    be imported. Where the backend is there, it is the process's own as before.
+    """
+    wanted = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib.figure
+        import matplotlib.image  # with Pillow, without which no picture is written
+    finally:
+        if wanted is not None:
+            os.environ["MPLBACKEND"] = wanted
+    if wanted:
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = wanted
+
+
+demand_packages()
 
 __all__ = ["write_audit", "write_figures", "write_report"]
