@@ -1,11 +1,13 @@
 """The command line: help, hints, exit codes, folders; a person's mistake never shows a traceback."""
 
 import json
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import modiste
 from modiste import cli, run_folder, training
@@ -188,6 +190,27 @@ class TestTrain:
         result = command("train", recipe_file, "--quiet", "--out", "here")
         assert (result.code, result.out, result.err) == (0, "", "")
         run_folder.open_run("here")
+
+    @pytest.mark.parametrize("quiet", [True, False])
+    def test_quiet_is_quiet_about_busy_cores_and_the_images_too(
+        self,
+        quiet: bool,
+        command,
+        recipe_file: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.setattr(training.CoreWatch, "free", lambda _watch: 1)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+        monkeypatch.setattr(torch, "set_num_threads", lambda _number: None)
+        load = training.load_development
+        monkeypatch.setattr(training, "load_development", lambda *where: replace(load(*where), notes=("few bags",)))
+        before = logging.getLogger("modiste").level
+        assert command("train", recipe_file, *["--quiet"] * quiet, "--out", "here").code == 0
+        told = [record.getMessage() for record in caplog.records if record.name.startswith("modiste")]
+        assert [note.partition(":")[0] for note in told] == ([] if quiet else ["few bags", "other processes are busy"])
+        assert logging.getLogger("modiste").level == before
 
     def test_flags_change_the_recipe_and_nothing_else(self, command, recipe_file: Path, tiny_recipe: Recipe) -> None:
         words = ["--seed", 9, "--optimizer.learning-rate", 0.01, "--model.hidden", 4, 3, "--augmentation.flip"]

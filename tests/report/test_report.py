@@ -17,10 +17,11 @@ from modiste.evaluation.assessment import Assessment, evaluate
 from modiste.plain import to_plain
 from modiste.recipe import Recipe
 from modiste.report.html import recipe_parts
+from modiste.report.wording import breakable
 from workbench import run_python
 
 HOSTILE = ("<script>alert(1)</script>", "$x^2$ & y", "\"quoted\" 'name'", "{{ 7 * 7 }}", "衣服")
-VOID = {"meta", "br", "hr", "img", "input", "link"}
+VOID = {"meta", "br", "hr", "img", "input", "link", "wbr"}
 
 _opened: list[str] = []
 _watching = False
@@ -225,6 +226,13 @@ def test_a_missing_package_is_told_plainly(package: str, untested: Path, monkeyp
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=re.escape("pip install 'modiste[report]'")):
         report.write_report(untested.parent)
+
+
+def test_a_fields_name_breaks_between_its_words(untested: Path) -> None:
+    page = untested.read_text()
+    assert '<th scope="row">learning_<wbr>rate_<wbr>factor</th>' in page
+    assert not re.search(r"<(th|caption)[^>]*>\w*[a-z]_[a-z]\w*<", page)
+    assert breakable("<a_b>") == "&lt;a_<wbr>b&gt;"
 
 
 IN_A_NOTEBOOK = """

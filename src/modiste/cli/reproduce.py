@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.places import PlaceOptions
+from modiste.cli.silence import silence
 from modiste.cli.words import parse
 
 if TYPE_CHECKING:
@@ -37,14 +38,15 @@ def reproduce(words: list[str]) -> None:
     if options.precision is not None:
         scope = replace(scope, precision=options.precision)
     out = options.out or Path("runs") / ("reproduction-quick" if options.quick else "reproduction")
-    html, markdown = run(
-        scope,
-        out,
-        workers=options.make_workers(out),
-        device=options.device,
-        data_folder=options.data_folder,
-        told=(lambda _outcome, _done, _all: None) if options.quiet else _tell,
-    )
+    with silence(options.quiet):
+        html, markdown = run(
+            scope,
+            out,
+            workers=options.make_workers(out),
+            device=options.device,
+            data_folder=options.data_folder,
+            told=(lambda _outcome, _done, _all: None) if options.quiet else _tell,
+        )
     if not options.quiet:
         print(f"{html}\n{markdown}")
 

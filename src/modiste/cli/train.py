@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from modiste.cli.silence import silence
 from modiste.cli.words import explain, named_recipe, parse_beside, speaks
 from modiste.errors import RecipeError
 from modiste.recipe import Recipe
@@ -46,21 +47,22 @@ def train(words: list[str]) -> None:
     from modiste.training.transfer.source import locate
 
     quiet = options.quiet or not speaks()
-    source = locate(options.transfer_from, quiet=quiet) if options.transfer_from else None
-    if source:
-        recipe = replace(recipe, transfer=replace(recipe.transfer, source=source.sha256))
-    out = options.out or _free_folder(recipe, options.device)
-    listeners: list[Listener] = [] if quiet else [ConsoleLog()]
-    if options.tensorboard and speaks():
-        listeners.append(TensorBoardLog(out))
-    outcome = training.run(
-        recipe,
-        out,
-        device=options.device,
-        data_folder=options.data_folder,
-        transfer_from=source,
-        listeners=listeners,
-    )
+    with silence(quiet):
+        source = locate(options.transfer_from, quiet=quiet) if options.transfer_from else None
+        if source:
+            recipe = replace(recipe, transfer=replace(recipe.transfer, source=source.sha256))
+        out = options.out or _free_folder(recipe, options.device)
+        listeners: list[Listener] = [] if quiet else [ConsoleLog()]
+        if options.tensorboard and speaks():
+            listeners.append(TensorBoardLog(out))
+        outcome = training.run(
+            recipe,
+            out,
+            device=options.device,
+            data_folder=options.data_folder,
+            transfer_from=source,
+            listeners=listeners,
+        )
     if not quiet:
         low, high = outcome.interval
         best = outcome.picked

@@ -17,7 +17,7 @@ from modiste.report.image_rows import Row, image_rows
 from modiste.report.mistakes import choose_samples
 from modiste.report.wording import SPACE, shorten
 
-IMAGES, DRAWS = 8, 5
+IMAGES, DRAWS = 7, 5
 EXAMPLES: dict[str, tuple[bool | int | float, str]] = {
     "flip": (True, "half of the images"),
     "shift": (3, "up to 3 pixels"),

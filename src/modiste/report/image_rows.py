@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from modiste.report.pixels import Box, Scale, draw_picture
-from modiste.report.style import FAINT, SMALL, WIDTH, drawn, schematic
+from modiste.report.style import FAINT, SMALL, WIDTH, drawn, fit, schematic
 
 MARGIN, GAP = 0.1, 0.06
 LINE = 0.125
@@ -27,7 +27,7 @@ class Row:
     Attributes:
         label: at the left.
         images: bytes, or numbers in the range of ``scale``.
-        captions: beneath each picture; empty for none.
+        captions: beneath each picture, cut to its width; empty for none.
         scale: how numbers become colours.
     """
 
@@ -57,7 +57,9 @@ def place_rows(
     left, top = MARGIN + label_width, MARGIN + sum(heights) - GAP
     for column, text in enumerate(heads):
         x = left + column * (side + GAP) + side / 2
-        axes.text(x, top + 0.04, text, ha="center", va="bottom", fontsize=FINE, color=FAINT, linespacing=1.1)
+        axes.text(
+            x, top + 0.04, fit(text, side, FINE), ha="center", va="bottom", fontsize=FINE, color=FAINT, linespacing=1.1
+        )
     boxes = []
     for row, height in zip(rows, heights, strict=True):
         boxes.append(_draw_row(axes, row, (left, top), side))
@@ -79,5 +81,6 @@ def _draw_row(axes: Axes, row: Row, corner: tuple[float, float], side: float) ->
     for column, image in enumerate(row.images):
         boxes.append(draw_picture(axes, image, (left + column * (side + GAP), bottom), side, row.scale))
     for (start, end, *_), caption in zip(boxes, row.captions, strict=False):
-        axes.text((start + end) / 2, bottom - 0.03, caption, ha="center", va="top", fontsize=FINE, linespacing=1.1)
+        text = fit(caption, side, FINE)
+        axes.text((start + end) / 2, bottom - 0.03, text, ha="center", va="top", fontsize=FINE, linespacing=1.1)
     return boxes

@@ -4,7 +4,7 @@ from typing import Any
 
 import jinja2
 
-from modiste.report.wording import number_of, percent
+from modiste.report.wording import breakable, number_of, percent
 from modiste.version import __version__
 
 
@@ -17,5 +17,5 @@ def render(template: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, number_of=number_of)
+    environment.filters.update(percent=percent, number_of=number_of, breakable=breakable)
     return environment.get_template(template).render(version=__version__, **content)

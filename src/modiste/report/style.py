@@ -16,9 +16,11 @@ from typing import Any, ParamSpec
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from modiste import storage
+from modiste.report.wording import shorten
 
 P = ParamSpec("P")
 
@@ -108,6 +110,19 @@ def schematic(width: float, height: float) -> tuple[Figure, Axes]:
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     return figure, axes
+
+
+def fit(text: str, width: float, points: float) -> str:
+    """Return ``text`` with each line cut by an ellipsis where it would be wider than ``width`` inches."""
+    return "\n".join(_fit_line(line, width, points) for line in text.split("\n"))
+
+
+def _fit_line(line: str, width: float, points: float) -> str:
+    shown, letters = line, len(line)
+    while letters > 1 and TextPath((0, 0), shown, size=points).get_extents().width > 72 * width:
+        letters -= 1
+        shown = shorten(line, letters)
+    return shown
 
 
 def percent_axis(axes: Axes, which: str) -> None:

@@ -1,5 +1,7 @@
 """How numbers and names are written in sentences, tables and figures."""
 
+from markupsafe import Markup, escape
+
 SPACE = "\N{NO-BREAK SPACE}"
 
 
@@ -11,6 +13,11 @@ def percent(share: float, digits: int = 2) -> str:
 def shorten(name: str, length: int) -> str:
     """Return ``name``, cut with an ellipsis when it is longer than ``length``."""
     return name if len(name) <= length else name[: length - 1].rstrip() + "…"
+
+
+def breakable(name: str) -> Markup:
+    """Return a name such as ``learning_rate_factor`` as HTML that breaks lines behind its underscores, not in words."""
+    return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def number_of(count: int, noun: str) -> str:

@@ -244,7 +244,7 @@ def newest_state(folder: Path, fingerprint: str) -> State | None:
     if state is None:
         return None
     for complaint in state.complaints:
-        logging.getLogger(__name__).warning("%s; going on from the state before it", complaint)
+        logging.getLogger(__name__).error("%s; going on from the state before it", complaint)
     if state.plain["fingerprint"] != fingerprint:
         raise RunError(
             f"{folder}: was trained on other data (fingerprint {state.plain['fingerprint'][:16]}, "
