@@ -1,7 +1,9 @@
 """The command line: help, hints, exit codes, folders; a person's mistake never shows a traceback."""
 
+import errno
 import json
 import logging
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import torch
 
 import modiste
 from modiste import cli, run_folder, training
+from modiste.cli.train import _free_folder
 from modiste.errors import (
     ClusterError,
     DataError,
@@ -177,6 +180,18 @@ def test_interrupted_before_training_it_leaves_quietly(command, monkeypatch: pyt
     assert command("recipes").code == 130
 
 
+def refuse(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Refuse to say whether a file is there, as where its folder may not be entered."""
+    stat = Path.stat
+
+    def refused(path: Path, **options: bool) -> os.stat_result:
+        if str(path) == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refused)
+
+
 class TestTrain:
     def test_says_what_came_out_and_what_to_do_next(self, command, recipe_file: Path) -> None:
         result = command("train", recipe_file, "--device", "cpu")
@@ -234,6 +249,46 @@ class TestTrain:
         for name in ("tiny", "tiny-2", "tiny-3"):
             assert f"in runs/{name}\n" in command("train", recipe_file).out
         assert sorted(path.name for path in Path("runs").iterdir()) == ["tiny", "tiny-2", "tiny-3"]
+
+    def test_a_folder_that_is_closed_to_this_process_is_not_taken(
+        self, command, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Path("runs/tiny").mkdir(parents=True)
+        refuse(monkeypatch, "runs/tiny/recipe.json")
+        assert "in runs/tiny-2\n" in command("train", recipe_file).out
+
+    def test_where_all_runs_are_closed_the_first_is_tried(
+        self, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        refuse(monkeypatch, "runs/tiny")
+        assert _free_folder(tiny_recipe, "cpu") == Path("runs/tiny")
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("--name", "n" * 300),
+            ("--out", "n" * 300),
+            ("--transfer-from", "n" * 300),
+            ("--transfer-from", f"{'n' * 300}/x.safetensors"),
+            ("--out", "runs/file"),
+            ("--name", "file"),
+        ],
+    )
+    def test_a_name_that_cannot_be_is_told_in_a_line(
+        self, words: tuple[str, str], command, recipe_file: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "runs").mkdir()
+        (tmp_path / "runs" / "file").touch()
+        done = command("train", recipe_file, *words)
+        assert done.code in (4, 5)
+        assert (done.err.startswith("modiste: "), done.err.count("\n")) == (True, 1)
+
+    def test_a_source_that_is_closed_is_told_in_a_line(
+        self, command, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        refuse(monkeypatch, "closed/model.safetensors")
+        done = command("train", recipe_file, "--transfer-from", "closed/model.safetensors")
+        assert (done.code, "closed/model.safetensors: cannot be read (Permission denied)" in done.err) == (4, True)
 
     def test_the_unfinished_run_of_this_recipe_is_taken_up(
         self, command, recipe_file: Path, tiny_recipe: Recipe, tiny_folder: Path

@@ -45,12 +45,14 @@ class Page(HTMLParser):
         self.ids: list[str] = []
         self.references: list[str] = []
         self.pieces: list[str] = []
+        self.in_word = False
         self.feed(page)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.in_word = tag == "wbr"
         if tag not in VOID:
             self.open.append(tag)
         for name, value in attrs:
@@ -69,7 +71,11 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.pieces.append(data)
+        if self.in_word:  # a place where a line may break is no space
+            self.pieces[-1] += data
+        else:
+            self.pieces.append(data)
+        self.in_word = False
 
     @property
     def text(self) -> str:

@@ -1,6 +1,8 @@
 """``modiste train``."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from modiste.cli.silence import silence
@@ -75,21 +77,35 @@ def train(words: list[str]) -> None:
 
 def _free_folder(recipe: Recipe, device: str) -> Path:
     """Name the folder of a run that goes on with this very recipe, or else one that is not taken."""
-    from modiste import manifest, run_folder, runtime
+    from modiste import runtime
 
-    settled = runtime.settle_precision(recipe, runtime.choose_device(device))
-    number = 1
-    while True:
-        folder = Path("runs") / (recipe.name if number == 1 else f"{recipe.name}-{number}")
-        started = folder / run_folder.RECIPE
-        finished = folder / manifest.NAME
-        if not started.exists():
-            free = not folder.exists() or not run_folder.strangers(folder)
-        else:
-            free = not finished.exists() and _holds(started, settled)
-        if free:
-            return folder
-        number += 1
+    settled, folders = runtime.settle_precision(recipe, runtime.choose_device(device)), _folders(recipe.name)
+    return next(folder for folder in folders if _is_free(folder, settled))
+
+
+def _folders(name: str) -> Iterator[Path]:
+    yield Path("runs") / name
+    for number in count(2):
+        yield Path("runs") / f"{name}-{number}"
+
+
+def _is_free(folder: Path, recipe: Recipe) -> bool:
+    """Tell whether a run of the recipe can begin or go on in the folder; yes where training will say why it cannot."""
+    from modiste import manifest, run_folder
+
+    try:
+        if not folder.exists():
+            return True
+    except OSError:  # the name is too long, or the folder of all runs is closed
+        return True
+    try:
+        if not (folder / run_folder.RECIPE).exists():
+            return not run_folder.strangers(folder)
+        return not (folder / manifest.NAME).exists() and _holds(folder / run_folder.RECIPE, recipe)
+    except PermissionError:
+        return False
+    except OSError:
+        return True
 
 
 def _holds(path: Path, recipe: Recipe) -> bool:

@@ -68,8 +68,12 @@ def locate(source: Path | str | Source, *, quiet: bool = False) -> Source:
         fetched = hub.fetch(file, Hub(quiet=quiet))
         return Source(fetched.path, fetched.sha256, str(file), fetched.commit)
     path = Path(source)
-    path = path / run_folder.WEIGHTS["picked"] if path.is_dir() else path
-    if not path.is_file():
+    try:
+        path = path / run_folder.WEIGHTS["picked"] if path.is_dir() else path
+        found = path.is_file()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}); check its name and permissions") from error
+    if not found:
         raise RunError(
             f"{path}: no model file to transfer from; expected a finished run's folder, its model.safetensors, another "
             f"library's .safetensors file, or {GRAMMAR}"
