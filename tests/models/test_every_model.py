@@ -392,13 +392,17 @@ class TestBatchNorm:
 
     def test_a_tensor_for_the_share_gives_what_a_number_gives(self) -> None:
         """As on a GPU, where the share is a tensor."""
-        one, other = layers.BatchNorm1d(5), layers.BatchNorm1d(5)
-        for row in torch.rand(4, 16, 5):
-            one(row)
-            other.num_batches_tracked.add_(1)
-            other.follow(row.mean(0), row.var(0))
-        torch.testing.assert_close(one.running_mean, other.running_mean)
-        torch.testing.assert_close(one.running_var, other.running_var)
+
+        class OnGPU(layers.BatchNorm1d):
+            def share(self) -> torch.Tensor:
+                return self.momentum / (1 - (1 - self.momentum) ** self.num_batches_tracked.double())
+
+        one, other = layers.BatchNorm1d(5, momentum=0.3), OnGPU(5, momentum=0.3)
+        for row in torch.rand(60, 16, 5, generator=torch.Generator().manual_seed(2)):
+            assert torch.equal(one(row), other(row))
+            torch.testing.assert_close(one.running_mean, other.running_mean)
+            torch.testing.assert_close(one.running_var, other.running_var)
+        assert other.num_batches_tracked == 60
 
     def test_statistics_without_a_count_are_not_taken_for_a_start(self) -> None:
         """As a file from elsewhere has them; fresh ones stay fresh."""

@@ -1,14 +1,21 @@
 """The loop: golden numbers, a naive loop that must agree, averages, clipping, stopping, divergence, picking."""
 
 import json
+import logging
+import os
+import signal
+import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib
+import numpy as np
 import pytest
 import torch
 
-from modiste import checkpoint, manifest, run_folder, training
+from modiste import checkpoint, manifest, report, run_folder, training
 from modiste.data.batches import Batches
 from modiste.data.dataset import Development, ImageSet, load_development
 from modiste.errors import DivergedError, RecipeError
@@ -16,7 +23,7 @@ from modiste.evaluation.inference import infer
 from modiste.model_recipe import CNNRecipe, MLPRecipe, ModelRecipe
 from modiste.models import Task, build_model
 from modiste.models.layers import share_generator
-from modiste.recipe import OptimizerRecipe, Recipe, ScheduleRecipe, TransferRecipe
+from modiste.recipe import AugmentationRecipe, OptimizerRecipe, Recipe, ScheduleRecipe, TransferRecipe
 from modiste.run_folder import EpochRow
 from modiste.training import check_batches, describe_task
 from modiste.training.group import ALONE
@@ -25,6 +32,7 @@ from modiste.training.learner import Learner, new_learner
 from modiste.training.log import Listener, Timing
 from modiste.training.loop import fit, out_of_patience
 from modiste.training.schedules import learning_rate
+from modiste.training.seeds import run_seeds
 from modiste.training.setting import Setting
 from modiste.training.step import train_step
 from networks import SMALL
@@ -348,3 +356,36 @@ def test_with_frozen_normalisation_a_batch_of_one_will_do(development: Developme
         check_batches(model, development.train, recipe, ALONE)
     check_batches(model, development.train, replace(recipe, transfer=TransferRecipe(freeze=("network.hidden",))), ALONE)
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def process_settings() -> dict[str, object]:
+    """What a library call could change for the rest of the process, and for whoever called it."""
+    return {
+        "environment": dict(os.environ),
+        "folder": Path.cwd(),
+        "module path": list(sys.path),
+        "threads": torch.get_num_threads(),
+        "precision": torch.get_float32_matmul_precision(),
+        "kernels": (torch.backends.cudnn.deterministic, torch.are_deterministic_algorithms_enabled()),
+        "gradients": torch.is_grad_enabled(),
+        "type": torch.get_default_dtype(),
+        "generators": (torch.random.get_rng_state().tolist(), repr(np.random.get_state())),  # tests draw from random
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)],
+        "warnings": list(warnings.filters),
+        "logging": (logging.getLogger().level, logging.getLogger("modiste").level, logging.root.manager.disable),
+        "figures": dict(matplotlib.rcParams),
+    }
+
+
+def test_training_and_a_report_leave_the_process_as_it_was(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    recipe = replace(tiny_recipe, epochs=1, augmentation=AugmentationRecipe(erase=0.5, mixup=0.5))
+    before = process_settings()
+    training.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    run_seeds(recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+    report.write_report(tmp_path / "run", data_folder=tiny_folder)
+    after = process_settings()
+    for name, value in before.items():
+        assert after[name] == value, name
