@@ -36,7 +36,9 @@ def test_means_and_covariance_are_those_within_the_classes() -> None:
     spread = torch.tensor([[1.0, 0.5], [0.0, 2.0]])
     seen = torch.randn(4000, 2, generator=generator) @ spread + 10 * labels[:, None]
     layer = novelty._layer("dense", seen, labels, seen)
-    assert torch.allclose(layer.means, torch.tensor([[0.0, 0.0], [10.0, 10.0]], dtype=torch.float64), atol=0.25)  # 5 standard errors
+    assert torch.allclose(
+        layer.means, torch.tensor([[0.0, 0.0], [10.0, 10.0]], dtype=torch.float64), atol=0.25
+    )  # 5 standard errors
     precision = layer.whitening.double() @ layer.whitening.double().T
     assert torch.allclose(torch.linalg.inv(precision), (spread.T @ spread).double(), atol=0.25)
     assert (layer.distances(seen) > 1).double().mean().item() == pytest.approx(1 - novelty.KNOWN, abs=0.001)

@@ -254,7 +254,9 @@ def stop_under_load(model_file: Path, photos: list[bytes]) -> None:
 
 def at_work(client: httpx2.Client) -> int:
     """Count the requests that the server has not answered yet."""
-    (line,) = (line for line in client.get("/metrics").text.splitlines() if line.startswith("modiste_requests_at_work "))
+    (line,) = (
+        line for line in client.get("/metrics").text.splitlines() if line.startswith("modiste_requests_at_work ")
+    )
     return int(float(line.split()[1]))
 
 

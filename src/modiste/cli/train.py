@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modiste.cli.words import explain, named_recipe, parse_beside, speaks
 from modiste.errors import RecipeError
 from modiste.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +79,7 @@ def _free_folder(recipe: Recipe, device: str) -> Path:
     """Name the folder of a run that goes on with this very recipe, or else one that is not taken."""
     from modiste import manifest, run_folder, runtime
 
-    settled = runtime.settle_precision(recipe, runtime.choose_device(device))
-    number = 1
+    place, number = runtime.choose_device(device), 1
     while True:
         folder = Path("runs") / (recipe.name if number == 1 else f"{recipe.name}-{number}")
         started = folder / run_folder.RECIPE
@@ -84,16 +87,17 @@ def _free_folder(recipe: Recipe, device: str) -> Path:
         if not started.exists():
             free = not folder.exists() or not run_folder.strangers(folder)
         else:
-            free = not finished.exists() and _holds(started, settled)
+            free = not finished.exists() and _holds(started, recipe, place)
         if free:
             return folder
         number += 1
 
 
-def _holds(path: Path, recipe: Recipe) -> bool:
+def _holds(path: Path, recipe: Recipe, device: "torch.device") -> bool:
+    from modiste import runtime
     from modiste.recipe import load
 
     try:
-        return load(path) == recipe
+        return load(path) == runtime.settle_precision(recipe, device, path)
     except RecipeError:
         return False

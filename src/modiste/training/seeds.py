@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from modiste import runtime, storage, training
+from modiste import run_folder, runtime, storage, training
 from modiste.data.dataset import load_development
 from modiste.errors import RecipeError, StoppedError
 from modiste.models import build_model, layers
@@ -49,7 +49,6 @@ def run_seeds(
         DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as for a single run.
     """
     place = runtime.choose_device(device)
-    recipe = runtime.settle_precision(recipe, place)
     check_alike(recipe)
     folders = [Path(out) / f"{recipe.name}-{seed}" for seed in seeds]
     development = load_development(recipe.data, data_folder).to(place)
@@ -60,7 +59,7 @@ def run_seeds(
         learners, settings = [], []
         for folder, seed in zip(folders, seeds, strict=True):
             stack.enter_context(storage.lock(folder))
-            own = replace(recipe, seed=seed)
+            own = runtime.settle_precision(replace(recipe, seed=seed), place, folder / run_folder.RECIPE)
             if not training.claim(folder, own):
                 continue
             setting = Setting(own, development, folder, FileLog(folder), interruption)
