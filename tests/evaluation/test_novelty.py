@@ -16,6 +16,7 @@ from modiste.evaluation.inference import answer
 from modiste.evaluation.novelty import Layer, learn, of_run
 from modiste.evaluation.watching import features, watched
 from modiste.run_folder import open_run
+from networks import assert_rounded
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import strangers
@@ -79,7 +80,7 @@ def test_features_are_of_each_image(finished_run: Path, tiny_folder: Path) -> No
     )
     alone = features(model, images[5:6])
     for place, whole in together.items():
-        assert torch.allclose(whole[5], alone[place][0], atol=1e-5)
+        assert_rounded(alone[place][0], whole[5], model)
 
 
 def test_what_is_seen_is_of_the_images_not_of_their_mirror_images(finished_run: Path, tiny_folder: Path) -> None:
@@ -90,7 +91,7 @@ def test_what_is_seen_is_of_the_images_not_of_their_mirror_images(finished_run: 
     with torch.inference_mode(), watched(model) as seen:
         answer(model, as_floats(images), mirror=True)
     for place, one in plain.items():
-        assert torch.allclose(seen[place], one, atol=1e-6)
+        assert_rounded(seen[place], one, model)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
