@@ -29,10 +29,12 @@ from modiste.onnx_model import OnnxModel
 from modiste.predictor import Predictor
 from modiste.recipe import Recipe
 from modiste.run_folder import open_run
-from networks import SMALL
+from networks import SMALL, assert_rounded
 from workbench import run_modiste
 
 NETWORKS = [*SMALL, CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True)]
+ROUNDING = 1000 * float(np.finfo(np.float32).eps)
+"""A probability computed from sums of up to a thousand terms."""
 TASK = Task(image_shape=(2, 12, 16), class_names=("a", "b", "ü"), mean=0.3, deviation=0.4)
 
 
@@ -50,8 +52,8 @@ def test_the_file_answers_like_the_network_for_any_number_of_images(network: Mod
     answers = Answers(model, mirror=True, temperature=0.7, novelty=learn(model, development(images))).eval()
     content = FORMATS["onnx"].write(answers, ModelInfo(Recipe(name="tried", model=network), TASK, 4, "f" * 64))
     found = compare(FORMATS["onnx"].read(content), answers, development(images).validation)
-    assert found.largest_difference < 1e-5
-    assert found.agreement == 1
+    assert found.largest_difference < ROUNDING
+    assert found.agreement >= 1 - 1 / len(images)  # where two classes lie within rounding, either may come first
     with torch.inference_mode():
         novelty = answers(torch.from_numpy(images))[2].numpy()
     np.testing.assert_allclose(OnnxModel.from_bytes(content).classify(images).novelty, novelty, rtol=1e-3)
@@ -96,8 +98,8 @@ def test_its_logits_are_those_of_the_run_and_its_probabilities_tempered(run: Pat
         images = export.load_own_development(open_run(folder), tiny_folder).validation.images
         logits, probabilities, _ = onnxruntime.InferenceSession(done.path).run(None, {"images": images.numpy()})
         stored, _ = run_folder.read_logits(folder / run_folder.logits_name("validation"))
-        np.testing.assert_allclose(logits, stored, atol=1e-5)
-        np.testing.assert_allclose(probabilities, (stored / done.temperature).softmax(1), atol=1e-5)
+        assert_rounded(torch.from_numpy(logits), stored, open_run(folder).load_model()[0])
+        np.testing.assert_allclose(probabilities, (stored / done.temperature).softmax(1), atol=ROUNDING)
 
 
 def test_a_file_that_answers_otherwise_is_not_written(
@@ -139,7 +141,7 @@ def test_the_command(run: Path, tiny_folder: Path) -> None:
 def test_every_kind_of_file_answers_like_the_run(kind: str, run: Path, tiny_folder: Path) -> None:
     done = export.export(run, to=kind, data_folder=tiny_folder)
     assert done.proof.agreement == 1
-    assert done.proof.largest_difference < 1e-5
+    assert done.proof.largest_difference < ROUNDING
     assert {done.path.name, done.card.name} <= set(open_run(run).files)
     again = export.export(run, to=kind, data_folder=tiny_folder)
     assert storage.sha256(again.path) == open_run(run).files[done.path.name]

@@ -31,4 +31,4 @@ def test_memory_that_is_kept_is_not_taken_anew_page_by_page() -> None:
     at_once = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}  # else by chance
     given_back, kept = (run_python("-c", FAULTS, word, **at_once) for word in ("give back", "keep"))
     assert kept.returncode == given_back.returncode == 0, kept.stderr + given_back.stderr
-    assert int(kept.stdout) < 100 < int(given_back.stdout)
+    assert int(kept.stdout) < int(given_back.stdout) / 10  # how many pages those are is the system's affair

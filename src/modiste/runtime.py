@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from modiste.errors import RecipeError
-from modiste.recipe import Recipe
+from modiste.recipe import Recipe, load
 from modiste.version import __version__
 
 
@@ -43,10 +43,21 @@ def fast_bfloat16(device: torch.device) -> bool:
     return False
 
 
-def settle_precision(recipe: Recipe, device: torch.device) -> Recipe:
-    """Turn precision ``auto`` into bfloat16 where the device is faster with it, else float32."""
+def settle_precision(recipe: Recipe, device: torch.device, begun: Path | None = None) -> Recipe:
+    """Turn precision ``auto`` into bfloat16 where the device is faster with it, else float32.
+
+    Args:
+        recipe: any.
+        device: where it is trained.
+        begun: the recipe of a run to go on with, if there is one. A run keeps its precision on every machine.
+
+    Raises:
+        RecipeError: the recipe of the run cannot be read.
+    """
     if recipe.precision != "auto":
         return recipe
+    if begun is not None and begun.exists() and replace(before := load(begun), precision="auto") == recipe:
+        return before
     return replace(recipe, precision="bfloat16" if fast_bfloat16(device) else "float32")
 
 

@@ -1,9 +1,13 @@
 """The script for a lent machine, tried at a tiny size: it stops when its time is up, goes on, and finishes."""
 
+import ast
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+import torch
 
 from modiste.evaluation.ensemble import evaluate_together
 from modiste.run_folder import open_run
@@ -95,14 +99,14 @@ def test_arms_are_trained_once_each_with_their_changes_and_the_test_set_closed(
     plan, out = tmp_path / "plan.json", tmp_path / "out"
     arms = [{"recipe": "mlp", "changes": {"optimizer.learning_rate": rate}} for rate in (0.01, 1e-9)]
     script = [sys.executable, ROOT / "benchmarks" / "gpu" / "arms.py", plan, "--source", tiny_folder, "--out", out]
-    said = []
+    trained = []
     for known in (arms[:1], arms):
         plan.write_text(json.dumps(known))
         words = [str(word) for word in (*script, "--epochs", "2")]
         done = subprocess.run(words, env=child_environment(), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        said.append(done.stdout)
-    assert ["0.01" in text for text in said] == [True, False], "an arm was trained again"
+        trained.append([ast.literal_eval(line)["changes"] for line in done.stdout.splitlines()])
+    assert trained == [[arm["changes"]] for arm in arms], "an arm was trained again"
     learnt, stood = json.loads((out / "arms.json").read_text())["arms"]
     assert [learnt["changes"], stood["changes"]] == [arm["changes"] for arm in arms]
     assert min(learnt["train_accuracy"]) > max(stood["train_accuracy"]) + 0.1
@@ -117,10 +121,15 @@ def test_steps_of_both_kinds_are_set_side_by_side(tmp_path: Path, tiny_folder: P
     assert done.returncode == 0, done.stderr
     mlp, sprint, capsnet = json.loads((tmp_path / "steps.json").read_text())["results"]
     for found in (mlp, sprint):
-        assert found["largest_weight_difference"] < 1e-5
+        # Where a processor multiplies bfloat16, the sprint is trained in it. How far the weights come apart is a
+        # figure of the record: steps of both kinds are compared in tests/training/test_resident.py, in float32.
+        watched, *resident = found["losses"]
+        assert resident[0] == pytest.approx(watched, rel=torch.finfo(torch.bfloat16).eps)
         assert found["twice_the_same"]
+        assert resident[0] == resident[1]
         assert min(found["watched_milliseconds"], found["resident_milliseconds"]) > 0
     assert "failed" in capsnet, "its kernels of 9 x 9 pixels do not fit twice into 12 x 12"
     page = (tmp_path / "steps.md").read_text()
     assert page.count("| yes |") == 2
+    assert all(f"| {found['largest_weight_difference']:.2g} | yes |" in page for found in (mlp, sprint))
     assert "| `capsnet` | failed |" in page

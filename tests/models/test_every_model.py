@@ -17,6 +17,7 @@ from modiste.models.cnn import CNN
 from modiste.models.layers import ACTIVATIONS, Dropout, Standardize, same_convolution, share_generator
 from modiste.recipe import Recipe
 from modiste.recipes import RECIPES
+from networks import assert_rounded
 
 FASHION = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"), mean=0.2860, deviation=0.3530)
 COLOUR = Task(image_shape=(3, 32, 32), class_names=("a", "b", "c"), mean=0.5, deviation=0.25)
@@ -120,7 +121,7 @@ def test_a_network_made_ready_to_answer_gives_its_own_logits(recipe: ModelRecipe
     quick = ready(model, whole, images[:1])
     logits = ask(quick, images, whole)
     assert model.training
-    torch.testing.assert_close(logits, ask(model.eval(), images, whole), rtol=1e-4, atol=1e-5)
+    assert_rounded(logits, ask(model.eval(), images, whole), model)
     assert torch.equal(logits, infer(model, images, whole))
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -184,7 +185,7 @@ def test_one_image_gets_the_answer_that_it_gets_in_a_batch(recipe: ModelRecipe, 
     together = model(images)
     assert torch.equal(together, model(images)), "evaluation is not deterministic"
     alone = torch.cat([model(image[None]) for image in images])
-    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
+    assert_rounded(alone, together, model)
 
 
 @every_model
@@ -428,5 +429,5 @@ def test_channels_last_changes_no_value() -> None:
     recipe = recipes.paper().model
     model, images = build_model(recipe, FASHION).eval(), images_for(FASHION)
     plain = build_model(recipe, FASHION).eval().to(memory_format=torch.contiguous_format)
-    torch.testing.assert_close(model(images), plain(images), rtol=1e-4, atol=1e-5)
+    assert_rounded(model(images), plain(images), model)
     assert layers.BATCH_NORM_EPSILON == 1e-3

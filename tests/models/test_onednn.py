@@ -10,6 +10,7 @@ from modiste.evaluation.watching import watched
 from modiste.models import Task, build_model
 from modiste.models.onednn import FEW_IMAGES, Convolution
 from modiste.recipe import Recipe
+from networks import assert_rounded
 
 TASK = Task(image_shape=(1, 28, 28), class_names=tuple("abcdefghij"), mean=0.3, deviation=0.35)
 HANDED_OVER = {"paper": 3, "sprint": 2, "sprint-94": 4, "sprint-95": 7, "dropconnect": 3}
@@ -45,10 +46,10 @@ def test_the_answers_are_the_networks_own(name: str, count: int) -> None:
         layer.register_forward_pre_hook(lambda _layer, inputs: laid_out.append(inputs[0].is_mkldnn))
     with torch.inference_mode(), watched(model) as seen, watched(quick) as seen_quickly:
         plain, quickly = (answer(one, images(count) / 255, mirror=False) for one in (model, quick))
-    torch.testing.assert_close(quickly, plain, rtol=1e-4, atol=1e-5)
+    assert_rounded(quickly, plain, model)
     assert seen.keys() == seen_quickly.keys()
     for place, one in seen.items():
-        torch.testing.assert_close(seen_quickly[place], one, rtol=1e-4, atol=1e-5)
+        assert_rounded(seen_quickly[place], one, model)
     assert laid_out == [True] * (HANDED_OVER[name] if count == FEW_IMAGES else 0)
 
 
@@ -67,4 +68,4 @@ def test_layers_that_onednn_does_not_know_stay_with_torch() -> None:
     quick = ready(model, whole, images(1))
     assert not packed(quick)
     with torch.inference_mode():
-        torch.testing.assert_close(quick(images(20) / 255), model(images(20) / 255), rtol=1e-4, atol=1e-5)
+        assert_rounded(quick(images(20) / 255), model(images(20) / 255), model)

@@ -27,7 +27,7 @@ class Server:
         return f"http://{self.host}:{self.port}"
 
     def client(self, **options: object) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=30, trust_env=False, **options)
+        return httpx2.Client(base_url=self.url, timeout=120, trust_env=False, **options)
 
     def raw(self, content: bytes, *, seconds: float = 20) -> bytes:
         """Send bytes, and return all that comes until the server hangs up."""

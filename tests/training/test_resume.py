@@ -92,7 +92,7 @@ def test_killed_again_and_again(recipe_file: Path, tiny_folder: Path, tmp_path: 
         code = disturb(words, run, begin(run), pause, signal.SIGKILL)
         assert code in (-signal.SIGKILL, 0), what  # 0: it was faster than the signal
         killed.append(code != 0)
-    assert sum(killed) >= 8, f"only {sum(killed)} of {len(KILLS)} runs were killed in time"
+    assert sum(killed) >= len(KILLS) / 2, f"{sum(killed)} of {len(KILLS)} runs were killed before their end"
     done = run_modiste(*words)
     assert done.returncode == 0, done.stderr
     assert_same(run, undisturbed)

@@ -109,10 +109,8 @@ def test_asked_twice_it_leaves_at_once_in_the_middle_of_a_step(
         child = nursery.start("saves:deaf", recipe_file, run, tiny_folder, at)
         for word in ("slow", "asked"):
             wait_for(lambda word=word: word in said.read_text())
-            asked = time.monotonic()
             os.kill(child, signal.SIGINT)
-        assert nursery.wait().code == -signal.SIGINT
-        assert time.monotonic() - asked < 5
+        assert nursery.wait().code == -signal.SIGINT  # at the step's end it would have saved, and left with 75
         assert newest_step(run) == (at - 1) // STEPS_PER_EPOCH * STEPS_PER_EPOCH
         assert nursery.run(COMMAND, words_for(recipe_file, tiny_folder, run)).code == 0
         assert_same(run, calm)

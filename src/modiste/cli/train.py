@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modiste.cli.silence import silence
 from modiste.cli.words import explain, named_recipe, parse_beside, speaks
 from modiste.errors import RecipeError
 from modiste.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +83,8 @@ def _free_folder(recipe: Recipe, device: str) -> Path:
     """Name the folder of a run that goes on with this very recipe, or else one that is not taken."""
     from modiste import runtime
 
-    settled, folders = runtime.settle_precision(recipe, runtime.choose_device(device)), _folders(recipe.name)
-    return next(folder for folder in folders if _is_free(folder, settled))
+    place = runtime.choose_device(device)
+    return next(folder for folder in _folders(recipe.name) if _is_free(folder, recipe, place))
 
 
 def _folders(name: str) -> Iterator[Path]:
@@ -89,7 +93,7 @@ def _folders(name: str) -> Iterator[Path]:
         yield Path("runs") / f"{name}-{number}"
 
 
-def _is_free(folder: Path, recipe: Recipe) -> bool:
+def _is_free(folder: Path, recipe: Recipe, device: "torch.device") -> bool:
     """Tell whether a run of the recipe can begin or go on in the folder; yes where training will say why it cannot."""
     from modiste import manifest, run_folder
 
@@ -101,17 +105,18 @@ def _is_free(folder: Path, recipe: Recipe) -> bool:
     try:
         if not (folder / run_folder.RECIPE).exists():
             return not run_folder.strangers(folder)
-        return not (folder / manifest.NAME).exists() and _holds(folder / run_folder.RECIPE, recipe)
+        return not (folder / manifest.NAME).exists() and _holds(folder / run_folder.RECIPE, recipe, device)
     except PermissionError:
         return False
     except OSError:
         return True
 
 
-def _holds(path: Path, recipe: Recipe) -> bool:
+def _holds(path: Path, recipe: Recipe, device: "torch.device") -> bool:
+    from modiste import runtime
     from modiste.recipe import load
 
     try:
-        return load(path) == recipe
+        return load(path) == runtime.settle_precision(recipe, device, path)
     except RecipeError:
         return False

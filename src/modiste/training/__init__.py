@@ -91,7 +91,7 @@ def run(
         runtime.threads_restored(),
     ):
         place = group.device(place)
-        recipe = group.of_leader(runtime.settle_precision(recipe, place))
+        recipe = group.of_leader(runtime.settle_precision(recipe, place, folder / run_folder.RECIPE))
         check_group(recipe, group)
         if not group.of_leader(claim(folder, recipe)):
             return outcome(Path(out), started)

@@ -58,7 +58,6 @@ def run_seeds(
         DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as for a single run.
     """
     watch, place = CoreWatch(), runtime.choose_device(device)
-    recipe = runtime.settle_precision(recipe, place)
     check_alike(recipe, seeds)
     folders = [Path(out) / f"{recipe.name}-{seed}" for seed in seeds]
     development = load_development(recipe.data, data_folder).to(place)
@@ -67,7 +66,7 @@ def run_seeds(
         interruption, waiting = stack.enter_context(Interruption()), []
         for folder, seed in zip(folders, seeds, strict=True):
             stack.enter_context(storage.lock(folder))
-            own = replace(recipe, seed=seed)
+            own = runtime.settle_precision(replace(recipe, seed=seed), place, folder / run_folder.RECIPE)
             if training.claim(folder, own):
                 listener = Listeners([FileLog(folder), *listeners(seed)])
                 waiting.append(Setting(own, development, folder, listener, interruption))

@@ -1,0 +1,110 @@
+"""What is promised of a run on a machine of another kind: another processor's kernels, another number of threads.
+
+The other machine is a process whose libraries are kept from this processor's newest instructions.
+"""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import modiste
+from modiste import export, run_folder, runtime, storage, training
+from modiste.cli import main
+from modiste.errors import StoppedError
+from modiste.plain import to_plain
+from modiste.recipe import Recipe
+from modiste.run_folder import open_run
+from modiste.training.log import Listener
+from modiste.training.seeds import run_seeds
+from workbench import run_python
+
+OTHER = {
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "ATEN_CPU_CAPABILITY": "default",
+    "OMP_NUM_THREADS": "3",
+    "MKL_DYNAMIC": "FALSE",
+}
+THERE = """
+import json, sys
+from pathlib import Path
+import numpy as np, onnxruntime
+import modiste
+from modiste import training
+from modiste.data.dataset import load_development
+from modiste.run_folder import open_run
+
+run, begun, file, data = map(Path, sys.argv[1:])
+images = load_development(open_run(run).recipe.data, data).validation.images
+predictor = modiste.Predictor.load(run, device="cpu")
+logits, probabilities = predictor.logits(images), predictor.probabilities(images)
+exported, = onnxruntime.InferenceSession(file).run(["probabilities"], {"images": images.numpy()})
+np.savez(run / "there", logits=logits, probabilities=probabilities, exported=exported)
+assessed = [modiste.evaluate(run, weights=name, device="cpu", data_folder=data) for name in ("picked", "last")]
+print(json.dumps([{"loss": one.loss, "accuracy": one.accuracy} for one in assessed]))
+training.run(open_run(run).recipe, begun, device="cpu", data_folder=data)
+"""
+
+
+class StopAfter(Listener):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def step_done(self, step: int) -> None:
+        if step == self.step:
+            raise StoppedError
+
+
+def rounding(run: Path) -> float:
+    """Return how far logits may lie apart by rounding, in shares of the largest: an epsilon for each term of a sum."""
+    model, _ = open_run(run).load_model()
+    return torch.finfo(torch.float32).eps * max(weight[0].numel() for weight in model.parameters() if weight.ndim > 1)
+
+
+def test_a_run_answers_and_goes_on_within_rounding_on_another_machine(
+    finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    run, begun = Path(shutil.copytree(finished_run, tmp_path / "run")), tmp_path / "begun"
+    exported = export.export(run, data_folder=tiny_folder)
+    with pytest.raises(StoppedError):
+        training.run(tiny_recipe, begun, device="cpu", data_folder=tiny_folder, listeners=[StopAfter(30)])
+    done = run_python("-c", THERE, run, begun, exported.path, tiny_folder, **OTHER)
+    assert done.returncode == 0, done.stderr
+    there, here = np.load(run / "there.npz"), modiste.Predictor.load(run, device="cpu")
+    stored, _ = run_folder.read_logits(run / run_folder.logits_name("validation"))
+    apart = rounding(run) * stored.abs().max().item()
+    np.testing.assert_allclose(there["logits"], stored, rtol=0, atol=apart)
+    probabilities = (stored / here.temperature).softmax(1)
+    for name in ("probabilities", "exported"):  # one moves by less than half of what a logit over temperature does
+        np.testing.assert_allclose(there[name], probabilities, rtol=0, atol=max(apart, apart / here.temperature))
+    picked, last = json.loads(done.stdout)
+    assert picked == {name: pytest.approx(getattr(modiste.evaluate(run), name)) for name in picked}
+    row = open_run(run).history[-1]
+    assert last["loss"] == pytest.approx(row.validation_loss, abs=apart)
+    assert abs(last["accuracy"] - row.validation_accuracy) <= 1 / len(stored)
+    for found, expected in zip(open_run(begun).history, open_run(run).history, strict=True):
+        assert found.train_loss == pytest.approx(expected.train_loss, abs=1e-3)
+        assert found.validation_loss == pytest.approx(expected.validation_loss, abs=1e-3)
+
+
+def test_a_run_keeps_its_precision_where_the_processor_would_choose_another(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = replace(tiny_recipe.data, source=str(tiny_folder))
+    recipe = replace(tiny_recipe, name="run", epochs=2, precision="auto", data=data)
+    storage.write_json(tmp_path / "recipe.json", to_plain(recipe))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runtime, "fast_bfloat16", lambda _device: True)
+    run_seeds(recipe, [4], "runs", device="cpu")
+    with pytest.raises(StoppedError):
+        training.run(recipe, "runs/run", device="cpu", listeners=[StopAfter(30)])
+    monkeypatch.setattr(runtime, "fast_bfloat16", lambda _device: False)
+    main(["train", "recipe.json", "--device", "cpu", "--quiet"])
+    assert training.run(recipe, "runs/run", device="cpu").folder == Path("runs/run")
+    run_seeds(recipe, [4, 5], "runs", device="cpu")
+    found = {path.name: open_run(path).recipe.precision for path in Path("runs").iterdir()}
+    assert found == {"run": "bfloat16", "run-4": "bfloat16", "run-5": "float32"}
