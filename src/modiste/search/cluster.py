@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tarfile
 import threading
 import time
@@ -21,6 +22,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from modiste import manifest, storage
+from modiste.children import safe_path
 from modiste.errors import ClusterError, FolderInUseError, MissingExtraError, RunError, StoppedError
 from modiste.search.trial import Outcome, Task, run_trial
 from modiste.search.workers import MOST_DEATHS, STOP_SECONDS, Workers, settle_threads
@@ -248,7 +250,7 @@ def _connect(address: str) -> Any:
             "object_store_memory": OBJECT_STORE_BYTES,
             "_temp_dir": _own_folder(),
         }
-        ray.init("local", **begun, **QUIETLY)
+        _init(ray, "local", **begun)
     return ray
 
 
@@ -277,9 +279,27 @@ def _join(ray: Any, address: str) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         if ip_address(socket.gethostbyname(host)).is_loopback:
             _stay_on_loopback(ray)
-        ray.init(address, **QUIETLY)
+        _init(ray, address)
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(f"--ray {address}: no Ray cluster answers; expected auto or HOST:PORT ({error})") from error
+
+
+def _init(ray: Any, address: str, **begun: Any) -> None:
+    with safe_path():
+        ray.init(address, job_config=_make_job(), **begun, **QUIETLY)
+
+
+def _make_job() -> Any:
+    """Return a job whose workers search modules where this process does; Ray adds the working directory to that."""
+    from ray.job_config import JobConfig
+
+    class Job(JobConfig):
+        def _serialize(self) -> str:
+            searched = {os.path.abspath(folder) for folder in sys.path}  # noqa: PTH100
+            self._py_driver_sys_path = [folder for folder in self._py_driver_sys_path if folder in searched]
+            return super()._serialize()
+
+    return Job()
 
 
 def _stay_on_loopback(ray: Any) -> None:
