@@ -27,7 +27,7 @@ from modiste.audit.duplicates import exact_groups, near_pairs
 from modiste.audit.labels import suspicious_labels
 from modiste.data.dataset import ImageSet, Known, load_known
 from modiste.recipe import DataRecipe, Recipe
-from record_page import machine, rows
+from record_page import machine, rows, this_command
 
 FOLDS, SEED = 4, 0
 SHARE_WRONG = 0.02
@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         own = own_classes(Path(place), known, options.pictures)
     record = {
-        "command": f"python benchmarks/classes_record.py --recipe {options.recipe} --pictures {options.pictures}",
+        "command": this_command(),
         "machine": runtime.facts(torch.device("cpu")),
         "recipe": options.recipe,
         "fashion_mnist": {**duplicates(known), **planted_errors(known, recipe)},

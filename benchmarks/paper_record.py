@@ -18,7 +18,7 @@ from modiste import paper, run_folder, storage
 from modiste.paper import Claim, Evidence, Finding, mean_and_spread
 from modiste.run_folder import Run, open_run
 from modiste.training.log import ConsoleLog
-from record_page import machine, measure_test, rows, seconds, summary, training
+from record_page import machine, measure_test, rows, seconds, summary, this_command, training
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def as_plain(
     """Gather what the record rests on as plain data."""
     time = training(mean(map(seconds, runs)), runs[0].facts()[-1])
     return {
-        "command": "python benchmarks/paper_record.py",
+        "command": this_command(),
         "results": [summary("paper", "91.32 % (Mendez)", [item.picked.accuracy for item in evidence], time)],
         "runs": [
             {

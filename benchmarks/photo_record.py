@@ -27,7 +27,7 @@ from modiste.evaluation.assessment import evaluate, load_split
 from modiste.photo import prepare
 from modiste.predictor import Predictor
 from modiste.run_folder import open_run
-from record_page import machine, rows
+from record_page import machine, rows, this_command
 
 SEED = 0
 ARMS = ("pipeline", "plain")
@@ -52,7 +52,7 @@ def main() -> None:
         measured.setdefault(open_run(run).recipe.name, []).append(found)
         print(run, found, flush=True)
     record = {
-        "command": f"python benchmarks/photo_record.py RUN ... --images {options.images} --first {options.first}",
+        "command": this_command(),
         "machine": runtime.facts(torch.device("cpu")),
         "images": options.images,
         "recipes": {name: {"n": len(found), **mean_of(found)} for name, found in measured.items()},

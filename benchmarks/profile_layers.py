@@ -27,9 +27,8 @@ from modiste.errors import StoppedError
 from modiste.evaluation.inference import ask, ready
 from modiste.models import build_model
 from modiste.training.log import Listener
-from record_page import machine, rows
+from record_page import machine, rows, this_command
 
-COMMAND = "python benchmarks/profile_layers.py"
 TRAINED = (("paper", "float32"), ("paper", "bfloat16"), ("sprint", "bfloat16"), ("sprint-95", "bfloat16"))
 ASKED = (("paper", "float32"), ("paper", "bfloat16"), ("sprint", "bfloat16"))
 LEAST_SHARE = 0.02
@@ -72,7 +71,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("records/speed"))
     options = parser.parse_args()
-    record: dict[str, Any] = {"command": COMMAND, "machine": runtime.facts(torch.device("cpu"))}
+    record: dict[str, Any] = {"command": this_command(), "machine": runtime.facts(torch.device("cpu"))}
     record["steps"] = {", ".join(arm): of_training(*arm, options) for arm in TRAINED}
     record["predictions"] = {", ".join(arm): of_prediction(*arm, options) for arm in ASKED}
     storage.write_json(options.out / "profile.json", record)

@@ -1,5 +1,8 @@
 """What the pages of ``records`` share: rows of Markdown, means over seeds, the machine that a figure belongs to."""
 
+import os
+import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -8,6 +11,13 @@ from typing import Any
 from modiste import run_folder
 from modiste.evaluation.assessment import Assessment, Weights, assess_stored, evaluate
 from modiste.run_folder import Run, open_run
+
+ROOT = Path(__file__).parents[1]
+
+
+def this_command() -> str:
+    """Return the command that runs this script, as it is given in the root of the checkout."""
+    return shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]])
 
 
 def measure_test(run: Run, weights: Weights = "picked", data_folder: Path | None = None) -> Assessment:

@@ -27,7 +27,7 @@ from modiste.models import count_parameters
 from modiste.paper import mean_and_spread
 from modiste.run_folder import Run, open_run
 from modiste.training.log import ConsoleLog
-from record_page import duration, machine, measure_test, place, rows, seconds, summary, training
+from record_page import duration, machine, measure_test, place, rows, seconds, summary, this_command, training
 
 CLAIMS = {
     "paper": "91.32 % (the paper)",
@@ -118,7 +118,7 @@ def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None,
     if baseline:
         paired |= {name: asdict(against(run, baseline)) for name, run in firsts.items() if name != "paper"}
     return {
-        "command": "python benchmarks/systems_record.py RECIPE ...",
+        "command": this_command(),
         "results": [
             summary(name, CLAIMS[name], [row["test"]["accuracy"] for row in own], time_of(own))
             for name, own in recipes.items()

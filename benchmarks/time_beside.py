@@ -17,7 +17,7 @@ from clock import MODISTE, spread, time_process
 from modiste import runtime, storage
 from modiste.cores import available_cores
 from modiste.run_folder import open_run
-from record_page import machine, rows
+from record_page import machine, rows, this_command
 
 BUSY = (sys.executable, "-c", "while True: pass")
 
@@ -60,7 +60,7 @@ def summary(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     }
     alone, beside = (arm["median"] for arm in arms.values())
     return {
-        "command": "python benchmarks/time_beside.py",
+        "command": this_command(),
         "machine": runtime.facts(torch.device("cpu")),
         "arms": arms,
         "slower": beside / alone,

@@ -21,7 +21,7 @@ import photographs
 from clock import MODISTE, spread, time_process
 from modiste import runtime, storage
 from modiste.data.dataset import load_development
-from record_page import machine, rows
+from record_page import machine, rows, this_command
 
 BAD = 3
 """How the command leaves when a picture could not be read."""
@@ -50,7 +50,7 @@ def main() -> None:
                     f"round {number + 1}, {name}: {found[name][-1]:.2f} s, {starts[name][-1]:.2f} for one", flush=True
                 )
     record = {
-        "command": f"python benchmarks/time_folder.py RUN --files {options.files} --damaged {options.damaged}",
+        "command": this_command(),
         "machine": runtime.facts(torch.device("cpu")),
         "files": options.files,
         "damaged": options.damaged,

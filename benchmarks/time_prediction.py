@@ -19,7 +19,7 @@ from clock import MODISTE, peer, spread, time_process
 from modiste import runtime, storage
 from modiste.run_folder import open_run
 from prediction import FILES
-from record_page import machine, rows
+from record_page import machine, rows, this_command
 
 Commands = dict[tuple[str, str], tuple[tuple[object, ...], dict[str, str]]]
 """By network and by who predicts with it: a command, and what its environment has beside this one's."""
@@ -102,7 +102,7 @@ def summary(found: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, Any
         arm["validation_accuracy"] = rounds[0].get("validation_accuracy")
         arms.append(arm)
     return {
-        "command": "python benchmarks/time_prediction.py",
+        "command": this_command(),
         "machine": runtime.facts(torch.device("cpu")),
         "arms": arms,
     }

@@ -19,7 +19,7 @@ from modiste import recipes, runtime, storage
 from modiste.search import Plan, outcomes, search
 from modiste.search.cluster import RayWorkers
 from ray_nodes import nodes
-from record_page import machine, rows
+from record_page import machine, rows, this_command
 
 SPACE = ("optimizer.learning_rate=log(1e-3,1e-1)",)
 
@@ -84,7 +84,7 @@ def summary(trials: int, seconds: dict[int, list[float]], empty: list[float], em
     """Gather the searches' seconds, the throughput's ratio, and what a trial costs beside its training."""
     ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
     return {
-        "command": "python benchmarks/time_search.py",
+        "command": this_command(),
         "machine": runtime.facts(torch.device("cpu")),
         "trials": trials,
         "seconds": {str(workers): spread(found) for workers, found in seconds.items()},

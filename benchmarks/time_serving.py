@@ -27,7 +27,7 @@ from clients import load, request
 from clock import MODISTE, PEERS, spread, time_process
 from modiste import runtime, storage
 from modiste.data.dataset import load_development
-from record_page import machine, rows
+from record_page import machine, rows, this_command
 
 NETWORKS = ("sprint", "paper", "resnet")
 SERVERS = ("batched", "one by one", "plain")
@@ -171,7 +171,7 @@ def summary(found: dict[Key, list[dict[str, float]]], starts: dict[str, list[flo
             )
         arms.append(arm)
     return {
-        "command": "python benchmarks/time_serving.py",
+        "command": this_command(),
         "machine": runtime.facts(torch.device("cpu")),
         "start_seconds": {server: spread(values) for server, values in starts.items()},
         "arms": arms,

@@ -20,11 +20,10 @@ import torch
 import modiste
 from clock import MODISTE, Timed, peer, time_process, trimmed_mean
 from modiste import run_folder, runtime, storage
-from record_page import machine, rows, summary, training
+from record_page import machine, rows, summary, this_command, training
 
 MARKS = {"sprint": 0.9132, "sprint-93": 0.93, "sprint-94": 0.94, "sprint-95": 0.95}
 """Test accuracy that each recipe is for."""
-COMMAND = "python benchmarks/time_to_accuracy.py"
 
 
 def main() -> None:
@@ -37,7 +36,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("records/speed"))
     options = parser.parse_args()
     path = options.out / "record.json"
-    record = storage.read_json(path) if path.exists() else {"command": COMMAND, "runs": {}, "keras": None}
+    record = storage.read_json(path) if path.exists() else {"command": "", "runs": {}, "keras": None}
     for seed in range(options.seeds):
         if options.keras_epochs and not record["keras"] and seed == options.seeds // 2:
             record["keras"] = train_keras(options)
@@ -52,7 +51,7 @@ def main() -> None:
 
 def note(path: Path, record: dict[str, Any]) -> None:
     """Write the record and its page."""
-    record["machine"] = runtime.facts(torch.device("cpu"))
+    record["command"], record["machine"] = this_command(), runtime.facts(torch.device("cpu"))
     runs, keras = record["runs"], record["keras"]
     record["results"] = [result(name, runs[name], keras, record["machine"]) for name in MARKS if name in runs]
     storage.write_json(path, record)

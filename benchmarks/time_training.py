@@ -22,7 +22,7 @@ import modiste
 from clock import MODISTE, matrix_multiply_rate, peer, spread, time_process
 from modiste import run_folder, runtime, storage
 from modiste.models import Task, build_model
-from record_page import machine
+from record_page import machine, this_command
 
 IMAGES = 50_000
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -101,7 +101,7 @@ def summary(seconds: dict[str, list[float]], rates: dict[str, list[float]]) -> d
         ratio = speed["median"] * median(seconds[KERAS]) / IMAGES
         arms[arm.name] = {"images_per_second": speed, "against_keras": ratio, "share_of_rate": share}
     return {
-        "command": "python benchmarks/time_training.py",
+        "command": this_command(),
         "machine": runtime.facts(torch.device("cpu")),
         "flop_per_image": work,
         "flop_per_second": {name: spread(values) for name, values in rates.items()},

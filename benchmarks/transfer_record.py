@@ -17,7 +17,7 @@ from modiste import manifest, storage
 from modiste.evaluation.assessment import Assessment
 from modiste.paper import mean_and_spread
 from modiste.run_folder import Run, open_run
-from record_page import machine, measure_test, rows, seconds, spread
+from record_page import machine, measure_test, rows, seconds, spread, this_command
 from transfer_figure import Arms, draw
 from transfer_study import ARMS, EPOCHS, LABELS_PER_CLASS, NETWORK, Study, folder, make_studies, source_folder, train
 
@@ -98,7 +98,7 @@ def curves(items: Sequence[Comparison]) -> Arms:
 def as_plain(results: Results, sources: dict[Study, list[Run]]) -> dict[str, Any]:
     """Gather what the record rests on as plain data; no recipe of the README's table, hence no ``results``."""
     return {
-        "command": "python benchmarks/transfer_record.py",
+        "command": this_command(),
         "results": [],
         "studies": {
             study.name: {

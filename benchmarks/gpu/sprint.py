@@ -25,7 +25,7 @@ from modiste import run_folder, runtime, storage
 from modiste.evaluation import metrics
 from modiste.evaluation.ensemble import mean_probabilities
 from modiste.models import count_parameters
-from record_page import machine, measure_test, rows, seconds, summary, training
+from record_page import machine, measure_test, rows, seconds, summary, this_command, training
 
 GOALS = {
     "paper": "50 epochs in 3 s",
@@ -51,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     path = options.out / "record.json"
     record: dict[str, Any] = storage.read_json(path) if path.exists() else {"results": []}
-    record["command"] = "python benchmarks/gpu/sprint.py"
+    record["command"] = this_command()
     with lent.time_limit(options.budget_seconds):
         for name in options.recipes:
             if name not in [result["recipe"] for result in record["results"]]:

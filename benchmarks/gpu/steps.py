@@ -31,7 +31,7 @@ from modiste.training.loop import train_epoch
 from modiste.training.resident import ResidentSteps
 from modiste.training.setting import Setting
 from modiste.training.step import Steps
-from record_page import machine, rows
+from record_page import machine, rows, this_command
 
 SPRINTS = ("sprint", "sprint-93", "sprint-94", "sprint-95")
 WARM_STARTS = ("none", "class-prior", "whitening")
@@ -46,8 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("records/gpu"))
     options = parser.parse_args()
     device = runtime.choose_device()
-    command = f"python benchmarks/gpu/steps.py --images {options.images} --epochs {options.epochs}"
-    record: dict[str, Any] = {"command": command, "machine": runtime.facts(device), "results": []}
+    record: dict[str, Any] = {"command": this_command(), "machine": runtime.facts(device), "results": []}
     for name in options.recipes:
         try:
             record["results"].append(compare(briefly(lent.tried(modiste.get_recipe(name), options)), device, options))

@@ -31,6 +31,7 @@ def test_the_way_to_an_accuracy(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     assert not done.stdout  # the third call found everything done
     record = json.loads((tmp_path / "record.json").read_text())
+    assert record["command"] == shown
     (found,), runs = record["results"], record["runs"]["sprint"]
     assert [row["seed"] for row in runs] == [0, 1]
     assert all(row["seconds"] > row["train_seconds"] > 0 and row["test_accuracy"] > 0.9 for row in runs)

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +20,10 @@ from searching import done, start, table, wait_for
 
 from faults import Faults
 from modiste import run_folder
-from modiste.errors import ClusterError, RunError
+from modiste.errors import ClusterError, RunError, StoppedError, StorageError
 from modiste.model_recipe import CNNRecipe
 from modiste.recipe import Recipe
-from modiste.search import Plan, cluster, outcomes
+from modiste.search import Outcome, Plan, cluster, outcomes
 from workbench import child_environment
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -89,6 +91,76 @@ def test_begun_for_this_command_it_stays_on_loopback_saves_when_asked_to_stop_an
     again = start(tmp_path / "s", plan, tiny_folder, "--ray", "auto", "--trial-cpus", "0.5")
     assert again.communicate(timeout=200)[1] == ""
     assert table(tmp_path / "s") == alone
+
+
+def lose(part: str, folder: Path, process: "subprocess.Popen[str]") -> str:
+    """Kill a part of the cluster that a search began, and return what the search says of it as it leaves."""
+    wait_for(lambda: done(folder) > 0, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            if member.name() == part:
+                member.kill()
+    _, complaint = process.communicate(timeout=200)
+    assert process.returncode == ClusterError.exit_code, complaint
+    assert not [one for one in outcomes.read(folder) if one.state == "failed"]
+    _, gone = psutil.wait_procs(family, timeout=60)
+    assert gone == []
+    return complaint
+
+
+def test_a_lost_cluster_ends_the_search_and_the_same_command_goes_on(
+    plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path
+) -> None:
+    words = (tmp_path / "s", plan, tiny_folder, "--ray", "auto", "--trial-cpus", "0.5")
+    complaint = lose("raylet", tmp_path / "s", start(*words))
+    assert complaint.startswith("modiste: the Ray cluster cannot be used any longer (LocalRayletDiedError")
+    assert start(*words).communicate(timeout=200)[1] == ""
+    assert table(tmp_path / "s") == alone
+
+
+def test_a_lost_head_ends_the_search(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    long = replace(plan, trials=1000, sampler="random")  # some go on without a head, and end before it counts as lost
+    words = ("--ray", "auto", "--trial-cpus", "0.5", "--sampler", "random")
+    complaint = lose("gcs_server", tmp_path / "s", start(tmp_path / "s", long, tiny_folder, *words))
+    assert complaint.startswith("modiste: the Ray cluster cannot be used any longer (its head at 127.0.0.1:")
+
+
+def settle(error: Exception, task: cluster.Task) -> Outcome:
+    """Return the outcome of a trial of which Ray reports an error."""
+    import ray.exceptions
+
+    workers, inner, given = object.__new__(cluster.RayWorkers), Future[cluster.Returned](), time.monotonic()
+    workers._ray, done = ray, Future[Outcome]()
+    workers._running = {done: None}
+    inner.set_exception(error)
+    workers._settle(inner, task, given, done)
+    return done.result()
+
+
+def test_only_the_death_of_its_own_worker_counts_against_a_trial(plan: Plan, tmp_path: Path) -> None:
+    from ray import exceptions
+
+    task = cluster.Task(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run")
+    own = (exceptions.WorkerCrashedError(), exceptions.OutOfMemoryError("memory"))
+    assert [settle(error, task).state for error in own] == ["failed", "failed"]
+    others = (
+        exceptions.LocalRayletDiedError(),
+        exceptions.NodeDiedError("node"),
+        exceptions.RaySystemError(OSError("raylet")),
+        exceptions.ObjectLostError("00", "", "call"),
+        exceptions.OwnerDiedError("00", "", "call"),
+        exceptions.RuntimeEnvSetupError("environment"),
+        exceptions.TaskUnschedulableError("nowhere"),
+        exceptions.RayTaskError("run_on_node", "traceback", ModuleNotFoundError("No module named 'modiste'")),
+    )
+    for error in others:
+        with pytest.raises(ClusterError, match="the same command goes on"):
+            settle(error, task)
+    with pytest.raises(StoppedError):
+        settle(exceptions.TaskCancelledError(), task)
+    with pytest.raises(StorageError, match="full"):
+        settle(exceptions.RayTaskError("run_on_node", "traceback", StorageError("full")), task)
 
 
 def test_a_driver_that_is_killed_goes_on(
@@ -233,6 +305,17 @@ def test_no_cluster_and_one_too_small_are_said(plan: Plan, tmp_path: Path, tiny_
     _, complaint = process.communicate(timeout=60)
     assert (process.returncode, "64 GPUs for a trial" in complaint) == (ClusterError.exit_code, True)
     assert "Traceback" not in complaint
+
+
+def test_ray_is_not_handed_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+    from ray._private import utils
+
+    before, handed = utils.get_entrypoint_name, []
+    monkeypatch.setattr(ray, "init", lambda *_words, **_options: handed.append(utils.get_entrypoint_name()))
+    cluster._init(ray, "local")
+    assert handed == ["modiste"]
+    assert utils.get_entrypoint_name is before
 
 
 def facts(folder: Path, number: int) -> dict[str, list[object]]:

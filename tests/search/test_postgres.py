@@ -8,16 +8,19 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from searching import start, table, wait_for
 
-from modiste.errors import ClusterError, RunError
+from modiste.errors import ClusterError, RecipeError, RunError
 from modiste.model_recipe import CNNRecipe
 from modiste.recipe import Recipe
 from modiste.search import Outcome, Plan, outcomes
@@ -150,12 +153,123 @@ def test_another_search_of_that_name_is_refused_and_a_longer_one_is_not(plan: Pl
         enter(plan, server)
 
 
+def test_drivers_that_begin_and_end_together_on_a_new_database_make_its_tables_once(plan: Plan, server: str) -> None:
+    together, short = threading.Barrier(3), replace(plan, trials=1)
+    values = {"optimizer.learning_rate": 0.01, "batch_size": 17}
+
+    def drive(url: str, study: str) -> None:
+        with closing(PostgresLedger(url, study)) as ledger:
+            together.wait(60)
+            ledger.enter(short)
+            ledger.write(Outcome(0, values, "complete", 0.5, (0.5,)))
+            together.wait(60)
+            ledger.conclude(short)
+
+    for number in range(4):
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"create database new{number}")
+        url = f"{server.rpartition('/')[0]}/new{number}"
+        with ThreadPoolExecutor(3) as drivers:
+            ends = [drivers.submit(drive, url, study) for study in ("same", "same", "other")]
+        assert [end.exception() for end in ends] == [None] * 3
+
+
+ADDRESSES = (
+    "postgresql://me:SECRET@127.0.0.1:1/x",
+    "postgres://me:SECRET@127.0.0.1:1/x",
+    "postgresql://me:SECRET%40SECRET@127.0.0.1:1/x",
+    "postgresql://127.0.0.1:1/x?user=me&password=SECRET",
+    "postgresql:///x?host=127.0.0.1&port=1&password=SECRET",
+    "postgresql://me@127.0.0.1:1/x?password=SECRET&sslpassword=SECRET",
+    "postgresql://me@127.0.0.1:1/x?passfile=/SECRET",
+    "host=127.0.0.1 port=1 dbname=x password=SECRET",
+    "host = 127.0.0.1 port = 1 dbname = x password = 'SEC RET SECRET'",
+)
+UNREADABLE = (
+    "postgresql://me:SECRET@SECRET@127.0.0.1:1/x",
+    "postgresql://me:SECRET@127.0.0.1:1@127.0.0.1:1/x",
+    "postgresql://me:SECRET/SECRET@127.0.0.1:1/x",
+    "postgresql://me:1/SECRET@127.0.0.1:1/x",
+    "postgresql://me:SEC RET SECRET@127.0.0.1:1/x",
+    "postgresql://me:SECRET%zz@127.0.0.1:1/x",
+    "postgresql://127.0.0.1:SECRET/x",
+    "postgresql://127.0.0.1:1/x?PASSWORD=SECRET",
+    "postgresql://127.0.0.1:1/x?pasword=SECRET",
+    "postgresql://127.0.0.1:1/x?SECRET",
+    "POSTGRESQL://me:SECRET@127.0.0.1:1/x",
+    "host=127.0.0.1 PASSWORD=SECRET",
+    "host=127.0.0.1 password='SECRET",
+    "host=127.0.0.1 password=SEC RET SECRET",
+    "postgresql:///x?dbname=password=SECRET",
+    "mysql://me:SECRET@127.0.0.1/x",
+    "SECRET",
+    "postgresql://me:SECRET\udcff@127.0.0.1:1/x",
+    "",
+)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_no_server_is_said_by_host_port_and_database_alone(address: str) -> None:
+    with pytest.raises(ClusterError, match=r"the storage at 127\.0\.0\.1:1/x cannot be used") as refused:
+        PostgresLedger(address, "named")
+    assert "SECRET" not in str(refused.value)
+    assert "RET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", UNREADABLE)
+def test_of_an_address_that_cannot_be_read_nothing_is_repeated(address: str) -> None:
+    with pytest.raises(ClusterError, match="expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE") as refused:
+        PostgresLedger(address, "named")
+    assert "RET" not in str(refused.value)
+
+
+def test_another_database_by_every_form_of_its_address(plan: Plan, server: str) -> None:
+    port = server.rpartition(":")[2].partition("/")[0]
+    forms = (
+        f"host=127.0.0.1 port={port} dbname=postgres user=modiste password='a b@c'",
+        f"postgresql://127.0.0.1:{port}/postgres?user=modiste&password=a%20b%40c",
+    )
+    for form in forms:
+        with closing(PostgresLedger(form, "forms")) as ledger:
+            ledger.enter(plan)
+            ledger.conclude(plan)
+
+
+def test_a_database_that_fails_at_the_end_is_said_in_one_line(
+    plan: Plan, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    def fail(*_words: object) -> None:
+        raise OperationalError("select 1", None, OSError("connection lost\nand more"))
+
+    with closing(PostgresLedger(server, "lost")) as ledger:
+        ledger.enter(plan)
+        monkeypatch.setattr(outcomes, "write_study", fail)
+        with pytest.raises(ClusterError, match="connection lost; what has ended is kept"):
+            ledger.conclude(plan)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 513, "two\nlines", "\udcff", "nul\0"])
+def test_a_name_that_the_database_cannot_hold_is_refused_before_anything(name: str) -> None:
+    with pytest.raises(RecipeError, match="--study: expected a name"):
+        PostgresLedger("postgresql://127.0.0.1:1/x", name)
+
+
+def test_the_longest_name_is_held(plan: Plan, server: str) -> None:
+    name = "\N{CHERRY BLOSSOM}" * 512
+    with closing(PostgresLedger(server, name)) as ledger:
+        ledger.enter(plan)
+        assert ledger.take(0)
+        ledger.conclude(plan)
+
+
 def test_no_server_is_said_without_the_password(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
-    process = start(tmp_path / "s", plan, tiny_folder, "--storage", "postgresql://me:secret@127.0.0.1:1/x")
+    process = start(tmp_path / "s", plan, tiny_folder, "--storage", "postgresql://me:SECRET@127.0.0.1:1/x")
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == ClusterError.exit_code
     assert "the storage at 127.0.0.1:1/x cannot be used" in complaint
-    assert "secret" not in complaint
+    assert "SECRET" not in complaint
     process = start(tmp_path / "s", plan, tiny_folder, "--storage", "sqlite:///x")
     assert "expected postgresql://" in process.communicate(timeout=60)[1]
     assert not (tmp_path / "s" / outcomes.TABLE).exists()

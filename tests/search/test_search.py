@@ -2,11 +2,16 @@
 
 import ast
 import json
+import os
 import random
 import signal
+import subprocess
 import time
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import optuna
 import psutil
@@ -17,7 +22,7 @@ from searching import done, start, wait_for
 
 from faults import Faults
 from modiste import run_folder, storage, training
-from modiste.errors import RecipeError, RunError
+from modiste.errors import DataError, MissingExtraError, RecipeError, RunError, StorageError
 from modiste.model_recipe import CNNRecipe
 from modiste.plain import to_plain
 from modiste.recipe import Recipe, load
@@ -25,6 +30,7 @@ from modiste.search import Outcome, Plan, outcomes, search
 from modiste.search.figures import parallel_coordinates
 from modiste.search.suggestions import Suggestions
 from modiste.search.trial import Task, run_trial
+from modiste.search.workers import Processes
 from workbench import run_modiste, run_python
 
 KILLS = 4
@@ -343,6 +349,111 @@ if __name__ == "__main__":
         assert "had not ended after 0.2 minutes" in (place / "s" / outcomes.TABLE_FOR_PEOPLE).read_text()
 
 
+def test_only_the_workers_of_the_pool_are_ended() -> None:
+    bystander = get_context("spawn").Process(target=time.sleep, args=(300,))
+    bystander.start()
+    with Processes(1) as pool:
+        begun = pool.submit(os.getpid)
+        assert begun.result(timeout=100) != bystander.pid
+        pool.interrupt()
+        hanging = pool.submit(time.sleep, 300)
+        pool.kill()
+        assert isinstance(hanging.exception(timeout=100), BrokenProcessPool)
+        pool.interrupt()
+    assert bystander.is_alive()
+    bystander.kill()
+    bystander.join()
+    bystander.close()
+
+
+BLOCKED = """
+import sys
+sys.modules.update(dict.fromkeys({names!r}))
+from modiste.cli import main
+if __name__ == "__main__":
+    main({words!r})
+"""
+
+
+def run_without(names: list[str], words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the command where some packages cannot be imported."""
+    (folder / "command.py").write_text(BLOCKED.format(names=names, words=words))
+    return run_python("command.py", cwd=folder)
+
+
+@pytest.mark.parametrize(
+    ("missing", "more", "complaint"),
+    [
+        (["matplotlib"], [], "searching needs matplotlib: pip install 'modiste[search]'"),
+        (["optuna"], [], "searching needs optuna: pip install 'modiste[search]'"),
+        (["matplotlib", "optuna"], [], "searching needs matplotlib and optuna: pip install 'modiste[search]'"),
+        (["psycopg"], ["--storage", "postgresql://127.0.0.1:1/x"], "needs psycopg: pip install 'modiste[postgresql]'"),
+        (["ray"], ["--ray", "auto"], "needs Ray: pip install 'modiste[ray]'"),
+    ],
+)
+def test_a_missing_package_is_named_before_any_work(
+    missing: list[str], more: list[str], complaint: str, tmp_path: Path
+) -> None:
+    done = run_without(missing, ["search", "sprint", "epochs=choice(1,2)", "--out", "s", *more], tmp_path)
+    assert done.returncode == MissingExtraError.exit_code, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert complaint in done.stderr
+    assert not (tmp_path / "s" / outcomes.TRIALS).exists()
+
+
+def test_a_search_needs_no_scipy(tmp_path: Path, plan: Plan, tiny_folder: Path) -> None:
+    storage.write_json(tmp_path / "small.json", to_plain(plan.recipe))
+    words = ["search", "small.json", SPACE[0], "--trials", "5", "--epochs", "1", "--prune", "median", "--quiet"]
+    done = run_without(["scipy"], [*words, "--data-folder", str(tiny_folder), "--device", "cpu"], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_too_few_files_may_be_open(tmp_path: Path) -> None:
+    words = ["search", "sprint", "epochs=choice(1,2)", "--trials", "1", "--out", "s"]
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12)); from modiste.cli import main; "
+    done = run_python("-c", f"{limit}main({words!r})", cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (RunError.exit_code, 1), done.stderr
+    assert "a process for a trial cannot be started (Too many open files)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "complaint"),
+    [
+        ({"data_folder": Path("no such folder")}, DataError, "no such folder"),
+        ({"device": "cuda:77"}, RecipeError, "device 'cuda:77' cannot be used here"),
+    ],
+)
+def test_what_every_trial_would_fail_of_ends_the_search_and_is_no_outcome(
+    options: dict[str, Any], error: type[Exception], complaint: str, plan: Plan, tmp_path: Path, tiny_folder: Path
+) -> None:
+    with pytest.raises(error, match=complaint):
+        search(plan, tmp_path / "s", **{"device": "cpu", "data_folder": tiny_folder, **options})
+    assert outcomes.read(tmp_path / "s") == []
+
+
+def test_a_full_disk_is_no_outcome(
+    plan: Plan, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_words: object, **_options: object) -> None:
+        raise StorageError("no space left on device")
+
+    monkeypatch.setattr(training, "run", fill)
+    task = Task(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run", device="cpu")
+    with pytest.raises(StorageError):
+        run_trial(task)
+
+
+def test_data_that_the_search_chose_is_an_outcome(plan: Plan, tmp_path: Path) -> None:
+    task = Task(
+        number=0,
+        values={"data.source": "elsewhere"},
+        recipe=replace(plan.recipe, data=replace(plan.recipe.data, source=str(tmp_path / "elsewhere"))),
+        folder=tmp_path / "run",
+        device="cpu",
+    )
+    assert run_trial(task).state == "failed"
+
+
 def drive(script: str, folder: Path) -> list[str]:
     (folder / "driver.py").write_text(script)
     done = run_python("driver.py", cwd=folder)
@@ -402,6 +513,13 @@ def test_the_command_tells_a_person(tmp_path: Path, plan: Plan, tiny_folder: Pat
         (("paper",), "expected a recipe and a space", 2),
         (("paper", "epoch=integer(1,2)"), "did you mean 'epochs'", 4),
         (("paper", "epochs=integer(1,2)", "--trials", "0"), "trials: expected at least 1", 4),
+        (("paper", "epochs=integer(1,2)", "--workers", "0"), "--workers: expected at least 1, found 0", 4),
+        (("paper", "epochs=integer(1,2)", "--drivers", "0"), "--drivers: expected at least 1, found 0", 4),
+        (("paper", "epochs=integer(1,2)", "--ray", "auto", "--trial-cpus=-1"), "--trial-cpus: expected a number", 4),
+        (("paper", "epochs=integer(1,2)", "--ray", "auto", "--trial-gpus=1.5"), "--trial-gpus: expected a part", 4),
+        (("paper", "epochs=integer(1,2)", "--out", "x" * 5000), "File name too long", 5),
+        (("x" * 5000, "epochs=integer(1,2)"), "recipe", 4),
+        (("paper", "x" * 5000 + ".toml"), "x.toml", 4),
         (("papre", "epochs=integer(1,2)"), "did you mean 'paper'", 4),
     ],
 )

@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modiste.errors import RecipeError
+
 if TYPE_CHECKING:
     from modiste.search.workers import MakeWorkers
 
@@ -29,7 +31,9 @@ class PlaceOptions:
     """Say nothing but faults."""
 
     def make_workers(self, out: Path) -> "MakeWorkers":
-        """Return what makes the workers of runs that are gathered in ``out``."""
+        """Return what makes the workers of runs that are gathered in ``out``; RecipeError where they cannot be."""
+        if self.workers < 1:
+            raise RecipeError(f"--workers: expected at least 1, found {self.workers}")
         if self.ray is None:
             from modiste.search.workers import Processes
 

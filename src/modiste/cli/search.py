@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.places import PlaceOptions
 from modiste.cli.words import complain, explain, named_recipe, parse_beside
+from modiste.errors import RecipeError
 
 if TYPE_CHECKING:
     from modiste.search import Outcome, Plan
@@ -54,6 +55,10 @@ def search(words: list[str]) -> None:
     from modiste.search import search as run
     from modiste.search.space import read
 
+    out = options.out or Path("runs") / f"search-{recipe.name}"
+    workers = options.make_workers(out)
+    if options.drivers < 1:
+        raise RecipeError(f"--drivers: expected at least 1, found {options.drivers}")
     plan = Plan(
         recipe=recipe,
         space=read(texts),
@@ -69,12 +74,11 @@ def search(words: list[str]) -> None:
         from modiste.search.postgres import PostgresLedger
 
         ledger = PostgresLedger(options.storage, options.study or recipe.name)
-    out = options.out or Path("runs") / f"search-{recipe.name}"
     told = (lambda _new, _all: None) if options.quiet else _ProgressTable(plan).tell
     found = run(
         plan,
         out,
-        workers=options.make_workers(out),
+        workers=workers,
         at_once=options.workers,
         ledger=ledger,
         device=options.device,

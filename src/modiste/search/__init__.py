@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from modiste import storage
-from modiste.errors import RecipeError, StoppedError
+from modiste.errors import MissingExtraError, RecipeError, StoppedError
 from modiste.recipe import Recipe
 from modiste.search import outcomes as records
 from modiste.search.crew import Crew
@@ -20,6 +21,7 @@ from modiste.search.trial import Outcome, Task
 from modiste.search.workers import MakeWorkers, Processes
 from modiste.training.interruption import Interruption
 
+PACKAGES = ("matplotlib", "optuna")
 Told = Callable[[Outcome, Mapping[int, Outcome]], None]
 """Called with each new outcome and with all there are."""
 
@@ -56,6 +58,7 @@ def search(
     Raises:
         RecipeError, RunError, StorageError, FolderInUseError, MissingExtraError; StoppedError after a signal.
     """
+    demand_packages()
     folder, at_once = Path(out), at_once or plan.lag
     with (
         storage.lock(folder),
@@ -75,6 +78,12 @@ def search(
         records.write_table(folder, plan, driver.outcomes)
         kept.conclude(plan)
         return [driver.outcomes[number] for number in sorted(driver.outcomes)]
+
+
+def demand_packages() -> None:
+    """Raise MissingExtraError when a package is missing that a search needs, be it only at its end."""
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise MissingExtraError(f"searching needs {' and '.join(missing)}: pip install 'modiste[search]'")
 
 
 class Driver:

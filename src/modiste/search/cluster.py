@@ -2,10 +2,12 @@
 
 import atexit
 import io
+import math
 import os
 import shutil
 import signal
 import socket
+import sys
 import tarfile
 import threading
 import time
@@ -21,7 +23,16 @@ from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from modiste import manifest, storage
-from modiste.errors import ClusterError, FolderInUseError, MissingExtraError, RunError, StoppedError
+from modiste.children import safe_path
+from modiste.errors import (
+    ClusterError,
+    FolderInUseError,
+    MissingExtraError,
+    ModisteError,
+    RecipeError,
+    RunError,
+    StoppedError,
+)
 from modiste.search.trial import Outcome, Task, run_trial
 from modiste.search.workers import MOST_DEATHS, STOP_SECONDS, Workers, settle_threads
 from modiste.training.interruption import SIGNALS
@@ -31,6 +42,10 @@ OBJECT_STORE_BYTES = 200 * 2**20
 LOCK_SECONDS = 60.0
 """How long a trial waits for the worker of a dead node to let go of its run folder."""
 CONNECT_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+"""Between two looks at whether the cluster's head answers."""
+LOST_SECONDS = 20.0
+"""A head that has not answered for so long is lost; after 60 seconds Ray itself would end this process."""
 QUIETLY: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 
 
@@ -40,6 +55,13 @@ class Share:
 
     cpus: float = 1.0
     gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        for flag, amount in (("--trial-cpus", self.cpus), ("--trial-gpus", self.gpus)):
+            if not 0 <= amount < math.inf:
+                raise RecipeError(f"{flag}: expected a number of at least 0, found {amount}")
+            if amount > 1 and amount != int(amount):
+                raise RecipeError(f"{flag}: expected a part of 1 or a whole number, found {amount}")
 
 
 @dataclass(frozen=True)
@@ -68,6 +90,9 @@ class RayWorkers(Workers):
         folder: where the runs are gathered.
         share: what each trial takes.
 
+    A trial fails for good only when its own worker died, ``MOST_DEATHS`` times. Whatever else happens to the cluster
+    ends the search with a ClusterError, and the trial is run again by the next command.
+
     Raises:
         MissingExtraError: Ray is not installed.
         ClusterError: no cluster answers, or none of its nodes is large enough.
@@ -79,6 +104,7 @@ class RayWorkers(Workers):
         self._share = share or Share()
         self._running: dict[Future[Outcome], Any] = {}
         self._mark = folder / f".seen-{uuid.uuid4().hex}"
+        self._left, self._loss = threading.Event(), ""
         with _signals_kept():
             self._ray = _connect(address)
         self._check_size()
@@ -86,15 +112,21 @@ class RayWorkers(Workers):
         self._remote = self._ray.remote(
             num_cpus=self._share.cpus, num_gpus=self._share.gpus, max_retries=MOST_DEATHS - 1
         )(run_on_node)
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
         """Begin a trial as soon as a node has room; ``function`` is ``run_trial``."""
         (task,) = args
         assert function is run_trial
         assert not options
+        if self._loss:
+            raise _lost(self._loss)
         task = replace(task, folder=task.folder.resolve())
         begun, given = pack(task.folder) if task.folder.exists() else None, time.monotonic()
-        reference = self._remote.remote(task, self._mark.resolve(), begun, max(1, int(self._share.cpus)))
+        try:
+            reference = self._remote.remote(task, self._mark.resolve(), begun, max(1, int(self._share.cpus)))
+        except self._ray.exceptions.RayError as error:
+            raise _lost(_first_line(error)) from error
         done: Future[Outcome] = Future()
         self._running[done] = reference
         done.set_running_or_notify_cancel()
@@ -117,32 +149,65 @@ class RayWorkers(Workers):
             self.kill()
         if wait:
             wait_for(list(self._running), STOP_SECONDS)
+        self._left.set()
         self._mark.unlink(missing_ok=True)
         self._ray.shutdown()
 
     def _settle(self, inner: Future[Returned], task: Task, given: float, done: Future[Outcome]) -> None:
-        """Turn what Ray says of a trial, handed to it at the time ``given``, into its outcome."""
+        """Turn what Ray reports of a trial, submitted at the time ``given``, into its outcome."""
+        try:
+            outcome = self._outcome(inner, task, given)
+        except BaseException as error:
+            self._end(done, error)
+        else:
+            self._end(done, outcome)
+
+    def _outcome(self, inner: Future[Returned], task: Task, given: float) -> Outcome:
+        """Return the outcome of a trial; StoppedError when it was cancelled, ClusterError when it could not be run."""
         errors = self._ray.exceptions
         try:
             returned = inner.result()
-            if returned.folder is not None:
-                unpack(returned.folder, task.folder)
-            if returned.outcome is None:
-                done.set_exception(StoppedError("stopped on request"))
-            else:
-                done.set_result(returned.outcome)
         except errors.TaskCancelledError:
-            done.set_exception(StoppedError("stopped on request"))
-        except errors.RayTaskError as error:
-            done.set_exception(error.cause if isinstance(error.cause, Exception) else error)
-        except errors.RayError as error:
-            reason = f"its worker died {MOST_DEATHS} times ({type(error).__name__})"
+            raise StoppedError("stopped on request") from None
+        except (errors.WorkerCrashedError, errors.OutOfMemoryError) as error:
             late = task.minutes and time.monotonic() - given > MOST_DEATHS * 60 * task.minutes
-            done.set_result(task.overdue() if late else task.outcome("failed", reason=reason))
-        except BaseException as error:
-            done.set_exception(error)
-        finally:
-            self._running.pop(done, None)
+            reason = f"its worker died {MOST_DEATHS} times ({type(error).__name__})"
+            return task.overdue() if late else task.outcome("failed", reason=reason)
+        except errors.RayError as error:
+            cause = getattr(error, "cause", None)
+            raise cause if isinstance(cause, ModisteError) else _lost(_first_line(cause or error)) from error
+        if returned.folder is not None:
+            unpack(returned.folder, task.folder)
+        if returned.outcome is None:
+            raise StoppedError("stopped on request")
+        return returned.outcome
+
+    def _end(self, done: Future[Outcome], result: Outcome | BaseException) -> None:
+        """Hand a trial's result over, unless it has one."""
+        if self._running.pop(done, None) is None:
+            return
+        if isinstance(result, Outcome):
+            done.set_result(result)
+        else:
+            done.set_exception(result)
+
+    def _watch(self) -> None:
+        """Give up on every trial when the cluster's head is lost: Ray would wait, and then end this process."""
+        address, silent_since = self._ray.get_runtime_context().gcs_address, None
+        while not self._left.wait(LOOK_SECONDS):
+            try:
+                _check_answer(address)
+                silent_since = None
+            except OSError as error:
+                silent_since = silent_since or time.monotonic()
+                if time.monotonic() - silent_since > LOST_SECONDS:
+                    self._give_up(f"its head at {address} does not answer: {error.strerror or error}")
+                    return
+
+    def _give_up(self, loss: str) -> None:
+        self._loss = loss
+        for done in list(self._running):
+            self._end(done, _lost(loss))
 
     def _check_size(self) -> None:
         wanted = {"CPU": self._share.cpus, "GPU": self._share.gpus}
@@ -248,7 +313,7 @@ def _connect(address: str) -> Any:
             "object_store_memory": OBJECT_STORE_BYTES,
             "_temp_dir": _own_folder(),
         }
-        ray.init("local", **begun, **QUIETLY)
+        _init(ray, "local", **begun)
     return ray
 
 
@@ -272,14 +337,61 @@ def _own_folder() -> str:
 
 
 def _join(ray: Any, address: str) -> None:
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        host = _check_answer(address)
         if ip_address(socket.gethostbyname(host)).is_loopback:
             _stay_on_loopback(ray)
-        ray.init(address, **QUIETLY)
+        _init(ray, address)
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(f"--ray {address}: no Ray cluster answers; expected auto or HOST:PORT ({error})") from error
+
+
+def _check_answer(address: str) -> str:
+    """Return the host of an address HOST:PORT; OSError when nothing listens there, ValueError when it is none."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")  # of an IPv6 address
+    socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    return host
+
+
+def _lost(reason: str) -> ClusterError:
+    return ClusterError(
+        f"the Ray cluster cannot be used any longer ({reason}); what has ended is kept, and the same command goes on"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}"
+
+
+def _init(ray: Any, address: str, **begun: Any) -> None:
+    with safe_path(), _entrypoint_hidden(ray):
+        ray.init(address, job_config=_make_job(), **begun, **QUIETLY)
+
+
+@contextmanager
+def _entrypoint_hidden(ray: Any) -> Iterator[None]:
+    """Keep the command line, which may hold a database's password, from Ray's list of jobs, which every user reads."""
+    before = ray._private.utils.get_entrypoint_name
+    ray._private.utils.get_entrypoint_name = lambda: "modiste"
+    try:
+        yield
+    finally:
+        ray._private.utils.get_entrypoint_name = before
+
+
+def _make_job() -> Any:
+    """Return a job whose workers search modules where this process does; Ray adds the working directory to that."""
+    from ray.job_config import JobConfig
+
+    class Job(JobConfig):
+        def _serialize(self) -> str:
+            searched = {os.path.abspath(folder) for folder in sys.path}  # noqa: PTH100
+            self._py_driver_sys_path = [folder for folder in self._py_driver_sys_path if folder in searched]
+            return super()._serialize()
+
+    return Job()
 
 
 def _stay_on_loopback(ray: Any) -> None:

@@ -38,7 +38,10 @@ class Crew:
         self._again: list[Task] = []
 
     def work(self) -> bool:
-        """Run trials to the last; False when a signal asked to stop, and those that ran have saved what they had."""
+        """Run trials to the last; False when a signal asked to stop. Those that ran have then saved what they had.
+
+        The same holds when a trial, or whoever keeps its outcome, raises an error, which is raised here again.
+        """
         suspects: list[Task] | None = []
         while suspects is not None:
             with self._workers() as pool:
@@ -72,11 +75,10 @@ class Crew:
             except (BrokenProcessPool, CancelledError):
                 pool.kill()
                 return [*self._blamed(list(running.values())), *begun, *suspects]
-        for future in running:
-            future.cancel()
-        pool.interrupt()
-        if wait(running, STOP_SECONDS).not_done:
-            pool.kill()
+            except BaseException:
+                _stop(pool, running)
+                raise
+        _stop(pool, running)
         return None
 
     def _begin(self, suspects: list[Task], running: Mapping[Future[Outcome], Task]) -> list[Task]:
@@ -111,3 +113,12 @@ class Crew:
             return running
         self._keep(task.outcome("failed", reason=f"the process that ran it died {MOST_DEATHS} times"))
         return []
+
+
+def _stop(pool: Workers, running: Mapping[Future[Outcome], Task]) -> None:
+    """Let what runs save and stop; end it if that takes too long."""
+    for future in running:
+        future.cancel()
+    pool.interrupt()
+    if wait(running, STOP_SECONDS).not_done:
+        pool.kill()

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from modiste import storage
 from modiste.errors import RunError
 from modiste.plain import to_plain
-from modiste.report.style import save
-from modiste.search.figures import importance_bars, parallel_coordinates
 from modiste.search.plan import Plan
 from modiste.search.space import apply
 from modiste.search.trial import Outcome
@@ -63,6 +61,9 @@ def best(outcomes: Iterable[Outcome]) -> Outcome | None:
 
 def write_table(folder: Path, plan: Plan, outcomes: Mapping[int, Outcome]) -> None:
     """Write every outcome as JSON and as a table for people, and the best recipe as a file that ``train`` takes."""
+    from modiste.report.style import save
+    from modiste.search.figures import importance_bars, parallel_coordinates
+
     rows = [outcomes[number] for number in sorted(outcomes)]
     storage.write_json(folder / TABLE, [asdict(row) for row in rows])
     winner, weights = best(rows), importances(plan, rows)

@@ -1,17 +1,21 @@
 """A search's outcomes in a PostgreSQL database, for several drivers on several machines."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from modiste.errors import ClusterError, MissingExtraError, RunError
+from modiste.errors import ClusterError, MissingExtraError, RecipeError, RunError, printable
 from modiste.plain import build, to_plain
 from modiste.search import outcomes
 from modiste.search.ledger import Ledger
 from modiste.search.plan import Plan, changes_of
 from modiste.search.trial import Outcome
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
 
 TABLES = """
 create table if not exists modiste_searches (name text primary key, plan json not null);
@@ -19,8 +23,11 @@ create table if not exists modiste_outcomes (
     search text not null references modiste_searches (name), number integer not null, outcome json not null,
     primary key (search, number));
 """
-SCHEMES = ("postgresql://", "postgres://")
+FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 CONNECT_SECONDS = 10
+LONGEST_NAME = 512
+"""Letters of a study's name that Optuna's table holds."""
+TABLES_LOCK = "modiste tables"
 
 
 class PostgresLedger(Ledger):
@@ -30,10 +37,11 @@ class PostgresLedger(Ledger):
     has to be trusted.
 
     Args:
-        url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``.
+        url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``, or another form that libpq reads.
         name: of the search; drivers that give the same work together.
 
     Raises:
+        RecipeError: the name is empty, longer than ``LONGEST_NAME`` or no text.
         MissingExtraError: psycopg is not installed.
         ClusterError: the database cannot be reached; from any method as well.
     """
@@ -41,21 +49,22 @@ class PostgresLedger(Ledger):
     look_seconds: ClassVar[float] = 1.0
 
     def __init__(self, url: str, name: str) -> None:
-        if not url.startswith(SCHEMES):
-            raise ClusterError(f"--storage: expected {SCHEMES[0]}USER@HOST/DATABASE, found {url.partition(':')[0]!r}")
+        check_name(name)
         try:
             import psycopg
         except ImportError as error:
             raise MissingExtraError("--storage needs psycopg: pip install 'modiste[postgresql]'") from error
         self._psycopg, self._url, self._name = psycopg, url, name
+        self._place = place_of(url)
         self._taken, self._known = set[int](), set[int]()
         with self._told_to_people():
-            self._connection = psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS)
+            self._connection = self._connect(autocommit=True)
 
     def enter(self, plan: Plan) -> None:
         """As every ledger does."""
-        with self._alone("plan"):
+        with self._alone(TABLES_LOCK):
             self._execute(TABLES)
+        with self._alone(self._lock("plan")):
             row = self._execute("select plan from modiste_searches where name = %s", self._name).fetchone()
             before = build(Plan, row[0]) if row else plan
             if changes := changes_of(before, plan, grows="trials"):
@@ -104,14 +113,32 @@ class PostgresLedger(Ledger):
     def conclude(self, plan: Plan) -> None:
         """Write the study into the same database, in place of what an earlier driver wrote."""
         from optuna import delete_study, get_all_study_names
+        from optuna.exceptions import OptunaError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with self._study_storage() as storage, self._alone(self._lock("study")):
+                if self._name in get_all_study_names(storage):
+                    delete_study(study_name=self._name, storage=storage)
+                outcomes.write_study(storage, self._name, plan, self.outcomes())
+        except (SQLAlchemyError, OptunaError, RuntimeError) as error:
+            raise self._unusable(error.__cause__ or error) from error
+
+    @contextmanager
+    def _study_storage(self) -> Iterator["RDBStorage"]:
+        """Open Optuna's tables by connections made here, so that its messages have no password to repeat."""
         from optuna.storages import RDBStorage
 
-        storage = RDBStorage("postgresql+psycopg://" + self._url.partition("://")[2])
-        with self._alone("study"):
-            if self._name in get_all_study_names(storage):
-                delete_study(study_name=self._name, storage=storage)
-            outcomes.write_study(storage, self._name, plan, self.outcomes())
-        storage.engine.dispose()
+        with self._alone(TABLES_LOCK):
+            storage = RDBStorage("postgresql+psycopg://", engine_kwargs={"creator": self._connect})
+        try:
+            yield storage
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+    def _connect(self, **options: Any) -> Any:
+        return self._psycopg.connect(self._url, connect_timeout=CONNECT_SECONDS, **options)
 
     def _read(self, known: list[int]) -> list[Outcome]:
         wanted = "search = %s and number <> all(%s) order by number"
@@ -121,13 +148,13 @@ class PostgresLedger(Ledger):
         return found
 
     @contextmanager
-    def _alone(self, what: str) -> Iterator[None]:
-        """Let no other driver do this at the same time."""
-        self._execute("select pg_advisory_lock(hashtextextended(%s, 0))", self._lock(what))
+    def _alone(self, lock: str) -> Iterator[None]:
+        """Keep every other driver out of what is done under this lock."""
+        self._execute("select pg_advisory_lock(hashtextextended(%s, 0))", lock)
         try:
             yield
         finally:
-            self._execute("select pg_advisory_unlock(hashtextextended(%s, 0))", self._lock(what))
+            self._execute("select pg_advisory_unlock(hashtextextended(%s, 0))", lock)
 
     def _lock(self, what: int | str) -> str:
         return f"modiste {self._name} {what}"
@@ -141,12 +168,44 @@ class PostgresLedger(Ledger):
         try:
             yield
         except self._psycopg.Error as error:
-            first = str(error).strip().partition("\n")[0]
-            raise ClusterError(
-                f"the storage at {self._place()} cannot be used: {first}; what has ended is kept, "
-                "and the same command goes on"
-            ) from error
+            raise self._unusable(error) from error
 
-    def _place(self) -> str:
-        """Name the server without its password."""
-        return self._url.partition("://")[2].rpartition("@")[2]
+    def _unusable(self, error: BaseException) -> ClusterError:
+        first = str(error).strip().partition("\n")[0]
+        return ClusterError(
+            f"the storage at {self._place} cannot be used: {first}; what has ended is kept, "
+            "and the same command goes on"
+        )
+
+
+def check_name(name: str) -> None:
+    """Raise RecipeError unless the database can hold this name of a search."""
+    if not 0 < len(name) <= LONGEST_NAME:
+        raise RecipeError(f"--study: expected a name of 1 to {LONGEST_NAME} letters, found {len(name)}")
+    if not name.isprintable():
+        raise RecipeError(f"--study: expected a name that can be printed, found {printable(name, 100)}")
+
+
+def place_of(url: str) -> str:
+    """Return host, port and database of an address, and nothing else that it holds.
+
+    Raises ClusterError when libpq cannot read the address, or when a password with letters that are not
+    percent-encoded would be read as part of the host, port or database; the message repeats nothing of the address.
+    """
+    from psycopg import Error
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+    except (Error, UnicodeError):
+        parts = {}
+    host, port, database = (parts.get(name, "") for name in ("host", "port", "dbname"))
+    readable = (
+        re.fullmatch(r"[\w.:%,/-]*", host) and re.fullmatch(r"[\d,]*", port) and not re.search(r"[@/:=\s]", database)
+    )
+    if not parts or not readable:
+        raise ClusterError(
+            f"--storage: expected {FORM}, with every other letter than those of words in user and password "
+            "percent-encoded (@ is %40, / is %2F)"
+        )
+    return f"{host or 'localhost'}{':' * bool(port)}{port}/{database}"

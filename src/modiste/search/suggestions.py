@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from modiste.errors import MissingExtraError
 from modiste.runtime import seed_for
 from modiste.search.plan import Plan
 from modiste.search.space import grid
@@ -23,15 +22,11 @@ class Suggestions:
     What trial k tries follows from the plan and the outcomes of trials 0 to k - ``lag`` alone, never from what happened
     to have finished: Optuna's study is told of each just before it is asked, and its sampler is seeded anew for each.
     So a search that was killed and begun again, at whatever moment, makes the same table as one that nobody disturbed.
-
-    Raises MissingExtraError when Optuna is not installed.
     """
 
     def __init__(self, plan: Plan) -> None:
-        try:
-            import optuna
-        except ImportError as error:
-            raise MissingExtraError("searching needs Optuna: pip install 'modiste[search]'") from error
+        import optuna
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._plan, self._space = plan, plan.dimensions()
         self._study = optuna.create_study(direction="maximize")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from modiste import run_folder, storage, training
-from modiste.errors import FolderInUseError, ModisteError, StoppedError
+from modiste import run_folder, runtime, storage, training
+from modiste.errors import DataError, FolderInUseError, MissingExtraError, ModisteError, StoppedError, StorageError
 from modiste.recipe import Recipe
 from modiste.run_folder import EpochRow
 from modiste.training.log import Listener, Timing
@@ -101,10 +101,11 @@ class Pruner(Listener):
     """
 
     def __init__(self, curves: Sequence[Sequence[float]]) -> None:
-        from optuna import create_study
+        from optuna import create_study, logging
         from optuna.pruners import MedianPruner
         from optuna.trial import TrialState, create_trial
 
+        logging.set_verbosity(logging.WARNING)
         self._study = create_study(direction="maximize", pruner=MedianPruner(n_startup_trials=LEAST_CURVES))
         for curve in curves:
             steps = dict(enumerate(curve, 1))
@@ -130,10 +131,16 @@ class Pruner(Listener):
 def run_trial(task: Task) -> Outcome:
     """Train the task's recipe, or go on with it; whatever is wrong with it is an outcome, not an error.
 
+    What is wrong with the machine is an error: other trials would fail of it too, and none would be tried again.
+
     Raises:
         StoppedError: a signal asked to stop.
+        RecipeError: the device cannot be used here.
         FolderInUseError: another process is training in the task's folder.
+        DataError: the images are missing or damaged, and the search chose nothing about them.
+        StorageError, MissingExtraError.
     """
+    runtime.choose_device(task.device)
     listeners = [Pruner(task.curves)] if task.curves else []
     choices: dict[str, Any] = {"device": task.device, "data_folder": task.data_folder, "listeners": listeners}
     if task.minutes:
@@ -142,9 +149,11 @@ def run_trial(task: Task) -> Outcome:
         done = training.run(task.recipe, task.folder, **choices)
     except HopelessError as reason:
         return task.outcome("pruned", reason.accuracy, str(reason))
-    except (StoppedError, FolderInUseError):
+    except (StoppedError, FolderInUseError, StorageError, MissingExtraError):
         raise
     except ModisteError as error:
+        if isinstance(error, DataError) and not any(name.startswith("data.") for name in task.values):
+            raise
         return task.outcome("failed", reason=str(error))
     except Exception as error:  # out of memory, say: the search goes on, the table tells
         return task.outcome("failed", reason=f"{type(error).__name__}: {error}")

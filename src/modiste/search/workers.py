@@ -3,12 +3,16 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor
-from multiprocessing import active_children, get_context, parent_process
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any, ClassVar
 
+from modiste.children import safe_path
 from modiste.cores import available_cores
+from modiste.errors import RunError
 from modiste.training.interruption import SIGNALS
 
 MOST_DEATHS = 3
@@ -44,17 +48,53 @@ class Processes(ProcessPoolExecutor, Workers):
 
     def __init__(self, count: int) -> None:
         threads = max(1, len(available_cores()) // count)
-        super().__init__(count, mp_context=get_context("spawn"), initializer=_begin, initargs=(threads,))
+        self._context = _RecordingContext()
+        with _starting():
+            super().__init__(count, mp_context=self._context, initializer=_begin, initargs=(threads,))
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        """Hand a trial to a worker, which is started here if there are fewer than there may be."""
+        with _starting():
+            return super().submit(function, *args, **options)
 
     def interrupt(self) -> None:
-        """Ask every worker of this process to save what it trains and stop."""
-        for worker in active_children():
+        """Ask every worker of this pool to save what it trains and stop."""
+        for worker in self._context.alive():
             worker.terminate()
 
     def kill(self) -> None:
-        """End every worker of this process: a pool that lost one would wait for the others, which are deaf."""
-        for worker in active_children():
+        """End every worker of this pool: a pool that lost one would wait for the others, which are deaf."""
+        for worker in self._context.alive():
             worker.kill()
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Start processes in the block; RunError when this process may not have as many, or open no more files."""
+    try:
+        with safe_path():
+            yield
+    except OSError as error:
+        raise RunError(
+            f"a process for a trial cannot be started ({error.strerror or error}); "
+            "choose fewer --workers, or raise this process's limits (ulimit -a)"
+        ) from error
+
+
+class _RecordingContext(SpawnContext):
+    """Starts processes anew, without what this one holds, and records them."""
+
+    def __init__(self) -> None:
+        self._started: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **options: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+        """Return a new process, not yet started."""
+        self._started.append(SpawnProcess(*args, **options))
+        return self._started[-1]
+
+    def alive(self) -> list[SpawnProcess]:
+        """Return the processes that have started and not ended."""
+        return [process for process in self._started if process.is_alive()]
 
 
 def settle_threads(threads: int) -> None:

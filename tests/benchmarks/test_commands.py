@@ -1,0 +1,62 @@
+"""The commands that the records name: each is taken by its script as it stands."""
+
+import argparse
+import json
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import record_page
+
+ROOT = record_page.ROOT
+
+
+def recorded() -> dict[str, str]:
+    """Return the command of each record that names one."""
+    found = {path: json.loads(path.read_text()) for path in sorted((ROOT / "records").rglob("*.json"))}
+    commands = {
+        path: record["command"] for path, record in found.items() if isinstance(record, dict) and "command" in record
+    }
+    return {str(path.relative_to(ROOT)): command for path, command in commands.items()}
+
+
+class ParsedError(Exception):
+    """The script's parser has taken the command."""
+
+
+@pytest.mark.parametrize("record", recorded())
+def test_a_recorded_command_is_taken_by_its_script(record: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, script, *words = shlex.split(recorded()[record])
+    if program == "make":
+        assert re.search(rf"^{script}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    parse = argparse.ArgumentParser.parse_args
+
+    def stop(parser: argparse.ArgumentParser) -> NoReturn:
+        parse(parser)
+        raise ParsedError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    monkeypatch.setattr(sys, "argv", [script, *words])
+    monkeypatch.setattr(sys, "path", [str((ROOT / script).parent), *sys.path])
+    with pytest.raises(ParsedError):
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+def test_every_page_names_the_command_of_its_record() -> None:
+    for record, command in recorded().items():
+        pages = [path.read_text() for path in (ROOT / record).parent.glob("*.md")]
+        if any("Made by `python" in page for page in pages) and command.startswith("python"):
+            assert any(f"`{command}`" in page.replace("\n", " ") for page in pages), record
+
+
+def test_the_command_is_given_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = ROOT / "benchmarks" / "time_search.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "/some where/data", "--trials", "8"])
+    assert record_page.this_command() == "python benchmarks/time_search.py '/some where/data' --trials 8"
