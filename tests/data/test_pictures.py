@@ -18,6 +18,7 @@ from modiste import cli
 from modiste.data import decoding, pictures, sealed
 from modiste.data.dataset import load_development
 from modiste.data.division import divide
+from modiste.data.picture_list import PARTS
 from modiste.data.pictures import list_pictures
 from modiste.errors import DataError, RecipeError
 from modiste.recipe import DataRecipe
@@ -104,6 +105,45 @@ class TestWhatIsRead:
         assert (len(development.train), len(development.validation)) == (8, 2)
         assert len(sealed.load_test(whole(tmp_path / "parts"))) == 2
 
+    @pytest.mark.parametrize(
+        ("train", "validation", "test"),
+        [
+            ("Train", "Val", "Test"),
+            ("Training", "Valid", "Testing"),
+            ("TRAIN", "VALIDATION", "TEST"),
+            ("seg_train", "seg_dev", "seg_test"),
+            ("train_images", "val_images", "test_images"),
+            ("TrainImages", "EvalImages", "TestImages"),
+            ("train2017", "val2017", "test2017"),
+            ("trainset", "devset", "testset"),
+            ("letters_train", "letters_evaluation", "letters_hold-out"),
+            ("archive/Train", "archive/Val", "archive/Test"),
+            ("seg_train/seg_train", "seg_val/seg_val", "seg_test/seg_test"),
+            ("train/images", "valid/images", "test/images"),
+        ],
+    )
+    def test_parts_are_known_by_their_usual_names(self, tmp_path: Path, train: str, validation: str, test: str) -> None:
+        for name, count in ((train, 3), (validation, 2), (test, 1)):
+            write_pictures(tmp_path / "own" / name, {"a": count, "b": count})
+        known = list_pictures(tmp_path / "own")
+        assert known.class_names == ("a", "b")
+        counts = [sum(entry.part == part for entry in known.entries) for part in PARTS]
+        assert counts == [6, 4, 2]
+
+    def test_folders_that_an_archiver_leaves_are_not_looked_at(self, folder: Path) -> None:
+        write_pictures(folder / "__MACOSX", {"boot": 3})
+        write_pictures(folder / "cap" / "@eaDir", {"000.png": 2})
+        assert len(list_pictures(folder).entries) == sum(COUNTS.values())
+
+    @pytest.mark.parametrize("names", [("Train", "car", "bus"), ("Dev", "Asha", "Ravi"), ("steam train", "tram")])
+    def test_a_class_among_others_may_be_called_like_a_part(self, tmp_path: Path, names: tuple[str, ...]) -> None:
+        write_pictures(tmp_path / "own", dict.fromkeys(names, 4))
+        assert list_pictures(tmp_path / "own").class_names == tuple(sorted(names))
+
+    def test_classes_may_hold_a_folder_of_the_same_name(self, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "own", {"boot/images": 4, "cap/images": 4})
+        assert list_pictures(tmp_path / "own").class_names == ("boot", "cap")
+
     def test_a_table_names_pictures_below_its_folder(self, folder: Path) -> None:
         rows = [(f"boot/{number:03d}.png", "dark", "oak") for number in range(6)]
         rows += [(f"./cap/{number:03d}.png", "pale", "elm") for number in range(6)]
@@ -119,6 +159,19 @@ class TestWhatIsRead:
         development = load_development(recipe)
         assert (len(development.train), len(development.validation)) == (6, 2)
         assert len(sealed.load_test(recipe)) == 4
+
+    def test_a_table_may_spell_the_parts_as_folders_do(self, folder: Path) -> None:
+        parts = ["Train"] * 3 + ["val", "valid", "dev", "TEST"]
+        rows = [(f"{name}/{n:03d}.png", name, part) for name in ("boot", "cap") for n, part in enumerate(parts[:6])]
+        rows += [(f"{name}/007.png", name, parts[6]) for name in ("boot", "cap")]
+        known = list_pictures(write_table(folder / "list.csv", [("path", "label", "split"), *rows]))
+        assert [sum(entry.part == part for entry in known.entries) for part in PARTS] == [6, 6, 2]
+
+    def test_a_table_may_have_been_written_on_windows(self, folder: Path) -> None:
+        (folder / "cap" / "a\\b.png").write_bytes((folder / "cap" / "000.png").read_bytes())
+        rows = [("boot\\000.png", "boot"), (".\\boot\\001.png", "boot"), ("cap/a\\b.png", "cap")]
+        known = list_pictures(write_table(folder / "list.csv", [("path", "label"), *rows]))
+        assert [entry.name for entry in known.entries] == ["boot/000.png", "boot/001.png", "cap/a\\b.png"]
 
     def test_a_picture_of_the_right_size_keeps_every_pixel(self, tmp_path: Path) -> None:
         write_pictures(tmp_path / "own", {"a": 4, "b": 4}, size=(28, 28))
@@ -333,6 +386,47 @@ def two_validations(root: Path) -> None:
         write_pictures(root / part, {"a": 4, "b": 4})
 
 
+def one_folder_more(root: Path) -> None:
+    write_pictures(root / "archive", {"a": 4, "b": 4})
+
+
+def parts_without_classes(root: Path) -> None:
+    write_pictures(root, {"Train": 4, "Test": 4})
+
+
+def parts_within_classes(root: Path) -> None:
+    for name in ("a", "b"):
+        write_pictures(root / name, {"Train": 4, "Test": 4})
+
+
+def parts_of_classes(root: Path) -> None:
+    write_pictures(root, {"trainA": 4, "trainB": 4, "testA": 4, "testB": 4})
+
+
+def parts_within_a_part(root: Path) -> None:
+    write_pictures(root / "train", {"Train": 4, "Test": 4, "c": 4})
+    write_pictures(root / "test", {"c": 4})
+
+
+def parts_of_other_names(root: Path) -> None:
+    for name in ("old", "new"):
+        write_pictures(root / name, {"a": 4, "B" if name == "old" else "b": 4})
+
+
+def two_spellings(root: Path) -> None:
+    for name in ("train", "Training"):
+        write_pictures(root / name, {"a": 4, "b": 4})
+
+
+def an_unknown_part(root: Path) -> None:
+    for name in ("seg_train", "seg_test", "seg_pred"):
+        write_pictures(root / name, {"a": 4, "b": 4})
+
+
+def classes_beside_a_part(root: Path) -> None:
+    write_pictures(root, {"Train": 4, "car": 4})
+
+
 def test_class(root: Path) -> None:
     write_pictures(root / "train", {"a": 4, "b": 4})
     write_pictures(root / "test", {"a": 4, "c": 4})
@@ -361,6 +455,15 @@ test_class.__test__ = False  # type: ignore[attr-defined]
         (beside_parts, "parts of the data beside something else: expected train, with or without validation and test"),
         (no_training, "parts of the data beside something else"),
         (two_validations, "parts of the data beside something else"),
+        (one_folder_more, "a single folder that holds others: expected 2 class folders or more, found archive, and in"),
+        (parts_without_classes, "parts without class folders: expected a folder for each class, found none in Test, T"),
+        (parts_within_classes, "parts of the data in a class's folder: expected class folders in each of train, val"),
+        (parts_of_classes, "parts of the data beside something else"),
+        (parts_within_a_part, "parts of the data within a part: expected class folders in each of train, validation"),
+        (parts_of_other_names, "classes that cannot be told from parts of the data: expected pictures in the class"),
+        (two_spellings, "parts of the data beside something else: expected train, with or without validation and"),
+        (an_unknown_part, "found seg_pred, seg_test (as test), seg_train (as train); move classes into train and"),
+        (classes_beside_a_part, "parts of the data beside something else"),
         (test_class, "a class for the test alone: expected test pictures of a, b, found c; add pictures of it to"),
         (validation_gap, "too few pictures: expected one or more of each class for validation"),
     ],
@@ -378,6 +481,59 @@ def test_a_folder_that_cannot_be_is_refused_in_one_line(
     assert message.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("shop.zip", "found an archive (.zip); unpack it and name the folder"),
+        ("shop.tar.gz", "found an archive (.gz); unpack it"),
+        ("mnist.npz", "found NumPy arrays (.npz); write the images as class folders of PNG files, or as IDX files"),
+        ("train.parquet", "found a table of Arrow or Parquet (.parquet)"),
+        ("digits.mat", "found a MATLAB file (.mat)"),
+        ("shop.tsv", "write it as a .csv file with the columns path and label"),
+        ("boot.JPG", "found a single picture (.JPG); name the folder that holds a folder for each class"),
+        ("train-images-idx3-ubyte.gz", "found a single IDX file; name the folder that holds images and labels"),
+        ("odd", "found a file; name a folder or a .csv file"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(name: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"content")
+    with pytest.raises(DataError, match="no data set that can be read: expected ") as caught:
+        load_development(DataRecipe(source=str(tmp_path / name)))
+    assert said in str(caught.value)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            ["a.jpg", "b.JPG", "c.png"],
+            "found 2 of .jpg, 1 of .png; put the pictures of each class into a folder of its",
+        ),
+        (["a.heic"], "found 1 of .heic; put the pictures of each class into a folder of its own"),
+        (["shop.zip"], "found 1 of .zip; unpack it and name the folder"),
+        (["labels.csv"], "found 1 of .csv; name the table: labels.csv"),
+        ([], "found nothing; name another folder"),
+        (["boot/1.heic", "boot/2.HEIC", "cap/1.heic"], "boot: a class without pictures: expected files that end in"),
+        (["boot/1.heic", "boot/2.HEIC", "cap/1.heic"], "found 2 of .heic; save them as JPEG or PNG"),
+    ],
+)
+def test_what_lies_in_a_folder_without_a_data_set_is_told(files: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    for name in files:
+        (tmp_path / "own" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "own" / name).write_bytes(b"content")
+    with pytest.raises(DataError) as caught:
+        load_development(DataRecipe(source=str(tmp_path / "own")))
+    assert said in str(caught.value)
+    assert "ubyte" not in str(caught.value)
+
+
+def test_a_picture_of_another_format_is_told_by_its_format(folder: Path) -> None:
+    (folder / "boot" / "phone.HEIC").write_bytes(b"content")
+    assert dict(list_pictures(folder).passed_over) == {"boot/phone.HEIC": ".heic is not read; save it as JPEG or PNG"}
+
+
 HEADER = "path,label\n"
 
 
@@ -391,12 +547,17 @@ HEADER = "path,label\n"
         (b"path,label\nnone.png,a\n", "found 1 paths, the first none.png: no such file"),
         (b"path,label\n../x.png,a\n", "line 2: a path that leaves the folder"),
         (b"path,label\nboot/../../x.png,a\n", "line 2: a path that leaves the folder"),
+        (b"path,label\n..\\x.png,a\n", "line 2: a path that leaves the folder"),
+        (b"path,label\nboot\\..\\..\\x.png,a\n", "line 2: a path that leaves the folder"),
+        (b"path,label\nC:\\x.png,a\n", "line 2: a path that leaves the folder"),
+        (b"path,label\n\\\\server\\x.png,a\n", "line 2: a path that leaves the folder"),
+        (b"path,label\nboot/000.png,a\nboot\\000.png,b\n", "line 3: a picture named twice"),
         (b"path,label\n/etc/passwd,a\n", "line 2: a path that leaves the folder: expected one below"),
         (b"path,label\nboot/000.png,\n", "line 2: a field left empty: expected a path and a label"),
         (b"path,label\nboot/000.png\n", "line 2: fields: expected 2 of them, found more or fewer"),
         (b"path,label\nboot/000.png,a,b\n", "line 2: fields"),
         (b"path,label\nboot/000.png,a\n./boot/000.png,b\n", "line 3: a picture named twice"),
-        (b"path,label,split\nboot/000.png,a,dev\n", "line 2: an unknown split: expected train or validation or test"),
+        (b"path,label,split\nboot/000.png,a,spare\n", "line 2: an unknown split: expected train or validation or test"),
         (b"path,label,split\nboot/000.png,a,\n", "line 2: an unknown split"),
         (b"path,label\nboot/000.png,\xff\n", "line 2: not text: expected UTF-8, found byte 24 that is not"),
         (b'path,label\n"boot/000.png,a\n', "not a CSV file"),

@@ -163,6 +163,50 @@ def test_the_usual_names_are_known(tmp_path: Path, images: str, labels: str) -> 
     assert sources.load_training(str(tmp_path)).files[0].path == tmp_path / images
 
 
+def with_point(name: str) -> str:
+    return name.replace("-idx", ".idx")
+
+
+WHOLE = GOOD | GOOD_TEST
+LAYOUTS = {  # as archives lay the files, Kaggle's MNIST first
+    "a folder of the other spelling beside each": {with_point(name): content for name, content in WHOLE.items()}
+    | {f"{name}/{name}": content for name, content in WHOLE.items()},
+    "each in a folder of its name": {f"{name}/{name}": content for name, content in WHOLE.items()},
+    "each in a folder of the other spelling": {f"{with_point(name)}/{name}": c for name, c in WHOLE.items()},
+    "an archive beside each folder": {f"{name}.gz": packed(content) for name, content in WHOLE.items()}
+    | {f"{name}/{name}": content for name, content in WHOLE.items()},
+    "both spellings": WHOLE | {with_point(name): content for name, content in WHOLE.items()},
+}
+
+
+def write_below(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        write((folder / name).parent, {Path(name).name: content})
+    return folder
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_file_may_lie_in_a_folder_of_its_name(tmp_path: Path, layout: str) -> None:
+    plain = write(tmp_path / "plain", WHOLE)
+    laid = write_below(tmp_path / "laid", LAYOUTS[layout] | {"classes.txt": b"a\nb\nc"})
+    assert sources.load_training(str(laid)).fingerprint == sources.load_training(str(plain)).fingerprint
+    assert sealed.load_sealed(str(laid)).fingerprint == sealed.load_sealed(str(plain)).fingerprint
+    assert sealed.load_sealed(str(laid)).class_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("twin", [with_point(IMAGES), f"{with_point(IMAGES)}/{IMAGES}", f"{IMAGES}.gz/{IMAGES}"])
+def test_two_sets_of_one_name_are_still_two(tmp_path: Path, twin: str) -> None:
+    write_below(tmp_path, GOOD | {twin: GOOD_IMAGES[:-1] + b"x"})
+    with pytest.raises(DataError, match=rf"more than one set: expected one .*, found {IMAGES}, {twin};"):
+        sources.load_training(str(tmp_path))
+
+
+def test_fashion_mnist_too_may_lie_so(nowhere: Path, small_fashion: dict[str, bytes]) -> None:
+    for number, layout in enumerate(LAYOUTS):
+        laid = write_below(nowhere / str(number), LAYOUTS[layout])
+        assert sources.load_training("fashion-mnist", laid).files[0].path.is_relative_to(laid), layout
+
+
 def test_the_raw_twin_is_taken(tmp_path: Path) -> None:
     write(tmp_path, GOOD | {f"{IMAGES}.gz": b"never opened"})
     assert sources.load_training(str(tmp_path)).files[0].path.name == IMAGES

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,17 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from modiste.data.class_folders import read_class_folders, visible
+from modiste.data.class_folders import read_class_folders
 from modiste.data.division import divide
 from modiste.data.faults import fault, shown
+from modiste.data.folder_layout import visible
+from modiste.data.foreign import contents
 from modiste.data.idx import LIMIT_BYTES
 from modiste.data.pair import BELOW
 from modiste.data.picture_cache import decoded
 from modiste.data.picture_list import Entry, PictureList
 from modiste.data.picture_table import read_picture_table
+from modiste.data.places import expanded, kind_at
 from modiste.data.sources import FASHION_MNIST, source_folder
 from modiste.photo.preparation import Preparation
 from modiste.recipe import DataRecipe
@@ -70,18 +72,22 @@ def picture_place(source: str, folder: Path | None = None) -> Path | None:
     """
     if source == FASHION_MNIST:
         return None
-    table = Path(os.path.expanduser(source)) if folder is None else folder  # noqa: PTH111 - this one never fails
-    if table.suffix.lower() == TABLE and table.is_file():
+    table = expanded(Path(source) if folder is None else folder)
+    if table.suffix.lower() == TABLE and kind_at(table) == "file":
         return table
     place = source_folder(source, folder)
-    holds_idx = any(path for below in BELOW for path in (place / below).glob(IDX_FILES))
-    has_folders = any(item.is_dir(follow_symlinks=False) for item in visible(place))
-    return place if has_folders and not holds_idx else None
+    if any(path for below in BELOW for path in (place / below).glob(IDX_FILES)):
+        return None
+    items = visible(place)
+    if not any(item.is_dir(follow_symlinks=False) for item in items):
+        found, remedy = contents([item.name for item in items])
+        raise fault(place, "no data set in it", expected="class folders, or IDX files", found=found, remedy=remedy)
+    return place
 
 
 def list_pictures(place: Path) -> PictureList:
     """Return what a source names; DataError when it is none."""
-    return read_picture_table(place) if place.is_file() else read_class_folders(place)
+    return read_picture_table(place) if kind_at(place) == "file" else read_class_folders(place)
 
 
 def load_divided(place: Path, recipe: DataRecipe, *, whatever: bool = False) -> Divided:

@@ -10,6 +10,7 @@ from pathlib import Path
 from modiste.data.class_names import read_class_names
 from modiste.data.download import BY_HAND, download, is_offline
 from modiste.data.faults import fault, shown
+from modiste.data.foreign import foreign_kind
 from modiste.data.idx import IdxFile
 from modiste.data.pair import (
     BELOW,
@@ -17,11 +18,12 @@ from modiste.data.pair import (
     KnownFile,
     find_any,
     find_known,
+    folder_of_set,
     is_published,
     read_any,
     read_known,
 )
-from modiste.data.places import cache_folder, named_folder, usual_folders
+from modiste.data.places import FOLDER_VARIABLE, cache_folder, expanded, kind_at, named_folder, usual_folders
 from modiste.data.raw_set import RawSet, check_trainable, make_raw_set
 from modiste.errors import DataError
 
@@ -38,6 +40,8 @@ CLASS_NAMES = (
     "Bag",
     "Ankle boot",
 )
+SOURCES = f'"{FASHION_MNIST}", a folder of IDX files or class folders, or a .csv file'
+NAMED_BY = f"check --data-folder or {FOLDER_VARIABLE}"
 TRAIN = FilePair(
     what="training",
     images=KnownFile(
@@ -70,7 +74,7 @@ def load_training(source: str, folder: Path | None = None) -> RawSet:
     images, labels = read_any(TRAIN, *find_any(TRAIN, place))
     if is_published(TRAIN, images, labels):
         return _published_set(images, labels)
-    names = read_class_names(images.path.parent)
+    names = read_class_names(folder_of_set(images))
     raw = make_raw_set(set_name(place), images, labels, names or numbered_names(labels))
     if names is None:
         check_trainable(labels)
@@ -103,19 +107,19 @@ def fetch(pair: FilePair, folder: Path | None = None) -> tuple[Path, ...]:
 
 def source_folder(source: str, folder: Path | None = None) -> Path:
     """Return the folder that ``source`` names, or ``folder`` in its stead; DataError when there is none."""
-    place = folder if folder is not None else Path(source)
-    try:
-        place = place.expanduser()
-        if (source or folder) and place.is_dir():
-            return place
-    except (OSError, RuntimeError, ValueError):
-        pass  # a name that cannot be a folder's
+    place = expanded(folder if folder is not None else Path(source))
+    kind = kind_at(place) if source or folder else ""
+    if kind == "folder":
+        return place
+    if kind and folder is None:
+        found, remedy = foreign_kind(place)
+        raise fault(place, "no data set that can be read", expected=SOURCES, found=found, remedy=remedy)
     near = difflib.get_close_matches(source.lower(), [FASHION_MNIST], cutoff=0.5)
     raise fault(
         place,
         "no such data set or folder",
-        expected=f'"{FASHION_MNIST}", a folder of IDX files or class folders, or a .csv file',
-        found=f'"{shown(source)}"' if folder is None else "no folder",
+        expected=SOURCES,
+        found=f'"{shown(source)}"' if folder is None else foreign_kind(place)[0] if kind else "no folder",
         remedy=f'did you mean "{near[0]}"?' if near else "check the path",
     )
 
@@ -131,14 +135,15 @@ def numbered_names(labels: IdxFile) -> tuple[str, ...]:
 
 
 def _find_named(pair: FilePair, named: Path) -> tuple[Path, Path]:
-    if not named.is_dir():
-        found = "a file" if named.exists() else "nothing"
-        raise fault(named, "no such folder", expected="a folder", found=found, remedy="check --data-folder")
+    kind = kind_at(named)
+    if kind != "folder":
+        found = foreign_kind(named)[0] if kind else "nothing"
+        raise fault(named, "no such folder", expected="a folder", found=found, remedy=NAMED_BY)
     for part in BELOW:
         if paths := find_known(pair, named / part):
             return paths
     names = f"{pair.images.name} and {pair.labels.name}, raw or .gz"
-    remedy = "name another folder, or none to search the usual places"
+    remedy = f"{NAMED_BY}, or name none to search the usual places"
     raise fault(named, "no Fashion-MNIST in it", expected=names, found="neither", remedy=remedy)
 
 
