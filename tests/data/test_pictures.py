@@ -1,7 +1,10 @@
 """A person's own pictures: which are found, how they are divided, what is refused; the test share stays unopened."""
 
 import csv
+import dataclasses
+import importlib
 import os
+import pkgutil
 import shutil
 import socket
 import struct
@@ -479,6 +482,71 @@ def test_a_folder_that_cannot_be_is_refused_in_one_line(
     assert said in message
     assert str(tmp_path) in message
     assert message.isprintable()
+
+
+class TestTwoPlaces:
+    """A folder beside a source that is there would replace it without a word."""
+
+    def test_are_refused_by_the_library(self, folder: Path, tiny_folder: Path) -> None:
+        for other in (tiny_folder, folder / "cap"):
+            with pytest.raises(
+                DataError, match=r"two places for the data: expected data\.source alone, or --data-folder"
+            ):
+                load_development(whole(folder), other)
+        with pytest.raises(DataError, match="two places for the data"):
+            load_development(DataRecipe(source=str(tiny_folder)), folder)
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("data",),
+            ("data", "audit", "--folds", "0"),
+            ("train", "perceptron", "--data.source"),
+            ("search", "perceptron", "epochs=integer(1,2)", "--trials", "1", "--data.source"),
+        ],
+    )
+    def test_are_refused_by_every_command(
+        self,
+        folder: Path,
+        tiny_folder: Path,
+        words: tuple[str, ...],
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        named = [*words, str(folder)] if words[-1] == "--data.source" else [*words[:2], str(folder), *words[2:]]
+        named = ["data", str(folder)] if words == ("data",) else named
+        out = [] if words[0] == "data" else ["--out", str(tmp_path / "out")]
+        with pytest.raises(SystemExit) as left:
+            cli.main([*named, *out, "--data-folder", str(tiny_folder)])
+        assert left.value.code == DataError.exit_code
+        assert "two places for the data" in capsys.readouterr().err
+
+    def test_may_be_the_same(self, folder: Path) -> None:
+        assert load_development(whole(folder), folder / ".." / folder.name).name == "own"
+
+    def test_data_that_have_moved_are_found(self, folder: Path, tiny_folder: Path) -> None:
+        assert load_development(whole(folder.with_name("gone")), folder).class_names == tuple(COUNTS)
+        assert load_development(DataRecipe(source="gone"), tiny_folder).name == "tiny"
+
+    def test_fashion_mnist_does_not_stand_for_what_is_not_there(self, real_files: dict[str, Path]) -> None:
+        place = next(iter(real_files.values())).parent
+        with pytest.raises(
+            DataError, match=r"gone: two places for the data: .* found the source, which is not there, and"
+        ):
+            load_development(DataRecipe(source="gone"), place)
+
+    def test_fashion_mnist_is_not_looked_for_in_pictures(self, folder: Path) -> None:
+        with pytest.raises(DataError, match="no Fashion-MNIST in it"):
+            load_development(DataRecipe(), folder)
+
+
+def test_every_command_says_the_same_of_the_data_folder() -> None:
+    modules = [importlib.import_module(f"modiste.cli.{module.name}") for module in pkgutil.iter_modules(cli.__path__)]
+    kinds = {kind for module in modules for kind in vars(module).values() if dataclasses.is_dataclass(kind)}
+    having = {kind for kind in kinds if "data_folder" in {field.name for field in dataclasses.fields(kind)}}
+    assert len(having) > 8
+    own = {kind for kind in having if "data_folder" in kind.__annotations__}
+    assert {kind.__name__ for kind in own} == {"DataFolderOption"}
 
 
 @pytest.mark.parametrize(

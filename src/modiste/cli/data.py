@@ -1,21 +1,14 @@
 """``modiste data``."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modiste.cli.audit import audit
-from modiste.cli.words import parse_beside, source_first
+from modiste.cli.words import DataFolderOption, parse_beside, source_first
 from modiste.recipe import DataRecipe
 
 if TYPE_CHECKING:
     from modiste.data.dataset import ImageSet
-
-
-@dataclass(frozen=True, kw_only=True)
-class _DataOptions:
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places."""
 
 
 def data(words: list[str]) -> None:
@@ -27,9 +20,10 @@ def data(words: list[str]) -> None:
     if words[:1] == ["audit"]:
         audit(words[1:])
         return
-    recipe, options = parse_beside(_DataOptions(), DataRecipe(), source_first(words), "modiste data")
-    from modiste.data import pictures
+    recipe, options = parse_beside(DataFolderOption(), DataRecipe(), source_first(words), "modiste data")
+    from modiste.data import pictures, sources
 
+    sources.check_one_place(recipe.source, options.data_folder)
     place = pictures.picture_place(recipe.source, options.data_folder)
     if place is None:
         _describe_files(recipe, options.data_folder)

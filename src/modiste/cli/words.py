@@ -22,7 +22,15 @@ class NoOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureOptions:
+class DataFolderOption:
+    """Where the data lie on this machine."""
+
+    data_folder: Path | None = None
+    """Folder of Fashion-MNIST, if not a usual place; or of other data that have moved from where the recipe says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions(DataFolderOption):
     """On which images and how finished runs are measured."""
 
     split: Literal["validation", "test"] = "validation"
@@ -33,8 +41,6 @@ class MeasureOptions:
     """Print JSON."""
     device: str = "auto"
     """auto, cpu, cuda ..."""
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places."""
 
     def choices(self) -> dict[str, Any]:
         """Return what the functions that measure call these."""

@@ -11,7 +11,7 @@ from jaxtyping import Int64, UInt8
 
 from modiste.data.class_folders import read_class_folders
 from modiste.data.division import divide
-from modiste.data.faults import fault, shown
+from modiste.data.faults import fault, reason_of, shown
 from modiste.data.folder_layout import visible
 from modiste.data.foreign import contents
 from modiste.data.idx import LIMIT_BYTES
@@ -76,13 +76,22 @@ def picture_place(source: str, folder: Path | None = None) -> Path | None:
     if table.suffix.lower() == TABLE and kind_at(table) == "file":
         return table
     place = source_folder(source, folder)
-    if any(path for below in BELOW for path in (place / below).glob(IDX_FILES)):
-        return None
     items = visible(place)
+    if holds_idx(place):
+        return None
     if not any(item.is_dir(follow_symlinks=False) for item in items):
         found, remedy = contents([item.name for item in items])
         raise fault(place, "no data set in it", expected="class folders, or IDX files", found=found, remedy=remedy)
     return place
+
+
+def holds_idx(folder: Path) -> bool:
+    """Tell whether a folder, or one laid in it as others lay them, holds IDX files. Raises DataError."""
+    try:
+        return any(path for below in BELOW for path in (folder / below).glob(IDX_FILES))
+    except OSError as error:
+        remedy = "check its permissions"
+        raise fault(folder, "unreadable", expected="a folder", found=reason_of(error), remedy=remedy) from None
 
 
 def list_pictures(place: Path) -> PictureList:

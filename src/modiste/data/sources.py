@@ -5,6 +5,7 @@ takes the pair as an argument.
 """
 
 import difflib
+import os
 from pathlib import Path
 
 from modiste.data.class_names import read_class_names
@@ -121,6 +122,31 @@ def source_folder(source: str, folder: Path | None = None) -> Path:
         expected=SOURCES,
         found=f'"{shown(source)}"' if folder is None else foreign_kind(place)[0] if kind else "no folder",
         remedy=f'did you mean "{near[0]}"?' if near else "check the path",
+    )
+
+
+def check_one_place(source: str, folder: Path | None) -> None:
+    """Raise DataError where ``source`` names data that are there, and ``folder`` names others in their stead."""
+    if folder is None or source == FASHION_MNIST:
+        return
+    own, other = expanded(Path(source)), expanded(folder)
+    if source and kind_at(own) and os.path.realpath(own) != os.path.realpath(other):
+        raise _two_places(own, folder, "lies where it says")
+
+
+def check_not_published(source: str, folder: Path | None, raw: RawSet) -> None:
+    """Raise DataError where ``folder``, in the stead of other data, turns out to hold Fashion-MNIST."""
+    if folder is not None and FASHION_MNIST == raw.name != source:
+        raise _two_places(Path(source), folder, "is not there")
+
+
+def _two_places(own: Path, folder: Path, found: str) -> DataError:
+    return fault(
+        own,
+        "two places for the data",
+        expected="data.source alone, or --data-folder for Fashion-MNIST and for data that have moved",
+        found=f"the source, which {found}, and the folder {shown(folder)}",
+        remedy="leave --data-folder away, or name the folder as the source",
     )
 
 
