@@ -1,4 +1,4 @@
-"""The one door to the test set. Nothing that trains or selects may import this file: a contract in CI."""
+"""The one door to the test set. Nothing that trains, searches or audits may import this file: a contract in CI."""
 
 import logging
 from dataclasses import replace

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from modiste.data.class_names import read_class_names
-from modiste.data.download import BY_HAND, download, is_offline
+from modiste.data.download import BY_HAND, OFFLINE_VARIABLE, download, is_offline
 from modiste.data.faults import fault, shown
 from modiste.data.foreign import foreign_kind
 from modiste.data.idx import IdxFile
@@ -85,20 +85,26 @@ def load_training(source: str, folder: Path | None = None) -> RawSet:
 def load_published(pair: FilePair, folder: Path | None = None) -> RawSet:
     """Read one pair of Fashion-MNIST from the folder that the person named, else from wherever it is found.
 
-    A fault in a folder that was named is an error at once; a faulty copy elsewhere is skipped and noted.
+    A fault in a folder that was named is an error at once; a faulty copy elsewhere is skipped and noted. What is
+    nowhere is fetched.
     """
+    found, notes = find_published(pair, folder)
+    return found or _fetched_set(pair, notes)
+
+
+def find_published(pair: FilePair, folder: Path | None = None) -> tuple[RawSet | None, tuple[str, ...]]:
+    """Return the pair that ``load_published`` finds on this machine, None without one, and the faulty copies passed."""
     named = named_folder(folder)
     if named is not None:
-        return _published_set(*read_known(pair, *_find_named(pair, named)))
+        return _published_set(*read_known(pair, *_find_named(pair, named))), ()
     notes: list[str] = []
-    places = usual_folders()
-    for place in places:
+    for place in usual_folders():
         try:
             if paths := find_known(pair, place):
-                return _published_set(*read_known(pair, *paths), notes=tuple(notes))
+                return _published_set(*read_known(pair, *paths), notes=tuple(notes)), tuple(notes)
         except DataError as error:
             notes.append(str(error))
-    return _fetched_set(pair, places, tuple(notes))
+    return None, tuple(notes)
 
 
 def fetch(pair: FilePair, folder: Path | None = None) -> tuple[Path, ...]:
@@ -173,18 +179,15 @@ def _find_named(pair: FilePair, named: Path) -> tuple[Path, Path]:
     raise fault(named, "no Fashion-MNIST in it", expected=names, found="neither", remedy=remedy)
 
 
-def _fetched_set(pair: FilePair, places: tuple[Path, ...], notes: tuple[str, ...]) -> RawSet:
+def _fetched_set(pair: FilePair, notes: tuple[str, ...]) -> RawSet:
     try:
         images, labels = fetch(pair)
     except DataError as error:
-        looked = ", ".join(shown(place) for place in places)
-        faulty = f"; faulty copies: {' | '.join(notes)}" if notes else ""
-        remedy = f"fetch them with `modiste data`, {BY_HAND}"
-        trouble = "MODISTE_OFFLINE is set" if is_offline() else str(error)
+        trouble = f"{OFFLINE_VARIABLE} is set" if is_offline() else getattr(error, "reason", str(error))
+        faulty = f", a copy is faulty ({len(notes)} passed over)" if notes else ""
         raise DataError(
-            f"Fashion-MNIST's {pair.what} files: not found: "
-            f"expected {pair.images.name} and {pair.labels.name} in one of {looked}; "
-            f"found none that is right{faulty}; download: {trouble}; {remedy}"
+            f"Fashion-MNIST's {pair.what} files: not found{faulty}, and not downloaded ({trouble}); {BY_HAND}; "
+            "`modiste doctor` lists where it looked"
         ) from error
     return _published_set(*read_known(pair, images, labels), notes=notes)
 
