@@ -38,7 +38,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise StorageError(
-            f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder with --out"
+            f"{path}: cannot be written ({error.strerror or error}); free space there, or check its permissions"
         ) from error
 
 

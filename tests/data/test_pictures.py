@@ -332,6 +332,10 @@ class TestFaults:
         assert out.count("the file is empty; expected a photo") == sum(COUNTS.values())
         assert "training: no images" in out
 
+    def test_data_takes_the_flags_that_messages_name(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        cli.main(["data", str(folder), "--data.pictures", "whole", "--data.side", "32"])
+        assert "images of 32 x 32" in capsys.readouterr().out
+
     def test_a_set_in_idx_form_is_still_one(self, tiny_folder: Path, tmp_path: Path) -> None:
         shutil.copytree(tiny_folder, tmp_path / "idx")
         write_pictures(tmp_path / "idx", {"a": 4, "b": 4})
@@ -482,6 +486,94 @@ def test_a_folder_that_cannot_be_is_refused_in_one_line(
     assert said in message
     assert str(tmp_path) in message
     assert message.isprintable()
+
+
+class TestWhatCannotBeLookedAt:
+    """Every command that reads data says in one line what the system refuses."""
+
+    COMMANDS = (
+        ("data",),
+        ("data", "--data-folder"),
+        ("data", "audit", "--folds=0", "--source"),
+        ("train", "perceptron", "--data.source"),
+        ("train", "perceptron", "--data-folder"),
+        ("figures", "--data-folder"),
+    )
+
+    @pytest.fixture
+    def complaint(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> Callable[..., str]:
+        monkeypatch.chdir(tmp_path)
+
+        def run(*words: object) -> str:
+            with pytest.raises(SystemExit) as left:
+                cli.main([str(word) for word in words])
+            (*_, line) = capsys.readouterr().err.splitlines()
+            assert left.value.code == DataError.exit_code, line
+            return line
+
+        return run
+
+    @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+    @pytest.mark.parametrize("refused", ["stat", "scandir"])
+    def test_a_folder_without_permission(
+        self,
+        command: tuple[str, ...],
+        refused: str,
+        folder: Path,
+        complaint: Callable[..., str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """As of a folder that may not be listed, or of one that lies in such a one."""
+        forbid(monkeypatch, refused, folder)
+        line = complaint(*command, folder)
+        assert str(folder) in line
+        assert "Permission denied" in line or "no Fashion-MNIST in it" in line
+
+    def test_a_class_without_permission(
+        self, folder: Path, complaint: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        forbid(monkeypatch, "scandir", folder / "cap")
+        assert f"{folder / 'cap'}: unreadable: expected a folder, found Permission denied" in complaint("data", folder)
+
+    def test_a_table_without_permission(
+        self, folder: Path, complaint: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        table = write_table(folder / "list.csv", [("path", "label"), ("boot/000.png", "boot")])
+        forbid(monkeypatch, "stat", table)
+        assert f"{table}: cannot be looked at: expected a folder or a file, found Permission" in complaint(
+            "data", table
+        )
+
+    @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+    @pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".csv", "x" * 300 + "/own", "own/" + "x" * 300])
+    def test_a_name_too_long(self, command: tuple[str, ...], name: str, complaint: Callable[..., str]) -> None:
+        assert "no such" in complaint(*command, name)
+
+    @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+    def test_links_in_a_circle(self, command: tuple[str, ...], tmp_path: Path, complaint: Callable[..., str]) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+        assert "Too many levels of symbolic links" in complaint(*command, "loop")
+
+    def test_a_link_to_the_folder_itself_is_no_class(self, folder: Path) -> None:
+        (folder / "again").symlink_to(folder)
+        (folder / "cap" / "again").symlink_to(folder)
+        known = list_pictures(folder)
+        assert dict(known.passed_over) == {"again": "a link to a folder", "cap/again": "a link to a folder"}
+        assert known.class_names == tuple(COUNTS)
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, function: str, place: Path) -> None:
+    """Let the system refuse a function for a path and all below it: root, as in a container, may do everything."""
+    real = getattr(os, function)
+
+    def refuse(path: object = ".", *others: object, **more: object) -> object:
+        if not isinstance(path, int) and Path(os.fsdecode(path)).is_relative_to(place):  # type: ignore[arg-type]
+            raise PermissionError(13, "Permission denied", os.fsdecode(path))  # type: ignore[arg-type]
+        return real(path, *others, **more)
+
+    monkeypatch.setattr(os, function, refuse)
 
 
 class TestTwoPlaces:

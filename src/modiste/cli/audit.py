@@ -36,8 +36,9 @@ def audit(words: list[str]) -> None:
     """Find duplicates and labels that are likely wrong; write a page that shows them."""
     data, options = parse_beside(_AuditOptions(), DataRecipe(), source_first(words), "modiste data audit")
     from modiste.audit import audit as look
-    from modiste.report import write_audit
+    from modiste.report import check_installed, write_audit
 
+    check_installed()
     recipe = replace(named_recipe(options.recipe), data=data)
     found = look(
         recipe,

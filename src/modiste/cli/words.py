@@ -65,8 +65,12 @@ def parse(kind: Any, words: list[str], program: str, **options: Any) -> Any:
 
 
 def source_first(words: list[str]) -> list[str]:
-    """Return the words with their first, where it is no flag, as the value of --source."""
-    return ["--source", *words] if words and not words[0].startswith("-") else words
+    """Return the words with their first, where it is no flag, as the value of --source.
+
+    Flags may be written as training has them: --data.side is --side.
+    """
+    short = ["--" + word.removeprefix("--data.") if word.startswith("--data.") else word for word in words]
+    return ["--source", *short] if short and not short[0].startswith("-") else short
 
 
 def parse_beside(options: Options, part: Fields, words: list[str], program: str) -> tuple[Fields, Options]:

@@ -172,7 +172,7 @@ def split_indices(labels: Int64[Tensor, " n"], recipe: DataRecipe) -> tuple[Tens
     if not 0 < count < len(labels):
         raise DataError(
             f"{recipe.source}: {len(labels)} images cannot give a validation share of {recipe.validation_fraction:g}; "
-            "expected at least one image on each side; change --data.validation-fraction"
+            "expected at least one image on each side; train with another --data.validation-fraction"
         )
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     if recipe.split == "last":
@@ -193,7 +193,7 @@ def few_of_each(labels: Int64[Tensor, " n"], train: Int64[Tensor, " m"], recipe:
         if len(members) < recipe.images_per_class:
             raise DataError(
                 f"{recipe.source}: expected {recipe.images_per_class} training images of class {label}, "
-                f"found {len(members)}; choose a smaller --data.images-per-class"
+                f"found {len(members)}; choose a smaller --data.images-per-class to train"
             )
         order = torch.randperm(len(members), generator=runtime.generator(recipe.subset_seed, "few", label))
         drawn.append(members[order[: recipe.images_per_class]])

@@ -139,7 +139,7 @@ def decode_entries(
     size = len(entries) * preparation.channels * preparation.side**2
     if size > LIMIT_BYTES:
         found = f"{len(entries):,} of {preparation.side} x {preparation.side}"
-        remedy = "choose a smaller --data.side"
+        remedy = "train with a smaller --data.side"
         raise fault(place, "too many pictures", expected=f"{LIMIT_BYTES:,} bytes", found=found, remedy=remedy)
     done = decoded(known.place, [entry.name for entry in entries], preparation, part)
     bad = tuple((name, reason) for name, reason in zip(done.names, done.faults, strict=True) if reason)

@@ -78,6 +78,12 @@ def write_audit(found: "Findings", page: Path, plain: Path) -> Path:
     return audit.write_audit(found, page, plain)
 
 
+def check_installed() -> None:
+    """Raise MissingExtraError unless pages can be written; for work that takes long before it writes one."""
+    with _extra():
+        from modiste.report import audit  # noqa: F401
+
+
 @contextmanager
 def _extra() -> Iterator[None]:
     try:
@@ -90,4 +96,4 @@ def _extra() -> Iterator[None]:
         ) from error
 
 
-__all__ = ["write_audit", "write_figures", "write_report"]
+__all__ = ["check_installed", "write_audit", "write_figures", "write_report"]
