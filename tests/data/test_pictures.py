@@ -121,6 +121,7 @@ class TestWhatIsRead:
             ("trainset", "devset", "testset"),
             ("letters_train", "letters_evaluation", "letters_hold-out"),
             ("archive/Train", "archive/Val", "archive/Test"),
+            ("archive/shop-1.0/data/Train", "archive/shop-1.0/data/Val", "archive/shop-1.0/data/Test"),
             ("seg_train/seg_train", "seg_val/seg_val", "seg_test/seg_test"),
             ("train/images", "valid/images", "test/images"),
         ],
@@ -397,6 +398,10 @@ def one_folder_more(root: Path) -> None:
     write_pictures(root / "archive", {"a": 4, "b": 4})
 
 
+def pictures_beside_the_only_folder(root: Path) -> None:
+    write_pictures(root / "images", {"a": 4, "b": 4, "..": 3})
+
+
 def parts_without_classes(root: Path) -> None:
     write_pictures(root, {"Train": 4, "Test": 4})
 
@@ -434,6 +439,10 @@ def classes_beside_a_part(root: Path) -> None:
     write_pictures(root, {"Train": 4, "car": 4})
 
 
+def folders_without_end(root: Path) -> None:
+    (root / ("data/" * 700)).mkdir(parents=True)
+
+
 def test_class(root: Path) -> None:
     write_pictures(root / "train", {"a": 4, "b": 4})
     write_pictures(root / "test", {"a": 4, "c": 4})
@@ -463,6 +472,10 @@ test_class.__test__ = False  # type: ignore[attr-defined]
         (no_training, "parts of the data beside something else"),
         (two_validations, "parts of the data beside something else"),
         (one_folder_more, "a single folder that holds others: expected 2 class folders or more, found archive, and in"),
+        (
+            pictures_beside_the_only_folder,
+            "a single folder that holds others: expected 2 class folders or more, found im",
+        ),
         (parts_without_classes, "parts without class folders: expected a folder for each class, found none in Test, T"),
         (parts_within_classes, "parts of the data in a class's folder: expected class folders in each of train, val"),
         (parts_of_classes, "parts of the data beside something else"),
@@ -471,6 +484,7 @@ test_class.__test__ = False  # type: ignore[attr-defined]
         (two_spellings, "parts of the data beside something else: expected train, with or without validation and"),
         (an_unknown_part, "found seg_pred, seg_test (as test), seg_train (as train); move classes into train and"),
         (classes_beside_a_part, "parts of the data beside something else"),
+        (folders_without_end, "data: a class without pictures: expected files that end in .jpg"),
         (test_class, "a class for the test alone: expected test pictures of a, b, found c; add pictures of it to"),
         (validation_gap, "too few pictures: expected one or more of each class for validation"),
     ],

@@ -205,9 +205,7 @@ class TestDoctor:
     ) -> None:
         monkeypatch.setenv("MODISTE_DATA", "absent")
         (line,) = self.lines(capsys)
-        assert line.startswith(
-            "absent: no such folder: expected a folder, found nothing; check --data-folder or MODISTE"
-        )
+        assert line.startswith("absent: no such folder: expected a folder, found nothing; check MODISTE_DATA")
 
     def test_quotes_what_is_to_be_installed(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

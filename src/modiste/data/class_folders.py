@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modiste.data.faults import fault, shown
-from modiste.data.folder_layout import check_layers, folders_in, parts_of, visible
+from modiste.data.folder_layout import check_layers, folders_in, parts_of, unwrapped, visible
 from modiste.data.picture_list import (
     SUFFIXES,
     Entry,
@@ -79,13 +79,13 @@ def check_classes(root: Path, parts: dict[str, Path], entries: list[Entry]) -> N
     classes = {entry.class_name for entry in entries}
     if len(classes) != 1 or "" not in parts:
         return
-    only = parts[""] / classes.pop()
+    only = unwrapped(parts[""] / classes.pop())
     if len(inner := [item.name for item in folders_in(only)]) > 1:
         raise fault(
             root,
             "a single folder that holds others",
             expected="2 class folders or more",
-            found=f"{shown(only.name)}, and in it {listed(inner)}",
+            found=f"{shown(below(root, str(only)))}, and in it {listed(inner)}",
             remedy=f"name {shown(only)}, if these are the classes",
         )
 

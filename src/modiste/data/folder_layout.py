@@ -8,12 +8,14 @@ from pathlib import Path
 
 from modiste.data.faults import fault, reason_of, shown
 from modiste.data.part_names import is_filler, part_called, parts_called, parts_mentioned
-from modiste.data.picture_list import listed
+from modiste.data.picture_list import SUFFIXES, listed
 
 NOT_THEIRS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 """Folders that an archiver or a file server leaves among a person's own."""
 COMMON = 2
 """Two class folders that hold this many folders of the same names may be parts, with the classes in them."""
+DEEPEST = 8
+"""Folders that wrap one another which are passed through at most."""
 Layers = Mapping[str, set[str]]
 """Of each class folder the folders in it that hold pictures; "" stands for pictures of its own."""
 
@@ -61,17 +63,34 @@ def unwrapped(folder: Path, part: str = "") -> Path:
         folder: of a source, or of a part of it.
         part: which; a folder called alike in it wraps the classes, as seg_train/seg_train does.
     """
-    within = folders_in(folder)
-    if len(within) == 1 and wraps(Path(within[0].path), part):
-        return unwrapped(Path(within[0].path), part)
+    for _ in range(DEEPEST):
+        within = folders_in(folder)
+        if len(within) != 1 or has_pictures(folder) or not wraps(Path(within[0].path), part):
+            break
+        folder = Path(within[0].path)
     return folder
+
+
+def has_pictures(folder: Path) -> bool:
+    """Tell whether pictures lie right in a folder, by their names."""
+    return any(item.name.lower().endswith(SUFFIXES) for item in visible(folder))
 
 
 def wraps(only: Path, part: str) -> bool:
     """Tell whether the only folder in another holds classes or parts, and is no class itself."""
-    names = [item.name for item in folders_in(only)]
     called_like_the_part = bool(part) and (only.name == only.parent.name or part_called(only.name) == part)
-    return bool(names) and (called_like_the_part or is_filler(only.name) or "train" in parts_called(names).values())
+    named_so = called_like_the_part or is_filler(only.name)
+    return bool(folders_in(only)) if named_so else holds_parts(only)
+
+
+def holds_parts(folder: Path) -> bool:
+    """Tell whether a folder called train lies in this one, or in the only one that this one holds."""
+    for _ in range(DEEPEST):
+        names = [item.name for item in folders_in(folder)]
+        if len(names) != 1 or parts_called(names):
+            return "train" in parts_called(names).values()
+        folder = folder / names[0]
+    return False
 
 
 def check_layers(folder: Path, part: str, layers: Layers) -> None:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 
 from modiste import storage
 from modiste.data.decoding import Decoded, decode
+from modiste.data.faults import reason_of
 from modiste.data.places import picture_cache_folder
 from modiste.errors import MissingExtraError, StorageError
 from modiste.photo.preparation import VERSION, Preparation
@@ -101,15 +102,21 @@ def _keep(path: Path, whole: Decoded, marks: dict[str, str]) -> None:
     try:
         make_private(path.parent)
         storage.write_bytes(path, hashlib.sha256(content).digest() + content)
-    except (StorageError, OSError) as error:
+    except StorageError as error:
         LOG.warning("pictures will be read again next time: %s", error)
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that its owner alone may enter, or close one that others may: the pictures may be of people."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
-        folder.chmod(0o700)
+    """Make a folder that its owner alone may enter, or close one that others may: the pictures may be of people.
+
+    Raises StorageError when that cannot be.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be made for its owner alone ({reason_of(error)})") from error
 
 
 def _kept(path: Path) -> tuple[Decoded | None, dict[str, str]]:

@@ -42,7 +42,6 @@ CLASS_NAMES = (
     "Ankle boot",
 )
 SOURCES = f'"{FASHION_MNIST}", a folder of IDX files or class folders, or a .csv file'
-NAMED_BY = f"check --data-folder or {FOLDER_VARIABLE}"
 TRAIN = FilePair(
     what="training",
     images=KnownFile(
@@ -96,7 +95,8 @@ def find_published(pair: FilePair, folder: Path | None = None) -> tuple[RawSet |
     """Return the pair that ``load_published`` finds on this machine, None without one, and the faulty copies passed."""
     named = named_folder(folder)
     if named is not None:
-        return _published_set(*read_known(pair, *_find_named(pair, named))), ()
+        named_by = "--data-folder" if folder is not None else FOLDER_VARIABLE
+        return _published_set(*read_known(pair, *_find_named(pair, named, named_by))), ()
     notes: list[str] = []
     for place in usual_folders():
         try:
@@ -166,16 +166,16 @@ def numbered_names(labels: IdxFile) -> tuple[str, ...]:
     return tuple(str(number) for number in range(int(labels.array.max()) + 1))
 
 
-def _find_named(pair: FilePair, named: Path) -> tuple[Path, Path]:
+def _find_named(pair: FilePair, named: Path, named_by: str) -> tuple[Path, Path]:
     kind = kind_at(named)
     if kind != "folder":
         found = foreign_kind(named)[0] if kind else "nothing"
-        raise fault(named, "no such folder", expected="a folder", found=found, remedy=NAMED_BY)
+        raise fault(named, "no such folder", expected="a folder", found=found, remedy=f"check {named_by}")
     for part in BELOW:
         if paths := find_known(pair, named / part):
             return paths
     names = f"{pair.images.name} and {pair.labels.name}, raw or .gz"
-    remedy = f"{NAMED_BY}, or name none to search the usual places"
+    remedy = f"name another folder with {named_by}, or none to search the usual places"
     raise fault(named, "no Fashion-MNIST in it", expected=names, found="neither", remedy=remedy)
 
 
