@@ -106,7 +106,7 @@ $(VENV)/.torch: constraints.txt | $(BIN)/python
 
 $(VENV)/.demo: pyproject.toml constraints.txt $(VENV)/.torch
 	@echo "installing Modiste"
-	@$(PIP) --editable '.[evaluation,report]'
+	@$(PIP) --editable '.[evaluation,export,report,search,serve]'
 	@touch $@
 
 # Every file that is installed has a hash that the lock knows, torch alone not: its builds are many, and lie elsewhere.

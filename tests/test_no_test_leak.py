@@ -2,12 +2,14 @@
 
 import ast
 import gzip
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import modiste
+from modiste import cli
 from workbench import run_python, write_pictures
 
 SOURCE = Path(modiste.__file__).parent
@@ -127,6 +129,34 @@ def test_training_on_own_pictures_opens_none_of_the_test_share(tmp_path: Path) -
     assert {name for name in names if f"own/{name}\n" in audited} == seen
     tested = opened_by("evaluate", tmp_path / "run", "--split", "test", **cache)
     assert {name for name in names if f"own/{name}\n" in tested} == names - seen
+
+
+def test_of_the_test_images_data_prints_number_and_size_alone(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It opens them to see that they are whole; what is on them, and of which classes they are, stays unsaid."""
+    monkeypatch.setattr("modiste.data.picture_cache.picture_cache_folder", lambda: tmp_path / "cache")
+    write_pictures(tmp_path / "own", {"a": 12, "b": 12})
+    for source, line in (
+        (tiny_folder, "test: 100 images of 12 x 12"),
+        (tmp_path / "own", "test, sealed: 4 images of 28"),
+    ):
+        cli.main(["data", str(source), "--pictures", "whole"])
+        printed = capsys.readouterr().out
+        assert printed.count("mean") == printed.count("standard deviation") < printed.count(" images of ")
+        after = printed[printed.index(line) :].splitlines()
+        assert after[0].startswith(line)
+        assert "mean" not in "".join(after)
+        assert not any(text.startswith("    ") for text in after)
+
+
+def test_nothing_that_trains_searches_or_audits_may_import_the_door() -> None:
+    contracts = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (contract,) = [one for one in contracts if one.get("forbidden_modules") == ["modiste.data.sealed"]]
+    assert {f"modiste.{name}" for name in ("training", "models", "recipes", "search", "audit")} <= set(
+        contract["source_modules"]
+    )
+    assert contract["allow_indirect_imports"] is False
 
 
 def test_training_is_the_same_when_the_test_files_are_not_there(fashion: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +35,30 @@ def test_the_tree_names_every_file_once():
 def test_the_results_are_those_of_the_records():
     script = ROOT / "benchmarks" / "readme_results.py"
     subprocess.run([sys.executable, str(script), "--check"], check=True)
+
+
+NEEDED = {  # extras of each command in the README, with all that it lists
+    "predict": {"photo", "report"},
+    "evaluate": {"evaluation"},
+    "compare": {"evaluation"},
+    "report": {"report"},
+    "figures": {"report"},
+    "reproduce": {"report", "evaluation"},
+    "search": {"search"},
+    "export": {"export"},
+    "serve": {"serve", "export", "photo"},
+}
+
+
+def test_make_demo_installs_what_the_commands_below_it_need():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    listed = re.search(r"--editable '\.\[([\w,]+)\]'", (ROOT / "Makefile").read_text())[1].split(",")
+    needed = [line for extra in listed for line in extras[extra]]
+    installed = {*listed, *(name for line in needed for name in re.findall(r"modiste\[(\w+)\]", line))}
+    start = (ROOT / "README.md").read_text().split("## Start")[1].split("## ")[0]
+    commands = set(re.findall(r"^modiste (\w+)", start, re.MULTILINE))
+    assert commands > NEEDED.keys()
+    assert {extra for needed in NEEDED.values() for extra in needed} <= installed
 
 
 def test_every_linked_file_exists():

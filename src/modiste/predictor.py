@@ -77,7 +77,7 @@ class Predictor(Classifier):
 
         Args:
             run: the folder that this predictor comes from.
-            data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+            data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
 
         Raises:
             DataError: those images are missing or damaged, and nothing was kept yet.

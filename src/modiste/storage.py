@@ -38,7 +38,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise StorageError(
-            f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder with --out"
+            f"{path}: cannot be written ({error.strerror or error}); free space there, check its permissions, or name "
+            "another folder where the command has --out"
         ) from error
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from faults import Faults
 from modiste.data import decoding, picture_cache
 from modiste.data.decoding import Decoded, decode
 from modiste.data.picture_cache import cache_file, decoded
-from modiste.errors import StorageError
+from modiste.errors import MissingExtraError, StorageError
 from modiste.photo.preparation import Preparation
 from workbench import write_pictures
 
@@ -136,3 +137,37 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
     caplog.set_level(logging.WARNING)
     assert same(load(folder), decode(folder, names_in(folder), WHOLE))
     assert "pictures will be read again next time" in caplog.text
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o000])
+def test_what_is_kept_is_for_its_owner_alone(folder: Path, cache: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        load(folder)
+    finally:
+        os.umask(before)
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cache_that_others_may_enter_is_closed(folder: Path, cache: Path) -> None:
+    cache.mkdir()
+    cache.chmod(0o755)
+    load(folder)
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("missing", "way"), [("PIL", "whole"), ("PIL", "garment"), ("scipy", "garment"), ("scipy.ndimage", "garment")]
+)
+def test_a_missing_extra_is_named(folder: Path, missing: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name == missing or name.startswith(f"{missing}.")] or [missing]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(MissingExtraError, match=r"pictures need Pillow and SciPy: pip install 'modiste\[photo\]'"):
+        load(folder, Preparation(way))
+
+
+def test_the_whole_picture_needs_no_scipy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    assert len(load(folder).images) == 8

@@ -1,7 +1,10 @@
 """A person's own pictures: which are found, how they are divided, what is refused; the test share stays unopened."""
 
 import csv
+import dataclasses
+import importlib
 import os
+import pkgutil
 import shutil
 import socket
 import struct
@@ -18,6 +21,7 @@ from modiste import cli
 from modiste.data import decoding, pictures, sealed
 from modiste.data.dataset import load_development
 from modiste.data.division import divide
+from modiste.data.picture_list import PARTS
 from modiste.data.pictures import list_pictures
 from modiste.errors import DataError, RecipeError
 from modiste.recipe import DataRecipe
@@ -104,6 +108,46 @@ class TestWhatIsRead:
         assert (len(development.train), len(development.validation)) == (8, 2)
         assert len(sealed.load_test(whole(tmp_path / "parts"))) == 2
 
+    @pytest.mark.parametrize(
+        ("train", "validation", "test"),
+        [
+            ("Train", "Val", "Test"),
+            ("Training", "Valid", "Testing"),
+            ("TRAIN", "VALIDATION", "TEST"),
+            ("seg_train", "seg_dev", "seg_test"),
+            ("train_images", "val_images", "test_images"),
+            ("TrainImages", "EvalImages", "TestImages"),
+            ("train2017", "val2017", "test2017"),
+            ("trainset", "devset", "testset"),
+            ("letters_train", "letters_evaluation", "letters_hold-out"),
+            ("archive/Train", "archive/Val", "archive/Test"),
+            ("archive/shop-1.0/data/Train", "archive/shop-1.0/data/Val", "archive/shop-1.0/data/Test"),
+            ("seg_train/seg_train", "seg_val/seg_val", "seg_test/seg_test"),
+            ("train/images", "valid/images", "test/images"),
+        ],
+    )
+    def test_parts_are_known_by_their_usual_names(self, tmp_path: Path, train: str, validation: str, test: str) -> None:
+        for name, count in ((train, 3), (validation, 2), (test, 1)):
+            write_pictures(tmp_path / "own" / name, {"a": count, "b": count})
+        known = list_pictures(tmp_path / "own")
+        assert known.class_names == ("a", "b")
+        counts = [sum(entry.part == part for entry in known.entries) for part in PARTS]
+        assert counts == [6, 4, 2]
+
+    def test_folders_that_an_archiver_leaves_are_not_looked_at(self, folder: Path) -> None:
+        write_pictures(folder / "__MACOSX", {"boot": 3})
+        write_pictures(folder / "cap" / "@eaDir", {"000.png": 2})
+        assert len(list_pictures(folder).entries) == sum(COUNTS.values())
+
+    @pytest.mark.parametrize("names", [("Train", "car", "bus"), ("Dev", "Asha", "Ravi"), ("steam train", "tram")])
+    def test_a_class_among_others_may_be_called_like_a_part(self, tmp_path: Path, names: tuple[str, ...]) -> None:
+        write_pictures(tmp_path / "own", dict.fromkeys(names, 4))
+        assert list_pictures(tmp_path / "own").class_names == tuple(sorted(names))
+
+    def test_classes_may_hold_a_folder_of_the_same_name(self, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "own", {"boot/images": 4, "cap/images": 4})
+        assert list_pictures(tmp_path / "own").class_names == ("boot", "cap")
+
     def test_a_table_names_pictures_below_its_folder(self, folder: Path) -> None:
         rows = [(f"boot/{number:03d}.png", "dark", "oak") for number in range(6)]
         rows += [(f"./cap/{number:03d}.png", "pale", "elm") for number in range(6)]
@@ -119,6 +163,19 @@ class TestWhatIsRead:
         development = load_development(recipe)
         assert (len(development.train), len(development.validation)) == (6, 2)
         assert len(sealed.load_test(recipe)) == 4
+
+    def test_a_table_may_spell_the_parts_as_folders_do(self, folder: Path) -> None:
+        parts = ["Train"] * 3 + ["val", "valid", "dev", "TEST"]
+        rows = [(f"{name}/{n:03d}.png", name, part) for name in ("boot", "cap") for n, part in enumerate(parts[:6])]
+        rows += [(f"{name}/007.png", name, parts[6]) for name in ("boot", "cap")]
+        known = list_pictures(write_table(folder / "list.csv", [("path", "label", "split"), *rows]))
+        assert [sum(entry.part == part for entry in known.entries) for part in PARTS] == [6, 6, 2]
+
+    def test_a_table_may_have_been_written_on_windows(self, folder: Path) -> None:
+        (folder / "cap" / "a\\b.png").write_bytes((folder / "cap" / "000.png").read_bytes())
+        rows = [("boot\\000.png", "boot"), (".\\boot\\001.png", "boot"), ("cap/a\\b.png", "cap")]
+        known = list_pictures(write_table(folder / "list.csv", [("path", "label"), *rows]))
+        assert [entry.name for entry in known.entries] == ["boot/000.png", "boot/001.png", "cap/a\\b.png"]
 
     def test_a_picture_of_the_right_size_keeps_every_pixel(self, tmp_path: Path) -> None:
         write_pictures(tmp_path / "own", {"a": 4, "b": 4}, size=(28, 28))
@@ -276,6 +333,10 @@ class TestFaults:
         assert out.count("the file is empty; expected a photo") == sum(COUNTS.values())
         assert "training: no images" in out
 
+    def test_data_takes_the_flags_that_messages_name(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        cli.main(["data", str(folder), "--data.pictures", "whole", "--data.side", "32"])
+        assert "images of 32 x 32" in capsys.readouterr().out
+
     def test_a_set_in_idx_form_is_still_one(self, tiny_folder: Path, tmp_path: Path) -> None:
         shutil.copytree(tiny_folder, tmp_path / "idx")
         write_pictures(tmp_path / "idx", {"a": 4, "b": 4})
@@ -333,6 +394,55 @@ def two_validations(root: Path) -> None:
         write_pictures(root / part, {"a": 4, "b": 4})
 
 
+def one_folder_more(root: Path) -> None:
+    write_pictures(root / "archive", {"a": 4, "b": 4})
+
+
+def pictures_beside_the_only_folder(root: Path) -> None:
+    write_pictures(root / "images", {"a": 4, "b": 4, "..": 3})
+
+
+def parts_without_classes(root: Path) -> None:
+    write_pictures(root, {"Train": 4, "Test": 4})
+
+
+def parts_within_classes(root: Path) -> None:
+    for name in ("a", "b"):
+        write_pictures(root / name, {"Train": 4, "Test": 4})
+
+
+def parts_of_classes(root: Path) -> None:
+    write_pictures(root, {"trainA": 4, "trainB": 4, "testA": 4, "testB": 4})
+
+
+def parts_within_a_part(root: Path) -> None:
+    write_pictures(root / "train", {"Train": 4, "Test": 4, "c": 4})
+    write_pictures(root / "test", {"c": 4})
+
+
+def parts_of_other_names(root: Path) -> None:
+    for name in ("old", "new"):
+        write_pictures(root / name, {"a": 4, "B" if name == "old" else "b": 4})
+
+
+def two_spellings(root: Path) -> None:
+    for name in ("train", "Training"):
+        write_pictures(root / name, {"a": 4, "b": 4})
+
+
+def an_unknown_part(root: Path) -> None:
+    for name in ("seg_train", "seg_test", "seg_pred"):
+        write_pictures(root / name, {"a": 4, "b": 4})
+
+
+def classes_beside_a_part(root: Path) -> None:
+    write_pictures(root, {"Train": 4, "car": 4})
+
+
+def folders_without_end(root: Path) -> None:
+    (root / ("data/" * 700)).mkdir(parents=True)
+
+
 def test_class(root: Path) -> None:
     write_pictures(root / "train", {"a": 4, "b": 4})
     write_pictures(root / "test", {"a": 4, "c": 4})
@@ -361,6 +471,20 @@ test_class.__test__ = False  # type: ignore[attr-defined]
         (beside_parts, "parts of the data beside something else: expected train, with or without validation and test"),
         (no_training, "parts of the data beside something else"),
         (two_validations, "parts of the data beside something else"),
+        (one_folder_more, "a single folder that holds others: expected 2 class folders or more, found archive, and in"),
+        (
+            pictures_beside_the_only_folder,
+            "a single folder that holds others: expected 2 class folders or more, found im",
+        ),
+        (parts_without_classes, "parts without class folders: expected a folder for each class, found none in Test, T"),
+        (parts_within_classes, "parts of the data in a class's folder: expected class folders in each of train, val"),
+        (parts_of_classes, "parts of the data beside something else"),
+        (parts_within_a_part, "parts of the data within a part: expected class folders in each of train, validation"),
+        (parts_of_other_names, "classes that cannot be told from parts of the data: expected pictures in the class"),
+        (two_spellings, "parts of the data beside something else: expected train, with or without validation and"),
+        (an_unknown_part, "found seg_pred, seg_test (as test), seg_train (as train); move classes into train and"),
+        (classes_beside_a_part, "parts of the data beside something else"),
+        (folders_without_end, "data: a class without pictures: expected files that end in .jpg"),
         (test_class, "a class for the test alone: expected test pictures of a, b, found c; add pictures of it to"),
         (validation_gap, "too few pictures: expected one or more of each class for validation"),
     ],
@@ -378,6 +502,212 @@ def test_a_folder_that_cannot_be_is_refused_in_one_line(
     assert message.isprintable()
 
 
+class TestWhatCannotBeLookedAt:
+    """Every command that reads data says in one line what the system refuses."""
+
+    COMMANDS = (
+        ("data",),
+        ("data", "--data-folder"),
+        ("data", "audit", "--folds=0", "--source"),
+        ("train", "perceptron", "--data.source"),
+        ("train", "perceptron", "--data-folder"),
+        ("figures", "--data-folder"),
+    )
+
+    @pytest.fixture
+    def complaint(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> Callable[..., str]:
+        monkeypatch.chdir(tmp_path)
+
+        def run(*words: object) -> str:
+            with pytest.raises(SystemExit) as left:
+                cli.main([str(word) for word in words])
+            (*_, line) = capsys.readouterr().err.splitlines()
+            assert left.value.code == DataError.exit_code, line
+            return line
+
+        return run
+
+    @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+    @pytest.mark.parametrize("refused", ["stat", "scandir"])
+    def test_a_folder_without_permission(
+        self,
+        command: tuple[str, ...],
+        refused: str,
+        folder: Path,
+        complaint: Callable[..., str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """As of a folder that may not be listed, or of one that lies in such a one."""
+        forbid(monkeypatch, refused, folder)
+        line = complaint(*command, folder)
+        assert str(folder) in line
+        assert "Permission denied" in line or "no Fashion-MNIST in it" in line
+
+    def test_a_class_without_permission(
+        self, folder: Path, complaint: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        forbid(monkeypatch, "scandir", folder / "cap")
+        assert f"{folder / 'cap'}: unreadable: expected a folder, found Permission denied" in complaint("data", folder)
+
+    def test_a_table_without_permission(
+        self, folder: Path, complaint: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        table = write_table(folder / "list.csv", [("path", "label"), ("boot/000.png", "boot")])
+        forbid(monkeypatch, "stat", table)
+        assert f"{table}: cannot be looked at: expected a folder or a file, found Permission" in complaint(
+            "data", table
+        )
+
+    @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+    @pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".csv", "x" * 300 + "/own", "own/" + "x" * 300])
+    def test_a_name_too_long(self, command: tuple[str, ...], name: str, complaint: Callable[..., str]) -> None:
+        assert "no such" in complaint(*command, name)
+
+    @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+    def test_links_in_a_circle(self, command: tuple[str, ...], tmp_path: Path, complaint: Callable[..., str]) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+        assert "Too many levels of symbolic links" in complaint(*command, "loop")
+
+    def test_a_link_to_the_folder_itself_is_no_class(self, folder: Path) -> None:
+        (folder / "again").symlink_to(folder)
+        (folder / "cap" / "again").symlink_to(folder)
+        known = list_pictures(folder)
+        assert dict(known.passed_over) == {"again": "a link to a folder", "cap/again": "a link to a folder"}
+        assert known.class_names == tuple(COUNTS)
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, function: str, place: Path) -> None:
+    """Let the system refuse a function for a path and all below it: root, as in a container, may do everything."""
+    real = getattr(os, function)
+
+    def refuse(path: object = ".", *others: object, **more: object) -> object:
+        if not isinstance(path, int) and Path(os.fsdecode(path)).is_relative_to(place):  # type: ignore[arg-type]
+            raise PermissionError(13, "Permission denied", os.fsdecode(path))  # type: ignore[arg-type]
+        return real(path, *others, **more)
+
+    monkeypatch.setattr(os, function, refuse)
+
+
+class TestTwoPlaces:
+    """A folder beside a source that is there would replace it without a word."""
+
+    def test_are_refused_by_the_library(self, folder: Path, tiny_folder: Path) -> None:
+        for other in (tiny_folder, folder / "cap"):
+            with pytest.raises(
+                DataError, match=r"two places for the data: expected data\.source alone, or --data-folder"
+            ):
+                load_development(whole(folder), other)
+        with pytest.raises(DataError, match="two places for the data"):
+            load_development(DataRecipe(source=str(tiny_folder)), folder)
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("data",),
+            ("data", "audit", "--folds", "0"),
+            ("train", "perceptron", "--data.source"),
+            ("search", "perceptron", "epochs=integer(1,2)", "--trials", "1", "--data.source"),
+        ],
+    )
+    def test_are_refused_by_every_command(
+        self,
+        folder: Path,
+        tiny_folder: Path,
+        words: tuple[str, ...],
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        named = [*words, str(folder)] if words[-1] == "--data.source" else [*words[:2], str(folder), *words[2:]]
+        named = ["data", str(folder)] if words == ("data",) else named
+        out = [] if words[0] == "data" else ["--out", str(tmp_path / "out")]
+        with pytest.raises(SystemExit) as left:
+            cli.main([*named, *out, "--data-folder", str(tiny_folder)])
+        assert left.value.code == DataError.exit_code
+        assert "two places for the data" in capsys.readouterr().err
+
+    def test_may_be_the_same(self, folder: Path) -> None:
+        assert load_development(whole(folder), folder / ".." / folder.name).name == "own"
+
+    def test_data_that_have_moved_are_found(self, folder: Path, tiny_folder: Path) -> None:
+        assert load_development(whole(folder.with_name("gone")), folder).class_names == tuple(COUNTS)
+        assert load_development(DataRecipe(source="gone"), tiny_folder).name == "tiny"
+
+    def test_fashion_mnist_does_not_stand_for_what_is_not_there(self, real_files: dict[str, Path]) -> None:
+        place = next(iter(real_files.values())).parent
+        with pytest.raises(
+            DataError, match=r"gone: two places for the data: .* found the source, which is not there, and"
+        ):
+            load_development(DataRecipe(source="gone"), place)
+
+    def test_fashion_mnist_is_not_looked_for_in_pictures(self, folder: Path) -> None:
+        with pytest.raises(DataError, match="no Fashion-MNIST in it"):
+            load_development(DataRecipe(), folder)
+
+
+def test_every_command_says_the_same_of_the_data_folder() -> None:
+    modules = [importlib.import_module(f"modiste.cli.{module.name}") for module in pkgutil.iter_modules(cli.__path__)]
+    kinds = {kind for module in modules for kind in vars(module).values() if dataclasses.is_dataclass(kind)}
+    having = {kind for kind in kinds if "data_folder" in {field.name for field in dataclasses.fields(kind)}}
+    assert len(having) > 8
+    own = {kind for kind in having if "data_folder" in kind.__annotations__}
+    assert {kind.__name__ for kind in own} == {"DataFolderOption"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("shop.zip", "found an archive (.zip); unpack it and name the folder"),
+        ("shop.tar.gz", "found an archive (.gz); unpack it"),
+        ("mnist.npz", "found NumPy arrays (.npz); write the images as class folders of PNG files, or as IDX files"),
+        ("train.parquet", "found a table of Arrow or Parquet (.parquet)"),
+        ("digits.mat", "found a MATLAB file (.mat)"),
+        ("shop.tsv", "write it as a .csv file with the columns path and label"),
+        ("boot.JPG", "found a single picture (.JPG); name the folder that holds a folder for each class"),
+        ("train-images-idx3-ubyte.gz", "found a single IDX file; name the folder that holds images and labels"),
+        ("odd", "found a file; name a folder or a .csv file"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(name: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"content")
+    with pytest.raises(DataError, match="no data set that can be read: expected ") as caught:
+        load_development(DataRecipe(source=str(tmp_path / name)))
+    assert said in str(caught.value)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            ["a.jpg", "b.JPG", "c.png"],
+            "found 2 of .jpg, 1 of .png; put the pictures of each class into a folder of its",
+        ),
+        (["a.heic"], "found 1 of .heic; put the pictures of each class into a folder of its own"),
+        (["shop.zip"], "found 1 of .zip; unpack it and name the folder"),
+        (["labels.csv"], "found 1 of .csv; name the table: labels.csv"),
+        ([], "found nothing; name another folder"),
+        (["boot/1.heic", "boot/2.HEIC", "cap/1.heic"], "boot: a class without pictures: expected files that end in"),
+        (["boot/1.heic", "boot/2.HEIC", "cap/1.heic"], "found 2 of .heic; save them as JPEG or PNG"),
+    ],
+)
+def test_what_lies_in_a_folder_without_a_data_set_is_told(files: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    for name in files:
+        (tmp_path / "own" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "own" / name).write_bytes(b"content")
+    with pytest.raises(DataError) as caught:
+        load_development(DataRecipe(source=str(tmp_path / "own")))
+    assert said in str(caught.value)
+    assert "ubyte" not in str(caught.value)
+
+
+def test_a_picture_of_another_format_is_told_by_its_format(folder: Path) -> None:
+    (folder / "boot" / "phone.HEIC").write_bytes(b"content")
+    assert dict(list_pictures(folder).passed_over) == {"boot/phone.HEIC": ".heic is not read; save it as JPEG or PNG"}
+
+
 HEADER = "path,label\n"
 
 
@@ -391,12 +721,17 @@ HEADER = "path,label\n"
         (b"path,label\nnone.png,a\n", "found 1 paths, the first none.png: no such file"),
         (b"path,label\n../x.png,a\n", "line 2: a path that leaves the folder"),
         (b"path,label\nboot/../../x.png,a\n", "line 2: a path that leaves the folder"),
+        (b"path,label\n..\\x.png,a\n", "line 2: a path that leaves the folder"),
+        (b"path,label\nboot\\..\\..\\x.png,a\n", "line 2: a path that leaves the folder"),
+        (b"path,label\nC:\\x.png,a\n", "line 2: a path that leaves the folder"),
+        (b"path,label\n\\\\server\\x.png,a\n", "line 2: a path that leaves the folder"),
+        (b"path,label\nboot/000.png,a\nboot\\000.png,b\n", "line 3: a picture named twice"),
         (b"path,label\n/etc/passwd,a\n", "line 2: a path that leaves the folder: expected one below"),
         (b"path,label\nboot/000.png,\n", "line 2: a field left empty: expected a path and a label"),
         (b"path,label\nboot/000.png\n", "line 2: fields: expected 2 of them, found more or fewer"),
         (b"path,label\nboot/000.png,a,b\n", "line 2: fields"),
         (b"path,label\nboot/000.png,a\n./boot/000.png,b\n", "line 3: a picture named twice"),
-        (b"path,label,split\nboot/000.png,a,dev\n", "line 2: an unknown split: expected train or validation or test"),
+        (b"path,label,split\nboot/000.png,a,spare\n", "line 2: an unknown split: expected train or validation or test"),
         (b"path,label,split\nboot/000.png,a,\n", "line 2: an unknown split"),
         (b"path,label\nboot/000.png,\xff\n", "line 2: not text: expected UTF-8, found byte 24 that is not"),
         (b'path,label\n"boot/000.png,a\n', "not a CSV file"),

@@ -1,6 +1,8 @@
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +11,14 @@ import numpy as np
 import pytest
 from specimens import GOOD, GOOD_IMAGES, GOOD_LABELS, GOOD_TEST, IMAGES, LABELS, flip, idx, packed, write
 
+from modiste import cli
+from modiste.cli.doctor import EXTRAS
 from modiste.data import sealed, sources
+from modiste.data.download import download
 from modiste.data.idx import read_idx
 from modiste.errors import DataError
 
+ROOT = Path(__file__).parents[2]
 PAIR = {"train": (IMAGES, LABELS), "test": tuple(GOOD_TEST)}
 PLACES = [
     ".cache/modiste/fashion-mnist",
@@ -128,17 +134,100 @@ def test_a_faulty_copy_in_a_usual_place_is_passed_over_and_noted(
     assert "not the file that was published" in damaged
 
 
-def test_when_nothing_is_right_every_place_is_told(nowhere: Path, small_fashion: dict[str, bytes]) -> None:
+def test_when_nothing_is_right_one_short_line_says_what_helps(nowhere: Path, small_fashion: dict[str, bytes]) -> None:
     write(nowhere / PLACES[1], small_fashion | {LABELS: b""})
     with pytest.raises(DataError) as caught:
         sources.load_training("fashion-mnist")
     message = str(caught.value)
     assert "\n" not in message
-    for place in PLACES[:-2]:
-        assert place.removeprefix("data/") in message
-    assert f"{LABELS}: empty: expected training labels, found 0 bytes" in message
-    for remedy in ("MODISTE_OFFLINE", "`modiste data`", "apt install dataset-fashion-mnist", "--data-folder"):
+    assert len(message) < 400
+    for remedy in (
+        "MODISTE_OFFLINE",
+        "a copy is faulty",
+        "apt install dataset-fashion-mnist",
+        "--data-folder",
+        "doctor",
+    ):
         assert remedy in message
+
+
+def test_where_no_mirror_answers_the_line_is_short_as_well(
+    nowhere: Path, small_fashion: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODISTE_OFFLINE")
+    monkeypatch.setattr("modiste.data.sources.download", lambda *_: download([sources.TRAIN.images], nowhere / "new"))
+    monkeypatch.setattr("modiste.data.download._retrieve", unreachable)
+    with pytest.raises(DataError) as caught:
+        sources.load_training("fashion-mnist")
+    assert "not downloaded (storage.googleapis.com cannot be reached, github.com cannot be reached); " in str(
+        caught.value
+    )
+    assert len(str(caught.value)) < 400
+
+
+def unreachable(*_: object) -> Path:
+    raise DataError("cannot be reached")
+
+
+class TestDoctor:
+    """It looks, and neither fetches nor fails."""
+
+    @pytest.fixture(autouse=True)
+    def no_download(self, nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("MODISTE_OFFLINE")
+        monkeypatch.setattr("modiste.data.sources.download", lambda *_: pytest.fail("the doctor fetches"))
+        monkeypatch.setattr("modiste.data.places.cache_folder", lambda: nowhere / PLACES[0])
+
+    def lines(self, capsys: pytest.CaptureFixture[str]) -> list[str]:
+        cli.main(["doctor"])
+        return [
+            line.removeprefix("data").strip() for line in capsys.readouterr().out.splitlines() if line[:4] == "data"
+        ]
+
+    def test_says_where_the_data_are(
+        self, nowhere: Path, small_fashion: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write(nowhere / PLACES[1], small_fashion | {LABELS: b""})
+        write(nowhere / PLACES[2], small_fashion)
+        faulty, found = self.lines(capsys)
+        assert "empty: expected training labels, found 0 bytes" in faulty
+        assert found == str(nowhere / PLACES[2])
+
+    def test_says_where_it_looked(self, nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        first, *rest = self.lines(capsys)
+        assert first == "Fashion-MNIST is not on this machine; modiste data fetches it"
+        for place in PLACES:
+            assert f"looked in {nowhere / place}" in rest
+        assert sorted(path.name for path in nowhere.rglob("*")) == []
+
+    def test_tells_of_a_folder_that_is_named_and_wrong(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("MODISTE_DATA", "absent")
+        (line,) = self.lines(capsys)
+        assert line.startswith("absent: no such folder: expected a folder, found nothing; check MODISTE_DATA")
+
+    def test_quotes_what_is_to_be_installed(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+        cli.main(["doctor"])
+        missing = re.findall(r"^(\w+) +missing: (.*)$", capsys.readouterr().out, re.MULTILINE)
+        assert missing == [(extra, f"pip install 'modiste[{extra}]'") for extra in EXTRAS]
+
+
+def test_the_doctor_knows_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(EXTRAS) == set(extras) - {"all", "dev"}
+    assert extras["all"] == [f"modiste[{','.join(sorted(EXTRAS))}]"]
+
+
+def test_every_hint_to_install_an_extra_is_quoted() -> None:
+    """A shell such as zsh takes brackets for a pattern."""
+    texts = [*(ROOT / "src").rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    hints = [hint for path in texts for hint in re.findall(r"pip install [^\n`]*\[[^\n`]*", path.read_text())]
+    assert len(hints) > 10
+    assert [hint for hint in hints if not re.search(r"'[^']*\[[^']*\]'", hint)] == []
 
 
 def test_another_set_is_read_with_numbered_classes(tmp_path: Path) -> None:
@@ -161,6 +250,50 @@ def test_the_usual_names_are_known(tmp_path: Path, images: str, labels: str) -> 
     files = {name: packed(content) if name.endswith(".gz") else content for name, content in contents.items()}
     write(tmp_path, files | {f"._{images}": b"a Mac's shadow"})
     assert sources.load_training(str(tmp_path)).files[0].path == tmp_path / images
+
+
+def with_point(name: str) -> str:
+    return name.replace("-idx", ".idx")
+
+
+WHOLE = GOOD | GOOD_TEST
+LAYOUTS = {  # as archives lay the files, Kaggle's MNIST first
+    "a folder of the other spelling beside each": {with_point(name): content for name, content in WHOLE.items()}
+    | {f"{name}/{name}": content for name, content in WHOLE.items()},
+    "each in a folder of its name": {f"{name}/{name}": content for name, content in WHOLE.items()},
+    "each in a folder of the other spelling": {f"{with_point(name)}/{name}": c for name, c in WHOLE.items()},
+    "an archive beside each folder": {f"{name}.gz": packed(content) for name, content in WHOLE.items()}
+    | {f"{name}/{name}": content for name, content in WHOLE.items()},
+    "both spellings": WHOLE | {with_point(name): content for name, content in WHOLE.items()},
+}
+
+
+def write_below(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        write((folder / name).parent, {Path(name).name: content})
+    return folder
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_file_may_lie_in_a_folder_of_its_name(tmp_path: Path, layout: str) -> None:
+    plain = write(tmp_path / "plain", WHOLE)
+    laid = write_below(tmp_path / "laid", LAYOUTS[layout] | {"classes.txt": b"a\nb\nc"})
+    assert sources.load_training(str(laid)).fingerprint == sources.load_training(str(plain)).fingerprint
+    assert sealed.load_sealed(str(laid)).fingerprint == sealed.load_sealed(str(plain)).fingerprint
+    assert sealed.load_sealed(str(laid)).class_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("twin", [with_point(IMAGES), f"{with_point(IMAGES)}/{IMAGES}", f"{IMAGES}.gz/{IMAGES}"])
+def test_two_sets_of_one_name_are_still_two(tmp_path: Path, twin: str) -> None:
+    write_below(tmp_path, GOOD | {twin: GOOD_IMAGES[:-1] + b"x"})
+    with pytest.raises(DataError, match=rf"more than one set: expected one .*, found {IMAGES}, {twin};"):
+        sources.load_training(str(tmp_path))
+
+
+def test_fashion_mnist_too_may_lie_so(nowhere: Path, small_fashion: dict[str, bytes]) -> None:
+    for number, layout in enumerate(LAYOUTS):
+        laid = write_below(nowhere / str(number), LAYOUTS[layout])
+        assert sources.load_training("fashion-mnist", laid).files[0].path.is_relative_to(laid), layout
 
 
 def test_the_raw_twin_is_taken(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def audit(
         recipe: whose images are audited, and whose network is trained once for each fold.
         folds: parts into which the images are divided; 0 looks for duplicates alone.
         hidden: test images to look for duplicates in; their labels are not looked at.
-        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         device: where to compute.
         told: called with a line for each step.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modiste.cli.words import named_recipe, parse_beside, print_json, source_first
+from modiste.cli.words import DataFolderOption, named_recipe, parse_beside, print_json, source_first
 from modiste.recipe import DataRecipe
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ PAGE, LIST = "audit.html", "audit.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _AuditOptions:
+class _AuditOptions(DataFolderOption):
     out: Path = Path("audit")
     """Folder for the page and the list."""
     recipe: str = "sprint"
@@ -30,8 +30,6 @@ class _AuditOptions:
     """Print everything as JSON."""
     device: str = "auto"
     """auto, cpu, cuda ..."""
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places."""
 
 
 def audit(words: list[str]) -> None:

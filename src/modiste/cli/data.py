@@ -1,21 +1,14 @@
 """``modiste data``."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modiste.cli.audit import audit
-from modiste.cli.words import parse_beside, source_first
+from modiste.cli.words import DataFolderOption, parse_beside, source_first
 from modiste.recipe import DataRecipe
 
 if TYPE_CHECKING:
     from modiste.data.dataset import ImageSet
-
-
-@dataclass(frozen=True, kw_only=True)
-class _DataOptions:
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places."""
 
 
 def data(words: list[str]) -> None:
@@ -27,9 +20,10 @@ def data(words: list[str]) -> None:
     if words[:1] == ["audit"]:
         audit(words[1:])
         return
-    recipe, options = parse_beside(_DataOptions(), DataRecipe(), source_first(words), "modiste data")
-    from modiste.data import pictures
+    recipe, options = parse_beside(DataFolderOption(), DataRecipe(), source_first(words), "modiste data")
+    from modiste.data import pictures, sources
 
+    sources.check_one_place(recipe.source, options.data_folder)
     place = pictures.picture_place(recipe.source, options.data_folder)
     if place is None:
         _describe_files(recipe, options.data_folder)
@@ -38,23 +32,21 @@ def data(words: list[str]) -> None:
 
 
 def _describe_files(recipe: DataRecipe, folder: Path | None) -> None:
+    """Describe the training files; of the test files say that they are right, and how many images they hold."""
     from modiste.data import dataset, sealed, sources
 
-    parts = {
-        "training": sources.load_training(recipe.source, folder),
-        "test": sealed.load_sealed(recipe.source, folder),
-    }
-    for note in parts["training"].notes:
+    known, hidden = sources.load_training(recipe.source, folder), sealed.load_sealed(recipe.source, folder)
+    for note in known.notes:
         print(f"passed over: {note}")
-    for file in (file for raw in parts.values() for file in raw.files):
+    for file in (*known.files, *hidden.files):
         verified = "verified" if file.published else "well formed"
         print(f"{verified}  {file.path}  {file.size_bytes:,} bytes  SHA-256 {file.sha256[:16]}")
-    for part, raw in parts.items():
-        _describe(part, dataset.as_image_set(raw), raw.class_names)
+    _describe("training", dataset.as_image_set(known), known.class_names)
+    _count("test", dataset.as_image_set(hidden))
 
 
 def _describe_pictures(place: Path, recipe: DataRecipe) -> None:
-    """Describe each part; the sealed pictures are decoded too, to see that they can be."""
+    """Describe each part; the sealed pictures are decoded too, to see that they can be, and counted."""
     from modiste.data import dataset, sealed
     from modiste.data.faults import shown
     from modiste.data.pictures import load_divided
@@ -69,21 +61,25 @@ def _describe_pictures(place: Path, recipe: DataRecipe) -> None:
     _describe("training", whole[: divided.training], names)
     _describe("validation", whole[divided.training :], names)
     if hidden:
-        _describe("test, sealed", dataset.as_image_set(hidden), names)
+        _count("test, sealed", dataset.as_image_set(hidden))
     print(f"{len(faults):,} files left out" if faults else "every file can be read")
 
 
 def _describe(part: str, known: "ImageSet", names: tuple[str, ...]) -> None:
+    """Print number, size and pixel statistics of a part's images, and the number of each class."""
     from modiste.data.dataset import mean_and_deviation
 
     if not len(known):
         print(f"{part}: no images")
         return
     mean, deviation = mean_and_deviation(known.images)
-    count, channels, height, width = known.images.shape
-    colours = ", red, green and blue" if channels == 3 else ""
-    print(
-        f"{part}: {count:,} images of {height} x {width}{colours}, mean {mean:.4f}, standard deviation {deviation:.4f}"
-    )
+    _count(part, known, f", mean {mean:.4f}, standard deviation {deviation:.4f}")
     counts = zip(names, known.labels.bincount(minlength=len(names)).tolist(), strict=True)
     print("    " + ", ".join(f"{name} {number:,}" for name, number in counts))
+
+
+def _count(part: str, known: "ImageSet", more: str = "") -> None:
+    """Print number and size of a part's images: of the test set no more than that is told."""
+    count, channels, height, width = known.images.shape
+    colours = ", red, green and blue" if channels == 3 else ""
+    print(f"{part}: {count:,} images of {height} x {width}{colours}{more}")

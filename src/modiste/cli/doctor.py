@@ -1,6 +1,10 @@
 """``modiste doctor``."""
 
+from collections.abc import Iterator
+
 from modiste.cli.words import NoOptions, parse
+from modiste.data.faults import shown
+from modiste.errors import DataError
 
 EXTRAS = {
     "evaluation": ("scipy",),
@@ -17,16 +21,37 @@ EXTRAS = {
 
 
 def doctor(words: list[str]) -> None:
-    """Tell what is installed and what works on this machine."""
+    """Tell what is installed and what works on this machine; nothing is fetched or written."""
     parse(NoOptions, words, "modiste doctor")
     from importlib.util import find_spec
 
     from modiste import runtime
-    from modiste.data import sources
 
     for name, value in runtime.facts(runtime.choose_device()).items():
-        print(f"{name:14} {value}")
+        _tell(name, value)
     for extra, packages in EXTRAS.items():
         missing = [package for package in packages if find_spec(package) is None]
-        print(f"{extra:14} {'ready' if not missing else f'missing: pip install modiste[{extra}]'}")
-    print(f"{'data':14} {sources.load_training(sources.FASHION_MNIST).folder}")
+        _tell(extra, f"missing: pip install 'modiste[{extra}]'" if missing else "ready")
+    for line in _data():
+        _tell("data", line)
+
+
+def _data() -> Iterator[str]:
+    """Say where Fashion-MNIST is, or where it was looked for."""
+    from modiste.data import places, sources
+
+    try:
+        found, notes = sources.find_published(sources.TRAIN)
+    except DataError as error:  # in the folder that MODISTE_DATA names
+        yield str(error)
+        return
+    yield from (f"passed over: {note}" for note in notes)
+    if found:
+        yield str(found.folder)
+    else:
+        yield "Fashion-MNIST is not on this machine; modiste data fetches it"
+        yield from (f"looked in {shown(folder)}" for folder in places.usual_folders())
+
+
+def _tell(name: str, value: object) -> None:
+    print(f"{name:14} {value}")

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from modiste.cli.words import parse
+from modiste.cli.words import DataFolderOption, parse
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ExportOptions:
+class _ExportOptions(DataFolderOption):
     run: Path
     """Folder of a finished run."""
     to: Literal["onnx", "safetensors", "torch"] = "onnx"
@@ -17,8 +17,6 @@ class _ExportOptions:
     """Round an ONNX file to eight bits, and say what that costs on all validation images."""
     out: Path | None = None
     """File to write; model.onnx and the like in the run's folder if not given."""
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places."""
 
 
 def export(words: list[str]) -> None:

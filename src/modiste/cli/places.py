@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modiste.cli.words import DataFolderOption
 from modiste.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaceOptions:
+class PlaceOptions(DataFolderOption):
     """Options of every command that trains many runs."""
 
     workers: int = 2
@@ -25,8 +26,6 @@ class PlaceOptions:
     """GPUs for each run on the Ray cluster; 0.25 lets four share one."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 ..."""
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places."""
     quiet: bool = False
     """Say nothing but faults."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modiste.cli.words import complain, explain, parse, print_json
+from modiste.cli.words import DataFolderOption, complain, explain, parse, print_json
 from modiste.errors import DataError, PhotoError, StorageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PredictOptions:
+class _PredictOptions(DataFolderOption):
     json: bool = False
     """Print JSON: every class's probability for every file."""
     csv: bool = False
@@ -28,8 +28,6 @@ class _PredictOptions:
     """auto, cpu, cuda ..."""
     precision: Literal["trained", "float32", "bfloat16", "auto"] = "trained"
     """In what to compute: trained is what the run was trained in, auto takes bfloat16 where that is faster."""
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, for --show and a run's first photo, if not in one of the usual places."""
 
 
 def predict(words: list[str]) -> None:

@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from modiste.cli.words import named_recipe, parse
+from modiste.cli.words import DataFolderOption, named_recipe, parse
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ReportOptions:
+class _ReportOptions(DataFolderOption):
     run: Path
     """Folder of a finished run."""
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places."""
 
 
 def report(words: list[str]) -> None:
@@ -24,7 +22,7 @@ def report(words: list[str]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _FiguresOptions:
+class _FiguresOptions(DataFolderOption):
     out: Path = Path("figures")
     """Folder to write them to."""
     run: Path | None = None
@@ -33,8 +31,6 @@ class _FiguresOptions:
     """Recipe whose network and augmentation are shown; the run's if not given, without a run the paper's."""
     format: Literal["png", "svg", "pdf"] = "png"
     """File format."""
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places."""
 
 
 def figures(words: list[str]) -> None:

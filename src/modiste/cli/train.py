@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modiste.cli.silence import silence
-from modiste.cli.words import explain, named_recipe, parse_beside, speaks
+from modiste.cli.words import DataFolderOption, explain, named_recipe, parse_beside, speaks
 from modiste.errors import RecipeError
 from modiste.recipe import Recipe
 
@@ -16,13 +16,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _TrainOptions:
+class _TrainOptions(DataFolderOption):
     out: Path | None = None
     """Run folder; runs/NAME if not given, runs/NAME-2 and so on when that holds another or a finished run."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 ..."""
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places."""
     transfer_from: str | None = None
     """Weights to begin from: a finished run's folder, a .safetensors file, or hub:OWNER/NAME; see docs/hub.md."""
     tensorboard: bool = False

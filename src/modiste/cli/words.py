@@ -22,7 +22,15 @@ class NoOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureOptions:
+class DataFolderOption:
+    """Where the data lie on this machine."""
+
+    data_folder: Path | None = None
+    """Folder of Fashion-MNIST, if not a usual place; or of other data that have moved from where the recipe says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions(DataFolderOption):
     """On which images and how finished runs are measured."""
 
     split: Literal["validation", "test"] = "validation"
@@ -33,8 +41,6 @@ class MeasureOptions:
     """Print JSON."""
     device: str = "auto"
     """auto, cpu, cuda ..."""
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places."""
 
     def choices(self) -> dict[str, Any]:
         """Return what the functions that measure call these."""
@@ -59,8 +65,12 @@ def parse(kind: Any, words: list[str], program: str, **options: Any) -> Any:
 
 
 def source_first(words: list[str]) -> list[str]:
-    """Return the words with their first, where it is no flag, as the value of --source."""
-    return ["--source", *words] if words and not words[0].startswith("-") else words
+    """Return the words with their first, where it is no flag, as the value of --source.
+
+    Flags may be written as training has them: --data.side is --side.
+    """
+    short = ["--" + word.removeprefix("--data.") if word.startswith("--data.") else word for word in words]
+    return ["--source", *short] if short and not short[0].startswith("-") else short
 
 
 def parse_beside(options: Options, part: Fields, words: list[str], program: str) -> tuple[Fields, Options]:

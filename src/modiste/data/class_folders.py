@@ -4,17 +4,20 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from modiste.data.faults import fault
-from modiste.data.picture_list import SUFFIXES, Entry, PictureList, listed, make_list, reason_against
+from modiste.data.faults import fault, shown
+from modiste.data.folder_layout import check_layers, folders_in, parts_of, unwrapped, visible
+from modiste.data.picture_list import (
+    SUFFIXES,
+    Entry,
+    PictureList,
+    counted,
+    listed,
+    make_list,
+    reason_against,
+    reason_against_name,
+    what_to_do,
+)
 
-PART_FOLDERS = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-}
-"""What a folder is called that holds a part of the data, and that part."""
 Passed = tuple[str, str]
 
 
@@ -24,44 +27,67 @@ def read_class_folders(root: Path) -> PictureList:
     Pictures lie in a class's folder or anywhere below. What has a dot in front of its name is left out. Links are
     followed where they lead to a file in ``root``; anything else that is no picture is passed over with its reason.
 
-    Raises DataError when that cannot be: no classes, a class without pictures, parts beside classes.
+    Raises DataError when that cannot be: no classes, a class without pictures, parts that cannot be told from classes.
     """
     entries: list[Entry] = []
     passed: list[Passed] = []
-    for part, folder in parts_of(root).items():
-        for item in visible(folder):
-            if not item.is_dir(follow_symlinks=False):
-                passed.append((below(root, item.path), why_not(item, root) or "in no class's folder"))
-                continue
-            found = [Entry(name, item.name, part) for name in pictures_in(Path(item.path), root, passed)]
-            if not found:
-                raise fault(
-                    Path(item.path),
-                    "a class without pictures",
-                    expected=f"files that end in {', '.join(SUFFIXES)}",
-                    found="none",
-                    remedy="put pictures into it, or remove it",
-                )
-            entries += found
+    parts = parts_of(root)
+    for part, folder in parts.items():
+        entries += pictures_of_part(folder, part, root, passed)
+    check_classes(root, parts, entries)
     return make_list(root, root, entries, passed)
 
 
-def parts_of(root: Path) -> dict[str, Path]:
-    """Return the folder of each part, or ``root`` alone where it holds the classes; DataError for a mixture."""
-    names = [item.name for item in visible(root) if item.is_dir(follow_symlinks=False)]
-    parts = {PART_FOLDERS[name]: root / name for name in names if name in PART_FOLDERS}
-    others = [name for name in names if name not in PART_FOLDERS]
-    if not parts:
-        return {"": root}
-    if others or "train" not in parts or len(parts) < len(names):
+def pictures_of_part(folder: Path, part: str, root: Path, passed: list[Passed]) -> list[Entry]:
+    """Return the pictures in the class folders of ``folder``; add to ``passed`` what else there is."""
+    entries: list[Entry] = []
+    layers: dict[str, set[str]] = {}
+    for item in visible(folder):
+        if not item.is_dir(follow_symlinks=False):
+            passed.append((below(root, item.path), why_not(item, root) or "in no class's folder"))
+            continue
+        names = pictures_of_class(Path(item.path), root, passed)
+        entries += [Entry(name, item.name, part) for name in names]
+        start = len(below(root, item.path)) + 1
+        layers[item.name] = {name[start:].rpartition(os.sep)[0].partition(os.sep)[0] for name in names}
+    check_layers(folder, part, layers)
+    return entries
+
+
+def pictures_of_class(folder: Path, root: Path, passed: list[Passed]) -> list[str]:
+    """Return the names of the pictures in a class's folder and below it; DataError when there are none."""
+    before = len(passed)
+    names = list(pictures_in(folder, root, passed))
+    if not names:
+        others = [name for name, _ in passed[before:]]
+        raise fault(
+            folder,
+            "a class without pictures",
+            expected=f"files that end in {', '.join(SUFFIXES)}",
+            found=counted(others),
+            remedy=what_to_do(others),
+        )
+    return names
+
+
+def check_classes(root: Path, parts: dict[str, Path], entries: list[Entry]) -> None:
+    """Raise DataError where parts hold no class folders, or where the only class folder holds several folders."""
+    if not entries and "" not in parts:
+        found = f"none in {listed(below(root, str(folder)) for folder in parts.values())}"
+        remedy = "put the pictures of each class into a folder of its own"
+        raise fault(root, "parts without class folders", expected="a folder for each class", found=found, remedy=remedy)
+    classes = {entry.class_name for entry in entries}
+    if len(classes) != 1 or "" not in parts:
+        return
+    only = unwrapped(parts[""] / classes.pop())
+    if len(inner := [item.name for item in folders_in(only)]) > 1:
         raise fault(
             root,
-            "parts of the data beside something else",
-            expected="train, with or without validation and test, and no other folder; or class folders alone",
-            found=listed(names),
-            remedy="move the classes into train, or rename a class that is called like a part",
+            "a single folder that holds others",
+            expected="2 class folders or more",
+            found=f"{shown(below(root, str(only)))}, and in it {listed(inner)}",
+            remedy=f"name {shown(only)}, if these are the classes",
         )
-    return parts
 
 
 def pictures_in(folder: Path, root: Path, passed: list[Passed]) -> Iterator[str]:
@@ -83,17 +109,7 @@ def why_not(item: "os.DirEntry[str]", root: Path) -> str:
         reason = reason_against(Path(item.path), os.path.realpath(root))
         if reason:
             return reason
-    return "" if Path(item.name).suffix.lower() in SUFFIXES else "no picture by the end of its name"
-
-
-def visible(folder: Path) -> list["os.DirEntry[str]"]:
-    """Return what lies in a folder, sorted, without what has a dot in front; DataError when it cannot be read."""
-    try:
-        with os.scandir(folder) as items:
-            return sorted((item for item in items if not item.name.startswith(".")), key=lambda item: item.name)
-    except OSError as error:
-        found = error.strerror or str(error)
-        raise fault(folder, "unreadable", expected="a folder", found=found, remedy="check its permissions") from None
+    return reason_against_name(item.name)
 
 
 def below(root: Path, path: str) -> str:

@@ -100,18 +100,21 @@ class Known:
     notes: tuple[str, ...] = ()
 
 
-def load_development(recipe: DataRecipe | None = None, folder: Path | str | None = None) -> Development:
+def load_development(
+    recipe: DataRecipe | None = None, folder: Path | str | None = None, *, instead: bool = False
+) -> Development:
     """Find, verify and divide the training images of ``recipe.source``.
 
     Args:
         recipe: which images and how they are divided; Fashion-MNIST, stratified, if None.
-        folder: where Fashion-MNIST's files lie, if not in one of the usual places.
+        folder: where Fashion-MNIST's files lie, if not in one of the usual places; or where other data have moved to.
+        instead: let ``folder`` stand for a source that is still there, for callers that compare the fingerprint.
 
     Raises:
-        DataError: the files are missing, damaged, or too few to divide.
+        DataError: the files are missing, damaged, or too few to divide; or the source and the folder are both there.
     """
     recipe = recipe or DataRecipe()
-    known = load_known(recipe, folder)
+    known = load_known(recipe, folder, instead=instead)
     whole, every = known.images, known.train
     chosen = few_of_each(whole.labels, every, recipe) if recipe.images_per_class else every
     notes = known.notes + unequal_classes(whole.labels[chosen], known.class_names)
@@ -123,15 +126,19 @@ def load_development(recipe: DataRecipe | None = None, folder: Path | str | None
     )
 
 
-def load_known(recipe: DataRecipe, folder: Path | str | None = None) -> Known:
+def load_known(recipe: DataRecipe, folder: Path | str | None = None, *, instead: bool = False) -> Known:
     """Return the images of a recipe's source in their own order, none chosen or repeated; DataError as above."""
     own = None if folder is None else Path(folder)
+    if not instead:
+        sources.check_one_place(recipe.source, own)
     place = picture_place(recipe.source, own)
-    return _idx_images(recipe, own) if place is None else _picture_images(place, recipe)
+    return _idx_images(recipe, own, instead) if place is None else _picture_images(place, recipe)
 
 
-def _idx_images(recipe: DataRecipe, folder: Path | None) -> Known:
+def _idx_images(recipe: DataRecipe, folder: Path | None, instead: bool) -> Known:
     raw = sources.load_training(recipe.source, folder)
+    if not instead:
+        sources.check_not_published(recipe.source, folder, raw)
     for note in raw.notes:
         logging.getLogger(__name__).warning("passed over: %s", note)
     whole = as_image_set(raw)
@@ -165,7 +172,7 @@ def split_indices(labels: Int64[Tensor, " n"], recipe: DataRecipe) -> tuple[Tens
     if not 0 < count < len(labels):
         raise DataError(
             f"{recipe.source}: {len(labels)} images cannot give a validation share of {recipe.validation_fraction:g}; "
-            "expected at least one image on each side; change --data.validation-fraction"
+            "expected at least one image on each side; train with another --data.validation-fraction"
         )
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     if recipe.split == "last":
@@ -186,7 +193,7 @@ def few_of_each(labels: Int64[Tensor, " n"], train: Int64[Tensor, " m"], recipe:
         if len(members) < recipe.images_per_class:
             raise DataError(
                 f"{recipe.source}: expected {recipe.images_per_class} training images of class {label}, "
-                f"found {len(members)}; choose a smaller --data.images-per-class"
+                f"found {len(members)}; choose a smaller --data.images-per-class to train"
             )
         order = torch.randperm(len(members), generator=runtime.generator(recipe.subset_seed, "few", label))
         drawn.append(members[order[: recipe.images_per_class]])

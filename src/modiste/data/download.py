@@ -23,7 +23,18 @@ MIRRORS = (
 )
 OFFLINE_VARIABLE = "MODISTE_OFFLINE"
 BLOCK_BYTES = 64 * 1024
-BY_HAND = "install Debian's package (apt install dataset-fashion-mnist) or name a folder with --data-folder"
+BY_HAND = (
+    "install Debian's package (apt install dataset-fashion-mnist) or name a folder with --data-folder or MODISTE_DATA"
+)
+
+
+class DownloadError(DataError):
+    """No mirror gave a file."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """What each mirror did, in a few words."""
 
 
 class RefusedError(Exception):
@@ -76,13 +87,15 @@ def _download_one(file: KnownFile, folder: Path, mirrors: tuple[str, ...], conne
             return _retrieve(file, folder, mirror + file.archive_name, connection)
         except DataError as error:
             failures.append(f"{urlsplit(mirror).netloc} {error}")
-    raise fault(
+    reason = ", ".join(failures) or "no mirror"
+    message = fault(
         folder / file.archive_name,
         "cannot be downloaded",
         expected=f"an archive with MD5 {file.archive_md5}",
-        found=", ".join(failures) or "no mirror",
+        found=reason,
         remedy=f"try again when the network is there, {BY_HAND}",
     )
+    raise DownloadError(str(message), reason)
 
 
 def _retrieve(file: KnownFile, folder: Path, url: str, connection: Connection) -> Path:

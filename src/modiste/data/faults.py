@@ -14,6 +14,11 @@ def shown(text: Path | str) -> str:
     return printable(str(text), MOST_LETTERS)
 
 
+def reason_of(error: Exception) -> str:
+    """Return what the system says of a failed look at a file: its own words, without number and path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def fault(path: Path, problem: str, *, expected: str, found: str, remedy: str = FETCH_AGAIN) -> DataError:
     """Return the error to raise for ``path``; its message is one line."""
     return DataError(f"{shown(path)}: {problem}: expected {expected}, found {found}; {remedy}")

@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from modiste.data.faults import FETCH_AGAIN, fault, shown
+from modiste.data.faults import FETCH_AGAIN, fault, reason_of, shown
 from modiste.data.idx import IdxFile, read_idx
 from modiste.errors import DataError
 
@@ -86,9 +86,15 @@ def find_any(pair: FilePair, folder: Path) -> tuple[Path, Path]:
         place = next((place for place in places if _matching(place, patterns)), folder)
         return _only(place, pair.image_patterns), _only(place, pair.label_patterns)
     except OSError as error:
-        found = error.strerror or str(error)
+        found = reason_of(error)
         remedy = "check its permissions"
         raise fault(folder, "unreadable", expected="a folder of IDX files", found=found, remedy=remedy) from None
+
+
+def folder_of_set(file: IdxFile) -> Path:
+    """Return the folder that holds the whole set: the file's own, or that above where each has a folder to itself."""
+    own = file.path.parent
+    return own.parent if "-ubyte" in own.name else own
 
 
 def read_any(pair: FilePair, images: Path, labels: Path) -> tuple[IdxFile, IdxFile]:
@@ -103,11 +109,15 @@ def is_published(pair: FilePair, images: IdxFile, labels: IdxFile) -> bool:
 
 
 def _named(file: KnownFile, folder: Path) -> Path | None:
-    candidates = (folder / file.name, folder / file.archive_name)
+    names = [spelling + ending for spelling in (file.name, _with_point(file.name)) for ending in ("", ".gz")]
+    places = [folder, *(folder / name for name in names)]
     try:
-        return next((path for path in candidates if path.exists()), None)
+        files = (place / name for place in places for name in names)
+        anything = (folder / name for name in names)
+        right = next((path for path in files if path.is_file()), None)
+        return right or next((path for path in anything if path.exists()), None)
     except OSError as error:
-        found = error.strerror or str(error)
+        found = reason_of(error)
         remedy = "check its permissions"
         raise fault(folder, "unreadable", expected=file.name, found=found, remedy=remedy) from None
 
@@ -141,14 +151,54 @@ def _refuse_old_version(path: Path, known: KnownFile) -> None:
         )
 
 
+def _with_point(name: str) -> str:
+    """Return the other spelling of a file's name: train-images.idx3-ubyte."""
+    return name.replace("-idx", ".idx")
+
+
+def _fitting(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    """List what fits a pattern: raw before packed, nothing hidden."""
+    return [
+        path
+        for ending in ("", ".gz")
+        for pattern in patterns
+        for path in sorted(folder.glob(pattern + ending))
+        if not path.name.startswith(".")
+    ]
+
+
+def _candidates(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    """List what fits a pattern, the best first: files, then those in a folder that fits as well, then the folder."""
+    here = _fitting(folder, patterns)
+    folders = [path for path in here if path.is_dir()]
+    inner = [path for place in folders for path in _fitting(place, patterns) if path.is_file()]
+    return [path for path in here if path not in folders] + inner + folders
+
+
 def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
-    """List the files that fit a pattern: of raw and packed twins the raw one, nothing hidden."""
+    """List the files that fit a pattern: one of each name, whether raw, packed, or in a folder of that name.
+
+    Names that differ in a point for a hyphen are the same where the files are, as in archives that hold both.
+    """
     found: dict[str, Path] = {}
-    for ending in (".gz", ""):
-        for pattern in patterns:
-            fitting = folder.glob(pattern + ending)
-            found |= {path.name.removesuffix(".gz"): path for path in fitting if not path.name.startswith(".")}
-    return [found[name] for name in sorted(found)]
+    for path in _candidates(folder, patterns):
+        name = path.name.removesuffix(".gz")
+        twin = found.get(_with_point(name))
+        if twin is None:
+            found[_with_point(name)] = path
+        elif path.is_file() and not _are_same(twin, path):
+            found[str(path)] = path
+    return list(found.values())
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    """Tell whether two files are the raw and the packed form of one name, or hold the same images or labels."""
+    if one.parent == other.parent and other.name == f"{one.name}.gz":
+        return True
+    try:
+        return read_idx(one).sha256 == read_idx(other).sha256
+    except DataError:
+        return False
 
 
 def _only(folder: Path, patterns: tuple[str, ...]) -> Path:
@@ -159,6 +209,6 @@ def _only(folder: Path, patterns: tuple[str, ...]) -> Path:
         folder,
         "no such file" if not found else "more than one set",
         expected=f"one {' or '.join(patterns)}, raw or .gz",
-        found=shown(", ".join(path.name for path in found[:4])) or "none",
+        found=shown(", ".join(str(path.relative_to(folder)) for path in found[:4])) or "none",
         remedy="name a folder that holds one set",
     )

@@ -8,7 +8,9 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from safetensors import SafetensorError
 
 from modiste import storage
 from modiste.data.decoding import Decoded, decode
+from modiste.data.faults import reason_of
 from modiste.data.places import picture_cache_folder
-from modiste.errors import StorageError
+from modiste.errors import MissingExtraError, StorageError
 from modiste.photo.preparation import VERSION, Preparation
 
 FORMAT = 1
@@ -36,6 +39,7 @@ def decoded(place: Path, names: Sequence[str], preparation: Preparation, part: s
         preparation: what they become.
         part: of the data: what is sealed is kept apart, in a file of its own.
     """
+    check_installed(preparation)
     path = cache_file(place, preparation, part)
     marks = {name: mark_of(place / name) for name in names}
     kept, old = _kept(path)
@@ -47,6 +51,16 @@ def decoded(place: Path, names: Sequence[str], preparation: Preparation, part: s
     whole = new if kept is None or not same else joined(kept.chosen(same), new).chosen(names)
     _keep(path, whole, marks)
     return whole
+
+
+def check_installed(preparation: Preparation) -> None:
+    """Raise MissingExtraError unless what opens pictures, and what parts a garment from its ground, is installed."""
+    try:
+        import_module("PIL")
+        if preparation.way == "garment":
+            import_module("scipy.ndimage")
+    except ImportError as error:
+        raise MissingExtraError("pictures need Pillow and SciPy: pip install 'modiste[photo]'") from error
 
 
 def cache_file(place: Path, preparation: Preparation, part: str) -> Path:
@@ -86,9 +100,23 @@ def _keep(path: Path, whole: Decoded, marks: dict[str, str]) -> None:
     }
     content = safetensors.numpy.save({"images": whole.images}, {"pictures": json.dumps(plain)})
     try:
+        make_private(path.parent)
         storage.write_bytes(path, hashlib.sha256(content).digest() + content)
     except StorageError as error:
         LOG.warning("pictures will be read again next time: %s", error)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that its owner alone may enter, or close one that others may: the pictures may be of people.
+
+    Raises StorageError when that cannot be.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be made for its owner alone ({reason_of(error)})") from error
 
 
 def _kept(path: Path) -> tuple[Decoded | None, dict[str, str]]:

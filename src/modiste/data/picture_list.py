@@ -3,14 +3,21 @@
 import os
 import stat
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from modiste.data.faults import fault, shown
+from modiste.data.faults import fault, reason_of, shown
 
 PARTS = ("train", "validation", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+UNREAD_SUFFIXES = (
+    *(".heic", ".heif", ".avif", ".tif", ".tiff", ".jfif", ".jp2", ".jxl", ".svg", ".pdf", ".psd"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw"),
+)
+"""Pictures of other formats, or JPEG files by another name."""
+NO_PICTURE = "no picture by the end of its name"
 MOST_PICTURES = 1_000_000
 MOST_CLASSES = 1_000
 LONGEST_NAME = 100
@@ -110,6 +117,26 @@ def listed(names: Iterable[str], most: int = 6) -> str:
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
+def counted(names: Iterable[str]) -> str:
+    """Return how many of these files have each ending, for a sentence."""
+    endings = Counter(Path(name).suffix.lower() or "no ending" for name in names)
+    return listed(f"{count:,} of {ending}" for ending, count in endings.most_common()) or "nothing"
+
+
+def what_to_do(names: Iterable[str]) -> str:
+    """Return what to do where these files are found in place of pictures."""
+    unread = any(Path(name).suffix.lower() in UNREAD_SUFFIXES for name in names)
+    return "save them as JPEG or PNG" if unread else "put pictures into it, or remove it"
+
+
+def reason_against_name(name: str) -> str:
+    """Return why a file of this name is not read as a picture; empty when it is."""
+    suffix = Path(name).suffix.lower()
+    if suffix in SUFFIXES:
+        return ""
+    return f"{suffix} is not read; save it as JPEG or PNG" if suffix in UNREAD_SUFFIXES else NO_PICTURE
+
+
 def reason_against(path: Path, root: str) -> str:
     """Return why a file may not be opened: it is none, or leads out of ``root``; empty when it may.
 
@@ -124,7 +151,7 @@ def reason_against(path: Path, root: str) -> str:
     except FileNotFoundError:
         return "a link to nothing" if path.is_symlink() else "no such file"
     except (OSError, ValueError) as error:
-        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        return f"cannot be read ({reason_of(error)})"
     if stat.S_ISDIR(kind):
         return "a link to a folder" if path.is_symlink() else "a folder"
     return "" if stat.S_ISREG(kind) else "a pipe, socket or device"

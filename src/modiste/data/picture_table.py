@@ -4,9 +4,10 @@ import csv
 import io
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from modiste.data.faults import fault, shown
+from modiste.data.faults import fault, reason_of, shown
+from modiste.data.part_names import part_called
 from modiste.data.picture_list import PARTS, Entry, PictureList, make_list, reason_against
 
 MOST_BYTES = 256 * 2**20
@@ -18,6 +19,7 @@ def read_picture_table(table: Path) -> PictureList:
     """List the pictures that a CSV file names, paths relative to its folder.
 
     Fields are parted by commas, the first line names the columns; others than path, label and split are left alone.
+    Paths may have backslashes, and a split the spellings that folders may have, as val or Training.
 
     Raises DataError for a path that leaves the folder, a picture named twice, an unknown split, a field left empty.
     """
@@ -70,21 +72,30 @@ def text_of(table: Path) -> str:
         line = content[: error.start].count(b"\n") + 1
         raise _fault(table, line, "not text", "UTF-8", f"byte {error.start} that is not") from None
     except OSError as error:
-        found = error.strerror or str(error)
+        found = reason_of(error)
         raise fault(table, "unreadable", expected="a CSV file", found=found, remedy="check the path") from None
 
 
 def entry_of(table: Path, line: int, row: dict[str, str]) -> Entry:
     """Return what a line names; DataError where it cannot be."""
-    name, label, part = row["path"].strip(), row["label"].strip(), row.get(SPLIT, "").strip()
+    name, label, split = row["path"].strip(), row["label"].strip(), row.get(SPLIT, "").strip()
     if not name or not label:
         raise _fault(table, line, "a field left empty", "a path and a label", f'"{name}","{label}"')
-    if SPLIT in row and part not in PARTS:
-        raise _fault(table, line, "an unknown split", " or ".join(PARTS), f'"{part}"')
-    path = PurePosixPath(name)
+    part = part_called(split)
+    if SPLIT in row and not part:
+        raise _fault(table, line, "an unknown split", " or ".join(PARTS), f'"{split}"')
+    path = path_of(table.parent, name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
         raise _fault(table, line, "a path that leaves the folder", f"one below {shown(table.parent)}", name)
     return Entry(str(path), label, part)
+
+
+def path_of(folder: Path, name: str) -> PurePosixPath:
+    """Return a path as written, or with slashes for backslashes where no file has that very name."""
+    path = PurePosixPath(name)
+    if "\\" not in name or "\0" in name or os.path.lexists(folder / path):
+        return path
+    return PurePosixPath("/" if PureWindowsPath(name).drive else "", PureWindowsPath(name).as_posix())
 
 
 def _fault(table: Path, line: int, problem: str, expected: str, found: str) -> Exception:

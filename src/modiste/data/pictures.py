@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,17 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from modiste.data.class_folders import read_class_folders, visible
+from modiste.data.class_folders import read_class_folders
 from modiste.data.division import divide
-from modiste.data.faults import fault, shown
+from modiste.data.faults import fault, reason_of, shown
+from modiste.data.folder_layout import visible
+from modiste.data.foreign import contents
 from modiste.data.idx import LIMIT_BYTES
 from modiste.data.pair import BELOW
 from modiste.data.picture_cache import decoded
 from modiste.data.picture_list import Entry, PictureList
 from modiste.data.picture_table import read_picture_table
+from modiste.data.places import expanded, kind_at
 from modiste.data.sources import FASHION_MNIST, source_folder
 from modiste.photo.preparation import Preparation
 from modiste.recipe import DataRecipe
@@ -70,18 +72,31 @@ def picture_place(source: str, folder: Path | None = None) -> Path | None:
     """
     if source == FASHION_MNIST:
         return None
-    table = Path(os.path.expanduser(source)) if folder is None else folder  # noqa: PTH111 - this one never fails
-    if table.suffix.lower() == TABLE and table.is_file():
+    table = expanded(Path(source) if folder is None else folder)
+    if table.suffix.lower() == TABLE and kind_at(table) == "file":
         return table
     place = source_folder(source, folder)
-    holds_idx = any(path for below in BELOW for path in (place / below).glob(IDX_FILES))
-    has_folders = any(item.is_dir(follow_symlinks=False) for item in visible(place))
-    return place if has_folders and not holds_idx else None
+    items = visible(place)
+    if holds_idx(place):
+        return None
+    if not any(item.is_dir(follow_symlinks=False) for item in items):
+        found, remedy = contents([item.name for item in items])
+        raise fault(place, "no data set in it", expected="class folders, or IDX files", found=found, remedy=remedy)
+    return place
+
+
+def holds_idx(folder: Path) -> bool:
+    """Tell whether a folder, or one laid in it as others lay them, holds IDX files. Raises DataError."""
+    try:
+        return any(path for below in BELOW for path in (folder / below).glob(IDX_FILES))
+    except OSError as error:
+        remedy = "check its permissions"
+        raise fault(folder, "unreadable", expected="a folder", found=reason_of(error), remedy=remedy) from None
 
 
 def list_pictures(place: Path) -> PictureList:
     """Return what a source names; DataError when it is none."""
-    return read_picture_table(place) if place.is_file() else read_class_folders(place)
+    return read_picture_table(place) if kind_at(place) == "file" else read_class_folders(place)
 
 
 def load_divided(place: Path, recipe: DataRecipe, *, whatever: bool = False) -> Divided:
@@ -124,7 +139,7 @@ def decode_entries(
     size = len(entries) * preparation.channels * preparation.side**2
     if size > LIMIT_BYTES:
         found = f"{len(entries):,} of {preparation.side} x {preparation.side}"
-        remedy = "choose a smaller --data.side"
+        remedy = "train with a smaller --data.side"
         raise fault(place, "too many pictures", expected=f"{LIMIT_BYTES:,} bytes", found=found, remedy=remedy)
     done = decoded(known.place, [entry.name for entry in entries], preparation, part)
     bad = tuple((name, reason) for name, reason in zip(done.names, done.faults, strict=True) if reason)

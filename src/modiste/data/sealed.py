@@ -1,4 +1,4 @@
-"""The one door to the test set. Nothing that trains or selects may import this file: a contract in CI."""
+"""The one door to the test set. Nothing that trains, searches or audits may import this file: a contract in CI."""
 
 import logging
 from dataclasses import replace
@@ -9,7 +9,7 @@ from modiste.data.dataset import ImageSet, as_image_set
 from modiste.data.division import divide
 from modiste.data.faults import fault
 from modiste.data.idx import read_idx
-from modiste.data.pair import FilePair, KnownFile, find_any, is_published, read_any
+from modiste.data.pair import FilePair, KnownFile, find_any, folder_of_set, is_published, read_any
 from modiste.data.pictures import PictureSet, check_readable, decode_entries, list_pictures, picture_place, told_faults
 from modiste.data.raw_set import RawSet, SourceFile, make_raw_set
 from modiste.data.sources import (
@@ -56,7 +56,7 @@ def load_sealed(source: str, folder: Path | None = None) -> RawSet:
     images, labels = read_any(TEST, *find_any(TEST, place))
     if is_published(TEST, images, labels):
         return make_raw_set(FASHION_MNIST, images, labels, CLASS_NAMES, published=True)
-    names = read_class_names(images.path.parent)
+    names = read_class_names(folder_of_set(images))
     if names is None:
         training_labels = find_any(TRAIN, place)[1]
         names = numbered_names(read_idx(training_labels, dimensions=1, what="training labels"))

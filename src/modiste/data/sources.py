@@ -5,11 +5,13 @@ takes the pair as an argument.
 """
 
 import difflib
+import os
 from pathlib import Path
 
 from modiste.data.class_names import read_class_names
-from modiste.data.download import BY_HAND, download, is_offline
+from modiste.data.download import BY_HAND, OFFLINE_VARIABLE, download, is_offline
 from modiste.data.faults import fault, shown
+from modiste.data.foreign import foreign_kind
 from modiste.data.idx import IdxFile
 from modiste.data.pair import (
     BELOW,
@@ -17,11 +19,12 @@ from modiste.data.pair import (
     KnownFile,
     find_any,
     find_known,
+    folder_of_set,
     is_published,
     read_any,
     read_known,
 )
-from modiste.data.places import cache_folder, named_folder, usual_folders
+from modiste.data.places import FOLDER_VARIABLE, cache_folder, expanded, kind_at, named_folder, usual_folders
 from modiste.data.raw_set import RawSet, check_trainable, make_raw_set
 from modiste.errors import DataError
 
@@ -38,6 +41,7 @@ CLASS_NAMES = (
     "Bag",
     "Ankle boot",
 )
+SOURCES = f'"{FASHION_MNIST}", a folder of IDX files or class folders, or a .csv file'
 TRAIN = FilePair(
     what="training",
     images=KnownFile(
@@ -70,7 +74,7 @@ def load_training(source: str, folder: Path | None = None) -> RawSet:
     images, labels = read_any(TRAIN, *find_any(TRAIN, place))
     if is_published(TRAIN, images, labels):
         return _published_set(images, labels)
-    names = read_class_names(images.path.parent)
+    names = read_class_names(folder_of_set(images))
     raw = make_raw_set(set_name(place), images, labels, names or numbered_names(labels))
     if names is None:
         check_trainable(labels)
@@ -80,20 +84,27 @@ def load_training(source: str, folder: Path | None = None) -> RawSet:
 def load_published(pair: FilePair, folder: Path | None = None) -> RawSet:
     """Read one pair of Fashion-MNIST from the folder that the person named, else from wherever it is found.
 
-    A fault in a folder that was named is an error at once; a faulty copy elsewhere is skipped and noted.
+    A fault in a folder that was named is an error at once; a faulty copy elsewhere is skipped and noted. What is
+    nowhere is fetched.
     """
+    found, notes = find_published(pair, folder)
+    return found or _fetched_set(pair, notes)
+
+
+def find_published(pair: FilePair, folder: Path | None = None) -> tuple[RawSet | None, tuple[str, ...]]:
+    """Return the pair that ``load_published`` finds on this machine, None without one, and the faulty copies passed."""
     named = named_folder(folder)
     if named is not None:
-        return _published_set(*read_known(pair, *_find_named(pair, named)))
+        named_by = "--data-folder" if folder is not None else FOLDER_VARIABLE
+        return _published_set(*read_known(pair, *_find_named(pair, named, named_by))), ()
     notes: list[str] = []
-    places = usual_folders()
-    for place in places:
+    for place in usual_folders():
         try:
             if paths := find_known(pair, place):
-                return _published_set(*read_known(pair, *paths), notes=tuple(notes))
+                return _published_set(*read_known(pair, *paths), notes=tuple(notes)), tuple(notes)
         except DataError as error:
             notes.append(str(error))
-    return _fetched_set(pair, places, tuple(notes))
+    return None, tuple(notes)
 
 
 def fetch(pair: FilePair, folder: Path | None = None) -> tuple[Path, ...]:
@@ -103,20 +114,45 @@ def fetch(pair: FilePair, folder: Path | None = None) -> tuple[Path, ...]:
 
 def source_folder(source: str, folder: Path | None = None) -> Path:
     """Return the folder that ``source`` names, or ``folder`` in its stead; DataError when there is none."""
-    place = folder if folder is not None else Path(source)
-    try:
-        place = place.expanduser()
-        if (source or folder) and place.is_dir():
-            return place
-    except (OSError, RuntimeError, ValueError):
-        pass  # a name that cannot be a folder's
+    place = expanded(folder if folder is not None else Path(source))
+    kind = kind_at(place) if source or folder else ""
+    if kind == "folder":
+        return place
+    if kind and folder is None:
+        found, remedy = foreign_kind(place)
+        raise fault(place, "no data set that can be read", expected=SOURCES, found=found, remedy=remedy)
     near = difflib.get_close_matches(source.lower(), [FASHION_MNIST], cutoff=0.5)
     raise fault(
         place,
         "no such data set or folder",
-        expected=f'"{FASHION_MNIST}", a folder of IDX files or class folders, or a .csv file',
-        found=f'"{shown(source)}"' if folder is None else "no folder",
+        expected=SOURCES,
+        found=f'"{shown(source)}"' if folder is None else foreign_kind(place)[0] if kind else "no folder",
         remedy=f'did you mean "{near[0]}"?' if near else "check the path",
+    )
+
+
+def check_one_place(source: str, folder: Path | None) -> None:
+    """Raise DataError where ``source`` names data that are there, and ``folder`` names others in their stead."""
+    if folder is None or source == FASHION_MNIST:
+        return
+    own, other = expanded(Path(source)), expanded(folder)
+    if source and kind_at(own) and os.path.realpath(own) != os.path.realpath(other):
+        raise _two_places(own, folder, "lies where it says")
+
+
+def check_not_published(source: str, folder: Path | None, raw: RawSet) -> None:
+    """Raise DataError where ``folder``, in the stead of other data, turns out to hold Fashion-MNIST."""
+    if folder is not None and FASHION_MNIST == raw.name != source:
+        raise _two_places(Path(source), folder, "is not there")
+
+
+def _two_places(own: Path, folder: Path, found: str) -> DataError:
+    return fault(
+        own,
+        "two places for the data",
+        expected="data.source alone, or --data-folder for Fashion-MNIST and for data that have moved",
+        found=f"the source, which {found}, and the folder {shown(folder)}",
+        remedy="leave --data-folder away, or name the folder as the source",
     )
 
 
@@ -130,30 +166,28 @@ def numbered_names(labels: IdxFile) -> tuple[str, ...]:
     return tuple(str(number) for number in range(int(labels.array.max()) + 1))
 
 
-def _find_named(pair: FilePair, named: Path) -> tuple[Path, Path]:
-    if not named.is_dir():
-        found = "a file" if named.exists() else "nothing"
-        raise fault(named, "no such folder", expected="a folder", found=found, remedy="check --data-folder")
+def _find_named(pair: FilePair, named: Path, named_by: str) -> tuple[Path, Path]:
+    kind = kind_at(named)
+    if kind != "folder":
+        found = foreign_kind(named)[0] if kind else "nothing"
+        raise fault(named, "no such folder", expected="a folder", found=found, remedy=f"check {named_by}")
     for part in BELOW:
         if paths := find_known(pair, named / part):
             return paths
     names = f"{pair.images.name} and {pair.labels.name}, raw or .gz"
-    remedy = "name another folder, or none to search the usual places"
+    remedy = f"name another folder with {named_by}, or none to search the usual places"
     raise fault(named, "no Fashion-MNIST in it", expected=names, found="neither", remedy=remedy)
 
 
-def _fetched_set(pair: FilePair, places: tuple[Path, ...], notes: tuple[str, ...]) -> RawSet:
+def _fetched_set(pair: FilePair, notes: tuple[str, ...]) -> RawSet:
     try:
         images, labels = fetch(pair)
     except DataError as error:
-        looked = ", ".join(shown(place) for place in places)
-        faulty = f"; faulty copies: {' | '.join(notes)}" if notes else ""
-        remedy = f"fetch them with `modiste data`, {BY_HAND}"
-        trouble = "MODISTE_OFFLINE is set" if is_offline() else str(error)
+        trouble = f"{OFFLINE_VARIABLE} is set" if is_offline() else getattr(error, "reason", str(error))
+        faulty = f", a copy is faulty ({len(notes)} passed over)" if notes else ""
         raise DataError(
-            f"Fashion-MNIST's {pair.what} files: not found: "
-            f"expected {pair.images.name} and {pair.labels.name} in one of {looked}; "
-            f"found none that is right{faulty}; download: {trouble}; {remedy}"
+            f"Fashion-MNIST's {pair.what} files: not found{faulty}, and not downloaded ({trouble}); {BY_HAND}; "
+            "`modiste doctor` lists where it looked"
         ) from error
     return _published_set(*read_known(pair, images, labels), notes=notes)
 

@@ -86,7 +86,7 @@ def evaluate(
         split: ``validation`` or ``test``.
         weights: those ``picked`` by validation, or of the ``last`` epoch.
         device: where to compute.
-        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
 
     Raises:
         RunError: the run is unfinished or damaged, or the data are not those it was trained on.
@@ -156,7 +156,7 @@ def load_split(run: Run, split: Split, data_folder: Path | str | None = None) ->
 
 def load_own_development(run: Run, data_folder: Path | str | None = None) -> Development:
     """Load the training and validation images of a run; RunError when those found are others than it was trained on."""
-    development = load_development(run.recipe.data, data_folder)
+    development = load_development(run.recipe.data, data_folder, instead=True)
     info = run.load_info()
     if development.fingerprint != info.fingerprint:
         raise RunError(

@@ -67,7 +67,7 @@ def export(
             ``novelty`` (N,). The temperature is fitted to the validation images (Guo et al., 2017).
         rounded: whether weights and activations are rounded to eight bits, for ONNX only; then all validation images
             are compared, and the accuracies say what it costs.
-        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
 
     Raises:
         RunError: the run is unfinished or damaged, or the file answers otherwise than the run; it is not kept then.

@@ -25,7 +25,7 @@ def write_report(folder: Path, *, data_folder: Path | None = None) -> Path:
 
     Args:
         folder: a finished run's.
-        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
 
     Raises:
         MissingExtraError: matplotlib or jinja2 is not installed.
@@ -58,7 +58,7 @@ def write_figures(
         out: folder for the figures; made if missing.
         recipe: whose network and augmentation are shown; the run's if None, the paper's without a run.
         run: folder of a finished run, for its learning curves and what its network sees.
-        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         format: ``png`` (300 dots an inch), ``svg`` or ``pdf``.
 
     Raises:

@@ -50,7 +50,7 @@ def reproduce(
         out: folder for runs, page and figures; made if missing.
         workers: makes what runs are submitted to.
         device: where each run computes.
-        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         told: of every run that ends.
 
     Raises:

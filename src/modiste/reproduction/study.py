@@ -91,7 +91,7 @@ def study(
         experiment: whose variants were trained.
         folders: of the finished runs of each variant.
         failures: of each variant, why other runs are missing.
-        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
     """
     rows = list(zip(experiment.variants, folders, failures, strict=True))
     chosen = next(where for variant, where, _ in rows if variant.label == experiment.chosen)

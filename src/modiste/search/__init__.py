@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modiste import storage
+from modiste.data.sources import check_one_place
 from modiste.errors import MissingExtraError, RecipeError, StoppedError
 from modiste.recipe import Recipe
 from modiste.search import outcomes as records
@@ -49,7 +50,7 @@ def search(
         at_once: trials that this driver runs side by side; as many as the plan allows if None.
         ledger: where outcomes are kept, for several drivers; in the folder if None.
         device: where each trial computes.
-        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         told: of every new outcome.
 
     Returns:
@@ -60,6 +61,8 @@ def search(
     """
     demand_packages()
     folder, at_once = Path(out), at_once or plan.lag
+    place = None if data_folder is None else Path(data_folder)
+    check_one_place(plan.recipe.data.source, place)
     with (
         storage.lock(folder),
         Interruption() as interruption,
@@ -67,7 +70,6 @@ def search(
     ):
         claim(folder / PLAN, plan, grows="trials", noun="search")
         kept.enter(plan)
-        place = None if data_folder is None else Path(data_folder)
         driver = Driver(plan, folder, kept, at_once, device, place, told)
         make = workers or partial(Processes, at_once)
         if not Crew(make, driver.ready, driver.keep, interruption, driver.finished).work():

@@ -48,7 +48,7 @@ class Task:
         recipe: with those values.
         folder: of the run.
         device: where to compute.
-        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         curves: validation accuracies of earlier trials, epoch by epoch, that may prune this one; empty for no pruning.
         minutes: that it may take; 0 for any number.
     """

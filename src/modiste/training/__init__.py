@@ -74,7 +74,7 @@ def run(
         recipe: what to train; ``auto`` precision is settled by the device.
         out: the run folder; made if missing.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         transfer_from: what to take weights from: a run folder, safetensors file or ``hub:OWNER/NAME`` whose hash the
             recipe names.
         listeners: told of every step and epoch.

@@ -50,7 +50,7 @@ def run_seeds(
         seeds: one run each, all different.
         out: the folder of the run folders; made if missing.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        data_folder: where Fashion-MNIST lies, if not in one of the usual places.
+        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         listeners: returns those to tell of a seed's steps and epochs.
 
     Raises:
