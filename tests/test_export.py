@@ -20,6 +20,7 @@ from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.answers import Answers
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.novelty import learn
+from modiste.evaluation.run_images import load_own_development
 from modiste.export import compare
 from modiste.export.formats import FORMATS
 from modiste.model_recipe import CNNRecipe, ModelRecipe
@@ -93,7 +94,7 @@ def test_its_logits_are_those_of_the_run_and_its_probabilities_tempered(run: Pat
     for folder in (run, other):
         done = export.export(folder, folder.parent / "elsewhere.onnx", data_folder=tiny_folder)
         assert "model.onnx" not in open_run(folder).files
-        images = export.load_own_development(open_run(folder), tiny_folder).validation.images
+        images = load_own_development(open_run(folder), tiny_folder).validation.images
         logits, probabilities, _ = onnxruntime.InferenceSession(done.path).run(None, {"images": images.numpy()})
         stored, _ = run_folder.read_logits(folder / run_folder.logits_name("validation"))
         np.testing.assert_allclose(logits, stored, atol=1e-5)
@@ -163,7 +164,7 @@ def test_eight_bits_are_smaller_and_say_what_they_cost(run: Path, tiny_folder: P
     whole = export.export(run, data_folder=tiny_folder)
     rounded = export.export(run, rounded=True, data_folder=tiny_folder)
     assert rounded.path.name == "model-int8.onnx"
-    assert rounded.proof.images == len(export.load_own_development(open_run(run), tiny_folder).validation)
+    assert rounded.proof.images == len(load_own_development(open_run(run), tiny_folder).validation)
     assert 0 < rounded.proof.largest_difference < 0.3
     assert rounded.proof.agreement > 0.9
     kinds = {node.op_type for node in onnx.load(rounded.path).graph.node}

@@ -9,6 +9,8 @@ model.safetensors               the weights that validation picked, with recipe 
 last.safetensors                the weights after the last epoch
 validation-logits.safetensors   logits and labels of the validation images
 checkpoints/                    the training state to go on from
+images.safetensors              of a person's own pictures: those for validation, and a sample of those for training
+novelty.safetensors             what tells images of none of the classes; of Fashion-MNIST written at the first photo
 transfer.json                   what became of each tensor, where weights were taken from another run
 manifest.json                   hash of every file above; there once the run has finished
 """

@@ -18,7 +18,7 @@ class _ExportOptions:
     out: Path | None = None
     """File to write; model.onnx and the like in the run's folder if not given."""
     data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places."""
+    """Folder of the run's data set, if it has moved."""
 
 
 def export(words: list[str]) -> None:

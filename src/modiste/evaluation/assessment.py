@@ -11,12 +11,13 @@ from torch import Tensor
 
 from modiste import run_folder, runtime, storage
 from modiste.data import sealed
-from modiste.data.dataset import Development, ImageSet, load_development
+from modiste.data.dataset import ImageSet
 from modiste.errors import RunError
 from modiste.evaluation import metrics
 from modiste.evaluation.calibration import Bin, expected_calibration_error, reliability
 from modiste.evaluation.inference import infer
 from modiste.evaluation.metrics import ClassScores
+from modiste.evaluation.run_images import load_own_development
 from modiste.evaluation.statistics import wilson_interval
 from modiste.run_folder import Run
 
@@ -152,17 +153,6 @@ def load_split(run: Run, split: Split, data_folder: Path | str | None = None) ->
     if split == "validation":
         return development.validation
     return sealed.load_test(run.recipe.data, None if data_folder is None else Path(data_folder))
-
-
-def load_own_development(run: Run, data_folder: Path | str | None = None) -> Development:
-    """Load the training and validation images of a run; RunError when those found are others than it was trained on."""
-    development = load_development(run.recipe.data, data_folder)
-    info = run.load_info()
-    if development.fingerprint != info.fingerprint:
-        raise RunError(
-            f"{run.folder}: the data found are not those it was trained on; restore them or use --data-folder"
-        )
-    return development
 
 
 def class_names(run: Run) -> tuple[str, ...]:
