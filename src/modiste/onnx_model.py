@@ -159,7 +159,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _is_ours(output: Any) -> bool:
-    return len(output.shape) == RANKS.get(output.name) and output.type == "tensor(float)"
+    return len(output.shape) == RANKS.get(output.name) and output.type in ("tensor(float)", "tensor(double)")
 
 
 def _odd_word(told: Mapping[str, str]) -> str:

@@ -317,7 +317,6 @@ HOSTILE: dict[str, Change] = {
     "pictures in another way": another_word("pictures", "\x1b[2J"),
     "novelty in whole numbers": output_of_kind(TensorProto.INT64, "novelty", "n", 2),
     "novelty of two numbers": output_of_kind(TensorProto.FLOAT, "novelty", "n", 2),
-    "logits in double": output_of_kind(TensorProto.DOUBLE, "logits", "n", 2),
     "an output of another name": output_of_kind(TensorProto.FLOAT, "secrets", "n", 2),
     "answers that are no numbers": no_numbers,
     "one answer for all": one_answer_for_all,

@@ -115,6 +115,8 @@ def assess_stored(run: Run, *, split: Split = "validation", weights: Weights = "
             f"{run.folder}: not measured on {split} yet; first: modiste evaluate {run.folder} --split {split}"
         )
     logits, labels = run_folder.read_logits(run.folder / name)
+    if logits.shape[1] != len(class_names(run)):
+        raise RunError(f"{run.folder / name}: damaged or of another kind; expected logits of the run's classes")
     epoch = run.picked.epoch if weights == "picked" else run.history[-1].epoch
     circumstances = {"split": split, "weights": weights, "epoch": epoch, "test_openings": run.test_openings}
     return assess(logits, labels, class_names(run), **circumstances)
