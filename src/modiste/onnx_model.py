@@ -9,7 +9,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -27,6 +27,7 @@ from modiste.plain import class_name
 MOST_BYTES = 512 * 2**20
 BATCH_IMAGES = 64
 """So many go through the network at once; more only take more memory."""
+MOST_IMAGE_BYTES = 64 * 2**20
 MOST_MEMORY = 4 * 2**30
 """Bytes of all numbers at once."""
 LOADING_SECONDS, LOADING_BYTES, RUNNING_SECONDS = 15.0, 4 * 2**20, 120.0
@@ -78,14 +79,18 @@ class OnnxModel(Classifier):
             raise MissingExtraError(f"ONNX files: {NEEDS_EXTRA}") from error
         check(content, name)
         _bound_memory()
-        options = onnxruntime.SessionOptions()
-        options.add_session_config_entry("session.use_env_allocators", "1")
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others may need the cores
-        options.log_severity_level = 4
         seconds = LOADING_SECONDS + len(content) / LOADING_BYTES
-        providers = ["CPUExecutionProvider"]
-        session = _within(seconds, lambda: onnxruntime.InferenceSession(content, options, providers=providers), name)
-        return cls(session, *_description(session, name))
+
+        def session(level: Any) -> Any:
+            options = _options(level)
+            providers = ["CPUExecutionProvider"]
+            return _within(seconds, lambda: onnxruntime.InferenceSession(content, options, providers=providers), name)
+
+        # ONNX Runtime computes what is constant while it optimises, and cannot be stopped then. A run can be.
+        trial = session(onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+        model = cls(trial, *_description(trial, name))
+        model.run_batch(np.zeros((1, *model.shape), np.uint8), seconds, name)
+        return replace(model, session=session(onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL))
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -106,24 +111,26 @@ class OnnxModel(Classifier):
     def run(self, images: UInt8[np.ndarray, "n c h w"]) -> dict[str, np.ndarray]:
         """Return every output for images of the right shape, by name; for no images nothing, in the outputs' shapes."""
         starts = range(0, max(len(images), 1), BATCH_IMAGES)
-        parts = [self._run_batch(images[start : start + BATCH_IMAGES]) for start in starts]
+        parts = [self.run_batch(images[start : start + BATCH_IMAGES]) for start in starts]
         return {name: np.concatenate(values) for name, *values in zip(self.outputs, *parts, strict=True)}
 
-    def _run_batch(self, images: UInt8[np.ndarray, "n c h w"]) -> list[np.ndarray]:
-        """Return the outputs; RunError where they are no numbers, one row an image."""
+    def run_batch(
+        self, images: UInt8[np.ndarray, "n c h w"], seconds: float = RUNNING_SECONDS, name: str = "the ONNX file"
+    ) -> list[np.ndarray]:
+        """Return the outputs for images in one pass; RunError where they take too long, or are no numbers an image."""
         import onnxruntime
 
         options = onnxruntime.RunOptions()
         found: list[np.ndarray] = _within(
-            RUNNING_SECONDS,
+            seconds,
             lambda: self.session.run(list(self.outputs), {"images": images}, options),
-            "the ONNX file",
+            name,
             give_up=lambda: setattr(options, "terminate", True),
         )
-        for name, values in zip(self.outputs, found, strict=True):
-            shape = (len(images), len(self.names))[: RANKS[name]]
+        for output, values in zip(self.outputs, found, strict=True):
+            shape = (len(images), len(self.names))[: RANKS[output]]
             if values.shape != shape or not np.isfinite(values).all():
-                raise unfit("the ONNX file", f"its {name} are no numbers of shape {shape}")
+                raise unfit(name, f"its {output} are no numbers of shape {shape}")
         return found
 
 
@@ -140,6 +147,7 @@ def _description(session: Any, name: str) -> tuple[dict[str, str], tuple[int, in
         names = tuple(class_name(one) for one in _listed(told["class_names"]))
         count, channels, height, width = only.shape
         whole = all(isinstance(size, int) and size > 0 for size in (channels, height, width))
+        whole = whole and channels * height * width <= MOST_IMAGE_BYTES
         right = (only.name, only.type, outputs["probabilities"].shape[1]) == ("images", "tensor(uint8)", len(names))
         right &= not isinstance(count, int) and all(_is_ours(one) for one in outputs.values())
     except (KeyError, ValueError, TypeError, IndexError, RecursionError):
@@ -203,6 +211,17 @@ def _within(seconds: float, work: Callable[[], Any], name: str, give_up: Callabl
     if error is not None:
         raise unfit(name, str(error).partition("\n")[0]) from error
     return value
+
+
+def _options(level: Any) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others may need the cores
+    options.log_severity_level = 4
+    options.graph_optimization_level = level
+    return options
 
 
 @cache
