@@ -254,3 +254,35 @@ class TestState:
         (tmp_path / f"step-00000003-{'0' * 16}.safetensors").mkdir()
         with pytest.raises(RunError, match="step-00000003"):
             checkpoint.load_state(tmp_path)
+
+
+def changed_model(tmp_path: Path, **words: Any) -> Path:
+    """Write a model file whose task says other things."""
+    network = build_model(MODELS[0], TASK, seed=3)
+    path = tmp_path / "changed.safetensors"
+    checkpoint.save_model(path, network.state_dict(), info_of(replace(recipes.paper(), model=MODELS[0])))
+    tensors, plain = checkpoint.read(path)
+    plain["task"] |= words
+    path.write_bytes(checkpoint.to_bytes(tensors, plain))
+    return path
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(value: float, tmp_path: Path) -> None:
+    weights = build_model(MODELS[1], TASK, seed=3).state_dict()
+    next(iter(weights.values())).view(-1)[0] = value
+    recipe = replace(recipes.paper(), model=MODELS[1])
+    checkpoint.save_model(tmp_path / "m.safetensors", weights, info_of(recipe))
+    with pytest.raises(RunError, match="expected finite numbers"):
+        checkpoint.load_model(tmp_path / "m.safetensors")
+
+
+def test_class_names_steer_no_terminal(tmp_path: Path) -> None:
+    path = changed_model(tmp_path, class_names=["\x1b[31mred", "a\nb", "größe\u202e"])
+    _, info = checkpoint.load_model(path)
+    assert info.task.class_names == ("\\x1b[31mred", "a\\nb", "größe\\u202e")
+
+
+def test_class_names_without_end_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="names of at most 1,000 letters"):
+        checkpoint.load_model(changed_model(tmp_path, class_names=["a" * 5000, "b", "c"]))

@@ -1,6 +1,8 @@
 """ONNX files: the same answers as the run for every kind of network and any number of images, and what is inside."""
 
+import html
 import json
+import re
 import shutil
 import sys
 import zipfile
@@ -13,14 +15,15 @@ import onnxruntime
 import pytest
 import torch
 
-from modiste import export, run_folder, storage, training
+from modiste import checkpoint, export, manifest, run_folder, storage, training
 from modiste.checkpoint import ModelInfo
 from modiste.data.dataset import Development, ImageSet
 from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.answers import Answers
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.novelty import learn
-from modiste.export import compare
+from modiste.evaluation.run_images import load_own_development
+from modiste.export import card, compare
 from modiste.export.formats import FORMATS
 from modiste.model_recipe import CNNRecipe, ModelRecipe
 from modiste.models import Task, build_model
@@ -95,7 +98,7 @@ def test_its_logits_are_those_of_the_run_and_its_probabilities_tempered(run: Pat
     for folder in (run, other):
         done = export.export(folder, folder.parent / "elsewhere.onnx", data_folder=tiny_folder)
         assert "model.onnx" not in open_run(folder).files
-        images = export.load_own_development(open_run(folder), tiny_folder).validation.images
+        images = load_own_development(open_run(folder), tiny_folder).validation.images
         logits, probabilities, _ = onnxruntime.InferenceSession(done.path).run(None, {"images": images.numpy()})
         stored, _ = run_folder.read_logits(folder / run_folder.logits_name("validation"))
         assert_rounded(torch.from_numpy(logits), stored, open_run(folder).load_model()[0])
@@ -165,7 +168,7 @@ def test_eight_bits_are_smaller_and_say_what_they_cost(run: Path, tiny_folder: P
     whole = export.export(run, data_folder=tiny_folder)
     rounded = export.export(run, rounded=True, data_folder=tiny_folder)
     assert rounded.path.name == "model-int8.onnx"
-    assert rounded.proof.images == len(export.load_own_development(open_run(run), tiny_folder).validation)
+    assert rounded.proof.images == len(load_own_development(open_run(run), tiny_folder).validation)
     assert 0 < rounded.proof.largest_difference < 0.3
     assert rounded.proof.agreement > 0.9
     kinds = {node.op_type for node in onnx.load(rounded.path).graph.node}
@@ -175,16 +178,16 @@ def test_eight_bits_are_smaller_and_say_what_they_cost(run: Path, tiny_folder: P
 
 
 def test_the_card_says_what_was_measured(run: Path, tiny_folder: Path) -> None:
-    card = export.export(run, data_folder=tiny_folder).card.read_text()
-    assert "The test set has not been opened" in card
+    written = export.export(run, data_folder=tiny_folder).card.read_text()
+    assert "The test set has not been opened" in written
     measured = evaluate(run, data_folder=tiny_folder)
-    assert f"| accuracy, 95 % interval | {measured.accuracy:.2%} (" in card
+    assert f"| accuracy, 95 % interval | {measured.accuracy:.2%} (" in written
     evaluate(run, split="test", data_folder=tiny_folder)
-    card = export.export(run, data_folder=tiny_folder).card.read_text()
-    assert "has not been opened" not in card
-    assert "test, " in card
+    written = export.export(run, data_folder=tiny_folder).card.read_text()
+    assert "has not been opened" not in written
+    assert "test, " in written
     for name, scores in measured.per_class.items():
-        assert f"| F1, {name} | {scores.f1:.3f} |" in card
+        assert f"| F1, {name} | {scores.f1:.3f} |" in written
 
 
 def test_a_crash_while_a_file_is_written_anew_leaves_the_run_whole(
@@ -203,3 +206,50 @@ def test_a_crash_while_a_file_is_written_anew_leaves_the_run_whole(
     with pytest.raises(KeyboardInterrupt):
         export.export(run, data_folder=tiny_folder)
     assert "model.onnx" not in open_run(run).files
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "<script>alert(1)</script>",
+        "[click](javascript:alert(1))",
+        "![x](https://example.org/pixel)",
+        "https://example.org",
+        "www.example.org",
+        "a | b",
+        "**bold** _slanted_ `code` ~~gone~~",
+        "# title",
+        "---",
+        "- item",
+        "1. item",
+        "&lt;b&gt;",
+        "line\n# another",
+        "\x1b[2J",
+        "\\",
+        "me@example.org",
+    ],
+)
+def test_class_names_are_nothing_but_text_in_the_card(words: str) -> None:
+    markdown = card.plain_text(words)
+    assert html.unescape(markdown) == "".join(one if one.isprintable() else ascii(one)[1:-1] for one in words)
+    bare = re.sub(r"&#\d+;", "", markdown)
+    assert not re.search(r"[\\`*_\[\]<>#|~&:@]|www\.|^[-+]|^\d[.)]|\n", bare)
+    assert card.code(words) == f"<code>{markdown}</code>"
+
+
+def test_ordinary_names_stay_as_they_are_in_the_card() -> None:
+    for name in ("T-shirt/top", "Ankle boot", "größe", "3.5 mm", "sprint-93"):
+        assert card.plain_text(name) == name
+    assert card.code("fashion-mnist") == "`fashion-mnist`"
+
+
+def test_the_card_holds_no_raw_words_of_a_stranger(run: Path, tiny_folder: Path) -> None:
+    weights, plain = checkpoint.read(run / "model.safetensors")
+    evil = "<img src=x onerror=alert(1)>|"
+    plain["task"]["class_names"][1] = evil
+    (run / "model.safetensors").write_bytes(checkpoint.to_bytes(weights, plain))
+    files, openings = manifest.read(run)
+    manifest.write(run, {**files, "model.safetensors": storage.sha256(run / "model.safetensors")}, openings)
+    text = export.export(run, to="safetensors", data_folder=tiny_folder).card.read_text()
+    assert evil not in text
+    assert text.count("&#60;img src=x onerror=alert(1)&#62;&#124;") == 2

@@ -1,5 +1,7 @@
 """Exported files as a stranger might hand them over: what names other files, loops, or is none of ours is refused."""
 
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from modiste import onnx_model
 from modiste.checkpoint import ModelInfo
 from modiste.errors import RunError
 from modiste.evaluation.answers import Answers
@@ -16,6 +19,9 @@ from modiste.model_recipe import MLPRecipe
 from modiste.models import Task, build_model
 from modiste.onnx_model import OnnxModel
 from modiste.recipe import Recipe
+
+sys.path.append(str(Path(__file__).parent / "hostile"))
+from graphs import HOSTILE, nested, node, sound
 
 TASK = Task(image_shape=(1, 8, 8), class_names=("a", "b"), mean=0.3, deviation=0.4)
 
@@ -110,3 +116,57 @@ def test_any_number_of_images_goes_through(content: bytes) -> None:
     assert whole.shape == (130, 2)
     assert model.classify(images[:0]).probabilities.shape == (0, 2)
     np.testing.assert_allclose(whole[7:8], model.classify(images[7:8]).probabilities, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_every_hostile_graph_is_refused_in_one_line(name: str) -> None:
+    proto = sound()
+    HOSTILE[name](proto)
+    with pytest.raises(RunError, match="expected a file that modiste export wrote") as caught:
+        OnnxModel.from_bytes(proto.SerializeToString()).classify(np.zeros((2, 1, 8, 8), np.uint8))
+    assert str(caught.value).isprintable()
+
+
+def test_empty_nodes_are_counted_before_they_are_made(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bytes in a file are hundreds in memory: 500 MB of them would take all."""
+    monkeypatch.setattr(onnx, "load_model_from_string", lambda _: pytest.fail("was made"))
+    nodes = b"\x0a\x00" * 600_000
+    length = bytes([len(nodes) & 127 | 128, len(nodes) >> 7 & 127 | 128, len(nodes) >> 14])
+    with pytest.raises(RunError, match="more than 500,000 parts"):
+        OnnxModel.from_bytes(content + b"\x3a" + length + nodes)
+
+
+def test_functions_are_taken_as_long_as_they_unfold_to_little() -> None:
+    proto = sound()
+    nested(proto, 8, 2)
+    scores = OnnxModel.from_bytes(proto.SerializeToString()).classify(np.zeros((2, 1, 8, 8), np.uint8))
+    assert scores.probabilities.shape == (2, 2)
+
+
+def test_class_names_steer_no_terminal(content: bytes) -> None:
+    proto = onnx.load_model_from_string(content)
+    named = next(one for one in proto.metadata_props if one.key == "class_names")
+    named.value = json.dumps(["\x1b]0;owned\x07Zoë", "\u202eback\r\n"])
+    assert OnnxModel.from_bytes(proto.SerializeToString()).class_names == (
+        "\\x1b]0;owned\\x07Zoë",
+        "\\u202eback\\r\\n",
+    )
+
+
+def test_what_takes_too_long_is_given_up(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Multiply large matrices, for seconds or for hours: no check of the file tells how long that takes."""
+    proto = sound()
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([1500, 1500], np.int64), "shape"))
+    node(proto, "ConstantOfShape", ["shape"], ["m0"])
+    for number in range(4000):
+        node(proto, "MatMul", [f"m{number}", "m0"], [f"m{number + 1}"])
+    node(proto, "ReduceSum", ["m4000"], ["sum"], keepdims=0)
+    node(proto, "Add", ["logits", "sum"], ["grown"])
+    last = onnx.NodeProto()
+    last.CopyFrom(proto.graph.node[3])
+    last.input[0] = "grown"
+    del proto.graph.node[3]
+    proto.graph.node.append(last)
+    monkeypatch.setattr(onnx_model, "LOADING_SECONDS", 1.0)
+    with pytest.raises(RunError, match="it takes more than 1 seconds"):
+        OnnxModel.from_bytes(proto.SerializeToString())

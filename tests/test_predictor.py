@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 
 import modiste
-from modiste import run_folder, runtime
+from modiste import checkpoint, manifest, run_folder, runtime, storage
 from modiste.data.dataset import load_development
 from modiste.errors import DataError, RunError
+from modiste.evaluation.assessment import evaluate
 from modiste.predictor import Predictor
 from modiste.recipe import DataRecipe
 from modiste.run_folder import open_run
@@ -84,3 +86,50 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
         Predictor.load(tmp_path)
     with pytest.raises(RunError):
         Predictor.load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("logits", lambda one: one * torch.nan),
+        ("logits", lambda one: one.long()),
+        ("logits", lambda one: one[0]),
+        ("logits", lambda one: one[:5]),
+        ("logits", lambda one: one[:, :2]),
+        ("labels", lambda one: one - 9),
+        ("labels", lambda one: one + 9),
+        ("labels", lambda one: one.float()),
+        ("labels", lambda one: one[:, None]),
+        ("both", lambda one: one[:0]),
+    ],
+)
+def test_logits_of_another_kind_are_refused_in_one_line(
+    finished_run: Path, tmp_path: Path, name: str, change: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    path = run / run_folder.logits_name("validation")
+    tensors, plain = checkpoint.read(path)
+    path.write_bytes(
+        checkpoint.to_bytes({key: change(one) if name in (key, "both") else one for key, one in tensors.items()}, plain)
+    )
+    reseal(run, path)
+    for read in (lambda: Predictor.load(run, device="cpu"), lambda: evaluate(run, device="cpu")):
+        with pytest.raises(RunError, match="expected logits and labels"):
+            read()
+
+
+def test_logits_of_other_classes_are_refused_in_one_line(finished_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    path = run / run_folder.logits_name("validation")
+    tensors, plain = checkpoint.read(path)
+    tensors["logits"] = torch.cat([tensors["logits"], tensors["logits"][:, :1]], dim=1)
+    path.write_bytes(checkpoint.to_bytes(tensors, plain))
+    reseal(run, path)
+    with pytest.raises(RunError, match="expected logits of the run's classes"):
+        evaluate(run, device="cpu")
+
+
+def reseal(run: Path, path: Path) -> None:
+    """Let the manifest vouch for a file that was changed."""
+    files, openings = manifest.read(run)
+    manifest.write(run, {**files, path.name: storage.sha256(path)}, openings)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from modiste import storage
 from modiste.errors import RunError
 from modiste.models import Task, build_model, shapes_of
-from modiste.plain import demand, to_plain
+from modiste.plain import class_name, demand, to_plain
 from modiste.recipe import Recipe, from_plain
 
 FORMAT = 1
@@ -79,7 +79,7 @@ def load_model(path: Path) -> tuple[nn.Module, ModelInfo]:
     tensors, plain = read(path)
     with _readable(path):
         info = _info(plain)
-        _check_shapes(tensors, info)
+        _check_tensors(tensors, info)
         model = build_model(info.recipe.model, info.task)
         model.load_state_dict(tensors)
     return model.eval(), info
@@ -151,6 +151,7 @@ def _info(plain: dict[str, Any]) -> ModelInfo:
     sizes = len(shape) == 3 and all(type(size) is int and size > 0 for size in shape)
     demand(sizes, "task.image_shape", "three sizes", shape)
     demand(all(isinstance(name, str) for name in names), "task.class_names", "names", names)
+    names = tuple(class_name(name) for name in names)
     for name, number in {"mean": task["mean"], "deviation": task["deviation"], "temperature": temperature}.items():
         possible = isinstance(number, float) and math.isfinite(number) and (name == "mean" or number > 0)
         demand(possible, name, "a number", number)
@@ -165,12 +166,13 @@ def _info(plain: dict[str, Any]) -> ModelInfo:
     )
 
 
-def _check_shapes(tensors: Tensors, info: ModelInfo) -> None:
+def _check_tensors(tensors: Tensors, info: ModelInfo) -> None:
     """Raise RecipeError unless the tensors are the network's, before any memory is taken for one that may be huge."""
     wanted = shapes_of(info.recipe.model, info.task)
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in sorted(wanted.keys() | found.keys()):
         demand(wanted.get(name) == found.get(name), name, f"{wanted.get(name)}", found.get(name))
+        demand(bool(tensors[name].isfinite().all()), name, "finite numbers", "others")
 
 
 def _states(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 import difflib
 import math
 import types
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
@@ -11,6 +12,12 @@ from modiste.errors import RecipeError
 
 LARGEST_EXACT = 2**53
 """Whole numbers below this are floats without loss."""
+MOST_NAME_LETTERS = 1000
+"""Of a class's name."""
+UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
+"""Categories of characters that steer a terminal, end a line, or cannot be written."""
+TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Kinds of characters that turn around what follows them."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,20 @@ def demand(holds: bool, name: str, expected: str, found: object) -> None:
     """Raise RecipeError, naming the field, what was expected and what was found, unless ``holds``."""
     if not holds:
         raise RecipeError(f"{name}: expected {expected}, found {found!r}")
+
+
+def class_name(text: str) -> str:
+    """Return a class's name as it may be shown: escapes for what steers a terminal or turns a line around.
+
+    Raises:
+        RecipeError: it has more than MOST_NAME_LETTERS.
+    """
+    demand(len(text) <= MOST_NAME_LETTERS, "class_names", f"names of at most {MOST_NAME_LETTERS:,} letters", len(text))
+    return "".join(ascii(letter)[1:-1] if _is_unshown(letter) else letter for letter in text)
+
+
+def _is_unshown(letter: str) -> bool:
+    return unicodedata.category(letter) in UNSHOWN or unicodedata.bidirectional(letter) in TURNING
 
 
 def _fit(kind: Any, value: Any, name: str) -> Any:

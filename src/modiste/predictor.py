@@ -14,7 +14,7 @@ from modiste.classifier import Classifier, Scores
 from modiste.evaluation.answers import Answers
 from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.inference import ask, parts, ready
-from modiste.evaluation.novelty import Novelty, of_run
+from modiste.evaluation.novelty import Novelty, demand_fit, of_run
 from modiste.recipe import Precision
 
 Images = UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."]
@@ -31,6 +31,7 @@ class Predictor(Classifier):
         temperature: by which logits are divided before they become probabilities; fitted to the run's validation
             images (Guo et al., 2017), 1 of a model file that was not exported.
         novelty: what tells images of none of the classes; see ``telling_strangers``.
+        folder: of the run that it was loaded from; None of a model file.
     """
 
     model: nn.Module
@@ -38,6 +39,7 @@ class Predictor(Classifier):
     device: torch.device
     temperature: float = 1.0
     novelty: Novelty | None = None
+    folder: Path | None = None
 
     @classmethod
     def load(cls, source: Path | str, *, device: str = "auto", precision: Precision | None = None) -> "Predictor":
@@ -68,22 +70,28 @@ class Predictor(Classifier):
         if place.type == "cpu":
             runtime.keep_memory()
         image = torch.zeros(1, *info.task.image_shape, dtype=torch.uint8, device=place)
-        return cls(ready(model, info.recipe, image), info, place, temperature)
+        folder = source if source.is_dir() else None
+        return cls(ready(model, info.recipe, image), info, place, temperature, folder=folder)
 
     def telling_strangers(self, run: Path | str, data_folder: Path | str | None = None) -> "Predictor":
         """Return a predictor that tells images of none of the classes too.
 
-        What it needs is learnt from the run's own training images once, and kept in its folder.
+        A run of a person's own pictures holds what that needs. Others learn it from their training images once, and
+        keep it in their folder.
 
         Args:
             run: the folder that this predictor comes from.
             data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
 
         Raises:
-            DataError: those images are missing or damaged, and nothing was kept yet.
+            DataError: nothing was kept yet, and the images are missing or damaged, or their folder is not named.
+            RunError: what was kept is damaged.
             StorageError: it could not be kept.
         """
-        return replace(self, novelty=of_run(run_folder.open_run(run), data_folder))
+        opened = run_folder.open_run(run)
+        novelty = of_run(opened, data_folder)
+        demand_fit(novelty, self.model, self.image_shape, opened)
+        return replace(self, novelty=novelty)
 
     @property
     def class_names(self) -> tuple[str, ...]:

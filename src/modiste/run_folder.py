@@ -9,6 +9,8 @@ model.safetensors               the weights that validation picked, with recipe 
 last.safetensors                the weights after the last epoch
 validation-logits.safetensors   logits and labels of the validation images
 checkpoints/                    the training state to go on from
+images.safetensors              of a person's own pictures: those for validation, and a sample of those for training
+novelty.safetensors             what tells images of none of the classes; of Fashion-MNIST written at the first photo
 transfer.json                   what became of each tensor, where weights were taken from another run
 manifest.json                   hash of every file above; there once the run has finished
 """
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -215,11 +218,19 @@ def write_logits(path: Path, logits: Float[Tensor, "n classes"], labels: Int64[T
 
 
 def read_logits(path: Path) -> tuple[Float[Tensor, "n classes"], Int64[Tensor, " n"]]:
-    """Read what write_logits wrote."""
+    """Read what write_logits wrote; RunError unless they are finite logits, and a label for each image."""
     tensors, _ = checkpoint.read(path)
-    if set(tensors) != {"logits", "labels"}:
+    if set(tensors) != {"logits", "labels"} or not _fit_each_other(**tensors):
         raise RunError(f"{path}: damaged or of another kind; expected logits and labels")
     return tensors["logits"], tensors["labels"]
+
+
+def _fit_each_other(logits: Tensor, labels: Tensor) -> bool:
+    if logits.ndim != 2 or labels.ndim != 1 or not len(logits) == len(labels) > 0:
+        return False
+    if not logits.is_floating_point() or labels.dtype != torch.int64 or not logits.isfinite().all():
+        return False
+    return bool((labels >= 0).all()) and bool((labels < logits.shape[1]).all())
 
 
 def as_plain(row: EpochRow) -> dict[str, Any]:

@@ -2,19 +2,26 @@
 
 import shutil
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from modiste import run_folder
+from modiste import checkpoint, manifest, run_folder
 from modiste.data.batch import as_floats
+from modiste.data.dataset import Development, ImageSet
+from modiste.errors import DataError, RunError
 from modiste.evaluation import novelty
-from modiste.evaluation.assessment import load_own_development
 from modiste.evaluation.inference import answer
 from modiste.evaluation.novelty import Layer, learn, of_run
+from modiste.evaluation.run_images import load_own_development
 from modiste.evaluation.watching import features, watched
+from modiste.model_recipe import CNNRecipe, MLPRecipe, ModelRecipe
+from modiste.models import Task, build_model
 from modiste.run_folder import open_run
 from networks import assert_rounded
 
@@ -57,7 +64,7 @@ def test_it_is_learnt_once_and_kept_with_the_run(finished_run: Path, tiny_folder
     assert (again.threshold, again.false_alarms, again.images) == (first.threshold, first.false_alarms, first.images)
 
 
-def test_every_second_validation_image_sets_the_threshold_and_the_others_measure_it(
+def test_half_of_the_validation_images_sets_the_threshold_and_the_others_measure_it(
     finished_run: Path, tiny_folder: Path
 ) -> None:
     run = open_run(finished_run)
@@ -65,9 +72,143 @@ def test_every_second_validation_image_sets_the_threshold_and_the_others_measure
     development = load_own_development(run, tiny_folder)
     found = learn(model, development)
     scores = found.scores(features(model, development.validation.images))
-    assert found.images == len(scores) // 2
-    assert (scores[1::2] > 1).double().mean().item() == pytest.approx(found.false_alarms)
-    assert (scores[::2] > 1).double().mean().item() == pytest.approx(1 - novelty.KNOWN, abs=0.04)
+    choosing, measuring = novelty.halves(development.validation.labels)
+    assert sorted([*choosing.tolist(), *measuring.tolist()]) == list(range(len(scores)))
+    assert found.images == len(measuring)
+    assert (scores[measuring] > 1).double().mean().item() == pytest.approx(found.false_alarms)
+    assert (scores[choosing] > 1).double().mean().item() == pytest.approx(1 - novelty.KNOWN, abs=0.04)
+
+
+@pytest.mark.parametrize("labels", [torch.arange(40) // 20, torch.arange(40) % 2], ids=["sorted", "by turns"])
+def test_each_half_holds_every_class(labels: torch.Tensor) -> None:
+    for half in novelty.halves(labels):
+        assert labels[half].bincount().tolist() == [10, 10]
+
+
+def test_every_class_is_learnt_though_the_files_are_sorted_by_class(
+    finished_run: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(novelty, "MOST_IMAGES", 100)
+    monkeypatch.setattr(novelty, "MOST_EXPOSED", 50)
+    run = open_run(finished_run)
+    model, _ = run.load_model()
+    development = load_own_development(run, tiny_folder)
+    train = development.train[development.train.labels.argsort(stable=True)]
+    found = learn(model, replace(development, train=train, unlabelled=train.images))
+    assert {len(layer.means) for layer in found.layers} == {len(development.class_names)}
+    known = found.scores(features(model, train.images)) <= 1
+    for label in range(len(development.class_names)):
+        assert known[train.labels == label].double().mean() > 0.8
+
+
+def degenerate(kind: str) -> Development:
+    """Return a data set whose classes do not vary, or that leaves nothing to measure by."""
+    random = torch.Generator().manual_seed(1)
+    pictures = torch.randint(0, 256, (3, 1, 12, 12), generator=random, dtype=torch.uint8)
+    labels = torch.arange(12) % 3
+    copies = ImageSet(pictures[labels], labels)
+    once = ImageSet(pictures, torch.arange(3))
+    even = ImageSet(torch.full_like(copies.images, 7), labels)
+    train, validation = {
+        "copies": (copies, copies),
+        "one image a class": (once, once),
+        "a single validation image": (once, once[:1]),
+        "constant pictures": (even, even),
+        "a single image": (once[:1], once[:1]),
+    }[kind]
+    return Development("x", train, train.images, validation, ("a", "b", "c"), "f" * 64)
+
+
+@pytest.mark.parametrize(
+    "kind", ["copies", "one image a class", "a single validation image", "constant pictures", "a single image"]
+)
+@pytest.mark.parametrize("network", [MLPRecipe(), CNNRecipe(filters=(4, 6), pools=1, hidden=(8,))], ids=["mlp", "cnn"])
+def test_images_that_do_not_vary_are_known_and_others_are_not(kind: str, network: ModelRecipe) -> None:
+    development = degenerate(kind)
+    task = Task(image_shape=(1, 12, 12), class_names=development.class_names, mean=0.5, deviation=0.3)
+    model = build_model(network, task, seed=1).eval()
+    found = learn(model, development)
+    assert 0 <= found.false_alarms <= 1
+    scores = found.scores(features(model, development.validation.images))
+    assert scores.isfinite().all()
+    assert (scores <= 1).all()
+    other = torch.randint(0, 256, (9, 1, 12, 12), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+    others = found.scores(features(model, other))
+    assert others.isfinite().all()
+    if kind in ("copies", "constant pictures", "a single image"):
+        assert (others > 1).all()
+
+
+def test_what_an_earlier_version_learnt_of_sorted_files_is_learnt_anew(
+    finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    with monkeypatch.context() as patch:
+        patch.setattr(novelty, "METHOD", novelty.OLD_METHOD)
+        of_run(open_run(folder), tiny_folder)
+    assert novelty.stored(open_run(folder)), "of few images all were taken"
+    monkeypatch.setattr(novelty, "MOST_EXPOSED", 100)
+    assert novelty.stored(open_run(folder)) is None
+    of_run(open_run(folder), tiny_folder)
+    assert novelty.stored(open_run(folder))
+
+
+def test_the_recipes_own_folder_is_not_read_unasked(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    run = open_run(finished_run)
+    data = replace(run.recipe.data, source=str(tiny_folder))
+    stranger = replace(run, recipe=replace(run.recipe, data=data))
+    with pytest.raises(DataError, match="--data-folder FOLDER"):
+        of_run(stranger)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("dense:whitening", lambda one: one * torch.nan),
+        ("dense:whitening", lambda one: one[:5]),
+        ("dense:means", lambda one: one[:, :5]),
+        ("maps:means", lambda one: one.long()),
+        ("boundary:weights", lambda one: one[:3]),
+        ("boundary:bias", lambda one: one.repeat(2)),
+        ("scales", lambda one: {}),
+        ("scales", lambda one: dict.fromkeys(one, 0.0)),
+        ("scales", lambda one: {**one, "elsewhere": 1.0}),
+        ("threshold", lambda one: "1"),
+        ("threshold", lambda one: float("nan")),
+        ("false_alarms", lambda one: None),
+        ("images", lambda one: 0.5),
+    ],
+)
+def test_a_file_of_other_numbers_is_refused_in_one_line(
+    finished_run: Path, tiny_folder: Path, tmp_path: Path, name: str, change: Callable[[Any], Any]
+) -> None:
+    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    of_run(open_run(folder), tiny_folder)
+    tensors, plain = checkpoint.read(folder / novelty.FILE)
+    part = tensors if name in tensors else plain
+    part[name] = change(part[name])
+    (folder / novelty.FILE).write_bytes(checkpoint.to_bytes(tensors, plain))
+    run_folder.add_files(open_run_unverified(folder), [novelty.FILE], test_openings=0)
+    with pytest.raises(RunError, match="damaged or of another kind"):
+        of_run(open_run(folder))
+
+
+def open_run_unverified(folder: Path) -> run_folder.Run:
+    """Return a run one of whose files was changed, to seal it again."""
+    files, openings = manifest.read(folder, ())
+    kept = {name: digest for name, digest in files.items() if name != novelty.FILE}
+    manifest.write(folder, kept, openings)
+    return open_run(folder)
+
+
+def test_a_file_of_another_network_is_refused(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    found = of_run(open_run(folder), tiny_folder)
+    foreign = replace(found, layers=tuple(replace(layer, place="elsewhere") for layer in found.layers[:1]))
+    model, info = open_run(folder).load_model()
+    with pytest.raises(RunError, match="of another network"):
+        novelty.demand_fit(foreign, model, info.task.image_shape, open_run(folder))
+    novelty.demand_fit(found, model, info.task.image_shape, open_run(folder))
 
 
 def test_features_are_of_each_image(finished_run: Path, tiny_folder: Path) -> None:

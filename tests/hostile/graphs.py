@@ -107,6 +107,106 @@ def deep(proto: onnx.ModelProto) -> None:
     node(proto, "If", ["yes"], [], then_branch=graph)
 
 
+def nested(proto: onnx.ModelProto, levels: int, calls: int) -> None:
+    """Add functions of a known set of operators, each of which calls the one before ``calls`` times."""
+    opset = [helper.make_opsetid("", 18), helper.make_opsetid("pkg.torch", 1)]
+    inner = [helper.make_node("Identity", ["x"], ["y"])]
+    for level in range(levels):
+        proto.functions.append(helper.make_function("pkg.torch", f"f{level}", ["x"], ["y"], inner, opset))
+        names = ["x", *(f"x{number}" for number in range(1, calls)), "y"]
+        inner = [
+            helper.make_node(f"f{level}", [names[number]], [names[number + 1]], domain="pkg.torch")
+            for number in range(calls)
+        ]
+    proto.opset_import.append(helper.make_opsetid("pkg.torch", 1))
+    node(proto, f"f{levels - 1}", ["numbers"], ["more"], domain="pkg.torch")
+
+
+def functions(levels: int, calls: int) -> Change:
+    return lambda proto: nested(proto, levels, calls)
+
+
+def functions_in_branches(proto: onnx.ModelProto) -> None:
+    """Double by branches in functions, both of which call the function before."""
+    opset = [helper.make_opsetid("", 18), helper.make_opsetid("pkg.torch", 1)]
+    proto.functions.append(
+        helper.make_function("pkg.torch", "f0", ["x"], ["y"], [helper.make_node("Identity", ["x"], ["y"])], opset)
+    )
+    for level in range(1, 15):
+        calls = [helper.make_node(f"f{level - 1}", ["x"], [f"z{side}"], domain="pkg.torch") for side in range(3)]
+        graphs = [helper.make_graph([call], "branch", [], []) for call in calls]
+        both = [
+            helper.make_node("If", ["x"], ["u"], then_branch=graphs[0], else_branch=graphs[1]),
+            helper.make_node("If", ["x"], ["y"], then_branch=graphs[2], else_branch=graphs[1]),
+        ]
+        proto.functions.append(helper.make_function("pkg.torch", f"f{level}", ["x"], ["y"], both, opset))
+    proto.opset_import.append(helper.make_opsetid("pkg.torch", 1))
+    node(proto, "f14", ["numbers"], ["more"], domain="pkg.torch")
+
+
+def two_that_call_each_other(proto: onnx.ModelProto) -> None:
+    opset = [helper.make_opsetid("", 18), helper.make_opsetid("pkg.torch", 1)]
+    for own, other in (("a", "b"), ("b", "a")):
+        calls = [helper.make_node(other, ["x"], ["z"], domain="pkg.torch")] * 2
+        proto.functions.append(helper.make_function("pkg.torch", own, ["x"], ["y"], calls, opset))
+    node(proto, "a", ["numbers"], ["more"], domain="pkg.torch")
+
+
+def many_nodes(proto: onnx.ModelProto) -> None:
+    for number in range(30_000):
+        node(proto, "Identity", ["numbers"], [f"more{number}"])
+
+
+def sparse_ones(proto: onnx.ModelProto) -> None:
+    sparse = proto.graph.sparse_initializer.add()
+    sparse.values.CopyFrom(numpy_helper.from_array(np.ones(1, np.float32), "sparse"))
+    sparse.indices.CopyFrom(numpy_helper.from_array(np.zeros(1, np.int64)))
+    sparse.dims.extend([2**20, 2**20])
+
+
+def endless_words(proto: onnx.ModelProto) -> None:
+    proto.metadata_props.add(key="more", value="x" * 5 * 2**20)
+
+
+def another_word(key: str, value: str) -> Change:
+    return lambda proto: helper.set_model_props(proto, {"class_names": json.dumps(CLASSES), key: value})
+
+
+def output_of_kind(kind: int, name: str = "novelty", *shape: object) -> Change:
+    def change(proto: onnx.ModelProto) -> None:
+        node(proto, "Cast", ["probabilities"], [name], to=kind)
+        proto.graph.output.append(helper.make_tensor_value_info(name, kind, list(shape)))
+
+    return change
+
+
+def no_numbers(proto: onnx.ModelProto) -> None:
+    """Answer NaN."""
+    proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((64, 2), np.nan, np.float32), "weights"))
+
+
+def one_answer_for_all(proto: onnx.ModelProto) -> None:
+    """Promise an answer for each image, and give one."""
+    proto.graph.node[3].output[0] = "each"
+    node(proto, "ReduceMean", ["each"], ["mean"], keepdims=1)
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([1, 2], np.int64), "wanted"))
+    node(proto, "Expand", ["mean", "wanted"], ["probabilities"])
+
+
+def gigabytes(proto: onnx.ModelProto) -> None:
+    """Take 10 GiB for numbers that nothing in the file holds."""
+    shape = numpy_helper.from_array(np.array([2**15, 10 * 2**13], np.int64), "shape")
+    proto.graph.initializer.append(shape)
+    node(proto, "ConstantOfShape", ["shape"], ["enormous"])
+    node(proto, "ReduceSum", ["enormous"], ["sum"], keepdims=0)
+    node(proto, "Add", ["logits", "sum"], ["grown"])
+    last = onnx.NodeProto()
+    last.CopyFrom(proto.graph.node[3])
+    last.input[0] = "grown"
+    del proto.graph.node[3]
+    proto.graph.node.append(last)
+
+
 def enormous(proto: onnx.ModelProto) -> None:
     shape = numpy_helper.from_array(np.array([2**20, 2**20], np.int64), "shape")
     proto.graph.initializer.append(shape)
@@ -202,6 +302,25 @@ HOSTILE: dict[str, Change] = {
     "a circle": in_a_circle,
     "branches in branches": deep,
     "terabytes from nothing": enormous,
+    "gigabytes from nothing": gigabytes,
+    "functions that double": functions(20, 2),
+    "functions that go tenfold": functions(6, 10),
+    "functions in functions": functions(300, 1),
+    "functions in branches": functions_in_branches,
+    "functions that call each other": two_that_call_each_other,
+    "more nodes than any network": many_nodes,
+    "sparse numbers": sparse_ones,
+    "endless words": endless_words,
+    "false alarms that are no number": another_word("false_alarms", "many"),
+    "false alarms that are no finite number": another_word("false_alarms", "nan"),
+    "a temperature of words": another_word("temperature", "__import__('os')"),
+    "pictures in another way": another_word("pictures", "\x1b[2J"),
+    "novelty in whole numbers": output_of_kind(TensorProto.INT64, "novelty", "n", 2),
+    "novelty of two numbers": output_of_kind(TensorProto.FLOAT, "novelty", "n", 2),
+    "an output of another name": output_of_kind(TensorProto.FLOAT, "secrets", "n", 2),
+    "answers that are no numbers": no_numbers,
+    "one answer for all": one_answer_for_all,
+    "a name of thousands of letters": told(class_names=json.dumps(["a", "b" * 5000])),
     "no inputs": inputs(),
     "floats for images": inputs(tensor("images", TensorProto.FLOAT, "n", 1, 8, 8)),
     "a flat image": inputs(tensor("images", TensorProto.UINT8, "n", 64)),

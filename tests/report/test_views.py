@@ -14,7 +14,7 @@ from torch import Tensor
 import modiste
 from modiste.data.batch import as_floats
 from modiste.data.dataset import ImageSet
-from modiste.evaluation.assessment import load_own_development
+from modiste.evaluation.run_images import load_own_development
 from modiste.model_recipe import (
     CapsNetRecipe,
     CNNRecipe,

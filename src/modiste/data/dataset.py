@@ -52,6 +52,7 @@ class Development:
         class_names: one per label.
         fingerprint: hash of the files' content, the same wherever they came from.
         notes: what a person should know before training: files left out, unequal classes.
+        own_pictures: whether they are a person's own picture files, which may change or move at any time.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Development:
     class_names: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    own_pictures: bool = False
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -121,8 +123,9 @@ def load_development(
     chosen = chosen if recipe.repeats == 1 else chosen.repeat(recipe.repeats)
     train = whole[chosen]
     unlabelled = train.images if chosen is every else whole.images[every]
+    validation, own_pictures = whole[known.validation], bool(known.files)
     return Development(
-        known.name, train, unlabelled, whole[known.validation], known.class_names, known.fingerprint, notes
+        known.name, train, unlabelled, validation, known.class_names, known.fingerprint, notes, own_pictures
     )
 
 

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from modiste import run_folder, runtime, storage
 from modiste.data import sealed
-from modiste.data.dataset import Development, ImageSet, load_development
+from modiste.data.dataset import ImageSet
 from modiste.errors import RunError
 from modiste.evaluation import metrics
 from modiste.evaluation.calibration import Bin, expected_calibration_error, reliability
 from modiste.evaluation.inference import infer
 from modiste.evaluation.metrics import ClassScores
+from modiste.evaluation.run_images import load_own_development
 from modiste.evaluation.statistics import wilson_interval
 from modiste.run_folder import Run
 
@@ -114,6 +115,8 @@ def assess_stored(run: Run, *, split: Split = "validation", weights: Weights = "
             f"{run.folder}: not measured on {split} yet; first: modiste evaluate {run.folder} --split {split}"
         )
     logits, labels = run_folder.read_logits(run.folder / name)
+    if logits.shape[1] != len(class_names(run)):
+        raise RunError(f"{run.folder / name}: damaged or of another kind; expected logits of the run's classes")
     epoch = run.picked.epoch if weights == "picked" else run.history[-1].epoch
     circumstances = {"split": split, "weights": weights, "epoch": epoch, "test_openings": run.test_openings}
     return assess(logits, labels, class_names(run), **circumstances)
@@ -152,17 +155,6 @@ def load_split(run: Run, split: Split, data_folder: Path | str | None = None) ->
     if split == "validation":
         return development.validation
     return sealed.load_test(run.recipe.data, None if data_folder is None else Path(data_folder))
-
-
-def load_own_development(run: Run, data_folder: Path | str | None = None) -> Development:
-    """Load the training and validation images of a run; RunError when those found are others than it was trained on."""
-    development = load_development(run.recipe.data, data_folder, instead=True)
-    info = run.load_info()
-    if development.fingerprint != info.fingerprint:
-        raise RunError(
-            f"{run.folder}: the data found are not those it was trained on; restore them or use --data-folder"
-        )
-    return development
 
 
 def class_names(run: Run) -> tuple[str, ...]:

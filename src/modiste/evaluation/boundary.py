@@ -10,6 +10,10 @@ from torch import Tensor
 
 FARTHEST = 8.0
 """Deviations beyond which a feature counts no more, so that no single one outweighs all others."""
+ROUNDING = 1e-5
+"""Share of the mean magnitude of the features below which differences are rounding."""
+LEAST_DEVIATION = 0.01
+"""Of heights that are brought to a deviation of 1: images that do not differ have none."""
 DECAY = 1e-4
 ITERATIONS = 100
 
@@ -42,15 +46,15 @@ class Boundary:
 
     def standardised(self, features: Float[Tensor, "n d"]) -> "Boundary":
         """Return the same plane, the heights of these features 0 in the mean with a deviation of 1."""
-        deviation, mean = torch.std_mean(self.heights(features))
-        scale = 1 / deviation.clamp(min=1e-6)
+        deviation, mean = torch.std_mean(self.heights(features), correction=0)
+        scale = 1 / deviation.clamp(min=LEAST_DEVIATION)
         return replace(self, weights=self.weights * scale, bias=(self.bias - mean) * scale)
 
 
 def separate(inside: Float[Tensor, "n d"], outside: Float[Tensor, "m d"]) -> Boundary:
     """Return the plane that has ``inside`` below it and ``outside`` above; both count alike, however many they are."""
     inside, outside = inside.double(), outside.double()
-    centre, spread = inside.mean(0), inside.std(0) + 1e-3 * inside.std() + 1e-12
+    centre, spread = inside.mean(0), inside.std(0) + 1e-3 * inside.std() + ROUNDING * inside.abs().mean() + 1e-12
     inside, outside = (_scaled(one, centre, spread) for one in (inside, outside))
     weights, bias = (torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in (len(centre), 1))
     optimizer = torch.optim.LBFGS([weights, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")

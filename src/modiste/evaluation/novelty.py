@@ -7,7 +7,9 @@ boundary between images of the classes and images of nothing (``exposure``): tha
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -15,16 +17,21 @@ from torch import Tensor, nn
 
 from modiste import checkpoint, run_folder, runtime, storage
 from modiste.data.dataset import Development
-from modiste.errors import RunError
+from modiste.data.drawing import in_turn, turns
+from modiste.data.sources import FASHION_MNIST
+from modiste.errors import DataError, RunError
 from modiste.evaluation import exposure
-from modiste.evaluation.assessment import load_own_development
 from modiste.evaluation.boundary import Boundary, separate
+from modiste.evaluation.run_images import load_own_development
 from modiste.evaluation.watching import LOGITS, features
+from modiste.plain import demand
 from modiste.run_folder import Run
 
 FILE = "novelty.safetensors"
-METHOD = "distance and boundary"
-"""What a file holds; one that an earlier version wrote, without the boundary, is learnt anew."""
+METHOD = "distance and boundary, of images drawn from all"
+"""What a file holds; one of another method is learnt anew."""
+OLD_METHOD = "distance and boundary"
+"""As above, but of the first images in the order of the files; see ``_covers_all``."""
 KNOWN = 0.96
 """Share of validation images that the threshold lets pass."""
 MOST_IMAGES = 20_000
@@ -34,6 +41,12 @@ MOST_EXPOSED = 6_000
 WIDEST_LAYER = 1024
 SHRINKAGE = 1e-3
 """What is added to the covariance's diagonal, as a share of its mean: directions without variance count little."""
+LEAST_VARIANCE, TINY = 1e-8, 1e-12
+"""At least that share of the features' mean square is added, and TINY: a class may have no variance at all."""
+ROUNDING = 1e-3
+"""By that share the threshold lies above the image that sets it, so that a copy of that image is not above it."""
+LEAST_SCALE, LEAST_MEAN, LEAST_THRESHOLD = 1.0, 0.01, 0.1
+"""What is divided by is at least this large, so that rounding counts for nothing where images do not differ."""
 
 
 @dataclass(frozen=True)
@@ -84,29 +97,68 @@ class Novelty:
 
 
 def of_run(run: Run, data_folder: Path | str | None = None) -> Novelty:
-    """Return what is stored with the run, or learn it from the run's training images and store it; DataError etc."""
-    if run_folder.is_listed(run, FILE) and (stored := _read(run.folder / FILE)):
-        return stored
+    """Return what is stored with the run, or learn it from the run's training images and store it.
+
+    Images that are a person's own are read from the folder that the person names, never from the one that the recipe
+    names: a run may come from a stranger.
+
+    Raises:
+        DataError: the images are missing or damaged, or no folder is named.
+        RunError: what is stored is damaged, or the images are not those of the run.
+    """
+    if found := stored(run):
+        return found
+    if data_folder is None and run.recipe.data.source != FASHION_MNIST:
+        raise DataError(
+            f"{run.folder}: it holds nothing to tell them by, and its own data set is not read unasked; "
+            "name the folder of its training images once: --data-folder FOLDER"
+        )
+    return learn_for(run, load_own_development(run, data_folder))
+
+
+def stored(run: Run) -> Novelty | None:
+    """Return what is stored with the run; None where nothing is, or what covers not all of its images."""
+    return _read(run) if run_folder.is_listed(run, FILE) else None
+
+
+def demand_fit(novelty: Novelty, model: nn.Module, image_shape: tuple[int, int, int], run: Run) -> None:
+    """Raise RunError unless what was read is of the layers that the network has."""
+    device = next(model.parameters()).device
+    seen = features(model, torch.zeros(1, *image_shape, dtype=torch.uint8, device=device))
+    for layer in novelty.layers:
+        if layer.place not in seen or seen[layer.place].shape[1] != len(layer.whitening):
+            raise RunError(f"{run.folder / FILE}: damaged, it is of another network; train the run again")
+
+
+def learn_for(run: Run, development: Development) -> Novelty:
+    """Learn from a finished run's images, store the result with the run, and return it."""
     model, _ = run.load_model()
-    novelty = learn(model, load_own_development(run, data_folder))
+    novelty = learn(model, development)
     run = run_folder.forget(run, [FILE])
-    _write(run.folder / FILE, novelty)
+    write(run.folder, novelty)
     run_folder.add_files(run, [FILE], test_openings=run.test_openings)
     return novelty
 
 
 def learn(model: nn.Module, development: Development) -> Novelty:
-    """Learn how the classes lie from training images, and the threshold from every second validation image."""
-    images, labels = development.train.images[:MOST_IMAGES], development.train.labels[:MOST_IMAGES]
-    known, held_out = features(model, images), features(model, development.validation.images)
-    chosen = {place: one[::2] for place, one in held_out.items()}
-    places = _places(known, len(images))
-    layers = _with_mean_one([_layer(place, known[place], labels, chosen[place]) for place in places], chosen)
-    boundary = _boundary(model, images[:MOST_EXPOSED], known, chosen, places)
-    threshold = torch.quantile(_raw_scores(layers, boundary, chosen), KNOWN).item()
-    others = {place: one[1::2] for place, one in held_out.items()}
+    """Learn how the classes lie from training images, and the threshold from half of the validation images."""
+    train = development.train[in_turn(development.train.labels, "novelty")[:MOST_IMAGES]]
+    known, held_out = features(model, train.images), features(model, development.validation.images)
+    choosing, measuring = halves(development.validation.labels)
+    chosen, others = ({place: one[half] for place, one in held_out.items()} for half in (choosing, measuring))
+    places = _places(known, len(train))
+    layers = _with_mean_one([_layer(place, known[place], train.labels, chosen[place]) for place in places], chosen)
+    boundary = _boundary(model, train.images[:MOST_EXPOSED], known, chosen, places)
+    highest = torch.quantile(_raw_scores(layers, boundary, chosen), KNOWN, interpolation="higher").item()
+    threshold = max(highest * (1 + ROUNDING), LEAST_THRESHOLD)
     is_alarm = _raw_scores(layers, boundary, others) > threshold
-    return Novelty(layers, boundary, threshold, is_alarm.double().mean().item(), len(is_alarm))
+    return Novelty(layers, boundary, threshold, is_alarm.double().mean().nan_to_num().item(), len(is_alarm))
+
+
+def halves(labels: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " k"], Int64[Tensor, " m"]]:
+    """Divide validation images into those that set the threshold and those that measure it, each class in two."""
+    is_second = turns(labels, "threshold") % 2 == 1
+    return (~is_second).nonzero().squeeze(1), is_second.nonzero().squeeze(1)
 
 
 def _places(seen: Mapping[str, Float[Tensor, "n _"]], count: int) -> list[str]:
@@ -121,14 +173,15 @@ def _layer(place: str, known: Float[Tensor, "n d"], labels: Int64[Tensor, " n"],
     means = torch.stack([group.mean(0) for group in groups])
     about = torch.cat([group - mean for group, mean in zip(groups, means, strict=True)])
     covariance = about.T @ about / len(about)
-    covariance += SHRINKAGE * covariance.trace() / len(covariance) * torch.eye(len(covariance))
+    least = max(SHRINKAGE * covariance.diagonal().mean().item(), LEAST_VARIANCE * known.square().mean().item(), TINY)
+    covariance += least * torch.eye(len(covariance))
     layer = Layer(place, means, torch.linalg.cholesky(torch.linalg.inv(covariance)).float(), 1.0)
-    return replace(layer, scale=torch.quantile(layer.distances(others), KNOWN).item())
+    return replace(layer, scale=max(torch.quantile(layer.distances(others), KNOWN).item(), LEAST_SCALE))
 
 
 def _with_mean_one(layers: list[Layer], others: Mapping[str, Float[Tensor, "n _"]]) -> tuple[Layer, ...]:
     """Scale the layers such that the greatest distance of other images of the classes is 1 in the mean."""
-    mean = _greatest(layers, others).mean().item()
+    mean = max(_greatest(layers, others).mean().item(), LEAST_MEAN)
     return tuple(replace(layer, scale=layer.scale * mean) for layer in layers)
 
 
@@ -161,7 +214,8 @@ def _greatest(layers: Sequence[Layer], seen: Mapping[str, Float[Tensor, "n _"]])
     return torch.stack([layer.distances(seen[layer.place]) for layer in layers]).amax(0)
 
 
-def _write(path: Path, novelty: Novelty) -> None:
+def write(folder: Path, novelty: Novelty) -> None:
+    """Write the file of a run's folder."""
     tensors = {f"boundary:{name}": one for name, one in novelty.boundary.tensors().items()}
     for layer in novelty.layers:
         tensors |= {f"{layer.place}:means": layer.means, f"{layer.place}:whitening": layer.whitening}
@@ -172,20 +226,57 @@ def _write(path: Path, novelty: Novelty) -> None:
         "false_alarms": novelty.false_alarms,
         "images": novelty.images,
     }
-    storage.write_bytes(path, checkpoint.to_bytes(tensors, plain))
+    storage.write_bytes(folder / FILE, checkpoint.to_bytes(tensors, plain))
 
 
-def _read(path: Path) -> Novelty | None:
-    """Return what a file holds; None if an earlier version wrote it."""
+def _read(run: Run) -> Novelty | None:
+    """Return what a run's file holds; None if an earlier version wrote it and it may lack some of the images."""
+    path = run.folder / FILE
     tensors, plain = checkpoint.read(path)
-    if plain.get("method") != METHOD:
+    if plain.get("method") != METHOD and not (plain.get("method") == OLD_METHOD and _covers_all(run)):
         return None
     try:
-        layers = tuple(
-            Layer(place, tensors[f"{place}:means"], tensors[f"{place}:whitening"], scale)
-            for place, scale in sorted(plain["scales"].items())
-        )
-        boundary = Boundary(*(tensors[f"boundary:{name}"] for name in Boundary.NAMES))
-        return Novelty(layers, boundary, plain["threshold"], plain["false_alarms"], plain["images"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path}: damaged or of another kind ({error}); delete it to learn it again") from error
+        novelty = _from_plain(tensors, plain)
+        _check(novelty)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RunError(f"{path}: damaged or of another kind ({error}); train the run again") from error
+    return novelty
+
+
+def _covers_all(run: Run) -> bool:
+    """Tell whether the first images were as good as a sample: Fashion-MNIST is in no order, of few images all count."""
+    first = run.history[0]
+    most_images = first.step // first.epoch * run.recipe.batch_size
+    return run.recipe.data.source == FASHION_MNIST or most_images <= MOST_EXPOSED
+
+
+def _from_plain(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Novelty:
+    layers = tuple(
+        Layer(place, tensors[f"{place}:means"], tensors[f"{place}:whitening"], scale)
+        for place, scale in sorted(plain["scales"].items())
+    )
+    boundary = Boundary(*(tensors[f"boundary:{name}"] for name in Boundary.NAMES))
+    return Novelty(layers, boundary, plain["threshold"], plain["false_alarms"], plain["images"])
+
+
+def _check(novelty: Novelty) -> None:
+    """Raise RecipeError, a ValueError, unless all numbers are finite and the sizes of the parts fit each other."""
+    width = 0
+    for layer in novelty.layers:
+        size = len(layer.whitening)
+        _demand_finite(f"{layer.place}:whitening", layer.whitening, (size, size))
+        _demand_finite(f"{layer.place}:means", layer.means, (len(layer.means), size))
+        width += size
+    for name, one in novelty.boundary.tensors().items():
+        _demand_finite(f"boundary:{name}", one, (1 if name == "bias" else width,))
+    for number in (novelty.threshold, *(layer.scale for layer in novelty.layers)):
+        demand(type(number) is float and 0 < number < inf, "threshold and scales", "numbers above 0", number)
+    demand(type(novelty.images) is int, "images", "how many", novelty.images)
+    share = novelty.false_alarms
+    demand(type(share) is float and 0 <= share <= 1, "false_alarms", "a share", share)
+
+
+def _demand_finite(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    found = tuple(tensor.shape)
+    demand(found == shape and found != (0, 0), name, f"numbers of shape {shape}", found)
+    demand(tensor.is_floating_point() and bool(tensor.isfinite().all()), name, "finite numbers", "others")

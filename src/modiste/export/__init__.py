@@ -14,11 +14,12 @@ import torch
 
 from modiste import run_folder, storage
 from modiste.data.dataset import ImageSet
+from modiste.data.drawing import drawn
 from modiste.errors import RunError
 from modiste.evaluation.answers import Answers
-from modiste.evaluation.assessment import load_own_development
 from modiste.evaluation.calibration import fit_temperature
-from modiste.evaluation.novelty import of_run
+from modiste.evaluation.novelty import demand_fit, learn_for, stored
+from modiste.evaluation.run_images import development_of
 from modiste.export import card, int8
 from modiste.export.card import Agreement
 from modiste.export.formats import FORMATS, Format, Probabilities
@@ -71,6 +72,7 @@ def export(
 
     Raises:
         RunError: the run is unfinished or damaged, or the file answers otherwise than the run; it is not kept then.
+        DataError: the run keeps no images of its own, and those of its data set are missing or damaged.
         MissingExtraError: what writes or runs such files is not installed.
     """
     kind = _kind(to, rounded)
@@ -78,15 +80,17 @@ def export(
     run_folder.require_finished(Path(folder))
     with storage.lock(Path(folder)):
         run = open_run(folder)
-        development = load_own_development(run, data_folder)
+        development = development_of(run, data_folder)
         model, info = run.load_model()
         temperature = fit_temperature(*run_folder.read_logits(run.folder / run_folder.logits_name("validation")))
-        novelty = None if to == "safetensors" else of_run(run, data_folder)
+        novelty = None if to == "safetensors" else stored(run) or learn_for(run, development)
+        if novelty is not None:
+            demand_fit(novelty, model, info.task.image_shape, run)
         answers = Answers(model, mirror=run.recipe.mirror, temperature=temperature, novelty=novelty).eval()
         content = kind.write(answers, info)
         if rounded:
-            content = int8.rounded(content, development.train.images.numpy())
-        proof = development.validation if rounded else development.validation[:PROOF_IMAGES]
+            content = int8.rounded(content, sample(development.train, int8.CALIBRATION_IMAGES).images.numpy())
+        proof = development.validation if rounded else sample(development.validation, PROOF_IMAGES)
         found = compare(kind.read(content), answers, proof)
         if found.largest_difference > TOLERANCE and not rounded:
             raise RunError(
@@ -99,6 +103,11 @@ def export(
             storage.write_bytes(path, content)
             storage.write_text(described, card.text(run, path.name, answers, found))
     return Exported(path, len(content), temperature, found, described)
+
+
+def sample(images: ImageSet, count: int) -> ImageSet:
+    """Return ``count`` images drawn from all, of every class alike; all when there are no more."""
+    return images[drawn(images.labels, count, "export")]
 
 
 def compare(theirs: Probabilities, answers: Answers, known: ImageSet) -> Agreement:

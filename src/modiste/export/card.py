@@ -1,9 +1,11 @@
 """The model card beside an exported file: data, recipe, figures and limits (Mitchell et al., 2019)."""
 
 import json
+import re
 from dataclasses import dataclass
 
 from modiste import run_folder
+from modiste.errors import printable
 from modiste.evaluation.answers import Answers
 from modiste.evaluation.assessment import Assessment, Split, assess_stored
 from modiste.models import count_parameters
@@ -29,6 +31,10 @@ It was trained on whole pictures, stretched to a square. A photo has to be broug
   and `modiste serve` do it.""",
 }
 """What a picture file has to go through, by the way in which those of the training were prepared."""
+MARKUP = re.compile(r"[\\`*_\[\]{}<>#|~&:@$^]|^[-+=]|(?<=^\d)[.)]|(?<=www)\.", re.IGNORECASE)
+"""What Markdown or HTML could read as more than a character, links without brackets among it."""
+HARMLESS = re.compile(r"[\w./-]+( [\w./-]+)*")
+MOST_LETTERS = 1500
 
 
 @dataclass(frozen=True)
@@ -62,16 +68,26 @@ def text(run: Run, name: str, answers: Answers, found: Agreement) -> str:
     info = run.load_info()
     channels, height, width = info.task.image_shape
     sections = {
-        f"# {name}": f"A classifier of images of {channels} x {height} x {width} bytes, trained by Modiste "
-        f"{__version__} with the recipe `{run.recipe.name}`, {count_parameters(answers.model):,} parameters.",
-        "## Classes": ", ".join(info.task.class_names),
-        "## Data": f"Source `{run.recipe.data.source}`, SHA-256 `{info.fingerprint}`; validation images were set apart "
-        "before training and decided what was kept.",
+        f"# {plain_text(name)}": f"A classifier of images of {channels} x {height} x {width} bytes, trained by Modiste "
+        f"{__version__} with the recipe {code(run.recipe.name)}, {count_parameters(answers.model):,} parameters.",
+        "## Classes": ", ".join(map(plain_text, info.task.class_names)),
+        "## Data": f"Source {code(run.recipe.data.source)}, SHA-256 {code(info.fingerprint)}; validation images were "
+        "set apart before training and decided what was kept.",
         "## Figures": "\n\n".join([_figures(run), _agreement(found), *_doubt(answers)]),
         "## Limits": LIMITS.format(way=WAYS[run.recipe.data.pictures]),
         "## Recipe": f"```json\n{json.dumps(to_plain(run.recipe), indent=2)}\n```",
     }
     return "\n\n".join(f"{title}\n\n{body}" for title, body in sections.items()) + "\n"
+
+
+def plain_text(words: str) -> str:
+    """Return words that may be a stranger's as Markdown that shows them on one line, and is nothing else."""
+    return MARKUP.sub(lambda found: f"&#{ord(found[0])};", printable(words, MOST_LETTERS))
+
+
+def code(words: str) -> str:
+    """Return words that may be a stranger's as code."""
+    return f"`{words}`" if HARMLESS.fullmatch(words) else f"<code>{plain_text(words)}</code>"
 
 
 def _figures(run: Run) -> str:
@@ -83,7 +99,7 @@ def _figures(run: Run) -> str:
         "| accuracy, 95 % interval |" + "".join(f" {_interval(one)} |" for one in measured),
         "| calibration error |" + "".join(f" {one.expected_calibration_error:.3f} |" for one in measured),
         *(
-            f"| F1, {name} |" + "".join(f" {one.per_class[name].f1:.3f} |" for one in measured)
+            f"| F1, {plain_text(name)} |" + "".join(f" {one.per_class[name].f1:.3f} |" for one in measured)
             for name in measured[0].per_class
         ),
     ]
@@ -109,7 +125,7 @@ def _agreement(found: Agreement) -> str:
 
 def _doubt(answers: Answers) -> list[str]:
     told = f"Probabilities are tempered: logits are divided by {answers.temperature:.3f}, fitted to validation."
-    if answers.novelty is None:
+    if answers.novelty is None or not answers.novelty.images:
         return [told]
     return [
         told,

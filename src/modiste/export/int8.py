@@ -20,8 +20,8 @@ def rounded(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> bytes:
 
     Args:
         content: an ONNX file's.
-        images: the first CALIBRATION_IMAGES show in which range activations lie; training images, for no other may be
-            used to choose by.
+        images: show in which range activations lie, CALIBRATION_IMAGES of every class alike; training images, for no
+            other may be used to choose by.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -33,7 +33,7 @@ def rounded(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> bytes:
         quantize_static(
             prepared,
             target,
-            _reader(images[:CALIBRATION_IMAGES]),
+            _reader(images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=ROUNDED_OPERATORS,
             per_channel=True,

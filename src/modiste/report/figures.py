@@ -8,7 +8,7 @@ from torch import nn
 
 from modiste import recipes, run_folder
 from modiste.data.dataset import Development, load_development
-from modiste.evaluation.assessment import load_own_development
+from modiste.evaluation.run_images import development_of
 from modiste.models import Task, build_model
 from modiste.recipe import Recipe
 from modiste.report import augmentations
@@ -33,10 +33,7 @@ def write_figures(
     """Write the figures into ``out`` as ``kind`` and return their paths; see ``modiste.report.write_figures``."""
     finished = None if run is None else run_folder.open_run(run)
     recipe = recipe or (finished.recipe if finished else recipes.paper())
-    if finished:
-        development = load_own_development(finished, data_folder)
-    else:
-        development = load_development(recipe.data, data_folder)
+    development = development_of(finished, data_folder) if finished else load_development(recipe.data, data_folder)
     model = _model(recipe, development)
     draw: dict[str, Callable[[], Figure]] = {
         "figure-1-layers": neural_network,

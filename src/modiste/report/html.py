@@ -11,7 +11,8 @@ import torch
 from modiste import recipes, run_folder, storage
 from modiste.data.dataset import Development
 from modiste.errors import RunError
-from modiste.evaluation.assessment import Assessment, assess_stored, load_own_development
+from modiste.evaluation.assessment import Assessment, assess_stored
+from modiste.evaluation.run_images import development_of
 from modiste.plain import to_plain
 from modiste.recipe import Recipe
 from modiste.report import page, pictures
@@ -111,7 +112,7 @@ def gibibytes(size_bytes: int) -> str:
 
 def _development(run: Run, data_folder: Path | None) -> Development:
     """Load the images to show, and make sure that they are those the run was trained on."""
-    development = load_own_development(run, data_folder)
+    development = development_of(run, data_folder)
     _, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
     if not torch.equal(labels, development.validation.labels):
         raise RunError(

@@ -7,10 +7,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
-from modiste.data.dataset import load_development
+from modiste.data.dataset import ImageSet, load_development
+from modiste.data.sources import FASHION_MNIST
+from modiste.evaluation import run_images
 from modiste.prediction import Answer
 from modiste.predictor import Predictor
 from modiste.report.style import SMALL, WIDTH, drawn
+from modiste.run_folder import is_listed, open_run
 
 Typical = Mapping[str, UInt8[np.ndarray, "h w *colours"]]
 WHERE = "where it looked"
@@ -54,8 +57,13 @@ def steps_figure(answer: Answer, looked: Float[np.ndarray, "side side"], typical
 def typical_images(
     predictor: Predictor, data_folder: Path | str | None = None
 ) -> dict[str, UInt8[np.ndarray, "h w *colours"]]:
-    """Return for each class the validation image that the network is surest of; DataError without the data."""
-    validation = load_development(predictor.info.recipe.data, data_folder).validation
+    """Return for each class the validation image that the network is surest of; DataError without the data.
+
+    Nothing where those images are a person's own, their run keeps none, and no folder is named.
+    """
+    validation = _validation(predictor, data_folder)
+    if validation is None:
+        return {}
     sure, labels = predictor.probabilities(validation.images), validation.labels.cpu()
     found = {}
     for label, name in enumerate(predictor.class_names):
@@ -64,3 +72,15 @@ def typical_images(
             planes = validation.images[of_class[sure[of_class, label].argmax()]].cpu().numpy()
             found[name] = planes[0] if len(planes) == 1 else np.moveaxis(planes, 0, 2)
     return found
+
+
+def _validation(predictor: Predictor, data_folder: Path | str | None) -> ImageSet | None:
+    """Return validation images of the predictor's data set; it may be a stranger's, who cannot choose what is read."""
+    data = predictor.info.recipe.data
+    if data_folder is None and predictor.folder is not None:
+        run = open_run(predictor.folder)
+        if is_listed(run, run_images.FILE):
+            return run_images.development_of(run).validation
+    if data_folder is None and data.source != FASHION_MNIST:
+        return None
+    return load_development(data, data_folder).validation

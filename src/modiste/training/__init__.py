@@ -18,6 +18,7 @@ from modiste.cores import CoreWatch
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet, load_development, mean_and_deviation
 from modiste.errors import DataError, RecipeError, RunError
+from modiste.evaluation import novelty, run_images
 from modiste.evaluation.inference import infer
 from modiste.evaluation.statistics import wilson_interval
 from modiste.models import Task, build_model, layers
@@ -295,6 +296,9 @@ def finish(learner: Learner, setting: Setting, task: Task) -> None:
     learner.evaluated.load_state_dict(learner.chosen)
     logits = infer(learner.evaluated, validation.images, recipe)
     run_folder.write_logits(folder / run_folder.logits_name("validation"), logits, validation.labels.cpu(), best.epoch)
+    if setting.development.own_pictures:
+        run_images.keep(folder, setting.development)
+        novelty.write(folder, novelty.learn(learner.evaluated, setting.development))
     checkpoint.prune_states(folder / run_folder.STATES, 1)
     run_folder.seal(folder)
 

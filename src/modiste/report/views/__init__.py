@@ -71,7 +71,7 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
         ),
         View(
             "silenced",
-            f"Answers that change when one branch is silent. Share of the first {inception.SAMPLE} validation images.",
+            f"Answers that change when one branch is silent. Share of {inception.SAMPLE} validation images.",
             inception.silenced,
         ),
     ),
@@ -96,7 +96,7 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
         View("reconstructions", "Images decoded from the capsule of their class.", capsnet.reconstructions),
         View(
             "dimensions",
-            "One capsule of the first validation image, decoded while one number at a time is moved. A row for each of "
+            "One capsule of a validation image, decoded while one number at a time is moved. A row for each of "
             "its dimensions.",
             capsnet.dimensions,
         ),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from modiste.data.batch import as_floats
 from modiste.data.dataset import ImageSet
+from modiste.data.drawing import drawn
 from modiste.models.layers import Standardize
 from modiste.report.mistakes import choose_samples
 from modiste.report.wording import shorten
@@ -45,8 +46,8 @@ class Scene:
         return self._floats(torch.tensor(choose_samples(self.validation.labels, count)))
 
     def sample(self, count: int) -> tuple[Float[Tensor, "n c h w"], Int64[Tensor, " n"]]:
-        """Return the first validation images in [0, 1] with labels; fewer when there are fewer."""
-        return self._floats(torch.arange(min(count, len(self.validation))))
+        """Return validation images in [0, 1] with labels, drawn of every class alike; all when there are no more."""
+        return self._floats(drawn(self.validation.labels, count, "view"))
 
     def names(self, labels: Int64[Tensor, " n"], length: int = 12) -> list[str]:
         """Return the class names of labels, cut to ``length``."""
