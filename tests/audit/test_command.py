@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from modiste import cli, report
+from modiste import cli
 from modiste.errors import MissingExtraError
 
 
@@ -12,9 +12,10 @@ from modiste.errors import MissingExtraError
 def test_what_the_page_needs_is_looked_for_before_any_training(
     package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("modiste.report.") or name.split(".")[0] == package]:
+    for name in [
+        name for name in sys.modules if name.partition(".")[0] == package or name.startswith("modiste.report")
+    ]:
         monkeypatch.delitem(sys.modules, name)
-        monkeypatch.delattr(report, name.rpartition(".")[2], raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr("modiste.audit.audit", lambda *_, **__: pytest.fail("the audit begins"))
     with pytest.raises(SystemExit) as left:
