@@ -149,12 +149,12 @@ def views(name: str, page: Page) -> Iterator[View]:
 def written(name: str, page: Page, *, check: bool) -> bool:
     """Write the parts of a page that are not by hand; with ``check`` only tell whether they are as they should be."""
     path = FOLDER / f"{name}.md"
-    before = after = path.read_text()
+    before = after = path.read_text(encoding="utf-8")
     parts = {"measured": measured(page), "diagram": diagram(page), "seen": seen(page), "fields": fields_table(page)}
     for part, text in parts.items():
         after = with_part(after, part, text)
     if not check:
-        path.write_text(after)
+        path.write_text(after, encoding="utf-8")
     return not check or before == after
 
 
@@ -170,7 +170,7 @@ def measured(page: Page) -> str:
     """Say what the records hold of a page's recipes."""
     said = []
     for path in sorted((ROOT / "records").glob("*/record.json")):
-        for result in json.loads(path.read_text()).get("results", ()):
+        for result in json.loads(path.read_text(encoding="utf-8")).get("results", ()):
             if result["recipe"] in page.recipes:
                 count, mean = result["n"], result["test_accuracy"]["mean"]
                 seeds = "one seed" if count == 1 else f"{count} seeds"

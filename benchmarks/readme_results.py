@@ -18,10 +18,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only tell whether the table is as the records have it")
     readme = ROOT / "README.md"
-    text = readme.read_text()
+    text = readme.read_text(encoding="utf-8")
     wanted = with_table(text, results_table(ROOT / "records"))
     if not parser.parse_args().check:
-        readme.write_text(wanted)
+        readme.write_text(wanted, encoding="utf-8")
     elif text != wanted:
         sys.exit("README.md: its results are not those of records/; run: python benchmarks/readme_results.py")
 
@@ -41,7 +41,7 @@ def results_table(records: Path) -> str:
     ]
     for name in RECORDS:
         link = f"[records/{name}](records/{name}/README.md)"
-        for result in json.loads((records / name / "record.json").read_text())["results"]:
+        for result in json.loads((records / name / "record.json").read_text(encoding="utf-8"))["results"]:
             accuracy = result["test_accuracy"]
             figure = f"{accuracy['mean']:.2%}" + (f" ± {accuracy['sd']:.2%}" if result["n"] > 1 else "")
             cells = (f"`{result['recipe']}`", figure, result["n"], result["training"], result["claim"], link)

@@ -60,7 +60,7 @@ def torture(minutes: float, words: Sequence[str], folder: Path) -> Record:
         "minutes_each": minutes,
         "seconds": round(time.monotonic() - started),
         "exit_code": code,
-        "areas": json.loads(counts.read_text()) if counts.exists() else {},
+        "areas": json.loads(counts.read_text(encoding="utf-8")) if counts.exists() else {},
         "failed": failed,
         "skipped": skipped,
         "machine": facts,
