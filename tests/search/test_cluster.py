@@ -132,7 +132,7 @@ def settle(error: Exception, task: cluster.Task) -> Outcome:
 
     workers, inner, given = object.__new__(cluster.RayWorkers), Future[cluster.Returned](), time.monotonic()
     workers._ray, done = ray, Future[Outcome]()
-    workers._running = {done: None}
+    workers._running = {done: "reference"}
     inner.set_exception(error)
     workers._settle(inner, task, given, done)
     return done.result()
