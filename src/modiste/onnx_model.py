@@ -30,7 +30,7 @@ BATCH_IMAGES = 64
 MOST_IMAGE_BYTES = 64 * 2**20
 MOST_MEMORY = 4 * 2**30
 """Bytes of all numbers at once."""
-LOADING_SECONDS, LOADING_BYTES, RUNNING_SECONDS = 15.0, 4 * 2**20, 120.0
+LOADING_SECONDS, LOADING_BYTES, RUNNING_SECONDS = 30.0, 4 * 2**20, 120.0
 """A file may take so long to load, a second more for so many bytes, and so long for a batch."""
 GRACE_SECONDS = 5.0
 """So long is waited for a thread that was given up, so that the process can end in order."""

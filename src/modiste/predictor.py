@@ -14,7 +14,7 @@ from modiste.classifier import Classifier, Scores
 from modiste.evaluation.answers import Answers
 from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.inference import ask, parts, ready
-from modiste.evaluation.novelty import Novelty, demand_fit, of_run
+from modiste.evaluation.novelty import Novelty, of_run
 from modiste.recipe import Precision
 
 Images = UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."]
@@ -88,10 +88,7 @@ class Predictor(Classifier):
             RunError: what was kept is damaged.
             StorageError: it could not be kept.
         """
-        opened = run_folder.open_run(run)
-        novelty = of_run(opened, data_folder)
-        demand_fit(novelty, self.model, self.image_shape, opened)
-        return replace(self, novelty=novelty)
+        return replace(self, novelty=of_run(run_folder.open_run(run), data_folder))
 
     @property
     def class_names(self) -> tuple[str, ...]:

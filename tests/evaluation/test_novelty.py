@@ -204,11 +204,14 @@ def open_run_unverified(folder: Path) -> run_folder.Run:
 def test_a_file_of_another_network_is_refused(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
     found = of_run(open_run(folder), tiny_folder)
-    foreign = replace(found, layers=tuple(replace(layer, place="elsewhere") for layer in found.layers[:1]))
-    model, info = open_run(folder).load_model()
-    with pytest.raises(RunError, match="of another network"):
-        novelty.demand_fit(foreign, model, info.task.image_shape, open_run(folder))
-    novelty.demand_fit(found, model, info.task.image_shape, open_run(folder))
+    dense = next(layer for layer in found.layers if layer.place == "dense")
+    rest = {name: getattr(found.boundary, name)[: len(dense.whitening)] for name in ("centre", "spread", "weights")}
+    boundary = replace(found.boundary, **rest)
+    for place in ("elsewhere", "logits"):
+        novelty.write(folder, replace(found, layers=(replace(dense, place=place),), boundary=boundary))
+        run_folder.add_files(open_run_unverified(folder), [novelty.FILE], test_openings=0)
+        with pytest.raises(RunError, match="of another network"):
+            of_run(open_run(folder))
 
 
 def test_features_are_of_each_image(finished_run: Path, tiny_folder: Path) -> None:

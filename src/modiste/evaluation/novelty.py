@@ -118,13 +118,16 @@ def of_run(run: Run, data_folder: Path | str | None = None) -> Novelty:
 
 def stored(run: Run) -> Novelty | None:
     """Return what is stored with the run; None where nothing is, or what covers not all of its images."""
-    return _read(run) if run_folder.is_listed(run, FILE) else None
+    found = _read(run) if run_folder.is_listed(run, FILE) else None
+    if found:
+        _demand_fit(found, run)
+    return found
 
 
-def demand_fit(novelty: Novelty, model: nn.Module, image_shape: tuple[int, int, int], run: Run) -> None:
+def _demand_fit(novelty: Novelty, run: Run) -> None:
     """Raise RunError unless what was read is of the layers that the network has."""
-    device = next(model.parameters()).device
-    seen = features(model, torch.zeros(1, *image_shape, dtype=torch.uint8, device=device))
+    model, info = run.load_model()
+    seen = features(model, torch.zeros(1, *info.task.image_shape, dtype=torch.uint8))
     for layer in novelty.layers:
         if layer.place not in seen or seen[layer.place].shape[1] != len(layer.whitening):
             raise RunError(f"{run.folder / FILE}: damaged, it is of another network; train the run again")

@@ -18,7 +18,7 @@ from modiste.data.drawing import drawn
 from modiste.errors import RunError
 from modiste.evaluation.answers import Answers
 from modiste.evaluation.calibration import fit_temperature
-from modiste.evaluation.novelty import demand_fit, learn_for, stored
+from modiste.evaluation.novelty import learn_for, stored
 from modiste.evaluation.run_images import development_of
 from modiste.export import card, int8
 from modiste.export.card import Agreement
@@ -84,8 +84,6 @@ def export(
         model, info = run.load_model()
         temperature = fit_temperature(*run_folder.read_logits(run.folder / run_folder.logits_name("validation")))
         novelty = None if to == "safetensors" else stored(run) or learn_for(run, development)
-        if novelty is not None:
-            demand_fit(novelty, model, info.task.image_shape, run)
         answers = Answers(model, mirror=run.recipe.mirror, temperature=temperature, novelty=novelty).eval()
         content = kind.write(answers, info)
         if rounded:
