@@ -1,6 +1,7 @@
 """A model on the network, without torch: a page for people, an API for programs, the Open Inference Protocol."""
 
 import ipaddress
+import os
 import socket
 import subprocess
 import sys
@@ -91,9 +92,11 @@ def model_file(source: Path) -> Path:
 
 
 def export(run: Path) -> None:
-    """Export a run in a process of its own, which alone loads torch."""
+    """Export a run in a process of its own, which alone loads torch, and which imports nothing from where it runs."""
     print(f"exporting {run} first", file=sys.stderr, flush=True)
-    done = subprocess.run([sys.executable, "-m", "modiste", "export", str(run)], stdout=subprocess.DEVNULL, check=False)
+    words = [sys.executable, "-P", "-m", "modiste", "export", str(run)]
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # for the processes that this one starts
+    done = subprocess.run(words, stdout=subprocess.DEVNULL, env=environment, check=False)
     if done.returncode:
         raise RunError(f"{run}: could not be exported, see above")
 
