@@ -113,7 +113,7 @@ class Gate:
         except ValueError as error:
             raise RefusedError(400, f"content-encoding: {error}") from None
         if len(plain) > most:
-            raise _too_long(most)
+            raise RefusedError(413, f"the body is too long when unpacked; expected at most {most:,} bytes")
         return plain
 
     @contextlib.contextmanager

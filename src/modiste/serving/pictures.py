@@ -119,11 +119,9 @@ class Studio:
 
 
 def _prepared(content: bytes | None, preparation: Preparation) -> Prepared | str:
-    return (
-        "expected base64, with or without data:image/...;base64, before it"
-        if content is None
-        else prepared(content, preparation)
-    )
+    if content is None:
+        return "expected base64, with or without data:image/...;base64, before it"
+    return prepared(content, preparation)
 
 
 def _finite(value: float | None) -> float | None:
