@@ -1,6 +1,11 @@
 """``python -m modiste`` is the command ``modiste``."""
 
-from modiste.cli import main
+import sys
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # Python puts the working directory there, in which a stranger's files may lie
+
+    from modiste.cli import main
+
     main()

@@ -4,7 +4,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ class Server:
         return f"http://{self.host}:{self.port}"
 
     def client(self, **options: object) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=120, trust_env=False, **options)
+        return httpx2.Client(base_url=self.url, trust_env=False, **{"timeout": 120, **options})
 
     def raw(self, content: bytes, *, seconds: float = 20) -> bytes:
         """Send bytes, and return all that comes until the server hangs up."""
@@ -37,12 +37,20 @@ class Server:
 
 
 @contextmanager
-def listening(source: Path, *options: object, script: str = "", **variables: str) -> Iterator[Server]:
-    """Start ``modiste serve`` on a free port, or a script that does so its own way; stop it at the end."""
-    command = ["-c", script] if script else ["-m", "modiste", "serve"]
+def listening(
+    source: Path,
+    *options: object,
+    script: str = "",
+    start: Sequence[str] = ("-m", "modiste"),
+    folder: Path | None = None,
+    **variables: str,
+) -> Iterator[Server]:
+    """Start ``modiste serve`` in a folder on a free port, or a script that does so its own way; stop it at the end."""
+    command = ["-c", script] if script else [*start, "serve"]
     words = [sys.executable, *command, str(source), "--port", "0", *map(str, options)]
+    environment = child_environment(**variables)
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=child_environment(**variables)
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder
     ) as process:
         try:
             assert process.stdout is not None

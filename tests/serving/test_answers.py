@@ -81,7 +81,21 @@ def test_a_picture_that_cannot_be_read_spoils_no_other(server: Server, photos: l
         assert ["fault" in one and bool(one["fault"]) for one in found] == [True, False, True]
         assert "no image that can be read" in found[0]["fault"]
         damaged = client.post("/v1/predict", json={"images": ["no base64!"]}).json()["answers"]
-    assert damaged[0]["fault"] == "expected base64"
+    assert damaged[0]["fault"].startswith("expected base64")
+
+
+def test_base64_as_programs_write_it(server: Server, photos: list[bytes], offline: list[Answer]) -> None:
+    plain, lines = base64.b64encode(photos[0]).decode(), base64.encodebytes(photos[0]).decode()
+    right = [plain, lines, lines.replace("\n", "\r\n"), f"  {plain}\n", f"data:image/png;base64,{plain}"]
+    right += [f"data:;base64,{lines}", f"DATA:image/png;name=a;BASE64,{plain}"]
+    wrong = [f"data:image/png,{plain}", f"data:{plain}", f"http://shop.example/;base64,{plain}", plain + "!", "\u00fc"]
+    with server.client() as client:
+        found = client.post("/v1/predict", json={"images": [*right, *wrong]}).json()["answers"]
+    for one in found[: len(right)]:
+        assert_same(one, offline[0])
+    assert {one["fault"] for one in found[len(right) :]} == {
+        "expected base64, with or without data:image/...;base64, before it"
+    }
 
 
 def test_steps_and_where_it_looked(server: Server, photos: list[bytes]) -> None:
@@ -107,12 +121,14 @@ def test_a_client_of_the_inference_protocol(server: Server, model_file: Path) ->
         assert client.is_model_ready("sprint")
         described = client.get_model_metadata("sprint")
         assert described["inputs"] == [{"name": "images", "datatype": "UINT8", "shape": [-1, 1, 28, 28]}]
-        for binary in (True, False):
+        for binary, coding in ((True, None), (False, None), (True, "gzip"), (False, "deflate")):
             tensor = tritonclient.http.InferInput("images", list(images.shape), "UINT8")
             tensor.set_data_from_numpy(images, binary_data=binary)
             wanted = [tritonclient.http.InferRequestedOutput(name, binary_data=binary) for name in expected]
             for outputs in (wanted, None):
-                found = client.infer("sprint", [tensor], outputs=outputs, request_id="one")
+                found = client.infer(
+                    "sprint", [tensor], outputs=outputs, request_id="one", request_compression_algorithm=coding
+                )
                 assert found.get_response()["id"] == "one"
                 for name, values in expected.items():
                     np.testing.assert_allclose(found.as_numpy(name), values, rtol=1e-4, atol=1e-5)
@@ -130,6 +146,63 @@ def test_what_is_served(server: Server, model_file: Path) -> None:
     assert told["image_shape"] == [1, 28, 28]
     assert told["metadata"]["fingerprint"] == model.told["fingerprint"]
     assert 0 < told["false_alarms"] < 0.1
+
+
+ODD = """
+import dataclasses, sys
+import numpy as np
+from modiste.onnx_model import OnnxModel
+from modiste.serving import serve
+load, run = OnnxModel.load, OnnxModel.run
+def odd(path):
+    model = load(path)
+    return dataclasses.replace(model, told={**model.told, **{told}}, names={names} or model.names)
+def no_numbers(self, images):
+    return {name: np.full_like(values, {value}) for name, values in run(self, images).items()}
+OnnxModel.load = odd
+if {value} != 0:
+    OnnxModel.run = no_numbers
+serve(sys.argv[1], port=0, say=lambda text: print(text, flush=True))
+"""
+
+
+def odd_model(*, told: dict[str, str] | None = None, names: tuple[str, ...] = (), value: str = "0") -> str:
+    """Return a script that serves a model which tells other things of itself, or gives another value everywhere."""
+    return ODD.replace("{told}", repr(told or {})).replace("{names}", repr(names)).replace("{value}", value)
+
+
+def test_a_name_that_nobody_can_write_is_not_served(model_file: Path) -> None:
+    script = odd_model(names=("\ud800", *"bcdefghij"))
+    with pytest.raises(AssertionError, match="cannot be written as UTF-8"), listening(model_file, script=script):
+        pass
+
+
+@pytest.mark.parametrize("alarms", ["many", "", "nan", "inf", "-1", "2", "9" * 5_000])
+def test_a_file_that_tells_odd_things_is_described(model_file: Path, alarms: str) -> None:
+    told = {"false_alarms": alarms, "recipe": "../" * 50 + "\u00fc" * 500}
+    script = odd_model(told=told)
+    with listening(model_file, script=script) as server, server.client() as client:
+        described = client.get("/v1/model")
+        assert described.status_code == 200
+        assert described.json()["false_alarms"] is None
+        assert client.get(f"/v2/models/{described.json()['name']}").status_code == 200
+
+
+@pytest.mark.parametrize("value", ["np.nan", "np.inf"])
+def test_what_is_no_number_is_no_number_in_json_either(model_file: Path, photos: list[bytes], value: str) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    script = odd_model(value=value)
+    with listening(model_file, script=script) as server, server.client() as client:
+        answer = client.post("/v1/predict?explain=true&steps=true", files={"images": photos[0]})
+        assert answer.status_code == 200
+        (found,) = json.loads(answer.text, parse_constant=refuse)["answers"]
+        assert "no finite probabilities" in found["fault"]
+        data = {"name": "images", "datatype": "UINT8", "shape": [1, 1, 28, 28], "data": [0] * 784}
+        outputs = client.post("/v2/models/sprint/infer", json={"inputs": [data]})
+        told = json.loads(outputs.text, parse_constant=refuse)["outputs"]
+    assert {number for one in told for number in one["data"]} == {None}
 
 
 def test_it_starts_without_torch(model_file: Path) -> None:
@@ -158,6 +231,29 @@ def test_a_run_is_exported_first_and_served_only_as_it_was_written(
     refused = run_modiste("serve", run, "--port", "0")
     assert refused.returncode == 4
     assert "model.onnx: damaged" in refused.stderr
+
+
+HOSTILE = "from pathlib import Path\nPath('{trace}').write_text('code of a stranger ran')\n"
+
+
+@pytest.mark.parametrize("start", [["-P", "-m", "modiste"], ["-m", "modiste"]])
+def test_no_code_from_where_one_stands_is_run(photo_run: Path, tmp_path: Path, start: list[str]) -> None:
+    """A finished run's folder with files named as what Modiste imports, and ``modiste serve .`` in it."""
+    run, trace = shutil.copytree(photo_run, tmp_path / "run"), tmp_path / "trace"
+    for name in ("torch", "numpy", "onnx", "onnxruntime", "uvicorn", "multiprocessing", "subprocess", "modiste_run"):
+        (run / f"{name}.py").write_text(HOSTILE.replace("{trace}", str(trace)))
+    with listening(Path(), start=start, folder=run) as server, server.client() as client:
+        assert client.get("/livez").text == "ok"
+    assert (run / "model.onnx").exists()
+    assert not trace.exists()
+
+
+def test_the_data_folder_is_handed_to_the_export(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    refused = run_modiste("serve", run, "--port", "0")
+    assert (refused.returncode, "could not be exported" in refused.stderr) == (4, True)
+    with listening(run, "--data-folder", tiny_folder) as server, server.client() as client:
+        assert client.get("/v1/model").status_code == 200
 
 
 def test_the_document_describes_what_is_there(server: Server) -> None:

@@ -1,6 +1,9 @@
 """``modiste serve``."""
 
+import contextlib
+import logging
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +22,14 @@ class _ServeOptions:
     """What requests must carry as Authorization: Bearer TOKEN; safer as MODISTE_TOKEN, seen by nobody else."""
     allow_host: tuple[str, ...] = ()
     """More names under which the server may be asked."""
+    data_folder: Path | None = None
+    """Where Fashion-MNIST lies, if not in one of the usual places; asked for only where the run is exported first."""
 
 
 def serve(words: list[str]) -> None:
     """Serve a finished run: a page for people, an API for programs; no torch needed once it is exported."""
     options: _ServeOptions = parse(_ServeOptions, words, "modiste serve")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the client hears what is wrong with its form
     from modiste.serving import serve as run
 
     run(
@@ -32,5 +38,14 @@ def serve(words: list[str]) -> None:
         port=options.port,
         token=options.token or os.environ.get("MODISTE_TOKEN", ""),
         allow_hosts=options.allow_host,
+        data_folder=options.data_folder,
         say=lambda text: print(text, flush=True),
     )
+    _leave()
+
+
+def _leave() -> None:
+    """End this process: a thread that still decodes somebody's picture would hold it."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(0)

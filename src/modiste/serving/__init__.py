@@ -1,6 +1,6 @@
 """A model on the network, without torch: a page for people, an API for programs, the Open Inference Protocol."""
 
-import ipaddress
+import os
 import socket
 import subprocess
 import sys
@@ -10,10 +10,12 @@ from pathlib import Path
 from modiste import manifest
 from modiste.errors import MissingExtraError, RecipeError, RunError, StorageError
 from modiste.onnx_model import NEEDS_EXTRA, OnnxModel
+from modiste.serving.hosts import allowed_name, is_loopback
 from modiste.serving.limits import Limits
 
 MODEL = "model.onnx"
 LEAST_TOKEN = 16
+MOST_PORT = 65535
 
 
 def serve(
@@ -23,6 +25,7 @@ def serve(
     port: int = 8000,
     token: str = "",
     allow_hosts: tuple[str, ...] = (),
+    data_folder: Path | None = None,
     limits: Limits | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
@@ -34,23 +37,27 @@ def serve(
         port: 1 to 65535, or 0 for a free one.
         token: that requests must carry.
         allow_hosts: names under which the server may be asked, beside ``host`` and this machine's own.
+        data_folder: where the run's data set lies; asked for only where the run is exported first.
         limits: how much is taken on.
         say: is told where the server listens.
 
     Raises:
         RunError: there is no such file, or none that may be served.
-        RecipeError: it would listen to others without a token.
-        StorageError: the address cannot be used.
+        RecipeError: it would listen to others without a token; a name or a port is none.
+        StorageError: the address cannot be used, or the process may open too few files.
         MissingExtraError: what serves is not installed.
     """
     check_token(host, token)
-    model = OnnxModel.load(model_file(Path(source)))
+    if not 0 <= port <= MOST_PORT:
+        raise RecipeError(f"serve: --port {port}: expected a number from 0 to {MOST_PORT:,}")
+    hosts = tuple(map(allowed_name, allow_hosts))
+    model = OnnxModel.load(model_file(Path(source), data_folder))
     try:
         from modiste.serving.app import create_app
         from modiste.serving.server import Server
     except ImportError as error:
         raise MissingExtraError(f"serve: {NEEDS_EXTRA}") from error
-    gate = create_app(model, limits=limits, hosts=(host, *allow_hosts), token=token)
+    gate = create_app(model, limits=limits, hosts=(host.lower(), *hosts), token=token)
     server = Server(gate)
     with _listening(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
@@ -64,25 +71,19 @@ def check_token(host: str, token: str) -> None:
         raise RecipeError(
             f"serve: {host} can be reached from other machines; expected a token: --token or MODISTE_TOKEN"
         )
-    if token and (len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable()):
-        raise RecipeError(f"serve: expected a token of {LEAST_TOKEN} or more printable ASCII characters")
+    if token and (len(token) < LEAST_TOKEN or not (token.isascii() and token.isprintable()) or token != token.strip()):
+        raise RecipeError(
+            f"serve: expected a token of {LEAST_TOKEN} or more printable ASCII characters, no blank at its ends"
+        )
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is this machine's own, reached by nobody else."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def model_file(source: Path) -> Path:
+def model_file(source: Path, data_folder: Path | None = None) -> Path:
     """Return the ONNX file of a run's folder, exported now if it was not; RunError unless it is as it was written."""
     if not source.is_dir():
         return source
     files, _ = manifest.read(source)
     if MODEL not in files:
-        export(source)
+        export(source, data_folder)
         files, _ = manifest.read(source)
     try:
         return manifest.verify(source, MODEL, files.get(MODEL, ""))
@@ -90,10 +91,14 @@ def model_file(source: Path) -> Path:
         raise RunError(f"{error}; or write it again: modiste export {source}") from error
 
 
-def export(run: Path) -> None:
-    """Export a run in a process of its own, which alone loads torch."""
+def export(run: Path, data_folder: Path | None = None) -> None:
+    """Export a run in a process of its own, which alone loads torch, and which imports nothing from where it runs."""
     print(f"exporting {run} first", file=sys.stderr, flush=True)
-    done = subprocess.run([sys.executable, "-m", "modiste", "export", str(run)], stdout=subprocess.DEVNULL, check=False)
+    words = [sys.executable, "-P", "-m", "modiste", "export", str(run)]
+    if data_folder is not None:
+        words.append(f"--data-folder={data_folder}")
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # for the processes that this one starts
+    done = subprocess.run(words, stdout=subprocess.DEVNULL, env=environment, check=False)
     if done.returncode:
         raise RunError(f"{run}: could not be exported, see above")
 
@@ -102,9 +107,10 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
+    except (OSError, ValueError, TypeError) as error:  # the last two for what is no host's name
+        reason = getattr(error, "strerror", None) or error
         raise StorageError(
-            f"serve: cannot listen on {host}:{port} ({error.strerror}); choose another --port"
+            f"serve: cannot listen on {host}:{port} ({reason}); choose another --host or --port"
         ) from error
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else an answer's end waits 40 ms for the client
     return listener

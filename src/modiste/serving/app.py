@@ -16,18 +16,25 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
-from modiste.errors import DataError
+from modiste.errors import DataError, RunError, printable
 from modiste.onnx_model import OnnxModel
 from modiste.serving import inference_protocol
 from modiste.serving.batching import Batcher
-from modiste.serving.gate import LOOPBACK, Gate
+from modiste.serving.gate import Gate
+from modiste.serving.hosts import LOOPBACK
 from modiste.serving.limits import Limits
 from modiste.serving.metrics import Metrics
 from modiste.serving.pictures import Picture, Studio
-from modiste.serving.wire import ModelResponse, PredictRequest, PredictResponse, faults, schema_of
+from modiste.serving.wire import ModelResponse, PredictRequest, PredictResponse, demand_marks, faults, schema_of
 from modiste.version import __version__
 
+MOST_MARKS = {",": 2**10, "[": 2**6, "{": 2**6, ":": 2**10}
+"""In a request's JSON, whose pictures are text without any of these."""
+MOST_LETTERS = 500
+"""Of a fault, in which a client's own words may be."""
+BLANKS = b" \t\r\n"
 PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
@@ -36,12 +43,16 @@ def create_app(model: OnnxModel, *, limits: Limits | None = None, hosts: tuple[s
     """Return the application that answers with a model.
 
     Args:
-        model: of square images, grey or in colour; RecipeError when it takes others.
+        model: of square images, grey or in colour, RecipeError when it takes others; RunError when a class's name
+            cannot be written in an answer.
         limits: how much is taken on.
         hosts: names, beside those of this machine to itself, under which it may be asked.
         token: that requests must carry; none is asked for if empty.
     """
     limits, metrics, _ = limits or Limits(), Metrics(), model.preparation
+    for name in model.class_names:
+        if name != _utf8(name):
+            raise RunError(f"class {name!r} cannot be written as UTF-8; expected a file that modiste export wrote")
     app = FastAPI(
         title="Modiste",
         version=__version__,
@@ -68,9 +79,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.studio = Studio(state.batcher)
     warming = asyncio.create_task(state.studio.warm_up())
     yield
-    await warming
+    warming.cancel()
+    await asyncio.gather(warming, return_exceptions=True)
     state.studio.close()
-    await state.batcher.close()
+    state.batcher.close()
 
 
 def _add_routes(app: FastAPI) -> None:
@@ -93,12 +105,11 @@ def _add_routes(app: FastAPI) -> None:
     async def model() -> ModelResponse:
         """Describe what is served."""
         served: OnnxModel = app.state.model
-        alarms = served.told.get("false_alarms")
         return ModelResponse(
             name=inference_protocol.model_name(served),
             classes=list(served.class_names),
             image_shape=list(served.image_shape),
-            false_alarms=None if alarms is None else float(alarms),
+            false_alarms=_share(served.told.get("false_alarms", "")),
             metadata={key: value for key, value in served.told.items() if key != "class_names"},
             limits=asdict(app.state.limits),
         )
@@ -141,7 +152,9 @@ async def _read(request: Request, limits: Limits) -> tuple[list[Picture], Predic
     """Return a request's pictures and wishes, from JSON or a form; HTTPException when it is neither."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        asked = PredictRequest.model_validate_json(await request.body())
+        body = await request.body()
+        demand_marks(body, MOST_MARKS, f"send at most {limits.pictures} pictures")
+        asked = PredictRequest.model_validate_json(body)
         if len(asked.images) > limits.pictures:
             raise HTTPException(422, f"images: expected at most {limits.pictures} pictures, found {len(asked.images)}")
         return [Picture(str(number), _decoded(image)) for number, image in enumerate(asked.images)], asked
@@ -151,21 +164,53 @@ async def _read(request: Request, limits: Limits) -> tuple[list[Picture], Predic
 
 
 async def _uploaded(request: Request, limits: Limits) -> list[Picture]:
-    form = await request.form(max_files=limits.pictures + 1, max_fields=16, max_part_size=limits.body_bytes)
+    parser = MultiPartParser(
+        request.headers,
+        request.stream(),
+        max_files=limits.pictures + 1,
+        max_fields=16,
+        max_part_size=limits.body_bytes,
+    )
+    parser.spool_max_size = limits.body_bytes + 1  # no picture is written to a disk
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise HTTPException(400, error.message) from error
+    except UnicodeError as error:
+        raise HTTPException(400, "a name in the form is not of its charset") from error
     files = form.getlist("images")
     if not files or any(not isinstance(file, UploadFile) for file in files) or set(form) != {"images"}:
         raise HTTPException(422, "expected files in the field images, and nothing else")
     if len(files) > limits.pictures:
         raise HTTPException(422, f"images: expected at most {limits.pictures} pictures")
     uploads = [file for file in files if isinstance(file, UploadFile)]
-    return [Picture(file.filename or str(number), await file.read()) for number, file in enumerate(uploads)]
+    return [Picture(_utf8(file.filename or str(number)), await file.read()) for number, file in enumerate(uploads)]
+
+
+def _utf8(text: str) -> str:
+    """Return a text with a question mark for each letter that UTF-8 does not have: half of a surrogate pair."""
+    return text.encode(errors="replace").decode()
 
 
 def _decoded(image: str) -> bytes | None:
+    """Return the bytes of a picture in base64, bare or as a data: URL, with or without line ends; None for others."""
+    if image[: len("data:")].lower() == "data:":
+        kind, _, image = image.partition(",")
+        if not kind.lower().endswith(";base64"):
+            return None
     try:
-        return base64.b64decode(image, validate=True)
+        return base64.b64decode(image.encode().translate(None, BLANKS), validate=True)
     except (binascii.Error, ValueError):
         return None
+
+
+def _share(text: str) -> float | None:
+    """Return a number from 0 to 1 that a file states; None where it states none."""
+    try:
+        share = float(text)
+    except ValueError:
+        return None
+    return share if 0 <= share <= 1 else None
 
 
 def _outcome(answer: Any) -> str:
@@ -191,7 +236,7 @@ def _add_fault_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+        return JSONResponse({"error": printable(str(error.detail), MOST_LETTERS)}, error.status_code, error.headers)
 
     @app.exception_handler(DataError)
     async def unfit(_: Request, error: DataError) -> JSONResponse:
@@ -202,7 +247,7 @@ def _add_fault_handlers(app: FastAPI) -> None:
     async def invalid(_: Request, error: ValidationError | RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        return JSONResponse({"error": f"{place or 'body'}: {first['msg']}"}, 422)
+        return JSONResponse({"error": printable(f"{place or 'body'}: {first['msg']}", MOST_LETTERS)}, 422)
 
     @app.exception_handler(Exception)
     async def broken(_: Request, error: Exception) -> JSONResponse:

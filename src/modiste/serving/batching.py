@@ -41,8 +41,16 @@ class Batcher:
         self._work = asyncio.create_task(self._compute_all())
 
     async def run(self, images: UInt8[np.ndarray, "n c h w"]) -> Outputs:
-        """Return every output of the network for the images, by name; DataError when they are of another shape."""
+        """Return every output of the network for the images, by name; DataError when they are of another shape.
+
+        Many images take several turns, between which other requests have theirs.
+        """
         self.model.demand_images(images.shape, str(images.dtype))
+        starts = range(0, max(len(images), 1), self.most)
+        parts = [await self._turn(images[start : start + self.most]) for start in starts]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts[1:] else parts[0]
+
+    async def _turn(self, images: UInt8[np.ndarray, "n c h w"]) -> Outputs:
         outputs: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(images, outputs))
         self._arrived.set()
@@ -52,10 +60,10 @@ class Batcher:
         """Compute something else with the network, when it is free."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, compute)
 
-    async def close(self) -> None:
-        """Stop; nothing may be waiting."""
+    def close(self) -> None:
+        """Stop without waiting for what is computed."""
         self._work.cancel()
-        self._thread.shutdown()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _compute_all(self) -> None:
         while True:

@@ -8,17 +8,22 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modiste.serving.compression import CODINGS, unpacked
+from modiste.serving.hosts import LOOPBACK, host_name
 from modiste.serving.limits import Limits
 from modiste.serving.metrics import Metrics
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 OPEN_PATHS = ("/", "/page.css", "/page.js", "/icon.svg", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
 """What holds no answers needs no token: probes, and the page, which asks for one."""
 LINGER_SECONDS = 1.0
+WHOLE_BYTES = 64 * 1024
+"""A longer answer counts as at work until the client has read nearly all of it."""
+ONCE = ("host", "authorization", "origin", "content-type", "content-encoding", "inference-header-content-length")
+"""Headers that decide something; of two the server and a proxy before it may each believe another."""
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -47,7 +52,8 @@ class Gate:
         app: what answers those that pass.
         limits: how much is taken on.
         metrics: what is counted.
-        hosts: names under which the server may be asked: a foreign page's name, made to point here, is none of them.
+        hosts: names under which the server may be asked, as ``host_name`` returns them: a foreign page's name, made to
+            point here, is none of them.
         token: that requests must carry; none is asked for if empty.
         draining: whether the server is about to stop.
         at_work: requests that have not been answered yet.
@@ -67,28 +73,48 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, answer = time.perf_counter(), _Answer(send, self.limits.send_seconds)
+        started, answer = time.perf_counter(), _Answer(send, self)
+        seen = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # the server leaves out the body
         try:
-            await self._pass(scope, receive, answer)
+            await self._pass(seen, receive, answer)
         except RefusedError as refused:
             await answer.refuse(refused, receive)
+        except asyncio.CancelledError:  # the last grace is over
+            await answer.refuse(RefusedError(503, "the server stops; this took too long"))
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            route = getattr(seen.get("route"), "path", "none")
             self.metrics.requests.labels(route, str(answer.status or "none")).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
     async def _pass(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _read_headers(scope)
         self._check_sender(scope, headers)
-        if scope["method"] in ("GET", "HEAD"):
+        if scope["method"] == "GET":
             await self.app(scope, receive, answer)
             return
         if self.at_work >= self.limits.requests:
             raise RefusedError(503, "too many requests at work; come again in a second", **{"retry-after": "1"})
+        coding = headers.get("content-encoding", "identity").strip().lower()
+        if coding not in CODINGS:
+            raise RefusedError(
+                415, f"expected a body as it is, or one of {', '.join(CODINGS)}", **{"accept-encoding": "gzip, deflate"}
+            )
         with self._room_for(self._expected(headers)) as room:
             body = await self._read(receive)
-            room.shrink(len(body))
+            if coding != "identity":
+                body = await asyncio.to_thread(self._unpacked, body, coding)
+            room.resize(len(body))
             await self.app(scope, _replayed(body), answer)
+
+    def _unpacked(self, body: bytes, coding: str) -> bytes:
+        most = self.limits.body_bytes
+        try:
+            plain = unpacked(body, coding, most=most + 1)
+        except ValueError as error:
+            raise RefusedError(400, f"content-encoding: {error}") from None
+        if len(plain) > most:
+            raise RefusedError(413, f"the body is too long when unpacked; expected at most {most:,} bytes")
+        return plain
 
     @contextlib.contextmanager
     def _room_for(self, size: int) -> Iterator["_Room"]:
@@ -99,14 +125,16 @@ class Gate:
         try:
             yield room
         finally:
-            room.shrink(0)
+            room.resize(0)
             self.at_work -= 1
             self.metrics.at_work.set(self.at_work)
 
     def _expected(self, headers: Mapping[str, str]) -> int:
         """Return how long a request's body may become; RefusedError when that is too long, or too much just now."""
         most, said = self.limits.body_bytes, headers.get("content-length", "0")
-        size = most if "transfer-encoding" in headers or not said.isdecimal() else int(said)
+        size = int(said) if said.isdecimal() else most
+        if "transfer-encoding" in headers or (size <= most and "content-encoding" in headers):
+            size = most
         if size > most:
             raise _too_long(most)
         if self.waiting_bytes + size > self.limits.waiting_bytes:
@@ -114,18 +142,19 @@ class Gate:
         return size
 
     def _check_sender(self, scope: Scope, headers: Mapping[str, str]) -> None:
-        host = _parts("//" + headers.get("host", "")).hostname
-        if host not in self.hosts:
+        if "host" not in headers and scope["http_version"] == "1.1":
+            raise RefusedError(400, "expected the header Host")
+        if host_name(headers.get("host", "")) not in self.hosts:
             raise RefusedError(421, "this server is not known by that name; start it with --allow-host NAME")
         origin = headers.get("origin")
-        if origin is not None and scope["method"] != "GET" and _parts(origin).netloc != headers.get("host"):
+        if origin is not None and scope["method"] != "GET" and _netloc(origin) != headers["host"].lower():
             raise RefusedError(403, "requests from pages of other sites are not answered")
-        if self.token and scope["path"] not in OPEN_PATHS:
-            given = headers.get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self.token.encode()):
-                raise RefusedError(
-                    401, "expected the header Authorization: Bearer TOKEN", **{"www-authenticate": "Bearer"}
-                )
+        if self.token and scope["path"] not in OPEN_PATHS and not self._is_token(headers.get("authorization", "")):
+            raise RefusedError(401, "expected the header Authorization: Bearer TOKEN", **{"www-authenticate": "Bearer"})
+
+    def _is_token(self, credentials: str) -> bool:
+        scheme, _, given = credentials.partition(" ")
+        return hmac.compare_digest(given.lstrip(" ").encode(), self.token.encode()) and scheme.lower() == "bearer"
 
     async def _read(self, receive: Receive) -> bytes:
         """Return a request's body; RefusedError when it becomes too long, or does not come in time."""
@@ -147,31 +176,38 @@ class _Room:
     def __post_init__(self) -> None:
         self.gate.waiting_bytes += self.size
 
-    def shrink(self, size: int) -> None:
-        """Give back all but ``size`` bytes."""
+    def resize(self, size: int) -> None:
+        """Keep ``size`` bytes in place of what was kept before."""
         self.gate.waiting_bytes += size - self.size
         self.size = size
 
 
 class _Answer:
-    """Sends an answer with the headers that every answer carries, and gives up on a client that does not read it."""
+    """Sends an answer with the headers that every answer carries."""
 
-    def __init__(self, send: Send, seconds: float) -> None:
-        self.send, self.seconds, self.status = send, seconds, 0
+    def __init__(self, send: Send, gate: Gate) -> None:
+        self.send, self.gate, self.status = send, gate, 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            have = {name for name, _ in message.get("headers", [])}
-            more = [(name, value) for name, value in RAW_HEADERS if name not in have]
-            message = {**message, "headers": [*message.get("headers", []), *more]}
-        async with asyncio.timeout(self.seconds):
-            await self.send(message)
+            message = {**message, "headers": [*message.get("headers", []), *self._more(message)]}
+        elif len(message.get("body", b"")) > WHOLE_BYTES and not message.get("more_body", False):
+            await self.send({**message, "more_body": True})  # the end waits until this has been read
+            message = {"type": "http.response.body", "body": b""}
+        await self.send(message)
 
-    async def refuse(self, refused: RefusedError, receive: Receive) -> None:
+    def _more(self, message: Message) -> list[tuple[bytes, bytes]]:
+        """Return the headers that an answer lacks; before the end, one that sends the client elsewhere."""
+        have = {name for name, _ in message.get("headers", [])}
+        closing = [(b"connection", b"close")] if self.gate.draining or self.status == 500 else []
+        return [(name, value) for name, value in [*RAW_HEADERS, *closing] if name not in have]
+
+    async def refuse(self, refused: RefusedError, receive: Receive | None = None) -> None:
         """Answer with an error, unless an answer has begun.
 
-        A client that is still sending would lose the answer if the connection were closed at once.
+        A client that is still sending would lose the answer if the connection were closed at once: what ``receive``
+        still brings is dropped for a moment.
         """
         if self.status:
             return
@@ -180,9 +216,20 @@ class _Answer:
         plain = [(name.encode(), value.encode()) for name, value in headers.items()]
         await self({"type": "http.response.start", "status": refused.status, "headers": plain})
         await self({"type": "http.response.body", "body": body, "more_body": True})
-        if "connection" in headers:
+        if receive is not None and ("connection" in headers or self.gate.draining):
             await _discard(receive)
         await self({"type": "http.response.body", "body": b""})
+
+
+def _read_headers(scope: Scope) -> dict[str, str]:
+    """Return a request's headers; RefusedError when one that decides something is there twice."""
+    headers = dict[str, str]()
+    for raw_name, value in scope["headers"]:
+        name = raw_name.decode("latin-1")
+        if name in ONCE and name in headers:
+            raise RefusedError(400, f"expected one header {name}, found more")
+        headers[name] = value.decode("latin-1")
+    return headers
 
 
 async def _whole_body(receive: Receive, most: int) -> bytes:
@@ -220,9 +267,9 @@ def _too_long(most: int) -> RefusedError:
     return RefusedError(413, f"the body is too long; expected at most {most:,} bytes", connection="close")
 
 
-def _parts(url: str) -> SplitResult:
-    """Return the parts of an address; of what is none they are empty."""
+def _netloc(origin: str) -> str:
+    """Return the host and port of a page's address; empty for what is no address."""
     try:
-        return urlsplit(url)
+        return urlsplit(origin).netloc.lower()
     except ValueError:
-        return urlsplit("")
+        return ""

@@ -3,7 +3,7 @@
 Here images are bytes as the data set has them, (N, C, H, W), and no photos: whoever sends tensors has prepared them.
 """
 
-import json
+import asyncio
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -13,18 +13,28 @@ import numpy as np
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from modiste.onnx_model import OnnxModel
-from modiste.serving.wire import Wire, faults, schema_of
+from modiste.serving.wire import Wire, demand_marks, faults, schema_of
 from modiste.version import __version__
 
 JSON_BYTES = "inference-header-content-length"
 """Header that says how much of a body is JSON, where tensors follow it as bytes."""
 DATATYPES = {"float32": "FP32", "float64": "FP64", "uint8": "UINT8"}
 VERSION = "1"
+MOST_MARKS = {",": 2**18, "[": 2**15, "{": 2**8, ":": 2**10}
+"""In a request's JSON. A tensor with more numbers is sent as bytes, which need no parsing."""
+MOST_OUTPUTS = 64
+MOST_DIGITS = 18
+"""Of a length in a header."""
+MOST_LETTERS = 100
+"""Of a model's name, which is a part of an address."""
+INLINE_BYTES = 64 * 1024
+"""Longer bodies are parsed, and longer answers written, beside the loop that serves everybody."""
 MOST_LONG = 2**15 - 1
 """Along each axis of a tensor; four of them multiplied are still a number of bytes that NumPy can count."""
 REFUSALS = faults(400, 401, 403, 408, 413, 421, 422, 503)
@@ -53,7 +63,7 @@ class InferRequest(Wire):
     id: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
     inputs: list[Tensor] = Field(min_length=1, max_length=1)
-    outputs: list[Wanted] = Field(default_factory=list)
+    outputs: list[Wanted] = Field(default_factory=list, max_length=MOST_OUTPUTS)
 
 
 class _Direct(Route):
@@ -66,7 +76,8 @@ class _Direct(Route):
 
 def model_name(model: OnnxModel) -> str:
     """Return the name under which a model is asked for: its recipe's."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", model.told.get("recipe", "")) or "model"
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", model.told.get("recipe", ""))[:MOST_LETTERS]
+    return name if name.strip(".") else "model"
 
 
 def add_routes(app: FastAPI) -> None:
@@ -100,9 +111,13 @@ def add_routes(app: FastAPI) -> None:
 
     async def infer(request: Request) -> Response:
         """Return the model's outputs for images of bytes."""
-        asked, following = _parsed(await request.body(), request.headers.get(JSON_BYTES))
-        outputs = await app.state.batcher.run(_images(asked, following))
-        return _response(name, asked, outputs)
+        body, json_bytes = await request.body(), request.headers.get(JSON_BYTES)
+        if len(body) <= INLINE_BYTES:
+            asked, images = _read(body, json_bytes)
+            return _response(name, asked, await app.state.batcher.run(images))
+        asked, images = await asyncio.to_thread(_read, body, json_bytes)
+        outputs = await app.state.batcher.run(images)
+        return await asyncio.to_thread(_response, name, asked, outputs)
 
     for place in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{VERSION}"):
         options: dict[str, Any] = {"tags": ["inference protocol"], "responses": REFUSALS}
@@ -128,13 +143,20 @@ def _tensors(model: OnnxModel) -> dict[str, Any]:
     }
 
 
-def _parsed(body: bytes, json_bytes: str | None) -> tuple[InferRequest, bytes]:
-    if json_bytes is None:
-        return InferRequest.model_validate_json(body), b""
-    if not json_bytes.isdecimal() or int(json_bytes) > len(body):
+def _read(body: bytes, json_bytes: str | None) -> tuple[InferRequest, np.ndarray]:
+    """Return what a body asks for, and its images; HTTPException or ValidationError where it is not as it must be."""
+    length = len(body) if json_bytes is None else _json_length(json_bytes, len(body))
+    head = body[:length]
+    demand_marks(head, MOST_MARKS, "send the tensor as bytes")
+    asked = InferRequest.model_validate_json(head)
+    return asked, _images(asked, body[length:])
+
+
+def _json_length(json_bytes: str, most: int) -> int:
+    is_number = json_bytes.isdecimal() and len(json_bytes) <= MOST_DIGITS
+    if not is_number or int(json_bytes) > most:
         raise HTTPException(400, f"{JSON_BYTES}: expected a number of bytes within the body")
-    length = int(json_bytes)
-    return InferRequest.model_validate_json(body[:length]), body[length:]
+    return int(json_bytes)
 
 
 def _images(asked: InferRequest, following: bytes) -> np.ndarray:
@@ -176,7 +198,7 @@ def _response(name: str, asked: InferRequest, outputs: Mapping[str, np.ndarray])
             tensor["data"] = values.ravel().tolist()
         tensors.append(tensor)
     told = {"model_name": name, "model_version": VERSION, "outputs": tensors}
-    head = json.dumps(told if asked.id is None else {**told, "id": asked.id}).encode()
+    head = to_json(told if asked.id is None else {**told, "id": asked.id}, inf_nan_mode="null")
     if not following:
         return Response(head, media_type="application/json")
     return Response(head + following, media_type="application/octet-stream", headers={JSON_BYTES: str(len(head))})

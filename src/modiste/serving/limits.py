@@ -14,6 +14,8 @@ class Limits:
         explained: pictures of a request, its first, of which is told where the network looked.
         receive_seconds: for a request's head, and for its body.
         send_seconds: for an answer.
+        connections: open at once, fewer where this process may open fewer files; the one that has idled longest makes
+            room for the next.
         requests: at work or waiting; the next are told to come again.
         waiting_bytes: bodies of all of these together.
         batch: images that go through the network together.
@@ -27,6 +29,7 @@ class Limits:
     explained: int = 4
     receive_seconds: float = 10.0
     send_seconds: float = 20.0
+    connections: int = 1000
     requests: int = 128
     waiting_bytes: int = 256 * 2**20
     batch: int = 64

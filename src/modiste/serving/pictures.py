@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -20,6 +21,10 @@ from modiste.serving.batching import Batcher
 from modiste.serving.wire import Answer, Step
 
 Value = TypeVar("Value")
+SLOW_SECONDS = 2.0
+"""After which a picture no longer keeps a core for itself."""
+MOST_SLOW = 8
+"""Such pictures at work beside the others."""
 SHOWN_SIDE = 256
 """Pixels of a step's longer side, as it is sent."""
 
@@ -40,7 +45,9 @@ class Studio:
 
     def __init__(self, batcher: Batcher) -> None:
         self.batcher, self.preparation = batcher, batcher.model.preparation
-        self._threads = ThreadPoolExecutor(len(available_cores()), thread_name_prefix="pictures")
+        self._count = len(available_cores())
+        self._cores = asyncio.Semaphore(self._count)
+        self._threads = ThreadPoolExecutor(self._count + MOST_SLOW, thread_name_prefix="pictures")
 
     async def answers(self, pictures: list[Picture], *, steps: bool, explained: int) -> list[Answer]:
         """Return an answer for each picture; for one that cannot be read, its fault.
@@ -50,7 +57,7 @@ class Studio:
             steps: whether to show each step of the preparation.
             explained: of how many of them, the first, to show where the network looked.
         """
-        read = await asyncio.gather(*(self._in_thread(_prepared, one.content, self.preparation) for one in pictures))
+        read = await self._read(pictures)
         images = batch_of(read)
         scores = None if images is None else scores_of(await self.batcher.run(images))
         found = answered(self.batcher.model.class_names, [one.name for one in pictures], read, scores)
@@ -67,17 +74,29 @@ class Studio:
         await self.answers([Picture("blank", content)], steps=True, explained=1)
 
     def close(self) -> None:
-        """Stop."""
-        self._threads.shutdown()
+        """Stop without waiting for the pictures in hand."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _read(self, pictures: list[Picture]) -> list[Prepared | str]:
+        """Prepare a request's pictures, as many at once as there are cores: the next request has its turn meanwhile."""
+        turns = asyncio.Semaphore(self._count)
+
+        async def read(picture: Picture) -> Prepared | str:
+            async with turns:
+                return await self._in_thread(_prepared, picture.content, self.preparation)
+
+        return await asyncio.gather(*map(read, pictures))
 
     async def _shown(self, answer: prediction.Answer, *, steps: bool, explain: bool) -> Answer:
         if answer.prepared is None:
             return Answer(name=answer.source, fault=answer.fault)
+        if not all(math.isfinite(share) for _, share in answer.probabilities):
+            return Answer(name=answer.source, fault="the network gives no finite probabilities for this picture")
         return Answer(
             name=answer.source,
             label=answer.probabilities[0][0],
             probabilities=dict(answer.probabilities),
-            novelty=answer.novelty,
+            novelty=_finite(answer.novelty),
             none_of_the_classes=None if answer.novelty is None else answer.is_novel,
             separated=answer.prepared.separated,
             inverted=answer.prepared.inverted,
@@ -88,15 +107,25 @@ class Studio:
     async def _evidence(self, prepared: Prepared) -> list[list[float]]:
         model = self.batcher.model
         found = await self.batcher.between_batches(lambda: evidence(model, prepared.planes))
-        rows: list[list[float]] = found.round(4).tolist()
+        rows: list[list[float]] = np.nan_to_num(found).round(4).tolist()
         return rows
 
     async def _in_thread(self, function: Callable[..., Value], *arguments: object) -> Value:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        """Run a function in a thread; one that takes long keeps no core from the others."""
+        async with self._cores:
+            work = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+            await asyncio.wait([work], timeout=SLOW_SECONDS)
+        return await work
 
 
 def _prepared(content: bytes | None, preparation: Preparation) -> Prepared | str:
-    return "expected base64" if content is None else prepared(content, preparation)
+    if content is None:
+        return "expected base64, with or without data:image/...;base64, before it"
+    return prepared(content, preparation)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _steps(prepared: Prepared) -> list[Step]:

@@ -1,92 +1,246 @@
-"""The process that listens: deadlines for slow clients, and an orderly end."""
+"""The process that listens: deadlines for slow clients, bounds on all that they send, and an orderly end."""
 
 import asyncio
 import json
+import math
+import resource
 import signal
+import socket
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from modiste.serving.gate import Gate
+from modiste.errors import StorageError
+from modiste.serving.gate import LINGER_SECONDS, RAW_HEADERS, Gate
+from modiste.serving.inbox import Inbox
 from modiste.serving.limits import Limits
 
-HEAD_END = b"\r\n\r\n"
+WAITING_CONNECTIONS = 1024
+"""Connections that the kernel keeps until they are accepted."""
+ACCEPTED_AT_ONCE = 16
+"""Each needs a file before there is a look at how many there are."""
+OTHER_FILES = 64
+"""Open files that are kept free for everything that is no connection."""
+LEAST_CONNECTIONS = 16
+PIECE_BYTES = 16 * 1024
+PIECES_AT_ONCE = 8
+"""Then other clients have their turn: a body may come in chunks of a byte each."""
+TOO_LONG = b"431 Request Header Fields Too Large"
+EXIT_SECONDS = 5.0
+"""From the end of the last grace, for whatever else the process has to end."""
 
 
-class DeadlineProtocol(HttpToolsProtocol):
-    """Gives a client ``receive_seconds`` and ``head_bytes`` for a request's head.
+class Deadline:
+    """An action that comes at its time unless it is stopped.
 
-    uvicorn has no such deadline; without one a client that sends a byte now and then keeps its connection for ever.
+    Attributes:
+        started: when the time began to run, by the loop's clock; infinity while it does not.
+    """
+
+    def __init__(self) -> None:
+        self.started = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop, seconds: float, action: Callable[[], object]) -> None:
+        """Let the action come in so many seconds from now, and not before."""
+        self.stop()
+        self.started, self._timer = loop.time(), loop.call_later(seconds, action)
+
+    def stop(self) -> None:
+        """Let it not come."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.started, self._timer = math.inf, None
+
+
+class _Flow(FlowControl):
+    """Reads nothing more from a client whose next request already waits."""
+
+    def __init__(self, transport: asyncio.Transport, inbox: Inbox) -> None:
+        super().__init__(transport)
+        self._inbox = inbox
+
+    def resume_reading(self) -> None:
+        if not self._inbox:
+            super().resume_reading()
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Bounds what one client can make the server keep, before any token is asked for.
+
+    uvicorn has no deadline for a request's head or for a client that does not read its answer, parses requests without
+    end before the first is answered, and keeps every trailer. Here requests are parsed one at a time.
     """
 
     limits = Limits()
-    deadline: asyncio.TimerHandle | None = None
-    head_bytes = 0
-    last = b""
-    in_body = False
+    most_connections = 0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.head_deadline, self.read_deadline = Deadline(), Deadline()
+        self.inbox, self.in_body, self.is_refused = Inbox(), False, False
+        self.flow = _Flow(transport, self.inbox)
         self._await_head()
+        if len(self.connections) > self.most_connections:
+            longest = min(self.connections, key=lambda one: one.waiting_since)  # type: ignore[union-attr]
+            longest.give_up()  # type: ignore[union-attr]
+
+    @property
+    def waiting_since(self) -> float:
+        """When the server began to wait for this client, by the loop's clock; infinity while it does not."""
+        return min(self.head_deadline.started, self.read_deadline.started)
+
+    def give_up(self) -> None:
+        """End the connection at once, whatever is unsent."""
+        self._stop_waiting()
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if not self.in_body:
-            end = (self.last + data).find(HEAD_END)
-            self.head_bytes += len(data) if end < 0 else end + len(HEAD_END) - len(self.last)
-            self.last = (self.last + data)[1 - len(HEAD_END) :]  # the end may come in two pieces
-        if not self.in_body and self.head_bytes > self.limits.head_bytes:
-            self._refuse(b"431 Request Header Fields Too Large", f"expected at most {self.limits.head_bytes:,} bytes")
-        else:
-            super().data_received(data)
+        if not self.is_refused:
+            self.inbox.put(data)
+            self._parse()
+
+    def _parse(self) -> None:
+        """Parse what has come, up to the end of a request that is not answered yet, and no more than a part at once."""
+        for _ in range(PIECES_AT_ONCE):
+            if not self.inbox or self._is_leaving():
+                return
+            if self._is_answering():
+                self.flow.pause_reading()
+                return
+            self._feed(self.inbox.cut(PIECE_BYTES))
+        self.flow.pause_reading()
+        self.loop.call_soon(self._parse_more)
+
+    def _parse_more(self) -> None:
+        self._parse()
+        if self.cycle is None or self.cycle.response_complete or len(self.cycle.body) <= HIGH_WATER_LIMIT:
+            self.flow.resume_reading()
+
+    def _feed(self, piece: bytes) -> None:
+        if self.in_body or not self._is_too_long():
+            super().data_received(piece)
+        if self._is_too_long() and not self.is_refused:
+            self._refuse(TOO_LONG, f"expected at most {self.limits.head_bytes:,} bytes beside the body")
+
+    def _is_too_long(self) -> bool:
+        return self.inbox.framing_bytes > self.limits.head_bytes
+
+    def _is_answering(self) -> bool:
+        return not self.in_body and self.cycle is not None and not self.cycle.response_complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.in_body:  # after a body come trailers, which nobody reads
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._stop_waiting()
-        self.head_bytes, self.last, self.in_body = 0, b"", True
         super().on_headers_complete()
+        self.head_deadline.stop()
+        self.in_body = True
+        self.inbox.expect(int(dict(self.headers).get(b"content-length", b"0")))
+
+    def on_body(self, body: bytes) -> None:
+        self.inbox.framing_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self.in_body = False
+        self.inbox.expect(0)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():
-            self._await_head()
+        if self.transport.is_closing():
+            self.read_deadline.start(self.loop, self.limits.send_seconds, self.give_up)
+            return
+        self._await_head()
+        self._parse()
+        self.flow.resume_reading()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if not self._is_leaving():
+            self.read_deadline.start(self.loop, self.limits.send_seconds, self.give_up)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self._is_leaving():
+            self.read_deadline.stop()
+
+    def _is_leaving(self) -> bool:
+        return self.is_refused or self.transport.is_closing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._hang_up()
+
+    def shutdown(self) -> None:
+        """Close the connection when it has nothing to do; a request on its way is answered first."""
+        if not self.inbox.framing_bytes:
+            super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self.inbox.clear()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(b"400 Bad Request", msg)
 
     def _refuse(self, status: bytes, message: str) -> None:
-        """Answer what is no request that an application could answer, and hang up."""
-        body = json.dumps({"error": message}).encode()
-        head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.transport.write(head % (status, len(body)) + body)
-        self.transport.close()
+        """Answer what is no request that an application could answer, and hang up.
+
+        What the client still sends is dropped for a moment: it would lose the answer if the connection closed at once.
+        """
+        if not (self.in_body and self.cycle.response_started):
+            body = json.dumps({"error": message}).encode()
+            headers = [
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(body)),
+                (b"connection", b"close"),
+                *RAW_HEADERS,
+            ]
+            lines = [b"HTTP/1.1 " + status, *(b"%b: %b" % header for header in headers), b"", body]
+            self.transport.write(b"\r\n".join(lines))
+        self.is_refused = True
+        self.inbox.clear()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._stop_waiting()
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.read_deadline.start(self.loop, LINGER_SECONDS, self.give_up)
 
     def _await_head(self) -> None:
-        self._stop_waiting()
-        self.deadline = self.loop.call_later(self.limits.receive_seconds, self.transport.close)
+        self.head_deadline.start(self.loop, self.limits.receive_seconds, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """Close the connection once its answers are sent, and in any case after ``send_seconds``."""
+        self.head_deadline.stop()
+        self.transport.close()
+        self.read_deadline.start(self.loop, self.limits.send_seconds, self.give_up)
 
     def _stop_waiting(self) -> None:
-        if self.deadline is not None:
-            self.deadline.cancel()
-            self.deadline = None
+        self.head_deadline.stop()
+        self.read_deadline.stop()
 
 
 class Server(uvicorn.Server):
-    """Stops in order: readiness is denied, then nothing new is let in, then what is at work is answered."""
+    """Stops in order: readiness is denied, then nothing new is let in, then what is at work is answered.
+
+    Raises StorageError when too few files may be open.
+    """
 
     def __init__(self, gate: Gate) -> None:
+        own = {"limits": gate.limits, "most_connections": most_connections(gate.limits)}
         super().__init__(
             uvicorn.Config(
                 gate,
-                http=type("Protocol", (DeadlineProtocol,), {"limits": gate.limits}),
+                http=type("Protocol", (BoundedProtocol,), own),
                 ws="none",
                 loop="asyncio",
                 lifespan="on",
@@ -94,18 +248,47 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                backlog=ACCEPTED_AT_ONCE,
                 timeout_graceful_shutdown=int(gate.limits.finish_seconds),
             )
         )
         self.gate = gate
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for one in sockets or ():
+            one.listen(WAITING_CONNECTIONS)  # the loop asks for as many as it accepts at once
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            super().run(sockets)
+        finally:
+            if self.gate.draining:
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.gate.draining or not self.started:
             self.should_exit, self.force_exit = True, self.should_exit and sig == signal.SIGINT
             return
         self.gate.draining = True
+        limits = self.gate.limits
+        # The kernel's alarm ends the process even where no Python code gets to run.
+        signal.setitimer(signal.ITIMER_REAL, limits.drain_seconds + limits.finish_seconds + EXIT_SECONDS)
         loop = self.servers[0].get_loop()
-        loop.call_soon_threadsafe(loop.call_later, self.gate.limits.drain_seconds, self._stop_listening)
+        loop.call_soon_threadsafe(loop.call_later, limits.drain_seconds, self._stop_listening)
 
     def _stop_listening(self) -> None:
         self.should_exit = True
+
+
+def most_connections(limits: Limits) -> int:
+    """Return how many connections may be open; StorageError when this process may open too few files for it."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return limits.connections
+    if files < OTHER_FILES + LEAST_CONNECTIONS:
+        raise StorageError(
+            f"serve: this process may open {files} files; expected at least {OTHER_FILES + LEAST_CONNECTIONS}: "
+            f"ulimit -n {OTHER_FILES + LEAST_CONNECTIONS}"
+        )
+    return min(limits.connections, files - OTHER_FILES)
