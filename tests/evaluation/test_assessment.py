@@ -19,9 +19,10 @@ from modiste import export, manifest, run_folder, storage, training
 from modiste.data import sealed
 from modiste.data.dataset import as_image_set
 from modiste.errors import DataError, FolderInUseError, RunError, StoppedError, StorageError
-from modiste.evaluation.assessment import Assessment, evaluate, load_split
+from modiste.evaluation.assessment import Assessment, assess, evaluate, load_split
 from modiste.evaluation.comparison import compare
 from modiste.evaluation.inference import infer
+from modiste.export import card
 from modiste.recipe import Recipe
 from modiste.training.log import Listener
 from workbench import as_before, child_environment, tiny_files
@@ -289,6 +290,17 @@ class TestNothingMayBeWritten:
         assert done.stdout.split() == ["1", "1", "1", "1", "True", "True"], done.stderr
         assert "Read-only file system" in done.stderr
         assert run_folder.open_run(run).test_openings == 0
+
+
+def test_a_class_that_the_split_lacks_has_no_figures() -> None:
+    logits = torch.eye(4)[torch.tensor([0, 1, 1, 3])]
+    result = assess(
+        logits, torch.tensor([0, 1, 0, 3]), tuple("abcd"), split="test", weights="last", epoch=1, test_openings=1
+    )
+    plain = json.loads(json.dumps(result.as_plain()))
+    assert plain["per_class"]["c"] == {"precision": None, "recall": None, "f1": None, "support": 0}
+    assert plain["macro"]["f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert [card._f1(scores) for scores in result.per_class.values()] == ["0.667", "0.667", "no images", "1.000"]
 
 
 class StopAfter(Listener):

@@ -37,8 +37,8 @@ class Assessment:
         accuracy: share classified correctly.
         accuracy_interval: Wilson's 95 % interval of it.
         loss: mean cross-entropy, in nats.
-        per_class: scores of each class by name.
-        macro: their plain mean.
+        per_class: scores of each class by name; of a class without images None but for the support.
+        macro: their plain mean over the classes that are labels or predictions of some image.
         weighted: their mean by support.
         confusion: images by label (row) and prediction (column).
         top2_accuracy: share whose label is among the two likeliest classes.
@@ -161,16 +161,15 @@ def assess(
 ) -> Assessment:
     """Compute every figure from logits and labels; ``circumstances`` are Assessment's fields that these cannot tell."""
     matrix = metrics.confusion(logits, labels)
-    scores = metrics.class_scores(matrix)
     bins = reliability(logits, labels)
     return Assessment(
         images=len(labels),
         accuracy=metrics.accuracy(logits, labels),
         accuracy_interval=wilson_interval(int(matrix.diag().sum()), len(labels)),
         loss=metrics.cross_entropy(logits, labels),
-        per_class=dict(zip(names, scores, strict=True)),
-        macro=metrics.macro_mean(scores),
-        weighted=metrics.weighted_mean(scores),
+        per_class=dict(zip(names, metrics.class_scores(matrix), strict=True)),
+        macro=metrics.macro_mean(matrix),
+        weighted=metrics.weighted_mean(matrix),
         confusion=tuple(tuple(row) for row in matrix.tolist()),
         top2_accuracy=metrics.top_accuracy(logits, labels, 2),
         brier=metrics.brier(logits, labels),
