@@ -45,12 +45,11 @@ def render(run: Run, development: Development) -> str:
         pick=PICKS[run.recipe.pick],
         validation=validation,
         test=test,
-        main=test or validation,
         reading=read_fit(run.history, run.recipe),
         recipe_parts=recipe_parts(run.recipe),
         starts=[dict(_describe_start(start)) for start in run.facts()],
         timing=describe_timing(run.timing()),
-        **_draw(run, development, test or validation),
+        **_draw(run, development, validation),
     )
 
 
@@ -120,13 +119,13 @@ def _development(run: Run, data_folder: Path | None) -> Development:
     return development
 
 
-def _draw(run: Run, development: Development, main: Assessment) -> dict[str, Any]:
+def _draw(run: Run, development: Development, validation: Assessment) -> dict[str, Any]:
     measured = run.measured()
     logits, labels = measured.logits, measured.labels
     return {
         "curves": pictures.curves(run, read_fit(run.history, run.recipe)),
-        "confusion": pictures.confusion(main),
-        "reliability": pictures.reliability(main),
+        "confusion": pictures.confusion(validation),
+        "reliability": pictures.reliability(validation),
         "mistakes": pictures.mistakes(development, logits, labels),
         "cells": pictures.cells(development, logits, labels),
         "samples": pictures.samples(development),
