@@ -21,9 +21,9 @@ def state(folder: str, step: int) -> None:
     checkpoint.save_state(Path(folder), step, {"weights": torch.full((2000,), float(step))}, {"step": step})
 
 
-def manifest(run: str, test_openings: int) -> None:
-    """Write another manifest over a finished run's."""
-    run_folder.add_files(run_folder.open_run(Path(run)), [], test_openings=test_openings)
+def manifest(run: str) -> None:
+    """Count an opening of the test set, and replace a file of which a finished run's manifest tells."""
+    run_folder.keep(run_folder.open_run(Path(run)), {"test-logits.safetensors": os.urandom(1000)}, openings=1)
 
 
 class Deaf(Listener):

@@ -58,6 +58,10 @@ class StorageError(ModisteError):
     exit_code = 5
 
 
+class ReadOnlyError(StorageError):
+    """The place may be read, and not written: a read-only disk, or another user's folder."""
+
+
 class DivergedError(ModisteError):
     """A loss or gradient left the finite numbers; the step is named and was not applied."""
 

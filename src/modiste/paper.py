@@ -188,7 +188,8 @@ def _overfitting(runs: Sequence[Evidence]) -> Finding:
 
 def _table_2(runs: Sequence[Evidence]) -> Finding:
     gaps = {
-        name: abs(mean(run.picked.per_class[name].f1 for run in runs) - figures[2]) for name, figures in TABLE_2.items()
+        name: abs(mean(run.picked.per_class[name].f1 or 0.0 for run in runs) - figures[2])
+        for name, figures in TABLE_2.items()
     }
     widest = max(gaps, key=lambda name: gaps[name])
     return Finding(
@@ -213,7 +214,7 @@ def f1_is_possible(precision: float, recall: float, f1: float, rounding: float =
 
 
 def _hardest(runs: Sequence[Evidence]) -> Finding:
-    means = {name: mean(run.picked.per_class[name].recall for run in runs) for name in TABLE_2}
+    means = {name: mean(run.picked.per_class[name].recall or 0.0 for run in runs) for name in TABLE_2}
     better = min(means[name] for name in ("Trouser", "Sandal", "Bag", "Ankle boot"))
     worse = max(means[name] for name in ("Shirt", "Pullover"))
     order = sorted(means, key=lambda name: means[name])

@@ -59,8 +59,9 @@ class Predictor(Classifier):
         """
         source, place = Path(source), runtime.choose_device(device)
         if source.is_dir():
-            model, info = run_folder.open_run(source).load_model()
-            temperature = fit_temperature(*run_folder.read_logits(source / run_folder.logits_name("validation")))
+            run = run_folder.open_run(source)
+            (model, info), known = run.load_model(), run.measured()
+            temperature = fit_temperature(known.logits, known.labels)
         else:
             model, info = checkpoint.load_model(source)
             temperature = info.temperature

@@ -16,7 +16,9 @@ manifest.json                   hash of every file above; there once the run has
 """
 
 import dataclasses
+import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +41,19 @@ FACTS = "facts.json"
 TRANSFER = "transfer.json"
 STATES = "checkpoints"
 BEFORE_TRAINING = (RECIPE, FACTS, PRETRAINING, TRANSFER)
+WRITTEN = (*BEFORE_TRAINING, LOG, TIMING, STATES, "tensorboard")
+"""What training reads again when it goes on, or adds to."""
 WEIGHTS = {"picked": "model.safetensors", "last": "last.safetensors"}
 VALIDATION_LOGITS = "validation-logits.safetensors"
 ALWAYS = (RECIPE, LOG, TIMING, FACTS, *WEIGHTS.values(), VALIDATION_LOGITS)
 """What every finished run holds."""
+TIMES = ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes")
+WORDS = ("processor", "system", "python", "torch")
+NUMBERS = ("cores", "threads", "memory_bytes")
+"""What every start of a run tells of its machine, in words and in numbers."""
+LARGEST = 2**63
+PATIENCE_SECONDS = 10.0
+"""How long to wait for another process that writes into a finished run's folder, which takes it milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +80,21 @@ class PretrainingRow:
 
 
 Row = TypeVar("Row", EpochRow, PretrainingRow)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run's network answered, and to which images.
+
+    Attributes:
+        logits: of each image.
+        labels: of the images.
+        images: the identity of the images in their order (``ImageSet.identity``); empty in files of earlier versions.
+    """
+
+    logits: Float[Tensor, "n classes"]
+    labels: Int64[Tensor, " n"]
+    images: str
 
 
 @dataclass(frozen=True)
@@ -99,21 +125,44 @@ class Run:
         return _rows(self.folder / PRETRAINING, PretrainingRow) if is_listed(self, PRETRAINING) else []
 
     def timing(self) -> list[dict[str, Any]]:
-        """Return one entry per epoch: epoch, seconds, train_seconds, images_per_second, peak_memory_bytes."""
-        return read_lines(self.folder / TIMING)
+        """Return one entry per epoch: epoch, seconds, train_seconds, images_per_second, peak_memory_bytes.
+
+        Epochs whose line was lost before the run had finished are left out.
+        """
+        path = self.folder / TIMING
+        rows = read_lines(path)
+        if not all(is_amount(row.get(name)) for row in rows for name in ("epoch", *TIMES)):
+            raise RunError(f"{path}: damaged, expected {', '.join(TIMES)} of every epoch; restore it")
+        return rows
 
     def facts(self) -> list[dict[str, Any]]:
         """Return the machine and versions of every start of the run."""
-        return starts(self.folder / FACTS)
+        path = self.folder / FACTS
+        listed = starts(path)
+        if not listed or not all(_is_start(start) for start in listed):
+            raise RunError(f"{path}: damaged, expected {', '.join(WORDS + NUMBERS)} of every start; restore it")
+        return listed
+
+    def measured(self, split: str = "validation", weights: str = "picked") -> Measured:
+        """Return stored logits; RunError when there are none, or none that this network can have given."""
+        name = logits_name(split, weights)
+        if not is_listed(self, name):
+            raise RunError(
+                f"{self.folder}: not measured on {split} yet; first: modiste evaluate {self.folder} --split {split}"
+            )
+        found, classes = read_measured(self.folder / name), len(self.load_info().task.class_names)
+        if found.logits.shape[1] != classes:
+            raise RunError(
+                f"{self.folder / name}: damaged, expected logits of {classes} classes, found {found.logits.shape[1]}"
+            )
+        return found
 
 
 def open_run(folder: Path | str) -> Run:
     """Open a finished run; RunError when it is missing, unfinished, or any file differs from what was written."""
     folder = Path(folder)
     require_finished(folder)
-    files, test_openings = manifest.read(folder, ALWAYS)
-    for name, digest in files.items():
-        manifest.verify(folder, name, digest)
+    files, test_openings = _verified(folder)
     history = tuple(_rows(folder / LOG, EpochRow))
     if not history:
         raise RunError(f"{folder / LOG}: damaged, it tells of no epoch; restore it or train the run again")
@@ -121,11 +170,16 @@ def open_run(folder: Path | str) -> Run:
     return Run(folder, recipe, history, files, test_openings)
 
 
-def require_finished(folder: Path) -> None:
-    """Raise RunError unless ``folder`` holds a finished run; looks at no file's content."""
-    for name in (RECIPE, manifest.NAME):
+def require_inside(folder: Path, names: Iterable[str]) -> None:
+    """Raise RunError when one of these names is a link that leads out of the folder."""
+    for name in names:
         if not storage.lies_in(folder, name):
             raise RunError(f"{folder / name}: leads out of the run's folder, and is not followed")
+
+
+def require_finished(folder: Path) -> None:
+    """Raise RunError unless ``folder`` holds a finished run; looks at no file's content."""
+    require_inside(folder, (RECIPE, manifest.NAME))
     if not (folder / RECIPE).is_file():
         raise RunError(f"{folder}: no run here, {RECIPE} is missing; expected a folder that `modiste train` made")
     if not (folder / manifest.NAME).is_file():
@@ -165,19 +219,33 @@ def seal(folder: Path) -> None:
     manifest.write(folder, {str(path.relative_to(folder)): storage.sha256(path) for path in files}, 0)
 
 
-def add_files(run: Run, names: Iterable[str], *, test_openings: int) -> Run:
-    """Enter files that were written after the run had finished, and how often its test set was opened."""
-    files = {**run.files, **{name: storage.sha256(run.folder / name) for name in names}}
-    manifest.write(run.folder, files, test_openings)
-    return dataclasses.replace(run, files=files, test_openings=test_openings)
+def keep(run: Run, files: Mapping[str, bytes], *, openings: int = 0) -> Run:
+    """Write files into a finished run's folder, list them in its manifest, and add to the test set's openings.
 
+    The folder is locked and the manifest read anew, so that nothing is lost of what others have entered since ``run``
+    was opened. A file that is replaced is taken off the manifest first: a crash leaves no hash that is not met.
 
-def forget(run: Run, names: Iterable[str]) -> Run:
-    """Take files off the manifest that are about to be written anew: a crash then leaves no hash that is not met."""
-    kept = {name: digest for name, digest in run.files.items() if name not in set(names)}
-    if kept != run.files:
-        manifest.write(run.folder, kept, run.test_openings)
-    return dataclasses.replace(run, files=kept)
+    Raises:
+        ReadOnlyError: nothing may be written there; StorageError when the disk refuses.
+        FolderInUseError: another process keeps the folder.
+        RunError: the folder holds another run by now, or a file's name is that of a part of the run.
+    """
+    folder = run.folder
+    if taken := [name for name in files if name in (*ALWAYS, *BEFORE_TRAINING, manifest.NAME, storage.LOCK_NAME)]:
+        raise RunError(f"{folder / taken[0]}: is a part of the run and is not replaced; choose another name")
+    with storage.lock(folder, PATIENCE_SECONDS):
+        storage.remove_leftovers(folder)
+        listed, openings_before = manifest.read(folder, ALWAYS)
+        if any(listed[name] != run.files[name] for name in ALWAYS):
+            raise RunError(f"{folder}: holds another run than when this began; give the command again")
+        others = {name: digest for name, digest in listed.items() if name not in files}
+        if others != listed:
+            manifest.write(folder, others, openings_before)
+        for name, content in files.items():
+            storage.write_bytes(folder / name, content)
+        listed = others | {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        manifest.write(folder, listed, openings_before + openings)
+    return dataclasses.replace(run, files=listed, test_openings=openings_before + openings)
 
 
 def is_listed(run: Run, name: str) -> bool:
@@ -192,9 +260,10 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read what write_lines wrote."""
+    text = storage.read_text(path)
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, RecursionError) as error:
+        rows = [json.loads(line) for line in text.splitlines()]
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read as one JSON value per line ({error})") from error
     if not all(isinstance(row, dict) for row in rows):
         raise RunError(f"{path}: cannot be read; expected a table of values on each line")
@@ -212,25 +281,36 @@ def starts(path: Path) -> list[dict[str, Any]]:
     return listed
 
 
-def write_logits(path: Path, logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], epoch: int) -> None:
-    """Store logits beside the labels that they are measured against."""
-    storage.write_bytes(path, checkpoint.to_bytes({"logits": logits, "labels": labels}, {"epoch": epoch}))
+def logits_bytes(found: Measured, epoch: int) -> bytes:
+    """Return the content of a file of logits, with the labels and the images that they were measured on."""
+    plain = {"epoch": epoch, "images": found.images}
+    return checkpoint.to_bytes({"logits": found.logits, "labels": found.labels}, plain)
+
+
+def read_measured(path: Path) -> Measured:
+    """Read what logits_bytes made; RunError unless every image has finite logits and a label of one of the classes."""
+    tensors, plain = checkpoint.read(path)
+    if set(tensors) != {"logits", "labels"} or not isinstance(plain.get("images", ""), str):
+        raise RunError(f"{path}: damaged or of another kind; expected logits and labels")
+    logits, labels = tensors["logits"], tensors["labels"]
+    shaped = logits.ndim == 2 and labels.ndim == 1 and len(logits) == len(labels) > 0 and logits.shape[1] > 0
+    if not shaped or (logits.dtype, labels.dtype) != (torch.float32, torch.int64):
+        found = f"{logits.dtype} {tuple(logits.shape)} and {labels.dtype} {tuple(labels.shape)}"
+        raise RunError(f"{path}: damaged, expected float32 logits and an int64 label for each image, found {found}")
+    if not logits.isfinite().all() or labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise RunError(f"{path}: damaged, expected finite logits and labels from 0 to {logits.shape[1] - 1}")
+    return Measured(logits, labels, plain.get("images", ""))
 
 
 def read_logits(path: Path) -> tuple[Float[Tensor, "n classes"], Int64[Tensor, " n"]]:
-    """Read what write_logits wrote; RunError unless they are finite logits, and a label for each image."""
-    tensors, _ = checkpoint.read(path)
-    if set(tensors) != {"logits", "labels"} or not _fit_each_other(**tensors):
-        raise RunError(f"{path}: damaged or of another kind; expected logits and labels")
-    return tensors["logits"], tensors["labels"]
+    """Return the logits and labels of such a file; RunError as ``read_measured``."""
+    found = read_measured(path)
+    return found.logits, found.labels
 
 
-def _fit_each_other(logits: Tensor, labels: Tensor) -> bool:
-    if logits.ndim != 2 or labels.ndim != 1 or not len(logits) == len(labels) > 0:
-        return False
-    if not logits.is_floating_point() or labels.dtype != torch.int64 or not logits.isfinite().all():
-        return False
-    return bool((labels >= 0).all()) and bool((labels < logits.shape[1]).all())
+def is_amount(value: object) -> bool:
+    """Tell whether a value as read from JSON is a number from 0 that arithmetic can be done with."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
 def as_plain(row: EpochRow) -> dict[str, Any]:
@@ -243,6 +323,35 @@ def logits_name(split: str, weights: str = "picked") -> str:
     return f"{split}-logits.safetensors" if weights == "picked" else f"{split}-logits-{weights}.safetensors"
 
 
+def _verified(folder: Path) -> tuple[dict[str, str], int]:
+    """Return what the manifest says once every file was found to be as it says.
+
+    Where another process changes the manifest meanwhile, the files are looked at again.
+    """
+    told = manifest.read(folder, ALWAYS)
+    while True:
+        try:
+            for name, digest in told[0].items():
+                manifest.verify(folder, name, digest)
+        except RunError:
+            before, told = told, manifest.read(folder, ALWAYS)
+            if told == before:
+                raise
+        else:
+            return told
+
+
+def _is_start(start: Mapping[str, Any]) -> bool:
+    """Tell whether the facts of a start can be shown: words, numbers, and lists of words."""
+    plain = all(value is None or isinstance(value, str | bool | list) or _is_finite(value) for value in start.values())
+    amounts = [start.get(name) for name in NUMBERS] + [start[name] for name in start if name.endswith("_bytes")]
+    return plain and all(isinstance(start.get(name), str) for name in WORDS) and all(map(is_amount, amounts))
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < LARGEST and math.isfinite(value)
+
+
 def _rows(path: Path, kind: type[Row]) -> list[Row]:
     try:
         rows = [kind(**row) for row in read_lines(path)]
@@ -250,7 +359,13 @@ def _rows(path: Path, kind: type[Row]) -> list[Row]:
         raise RunError(f"{path}: damaged or of another version of Modiste ({error})") from error
     for row in rows:
         for item in dataclasses.fields(kind):
-            value = getattr(row, item.name)
-            if not isinstance(value, str if item.type is str else int | float):
-                raise RunError(f"{path}: damaged; {item.name}: expected {item.type.__name__}, found {value!r}")  # type: ignore[union-attr]
+            _check_cell(path, item.name, getattr(item.type, "__name__", str(item.type)), getattr(row, item.name))
     return rows
+
+
+def _check_cell(path: Path, name: str, kind: str, value: object) -> None:
+    """Raise RunError unless a value of a log is of the field's kind; whole numbers are numbers too."""
+    whole = isinstance(value, int) and _is_finite(value) and not isinstance(value, bool)
+    fits = {"str": isinstance(value, str), "int": whole, "float": _is_finite(value) and not isinstance(value, bool)}
+    if not fits[kind]:
+        raise RunError(f"{path}: damaged; {name}: expected {kind}, found {value!r}")

@@ -1,24 +1,31 @@
 """A finished run measured: what is said, what is stored, what is counted, what is refused."""
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from specimens import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
 
-from modiste import run_folder, storage, training
+from modiste import export, manifest, run_folder, storage, training
 from modiste.data import sealed
 from modiste.data.dataset import as_image_set
 from modiste.errors import DataError, FolderInUseError, RunError, StoppedError, StorageError
-from modiste.evaluation.assessment import Assessment, evaluate, load_split
+from modiste.evaluation.assessment import Assessment, assess, evaluate, load_split
+from modiste.evaluation.comparison import compare
 from modiste.evaluation.inference import infer
+from modiste.export import card
 from modiste.recipe import Recipe
 from modiste.training.log import Listener
-from workbench import tiny_files
+from workbench import as_before, child_environment, tiny_files
 
 KEYS = [
     "split",
@@ -105,7 +112,7 @@ def test_logits_are_computed_once_and_read_afterwards(run: Path, images: Path) -
     first = evaluate(run, split="test", data_folder=images)
     stored = (run / "test-logits.safetensors").read_bytes()
     shutil.rmtree(images)  # neither data nor model are needed for a second look
-    second = evaluate(run, split="test", data_folder=images)
+    second = evaluate(run, split="test")
     assert (run / "test-logits.safetensors").read_bytes() == stored
     assert replace(second, test_openings=1) == first
     assert second.test_openings == 2
@@ -113,7 +120,7 @@ def test_logits_are_computed_once_and_read_afterwards(run: Path, images: Path) -
 
 def test_a_file_that_the_manifest_does_not_vouch_for_is_made_anew(run: Path, tiny_folder: Path) -> None:
     """As a crash between writing the logits and entering them leaves it."""
-    run_folder.write_logits(run / "test-logits.safetensors", torch.zeros(100, 5), torch.zeros(100).long(), 1)
+    (run / "test-logits.safetensors").write_bytes(b"half written")
     result = evaluate(run, split="test", data_folder=tiny_folder)
     assert result.accuracy > 0.3
     assert result.test_openings == 1
@@ -144,6 +151,158 @@ def test_picked_and_last_are_different_weights(tmp_path: Path, tiny_recipe: Reci
     assert (tmp_path / "run" / "validation-logits-last.safetensors").exists()
 
 
+class TestAnotherDataFolder:
+    """Stored logits are of the images that they were taken from, whatever folder a person names."""
+
+    @pytest.mark.parametrize("split", ["validation", "test"])
+    def test_one_that_is_not_there_is_refused_and_not_counted(self, split: Any, run: Path, tiny_folder: Path) -> None:
+        evaluate(run, split="test", data_folder=tiny_folder)
+        with pytest.raises(DataError, match="no such data set or folder"):
+            evaluate(run, split=split, data_folder=run / "nowhere")
+        assert run_folder.open_run(run).test_openings == 1
+
+    @pytest.mark.parametrize("split", ["validation", "test"])
+    def test_other_images_are_refused_and_not_counted(self, split: Any, run: Path, images: Path) -> None:
+        evaluate(run, split="test", data_folder=images)
+        for name, content in tiny_files(seed=8).items():
+            (images / name).write_bytes(content)
+        with pytest.raises(RunError, match="not those it was trained on"):
+            evaluate(run, split=split, data_folder=images)
+        assert run_folder.open_run(run).test_openings == 1
+
+    @pytest.mark.parametrize("name", [TEST_IMAGES, TEST_LABELS])
+    def test_other_test_images_or_labels_are_refused_and_not_counted(self, name: str, run: Path, images: Path) -> None:
+        evaluate(run, split="test", data_folder=images)
+        content = bytearray((images / name).read_bytes())
+        content[-1] = (content[-1] + 1) % 5
+        (images / name).write_bytes(content)
+        with pytest.raises(RunError, match="the test images found are not those that it was measured on"):
+            evaluate(run, split="test", data_folder=images)
+        assert run_folder.open_run(run).test_openings == 1
+
+    def test_the_same_elsewhere_is_the_same(self, run: Path, images: Path, tiny_folder: Path) -> None:
+        first = evaluate(run, split="test", data_folder=tiny_folder)
+        assert replace(evaluate(run, split="test", data_folder=images), test_openings=1) == first
+
+
+class TestRunsOfBefore:
+    def test_they_are_read_without_their_data(self, run: Path, tiny_folder: Path) -> None:
+        results = [evaluate(run, split=split, data_folder=tiny_folder) for split in ("validation", "test")]  # type: ignore[arg-type]
+        as_before(run, "validation-logits.safetensors", "test-logits.safetensors")
+        again = [evaluate(run, split=split) for split in ("validation", "test")]  # type: ignore[arg-type]
+        assert again[0].accuracy == results[0].accuracy
+        assert again[1] == replace(results[1], test_openings=2)
+
+    def test_with_their_data_named_they_are_compared_with_them(
+        self, run: Path, images: Path, tiny_folder: Path
+    ) -> None:
+        evaluate(run, split="test", data_folder=tiny_folder)
+        as_before(run, "validation-logits.safetensors", "test-logits.safetensors")
+        before = (run / "validation-logits.safetensors").read_bytes()
+        assert evaluate(run, data_folder=tiny_folder).images == 80
+        assert (run / "validation-logits.safetensors").read_bytes() == before
+        evaluate(run, split="test", data_folder=tiny_folder)
+        assert run_folder.open_run(run).measured("test").images, "test images are measured anew, and named"
+        for name, content in tiny_files(seed=8).items():
+            (images / name).write_bytes(content)
+        with pytest.raises(RunError, match="not those it was trained on"):
+            evaluate(run, data_folder=images)
+
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from modiste import export
+from modiste.evaluation.assessment import evaluate
+from modiste.evaluation.comparison import compare
+from modiste.predictor import Predictor
+run, twin, data, out = map(Path, sys.argv[1:])
+for weights in ("picked", "last"):
+    print(evaluate(run, split="test", weights=weights, data_folder=data).test_openings)
+    print(len(compare([run, twin], weights=weights, data_folder=data).contrasts))
+print(export.export(run, out, to="safetensors", data_folder=data).path.stat().st_size > 0)
+print(Predictor.load(run).telling_strangers(run, data).novelty is not None)
+"""
+
+
+class TestNothingMayBeWritten:
+    @pytest.fixture
+    def twin(self, run: Path) -> Path:
+        """The same run under another recipe's name."""
+        twin = Path(shutil.copytree(run, run.with_name("twin")))
+        plain = storage.read_json(twin / "recipe.json")
+        storage.write_json(twin / "recipe.json", {**plain, "name": "twin"})
+        files, openings = manifest.read(twin)
+        manifest.write(twin, {**files, "recipe.json": storage.sha256(twin / "recipe.json")}, openings)
+        return twin
+
+    @pytest.mark.parametrize(
+        ("code", "locked"), [(errno.EROFS, False), (errno.EACCES, True)], ids=["a disk", "another user's folder"]
+    )
+    def test_what_is_measured_is_told_and_not_kept(
+        self,
+        code: int,
+        locked: bool,
+        run: Path,
+        twin: Path,
+        tiny_folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        real, written = os.open, os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+        def refusing(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+            if flags & written and Path(path).is_relative_to(run.parent / "run"):
+                raise OSError(code, os.strerror(code), str(path))
+            return real(path, flags, *rest, **more)
+
+        (run / ".lock").unlink()
+        if locked:
+            (run / ".lock").touch()
+        before = sorted((path.name, path.read_bytes()) for path in run.iterdir() if path.is_file())
+        monkeypatch.setattr(os, "open", refusing)
+        evaluate(run, data_folder=tiny_folder)
+        assert not caplog.text
+        found = evaluate(run, split="test", data_folder=tiny_folder)
+        assert (found.images, found.test_openings) == (100, 1)
+        assert "nothing was kept, and this opening of the test set was not counted" in caplog.text
+        caplog.clear()
+        assert len(compare([run, twin], weights="last", data_folder=tiny_folder).contrasts) == 1
+        assert "nothing was kept: " in caplog.text
+        export.export(run, run.parent / "elsewhere.safetensors", to="safetensors", data_folder=tiny_folder)
+        with pytest.raises(StorageError, match="choose a place where you may write"):
+            export.export(run, to="safetensors", data_folder=tiny_folder)
+        assert sorted((path.name, path.read_bytes()) for path in run.iterdir() if path.is_file()) == before
+
+    @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root to mount")
+    def test_a_disk_that_is_really_read_only(self, run: Path, twin: Path, tiny_folder: Path, tmp_path: Path) -> None:
+        mounted = f'mount --bind {run.parent} {run.parent} && mount -o remount,ro,bind {run.parent} && exec "$@"'
+        (out := tmp_path.with_name(f"{tmp_path.name}-out")).mkdir()
+        words = [sys.executable, "-c", ELSEWHERE, run, twin, tiny_folder, out / "model.safetensors"]
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", mounted, "sh", *map(str, words)],
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        assert done.stdout.split() == ["1", "1", "1", "1", "True", "True"], done.stderr
+        assert "Read-only file system" in done.stderr
+        assert run_folder.open_run(run).test_openings == 0
+
+
+def test_a_class_that_the_split_lacks_has_no_figures() -> None:
+    logits = torch.eye(4)[torch.tensor([0, 1, 1, 3])]
+    result = assess(
+        logits, torch.tensor([0, 1, 0, 3]), tuple("abcd"), split="test", weights="last", epoch=1, test_openings=1
+    )
+    plain = json.loads(json.dumps(result.as_plain()))
+    assert plain["per_class"]["c"] == {"precision": None, "recall": None, "f1": None, "support": 0}
+    assert plain["macro"]["f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert [card._f1(scores) for scores in result.per_class.values()] == ["0.667", "0.667", "no images", "1.000"]
+
+
 class StopAfter(Listener):
     def __init__(self, step: int) -> None:
         self.step = step
@@ -172,9 +331,15 @@ def test_what_is_no_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert not list((tmp_path / "empty").iterdir())
 
 
-def test_a_run_in_use_is_refused(run: Path, tiny_folder: Path) -> None:
-    with storage.lock(run), pytest.raises(FolderInUseError):
-        evaluate(run, data_folder=tiny_folder)
+def test_a_run_in_use_can_be_read_and_not_written(
+    run: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "PATIENCE_SECONDS", 0.05)
+    with storage.lock(run):
+        assert evaluate(run, data_folder=tiny_folder).images == 80
+        with pytest.raises(FolderInUseError):
+            evaluate(run, split="test", data_folder=tiny_folder)
+    assert evaluate(run, split="test", data_folder=tiny_folder).test_openings == 1
 
 
 class TestChangedData:

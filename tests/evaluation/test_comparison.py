@@ -4,14 +4,17 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 import torch
 
 from modiste import run_folder, training
-from modiste.errors import RunError
-from modiste.evaluation.comparison import Comparison, compare
-from modiste.evaluation.statistics import holm, paired_difference
+from modiste.cli import main
+from modiste.errors import DataError, RunError
+from modiste.evaluation.comparison import Comparison, _names, _per_class, compare
+from modiste.evaluation.statistics import holm, mean_interval, paired_difference
+from modiste.model_recipe import MLPRecipe
 from modiste.recipe import Recipe
 from workbench import run_modiste
 
@@ -98,6 +101,50 @@ def test_twins_do_not_differ(runs: Runs, tiny_folder: Path) -> None:
     assert (contrast.first_alone, contrast.second_alone, contrast.recipe_differences) == ((), (), ())
 
 
+def test_seeds_of_one_recipe_alone_give_their_mean_spread_and_interval(
+    runs: Runs, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [runs["fast-0"], runs["fast-1"]]
+    found = compare(folders, data_folder=tiny_folder)
+    shares = [correct(folder).double().mean().item() for folder in folders]
+    (side,) = found.sides
+    assert (side.name, side.seeds, found.contrasts) == ("tiny", (0, 1), ())
+    assert side.mean == pytest.approx(mean(shares))
+    assert side.deviation == pytest.approx(stdev(shares))
+    low, high = mean_interval(shares) or (0.0, 0.0)
+    assert side.interval == pytest.approx((max(0, low), min(1, high)))
+    main(["compare", *map(str, folders), "--data-folder", str(tiny_folder)])
+    text = capsys.readouterr().out
+    assert f"{side.mean:.2%} ± {side.deviation:.2%} (95 % interval" in text
+    assert "to compare, name runs of another" in text
+
+
+def test_sides_of_one_name_are_told_by_the_fields_in_which_they_differ(
+    runs: Runs, tiny_folder: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    for seed in (0, 1):
+        training.run(replace(tiny_recipe, epochs=1, seed=seed), tmp_path / f"short-{seed}", data_folder=tiny_folder)
+    folders = [runs["fast-0"], runs["fast-1"], tmp_path / "short-0", tmp_path / "short-1", runs["slow-0"]]
+    found = compare(folders, data_folder=tiny_folder)
+    assert [side.name for side in found.sides] == ["tiny (epochs 3)", "tiny (epochs 1)", "slow"]
+    assert not any(str(folder) in contrast.verdict for folder in folders for contrast in found.contrasts)
+
+
+def test_names_tell_sides_apart_however_many_fields_differ(tiny_recipe: Recipe) -> None:
+    many = replace(tiny_recipe, epochs=1, batch_size=2, label_smoothing=0.5, model=MLPRecipe())
+    names = _names([tiny_recipe, many, replace(many, balance=0.5), replace(many, name="other")])
+    assert len(set(names)) == 4
+    assert names[3] == "other"
+    few = _names([tiny_recipe, many])
+    assert few[1].startswith("tiny (epochs 1, batch_size 2, ")
+    assert few[1].count(",") == 2
+
+
+def test_a_class_that_the_images_lack_has_no_difference() -> None:
+    table, labels = torch.tensor([[1, 0, 0, -1]]), torch.tensor([0, 0, 2, 2])
+    assert _per_class(table, labels, ("a", "b", "c")) == {"a": 0.5, "b": None, "c": -0.5}
+
+
 def test_a_copy_is_no_second_run(runs: Runs, tiny_folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(runs["fast-0"], tmp_path / "copy")
     with pytest.raises(RunError, match="the same recipe and seed as"):
@@ -110,13 +157,23 @@ def test_a_copy_is_no_second_run(runs: Runs, tiny_folder: Path, tmp_path: Path) 
     ("names", "complaint"),
     [
         (["fast-0"], "expected at least two runs, found one"),
-        (["fast-0", "fast-1"], "all runs are of one recipe"),
         (["fast-1", "slow-0"], "no seed in common"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(runs: Runs, tiny_folder: Path, names: list[str], complaint: str) -> None:
     with pytest.raises(RunError, match=complaint):
         compare([runs[name] for name in names], data_folder=tiny_folder)
+
+
+def test_images_that_are_not_there_are_not_said_to_have_been_measured(
+    runs: Runs, tiny_folder: Path, tmp_path: Path
+) -> None:
+    copies = [shutil.copytree(runs[name], tmp_path / name) for name in ("fast-0", "slow-0")]
+    compare(copies, split="test", data_folder=tiny_folder)
+    for split in ("validation", "test"):
+        with pytest.raises(DataError, match="no such data set or folder"):
+            compare(copies, split=split, data_folder=tmp_path / "nowhere")  # type: ignore[arg-type]
+    assert [run_folder.open_run(copy).test_openings for copy in copies] == [1, 1]
 
 
 def test_the_test_set_is_opened_once_and_counted(runs: Runs, tiny_folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,12 +11,14 @@ import torch
 from modiste import run_folder, training
 from modiste.data.batch import as_floats
 from modiste.data.dataset import load_development
-from modiste.errors import RunError
+from modiste.errors import DataError, RunError
 from modiste.evaluation.assessment import evaluate
+from modiste.evaluation.comparison import compare
 from modiste.evaluation.ensemble import evaluate_together, mean_probabilities
-from modiste.recipe import Recipe
+from modiste.model_recipe import MLPRecipe
+from modiste.recipe import DataRecipe, Recipe
 from networks import assert_rounded
-from workbench import run_modiste
+from workbench import as_before, run_modiste, write_pictures
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,65 @@ def test_runs_of_other_splits_are_refused(
     training.run(other, tmp_path / "c", device="cpu", data_folder=tiny_folder)
     with pytest.raises(RunError, match="measured on other images"):
         evaluate_together([two_runs[0], tmp_path / "c"], data_folder=tiny_folder)
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    place = tmp_path_factory.mktemp("pictures")
+    for name, seed in (("own", 1), ("other", 2)):
+        write_pictures(place / name, {"a": 9, "b": 9}, seed=seed)
+    data = DataRecipe(source=str(place / "own"), pictures="whole", side=8, validation_fraction=0.4)
+    first = Recipe(name="first", epochs=1, batch_size=4, data=data, model=MLPRecipe(hidden=(4,)))
+    recipes = {
+        "first": first,
+        "second seed": replace(first, seed=1),
+        "other split": replace(first, name="other", data=replace(data, split_seed=5)),
+        "other pictures": replace(first, name="other", data=replace(data, source=str(place / "other"))),
+        "larger": replace(first, name="larger", data=replace(data, side=12)),
+    }
+    for name, recipe in recipes.items():
+        training.run(recipe, place / name, device="cpu")
+    return {name: place / name for name in recipes}
+
+
+class TestPicturesClassByClass:
+    """Class folders come sorted: labels alone do not tell one set from another."""
+
+    @pytest.mark.parametrize(
+        ("other", "split"),
+        [("other split", "validation"), ("other pictures", "validation"), ("other pictures", "test")],
+    )
+    def test_other_pictures_are_refused(self, other: str, split: Any, pictured: dict[str, Path]) -> None:
+        both = [pictured["first"], pictured[other]]
+        labels = [evaluate(run, split=split).images for run in both]
+        assert labels[0] == labels[1]
+        for measure in (evaluate_together, compare):
+            with pytest.raises(RunError, match="measured on other images"):
+                measure(both, split=split)
+
+    def test_the_same_pictures_at_another_size_are_the_same_pictures(self, pictured: dict[str, Path]) -> None:
+        assert len(compare([pictured["first"], pictured["larger"]]).contrasts) == 1
+        assert evaluate_together([pictured["first"], pictured["second seed"]]).epoch == 0
+
+    def test_of_runs_made_before_it_is_found_out(self, pictured: dict[str, Path], tmp_path: Path) -> None:
+        old = {name: Path(shutil.copytree(pictured[name], tmp_path / name)) for name in ("first", "other split")}
+        for run in old.values():
+            evaluate(run, split="test")
+            as_before(run, "validation-logits.safetensors", "test-logits.safetensors")
+        for first in (old["first"], pictured["first"]):
+            with pytest.raises(RunError, match="measured on other images"):
+                evaluate_together([first, old["other split"]])
+        assert evaluate_together([old["first"], pictured["second seed"]]).epoch == 0
+        assert evaluate_together([old["first"], pictured["second seed"]], split="test").epoch == 0
+        assert run_folder.open_run(old["first"]).measured("test").images
+
+    def test_of_runs_made_before_whose_pictures_are_gone_nothing_is_said(
+        self, pictured: dict[str, Path], tmp_path: Path
+    ) -> None:
+        old = Path(shutil.copytree(pictured["first"], tmp_path / "old"))
+        as_before(old, "validation-logits.safetensors")
+        with pytest.raises(DataError, match="no such data set or folder"):
+            evaluate_together([old, pictured["second seed"]], data_folder=tmp_path / "gone")
 
 
 def test_the_command_takes_several(two_runs: tuple[Path, Path], tiny_folder: Path) -> None:

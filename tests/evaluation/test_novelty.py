@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from modiste import checkpoint, manifest, run_folder
+from modiste import checkpoint, run_folder, storage
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet
 from modiste.errors import DataError, RunError
 from modiste.evaluation import novelty
+from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.inference import answer
 from modiste.evaluation.novelty import Layer, learn, of_run
 from modiste.evaluation.run_images import load_own_development
@@ -62,6 +63,30 @@ def test_it_is_learnt_once_and_kept_with_the_run(finished_run: Path, tiny_folder
     images = load_own_development(open_run(folder), tiny_folder).validation.images
     assert torch.allclose(first.scores(features(model, images)), again.scores(features(model, images)), rtol=1e-9)
     assert (again.threshold, again.false_alarms, again.images) == (first.threshold, first.false_alarms, first.images)
+
+
+def test_where_it_cannot_be_kept_it_is_used_all_the_same(
+    finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run, folder)
+    monkeypatch.setattr(run_folder, "PATIENCE_SECONDS", 0.0)
+    with storage.lock(folder):
+        assert of_run(open_run(folder), tiny_folder).images > 0
+    assert not run_folder.is_listed(open_run(folder), novelty.FILE)
+
+
+def test_an_opening_of_the_test_set_meanwhile_is_not_lost(
+    finished_run: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run, folder)
+    early = open_run(folder)
+    evaluate(folder, split="test", data_folder=tiny_folder)
+    of_run(early, tiny_folder)
+    found = open_run(folder)
+    assert found.test_openings == 1
+    assert {novelty.FILE, run_folder.logits_name("test")} <= set(found.files)
 
 
 def test_half_of_the_validation_images_sets_the_threshold_and_the_others_measure_it(
@@ -187,18 +212,9 @@ def test_a_file_of_other_numbers_is_refused_in_one_line(
     tensors, plain = checkpoint.read(folder / novelty.FILE)
     part = tensors if name in tensors else plain
     part[name] = change(part[name])
-    (folder / novelty.FILE).write_bytes(checkpoint.to_bytes(tensors, plain))
-    run_folder.add_files(open_run_unverified(folder), [novelty.FILE], test_openings=0)
+    run_folder.keep(open_run(folder), {novelty.FILE: checkpoint.to_bytes(tensors, plain)})
     with pytest.raises(RunError, match="damaged or of another kind"):
         of_run(open_run(folder))
-
-
-def open_run_unverified(folder: Path) -> run_folder.Run:
-    """Return a run one of whose files was changed, to seal it again."""
-    files, openings = manifest.read(folder, ())
-    kept = {name: digest for name, digest in files.items() if name != novelty.FILE}
-    manifest.write(folder, kept, openings)
-    return open_run(folder)
 
 
 def test_a_file_of_another_network_is_refused(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:

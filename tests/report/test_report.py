@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from modiste import report, run_folder, training
+from modiste.cli import main
 from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.assessment import Assessment, evaluate
 from modiste.plain import to_plain
@@ -124,19 +125,46 @@ def test_it_shows_what_validation_says(untested: Path, tiny_folder: Path) -> Non
     assert f"interval {low} to {high}, {result.images} images" in text
     assert "The test set has not been opened for this run." in text
     assert "Test accuracy" not in text
-    assert f"on {result.images} validation images" in text
 
 
 def test_it_shows_what_test_says_once_it_was_measured(tested: tuple[Path, Assessment, list[str]]) -> None:
     path, result, _ = tested
     text = read(path).text
     assert f"Test accuracy {percent(result.accuracy)}" in text
-    assert "The test set has been opened once for this run." in text
+    assert "The test set has been opened once for this run; an evaluation that was killed" in text
+
+
+def test_tables_and_pictures_are_of_validation_whether_test_was_measured(
+    tested: tuple[Path, Assessment, list[str]], untested: Path, tiny_folder: Path
+) -> None:
+    """The images of the mistakes are, and the matrix beside them must be of the same."""
+    path, _, _ = tested
+    text, result = read(path).text, evaluate(path.parent, device="cpu", data_folder=tiny_folder)
     for name, scores in {**result.per_class, "macro mean": result.macro, "weighted mean": result.weighted}.items():
         row = f"{name} {scores.precision:.4f} {scores.recall:.4f} {scores.f1:.4f} {scores.support}"
         assert row in text
     assert f"Expected calibration error {result.expected_calibration_error:.4f}" in text
-    assert "Confusion matrix on 100 test images" in text
+    assert text.count("of the validation images alone") == 1
+    _, _, below = text.partition("of the validation images alone")
+    assert not re.search(r"\b(on|of) [\d,]* ?(test|validation) images", below)
+    assert "Confusion matrix. Rows" in below
+
+
+def test_a_class_without_validation_images_has_no_figures(
+    tmp_path: Path, tiny_folder: Path, tiny_recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, folder = tmp_path / "images", tmp_path / "run"
+    shutil.copytree(tiny_folder, images)
+    path = images / "train-labels-idx1-ubyte"
+    head, labels = path.read_bytes()[:8], bytearray(path.read_bytes()[8:])
+    for place in [place for place, label in enumerate(labels) if label == 4][2:]:
+        labels[place] = 0
+    path.write_bytes(head + labels)
+    training.run(replace(tiny_recipe, epochs=1), folder, device="cpu", data_folder=images)
+    assert evaluate(folder).per_class["4"].support == 0
+    main(["evaluate", str(folder)])
+    assert re.search(r"^4 +- +- +- +no images$", capsys.readouterr().out, re.MULTILINE)
+    assert "4 no images" in read(report.write_report(folder, data_folder=images)).text
 
 
 def test_it_does_not_open_the_test_files(tested: tuple[Path, Assessment, list[str]]) -> None:

@@ -52,7 +52,7 @@ def test_of_several_processes_one_owns_the_folder(
     """The others leave with 7; the owner is killed, and leaves no lock behind."""
     run = memory_path / "run"
     words = [*words_for(recipe_file, tiny_folder, run), "--epochs", "1000"]
-    refusal = f"modiste: {run}: another process is working in this folder; wait for it or choose another --out"
+    refusal = f"modiste: {run}: another process is working in this folder; wait until it has ended"
     for number in faults("locks: several processes on one folder", few=10, many=500):
         rivals = 2 + number % 3
         ended = nursery.run("saves:race", words, rivals)

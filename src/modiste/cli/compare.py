@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from modiste.cli.words import USAGE, MeasureOptions, complain, parse, print_json
 
 if TYPE_CHECKING:
-    from modiste.evaluation.comparison import Comparison, Contrast
+    from modiste.evaluation.comparison import Comparison, Contrast, Side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,21 +31,27 @@ def compare(words: list[str]) -> None:
 
 
 def _show_comparison(result: "Comparison") -> None:
-    from statistics import mean, stdev
-
     print(f"{result.split}, {result.images:,} images")
     width = max(len(side.name) for side in result.sides)
     for side in result.sides:
-        doubt = f" ± {stdev(side.accuracies):.2%}" if len(side.seeds) > 1 else ""
-        seeds = ", ".join(map(str, side.seeds))
-        print(f"{side.name:{width}}  {mean(side.accuracies):.2%}{doubt}  seed{'s'[: len(side.seeds) > 1]} {seeds}")
+        _show_side(side, width)
     for contrast in result.contrasts:
         _show_contrast(contrast)
+    if not result.contrasts:
+        print("\none recipe: the interval is of its mean over seeds, on these images; to compare, name runs of another")
     share = result.wrong_in_all / result.wrong_in_any if result.wrong_in_any else 0
     print(
         f"\nof {result.wrong_in_any:,} images that some run gets wrong, all runs get {result.wrong_in_all:,} wrong "
         f"({share:.0%})"
     )
+
+
+def _show_side(side: "Side", width: int) -> None:
+    doubt = "" if side.deviation is None else f" ± {side.deviation:.2%}"
+    if side.interval is not None:
+        doubt += f" (95 % interval {side.interval[0]:.2%} to {side.interval[1]:.2%})"
+    seeds = ", ".join(map(str, side.seeds))
+    print(f"{side.name:{width}}  {side.mean:.2%}{doubt}  seed{'s'[: len(side.seeds) > 1]} {seeds}")
 
 
 def _show_contrast(contrast: "Contrast") -> None:
@@ -56,7 +62,8 @@ def _show_contrast(contrast: "Contrast") -> None:
         print(f"    over seeds {', '.join(map(str, contrast.seeds))} and these images as a sample of their kind")
     if contrast.recipe_differences:
         print(f"    from {contrast.first} to {contrast.second}: {'; '.join(contrast.recipe_differences)}")
-    most = sorted(contrast.per_class.items(), key=lambda item: -abs(item[1]))[:3]
+    shares = [(name, share) for name, share in contrast.per_class.items() if share is not None]
+    most = sorted(shares, key=lambda item: -abs(item[1]))[:3]
     print(f"    largest by class, in points: {', '.join(f'{name} {100 * share:+.1f}' for name, share in most)}")
     alone = (contrast.first, contrast.first_alone), (contrast.second, contrast.second_alone)
     for name, images in alone:

@@ -46,6 +46,11 @@ def _show(result: "Assessment") -> None:
     width = max(map(len, rows))
     print(f"{'':{width}}  precision  recall  F1-score  support")
     for name, score in rows.items():
-        print(f"{name:{width}}  {score.precision:9.4f}  {score.recall:6.4f}  {score.f1:8.4f}  {score.support:7d}")
+        precision, recall, f1 = ("-" if figure is None else f"{figure:.4f}" for figure in score.figures)
+        support = f"{score.support:7d}" if score.support else "no images"
+        print(f"{name:{width}}  {precision:>9}  {recall:>6}  {f1:>8}  {support}")
     if result.test_openings:
-        print(f"\nthe test set has been opened {result.test_openings} time(s) for this run")
+        print(
+            f"\nthe test set has been opened {result.test_openings} time(s) for this run; "
+            "an evaluation that was killed and given again may count twice"
+        )

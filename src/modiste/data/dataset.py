@@ -3,6 +3,7 @@
 This file cannot reach the test set: see ``sealed``.
 """
 
+import hashlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,20 +25,41 @@ UNEQUAL = 1.5
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images with their labels, on one device: uint8 pixels (N, C, H, W), labels from 0 (N)."""
+    """Images with their labels, on one device.
+
+    Attributes:
+        images: pixels, uint8 (N, C, H, W).
+        labels: from 0 (N).
+        digests: SHA-256 of each picture's file (N, 32), which stays the same however the picture is prepared; None for
+            a set in IDX form.
+    """
 
     images: UInt8[Tensor, "n c h w"]
     labels: Int64[Tensor, " n"]
+    digests: UInt8[Tensor, "n 32"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor | slice) -> "ImageSet":
-        return ImageSet(self.images[index], self.labels[index])
+        digests = None if self.digests is None else self.digests[index]
+        return ImageSet(self.images[index], self.labels[index], digests)
 
     def to(self, device: torch.device) -> "ImageSet":
         """Return the same set on ``device``."""
-        return ImageSet(self.images.to(device), self.labels.to(device))
+        digests = None if self.digests is None else self.digests.to(device)
+        return ImageSet(self.images.to(device), self.labels.to(device), digests)
+
+    def identity(self) -> str:
+        """Return a hash of which images these are, in which order, with which labels.
+
+        Picture files are told by their content, a set in IDX form by its pixels.
+        """
+        content = self.images if self.digests is None else self.digests
+        told = hashlib.sha256(f"{tuple(content.shape)}".encode())
+        for part in (content, self.labels):
+            told.update(part.contiguous().cpu().numpy().data)
+        return told.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -163,7 +185,8 @@ def as_image_set(raw: sources.RawSet | PictureSet) -> ImageSet:
     """Turn arrays as read from files into tensors, sharing the images' memory."""
     images = torch.from_numpy(raw.images)
     labels = torch.from_numpy(raw.labels.astype(np.int64))
-    return ImageSet(images if images.ndim == 4 else images.unsqueeze(1), labels)
+    digests = torch.from_numpy(raw.digests) if isinstance(raw, PictureSet) else None
+    return ImageSet(images if images.ndim == 4 else images.unsqueeze(1), labels, digests)
 
 
 def split_indices(labels: Int64[Tensor, " n"], recipe: DataRecipe) -> tuple[Tensor, Tensor]:

@@ -42,6 +42,7 @@ class PictureSet:
         labels: from 0, in the order of the class names.
         files: name of each image's file.
         class_names: of all the source's classes.
+        digests: SHA-256 of each image's file.
         fingerprint: SHA-256 over each file's content, class and part, and over the preparation.
         faults: name of each file that gave no image, with the reason.
     """
@@ -51,6 +52,7 @@ class PictureSet:
     labels: Int64[np.ndarray, " n"]
     files: tuple[str, ...]
     class_names: tuple[str, ...]
+    digests: UInt8[np.ndarray, "n 32"]
     fingerprint: str
     faults: tuple[tuple[str, str], ...]
 
@@ -144,6 +146,7 @@ def decode_entries(
     done = decoded(known.place, [entry.name for entry in entries], preparation, part)
     bad = tuple((name, reason) for name, reason in zip(done.names, done.faults, strict=True) if reason)
     kept = [entry for entry, reason in zip(entries, done.faults, strict=True) if not reason]
+    digests = [digest for digest, reason in zip(done.digests, done.faults, strict=True) if not reason]
     numbers = {name: number for number, name in enumerate(known.class_names)}
     return PictureSet(
         name=shown(place.resolve().name.removesuffix(TABLE)) or "pictures",
@@ -151,6 +154,7 @@ def decode_entries(
         labels=np.array([numbers[entry.class_name] for entry in kept], np.int64),
         files=tuple(entry.name for entry in kept),
         class_names=known.class_names,
+        digests=np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32).copy(),
         fingerprint=_fingerprint(entries, done.digests, done.faults, preparation),
         faults=bad + known.passed_over,
     )

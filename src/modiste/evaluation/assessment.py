@@ -1,25 +1,25 @@
 """A finished run measured on validation or test; the one door to the test set, which counts its openings."""
 
 import dataclasses
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from modiste import run_folder, runtime, storage
+from modiste import run_folder, runtime
 from modiste.data import sealed
 from modiste.data.dataset import ImageSet
-from modiste.errors import RunError
+from modiste.errors import ReadOnlyError, RunError
 from modiste.evaluation import metrics
 from modiste.evaluation.calibration import Bin, expected_calibration_error, reliability
 from modiste.evaluation.inference import infer
 from modiste.evaluation.metrics import ClassScores
 from modiste.evaluation.run_images import load_own_development
 from modiste.evaluation.statistics import wilson_interval
-from modiste.run_folder import Run
+from modiste.run_folder import Measured, Run, open_run
 
 Split = Literal["validation", "test"]
 Weights = Literal["picked", "last"]
@@ -37,15 +37,16 @@ class Assessment:
         accuracy: share classified correctly.
         accuracy_interval: Wilson's 95 % interval of it.
         loss: mean cross-entropy, in nats.
-        per_class: scores of each class by name.
-        macro: their plain mean.
+        per_class: scores of each class by name; of a class without images None but for the support.
+        macro: their plain mean over the classes that are labels or predictions of some image.
         weighted: their mean by support.
         confusion: images by label (row) and prediction (column).
         top2_accuracy: share whose label is among the two likeliest classes.
         brier: mean squared distance of the probabilities from the truth.
         calibration: bins of the reliability diagram.
         expected_calibration_error: mean gap between confidence and accuracy.
-        test_openings: how often this run's test set has been opened, this time included.
+        test_openings: how often this run's test set has been opened, this time included. An evaluation that was killed
+            and given again may count twice.
     """
 
     split: Split
@@ -81,45 +82,75 @@ def evaluate(
     """Measure a finished run; ``split="test"`` opens the test set, and the run counts it.
 
     Logits are computed once and stored in the run folder; later calls read them, and a look at test counts each time.
+    Where nothing may be written there, figures are returned all the same, and a warning says that nothing was kept.
 
     Args:
         folder: a finished run's.
         split: ``validation`` or ``test``.
         weights: those ``picked`` by validation, or of the ``last`` epoch.
         device: where to compute.
-        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
+        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved. Stored logits are
+            refused unless they are of the images there.
 
     Raises:
-        RunError: the run is unfinished or damaged, or the data are not those it was trained on.
+        RunError: the run is unfinished or damaged, or the data are not those it was trained on or measured on.
         DataError: the images are missing or damaged.
     """
-    run_folder.require_finished(Path(folder))  # before the lock, which would make a folder that is not there
-    with storage.lock(Path(folder)):
-        run = run_folder.open_run(folder)
-        storage.remove_leftovers(run.folder)
-        name = run_folder.logits_name(split, weights)
-        new = [] if run_folder.is_listed(run, name) else [name]
-        if new:
-            logits, labels, epoch = _infer(run, split, weights, device, data_folder)
-            run_folder.write_logits(run.folder / name, logits, labels, epoch)
-        if new or split == "test":
-            run = run_folder.add_files(run, new, test_openings=run.test_openings + (split == "test"))
-        return assess_stored(run, split=split, weights=weights)
+    found = measure(folder, split=split, weights=weights, device=device, data_folder=data_folder)
+    return found.assess()
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A run's logits on a split, and the run as it is after they were taken."""
+
+    run: Run
+    split: Split
+    weights: Weights
+    measured: Measured
+
+    def assess(self) -> Assessment:
+        """Return what the logits say."""
+        run = self.run
+        return assess(
+            self.measured.logits,
+            self.measured.labels,
+            class_names(run),
+            split=self.split,
+            weights=self.weights,
+            epoch=_epoch(run, self.weights),
+            test_openings=run.test_openings,
+        )
+
+
+def measure(
+    folder: Path | str,
+    *,
+    split: Split = "validation",
+    weights: Weights = "picked",
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    identified: bool = False,
+) -> Measurement:
+    """Return a finished run's logits, stored or computed; see ``evaluate``.
+
+    With ``identified`` it is known of which images they are: where an earlier version of Modiste did not store that,
+    the images are loaded.
+    """
+    run = open_run(folder)
+    name = run_folder.logits_name(split, weights)
+    found = stored = run.measured(split, weights) if run_folder.is_listed(run, name) else None
+    if found is None or data_folder is not None or (identified and not found.images):
+        images = load_split(run, split, data_folder)
+        found = _matched(run, stored, images, split) or _infer(run, images, weights, device)
+    is_new = stored is None or found.logits is not stored.logits
+    new = {name: run_folder.logits_bytes(found, _epoch(run, weights))} if is_new else {}
+    return Measurement(_kept(run, new, openings=int(split == "test")), split, weights, found)
 
 
 def assess_stored(run: Run, *, split: Split = "validation", weights: Weights = "picked") -> Assessment:
     """Measure logits that lie in the run folder, opening nothing else; RunError when there are none."""
-    name = run_folder.logits_name(split, weights)
-    if not run_folder.is_listed(run, name):
-        raise RunError(
-            f"{run.folder}: not measured on {split} yet; first: modiste evaluate {run.folder} --split {split}"
-        )
-    logits, labels = run_folder.read_logits(run.folder / name)
-    if logits.shape[1] != len(class_names(run)):
-        raise RunError(f"{run.folder / name}: damaged or of another kind; expected logits of the run's classes")
-    epoch = run.picked.epoch if weights == "picked" else run.history[-1].epoch
-    circumstances = {"split": split, "weights": weights, "epoch": epoch, "test_openings": run.test_openings}
-    return assess(logits, labels, class_names(run), **circumstances)
+    return Measurement(run, split, weights, run.measured(split, weights)).assess()
 
 
 def assess(
@@ -130,16 +161,15 @@ def assess(
 ) -> Assessment:
     """Compute every figure from logits and labels; ``circumstances`` are Assessment's fields that these cannot tell."""
     matrix = metrics.confusion(logits, labels)
-    scores = metrics.class_scores(matrix)
     bins = reliability(logits, labels)
     return Assessment(
         images=len(labels),
         accuracy=metrics.accuracy(logits, labels),
         accuracy_interval=wilson_interval(int(matrix.diag().sum()), len(labels)),
         loss=metrics.cross_entropy(logits, labels),
-        per_class=dict(zip(names, scores, strict=True)),
-        macro=metrics.macro_mean(scores),
-        weighted=metrics.weighted_mean(scores),
+        per_class=dict(zip(names, metrics.class_scores(matrix), strict=True)),
+        macro=metrics.macro_mean(matrix),
+        weighted=metrics.weighted_mean(matrix),
         confusion=tuple(tuple(row) for row in matrix.tolist()),
         top2_accuracy=metrics.top_accuracy(logits, labels, 2),
         brier=metrics.brier(logits, labels),
@@ -162,15 +192,47 @@ def class_names(run: Run) -> tuple[str, ...]:
     return run.load_info().task.class_names
 
 
-def _infer(
-    run: Run, split: Split, weights: Weights, device: str, data_folder: Path | str | None
-) -> tuple[Tensor, Tensor, int]:
-    place: torch.device = runtime.choose_device(device)
+def _matched(run: Run, stored: Measured | None, images: ImageSet, split: Split) -> Measured | None:
+    """Return stored logits if they are those of ``images``, None if they have to be computed; RunError if of others.
+
+    Logits of an earlier version of Modiste do not say of which images they are. On validation these are known all the
+    same, since the data are those of the training; test images are measured anew.
+    """
+    if stored is None or (split == "test" and not stored.images):
+        return None
+    identity = images.identity()
+    if not stored.images and stored.labels.equal(images.labels):
+        return replace(stored, images=identity)
+    if stored.images != identity:
+        raise RunError(
+            f"{run.folder}: the {split} images found are not those that it was measured on; restore them, or name "
+            "their folder with --data-folder"
+        )
+    return stored
+
+
+def _kept(run: Run, files: dict[str, bytes], *, openings: int) -> Run:
+    """Write files into the run's folder and count openings, where there is anything to write and that is possible."""
+    if not files and not openings:
+        return run
+    try:
+        return run_folder.keep(run, files, openings=openings)
+    except ReadOnlyError as error:
+        lost = "nothing was kept" + ", and this opening of the test set was not counted" * bool(openings)
+        logging.getLogger(__name__).warning("%s: %s", lost, error)
+        return replace(run, test_openings=run.test_openings + openings)
+
+
+def _epoch(run: Run, weights: Weights) -> int:
+    return run.picked.epoch if weights == "picked" else run.history[-1].epoch
+
+
+def _infer(run: Run, images: ImageSet, weights: Weights, device: str) -> Measured:
+    place = runtime.choose_device(device)
     model, info = run.load_model(weights)
-    images = load_split(run, split, data_folder).to(place)
     _check_task(run, images, info.task.image_shape, len(info.task.class_names))
-    logits = infer(model.to(place), images.images, run.recipe)
-    return logits, images.labels.cpu(), info.epoch
+    logits = infer(model.to(place), images.images.to(place), run.recipe)
+    return Measured(logits, images.labels, images.identity())
 
 
 def _check_task(run: Run, images: ImageSet, shape: tuple[int, int, int], classes: int) -> None:

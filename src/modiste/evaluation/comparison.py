@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -14,12 +15,14 @@ from torch import Tensor
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Split, Weights
 from modiste.evaluation.gathering import Gathering, gather
-from modiste.evaluation.statistics import Difference, crossed_difference, holm, paired_difference
-from modiste.plain import differences
+from modiste.evaluation.statistics import Difference, crossed_difference, holm, mean_interval, paired_difference
+from modiste.plain import differences, flatten, to_plain
 from modiste.recipe import Recipe
 
 LEVEL = 0.05
 """What an adjusted p-value must stay under for two sides to be called different."""
+SHOWN_FIELDS = 3
+"""So many fields of a recipe stand in a side's name, unless it takes more to tell the sides apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +30,22 @@ class Side:
     """Runs of one recipe, alike but for their seeds.
 
     Attributes:
-        name: the recipe's; a run's folder where two sides share that.
+        name: the recipe's; with the fields in which they differ where several sides share that.
         folders: of the runs.
         seeds: of the runs.
         accuracies: of the runs.
+        mean: of the accuracies.
+        deviation: standard deviation of the accuracies; None of a single run.
+        interval: Student's 95 % interval of the mean accuracy over seeds, on these images; None of a single run.
     """
 
     name: str
     folders: tuple[str, ...]
     seeds: tuple[int, ...]
     accuracies: tuple[float, ...]
+    mean: float
+    deviation: float | None
+    interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +58,8 @@ class Contrast:
         seeds: those compared.
         difference: accuracy of the first minus that of the second, its 95 % interval, and p by itself.
         adjusted_p_value: p when every contrast of the comparison is taken into account.
-        per_class: difference in the share of each class's images classified correctly, by class name.
+        per_class: difference in the share of each class's images classified correctly, by class name;
+            None of a class without images.
         first_alone: numbers of the images that with most seeds the first gets right and the second does not.
         second_alone: the same the other way round.
     """
@@ -60,7 +70,7 @@ class Contrast:
     seeds: tuple[int, ...]
     difference: Difference
     adjusted_p_value: float
-    per_class: dict[str, float]
+    per_class: dict[str, float | None]
     first_alone: tuple[int, ...]
     second_alone: tuple[int, ...]
 
@@ -85,7 +95,7 @@ class Comparison:
         split: the images measured on.
         images: how many.
         sides: in the order in which their first runs were named.
-        contrasts: each side with each later one.
+        contrasts: each side with each later one; none where all runs are of one recipe.
         wrong_in_any: images that at least one run gets wrong.
         wrong_in_all: images that every run gets wrong.
     """
@@ -118,10 +128,10 @@ def compare(
     Two single runs are compared by the images that one alone gets right (McNemar); that speaks of these two runs, not
     of their recipes. Sides with at least two seeds in common are compared over seeds and images
     (``statistics.crossed_difference``), which speaks of the recipes. Where there are several contrasts, p-values are
-    Holm's.
+    Holm's. Several seeds of one recipe alone give their mean, deviation and interval.
 
     Raises:
-        RunError: fewer than two sides, a run twice, sides without a seed in common, a run that is unfinished or
+        RunError: fewer than two runs, a run twice, sides without a seed in common, a run that is unfinished or
             damaged, or runs measured on different images.
         DataError: the images are missing or damaged.
         MissingExtraError: several seeds, and SciPy is not installed.
@@ -129,16 +139,12 @@ def compare(
     paths = [Path(folder) for folder in folders]
     if len({path.resolve() for path in paths}) < len(paths):
         raise RunError("a run is named twice; name each run's folder once")
+    if len(paths) < 2:
+        raise RunError("nothing to compare: expected at least two runs, found one")
     found = gather(paths, split=split, weights=weights, device=device, data_folder=data_folder)
     correct = torch.stack([logits.argmax(1) == found.labels for logits in found.logits])
     groups = _group(found)
-    if len(groups) < 2:
-        raise RunError(
-            "nothing to compare: all runs are of one recipe, seeds apart; name runs of at least two recipes"
-            if len(paths) > 1
-            else "nothing to compare: expected at least two runs, found one"
-        )
-    names = _names(found, groups)
+    names = _names([_seedless(found.runs[group[0]].recipe) for group in groups])
     raw = [
         _contrast(found, correct, (groups[one], groups[other]), (names[one], names[other]))
         for one, other in combinations(range(len(groups)), 2)
@@ -170,21 +176,31 @@ def _group(found: Gathering) -> list[list[int]]:
     return list(groups.values())
 
 
-def _names(found: Gathering, groups: list[list[int]]) -> list[str]:
-    """Name each side by its recipe, or by its first run's folder where that would not tell it from another."""
-    recipes = [found.runs[group[0]].recipe.name for group in groups]
-    return [
-        name if recipes.count(name) == 1 else str(found.runs[group[0]].folder)
-        for name, group in zip(recipes, groups, strict=True)
-    ]
+def _names(recipes: Sequence[Recipe]) -> list[str]:
+    """Name each side by its recipe, and where several share a name by the fields in which they differ as well."""
+    short = [_name(recipe, recipes, SHOWN_FIELDS) for recipe in recipes]
+    return short if len(set(short)) == len(short) else [_name(recipe, recipes, None) for recipe in recipes]
+
+
+def _name(recipe: Recipe, recipes: Sequence[Recipe], most: int | None) -> str:
+    """Return a recipe's name, with at most so many fields in which it differs from others of that name."""
+    own = dict(flatten(to_plain(recipe)))
+    others = [dict(flatten(to_plain(other))) for other in recipes if other.name == recipe.name]
+    fields = [f"{name} {value}" for name, value in own.items() if any(other.get(name) != value for other in others)]
+    return f"{recipe.name} ({', '.join(fields[:most])})" if fields else recipe.name
 
 
 def _side(found: Gathering, group: list[int], name: str) -> Side:
+    accuracies = tuple(found.alone[position].accuracy for position in group)
+    interval = mean_interval(accuracies)
     return Side(
         name=name,
         folders=tuple(str(found.runs[position].folder) for position in group),
         seeds=tuple(found.runs[position].recipe.seed for position in group),
-        accuracies=tuple(found.alone[position].accuracy for position in group),
+        accuracies=accuracies,
+        mean=mean(accuracies),
+        deviation=stdev(accuracies) if len(accuracies) > 1 else None,
+        interval=None if interval is None else (max(0.0, interval[0]), min(1.0, interval[1])),
     )
 
 
@@ -222,10 +238,10 @@ def _difference(table: Int64[Tensor, "seeds n"]) -> Difference:
 
 def _per_class(
     table: Int64[Tensor, "seeds n"], labels: Int64[Tensor, " n"], names: tuple[str, ...]
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     by_image = table.double().mean(0)
     return {
-        name: float(by_image[labels == label].mean()) if (labels == label).any() else 0.0
+        name: float(by_image[labels == label].mean()) if (labels == label).any() else None
         for label, name in enumerate(names)
     }
 

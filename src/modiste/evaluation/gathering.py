@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from modiste import run_folder
 from modiste.errors import RunError
-from modiste.evaluation.assessment import Assessment, Split, Weights, class_names, evaluate
-from modiste.run_folder import Run, open_run
+from modiste.evaluation.assessment import Assessment, Measurement, Split, Weights, class_names, measure
+from modiste.run_folder import Run
 
 
 @dataclass(frozen=True)
@@ -44,15 +42,32 @@ def gather(
     """Measure finished runs, each by itself; where that is ``test``, each one's test set counts as opened.
 
     Raises:
-        RunError: a run is unfinished or damaged, or they were not measured on the same images.
+        RunError: a run is unfinished or damaged, or they were not measured on the same images in the same order.
         DataError: the images are missing or damaged.
     """
-    choices = {"split": split, "weights": weights, "device": device, "data_folder": data_folder}
-    alone = [evaluate(folder, **choices) for folder in folders]  # type: ignore[arg-type]
-    runs = [open_run(folder) for folder in folders]
-    stored = [run_folder.read_logits(run.folder / run_folder.logits_name(split, weights)) for run in runs]
-    names, labels = class_names(runs[0]), stored[0][1]
-    for run, (_, others) in zip(runs, stored, strict=True):
-        if class_names(run) != names or not torch.equal(others, labels):
-            raise RunError(f"{run.folder}: measured on other images than {runs[0].folder}; compare like with like")
-    return Gathering(tuple(runs), tuple(alone), tuple(logits for logits, _ in stored), labels, names)
+    found = [
+        measure(
+            folder, split=split, weights=weights, device=device, data_folder=data_folder, identified=len(folders) > 1
+        )
+        for folder in folders
+    ]
+    for one in found:
+        _check_alike(found[0], one)
+    return Gathering(
+        runs=tuple(one.run for one in found),
+        alone=tuple(one.assess() for one in found),
+        logits=tuple(one.measured.logits for one in found),
+        labels=found[0].measured.labels,
+        class_names=class_names(found[0].run),
+    )
+
+
+def _check_alike(one: Measurement, other: Measurement) -> None:
+    """Raise RunError unless two runs know the same classes and were measured on the same images."""
+    if class_names(one.run) != class_names(other.run):
+        raise RunError(f"{other.run.folder}: knows other classes than {one.run.folder}; compare like with like")
+    if one.measured.images != other.measured.images or not one.measured.labels.equal(other.measured.labels):
+        raise RunError(
+            f"{other.run.folder}: measured on other images than {one.run.folder}, or in another order; compare runs "
+            "of the same data that are divided alike (--data.split, --data.split-seed)"
+        )

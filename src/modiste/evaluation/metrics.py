@@ -1,9 +1,11 @@
 """Metrics as pure functions of logits (N, classes) and labels (N), or of the confusion matrix that they give.
 
-Precision, recall, F1 and support follow scikit-learn's definitions, 0 where nothing was predicted or present.
+Precision, recall, F1 and support follow scikit-learn's definitions: 0 where nothing was predicted, and their plain mean
+is over the classes that some image has as its label or its prediction. A class without images has no figures.
 """
 
 from dataclasses import dataclass
+from operator import mul
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +15,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Precision, recall and F1 in [0, 1], and the number of images."""
+    """Precision, recall and F1 in [0, 1], None of a class without images; and the number of images."""
 
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
     support: int
+
+    @property
+    def figures(self) -> tuple[float | None, float | None, float | None]:
+        """Precision, recall and F1."""
+        return self.precision, self.recall, self.f1
 
 
 def accuracy(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> float:
@@ -51,33 +58,36 @@ def confusion(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -
 
 def class_scores(matrix: Int64[Tensor, "classes classes"]) -> list[ClassScores]:
     """Return each class's scores from the confusion matrix."""
+    rows, present = _figures(matrix), matrix.sum(1).tolist()
+    return [
+        ClassScores(precision, recall, f1, count) if count else ClassScores(None, None, None, 0)
+        for (precision, recall, f1), count in zip(rows, present, strict=True)
+    ]
+
+
+def macro_mean(matrix: Int64[Tensor, "classes classes"]) -> ClassScores:
+    """Return the mean over the classes that are an image's label or prediction, each counting the same."""
+    return _mean(matrix, (matrix.sum(0) + matrix.sum(1) > 0).long().tolist())
+
+
+def weighted_mean(matrix: Int64[Tensor, "classes classes"]) -> ClassScores:
+    """Return the mean over classes, each counting by its support."""
+    return _mean(matrix, matrix.sum(1).tolist())
+
+
+def _figures(matrix: Int64[Tensor, "classes classes"]) -> list[tuple[float, float, float]]:
+    """Return precision, recall and F1 of each class, 0 where they are not defined."""
     hits, predicted, present = matrix.diag().tolist(), matrix.sum(0).tolist(), matrix.sum(1).tolist()
     return [
-        ClassScores(_ratio(hit, guesses), _ratio(hit, truths), _ratio(2 * hit, guesses + truths), truths)
+        (_ratio(hit, guesses), _ratio(hit, truths), _ratio(2 * hit, guesses + truths))
         for hit, guesses, truths in zip(hits, predicted, present, strict=True)
     ]
 
 
-def macro_mean(scores: list[ClassScores]) -> ClassScores:
-    """Return the mean over classes, each counting the same."""
-    return _mean(scores, [1] * len(scores))
-
-
-def weighted_mean(scores: list[ClassScores]) -> ClassScores:
-    """Return the mean over classes, each counting by its support."""
-    return _mean(scores, [score.support for score in scores])
-
-
-def _mean(scores: list[ClassScores], weights: list[int]) -> ClassScores:
-    def mean(values: list[float]) -> float:
-        return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
-
-    return ClassScores(
-        precision=mean([score.precision for score in scores]),
-        recall=mean([score.recall for score in scores]),
-        f1=mean([score.f1 for score in scores]),
-        support=sum(score.support for score in scores),
-    )
+def _mean(matrix: Int64[Tensor, "classes classes"], weights: list[int]) -> ClassScores:
+    columns = zip(*_figures(matrix), strict=True)
+    precision, recall, f1 = (sum(map(mul, column, weights)) / sum(weights) for column in columns)
+    return ClassScores(precision, recall, f1, int(matrix.sum()))
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -5,6 +5,7 @@ of the layers' (Lee, Lee, Lee and Shin, 2018): that finds what lies far from eve
 boundary between images of the classes and images of nothing (``exposure``): that finds what lies between the classes.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -19,7 +20,7 @@ from modiste import checkpoint, run_folder, runtime, storage
 from modiste.data.dataset import Development
 from modiste.data.drawing import in_turn, turns
 from modiste.data.sources import FASHION_MNIST
-from modiste.errors import DataError, RunError
+from modiste.errors import DataError, FolderInUseError, ReadOnlyError, RunError
 from modiste.evaluation import exposure
 from modiste.evaluation.boundary import Boundary, separate
 from modiste.evaluation.run_images import load_own_development
@@ -137,9 +138,10 @@ def learn_for(run: Run, development: Development) -> Novelty:
     """Learn from a finished run's images, store the result with the run, and return it."""
     model, _ = run.load_model()
     novelty = learn(model, development)
-    run = run_folder.forget(run, [FILE])
-    write(run.folder, novelty)
-    run_folder.add_files(run, [FILE], test_openings=run.test_openings)
+    try:
+        run_folder.keep(run, {FILE: content(novelty)})
+    except (ReadOnlyError, FolderInUseError) as error:
+        logging.getLogger(__name__).warning("what tells photos of none of the classes was not kept: %s", error)
     return novelty
 
 
@@ -219,6 +221,11 @@ def _greatest(layers: Sequence[Layer], seen: Mapping[str, Float[Tensor, "n _"]])
 
 def write(folder: Path, novelty: Novelty) -> None:
     """Write the file of a run's folder."""
+    storage.write_bytes(folder / FILE, content(novelty))
+
+
+def content(novelty: Novelty) -> bytes:
+    """Return what the file of a run's folder holds."""
     tensors = {f"boundary:{name}": one for name, one in novelty.boundary.tensors().items()}
     for layer in novelty.layers:
         tensors |= {f"{layer.place}:means": layer.means, f"{layer.place}:whitening": layer.whitening}
@@ -229,7 +236,7 @@ def write(folder: Path, novelty: Novelty) -> None:
         "false_alarms": novelty.false_alarms,
         "images": novelty.images,
     }
-    storage.write_bytes(folder / FILE, checkpoint.to_bytes(tensors, plain))
+    return checkpoint.to_bytes(tensors, plain)
 
 
 def _read(run: Run) -> Novelty | None:

@@ -4,8 +4,6 @@ Standardisation, mirror images where the recipe averages them, the temperature a
 classes are inside; class names and where the weights come from are in the file. A model card lies beside it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +22,7 @@ from modiste.export import card, int8
 from modiste.export.card import Agreement
 from modiste.export.formats import FORMATS, Format, Probabilities
 from modiste.plain import nearest
-from modiste.run_folder import Run, open_run
+from modiste.run_folder import open_run
 
 PROOF_IMAGES = 1_000
 TOLERANCE = 1e-3
@@ -77,29 +75,31 @@ def export(
     """
     kind = _kind(to, rounded)
     kind.require_packages()
-    run_folder.require_finished(Path(folder))
-    with storage.lock(Path(folder)):
-        run = open_run(folder)
-        development = development_of(run, data_folder)
-        model, info = run.load_model()
-        temperature = fit_temperature(*run_folder.read_logits(run.folder / run_folder.logits_name("validation")))
-        novelty = None if to == "safetensors" else stored(run) or learn_for(run, development)
-        answers = Answers(model, mirror=run.recipe.mirror, temperature=temperature, novelty=novelty).eval()
-        content = kind.write(answers, info)
-        if rounded:
-            content = int8.rounded(content, sample(development.train, int8.CALIBRATION_IMAGES).images.numpy())
-        proof = development.validation if rounded else sample(development.validation, PROOF_IMAGES)
-        found = compare(kind.read(content), answers, proof)
-        if found.largest_difference > TOLERANCE and not rounded:
-            raise RunError(
-                f"{run.folder}: the {to} file answers otherwise than the run, by up to {found.largest_difference:.2g} "
-                f"in a probability on {found.images:,} validation images; nothing was written"
-            )
-        path = run.folder / _name(kind, rounded) if out is None else Path(out)
-        described = path.with_name(f"{path.name}.md")
-        with _entered(open_run(folder), [path, described]) as run:
-            storage.write_bytes(path, content)
-            storage.write_text(described, card.text(run, path.name, answers, found))
+    run = open_run(folder)
+    development = development_of(run, data_folder)
+    model, info = run.load_model()
+    known = run.measured()
+    temperature = fit_temperature(known.logits, known.labels)
+    novelty = None if to == "safetensors" else stored(run) or learn_for(run, development)
+    answers = Answers(model, mirror=run.recipe.mirror, temperature=temperature, novelty=novelty).eval()
+    content = kind.write(answers, info)
+    if rounded:
+        content = int8.rounded(content, sample(development.train, int8.CALIBRATION_IMAGES).images.numpy())
+    proof = development.validation if rounded else sample(development.validation, PROOF_IMAGES)
+    found = compare(kind.read(content), answers, proof)
+    if found.largest_difference > TOLERANCE and not rounded:
+        raise RunError(
+            f"{run.folder}: the {to} file answers otherwise than the run, by up to {found.largest_difference:.2g} "
+            f"in a probability on {found.images:,} validation images; nothing was written"
+        )
+    path = run.folder / _name(kind, rounded) if out is None else Path(out)
+    described = path.with_name(f"{path.name}.md")
+    files = {path: content, described: card.text(run, path.name, answers, found).encode()}
+    if path.parent.resolve() == run.folder.resolve():
+        run_folder.keep(run, {file.name: content for file, content in files.items()})
+    else:
+        for file, content in files.items():
+            storage.write_bytes(file, content)
     return Exported(path, len(content), temperature, found, described)
 
 
@@ -134,13 +134,3 @@ def _kind(to: str, rounded: bool) -> Format:
 
 def _name(kind: Format, rounded: bool) -> str:
     return kind.name.replace(".", "-int8.") if rounded else kind.name
-
-
-@contextmanager
-def _entered(run: Run, paths: list[Path]) -> Iterator[Run]:
-    """Let the manifest vouch for files in the run's folder that the block writes, and for none half changed."""
-    names = [path.name for path in paths if path.resolve().parent == run.folder.resolve()]
-    before = run_folder.forget(run, names)
-    yield before
-    if names:
-        run_folder.add_files(before, names, test_openings=run.test_openings)

@@ -8,6 +8,7 @@ from modiste import run_folder
 from modiste.errors import printable
 from modiste.evaluation.answers import Answers
 from modiste.evaluation.assessment import Assessment, Split, assess_stored
+from modiste.evaluation.metrics import ClassScores
 from modiste.models import count_parameters
 from modiste.plain import to_plain
 from modiste.run_folder import Run
@@ -99,7 +100,7 @@ def _figures(run: Run) -> str:
         "| accuracy, 95 % interval |" + "".join(f" {_interval(one)} |" for one in measured),
         "| calibration error |" + "".join(f" {one.expected_calibration_error:.3f} |" for one in measured),
         *(
-            f"| F1, {plain_text(name)} |" + "".join(f" {one.per_class[name].f1:.3f} |" for one in measured)
+            f"| F1, {plain_text(name)} |" + "".join(f" {_f1(one.per_class[name])} |" for one in measured)
             for name in measured[0].per_class
         ),
     ]
@@ -108,6 +109,10 @@ def _figures(run: Run) -> str:
 
 def _is_measured(run: Run, split: Split) -> bool:
     return run_folder.is_listed(run, run_folder.logits_name(split))
+
+
+def _f1(scores: ClassScores) -> str:
+    return "no images" if scores.f1 is None else f"{scores.f1:.3f}"
 
 
 def _interval(measured: Assessment) -> str:

@@ -51,7 +51,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> F
     grid = _Grid(axes, classes, cell, Normalize(0, worst or 1))
     for row, counts in enumerate(matrix):
         for column, count in enumerate(counts):
-            if count or row == column:
+            if count or (row == column and any(counts)):  # a class without images has no share to write
                 _draw_cell(grid, row, column, count, shares[row][column])
     _draw_lines(grid)
     _write_names(grid, names)

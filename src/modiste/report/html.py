@@ -6,8 +6,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-
 from modiste import recipes, run_folder, storage
 from modiste.data.dataset import Development
 from modiste.errors import RunError
@@ -47,12 +45,11 @@ def render(run: Run, development: Development) -> str:
         pick=PICKS[run.recipe.pick],
         validation=validation,
         test=test,
-        main=test or validation,
         reading=read_fit(run.history, run.recipe),
         recipe_parts=recipe_parts(run.recipe),
         starts=[dict(_describe_start(start)) for start in run.facts()],
         timing=describe_timing(run.timing()),
-        **_draw(run, development, test or validation),
+        **_draw(run, development, validation),
     )
 
 
@@ -86,6 +83,8 @@ def _compare(part: Mapping[str, Any], before: Mapping[str, Any]) -> list[Field]:
 
 def describe_timing(epochs: list[dict[str, Any]]) -> dict[str, str]:
     """Sum up the log of seconds, speed and memory."""
+    if not epochs:
+        return {"whole training": "not recorded"}
     seconds = [epoch["seconds"] for epoch in epochs]
     return {
         "whole training": duration(sum(seconds)),
@@ -113,20 +112,20 @@ def gibibytes(size_bytes: int) -> str:
 def _development(run: Run, data_folder: Path | None) -> Development:
     """Load the images to show, and make sure that they are those the run was trained on."""
     development = development_of(run, data_folder)
-    _, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
-    if not torch.equal(labels, development.validation.labels):
+    if not run.measured().labels.equal(development.validation.labels):
         raise RunError(
             f"{run.folder}: the data found are not those it was trained on; restore them or use --data-folder"
         )
     return development
 
 
-def _draw(run: Run, development: Development, main: Assessment) -> dict[str, Any]:
-    logits, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
+def _draw(run: Run, development: Development, validation: Assessment) -> dict[str, Any]:
+    measured = run.measured()
+    logits, labels = measured.logits, measured.labels
     return {
         "curves": pictures.curves(run, read_fit(run.history, run.recipe)),
-        "confusion": pictures.confusion(main),
-        "reliability": pictures.reliability(main),
+        "confusion": pictures.confusion(validation),
+        "reliability": pictures.reliability(validation),
         "mistakes": pictures.mistakes(development, logits, labels),
         "cells": pictures.cells(development, logits, labels),
         "samples": pictures.samples(development),

@@ -68,7 +68,7 @@ def confusion(result: Assessment) -> Picture:
     return picture(
         confusion_matrix(result.confusion, names),
         "confusion",
-        caption=f"Confusion matrix on {_images(result)}. Rows: the true class; columns: the class predicted. "
+        caption="Confusion matrix. Rows: the true class; columns: the class predicted. "
         "Grey: right; orange: the share of the row that went to this class. Empty cells are zero.",
         description="Commonest: "
         + "; ".join(f"{label} read as {guess} {count:,} times" for count, label, guess in worst),
@@ -85,7 +85,7 @@ def reliability(result: Assessment) -> Picture:
     return picture(
         reliability_diagram(result.calibration),
         "reliability",
-        caption=f"Reliability diagram on {_images(result)}. Below the dashed line the network is surer than it is "
+        caption="Reliability diagram. Below the dashed line the network is surer than it is "
         "right, above it less sure. Lower panel: share of the images by confidence.",
         description=rows,
     )
@@ -103,7 +103,7 @@ def mistakes(
     return picture(
         mistake_grid(images, found, names),
         "mistakes",
-        caption=f"The {number_of(len(found), 'mistake')} made with most confidence on validation images.",
+        caption=f"The {number_of(len(found), 'mistake')} made with most confidence.",
         description="; ".join(rows),
     )
 
@@ -118,8 +118,7 @@ def cells(development: Development, logits: Float[Tensor, "n classes"], labels: 
     return picture(
         cell_rows(images, found, names),
         "cells",
-        caption=f"The commonest confusions on validation images. The first {IMAGES_A_CELL} of each, "
-        "in the order of the file, not chosen.",
+        caption=f"The commonest confusions. The first {IMAGES_A_CELL} of each, in the order of the file, not chosen.",
         description="; ".join(rows),
     )
 
@@ -182,7 +181,3 @@ def part(run: Run) -> Picture | None:
     name, steps = found
     words = "; ".join(step if isinstance(step, str) else " or ".join(map(", ".join, step.branches)) for step in steps)
     return picture(block_diagram(steps), "part", caption=f"{name}, its inside.", description=words)
-
-
-def _images(result: Assessment) -> str:
-    return f"{result.images:,} {result.split} images"

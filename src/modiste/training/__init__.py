@@ -124,6 +124,7 @@ def claim(folder: Path, recipe: Recipe) -> bool:
     Where another recipe was refused or stopped before there was anything to keep, this one takes its place.
     """
     path = folder / run_folder.RECIPE
+    run_folder.require_inside(folder, run_folder.WRITTEN)
     if not path.exists():
         strangers = run_folder.strangers(folder)
         if strangers:
@@ -295,7 +296,8 @@ def finish(learner: Learner, setting: Setting, task: Task) -> None:
     checkpoint.save_model(folder / run_folder.WEIGHTS["picked"], learner.chosen, info)
     learner.evaluated.load_state_dict(learner.chosen)
     logits = infer(learner.evaluated, validation.images, recipe)
-    run_folder.write_logits(folder / run_folder.logits_name("validation"), logits, validation.labels.cpu(), best.epoch)
+    measured = run_folder.Measured(logits, validation.labels.cpu(), validation.identity())
+    storage.write_bytes(folder / run_folder.VALIDATION_LOGITS, run_folder.logits_bytes(measured, best.epoch))
     if setting.development.own_pictures:
         run_images.keep(folder, setting.development)
         novelty.write(folder, novelty.learn(learner.evaluated, setting.development))
