@@ -52,6 +52,11 @@ class MissingExtraError(ModisteError):
     exit_code = 4
 
 
+def needs(feature: str, packages: str, extra: str) -> str:
+    """Return the message of a MissingExtraError, with a line that every shell takes as it is."""
+    return f"{feature}: needs {packages}: pip install 'modiste[{extra}]'"
+
+
 class StorageError(ModisteError):
     """The disk refused a read or a write."""
 

@@ -104,9 +104,9 @@ def main(first: int, count: int) -> dict[str, int]:
 def one(name: str) -> dict[str, float]:
     """Refuse a picture, and tell what it took."""
     content = BAD[name][0]()
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     refused = not is_photo(content)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     return {"refused": refused, "seconds": seconds, "bytes": grown}
 
