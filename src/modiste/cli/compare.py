@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modiste.cli.streams import say
 from modiste.cli.words import USAGE, MeasureOptions, complain, parse, print_json
 
 if TYPE_CHECKING:
@@ -33,32 +34,33 @@ def compare(words: list[str]) -> None:
 def _show_comparison(result: "Comparison") -> None:
     from statistics import mean, stdev
 
-    print(f"{result.split}, {result.images:,} images")
+    say(f"{result.split}, {result.images:,} images")
     width = max(len(side.name) for side in result.sides)
     for side in result.sides:
         doubt = f" ± {stdev(side.accuracies):.2%}" if len(side.seeds) > 1 else ""
         seeds = ", ".join(map(str, side.seeds))
-        print(f"{side.name:{width}}  {mean(side.accuracies):.2%}{doubt}  seed{'s'[: len(side.seeds) > 1]} {seeds}")
+        say(f"{side.name:{width}}  {mean(side.accuracies):.2%}{doubt}  seed{'s'[: len(side.seeds) > 1]} {seeds}")
     for contrast in result.contrasts:
         _show_contrast(contrast)
     share = result.wrong_in_all / result.wrong_in_any if result.wrong_in_any else 0
-    print(
-        f"\nof {result.wrong_in_any:,} images that some run gets wrong, all runs get {result.wrong_in_all:,} wrong "
-        f"({share:.0%})"
+    say(
+        "",
+        f"of {result.wrong_in_any:,} images that some run gets wrong, all runs get {result.wrong_in_all:,} wrong "
+        f"({share:.0%})",
     )
 
 
 def _show_contrast(contrast: "Contrast") -> None:
-    print(f"\n{contrast.verdict}")
+    say("", contrast.verdict)
     if len(contrast.seeds) == 1:
-        print("    one seed of each: this speaks of these two runs; more seeds would tell about their recipes")
+        say("    one seed of each: this speaks of these two runs; more seeds would tell about their recipes")
     else:
-        print(f"    over seeds {', '.join(map(str, contrast.seeds))} and these images as a sample of their kind")
+        say(f"    over seeds {', '.join(map(str, contrast.seeds))} and these images as a sample of their kind")
     if contrast.recipe_differences:
-        print(f"    from {contrast.first} to {contrast.second}: {'; '.join(contrast.recipe_differences)}")
+        say(f"    from {contrast.first} to {contrast.second}: {'; '.join(contrast.recipe_differences)}")
     most = sorted(contrast.per_class.items(), key=lambda item: -abs(item[1]))[:3]
-    print(f"    largest by class, in points: {', '.join(f'{name} {100 * share:+.1f}' for name, share in most)}")
+    say(f"    largest by class, in points: {', '.join(f'{name} {100 * share:+.1f}' for name, share in most)}")
     alone = (contrast.first, contrast.first_alone), (contrast.second, contrast.second_alone)
     for name, images in alone:
         shown = ", ".join(map(str, images[:8])) + (", ..." if len(images) > 8 else "")
-        print(f"    {len(images):,} images that {name} alone gets right{f': {shown}' if images else ''}")
+        say(f"    {len(images):,} images that {name} alone gets right{f': {shown}' if images else ''}")

@@ -1,5 +1,6 @@
 """``modiste doctor``."""
 
+from modiste.cli.streams import say
 from modiste.cli.words import NoOptions, parse
 
 EXTRAS = {
@@ -25,8 +26,8 @@ def doctor(words: list[str]) -> None:
     from modiste.data import sources
 
     for name, value in runtime.facts(runtime.choose_device()).items():
-        print(f"{name:14} {value}")
+        say(f"{name:14} {value}")
     for extra, packages in EXTRAS.items():
         missing = [package for package in packages if find_spec(package) is None]
-        print(f"{extra:14} {'ready' if not missing else f'missing: pip install modiste[{extra}]'}")
-    print(f"{'data':14} {sources.load_training(sources.FASHION_MNIST).folder}")
+        say(f"{extra:14} {'ready' if not missing else f'missing: pip install modiste[{extra}]'}")
+    say(f"{'data':14} {sources.load_training(sources.FASHION_MNIST).folder}")

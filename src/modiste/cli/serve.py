@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from modiste.cli.streams import say
 from modiste.cli.words import parse
 
 
@@ -32,5 +33,5 @@ def serve(words: list[str]) -> None:
         port=options.port,
         token=options.token or os.environ.get("MODISTE_TOKEN", ""),
         allow_hosts=options.allow_host,
-        say=lambda text: print(text, flush=True),
+        say=lambda text: say(*text.splitlines()),
     )

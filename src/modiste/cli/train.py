@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from modiste.cli.streams import quieten, say
 from modiste.cli.words import explain, named_recipe, parse_beside, speaks
 from modiste.errors import RecipeError
 from modiste.recipe import Recipe
@@ -35,8 +36,8 @@ def train(words: list[str]) -> None:
         from modiste.recipes import RECIPES
 
         complaint = "the recipe comes first: modiste train RECIPE [options]; see modiste train --help"
-        more = (f"Recipes: {', '.join(RECIPES)}.", "modiste train paper --help lists every flag.")
-        explain(train, words, complaint, *more)
+        more = (f"Recipes: {', '.join(RECIPES)}.", "modiste train paper --help lists the recipe's flags too.")
+        explain(train, words, complaint, _TrainOptions, "modiste train RECIPE", *more)
     recipe = named_recipe(words[0])
     recipe, options = parse_beside(_TrainOptions(), recipe, words[1:], f"modiste train {recipe.name}")
     from dataclasses import replace
@@ -46,6 +47,8 @@ def train(words: list[str]) -> None:
     from modiste.training.transfer.source import locate
 
     quiet = options.quiet or not speaks()
+    if quiet:
+        quieten()
     source = locate(options.transfer_from, quiet=quiet) if options.transfer_from else None
     if source:
         recipe = replace(recipe, transfer=replace(recipe.transfer, source=source.sha256))
@@ -64,10 +67,10 @@ def train(words: list[str]) -> None:
     if not quiet:
         low, high = outcome.interval
         best = outcome.picked
-        print(
+        say(
             f"validation accuracy {best.validation_accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), "
-            f"epoch {best.epoch}, {outcome.seconds:.0f} s, in {out}\n"
-            f"next: modiste evaluate {out} --split test; modiste report {out}"
+            f"epoch {best.epoch}, {outcome.seconds:.0f} s, in {out}",
+            f"next: modiste evaluate {out} --split test; modiste report {out}",
         )
 
 

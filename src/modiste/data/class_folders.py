@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modiste.data.faults import fault
-from modiste.data.picture_list import SUFFIXES, Entry, PictureList, listed, make_list, reason_against
+from modiste.data.picture_list import SUFFIXES, Entry, PictureList, listed, make_list, reason_against, unread
 
 PART_FOLDERS = {
     "train": "train",
@@ -15,6 +15,8 @@ PART_FOLDERS = {
     "test": "test",
 }
 """What a folder is called that holds a part of the data, and that part."""
+HIDDEN = (".", "__MACOSX")
+"""Beginnings of names that nobody gave: hidden files, and what macOS puts into archives beside the files."""
 Passed = tuple[str, str]
 
 
@@ -83,14 +85,16 @@ def why_not(item: "os.DirEntry[str]", root: Path) -> str:
         reason = reason_against(Path(item.path), os.path.realpath(root))
         if reason:
             return reason
-    return "" if Path(item.name).suffix.lower() in SUFFIXES else "no picture by the end of its name"
+    suffix = Path(item.name).suffix
+    return "" if suffix.lower() in SUFFIXES else unread(suffix) or "no picture by the end of its name"
 
 
 def visible(folder: Path) -> list["os.DirEntry[str]"]:
-    """Return what lies in a folder, sorted, without what has a dot in front; DataError when it cannot be read."""
+    """Return what lies in a folder, sorted, without what is hidden; DataError when it cannot be read."""
     try:
         with os.scandir(folder) as items:
-            return sorted((item for item in items if not item.name.startswith(".")), key=lambda item: item.name)
+            seen = (item for item in items if not item.name.startswith(HIDDEN))
+            return sorted(seen, key=lambda item: item.name)
     except OSError as error:
         found = error.strerror or str(error)
         raise fault(folder, "unreadable", expected="a folder", found=found, remedy="check its permissions") from None

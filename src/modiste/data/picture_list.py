@@ -10,7 +10,12 @@ from pathlib import Path
 from modiste.data.faults import fault, shown
 
 PARTS = ("train", "validation", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".jfif", ".jpe")
+UNREAD_SUFFIXES = (
+    *(".heic", ".heif", ".avif", ".tif", ".tiff", ".jxl", ".jp2", ".psd", ".svg"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
+)
+"""Pictures all the same, of formats that are not read."""
 MOST_PICTURES = 1_000_000
 MOST_CLASSES = 1_000
 LONGEST_NAME = 100
@@ -102,6 +107,13 @@ def check_class_names(source: Path, names: list[str]) -> None:
                 found=f'"{shown(alike)}" and "{shown(name)}"',
                 remedy="rename one, or put their pictures together",
             )
+
+
+def unread(suffix: str) -> str:
+    """Return why a file with such an end of its name is not read; empty when it is."""
+    if suffix.lower() not in UNREAD_SUFFIXES:
+        return ""
+    return f"a picture of a format that is not read ({suffix.lower()[1:]}); save it as JPEG or PNG"
 
 
 def listed(names: Iterable[str], most: int = 6) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from modiste.errors import MissingExtraError, PhotoError, needs
+from modiste.errors import PhotoError, extra_for
 from modiste.photo.jpeg import MOST_SCANNED_PIXELS, START, Jpeg, read_jpeg
 from modiste.photo.orientation import upright
 from modiste.photo.rationed_reader import PIECE_BYTES, RationedReader
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
+EXTRA = ("photos", "Pillow and SciPy", "photo")
+"""What reading photos takes; see ``extra_for``."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 24_000_000
@@ -75,10 +77,8 @@ def open_photo(content: bytes | Path) -> UInt8[np.ndarray, "h w 3"]:
 
 def decode(data: bytes, jpeg: Jpeg | None = None) -> UInt8[np.ndarray, "h w 3"]:
     """Return what ``open_photo`` does for a file's bytes; of a JPEG, ``data`` is its picture without the notes."""
-    try:
+    with extra_for(*EXTRA):
         from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        raise MissingExtraError(needs("photos", "Pillow and SciPy", "photo")) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limit, metadata that is slightly wrong
@@ -108,9 +108,10 @@ def read(path: Path) -> bytes:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise PhotoError(f"the file has {path.stat().st_size:,} bytes; expected at most {MOST_BYTES:,}")
-        return path.read_bytes()
-    except OSError as error:
-        raise PhotoError(f"cannot be read ({error.strerror})") from error
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)  # a pipe has no size, and a file may grow
+    except (OSError, ValueError) as error:
+        raise PhotoError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
 def check_size(image: "ImageFile", scans: int) -> None:
