@@ -16,7 +16,7 @@ import modiste
 from modiste import cli, run_folder, training
 from modiste.cli.answer_writers import plain_cell
 from modiste.cli.memory import LEAST_BYTES
-from modiste.cli.words import flags_last
+from modiste.cli.words import flags_last, print_json
 from modiste.errors import (
     ClusterError,
     DataError,
@@ -274,6 +274,14 @@ class TestStreams:
         assert capsys.readouterr().out == "a\\x1b[2Jb\\rc\\u202ed\n\n± 衣\n"
 
 
+def test_json_knows_finite_numbers_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"loss": float("inf"), "classes": [{"f1": float("nan")}, (0.5, 1, True, None, "NaN")]})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
+        "loss": None,
+        "classes": [{"f1": None}, [0.5, 1, True, None, "NaN"]],
+    }
+
+
 class TestMemory:
     def test_a_limit_that_is_too_low_is_one_line_before_anything_is_loaded(self, tmp_path: Path) -> None:
         done = shell("ulimit -v 614400; modiste evaluate runs/none", tmp_path)
@@ -283,6 +291,10 @@ class TestMemory:
             f"modiste: too little memory: expected at least {needed}, found a limit of 629 MB (ulimit -v); raise it\n"
         )
         assert done.stderr == told
+
+    def test_help_needs_little(self, tmp_path: Path) -> None:
+        done = shell("ulimit -v 614400; modiste train --help", tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
 
     @pytest.mark.parametrize(
         "error",

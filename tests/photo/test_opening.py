@@ -9,6 +9,7 @@ import pytest
 from pictures import BAD, GOOD, garment, oriented, saved, with_exif, with_preview
 from pictures import segments as segments_of_notes
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from faults import Faults
 from modiste.errors import PhotoError
@@ -109,6 +110,14 @@ def test_xmp_says_it_where_exif_does_not() -> None:
     note = b'<rdf:Description tiff:Orientation="6"/>'
     assert open_photo(segments_of_notes(1, b"http://ns.adobe.com/xap/1.0/\0" + note)).shape == (80, 100, 3)
     assert open_photo(saved(garment(), "WEBP", xmp=note)).shape == (80, 100, 3)
+
+
+def test_older_programs_write_exif_as_text() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    notes = PngInfo()
+    notes.add_text("Raw profile type exif", f"\nexif\n  40\n{exif.tobytes().hex()}\n", zip=True)
+    assert open_photo(saved(garment(), "PNG", pnginfo=notes)).shape == (80, 100, 3)
 
 
 MUTANTS = str(Path(__file__).parent / "mutants.py")

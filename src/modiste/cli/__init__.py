@@ -22,6 +22,7 @@ from modiste.errors import MissingExtraError, ModisteError, StorageError
 from modiste.plain import nearest
 from modiste.version import __version__
 
+HELP = ("-h", "--help")
 LIGHT = ("recipes",)
 """Commands that need no PyTorch."""
 INTERRUPTED = 130
@@ -73,14 +74,14 @@ def _missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
 
 
 def _dispatch(words: list[str]) -> None:
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words or words[0] in (*HELP, "help"):
         say(*overview().splitlines())
     elif words[0] in ("-V", "--version", "version"):
         say(f"modiste {__version__}")
     elif words[0] not in COMMANDS:
         complain(f"no command {words[0]!r}; {nearest(words[0], COMMANDS)}", USAGE)
     else:
-        if words[0] not in LIGHT and not any(word.endswith(".onnx") for word in words):
+        if words[0] not in LIGHT and not any(word in HELP or word.endswith(".onnx") for word in words):
             check_memory()
         COMMANDS[words[0]](words[1:])
 

@@ -1,7 +1,6 @@
 """Answers as they come, for people or for other programs: lines, a table, or JSON."""
 
 import csv
-import json
 import sys
 import textwrap
 import unicodedata
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from modiste.cli.streams import say, warn
+from modiste.cli.words import as_json
 from modiste.data.faults import shown
 from modiste.errors import printable
 
@@ -86,7 +86,7 @@ class JsonWriter(AnswerWriter):
             print("[]" if self._separator == "[" else "\n]", flush=True)
 
     def _write(self, answer: "Answer") -> None:
-        item = textwrap.indent(json.dumps(as_plain(answer), indent=2), "  ")
+        item = textwrap.indent(as_json(as_plain(answer)), "  ")
         print(f"{self._separator}\n{item}", end="", flush=True)
         self._separator = ","
 

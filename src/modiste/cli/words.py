@@ -1,5 +1,6 @@
 """From the words of a command line to typed options, and the ways a command answers a script or complains."""
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -83,9 +84,22 @@ def named_recipe(name: str) -> Recipe:
 
 def print_json(plain: Any) -> None:
     """Answer a script."""
+    print(as_json(plain), flush=True)
+
+
+def as_json(plain: Any) -> str:
+    """Return JSON in ASCII; numbers that are not finite, which it does not know, are null."""
     import json
 
-    print(json.dumps(plain, indent=2), flush=True)
+    return json.dumps(_finite(plain), indent=2, allow_nan=False)
+
+
+def _finite(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {key: _finite(value) for key, value in plain.items()}
+    if isinstance(plain, (list, tuple)):
+        return [_finite(value) for value in plain]
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
 def explain(

@@ -77,7 +77,7 @@ def decode_one(path: Path, preparation: Preparation) -> tuple[str, UInt8[np.ndar
 @contextmanager
 def _shown(total: int) -> Iterator[Passing]:
     """Yield what passes results on, with a bar at a terminal when there are many and warnings are shown too."""
-    if total < SHOWN_FROM or not sys.stderr.isatty() or not LOG.isEnabledFor(logging.WARNING):
+    if total < SHOWN_FROM or not (sys.stderr and sys.stderr.isatty()) or not LOG.isEnabledFor(logging.WARNING):
         yield iter
         return
     from rich.console import Console
