@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
 from modiste.errors import printable
@@ -72,16 +73,17 @@ def settle_streams() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _nothing() -> TextIO:
+def _nothing() -> TextIOWrapper:
     return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - open until the process ends
 
 
 class _Guard:
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        return self._stream.write(MOVES.sub(lambda found: ascii(found[0])[1:-1], text))
+        written: int = self._stream.write(MOVES.sub(lambda found: ascii(found[0])[1:-1], text))
+        return written
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
