@@ -1,10 +1,13 @@
 """The command line: help, hints, exit codes, folders; a person's mistake never shows a traceback."""
 
+import ast
 import errno
 import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +16,16 @@ import torch
 
 import modiste
 from modiste import cli, run_folder, training
+from modiste.cli.answer_writers import plain_cell
+from modiste.cli.memory import LEAST_BYTES
 from modiste.cli.train import _free_folder
+from modiste.cli.words import flags_last, print_json
 from modiste.errors import (
     ClusterError,
     DataError,
     DivergedError,
     FolderInUseError,
+    MemoryShortageError,
     MissingExtraError,
     ModisteError,
     RecipeError,
@@ -30,7 +37,7 @@ from modiste.plain import to_plain
 from modiste.recipe import Recipe
 from modiste.recipes import RECIPES
 from modiste.training.log import Listener
-from workbench import run_modiste
+from workbench import child_environment, run_modiste, run_python, write_pictures
 
 pytestmark = pytest.mark.usefixtures("without_type_checks")
 
@@ -95,6 +102,12 @@ class TestHelp:
             assert flag in text
         assert "Passes over the training images" in text
 
+    @pytest.mark.parametrize("name", cli.COMMANDS)
+    def test_every_command_lists_its_flags(self, command, name: str) -> None:
+        text = command(name, "--help").out
+        flags = {"train": "--quiet", "search": "--trials", "predict": "--csv", "recipes": "--help", "doctor": "--help"}
+        assert flags.get(name, "--data-folder" if name != "serve" else "--port") in text
+
     def test_recipes_lists_the_claims(self, command) -> None:
         result = command("recipes")
         assert result.code == 0
@@ -157,6 +170,7 @@ def test_exit_codes_are_those_of_the_documents() -> None:
         DivergedError: 6,
         FolderInUseError: 7,
         ClusterError: 8,
+        MemoryShortageError: 1,
         StoppedError: 75,
     }
     assert {kind: kind.exit_code for kind in codes} == codes
@@ -190,6 +204,221 @@ def refuse(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         return stat(path, **options)
 
     monkeypatch.setattr(Path, "stat", refused)
+
+
+def shell(line: str, cwd: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run the real command, ``modiste`` in the line, as a shell does."""
+    line = line.replace("modiste", f"{sys.executable} -m modiste")
+    environment = child_environment(**variables)
+    return subprocess.run(
+        ["bash", "-c", line], cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+class TestStreams:
+    @pytest.mark.parametrize("words", ["recipes", "--help", "train paper --help"])
+    @pytest.mark.parametrize("unbuffered", ["", "1"])
+    def test_a_full_disk_under_the_output_is_one_line(self, tmp_path: Path, words: str, unbuffered: str) -> None:
+        done = shell(f"modiste {words} > /dev/full", tmp_path, PYTHONUNBUFFERED=unbuffered)
+        assert done.stderr == "modiste: the output cannot be written (No space left on device)\n"
+        assert done.returncode == 5
+
+    @pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
+    def test_a_complaint_that_nobody_can_read_keeps_its_code(self, tmp_path: Path, where: str) -> None:
+        done = shell(f"modiste trian {where}", tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+    def test_a_closed_output_is_no_fault(self, tmp_path: Path) -> None:
+        done = shell("modiste recipes >&-", tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_a_reader_that_has_left_ends_the_command_without_a_word(self, tmp_path: Path) -> None:
+        done = shell("modiste recipes | true; exit ${PIPESTATUS[0]}", tmp_path)
+        assert (done.returncode in (0, 1), done.stderr) == (True, "")
+
+    def test_no_file_takes_the_place_of_a_closed_stream(self, tmp_path: Path) -> None:
+        """Whatever a library writes to standard error would end up in it."""
+        (tmp_path / "look.py").write_text(
+            "import os; from pathlib import Path; from modiste.cli import main\n"
+            "main(['--version'])\n"
+            "number = os.open('found', os.O_CREAT | os.O_WRONLY); os.write(number, b'%d' % number)\n"
+        )
+        line = f"{sys.executable} look.py <&- >&- 2>&-"
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, env=child_environment(), check=True, timeout=60)
+        assert int((tmp_path / "found").read_text()) > 2
+
+    @pytest.mark.parametrize("encoding", ["ascii", "iso-8859-2", "utf-8"])
+    def test_names_beyond_the_letters_of_the_locale_are_escaped(self, tmp_path: Path, encoding: str) -> None:
+        write_pictures(tmp_path / "set", {"błąd": 6, "衣服": 6})
+        words = ("data", "set", "--pictures", "whole")
+        done = subprocess.run(
+            [sys.executable, "-m", "modiste", *words],
+            cwd=tmp_path,
+            env=child_environment(PYTHONIOENCODING=encoding),
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        printed = done.stdout.decode(encoding)
+        assert ("błąd" if encoding != "ascii" else "b\\u0142\\u0105d") in printed
+        assert ("衣服" if encoding == "utf-8" else "\\u8863\\u670d") in printed
+
+    def test_a_name_that_is_no_utf8_is_escaped(self, tmp_path: Path) -> None:
+        done = shell("modiste train $'bad\\xff.toml'; modiste evaluate $'bad\\xff'", tmp_path, LC_ALL="C.UTF-8")
+        assert "bad\\udcff.toml: cannot be read" in done.stderr
+        assert len(done.stderr.splitlines()) == 2
+
+    def test_every_line_goes_through_one_door(self) -> None:
+        """What prints by itself: the door, and what answers programs in JSON or in cells."""
+        callers = set()
+        for path in Path(cli.__file__).parent.glob("*.py"):
+            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            if any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls):
+                callers.add(path.name)
+        assert callers == {"streams.py", "words.py", "answer_writers.py"}
+
+    def test_the_help_of_a_strangers_recipe_moves_no_cursor(self, command) -> None:
+        Path("r.toml").write_text('name = "t"\n[model]\nkind = "mlp"\n[data]\nsource = "x\\u001b[2J\\u202ey\\u0007"\n')
+        text = command("train", "r.toml", "--help").out
+        assert "x\\x1b[2J\\u202ey\\x07" in text
+        assert not {"\x1b", "\x07", "\u202e"} & set(text)
+
+    def test_the_door_escapes_what_moves_a_cursor(self, capsys: pytest.CaptureFixture[str]) -> None:
+        cli.say("a\x1b[2Jb\rc\u202ed", "", "± 衣")
+        assert capsys.readouterr().out == "a\\x1b[2Jb\\rc\\u202ed\n\n± 衣\n"
+
+
+def test_json_knows_finite_numbers_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"loss": float("inf"), "classes": [{"f1": float("nan")}, (0.5, 1, True, None, "NaN")]})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
+        "loss": None,
+        "classes": [{"f1": None}, [0.5, 1, True, None, "NaN"]],
+    }
+
+
+class TestMemory:
+    def test_a_limit_that_is_too_low_is_one_line_before_anything_is_loaded(self, tmp_path: Path) -> None:
+        done = shell("ulimit -v 614400; modiste evaluate runs/none", tmp_path)
+        assert done.returncode == 1
+        needed = f"{LEAST_BYTES / 1e6:,.0f} MB"
+        told = (
+            f"modiste: too little memory: expected at least {needed}, found a limit of 629 MB (ulimit -v); raise it\n"
+        )
+        assert done.stderr == told
+
+    def test_help_needs_little(self, tmp_path: Path) -> None:
+        done = shell("ulimit -v 614400; modiste train --help", tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            MemoryError("Unable to allocate 23.4 GiB for an array"),
+            MemoryError(),
+            OSError(errno.ENOMEM, "Cannot allocate memory"),
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+            RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB\nand more"),
+            RuntimeError("can't start new thread"),
+            ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        ],
+        ids=repr,
+    )
+    @pytest.mark.parametrize("outer", [None, MissingExtraError("photos: needs Pillow: pip install it")], ids=repr)
+    def test_running_out_is_one_line(
+        self, command, monkeypatch: pytest.MonkeyPatch, error: Exception, outer: Exception | None
+    ) -> None:
+        def fail(_words: list[str]) -> None:
+            if outer:
+                raise outer from error
+            raise error
+
+        monkeypatch.setitem(cli.COMMANDS, "recipes", fail)
+        result = command("recipes")
+        assert result.code == 1
+        assert result.err.startswith("modiste: too little memory")
+        assert "1,074 MB are needed" in result.err
+        assert len(result.err.splitlines()) == 1
+
+    def test_a_defect_keeps_its_traceback(self, command, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(_words: list[str]) -> None:
+            raise RuntimeError("shapes differ")
+
+        monkeypatch.setitem(cli.COMMANDS, "recipes", fail)
+        with pytest.raises(RuntimeError, match="shapes differ"):
+            command("recipes")
+
+
+class TestMissingExtras:
+    @pytest.mark.parametrize(
+        ("package", "words", "extra"),
+        [
+            ("PIL", ("data", "set"), "photo"),
+            ("scipy", ("data", "set"), "photo"),
+            ("matplotlib", ("report", "run"), "report"),
+        ],
+    )
+    def test_a_package_that_is_missing_is_named_with_its_extra(
+        self, tmp_path: Path, finished_run: Path, package: str, words: tuple[str, ...], extra: str
+    ) -> None:
+        write_pictures(tmp_path / "set", {"a": 3, "b": 3})
+        (tmp_path / "run").symlink_to(finished_run)
+        script = f"import sys; sys.modules[{package!r}] = None; from modiste.cli import main; main({list(words)})"
+        done = run_python("-c", script, cwd=tmp_path)
+        assert done.returncode == 4, done.stderr
+        assert f"pip install 'modiste[{extra}]'" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+    def test_one_that_no_command_expects_to_be_missing(self, command, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(_words: list[str]) -> None:
+            raise ModuleNotFoundError("No module named 'optuna.samplers'", name="optuna.samplers")
+
+        monkeypatch.setitem(cli.COMMANDS, "recipes", fail)
+        result = command("recipes")
+        assert (result.code, result.err) == (4, "modiste: needs optuna: pip install 'modiste[search]'\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "named", "flags"),
+    [
+        ("run a b --json", "run a b", "--json"),
+        ("--json run a", "run a", "--json"),
+        ("run --json a --device cpu b", "run a b", "--json --device cpu"),
+        ("run a --show=here - --csv", "run a -", "--show=here --csv"),
+        ("run --no-json a", "run a", "--no-json"),
+        ("run --data_folder d a", "run a", "--data_folder d"),
+        ("run --json -- --csv", "run --csv", "--json"),
+        ("--help", "", "--help"),
+        ("run a --device", "run a", "--device"),
+    ],
+)
+def test_flags_may_stand_anywhere(words: str, named: str, flags: str) -> None:
+    from modiste.cli.predict import _PredictOptions
+
+    assert flags_last(words.split(), _PredictOptions) == (named.split(), flags.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        (" =1", "' =1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("\t=1", "\\t=1"),
+        ("\r=1", "\\r=1"),
+        ("\n=1", "\\n=1"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("-1", "-1"),
+        ("+0.5", "+0.5"),
+        ("T-shirt/top", "T-shirt/top"),
+        ("", ""),
+    ],
+)
+def test_no_cell_is_a_formula(text: str, cell: str) -> None:
+    assert plain_cell(text) == cell
 
 
 class TestTrain:
@@ -226,6 +455,27 @@ class TestTrain:
         told = [record.getMessage() for record in caplog.records if record.name.startswith("modiste")]
         assert [note.partition(":")[0] for note in told] == ([] if quiet else ["few bags", "other processes are busy"])
         assert logging.getLogger("modiste").level == before
+
+    def test_quiet_is_quiet_about_files_left_out(self, command, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "set", {"a": 8, "b": 8})
+        (tmp_path / "set" / "a" / "bad.png").write_bytes(b"nothing")
+        words = [
+            "--data.source",
+            "set",
+            "--data.pictures",
+            "whole",
+            "--epochs",
+            1,
+            "--batch-size",
+            4,
+            "--device",
+            "cpu",
+        ]
+        loud = command("train", "perceptron", *words)
+        assert "bad.png: no image" in loud.err
+        quiet = command("train", "perceptron", *words, "--quiet", "--out", "here")
+        assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+        assert logging.getLogger("modiste.data").isEnabledFor(logging.ERROR)
 
     def test_flags_change_the_recipe_and_nothing_else(self, command, recipe_file: Path, tiny_recipe: Recipe) -> None:
         words = ["--seed", 9, "--optimizer.learning-rate", 0.01, "--model.hidden", 4, 3, "--augmentation.flip"]

@@ -31,6 +31,7 @@ PUBLIC = [
     "evaluate",
     "get_recipe",
     "load_dataset",
+    "photo",
     "train",
     "train_seeds",
 ]
@@ -74,8 +75,10 @@ def test_a_recipe_needs_no_torch(script: str) -> None:
     assert modules_after(script) & {"torch", "numpy", "matplotlib", "tyro"} == set()
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], []])
-def test_help_of_the_real_command_imports_nothing_heavy(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "needed"), [(["--help"], set()), (["train", "--help"], {"tyro"}), ([], set())], ids=str
+)
+def test_help_of_the_real_command_imports_nothing_heavy(words: list[str], needed: set[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "modiste", *words],
         env=child_environment(),
@@ -86,7 +89,7 @@ def test_help_of_the_real_command_imports_nothing_heavy(words: list[str]) -> Non
     )
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert "modiste" in imported
-    assert imported & HEAVY == set()
+    assert imported & HEAVY == needed
     assert "modiste" in done.stdout
 
 
@@ -116,6 +119,11 @@ def test_no_run_loads_the_compiler_of_torch(tiny_folder: Path, tmp_path: Path) -
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_module_that_the_guide_names_is_there_after_the_import() -> None:
+    done = run_python("-c", "import modiste; print(modiste.photo.prepare.__name__)")
+    assert (done.returncode, done.stdout) == (0, "prepare\n")
+
+
 def test_the_public_names() -> None:
     assert modiste.__all__ == PUBLIC
     assert set(dir(modiste)) == {*PUBLIC, "__version__"}
@@ -126,7 +134,7 @@ def test_the_public_names() -> None:
 
 
 def test_the_public_names_are_what_they_say() -> None:
-    from modiste import errors, evaluation, recipe, recipes, training
+    from modiste import errors, evaluation, photo, recipe, recipes, training
     from modiste.data import dataset
 
     assert modiste.Recipe is recipe.Recipe
@@ -134,6 +142,7 @@ def test_the_public_names_are_what_they_say() -> None:
     assert modiste.RECIPES is recipes.RECIPES
     assert modiste.get_recipe is recipes.get
     assert modiste.train is training.run
+    assert modiste.photo.prepare is photo.prepare
     assert modiste.load_dataset is dataset.load_development
     assert modiste.evaluate is sys.modules[f"{evaluation.__name__}.assessment"].evaluate
 

@@ -17,7 +17,8 @@ from modiste.data.class_names import read_class_names
 from modiste.errors import MOST_LETTERS, DataError, PhotoError, RecipeError, RunError
 from modiste.model_recipe import MOST_BLOCKS, ResNetRecipe, SprintRecipe
 from modiste.onnx_model import OnnxModel
-from modiste.photo import opening
+from modiste.photo import opening, rationed_reader
+from modiste.photo.jpeg import MOST_SCANNED_PIXELS, MOST_SCANS, MOST_SEGMENTS
 from modiste.photo.opening import open_photo
 from modiste.recipe import Recipe
 from modiste.search import Plan, space
@@ -149,6 +150,14 @@ def test_the_table_says_what_is_so() -> None:
     assert rows["exported ONNX file"] == f"{onnx_model.MOST_BYTES // 2**20} MiB"
     assert rows["photo, file"] == f"{opening.MOST_BYTES // 2**20} MiB"
     assert rows["photo, pixels"] == f"{opening.MOST_PIXELS // 10**6} million; JPEG {opening.MOST_JPEG_PIXELS // 10**6}"
+    assert rows["photo, pixels of a BMP in runs"] == f"{opening.MOST_RUN_PIXELS // 10**6} million"
+    scanned = f"{MOST_SCANNED_PIXELS // 10**6:,} million pixels in all scans"
+    assert rows["photo, scans of a JPEG"] == f"{MOST_SCANS}; {scanned}"
+    assert rows["photo, segments of a JPEG"] == f"{MOST_SEGMENTS:,}"
+    assert rows["photo, compressed notes of a PNG"] == str(opening.MOST_PACKED_NOTES)
+    reads = f"{rationed_reader.HEADER_READS:,} for the header, {rationed_reader.PIXEL_READS:,} for the rest"
+    assert rows["photo, reads of its decoder"] == reads
+    assert rows["photo, processor time of its decoder"] == f"{rationed_reader.MOST_SECONDS:g} s"
     assert rows["photo, sides"] == f"{opening.LEAST_SIDE} pixels or more; 1 to {opening.MOST_ASPECT} at most"
     assert rows["request, head"] == f"{limits.head_bytes // 1024} KiB, {limits.receive_seconds:g} s"
     assert rows["request, body"] == f"{limits.body_bytes // 2**20} MiB, {limits.receive_seconds:g} s"

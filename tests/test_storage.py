@@ -266,6 +266,13 @@ class TestSealed:
         with pytest.raises(RunError):
             storage.read_sealed_json(path)
 
+    def test_a_file_name_that_is_no_utf8_is_kept(self, tmp_path: Path) -> None:
+        value = {"place": os.fsdecode(b"bad\xff")}
+        storage.write_sealed_json(tmp_path / "m.json", value)
+        assert storage.read_sealed_json(tmp_path / "m.json") == value
+        storage.write_json(tmp_path / "n.json", value)
+        assert storage.read_json(tmp_path / "n.json") == value
+
     @pytest.mark.parametrize(
         "content", ["[]", "3", "null", '"seal"', '{"a": 1}', "", "[" * 100_000, '{"seal": "\\ud800"}']
     )

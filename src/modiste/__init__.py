@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from modiste.version import __version__
 
 if TYPE_CHECKING:
+    from modiste import photo
     from modiste.data.dataset import load_development as load_dataset
     from modiste.errors import ModisteError
     from modiste.evaluation.assessment import evaluate
@@ -37,6 +38,7 @@ __all__ = [
     "evaluate",
     "get_recipe",
     "load_dataset",
+    "photo",
     "train",
     "train_seeds",
 ]
@@ -55,7 +57,12 @@ _HOMES = {
 }
 
 
+_MODULES = frozenset({"photo"})
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"modiste.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'modiste' has no attribute {name!r}")
     module, attribute = _HOMES[name]

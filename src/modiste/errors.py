@@ -4,12 +4,18 @@ The command line prints the message alone and leaves with the class's exit code.
 defect of Modiste and keeps its traceback.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 MOST_LETTERS = 1500
 
 
-def printable(text: str, most: int) -> str:
-    """Return ``text`` fit for one line of a terminal: the middle of a long one cut, escapes for what does not print."""
-    if len(text) > most:
+def printable(text: str, most: int | None = None) -> str:
+    """Return ``text`` fit for one line of a terminal: escapes for what does not print, the middle of a long one cut.
+
+    Without ``most`` nothing is cut.
+    """
+    if most is not None and len(text) > most:
         text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
@@ -52,6 +58,15 @@ class MissingExtraError(ModisteError):
     exit_code = 4
 
 
+@contextmanager
+def extra_for(feature: str, packages: str, extra: str) -> Iterator[None]:
+    """Raise MissingExtraError where an import in the block fails; its install line suits every shell."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(f"{feature}: needs {packages}: pip install 'modiste[{extra}]'") from error
+
+
 class StorageError(ModisteError):
     """The disk refused a read or a write."""
 
@@ -78,6 +93,10 @@ class ClusterError(ModisteError):
     """Other machines that were asked for cannot be reached, or are too small."""
 
     exit_code = 8
+
+
+class MemoryShortageError(ModisteError):
+    """The machine, or a limit of the shell, gives too little memory."""
 
 
 class StoppedError(ModisteError):

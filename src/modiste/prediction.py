@@ -1,8 +1,9 @@
 """Answers for people's picture files: which class, how sure, what else it might be, or why there is no answer."""
 
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from jaxtyping import UInt8
 
 from modiste.classifier import Classifier, Scores
 from modiste.cores import available_cores
+from modiste.data.faults import shown
+from modiste.data.folder_layout import visible
 from modiste.data.idx import read_idx
-from modiste.data.picture_list import SUFFIXES
-from modiste.errors import PhotoError
+from modiste.data.picture_list import SUFFIXES, UNREAD_SUFFIXES, reason_against, reason_against_name
+from modiste.errors import DataError, PhotoError
 from modiste.photo import Prepared
 from modiste.photo.preparation import Picture, Preparation
 
@@ -51,12 +54,15 @@ class Answer:
         return f"none of the {len(self.probabilities)} classes; nearest {name}" if self.is_novel else name
 
 
-def answers(classifier: Classifier, pictures: Iterable[tuple[str, Picture]]) -> Iterator[Answer]:
+def answers(
+    classifier: Classifier, pictures: Iterable[tuple[str, Picture | PhotoError]], *, keep_steps: bool = True
+) -> Iterator[Answer]:
     """Yield an answer for each picture, in order; what cannot be read is an answer with its fault.
 
     Args:
         classifier: of square images.
-        pictures: the name of each, and what it is.
+        pictures: the name of each, and what it is, or why it cannot be read.
+        keep_steps: whether the answers keep the steps of the preparation, some megabytes for each picture.
 
     Raises RecipeError when the network takes other images.
     """
@@ -64,24 +70,41 @@ def answers(classifier: Classifier, pictures: Iterable[tuple[str, Picture]]) -> 
     with ThreadPoolExecutor(len(available_cores())) as pool:
         waiting = iter(pictures)
         while some := list(islice(waiting, BATCH)):
-            read = list(pool.map(lambda picture: prepared(picture[1], preparation), some))
+            read = list(pool.map(lambda one: prepared(one[1], preparation, keep_steps=keep_steps), some))
             images = batch_of(read)
             scores = None if images is None else classifier.classify(images)
             yield from answered(classifier.class_names, [name for name, _ in some], read, scores)
 
 
-def find_pictures(place: Path) -> Iterator[tuple[str, Picture]]:
+def check_places(places: Iterable[Path]) -> None:
+    """Raise PhotoError for a place that is not there or cannot be looked at."""
+    for place in places:
+        try:
+            place.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise PhotoError(f"{shown(place)}: no such file or folder") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise PhotoError(f"{shown(place)}: cannot be read ({reason})") from None
+
+
+def find_pictures(place: Path) -> Iterator[tuple[str, Picture | PhotoError]]:
     """Yield a file, every picture by its suffix under a folder, sorted by path, or every image of an IDX file.
+
+    Pictures of formats that are not read, links that lead out of the folder and folders that cannot be opened are
+    yielded with the reason. What is hidden is left out, as are files that are no pictures.
 
     Raises PhotoError for a name that is neither, or a folder without pictures; DataError for a damaged IDX file.
     """
+    check_places([place])
     if place.is_dir():
-        inside = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        if not inside:
-            raise PhotoError(f"{place}: no pictures in this folder; expected files ending in {', '.join(SUFFIXES)}")
-        yield from ((str(path), path) for path in inside)
-    elif not place.exists():
-        raise PhotoError(f"{place}: no such file or folder")
+        found = _in_folder(place)
+        first = next(found, None)
+        if first is None:
+            expected = f"expected files ending in {', '.join(SUFFIXES)}"
+            raise PhotoError(f"{shown(place)}: no pictures in this folder; {expected}")
+        yield first
+        yield from found
     elif place.name.removesuffix(".gz").endswith(IDX_SUFFIXES):
         images = read_idx(place, dimensions=3, what="images").array
         yield from ((f"{place}[{number}]", image) for number, image in enumerate(images))
@@ -89,12 +112,30 @@ def find_pictures(place: Path) -> Iterator[tuple[str, Picture]]:
         yield str(place), place
 
 
-def prepared(picture: Picture, preparation: Preparation) -> Prepared | str:
+def _in_folder(root: Path) -> Iterator[tuple[str, Path | PhotoError]]:
+    inside, waiting = os.path.realpath(root), visible(root)[::-1]
+    while waiting:
+        item = waiting.pop()
+        suffix = Path(item.name).suffix.lower()
+        if item.is_dir(follow_symlinks=False):
+            try:
+                waiting += visible(Path(item.path))[::-1]
+            except DataError:
+                yield item.path, PhotoError("a folder that cannot be opened; check its permissions")
+        elif suffix in SUFFIXES + UNREAD_SUFFIXES:
+            reason = reason_against(Path(item.path), inside) or reason_against_name(item.name)
+            yield item.path, PhotoError(reason) if reason else Path(item.path)
+
+
+def prepared(picture: Picture | PhotoError, preparation: Preparation, *, keep_steps: bool = True) -> Prepared | str:
     """Return a picture as the network sees it, or why it cannot be read."""
+    if isinstance(picture, PhotoError):
+        return str(picture)
     try:
-        return preparation(picture)
+        done = preparation(picture)
     except PhotoError as error:
         return str(error)
+    return done if keep_steps else replace(done, steps={})
 
 
 def batch_of(read: Iterable[Prepared | str]) -> UInt8[np.ndarray, "n c side side"] | None:

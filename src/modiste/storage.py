@@ -59,8 +59,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace ``path`` by ``text`` in UTF-8, whole or not at all."""
-    write_bytes(path, text.encode())
+    """Replace ``path`` by ``text`` in UTF-8, whole or not at all.
+
+    A file's name that is no UTF-8 is written with escapes, which JSON reads back.
+    """
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -93,7 +96,7 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict) or "seal" not in value:
         raise RunError(f"{path}: damaged, its seal is missing")
     content = {key: item for key, item in value.items() if key != "seal"}
-    if _sealed_text(content).encode(errors="surrogatepass") != found:
+    if _sealed_text(content).encode(errors="backslashreplace") != found:
         raise RunError(f"{path}: damaged, its content does not match its seal; restore it or train the run again")
     return content
 

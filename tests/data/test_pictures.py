@@ -257,6 +257,18 @@ class TestTheTestShare:
 
 
 class TestFaults:
+    def test_what_nobody_put_there_is_hidden_and_what_is_not_read_is_named(self, folder: Path) -> None:
+        before = list_pictures(folder)
+        (folder / "__MACOSX" / "boot").mkdir(parents=True)
+        (folder / "__MACOSX" / "boot" / "._000.png").write_bytes(b"fork")
+        assert list_pictures(folder) == before
+        (folder / "boot" / "phone.HEIC").write_bytes(b"anything")
+        (folder / "boot" / "old.jfif").write_bytes(b"anything")
+        now = list_pictures(folder)
+        reason = "a picture of a format that is not read (heic); save it as JPEG or PNG"
+        assert now.passed_over == (*before.passed_over, ("boot/phone.HEIC", reason))
+        assert "boot/old.jfif" in {entry.name for entry in now.entries}
+
     def test_what_cannot_be_read_is_told_with_its_reason(self, folder: Path) -> None:
         (folder / "boot" / "letter.txt").write_text("dear")
         (folder / "stray.png").write_bytes(b"")
@@ -715,7 +727,8 @@ def test_what_lies_in_a_folder_without_a_data_set_is_told(files: list[str], said
 
 def test_a_picture_of_another_format_is_told_by_its_format(folder: Path) -> None:
     (folder / "boot" / "phone.HEIC").write_bytes(b"content")
-    assert dict(list_pictures(folder).passed_over) == {"boot/phone.HEIC": ".heic is not read; save it as JPEG or PNG"}
+    reason = "a picture of a format that is not read (heic); save it as JPEG or PNG"
+    assert dict(list_pictures(folder).passed_over) == {"boot/phone.HEIC": reason}
 
 
 HEADER = "path,label\n"

@@ -153,6 +153,73 @@ def extended_webp_bomb() -> bytes:
     return riff(b"VP8X", bytes(4) + side + side) + bytes(100)
 
 
+def scans_again(count: int, *, side: int = 100, **options: object) -> bytes:
+    """A JPEG whose last scan comes ``count`` times more."""
+    whole = saved(garment(side, side), "JPEG", **options)
+    at = whole.rindex(b"\xff\xda")
+    return whole[:-2] + count * whole[at:-2] + whole[-2:]
+
+
+def empty_scans(count: int, side: int) -> bytes:
+    """The same, without any data in those scans, ten bytes each, and sides that the data do not fill."""
+    whole = bytearray(saved(garment(), "JPEG", progressive=True))
+    frame, at = whole.index(b"\xff\xc2"), whole.rindex(b"\xff\xda")
+    whole[frame + 5 : frame + 9] = struct.pack(">HH", side, side)
+    (size,) = struct.unpack_from(">H", whole, at + 2)
+    return bytes(whole[:-2] + count * whole[at : at + 2 + size] + whole[-2:])
+
+
+def hidden_scans() -> bytes:
+    """Scans behind a marker that has no length, though two bytes after it look like one."""
+    whole = scans_again(600, progressive=True)
+    at = whole.index(b"\xff\xda")
+    return whole[:at] + b"\xff\x01\xff\xff" + whole[at:]
+
+
+def segments(count: int, name: bytes = b"Exif\0\0notes") -> bytes:
+    """A JPEG with so many notes."""
+    whole = saved(garment(), "JPEG")
+    return whole[:2] + count * (b"\xff\xe1" + struct.pack(">H", 2 + len(name)) + name) + whole[2:]
+
+
+def packed_notes(kind: bytes, count: int) -> bytes:
+    """A PNG with notes that each unpack to a megabyte."""
+    packed = b"x\0\0" + zlib.compress(bytes(2**20 - 10), 9)
+    whole, note = saved(garment(), "PNG"), chunk(kind, packed)
+    return whole[:33] + count * note + whole[33:]
+
+
+def many_chunks(count: int, *, last: bool = False) -> bytes:
+    """A PNG with empty chunks before its pixels or after them."""
+    whole, at = saved(garment(), "PNG"), -12 if last else 33
+    return whole[:at] + count * chunk(b"prVt", b"") + whole[at:]
+
+
+def gif_comments(count: int) -> bytes:
+    whole = saved(garment(), "GIF")
+    at = 13 + 3 * (2 << (whole[10] & 7))
+    return whole[:at] + count * b"!\xfe\x01x\0" + whole[at:]
+
+
+def runs(side: int) -> bytes:
+    """A BMP of runs: in each row a pixel, and the rest left out."""
+    palette, body = b"".join(bytes((i, i, i, 0)) for i in range(256)), b"\x01\x07\0\0" * side
+    header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, len(body), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", 1078 + len(body), 0, 0, 1078) + header + palette + body
+
+
+def directory(entries: int, size: int) -> bytes:
+    """Notes as TIFF keeps them, each of whose fields claims all of their bytes."""
+    fields = b"".join(struct.pack("<HHII", 0x8000 + field, 7, size - 8, 8) for field in range(entries))
+    notes = b"II*\0" + struct.pack("<IH", 8, entries) + fields + bytes(4)
+    return notes + bytes(size - len(notes))
+
+
+def with_preview(width: int, height: int) -> bytes:
+    """A photo with a second, small picture behind it, as phones store theirs."""
+    return saved(garment(width, height), "MPO", save_all=True, append_images=[BLACK])
+
+
 def transparent() -> Image.Image:
     image = garment().convert("RGBA")
     pixels = np.asarray(image).copy()
@@ -209,6 +276,16 @@ GOOD: dict[str, Callable[[], bytes]] = {
     "jpeg with a profile": lambda: saved(garment(), "JPEG", icc_profile=COLOUR_PROFILE),
     "jpeg with a comment": lambda: saved(garment(), "JPEG", comment=b"x" * 60_000),
     "two pictures in a jpeg": lambda: saved(garment(), "MPO", save_all=True, append_images=[BLACK]),
+    "large jpeg with a preview": lambda: with_preview(5000, 5000),
+    "jpeg without its end": lambda: saved(garment(), "JPEG")[:-2],
+    "jpeg with half its end": lambda: saved(garment(), "JPEG")[:-1],
+    "progressive jpeg without its end": lambda: saved(garment(), "JPEG", progressive=True)[:-2],
+    "jpeg with restarts without its end": lambda: saved(garment(), "JPEG", restart_marker_blocks=1)[:-2],
+    "jpeg of a hundred scans": lambda: scans_again(90, progressive=True),
+    "jpeg with many notes": lambda: segments(400, bytes(1000)),
+    "jpeg with notes that claim too much": lambda: segments(1, b"Exif\0\0" + directory(5000, 65_000)),
+    "png with notes that claim too much": lambda: with_chunk(b"eXIf", directory(1000, 2**20)),
+    "png with many notes": lambda: packed_notes(b"iCCP", 50),
     "jpeg of odd size": lambda: saved(garment(81, 103), "JPEG"),
     "png in one chunk, not packed": lambda: saved(garment(), "PNG", compress_level=0),
     "png packed hard": lambda: saved(garment(), "PNG", optimize=True),
@@ -286,6 +363,18 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "a lossy webp bomb": (lossy_webp_bomb, "too large"),
     "a lossless webp bomb": (lossless_webp_bomb, "the image is"),
     "an extended webp bomb": (extended_webp_bomb, "image"),
+    "a bomb of scans": (lambda: scans_again(600, progressive=True), "more than 100 scans"),
+    "a bomb of empty scans": (lambda: empty_scans(30_000, 1000), "more than 100 scans"),
+    "a bomb of scans, large": (lambda: empty_scans(20, 7900), "30 scans; expected at most 20 at this size"),
+    "a bomb of scans, not progressive": (lambda: scans_again(600), "more than 100 scans"),
+    "a bomb of hidden scans": (hidden_scans, "image"),
+    "a bomb of segments": (lambda: segments(100_000), "more than 5,000 segments"),
+    "a bomb of profiles": (lambda: packed_notes(b"iCCP", 1000), "more than 100 compressed notes"),
+    "a bomb of texts": (lambda: packed_notes(b"zTXt", 1000), "more than 100 compressed notes"),
+    "a bomb of chunks": (lambda: many_chunks(200_000), "too many parts"),
+    "a bomb of last chunks": (lambda: many_chunks(100_000, last=True), "too many parts"),
+    "a bomb of comments": (lambda: gif_comments(200_000), "too many parts"),
+    "a bomb of runs": (lambda: runs(4800), "expected at most 4 million pixels"),
     "an animated bomb": (animated_bomb, "too large"),
     "a bomb of a side": (lambda: header_only(2**31 - 1, 1), "image"),
     "a column": (lambda: saved(Image.new("RGB", (1, 20_000)), "PNG"), "expected at least 4 pixels a side"),

@@ -1,15 +1,20 @@
 """Files as people have them, made by script: each is a photo, or is refused with a reason that helps."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import BAD, GOOD, oriented
+from pictures import BAD, GOOD, garment, oriented, saved, with_exif, with_preview
+from pictures import segments as segments_of_notes
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from faults import Faults
 from modiste.errors import PhotoError
 from modiste.photo import prepare
+from modiste.photo.jpeg import segments
 from modiste.photo.opening import LONGEST_SIDE, MOST_BYTES, open_photo
 from workbench import run_python
 
@@ -57,6 +62,62 @@ def test_eight_orientations_are_one_picture() -> None:
     pictures = [prepare(oriented(value)).image for value in range(1, 9)]
     for picture in pictures[1:]:
         assert np.array_equal(picture, pictures[0])
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 1}, {"optimize": True}]
+)
+def test_a_jpeg_may_lack_its_end_but_no_pixel(options: dict[str, object]) -> None:
+    whole = saved(garment(), "JPEG", **options)
+    photo = open_photo(whole)
+    for lost in (1, 2):
+        assert np.array_equal(open_photo(whole[:-lost]), photo)
+    for lost in range(3, 60):
+        with pytest.raises(PhotoError, match="damaged"):
+            open_photo(whole[:-lost])
+
+
+def test_a_progressive_jpeg_cut_between_two_scans_is_refused() -> None:
+    """All that is there can be read, but the picture is coarser than it was."""
+    whole = saved(garment(), "JPEG", progressive=True)
+    cuts = [start for marker, start, _ in segments(whole) if marker == 0xDA][1:]
+    for cut in cuts:
+        with pytest.raises(PhotoError, match="its end is missing"):
+            open_photo(whole[:cut])
+    assert len(cuts) > 5
+
+
+def test_the_first_of_two_pictures_counts() -> None:
+    assert np.array_equal(open_photo(with_preview(80, 100)), open_photo(saved(garment(), "JPEG")))
+
+
+def test_a_decoder_that_computes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is read before each piece."""
+    times = iter(range(0, 1000, 5))
+    monkeypatch.setattr("modiste.photo.rationed_reader.time.thread_time", lambda: float(next(times)))
+    with pytest.raises(PhotoError, match="takes more than 20 s to decode"):
+        open_photo(saved(garment(), "PNG"))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_camera_is_held_as_its_notes_say(kind: str, turn: int) -> None:
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(with_exif(kind, turn)))).convert("RGB")
+    assert np.array_equal(open_photo(with_exif(kind, turn)), np.asarray(expected))
+
+
+def test_xmp_says_it_where_exif_does_not() -> None:
+    note = b'<rdf:Description tiff:Orientation="6"/>'
+    assert open_photo(segments_of_notes(1, b"http://ns.adobe.com/xap/1.0/\0" + note)).shape == (80, 100, 3)
+    assert open_photo(saved(garment(), "WEBP", xmp=note)).shape == (80, 100, 3)
+
+
+def test_older_programs_write_exif_as_text() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    notes = PngInfo()
+    notes.add_text("Raw profile type exif", f"\nexif\n  40\n{exif.tobytes().hex()}\n", zip=True)
+    assert open_photo(saved(garment(), "PNG", pnginfo=notes)).shape == (80, 100, 3)
 
 
 MUTANTS = str(Path(__file__).parent / "mutants.py")

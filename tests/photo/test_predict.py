@@ -3,20 +3,26 @@
 import csv
 import io
 import json
+import os
+import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import modiste
-from modiste.errors import RecipeError
+from modiste import cli
+from modiste.data.class_folders import visible
+from modiste.errors import DataError, PhotoError, RecipeError
 from modiste.photo import prepare
-from modiste.prediction import answers
+from modiste.prediction import BATCH, answers, find_pictures
 from modiste.predictor import Predictor
 from modiste.report.photo import steps_figure
-from workbench import run_modiste
+from workbench import run_modiste, run_python
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import photographs
@@ -91,7 +97,7 @@ def test_a_folder_is_answered_to_its_end_and_bad_files_are_named(run: Path, fold
     assert "2 of 20 files could not be read" in done.stderr
     for name in ("more/03.jpg", "08.jpg"):
         assert f"{folder / name}: " in done.stderr
-    found = json.loads(run_modiste("predict", run, folder, "--json", "--device", "cpu").stdout)
+    found = json.loads(run_modiste("predict", run, "--json", folder, "--device", "cpu").stdout)
     assert len(found) == 20
     assert sum("fault" in one for one in found) == 2
     table = run_modiste("predict", run, folder, "--csv", "--device", "cpu").stdout
@@ -103,6 +109,165 @@ def test_a_folder_is_answered_to_its_end_and_bad_files_are_named(run: Path, fold
         assert line.startswith(f"{row['file']}: ")
         assert f"{row['class']} " in line
         assert ("none of the 10 classes" in line) == (float(row["novelty"]) > 1)
+
+
+@pytest.fixture
+def predict(run: Path, capsys: pytest.CaptureFixture[str]):
+    """Run the command in this process; the model's file alone, which learns nothing at its first photo."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        code = 0
+        try:
+            cli.main(["predict", str(run / "model.safetensors"), "--device", "cpu", *map(str, words)])
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_what_a_folder_holds_is_answered_or_named_or_hidden(predict, folder: Path) -> None:
+    photo = (folder / "00.jpg").read_bytes()
+    inside, links = folder / "inside", folder / "links"
+    for name in ("a.jfif", "b.JPE", "c.heic", "d.TIFF", ".e.jpg", "__MACOSX/f.jpg", ".git/g.jpg", "h.txt"):
+        (inside / name).parent.mkdir(parents=True, exist_ok=True)
+        (inside / name).write_bytes(photo)
+    links.mkdir()
+    (links / "out.jpg").symlink_to(Path(__file__))
+    (links / "nothing.jpg").symlink_to(links / "none")
+    (links / "own.jpg").symlink_to(inside / "a.jfif")
+    os.mkfifo(links / "pipe.jpg")
+    code, out, err = predict(inside)
+    assert code == 3
+    assert [line.partition(": ")[0] for line in out.splitlines()] == [str(inside / "a.jfif"), str(inside / "b.JPE")]
+    assert f"{inside / 'c.heic'}: a picture of a format that is not read (heic); save it as JPEG or PNG\n" in err
+    assert f"{inside / 'd.TIFF'}: a picture of a format that is not read (tiff)" in err
+    assert "2 of 4 files could not be read" in err
+    code, out, err = predict(links)
+    assert (code, out) == (3, "")
+    assert "out.jpg: a link that leads out of the folder" in err
+    assert "nothing.jpg: a link to nothing" in err
+    assert "pipe.jpg: a pipe, socket or device" in err
+
+
+def test_a_folder_that_cannot_be_opened_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(path: Path) -> list["os.DirEntry[str]"]:
+        if path.name == "more":
+            raise DataError("no permission")
+        return visible(path)
+
+    monkeypatch.setattr("modiste.prediction.visible", opened)
+    faults = [(name, str(found)) for name, found in find_pictures(folder) if isinstance(found, PhotoError)]
+    assert faults == [(str(folder / "more"), "a folder that cannot be opened; check its permissions")]
+
+
+def test_the_order_is_that_of_the_paths(folder: Path) -> None:
+    names = [name for name, _ in find_pictures(folder)]
+    assert names == [str(path) for path in sorted(folder.rglob("*.jpg"))]
+
+
+def test_a_place_that_is_not_there_is_told_before_any_answer(predict, folder: Path) -> None:
+    code, out, err = predict(folder / "00.jpg", "nowhere.jpg")
+    assert (code, out, err) == (3, "", "modiste: nowhere.jpg: no such file or folder\n")
+    code, out, err = predict(folder / "00.jpg", "x" * 300)
+    assert (code, out, err.endswith("cannot be read (File name too long)\n")) == (3, "", True)
+
+
+def test_flags_stand_anywhere(predict, folder: Path) -> None:
+    one, other = folder / "00.jpg", folder / "02.jpg"
+    expected = predict(one, other, "--json")
+    assert expected[0] == 0
+    assert [item["file"] for item in json.loads(expected[1])] == [str(one), str(other)]
+    assert predict("--json", one, other) == predict(one, "--json", other) == expected
+
+
+def test_hostile_names_move_no_cursor_and_are_no_formula(
+    predict, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of files, of files that cannot be read, and of a stranger's classes."""
+    names = tuple(f"=class {number}\x1b[2J" for number in range(10))
+    monkeypatch.setattr(Predictor, "class_names", property(lambda _self: names))
+    monkeypatch.chdir(tmp_path)
+    for name, content in (("=1+1\x1b[2J\r.jpg", (folder / "00.jpg").read_bytes()), ("-2\n\x07.jpg", b"nothing")):
+        Path(name).write_bytes(content)
+        for way in ((), ("--csv",), ("--json",)):
+            _, out, err = predict("--", name) if not way else predict(*way, "--", name)
+            assert not {"\x1b", "\x07", "\u202e"} & set(out + err)
+            assert all(line.isprintable() for line in (out + err).replace("\r\n", "\n").splitlines())
+            if way == ("--csv",):
+                _, cells = csv.reader(io.StringIO(out, newline=""))
+                assert all(cell[:1] not in "=+-@" for cell in cells if cell)
+                assert cells[0].startswith("'")
+
+
+def test_answers_come_as_the_pictures_do_and_keep_none(run: Path, originals: np.ndarray) -> None:
+    predictor, asked = Predictor.load(run, device="cpu"), 0
+
+    def pictures() -> Iterator[tuple[str, np.ndarray | PhotoError]]:
+        nonlocal asked
+        for asked in range(1, 4 * BATCH):
+            yield str(asked), PhotoError("no") if asked % 2 else originals[0]
+
+    for place, answer in enumerate(answers(predictor, pictures(), keep_steps=False)):
+        assert asked <= (place // BATCH + 1) * BATCH
+        assert answer.prepared is None or answer.prepared.steps == {}
+
+
+def test_json_is_whole_where_an_error_ends_it(predict, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad-images-idx3-ubyte").write_bytes(b"nothing")
+    code, out, err = predict(folder / "00.jpg", tmp_path / "bad-images-idx3-ubyte", "--json")
+    assert (code, json.loads(out)) == (3, [])
+    assert "bad-images-idx3-ubyte" in err
+
+
+def test_standard_input_is_read_to_the_largest_photo(predict, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, target: Any) -> int:
+            return len(target)
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(Endless())))
+    code, _, err = predict("-")
+    assert code == 3
+    assert "standard input: the file has 20,971,521 bytes; expected at most 20,971,520" in err
+
+
+@pytest.mark.parametrize(
+    ("package", "words", "extra"),
+    [("PIL", (), "photo"), ("scipy", (), "photo"), ("matplotlib", ("--show", "shown"), "report")],
+)
+def test_what_is_not_installed_is_named(
+    run: Path, folder: Path, tmp_path: Path, package: str, words: tuple[str, ...], extra: str
+) -> None:
+    command = ["predict", str(run / "model.safetensors"), str(folder / "00.jpg"), "--device", "cpu", *words]
+    script = f"import sys; sys.modules[{package!r}] = None; from modiste.cli import main; main({command})"
+    done = run_python("-c", script, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.endswith(f"pip install 'modiste[{extra}]'\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso-8859-2", "utf-8"])
+@pytest.mark.parametrize("way", [(), ("--csv",), ("--json",)])
+def test_any_name_is_printed_in_any_locale(
+    predict, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, way: tuple[str, ...]
+) -> None:
+    place = tmp_path / "names"
+    place.mkdir()
+    for name in (b"bad\xff.jpg", "b\u0142\u0105d.jpg".encode(), "\u8863.jpg".encode()):
+        shutil.copy(folder / "00.jpg", os.path.join(os.fsencode(place), name))  # noqa: PTH118 - bytes
+    output = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(output, encoding=encoding))
+    code, _, err = predict(place, *way)
+    assert (code, err) == (0, "")
+    printed = output.getvalue().decode(encoding)
+    assert "bad\\udcff.jpg" in printed
+    if way == ("--json",):
+        assert len(json.loads(printed)) == 3
+    elif encoding == "iso-8859-2":
+        assert "b\u0142\u0105d.jpg" in printed
 
 
 def test_the_command_computes_in_the_precision_asked_for(run: Path, folder: Path) -> None:

@@ -5,21 +5,26 @@ from collections.abc import Callable, Sequence
 
 from modiste.cli.compare import compare
 from modiste.cli.data import data
-from modiste.cli.doctor import doctor
+from modiste.cli.doctor import EXTRAS, doctor
 from modiste.cli.evaluate import evaluate
 from modiste.cli.export import export
+from modiste.cli.memory import check_memory, shortage_behind
 from modiste.cli.predict import predict
 from modiste.cli.recipes import recipes
 from modiste.cli.report import figures, report
 from modiste.cli.reproduce import reproduce
 from modiste.cli.search import search
 from modiste.cli.serve import serve
+from modiste.cli.streams import FULL, open_streams, say, settle_streams
 from modiste.cli.train import train
 from modiste.cli.words import USAGE, complain
-from modiste.errors import ModisteError
+from modiste.errors import MissingExtraError, ModisteError, StorageError
 from modiste.plain import nearest
 from modiste.version import __version__
 
+HELP = ("-h", "--help")
+LIGHT = ("recipes",)
+"""Commands that need no PyTorch."""
 INTERRUPTED = 130
 """As a shell says it: 128 and the number of SIGINT."""
 
@@ -27,25 +32,57 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``modiste``; leaves with 0 only when it worked, else with the code of the fault (see ``errors``)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    open_streams()
     try:
-        _dispatch(words)
-    except ModisteError as error:
-        complain(str(error), error.exit_code)
+        _run(words)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()
         sys.exit(1)
+    except Exception as error:  # what is no fault of a person's is raised again
+        fault = _fault_behind(error)
+        if fault is None:
+            raise
+        complain(str(fault), fault.exit_code)
+    finally:
+        settle_streams()
+
+
+def _run(words: list[str]) -> None:
+    """Run a command, and have all of its output written."""
+    try:
+        _dispatch(words)
+    finally:
+        sys.stdout.flush()
+
+
+def _fault_behind(error: Exception) -> ModisteError | None:
+    """Return what a person is told in one line; None for a defect of Modiste."""
+    if shortage := shortage_behind(error):
+        return shortage
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_extra(error)
+    if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
+        return StorageError(f"the output cannot be written ({error.strerror})")
+    return error if isinstance(error, ModisteError) else None
+
+
+def _missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    package = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+    return MissingExtraError(f"needs {package}: pip install 'modiste[{extra}]'") if extra else None
 
 
 def _dispatch(words: list[str]) -> None:
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
+    if not words or words[0] in (*HELP, "help"):
+        say(*overview().splitlines())
     elif words[0] in ("-V", "--version", "version"):
-        print(f"modiste {__version__}")
+        say(f"modiste {__version__}")
     elif words[0] not in COMMANDS:
         complain(f"no command {words[0]!r}; {nearest(words[0], COMMANDS)}", USAGE)
     else:
+        if words[0] not in LIGHT and not any(word in HELP or word.endswith(".onnx") for word in words):
+            check_memory()
         COMMANDS[words[0]](words[1:])
 
 

@@ -1,10 +1,10 @@
 """``modiste data audit``."""
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modiste.cli.streams import say, warn
 from modiste.cli.words import DataFolderOption, named_recipe, parse_beside, print_json, source_first
 from modiste.recipe import DataRecipe
 
@@ -45,7 +45,7 @@ def audit(words: list[str]) -> None:
         hidden=_hidden(data, options.data_folder) if options.with_test else None,
         data_folder=options.data_folder,
         device=options.device,
-        told=lambda line: print(line, file=sys.stderr, flush=True),
+        told=warn,
     )
     page = write_audit(found, options.out / PAGE, options.out / LIST)
     if options.json:
@@ -61,7 +61,7 @@ def _hidden(recipe: DataRecipe, folder: Path | None) -> "Hidden":
     from modiste.data.dataset import as_image_set
     from modiste.data.pictures import picture_place
 
-    print("the sealed test images are opened, to be compared with the others", file=sys.stderr)
+    warn("the sealed test images are opened, to be compared with the others")
     place = picture_place(recipe.source, folder)
     if place is None:
         images = sealed.load_test(recipe, folder)
@@ -72,18 +72,18 @@ def _hidden(recipe: DataRecipe, folder: Path | None) -> "Hidden":
 
 def _show(found: "Findings", page: Path) -> None:
     for note in found.notes:
-        print(note)
+        say(note)
     across = sum(found.crosses(group) for group in found.exact), sum(found.crosses(pair[:2]) for pair in found.near)
-    print(f"exact duplicates: {len(found.exact):,} images more than once, {across[0]:,} of them across parts")
+    say(f"exact duplicates: {len(found.exact):,} images more than once, {across[0]:,} of them across parts")
     for group in found.exact[:SHOWN]:
-        print("    " + " = ".join(_named(found, index) for index in group[:SHOWN]))
-    print(f"near duplicates: {len(found.near):,} pairs, {across[1]:,} of them across parts")
+        say("    " + " = ".join(_named(found, index) for index in group[:SHOWN]))
+    say(f"near duplicates: {len(found.near):,} pairs, {across[1]:,} of them across parts")
     for pair in found.near[:SHOWN]:
-        print("    " + " ~ ".join(_named(found, index) for index in pair[:2]) + f"  {pair.likeness:.4f}")
-    print(f"suspicious labels: {len(found.suspicious):,}")
+        say("    " + " ~ ".join(_named(found, index) for index in pair[:2]) + f"  {pair.likeness:.4f}")
+    say(f"suspicious labels: {len(found.suspicious):,}")
     for one in found.suspicious[:SHOWN]:
-        print(f"    {_named(found, one.image)}, looks like {found.class_names[one.looks_like]}, by {one.margin:.2f}")
-    print(f"see {page}; all of them: {page.with_name(LIST)}")
+        say(f"    {_named(found, one.image)}, looks like {found.class_names[one.looks_like]}, by {one.margin:.2f}")
+    say(f"see {page}; all of them: {page.with_name(LIST)}")
 
 
 def _named(found: "Findings", index: int) -> str:

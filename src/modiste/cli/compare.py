@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modiste.cli.streams import say
 from modiste.cli.words import USAGE, MeasureOptions, complain, parse, print_json
 
 if TYPE_CHECKING:
@@ -31,18 +32,19 @@ def compare(words: list[str]) -> None:
 
 
 def _show_comparison(result: "Comparison") -> None:
-    print(f"{result.split}, {result.images:,} images")
+    say(f"{result.split}, {result.images:,} images")
     width = max(len(side.name) for side in result.sides)
     for side in result.sides:
         _show_side(side, width)
     for contrast in result.contrasts:
         _show_contrast(contrast)
     if not result.contrasts:
-        print("\none recipe: the interval is of its mean over seeds, on these images; to compare, name runs of another")
+        say("", "one recipe: the interval is of its mean over seeds, on these images; to compare, name runs of another")
     share = result.wrong_in_all / result.wrong_in_any if result.wrong_in_any else 0
-    print(
-        f"\nof {result.wrong_in_any:,} images that some run gets wrong, all runs get {result.wrong_in_all:,} wrong "
-        f"({share:.0%})"
+    say(
+        "",
+        f"of {result.wrong_in_any:,} images that some run gets wrong, all runs get {result.wrong_in_all:,} wrong "
+        f"({share:.0%})",
     )
 
 
@@ -51,21 +53,21 @@ def _show_side(side: "Side", width: int) -> None:
     if side.interval is not None:
         doubt += f" (95 % interval {side.interval[0]:.2%} to {side.interval[1]:.2%})"
     seeds = ", ".join(map(str, side.seeds))
-    print(f"{side.name:{width}}  {side.mean:.2%}{doubt}  seed{'s'[: len(side.seeds) > 1]} {seeds}")
+    say(f"{side.name:{width}}  {side.mean:.2%}{doubt}  seed{'s'[: len(side.seeds) > 1]} {seeds}")
 
 
 def _show_contrast(contrast: "Contrast") -> None:
-    print(f"\n{contrast.verdict}")
+    say("", contrast.verdict)
     if len(contrast.seeds) == 1:
-        print("    one seed of each: this speaks of these two runs; more seeds would tell about their recipes")
+        say("    one seed of each: this speaks of these two runs; more seeds would tell about their recipes")
     else:
-        print(f"    over seeds {', '.join(map(str, contrast.seeds))} and these images as a sample of their kind")
+        say(f"    over seeds {', '.join(map(str, contrast.seeds))} and these images as a sample of their kind")
     if contrast.recipe_differences:
-        print(f"    from {contrast.first} to {contrast.second}: {'; '.join(contrast.recipe_differences)}")
+        say(f"    from {contrast.first} to {contrast.second}: {'; '.join(contrast.recipe_differences)}")
     shares = [(name, share) for name, share in contrast.per_class.items() if share is not None]
     most = sorted(shares, key=lambda item: -abs(item[1]))[:3]
-    print(f"    largest by class, in points: {', '.join(f'{name} {100 * share:+.1f}' for name, share in most)}")
+    say(f"    largest by class, in points: {', '.join(f'{name} {100 * share:+.1f}' for name, share in most)}")
     alone = (contrast.first, contrast.first_alone), (contrast.second, contrast.second_alone)
     for name, images in alone:
         shown = ", ".join(map(str, images[:8])) + (", ..." if len(images) > 8 else "")
-        print(f"    {len(images):,} images that {name} alone gets right{f': {shown}' if images else ''}")
+        say(f"    {len(images):,} images that {name} alone gets right{f': {shown}' if images else ''}")

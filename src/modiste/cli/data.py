@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modiste.cli.audit import audit
+from modiste.cli.streams import say
 from modiste.cli.words import DataFolderOption, parse_beside, source_first
 from modiste.recipe import DataRecipe
 
@@ -37,10 +38,10 @@ def _describe_files(recipe: DataRecipe, folder: Path | None) -> None:
 
     known, hidden = sources.load_training(recipe.source, folder), sealed.load_sealed(recipe.source, folder)
     for note in known.notes:
-        print(f"passed over: {note}")
+        say(f"passed over: {note}")
     for file in (*known.files, *hidden.files):
         verified = "verified" if file.published else "well formed"
-        print(f"{verified}  {file.path}  {file.size_bytes:,} bytes  SHA-256 {file.sha256[:16]}")
+        say(f"{verified}  {file.path}  {file.size_bytes:,} bytes  SHA-256 {file.sha256[:16]}")
     _describe("training", dataset.as_image_set(known), known.class_names)
     _count("test", dataset.as_image_set(hidden))
 
@@ -57,12 +58,12 @@ def _describe_pictures(place: Path, recipe: DataRecipe) -> None:
     hidden = sealed.load_sealed_pictures(place, recipe) if divided.withheld else None
     faults = known.faults + (hidden.faults if hidden else ())
     for name, reason in sorted(faults):
-        print(f"left out: {shown(name)}: {reason}")
+        say(f"left out: {shown(name)}: {reason}")
     _describe("training", whole[: divided.training], names)
     _describe("validation", whole[divided.training :], names)
     if hidden:
         _count("test, sealed", dataset.as_image_set(hidden))
-    print(f"{len(faults):,} files left out" if faults else "every file can be read")
+    say(f"{len(faults):,} files left out" if faults else "every file can be read")
 
 
 def _describe(part: str, known: "ImageSet", names: tuple[str, ...]) -> None:
@@ -70,16 +71,16 @@ def _describe(part: str, known: "ImageSet", names: tuple[str, ...]) -> None:
     from modiste.data.dataset import mean_and_deviation
 
     if not len(known):
-        print(f"{part}: no images")
+        say(f"{part}: no images")
         return
     mean, deviation = mean_and_deviation(known.images)
     _count(part, known, f", mean {mean:.4f}, standard deviation {deviation:.4f}")
     counts = zip(names, known.labels.bincount(minlength=len(names)).tolist(), strict=True)
-    print("    " + ", ".join(f"{name} {number:,}" for name, number in counts))
+    say("    " + ", ".join(f"{name} {number:,}" for name, number in counts))
 
 
 def _count(part: str, known: "ImageSet", more: str = "") -> None:
     """Print number and size of a part's images: of the test set no more than that is told."""
     count, channels, height, width = known.images.shape
     colours = ", red, green and blue" if channels == 3 else ""
-    print(f"{part}: {count:,} images of {height} x {width}{colours}{more}")
+    say(f"{part}: {count:,} images of {height} x {width}{colours}{more}")

@@ -54,4 +54,4 @@ def _data() -> Iterator[str]:
 
 
 def _tell(name: str, value: object) -> None:
-    print(f"{name:14} {value}")
+    say(f"{name:14} {value}")

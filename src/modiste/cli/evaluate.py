@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modiste.cli.streams import say
 from modiste.cli.words import USAGE, MeasureOptions, complain, parse, print_json
 
 if TYPE_CHECKING:
@@ -36,21 +37,23 @@ def evaluate(words: list[str]) -> None:
 def _show(result: "Assessment") -> None:
     low, high = result.accuracy_interval
     where = f"epoch {result.epoch}" if result.epoch else "several runs together"
-    print(f"{result.split}, {result.images:,} images, {result.weights} weights ({where})")
-    print(f"accuracy {result.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), loss {result.loss:.4f}")
-    print(
+    say(f"{result.split}, {result.images:,} images, {result.weights} weights ({where})")
+    say(f"accuracy {result.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), loss {result.loss:.4f}")
+    say(
         f"top-2 accuracy {result.top2_accuracy:.2%}, Brier score {result.brier:.4f}, "
-        f"expected calibration error {result.expected_calibration_error:.4f}\n"
+        f"expected calibration error {result.expected_calibration_error:.4f}",
+        "",
     )
     rows = {**result.per_class, "macro mean": result.macro, "weighted mean": result.weighted}
     width = max(map(len, rows))
-    print(f"{'':{width}}  precision  recall  F1-score  support")
+    say(f"{'':{width}}  precision  recall  F1-score  support")
     for name, score in rows.items():
         precision, recall, f1 = ("-" if figure is None else f"{figure:.4f}" for figure in score.figures)
         support = f"{score.support:7d}" if score.support else "no images"
-        print(f"{name:{width}}  {precision:>9}  {recall:>6}  {f1:>8}  {support}")
+        say(f"{name:{width}}  {precision:>9}  {recall:>6}  {f1:>8}  {support}")
     if result.test_openings:
-        print(
-            f"\nthe test set has been opened {result.test_openings} time(s) for this run; "
-            "an evaluation that was killed and given again may count twice"
+        say(
+            "",
+            f"the test set has been opened {result.test_openings} time(s) for this run; "
+            "an evaluation that was killed and given again may count twice",
         )

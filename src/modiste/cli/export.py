@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modiste.cli.streams import say
 from modiste.cli.words import DataFolderOption, parse
 
 
@@ -25,10 +26,10 @@ def export(words: list[str]) -> None:
     from modiste.export import export as write
 
     done = write(options.run, options.out, to=options.to, rounded=options.int8, data_folder=options.data_folder)
-    print(
-        f"{done.path}, {done.size_bytes / 1e6:.1f} MB, temperature {done.temperature:.2f}\n"
+    say(
+        f"{done.path}, {done.size_bytes / 1e6:.1f} MB, temperature {done.temperature:.2f}",
         f"{done.proof.images:,} validation images: same class for {done.proof.agreement:.2%}, "
         f"probabilities at most {done.proof.largest_difference:.1g} apart; "
-        f"accuracy {done.proof.own_accuracy:.2%}, of the run {done.proof.accuracy:.2%}\n"
-        f"model card: {done.card}"
+        f"accuracy {done.proof.own_accuracy:.2%}, of the run {done.proof.accuracy:.2%}",
+        f"model card: {done.card}",
     )

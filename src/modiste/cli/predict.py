@@ -1,19 +1,24 @@
 """``modiste predict``."""
 
-import csv
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modiste.cli.words import DataFolderOption, complain, explain, parse, print_json
-from modiste.errors import DataError, PhotoError, StorageError
+from modiste.cli.answer_writers import AnswerWriter, JsonWriter, LineWriter, TableWriter
+from modiste.cli.streams import warn
+from modiste.cli.words import DataFolderOption, complain, explain, flags_last, parse
+from modiste.errors import DataError, PhotoError, StorageError, extra_for, printable
 
 if TYPE_CHECKING:
     from modiste.classifier import Classifier
     from modiste.photo.preparation import Picture
     from modiste.prediction import Answer
+
+STANDARD_INPUT = "-"
+LONGEST_STEM = 100
+"""Letters of a photo's name in the name of its figure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,36 +44,41 @@ def predict(words: list[str]) -> None:
     light or dark, is found, cropped and turned into what the network saw in training. Images of an IDX file are taken
     as they are; - reads a picture from standard input.
     """
-    place = next((number for number, word in enumerate(words) if word.startswith("--") or word == "-h"), len(words))
-    named = words[:place]
+    named, flags = flags_last(words, _PredictOptions)
+    program = "modiste predict RUN FILE"
     if len(named) < 2:
-        explain(predict, words, "expected a run and pictures: modiste predict RUN FILE ...; see modiste predict --help")
-    options: _PredictOptions = parse(_PredictOptions, words[place:], "modiste predict RUN FILE")
-    from modiste.prediction import answers
+        complaint = "expected a run and pictures: modiste predict RUN FILE ...; see modiste predict --help"
+        explain(predict, words, complaint, _PredictOptions, program)
+    options: _PredictOptions = parse(_PredictOptions, flags, program)
+    from modiste.prediction import answers, check_places
 
-    pictures = list(_pictures(named[1:]))
-    classifier = _classifier(Path(named[0]), options)
-    found = []
-    for answer in answers(classifier, pictures):
-        if answer.fault or not (options.json or options.csv):
-            print(_line(answer), file=sys.stderr if answer.fault else sys.stdout)
-        found.append(answer)
-    _print_for_programs(found, options)
-    if options.show:
-        _show(classifier, found, options)
-    faults = [answer for answer in found if answer.fault]
+    source, *places = named
+    check_places(Path(place) for place in places if place != STANDARD_INPUT)
+    classifier = _classifier(Path(source), options)
+    count = faults = 0
+    show = _shower(classifier, options)
+    with _writer(options).opened() as writer:
+        for answer in answers(classifier, _pictures(places), keep_steps=options.show is not None):
+            writer.write(answer)
+            show(count, answer)
+            count, faults = count + 1, faults + bool(answer.fault)
     if faults:
-        complain(f"{len(faults)} of {len(found)} files could not be read, see above", PhotoError.exit_code)
+        complain(f"{faults} of {count} files could not be read, see above", PhotoError.exit_code)
 
 
-def _pictures(names: list[str]) -> "Iterator[tuple[str, Picture]]":
+def _writer(options: _PredictOptions) -> AnswerWriter:
+    return JsonWriter() if options.json else TableWriter() if options.csv else LineWriter()
+
+
+def _pictures(places: list[str]) -> "Iterator[tuple[str, Picture | PhotoError]]":
+    from modiste.photo.opening import MOST_BYTES
     from modiste.prediction import find_pictures
 
-    for name in names:
-        if name == "-":
-            yield "standard input", sys.stdin.buffer.read()
+    for place in places:
+        if place == STANDARD_INPUT:
+            yield "standard input", sys.stdin.buffer.read(MOST_BYTES + 1) if sys.stdin else b""
         else:
-            yield from find_pictures(Path(name))
+            yield from find_pictures(Path(place))
 
 
 def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
@@ -85,56 +95,28 @@ def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
         try:
             return predictor.telling_strangers(source, options.data_folder)
         except (DataError, StorageError) as error:
-            print(f"modiste: photos of none of the classes will not be told: {error}", file=sys.stderr)
+            warn(f"modiste: photos of none of the classes will not be told: {error}")
     return predictor
 
 
-def _show(classifier: "Classifier", found: "Iterable[Answer]", options: _PredictOptions) -> None:
-    """Draw each answer's way to the network, where it looked, and a typical image of its class."""
+def _shower(classifier: "Classifier", options: _PredictOptions) -> "Callable[[int, Answer], None]":
+    """Return what draws an answer's way to the network, where it looked, and a typical image of its class."""
+    if options.show is None:
+        return lambda _number, _answer: None
+    folder = options.show
     from modiste.explanation import evidence
     from modiste.predictor import Predictor
-    from modiste.report.photo import steps_figure, typical_images
-    from modiste.report.style import save
 
-    assert options.show is not None
+    with extra_for("--show", "matplotlib", "report"):
+        from modiste.report.photo import steps_figure, typical_images
+        from modiste.report.style import save
+
     typical = typical_images(classifier, options.data_folder) if isinstance(classifier, Predictor) else {}
-    for number, answer in enumerate(found):
+
+    def show(number: int, answer: "Answer") -> None:
         if answer.prepared:
-            looked = evidence(classifier, answer.prepared.planes)
-            figure = steps_figure(answer, looked, typical)
-            print(save(figure, options.show / f"{number:04d}-{Path(answer.source).stem}.png", dpi=150), file=sys.stderr)
+            figure = steps_figure(answer, evidence(classifier, answer.prepared.planes), typical)
+            name = printable(Path(answer.source).stem, LONGEST_STEM)
+            warn(save(figure, folder / f"{number:04d}-{name}.png", dpi=150))
 
-
-def _line(answer: "Answer") -> str:
-    if answer.fault:
-        return f"{answer.source}: {answer.fault}"
-    (_, probability), (second, least) = answer.probabilities[:2]
-    assert answer.prepared is not None
-    doubt = "" if answer.prepared.separated else "; the garment could not be told from its background"
-    return f"{answer.source}: {answer.verdict} {probability:.1%}, then {second} {least:.1%}{doubt}"
-
-
-def _print_for_programs(found: "Iterable[Answer]", options: _PredictOptions) -> None:
-    if options.json:
-        print_json([_plain(answer) for answer in found])
-    elif options.csv:
-        rows = csv.writer(sys.stdout)
-        rows.writerow(("file", "class", "probability", "runner_up", "runner_up_probability", "novelty", "fault"))
-        for answer in found:
-            best = [cell for name, value in answer.probabilities[:2] for cell in (name, f"{value:.6f}")]
-            novelty = "" if answer.novelty is None else f"{answer.novelty:.4f}"
-            rows.writerow((answer.source, *(best or [""] * 4), novelty, answer.fault))
-
-
-def _plain(answer: "Answer") -> dict[str, object]:
-    if answer.prepared is None:
-        return {"file": answer.source, "fault": answer.fault}
-    return {
-        "file": answer.source,
-        "class": answer.probabilities[0][0],
-        "probabilities": dict(answer.probabilities),
-        "novelty": answer.novelty,
-        "none_of_the_classes": answer.is_novel,
-        "separated": answer.prepared.separated,
-        "inverted": answer.prepared.inverted,
-    }
+    return show

@@ -1,5 +1,6 @@
 """``modiste recipes``."""
 
+from modiste.cli.streams import say
 from modiste.cli.words import NoOptions, parse
 
 
@@ -11,5 +12,4 @@ def recipes(words: list[str]) -> None:
     from modiste.recipes import RECIPES
 
     for name, make in RECIPES.items():
-        print(name)
-        print("    " + (inspect.getdoc(make) or "").replace("\n", "\n    "))
+        say(name, *(f"    {line}" for line in (inspect.getdoc(make) or "").splitlines()))

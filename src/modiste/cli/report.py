@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modiste.cli.streams import say
 from modiste.cli.words import DataFolderOption, named_recipe, parse
 
 
@@ -18,7 +19,7 @@ def report(words: list[str]) -> None:
     options: _ReportOptions = parse(_ReportOptions, words, "modiste report")
     from modiste.report import write_report
 
-    print(write_report(options.run, data_folder=options.data_folder))
+    say(write_report(options.run, data_folder=options.data_folder))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,6 @@ def figures(words: list[str]) -> None:
         data_folder=options.data_folder,
         format=options.format,
     )
-    print("\n".join(map(str, written)))
+    say(*written)
     if options.run is None:
-        print("figure 5, the learning curves, needs a run: modiste figures --run DIR")
+        say("figure 5, the learning curves, needs a run: modiste figures --run DIR")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.places import PlaceOptions
-from modiste.cli.silence import silence
+from modiste.cli.streams import say, silence
 from modiste.cli.words import parse
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def reproduce(words: list[str]) -> None:
             told=(lambda _outcome, _done, _all: None) if options.quiet else _tell,
         )
     if not options.quiet:
-        print(f"{html}\n{markdown}")
+        say(html, markdown)
 
 
 def _tell(outcome: "Outcome", done: int, every: int) -> None:
     accuracy = "" if outcome.accuracy is None else f" {outcome.accuracy:.2%} on validation"
     reason = f" ({outcome.reason})" if outcome.reason else ""
-    print(f"{done} of {every}: {outcome.values['run']} {outcome.state}{accuracy}{reason}", flush=True)
+    say(f"{done} of {every}: {outcome.values['run']} {outcome.state}{accuracy}{reason}")

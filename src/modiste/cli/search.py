@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.places import PlaceOptions
+from modiste.cli.streams import say, silence
 from modiste.cli.words import complain, explain, named_recipe, parse_beside
 from modiste.errors import RecipeError
 
@@ -48,7 +49,8 @@ def search(words: list[str]) -> None:
     texts = _space(words[1:])
     if not words or words[0].startswith("-") or not texts:
         complaint = "expected a recipe and a space: modiste search RECIPE SPACE; see modiste search --help"
-        explain(search, words, complaint, "modiste search paper x --help lists every flag.")
+        more = "modiste search paper x --help lists the recipe's flags too."
+        explain(search, words, complaint, _SearchOptions, "modiste search RECIPE SPACE", more)
     recipe, flags = named_recipe(words[0]), words[1 + len(texts) :]
     recipe, options = parse_beside(_SearchOptions(), recipe, flags, f"modiste search {recipe.name}")
     from modiste.search import Plan, outcomes
@@ -75,23 +77,24 @@ def search(words: list[str]) -> None:
 
         ledger = PostgresLedger(options.storage, options.study or recipe.name)
     told = (lambda _new, _all: None) if options.quiet else _ProgressTable(plan).tell
-    found = run(
-        plan,
-        out,
-        workers=workers,
-        at_once=options.workers,
-        ledger=ledger,
-        device=options.device,
-        data_folder=options.data_folder,
-        told=told,
-    )
+    with silence(options.quiet):
+        found = run(
+            plan,
+            out,
+            workers=workers,
+            at_once=options.workers,
+            ledger=ledger,
+            device=options.device,
+            data_folder=options.data_folder,
+            told=told,
+        )
     best = outcomes.best(found)
     if best is None:
         complain(f"no trial of the search in {out} ran to its end; see {out / outcomes.TABLE_FOR_PEOPLE}", 1)
     if not options.quiet:
-        print(
-            f"best: trial {best.number}, {best.accuracy:.2%} on validation, {_shown(best.values)}\n"
-            f"table in {out / outcomes.TABLE_FOR_PEOPLE}; next: modiste train {out / outcomes.BEST}"
+        say(
+            f"best: trial {best.number}, {best.accuracy:.2%} on validation, {_shown(best.values)}",
+            f"table in {out / outcomes.TABLE_FOR_PEOPLE}; next: modiste train {out / outcomes.BEST}",
         )
 
 
@@ -109,7 +112,7 @@ class _ProgressTable:
         names = [field.rpartition(".")[2] for field in self._fields]
         self._widths = [max(10, len(name)) for name in names]
         self._digits = 2 * len(str(plan.trials)) + 4
-        print(self._row(f"{'done':>{self._digits}}", "trial", "validation", "best so far", names, ""), flush=True)
+        say(self._row(f"{'done':>{self._digits}}", "trial", "validation", "best so far", names, ""))
 
     def tell(self, new: "Outcome", every: Mapping[int, "Outcome"]) -> None:
         """Print the new trial's row."""
@@ -120,7 +123,7 @@ class _ProgressTable:
         accuracy = new.state if new.accuracy is None or new.state == "pruned" else f"{new.accuracy:.2%}"
         ahead = f"{leader.accuracy:.2%}" if leader else ""
         values = [_figure(new.values[field]) for field in self._fields]
-        print(self._row(f"{done:>{self._digits}}", str(new.number), accuracy, ahead, values, new.reason), flush=True)
+        say(self._row(f"{done:>{self._digits}}", str(new.number), accuracy, ahead, values, new.reason))
 
     def _row(self, done: str, trial: str, accuracy: str, ahead: str, values: list[str], reason: str) -> str:
         chosen = "".join(f"  {value:>{width}}" for value, width in zip(values, self._widths, strict=True))

@@ -7,11 +7,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from modiste.cli.words import parse
+from modiste.cli.streams import say
+from modiste.cli.words import DataFolderOption, parse
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ServeOptions:
+class _ServeOptions(DataFolderOption):
     source: Path
     """Folder of a finished run, or an ONNX file of modiste export."""
     port: int = 8000
@@ -22,8 +23,6 @@ class _ServeOptions:
     """What requests must carry as Authorization: Bearer TOKEN; safer as MODISTE_TOKEN, seen by nobody else."""
     allow_host: tuple[str, ...] = ()
     """More names under which the server may be asked."""
-    data_folder: Path | None = None
-    """Where Fashion-MNIST lies, if not in one of the usual places; asked for only where the run is exported first."""
 
 
 def serve(words: list[str]) -> None:
@@ -39,7 +38,7 @@ def serve(words: list[str]) -> None:
         token=options.token or os.environ.get("MODISTE_TOKEN", ""),
         allow_hosts=options.allow_host,
         data_folder=options.data_folder,
-        say=lambda text: print(text, flush=True),
+        say=lambda text: say(*text.splitlines()),
     )
     _leave()
 

@@ -6,7 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modiste.cli.silence import silence
+from modiste.cli.streams import say, silence
 from modiste.cli.words import DataFolderOption, explain, named_recipe, parse_beside, speaks
 from modiste.errors import RecipeError
 from modiste.recipe import Recipe
@@ -40,8 +40,8 @@ def train(words: list[str]) -> None:
         from modiste.recipes import RECIPES
 
         complaint = "the recipe comes first: modiste train RECIPE [options]; see modiste train --help"
-        more = (f"Recipes: {', '.join(RECIPES)}.", "modiste train paper --help lists every flag.")
-        explain(train, words, complaint, *more)
+        more = (f"Recipes: {', '.join(RECIPES)}.", "modiste train paper --help lists the recipe's flags too.")
+        explain(train, words, complaint, _TrainOptions, "modiste train RECIPE", *more)
     recipe = named_recipe(words[0])
     recipe, options = parse_beside(_TrainOptions(), recipe, words[1:], f"modiste train {recipe.name}")
     from dataclasses import replace
@@ -70,10 +70,10 @@ def train(words: list[str]) -> None:
     if not quiet:
         low, high = outcome.interval
         best = outcome.picked
-        print(
+        say(
             f"validation accuracy {best.validation_accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), "
-            f"epoch {best.epoch}, {outcome.seconds:.0f} s, in {out}\n"
-            f"next: modiste evaluate {out} --split test; modiste report {out}"
+            f"epoch {best.epoch}, {outcome.seconds:.0f} s, in {out}",
+            f"next: modiste evaluate {out} --split test; modiste report {out}",
         )
 
 

@@ -1,12 +1,14 @@
 """From the words of a command line to typed options, and the ways a command answers a script or complains."""
 
+import math
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
+from modiste.cli.streams import guarded, say, warn
 from modiste.errors import ModisteError
 from modiste.recipe import Recipe
 
@@ -52,14 +54,10 @@ def parse(kind: Any, words: list[str], program: str, **options: Any) -> Any:
     """Return the words as options of type ``kind``, whose help and faults ``program`` signs."""
     import tyro
 
+    config = (tyro.conf.PositionalRequiredArgs, tyro.conf.AvoidSubcommands)
     try:
-        return tyro.cli(
-            kind,
-            args=words,
-            prog=program,
-            config=(tyro.conf.PositionalRequiredArgs, tyro.conf.AvoidSubcommands),
-            **options,
-        )
+        with guarded():  # a stranger's recipe is shown among the defaults
+            return tyro.cli(kind, args=words, prog=program, config=config, **options)
     except ModisteError as error:
         complain(str(error), USAGE)
 
@@ -96,24 +94,67 @@ def named_recipe(name: str) -> Recipe:
 
 def print_json(plain: Any) -> None:
     """Answer a script."""
+    print(as_json(plain), flush=True)
+
+
+def as_json(plain: Any) -> str:
+    """Return JSON in ASCII; numbers that are not finite, which it does not know, are null."""
     import json
 
-    print(json.dumps(plain, indent=2))
+    return json.dumps(_finite(plain), indent=2, allow_nan=False)
 
 
-def explain(command: Callable[..., None], words: list[str], complaint: str, *more: str) -> NoReturn:
-    """Print what a command says of itself, and ``more``, where the words ask for help; else complain."""
+def _finite(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {key: _finite(value) for key, value in plain.items()}
+    if isinstance(plain, (list, tuple)):
+        return [_finite(value) for value in plain]
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+
+def explain(
+    command: Callable[..., None], words: list[str], complaint: str, options: Any, program: str, *more: str
+) -> NoReturn:
+    """Print what a command says of itself, ``more``, and its options, where the words ask for help; else complain."""
     if "-h" not in words and "--help" not in words:
         complain(complaint, USAGE)
-    for line in [*(command.__doc__ or "").splitlines(), *more]:
-        print(line.removeprefix("    "))
+    say(*(line.removeprefix("    ") for line in (command.__doc__ or "").splitlines()), *more, "")
+    parse(options, ["--help"], program)
     sys.exit(0)
+
+
+def flags_last(words: list[str], options: type) -> tuple[list[str], list[str]]:
+    """Return the words that are neither flags nor their values, and the others, whatever their order.
+
+    Args:
+        words: of a command line; behind ``--`` there are no flags.
+        options: a dataclass; its fields of type ``bool`` are flags without a value.
+    """
+    alone = {field.name for field in fields(options) if field.type is bool}
+    named: list[str] = []
+    flags: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if word == "--":
+            return named + waiting, flags
+        if not word.startswith("--") and word != "-h":
+            named.append(word)
+            continue
+        flags.append(word)
+        if "=" not in word and word not in ("-h", "--help") and _field(word) not in alone and waiting:
+            flags.append(waiting.pop(0))
+    return named, flags
+
+
+def _field(flag: str) -> str:
+    return flag.removeprefix("--").removeprefix("no-").replace("-", "_")
 
 
 def complain(message: str, code: int) -> NoReturn:
     """Tell a person what is wrong and leave with ``code``."""
     if speaks():
-        print(f"modiste: {message}", file=sys.stderr)
+        warn(f"modiste: {message}")
     sys.exit(code)
 
 

@@ -1,6 +1,7 @@
 """From picture files to the network's images, every file read once; what cannot be read keeps its reason."""
 
 import hashlib
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from modiste.errors import PhotoError
 from modiste.photo.opening import read
 from modiste.photo.preparation import Preparation
 
+LOG = logging.getLogger(__name__)
 Passing = Callable[[Iterable[Any]], Iterable[Any]]
 SHOWN_FROM = 200
 """Pictures from which on progress is shown at a terminal."""
@@ -74,8 +76,8 @@ def decode_one(path: Path, preparation: Preparation) -> tuple[str, UInt8[np.ndar
 
 @contextmanager
 def _shown(total: int) -> Iterator[Passing]:
-    """Yield what passes results on, with a bar at a terminal when there are many."""
-    if total < SHOWN_FROM or not sys.stderr.isatty():
+    """Yield what passes results on, with a bar at a terminal when there are many and warnings are shown too."""
+    if total < SHOWN_FROM or not (sys.stderr and sys.stderr.isatty()) or not LOG.isEnabledFor(logging.WARNING):
         yield iter
         return
     from rich.console import Console

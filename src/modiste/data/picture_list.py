@@ -11,12 +11,12 @@ from pathlib import Path
 from modiste.data.faults import fault, reason_of, shown
 
 PARTS = ("train", "validation", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".jfif", ".jpe")
 UNREAD_SUFFIXES = (
-    *(".heic", ".heif", ".avif", ".tif", ".tiff", ".jfif", ".jp2", ".jxl", ".svg", ".pdf", ".psd"),
-    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw"),
+    *(".heic", ".heif", ".avif", ".tif", ".tiff", ".jp2", ".jxl", ".svg", ".pdf", ".psd"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".orf", ".raf", ".rw2"),
 )
-"""Pictures of other formats, or JPEG files by another name."""
+"""Pictures all the same, of formats that are not read."""
 NO_PICTURE = "no picture by the end of its name"
 MOST_PICTURES = 1_000_000
 MOST_CLASSES = 1_000
@@ -134,7 +134,9 @@ def reason_against_name(name: str) -> str:
     suffix = Path(name).suffix.lower()
     if suffix in SUFFIXES:
         return ""
-    return f"{suffix} is not read; save it as JPEG or PNG" if suffix in UNREAD_SUFFIXES else NO_PICTURE
+    if suffix not in UNREAD_SUFFIXES:
+        return NO_PICTURE
+    return f"a picture of a format that is not read ({suffix[1:]}); save it as JPEG or PNG"
 
 
 def reason_against(path: Path, root: str) -> str:

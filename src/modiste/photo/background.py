@@ -6,7 +6,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 
-from modiste.errors import PhotoError
+from modiste.errors import PhotoError, extra_for
+from modiste.photo.opening import EXTRA
 
 WORKING_SIDE = 160
 """The photo is brought down to this before the background is looked for."""
@@ -54,8 +55,10 @@ def find_garment(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
 
     Raises:
         PhotoError: nothing stands out from the background.
+        MissingExtraError: SciPy is not installed.
     """
-    from scipy import ndimage
+    with extra_for(*EXTRA):
+        from scipy import ndimage
 
     small = reduced(photo)
     ground, scatter = background_of(small)

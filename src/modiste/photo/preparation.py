@@ -12,7 +12,7 @@ from modiste.photo import Prepared, as_it_is, prepare
 from modiste.photo.whole import prepare_stretched, prepare_whole
 from modiste.plain import nearest
 
-VERSION = 1
+VERSION = 2
 """To be raised when a preparation gives other pixels than before; what was kept of earlier ones is then made anew."""
 CHANNELS = (1, 3)
 

@@ -1,0 +1,121 @@
+"""Answers as they come, for people or for other programs: lines, a table, or JSON."""
+
+import csv
+import sys
+import textwrap
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from modiste.cli.streams import say, warn
+from modiste.cli.words import as_json
+from modiste.data.faults import shown
+from modiste.errors import printable
+
+if TYPE_CHECKING:
+    from modiste.prediction import Answer
+
+COLUMNS = ("file", "class", "probability", "runner_up", "runner_up_probability", "novelty", "fault")
+FORMULA = "=+-@"
+"""A spreadsheet computes what begins with one of these."""
+
+
+class AnswerWriter(ABC):
+    """Writes each answer to standard output at once, and each fault to standard error."""
+
+    def write(self, answer: "Answer") -> None:
+        """Write an answer."""
+        if answer.fault:
+            warn(f"{shown(answer.source)}: {answer.fault}")
+        self._write(answer)
+
+    @contextmanager
+    def opened(self) -> Iterator["AnswerWriter"]:
+        """Write what comes before the first answer, and behind the last also when there is an error between."""
+        yield self
+
+    @abstractmethod
+    def _write(self, answer: "Answer") -> None: ...
+
+
+class LineWriter(AnswerWriter):
+    """A line for each picture."""
+
+    def _write(self, answer: "Answer") -> None:
+        if answer.prepared is None:
+            return
+        doubt = "" if answer.prepared.separated else "; the garment could not be told from its background"
+        (_, probability), *others = answer.probabilities
+        then = f", then {shown(others[0][0])} {others[0][1]:.1%}" if others else ""
+        say(f"{shown(answer.source)}: {shown(answer.verdict)} {probability:.1%}{then}{doubt}")
+
+
+class TableWriter(AnswerWriter):
+    """Comma-separated values, which a spreadsheet may open: no cell is a formula or moves a terminal's cursor."""
+
+    @contextmanager
+    def opened(self) -> Iterator[AnswerWriter]:
+        """Write the header first."""
+        self._write_row(COLUMNS)
+        yield self
+
+    def _write(self, answer: "Answer") -> None:
+        best = [cell for name, value in answer.probabilities[:2] for cell in (name, f"{value:.6f}")]
+        novelty = "" if answer.novelty is None else f"{answer.novelty:.4f}"
+        self._write_row((answer.source, *(best + [""] * 4)[:4], novelty, answer.fault))
+
+    def _write_row(self, cells: tuple[str, ...]) -> None:
+        csv.writer(sys.stdout).writerow(map(plain_cell, cells))
+        sys.stdout.flush()
+
+
+class JsonWriter(AnswerWriter):
+    """One array with an object for each picture, in ASCII."""
+
+    def __init__(self) -> None:
+        self._separator = "["
+
+    @contextmanager
+    def opened(self) -> Iterator[AnswerWriter]:
+        """Close the array at the end."""
+        try:
+            yield self
+        finally:
+            print("[]" if self._separator == "[" else "\n]", flush=True)
+
+    def _write(self, answer: "Answer") -> None:
+        item = textwrap.indent(as_json(as_plain(answer)), "  ")
+        print(f"{self._separator}\n{item}", end="", flush=True)
+        self._separator = ","
+
+
+def plain_cell(text: str) -> str:
+    """Return text as a spreadsheet shows it: behind an apostrophe where it would be computed, unless it is a number."""
+    safe = printable(text)
+    first = unicodedata.normalize("NFKC", safe.lstrip()[:1])
+    return f"'{safe}" if first and first in FORMULA and not _is_number(safe) else safe
+
+
+def as_plain(answer: "Answer") -> dict[str, object]:
+    """Return an answer as JSON has it."""
+    if answer.prepared is None:
+        return {"file": answer.source, "fault": answer.fault}
+    return {
+        "file": answer.source,
+        "class": answer.probabilities[0][0],
+        "probabilities": dict(answer.probabilities),
+        "novelty": answer.novelty,
+        "none_of_the_classes": answer.is_novel,
+        "separated": answer.prepared.separated,
+        "inverted": answer.prepared.inverted,
+    }
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

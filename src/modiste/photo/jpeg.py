@@ -1,0 +1,114 @@
+"""A JPEG's segments, walked before it is decoded: what the decoder needs, how often it scans, the camera's notes."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from modiste.errors import PhotoError
+
+START = b"\xff\xd8"
+END = b"\xff\xd9"
+MOST_SEGMENTS = 5_000
+MOST_SCANS = 100
+MOST_SCANNED_PIXELS = 20 * 64_000_000
+"""Scans times pixels. Each scan visits every pixel, however few bytes it has; usual progressive files have 10 to 20."""
+_FILLER = b"\xa5\x5a\x96\x69" * 64
+"""Bytes that a complete scan does not need."""
+_RESTARTS = range(0xD0, 0xD8)
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""Stuffed bytes, fill bytes and restart markers belong to the data of a scan."""
+_FIRST_WITH_LENGTH, _SOI, _EOI, _SOS, _COM = 0xC0, 0xD8, 0xD9, 0xDA, 0xFE
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_NOTES = frozenset(range(0xE1, 0xF0)) - {0xEE} | {_COM}
+"""Application segments and comments; the decoder needs JFIF (0xE0) and Adobe (0xEE) to know the colours."""
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+
+
+@dataclass
+class Jpeg:
+    """What the segments of a JPEG say.
+
+    Attributes:
+        picture: the file without notes, previews and what follows its end; an end marker is added where it lacks one.
+        scans: how often the decoder goes over the pixels.
+        ended: whether the end marker is there.
+        info: ``exif`` and ``xmp``, the first segment of each.
+        last_scan: data of the last scan, where the file lacks its end marker.
+    """
+
+    picture: bytes = b""
+    scans: int = 0
+    ended: bool = False
+    info: dict[str, bytes] = field(default_factory=dict)
+    last_scan: bytes = b""
+    _components: int = 0
+    _sent: set[tuple[int, int]] = field(default_factory=set)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the scans cover every coefficient of every component to its last bit."""
+        return 0 < 64 * self._components == len(self._sent)
+
+    @property
+    def continued(self) -> bytes:
+        """The picture with more data after its last scan: another picture if that scan lacks any, else the same."""
+        last = max(_RESTARTS, key=lambda restart: self.last_scan.rfind(bytes([0xFF, restart])))
+        place = last + 1 if bytes([0xFF, last]) in self.last_scan else _RESTARTS.start
+        restart = bytes([0xFF, place if place in _RESTARTS else _RESTARTS.start])
+        return self.picture.removesuffix(END) + _FILLER + restart + _FILLER + END
+
+    def _add_frame(self, segment: bytes) -> None:
+        self._components = segment[9] if len(segment) > 9 else 0
+
+    def _add_scan(self, segment: bytes) -> None:
+        self.scans += 1
+        if self.scans > MOST_SCANS:
+            raise PhotoError(f"the image has more than {MOST_SCANS} scans; expected a photo; save it anew")
+        count = segment[4] if len(segment) > 4 else 0
+        components, (first, last, bits) = segment[5 : 5 + 2 * count : 2], (segment[5 + 2 * count :] + bytes(3))[:3]
+        if bits & 15 == 0:
+            self._sent |= {(one, place) for one in components for place in range(first, min(last, 63) + 1)}
+
+    def _add_note(self, segment: bytes) -> None:
+        for name, prefix in (("exif", _EXIF), ("xmp", _XMP)):
+            if segment[1] == 0xE1 and segment.startswith(prefix, 4):
+                self.info.setdefault(name, segment[4 + len(prefix) :])
+
+
+def read_jpeg(data: bytes) -> Jpeg:
+    """Walk a JPEG's segments.
+
+    Raises PhotoError when it has too many of them, or too many scans.
+    """
+    found, kept, at, end, scan = Jpeg(), [], 0, len(data.rstrip(b"\xff")), 0
+    for number, (marker, start, stop) in enumerate(segments(data)):
+        if number == MOST_SEGMENTS:
+            raise PhotoError(f"the image has more than {MOST_SEGMENTS:,} segments; expected a photo; save it anew")
+        segment = data[start:stop]
+        if marker in _FRAMES:
+            found._add_frame(segment)
+        elif marker == _SOS:
+            found._add_scan(segment)
+            scan = stop
+        elif marker == _EOI:
+            found.ended, end = True, start
+        elif marker in _NOTES and not found.scans:
+            found._add_note(segment)
+            kept.append(data[at:start])
+            at = stop
+    found.picture = b"".join([*kept, data[at:end], END])
+    found.last_scan = b"" if found.ended else data[scan:end]
+    return found
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the marker, start and end of each segment up to the end of the image, as libjpeg finds them."""
+    at = len(START)
+    while found := _MARKER.search(data, at):
+        start, marker = found.start(), data[found.start() + 1]
+        at = start + 2
+        if marker >= _FIRST_WITH_LENGTH and marker not in (_SOI, _EOI):
+            at += max(2, int.from_bytes(data[at : at + 2]))
+        yield marker, start, min(at, len(data))
+        if marker == _EOI:
+            return
