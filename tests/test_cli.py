@@ -159,6 +159,17 @@ def test_a_mistake_gets_its_code_and_a_hint(command, words: list[str], code: int
     assert hint in " ".join((result.out + result.err).split())
 
 
+@pytest.mark.parametrize(
+    "words", ["evaluate", "compare other", "report", "figures --run", "export", "serve", "predict -"]
+)
+def test_a_run_whose_name_is_too_long_is_one_line(command, words: str) -> None:
+    name, *more = words.split()
+    place = [*more, "x" * 300] if name == "figures" else ["x" * 300, *more]
+    result = command(name, *place)
+    assert (result.code, result.out, len(result.err.splitlines())) == (4, "", 1)
+    assert "cannot be read (File name too long)" in result.err
+
+
 def test_exit_codes_are_those_of_the_documents() -> None:
     codes = {
         ModisteError: 1,

@@ -134,7 +134,9 @@ class TestKeep:
             run_folder.keep(run_folder.open_run(run), {"a": b""}, openings=1)
         assert run_folder.open_run(run).test_openings == 0
 
-    @pytest.mark.parametrize("name", ["model.safetensors", "recipe.json", "manifest.json", ".lock", "transfer.json"])
+    @pytest.mark.parametrize(
+        "name", ["model.safetensors", "recipe.json", "manifest.json", ".lock", "images.safetensors"]
+    )
     def test_what_a_run_consists_of_is_not_replaced(self, name: str, run: Path) -> None:
         with pytest.raises(RunError, match="is a part of the run and is not replaced"):
             run_folder.keep(run_folder.open_run(run), {name: b"other"})

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from modiste import checkpoint, run_folder, runtime
+from modiste import checkpoint, run_folder, runtime, storage
 from modiste.checkpoint import ModelInfo
 from modiste.classifier import Classifier, Scores
 from modiste.evaluation.answers import Answers
@@ -58,8 +58,9 @@ class Predictor(Classifier):
             RecipeError: the device cannot be used.
         """
         source, place = Path(source), runtime.choose_device(device)
-        if source.is_dir():
-            run = run_folder.open_run(source)
+        folder = source if storage.is_folder(source) else None
+        if folder:
+            run = run_folder.open_run(folder)
             (model, info), known = run.load_model(), run.measured()
             temperature = fit_temperature(known.logits, known.labels)
         else:
@@ -71,7 +72,6 @@ class Predictor(Classifier):
         if place.type == "cpu":
             runtime.keep_memory()
         image = torch.zeros(1, *info.task.image_shape, dtype=torch.uint8, device=place)
-        folder = source if source.is_dir() else None
         return cls(ready(model, info.recipe, image), info, place, temperature, folder=folder)
 
     def telling_strangers(self, run: Path | str, data_folder: Path | str | None = None) -> "Predictor":

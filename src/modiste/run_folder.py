@@ -39,6 +39,7 @@ PRETRAINING = "pretraining.jsonl"
 TIMING = "timing.jsonl"
 FACTS = "facts.json"
 TRANSFER = "transfer.json"
+IMAGES = "images.safetensors"
 STATES = "checkpoints"
 BEFORE_TRAINING = (RECIPE, FACTS, PRETRAINING, TRANSFER)
 WRITTEN = (*BEFORE_TRAINING, LOG, TIMING, STATES, "tensorboard")
@@ -231,7 +232,8 @@ def keep(run: Run, files: Mapping[str, bytes], *, openings: int = 0) -> Run:
         RunError: the folder holds another run by now, or a file's name is that of a part of the run.
     """
     folder = run.folder
-    if taken := [name for name in files if name in (*ALWAYS, *BEFORE_TRAINING, manifest.NAME, storage.LOCK_NAME)]:
+    parts = (*ALWAYS, *BEFORE_TRAINING, IMAGES, manifest.NAME, storage.LOCK_NAME)
+    if taken := [name for name in files if name in parts]:
         raise RunError(f"{folder / taken[0]}: is a part of the run and is not replaced; choose another name")
     with storage.lock(folder, PATIENCE_SECONDS):
         storage.remove_leftovers(folder)

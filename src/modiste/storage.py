@@ -116,6 +116,14 @@ def lies_in(folder: Path, name: str) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Tell whether a path names a folder; RunError when the system refuses to look."""
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}); check its name and permissions") from error
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal; StorageError when it cannot be read."""
     try:

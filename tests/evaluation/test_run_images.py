@@ -22,11 +22,11 @@ from modiste.predictor import Predictor
 from modiste.recipe import DataRecipe, Recipe
 from modiste.report import write_figures, write_report
 from modiste.report.photo import typical_images
-from modiste.run_folder import open_run
+from modiste.run_folder import IMAGES, open_run
 from workbench import run_modiste, write_pictures
 
 COUNTS = {"boot": 30, "cap": 20, "scarf": 20}
-KEPT = (run_images.FILE, novelty.FILE)
+KEPT = (IMAGES, novelty.FILE)
 
 
 @pytest.fixture(scope="module")
@@ -172,12 +172,12 @@ def test_validation_images_beyond_the_bound_are_not_kept(
     development = development_of(open_run(trained / "run"))
     monkeypatch.setattr(run_images, "MOST_BYTES", 10)
     run_images.keep(tmp_path, development)
-    assert not (tmp_path / run_images.FILE).exists()
+    assert not (tmp_path / IMAGES).exists()
     assert "they are not kept in the run" in caplog.text
     monkeypatch.undo()
     monkeypatch.setattr(run_images, "SAMPLE_BYTES", 7 * 12 * 12)
     run_images.keep(tmp_path, development)
-    tensors, _ = checkpoint.read(tmp_path / run_images.FILE)
+    tensors, _ = checkpoint.read(tmp_path / IMAGES)
     assert sorted(tensors["train:labels"].bincount().tolist()) == [2, 2, 3]
 
 
@@ -197,12 +197,12 @@ def test_validation_images_beyond_the_bound_are_not_kept(
 def test_what_is_kept_of_another_kind_is_refused_in_one_line(
     place: Path, name: str, change: Callable[[Any], Any]
 ) -> None:
-    path = place / "run" / run_images.FILE
+    path = place / "run" / IMAGES
     tensors, plain = checkpoint.read(path)
     part = tensors if name in tensors else plain
     part[name] = change(part[name])
     path.write_bytes(checkpoint.to_bytes(tensors, {key: value for key, value in plain.items() if value is not None}))
     files, openings = manifest.read(place / "run")
-    manifest.write(place / "run", {**files, run_images.FILE: storage.sha256(path)}, openings)
+    manifest.write(place / "run", {**files, IMAGES: storage.sha256(path)}, openings)
     with pytest.raises(RunError, match=r"these are not the run's images.*--data-folder FOLDER"):
         development_of(open_run(place / "run"))

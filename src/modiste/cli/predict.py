@@ -91,7 +91,7 @@ def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
 
     precision = None if options.precision == "trained" else options.precision
     predictor = Predictor.load(source, device=options.device, precision=precision)
-    if source.is_dir():
+    if predictor.folder:
         try:
             return predictor.telling_strangers(source, options.data_folder)
         except (DataError, StorageError) as error:

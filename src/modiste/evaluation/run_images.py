@@ -17,7 +17,6 @@ from modiste.data.sources import FASHION_MNIST
 from modiste.errors import DataError, RunError
 from modiste.run_folder import Run
 
-FILE = "images.safetensors"
 MOST_BYTES = 256 * 2**20
 """Of the validation images; where they take more, none are kept."""
 SAMPLE, SAMPLE_BYTES = 500, 64 * 2**20
@@ -39,7 +38,7 @@ def keep(folder: Path, development: Development) -> None:
     count = min(SAMPLE, SAMPLE_BYTES // train.images[0].nbytes)
     sample = train[drawn(train.labels, count, "kept images").to(train.labels.device)]
     tensors = {**_named("train", sample), **_named("validation", validation)}
-    storage.write_bytes(folder / FILE, checkpoint.to_bytes(tensors, {"name": development.name}))
+    storage.write_bytes(folder / run_folder.IMAGES, checkpoint.to_bytes(tensors, {"name": development.name}))
 
 
 def development_of(run: Run, data_folder: Path | str | None = None) -> Development:
@@ -51,7 +50,7 @@ def development_of(run: Run, data_folder: Path | str | None = None) -> Developme
         RunError: what is kept is damaged, or the data set is not the one that the run was trained on.
         DataError: the data set is missing or damaged.
     """
-    if data_folder is None and run_folder.is_listed(run, FILE):
+    if data_folder is None and run_folder.is_listed(run, run_folder.IMAGES):
         return _read(run)
     return load_own_development(run, data_folder)
 
@@ -77,7 +76,7 @@ def _named(part: str, images: ImageSet) -> dict[str, Tensor]:
 
 
 def _read(run: Run) -> Development:
-    path, info = run.folder / FILE, run.load_info()
+    path, info = run.folder / run_folder.IMAGES, run.load_info()
     tensors, plain = checkpoint.read(path)
     names = info.task.class_names
     try:

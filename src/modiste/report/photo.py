@@ -13,7 +13,7 @@ from modiste.evaluation import run_images
 from modiste.prediction import Answer
 from modiste.predictor import Predictor
 from modiste.report.style import SMALL, WIDTH, drawn
-from modiste.run_folder import is_listed, open_run
+from modiste.run_folder import IMAGES, is_listed, open_run
 
 Typical = Mapping[str, UInt8[np.ndarray, "h w *colours"]]
 WHERE = "where it looked"
@@ -79,7 +79,7 @@ def _validation(predictor: Predictor, data_folder: Path | str | None) -> ImageSe
     data = predictor.info.recipe.data
     if data_folder is None and predictor.folder is not None:
         run = open_run(predictor.folder)
-        if is_listed(run, run_images.FILE):
+        if is_listed(run, IMAGES):
             return run_images.development_of(run).validation
     if data_folder is None and data.source != FASHION_MNIST:
         return None

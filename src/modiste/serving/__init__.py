@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from modiste import manifest
+from modiste import manifest, storage
 from modiste.errors import MissingExtraError, RecipeError, RunError, StorageError
 from modiste.onnx_model import NEEDS_EXTRA, OnnxModel
 from modiste.serving.hosts import allowed_name, is_loopback
@@ -79,7 +79,7 @@ def check_token(host: str, token: str) -> None:
 
 def model_file(source: Path, data_folder: Path | None = None) -> Path:
     """Return the ONNX file of a run's folder, exported now if it was not; RunError unless it is as it was written."""
-    if not source.is_dir():
+    if not storage.is_folder(source):
         return source
     files, _ = manifest.read(source)
     if MODEL not in files:
