@@ -160,7 +160,7 @@ def test_the_table_says_what_is_so() -> None:
     assert rows["photo, processor time of its decoder"] == f"{rationed_reader.MOST_SECONDS:g} s"
     assert rows["photo, sides"] == f"{opening.LEAST_SIDE} pixels or more; 1 to {opening.MOST_ASPECT} at most"
     assert rows["request, head"] == f"{limits.head_bytes // 1024} KiB, {limits.receive_seconds:g} s"
-    assert rows["request, body"] == f"{limits.body_bytes // 2**20} MiB, {limits.receive_seconds:g} s"
+    assert rows["request, body, compressed or not"] == f"{limits.body_bytes // 2**20} MiB, {limits.receive_seconds:g} s"
     assert rows["request, pictures"] == str(limits.pictures)
     assert rows["requests at work or waiting"] == f"{limits.requests}; {limits.waiting_bytes // 2**20} MiB of bodies"
     assert rows["answer"] == f"{limits.send_seconds:g} s"

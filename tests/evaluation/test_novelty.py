@@ -224,8 +224,8 @@ def test_a_file_of_another_network_is_refused(finished_run: Path, tiny_folder: P
     rest = {name: getattr(found.boundary, name)[: len(dense.whitening)] for name in ("centre", "spread", "weights")}
     boundary = replace(found.boundary, **rest)
     for place in ("elsewhere", "logits"):
-        novelty.write(folder, replace(found, layers=(replace(dense, place=place),), boundary=boundary))
-        run_folder.add_files(open_run_unverified(folder), [novelty.FILE], test_openings=0)
+        other = replace(found, layers=(replace(dense, place=place),), boundary=boundary)
+        run_folder.keep(open_run(folder), {novelty.FILE: novelty.content(other)})
         with pytest.raises(RunError, match="of another network"):
             of_run(open_run(folder))
 

@@ -287,7 +287,7 @@ print(matplotlib.get_backend(auto_select=False))
         ("modiste.report", "module://matplotlib_inline.backend_inline", None),
         ("modiste.report", "pdf", "pdf"),
         ("modiste.reproduction", "no-such", None),
-        ("modiste.search.outcomes", "no-such", None),
+        ("modiste.report.style, modiste.search.figures", "no-such", None),
     ],
 )
 def test_figures_are_drawn_whatever_backend_a_notebook_asks_for(module: str, wanted: str, kept: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from modiste.cli.streams import say
 from modiste.cli.words import NoOptions, parse
 from modiste.data.faults import shown
 from modiste.errors import DataError

@@ -32,8 +32,8 @@ It was trained on whole pictures, stretched to a square. A photo has to be broug
   and `modiste serve` do it.""",
 }
 """What a picture file has to go through, by the way in which those of the training were prepared."""
-MARKUP = re.compile(r"[\\`*_\[\]{}<>#|~&:@$^]|^[-+=]|(?<=^\d)[.)]|(?<=www)\.", re.IGNORECASE)
-"""What Markdown or HTML could read as more than a character, links without brackets among it."""
+MARKUP = re.compile(r"[\\`*_\[\]{}<>#|~&:@$^]|^[-+=]|^\d{1,9}[.)](?=\s|$)|www\.", re.IGNORECASE)
+"""What Markdown or HTML could read as more than characters, numbered lists and links without brackets among it."""
 HARMLESS = re.compile(r"[\w./-]+( [\w./-]+)*")
 MOST_LETTERS = 1500
 
@@ -83,7 +83,7 @@ def text(run: Run, name: str, answers: Answers, found: Agreement) -> str:
 
 def plain_text(words: str) -> str:
     """Return words that may be a stranger's as Markdown that shows them on one line, and is nothing else."""
-    return MARKUP.sub(lambda found: f"&#{ord(found[0])};", printable(words, MOST_LETTERS))
+    return MARKUP.sub(lambda found: f"{found[0][:-1]}&#{ord(found[0][-1])};", printable(words, MOST_LETTERS))
 
 
 def code(words: str) -> str:

@@ -76,11 +76,10 @@ def typical_images(
 
 def _validation(predictor: Predictor, data_folder: Path | str | None) -> ImageSet | None:
     """Return validation images of the predictor's data set; it may be a stranger's, who cannot choose what is read."""
-    data = predictor.info.recipe.data
-    if data_folder is None and predictor.folder is not None:
-        run = open_run(predictor.folder)
-        if is_listed(run, IMAGES):
-            return run_images.development_of(run).validation
-    if data_folder is None and data.source != FASHION_MNIST:
+    data, run = predictor.info.recipe.data, open_run(predictor.folder) if predictor.folder else None
+    is_kept = run is not None and is_listed(run, IMAGES)
+    if data_folder is None and data.source != FASHION_MNIST and not is_kept:
         return None
-    return load_development(data, data_folder).validation
+    if run is not None:
+        return run_images.development_of(run, data_folder).validation
+    return load_development(data, data_folder, instead=True).validation
