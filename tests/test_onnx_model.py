@@ -21,7 +21,7 @@ from modiste.onnx_model import OnnxModel
 from modiste.recipe import Recipe
 
 sys.path.append(str(Path(__file__).parent / "hostile"))
-from graphs import HOSTILE, nested, node, sound
+from graphs import HOSTILE, add_to_logits, nested, node, sound
 
 TASK = Task(image_shape=(1, 8, 8), class_names=("a", "b"), mean=0.3, deviation=0.4)
 
@@ -160,13 +160,7 @@ def test_what_takes_too_long_is_given_up(content: bytes, monkeypatch: pytest.Mon
     node(proto, "ConstantOfShape", ["shape"], ["m0"])
     for number in range(4000):
         node(proto, "MatMul", [f"m{number}", "m0"], [f"m{number + 1}"])
-    node(proto, "ReduceSum", ["m4000"], ["sum"], keepdims=0)
-    node(proto, "Add", ["logits", "sum"], ["grown"])
-    last = onnx.NodeProto()
-    last.CopyFrom(proto.graph.node[3])
-    last.input[0] = "grown"
-    del proto.graph.node[3]
-    proto.graph.node.append(last)
+    add_to_logits(proto, "m4000")
     monkeypatch.setattr(onnx_model, "LOADING_SECONDS", 1.0)
     with pytest.raises(RunError, match="it takes more than 1 seconds"):
         OnnxModel.from_bytes(proto.SerializeToString())

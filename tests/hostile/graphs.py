@@ -69,6 +69,17 @@ def node(proto: onnx.ModelProto, kind: str, inputs: list[str], outputs: list[str
     proto.graph.node.append(helper.make_node(kind, inputs, outputs, **attributes))
 
 
+def add_to_logits(proto: onnx.ModelProto, numbers: str) -> None:
+    """Add the sum of these numbers to the logits, so that every answer needs them."""
+    node(proto, "ReduceSum", [numbers], ["sum"], keepdims=0)
+    node(proto, "Add", ["logits", "sum"], ["grown"])
+    last = onnx.NodeProto()
+    last.CopyFrom(proto.graph.node[3])
+    last.input[0] = "grown"
+    del proto.graph.node[3]
+    proto.graph.node.append(last)
+
+
 def function(proto: onnx.ModelProto, inner: onnx.NodeProto) -> None:
     """Add a function of a known set of operators that holds something else."""
     opset = [helper.make_opsetid("", 18), helper.make_opsetid("pkg.torch", 1)]
@@ -198,13 +209,7 @@ def gigabytes(proto: onnx.ModelProto) -> None:
     shape = numpy_helper.from_array(np.array([2**15, 10 * 2**13], np.int64), "shape")
     proto.graph.initializer.append(shape)
     node(proto, "ConstantOfShape", ["shape"], ["enormous"])
-    node(proto, "ReduceSum", ["enormous"], ["sum"], keepdims=0)
-    node(proto, "Add", ["logits", "sum"], ["grown"])
-    last = onnx.NodeProto()
-    last.CopyFrom(proto.graph.node[3])
-    last.input[0] = "grown"
-    del proto.graph.node[3]
-    proto.graph.node.append(last)
+    add_to_logits(proto, "enormous")
 
 
 def enormous(proto: onnx.ModelProto) -> None:
