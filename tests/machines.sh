@@ -1,11 +1,12 @@
 #!/bin/sh
-# Runs the tests that depend on arithmetic as on other processors: about twelve minutes on two quiet cores.
+# Runs the tests that depend on arithmetic as on other processors: under ten minutes on two quiet cores.
 #
 # ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY keep libraries from newer instructions; a processor that lacks what is
-# asked for uses the best that it has. So each line says what was used, and what was tried already is left out.
-# Every pair of the two is tried on one thread, each of the first also on two and four.
+# asked for uses the best that it has. So each line says what was used, and what is the same as before is left out.
+# Every pair of the two is tried on one thread, two at a time; each of the first also on two threads and on four.
 cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-.venv/bin/python}
+export MKL_DYNAMIC=FALSE OMP_WAIT_POLICY=passive  # threads may outnumber cores, and wait without spinning
 
 numeric="
 tests/test_machines.py
@@ -29,41 +30,57 @@ tests/training/test_resume.py::test_every_kind_of_training_goes_on_exactly[avera
 tests/training/test_seeds.py::test_every_seed_comes_to_what_it_comes_to_alone[dropout]
 tests/training/test_seeds.py::test_so_it_does_with_normalisation_and_augmentation[bfloat16]
 "
+# of test_loop.py, what starts processes of its own to look at messages
+others="
+--deselect tests/training/test_loop.py::test_training_and_a_report_leave_the_process_as_it_was
+--deselect tests/training/test_loop.py::test_a_huge_learning_rate_leaves_the_command_with_6
+"
 
 probe='import torch
 torch.nn.functional.conv2d(torch.ones(2, 3, 12, 12), torch.ones(8, 3, 3, 3))
 print("torch: ATen", torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), "threads")'
 
-tried=$(mktemp) said=$(mktemp) failed=0
-trap 'rm -f "$tried" "$said"' EXIT
-export MKL_DYNAMIC=FALSE OMP_WAIT_POLICY=passive  # threads may outnumber cores, and wait without spinning
-
-# try ISA CAPABILITY THREADS: an empty word leaves the choice to the library
-try() {
-    threads=$3 setting="oneDNN ${1:-default}, ATen ${2:-default}, threads $3"
-    set -- ${1:+ONEDNN_MAX_CPU_ISA=$1} ${2:+ATEN_CPU_CAPABILITY=$2} OMP_NUM_THREADS="$3"
-    used=$(env "$@" ONEDNN_VERBOSE=1 "$python" -c "$probe" | sed -n 's/.*cpu,isa://p; s/^torch: //p' | paste -s -d ';')
-    if grep -qxF "$used" "$tried"; then
-        echo "as before  $setting ($used)"
-        return
-    fi
-    echo "$used" >> "$tried"
-    workers=$((threads == 1 ? 2 : 0))  # tests of one thread run two at a time
-    # shellcheck disable=SC2086 - a list of words
-    if env "$@" "$python" -m pytest -q -p no:cacheprovider -n $workers $numeric > "$said" 2>&1; then
-        verdict=passed
-    else
-        verdict=FAILED failed=1
-    fi
-    echo "$verdict  $setting ($used): $(tail -n 1 "$said")"
-    [ "$verdict" = passed ] || grep -E '^(FAILED|ERROR|E  )' "$said"
+# within ISA CAPABILITY THREADS COMMAND...: run a command with these; "default" leaves the choice to the library
+within() {
+    isa=$1 capability=$2 threads=$3
+    shift 3
+    [ "$capability" = default ] || set -- "ATEN_CPU_CAPABILITY=$capability" "$@"
+    [ "$isa" = default ] || set -- "ONEDNN_MAX_CPU_ISA=$isa" "$@"
+    env "OMP_NUM_THREADS=$threads" "$@"
 }
 
-for isa in SSE41 AVX2 AVX512_CORE AVX512_CORE_BF16 ""; do
-    for capability in "" avx2; do
-        try "$isa" "$capability" 1
+# what the libraries use within ISA CAPABILITY THREADS
+used() { within "$@" ONEDNN_VERBOSE=1 "$python" -c "$probe" | sed -n 's/.*cpu,isa://p; s/^torch: //p' | paste -s -d ';'; }
+
+# between two settings, whatever the threads: with one is enough
+between="--deselect tests/test_machines.py::test_a_run_answers_and_goes_on_within_rounding_on_another_machine"
+
+if [ $# = 3 ]; then  # one setting
+    said=$(mktemp) verdict=FAILED
+    trap 'rm -f "$said"' EXIT
+    [ "$3" = 1 ] || others="$others $between"
+    # shellcheck disable=SC2086 - lists of words
+    within "$@" "$python" -m pytest -q -p no:cacheprovider -n 0 $numeric $others > "$said" 2>&1 && verdict=passed
+    echo "$verdict  oneDNN $1, ATen $2, threads $3 ($(used "$@")): $(tail -n 1 "$said")"
+    [ "$verdict" = passed ] || { grep -E '^(FAILED|ERROR|E  )' "$said"; exit 1; }
+    exit
+fi
+
+settings=$(mktemp) seen=$(mktemp)
+trap 'rm -f "$settings" "$seen"' EXIT
+for isa in SSE41 AVX2 AVX512_CORE AVX512_CORE_BF16 default; do
+    for more in "default 1" "avx2 1" "default 2" "default 4"; do
+        # shellcheck disable=SC2086 - two words
+        use=$(used $isa $more)
+        if grep -qxF "$use" "$seen"; then
+            echo "as before  oneDNN $isa, ATen and threads $more ($use)"
+        else
+            echo "$use" >> "$seen"
+            echo "$isa $more" >> "$settings"
+        fi
     done
-    try "$isa" "" 2
-    try "$isa" "" 4
 done
+failed=0
+grep ' 1$' "$settings" | xargs -P 2 -L 1 tests/machines.sh || failed=1
+grep -v ' 1$' "$settings" | xargs -L 1 tests/machines.sh || failed=1
 exit $failed

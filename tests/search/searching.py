@@ -12,12 +12,14 @@ from modiste.search import Plan, outcomes
 from workbench import child_environment
 
 
-def start(folder: Path, plan: Plan, tiny_folder: Path, *more: object) -> "subprocess.Popen[str]":
-    """Begin the search of ``plan`` in ``folder``, or go on with it."""
+def start(
+    folder: Path, plan: Plan, tiny_folder: Path, *more: object, through: tuple[str, ...] = ()
+) -> "subprocess.Popen[str]":
+    """Begin the search of ``plan`` in ``folder``, or go on with it; ``through`` is the command that starts it."""
     recipe = folder.with_suffix(".json")
     storage.write_json(recipe, to_plain(plan.recipe))
     words = ["search", recipe, *plan.space, "--trials", plan.trials, "--out", folder, "--device", "cpu", *more]
-    command = [sys.executable, "-m", "modiste", *words, "--data-folder", tiny_folder]
+    command = [*through, sys.executable, "-m", "modiste", *words, "--data-folder", tiny_folder]
     return subprocess.Popen(
         list(map(str, command)), env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -33,10 +35,10 @@ def table(folder: Path) -> bytes:
     return (folder / outcomes.TABLE).read_bytes()
 
 
-def wait_for(reached: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    """Wait until something is so, while ``process`` runs."""
+def wait_for(reached: Callable[[], bool], process: "subprocess.Popen[str] | None" = None) -> None:
+    """Wait until something is so; ``process`` has to run until then."""
     deadline = time.monotonic() + 120
     while not reached():
-        assert process.poll() is None, process.communicate()
+        assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)

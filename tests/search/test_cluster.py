@@ -86,35 +86,45 @@ def test_begun_for_this_command_it_stays_on_loopback_saves_when_asked_to_stop_an
     _, complaint = process.communicate(timeout=100)
     assert process.returncode == 75, complaint
     assert "of 6 trials done; everything is saved" in complaint
-    _, gone = psutil.wait_procs(family, timeout=30)
-    assert gone == []
+    assert still_running(family, seconds=30) == []
     again = start(tmp_path / "s", plan, tiny_folder, "--ray", "auto", "--trial-cpus", "0.5")
     assert again.communicate(timeout=200)[1] == ""
     assert table(tmp_path / "s") == alone
 
 
-def lose(part: str, folder: Path, process: "subprocess.Popen[str]") -> str:
-    """Kill a part of the cluster that a search began, and return what the search says of it as it leaves."""
-    wait_for(lambda: done(folder) > 0, process)
-    family = psutil.Process(process.pid).children(recursive=True)
+def still_running(family: list[psutil.Process], *, seconds: float) -> list[psutil.Process]:
+    """Return the processes that have not ended within some seconds.
+
+    A process that has ended is listed as a zombie until its parent asks for it. An orphan's parent is process 1, which
+    in a container may be a program that never asks.
+    """
+    _, listed = psutil.wait_procs(family, timeout=seconds)
+    return [one for one in listed if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def kill_part(part: str, family: list[psutil.Process]) -> None:
     for member in family:
         with suppress(psutil.NoSuchProcess):
             if member.name() == part:
                 member.kill()
-    _, complaint = process.communicate(timeout=200)
-    assert process.returncode == ClusterError.exit_code, complaint
-    assert not [one for one in outcomes.read(folder) if one.state == "failed"]
-    _, gone = psutil.wait_procs(family, timeout=60)
-    assert gone == []
-    return complaint
 
 
 def test_a_lost_cluster_ends_the_search_and_the_same_command_goes_on(
     plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path
 ) -> None:
+    """The search's parent is process 1, as after ``nohup``: Ray would take it for a worker of the lost raylet."""
     words = (tmp_path / "s", plan, tiny_folder, "--ray", "auto", "--trial-cpus", "0.5")
-    complaint = lose("raylet", tmp_path / "s", start(*words))
+    process = start(*words, through=("sh", "-c", '"$@" & echo $!', "sh"))
+    assert process.stdout
+    search = psutil.Process(int(process.stdout.readline()))
+    process.wait(10)
+    wait_for(lambda: done(tmp_path / "s") > 0)
+    family = search.children(recursive=True)
+    kill_part("raylet", family)
+    _, complaint = process.communicate(timeout=200)
     assert complaint.startswith("modiste: the Ray cluster cannot be used any longer (LocalRayletDiedError")
+    assert not [one for one in outcomes.read(tmp_path / "s") if one.state == "failed"]
+    assert still_running([search, *family], seconds=60) == []
     assert start(*words).communicate(timeout=200)[1] == ""
     assert table(tmp_path / "s") == alone
 
@@ -122,8 +132,15 @@ def test_a_lost_cluster_ends_the_search_and_the_same_command_goes_on(
 def test_a_lost_head_ends_the_search(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
     long = replace(plan, trials=1000, sampler="random")  # some go on without a head, and end before it counts as lost
     words = ("--ray", "auto", "--trial-cpus", "0.5", "--sampler", "random")
-    complaint = lose("gcs_server", tmp_path / "s", start(tmp_path / "s", long, tiny_folder, *words))
+    process = start(tmp_path / "s", long, tiny_folder, *words)
+    wait_for(lambda: done(tmp_path / "s") > 0, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    kill_part("gcs_server", family)
+    _, complaint = process.communicate(timeout=200)
+    assert process.returncode == ClusterError.exit_code, complaint
     assert complaint.startswith("modiste: the Ray cluster cannot be used any longer (its head at 127.0.0.1:")
+    assert not [one for one in outcomes.read(tmp_path / "s") if one.state == "failed"]
+    assert still_running(family, seconds=60) == []
 
 
 def settle(error: Exception, task: cluster.Task) -> Outcome:

@@ -299,6 +299,7 @@ def _run(task: Task) -> Outcome | None:
 
 def _connect(address: str) -> Any:
     """Join the cluster, or begin one; return Ray itself."""
+    _stay_without_raylet()
     try:
         import ray
         import ray.exceptions
@@ -315,6 +316,16 @@ def _connect(address: str) -> Any:
         }
         _init(ray, "local", **begun)
     return ray
+
+
+def _stay_without_raylet() -> None:
+    """Keep Ray from ending this process, in silence and with code 1, when its raylet dies.
+
+    A worker of Ray's leaves with its raylet. Ray 2.60 takes a process for such a worker if its parent is process 1, as
+    after ``nohup``, unless it knows the raylet's number. It is given this process' own, which always lives, and reads
+    it once, on its import.
+    """
+    os.environ.setdefault("RAY_RAYLET_PID", str(os.getpid()))
 
 
 def _is_joined(ray: Any) -> bool:
