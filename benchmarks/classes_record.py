@@ -20,14 +20,16 @@ import torch
 
 import modiste
 import own_pictures
-from modiste import recipes, runtime, storage
-from modiste.audit import audit
+from modiste import machine
+from modiste.audit.audit import audit
 from modiste.audit.confidence import held_out_probabilities
 from modiste.audit.duplicates import exact_groups, near_pairs
 from modiste.audit.labels import suspicious_labels
 from modiste.data.dataset import ImageSet, Known, load_known
-from modiste.recipe import DataRecipe, Recipe
-from record_page import machine, rows, this_command
+from modiste.recipes import named
+from modiste.recipes.recipe import DataRecipe, Recipe
+from modiste.runs import storage
+from record_page import describe_machine, rows, this_command
 
 FOLDS, SEED = 4, 0
 SHARE_WRONG = 0.02
@@ -43,13 +45,13 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=Path("records/classes"))
     options = parser.parse_args()
-    recipe = recipes.get(options.recipe)
+    recipe = named.get(options.recipe)
     known = load_known(recipe.data)
     with tempfile.TemporaryDirectory() as place:
         own = own_classes(Path(place), known, options.pictures)
     record = {
         "command": this_command(),
-        "machine": runtime.facts(torch.device("cpu")),
+        "machine": machine.facts(torch.device("cpu")),
         "recipe": options.recipe,
         "fashion_mnist": {**duplicates(known), **planted_errors(known, recipe)},
         "own": own,
@@ -99,10 +101,10 @@ def own_classes(root: Path, known: Known, count: int) -> dict[str, Any]:
     planted = own_pictures.write_folder(root / "own", images, labels, list(CLASSES), faults=max(6, count // 50))
     data = DataRecipe(source=str(root / "own"), pictures="whole", colour=True, repeats=REPEATS)
     starts = [start_seconds(data, root / "cache") for _ in range(2)]
-    recipe = replace(recipes.get("sprint-93"), data=data, epochs=EPOCHS, balance=1.0, precision="float32")
+    recipe = replace(named.get("sprint-93"), data=data, epochs=EPOCHS, balance=1.0, precision="float32")
     outcome = modiste.train(recipe, root / "run", device="cpu")
     tested = modiste.evaluate(root / "run", split="test", device="cpu")
-    found = audit(replace(recipes.get("sprint"), data=data), folds=FOLDS, device="cpu").as_plain()
+    found = audit(replace(named.get("sprint"), data=data), folds=FOLDS, device="cpu").as_plain()
     opened = {item["file"] for item in found["suspicious"]}
     entered = set(load_known(data).files)
     exact = [pair for pair in planted.exact if set(pair) <= entered]
@@ -137,7 +139,8 @@ def chosen_images(known: Known, count: int) -> tuple[np.ndarray, np.ndarray]:
 def start_seconds(data: DataRecipe, cache: Path) -> float:
     """Return how long a process of its own takes to have the images ready, libraries not counted."""
     script = (
-        "import time; from modiste.data.dataset import load_development; from modiste.recipe import DataRecipe; "
+        "import time; from modiste.data.dataset import load_development; "
+        "from modiste.recipes.recipe import DataRecipe; "
         "import PIL.Image, scipy.ndimage; started = time.perf_counter(); "
         f"load_development({data!r}); print(time.perf_counter() - started)"
     )
@@ -198,7 +201,7 @@ with `sprint-93`, {EPOCHS} epochs of {REPEATS} times the pictures, `--balance 1`
 
 Made by `{record["command"]}`.
 
-{machine(record["machine"])}
+{describe_machine(record["machine"])}
 """
 
 

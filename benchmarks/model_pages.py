@@ -23,19 +23,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import modiste
-from modiste import manifest, storage
 from modiste.data.dataset import load_development
-from modiste.evaluation.assessment import load_own_development
-from modiste.models import Task, build_model
-from modiste.plain import to_plain
+from modiste.evaluation.run_images import load_own_development
+from modiste.models.registry import Task, build_model
+from modiste.recipes.plain import to_plain
 from modiste.report import augmentations
 from modiste.report.architecture import trace
-from modiste.report.block_diagram import block_diagram
-from modiste.report.blocks import inside
+from modiste.report.block_diagram import block_diagram, inside
 from modiste.report.network_diagram import network_diagram
 from modiste.report.style import render
-from modiste.report.views import VIEWS, View, scene_of
-from modiste.run_folder import open_run
+from modiste.report.views.views import VIEWS, View, scene_of
+from modiste.runs import manifest, storage
+from modiste.runs.run_folder import open_run
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "models"

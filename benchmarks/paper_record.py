@@ -14,11 +14,12 @@ from statistics import mean
 from typing import Any
 
 import modiste
-from modiste import paper, run_folder, storage
-from modiste.paper import Claim, Evidence, Finding, mean_and_spread
-from modiste.run_folder import Run, open_run
-from modiste.training.log import ConsoleLog
-from record_page import machine, measure_test, rows, seconds, summary, this_command, training
+from modiste.reproduction import paper
+from modiste.reproduction.paper import Claim, Evidence, Finding, mean_and_spread
+from modiste.runs import run_folder, storage
+from modiste.runs.run_folder import Run, open_run
+from modiste.training.tracking import ConsoleLog
+from record_page import describe_machine, measure_test, rows, seconds, summary, this_command, training
 
 
 def main() -> None:
@@ -116,7 +117,7 @@ Mean over seeds. Training figures are the mean over an epoch's steps with dropou
 
 ## Machine
 
-{machine(runs[0].facts()[-1])}
+{describe_machine(runs[0].facts()[-1])}
 Training took {", ".join(f"{seconds(run):,.0f} s" for run in runs)}; other work ran beside it, so this is no
 measurement of speed.
 """

@@ -20,14 +20,15 @@ import torch
 
 import photographs
 import strangers
-from modiste import runtime, storage
+from modiste import machine
 from modiste.data.dataset import load_development
 from modiste.errors import PhotoError
 from modiste.evaluation.assessment import evaluate, load_split
-from modiste.photo import prepare
-from modiste.predictor import Predictor
-from modiste.run_folder import open_run
-from record_page import machine, rows, this_command
+from modiste.inference.predictor import Predictor
+from modiste.photo.garment import prepare
+from modiste.runs import storage
+from modiste.runs.run_folder import open_run
+from record_page import describe_machine, rows, this_command
 
 SEED = 0
 ARMS = ("pipeline", "plain")
@@ -53,7 +54,7 @@ def main() -> None:
         print(run, found, flush=True)
     record = {
         "command": this_command(),
-        "machine": runtime.facts(torch.device("cpu")),
+        "machine": machine.facts(torch.device("cpu")),
         "images": options.images,
         "recipes": {name: {"n": len(found), **mean_of(found)} for name, found in measured.items()},
         "runs": measured,
@@ -177,7 +178,7 @@ validation images, the first line of false alarms from others that had no part i
 
 {table("told to be none of the ten", recipes, [*strange, *alarms])}
 
-{machine(record["machine"])}
+{describe_machine(record["machine"])}
 """
 
 

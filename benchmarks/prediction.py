@@ -12,7 +12,7 @@ import numpy as np
 
 from modiste.data.dataset import load_development
 from modiste.evaluation.inference import BATCH_IMAGES
-from modiste.recipe import Precision
+from modiste.recipes.recipe import Precision
 from peers.protocol import median_seconds
 
 Logits = Callable[[np.ndarray], np.ndarray]

@@ -21,13 +21,15 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import modiste
-from modiste import runtime, storage, training
+from modiste import machine
 from modiste.data.dataset import load_development
 from modiste.errors import StoppedError
 from modiste.evaluation.inference import ask, ready
-from modiste.models import build_model
-from modiste.training.log import Listener
-from record_page import machine, rows, this_command
+from modiste.models.registry import build_model
+from modiste.runs import storage
+from modiste.training import trainer
+from modiste.training.tracking import Listener
+from record_page import describe_machine, rows, this_command
 
 TRAINED = (("paper", "float32"), ("paper", "bfloat16"), ("sprint", "bfloat16"), ("sprint-95", "bfloat16"))
 ASKED = (("paper", "float32"), ("paper", "bfloat16"), ("sprint", "bfloat16"))
@@ -71,7 +73,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("records/speed"))
     options = parser.parse_args()
-    record: dict[str, Any] = {"command": this_command(), "machine": runtime.facts(torch.device("cpu"))}
+    record: dict[str, Any] = {"command": this_command(), "machine": machine.facts(torch.device("cpu"))}
     record["steps"] = {", ".join(arm): of_training(*arm, options) for arm in TRAINED}
     record["predictions"] = {", ".join(arm): of_prediction(*arm, options) for arm in ASKED}
     storage.write_json(options.out / "profile.json", record)
@@ -93,7 +95,7 @@ def of_prediction(name: str, precision: str, options: argparse.Namespace) -> dic
     """Ask a recipe's network, as a predictor does; return the milliseconds by operation."""
     recipe = replace(modiste.get_recipe(name), precision=precision)
     development = load_development(recipe.data, options.data)
-    model = build_model(recipe.model, training.describe_task(development, recipe), seed=0)
+    model = build_model(recipe.model, trainer.describe_task(development, recipe), seed=0)
     images = development.validation.images
     model = ready(model, recipe, images[:1])
     ask(model, images, recipe)  # a first pass chooses kernels
@@ -153,7 +155,7 @@ validation images' prediction. The profiler itself is in what lies between opera
 
 {parts("Prediction by", record["predictions"])}
 
-{machine(record["machine"])}
+{describe_machine(record["machine"])}
 """
 
 

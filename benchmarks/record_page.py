@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from modiste import run_folder
 from modiste.evaluation.assessment import Assessment, Weights, assess_stored, evaluate
-from modiste.run_folder import Run, open_run
+from modiste.runs import run_folder
+from modiste.runs.run_folder import Run, open_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,7 +55,7 @@ def rows(lines: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def machine(facts: Mapping[str, Any]) -> str:
+def describe_machine(facts: Mapping[str, Any]) -> str:
     """Describe the machine that a page's figures belong to."""
     return (
         f"{facts['processor']}, {facts['cores']} cores, {facts['threads']} threads,\n"

@@ -23,8 +23,9 @@ from xml.etree import ElementTree
 
 import torch
 
-from modiste import runtime, storage
-from record_page import machine, rows
+from modiste import machine
+from modiste.runs import storage
+from record_page import describe_machine, rows
 
 ROWS = ("resume", "saving", "locks", "signals", "data", "picture", "photos", "no", "serving", "search", "supply")
 """The first words of areas, in the order in which they are told; one that is not named here comes after these."""
@@ -52,7 +53,7 @@ def torture(minutes: float, words: Sequence[str], folder: Path) -> Record:
     """Run the tests that count faults; return what came of them, whatever it was."""
     counts, outcomes = folder / "counts.json", folder / "outcomes.xml"
     variables = {"OMP_NUM_THREADS": "1", "MODISTE_TORTURE": str(minutes), "MODISTE_TORTURE_RECORD": str(counts)}
-    facts, started = runtime.facts(torch.device("cpu")), time.monotonic()
+    facts, started = machine.facts(torch.device("cpu")), time.monotonic()
     code = run([sys.executable, *PYTEST, f"--junitxml={outcomes}", *words], variables)
     failed, skipped = read_outcomes(outcomes)
     return {
@@ -139,7 +140,7 @@ Where fewer were tried than planned, the time was over: {record["minutes_each"]:
 
 ## Machine
 
-{machine(record["machine"])}
+{describe_machine(record["machine"])}
 {", ".join(f"{name} {number}" for name, number in record["versions"].items())}.
 """
 

@@ -21,13 +21,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))  # for a lent machine, where nothing is installed
 
 import modiste
-from modiste import manifest, run_folder, storage
 from modiste.evaluation.statistics import PairedDifference, paired_difference
-from modiste.models import count_parameters
-from modiste.paper import mean_and_spread
-from modiste.run_folder import Run, open_run
-from modiste.training.log import ConsoleLog
-from record_page import duration, machine, measure_test, place, rows, seconds, summary, this_command, training
+from modiste.models.registry import count_parameters
+from modiste.reproduction.paper import mean_and_spread
+from modiste.runs import manifest, run_folder, storage
+from modiste.runs.run_folder import Run, open_run
+from modiste.training.tracking import ConsoleLog
+from record_page import describe_machine, duration, measure_test, place, rows, seconds, summary, this_command, training
 
 CLAIMS = {
     "paper": "91.32 % (the paper)",
@@ -175,7 +175,7 @@ McNemar's exact p; it is empty where no such run was at hand. Time and machine a
 
 ## Machine
 
-{machine(record["runs"][0]["starts"][-1])}
+{describe_machine(record["runs"][0]["starts"][-1])}
 That is the first run's; every run's own machine and commit stand in `record.json`. Other work ran beside some of the
 training on cores: those times are no measurement of speed.
 """

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from clock import MODISTE, spread, time_process
-from modiste import runtime, storage
-from modiste.cores import available_cores
-from modiste.run_folder import open_run
-from record_page import machine, rows, this_command
+from modiste import machine
+from modiste.processes import available_cores
+from modiste.runs import storage
+from modiste.runs.run_folder import open_run
+from record_page import describe_machine, rows, this_command
 
 BUSY = (sys.executable, "-c", "while True: pass")
 
@@ -61,7 +62,7 @@ def summary(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     alone, beside = (arm["median"] for arm in arms.values())
     return {
         "command": this_command(),
-        "machine": runtime.facts(torch.device("cpu")),
+        "machine": machine.facts(torch.device("cpu")),
         "arms": arms,
         "slower": beside / alone,
         "in_proportion": cores / max(cores - 1, 1),
@@ -80,7 +81,7 @@ the range. It is {record["slower"]:.2f} times slower; in proportion to the cores
 |---|---|---|---|
 {rows(line(name, arm) for name, arm in record["arms"].items())}
 
-{machine(record["machine"])}
+{describe_machine(record["machine"])}
 """
 
 

@@ -19,9 +19,10 @@ import torch
 
 import photographs
 from clock import MODISTE, spread, time_process
-from modiste import runtime, storage
+from modiste import machine
 from modiste.data.dataset import load_development
-from record_page import machine, rows, this_command
+from modiste.runs import storage
+from record_page import describe_machine, rows, this_command
 
 BAD = 3
 """How the command leaves when a picture could not be read."""
@@ -51,7 +52,7 @@ def main() -> None:
                 )
     record = {
         "command": this_command(),
-        "machine": runtime.facts(torch.device("cpu")),
+        "machine": machine.facts(torch.device("cpu")),
         "files": options.files,
         "damaged": options.damaged,
         "seconds": {name: spread(values) for name, values in found.items()},
@@ -104,7 +105,7 @@ Medians and ranges over {next(iter(record["seconds"].values()))["n"]} rounds. Ma
 |---|---|---|---|---|
 {rows(lines)}
 
-{machine(record["machine"])}
+{describe_machine(record["machine"])}
 """
 
 

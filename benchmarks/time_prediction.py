@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 from clock import MODISTE, peer, spread, time_process
-from modiste import runtime, storage
-from modiste.run_folder import open_run
+from modiste import machine
+from modiste.runs import storage
+from modiste.runs.run_folder import open_run
 from prediction import FILES
-from record_page import machine, rows, this_command
+from record_page import describe_machine, rows, this_command
 
 Commands = dict[tuple[str, str], tuple[tuple[object, ...], dict[str, str]]]
 """By network and by who predicts with it: a command, and what its environment has beside this one's."""
@@ -103,7 +104,7 @@ def summary(found: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, Any
         arms.append(arm)
     return {
         "command": this_command(),
-        "machine": runtime.facts(torch.device("cpu")),
+        "machine": machine.facts(torch.device("cpu")),
         "arms": arms,
     }
 
@@ -121,7 +122,7 @@ training, shows what a precision costs. Made by `{record["command"]}`.
 |---|---|---|---|---|---|---|
 {rows(line(arm) for arm in record["arms"])}
 
-{machine(record["machine"])}
+{describe_machine(record["machine"])}
 """
 
 

@@ -15,11 +15,15 @@ from typing import Any
 import torch
 
 from clock import spread
-from modiste import recipes, runtime, storage
-from modiste.search import Plan, outcomes, search
-from modiste.search.cluster import RayWorkers
+from modiste import machine
+from modiste.recipes import named
+from modiste.runs import storage
+from modiste.search import outcomes
+from modiste.search.plan import Plan
+from modiste.search.ray_cluster import RayWorkers
+from modiste.search.search import search
 from ray_nodes import nodes
-from record_page import machine, rows, this_command
+from record_page import describe_machine, rows, this_command
 
 SPACE = ("optimizer.learning_rate=log(1e-3,1e-1)",)
 
@@ -34,7 +38,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("records/search"))
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    recipe = recipes.get("sprint")
+    recipe = named.get("sprint")
     recipe = replace(recipe, epochs=1, data=replace(recipe.data, images_per_class=options.images_per_class))
     plan = Plan(recipe=recipe, space=SPACE, trials=options.trials, sampler="random")
     seconds: dict[int, list[float]] = {1: [], 2: []}
@@ -85,7 +89,7 @@ def summary(trials: int, seconds: dict[int, list[float]], empty: list[float], em
     ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
     return {
         "command": this_command(),
-        "machine": runtime.facts(torch.device("cpu")),
+        "machine": machine.facts(torch.device("cpu")),
         "trials": trials,
         "seconds": {str(workers): spread(found) for workers, found in seconds.items()},
         "throughput_ratio": spread(ratios),
@@ -113,7 +117,7 @@ What a trial costs beside its training: {record["empty_trials"]} trials whose ru
 reads what they came to and returns it, took {record["seconds_per_empty_trial"]:.3f} s each on one node: scheduling,
 reading the run, keeping the outcome.
 
-{machine(record["machine"])}
+{describe_machine(record["machine"])}
 """
 
 

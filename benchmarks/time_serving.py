@@ -25,14 +25,15 @@ import torch
 import photographs
 from clients import load, request
 from clock import MODISTE, PEERS, spread, time_process
-from modiste import runtime, storage
+from modiste import machine
 from modiste.data.dataset import load_development
-from record_page import machine, rows, this_command
+from modiste.runs import storage
+from record_page import describe_machine, rows, this_command
 
 NETWORKS = ("sprint", "paper", "resnet")
 SERVERS = ("batched", "one by one", "plain")
 CLIENTS = (1, 64)
-ALONE = "from modiste.serving import serve; from modiste.serving.limits import Limits; import sys; \
+ALONE = "from modiste.serving.serve import serve; from modiste.serving.limits import Limits; import sys; \
 serve(sys.argv[1], port=int(sys.argv[2]), limits=Limits(batch=1), say=lambda line: print(line, flush=True))"
 PATIENCE = 60
 
@@ -172,7 +173,7 @@ def summary(found: dict[Key, list[dict[str, float]]], starts: dict[str, list[flo
         arms.append(arm)
     return {
         "command": this_command(),
-        "machine": runtime.facts(torch.device("cpu")),
+        "machine": machine.facts(torch.device("cpu")),
         "start_seconds": {server: spread(values) for server, values in starts.items()},
         "arms": arms,
     }
@@ -195,7 +196,7 @@ Made by `{record["command"]}`. From the command until it listens: {starts}.
 |---|---|---|---|---|---|---|---|---|---|
 {rows(line(arm) for arm in record["arms"])}
 
-{machine(record["machine"])}
+{describe_machine(record["machine"])}
 """
 
 

@@ -19,8 +19,9 @@ import torch
 
 import modiste
 from clock import MODISTE, Timed, peer, time_process, trimmed_mean
-from modiste import run_folder, runtime, storage
-from record_page import machine, rows, summary, this_command, training
+from modiste import machine
+from modiste.runs import run_folder, storage
+from record_page import describe_machine, rows, summary, this_command, training
 
 MARKS = {"sprint": 0.9132, "sprint-93": 0.93, "sprint-94": 0.94, "sprint-95": 0.95}
 """Test accuracy that each recipe is for."""
@@ -51,7 +52,7 @@ def main() -> None:
 
 def note(path: Path, record: dict[str, Any]) -> None:
     """Write the record and its page."""
-    record["command"], record["machine"] = this_command(), runtime.facts(torch.device("cpu"))
+    record["command"], record["machine"] = this_command(), machine.facts(torch.device("cpu"))
     runs, keras = record["runs"], record["keras"]
     record["results"] = [result(name, runs[name], keras, record["machine"]) for name in MARKS if name in runs]
     storage.write_json(path, record)
@@ -133,7 +134,7 @@ Every run stands in `record.json`. Made by `{record["command"]}`.
 |---|---|---|---|---|---|---|---|---|
 {rows(line(found, record["runs"][found["recipe"]]) for found in record["results"])}
 
-{machine(record["machine"])}
+{describe_machine(record["machine"])}
 """
 
 

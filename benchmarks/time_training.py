@@ -20,9 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import modiste
 from clock import MODISTE, matrix_multiply_rate, peer, spread, time_process
-from modiste import run_folder, runtime, storage
-from modiste.models import Task, build_model
-from record_page import machine, this_command
+from modiste import machine
+from modiste.models.registry import Task, build_model
+from modiste.runs import run_folder, storage
+from record_page import describe_machine, this_command
 
 IMAGES = 50_000
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -102,7 +103,7 @@ def summary(seconds: dict[str, list[float]], rates: dict[str, list[float]]) -> d
         arms[arm.name] = {"images_per_second": speed, "against_keras": ratio, "share_of_rate": share}
     return {
         "command": this_command(),
-        "machine": runtime.facts(torch.device("cpu")),
+        "machine": machine.facts(torch.device("cpu")),
         "flop_per_image": work,
         "flop_per_second": {name: spread(values) for name, values in rates.items()},
         "arms": arms,
@@ -139,7 +140,7 @@ the last is the share of the rate at which torch multiplies matrices here in the
 |---|---|---|---|
 {table}
 
-{machine(result["machine"])}
+{describe_machine(result["machine"])}
 """
 
 

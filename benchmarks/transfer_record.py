@@ -13,11 +13,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from modiste import manifest, storage
 from modiste.evaluation.assessment import Assessment
-from modiste.paper import mean_and_spread
-from modiste.run_folder import Run, open_run
-from record_page import machine, measure_test, rows, seconds, spread, this_command
+from modiste.reproduction.paper import mean_and_spread
+from modiste.runs import manifest, storage
+from modiste.runs.run_folder import Run, open_run
+from record_page import describe_machine, measure_test, rows, seconds, spread, this_command
 from transfer_figure import Arms, draw
 from transfer_study import ARMS, EPOCHS, LABELS_PER_CLASS, NETWORK, Study, folder, make_studies, source_folder, train
 
@@ -149,7 +149,7 @@ Made by `python benchmarks/transfer_record.py`.
 {pages}
 ## Machine
 
-{machine(run.facts()[-1])}
+{describe_machine(run.facts()[-1])}
 That is the first run's; every run's own machine and commit stand in `record.json`. Other work ran beside it.
 """
 

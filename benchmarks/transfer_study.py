@@ -9,12 +9,19 @@ from typing import Any
 import numpy as np
 
 import modiste
-from modiste import storage
-from modiste.data import sealed, sources
-from modiste.data.raw_set import RawSet
-from modiste.recipe import AugmentationRecipe, DataRecipe, OptimizerRecipe, Recipe, ScheduleRecipe, TransferRecipe
-from modiste.training.log import ConsoleLog
-from modiste.training.transfer import source_hash
+from modiste.data import held_out, sources
+from modiste.data.idx.files import RawSet
+from modiste.recipes.recipe import (
+    AugmentationRecipe,
+    DataRecipe,
+    OptimizerRecipe,
+    Recipe,
+    ScheduleRecipe,
+    TransferRecipe,
+)
+from modiste.runs import storage
+from modiste.training.tracking import ConsoleLog
+from modiste.training.transfer.transfer import source_hash
 
 LABELS_PER_CLASS = (10, 100, 1_000)
 EPOCHS, IMAGES_PER_EPOCH, BATCH_SIZE = 4, 10_000, 100
@@ -57,7 +64,7 @@ def make_studies(runs: Path) -> list[Study]:
     training = sources.load_training("fashion-mnist")
     write_classes(training, others, source, "train")
     write_classes(training, TARGET_CLASSES, target, "train")
-    write_classes(sealed.load_sealed("fashion-mnist"), TARGET_CLASSES, target, "t10k")
+    write_classes(held_out.load_sealed("fashion-mnist"), TARGET_CLASSES, target, "t10k")
     return [
         Study("simclr", "Ten classes, from a source without labels", WITHOUT_LABELS, 10, None),
         Study("classes", "Five classes, from a source of the other five", OTHER_CLASSES, 5, target),

@@ -12,11 +12,12 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
-from modiste import recipes, training
-from modiste.model_recipe import CNNRecipe
-from modiste.plain import Part
-from modiste.recipe import DataRecipe, Recipe
+from modiste.recipes import named
+from modiste.recipes.networks import CNNRecipe
+from modiste.recipes.plain import Part
+from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.search.plan import Plan  # noqa: F401 - a part of its own, found below
+from modiste.training import trainer
 from nursery import Nursery
 from workbench import tiny_files
 
@@ -60,17 +61,17 @@ def tiny_recipe() -> Recipe:
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, tiny_folder: Path) -> Path:
     """Folder of a run that has finished; copy it to change it."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    training.run(tiny_recipe, folder, device="cpu", data_folder=tiny_folder)
+    trainer.run(tiny_recipe, folder, device="cpu", data_folder=tiny_folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def photo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small network that has seen a tenth of Fashion-MNIST's training images."""
-    sprint = recipes.get("sprint")
+    sprint = named.get("sprint")
     recipe = replace(sprint, epochs=2, data=replace(sprint.data, images_per_class=500), precision="float32")
     folder = tmp_path_factory.mktemp("photo") / "run"
-    training.run(recipe, folder, device="cpu")
+    trainer.run(recipe, folder, device="cpu")
     return folder
 
 

@@ -10,8 +10,8 @@ export MKL_DYNAMIC=FALSE OMP_WAIT_POLICY=passive  # threads may outnumber cores,
 
 numeric="
 tests/test_machines.py
-tests/test_predictor.py
-tests/test_export.py::test_its_logits_are_those_of_the_run_and_its_probabilities_tempered
+tests/inference/test_predictor.py
+tests/export/test_export.py::test_its_logits_are_those_of_the_run_and_its_probabilities_tempered
 tests/data/test_batches.py
 tests/evaluation/test_boundary.py
 tests/evaluation/test_ensemble.py::test_mirrored_answers_are_those_of_both_images
@@ -23,7 +23,7 @@ tests/models/test_references.py
 tests/training/test_loop.py
 tests/training/test_objectives.py
 tests/training/test_optimizers.py
-tests/training/test_resident.py
+tests/training/test_cuda_graph.py
 tests/training/test_resume.py::test_every_kind_of_training_goes_on_exactly[plain]
 tests/training/test_resume.py::test_every_kind_of_training_goes_on_exactly[bfloat16]
 tests/training/test_resume.py::test_every_kind_of_training_goes_on_exactly[average]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from modiste.model_recipe import (
+from modiste.recipes.networks import (
     CapsNetRecipe,
     CNNRecipe,
     DBNRecipe,

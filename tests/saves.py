@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from modiste import checkpoint, run_folder, training
-from modiste.cli import main
-from modiste.recipe import load
-from modiste.training.log import Listener
+from modiste.cli.main import main
+from modiste.recipes.recipe import load
+from modiste.runs import checkpoint, run_folder
+from modiste.training import trainer
+from modiste.training.tracking import Listener
 from nursery import end_with_parent
 
 
@@ -43,7 +44,7 @@ class Deaf(Listener):
 
 def deaf(recipe: str, out: str, data: str, at: int) -> None:
     """Train, and stand still."""
-    training.run(load(Path(recipe)), out, device="cpu", data_folder=data, listeners=[Deaf(at)])
+    trainer.run(load(Path(recipe)), out, device="cpu", data_folder=data, listeners=[Deaf(at)])
 
 
 def race(words: list[str], rivals: int) -> None:

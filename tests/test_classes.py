@@ -4,28 +4,23 @@ import base64
 import io
 import json
 import re
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from listening import listening
 from PIL import Image
 
 import modiste
-from modiste.onnx_model import OnnxModel
-from modiste.prediction import answers
-from modiste.predictor import Predictor
-from modiste.report import write_report
-from workbench import run_modiste
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-sys.path.append(str(Path(__file__).parent / "serving"))
-from listening import listening
-
 import own_pictures
+from modiste.inference.answers import answers
+from modiste.inference.onnx_model import OnnxModel
+from modiste.inference.predictor import Predictor
+from modiste.report.report import write_report
 from own_pictures import Planted
+from workbench import run_modiste
 
 NAMES = {"bag": 8, "sneaker": 7, "trouser": 1}
 COUNTS = (40, 60, 120)
@@ -162,9 +157,9 @@ def test_the_audit_finds_what_was_planted(bench: Bench) -> None:
 
 
 def sealed_files(bench: Bench) -> set[str]:
-    from modiste.data.division import divide
-    from modiste.data.pictures import list_pictures
-    from modiste.recipe import DataRecipe
+    from modiste.data.pictures.division import divide
+    from modiste.data.pictures.picture_source import list_pictures
+    from modiste.recipes.recipe import DataRecipe
 
     known = list_pictures(bench.pictures)
     opened = {entry.name for entry in divide(bench.pictures, known, DataRecipe(pictures="whole")).entries}

@@ -57,9 +57,9 @@ def modules_after(script: str) -> set[str]:
         "import modiste",
         "import modiste; modiste.__version__; dir(modiste)",
         "from modiste import ModisteError",
-        "from modiste.cli import main; main([])",
-        "from modiste.cli import main; main(['--help'])",
-        "from modiste.cli import main; main(['--version'])",
+        "from modiste.cli.main import main; main([])",
+        "from modiste.cli.main import main; main(['--help'])",
+        "from modiste.cli.main import main; main(['--version'])",
     ],
 )
 def test_nothing_heavy_is_imported(script: str) -> None:
@@ -120,7 +120,7 @@ def test_no_run_loads_the_compiler_of_torch(tiny_folder: Path, tmp_path: Path) -
 
 
 def test_a_module_that_the_guide_names_is_there_after_the_import() -> None:
-    done = run_python("-c", "import modiste; print(modiste.photo.prepare.__name__)")
+    done = run_python("-c", "import modiste; print(modiste.photo.garment.prepare.__name__)")
     assert (done.returncode, done.stdout) == (0, "prepare\n")
 
 
@@ -134,15 +134,18 @@ def test_the_public_names() -> None:
 
 
 def test_the_public_names_are_what_they_say() -> None:
-    from modiste import errors, evaluation, photo, recipe, recipes, training
+    from modiste import errors, evaluation
     from modiste.data import dataset
+    from modiste.photo import garment
+    from modiste.recipes import named, recipe
+    from modiste.training import trainer
 
     assert modiste.Recipe is recipe.Recipe
     assert modiste.ModisteError is errors.ModisteError
-    assert modiste.RECIPES is recipes.RECIPES
-    assert modiste.get_recipe is recipes.get
-    assert modiste.train is training.run
-    assert modiste.photo.prepare is photo.prepare
+    assert modiste.RECIPES is named.RECIPES
+    assert modiste.get_recipe is named.get
+    assert modiste.train is trainer.run
+    assert modiste.photo.garment.prepare is garment.prepare
     assert modiste.load_dataset is dataset.load_development
     assert modiste.evaluate is sys.modules[f"{evaluation.__name__}.assessment"].evaluate
 

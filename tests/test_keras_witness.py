@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from modiste import recipes, runtime
+from modiste import machine
 from modiste.data.batch import Batch, as_floats, as_targets
 from modiste.data.dataset import load_development
-from modiste.models import Task, build_model, count_parameters
-from modiste.training.learner import new_learner
+from modiste.models.registry import Task, build_model, count_parameters
+from modiste.recipes import named
+from modiste.training.state import new_learner
 from modiste.training.step import train_step
 from networks import assert_rounded
 
@@ -85,13 +86,13 @@ def images() -> torch.Tensor:
 @pytest.mark.parametrize("name", WITNESSES)
 def test_same_number_of_parameters(name):
     make, count = WITNESSES[name]
-    model = build_model(recipes.get(name).model, TASK)
+    model = build_model(named.get(name).model, TASK)
     assert count_parameters(model) == make(dropout=0.5).count_params() == count
 
 
 @pytest.mark.parametrize("name", WITNESSES)
 def test_same_weights_give_the_same_answers(name, images):
-    model = build_model(recipes.get(name).model, TASK, seed=SEED).eval()
+    model = build_model(named.get(name).model, TASK, seed=SEED).eval()
     witness = WITNESSES[name][0](dropout=0.5)
     copy_weights(model, witness)
     batch = as_floats(images[:256])
@@ -105,7 +106,7 @@ def test_same_weights_give_the_same_answers(name, images):
 @pytest.mark.parametrize("name", WITNESSES)
 def test_same_initial_distribution(name):
     """Glorot's limits and zero biases, layer by layer."""
-    model = build_model(recipes.get(name).model, TASK, seed=SEED)
+    model = build_model(named.get(name).model, TASK, seed=SEED)
     witness = WITNESSES[name][0](dropout=0.5)
     for ours, theirs in zip(model.parameters(), witness.get_weights(), strict=True):
         if ours.ndim == 1:
@@ -131,7 +132,7 @@ def test_twenty_steps_give_the_same_losses(name, images):
 
     The first steps tell the two apart; later ones may drift where a processor breaks a tie otherwise.
     """
-    recipe = recipes.get(name)
+    recipe = named.get(name)
     recipe = replace(recipe, model=replace(recipe.model, dropout=0.0))
     model = build_model(recipe.model, TASK, seed=SEED).double()
     witness = WITNESSES[name][0](dropout=0.0)
@@ -152,6 +153,6 @@ def test_twenty_steps_give_the_same_losses(name, images):
 def test_generator_is_the_only_randomness():
     """Building a model leaves torch's global generator as it was."""
     before = torch.random.get_rng_state()
-    build_model(recipes.get("paper").model, TASK, seed=1)
+    build_model(named.get("paper").model, TASK, seed=1)
     assert torch.equal(before, torch.random.get_rng_state())
-    assert runtime.seed_for(1, "order", 2) == runtime.seed_for(1, "order", 2)
+    assert machine.seed_for(1, "order", 2) == machine.seed_for(1, "order", 2)

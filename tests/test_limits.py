@@ -11,17 +11,19 @@ import onnx
 import pytest
 from PIL import Image
 
-from modiste import onnx_model, recipe
-from modiste.data import class_names, idx
-from modiste.data.class_names import read_class_names
+from modiste.data.idx import files, reader
+from modiste.data.idx.files import read_class_names
 from modiste.errors import MOST_LETTERS, DataError, PhotoError, RecipeError, RunError
-from modiste.model_recipe import MOST_BLOCKS, ResNetRecipe, SprintRecipe
-from modiste.onnx_model import OnnxModel
-from modiste.photo import opening, rationed_reader
+from modiste.inference import onnx_model
+from modiste.inference.onnx_model import OnnxModel
+from modiste.photo import opening
 from modiste.photo.jpeg import MOST_SCANNED_PIXELS, MOST_SCANS, MOST_SEGMENTS
 from modiste.photo.opening import open_photo
-from modiste.recipe import Recipe
-from modiste.search import Plan, space
+from modiste.recipes import recipe
+from modiste.recipes.networks import MOST_BLOCKS, ResNetRecipe, SprintRecipe
+from modiste.recipes.recipe import Recipe
+from modiste.search import space
+from modiste.search.plan import Plan
 from modiste.serving.limits import Limits
 
 ROOT = Path(__file__).parents[1]
@@ -64,16 +66,16 @@ def test_a_message() -> None:
 
 
 def test_names_of_classes(tmp_path: Path) -> None:
-    path = tmp_path / class_names.FILE_NAME
-    names = [f"class {number}" for number in range(class_names.LIMIT_NAMES)]
+    path = tmp_path / files.FILE_NAME
+    names = [f"class {number}" for number in range(files.LIMIT_NAMES)]
     path.write_text("\n".join(names))
     assert read_class_names(tmp_path) == tuple(names)
     path.write_text("\n".join([*names, "one more"]))
     with pytest.raises(DataError, match="2 to 256 names"):
         read_class_names(tmp_path)
-    path.write_bytes(b"a\nb" + b"\n" * (class_names.LIMIT_BYTES - 3))
+    path.write_bytes(b"a\nb" + b"\n" * (files.LIMIT_BYTES - 3))
     assert read_class_names(tmp_path) == ("a", "b")
-    path.write_bytes(b"a\nb" + b"\n" * (class_names.LIMIT_BYTES - 2))
+    path.write_bytes(b"a\nb" + b"\n" * (files.LIMIT_BYTES - 2))
     with pytest.raises(DataError, match="at most 65,536 bytes"):
         read_class_names(tmp_path)
 
@@ -145,8 +147,8 @@ def test_the_table_says_what_is_so() -> None:
     assert rows["blocks of one kind in a network"] == f"{MOST_BLOCKS:,}"
     assert rows["points of a grid"] == f"{space.LARGEST_GRID:,}"
     assert rows["letters of a message"] == f"{MOST_LETTERS:,}"
-    assert rows["IDX file, unpacked"] == f"{idx.LIMIT_BYTES // 2**30} GiB"
-    assert rows["names of classes"] == f"{class_names.LIMIT_NAMES}, {class_names.LIMIT_BYTES // 1024} KiB"
+    assert rows["IDX file, unpacked"] == f"{reader.LIMIT_BYTES // 2**30} GiB"
+    assert rows["names of classes"] == f"{files.LIMIT_NAMES}, {files.LIMIT_BYTES // 1024} KiB"
     assert rows["exported ONNX file"] == f"{onnx_model.MOST_BYTES // 2**20} MiB"
     assert rows["photo, file"] == f"{opening.MOST_BYTES // 2**20} MiB"
     assert rows["photo, pixels"] == f"{opening.MOST_PIXELS // 10**6} million; JPEG {opening.MOST_JPEG_PIXELS // 10**6}"
@@ -155,9 +157,9 @@ def test_the_table_says_what_is_so() -> None:
     assert rows["photo, scans of a JPEG"] == f"{MOST_SCANS}; {scanned}"
     assert rows["photo, segments of a JPEG"] == f"{MOST_SEGMENTS:,}"
     assert rows["photo, compressed notes of a PNG"] == str(opening.MOST_PACKED_NOTES)
-    reads = f"{rationed_reader.HEADER_READS:,} for the header, {rationed_reader.PIXEL_READS:,} for the rest"
+    reads = f"{opening.HEADER_READS:,} for the header, {opening.PIXEL_READS:,} for the rest"
     assert rows["photo, reads of its decoder"] == reads
-    assert rows["photo, processor time of its decoder"] == f"{rationed_reader.MOST_SECONDS:g} s"
+    assert rows["photo, processor time of its decoder"] == f"{opening.MOST_SECONDS:g} s"
     assert rows["photo, sides"] == f"{opening.LEAST_SIDE} pixels or more; 1 to {opening.MOST_ASPECT} at most"
     assert rows["request, head"] == f"{limits.head_bytes // 1024} KiB, {limits.receive_seconds:g} s"
     assert rows["request, body, compressed or not"] == f"{limits.body_bytes // 2**20} MiB, {limits.receive_seconds:g} s"

@@ -13,14 +13,17 @@ import pytest
 import torch
 
 import modiste
-from modiste import export, run_folder, runtime, storage, training
-from modiste.cli import main
+from modiste import machine
+from modiste.cli.main import main
 from modiste.errors import StoppedError
-from modiste.plain import to_plain
-from modiste.recipe import Recipe
-from modiste.run_folder import open_run
-from modiste.training.log import Listener
+from modiste.export import export
+from modiste.recipes.plain import to_plain
+from modiste.recipes.recipe import Recipe
+from modiste.runs import run_folder, storage
+from modiste.runs.run_folder import open_run
+from modiste.training import trainer
 from modiste.training.seeds import run_seeds
+from modiste.training.tracking import Listener
 from workbench import run_python
 
 OTHER = {
@@ -34,9 +37,9 @@ import json, sys
 from pathlib import Path
 import numpy as np, onnxruntime
 import modiste
-from modiste import training
+from modiste.training import trainer as training
 from modiste.data.dataset import load_development
-from modiste.run_folder import open_run
+from modiste.runs.run_folder import open_run
 
 run, begun, file, data = map(Path, sys.argv[1:])
 images = load_development(open_run(run).recipe.data, data).validation.images
@@ -71,7 +74,7 @@ def test_a_run_answers_and_goes_on_within_rounding_on_another_machine(
     run, begun = Path(shutil.copytree(finished_run, tmp_path / "run")), tmp_path / "begun"
     exported = export.export(run, data_folder=tiny_folder)
     with pytest.raises(StoppedError):
-        training.run(tiny_recipe, begun, device="cpu", data_folder=tiny_folder, listeners=[StopAfter(30)])
+        trainer.run(tiny_recipe, begun, device="cpu", data_folder=tiny_folder, listeners=[StopAfter(30)])
     done = run_python("-c", THERE, run, begun, exported.path, tiny_folder, **OTHER)
     assert done.returncode == 0, done.stderr
     there, here = np.load(run / "there.npz"), modiste.Predictor.load(run, device="cpu")
@@ -98,13 +101,13 @@ def test_a_run_keeps_its_precision_where_the_processor_would_choose_another(
     recipe = replace(tiny_recipe, name="run", epochs=2, precision="auto", data=data)
     storage.write_json(tmp_path / "recipe.json", to_plain(recipe))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runtime, "fast_bfloat16", lambda _device: True)
+    monkeypatch.setattr(machine, "fast_bfloat16", lambda _device: True)
     run_seeds(recipe, [4], "runs", device="cpu")
     with pytest.raises(StoppedError):
-        training.run(recipe, "runs/run", device="cpu", listeners=[StopAfter(30)])
-    monkeypatch.setattr(runtime, "fast_bfloat16", lambda _device: False)
+        trainer.run(recipe, "runs/run", device="cpu", listeners=[StopAfter(30)])
+    monkeypatch.setattr(machine, "fast_bfloat16", lambda _device: False)
     main(["train", "recipe.json", "--device", "cpu", "--quiet"])
-    assert training.run(recipe, "runs/run", device="cpu").folder == Path("runs/run")
+    assert trainer.run(recipe, "runs/run", device="cpu").folder == Path("runs/run")
     run_seeds(recipe, [4, 5], "runs", device="cpu")
     found = {path.name: open_run(path).recipe.precision for path in Path("runs").iterdir()}
     assert found == {"run": "bfloat16", "run-4": "bfloat16", "run-5": "float32"}

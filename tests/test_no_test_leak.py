@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import modiste
-from modiste import cli
+from modiste.cli import main
 from workbench import run_python, write_pictures
 
 SOURCE = Path(modiste.__file__).parent
@@ -41,7 +41,7 @@ def mentions(tree: ast.AST) -> list[str]:
         elif isinstance(node, ast.Name) and node.id in SECRET_NAMES - {"TEST"}:
             found.append(f"line {node.lineno}: uses {node.id}")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in explained:
-            words = [*SECRET_WORDS, "modiste.data.sealed", "data.sealed"]
+            words = [*SECRET_WORDS, "modiste.data.held_out", "data.sealed"]
             found += [f"line {node.lineno}: holds {word!r}" for word in words if word in node.value]
     return found
 
@@ -60,11 +60,11 @@ def test_the_door_and_its_user_would_be_noticed() -> None:
     for module in ("data/sealed.py", "evaluation/assessment.py"):
         assert mentions(ast.parse((SOURCE / module).read_text()))
     for hidden in (
-        "import modiste.data.sealed",
-        "from modiste.data import sealed",
-        "from modiste.data.sealed import load_sealed as harmless",
+        "import modiste.data.held_out",
+        "from modiste.data import held_out as sealed",
+        "from modiste.data.held_out import load_sealed as harmless",
         "import modiste.data as d; d.sealed.load_sealed('x')",
-        "import importlib; importlib.import_module('modiste.data.sealed')",
+        "import importlib; importlib.import_module('modiste.data.held_out')",
         "open('t10k-images-idx3-ubyte')",
     ):
         assert mentions(ast.parse(hidden)), hidden
@@ -77,11 +77,11 @@ def watch(event, arguments):
     if event in ("open", "os.open") and isinstance(arguments[0], (str, bytes)):
         opened.add(arguments[0] if isinstance(arguments[0], str) else arguments[0].decode(errors="replace"))
 sys.addaudithook(watch)
-from modiste.cli import main
+from modiste.cli.main import main
 try:
     main(sys.argv[1:])
 finally:
-    print("sealed was loaded" if "modiste.data.sealed" in sys.modules else "sealed was not loaded")
+    print("sealed was loaded" if "modiste.data.held_out" in sys.modules else "sealed was not loaded")
     print(*sorted(opened), sep="\\n")
 """
 
@@ -95,9 +95,9 @@ def opened_by(*words: object, **options: Any) -> str:
 
 @pytest.fixture(scope="module")
 def fashion() -> Path:
-    from modiste.data import sealed
+    from modiste.data import held_out
 
-    return sealed.verify_all()[0].path.parent
+    return held_out.verify_all()[0].path.parent
 
 
 def test_training_on_fashion_mnist_opens_no_test_file(fashion: Path, tmp_path: Path) -> None:
@@ -135,13 +135,13 @@ def test_of_the_test_images_data_prints_number_and_size_alone(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It opens them to see that they are whole; what is on them, and of which classes they are, stays unsaid."""
-    monkeypatch.setattr("modiste.data.picture_cache.picture_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("modiste.data.pictures.picture_cache.picture_cache_folder", lambda: tmp_path / "cache")
     write_pictures(tmp_path / "own", {"a": 12, "b": 12})
     for source, line in (
         (tiny_folder, "test: 100 images of 12 x 12"),
         (tmp_path / "own", "test, sealed: 4 images of 28"),
     ):
-        cli.main(["data", str(source), "--pictures", "whole"])
+        main.main(["data", str(source), "--pictures", "whole"])
         printed = capsys.readouterr().out
         assert printed.count("mean") == printed.count("standard deviation") < printed.count(" images of ")
         after = printed[printed.index(line) :].splitlines()
@@ -152,7 +152,7 @@ def test_of_the_test_images_data_prints_number_and_size_alone(
 
 def test_nothing_that_trains_searches_or_audits_may_import_the_door() -> None:
     contracts = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (contract,) = [one for one in contracts if one.get("forbidden_modules") == ["modiste.data.sealed"]]
+    (contract,) = [one for one in contracts if one.get("forbidden_modules") == ["modiste.data.held_out"]]
     assert {f"modiste.{name}" for name in ("training", "models", "recipes", "search", "audit")} <= set(
         contract["source_modules"]
     )
@@ -161,9 +161,9 @@ def test_nothing_that_trains_searches_or_audits_may_import_the_door() -> None:
 
 def test_training_is_the_same_when_the_test_files_are_not_there(fashion: Path, tmp_path: Path) -> None:
     """What is not there cannot be looked at."""
-    from modiste import training
     from modiste.data.dataset import load_development
-    from modiste.recipe import DataRecipe
+    from modiste.recipes.recipe import DataRecipe
+    from modiste.training import trainer
 
     for path in fashion.glob("train-*"):
         content = path.read_bytes()
@@ -173,4 +173,4 @@ def test_training_is_the_same_when_the_test_files_are_not_there(fashion: Path, t
     assert len(list(tmp_path.iterdir())) == 2
     alone, beside = (load_development(DataRecipe(), folder) for folder in (tmp_path, fashion))
     assert alone.fingerprint == beside.fingerprint
-    assert training.__all__
+    assert trainer.__all__

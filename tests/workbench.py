@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-sys.path.append(str(Path(__file__).parent / "data"))
 from specimens import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
 
 if TYPE_CHECKING:
@@ -72,7 +70,7 @@ def write_pictures(root: Path, counts: dict[str, int], *, seed: int = 0, size: t
 
 def as_before(run: Path, *names: str) -> None:
     """Let files of logits be as an earlier version of Modiste wrote them: they do not say of which images they are."""
-    from modiste import checkpoint, manifest, storage
+    from modiste.runs import checkpoint, manifest, storage
 
     files, openings = manifest.read(run)
     for name in names:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 
 from modiste.errors import StoppedError
-from modiste.recipe import Recipe
+from modiste.recipes.recipe import Recipe
 
 
 def parser(description: str) -> argparse.ArgumentParser:

@@ -21,11 +21,12 @@ import lent
 import torch
 
 import modiste
-from modiste import run_folder, runtime, storage
+from modiste import machine
 from modiste.evaluation import metrics
 from modiste.evaluation.ensemble import mean_probabilities
-from modiste.models import count_parameters
-from record_page import machine, measure_test, rows, seconds, summary, this_command, training
+from modiste.models.registry import count_parameters
+from modiste.runs import run_folder, storage
+from record_page import describe_machine, measure_test, rows, seconds, summary, this_command, training
 
 GOALS = {
     "paper": "50 epochs in 3 s",
@@ -73,7 +74,7 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     runs = [run for team in teams for run in team["runs"]] or [row["run"] for row in alone]
     tests = [measure_test(run, data_folder=options.data_folder).accuracy for run in runs]
     model, _ = runs[0].load_model()
-    facts = runtime.facts(runtime.choose_device())
+    facts = machine.facts(machine.choose_device())
     found = summary(name, GOALS.get(name, ""), tests, training(alone[-1]["train_seconds"], facts)) | {
         "machine": facts,
         "parameters": count_parameters(model),
@@ -145,7 +146,7 @@ Every run stands in `record.json`. Made by `{record["command"]}`.
 |---|---|---|---|---|---|---|---|---|---|---|---|
 {rows(map(line, record["results"]))}
 
-{newest["device"]}; {machine(newest)}
+{newest["device"]}; {describe_machine(newest)}
 That is the newest result's; every result's own machine and commit stand in `record.json`.
 """
 

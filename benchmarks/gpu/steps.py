@@ -21,17 +21,19 @@ import torch
 from zoo import SYSTEMS
 
 import modiste
-from modiste import runtime, storage, training
+from modiste import machine
 from modiste.data.dataset import Development, load_development
-from modiste.models import build_model
-from modiste.recipe import Recipe
+from modiste.models.registry import build_model
+from modiste.recipes.recipe import Recipe
+from modiste.runs import storage
+from modiste.training import trainer
+from modiste.training.context import Setting
+from modiste.training.cuda_graph import ResidentSteps
 from modiste.training.interruption import Interruption
-from modiste.training.log import Listener
 from modiste.training.loop import train_epoch
-from modiste.training.resident import ResidentSteps
-from modiste.training.setting import Setting
 from modiste.training.step import Steps
-from record_page import machine, rows, this_command
+from modiste.training.tracking import Listener
+from record_page import describe_machine, rows, this_command
 
 SPRINTS = ("sprint", "sprint-93", "sprint-94", "sprint-95")
 WARM_STARTS = ("none", "class-prior", "whitening")
@@ -45,8 +47,8 @@ def main() -> None:
     parser.set_defaults(epochs=4)
     parser.add_argument("--out", type=Path, default=Path("records/gpu"))
     options = parser.parse_args()
-    device = runtime.choose_device()
-    record: dict[str, Any] = {"command": this_command(), "machine": runtime.facts(device), "results": []}
+    device = machine.choose_device()
+    record: dict[str, Any] = {"command": this_command(), "machine": machine.facts(device), "results": []}
     for name in options.recipes:
         try:
             record["results"].append(compare(briefly(lent.tried(modiste.get_recipe(name), options)), device, options))
@@ -64,7 +66,7 @@ def briefly(recipe: Recipe) -> Recipe:
 
 def compare(recipe: Recipe, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
     """Train a recipe three times and set what came of it side by side."""
-    recipe = runtime.settle_precision(recipe, device)
+    recipe = machine.settle_precision(recipe, device)
     whole = load_development(recipe.data, options.data_folder).to(device)
     development = replace(whole, train=whole.train[: options.images])
     watched, one, other = (train(recipe, development, kind) for kind in (Steps, ResidentSteps, ResidentSteps))
@@ -80,12 +82,12 @@ def compare(recipe: Recipe, device: torch.device, options: argparse.Namespace) -
 
 def train(recipe: Recipe, development: Development, kind: type[Steps]) -> dict[str, Any]:
     """Train a recipe with steps of one kind; return each epoch's loss, the last one's milliseconds a step, weights."""
-    task = training.describe_task(development, recipe)
+    task = trainer.describe_task(development, recipe)
     device = development.train.labels.device
     model = build_model(recipe.model, task, seed=recipe.seed).to(device)
     with tempfile.TemporaryDirectory() as folder, Interruption() as interruption:
         setting = Setting(recipe, development, Path(folder), Listener(), interruption)
-        learner = training.prepare(model, setting, None, None)
+        learner = trainer.prepare(model, setting, None, None)
         steps, losses = kind(learner, setting), []
         for _ in range(recipe.epochs):
             started = time.perf_counter()
@@ -116,7 +118,7 @@ Every figure stands in `steps.json`. Made by `{record["command"]}`.
 |---|---|---|---|---|---|
 {rows(map(line, record["results"]))}
 
-{record["machine"]["device"]}; {machine(record["machine"])}
+{record["machine"]["device"]}; {describe_machine(record["machine"])}
 """
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import lent
 
 import modiste
-from modiste.run_folder import open_run
-from modiste.training.log import ConsoleLog
+from modiste.runs.run_folder import open_run
+from modiste.training.tracking import ConsoleLog
 from record_page import measure_test
 
 SYSTEMS = (

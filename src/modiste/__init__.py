@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from modiste.errors import ModisteError
     from modiste.evaluation.assessment import evaluate
     from modiste.evaluation.comparison import compare
-    from modiste.predictor import Predictor
-    from modiste.recipe import Recipe
-    from modiste.recipes import RECIPES
-    from modiste.recipes import get as get_recipe
-    from modiste.training import run as train
+    from modiste.inference.predictor import Predictor
+    from modiste.recipes.named import RECIPES
+    from modiste.recipes.named import get as get_recipe
+    from modiste.recipes.recipe import Recipe
     from modiste.training.seeds import run_seeds as train_seeds
+    from modiste.training.trainer import run as train
 
 __all__ = [
     "RECIPES",
@@ -44,15 +44,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "RECIPES": ("modiste.recipes", "RECIPES"),
+    "RECIPES": ("modiste.recipes.named", "RECIPES"),
     "ModisteError": ("modiste.errors", "ModisteError"),
-    "Predictor": ("modiste.predictor", "Predictor"),
-    "Recipe": ("modiste.recipe", "Recipe"),
+    "Predictor": ("modiste.inference.predictor", "Predictor"),
+    "Recipe": ("modiste.recipes.recipe", "Recipe"),
     "compare": ("modiste.evaluation.comparison", "compare"),
     "evaluate": ("modiste.evaluation.assessment", "evaluate"),
     "load_dataset": ("modiste.data.dataset", "load_development"),
-    "get_recipe": ("modiste.recipes", "get"),
-    "train": ("modiste.training", "run"),
+    "get_recipe": ("modiste.recipes.named", "get"),
+    "train": ("modiste.training.trainer", "run"),
     "train_seeds": ("modiste.training.seeds", "run_seeds"),
 }
 

@@ -1,11 +1,12 @@
-"""Faults that a person can mend: each says what is wrong, where, what was expected and found, what to do.
+"""Errors that a user can fix: each says what is wrong, where, what was expected and found, and what to do.
 
-The command line prints the message alone and leaves with the class's exit code. Anything else that escapes is a
-defect of Modiste and keeps its traceback.
+The command line prints the message alone and exits with the class's exit code. Any other exception is a defect of
+Modiste and keeps its traceback.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 MOST_LETTERS = 1500
 
@@ -103,3 +104,23 @@ class StoppedError(ModisteError):
     """Training stopped on request; everything is saved and the same command goes on from here."""
 
     exit_code = 75
+
+
+FETCH_AGAIN = "fetch the file again"
+NAME_LETTERS = 400
+"""Of a name in a message, so that the rest of it is still read."""
+
+
+def shown(text: Path | str) -> str:
+    """Return a name or a file's words as they can stand in a message; see ``printable``."""
+    return printable(str(text), NAME_LETTERS)
+
+
+def reason_of(error: Exception) -> str:
+    """Return what the system says of a failed look at a file: its own words, without number and path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def fault(path: Path, problem: str, *, expected: str, found: str, remedy: str = FETCH_AGAIN) -> DataError:
+    """Return the error to raise for ``path``; its message is one line."""
+    return DataError(f"{shown(path)}: {problem}: expected {expected}, found {found}; {remedy}")

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from modiste import cli
+from modiste.cli import main
 from modiste.errors import MissingExtraError
 
 
@@ -17,8 +17,8 @@ def test_what_the_page_needs_is_looked_for_before_any_training(
     ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr("modiste.audit.audit", lambda *_, **__: pytest.fail("the audit begins"))
+    monkeypatch.setattr("modiste.audit.audit.audit", lambda *_, **__: pytest.fail("the audit begins"))
     with pytest.raises(SystemExit) as left:
-        cli.main(["data", "audit"])
+        main.main(["data", "audit"])
     assert left.value.code == MissingExtraError.exit_code
     assert "pip install 'modiste[report]'" in capsys.readouterr().err

@@ -6,12 +6,10 @@ import re
 import runpy
 import shlex
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import record_page
 
 ROOT = record_page.ROOT

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from modiste.cli.words import NoOptions, parse_beside
-from modiste.recipes import RECIPES
+from modiste.cli.arguments import NoOptions, parse_beside
+from modiste.recipes.named import RECIPES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

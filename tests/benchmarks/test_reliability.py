@@ -1,11 +1,9 @@
 """The record of the torture room says what was tried, what failed, and that a run broke off."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import reliability_record
 
 TESTS = """

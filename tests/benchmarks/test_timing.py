@@ -9,16 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from modiste.data import sources
-from modiste.run_folder import open_run
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import clock
 import prediction
 import time_beside
 import time_prediction
 import time_to_accuracy
 import time_training
+from modiste.data import sources
+from modiste.runs.run_folder import open_run
 
 BENCHMARKS = Path(clock.__file__).parent
 

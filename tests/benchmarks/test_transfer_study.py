@@ -1,27 +1,24 @@
 """The study of transfer: classes cut out whole, arms that differ in their source alone, the same number of steps."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from modiste.data import sealed, sources
-from modiste.data.batches import steps_per_epoch
-from modiste.model_recipe import ModelRecipe
-from modiste.models import Task, build_model, count_parameters
-from modiste.recipe import TransferRecipe
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import transfer_study
+from modiste.data import held_out, sources
+from modiste.data.batches import steps_per_epoch
+from modiste.models.registry import Task, build_model, count_parameters
+from modiste.recipes.networks import ModelRecipe
+from modiste.recipes.recipe import TransferRecipe
 from transfer_figure import LOOKS, panels_of
 from transfer_study import ARMS, BATCH_SIZE, EPOCHS, LABELS_PER_CLASS, Study
 
 
 @pytest.mark.parametrize("part", ["train", "t10k"])
 def test_the_chosen_classes_and_only_those_pixel_by_pixel(part: str, tiny_folder: Path, tmp_path: Path) -> None:
-    load = sources.load_training if part == "train" else sealed.load_sealed
+    load = sources.load_training if part == "train" else held_out.load_sealed
     raw = load("tiny", tiny_folder)
     transfer_study.write_classes(raw, (1, 3, 4), tmp_path, part)
     cut = load("cut", tmp_path)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from modiste.evaluation.ensemble import evaluate_together
-from modiste.run_folder import open_run
+from modiste.runs.run_folder import open_run
 from workbench import child_environment
 
 ROOT = Path(__file__).parents[2]
@@ -122,7 +122,7 @@ def test_steps_of_both_kinds_are_set_side_by_side(tmp_path: Path, tiny_folder: P
     mlp, sprint, capsnet = json.loads((tmp_path / "steps.json").read_text())["results"]
     for found in (mlp, sprint):
         # Where a processor multiplies bfloat16, the sprint is trained in it. How far the weights come apart is a
-        # figure of the record: steps of both kinds are compared in tests/training/test_resident.py, in float32.
+        # figure of the record: steps of both kinds are compared in tests/training/test_cuda_graph.py, in float32.
         watched, *resident = found["losses"]
         assert resident[0] == pytest.approx(watched, rel=torch.finfo(torch.bfloat16).eps)
         assert found["twice_the_same"]

@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from modiste.data import places, sealed
+from modiste.data import held_out, paths
 
 
 @pytest.fixture(scope="session")
 def real_files() -> dict[str, Path]:
     """The four files of Fashion-MNIST by their names without ``.gz``, wherever this machine has them."""
-    return {file.path.name.removesuffix(".gz"): file.path for file in sealed.verify_all()}
+    return {file.path.name.removesuffix(".gz"): file.path for file in held_out.verify_all()}
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
     monkeypatch.setenv("MODISTE_OFFLINE", "1")
     monkeypatch.chdir(home)
-    usual = places.usual_folders
+    usual = paths.usual_folders
     monkeypatch.setattr(
         "modiste.data.sources.usual_folders",
         lambda: tuple(place for place in usual() if not str(place).startswith("/usr/share")),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from specimens import idx, packed
 
-from modiste.data.download import Connection, download
-from modiste.data.pair import KnownFile
+from modiste.data.idx.download import Connection, download
+from modiste.data.idx.files import KnownFile
 
 PLAIN = idx(list(range(200)) * 400)
 ARCHIVE = packed(PLAIN)

@@ -7,16 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modiste import runtime
+from modiste import machine
 from modiste.data.augment import CHANGES, MIXTURES, augment, crop, cutout, erase, flip, photo, rotate, shift
 from modiste.data.batch import Batch, as_targets
-from modiste.recipe import AugmentationRecipe
+from modiste.recipes.recipe import AugmentationRecipe
 
 IMAGES = torch.randint(0, 256, (40, 2, 5, 7), generator=torch.Generator().manual_seed(1)) / 255
 
 
 def generator(step: int = 0, seed: int = 0) -> torch.Generator:
-    return runtime.generator(seed, "augmentation", step)
+    return machine.generator(seed, "augmentation", step)
 
 
 def moved(image: torch.Tensor, down: int, right: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from modiste.data.batch import Batch, as_floats, as_targets, class_weights, weighted
 from modiste.data.batches import Batches, steps_per_epoch
 from modiste.data.dataset import ImageSet
-from modiste.recipe import AugmentationRecipe, Recipe
+from modiste.recipes.recipe import AugmentationRecipe, Recipe
 from workbench import epoch_from
 
 COUNT, CLASSES = 53, 5

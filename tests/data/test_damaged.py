@@ -32,7 +32,7 @@ from specimens import (
 )
 
 from faults import Faults
-from modiste.data import sealed, sources
+from modiste.data import held_out, sources
 from modiste.errors import DataError
 from workbench import run_python
 
@@ -230,7 +230,7 @@ def make(folder: Path, change: dict[str, Content]) -> Path:
 
 
 def load(case: Case, folder: Path) -> object:
-    function = sources.load_training if case.part == "train" else sealed.load_sealed
+    function = sources.load_training if case.part == "train" else held_out.load_sealed
     return function(str(folder)) if case.source == "folder" else function(case.source, folder)
 
 
@@ -294,7 +294,7 @@ def test_there_are_enough_cases_and_none_twice() -> None:
 
 def test_the_sound_folder_is_sound(tmp_path: Path) -> None:
     folder = str(make(tmp_path / "set", {}))
-    assert np.array_equal(sources.load_training(folder).images, sealed.load_sealed(folder).images)
+    assert np.array_equal(sources.load_training(folder).images, held_out.load_sealed(folder).images)
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -305,7 +305,7 @@ def test_the_version_of_before_2017_08_31_is_refused_by_name(
     import hashlib
     from dataclasses import replace
 
-    module, name = (sources, "TRAIN") if part == "train" else (sealed, "TEST")
+    module, name = (sources, "TRAIN") if part == "train" else (held_out, "TEST")
     pair = getattr(module, name)
     md5 = hashlib.md5(GZ_LABELS, usedforsecurity=False).hexdigest()
     monkeypatch.setattr(module, name, replace(pair, labels=replace(pair.labels, old_archive_md5=md5)))
@@ -317,7 +317,7 @@ def test_the_version_of_before_2017_08_31_is_refused_by_name(
 
 def test_the_old_archives_are_those_known() -> None:
     assert sources.TRAIN.labels.old_archive_md5 == "c25fcebcfee76fc70679a885c08e7783"
-    assert sealed.TEST.labels.old_archive_md5 == "db06173b3df7891d78edf9cae5fe8f8a"
+    assert held_out.TEST.labels.old_archive_md5 == "db06173b3df7891d78edf9cae5fe8f8a"
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_the_old_archives_are_those_known() -> None:
 )
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_an_unknown_source_is_told(source: str, remedy: str, part: str) -> None:
-    function = sources.load_training if part == "train" else sealed.load_sealed
+    function = sources.load_training if part == "train" else held_out.load_sealed
     with pytest.raises(DataError, match=r"no such data set or folder: expected .*, found ") as caught:
         function(source)
     assert remedy in str(caught.value)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from specimens import IMAGES
 
-from modiste import recipes
 from modiste.data import sources
 from modiste.data.dataset import Development, as_image_set, load_development, mean_and_deviation, split_indices
 from modiste.errors import DataError
-from modiste.recipe import DataRecipe
-from modiste.training import describe_task
+from modiste.recipes import named
+from modiste.recipes.recipe import DataRecipe
+from modiste.training.trainer import describe_task
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_mean_and_deviation_of_few_pixels() -> None:
 
 
 def test_the_division_is_the_same_for_every_training_seed(tiny_folder: Path) -> None:
-    recipe = replace(recipes.paper(), data=DataRecipe(source=str(tiny_folder)))
+    recipe = replace(named.paper(), data=DataRecipe(source=str(tiny_folder)))
     first, second = (load_development(replace(recipe, seed=seed).data) for seed in (0, 1))
     assert torch.equal(first.train.images, second.train.images)
     assert torch.equal(first.validation.labels, second.validation.labels)
@@ -130,10 +130,10 @@ def test_small_set_from_a_folder(tiny_folder: Path) -> None:
 
 def test_the_task_is_measured_on_training_images_alone(tiny_folder: Path) -> None:
     development = load_development(DataRecipe(source="tiny"), tiny_folder)
-    task = describe_task(development, replace(recipes.paper(), standardize=True))
+    task = describe_task(development, replace(named.paper(), standardize=True))
     assert (task.mean, task.deviation) == mean_and_deviation(development.train.images)
     assert (task.mean, task.deviation) != mean_and_deviation(development.validation.images)
-    plain = describe_task(development, recipes.paper())
+    plain = describe_task(development, named.paper())
     assert (plain.mean, plain.deviation) == (0.0, 1.0)
 
 

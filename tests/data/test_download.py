@@ -15,7 +15,7 @@ from small_archive import ARCHIVE, FILE
 
 from faults import Faults
 from modiste.data import sources
-from modiste.data.download import MIRRORS, Connection, download
+from modiste.data.idx.download import MIRRORS, Connection, download
 from modiste.errors import DataError, StorageError
 from nursery import Nursery
 

@@ -8,7 +8,7 @@ import pytest
 from specimens import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, flip
 
 from faults import Faults
-from modiste.data import sealed, sources
+from modiste.data import held_out, sources
 from modiste.errors import DataError
 
 PLAN = [*[LABELS, TEST_LABELS] * 3, *[TEST_IMAGES] * 2, IMAGES]
@@ -47,7 +47,7 @@ def unpacked_alike(packed: Path, plain: Path) -> bool:
 
 def fault_of(path: Path, training: bool) -> str:
     """What is said against a pair; nothing only where its content is what was published, though packed otherwise."""
-    load = sources.load_training if training else sealed.load_sealed
+    load = sources.load_training if training else held_out.load_sealed
     try:
         files = load("fashion-mnist", path.parent).files
     except DataError as error:

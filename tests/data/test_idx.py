@@ -12,7 +12,7 @@ import pytest
 from specimens import bomb, header, idx, packed
 
 from faults import Faults
-from modiste.data.idx import BLOCK_BYTES, DEFLATE_RATIO, LIMIT_BYTES, IdxFile, read_idx
+from modiste.data.idx.reader import BLOCK_BYTES, DEFLATE_RATIO, LIMIT_BYTES, IdxFile, read_idx
 from modiste.errors import DataError
 
 SPARE_BYTES = 64 * 2**20
@@ -65,7 +65,7 @@ CHILD = """
 import json, sys, zlib
 from pathlib import Path
 import numpy
-from modiste.data.idx import read_idx
+from modiste.data.idx.reader import read_idx
 from modiste.errors import DataError
 
 def memory(field):

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from faults import Faults
-from modiste.data import decoding, picture_cache
-from modiste.data.decoding import Decoded, decode
-from modiste.data.picture_cache import cache_file, decoded
+from modiste.data.pictures import picture_cache
+from modiste.data.pictures.picture_cache import Decoded, cache_file, decode, decoded
 from modiste.errors import MissingExtraError, StorageError
 from modiste.photo.preparation import Preparation
 from workbench import write_pictures
@@ -38,13 +37,13 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were read, in no order."""
-    read, names = decoding.read, []
+    read, names = picture_cache.read, []
 
     def noted(path: Path) -> bytes:
         names.append(f"{path.parent.name}/{path.name}")
         return read(path)
 
-    monkeypatch.setattr(decoding, "read", noted)
+    monkeypatch.setattr(picture_cache, "read", noted)
     return names
 
 
@@ -133,7 +132,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
     def refuse(path: Path, _content: bytes) -> None:
         raise StorageError(f"{path}: cannot be written (No space left on device)")
 
-    monkeypatch.setattr("modiste.storage.write_bytes", refuse)
+    monkeypatch.setattr("modiste.runs.storage.write_bytes", refuse)
     caplog.set_level(logging.WARNING)
     assert same(load(folder), decode(folder, names_in(folder), WHOLE))
     assert "pictures will be read again next time" in caplog.text

@@ -18,14 +18,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modiste import cli
-from modiste.data import decoding, pictures, sealed
+from modiste.cli import main
+from modiste.data import held_out
 from modiste.data.dataset import load_development
-from modiste.data.division import divide
-from modiste.data.picture_list import PARTS
-from modiste.data.pictures import list_pictures
+from modiste.data.pictures import picture_cache, picture_source
+from modiste.data.pictures.division import divide
+from modiste.data.pictures.listing import PARTS
+from modiste.data.pictures.picture_source import list_pictures
 from modiste.errors import DataError, RecipeError
-from modiste.recipe import DataRecipe
+from modiste.recipes.recipe import DataRecipe
 from workbench import write_pictures
 
 pytestmark = pytest.mark.usefixtures("without_type_checks")
@@ -34,20 +35,20 @@ COUNTS = {"boot": 12, "cap": 18, "scarf": 6}
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("modiste.data.picture_cache.picture_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("modiste.data.pictures.picture_cache.picture_cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The picture files that were read, in no order."""
-    read, paths = decoding.read, []
+    read, paths = picture_cache.read, []
 
     def noted(path: Path) -> bytes:
         paths.append(path)
         return read(path)
 
-    monkeypatch.setattr(decoding, "read", noted)
+    monkeypatch.setattr(picture_cache, "read", noted)
     return paths
 
 
@@ -75,7 +76,7 @@ class TestWhatIsRead:
         assert development.image_shape == (3, 28, 28)
         assert development.train.labels.bincount().tolist() == [8, 13, 4]
         assert development.validation.labels.bincount().tolist() == [2, 2, 1]
-        assert sealed.load_test(whole(folder, colour=True)).labels.bincount().tolist() == [2, 3, 1]
+        assert held_out.load_test(whole(folder, colour=True)).labels.bincount().tolist() == [2, 3, 1]
 
     @pytest.mark.parametrize("side", [8, 28, 32, 64])
     @pytest.mark.parametrize(("way", "colour"), [("whole", False), ("stretched", True), ("stretched", False)])
@@ -100,14 +101,14 @@ class TestWhatIsRead:
             write_pictures(tmp_path / "parts" / part, {"a": count, "b": count}, seed=count)
         development = load_development(whole(tmp_path / "parts"))
         assert (len(development.train), len(development.validation)) == (12, 6)
-        assert len(sealed.load_test(whole(tmp_path / "parts"))) == 8
+        assert len(held_out.load_test(whole(tmp_path / "parts"))) == 8
         shutil.rmtree(tmp_path / "parts" / "val")
         development = load_development(whole(tmp_path / "parts"))
         assert (len(development.train), len(development.validation)) == (10, 2)
         shutil.rmtree(tmp_path / "parts" / "test")
         development = load_development(whole(tmp_path / "parts"))
         assert (len(development.train), len(development.validation)) == (8, 2)
-        assert len(sealed.load_test(whole(tmp_path / "parts"))) == 2
+        assert len(held_out.load_test(whole(tmp_path / "parts"))) == 2
 
     @pytest.mark.parametrize(
         ("train", "validation", "test"),
@@ -163,7 +164,7 @@ class TestWhatIsRead:
         recipe = whole(write_table(folder / "list.csv", [("path", "label", "split"), *rows]))
         development = load_development(recipe)
         assert (len(development.train), len(development.validation)) == (6, 2)
-        assert len(sealed.load_test(recipe)) == 4
+        assert len(held_out.load_test(recipe)) == 4
 
     def test_a_table_may_spell_the_parts_as_folders_do(self, folder: Path) -> None:
         parts = ["Train"] * 3 + ["val", "valid", "dev", "TEST"]
@@ -180,7 +181,7 @@ class TestWhatIsRead:
 
     def test_a_picture_of_the_right_size_keeps_every_pixel(self, tmp_path: Path) -> None:
         write_pictures(tmp_path / "own", {"a": 4, "b": 4}, size=(28, 28))
-        found = pictures.load_divided(tmp_path / "own", whole(tmp_path / "own", colour=True)).pictures
+        found = picture_source.load_divided(tmp_path / "own", whole(tmp_path / "own", colour=True)).pictures
         for name, image in zip(found.files, found.images, strict=True):
             assert np.array_equal(np.asarray(Image.open(tmp_path / "own" / name)), np.moveaxis(image, 0, 2))
 
@@ -223,7 +224,7 @@ class TestDivision:
         train, validation, hidden = self.entries(folder, test_fraction=0.0)
         assert (len(train), len(validation), len(hidden)) == (30, 6, 0)
         with pytest.raises(DataError, match="no test pictures: expected some that are sealed, found none"):
-            sealed.load_test(whole(folder, test_fraction=0.0))
+            held_out.load_test(whole(folder, test_fraction=0.0))
 
     def test_there_is_no_last_picture_in_a_folder(self, folder: Path) -> None:
         with pytest.raises(RecipeError, match="expected 'stratified' for picture files, found 'last'"):
@@ -237,7 +238,7 @@ class TestTheTestShare:
         load_development(whole(folder))
         seen = set(opened)
         opened.clear()
-        sealed.load_test(whole(folder))
+        held_out.load_test(whole(folder))
         assert not seen & set(opened)
         assert len(seen | set(opened)) == sum(COUNTS.values())
         assert len(set(opened)) == 6
@@ -253,7 +254,7 @@ class TestTheTestShare:
             "--balance 1 makes each class count alike, 0 each image",
         )
         with pytest.raises(DataError, match="most files cannot be read: expected pictures in 6 files"):
-            sealed.load_test(whole(folder))
+            held_out.load_test(whole(folder))
 
 
 class TestFaults:
@@ -342,13 +343,13 @@ class TestFaults:
             path.write_bytes(b"")
         with pytest.raises(DataError, match=r"most files cannot be read: .* see them all with modiste data /"):
             load_development(whole(folder))
-        cli.main(["data", str(folder), "--pictures", "whole"])
+        main.main(["data", str(folder), "--pictures", "whole"])
         out = capsys.readouterr().out
         assert out.count("the file is empty; expected a photo") == sum(COUNTS.values())
         assert "training: no images" in out
 
     def test_data_takes_the_flags_that_messages_name(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        cli.main(["data", str(folder), "--data.pictures", "whole", "--data.side", "32"])
+        main.main(["data", str(folder), "--data.pictures", "whole", "--data.side", "32"])
         assert "images of 32 x 32" in capsys.readouterr().out
 
     def test_a_set_in_idx_form_is_still_one(self, tiny_folder: Path, tmp_path: Path) -> None:
@@ -544,7 +545,7 @@ class TestWhatCannotBeLookedAt:
 
         def run(*words: object) -> str:
             with pytest.raises(SystemExit) as left:
-                cli.main([str(word) for word in words])
+                main.main([str(word) for word in words])
             (*_, line) = capsys.readouterr().err.splitlines()
             assert left.value.code == DataError.exit_code, line
             return line
@@ -645,7 +646,7 @@ class TestTwoPlaces:
         named = ["data", str(folder)] if words == ("data",) else named
         out = [] if words[0] == "data" else ["--out", str(tmp_path / "out")]
         with pytest.raises(SystemExit) as left:
-            cli.main([*named, *out, "--data-folder", str(tiny_folder)])
+            main.main([*named, *out, "--data-folder", str(tiny_folder)])
         assert left.value.code == DataError.exit_code
         assert "two places for the data" in capsys.readouterr().err
 
@@ -669,7 +670,7 @@ class TestTwoPlaces:
 
 
 def test_every_command_says_the_same_of_the_data_folder() -> None:
-    modules = [importlib.import_module(f"modiste.cli.{module.name}") for module in pkgutil.iter_modules(cli.__path__)]
+    modules = [importlib.import_module(f"modiste.cli.{module.name}") for module in pkgutil.iter_modules(main.__path__)]
     kinds = {kind for module in modules for kind in vars(module).values() if dataclasses.is_dataclass(kind)}
     having = {kind for kind in kinds if "data_folder" in {field.name for field in dataclasses.fields(kind)}}
     assert len(having) > 8

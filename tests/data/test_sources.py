@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from specimens import GOOD, GOOD_IMAGES, GOOD_LABELS, GOOD_TEST, IMAGES, LABELS, flip, idx, packed, write
 
-from modiste import cli
+from modiste.cli import main
 from modiste.cli.doctor import EXTRAS
-from modiste.data import sealed, sources
-from modiste.data.download import download
-from modiste.data.idx import read_idx
+from modiste.data import held_out, sources
+from modiste.data.idx.download import download
+from modiste.data.idx.reader import read_idx
 from modiste.errors import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def test_fashion_mnist_is_what_the_paper_says(real_files: dict[str, Path]) -> No
 
 
 def test_the_sealed_set_is_what_the_paper_says(real_files: dict[str, Path]) -> None:
-    raw = sealed.load_sealed("fashion-mnist", real_files[IMAGES].parent)
+    raw = held_out.load_sealed("fashion-mnist", real_files[IMAGES].parent)
     assert raw.images.shape == (10_000, 28, 28)
     assert np.bincount(raw.labels).tolist() == [1_000] * 10
     assert raw.fingerprint != sources.load_training("fashion-mnist", real_files[IMAGES].parent).fingerprint
@@ -61,7 +61,7 @@ def test_the_sealed_set_is_what_the_paper_says(real_files: dict[str, Path]) -> N
 
 def test_a_folder_with_the_published_files_is_recognised(real_files: dict[str, Path]) -> None:
     folder = real_files[IMAGES].parent
-    for load in (sources.load_training, sealed.load_sealed):
+    for load in (sources.load_training, held_out.load_sealed):
         by_folder, by_name = load(str(folder)), load("fashion-mnist", folder)
         assert by_folder.name == "fashion-mnist"
         assert by_folder.class_names == sources.CLASS_NAMES
@@ -156,7 +156,7 @@ def test_where_no_mirror_answers_the_line_is_short_as_well(
 ) -> None:
     monkeypatch.delenv("MODISTE_OFFLINE")
     monkeypatch.setattr("modiste.data.sources.download", lambda *_: download([sources.TRAIN.images], nowhere / "new"))
-    monkeypatch.setattr("modiste.data.download._retrieve", unreachable)
+    monkeypatch.setattr("modiste.data.idx.download._retrieve", unreachable)
     with pytest.raises(DataError) as caught:
         sources.load_training("fashion-mnist")
     assert "not downloaded (storage.googleapis.com cannot be reached, github.com cannot be reached); " in str(
@@ -176,10 +176,10 @@ class TestDoctor:
     def no_download(self, nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("MODISTE_OFFLINE")
         monkeypatch.setattr("modiste.data.sources.download", lambda *_: pytest.fail("the doctor fetches"))
-        monkeypatch.setattr("modiste.data.places.cache_folder", lambda: nowhere / PLACES[0])
+        monkeypatch.setattr("modiste.data.paths.cache_folder", lambda: nowhere / PLACES[0])
 
     def lines(self, capsys: pytest.CaptureFixture[str]) -> list[str]:
-        cli.main(["doctor"])
+        main.main(["doctor"])
         return [
             line.removeprefix("data").strip() for line in capsys.readouterr().out.splitlines() if line[:4] == "data"
         ]
@@ -211,7 +211,7 @@ class TestDoctor:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-        cli.main(["doctor"])
+        main.main(["doctor"])
         missing = re.findall(r"^(\w+) +missing: (.*)$", capsys.readouterr().out, re.MULTILINE)
         assert missing == [(extra, f"pip install 'modiste[{extra}]'") for extra in EXTRAS]
 
@@ -279,8 +279,8 @@ def test_a_file_may_lie_in_a_folder_of_its_name(tmp_path: Path, layout: str) -> 
     plain = write(tmp_path / "plain", WHOLE)
     laid = write_below(tmp_path / "laid", LAYOUTS[layout] | {"classes.txt": b"a\nb\nc"})
     assert sources.load_training(str(laid)).fingerprint == sources.load_training(str(plain)).fingerprint
-    assert sealed.load_sealed(str(laid)).fingerprint == sealed.load_sealed(str(plain)).fingerprint
-    assert sealed.load_sealed(str(laid)).class_names == ("a", "b", "c")
+    assert held_out.load_sealed(str(laid)).fingerprint == held_out.load_sealed(str(plain)).fingerprint
+    assert held_out.load_sealed(str(laid)).class_names == ("a", "b", "c")
 
 
 @pytest.mark.parametrize("twin", [with_point(IMAGES), f"{with_point(IMAGES)}/{IMAGES}", f"{IMAGES}.gz/{IMAGES}"])
@@ -316,10 +316,10 @@ def test_class_names_come_from_their_file(tmp_path: Path) -> None:
 
 def test_the_sealed_part_of_another_set_has_the_classes_of_its_training_part(tmp_path: Path) -> None:
     few = {"test-images-idx3-ubyte": idx(np.zeros((2, 4, 5))), "test-labels-idx1-ubyte": idx([0, 0])}
-    raw = sealed.load_sealed(str(write(tmp_path, GOOD | few)))
+    raw = held_out.load_sealed(str(write(tmp_path, GOOD | few)))
     assert raw.class_names == ("0", "1", "2")
     write(tmp_path, {"classes.txt": b"a\nb\nc\nd"})
-    assert sealed.load_sealed(str(tmp_path)).class_names == ("a", "b", "c", "d")
+    assert held_out.load_sealed(str(tmp_path)).class_names == ("a", "b", "c", "d")
 
 
 def test_a_folder_argument_moves_another_set(tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_a_folder_argument_moves_another_set(tmp_path: Path) -> None:
 
 
 def test_the_four_files_are_verified(real_files: dict[str, Path]) -> None:
-    files = sealed.verify_all(real_files[IMAGES].parent)
+    files = held_out.verify_all(real_files[IMAGES].parent)
     assert [file.path for file in files] == [real_files[name] for name in (*PAIR["train"], *PAIR["test"])]
     assert [file.size_bytes for file in files] == [47_040_016, 60_008, 7_840_016, 10_008]
 
@@ -345,7 +345,7 @@ FLIPS = {  # file: flips in its raw form, flips in its archive; 200 in all
 @pytest.mark.parametrize("pack", [False, True], ids=["raw", "gzip"])
 def test_any_changed_byte_is_noticed(real_files: dict[str, Path], tmp_path: Path, name: str, pack: bool) -> None:
     part = "train" if name in PAIR["train"] else "test"
-    load = sources.load_training if part == "train" else sealed.load_sealed
+    load = sources.load_training if part == "train" else held_out.load_sealed
     (partner,) = set(PAIR[part]) - {name}
     (tmp_path / real_files[partner].name).symlink_to(real_files[partner])
     plain = idx(read_idx(real_files[name]).array)

@@ -15,16 +15,17 @@ import pytest
 import torch
 from specimens import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
 
-from modiste import export, manifest, run_folder, storage, training
-from modiste.data import sealed
+from modiste.data import held_out
 from modiste.data.dataset import as_image_set
 from modiste.errors import DataError, FolderInUseError, RunError, StoppedError, StorageError
 from modiste.evaluation.assessment import Assessment, assess, evaluate, load_split
 from modiste.evaluation.comparison import compare
 from modiste.evaluation.inference import infer
-from modiste.export import card
-from modiste.recipe import Recipe
-from modiste.training.log import Listener
+from modiste.export import card, export
+from modiste.recipes.recipe import Recipe
+from modiste.runs import manifest, run_folder, storage
+from modiste.training import trainer
+from modiste.training.tracking import Listener
 from workbench import as_before, child_environment, tiny_files
 
 KEYS = [
@@ -85,7 +86,7 @@ def test_validation_says_what_the_log_says(run: Path, tiny_folder: Path) -> None
 
 def test_test_equals_the_model_on_the_test_images(run: Path, tiny_folder: Path) -> None:
     result = evaluate(run, split="test", device="cpu", data_folder=tiny_folder)
-    images = as_image_set(sealed.load_sealed("tiny", tiny_folder))
+    images = as_image_set(held_out.load_sealed("tiny", tiny_folder))
     model, info = run_folder.open_run(run).load_model()
     logits = infer(model, images.images, info.recipe)
     assert result.images == 100
@@ -139,7 +140,7 @@ def test_stored_logits_are_watched(run: Path, tiny_folder: Path) -> None:
 def test_picked_and_last_are_different_weights(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:
     """At a learning rate that spoils what was learned, the best epoch is not the last one."""
     recipe = replace(tiny_recipe, epochs=4, optimizer=replace(tiny_recipe.optimizer, learning_rate=0.05))
-    training.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
     opened = run_folder.open_run(tmp_path / "run")
     assert opened.picked.epoch < 4, "choose another learning rate for this test"
     results = [
@@ -212,10 +213,10 @@ class TestRunsOfBefore:
 ELSEWHERE = """
 import sys
 from pathlib import Path
-from modiste import export
+from modiste.export import export
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.comparison import compare
-from modiste.predictor import Predictor
+from modiste.inference.predictor import Predictor
 run, twin, data, out = map(Path, sys.argv[1:])
 for weights in ("picked", "last"):
     print(evaluate(run, split="test", weights=weights, data_folder=data).test_openings)
@@ -314,10 +315,10 @@ class StopAfter(Listener):
 
 def test_an_unfinished_run_is_refused(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:
     with pytest.raises(StoppedError):
-        training.run(tiny_recipe, tmp_path / "run", data_folder=tiny_folder, listeners=[StopAfter(30)])
+        trainer.run(tiny_recipe, tmp_path / "run", data_folder=tiny_folder, listeners=[StopAfter(30)])
     with pytest.raises(RunError, match="has not finished; give its `modiste train` command again"):
         evaluate(tmp_path / "run", split="test", data_folder=tiny_folder)
-    training.run(tiny_recipe, tmp_path / "run", data_folder=tiny_folder)
+    trainer.run(tiny_recipe, tmp_path / "run", data_folder=tiny_folder)
     assert evaluate(tmp_path / "run", data_folder=tiny_folder).images == 80
 
 

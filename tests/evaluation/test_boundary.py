@@ -4,8 +4,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from modiste.evaluation import boundary
-from modiste.evaluation.boundary import separate
+from modiste.evaluation.out_of_distribution import boundary
+from modiste.evaluation.out_of_distribution.boundary import separate
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,14 @@ from statistics import mean, stdev
 import pytest
 import torch
 
-from modiste import run_folder, training
-from modiste.cli import main
+from modiste.cli.main import main
 from modiste.errors import DataError, RunError
 from modiste.evaluation.comparison import Comparison, _names, _per_class, compare
 from modiste.evaluation.statistics import holm, mean_interval, paired_difference
-from modiste.model_recipe import MLPRecipe
-from modiste.recipe import Recipe
+from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.recipe import Recipe
+from modiste.runs import run_folder
+from modiste.training import trainer
 from workbench import run_modiste
 
 Runs = dict[str, Path]
@@ -35,7 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, finished_run: Path, tiny_reci
         "wide-0": wide,
         "twin-0": replace(tiny_recipe, name="twin"),
     }.items():
-        training.run(recipe, folder / name, device="cpu", data_folder=tiny_folder)
+        trainer.run(recipe, folder / name, device="cpu", data_folder=tiny_folder)
     return {path.name: path for path in folder.iterdir()}
 
 
@@ -123,7 +124,7 @@ def test_sides_of_one_name_are_told_by_the_fields_in_which_they_differ(
     runs: Runs, tiny_folder: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     for seed in (0, 1):
-        training.run(replace(tiny_recipe, epochs=1, seed=seed), tmp_path / f"short-{seed}", data_folder=tiny_folder)
+        trainer.run(replace(tiny_recipe, epochs=1, seed=seed), tmp_path / f"short-{seed}", data_folder=tiny_folder)
     folders = [runs["fast-0"], runs["fast-1"], tmp_path / "short-0", tmp_path / "short-1", runs["slow-0"]]
     found = compare(folders, data_folder=tiny_folder)
     assert [side.name for side in found.sides] == ["tiny (epochs 3)", "tiny (epochs 1)", "slow"]

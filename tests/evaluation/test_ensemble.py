@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from modiste import run_folder, training
 from modiste.data.batch import as_floats
 from modiste.data.dataset import load_development
 from modiste.errors import DataError, RunError
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.comparison import compare
 from modiste.evaluation.ensemble import evaluate_together, mean_probabilities
-from modiste.model_recipe import MLPRecipe
-from modiste.recipe import DataRecipe, Recipe
+from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.recipe import DataRecipe, Recipe
+from modiste.runs import run_folder
+from modiste.training import trainer
 from networks import assert_rounded
 from workbench import as_before, run_modiste, write_pictures
 
@@ -27,7 +28,7 @@ def two_runs(
 ) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("ensemble")
     shutil.copytree(finished_run, folder / "a")
-    training.run(replace(tiny_recipe, seed=1), folder / "b", device="cpu", data_folder=tiny_folder)
+    trainer.run(replace(tiny_recipe, seed=1), folder / "b", device="cpu", data_folder=tiny_folder)
     return folder / "a", folder / "b"
 
 
@@ -57,7 +58,7 @@ def test_runs_of_other_splits_are_refused(
     two_runs: tuple[Path, Path], tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path
 ) -> None:
     other = replace(tiny_recipe, data=replace(tiny_recipe.data, split_seed=5))
-    training.run(other, tmp_path / "c", device="cpu", data_folder=tiny_folder)
+    trainer.run(other, tmp_path / "c", device="cpu", data_folder=tiny_folder)
     with pytest.raises(RunError, match="measured on other images"):
         evaluate_together([two_runs[0], tmp_path / "c"], data_folder=tiny_folder)
 
@@ -77,7 +78,7 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "larger": replace(first, name="larger", data=replace(data, side=12)),
     }
     for name, recipe in recipes.items():
-        training.run(recipe, place / name, device="cpu")
+        trainer.run(recipe, place / name, device="cpu")
     return {name: place / name for name in recipes}
 
 
@@ -132,7 +133,7 @@ def test_the_command_takes_several(two_runs: tuple[Path, Path], tiny_folder: Pat
 
 def test_mirrored_answers_are_those_of_both_images(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:
     mirrored = replace(tiny_recipe, mirror=True, epochs=1)
-    training.run(mirrored, tmp_path / "m", device="cpu", data_folder=tiny_folder)
+    trainer.run(mirrored, tmp_path / "m", device="cpu", data_folder=tiny_folder)
     run = run_folder.open_run(tmp_path / "m")
     model, _ = run.load_model()
     images = as_floats(load_development(run.recipe.data, tiny_folder).validation.images)

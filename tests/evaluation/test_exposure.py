@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from modiste.data.batch import as_floats
-from modiste.evaluation import exposure
+from modiste.evaluation.out_of_distribution import boundary
 
 
 @pytest.fixture(scope="module", params=[(1, 28, 28), (3, 30, 33), (1, 12, 12)], ids=str)
@@ -22,7 +22,7 @@ def generator() -> torch.Generator:
 
 
 def test_one_generator_draws_it_again(images: torch.Tensor) -> None:
-    for draw in (exposure.nothing, exposure.still_garments):
+    for draw in (boundary.nothing, boundary.still_garments):
         assert torch.equal(draw(images, generator()), draw(images, generator()))
         assert draw(images, generator()).shape == images.shape
         assert draw(images, generator()).dtype == torch.uint8
@@ -31,10 +31,10 @@ def test_one_generator_draws_it_again(images: torch.Tensor) -> None:
 def test_a_cut_up_image_keeps_its_pixels_and_loses_their_order(images: torch.Tensor) -> None:
     whole = as_floats(images)
     height, width = images.shape[2] // 4 * 4, images.shape[3] // 4 * 4
-    cut = exposure.cut_up(whole, 4, generator())
+    cut = boundary.cut_up(whole, 4, generator())
     assert torch.equal(
         cut.flatten(1).sort().values,
-        exposure.F.pad(whole[:, :, :height, :width], (0, whole.shape[3] - width, 0, whole.shape[2] - height))
+        boundary.F.pad(whole[:, :, :height, :width], (0, whole.shape[3] - width, 0, whole.shape[2] - height))
         .flatten(1)
         .sort()
         .values,
@@ -43,7 +43,7 @@ def test_a_cut_up_image_keeps_its_pixels_and_loses_their_order(images: torch.Ten
 
 
 def test_shapes_differ_from_each_other_and_are_seldom_empty(images: torch.Tensor) -> None:
-    drawn = exposure.as_bytes(exposure.shapes(as_floats(images), generator()))
+    drawn = boundary.as_bytes(boundary.shapes(as_floats(images), generator()))
     assert len({one.numpy().tobytes() for one in drawn}) == len(drawn)
     assert (drawn.flatten(1).amax(1) > 20).float().mean() > 0.9
 
@@ -51,7 +51,7 @@ def test_shapes_differ_from_each_other_and_are_seldom_empty(images: torch.Tensor
 def test_framed_it_reaches_two_opposite_sides_in_the_middle() -> None:
     image = torch.zeros(2, 1, 28, 28)
     image[0, 0, 3:9, 20:24] = 1
-    found = exposure.framed(image)
+    found = boundary.framed(image)
     rows, columns = (found[0, 0] > 0.5).any(1).nonzero(), (found[0, 0] > 0.5).any(0).nonzero()
     assert (rows[0].item(), rows[-1].item()) == (0, 27)
     assert columns[0].item() + columns[-1].item() == 27
@@ -60,7 +60,7 @@ def test_framed_it_reaches_two_opposite_sides_in_the_middle() -> None:
 
 
 def test_a_garment_turned_a_little_still_looks_like_itself(images: torch.Tensor) -> None:
-    turned = as_floats(exposure.still_garments(images, generator()))
+    turned = as_floats(boundary.still_garments(images, generator()))
     brightness = turned.mean().item() / as_floats(images).mean().item()
     assert 0.7 < brightness < 1.8
     assert not torch.equal(turned, as_floats(images))

@@ -8,9 +8,9 @@ import torch
 from modiste.data.batch import as_floats
 from modiste.evaluation import inference
 from modiste.evaluation.inference import infer
-from modiste.model_recipe import CNNRecipe
-from modiste.models import Task, build_model
-from modiste.recipe import Precision, Recipe
+from modiste.models.registry import Task, build_model
+from modiste.recipes.networks import CNNRecipe
+from modiste.recipes.recipe import Precision, Recipe
 from networks import assert_rounded
 
 RECIPE = Recipe(name="tested", precision="float32")

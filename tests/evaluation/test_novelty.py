@@ -1,7 +1,6 @@
 """Images unlike anything in training: the distance against a plain reference, told strangers, kept with the run."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,23 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from modiste import checkpoint, run_folder, storage
+import strangers
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet
 from modiste.errors import DataError, RunError
-from modiste.evaluation import novelty
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.inference import answer
-from modiste.evaluation.novelty import Layer, learn, of_run
+from modiste.evaluation.out_of_distribution import novelty
+from modiste.evaluation.out_of_distribution.features import features, watched
+from modiste.evaluation.out_of_distribution.novelty import Layer, learn, of_run
 from modiste.evaluation.run_images import load_own_development
-from modiste.evaluation.watching import features, watched
-from modiste.model_recipe import CNNRecipe, MLPRecipe, ModelRecipe
-from modiste.models import Task, build_model
-from modiste.run_folder import open_run
+from modiste.models.registry import Task, build_model
+from modiste.recipes.networks import CNNRecipe, MLPRecipe, ModelRecipe
+from modiste.runs import checkpoint, run_folder, storage
+from modiste.runs.run_folder import open_run
 from networks import assert_rounded
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-import strangers
 
 
 def test_the_distance_is_mahalanobis_to_the_nearest_class() -> None:

@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from modiste import checkpoint, export, manifest, storage, training
-from modiste.data import decoding
 from modiste.data.dataset import load_development
+from modiste.data.pictures import picture_cache
 from modiste.errors import DataError, RunError
-from modiste.evaluation import novelty, run_images
+from modiste.evaluation import run_images
+from modiste.evaluation.out_of_distribution import novelty
 from modiste.evaluation.run_images import development_of, load_own_development
-from modiste.export import int8
-from modiste.model_recipe import CNNRecipe
-from modiste.predictor import Predictor
-from modiste.recipe import DataRecipe, Recipe
-from modiste.report import write_figures, write_report
+from modiste.export import export, int8
+from modiste.inference.predictor import Predictor
+from modiste.recipes.networks import CNNRecipe
+from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.report.photo import typical_images
-from modiste.run_folder import IMAGES, open_run
+from modiste.report.report import write_figures, write_report
+from modiste.runs import checkpoint, manifest, storage
+from modiste.runs.run_folder import IMAGES, open_run
+from modiste.training import trainer
 from workbench import run_modiste, write_pictures
 
 COUNTS = {"boot": 30, "cap": 20, "scarf": 20}
@@ -38,7 +40,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = Recipe(name="own", epochs=1, batch_size=16, data=data, model=CNNRecipe(filters=(4,), pools=1, hidden=(8,)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
-        training.run(recipe, place / "run", device="cpu")
+        trainer.run(recipe, place / "run", device="cpu")
     return place
 
 
@@ -54,8 +56,8 @@ def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Every picture that is read."""
-    paths, read = list[Path](), decoding.read
-    monkeypatch.setattr(decoding, "read", lambda path: (paths.append(path), read(path))[1])
+    paths, read = list[Path](), picture_cache.read
+    monkeypatch.setattr(picture_cache, "read", lambda path: (paths.append(path), read(path))[1])
     return paths
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from offers import Shelf, Sound
 
-from modiste import manifest, storage
+from modiste.runs import manifest, storage
 
 OUTSIDE = "/etc/hostname"
 Make = Callable[[Path], None]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from offers import Shelf, Sound
 
-from modiste import checkpoint, manifest, storage
+from modiste.runs import checkpoint, manifest, storage
 
 SUFFIXES = {
     "model": ("safetensors", "pt", "bin", "ckpt"),

@@ -19,9 +19,9 @@ import texts
 from offers import Case, Shelf, Sound
 
 from faults import Faults
-from modiste import training
-from modiste.model_recipe import MLPRecipe
-from modiste.recipe import Recipe
+from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.recipe import Recipe
+from modiste.training import trainer
 from workbench import child_environment
 
 BURGLAR = """
@@ -37,7 +37,7 @@ DAMAGED = 200
 def sound(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, tiny_folder: Path) -> Sound:
     folder = tmp_path_factory.mktemp("sound") / "run"
     small = replace(tiny_recipe, epochs=1, model=MLPRecipe(hidden=(4,)))
-    training.run(small, folder, device="cpu", data_folder=tiny_folder)
+    trainer.run(small, folder, device="cpu", data_folder=tiny_folder)
     exported = graphs.sound().SerializeToString()
     return Sound(folder, (folder / "model.safetensors").read_bytes(), exported, tiny_folder)
 

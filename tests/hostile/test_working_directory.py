@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from faults import Faults
-from modiste import storage
-from modiste.model_recipe import MLPRecipe
-from modiste.plain import to_plain
-from modiste.recipe import Recipe
+from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.plain import to_plain
+from modiste.recipes.recipe import Recipe
+from modiste.runs import storage
 from workbench import child_environment, write_pictures
 
 COMMAND = """
-from modiste.cli import main
+from modiste.cli.main import main
 
 if __name__ == "__main__":
     main()
@@ -84,8 +84,8 @@ def test_a_search_begun_from_python(trapped: Trapped, recipe: Path, tiny_folder:
     program = f"""
 import os
 from pathlib import Path
-from modiste import recipe
-from modiste.search import Plan, search
+from modiste.recipes import recipe
+from modiste.search.plan import Plan; from modiste.search.search import search
 
 if __name__ == "__main__":
     before = dict(os.environ)

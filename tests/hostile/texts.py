@@ -5,7 +5,8 @@ from pathlib import Path
 
 from offers import Shelf
 
-from modiste import recipe, storage
+from modiste.recipes import recipe
+from modiste.runs import storage
 
 DEPTH = 10_000
 RECIPES: dict[str, object] = {

@@ -21,19 +21,21 @@ from typing import Any
 
 import numpy as np
 
-from modiste import checkpoint, recipe, run_folder, serving, storage
 from modiste.data.sources import load_training
 from modiste.errors import ModisteError
-from modiste.evaluation import novelty
-from modiste.onnx_model import OnnxModel
+from modiste.evaluation.out_of_distribution import novelty
+from modiste.inference.answers import find_pictures, prepared
+from modiste.inference.onnx_model import OnnxModel
+from modiste.inference.predictor import Predictor
 from modiste.photo.preparation import Preparation
-from modiste.plain import build
-from modiste.prediction import find_pictures, prepared
-from modiste.predictor import Predictor
+from modiste.recipes import recipe
+from modiste.recipes.plain import build
+from modiste.runs import checkpoint, run_folder, storage
 from modiste.search import outcomes, space
-from modiste.search.cluster import unpack
 from modiste.search.plan import PLAN, Plan
-from modiste.training import transfer
+from modiste.search.ray_cluster import unpack
+from modiste.serving import serve
+from modiste.training.transfer import transfer
 from modiste.training.transfer.source import locate
 from modiste.training.transfer.source import read as read_source
 
@@ -107,7 +109,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "states": checkpoint.load_state,
     "run": read_run,
     "exported": read_exported,
-    "served": lambda path: OnnxModel.load(serving.model_file(path)),
+    "served": lambda path: OnnxModel.load(serve.model_file(path)),
     "recipe": recipe.load,
     "trained": read_trained,
     "space": lambda path: space.parse(space.read([str(path)]), recipe.Recipe(name="x")),

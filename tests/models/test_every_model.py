@@ -8,15 +8,17 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from modiste import recipes, runtime
+from modiste import machine
 from modiste.errors import RecipeError
 from modiste.evaluation.inference import ask, infer, ready, round_weights
-from modiste.model_recipe import CNNRecipe, MLPRecipe, ModelRecipe
-from modiste.models import Task, build_model, count_parameters, layers
+from modiste.models import layers
 from modiste.models.cnn import CNN
 from modiste.models.layers import ACTIVATIONS, Dropout, Standardize, same_convolution, share_generator
-from modiste.recipe import Recipe
-from modiste.recipes import RECIPES
+from modiste.models.registry import Task, build_model, count_parameters
+from modiste.recipes import named
+from modiste.recipes.named import RECIPES
+from modiste.recipes.networks import CNNRecipe, MLPRecipe, ModelRecipe
+from modiste.recipes.recipe import Recipe
 from networks import assert_rounded
 
 FASHION = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"), mean=0.2860, deviation=0.3530)
@@ -85,7 +87,7 @@ def task_for(recipe: ModelRecipe) -> Task:
 
 
 def images_for(task: Task, count: int = 7) -> torch.Tensor:
-    return torch.rand(count, *task.image_shape, generator=runtime.generator(0, "test images"))
+    return torch.rand(count, *task.image_shape, generator=machine.generator(0, "test images"))
 
 
 def test_the_stated_parameter_counts() -> None:
@@ -115,7 +117,7 @@ def test_weights_rounded_once_give_the_logits_of_weights_rounded_in_every_call(r
 def test_a_network_made_ready_to_answer_gives_its_own_logits(recipe: ModelRecipe) -> None:
     task, whole = task_for(recipe), Recipe(name="x", model=recipe, precision="float32")
     model, images = build_model(recipe, task), (images_for(task, 20) * 255).to(torch.uint8)
-    share_generator(model, runtime.generator(0, "dropout"))
+    share_generator(model, machine.generator(0, "dropout"))
     model(images_for(task, 32))  # so that running means are not where they start
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     quick = ready(model, whole, images[:1])
@@ -130,7 +132,7 @@ def test_a_network_made_ready_to_answer_gives_its_own_logits(recipe: ModelRecipe
 def test_the_gradient_reaches_every_parameter(recipe: ModelRecipe) -> None:
     task = task_for(recipe)
     model = build_model(recipe, task)
-    share_generator(model, runtime.generator(0, "dropout"))
+    share_generator(model, machine.generator(0, "dropout"))
     images, labels = images_for(task, 32), torch.tensor([0, 1] * 16)
     targets = nn.functional.one_hot(labels, len(task.class_names)).float()
     loss = nn.functional.cross_entropy(model(images), targets)
@@ -170,7 +172,7 @@ def test_a_step_in_two_layouts_is_noticed() -> None:
 def test_no_step_meets_two_layouts(recipe: ModelRecipe) -> None:
     """Where a map and its gradient lie in memory differently, a processor takes fifteen times as long."""
     model = build_model(recipe, FASHION)
-    share_generator(model, runtime.generator(0, "dropout"))
+    share_generator(model, machine.generator(0, "dropout"))
     images = images_for(FASHION).as_strided((7, 1, 28, 28), (784, 1, 28, 1))
     targets = torch.eye(10)[:7]
     with Layouts() as layouts:
@@ -309,7 +311,7 @@ def test_standardize_is_part_of_the_weights() -> None:
 class TestDropout:
     def test_the_mean_is_preserved_and_the_share_is_right(self) -> None:
         layer = Dropout(0.3)
-        layer.generator = runtime.generator(0, "dropout")
+        layer.generator = machine.generator(0, "dropout")
         dropped = layer(torch.ones(1000, 1000))
         assert dropped.mean().item() == pytest.approx(1, abs=0.003)  # 4.6 standard deviations
         assert (dropped == 0).double().mean().item() == pytest.approx(0.3, abs=0.002)
@@ -417,7 +419,7 @@ class TestBatchNorm:
     @every_model
     def test_a_network_evaluated_after_one_batch_knows_that_batch(self, recipe: ModelRecipe) -> None:
         model, images = build_model(recipe, task_for(recipe)).train(), images_for(task_for(recipe), 16)
-        share_generator(model, runtime.generator(0, "dropout"))
+        share_generator(model, machine.generator(0, "dropout"))
         model(images)
         for name, layer in model.named_modules():
             if isinstance(layer, layers.BatchNorm):
@@ -426,7 +428,7 @@ class TestBatchNorm:
 
 
 def test_channels_last_changes_no_value() -> None:
-    recipe = recipes.paper().model
+    recipe = named.paper().model
     model, images = build_model(recipe, FASHION).eval(), images_for(FASHION)
     plain = build_model(recipe, FASHION).eval().to(memory_format=torch.contiguous_format)
     assert_rounded(model(images), plain(images), model)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from modiste.models.folding import fold
 from modiste.models.layers import MaxPool
+from modiste.models.onednn import fold
 from networks import assert_rounded
 
 

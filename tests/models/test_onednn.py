@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modiste import recipes, runtime
+from modiste import machine
 from modiste.evaluation.inference import answer, ready
-from modiste.evaluation.watching import watched
-from modiste.models import Task, build_model
-from modiste.models.onednn import FEW_IMAGES, Convolution
-from modiste.recipe import Recipe
+from modiste.evaluation.out_of_distribution.features import watched
+from modiste.models.onednn import FEW_IMAGES, OneDNNConvolution
+from modiste.models.registry import Task, build_model
+from modiste.recipes import named
+from modiste.recipes.recipe import Recipe
 from networks import assert_rounded
 
 TASK = Task(image_shape=(1, 28, 28), class_names=tuple("abcdefghij"), mean=0.3, deviation=0.35)
@@ -18,7 +19,7 @@ HANDED_OVER = {"paper": 3, "sprint": 2, "sprint-94": 4, "sprint-95": 7, "dropcon
 
 
 def images(count: int) -> Tensor:
-    generator = runtime.generator(0, "test images")
+    generator = machine.generator(0, "test images")
     return torch.randint(0, 256, (count, *TASK.image_shape), generator=generator, dtype=torch.uint8)
 
 
@@ -30,14 +31,14 @@ def trained(recipe: Recipe) -> nn.Module:
     return model.eval()
 
 
-def packed(model: nn.Module) -> list[Convolution]:
-    return [layer for layer in model.modules() if isinstance(layer, Convolution)]
+def packed(model: nn.Module) -> list[OneDNNConvolution]:
+    return [layer for layer in model.modules() if isinstance(layer, OneDNNConvolution)]
 
 
 @pytest.mark.parametrize("name", HANDED_OVER)
 @pytest.mark.parametrize("count", [FEW_IMAGES - 1, FEW_IMAGES])
 def test_the_answers_are_the_networks_own(name: str, count: int) -> None:
-    recipe = recipes.get(name)
+    recipe = named.get(name)
     model = trained(recipe)
     quick = ready(model, Recipe(name="x", model=recipe.model, precision="float32"), images(1))
     assert len(packed(quick)) == HANDED_OVER[name]
@@ -55,12 +56,12 @@ def test_the_answers_are_the_networks_own(name: str, count: int) -> None:
 
 def test_without_onednn_a_network_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    recipe = recipes.get("sprint")
+    recipe = named.get("sprint")
     assert not packed(ready(trained(recipe), recipe, images(1)))
 
 
 def test_layers_that_onednn_does_not_know_stay_with_torch() -> None:
-    recipe = recipes.get("sprint")
+    recipe = named.get("sprint")
     model = trained(recipe)
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     norms[0].weight.data[3] = -1  # it cannot be folded behind the maximum

@@ -5,9 +5,9 @@ from math import sqrt
 import pytest
 import torch
 
-from modiste.models import layers, slic
-from modiste.models.region_graph import Graph, describe, join
+from modiste.models import layers, superpixels
 from modiste.models.superpixel_graph import GraphAttention, SuperpixelGraph, Superpixels
+from modiste.models.superpixels import Graph, describe, join
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -149,10 +149,10 @@ def test_a_black_image_has_finite_logits_and_gradients() -> None:
 
 
 def test_half_precision_changes_no_region() -> None:
-    superpixels, images = Superpixels((6, 6), 0.5, 5), noise()
-    expected = superpixels(images)
+    network, images = Superpixels((6, 6), 0.5, 5), noise()
+    expected = network(images)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(superpixels(images), expected)
+        assert torch.equal(network(images), expected)
         known, graph = small_network().read(images)
     exact, exact_graph = small_network().read(images)
     assert torch.equal(known, exact)
@@ -164,6 +164,6 @@ def test_flipped_images_have_flipped_regions(height: int) -> None:
     """Where no pixel lies equally near to two centres: the first of them is taken, and flipping swaps them."""
     images = torch.randn(4, 1, height, 28, generator=generator())
     options = {"grid": (7, 7), "compactness": 0.7, "iterations": 5}
-    straight = slic.slic(images, **options)
-    back = slic.slic(images.flip(3), **options).flip(2)
+    straight = superpixels.slic(images, **options)
+    back = superpixels.slic(images.flip(3), **options).flip(2)
     assert torch.equal(straight, back // 7 * 7 + 6 - back % 7)

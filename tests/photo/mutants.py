@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parent))
 from pictures import BAD, GOOD
 
 from modiste.errors import PhotoError
-from modiste.photo import prepare
+from modiste.photo.garment import prepare
 
 MEMORY_BYTES = 2**30
 SECONDS = 10

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from faults import Faults
 from modiste.errors import PhotoError
-from modiste.photo import prepare
+from modiste.photo.garment import prepare
 from modiste.photo.jpeg import segments
 from modiste.photo.opening import LONGEST_SIDE, MOST_BYTES, open_photo
 from workbench import run_python
@@ -94,7 +94,7 @@ def test_the_first_of_two_pictures_counts() -> None:
 def test_a_decoder_that_computes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock is read before each piece."""
     times = iter(range(0, 1000, 5))
-    monkeypatch.setattr("modiste.photo.rationed_reader.time.thread_time", lambda: float(next(times)))
+    monkeypatch.setattr("modiste.photo.opening.time.thread_time", lambda: float(next(times)))
     with pytest.raises(PhotoError, match="takes more than 20 s to decode"):
         open_photo(saved(garment(), "PNG"))
 

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +14,16 @@ import numpy as np
 import pytest
 
 import modiste
-from modiste import cli
-from modiste.data.class_folders import visible
-from modiste.errors import DataError, PhotoError, RecipeError
-from modiste.photo import prepare
-from modiste.prediction import BATCH, answers, find_pictures
-from modiste.predictor import Predictor
-from modiste.report.photo import steps_figure
-from workbench import run_modiste, run_python
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import photographs
 import strangers
+from modiste.cli import main
+from modiste.data.pictures.folder_layout import visible
+from modiste.errors import DataError, PhotoError, RecipeError
+from modiste.inference.answers import BATCH, answers, find_pictures
+from modiste.inference.predictor import Predictor
+from modiste.photo.garment import prepare
+from modiste.report.photo import steps_figure
+from workbench import run_modiste, run_python
 
 COUNT = 60
 
@@ -118,7 +115,7 @@ def predict(run: Path, capsys: pytest.CaptureFixture[str]):
     def call(*words: object) -> tuple[int, str, str]:
         code = 0
         try:
-            cli.main(["predict", str(run / "model.safetensors"), "--device", "cpu", *map(str, words)])
+            main.main(["predict", str(run / "model.safetensors"), "--device", "cpu", *map(str, words)])
         except SystemExit as leaving:
             code = int(leaving.code or 0)
         return code, *capsys.readouterr()
@@ -156,7 +153,7 @@ def test_a_folder_that_cannot_be_opened_is_named(folder: Path, monkeypatch: pyte
             raise DataError("no permission")
         return visible(path)
 
-    monkeypatch.setattr("modiste.prediction.visible", opened)
+    monkeypatch.setattr("modiste.inference.answers.visible", opened)
     faults = [(name, str(found)) for name, found in find_pictures(folder) if isinstance(found, PhotoError)]
     assert faults == [(str(folder / "more"), "a folder that cannot be opened; check its permissions")]
 
@@ -242,7 +239,7 @@ def test_what_is_not_installed_is_named(
     run: Path, folder: Path, tmp_path: Path, package: str, words: tuple[str, ...], extra: str
 ) -> None:
     command = ["predict", str(run / "model.safetensors"), str(folder / "00.jpg"), "--device", "cpu", *words]
-    script = f"import sys; sys.modules[{package!r}] = None; from modiste.cli import main; main({command})"
+    script = f"import sys; sys.modules[{package!r}] = None; from modiste.cli.main import main; main({command})"
     done = run_python("-c", script, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr.endswith(f"pip install 'modiste[{extra}]'\n")

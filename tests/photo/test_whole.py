@@ -8,7 +8,7 @@ from PIL import Image
 
 from modiste.errors import PhotoError
 from modiste.photo.preparation import WAYS, Preparation
-from modiste.recipe import DataRecipe
+from modiste.recipes.recipe import DataRecipe
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -10,14 +10,15 @@ import torch
 from legibility import check_legible, texts, written
 from matplotlib.figure import Figure
 
-from modiste import recipes, report, runtime
+from modiste import machine
 from modiste.data.augment import augment
 from modiste.data.batch import Batch, as_floats, as_targets
 from modiste.data.dataset import Development, ImageSet
-from modiste.recipe import AugmentationRecipe, Recipe
-from modiste.report import augmentations, style
+from modiste.recipes import named
+from modiste.recipes.recipe import AugmentationRecipe, Recipe
+from modiste.report import augmentations, report, style
 from modiste.report.image_rows import FINE
-from modiste.report.mistakes import choose_samples
+from modiste.report.images import choose_samples
 
 IMAGES = augmentations.IMAGES
 NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -57,17 +58,17 @@ def test_a_row_shows_what_the_field_does(name: str, development: Development) ->
     number = list(augmentations.EXAMPLES).index(name)
     strength, _ = augmentations.EXAMPLES[name]
     recipe = AugmentationRecipe(**{name: strength})
-    expected = augment(first_ones(development), recipe, runtime.generator(1, "augmentation", number))
+    expected = augment(first_ones(development), recipe, machine.generator(1, "augmentation", number))
     drawn = drawn_row(augmentations.every_field(development), number + 1)
     np.testing.assert_allclose(drawn, expected.images[:, 0], atol=1e-6)
     assert not torch.equal(drawn, drawn_row(augmentations.every_field(development), 0))
 
 
 def test_a_recipes_draws_are_those_of_its_augmentation(development: Development) -> None:
-    recipe = replace(recipes.wide_resnet(), seed=4)
+    recipe = replace(named.wide_resnet(), seed=4)
     figure, batch = augmentations.of_recipe(development, recipe), first_ones(development, recipe.label_smoothing)
     for draw in range(augmentations.DRAWS):
-        expected = augment(batch, recipe.augmentation, runtime.generator(4, "augmentation", draw))
+        expected = augment(batch, recipe.augmentation, machine.generator(4, "augmentation", draw))
         np.testing.assert_allclose(drawn_row(figure, draw + 1), expected.images[:, 0], atol=1e-6)
         for target in expected.targets:
             assert augmentations.target_text(target, NAMES) in written(figure)
@@ -76,9 +77,9 @@ def test_a_recipes_draws_are_those_of_its_augmentation(development: Development)
 
 @pytest.mark.parametrize("names", [NAMES, tuple(letter * 30 for letter in "WMQGOHNUDK"), tuple("衣服鞋包帽裤裙衫靴袜")])
 def test_captions_leave_room_between_them(names: tuple[str, ...], development: Development) -> None:
-    named = replace(development, class_names=names)
+    renamed = replace(development, class_names=names)
     mixing = Recipe(name="x", augmentation=AugmentationRecipe(mixup=0.4, cutmix=1.0), label_smoothing=0.1)
-    for figure in (augmentations.every_field(named), augmentations.of_recipe(named, mixing)):
+    for figure in (augmentations.every_field(renamed), augmentations.of_recipe(renamed, mixing)):
         check_legible(figure)
         with style.house_style():
             boxes = [item.get_window_extent() for item in texts(figure) if item.get_fontsize() == FINE]

@@ -12,22 +12,28 @@ import torch
 from legibility import check_legible, written
 from torch import Tensor
 
-from modiste import recipes
 from modiste.evaluation import metrics
 from modiste.evaluation.calibration import reliability
-from modiste.model_recipe import CNNRecipe, MLPRecipe, ModelRecipe
-from modiste.models import Task, build_model, count_parameters
 from modiste.models.layers import ACTIVATIONS
+from modiste.models.registry import Task, build_model, count_parameters
+from modiste.recipes import named
+from modiste.recipes.networks import CNNRecipe, MLPRecipe, ModelRecipe
 from modiste.report import style
 from modiste.report.architecture import trace
+from modiste.report.charts import accuracy_floor, confusion_matrix, learning_curves, reliability_diagram
 from modiste.report.concepts import activation_curves, neural_network
-from modiste.report.confusion import confusion_matrix
-from modiste.report.curves import accuracy_floor, learning_curves
-from modiste.report.images import cell_rows, mistake_grid, sample_grid, sureness
-from modiste.report.mistakes import Mistake, choose_samples, largest_cells, most_confident
+from modiste.report.images import (
+    Mistake,
+    cell_rows,
+    choose_samples,
+    largest_cells,
+    mistake_grid,
+    most_confident,
+    sample_grid,
+    sureness,
+)
 from modiste.report.network_diagram import network_diagram
-from modiste.report.reliability_diagram import reliability_diagram
-from modiste.run_folder import EpochRow
+from modiste.runs.run_folder import EpochRow
 
 NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 LONG_NAMES = tuple(f"{name} with a name beyond all measure" for name in NAMES)
@@ -89,7 +95,7 @@ class TestNetworkDiagram:
         check_legible(figure)
 
     def test_the_papers_network_is_as_listing_1_says(self) -> None:
-        stages = trace(build(recipes.paper().model), SHAPE)
+        stages = trace(build(named.paper().model), SHAPE)
         assert [(stage.shape, stage.parameters) for stage in stages] == [
             ((1, 28, 28), 0),
             ((32, 28, 28), 320),
@@ -280,20 +286,20 @@ class TestStyle:
             assert mpl.rcParams["font.size"] == 30
 
     def test_nothing_draws_through_pyplot(self) -> None:
-        code = "import sys, modiste.report.html; sys.exit('matplotlib.pyplot' in sys.modules)"
+        code = "import sys, modiste.report.run_page; sys.exit('matplotlib.pyplot' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", recipes.RECIPES)
+@pytest.mark.parametrize("name", named.RECIPES)
 def test_every_recipe_s_diagram_counts_all_its_parameters(name: str) -> None:
-    model = build_model(recipes.RECIPES[name]().model, Task(image_shape=(1, 28, 28), class_names=tuple("0123456789")))
+    model = build_model(named.RECIPES[name]().model, Task(image_shape=(1, 28, 28), class_names=tuple("0123456789")))
     stages = trace(model, (1, 28, 28))
     assert sum(stage.parameters for stage in stages) == count_parameters(model)
 
 
 def test_what_an_image_does_not_pass_is_named() -> None:
     model = build_model(
-        recipes.RECIPES["capsnet"]().model, Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))
+        named.RECIPES["capsnet"]().model, Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))
     )
     last = trace(model, (1, 28, 28))[-1]
     assert last.name == "Beside the answer"

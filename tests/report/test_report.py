@@ -11,14 +11,16 @@ from typing import Any
 
 import pytest
 
-from modiste import report, run_folder, training
-from modiste.cli import main
+from modiste.cli.main import main
 from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.assessment import Assessment, evaluate
-from modiste.plain import to_plain
-from modiste.recipe import Recipe
-from modiste.report.html import recipe_parts
-from modiste.report.wording import breakable
+from modiste.recipes.plain import to_plain
+from modiste.recipes.recipe import Recipe
+from modiste.report import report
+from modiste.report.run_page import recipe_parts
+from modiste.report.style import breakable
+from modiste.runs import run_folder
+from modiste.training import trainer
 from workbench import run_python
 
 HOSTILE = ("<script>alert(1)</script>", "$x^2$ & y", "\"quoted\" 'name'", "{{ 7 * 7 }}", "衣服")
@@ -160,7 +162,7 @@ def test_a_class_without_validation_images_has_no_figures(
     for place in [place for place, label in enumerate(labels) if label == 4][2:]:
         labels[place] = 0
     path.write_bytes(head + labels)
-    training.run(replace(tiny_recipe, epochs=1), folder, device="cpu", data_folder=images)
+    trainer.run(replace(tiny_recipe, epochs=1), folder, device="cpu", data_folder=images)
     assert evaluate(folder).per_class["4"].support == 0
     main(["evaluate", str(folder)])
     assert re.search(r"^4 +- +- +- +no images$", capsys.readouterr().out, re.MULTILINE)
@@ -227,7 +229,7 @@ def test_names_from_outside_stay_text(tmp_path: Path, tiny_folder: Path, tiny_re
     shutil.copytree(tiny_folder, images)
     (images / "classes.txt").write_text("\n".join(HOSTILE), encoding="utf-8")
     folder = tmp_path / "<b>run"
-    training.run(replace(tiny_recipe, epochs=1), folder, device="cpu", data_folder=images)
+    trainer.run(replace(tiny_recipe, epochs=1), folder, device="cpu", data_folder=images)
     page = read(report.write_report(folder, data_folder=images))
     assert "script" not in page.tags
     for name in HOSTILE:
@@ -287,7 +289,7 @@ print(matplotlib.get_backend(auto_select=False))
         ("modiste.report", "module://matplotlib_inline.backend_inline", None),
         ("modiste.report", "pdf", "pdf"),
         ("modiste.reproduction", "no-such", None),
-        ("modiste.report.style, modiste.search.figures", "no-such", None),
+        ("modiste.report.style, modiste.search.plots", "no-such", None),
     ],
 )
 def test_figures_are_drawn_whatever_backend_a_notebook_asks_for(module: str, wanted: str, kept: str | None) -> None:
@@ -301,7 +303,7 @@ def test_figures_are_drawn_whatever_backend_a_notebook_asks_for(module: str, wan
 WITHOUT = """
 import sys
 sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))
-from modiste.cli import main
+from modiste.cli.main import main
 main(sys.argv[2:])
 """
 

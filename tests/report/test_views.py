@@ -15,7 +15,10 @@ import modiste
 from modiste.data.batch import as_floats
 from modiste.data.dataset import ImageSet
 from modiste.evaluation.run_images import load_own_development
-from modiste.model_recipe import (
+from modiste.models.layers import Standardize
+from modiste.models.patch_graph import nearest_neighbours
+from modiste.models.registry import MODELS, Task, build_model
+from modiste.recipes.networks import (
     CapsNetRecipe,
     CNNRecipe,
     DBNRecipe,
@@ -28,28 +31,21 @@ from modiste.model_recipe import (
     ResNetRecipe,
     SuperpixelGraphRecipe,
 )
-from modiste.models import MODELS, Task, build_model
-from modiste.models.layers import Standardize
-from modiste.models.patch_graph import nearest_neighbours
-from modiste.recipe import DataRecipe, PretrainingRecipe, Recipe
+from modiste.recipes.recipe import DataRecipe, PretrainingRecipe, Recipe
 from modiste.report.views import (
-    VIEWS,
-    Scene,
-    View,
     capsnet,
     cnn,
     dbn,
     dropconnect,
     fashionnet,
     inception,
-    mlp,
     patch_graph,
     resnet,
-    scene_of,
     superpixel_graph,
 )
-from modiste.report.views.evidence import evidence
-from modiste.run_folder import PretrainingRow, open_run
+from modiste.report.views.scene import Scene, evidence
+from modiste.report.views.views import VIEWS, View, scene_of
+from modiste.runs.run_folder import PretrainingRow, open_run
 from networks import SMALL
 
 NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -309,10 +305,10 @@ class TestWeightsAndMaps:
     def test_a_perceptrons_picture_is_its_weights(self) -> None:
         stage = scene(MLPRecipe())
         weight = stage.network.head.weight.detach()  # type: ignore[union-attr]
-        drawn = torch.stack(shown(mlp.weights(stage))).flatten(1)
+        drawn = torch.stack(shown(cnn.weights(stage))).flatten(1)
         scaled = (weight / weight.abs().flatten().quantile(0.99)).clamp(-1, 1)  # type: ignore[operator]
         torch.testing.assert_close(drawn, scaled)
-        assert set(NAMES) <= set(written(mlp.weights(stage)))
+        assert set(NAMES) <= set(written(cnn.weights(stage)))
 
     def test_maps_are_what_the_convolutions_pass_on(self) -> None:
         stage = scene(CNNRecipe(filters=(4, 6), pools=1, hidden=(8,)))

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from modiste import paper, reproduction, run_folder, storage
 from modiste.errors import RecipeError, RunError
 from modiste.evaluation.statistics import Difference
-from modiste.plain import differences, to_plain
-from modiste.recipes import get
-from modiste.reproduction import QUICK, Scope, page, reproduce, work
+from modiste.recipes.named import get
+from modiste.recipes.plain import differences, to_plain
+from modiste.reproduction import page, paper, reproduction, work
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
+from modiste.reproduction.reproduction import reproduce
 from modiste.reproduction.study import Point, Study, study
-from modiste.reproduction.work import Work
+from modiste.reproduction.work import QUICK, Scope, Work
+from modiste.runs import run_folder, storage
 from modiste.search.plan import claim
 from workbench import run_modiste, run_python
 
@@ -186,9 +187,11 @@ def test_the_command_refuses() -> None:
 ON_RAY = """
 from functools import partial
 from pathlib import Path
-from modiste import reproduction
-from modiste.reproduction import EXPERIMENTS, Scope, reproduce, work
-from modiste.search.cluster import RayWorkers, Share
+from modiste.reproduction import reproduction, work
+from modiste.reproduction.experiments import EXPERIMENTS
+from modiste.reproduction.reproduction import reproduce
+from modiste.reproduction.work import Scope
+from modiste.search.ray_cluster import RayWorkers, Share
 
 reproduction.EXPERIMENTS = work.EXPERIMENTS = (EXPERIMENTS[2],)
 scope = Scope(seeds=1, epochs=1, study_epochs=1, images_per_class=10)

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from modiste import storage
-from modiste.plain import to_plain
-from modiste.search import Plan, outcomes
+from modiste.recipes.plain import to_plain
+from modiste.runs import storage
+from modiste.search import outcomes
+from modiste.search.plan import Plan
 from workbench import child_environment
 
 

@@ -21,10 +21,12 @@ import pytest
 from searching import start, table, wait_for
 
 from modiste.errors import ClusterError, RecipeError, RunError
-from modiste.model_recipe import CNNRecipe
-from modiste.recipe import Recipe
-from modiste.search import Outcome, Plan, outcomes
+from modiste.recipes.networks import CNNRecipe
+from modiste.recipes.recipe import Recipe
+from modiste.search import outcomes
+from modiste.search.plan import Plan
 from modiste.search.postgres import PostgresLedger
+from modiste.search.trial import TrialOutcome
 
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 pytestmark = pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed: make postgresql")
@@ -127,7 +129,7 @@ def test_a_trial_belongs_to_one_driver_as_long_as_it_lives(plan: Plan, server: s
 
 def test_the_first_outcome_of_a_trial_stands_and_is_read_back_to_the_last_bit(plan: Plan, server: str) -> None:
     values = {"optimizer.learning_rate": 0.1 + 0.2, "batch_size": 17}
-    first = Outcome(3, values, "complete", 1 / 3, (1 / 7, 1 / 3))
+    first = TrialOutcome(3, values, "complete", 1 / 3, (1 / 7, 1 / 3))
     with closing(PostgresLedger(server, "kept")) as one, closing(PostgresLedger(server, "kept")) as other:
         one.enter(plan)
         one.write(first)
@@ -161,7 +163,7 @@ def test_drivers_that_begin_and_end_together_on_a_new_database_make_its_tables_o
         with closing(PostgresLedger(url, study)) as ledger:
             together.wait(60)
             ledger.enter(short)
-            ledger.write(Outcome(0, values, "complete", 0.5, (0.5,)))
+            ledger.write(TrialOutcome(0, values, "complete", 0.5, (0.5,)))
             together.wait(60)
             ledger.conclude(short)
 

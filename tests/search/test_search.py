@@ -21,16 +21,19 @@ from optuna.storages.journal import JournalFileBackend
 from searching import done, start, wait_for
 
 from faults import Faults
-from modiste import run_folder, storage, training
 from modiste.errors import DataError, MissingExtraError, RecipeError, RunError, StorageError
-from modiste.model_recipe import CNNRecipe
-from modiste.plain import to_plain
-from modiste.recipe import Recipe, load
-from modiste.search import Outcome, Plan, outcomes, search
-from modiste.search.figures import parallel_coordinates
+from modiste.recipes.networks import CNNRecipe
+from modiste.recipes.plain import to_plain
+from modiste.recipes.recipe import Recipe, load
+from modiste.runs import run_folder, storage
+from modiste.search import outcomes
+from modiste.search.plan import Plan
+from modiste.search.plots import parallel_coordinates
+from modiste.search.search import search
 from modiste.search.suggestions import Suggestions
-from modiste.search.trial import Task, run_trial
+from modiste.search.trial import Task, TrialOutcome, run_trial
 from modiste.search.workers import Processes
+from modiste.training import trainer
 from workbench import run_modiste, run_python
 
 KILLS = 4
@@ -56,12 +59,12 @@ def table(folder: Path) -> list[dict[str, object]]:
     return rows
 
 
-def invented(number: int, values: dict[str, object], state: str = "complete") -> Outcome:
+def invented(number: int, values: dict[str, object], state: str = "complete") -> TrialOutcome:
     """An outcome that depends on the learning rate alone, best at 0.01."""
     rate = values["optimizer.learning_rate"]
     assert isinstance(rate, float)
     accuracy = 1 / (1 + abs(rate - 0.01))
-    return Outcome(number, values, state, accuracy if state == "complete" else None, (accuracy,))  # type: ignore[arg-type]
+    return TrialOutcome(number, values, state, accuracy if state == "complete" else None, (accuracy,))  # type: ignore[arg-type]
 
 
 def test_every_trial_is_a_run_with_the_chosen_values(plan: Plan, finished: Path) -> None:
@@ -78,7 +81,7 @@ def test_every_trial_is_a_run_with_the_chosen_values(plan: Plan, finished: Path)
 def test_the_best_is_a_recipe_that_train_takes(finished: Path, tmp_path: Path, tiny_folder: Path) -> None:
     best = max(table(finished), key=lambda row: (row["accuracy"], -row["number"]))  # type: ignore[operator]
     recipe = load(finished / outcomes.BEST)
-    outcome = training.run(recipe, tmp_path / "best", device="cpu", data_folder=tiny_folder)
+    outcome = trainer.run(recipe, tmp_path / "best", device="cpu", data_folder=tiny_folder)
     assert outcome.picked.validation_accuracy == pytest.approx(best["accuracy"], abs=0.05)
     text = (finished / outcomes.TABLE_FOR_PEOPLE).read_text()
     assert f"Best: trial {best['number']}" in text
@@ -98,7 +101,7 @@ def test_a_finished_search_is_not_run_again_and_a_longer_one_goes_on(
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors")}
     told: list[int] = []
 
-    def tell(new: Outcome, _every: object) -> None:
+    def tell(new: TrialOutcome, _every: object) -> None:
         told.append(new.number)
 
     first = search(plan, finished, device="cpu", data_folder=tiny_folder, told=tell)
@@ -123,7 +126,7 @@ def test_another_search_is_refused_with_the_difference(plan: Plan, finished: Pat
 @pytest.mark.parametrize("lag", [1, 3])
 def test_suggestions_follow_from_the_plan_and_the_outcomes_they_go_by_alone(plan: Plan, sampler: str, lag: int) -> None:
     long = replace(plan, trials=30, sampler=sampler, lag=lag)
-    undisturbed, every = Suggestions(long), dict[int, Outcome]()
+    undisturbed, every = Suggestions(long), dict[int, TrialOutcome]()
     for number in range(30):
         values = undisturbed.next(every)
         every[number] = invented(number, values, "failed" if number == 4 else "complete")
@@ -137,7 +140,7 @@ def test_suggestions_follow_from_the_plan_and_the_outcomes_they_go_by_alone(plan
 def test_the_estimator_learns_where_to_look(plan: Plan) -> None:
     rates = {}
     for sampler in ("tpe", "random"):
-        suggestions, every = Suggestions(replace(plan, trials=60, sampler=sampler)), dict[int, Outcome]()
+        suggestions, every = Suggestions(replace(plan, trials=60, sampler=sampler)), dict[int, TrialOutcome]()
         for number in range(60):
             every[number] = invented(number, suggestions.next(every))
         drawn = [abs(every[number].values["optimizer.learning_rate"] - 0.01) for number in range(30, 60)]
@@ -147,9 +150,9 @@ def test_the_estimator_learns_where_to_look(plan: Plan) -> None:
 
 def test_a_grid_is_gone_through_in_order(plan: Plan) -> None:
     grid = replace(plan, space=("epochs=integer(1,3)", "model.dropout=choice(0,0.5)"), sampler="grid")
-    suggestions, every = Suggestions(grid), dict[int, Outcome]()
+    suggestions, every = Suggestions(grid), dict[int, TrialOutcome]()
     for number in range(6):
-        every[number] = Outcome(number, suggestions.next(every), "complete", 0.5, (0.5,))
+        every[number] = TrialOutcome(number, suggestions.next(every), "complete", 0.5, (0.5,))
     assert [tuple(row.values.values()) for row in every.values()] == [
         (epochs, dropout) for epochs in (1, 2, 3) for dropout in (0, 0.5)
     ]
@@ -252,9 +255,9 @@ def test_a_worker_that_dies_is_replaced(
 import os, signal, threading, time
 from multiprocessing import active_children
 from pathlib import Path
-from modiste import storage
-from modiste.plain import build
-from modiste.search import Plan, search
+from modiste.runs import storage
+from modiste.recipes.plain import build
+from modiste.search.plan import Plan; from modiste.search.search import search
 
 def kill_some():
     for count in range(1, 1 + {KILLS}):
@@ -280,10 +283,10 @@ def test_a_trial_that_kills_its_worker_fails_and_no_other_with_it(
 ) -> None:
     script = f"""
 import os, signal
-from modiste import storage
-from modiste.plain import build
-from modiste.search import Plan, search
-from modiste import training
+from modiste.runs import storage
+from modiste.recipes.plain import build
+from modiste.search.plan import Plan; from modiste.search.search import search
+from modiste.training import trainer as training
 
 train = training.run
 
@@ -314,10 +317,10 @@ def test_a_trial_that_hangs_fails_or_diverges_is_a_row_and_the_search_goes_on(
 import signal, time
 from dataclasses import replace
 from pathlib import Path
-from modiste import storage
-from modiste.plain import build
-from modiste.search import Plan, search
-from modiste import training
+from modiste.runs import storage
+from modiste.recipes.plain import build
+from modiste.search.plan import Plan; from modiste.search.search import search
+from modiste.training import trainer as training
 
 train = training.run
 
@@ -369,7 +372,7 @@ def test_only_the_workers_of_the_pool_are_ended() -> None:
 BLOCKED = """
 import sys
 sys.modules.update(dict.fromkeys({names!r}))
-from modiste.cli import main
+from modiste.cli.main import main
 if __name__ == "__main__":
     main({words!r})
 """
@@ -410,7 +413,7 @@ def test_a_search_needs_no_scipy(tmp_path: Path, plan: Plan, tiny_folder: Path) 
 
 def test_too_few_files_may_be_open(tmp_path: Path) -> None:
     words = ["search", "sprint", "epochs=choice(1,2)", "--trials", "1", "--out", "s"]
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12)); from modiste.cli import main; "
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12)); from modiste.cli.main import main; "
     done = run_python("-c", f"{limit}main({words!r})", cwd=tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (RunError.exit_code, 1), done.stderr
     assert "a process for a trial cannot be started (Too many open files)" in done.stderr
@@ -437,7 +440,7 @@ def test_a_full_disk_is_no_outcome(
     def fill(*_words: object, **_options: object) -> None:
         raise StorageError("no space left on device")
 
-    monkeypatch.setattr(training, "run", fill)
+    monkeypatch.setattr(trainer, "run", fill)
     task = Task(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run", device="cpu")
     with pytest.raises(StorageError):
         run_trial(task)
@@ -470,7 +473,7 @@ def numbers(told: str) -> list[str]:
 def test_what_mattered_is_named_and_drawn(plan: Plan, tmp_path: Path) -> None:
     fields = (*SPACE, "model.dropout=uniform(0,0.5)")
     long = replace(plan, space=fields, trials=40, sampler="random")
-    suggestions, every = Suggestions(long), dict[int, Outcome]()
+    suggestions, every = Suggestions(long), dict[int, TrialOutcome]()
     for number in range(40):
         every[number] = invented(number, suggestions.next(every), "failed" if number == 3 else "complete")
     outcomes.write_table(tmp_path, long, every)

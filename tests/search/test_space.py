@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from modiste.errors import RecipeError
-from modiste.recipe import Recipe
-from modiste.recipes import get
+from modiste.recipes.named import get
+from modiste.recipes.recipe import Recipe
 from modiste.search import space
 
 PAPER = get("paper")

@@ -1,6 +1,5 @@
 """An exported network, pictures for it, and a server that serves it."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +8,8 @@ import pytest
 from listening import Server, listening
 
 import modiste
-from modiste.export import export
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import photographs
+from modiste.export.export import export
 
 
 @pytest.fixture(scope="session")

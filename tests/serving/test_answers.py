@@ -15,19 +15,19 @@ from listening import Server, listening
 from tritonclient.utils import InferenceServerException
 
 import modiste
-from modiste.onnx_model import OnnxModel
-from modiste.prediction import Answer, answers
+from modiste.inference.answers import FileAnswer, answers
+from modiste.inference.onnx_model import OnnxModel
 from workbench import run_modiste, run_python
 
 CLIENTS = 64
 
 
 @pytest.fixture(scope="module")
-def offline(model_file: Path, photos: list[bytes]) -> list[Answer]:
+def offline(model_file: Path, photos: list[bytes]) -> list[FileAnswer]:
     return list(answers(OnnxModel.load(model_file), [(str(n), photo) for n, photo in enumerate(photos)]))
 
 
-def assert_same(found: dict[str, object], expected: Answer) -> None:
+def assert_same(found: dict[str, object], expected: FileAnswer) -> None:
     assert found["label"] == expected.probabilities[0][0]
     for name, value in expected.probabilities:
         assert found["probabilities"][name] == pytest.approx(value, abs=1e-5)
@@ -36,7 +36,7 @@ def assert_same(found: dict[str, object], expected: Answer) -> None:
     assert (found["separated"], found["inverted"]) == (expected.prepared.separated, expected.prepared.inverted)
 
 
-def test_photos_in_a_form_and_in_json(server: Server, photos: list[bytes], offline: list[Answer]) -> None:
+def test_photos_in_a_form_and_in_json(server: Server, photos: list[bytes], offline: list[FileAnswer]) -> None:
     with server.client() as client:
         form = client.post("/v1/predict", files=[("images", (f"{n}.png", one)) for n, one in enumerate(photos)])
         plain = client.post("/v1/predict", json={"images": [base64.b64encode(one).decode() for one in photos]})
@@ -48,7 +48,7 @@ def test_photos_in_a_form_and_in_json(server: Server, photos: list[bytes], offli
 
 
 def test_many_clients_at_once_get_the_answers_that_each_gets_alone(
-    server: Server, photos: list[bytes], offline: list[Answer]
+    server: Server, photos: list[bytes], offline: list[FileAnswer]
 ) -> None:
     together = threading.Barrier(CLIENTS)
 
@@ -84,7 +84,7 @@ def test_a_picture_that_cannot_be_read_spoils_no_other(server: Server, photos: l
     assert damaged[0]["fault"].startswith("expected base64")
 
 
-def test_base64_as_programs_write_it(server: Server, photos: list[bytes], offline: list[Answer]) -> None:
+def test_base64_as_programs_write_it(server: Server, photos: list[bytes], offline: list[FileAnswer]) -> None:
     plain, lines = base64.b64encode(photos[0]).decode(), base64.encodebytes(photos[0]).decode()
     right = [plain, lines, lines.replace("\n", "\r\n"), f"  {plain}\n", f"data:image/png;base64,{plain}"]
     right += [f"data:;base64,{lines}", f"DATA:image/png;name=a;BASE64,{plain}"]
@@ -151,8 +151,8 @@ def test_what_is_served(server: Server, model_file: Path) -> None:
 ODD = """
 import dataclasses, sys
 import numpy as np
-from modiste.onnx_model import OnnxModel
-from modiste.serving import serve
+from modiste.inference.onnx_model import OnnxModel
+from modiste.serving.serve import serve
 load, run = OnnxModel.load, OnnxModel.run
 def odd(path):
     model = load(path)
@@ -209,7 +209,7 @@ def test_it_starts_without_torch(model_file: Path) -> None:
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from modiste.onnx_model import OnnxModel\n"
+        "from modiste.inference.onnx_model import OnnxModel\n"
         "from modiste.serving.app import create_app\n"
         "from modiste.serving.server import Server\n"
         f"create_app(OnnxModel.load(Path({str(model_file)!r})))\n"

@@ -17,12 +17,12 @@ MEGABYTE = 2**20
 FEW_FILES = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))
-from modiste.serving import serve
+from modiste.serving.serve import serve
 serve(sys.argv[1], port=0, say=lambda text: print(text, flush=True))
 """
 IMPATIENT = """
 import sys
-from modiste.serving import serve
+from modiste.serving.serve import serve
 from modiste.serving.limits import Limits
 serve(sys.argv[1], port=0, limits=Limits(send_seconds=1.0), say=lambda text: print(text, flush=True))
 """

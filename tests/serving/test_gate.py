@@ -31,7 +31,7 @@ INSIDE = re.compile(
 )
 TIGHT = """
 import sys
-from modiste.serving import serve
+from modiste.serving.serve import serve
 from modiste.serving.limits import Limits
 serve(sys.argv[1], port=0, limits=Limits(**{changes}), say=lambda text: print(text, flush=True))
 """

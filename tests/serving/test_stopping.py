@@ -19,7 +19,7 @@ from faults import Faults
 SLOW = """
 import functools, sys, time
 import modiste.serving
-from modiste.serving import app, pictures, server
+from modiste.serving import app, uploads as pictures, server
 from modiste.serving.limits import Limits
 server.EXIT_SECONDS = 0.5
 pictures.SLOW_SECONDS = 0.2
@@ -35,8 +35,8 @@ def stuck(*arguments):
     return answered(*arguments)
 pictures._prepared, pictures.answered = slow, stuck
 limits = Limits(drain_seconds=0.2, finish_seconds=1.0)
-modiste.serving.serve = functools.partial(modiste.serving.serve, limits=limits)
-from modiste.cli import main
+modiste.serving.serve.serve = functools.partial(modiste.serving.serve.serve, limits=limits)
+from modiste.cli.main import main
 main(["serve", *sys.argv[1:]])
 """
 SLOW_PICTURE = {"files": {"images": b"slow"}}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from disturbed import LONG, words_for
 
-from modiste.plain import to_plain
+from modiste.recipes.plain import to_plain
 from workbench import run_modiste
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from modiste import run_folder
-from modiste.model_recipe import CNNRecipe
-from modiste.recipe import AugmentationRecipe, DataRecipe, Recipe, ScheduleRecipe
+from modiste.recipes.networks import CNNRecipe
+from modiste.recipes.recipe import AugmentationRecipe, DataRecipe, Recipe, ScheduleRecipe
+from modiste.runs import run_folder
 
 DAY = {"facts.json", "timing.jsonl", "manifest.json"}
 """Files that tell of the machine and the time, and the hashes of those."""

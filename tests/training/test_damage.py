@@ -9,11 +9,12 @@ import pytest
 from disturbed import LONG, assert_same
 
 from faults import Faults
-from modiste import run_folder, training
 from modiste.errors import RecipeError, RunError, StoppedError
-from modiste.model_recipe import MLPRecipe
-from modiste.recipe import load
-from modiste.training.log import Listener
+from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.recipe import load
+from modiste.runs import run_folder
+from modiste.training import trainer
+from modiste.training.tracking import Listener
 from workbench import damaged
 
 RECIPE = replace(LONG, epochs=3, batch_size=100, model=MLPRecipe(hidden=(4,)))
@@ -29,7 +30,7 @@ class Stop(Listener):
 def begun(tiny_folder: Path, tmp_path: Path) -> Path:
     """A run that broke off in its third epoch, with two states."""
     with pytest.raises(StoppedError):
-        training.run(RECIPE, tmp_path / "begun", device="cpu", data_folder=tiny_folder, listeners=[Stop()])
+        trainer.run(RECIPE, tmp_path / "begun", device="cpu", data_folder=tiny_folder, listeners=[Stop()])
     return tmp_path / "begun"
 
 
@@ -38,7 +39,7 @@ def test_a_damaged_file_is_refused_or_made_good(
     begun: Path, tiny_folder: Path, memory_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, faults: Faults
 ) -> None:
     """Times are told by ``timing.jsonl`` alone and decide nothing: it is protected once the run has finished."""
-    training.run(RECIPE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
+    trainer.run(RECIPE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
     draw, run = random.Random(64), memory_path / "run"
     *states, newest = sorted(path.relative_to(begun) for path in begun.glob("checkpoints/step-*"))
     names = [Path("facts.json"), Path("recipe.json"), *states, newest]
@@ -60,7 +61,7 @@ def test_a_damaged_file_is_refused_or_made_good(
 def fault_in(run: Path, data: Path) -> str:
     """Go on with a run; return what is said against it."""
     try:
-        training.run(RECIPE, run, device="cpu", data_folder=data)
+        trainer.run(RECIPE, run, device="cpu", data_folder=data)
     except (RunError, RecipeError) as error:
         return str(error)
     return ""

@@ -10,13 +10,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from modiste import storage, training
 from modiste.errors import RecipeError, RunError
-from modiste.model_recipe import ResNetRecipe
-from modiste.models import Task, build_model
-from modiste.recipe import Recipe, TransferRecipe
-from modiste.training.transfer import TransferReport, read_report, transfer
+from modiste.models.registry import Task, build_model
+from modiste.recipes.networks import ResNetRecipe
+from modiste.recipes.recipe import Recipe, TransferRecipe
+from modiste.runs import storage
+from modiste.training import trainer
 from modiste.training.transfer.source import locate, read
+from modiste.training.transfer.transfer import TransferReport, read_report, transfer
 from workbench import run_modiste
 
 TASK = Task(image_shape=(1, 12, 12), class_names=("a", "b", "c"))
@@ -207,7 +208,7 @@ def test_tensors_are_read_only_when_they_are_wanted(
         name: replace(item, read=lambda name=name, item=item: (read_names.append(name), item.read())[1])
         for name, item in stored.items()
     }
-    monkeypatch.setattr("modiste.training.transfer.read", lambda path: noted)
+    monkeypatch.setattr("modiste.training.transfer.source.read", lambda path: noted)
     take(tmp_path / "r.safetensors", *RULES)
     assert "conv1.weight" in read_names
     assert not {"bn1.weight", "fc.weight"} & set(read_names)
@@ -228,7 +229,7 @@ def test_a_run_from_foreign_weights_goes_on_without_them(
     path = saved(tmp_path / "r.safetensors", foreign)
     part = TransferRecipe(source=storage.sha256(path), rename=RULES, freeze=("network.stages.0.first.",))
     recipe = replace(tiny_recipe, epochs=1, model=ResNetRecipe(depth=10), transfer=part)
-    training.run(recipe, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=path)
+    trainer.run(recipe, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=path)
     trained = safetensors.torch.load_file(tmp_path / "t" / "model.safetensors")
     assert torch.equal(trained["network.stages.0.first.weight"], foreign["layer1.0.conv1.weight"])
     assert not torch.equal(trained["network.stages.1.first.weight"], foreign["layer2.0.conv1.weight"])

@@ -20,13 +20,11 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 
-from modiste import storage
 from modiste.errors import MissingExtraError, ModisteError, RecipeError, RunError, StorageError
-from modiste.run_folder import open_run
-from modiste.training import transfer
-from modiste.training.transfer.hub import fetch
-from modiste.training.transfer.hub_client import Hub
-from modiste.training.transfer.hub_name import HubFile, parse
+from modiste.runs import storage
+from modiste.runs.run_folder import open_run
+from modiste.training.transfer import transfer
+from modiste.training.transfer.hub import Hub, HubFile, fetch, parse
 from workbench import run_modiste
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -15,8 +15,8 @@ import pytest
 from disturbed import LONG, assert_same, words_for
 
 from faults import Faults
-from modiste import run_folder
-from modiste.plain import to_plain
+from modiste.recipes.plain import to_plain
+from modiste.runs import run_folder
 from nursery import COMMAND, Disk, Ended, Nursery
 
 WAYS_TO_DIE = ("die before", "die after", "die halfway", "power cut")

@@ -15,26 +15,28 @@ import numpy as np
 import pytest
 import torch
 
-from modiste import checkpoint, manifest, report, run_folder, training
 from modiste.data.batches import Batches
 from modiste.data.dataset import Development, ImageSet, load_development
 from modiste.errors import DivergedError, RecipeError
 from modiste.evaluation.inference import infer
-from modiste.model_recipe import CNNRecipe, MLPRecipe, ModelRecipe
-from modiste.models import Task, build_model
 from modiste.models.layers import share_generator
-from modiste.recipe import AugmentationRecipe, OptimizerRecipe, Recipe, ScheduleRecipe, TransferRecipe
-from modiste.run_folder import EpochRow
-from modiste.training import check_batches, describe_task
-from modiste.training.group import ALONE
+from modiste.models.registry import Task, build_model
+from modiste.recipes.networks import CNNRecipe, MLPRecipe, ModelRecipe
+from modiste.recipes.recipe import AugmentationRecipe, OptimizerRecipe, Recipe, ScheduleRecipe, TransferRecipe
+from modiste.report import report
+from modiste.runs import checkpoint, manifest, run_folder
+from modiste.runs.run_folder import EpochRow
+from modiste.training import trainer
+from modiste.training.context import Setting
+from modiste.training.distributed import ALONE
 from modiste.training.interruption import Interruption
-from modiste.training.learner import Learner, new_learner
-from modiste.training.log import Listener, Timing
 from modiste.training.loop import fit, out_of_patience
 from modiste.training.schedules import learning_rate
 from modiste.training.seeds import run_seeds
-from modiste.training.setting import Setting
+from modiste.training.state import Learner, new_learner
 from modiste.training.step import train_step
+from modiste.training.tracking import Listener, Timing
+from modiste.training.trainer import check_batches, describe_task
 from networks import SMALL
 from workbench import epoch_from, run_modiste
 
@@ -201,10 +203,10 @@ def test_training_stops_early_and_is_then_finished(tmp_path: Path, tiny_recipe: 
     recipe = replace(
         tiny_recipe, epochs=50, patience=2, optimizer=OptimizerRecipe(learning_rate=1e-12), schedule=ScheduleRecipe()
     )
-    outcome = training.run(recipe, tmp_path / "run", data_folder=tiny_folder)
+    outcome = trainer.run(recipe, tmp_path / "run", data_folder=tiny_folder)
     assert outcome.picked.epoch == 1
     assert [row.epoch for row in run_folder.open_run(tmp_path / "run").history] == [1, 2, 3]
-    again = training.run(recipe, tmp_path / "run", data_folder=tiny_folder)
+    again = trainer.run(recipe, tmp_path / "run", data_folder=tiny_folder)
     assert again.picked == outcome.picked
 
 
@@ -214,7 +216,7 @@ def test_the_model_is_that_of_the_epoch_which_the_rule_picks(
 ) -> None:
     """At a learning rate that spoils what was learned, the rules pick different epochs."""
     recipe = replace(tiny_recipe, epochs=5, pick=pick, optimizer=OptimizerRecipe(learning_rate=0.05))  # type: ignore[arg-type]
-    training.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
     history = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     best = history[0]
     for row in history[1:]:
@@ -383,7 +385,7 @@ def test_training_and_a_report_leave_the_process_as_it_was(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     recipe = replace(tiny_recipe, epochs=1, augmentation=AugmentationRecipe(erase=0.5, mixup=0.5))
     before = process_settings()
-    training.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
     run_seeds(recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
     report.write_report(tmp_path / "run", data_folder=tiny_folder)
     after = process_settings()

@@ -8,18 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from modiste.model_recipe import CNNRecipe, MLPRecipe
-from modiste.models import Task, build_model
-from modiste.recipe import OptimizerRecipe
+from modiste.models.registry import Task, build_model
+from modiste.recipes.networks import CNNRecipe, MLPRecipe
+from modiste.recipes.recipe import OptimizerRecipe
 from modiste.training.optimizers import (
     OPTIMIZERS,
+    AdamW,
+    Groups,
+    Momentum,
     build_optimizer,
     gradient_norm,
     parameter_groups,
     restore_state,
     state_tensors,
 )
-from modiste.training.updates import AdamW, Groups, Momentum
 
 TASK = Task(image_shape=(1, 8, 8), class_names=("a", "b", "c"))
 MODELS = [CNNRecipe(filters=(2, 3), pools=1, hidden=(4,), batch_norm=True), MLPRecipe(hidden=(5,), batch_norm=True)]

@@ -22,10 +22,10 @@ from disturbed import LONG, assert_same, words_for
 
 import saves
 from faults import Faults
-from modiste import checkpoint, run_folder
 from modiste.errors import RunError, StorageError
-from modiste.model_recipe import MLPRecipe
-from modiste.plain import to_plain
+from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.plain import to_plain
+from modiste.runs import checkpoint, run_folder
 from nursery import COMMAND, Disk, Ended, Nursery
 
 ANYWHERE = ("die before", "die after", "power cut", "EIO")

@@ -6,7 +6,7 @@ from math import cos, pi
 import pytest
 import torch
 
-from modiste.recipe import OptimizerRecipe, Recipe, ScheduleRecipe
+from modiste.recipes.recipe import OptimizerRecipe, Recipe, ScheduleRecipe
 from modiste.training.schedules import ONE_CYCLE_START, SHAPES, factor, learning_rate
 
 POINTS = [number / 1000 for number in range(1001)]

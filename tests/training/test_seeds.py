@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from modiste import recipes, run_folder, training
-from modiste.checkpoint import load_state
 from modiste.errors import DivergedError, RecipeError, RunError, StoppedError
-from modiste.model_recipe import CapsNetRecipe, DropConnectRecipe, MLPRecipe, SprintRecipe
-from modiste.recipe import AugmentationRecipe, OptimizerRecipe, Precision, Recipe, TransferRecipe
-from modiste.run_folder import EpochRow, open_run
-from modiste.training.log import Listener, Timing
+from modiste.recipes import named
+from modiste.recipes.networks import CapsNetRecipe, DropConnectRecipe, MLPRecipe, SprintRecipe
+from modiste.recipes.recipe import AugmentationRecipe, OptimizerRecipe, Precision, Recipe, TransferRecipe
+from modiste.runs import run_folder
+from modiste.runs.checkpoint import load_state
+from modiste.runs.run_folder import EpochRow, open_run
+from modiste.training import trainer
 from modiste.training.seeds import run_seeds
+from modiste.training.tracking import Listener, Timing
 from workbench import tiny_files
 
 
@@ -23,7 +25,7 @@ from workbench import tiny_files
 def sprint(tiny_recipe: Recipe) -> Recipe:
     """Batch normalisation, a whitened frozen layer, augmentation."""
     return replace(
-        recipes.get("sprint"),
+        named.get("sprint"),
         epochs=2,
         batch_size=16,
         precision="float32",
@@ -39,7 +41,7 @@ def both(recipe: Recipe, folder: Path, source: Path) -> list[tuple[Path, Path]]:
     seeds = (3, 0, 7)
     together = run_seeds(recipe, seeds, folder / "together", device="cpu", data_folder=source)
     for seed in seeds:
-        training.run(replace(recipe, seed=seed), folder / f"alone-{seed}", device="cpu", data_folder=source)
+        trainer.run(replace(recipe, seed=seed), folder / f"alone-{seed}", device="cpu", data_folder=source)
     return [(path, folder / f"alone-{seed}") for path, seed in zip(together, seeds, strict=True)]
 
 
@@ -97,7 +99,7 @@ def test_a_frozen_layer_stays_and_running_means_move(sprint: Recipe, tiny_folder
 
 def test_finished_seeds_are_left_as_they_are(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     recipe = replace(tiny_recipe, epochs=1)
-    training.run(replace(recipe, seed=1), tmp_path / "tiny-1", device="cpu", data_folder=tiny_folder)
+    trainer.run(replace(recipe, seed=1), tmp_path / "tiny-1", device="cpu", data_folder=tiny_folder)
     before = (tmp_path / "tiny-1" / "model.safetensors").stat().st_mtime_ns
     for _ in range(2):
         folders = run_seeds(recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
@@ -147,14 +149,14 @@ def test_an_unfinished_single_run_goes_on_beside_new_ones(
 ) -> None:
     recipe, where = replace(tiny_recipe, epochs=2), {"device": "cpu", "data_folder": tiny_folder}
     with pytest.raises(StoppedError):
-        training.run(replace(recipe, seed=1), tmp_path / "tiny-1", listeners=[StopAt(step)], **where)  # type: ignore[arg-type]
+        trainer.run(replace(recipe, seed=1), tmp_path / "tiny-1", listeners=[StopAt(step)], **where)  # type: ignore[arg-type]
     heard = {seed: StopAt(0) for seed in (0, 1)}
     folders = run_seeds(recipe, [0, 1], tmp_path, listeners=lambda seed: [heard[seed]], **where)  # type: ignore[arg-type]
     assert heard[1].heard[0] == f"from {step}"
     assert heard[0].heard == ["from 0", "epoch 1", "epoch 2", "stopped"]
     assert [len(open_run(folder).facts()) for folder in folders] == [1, 2]
     for seed, folder in enumerate(folders):
-        training.run(replace(recipe, seed=seed), tmp_path / f"alone-{seed}", **where)  # type: ignore[arg-type]
+        trainer.run(replace(recipe, seed=seed), tmp_path / f"alone-{seed}", **where)  # type: ignore[arg-type]
         assert_same(folder, tmp_path / f"alone-{seed}")
         states = [load_state(path / run_folder.STATES) for path in (folder, tmp_path / f"alone-{seed}")]
         assert [state.plain["step"] for state in states if state] == [50, 50]
@@ -177,8 +179,8 @@ def test_a_run_goes_on_with_the_threads_that_it_began_with(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     recipe, where = replace(tiny_recipe, epochs=1), {"device": "cpu", "data_folder": tiny_folder}
     with pytest.raises(StoppedError):
-        training.run(replace(recipe, seed=1), tmp_path / "tiny-1", listeners=[StopAt(4)], **where)  # type: ignore[arg-type]
-    began = training.starts_of(tmp_path / "tiny-1")[0]["threads"]
+        trainer.run(replace(recipe, seed=1), tmp_path / "tiny-1", listeners=[StopAt(4)], **where)  # type: ignore[arg-type]
+    began = trainer.starts_of(tmp_path / "tiny-1")[0]["threads"]
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
@@ -191,7 +193,7 @@ def test_a_run_goes_on_with_the_threads_that_it_began_with(
 
 def test_a_state_of_other_images_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
-        training.run(tiny_recipe, tmp_path / "tiny-0", device="cpu", data_folder=tiny_folder, listeners=[StopAt(4)])
+        trainer.run(tiny_recipe, tmp_path / "tiny-0", device="cpu", data_folder=tiny_folder, listeners=[StopAt(4)])
     other = tmp_path / "tiny"
     other.mkdir()
     for name, content in tiny_files(seed=8).items():

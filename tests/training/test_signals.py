@@ -14,10 +14,10 @@ import pytest
 from disturbed import LONG, assert_same, newest_step, words_for
 
 from faults import Faults
-from modiste import manifest, run_folder
-from modiste.cli import INTERRUPTED
+from modiste.cli.main import INTERRUPTED
 from modiste.errors import FolderInUseError, StoppedError
-from modiste.plain import to_plain
+from modiste.recipes.plain import to_plain
+from modiste.runs import manifest, run_folder
 from nursery import COMMAND, Nursery
 
 IN_USE, STOPPED = FolderInUseError.exit_code, StoppedError.exit_code

@@ -10,13 +10,13 @@ import torch
 from specimens import LABELS, idx
 from torch import Tensor, nn
 
-from modiste import run_folder, runtime, training
-from modiste.checkpoint import load_model
+from modiste import machine
 from modiste.data import sources
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet, load_development
 from modiste.errors import DivergedError, RecipeError, StoppedError
-from modiste.model_recipe import (
+from modiste.models.registry import Task, build_model
+from modiste.recipes.networks import (
     CapsNetRecipe,
     CNNRecipe,
     DBNRecipe,
@@ -28,13 +28,14 @@ from modiste.model_recipe import (
     PatchGraphRecipe,
     ResNetRecipe,
 )
-from modiste.models import Task, build_model
-from modiste.recipe import DataRecipe, Recipe, SelfSupervisedRecipe
-from modiste.run_folder import PretrainingRow
+from modiste.recipes.recipe import DataRecipe, Recipe, SelfSupervisedRecipe
+from modiste.runs import run_folder
+from modiste.runs.checkpoint import load_model
+from modiste.runs.run_folder import PretrainingRow
+from modiste.training import trainer
 from modiste.training.interruption import Interruption
-from modiste.training.log import ConsoleLog, Listener
-from modiste.training.warm_start.features import features, linear_head
-from modiste.training.warm_start.progress import Progress
+from modiste.training.tracking import ConsoleLog, Listener
+from modiste.training.warm_start.progress import Progress, features, linear_head
 from modiste.training.warm_start.simclr import nt_xent, pretrain, two_views
 
 QUICK = SelfSupervisedRecipe(epochs=2, batch_size=40, projection=8, crop=0.2)
@@ -102,14 +103,14 @@ def test_the_loss_of_telling_nothing_and_everything_apart() -> None:
 
 def test_two_views_of_an_image_differ_and_follow_the_generator(development: Development) -> None:
     images = development.unlabelled[:6]
-    one, same, other = (two_views(images, BASE, runtime.generator(0, "views", step)) for step in (1, 1, 2))
+    one, same, other = (two_views(images, BASE, machine.generator(0, "views", step)) for step in (1, 1, 2))
     assert torch.equal(one, same)
     first, second = one.chunk(2)
     for index in range(6):
         assert not torch.equal(first[index], second[index])
         assert not torch.equal(first[index], other[index])
     still = replace(BASE, self_supervised=replace(QUICK, flip=False, crop=0, rotate=0, photo=0, erase=0))
-    plain = two_views(images, still, runtime.generator(0, "views"))
+    plain = two_views(images, still, machine.generator(0, "views"))
     assert torch.equal(plain, as_floats(images).repeat(2, 1, 1, 1))
 
 
@@ -256,7 +257,7 @@ def test_the_labels_change_nothing_but_what_is_learnt_from_them(tiny_folder: Pat
     recipe = replace(BASE, epochs=1, transfer=part, data=data, model=network)
     weights = []
     for name, data in (("one", tiny_folder), ("two", other)):
-        training.run(recipe, tmp_path / name, device="cpu", data_folder=data)
+        trainer.run(recipe, tmp_path / name, device="cpu", data_folder=data)
         weights.append(load_model(tmp_path / name / "model.safetensors")[0].state_dict())
     differing = {name for name in weights[0] if not torch.equal(weights[0][name], weights[1][name])}
     assert differing == {"network.head.weight", "network.head.bias"}
@@ -267,7 +268,7 @@ def test_few_labels_leave_every_image_to_the_warm_start(tiny_folder: Path, tmp_p
     part = replace(BASE.transfer, freeze=("network.convolutions", "network.dense"))
     data = DataRecipe(source="tiny", images_per_class=5)
     recipe = replace(BASE, standardize=False, epochs=1, transfer=part, data=data)
-    training.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
     found = load_model(tmp_path / "run" / "model.safetensors")[0].state_dict()
     whole = load_development(DataRecipe(source="tiny"), tiny_folder)
     task = Task(image_shape=(1, 12, 12), class_names=whole.class_names)
@@ -277,7 +278,7 @@ def test_few_labels_leave_every_image_to_the_warm_start(tiny_folder: Path, tmp_p
 
 def test_a_person_sees_how_far_it_is(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = replace(BASE, epochs=1, data=DataRecipe(source="tiny"))
-    training.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[ConsoleLog()])
+    trainer.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[ConsoleLog()])
     told = capsys.readouterr().err
     assert "simclr: 20 steps before the first epoch\nfeatures, epoch 1: NT-Xent loss " in told
     rows = run_folder.open_run(tmp_path / "run").pretraining()

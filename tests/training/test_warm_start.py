@@ -9,15 +9,15 @@ from torch import nn
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet, load_development
 from modiste.errors import RecipeError
-from modiste.model_recipe import CapsNetRecipe, CNNRecipe, DBNRecipe, MLPRecipe, SprintRecipe
-from modiste.models import Task, build_model
 from modiste.models.dbn import DBN, RBM
-from modiste.recipe import DataRecipe, PretrainingRecipe, Recipe
-from modiste.run_folder import PretrainingRow
+from modiste.models.registry import Task, build_model
+from modiste.recipes.networks import CapsNetRecipe, CNNRecipe, DBNRecipe, MLPRecipe, SprintRecipe
+from modiste.recipes.recipe import DataRecipe, PretrainingRecipe, Recipe
+from modiste.runs.run_folder import PretrainingRow
 from modiste.training.interruption import Interruption
-from modiste.training.log import Listener
-from modiste.training.warm_start import WARM_STARTS
+from modiste.training.tracking import Listener
 from modiste.training.warm_start.progress import Progress
+from modiste.training.warm_start.warm_starts import WARM_STARTS
 
 TASK = Task(image_shape=(1, 4, 4), class_names=("a", "b", "c"))
 

@@ -9,17 +9,18 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from modiste import runtime, training
-from modiste.cores import CoreWatch
+from modiste import machine
 from modiste.data.dataset import Development, Known
 from modiste.errors import StoppedError
 from modiste.evaluation.inference import infer
-from modiste.models import build_model
-from modiste.recipe import Recipe
+from modiste.models.registry import build_model
+from modiste.processes import CoreWatch
+from modiste.recipes.recipe import Recipe
+from modiste.training import trainer
+from modiste.training.context import Setting
 from modiste.training.interruption import Interruption
-from modiste.training.log import Listener
 from modiste.training.loop import fit
-from modiste.training.setting import Setting
+from modiste.training.tracking import Listener
 
 LEAST_SHOWN = 8_000
 """Images that a network is shown in each epoch at least, so that a small set is learnt too."""
@@ -40,9 +41,9 @@ def held_out_probabilities(
 
     Raises DivergedError, StoppedError, RecipeError as training does.
     """
-    place = runtime.choose_device(device)
+    place = machine.choose_device(device)
     recipe = replace(recipe, pick="last", patience=0, label_smoothing=0.0)
-    recipe = runtime.settle_precision(recipe, place)
+    recipe = machine.settle_precision(recipe, place)
     fold = fold_of(known.images.labels, folds, recipe.seed)
     found, watch = torch.zeros(len(fold), len(known.class_names)), CoreWatch()
     for number in range(folds):
@@ -62,7 +63,7 @@ def fold_of(labels: Int64[Tensor, " n"], folds: int, seed: int) -> Int64[Tensor,
     dealt = 0
     for label in torch.unique(labels).tolist():
         members = (labels == label).nonzero().squeeze(1)
-        order = torch.randperm(len(members), generator=runtime.generator(seed, "fold", label))
+        order = torch.randperm(len(members), generator=machine.generator(seed, "fold", label))
         fold[members[order]] = (torch.arange(len(members)) + dealt) % folds
         dealt += len(members)  # else the first fold would get what is left over of every class
     return fold
@@ -80,13 +81,13 @@ def development_of(
 
 def trained_logits(development: Development, recipe: Recipe, watch: CoreWatch) -> Float[Tensor, "m classes"]:
     """Train a network in a folder that is gone afterwards, and return what it says of the images held out."""
-    task = training.describe_task(development, recipe)
+    task = trainer.describe_task(development, recipe)
     model = build_model(recipe.model, task, seed=recipe.seed).to(development.train.images.device)
-    with tempfile.TemporaryDirectory() as name, Interruption() as interruption, runtime.threads_restored():
+    with tempfile.TemporaryDirectory() as name, Interruption() as interruption, machine.threads_restored():
         folder = Path(name)
-        training.settle_threads(folder, watch)
+        trainer.settle_threads(folder, watch)
         setting = Setting(recipe, development, folder, Listener(), interruption)
-        learner = training.prepare(model, setting, None, None)
+        learner = trainer.prepare(model, setting, None, None)
         try:
             fit(learner, setting)
         except StoppedError:

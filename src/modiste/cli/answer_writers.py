@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from modiste.cli.arguments import as_json
 from modiste.cli.streams import say, warn
-from modiste.cli.words import as_json
-from modiste.data.faults import shown
-from modiste.errors import printable
+from modiste.errors import printable, shown
 
 if TYPE_CHECKING:
-    from modiste.prediction import Answer
+    from modiste.inference.answers import FileAnswer
 
 COLUMNS = ("file", "class", "probability", "runner_up", "runner_up_probability", "novelty", "fault")
 FORMULA = "=+-@"
@@ -25,7 +24,7 @@ FORMULA = "=+-@"
 class AnswerWriter(ABC):
     """Writes each answer to standard output at once, and each fault to standard error."""
 
-    def write(self, answer: "Answer") -> None:
+    def write(self, answer: "FileAnswer") -> None:
         """Write an answer."""
         if answer.fault:
             warn(f"{shown(answer.source)}: {answer.fault}")
@@ -37,13 +36,13 @@ class AnswerWriter(ABC):
         yield self
 
     @abstractmethod
-    def _write(self, answer: "Answer") -> None: ...
+    def _write(self, answer: "FileAnswer") -> None: ...
 
 
 class LineWriter(AnswerWriter):
     """A line for each picture."""
 
-    def _write(self, answer: "Answer") -> None:
+    def _write(self, answer: "FileAnswer") -> None:
         if answer.prepared is None:
             return
         doubt = "" if answer.prepared.separated else "; the garment could not be told from its background"
@@ -61,7 +60,7 @@ class TableWriter(AnswerWriter):
         self._write_row(COLUMNS)
         yield self
 
-    def _write(self, answer: "Answer") -> None:
+    def _write(self, answer: "FileAnswer") -> None:
         best = [cell for name, value in answer.probabilities[:2] for cell in (name, f"{value:.6f}")]
         novelty = "" if answer.novelty is None else f"{answer.novelty:.4f}"
         self._write_row((answer.source, *(best + [""] * 4)[:4], novelty, answer.fault))
@@ -85,7 +84,7 @@ class JsonWriter(AnswerWriter):
         finally:
             print("[]" if self._separator == "[" else "\n]", flush=True)
 
-    def _write(self, answer: "Answer") -> None:
+    def _write(self, answer: "FileAnswer") -> None:
         item = textwrap.indent(as_json(as_plain(answer)), "  ")
         print(f"{self._separator}\n{item}", end="", flush=True)
         self._separator = ","
@@ -98,7 +97,7 @@ def plain_cell(text: str) -> str:
     return f"'{safe}" if first and first in FORMULA and not _is_number(safe) else safe
 
 
-def as_plain(answer: "Answer") -> dict[str, object]:
+def as_plain(answer: "FileAnswer") -> dict[str, object]:
     """Return an answer as JSON has it."""
     if answer.prepared is None:
         return {"file": answer.source, "fault": answer.fault}

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modiste.cli.arguments import DataFolderOption, named_recipe, parse_beside, print_json, source_first
 from modiste.cli.streams import say, warn
-from modiste.cli.words import DataFolderOption, named_recipe, parse_beside, print_json, source_first
-from modiste.recipe import DataRecipe
+from modiste.recipes.recipe import DataRecipe
 
 if TYPE_CHECKING:
-    from modiste.audit import Findings, Hidden
+    from modiste.audit.audit import Findings, Hidden
 
 SHOWN = 5
 """Of each kind so many are printed; the page has more, the JSON file all."""
@@ -35,8 +35,8 @@ class _AuditOptions(DataFolderOption):
 def audit(words: list[str]) -> None:
     """Find duplicates and labels that are likely wrong; write a page that shows them."""
     data, options = parse_beside(_AuditOptions(), DataRecipe(), source_first(words), "modiste data audit")
-    from modiste.audit import audit as look
-    from modiste.report import write_audit
+    from modiste.audit.audit import audit as look
+    from modiste.report.report import write_audit
 
     recipe = replace(named_recipe(options.recipe), data=data)
     found = look(
@@ -56,17 +56,17 @@ def audit(words: list[str]) -> None:
 
 def _hidden(recipe: DataRecipe, folder: Path | None) -> "Hidden":
     """Open the test images, and say so."""
-    from modiste.audit import Hidden, for_comparison, of_files
-    from modiste.data import sealed
+    from modiste.audit.audit import Hidden, for_comparison, of_files
+    from modiste.data import held_out
     from modiste.data.dataset import as_image_set
-    from modiste.data.pictures import picture_place
+    from modiste.data.pictures.picture_source import picture_place
 
     warn("the sealed test images are opened, to be compared with the others")
     place = picture_place(recipe.source, folder)
     if place is None:
-        images = sealed.load_test(recipe, folder)
+        images = held_out.load_test(recipe, folder)
         return Hidden(images, images, ())
-    own, other = (sealed.load_sealed_pictures(place, one) for one in (recipe, for_comparison(recipe)))
+    own, other = (held_out.load_sealed_pictures(place, one) for one in (recipe, for_comparison(recipe)))
     return Hidden(as_image_set(own), of_files(own.files, as_image_set(other), other.files), own.files)
 
 
@@ -87,7 +87,7 @@ def _show(found: "Findings", page: Path) -> None:
 
 
 def _named(found: "Findings", index: int) -> str:
-    from modiste.data.faults import shown
+    from modiste.errors import shown
 
     item = found.items[index]
     return f"{shown(item.name)} ({shown(item.label)}, {item.part})"

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modiste.cli.arguments import DataFolderOption, parse_beside, source_first
 from modiste.cli.audit import audit
 from modiste.cli.streams import say
-from modiste.cli.words import DataFolderOption, parse_beside, source_first
-from modiste.recipe import DataRecipe
+from modiste.recipes.recipe import DataRecipe
 
 if TYPE_CHECKING:
     from modiste.data.dataset import ImageSet
@@ -22,10 +22,11 @@ def data(words: list[str]) -> None:
         audit(words[1:])
         return
     recipe, options = parse_beside(DataFolderOption(), DataRecipe(), source_first(words), "modiste data")
-    from modiste.data import pictures, sources
+    from modiste.data import sources
+    from modiste.data.pictures import picture_source
 
     sources.check_one_place(recipe.source, options.data_folder)
-    place = pictures.picture_place(recipe.source, options.data_folder)
+    place = picture_source.picture_place(recipe.source, options.data_folder)
     if place is None:
         _describe_files(recipe, options.data_folder)
     else:
@@ -34,9 +35,9 @@ def data(words: list[str]) -> None:
 
 def _describe_files(recipe: DataRecipe, folder: Path | None) -> None:
     """Describe the training files; of the test files say that they are right, and how many images they hold."""
-    from modiste.data import dataset, sealed, sources
+    from modiste.data import dataset, held_out, sources
 
-    known, hidden = sources.load_training(recipe.source, folder), sealed.load_sealed(recipe.source, folder)
+    known, hidden = sources.load_training(recipe.source, folder), held_out.load_sealed(recipe.source, folder)
     for note in known.notes:
         say(f"passed over: {note}")
     for file in (*known.files, *hidden.files):
@@ -48,14 +49,14 @@ def _describe_files(recipe: DataRecipe, folder: Path | None) -> None:
 
 def _describe_pictures(place: Path, recipe: DataRecipe) -> None:
     """Describe each part; the sealed pictures are decoded too, to see that they can be, and counted."""
-    from modiste.data import dataset, sealed
-    from modiste.data.faults import shown
-    from modiste.data.pictures import load_divided
+    from modiste.data import dataset, held_out
+    from modiste.data.pictures.picture_source import load_divided
+    from modiste.errors import shown
 
     divided = load_divided(place, recipe, whatever=True)
     known = divided.pictures
     whole, names = dataset.as_image_set(known), known.class_names
-    hidden = sealed.load_sealed_pictures(place, recipe) if divided.withheld else None
+    hidden = held_out.load_sealed_pictures(place, recipe) if divided.withheld else None
     faults = known.faults + (hidden.faults if hidden else ())
     for name, reason in sorted(faults):
         say(f"left out: {shown(name)}: {reason}")

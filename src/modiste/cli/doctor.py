@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
+from modiste.cli.arguments import NoOptions, parse
 from modiste.cli.streams import say
-from modiste.cli.words import NoOptions, parse
-from modiste.data.faults import shown
-from modiste.errors import DataError
+from modiste.errors import DataError, shown
 
 EXTRAS = {
     "evaluation": ("scipy",),
@@ -26,9 +25,9 @@ def doctor(words: list[str]) -> None:
     parse(NoOptions, words, "modiste doctor")
     from importlib.util import find_spec
 
-    from modiste import runtime
+    from modiste import machine
 
-    for name, value in runtime.facts(runtime.choose_device()).items():
+    for name, value in machine.facts(machine.choose_device()).items():
         _tell(name, value)
     for extra, packages in EXTRAS.items():
         missing = [package for package in packages if find_spec(package) is None]
@@ -39,7 +38,7 @@ def doctor(words: list[str]) -> None:
 
 def _data() -> Iterator[str]:
     """Say where Fashion-MNIST is, or where it was looked for."""
-    from modiste.data import places, sources
+    from modiste.data import paths, sources
 
     try:
         found, notes = sources.find_published(sources.TRAIN)
@@ -51,7 +50,7 @@ def _data() -> Iterator[str]:
         yield str(found.folder)
     else:
         yield "Fashion-MNIST is not on this machine; modiste data fetches it"
-        yield from (f"looked in {shown(folder)}" for folder in places.usual_folders())
+        yield from (f"looked in {shown(folder)}" for folder in paths.usual_folders())
 
 
 def _tell(name: str, value: object) -> None:

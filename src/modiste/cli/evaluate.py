@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modiste.cli.arguments import USAGE, MeasureOptions, complain, parse, print_json
 from modiste.cli.streams import say
-from modiste.cli.words import USAGE, MeasureOptions, complain, parse, print_json
 
 if TYPE_CHECKING:
     from modiste.evaluation.assessment import Assessment

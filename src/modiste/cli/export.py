@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modiste.cli.arguments import DataFolderOption, parse
 from modiste.cli.streams import say
-from modiste.cli.words import DataFolderOption, parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class _ExportOptions(DataFolderOption):
 def export(words: list[str]) -> None:
     """Write a finished run as one ONNX file, bytes in and probabilities out, and prove that it answers alike."""
     options: _ExportOptions = parse(_ExportOptions, words, "modiste export")
-    from modiste.export import export as write
+    from modiste.export.export import export as write
 
     done = write(options.run, options.out, to=options.to, rounded=options.int8, data_folder=options.data_folder)
     say(

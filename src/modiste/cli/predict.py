@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.answer_writers import AnswerWriter, JsonWriter, LineWriter, TableWriter
+from modiste.cli.arguments import DataFolderOption, complain, explain, flags_last, parse
 from modiste.cli.streams import warn
-from modiste.cli.words import DataFolderOption, complain, explain, flags_last, parse
 from modiste.errors import DataError, PhotoError, StorageError, extra_for, printable
 
 if TYPE_CHECKING:
-    from modiste.classifier import Classifier
-    from modiste.photo.preparation import Picture
-    from modiste.prediction import Answer
+    from modiste.inference.answers import FileAnswer
+    from modiste.inference.classifier import Classifier
+    from modiste.photo.preparation import PictureInput
 
 STANDARD_INPUT = "-"
 LONGEST_STEM = 100
@@ -50,7 +50,7 @@ def predict(words: list[str]) -> None:
         complaint = "expected a run and pictures: modiste predict RUN FILE ...; see modiste predict --help"
         explain(predict, words, complaint, _PredictOptions, program)
     options: _PredictOptions = parse(_PredictOptions, flags, program)
-    from modiste.prediction import answers, check_places
+    from modiste.inference.answers import answers, check_places
 
     source, *places = named
     check_places(Path(place) for place in places if place != STANDARD_INPUT)
@@ -70,9 +70,9 @@ def _writer(options: _PredictOptions) -> AnswerWriter:
     return JsonWriter() if options.json else TableWriter() if options.csv else LineWriter()
 
 
-def _pictures(places: list[str]) -> "Iterator[tuple[str, Picture | PhotoError]]":
+def _pictures(places: list[str]) -> "Iterator[tuple[str, PictureInput | PhotoError]]":
+    from modiste.inference.answers import find_pictures
     from modiste.photo.opening import MOST_BYTES
-    from modiste.prediction import find_pictures
 
     for place in places:
         if place == STANDARD_INPUT:
@@ -84,10 +84,10 @@ def _pictures(places: list[str]) -> "Iterator[tuple[str, Picture | PhotoError]]"
 def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
     """Return what answers; a run's learns at its first photo what tells those of none of the classes."""
     if source.suffix == ".onnx":
-        from modiste.onnx_model import OnnxModel
+        from modiste.inference.onnx_model import OnnxModel
 
         return OnnxModel.load(source)
-    from modiste.predictor import Predictor
+    from modiste.inference.predictor import Predictor
 
     precision = None if options.precision == "trained" else options.precision
     predictor = Predictor.load(source, device=options.device, precision=precision)
@@ -99,13 +99,13 @@ def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
     return predictor
 
 
-def _shower(classifier: "Classifier", options: _PredictOptions) -> "Callable[[int, Answer], None]":
+def _shower(classifier: "Classifier", options: _PredictOptions) -> "Callable[[int, FileAnswer], None]":
     """Return what draws an answer's way to the network, where it looked, and a typical image of its class."""
     if options.show is None:
         return lambda _number, _answer: None
     folder = options.show
-    from modiste.explanation import evidence
-    from modiste.predictor import Predictor
+    from modiste.inference.explanation import evidence
+    from modiste.inference.predictor import Predictor
 
     with extra_for("--show", "matplotlib", "report"):
         from modiste.report.photo import steps_figure, typical_images
@@ -113,7 +113,7 @@ def _shower(classifier: "Classifier", options: _PredictOptions) -> "Callable[[in
 
     typical = typical_images(classifier, options.data_folder) if isinstance(classifier, Predictor) else {}
 
-    def show(number: int, answer: "Answer") -> None:
+    def show(number: int, answer: "FileAnswer") -> None:
         if answer.prepared:
             figure = steps_figure(answer, evidence(classifier, answer.prepared.planes), typical)
             name = printable(Path(answer.source).stem, LONGEST_STEM)

@@ -1,7 +1,7 @@
 """``modiste recipes``."""
 
+from modiste.cli.arguments import NoOptions, parse
 from modiste.cli.streams import say
-from modiste.cli.words import NoOptions, parse
 
 
 def recipes(words: list[str]) -> None:
@@ -9,7 +9,7 @@ def recipes(words: list[str]) -> None:
     parse(NoOptions, words, "modiste recipes")
     import inspect
 
-    from modiste.recipes import RECIPES
+    from modiste.recipes.named import RECIPES
 
     for name, make in RECIPES.items():
         say(name, *(f"    {line}" for line in (inspect.getdoc(make) or "").splitlines()))

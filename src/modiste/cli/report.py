@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modiste.cli.arguments import DataFolderOption, named_recipe, parse
 from modiste.cli.streams import say
-from modiste.cli.words import DataFolderOption, named_recipe, parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class _ReportOptions(DataFolderOption):
 def report(words: list[str]) -> None:
     """Write a finished run's report, one HTML file, into its folder."""
     options: _ReportOptions = parse(_ReportOptions, words, "modiste report")
-    from modiste.report import write_report
+    from modiste.report.report import write_report
 
     say(write_report(options.run, data_folder=options.data_folder))
 
@@ -37,7 +37,7 @@ class _FiguresOptions(DataFolderOption):
 def figures(words: list[str]) -> None:
     """Draw the five figures of the paper, what augmentation does, and what a run's network sees."""
     options: _FiguresOptions = parse(_FiguresOptions, words, "modiste figures")
-    from modiste.report import write_figures
+    from modiste.report.report import write_figures
 
     written = write_figures(
         options.out,

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modiste.cli.places import PlaceOptions
+from modiste.cli.arguments import parse
 from modiste.cli.streams import say, silence
-from modiste.cli.words import parse
+from modiste.cli.workers import PlaceOptions
 
 if TYPE_CHECKING:
-    from modiste.search.trial import Outcome
+    from modiste.search.trial import TrialOutcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class _ReproduceOptions(PlaceOptions):
 def reproduce(words: list[str]) -> None:
     """Reproduce the paper: its final model, its experiments over seeds, every claim with its verdict, on one page."""
     options: _ReproduceOptions = parse(_ReproduceOptions, words, "modiste reproduce")
-    from modiste.reproduction import QUICK, Scope
-    from modiste.reproduction import reproduce as run
+    from modiste.reproduction.reproduction import reproduce as run
+    from modiste.reproduction.work import QUICK, Scope
 
     scope = replace(QUICK if options.quick else Scope(), seeds=options.seeds)
     if options.study_epochs is not None:
@@ -51,7 +51,7 @@ def reproduce(words: list[str]) -> None:
         say(html, markdown)
 
 
-def _tell(outcome: "Outcome", done: int, every: int) -> None:
+def _tell(outcome: "TrialOutcome", done: int, every: int) -> None:
     accuracy = "" if outcome.accuracy is None else f" {outcome.accuracy:.2%} on validation"
     reason = f" ({outcome.reason})" if outcome.reason else ""
     say(f"{done} of {every}: {outcome.values['run']} {outcome.state}{accuracy}{reason}")

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modiste.cli.places import PlaceOptions
+from modiste.cli.arguments import complain, explain, named_recipe, parse_beside
 from modiste.cli.streams import say, silence
-from modiste.cli.words import complain, explain, named_recipe, parse_beside
+from modiste.cli.workers import PlaceOptions
 from modiste.errors import RecipeError
 
 if TYPE_CHECKING:
-    from modiste.search import Outcome, Plan
+    from modiste.search.plan import Plan
+    from modiste.search.trial import TrialOutcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,9 @@ def search(words: list[str]) -> None:
         explain(search, words, complaint, _SearchOptions, "modiste search RECIPE SPACE", more)
     recipe, flags = named_recipe(words[0]), words[1 + len(texts) :]
     recipe, options = parse_beside(_SearchOptions(), recipe, flags, f"modiste search {recipe.name}")
-    from modiste.search import Plan, outcomes
-    from modiste.search import search as run
+    from modiste.search import outcomes
+    from modiste.search.plan import Plan
+    from modiste.search.search import search as run
     from modiste.search.space import read
 
     out = options.out or Path("runs") / f"search-{recipe.name}"
@@ -114,7 +116,7 @@ class _ProgressTable:
         self._digits = 2 * len(str(plan.trials)) + 4
         say(self._row(f"{'done':>{self._digits}}", "trial", "validation", "best so far", names, ""))
 
-    def tell(self, new: "Outcome", every: Mapping[int, "Outcome"]) -> None:
+    def tell(self, new: "TrialOutcome", every: Mapping[int, "TrialOutcome"]) -> None:
         """Print the new trial's row."""
         from modiste.search.outcomes import best
 

@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from modiste.cli.arguments import DataFolderOption, parse
 from modiste.cli.streams import say
-from modiste.cli.words import DataFolderOption, parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ def serve(words: list[str]) -> None:
     """Serve a finished run: a page for people, an API for programs; no torch needed once it is exported."""
     options: _ServeOptions = parse(_ServeOptions, words, "modiste serve")
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the client hears what is wrong with its form
-    from modiste.serving import serve as run
+    from modiste.serving.serve import serve as run
 
     run(
         options.source,

@@ -6,10 +6,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modiste.cli.arguments import DataFolderOption, explain, named_recipe, parse_beside, speaks
 from modiste.cli.streams import say, silence
-from modiste.cli.words import DataFolderOption, explain, named_recipe, parse_beside, speaks
 from modiste.errors import RecipeError
-from modiste.recipe import Recipe
+from modiste.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ def train(words: list[str]) -> None:
     RECIPE is a name (see `modiste recipes`) or a .toml or .json file. Every field of the recipe is a flag.
     """
     if not words or words[0].startswith("-"):
-        from modiste.recipes import RECIPES
+        from modiste.recipes.named import RECIPES
 
         complaint = "the recipe comes first: modiste train RECIPE [options]; see modiste train --help"
         more = (f"Recipes: {', '.join(RECIPES)}.", "modiste train paper --help lists the recipe's flags too.")
@@ -46,8 +46,8 @@ def train(words: list[str]) -> None:
     recipe, options = parse_beside(_TrainOptions(), recipe, words[1:], f"modiste train {recipe.name}")
     from dataclasses import replace
 
-    from modiste import training
-    from modiste.training.log import ConsoleLog, Listener, TensorBoardLog
+    from modiste.training import trainer
+    from modiste.training.tracking import ConsoleLog, Listener, TensorBoardLog
     from modiste.training.transfer.source import locate
 
     quiet = options.quiet or not speaks()
@@ -59,7 +59,7 @@ def train(words: list[str]) -> None:
         listeners: list[Listener] = [] if quiet else [ConsoleLog()]
         if options.tensorboard and speaks():
             listeners.append(TensorBoardLog(out))
-        outcome = training.run(
+        outcome = trainer.run(
             recipe,
             out,
             device=options.device,
@@ -79,9 +79,9 @@ def train(words: list[str]) -> None:
 
 def _free_folder(recipe: Recipe, device: str) -> Path:
     """Name the folder of a run that goes on with this very recipe, or else one that is not taken."""
-    from modiste import runtime
+    from modiste import machine
 
-    place = runtime.choose_device(device)
+    place = machine.choose_device(device)
     return next(folder for folder in _folders(recipe.name) if _is_free(folder, recipe, place))
 
 
@@ -93,7 +93,7 @@ def _folders(name: str) -> Iterator[Path]:
 
 def _is_free(folder: Path, recipe: Recipe, device: "torch.device") -> bool:
     """Tell whether a run of the recipe can begin or go on in the folder; yes where training will say why it cannot."""
-    from modiste import manifest, run_folder
+    from modiste.runs import manifest, run_folder
 
     try:
         if not folder.exists():
@@ -111,10 +111,10 @@ def _is_free(folder: Path, recipe: Recipe, device: "torch.device") -> bool:
 
 
 def _holds(path: Path, recipe: Recipe, device: "torch.device") -> bool:
-    from modiste import runtime
-    from modiste.recipe import load
+    from modiste import machine
+    from modiste.recipes.recipe import load
 
     try:
-        return load(path) == runtime.settle_precision(recipe, device, path)
+        return load(path) == machine.settle_precision(recipe, device, path)
     except RecipeError:
         return False

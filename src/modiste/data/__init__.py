@@ -1,1 +1,1 @@
-"""Images and labels: found, verified, divided, batched. Only ``sealed`` can open a test set."""
+"""Images and labels: found, verified, split, batched. Only ``held_out`` can open a test set."""

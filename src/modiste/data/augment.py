@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from modiste.data.batch import Batch
-from modiste.recipe import AugmentationRecipe
+from modiste.recipes.recipe import AugmentationRecipe
 
 Images = Float[Tensor, "n c h w"]
 

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from modiste import runtime
+from modiste import machine
 from modiste.data.augment import augment
 from modiste.data.batch import Batch, as_floats, as_targets, class_weights, weighted
 from modiste.data.dataset import ImageSet
-from modiste.recipe import Recipe
+from modiste.recipes.recipe import Recipe
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -38,13 +38,13 @@ class Batches:
         """Yield which images make each batch, from ``first_step`` to the end of the epoch that it falls in."""
         size = self.recipe.batch_size
         epoch, start = divmod(first_step, steps_per_epoch(len(self.train), size))
-        generator = runtime.generator(self.recipe.seed, "order", epoch)
+        generator = machine.generator(self.recipe.seed, "order", epoch)
         order = torch.randperm(len(self.train), generator=generator).to(self.train.labels.device)
         yield from torch.split(order[start * size :], size)
 
     def seed(self, step: int) -> None:
         """Let the random numbers of the next batch be those of ``step``."""
-        self.generator.manual_seed(runtime.seed_for(self.recipe.seed, "augmentation", step))
+        self.generator.manual_seed(machine.seed_for(self.recipe.seed, "augmentation", step))
 
     def make(self, chosen: Int64[Tensor, " n"]) -> Batch:
         """Return the batch of these images, changed at random."""

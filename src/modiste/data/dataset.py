@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from modiste import runtime
+from modiste import machine
 from modiste.data import sources
-from modiste.data.pictures import PictureSet, load_divided, picture_place, told_faults, told_shared
+from modiste.data.pictures.picture_source import PictureSet, load_divided, picture_place, told_faults, told_shared
 from modiste.errors import DataError
-from modiste.recipe import DataRecipe
+from modiste.recipes.recipe import DataRecipe
 
 UNEQUAL = 1.5
 """The largest class has so many times the images of the smallest when classes are called unequal."""
@@ -221,7 +221,7 @@ def few_of_each(labels: Int64[Tensor, " n"], train: Int64[Tensor, " m"], recipe:
                 f"{recipe.source}: expected {recipe.images_per_class} training images of class {label}, "
                 f"found {len(members)}; choose a smaller --data.images-per-class to train"
             )
-        order = torch.randperm(len(members), generator=runtime.generator(recipe.subset_seed, "few", label))
+        order = torch.randperm(len(members), generator=machine.generator(recipe.subset_seed, "few", label))
         drawn.append(members[order[: recipe.images_per_class]])
     return torch.cat(drawn).sort().values
 
@@ -254,6 +254,6 @@ def _stratified(labels: Int64[Tensor, " n"], count: int, seed: int) -> Tensor:
     drawn = []
     for label, share in enumerate(shares.tolist()):
         members = (labels == label).nonzero().squeeze(1)
-        order = torch.randperm(len(members), generator=runtime.generator(seed, "split", label))
+        order = torch.randperm(len(members), generator=machine.generator(seed, "split", label))
         drawn.append(members[order[:share]])
     return torch.cat(drawn)

@@ -8,25 +8,26 @@ import difflib
 import os
 from pathlib import Path
 
-from modiste.data.class_names import read_class_names
-from modiste.data.download import BY_HAND, OFFLINE_VARIABLE, download, is_offline
-from modiste.data.faults import fault, shown
-from modiste.data.foreign import foreign_kind
-from modiste.data.idx import IdxFile
-from modiste.data.pair import (
+from modiste.data.idx.download import BY_HAND, OFFLINE_VARIABLE, download, is_offline
+from modiste.data.idx.files import (
     BELOW,
     FilePair,
     KnownFile,
+    RawSet,
+    check_trainable,
     find_any,
     find_known,
     folder_of_set,
     is_published,
+    make_raw_set,
     read_any,
+    read_class_names,
     read_known,
 )
-from modiste.data.places import FOLDER_VARIABLE, cache_folder, expanded, kind_at, named_folder, usual_folders
-from modiste.data.raw_set import RawSet, check_trainable, make_raw_set
-from modiste.errors import DataError
+from modiste.data.idx.reader import IdxFile
+from modiste.data.paths import FOLDER_VARIABLE, cache_folder, expanded, kind_at, named_folder, usual_folders
+from modiste.data.pictures.listing import foreign_kind
+from modiste.errors import DataError, fault, shown
 
 FASHION_MNIST = "fashion-mnist"
 CLASS_NAMES = (

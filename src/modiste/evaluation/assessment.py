@@ -9,8 +9,8 @@ from typing import Any, Literal
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from modiste import run_folder, runtime
-from modiste.data import sealed
+from modiste import machine
+from modiste.data import held_out
 from modiste.data.dataset import ImageSet
 from modiste.errors import ReadOnlyError, RunError
 from modiste.evaluation import metrics
@@ -19,7 +19,8 @@ from modiste.evaluation.inference import infer
 from modiste.evaluation.metrics import ClassScores
 from modiste.evaluation.run_images import load_own_development
 from modiste.evaluation.statistics import wilson_interval
-from modiste.run_folder import Measured, Run, open_run
+from modiste.runs import run_folder
+from modiste.runs.run_folder import Measured, Run, open_run
 
 Split = Literal["validation", "test"]
 Weights = Literal["picked", "last"]
@@ -184,7 +185,7 @@ def load_split(run: Run, split: Split, data_folder: Path | str | None = None) ->
     development = load_own_development(run, data_folder)
     if split == "validation":
         return development.validation
-    return sealed.load_test(run.recipe.data, None if data_folder is None else Path(data_folder))
+    return held_out.load_test(run.recipe.data, None if data_folder is None else Path(data_folder))
 
 
 def class_names(run: Run) -> tuple[str, ...]:
@@ -228,7 +229,7 @@ def _epoch(run: Run, weights: Weights) -> int:
 
 
 def _infer(run: Run, images: ImageSet, weights: Weights, device: str) -> Measured:
-    place = runtime.choose_device(device)
+    place = machine.choose_device(device)
     model, info = run.load_model(weights)
     _check_task(run, images, info.task.image_shape, len(info.task.class_names))
     logits = infer(model.to(place), images.images.to(place), run.recipe)

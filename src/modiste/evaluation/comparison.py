@@ -14,10 +14,10 @@ from torch import Tensor
 
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Split, Weights
-from modiste.evaluation.gathering import Gathering, gather
+from modiste.evaluation.ensemble import Gathering, gather
 from modiste.evaluation.statistics import Difference, crossed_difference, holm, mean_interval, paired_difference
-from modiste.plain import differences, flatten, to_plain
-from modiste.recipe import Recipe
+from modiste.recipes.plain import differences, flatten, to_plain
+from modiste.recipes.recipe import Recipe
 
 LEVEL = 0.05
 """What an adjusted p-value must stay under for two sides to be called different."""

@@ -6,11 +6,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from modiste import runtime
+from modiste import machine
 from modiste.data.batch import as_floats
-from modiste.models.folding import fold
-from modiste.models.onednn import hand_over
-from modiste.recipe import Precision, Recipe
+from modiste.models.onednn import fold, hand_over
+from modiste.recipes.recipe import Precision, Recipe
 
 # Fixed, because a batch's size can change the last bit of a sum and stored logits should not depend on the caller; so
 # small that a layer's maps stay in a processor's cache: with 1,000 images prediction was two to three times slower; in
@@ -41,7 +40,7 @@ def infer(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) ->
 @torch.inference_mode()
 def ask(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) -> Float[Tensor, "n classes"]:
     """Return the logits that a model in evaluation mode has for ``images``; see ``infer``."""
-    with runtime.autocast(recipe.precision, images.device), runtime.gpu_arithmetic(images.device):
+    with machine.autocast(recipe.precision, images.device), machine.gpu_arithmetic(images.device):
         some = parts(images, images.device, recipe.precision)
         return torch.cat([answer(model, as_floats(part), mirror=recipe.mirror) for part in some]).cpu()
 
@@ -89,7 +88,7 @@ def round_weights(model: nn.Module, recipe: Recipe, image: UInt8[Tensor, "1 c h 
 
     layers = [layer for layer in model.modules() if type(layer) in (nn.Conv2d, nn.Linear)]
     handles = [layer.register_forward_pre_hook(note) for layer in layers]
-    with runtime.autocast(recipe.precision, image.device):
+    with machine.autocast(recipe.precision, image.device):
         model(as_floats(image))
     for handle in handles:
         handle.remove()

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from modiste import checkpoint, run_folder, storage
 from modiste.data.dataset import Development, ImageSet, load_development
-from modiste.data.drawing import drawn
+from modiste.data.sampling import drawn
 from modiste.data.sources import FASHION_MNIST
 from modiste.errors import DataError, RunError
-from modiste.run_folder import Run
+from modiste.runs import checkpoint, run_folder, storage
+from modiste.runs.run_folder import Run
 
 MOST_BYTES = 256 * 2**20
 """Of the validation images; where they take more, none are kept."""

@@ -4,14 +4,14 @@ import json
 import re
 from dataclasses import dataclass
 
-from modiste import run_folder
 from modiste.errors import printable
-from modiste.evaluation.answers import Answers
 from modiste.evaluation.assessment import Assessment, Split, assess_stored
 from modiste.evaluation.metrics import ClassScores
-from modiste.models import count_parameters
-from modiste.plain import to_plain
-from modiste.run_folder import Run
+from modiste.evaluation.out_of_distribution.novelty import Answers
+from modiste.models.registry import count_parameters
+from modiste.recipes.plain import to_plain
+from modiste.runs import run_folder
+from modiste.runs.run_folder import Run
 from modiste.version import __version__
 
 UNMEASURED = "The test set has not been opened for this run (`modiste evaluate RUN --split test`)."

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from modiste import checkpoint
-from modiste.checkpoint import ModelInfo
 from modiste.errors import MissingExtraError
-from modiste.evaluation.answers import Answers
+from modiste.evaluation.out_of_distribution.novelty import Answers
+from modiste.runs import checkpoint
+from modiste.runs.checkpoint import ModelInfo
 from modiste.version import __version__
 
 Probabilities = Callable[[UInt8[np.ndarray, "n c h w"]], Float[np.ndarray, "n k"]]
@@ -79,7 +79,7 @@ def as_onnx(answers: Answers, info: ModelInfo) -> bytes:
 
 def run_onnx(content: bytes) -> Probabilities:
     """Return what an ONNX file computes."""
-    from modiste.onnx_model import OnnxModel
+    from modiste.inference.onnx_model import OnnxModel
 
     model = OnnxModel.from_bytes(content)
     return lambda images: model.classify(images).probabilities

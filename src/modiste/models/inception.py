@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from modiste.models.layers import BatchNorm2d, Dropout, MaxPool, mean_over_places
 
 
-class Convolution(nn.Sequential):
+class ConvolutionNormReLU(nn.Sequential):
     """Convolution with ``same`` padding, batch normalisation, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int) -> None:
@@ -22,7 +22,7 @@ class Convolution(nn.Sequential):
         )
 
 
-class Module(nn.Module):
+class InceptionModule(nn.Module):
     """Four branches side by side: 1x1; 1x1 then 3x3; 1x1 then 5x5; 3x3 max-pooling then 1x1.
 
     Args:
@@ -35,10 +35,12 @@ class Module(nn.Module):
         eighth = outputs // 8
         self.branches = nn.ModuleList(
             [
-                Convolution(inputs, 2 * eighth, 1),
-                nn.Sequential(Convolution(inputs, 2 * eighth, 1), Convolution(2 * eighth, 4 * eighth, 3)),
-                nn.Sequential(Convolution(inputs, eighth, 1), Convolution(eighth, eighth, 5)),
-                nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), Convolution(inputs, eighth, 1)),
+                ConvolutionNormReLU(inputs, 2 * eighth, 1),
+                nn.Sequential(
+                    ConvolutionNormReLU(inputs, 2 * eighth, 1), ConvolutionNormReLU(2 * eighth, 4 * eighth, 3)
+                ),
+                nn.Sequential(ConvolutionNormReLU(inputs, eighth, 1), ConvolutionNormReLU(eighth, eighth, 5)),
+                nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), ConvolutionNormReLU(inputs, eighth, 1)),
             ]
         )
 
@@ -66,13 +68,13 @@ class Inception(nn.Module):
     ) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            Convolution(image_shape[0], width, 3),
+            ConvolutionNormReLU(image_shape[0], width, 3),
             MaxPool(),
-            Module(width, width),
-            Module(width, 2 * width),
+            InceptionModule(width, width),
+            InceptionModule(width, 2 * width),
             MaxPool(),
-            Module(2 * width, 2 * width),
-            Module(2 * width, 4 * width),
+            InceptionModule(2 * width, 2 * width),
+            InceptionModule(2 * width, 4 * width),
         )
         self.dropout = Dropout(dropout)
         self.head = nn.Linear(4 * width, classes)

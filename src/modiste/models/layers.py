@@ -47,7 +47,7 @@ class Standardize(nn.Module):
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchShare:
     """The images ``first`` to ``last - 1`` of a batch of ``whole``, where several processes share it."""
 
     first: int
@@ -67,7 +67,7 @@ class Stochastic(nn.Module):
     """
 
     generator: torch.Generator | None = None
-    part: Part | None = None
+    part: BatchShare | None = None
 
     def whole(self, images: int) -> int:
         """Return how many images to draw for, of which so many are at hand."""
@@ -290,7 +290,7 @@ def keep_uncounted(model: nn.Module) -> None:
             layer.num_batches_tracked.fill_(MANY_BATCHES)
 
 
-def share_generator(model: nn.Module, generator: torch.Generator, part: Part | None = None) -> None:
+def share_generator(model: nn.Module, generator: torch.Generator, part: BatchShare | None = None) -> None:
     """Let every layer of ``model`` that draws random numbers draw them from ``generator``, for this part of a batch."""
     for layer in model.modules():
         if isinstance(layer, Stochastic):

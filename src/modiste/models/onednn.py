@@ -1,17 +1,43 @@
-"""Maps that stay in oneDNN's own layout from a network's first convolution to its dense layers, where it only answers.
+"""Faster inference on a CPU: normalisation folded into the layer before it, and maps kept in oneDNN's own layout.
 
-torch asks oneDNN for convolutions, but pools by itself, and slowly, unless the maps come in that layout.
+With a fixed mean and deviation, normalisation multiplies and adds, which a convolution or a dense layer can do itself
+(Jacob et al., 2018). torch uses oneDNN for convolutions but pools by itself, which is slow unless the maps are in
+oneDNN's layout.
 """
 
 import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from modiste.models.cnn import CNN
 from modiste.models.dropconnect import DropConnectNet
 from modiste.models.layers import MaxPool
 from modiste.models.sprint import ResidualBlock, SprintNet
+
+
+def fold(model: nn.Module) -> None:
+    """Fold each batch normalisation that follows a convolution or a dense layer in a row of layers, in place.
+
+    A maximum may lie between them where no scale is negative: there the larger value stays the larger.
+
+    Args:
+        model: in evaluation mode.
+    """
+    for row in [layer for layer in model.modules() if isinstance(layer, nn.Sequential)]:
+        for index in range(1, len(row)):
+            norm = row[index]
+            if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+                continue
+            pooled = index > 1 and isinstance(row[index - 1], MaxPool) and bool((norm.weight >= 0).all())
+            before = index - 1 - pooled
+            layer = row[before]
+            if isinstance(layer, nn.Conv2d):
+                row[before], row[index] = fuse_conv_bn_eval(layer, norm), nn.Identity()
+            elif isinstance(layer, nn.Linear):
+                row[before], row[index] = fuse_linear_bn_eval(layer, norm), nn.Identity()
+
 
 FEW_IMAGES = 16
 """Below this many, oneDNN's layout costs more than it saves."""
@@ -21,7 +47,7 @@ NETWORKS = (CNN, SprintNet, DropConnectNet)
 KNOWN = (nn.Sequential, nn.Conv2d, MaxPool, nn.ReLU, nn.Identity, ResidualBlock)
 
 
-class Convolution(nn.Module):
+class OneDNNConvolution(nn.Module):
     """A convolution with its weights in oneDNN's layout, for maps in that layout."""
 
     def __init__(self, layer: nn.Conv2d) -> None:
@@ -86,7 +112,7 @@ def pack(model: nn.Module) -> None:
     """Put the weights of each convolution in oneDNN's layout, and let ReLU overwrite what it is given, in place."""
     for name, layer in list(model.named_children()):
         if isinstance(layer, nn.Conv2d):
-            setattr(model, name, Convolution(layer))
+            setattr(model, name, OneDNNConvolution(layer))
         elif isinstance(layer, nn.ReLU):
             layer.inplace = True
         else:

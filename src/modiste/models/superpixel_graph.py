@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from modiste.models import slic
+from modiste.models import superpixels
 from modiste.models.layers import Dropout, OwnWeights
-from modiste.models.region_graph import Graph, adjacency, describe, join
+from modiste.models.superpixels import Graph, adjacency, describe, join
 
 
 class Superpixels(nn.Module):
@@ -34,7 +34,7 @@ class Superpixels(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Int64[Tensor, "n h w"]:
         with torch.autocast(images.device.type, enabled=False):
-            return slic.slic(images, grid=self.grid, compactness=self.compactness, iterations=self.iterations)
+            return superpixels.slic(images, grid=self.grid, compactness=self.compactness, iterations=self.iterations)
 
 
 class GraphAttention(OwnWeights):
@@ -134,7 +134,7 @@ class SuperpixelGraph(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        grid = slic.grid_of(regions, *image_shape[1:])
+        grid = superpixels.grid_of(regions, *image_shape[1:])
         self.regions = grid[0] * grid[1]
         self.neighbours = neighbours
         self.superpixels = Superpixels(grid, compactness, iterations)

@@ -1,21 +1,126 @@
-"""From a file to upright colours, with every limit checked on the header, before anything is decoded."""
+"""From a picture file to upright colours: every limit is checked on the header, before anything is decoded.
 
+Of the camera's notes only the orientation is read, at a bounded cost. A decoder that reads too often or takes too long
+is stopped.
+"""
+
+import io
+import re
 import struct
+import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from modiste.errors import PhotoError, extra_for
 from modiste.photo.jpeg import MOST_SCANNED_PIXELS, START, Jpeg, read_jpeg
-from modiste.photo.orientation import upright
-from modiste.photo.rationed_reader import PIECE_BYTES, RationedReader
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
+
+
+TAG = 0x0112
+NUMBERS = {1: "B", 3: "H", 4: "I"}
+"""TIFF's types of whole numbers, as ``struct`` writes them."""
+UPRIGHT = 1
+MOST_ENTRIES = 1_000
+_IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
+_RAW_PROFILE = "Raw profile type exif"
+
+
+def upright(image: "Image", info: Mapping[Any, Any]) -> "Image":
+    """Turn or mirror an image as its notes say."""
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    turn = turns.get(orientation_of(info))
+    return image if turn is None else image.transpose(turn)
+
+
+def orientation_of(info: Mapping[str, Any]) -> int:
+    """Return the orientation, 1 to 8, in the Exif notes or else in the XMP notes; UPRIGHT where neither has it.
+
+    Args:
+        info: of an image, with the keys that Pillow gives the notes.
+    """
+    return _in_exif(info.get("exif") or _in_text(info.get(_RAW_PROFILE))) or _in_xmp(info.get("xmp")) or UPRIGHT
+
+
+def _in_exif(exif: bytes) -> int | None:
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return None
+    try:
+        (at,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, at)
+        for entry in range(at + 2, at + 2 + 12 * min(count, MOST_ENTRIES), 12):
+            tag, kind = struct.unpack_from(f"{order}HH", tiff, entry)
+            if tag == TAG and kind in NUMBERS:
+                return int(struct.unpack_from(order + NUMBERS[kind], tiff, entry + 8)[0])
+    except struct.error:
+        return None
+    return None
+
+
+def _in_xmp(xmp: bytes | str | None) -> int | None:
+    found = _IN_XMP.search(xmp.encode() if isinstance(xmp, str) else xmp or b"")
+    return int(found[1]) if found else None
+
+
+def _in_text(profile: str | None) -> bytes:
+    """Return the Exif notes that older programs write into a PNG as hexadecimal digits below three lines."""
+    try:
+        return bytes.fromhex("".join((profile or "").split("\n")[3:]))
+    except ValueError:
+        return b""
+
+
+HEADER_READS = 10_000
+"""Reads that an image's header may take; a camera's takes some hundred."""
+PIXEL_READS = 200_000
+"""Reads that the pixels, and what follows them, may take: about a second of Python."""
+MOST_SECONDS = 20.0
+"""Processor time of the thread that decodes. The largest photo takes two; a slow machine has the rest."""
+PIECE_BYTES = 16 * 1024
+"""A decoder can be ended between two pieces of its input."""
+
+
+class RationedReader(io.BytesIO):
+    """Serves a header first; ``serve_pixels`` goes on to the pixels."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._reads, self._ends = HEADER_READS, time.thread_time() + MOST_SECONDS
+
+    def serve_pixels(self) -> None:
+        """Allow the reads that decoding takes."""
+        self._reads = PIXEL_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes; PhotoError when the ration is spent."""
+        self._reads -= 1
+        if self._reads < 0:
+            raise PhotoError("the image has too many parts; expected a photo; save it anew")
+        if time.thread_time() > self._ends:
+            raise PhotoError(
+                f"the image takes more than {MOST_SECONDS:.0f} s to decode; expected a photo; save it anew"
+            )
+        return super().read(size)
+
 
 EXTRA = ("photos", "Pillow and SciPy", "photo")
 """What reading photos takes; see ``extra_for``."""

@@ -11,21 +11,13 @@ from torch import Tensor, nn
 from modiste.models.capsnet import CLASS_DIMENSIONS, CapsNet
 from modiste.models.dropconnect import DropConnect
 from modiste.models.fashionnet import Keypoints
-from modiste.models.inception import Module
-from modiste.models.layers import (
-    ACTIVATIONS,
-    BatchNorm1d,
-    BatchNorm2d,
-    ConvolutionStage,
-    Dropout,
-    MaxPool,
-    Standardize,
-)
+from modiste.models.inception import InceptionModule
+from modiste.models.layers import ACTIVATIONS, BatchNorm1d, BatchNorm2d, ConvolutionStage, Dropout, MaxPool, Standardize
 from modiste.models.patch_graph import GraphBlock, NodeNorm, PatchGraph
 from modiste.models.resnet import Block
 from modiste.models.sprint import ResidualBlock
 from modiste.models.superpixel_graph import AttentionBlock, Superpixels
-from modiste.report.wording import number_of, percent
+from modiste.report.style import number_of, percent
 
 
 @dataclass(frozen=True)
@@ -67,7 +59,7 @@ STAGES: dict[type[nn.Module], Callable[[Any], tuple[str, str]]] = {
     MaxPool: lambda layer: ("Max-pooling", f"largest of {_by(layer.kernel_size)}"),
     nn.Linear: lambda layer: ("Dense", f"{layer.out_features:,} units"),
     DropConnect: lambda layer: ("DropConnect", f"{layer.linear.out_features:,} units"),
-    Module: lambda layer: ("Inception module", f"{_branches(layer)} filters"),
+    InceptionModule: lambda layer: ("Inception module", f"{_branches(layer)} filters"),
     Block: lambda layer: ("Residual block", f"3 × 3 twice, {layer.first.out_channels:,} filters"),
     ResidualBlock: lambda layer: ("Residual block", f"3 × 3 twice, {layer.residual[0].out_channels:,} filters"),
     ConvolutionStage: lambda layer: ("VGG stage", f"3 × 3 twice, {layer[0].out_channels:,} filters"),
@@ -184,7 +176,7 @@ def _describe(call: _Call) -> tuple[str, str, tuple[int, ...]]:
     return name, detail, call.output_shape
 
 
-def _branches(module: Module) -> str:
+def _branches(module: InceptionModule) -> str:
     last = [[part for part in branch.modules() if isinstance(part, nn.Conv2d)][-1] for branch in module.branches]
     return " + ".join(str(layer.out_channels) for layer in last)
 

@@ -8,14 +8,14 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from modiste import runtime
+from modiste import machine
 from modiste.data.augment import augment
 from modiste.data.batch import Batch, as_floats, as_targets
 from modiste.data.dataset import Development
-from modiste.recipe import AugmentationRecipe, Recipe
+from modiste.recipes.recipe import AugmentationRecipe, Recipe
 from modiste.report.image_rows import Row, image_rows
-from modiste.report.mistakes import choose_samples
-from modiste.report.wording import SPACE, shorten
+from modiste.report.images import choose_samples
+from modiste.report.style import SPACE, shorten
 
 IMAGES, DRAWS = 7, 5
 EXAMPLES: dict[str, tuple[bool | int | float, str]] = {
@@ -41,7 +41,7 @@ def every_field(development: Development, *, seed: int = 1) -> Figure:
     rows = [Row("as they are", batch.images)]
     for step, (name, (strength, words)) in enumerate(EXAMPLES.items()):
         recipe = AugmentationRecipe(**{name: strength})  # type: ignore[arg-type]
-        changed = augment(batch, recipe, runtime.generator(seed, "augmentation", step))
+        changed = augment(batch, recipe, machine.generator(seed, "augmentation", step))
         rows.append(_row(f"{name} {_number(strength)}\n{words}", changed, development, told=name in MIXING))
     return _draw(rows, development)
 
@@ -55,7 +55,7 @@ def of_recipe(development: Development, recipe: Recipe) -> Figure:
     mixed = any(getattr(recipe.augmentation, name) for name in MIXING)
     rows = [_row("as they are", batch, development, told=recipe.label_smoothing > 0 and not mixed)]
     for step in range(DRAWS):
-        changed = augment(batch, recipe.augmentation, runtime.generator(recipe.seed, "augmentation", step))
+        changed = augment(batch, recipe.augmentation, machine.generator(recipe.seed, "augmentation", step))
         rows.append(_row(f"draw {step + 1}", changed, development, told=mixed))
     return _draw(rows, development)
 

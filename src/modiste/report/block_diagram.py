@@ -1,13 +1,22 @@
-"""What happens inside a part of a network, as boxes and arrows: steps one after another, and branches side by side."""
+"""Block diagrams of a network's characteristic part: boxes and arrows, in sequence and in parallel branches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from torch import nn
 
-from modiste.report.style import FAINT, INK, MUTED, ON_LIGHT, PALE_BLUE, PALE_GREEN, WIDTH, drawn, schematic
+from modiste.models.capsnet import CLASS_DIMENSIONS, PRIMARY_DIMENSIONS, CapsNet
+from modiste.models.fashionnet import FashionNet
+from modiste.models.inception import InceptionModule
+from modiste.models.patch_graph import GraphBlock
+from modiste.models.resnet import Block
+from modiste.models.sprint import ResidualBlock
+from modiste.models.superpixel_graph import AttentionBlock
+from modiste.report.style import FAINT, INK, MUTED, ON_LIGHT, PALE_BLUE, PALE_GREEN, WIDTH, drawn, number_of, schematic
 
 
 @dataclass(frozen=True)
@@ -97,3 +106,132 @@ def _box(axes: Axes, text: str, x: float, top: float, *, width: float, colour: s
     )
     axes.add_patch(shape)
     axes.text(x, top - height / 2, text, ha="center", va="center", fontsize=FINE, color=ON_LIGHT, linespacing=1.2)
+
+
+def inside(model: nn.Module) -> tuple[str, tuple[Step, ...]] | None:
+    """Return the name and the steps of the last part of ``model`` that the table knows; None for plain networks."""
+    known = [part for part in model.modules() if type(part) in BLOCKS]
+    if not known:
+        return None
+    name, describe = BLOCKS[type(known[-1])]
+    return name, describe(known[-1])
+
+
+def _inception(module: InceptionModule) -> tuple[Step, ...]:
+    convolutions = [[part for part in branch.modules() if isinstance(part, nn.Conv2d)] for branch in module.branches]
+    total = sum(branch[-1].out_channels for branch in convolutions)
+    branches = tuple(tuple(filter(None, map(_layer, branch.modules()))) for branch in module.branches)
+    return f"{convolutions[0][0].in_channels} maps", Fork(branches, f"side by side: {total} maps")
+
+
+def _residual(block: Block) -> tuple[Step, ...]:
+    active = "batch normalisation, relu"
+    long_way = (active, _layer(block.first), active, _layer(block.second))
+    short_way = () if block.shortcut is None else (_layer(block.shortcut),)
+    return f"{block.first.in_channels} maps", Fork((long_way, short_way), "added")
+
+
+def _residual_first_form(block: ResidualBlock) -> tuple[Step, ...]:
+    first, second = (_layer(part) for part in block.residual if isinstance(part, nn.Conv2d))
+    long_way = (first, "batch normalisation, relu", second, "batch normalisation")
+    return f"{block.residual[0].in_channels} maps", Fork((long_way, ()), "added, relu")
+
+
+def _graph(block: GraphBlock) -> tuple[Step, ...]:
+    channels = block.before.in_features
+    first = block.node[0]
+    grown = first.out_features if isinstance(first, nn.Linear) else 0
+    asked = (
+        "dense",
+        f"the {block.neighbours} nearest nodes by cosine;\nlargest difference to them, by channel",
+        "dense with the node itself,\nbatch normalisation, gelu",
+        "dense, batch normalisation",
+    )
+    alone = (f"dense to {grown:,}, batch normalisation, gelu", f"dense to {channels:,}, batch normalisation")
+    return f"nodes of {channels:,} numbers", Fork((asked, ()), "added"), Fork((alone, ()), "added")
+
+
+def _attention(block: AttentionBlock) -> tuple[Step, ...]:
+    heads, size, channels = block.attention.weight.shape
+    grown = next(layer.out_features for layer in block.node if isinstance(layer, nn.Linear))
+    asked = (
+        "layer normalisation",
+        f"{number_of(heads, 'head')}: attention to regions it touches,\nfrom both's numbers and how they lie",
+        f"each head's weighted mean of theirs,\n{size} numbers",
+    )
+    alone = ("layer normalisation", f"dense to {grown:,}, gelu", f"dense to {channels:,}")
+    return f"regions of {channels:,} numbers", Fork((asked, ()), "added"), Fork((alone, ()), "added")
+
+
+def _fashionnet(network: FashionNet) -> tuple[Step, ...]:
+    score = network.keypoints.score
+    channels, count = score.in_channels, score.out_channels
+    local = (
+        f"1 × 1 convolution: scores of {count} keypoints",
+        "softmax over the places of each;\nits expected place",
+        "mean of the maps in a window\naround each place",
+        f"{count} × {channels} numbers",
+    )
+    whole = (f"VGG stage, {channels} filters", "mean over the image", f"{channels} numbers")
+    dense = network.fuse[0]
+    fused = dense.out_features if isinstance(dense, nn.Linear) else 0
+    return (
+        "image",
+        f"three VGG stages, pooling between:\n{channels} maps",
+        Fork((local, whole), f"side by side: {(count + 1) * channels:,} numbers"),
+        f"dense, {fused} units, batch normalisation, relu",
+        f"dense, {network.head.out_features} classes",
+    )
+
+
+def _capsules(network: CapsNet) -> tuple[Step, ...]:
+    lower, classes = network.votes.shape[:2]
+    sizes = [part.out_features for part in network.decoder if isinstance(part, nn.Linear)]
+    decoder = ("all capsules but its class's masked", *(f"dense, {size:,} units" for size in sizes[:-1]))
+    return (
+        "image",
+        *_stem(network),
+        f"{lower:,} capsules of {PRIMARY_DIMENSIONS} numbers",
+        f"a vote of each for every class,\n{CLASS_DIMENSIONS} numbers",
+        _routing(network),
+        f"{classes} class capsules of {CLASS_DIMENSIONS} numbers",
+        Fork((("length of each: the logits",), (*decoder, f"the image again, {sizes[-1]:,} pixels"))),
+    )
+
+
+def _stem(network: CapsNet) -> tuple[str, ...]:
+    if isinstance(network.stem, nn.Conv2d):
+        return f"{_layer(network.stem)}, relu", _layer(network.primary)
+    filters = [part.out_channels for part in network.stem.modules() if isinstance(part, nn.Conv2d)]
+    (whole,) = (part for part in network.primary.modules() if isinstance(part, nn.Conv2d))
+    return (
+        f"{len(filters)} convolutions of 3 × 3, pooling twice:\n{filters[-1]} maps",
+        f"each map by a kernel of its size,\n{_layer(whole).replace('filters', 'numbers')}",
+    )
+
+
+def _routing(network: CapsNet) -> str:
+    if network.prior is None:
+        return f"{number_of(network.iterations, 'round')} of routing by agreement"
+    return "routing by attention: agreement with\nall votes at once, and a learnt prior"
+
+
+def _layer(layer: nn.Module) -> str:
+    if isinstance(layer, nn.MaxPool2d):
+        return f"largest of {layer.kernel_size} × {layer.kernel_size}"
+    if not isinstance(layer, nn.Conv2d):
+        return ""
+    height, width = layer.kernel_size
+    stride = ", stride 2" if layer.stride[0] == 2 else ""
+    return f"{height} × {width}, {layer.out_channels} filters{stride}"
+
+
+BLOCKS: dict[type[nn.Module], tuple[str, Callable[[Any], tuple[Step, ...]]]] = {
+    InceptionModule: ("Inception module", _inception),
+    Block: ("Residual block", _residual),
+    ResidualBlock: ("Residual block", _residual_first_form),
+    GraphBlock: ("Graph block", _graph),
+    AttentionBlock: ("Graph block", _attention),
+    FashionNet: ("Two branches on one trunk", _fashionnet),
+    CapsNet: ("Capsules and decoder", _capsules),
+}

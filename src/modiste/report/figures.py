@@ -6,23 +6,22 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from torch import nn
 
-from modiste import recipes, run_folder
 from modiste.data.dataset import Development, load_development
 from modiste.evaluation.run_images import development_of
-from modiste.models import Task, build_model
-from modiste.recipe import Recipe
+from modiste.models.registry import Task, build_model
+from modiste.recipes import named
+from modiste.recipes.recipe import Recipe
 from modiste.report import augmentations
 from modiste.report.architecture import trace
-from modiste.report.block_diagram import block_diagram
-from modiste.report.blocks import inside
+from modiste.report.block_diagram import block_diagram, inside
+from modiste.report.charts import learning_curves
 from modiste.report.concepts import activation_curves, neural_network
-from modiste.report.curves import learning_curves
-from modiste.report.images import sample_grid
-from modiste.report.mistakes import choose_samples
+from modiste.report.images import choose_samples, sample_grid
 from modiste.report.network_diagram import network_diagram
 from modiste.report.style import save
-from modiste.report.views import draw_views
-from modiste.run_folder import Run
+from modiste.report.views.views import draw_views
+from modiste.runs import run_folder
+from modiste.runs.run_folder import Run
 
 SAMPLES = 25
 
@@ -30,9 +29,9 @@ SAMPLES = 25
 def write_figures(
     out: Path, *, recipe: Recipe | None, run: Path | None, data_folder: Path | None, kind: str
 ) -> list[Path]:
-    """Write the figures into ``out`` as ``kind`` and return their paths; see ``modiste.report.write_figures``."""
+    """Write the figures into ``out`` as ``kind`` and return their paths; see ``report.write_figures``."""
     finished = None if run is None else run_folder.open_run(run)
-    recipe = recipe or (finished.recipe if finished else recipes.paper())
+    recipe = recipe or (finished.recipe if finished else named.paper())
     development = development_of(finished, data_folder) if finished else load_development(recipe.data, data_folder)
     model = _model(recipe, development)
     draw: dict[str, Callable[[], Figure]] = {

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from modiste.data.dataset import ImageSet, load_development
 from modiste.data.sources import FASHION_MNIST
 from modiste.evaluation import run_images
-from modiste.prediction import Answer
-from modiste.predictor import Predictor
+from modiste.inference.answers import FileAnswer
+from modiste.inference.predictor import Predictor
 from modiste.report.style import SMALL, WIDTH, drawn
-from modiste.run_folder import IMAGES, is_listed, open_run
+from modiste.runs.run_folder import IMAGES, is_listed, open_run
 
 Typical = Mapping[str, UInt8[np.ndarray, "h w *colours"]]
 WHERE = "where it looked"
@@ -26,7 +26,7 @@ COARSE = 64
 
 
 @drawn
-def steps_figure(answer: Answer, looked: Float[np.ndarray, "side side"], typical: Typical) -> Figure:
+def steps_figure(answer: FileAnswer, looked: Float[np.ndarray, "side side"], typical: Typical) -> Figure:
     """Draw the steps from left to right, where the network looked, and a typical image of the class it answered.
 
     Args:

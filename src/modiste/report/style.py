@@ -1,26 +1,50 @@
-"""How every figure looks: sizes, colours and fonts in one place; and how a figure becomes a file or part of a page.
+"""The style of every figure: sizes, colours, fonts, the format of numbers and names, and how a figure is saved.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart; no figure relies on them alone.
+The colours are those of Okabe and Ito (2008), which colour-blind readers can distinguish. No figure relies on colour
+alone.
 """
 
 import functools
+import html
 import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from html import escape
 from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from modiste import storage
-from modiste.report.wording import shorten
+from modiste.runs import storage
+
+SPACE = "\N{NO-BREAK SPACE}"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """Return a share as ``91.32 %``, with a space that no line breaks at."""
+    return f"{100 * share:.{digits}f}{SPACE}%"
+
+
+def shorten(name: str, length: int) -> str:
+    """Return ``name``, cut with an ellipsis when it is longer than ``length``."""
+    return name if len(name) <= length else name[: length - 1].rstrip() + "…"
+
+
+def breakable(name: str) -> Markup:
+    """Return a name such as ``learning_rate_factor`` as HTML that breaks lines behind its underscores, not in words."""
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
+def number_of(count: int, noun: str) -> str:
+    """Return ``1 image`` or ``2,000 images``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
 
 P = ParamSpec("P")
 
@@ -167,6 +191,6 @@ def inline_svg(figure: Figure, name: str, title: str, description: str) -> str:
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width: {ENLARGED * width / 72:g}in" role="img" '
         f'aria-labelledby="{name}-title" aria-describedby="{name}-description">'
-        f'<title id="{name}-title">{escape(title)}</title>'
-        f'<desc id="{name}-description">{escape(description)}</desc>{body}'
+        f'<title id="{name}-title">{html.escape(title)}</title>'
+        f'<desc id="{name}-description">{html.escape(description)}</desc>{body}'
     )

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modiste.model_recipe import InceptionRecipe
-from modiste.recipe import Recipe
-from modiste.recipes import paper, paper_text
+from modiste.recipes.named import paper, paper_text
+from modiste.recipes.networks import InceptionRecipe
+from modiste.recipes.recipe import Recipe
 from modiste.search.space import apply
 
 

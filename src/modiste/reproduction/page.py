@@ -1,27 +1,82 @@
-"""The reproduction's page, as HTML that needs nothing else and as Markdown with its figures beside it."""
+"""The reproduction's page: self-contained HTML, and Markdown with its figures beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import stdev
+from statistics import mean, stdev
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from modiste import storage
 from modiste.data.dataset import Development
-from modiste.paper import Evidence, Finding, mean_and_spread
 from modiste.report import page
 from modiste.report.concepts import activation_curves, neural_network
 from modiste.report.figures import curves_figure, network_figure, samples_figure
-from modiste.report.pictures import picture
-from modiste.report.style import save
-from modiste.report.wording import number_of
-from modiste.reproduction.figures import curves_figure as study_curves
-from modiste.reproduction.figures import study_figure
+from modiste.report.run_figures import picture
+from modiste.report.style import BLUE, FAINT, INK, SMALL, VERMILLION, WIDTH, drawn, number_of, save
+from modiste.reproduction.paper import Evidence, Finding, mean_and_spread
 from modiste.reproduction.study import Study
 from modiste.reproduction.work import Scope
-from modiste.run_folder import Run
+from modiste.runs import storage
+from modiste.runs.run_folder import Run
+
+Interval = tuple[float, float] | None
+COLOURS = (BLUE, VERMILLION, INK, "#009e73", "#cc79a7")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+"""Five variants at most."""
+
+
+@drawn
+def study_figure(study: Study) -> Figure:
+    """Draw validation accuracy over validation loss by variant: every run, the mean, its 95 % interval over seeds."""
+    figure = Figure(figsize=(WIDTH, 4.2))
+    accuracies, losses = figure.subplots(2, 1, sharex=True)
+    _draw(accuracies, study, [(point.accuracies, point.interval) for point in study.points], VERMILLION)
+    _draw(losses, study, [(point.losses, point.loss_interval) for point in study.points], BLUE)
+    _mark_choice(accuracies, study)
+    accuracies.set(ylabel="validation accuracy")
+    accuracies.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{100 * value:.1f} %"))
+    losses.set(ylabel="validation loss", xlabel=study.experiment.name)
+    losses.set_xticks(range(len(study.points)), [point.label for point in study.points])
+    losses.set_xlim(-0.5, len(study.points) - 0.5)
+    return figure
+
+
+@drawn
+def study_curves_figure(study: Study) -> Figure:
+    """Draw validation accuracy by epoch for each variant, mean over its runs; colours and dashes tell them apart."""
+    figure = Figure(figsize=(WIDTH, 3.2))
+    axes = figure.subplots()
+    for point, colour, dashes in zip(study.points, COLOURS, DASHES, strict=False):
+        axes.plot(range(1, len(point.curve) + 1), point.curve, color=colour, linestyle=dashes, label=point.label)
+    axes.set(xlabel="epoch", ylabel="validation accuracy")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{100 * value:.1f} %"))
+    axes.grid(axis="y")
+    figure.legend(loc="outside right center", title=study.experiment.name, fontsize=SMALL, title_fontsize=SMALL)
+    return figure
+
+
+def _draw(axes: Axes, study: Study, rows: list[tuple[tuple[float, ...], Interval]], colour: str) -> None:
+    for place, (point, (runs, interval)) in enumerate(zip(study.points, rows, strict=True)):
+        if point.label == study.experiment.chosen:
+            axes.axvline(place, color=FAINT, linestyle=":", linewidth=1, zorder=0)
+        if interval:
+            axes.plot([place, place], interval, color=colour, linewidth=1.4, zorder=2)
+        axes.plot([place], [mean(runs)], "o", markersize=6, color=colour, zorder=3)
+        axes.plot([place - 0.08] * len(runs), runs, "o", markersize=3, color=FAINT, zorder=1)
+    axes.grid(axis="y")
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _mark_choice(axes: Axes, study: Study) -> None:
+    for place, point in enumerate(study.points):
+        if point.label == study.experiment.chosen:
+            above = axes.get_xaxis_transform()
+            axes.text(place, 1.02, "the paper's choice", transform=above, ha="center", va="bottom", fontsize=SMALL)
+
 
 HTML, MARKDOWN, FIGURES = "reproduction.html", "README.md", "figures"
 DPI = 150
@@ -114,7 +169,7 @@ def write(folder: Path, content: Content) -> tuple[Path, Path]:
     storage.write_text(folder / HTML, as_html(content))
     for study in content.studies:
         save(study_figure(study), folder / FIGURES / f"{study.experiment.slug}.png", dpi=DPI)
-        save(study_curves(study), folder / FIGURES / f"{study.experiment.slug}-curves.png", dpi=DPI)
+        save(study_curves_figure(study), folder / FIGURES / f"{study.experiment.slug}-curves.png", dpi=DPI)
     for name, figure, _ in content.paper_figures:
         save(figure, folder / FIGURES / f"{name}.png", dpi=DPI)
     storage.write_text(folder / MARKDOWN, as_markdown(content))
@@ -133,7 +188,7 @@ def as_html(content: Content) -> str:
                 description=study.finding().measured,
             ),
             picture(
-                study_curves(study),
+                study_curves_figure(study),
                 f"{study.experiment.slug}-curves",
                 caption=f"Learning curves by {study.experiment.name}.",
                 description="Validation accuracy by epoch, mean over seeds, of each variant.",

@@ -7,9 +7,9 @@ from statistics import mean, stdev
 
 from modiste.evaluation.comparison import LEVEL, compare
 from modiste.evaluation.statistics import Difference, holm, mean_interval
-from modiste.paper import Finding, Shortage, Verdict
 from modiste.reproduction.experiments import Experiment
-from modiste.run_folder import Run, open_run
+from modiste.reproduction.paper import Finding, Shortage, Verdict
+from modiste.runs.run_folder import Run, open_run
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from modiste.paper import EPOCHS, Shortage
-from modiste.plain import Part
-from modiste.recipe import Recipe
-from modiste.recipes import paper
+from modiste.recipes.named import paper
+from modiste.recipes.plain import Part
+from modiste.recipes.recipe import Recipe
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
+from modiste.reproduction.paper import EPOCHS, Shortage
 from modiste.search.trial import Task
 
 

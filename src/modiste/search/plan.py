@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from modiste import storage
 from modiste.errors import RunError
-from modiste.plain import Part, build, demand, differences, to_plain
-from modiste.recipe import Recipe
+from modiste.recipes.plain import Part, build, demand, differences, to_plain
+from modiste.recipes.recipe import Recipe
+from modiste.runs import storage
 from modiste.search import space
 from modiste.search.space import Space
 

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from modiste.errors import ClusterError, MissingExtraError, RecipeError, RunError, printable
-from modiste.plain import build, to_plain
+from modiste.recipes.plain import build, to_plain
 from modiste.search import outcomes
-from modiste.search.ledger import Ledger
+from modiste.search.outcomes import Ledger
 from modiste.search.plan import Plan, changes_of
-from modiste.search.trial import Outcome
+from modiste.search.trial import TrialOutcome
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -78,11 +78,11 @@ class PostgresLedger(Ledger):
                 json.dumps(to_plain(plan)),
             )
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[TrialOutcome]:
         """As every ledger does."""
         return self._read(known=[])
 
-    def news(self) -> list[Outcome]:
+    def news(self) -> list[TrialOutcome]:
         """As every ledger does."""
         return self._read(known=list(self._known))
 
@@ -96,7 +96,7 @@ class PostgresLedger(Ledger):
         known = "select 1 from modiste_outcomes where search = %s and number = %s"
         return self._execute(known, self._name, number).fetchone() is None
 
-    def write(self, outcome: Outcome) -> None:
+    def write(self, outcome: TrialOutcome) -> None:
         """As every ledger does."""
         self._execute(
             "insert into modiste_outcomes values (%s, %s, %s) on conflict do nothing",
@@ -140,7 +140,7 @@ class PostgresLedger(Ledger):
     def _connect(self, **options: Any) -> Any:
         return self._psycopg.connect(self._url, connect_timeout=CONNECT_SECONDS, **options)
 
-    def _read(self, known: list[int]) -> list[Outcome]:
+    def _read(self, known: list[int]) -> list[TrialOutcome]:
         wanted = "search = %s and number <> all(%s) order by number"
         rows = self._execute(f"select outcome from modiste_outcomes where {wanted}", self._name, known)
         found = [outcomes.from_plain(plain) for (plain,) in rows.fetchall()]

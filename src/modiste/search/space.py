@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modiste.errors import RecipeError
-from modiste.plain import demand, flatten, nearest, to_plain
-from modiste.recipe import Recipe, from_plain, read_table
+from modiste.recipes.plain import demand, flatten, nearest, to_plain
+from modiste.recipes.recipe import Recipe, from_plain, read_table
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

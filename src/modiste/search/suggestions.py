@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from modiste.runtime import seed_for
+from modiste.machine import seed_for
 from modiste.search.plan import Plan
 from modiste.search.space import grid
-from modiste.search.trial import Outcome
+from modiste.search.trial import TrialOutcome
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -42,7 +42,7 @@ class Suggestions:
         """Return the trials whose outcomes the next suggestion goes by."""
         return range(max(0, self.asked - self._plan.lag + 1))
 
-    def next(self, outcomes: Mapping[int, Outcome]) -> dict[str, Any]:
+    def next(self, outcomes: Mapping[int, TrialOutcome]) -> dict[str, Any]:
         """Return the values of the next trial; one that has an outcome is given those that it had.
 
         Args:
@@ -65,7 +65,7 @@ class Suggestions:
         known = {dimension.field: dimension.category(values[dimension.field]) for dimension in self._space}
         self._study.enqueue_trial(known)
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: TrialOutcome) -> None:
         from optuna.trial import TrialState
 
         trial = self._asked[outcome.number]

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from modiste import run_folder, runtime, storage, training
+from modiste import machine
 from modiste.errors import DataError, FolderInUseError, MissingExtraError, ModisteError, StoppedError, StorageError
-from modiste.recipe import Recipe
-from modiste.run_folder import EpochRow
-from modiste.training.log import Listener, Timing
+from modiste.recipes.recipe import Recipe
+from modiste.runs import run_folder, storage
+from modiste.runs.run_folder import EpochRow
+from modiste.training import trainer
+from modiste.training.tracking import Listener, Timing
 
 State = Literal["complete", "pruned", "failed"]
 LEAST_CURVES = 4
@@ -18,7 +20,7 @@ LEAST_CURVES = 4
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """What came of a trial.
 
     Attributes:
@@ -74,15 +76,17 @@ class Task:
         except FileNotFoundError:
             return False
 
-    def outcome(self, state: State, accuracy: float | None = None, reason: str = "") -> Outcome:
+    def outcome(self, state: State, accuracy: float | None = None, reason: str = "") -> TrialOutcome:
         """Return this as the outcome, with what the run's log tells."""
         log = self.folder / run_folder.LOG
         curve = tuple(row["validation_accuracy"] for row in run_folder.read_lines(log)) if log.exists() else ()
-        return Outcome(self.number, self.values, state, accuracy, curve, reason)
+        return TrialOutcome(self.number, self.values, state, accuracy, curve, reason)
 
-    def overdue(self) -> Outcome:
+    def overdue(self) -> TrialOutcome:
         """Return that this took too long; without the curve, which would tell how fast the machine was."""
-        return Outcome(self.number, self.values, "failed", None, reason=f"had not ended after {self.minutes:g} minutes")
+        return TrialOutcome(
+            self.number, self.values, "failed", None, reason=f"had not ended after {self.minutes:g} minutes"
+        )
 
 
 class HopelessError(Exception):
@@ -128,7 +132,7 @@ class Pruner(Listener):
             raise HopelessError(row)
 
 
-def run_trial(task: Task) -> Outcome:
+def run_trial(task: Task) -> TrialOutcome:
     """Train the task's recipe, or go on with it; whatever is wrong with it is an outcome, not an error.
 
     What is wrong with the machine is an error: other trials would fail of it too, and none would be tried again.
@@ -140,13 +144,13 @@ def run_trial(task: Task) -> Outcome:
         DataError: the images are missing or damaged, and the search chose nothing about them.
         StorageError, MissingExtraError.
     """
-    runtime.choose_device(task.device)
+    machine.choose_device(task.device)
     listeners = [Pruner(task.curves)] if task.curves else []
     choices: dict[str, Any] = {"device": task.device, "data_folder": task.data_folder, "listeners": listeners}
     if task.minutes:
         storage.write_text(task.clock, "")
     try:
-        done = training.run(task.recipe, task.folder, **choices)
+        done = trainer.run(task.recipe, task.folder, **choices)
     except HopelessError as reason:
         return task.outcome("pruned", reason.accuracy, str(reason))
     except (StoppedError, FolderInUseError, StorageError, MissingExtraError):

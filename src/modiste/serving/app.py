@@ -19,15 +19,13 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from modiste.errors import DataError, RunError, printable
-from modiste.onnx_model import OnnxModel
+from modiste.inference.onnx_model import OnnxModel
 from modiste.serving import inference_protocol
 from modiste.serving.batching import Batcher
-from modiste.serving.gate import Gate
-from modiste.serving.hosts import LOOPBACK
-from modiste.serving.limits import Limits
-from modiste.serving.metrics import Metrics
-from modiste.serving.pictures import Picture, Studio
-from modiste.serving.wire import ModelResponse, PredictRequest, PredictResponse, demand_marks, faults, schema_of
+from modiste.serving.gate import Gate, Metrics
+from modiste.serving.limits import LOOPBACK, Limits
+from modiste.serving.schemas import ModelResponse, PredictRequest, PredictResponse, demand_marks, faults, schema_of
+from modiste.serving.uploads import Studio, UploadedPicture
 from modiste.version import __version__
 
 MOST_MARKS = {",": 2**10, "[": 2**6, "{": 2**6, ":": 2**10}
@@ -148,7 +146,7 @@ def _body(limits: Limits) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-async def _read(request: Request, limits: Limits) -> tuple[list[Picture], PredictRequest]:
+async def _read(request: Request, limits: Limits) -> tuple[list[UploadedPicture], PredictRequest]:
     """Return a request's pictures and wishes, from JSON or a form; HTTPException when it is neither."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
@@ -157,13 +155,13 @@ async def _read(request: Request, limits: Limits) -> tuple[list[Picture], Predic
         asked = PredictRequest.model_validate_json(body)
         if len(asked.images) > limits.pictures:
             raise HTTPException(422, f"images: expected at most {limits.pictures} pictures, found {len(asked.images)}")
-        return [Picture(str(number), _decoded(image)) for number, image in enumerate(asked.images)], asked
+        return [UploadedPicture(str(number), _decoded(image)) for number, image in enumerate(asked.images)], asked
     if kind == "multipart/form-data":
         return await _uploaded(request, limits), PredictRequest.model_construct(images=[], steps=False, explain=False)
     raise HTTPException(415, "expected multipart/form-data or application/json")
 
 
-async def _uploaded(request: Request, limits: Limits) -> list[Picture]:
+async def _uploaded(request: Request, limits: Limits) -> list[UploadedPicture]:
     parser = MultiPartParser(
         request.headers,
         request.stream(),
@@ -184,7 +182,9 @@ async def _uploaded(request: Request, limits: Limits) -> list[Picture]:
     if len(files) > limits.pictures:
         raise HTTPException(422, f"images: expected at most {limits.pictures} pictures")
     uploads = [file for file in files if isinstance(file, UploadFile)]
-    return [Picture(_utf8(file.filename or str(number)), await file.read()) for number, file in enumerate(uploads)]
+    return [
+        UploadedPicture(_utf8(file.filename or str(number)), await file.read()) for number, file in enumerate(uploads)
+    ]
 
 
 def _utf8(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from modiste.onnx_model import OnnxModel
+from modiste.inference.onnx_model import OnnxModel
 
 Outputs = dict[str, np.ndarray]
 Value = TypeVar("Value")

@@ -1,21 +1,59 @@
-"""What a request passes before anything looks at it: who asks, how much, how long; and what every answer carries."""
+"""The checks before a request is read (who asks, how much, how long), the headers of every answer, and the counters."""
 
 import asyncio
 import contextlib
 import hmac
 import json
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modiste.serving.compression import CODINGS, unpacked
-from modiste.serving.hosts import LOOPBACK, host_name
-from modiste.serving.limits import Limits
-from modiste.serving.metrics import Metrics
+from modiste.serving.limits import LOOPBACK, Limits, host_name
+
+CODINGS = {"identity": 0, "gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""Content codings of HTTP, and what zlib calls them."""
+
+
+def unpacked(content: bytes, coding: str, *, most: int) -> bytes:
+    """Return at most the first ``most`` bytes of what was compressed; ValueError where it is damaged."""
+    reader = zlib.decompressobj(CODINGS[coding])
+    try:
+        plain = reader.decompress(content, most)
+    except zlib.error:
+        raise ValueError(f"the body is not {coding}, or damaged") from None
+    if len(plain) < most and (not reader.eof or reader.unused_data):
+        raise ValueError(f"the body is not the whole of one {coding} stream")
+    return plain
+
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """Counters of one server; of two in one process each has its own."""
+
+    def __init__(self) -> None:
+        own = CollectorRegistry()
+        self.registry = own
+        self.requests = Counter("modiste_requests", "Requests answered.", ("route", "status"), registry=own)
+        self.seconds = Histogram(
+            "modiste_request_seconds", "From head to answer.", ("route",), buckets=SECONDS, registry=own
+        )
+        self.batch = Histogram("modiste_batch_images", "Images computed together.", buckets=SIZES, registry=own)
+        self.pictures = Counter("modiste_pictures", "Pictures seen.", ("outcome",), registry=own)
+        self.at_work = Gauge("modiste_requests_at_work", "Requests at work or waiting.", registry=own)
+
+    def text(self) -> bytes:
+        """Return everything counted."""
+        return generate_latest(self.registry)
+
 
 OPEN_PATHS = ("/", "/page.css", "/page.js", "/icon.svg", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
 """What holds no answers needs no token: probes, and the page, which asks for one."""

@@ -18,8 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from modiste.onnx_model import OnnxModel
-from modiste.serving.wire import Wire, demand_marks, faults, schema_of
+from modiste.inference.onnx_model import OnnxModel
+from modiste.serving.schemas import Wire, demand_marks, faults, schema_of
 from modiste.version import __version__
 
 JSON_BYTES = "inference-header-content-length"

@@ -1,6 +1,10 @@
-"""How much a server takes on, in one table."""
+"""What a server accepts: the limits in one table, and the host names under which it may be asked."""
 
+import ipaddress
+import re
 from dataclasses import dataclass
+
+from modiste.errors import RecipeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,3 +39,33 @@ class Limits:
     batch: int = 64
     drain_seconds: float = 0.5
     finish_seconds: float = 30.0
+
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z._-]+)(:[0-9]*)?")
+
+
+def host_name(host: str) -> str:
+    """Return the name in a Host header, without its port, in small letters; empty where it is no such header."""
+    found = HOST.fullmatch(host.lower())
+    return found[1].strip("[]").removesuffix(".") if found else ""
+
+
+def allowed_name(name: str) -> str:
+    """Return a name for ``--allow-host`` as requests will have it; RecipeError when it is no host's name."""
+    try:
+        plain = name if name.isascii() else name.encode("idna").decode()
+    except UnicodeError:
+        plain = ""
+    bracketed = f"[{plain}]" if plain.count(":") > 1 and not plain.startswith("[") else plain
+    if not (found := host_name(bracketed)):
+        raise RecipeError(f"serve: --allow-host {name!r} is no host's name; expected one such as shop.example")
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is this machine's own, reached by nobody else."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

@@ -3,20 +3,21 @@
 import time
 from math import isfinite
 
-from modiste import run_folder, runtime
+from modiste import machine
 from modiste.data.dataset import ImageSet
 from modiste.errors import DivergedError, StoppedError
 from modiste.evaluation import metrics
 from modiste.evaluation.inference import infer
 from modiste.models import layers
-from modiste.recipe import Recipe
-from modiste.run_folder import EpochRow
-from modiste.training.learner import Learner
-from modiste.training.log import Timing
-from modiste.training.resident import ResidentSteps, can_stay
+from modiste.recipes.recipe import Recipe
+from modiste.runs import run_folder
+from modiste.runs.run_folder import EpochRow
+from modiste.training.context import Setting
+from modiste.training.cuda_graph import ResidentSteps, can_stay
 from modiste.training.schedules import learning_rate
-from modiste.training.setting import Setting
+from modiste.training.state import Learner
 from modiste.training.step import ADVICE, Steps
+from modiste.training.tracking import Timing
 
 
 def fit(learner: Learner, setting: Setting) -> None:
@@ -49,7 +50,7 @@ def fit(learner: Learner, setting: Setting) -> None:
 def train_epoch(learner: Learner, setting: Setting, steps: Steps) -> None:
     """Take the steps that are left of the epoch under way."""
     layers.to_training(learner.model)
-    with runtime.gpu_arithmetic(setting.device):
+    with machine.gpu_arithmetic(setting.device):
         for chosen in steps.batches.choose(learner.step):
             if setting.stop_requested():
                 steps.settle()

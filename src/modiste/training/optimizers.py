@@ -1,12 +1,221 @@
-"""From a recipe to an optimizer whose groups hold every parameter exactly once, and its state there and back."""
+"""Optimizers: Adam as in Keras, AdamW, gradient descent with momentum; parameter groups, and the optimizer's state."""
 
+from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from math import sqrt
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
-from modiste.recipe import OptimizerRecipe
-from modiste.training.updates import Adam, AdamW, Groups, Momentum, Optimizer
+from modiste.recipes.recipe import OptimizerRecipe
+
+ParameterGroup = dict[str, Any]
+Groups = list[ParameterGroup]
+
+
+class Optimizer(ABC):
+    """Parameters in groups, what is remembered of each, and how they move, by torch's fused kernels.
+
+    It has no base of torch's: that one loads torch's compiler, which takes 0.8 s of every run and compiles nothing.
+
+    Args:
+        groups: parameters, each group with its weight decay and the factor of its learning rate.
+        learning_rate: of all groups until set.
+    """
+
+    def __init__(self, groups: Groups, learning_rate: float) -> None:
+        self.param_groups: Groups = [group | {"lr": learning_rate} for group in groups]
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.refused: Float[Tensor, ""] | None = None
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Set the learning rate of every group, times the group's own factor."""
+        for group in self.param_groups:
+            set_number(group, "lr", learning_rate * group["factor"])
+
+    def zero_grad(self) -> None:
+        """Forget every gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def step(self) -> None:
+        """Update every parameter once."""
+        with torch.profiler.record_function("Optimizer.step"):
+            self.prepare()
+            self.update()
+
+    def prepare(self) -> None:  # noqa: B027, for most have nothing to do
+        """Do what the host does of a step."""
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Do what the device does of a step: move every parameter that has a gradient."""
+        for group in self.param_groups:
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            self.move(moved, [parameter.grad for parameter in moved], group)
+
+    @abstractmethod
+    def move(self, parameters: list[Tensor], gradients: list[Tensor], group: ParameterGroup) -> None:
+        """Move parameters of a group by their gradients, unless ``refused`` is 1."""
+
+    def make_recordable(self, refused: Float[Tensor, ""]) -> None:
+        """Let a GPU repeat ``update``: what changes from step to step lies in tensors, and stays there.
+
+        Args:
+            refused: 1 when an update shall not move anything, else 0; read by every update.
+        """
+        self.refused = refused
+        for group in self.param_groups:
+            name = "rate" if "rate" in group else "lr"  # what ``update`` reads; the host works out a rate from a number
+            group[name] = torch.tensor(float(group[name]), device=refused.device)
+
+
+class Moments(Optimizer):
+    """What both forms of Adam have in common: the first and second moment of every gradient.
+
+    Args:
+        groups, learning_rate: see Optimizer.
+        betas: decay of the moments.
+        epsilon: added to the root of the second.
+    """
+
+    def __init__(self, groups: Groups, learning_rate: float, betas: tuple[float, float], epsilon: float) -> None:
+        super().__init__(groups, learning_rate)
+        self.betas, self.epsilon = betas, epsilon
+
+    def remembered(self, parameter: Tensor) -> dict[str, Any]:
+        """Return what is remembered of a parameter; at first moments of 0."""
+        state = self.state[parameter]
+        if not state:
+            moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+            state.update(step=self.no_step(parameter), **moments)
+        return state
+
+    @abstractmethod
+    def no_step(self, parameter: Tensor) -> float | Tensor:
+        """Return the number of steps before the first, in the form in which they are counted."""
+
+    def kernel(self, parameters: list[Tensor], gradients: list[Tensor], steps: list[Tensor], **options: Any) -> None:
+        """Let torch's kernel move parameters, told how many ``steps`` were taken before."""
+        states = [self.state[parameter] for parameter in parameters]
+        adam(
+            parameters,
+            gradients,
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            steps,
+            fused=True,
+            amsgrad=False,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            eps=self.epsilon,
+            maximize=False,
+            found_inf=self.refused,
+            **options,
+        )
+
+
+class Adam(Moments):
+    """Adam with its epsilon where Keras has it: beside the root of the uncorrected second moment.
+
+    That is the last form of section 2 in Kingma and Ba (2015), with its "epsilon hat"; torch adds epsilon after the
+    correction. The two differ in the first steps, where the correction is large. Here as there the correction goes into
+    the rate, which the host works out in ``prepare``; torch's fused kernel does the rest, told of so many steps that
+    its own corrections are 1: where a float32 stays as it is when 1 is added, no power of a beta is left.
+
+    Args:
+        groups, learning_rate, betas: see Moments.
+        epsilon: their "epsilon hat".
+    """
+
+    def __init__(self, groups: Groups, learning_rate: float, betas: tuple[float, float], epsilon: float) -> None:
+        super().__init__(groups, learning_rate, betas, epsilon)
+        for group in self.param_groups:
+            group["rate"] = learning_rate
+        parameters = (parameter for group in self.param_groups for parameter in group["params"])
+        device = next((parameter.device for parameter in parameters), None)
+        self.many_steps = torch.tensor(2.0**24, device=device)
+
+    def prepare(self) -> None:
+        """Count the step and work out its corrected rate."""
+        for group in self.param_groups:
+            first, second = self.betas
+            for parameter in group["params"]:
+                state = self.remembered(parameter)
+                state["step"] = steps_done = float(state["step"]) + 1
+            if group["params"]:
+                set_number(group, "rate", group["lr"] * sqrt(1 - second**steps_done) / (1 - first**steps_done))
+
+    def no_step(self, parameter: Tensor) -> float:
+        return 0.0
+
+    def move(self, parameters: list[Tensor], gradients: list[Tensor], group: ParameterGroup) -> None:
+        steps = [self.many_steps] * len(parameters)
+        self.kernel(parameters, gradients, steps, lr=group["rate"], weight_decay=group["weight_decay"])
+
+
+class AdamW(Moments):
+    """Adam beside which weights decay by themselves (Loshchilov and Hutter, 2019), as torch has it."""
+
+    def no_step(self, parameter: Tensor) -> Tensor:
+        return torch.zeros((), device=parameter.device)
+
+    def move(self, parameters: list[Tensor], gradients: list[Tensor], group: ParameterGroup) -> None:
+        steps = [self.remembered(parameter)["step"] for parameter in parameters]
+        decay = group["weight_decay"]
+        self.kernel(parameters, gradients, steps, lr=group["lr"], weight_decay=decay, decoupled_weight_decay=True)
+
+
+class Momentum(Optimizer):
+    """Gradient descent with momentum (Polyak, 1964), or Nesterov's (Sutskever et al., 2013), as torch has it.
+
+    Args:
+        groups, learning_rate: see Optimizer.
+        momentum: share of its velocity that a parameter keeps.
+        nesterov: whether it looks ahead.
+    """
+
+    def __init__(self, groups: Groups, learning_rate: float, momentum: float, *, nesterov: bool) -> None:
+        super().__init__(groups, learning_rate)
+        self.momentum, self.nesterov = momentum, nesterov
+
+    def move(self, parameters: list[Tensor], gradients: list[Tensor], group: ParameterGroup) -> None:
+        sgd(
+            parameters,
+            gradients,
+            [self.velocity(parameter) for parameter in parameters],
+            fused=True,
+            foreach=False,
+            found_inf=self.refused,
+            weight_decay=group["weight_decay"],
+            momentum=self.momentum,
+            lr=group["lr"],
+            dampening=0.0,
+            nesterov=self.nesterov,
+            maximize=False,
+        )
+
+    def velocity(self, parameter: Tensor) -> Tensor | None:
+        """Return what a parameter keeps of its way, none without momentum; at first it is 0."""
+        state = self.state[parameter]
+        if self.momentum and not state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        return state.get("momentum_buffer")
+
+
+def set_number(group: ParameterGroup, name: str, value: float) -> None:
+    """Set a number of a group, in its place where it lies in a tensor."""
+    if isinstance(group[name], Tensor):
+        group[name].fill_(value)
+    else:
+        group[name] = value
 
 
 def build_optimizer(model: nn.Module, recipe: OptimizerRecipe, factors: Mapping[str, float] | None = None) -> Optimizer:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from math import cos, pi
 
-from modiste.recipe import Recipe, ScheduleRecipe
+from modiste.recipes.recipe import Recipe, ScheduleRecipe
 
 ONE_CYCLE_START = 0.04  # Smith and Topin (2018) start at a small fraction of the peak; torch's default is 1/25 too
 

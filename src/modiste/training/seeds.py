@@ -12,20 +12,23 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from modiste import run_folder, runtime, storage, training
-from modiste.checkpoint import State
-from modiste.cores import CoreWatch
+from modiste import machine
 from modiste.data.dataset import load_development
 from modiste.errors import RecipeError, StoppedError
-from modiste.models import Task, build_model, layers
-from modiste.recipe import Recipe
-from modiste.training.group import ALONE
+from modiste.models import layers
+from modiste.models.registry import Task, build_model
+from modiste.processes import CoreWatch
+from modiste.recipes.recipe import Recipe
+from modiste.runs import run_folder, storage
+from modiste.runs.checkpoint import State
+from modiste.training import trainer
+from modiste.training.context import Setting
+from modiste.training.cuda_graph import ResidentSteps, SideBySide
+from modiste.training.distributed import ALONE
 from modiste.training.interruption import Interruption
-from modiste.training.learner import Learner
-from modiste.training.log import FileLog, Listener, Listeners, Timing
 from modiste.training.loop import finish_epoch, is_over
-from modiste.training.resident import ResidentSteps, SideBySide
-from modiste.training.setting import Setting
+from modiste.training.state import Learner
+from modiste.training.tracking import FileLog, Listener, Listeners, Timing
 
 MakeListeners = Callable[[int], Sequence[Listener]]
 
@@ -57,22 +60,22 @@ def run_seeds(
         RecipeError: the recipe asks for what is done for one network alone: patience, transfer; or a seed stands twice.
         DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as for a single run.
     """
-    watch, place = CoreWatch(), runtime.choose_device(device)
+    watch, place = CoreWatch(), machine.choose_device(device)
     check_alike(recipe, seeds)
     folders = [Path(out) / f"{recipe.name}-{seed}" for seed in seeds]
     development = load_development(recipe.data, data_folder).to(place)
-    training.tell(development)
+    trainer.tell(development)
     with contextlib.ExitStack() as stack:
         interruption, waiting = stack.enter_context(Interruption()), []
         for folder, seed in zip(folders, seeds, strict=True):
             stack.enter_context(storage.lock(folder))
-            own = runtime.settle_precision(replace(recipe, seed=seed), place, folder / run_folder.RECIPE)
-            if training.claim(folder, own):
+            own = machine.settle_precision(replace(recipe, seed=seed), place, folder / run_folder.RECIPE)
+            if trainer.claim(folder, own):
                 listener = Listeners([FileLog(folder), *listeners(seed)])
                 waiting.append(Setting(own, development, folder, listener, interruption))
         for begun in equally_far([Begun.found(setting) for setting in waiting]):
-            with runtime.threads_restored():
-                training.settle_threads(begun[0].setting.folder, watch)
+            with machine.threads_restored():
+                trainer.settle_threads(begun[0].setting.folder, watch)
                 train_together(begun)
     return folders
 
@@ -94,8 +97,8 @@ class Begun:
     @classmethod
     def found(cls, setting: Setting) -> "Begun":
         """Read what the run's folder holds."""
-        starts = training.starts_of(setting.folder)
-        state = training.newest_state(setting.folder, setting.development.fingerprint)
+        starts = trainer.starts_of(setting.folder)
+        state = trainer.newest_state(setting.folder, setting.development.fingerprint)
         return cls(setting, state, int(starts[0].get("threads") or 0) if starts else 0)
 
     @property
@@ -122,7 +125,7 @@ def check_alike(recipe: Recipe, seeds: Sequence[int]) -> None:
 def train_together(begun: Sequence[Begun]) -> None:
     """Train runs that are equally far to the end, and finish them."""
     settings = [one.setting for one in begun]
-    task = training.describe_task(settings[0].development, settings[0].recipe)
+    task = trainer.describe_task(settings[0].development, settings[0].recipe)
     learners = [make_learner(one, task) for one in begun]
     try:
         for learner, setting in zip(learners, settings, strict=True):
@@ -132,16 +135,16 @@ def train_together(begun: Sequence[Begun]) -> None:
         for setting in settings:
             setting.listener.stopped()
     for learner, setting in zip(learners, settings, strict=True):
-        training.finish(learner, setting, task)
+        trainer.finish(learner, setting, task)
 
 
 def make_learner(begun: Begun, task: Task) -> Learner:
     """Return the learner of a run, new or as its state holds it."""
     setting = begun.setting
     model = build_model(setting.recipe.model, task, seed=setting.recipe.seed).to(setting.device)
-    training.check_batches(model, setting.development.train, setting.recipe, ALONE)
-    training.note_facts(setting.folder, setting.device, ALONE)
-    return training.prepare(model, setting, begun.state, None)
+    trainer.check_batches(model, setting.development.train, setting.recipe, ALONE)
+    trainer.note_facts(setting.folder, setting.device, ALONE)
+    return trainer.prepare(model, setting, begun.state, None)
 
 
 def fit_seeds(learners: Sequence[Learner], settings: Sequence[Setting]) -> None:
@@ -173,7 +176,7 @@ def train_epoch(together: SideBySide) -> None:
     steps = together.steps
     for own in steps:
         layers.to_training(own.learner.model)
-    with runtime.gpu_arithmetic(steps[0].setting.device):
+    with machine.gpu_arithmetic(steps[0].setting.device):
         for chosen in zip(*(own.batches.choose(own.learner.step) for own in steps), strict=True):
             if steps[0].setting.stop_requested():
                 save_and_stop(steps)

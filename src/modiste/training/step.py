@@ -7,18 +7,18 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from modiste import runtime
+from modiste import machine
 from modiste.data.batch import Batch
 from modiste.data.batches import Batches
 from modiste.errors import DivergedError
 from modiste.models import layers
-from modiste.recipe import Recipe
+from modiste.recipes.recipe import Recipe
 from modiste.training import optimizers
-from modiste.training.group import ALONE, Group
-from modiste.training.learner import Learner
+from modiste.training.context import Setting
+from modiste.training.distributed import ALONE, Group
 from modiste.training.objectives import OBJECTIVES
 from modiste.training.schedules import learning_rate
-from modiste.training.setting import Setting
+from modiste.training.state import Learner
 
 ADVICE = "try a smaller --optimizer.learning-rate, --schedule.warm-up or --optimizer.clip-norm"
 
@@ -51,7 +51,7 @@ class Steps:
         rate = learning_rate(recipe, step, self.setting.steps_per_epoch)
         self.learner.optimizer.set_learning_rate(rate)
         self.batches.seed(step)
-        self.dropout.manual_seed(runtime.seed_for(recipe.seed, "dropout", step))
+        self.dropout.manual_seed(machine.seed_for(recipe.seed, "dropout", step))
         if not group.is_alone:
             layers.share_generator(self.learner.model, self.dropout, group.part(images))
 
@@ -90,10 +90,10 @@ def train_step(learner: Learner, batch: Batch, recipe: Recipe, group: Group = AL
 
 
 def gradient(
-    learner: Learner, mine: Batch, recipe: Recipe, group: Group = ALONE, part: layers.Part | None = None
+    learner: Learner, mine: Batch, recipe: Recipe, group: Group = ALONE, part: layers.BatchShare | None = None
 ) -> Gradient:
     """Compute what the images at hand ask for, which are ``part`` of a batch shared with a group, or all of one."""
-    with runtime.autocast(recipe.precision, mine.images.device):
+    with machine.autocast(recipe.precision, mine.images.device):
         logits = learner.network(mine.images)
     loss = OBJECTIVES[recipe.objective](logits.to(mine.targets.dtype), mine.targets, mine.weights)
     loss = loss + layers.auxiliary_loss(learner.model, mine.images, mine.targets)

@@ -1,4 +1,4 @@
-"""What a plain convolutional network sees, a sprint's too: its first convolution's filters, the maps of all of them."""
+"""What a convolutional or a dense network sees: the weights of its first layer, the maps of its convolutions."""
 
 import torch
 from jaxtyping import Float
@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from modiste.models.cnn import CNN
 from modiste.models.layers import ACTIVATIONS
+from modiste.models.mlp import MLP
 from modiste.models.sprint import SprintNet
 from modiste.report.image_rows import Row, image_rows
-from modiste.report.views.scene import Scene
-from modiste.report.views.tiles import heat, signed, tile_grid
+from modiste.report.style import shorten
+from modiste.report.views.scene import MOST, Scene, heat, signed, tile_grid, weight_images
 
 IMAGES, MAPS, FILTERS = 8, 3, 64
 
@@ -47,3 +48,15 @@ def convolutions(scene: Scene) -> nn.Sequential:
     """Return the network's convolutions with what stands between them."""
     assert isinstance(scene.network, CNN | SprintNet)
     return scene.network.convolutions
+
+
+def weights(scene: Scene) -> Figure:
+    """Draw the first layer's units: one per class and named where there is no hidden layer, else the first forty."""
+    network = scene.network_as(MLP)
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Linear))
+    _, *shape = scene.validation.images.shape
+    pictures = weight_images(first.weight, (shape[0], shape[1], shape[2]))
+    if first is not network.head:
+        return tile_grid(pictures[:MOST], columns=8, scale="signed")
+    names = tuple(shorten(name, 14) for name in scene.class_names)
+    return tile_grid(pictures, columns=5, scale="signed", captions=names)

@@ -6,13 +6,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
-from modiste import runtime
+from modiste import machine
 from modiste.models.dbn import DBN, RBM
 from modiste.report.image_rows import Row, image_rows
 from modiste.report.style import BLUE, FAINT, VERMILLION, WIDTH, drawn
-from modiste.report.views.scene import Scene
-from modiste.report.views.tiles import MOST, tile_grid, weight_images
-from modiste.run_folder import PretrainingRow
+from modiste.report.views.scene import MOST, Scene, tile_grid, weight_images
+from modiste.runs.run_folder import PretrainingRow
 
 QUANTITY = "reconstruction error"
 IMAGES, SAMPLE = 8, 1000
@@ -29,13 +28,13 @@ def filters(scene: Scene) -> Figure:
 def chains(scene: Scene) -> Figure:
     """Draw images, what the machine makes of them at once, and where Gibbs chains that begin at them lead."""
     images, labels = scene.examples(IMAGES)
-    machine = first_machine(scene)
+    rbm = first_machine(scene)
     visible = scene.standardize(images).flatten(1)
-    rows = [Row("image", images), Row("reconstructed", _pictures(machine.visible(machine.hidden(visible)), images))]
-    generator = runtime.generator(0, "gibbs view")
+    rows = [Row("image", images), Row("reconstructed", _pictures(rbm.visible(rbm.hidden(visible)), images))]
+    generator = machine.generator(0, "gibbs view")
     done = 0
     for steps in CHAIN:
-        visible = machine.gibbs(visible, steps - done, generator)
+        visible = rbm.gibbs(visible, steps - done, generator)
         rows.append(Row(f"step {steps:,}", _pictures(visible, images)))
         visible, done = torch.bernoulli(visible, generator=generator), steps
     return image_rows(rows, heads=scene.names(labels))
@@ -54,17 +53,17 @@ def first_machine(scene: Scene) -> RBM:
     A model file keeps what answers need, and no visible bias is part of an answer. Contrastive divergence settles where
     the mean reconstruction is the mean image; the biases returned are those for which that holds, on validation images.
     """
-    machine = RBM(_first(scene))
+    rbm = RBM(_first(scene))
     images, _ = scene.sample(SAMPLE)
     visible = scene.standardize(images).flatten(1)
-    downward = machine.hidden(visible) @ machine.weight
+    downward = rbm.hidden(visible) @ rbm.weight
     low, high = torch.full_like(visible[0], -100), torch.full_like(visible[0], 100)
     for _ in range(40):  # bisection, each pixel by itself
         middle = (low + high) / 2
         short = torch.sigmoid(downward + middle).mean(0) < visible.mean(0)
         low, high = torch.where(short, middle, low), torch.where(short, high, middle)
-    machine.visible_bias.copy_((low + high) / 2)
-    return machine
+    rbm.visible_bias.copy_((low + high) / 2)
+    return rbm
 
 
 @drawn

@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
-from modiste import runtime
+from modiste import machine
 from modiste.models.dropconnect import DropConnectNet
-from modiste.report.pixels import COLOURS
-from modiste.report.style import BLUE, FAINT, SMALL, VERMILLION, WIDTH, drawn
+from modiste.report.image_rows import COLOURS
+from modiste.report.style import BLUE, FAINT, SMALL, VERMILLION, WIDTH, drawn, shorten
 from modiste.report.views.scene import Scene
-from modiste.report.wording import shorten
 
 DRAWS, SAMPLE, BINS = 1000, 1000, 25
 
@@ -41,7 +40,7 @@ def masks(scene: Scene) -> Figure:
 def gaussian_draws(network: DropConnectNet, pixels: Float[Tensor, "1 c h w"], draws: int) -> Float[Tensor, "d classes"]:
     """Return the class probabilities under draws of the units' inputs from their matched Gaussians."""
     mean, variance = network.dropconnect.moments(network.trunk(pixels).flatten(1))
-    generator = runtime.generator(0, "gaussian view")
+    generator = machine.generator(0, "gaussian view")
     noise = torch.randn(draws, mean.shape[1], generator=generator)
     return network.head(torch.relu(mean + variance.sqrt() * noise)).softmax(1)  # type: ignore[no-any-return]
 
@@ -51,7 +50,7 @@ def masked_draws(network: DropConnectNet, pixels: Float[Tensor, "1 c h w"], draw
     """Return the class probabilities under masks over the weights, as in training."""
     features = network.trunk(pixels).flatten(1)
     layer = copy.deepcopy(network.dropconnect).train()
-    layer.generator = runtime.generator(0, "mask view")
+    layer.generator = machine.generator(0, "mask view")
     parts = [layer(features.expand(min(100, draws - start), -1)) for start in range(0, draws, 100)]
     return network.head(torch.cat(parts)).softmax(1)  # type: ignore[no-any-return]
 

@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from modiste.models.fashionnet import FashionNet
-from modiste.report.image_rows import PALE, Row, place_rows
-from modiste.report.pixels import Box
+from modiste.report.image_rows import PALE, Box, Row, place_rows
 from modiste.report.style import INK, SMALL, WIDTH, drawn
 from modiste.report.views.scene import Scene
 

@@ -5,13 +5,10 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from modiste.models.inception import Inception, Module
-from modiste.report.image_rows import Row, image_rows
-from modiste.report.pixels import COLOURS
-from modiste.report.style import ON_DARK, ON_LIGHT, SMALL, WIDTH, drawn
-from modiste.report.views.scene import Scene
-from modiste.report.views.tiles import heat
-from modiste.report.wording import percent
+from modiste.models.inception import Inception, InceptionModule
+from modiste.report.image_rows import COLOURS, Row, image_rows
+from modiste.report.style import ON_DARK, ON_LIGHT, SMALL, WIDTH, drawn, percent
+from modiste.report.views.scene import Scene, heat
 
 BRANCHES = ("1 × 1", "3 × 3", "5 × 5", "pooled")
 IMAGES, SAMPLE = 8, 200
@@ -67,7 +64,7 @@ def branch_outputs(network: Inception, pixels: Float[Tensor, "n c h w"]) -> dict
     """Return what each branch of each module gives, by the module's place among the layers."""
     x, found = pixels, {}
     for index, layer in enumerate(network.features):
-        if isinstance(layer, Module):
+        if isinstance(layer, InceptionModule):
             found[index] = [branch(x) for branch in layer.branches]
             x = torch.cat(found[index], dim=1)
         else:

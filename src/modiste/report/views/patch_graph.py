@@ -8,8 +8,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from modiste.models.patch_graph import GraphBlock, PatchGraph, nearest_neighbours
-from modiste.report.image_rows import PALE, Row, place_rows
-from modiste.report.pixels import Box
+from modiste.report.image_rows import PALE, Box, Row, place_rows
 from modiste.report.style import BLUE, RULE, VERMILLION, WIDTH, drawn
 from modiste.report.views.scene import Scene
 

@@ -8,9 +8,7 @@ from torch import Tensor
 
 from modiste.models.resnet import STAGES, ResNet
 from modiste.report.image_rows import Row, image_rows
-from modiste.report.views.evidence import evidence
-from modiste.report.views.scene import Scene
-from modiste.report.views.tiles import each_signed, heat
+from modiste.report.views.scene import Scene, each_signed, evidence, heat
 
 IMAGES = 8
 

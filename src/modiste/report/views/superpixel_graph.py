@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from modiste.models.superpixel_graph import AttentionBlock, SuperpixelGraph
-from modiste.report.image_rows import PALE, Row, place_rows
-from modiste.report.pixels import Box
+from modiste.report.image_rows import PALE, Box, Row, place_rows
 from modiste.report.style import BLUE, FAINT, VERMILLION, WIDTH, drawn
 from modiste.report.views.scene import Scene
 

@@ -1,21 +1,220 @@
-"""A public model hub: a file of weights brought into the client's cache, and verified.
+"""Weights from a model hub: the file's name, the hub's client, its errors in plain words, the verified download.
 
-Only safetensors files are fetched. What the cache holds is used when the hub cannot be reached, and at once when the
-revision is a whole commit hash. A token is sent only where the user has set one; telemetry is off.
+A name is ``hub:OWNER/NAME[/PATH.safetensors][@REVISION]``. Only safetensors files are downloaded. The client's cache
+is used when the hub cannot be reached, and at once when the revision is a whole commit hash. A token is sent only if
+the user has set one; telemetry is off. No other file imports the client.
 """
 
 import logging
+import os
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from modiste import storage
-from modiste.data.download import OFFLINE_VARIABLE, is_offline
-from modiste.errors import RunError, StorageError
-from modiste.training.transfer.hub_client import Hub, plain_http
-from modiste.training.transfer.hub_faults import told, unreachable
-from modiste.training.transfer.hub_name import HubFile
+from modiste.data.idx.download import OFFLINE_VARIABLE, is_offline
+from modiste.errors import MissingExtraError, RecipeError, RunError, StorageError
+from modiste.runs import storage
+from modiste.training.transfer.renaming import listed
+
+PREFIX = "hub:"
+SUFFIX = ".safetensors"
+GRAMMAR = f"{PREFIX}OWNER/NAME[/PATH{SUFFIX}][@REVISION]"
+WORD = re.compile(r"\w[\w.-]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a repository at a revision: a branch, a tag or a commit."""
+
+    repository: str
+    path: str = f"model{SUFFIX}"
+    revision: str = "main"
+
+    def __str__(self) -> str:
+        return f"{PREFIX}{self.repository}/{self.path}@{self.revision}"
+
+
+def parse(name: str) -> HubFile:
+    """Read a name; RecipeError when it is none, or when the file is not safetensors, the only sort that is read.
+
+    >>> parse("hub:someone/resnet@v1.0")
+    HubFile(repository='someone/resnet', path='model.safetensors', revision='v1.0')
+    """
+    text, at, revision = name.removeprefix(PREFIX).partition("@")
+    words = text.split("/")
+    if len(words) < 2 or not all(WORD.fullmatch(word) for word in words) or (at and not revision.strip("/")):
+        raise RecipeError(f"{name}: not the name of a file on a hub; expected {GRAMMAR}")
+    if revision.endswith(SUFFIX):
+        raise RecipeError(f"{name}: the revision comes last; expected {GRAMMAR}")
+    if len(words) > 2 and not text.endswith(SUFFIX):
+        raise RecipeError(
+            f"{name}: only {SUFFIX} files are read, since others, such as torch's pickles, can run code; "
+            f"expected {GRAMMAR}"
+        )
+    path = "/".join(words[2:]) or HubFile.path
+    return HubFile("/".join(words[:2]), path, revision or HubFile.revision)
+
+
+SWITCHES = ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_XET")
+
+
+def _client() -> Any:
+    """Import the client."""
+    try:
+        import huggingface_hub
+        from huggingface_hub import constants, errors, utils  # noqa: F401  (found through the package from here on)
+    except ImportError as error:
+        raise MissingExtraError("hub: needs a package that is not installed: pip install 'modiste[hub]'") from error
+    return huggingface_hub
+
+
+@dataclass(frozen=True)
+class Hub:
+    """How a hub is spoken to; what is not given is as the client's own variables say.
+
+    Attributes:
+        endpoint: address of the hub or of a mirror; HF_ENDPOINT if empty.
+        cache: folder of the cache; under HF_HOME if None.
+        quiet: whether nothing is shown while a file comes.
+        seconds: longest silence before an answer; HF_HUB_ETAG_TIMEOUT, or 10, if 0.
+    """
+
+    endpoint: str = ""
+    cache: Path | None = None
+    quiet: bool = False
+    seconds: float = 0.0
+    client: Any = field(default_factory=_client)
+
+    def __post_init__(self) -> None:
+        constants = self.client.constants
+        endpoint = self.endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
+        if not _is_address(endpoint):
+            raise RecipeError(f"HF_ENDPOINT: expected an address such as https://huggingface.co, found {endpoint!r}")
+        object.__setattr__(self, "endpoint", endpoint.rstrip("/"))
+        object.__setattr__(self, "cache", self.cache or Path(constants.HF_HUB_CACHE))
+        object.__setattr__(self, "seconds", self.seconds or constants.HF_HUB_ETAG_TIMEOUT)
+
+
+@contextmanager
+def plain_http(hub: Hub) -> Iterator[None]:
+    """Do without the client's telemetry and its second protocol, Xet, whose faults have no names; quietly, its bar.
+
+    The client has these settings for the whole process; they are as before when the block ends.
+    """
+    constants, utils = hub.client.constants, hub.client.utils
+    before = {name: getattr(constants, name) for name in SWITCHES}
+    for name in SWITCHES:
+        setattr(constants, name, True)
+    silence = hub.quiet and not utils.are_progress_bars_disabled()
+    if silence:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(constants, name, value)
+        if silence:
+            utils.enable_progress_bars()
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+SHOWN = 8
+TOKEN = "a token (hf auth login, or HF_TOKEN)"
+
+
+@contextmanager
+def told(file: HubFile, hub: Hub) -> Iterator[None]:
+    """Turn whatever the client raises into one plain sentence."""
+    errors = hub.client.errors
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise RecipeError(f"{file}: not the name of a repository ({error})") from error
+    except errors.HfHubHTTPError as error:
+        raise RunError(f"{file}: {_answer(error, file, hub)}") from error
+    except (errors.HTTPError, errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
+        raise unreachable(file, hub, _reason(error)) from error
+    except OSError as error:
+        if error.errno is None:  # the client's own, for more or fewer bytes than announced
+            raise unreachable(file, hub, _reason(error)) from error
+        raise StorageError(
+            f"{hub.cache}: {file} cannot be kept there ({error.strerror}); free space there, check the permissions, or "
+            "name another place with HF_HOME"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Give the fault that the client's own sentences stand around."""
+    while error.__cause__ is not None and isinstance(error, FileNotFoundError):
+        error = error.__cause__
+    text = str(error).strip().partition("\n")[0][:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _by_hand(file: HubFile, hub: Hub) -> str:
+    url = f"{hub.endpoint}/{file.repository}/resolve/{file.revision}/{file.path}"
+    return f"or fetch {url} elsewhere and give the file's path; HF_ENDPOINT names a mirror"
+
+
+def unreachable(file: HubFile, hub: Hub, reason: str) -> RunError:
+    """Say that the file cannot be had, why, and which ways are left."""
+    return RunError(
+        f"{file}: cannot be fetched from {hub.endpoint} ({reason}), and {hub.cache} holds no copy; try again when the "
+        f"network is there, {_by_hand(file, hub)}"
+    )
+
+
+def _answer(error: Any, file: HubFile, hub: Hub) -> str:
+    """Say what the hub's refusal means, by its class or status."""
+    errors, status = hub.client.errors, error.response.status_code
+    page = f"{hub.endpoint}/{file.repository}"
+    if isinstance(error, errors.GatedRepoError):
+        return f"its owner asks for consent first; agree at {page}, then give {TOKEN}"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"there is no branch, tag or commit {file.revision!r}; see {page}/commits/main"
+    if isinstance(error, errors.RemoteEntryNotFoundError):
+        return _missing(file, hub)
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"no such repository, or a private one; check the name at {page}; a private one needs {TOKEN}"
+    if status in (401, 403):
+        return f"the hub refuses access ({status}); give {TOKEN} that may read {page}"
+    if status == 429:
+        return "the hub has had too many requests from here (429); wait some minutes and give the command again"
+    return f"the hub answered {status}; try again later, {_by_hand(file, hub)}"
+
+
+def _missing(file: HubFile, hub: Hub) -> str:
+    """Say what the repository holds in place of the file."""
+    try:
+        api = hub.client.HfApi(endpoint=hub.endpoint)
+        info = api.model_info(file.repository, revision=file.revision, timeout=hub.seconds)
+        names = sorted(item.rfilename for item in info.siblings or ())
+    except (hub.client.errors.HTTPError, OSError, ValueError, TypeError, KeyError):
+        return f"there is no {file.path}; see {hub.endpoint}/{file.repository}/tree/{file.revision}"
+    readable = [name for name in names if name.endswith(SUFFIX)]
+    pickled = [name for name in names if name.endswith(PICKLES)]
+    if readable:
+        return f"there is no {file.path}; there are {listed(readable, SHOWN)}; name one: {GRAMMAR}"
+    if pickled:
+        return (
+            f"it holds weights only as pickles ({listed(pickled, SHOWN)}), which can run code when they are read and "
+            f"never are here; look for a repository with a {SUFFIX} file"
+        )
+    return f"there is no {SUFFIX} file, nor other weights"
+
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -13,11 +13,10 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from modiste import checkpoint, run_folder, storage
 from modiste.errors import RunError
+from modiste.runs import checkpoint, run_folder, storage
 from modiste.training.transfer import hub
-from modiste.training.transfer.hub_client import Hub
-from modiste.training.transfer.hub_name import GRAMMAR, PREFIX, parse
+from modiste.training.transfer.hub import GRAMMAR, PREFIX, Hub, parse
 
 Kind = Literal["real", "whole", "other"]
 KINDS: dict[str, Kind] = {

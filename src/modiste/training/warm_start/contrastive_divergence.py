@@ -8,12 +8,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from modiste import runtime
+from modiste import machine
 from modiste.data.batch import as_floats
 from modiste.data.batches import steps_per_epoch
 from modiste.errors import RecipeError
 from modiste.models.dbn import DBN, RBM
-from modiste.recipe import PretrainingRecipe, Recipe
+from modiste.recipes.recipe import PretrainingRecipe, Recipe
 from modiste.training.warm_start.progress import Progress
 
 FIRST_MOMENTUM = 0.5
@@ -31,19 +31,19 @@ def pretrain(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe,
     activities = as_floats(images).flatten(1)
     for depth, layer in enumerate(stack):
         assert isinstance(layer, nn.Linear)
-        layer.weight.normal_(0, 0.01, generator=runtime.generator(recipe.seed, "rbm", depth, device=activities.device))
+        layer.weight.normal_(0, 0.01, generator=machine.generator(recipe.seed, "rbm", depth, device=activities.device))
         layer.bias.zero_()
-        machine = RBM(layer)
-        machine.visible_bias.copy_(_log_odds(activities.mean(0)))
+        rbm = RBM(layer)
+        rbm.visible_bias.copy_(_log_odds(activities.mean(0)))
         for epoch in range(settings.epochs):
-            generator = runtime.generator(recipe.seed, "contrastive-divergence", depth, epoch, device=activities.device)
-            error = _train_epoch(machine, activities, settings, generator, progress, first=epoch == 0)
+            generator = machine.generator(recipe.seed, "contrastive-divergence", depth, epoch, device=activities.device)
+            error = _train_epoch(rbm, activities, settings, generator, progress, first=epoch == 0)
             progress.epoch_done(f"layer {depth + 1}", epoch + 1, "reconstruction error", error)
-        activities = machine.hidden(activities)
+        activities = rbm.hidden(activities)
 
 
 def _train_epoch(
-    machine: RBM,
+    rbm: RBM,
     activities: Tensor,
     settings: PretrainingRecipe,
     generator: torch.Generator,
@@ -54,11 +54,11 @@ def _train_epoch(
     """Pass once over the activities; return the mean reconstruction error per image."""
     order = torch.randperm(len(activities), generator=generator, device=activities.device)
     momentum = FIRST_MOMENTUM if first else settings.momentum
-    parameters = (machine.weight, machine.visible_bias, machine.hidden_bias)
+    parameters = (rbm.weight, rbm.visible_bias, rbm.hidden_bias)
     velocities = [torch.zeros_like(parameter) for parameter in parameters]
     errors = []
     for chosen in torch.split(order, settings.batch_size):
-        gradient, error = machine.gradient(activities[chosen], settings.gibbs_steps, generator)
+        gradient, error = rbm.gradient(activities[chosen], settings.gibbs_steps, generator)
         _move(parameters, velocities, gradient, settings, momentum)
         errors.append(error)
         progress.step_done()

@@ -1,10 +1,13 @@
-"""How far a warm start has come: told to the listeners, and the place where a request to stop is heard."""
+"""What the warm starts share: progress for the listeners, the check for a request to stop, a network's features."""
 
-from modiste.errors import StoppedError
-from modiste.recipe import Recipe
-from modiste.run_folder import PretrainingRow
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from modiste.errors import RecipeError, StoppedError
+from modiste.recipes.recipe import Recipe
+from modiste.runs.run_folder import PretrainingRow
 from modiste.training.interruption import Interruption
-from modiste.training.log import Listener
+from modiste.training.tracking import Listener
 
 
 class Progress:
@@ -38,3 +41,22 @@ class Progress:
     def epoch_done(self, part: str, epoch: int, quantity: str, value: float) -> None:
         """Tell the mean of a quantity over the epoch that ``part`` has just been trained for."""
         self.listener.pretraining_epoch_done(PretrainingRow(part=part, epoch=epoch, quantity=quantity, value=value))
+
+
+def linear_head(model: nn.Module, asker: str) -> nn.Linear:
+    """Return the layer that turns features into logits; RecipeError, naming the ``asker``, when there is none."""
+    head = next((layer for name, layer in model.named_modules() if name.endswith("head")), None)
+    if not isinstance(head, nn.Linear):
+        raise RecipeError(f"warm_start: {asker} needs a network that ends in a linear layer")
+    return head
+
+
+def features(model: nn.Module, head: nn.Linear, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+    """Return what enters ``head``, the last layer of ``model``, for each image."""
+    entered: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, arguments: entered.append(arguments[0]))
+    try:
+        model(images)
+    finally:
+        handle.remove()
+    return entered[-1]

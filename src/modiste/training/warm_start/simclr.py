@@ -11,17 +11,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from modiste import runtime
+from modiste import machine
 from modiste.data.augment import augment
 from modiste.data.batch import Batch, as_floats
 from modiste.errors import DivergedError, RecipeError
 from modiste.models import layers
-from modiste.recipe import OptimizerRecipe, Recipe, ScheduleRecipe
-from modiste.training.optimizers import build_optimizer
+from modiste.recipes.recipe import OptimizerRecipe, Recipe, ScheduleRecipe
+from modiste.training.optimizers import Optimizer, build_optimizer
 from modiste.training.schedules import factor
-from modiste.training.updates import Optimizer
-from modiste.training.warm_start.features import features, linear_head
-from modiste.training.warm_start.progress import Progress
+from modiste.training.warm_start.progress import Progress, features, linear_head
 
 SCHEDULE = ScheduleRecipe(shape="one-cycle", warm_up=0.1)
 Images = UInt8[Tensor, "n c h w"]
@@ -47,7 +45,7 @@ class Embedding(nn.Module):
         layers.initialize(self.projection, generator)
 
     def forward(self, images: Float[Tensor, "n c h w"], precision: str) -> Float[Tensor, "n d"]:
-        with runtime.autocast(precision, images.device):
+        with machine.autocast(precision, images.device):
             entered = features(self.model, self.head, images)
         projected: Tensor = self.projection(entered.float())
         return projected
@@ -56,7 +54,7 @@ class Embedding(nn.Module):
 def pretrain(model: nn.Module, images: Images, recipe: Recipe, progress: Progress) -> None:
     """Train everything in ``model`` before its last layer; labels cannot be reached from here."""
     settings, device = recipe.self_supervised, images.device
-    embedding = Embedding(model, settings.projection, runtime.generator(recipe.seed, "projection")).to(device)
+    embedding = Embedding(model, settings.projection, machine.generator(recipe.seed, "projection")).to(device)
     _check(embedding, images)
     optimizer = build_optimizer(embedding, _optimizer(recipe))
     batch_size = min(settings.batch_size, len(images))
@@ -64,7 +62,7 @@ def pretrain(model: nn.Module, images: Images, recipe: Recipe, progress: Progres
     progress.start(settings.epochs * per_epoch)
     embedding.train()
     for epoch in range(settings.epochs):
-        order = torch.randperm(len(images), generator=runtime.generator(recipe.seed, "simclr order", epoch)).to(device)
+        order = torch.randperm(len(images), generator=machine.generator(recipe.seed, "simclr order", epoch)).to(device)
         loss = 0.0
         for index, chosen in enumerate(torch.split(order[: per_epoch * batch_size], batch_size)):
             step = epoch * per_epoch + index
@@ -76,7 +74,7 @@ def pretrain(model: nn.Module, images: Images, recipe: Recipe, progress: Progres
 
 def train_step(embedding: Embedding, optimizer: Optimizer, images: Images, recipe: Recipe, step: int) -> float:
     """Take one step and return its loss; DivergedError before any weight moves when that is not finite."""
-    generator = runtime.generator(recipe.seed, "simclr views", step, device=images.device)
+    generator = machine.generator(recipe.seed, "simclr views", step, device=images.device)
     views = two_views(images, recipe, generator)
     layers.share_generator(embedding, generator)
     loss = nt_xent(embedding(views, recipe.precision), recipe.self_supervised.temperature)

@@ -1,0 +1,75 @@
+"""Where on this machine Fashion-MNIST may lie already, and where decoded pictures are kept."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Literal
+
+from modiste.errors import fault, reason_of
+
+FOLDER_VARIABLE = "MODISTE_DATA"
+
+
+def cache_folder() -> Path:
+    """Return the folder that downloads go to."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("modiste", appauthor=False)) / "fashion-mnist"
+
+
+def picture_cache_folder() -> Path:
+    """Return the folder that decoded pictures are kept in; it may be deleted at any time."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("modiste", appauthor=False)) / "pictures"
+
+
+def kind_at(path: Path) -> Literal["folder", "file", "device", ""]:
+    """Return what lies at a path, links followed; empty where nothing does, or nothing can by its name.
+
+    Raises DataError when the system does not say: no permission, links in a circle.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return ""
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return ""
+        remedy = "check the path, and the permissions of the folders on it"
+        raise fault(
+            path, "cannot be looked at", expected="a folder or a file", found=reason_of(error), remedy=remedy
+        ) from None
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "file" if stat.S_ISREG(mode) else "device"
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with the home folder for ~; as it is where there is no such home."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
+def named_folder(folder: Path | None) -> Path | None:
+    """Return the folder that the person named, as an argument or in MODISTE_DATA, or None."""
+    variable = os.environ.get(FOLDER_VARIABLE, "")
+    chosen = folder if folder is not None else Path(variable) if variable else None
+    return expanded(chosen) if chosen else None
+
+
+def usual_folders() -> tuple[Path, ...]:
+    """Return the folders to search: ours, then those of torchvision, Keras, Debian, Zalando's repository."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path()
+    torchvision = (root / "FashionMNIST" / "raw" for root in (Path("data"), Path("../data"), home / "data"))
+    keras = Path(os.environ.get("KERAS_HOME") or home / ".keras") / "datasets" / "fashion-mnist"
+    debian = Path("/usr/share/datasets/fashion-mnist")
+    zalando = (root / "data" / "fashion" for root in (Path(), Path("fashion-mnist"), home / "fashion-mnist"))
+    folders = (cache_folder(), *torchvision, keras, debian, *zalando)
+    return tuple(dict.fromkeys(Path(os.path.realpath(folder)) for folder in folders))

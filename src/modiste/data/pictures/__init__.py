@@ -1,0 +1,1 @@
+"""Data sets of picture files: class folders, and CSV lists."""

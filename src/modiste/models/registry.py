@@ -1,0 +1,110 @@
+"""Networks: images (N, C, H, W) in [0, 1] enter every one of them, logits (N, classes) leave.
+
+A model never knows a data set: what it must know of one is a Task.
+"""
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from modiste import machine
+from modiste.errors import RecipeError
+from modiste.models import layers
+from modiste.models.capsnet import CapsNet
+from modiste.models.cnn import CNN
+from modiste.models.dbn import DBN
+from modiste.models.dropconnect import DropConnectNet
+from modiste.models.fashionnet import FashionNet
+from modiste.models.inception import Inception
+from modiste.models.mlp import MLP
+from modiste.models.patch_graph import PatchGraph
+from modiste.models.resnet import ResNet
+from modiste.models.sprint import SprintNet
+from modiste.models.superpixel_graph import SuperpixelGraph
+from modiste.recipes.networks import (
+    CapsNetRecipe,
+    CNNRecipe,
+    DBNRecipe,
+    DropConnectRecipe,
+    FashionNetRecipe,
+    InceptionRecipe,
+    MLPRecipe,
+    ModelRecipe,
+    PatchGraphRecipe,
+    ResNetRecipe,
+    SprintRecipe,
+    SuperpixelGraphRecipe,
+)
+
+MODELS: dict[type[ModelRecipe], Callable[..., nn.Module]] = {
+    CNNRecipe: CNN,
+    MLPRecipe: MLP,
+    SprintRecipe: SprintNet,
+    InceptionRecipe: Inception,
+    ResNetRecipe: ResNet,
+    DropConnectRecipe: DropConnectNet,
+    CapsNetRecipe: CapsNet,
+    FashionNetRecipe: FashionNet,
+    PatchGraphRecipe: PatchGraph,
+    SuperpixelGraphRecipe: SuperpixelGraph,
+    DBNRecipe: DBN,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a network must know of the images it will classify.
+
+    Attributes:
+        image_shape: (channels, height, width).
+        class_names: one name per logit.
+        mean: what is subtracted from pixels in [0, 1].
+        deviation: what they are then divided by.
+    """
+
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    mean: float = 0.0
+    deviation: float = 1.0
+
+
+def build_model(recipe: ModelRecipe, task: Task, *, seed: int = 0) -> nn.Sequential:
+    """Return the recipe's network, initialised from ``seed``, with Standardize in front of it.
+
+    Raises RecipeError when the images are too small for the network's pooling.
+    """
+    model = _uninitialized(recipe, task)
+    layers.initialize(model.network, machine.generator(seed, "initialization"))  # type: ignore[arg-type]
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def shapes_of(recipe: ModelRecipe, task: Task) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of ``build_model``'s network, without taking memory for any; its errors."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in _uninitialized(recipe, task).state_dict().items()}
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of trainable numbers in ``model``."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _uninitialized(recipe: ModelRecipe, task: Task) -> nn.Sequential:
+    options = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(recipe)}
+    _check_size(recipe, task)
+    with torch.random.fork_rng(devices=[]):
+        network = MODELS[type(recipe)](image_shape=task.image_shape, classes=len(task.class_names), **options)
+    return nn.Sequential(OrderedDict(standardize=layers.Standardize(task.mean, task.deviation), network=network))
+
+
+def _check_size(recipe: ModelRecipe, task: Task) -> None:
+    smallest, needed = min(task.image_shape[1:]), recipe.smallest_side()
+    if smallest < needed:
+        raise RecipeError(
+            f"model: expected images of {needed} pixels a side or more for this {recipe.KIND}, found {smallest}; "
+            "choose fewer poolings or smaller kernels"
+        )

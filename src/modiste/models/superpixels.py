@@ -1,0 +1,178 @@
+"""Superpixels by SLIC, and the graph of the regions that touch.
+
+SLIC: Achanta, Shaji, Smith, Lucchi, Fua and Süsstrunk, "SLIC Superpixels Compared to State-of-the-Art", 2012.
+
+Each pixel is compared with the nine centres whose places on the first grid surround it, not with every centre within a
+window of twice their distance. Centres begin as the means of their cells, not at the flattest place nearby, and pieces
+of a region that lost touch with the rest keep its label.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from math import sqrt
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+# Whole multiples of this sum without rounding in any order, so that every device finds the same regions.
+QUANTUM = 1 / 1024
+
+
+def grid_of(regions: int, height: int, width: int) -> tuple[int, int]:
+    """Return the rows and columns of the grid of about ``regions`` nearly square cells, each of a pixel or more."""
+    spacing = sqrt(height * width / regions)
+    rows, columns = (min(side, max(1, round(side / spacing))) for side in (height, width))
+    return rows, columns
+
+
+@torch.no_grad()
+def slic(
+    images: Float[Tensor, "n c h w"], *, grid: tuple[int, int], compactness: float, iterations: int
+) -> Int64[Tensor, "n h w"]:
+    """Return the region of every pixel, from 0 to rows times columns less 1; a region may be left without a pixel.
+
+    A pixel joins the centre for which the squared difference in intensity, plus compactness squared times the squared
+    distance over the squared spacing of the grid, is least. An image's answer does not depend on its batch.
+
+    Args:
+        images: of any scale, up to about 100 in size.
+        grid: rows and columns of the regions.
+        compactness: the difference in intensity, in the images' own scale, that counts as much as the spacing of
+            the grid; above 0.
+        iterations: rounds of moving the centres and assigning the pixels anew.
+    """
+    height, width = images.shape[2:]
+    pixels, regions = features(images), grid[0] * grid[1]
+    candidates = _candidates(grid, height, width, images.device)
+    labels = candidates[4].expand(images.shape[0], -1)
+    scale = pixels.new_ones(pixels.shape[1])
+    scale[-2:] = compactness * sqrt(regions / (height * width))
+    scaled = _images_last(pixels, scale)
+    centres = pixels.new_zeros(*pixels.shape[:2], regions)
+    for _ in range(iterations):
+        centres = means(pixels, labels, centres)
+        labels = _nearest(scaled, _images_last(centres, scale), candidates)
+    return labels.view(-1, height, width)
+
+
+def features(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n f p"]:
+    """Return for every pixel its intensities, rounded to whole quanta, then its row and its column."""
+    count, _, height, width = images.shape
+    values = (images.float() / QUANTUM).round() * QUANTUM
+    row = torch.arange(height, device=images.device).float()[:, None].expand(count, 1, height, width)
+    column = torch.arange(width, device=images.device).float().expand(count, 1, height, width)
+    return torch.cat([values, row, column], dim=1).flatten(2)
+
+
+def sums(pixels: Float[Tensor, "n f p"], labels: Int64[Tensor, "n p"], regions: int) -> Float[Tensor, "n f k"]:
+    """Return the sum of every feature over every region."""
+    index = labels.unsqueeze(1).expand_as(pixels)
+    return pixels.new_zeros(*pixels.shape[:2], regions).scatter_add_(2, index, pixels)
+
+
+def areas(labels: Int64[Tensor, "n p"], regions: int) -> Float[Tensor, "n 1 k"]:
+    """Return how many pixels each region has."""
+    return sums(torch.ones_like(labels, dtype=torch.float32).unsqueeze(1), labels, regions)
+
+
+def means(
+    pixels: Float[Tensor, "n f p"], labels: Int64[Tensor, "n p"], otherwise: Float[Tensor, "n f k"]
+) -> Float[Tensor, "n f k"]:
+    """Return the mean of every feature over every region; where a region has no pixel, what it is ``otherwise``."""
+    regions = otherwise.shape[2]
+    area = areas(labels, regions)
+    return torch.where(area > 0, sums(pixels, labels, regions) / area.clamp(min=1), otherwise)
+
+
+def _candidates(grid: tuple[int, int], height: int, width: int, device: torch.device) -> Int64[Tensor, "9 p"]:
+    """Return for every pixel the regions that begin around it, its own the fifth.
+
+    Beyond the grid's edge a region within it is named a second time, which changes nothing.
+    """
+    rows, columns = grid
+    row = torch.arange(height, device=device) * rows // height
+    column = torch.arange(width, device=device) * columns // width
+    around = [
+        (row + below).clamp(0, rows - 1)[:, None] * columns + (column + beside).clamp(0, columns - 1)
+        for below, beside in product((-1, 0, 1), repeat=2)
+    ]
+    return torch.stack(around).flatten(1)
+
+
+def _nearest(
+    pixels: Float[Tensor, "f p n"], centres: Float[Tensor, "f k n"], candidates: Int64[Tensor, "9 p"]
+) -> Int64[Tensor, "n p"]:
+    """Return for every pixel the nearest of its candidates, of equally near ones the first."""
+    best = torch.full_like(pixels[0], torch.inf)
+    labels = torch.zeros_like(best, dtype=torch.int64)
+    for candidate in candidates:
+        squares = centres.index_select(1, candidate).sub_(pixels).square_()
+        distance = squares[0]
+        for square in squares[1:]:  # in a fixed order, which a reduction does not promise
+            distance = distance + square
+        labels = torch.where(distance < best, candidate[:, None], labels)
+        best = torch.minimum(best, distance)
+    return labels.T.contiguous()
+
+
+def _images_last(values: Float[Tensor, "n f p"], scale: Float[Tensor, "f"]) -> Float[Tensor, "f p n"]:
+    """Return scaled features in the order in which looking up a centre copies whole rows of memory."""
+    return (values * scale[:, None]).permute(1, 2, 0).contiguous()
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Which regions are joined.
+
+    Attributes:
+        neighbours: indices of each region's nearest neighbours, itself the first.
+        touching: which of them are neighbours; the rest fill the columns up.
+        between: rows, columns and distance from each region to each of them, in spacings of the grid.
+    """
+
+    neighbours: Int64[Tensor, "n m k"]
+    touching: Bool[Tensor, "n m k"]
+    between: Float[Tensor, "n m k 3"]
+
+
+def describe(images: Float[Tensor, "n c h w"], labels: Int64[Tensor, "n h w"], regions: int) -> Float[Tensor, "n k d"]:
+    """Return what is known of each region: 0 in every place where it has no pixel.
+
+    In this order: mean intensity of each channel; centroid's row and column, from -1 to 1 across the image; deviation
+    of each channel, and of rows and columns, over that of the region were it a square cell of the grid; area, as a
+    multiple of the mean area.
+    """
+    height, width = images.shape[2:]
+    pixels, flat = features(images), labels.flatten(1)
+    nothing = pixels.new_zeros(*pixels.shape[:2], regions)
+    mean = means(pixels, flat, nothing)
+    from_mean = pixels - mean.gather(2, flat.unsqueeze(1).expand_as(pixels))
+    deviation = means(from_mean.square(), flat, nothing).sqrt()
+    area = areas(flat, regions) * (regions / (height * width))
+    sides = torch.cat([pixels.new_full((1, 1), side) for side in (height, width)])
+    place = torch.where(area > 0, (2 * mean[:, -2:] + 1) / sides - 1, 0)
+    cell = sqrt(height * width / regions / 12)
+    extent = torch.cat([deviation[:, :-2], deviation[:, -2:] / cell], dim=1)
+    return torch.cat([mean[:, :-2], place, extent, area], dim=1).transpose(1, 2)
+
+
+def adjacency(labels: Int64[Tensor, "n h w"], regions: int) -> Bool[Tensor, "n k k"]:
+    """Tell which regions share an edge between two pixels; each is next to itself."""
+    touching = torch.zeros(labels.shape[0], regions * regions, dtype=torch.bool, device=labels.device)
+    for one, other in ((labels[:, 1:], labels[:, :-1]), (labels[:, :, 1:], labels[:, :, :-1])):
+        touching.scatter_(1, (one * regions + other).flatten(1), True)
+    touching = touching.view(-1, regions, regions)
+    return touching | touching.transpose(1, 2) | torch.eye(regions, dtype=torch.bool, device=labels.device)
+
+
+def join(touching: Bool[Tensor, "n k k"], places: Float[Tensor, "n k 2"], most: int) -> Graph:
+    """Join each region to those that it touches, the nearest ``most`` if there are more, itself included."""
+    row, column = (part.unsqueeze(1) - part.unsqueeze(2) for part in places.unbind(2))
+    distance = (row.square() + column.square()).sqrt().masked_fill(~touching, torch.inf)
+    nearest, neighbours = (part.mT.contiguous() for part in distance.topk(min(most, places.shape[1]), largest=False))
+    index = neighbours.flatten(1).unsqueeze(2).expand(-1, -1, 2)
+    apart = places.gather(1, index).view(*neighbours.shape, 2) - places.unsqueeze(1)
+    within = nearest.isfinite()
+    between = torch.cat([apart, nearest.unsqueeze(3)], dim=3).masked_fill(~within.unsqueeze(3), 0)
+    return Graph(neighbours, within, between)

@@ -1,0 +1,264 @@
+"""The paper as data: what it claims, and how each claim is measured.
+
+Mendez, "Deep Learning Models for Fashion-MNIST Classification". A claim is measured on finished runs of the recipe
+``paper``, one per seed. Where those were trained for less than the paper says, what depends on training is measured
+and not judged.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean, stdev
+from typing import Literal
+
+from modiste.evaluation.assessment import Assessment
+from modiste.models.registry import Task, build_model, count_parameters
+from modiste.recipes import named
+from modiste.recipes.networks import CNNRecipe
+from modiste.runs.run_folder import EpochRow
+
+Shortage = Literal["", "quick", "shortened"]
+"""How runs differ from the whole: not at all; in images, and mostly epochs; in epochs alone."""
+Verdict = Literal[
+    "holds",
+    "does not hold",
+    "contradicts itself",
+    "cannot be traced",
+    "not judged: quick",
+    "not judged: shortened",
+]
+EPOCHS = 50
+"""For which the paper trains."""
+
+TRAIN_ACCURACY, TRAIN_LOSS = 0.9503, 0.1345
+VALIDATION_ACCURACY, VALIDATION_LOSS = 0.9141, 0.2348
+TEST_ACCURACY, TEST_LOSS = 0.9132, 0.2506
+PARAMETERS = 406_270
+# Precision, recall, F1 of Table 2.
+TABLE_2 = {
+    "T-shirt/top": (0.89, 0.84, 0.87),
+    "Trouser": (0.99, 0.98, 0.99),
+    "Pullover": (0.91, 0.79, 0.85),
+    "Dress": (0.88, 0.95, 0.91),
+    "Coat": (0.84, 0.86, 0.85),
+    "Sandal": (0.99, 0.99, 0.99),
+    "Shirt": (0.73, 0.78, 0.76),
+    "Sneaker": (0.96, 0.98, 0.98),
+    "Bag": (0.99, 0.98, 0.98),
+    "Ankle boot": (0.98, 0.96, 0.97),
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One finished run: its history, and the test set measured with the picked and with the last weights."""
+
+    history: Sequence[EpochRow]
+    picked: Assessment
+    last: Assessment
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was measured of a claim, in a sentence or two, and what follows."""
+
+    measured: str
+    verdict: Verdict
+
+    def of(self, shortage: Shortage) -> "Finding":
+        """Return what follows from runs of which so much is missing: no verdict, if anything is."""
+        verdicts: dict[Shortage, Verdict] = {"quick": "not judged: quick", "shortened": "not judged: shortened"}
+        return replace(self, verdict=verdicts.get(shortage, self.verdict))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper.
+
+    Attributes:
+        section: where it stands.
+        statement: what it says.
+        measure: what the claim comes to on finished runs.
+        needs_training: whether it depends on those runs; if not, it is measured without them.
+    """
+
+    section: str
+    statement: str
+    measure: Callable[[Sequence[Evidence]], Finding]
+    needs_training: bool = False
+
+    def finding(self, runs: Sequence[Evidence], shortage: Shortage = "") -> Finding:
+        """Measure the claim on runs, and judge it unless it needs training and the runs were cut short."""
+        return self.measure(runs).of(shortage) if self.needs_training else self.measure(())
+
+
+def first_epoch(runs: Sequence[Evidence], reached: Callable[[EpochRow], bool]) -> str:
+    """Say at which epoch each run first satisfies a condition: ``at epoch 9, 10, never``, or ``never``."""
+    epochs = [next((row.epoch for row in run.history if reached(row)), None) for run in runs]
+    if not any(epochs):
+        return "never"
+    return "at epoch " + ", ".join("never" if epoch is None else str(epoch) for epoch in epochs)
+
+
+def mean_and_spread(values: Sequence[float], form: str = ".2%") -> str:
+    """Write a mean with its standard deviation over seeds."""
+    spread = f" ± {stdev(values):{form}}" if len(values) > 1 else ""
+    return f"{mean(values):{form}}{spread}"
+
+
+def _parameters(_runs: Sequence[Evidence]) -> Finding:
+    task = Task(image_shape=(1, 28, 28), class_names=tuple(TABLE_2))
+    listing, prose = (count_parameters(build_model(named.get(name).model, task)) for name in ("paper", "paper-text"))
+    verdict: Verdict = "holds" if PARAMETERS in (listing, prose) else "does not hold"
+    return Finding(f"Listing 1 has {listing:,}, the network of the prose {prose:,}", verdict)
+
+
+def _listing() -> CNNRecipe:
+    model = named.paper().model
+    assert isinstance(model, CNNRecipe)
+    return model
+
+
+def _layers(_runs: Sequence[Evidence]) -> Finding:
+    model = _listing()
+    convolutions = len(model.filters)
+    layers = convolutions + model.pools + len(model.hidden) + 3  # and Flatten, Dropout, the output
+    verdict: Verdict = "holds" if (layers, convolutions) == (9, 2) else "contradicts itself"
+    return Finding(f"Listing 1 has {layers} layers, {convolutions} of them convolutions", verdict)
+
+
+def _filters(_runs: Sequence[Evidence]) -> Finding:
+    model = _listing()
+    filters, side = ", ".join(map(str, model.filters)), model.kernel_size
+    agrees = (model.filters, side, model.hidden) == ((64, 32), 2, (256,))
+    text = f"Listing 1 has {filters} filters, {side}x{side} kernels, {model.hidden[0]} units"
+    return Finding(text, "holds" if agrees else "contradicts itself")
+
+
+def _shares(_runs: Sequence[Evidence]) -> Finding:
+    train, test = 60_000 / 70_000, 10_000 / 70_000
+    return Finding(f"60,000 and 10,000 of 70,000 are {train:.2%} and {test:.2%}", "does not hold")
+
+
+def _training(runs: Sequence[Evidence]) -> Finding:
+    last = [run.history[-1] for run in runs]
+    return Finding(
+        f"after epoch {last[0].epoch}: {mean_and_spread([row.train_accuracy for row in last])}, "
+        f"loss {mean_and_spread([row.train_loss for row in last], '.4f')}; the paper's loss is passed "
+        f"{first_epoch(runs, lambda row: row.train_loss <= TRAIN_LOSS)}, "
+        f"its accuracy {first_epoch(runs, lambda row: row.train_accuracy >= TRAIN_ACCURACY)}",
+        "holds" if all(abs(row.train_loss - TRAIN_LOSS) < 0.01 for row in last) else "does not hold",
+    )
+
+
+def _validation(runs: Sequence[Evidence]) -> Finding:
+    last = [run.history[-1] for run in runs]
+    best = [max(row.validation_accuracy for row in run.history) for run in runs]
+    return Finding(
+        f"best epoch {mean_and_spread(best)}; after epoch {last[0].epoch} "
+        f"{mean_and_spread([row.validation_accuracy for row in last])}, "
+        f"loss {mean_and_spread([row.validation_loss for row in last], '.4f')}; the paper's accuracy is passed "
+        f"{first_epoch(runs, lambda row: row.validation_accuracy >= VALIDATION_ACCURACY)}, a loss as low "
+        f"as the paper's {first_epoch(runs, lambda row: row.validation_loss <= VALIDATION_LOSS)}",
+        "holds" if all(abs(row.validation_loss - VALIDATION_LOSS) < 0.02 for row in last) else "does not hold",
+    )
+
+
+def _test(runs: Sequence[Evidence]) -> Finding:
+    picked, last = [run.picked for run in runs], [run.last for run in runs]
+    reached = mean(item.accuracy for item in picked) >= TEST_ACCURACY
+    return Finding(
+        f"at the epoch that validation picks ({', '.join(str(item.epoch) for item in picked)}) "
+        f"{mean_and_spread([item.accuracy for item in picked])}, "
+        f"loss {mean_and_spread([item.loss for item in picked], '.4f')}; after epoch {last[0].epoch} "
+        f"{mean_and_spread([item.accuracy for item in last])}, "
+        f"loss {mean_and_spread([item.loss for item in last], '.4f')}",
+        "holds" if reached else "does not hold",
+    )
+
+
+def _overfitting(runs: Sequence[Evidence]) -> Finding:
+    turns = [min(run.history, key=lambda row: row.validation_loss) for run in runs]
+    rises = [run.history[-1].validation_loss / turn.validation_loss for run, turn in zip(runs, turns, strict=True)]
+    epochs = ", ".join(str(turn.epoch) for turn in turns)
+    return Finding(
+        f"the validation loss is lowest at epoch {epochs} and then rises to {mean(rises):.1f} times that",
+        "does not hold" if mean(rises) > 1.1 else "holds",
+    )
+
+
+def _table_2(runs: Sequence[Evidence]) -> Finding:
+    gaps = {
+        name: abs(mean(run.picked.per_class[name].f1 or 0.0 for run in runs) - figures[2])
+        for name, figures in TABLE_2.items()
+    }
+    widest = max(gaps, key=lambda name: gaps[name])
+    return Finding(
+        f"F1 differs from the paper's by {mean(gaps.values()):.3f} on average, most for {widest} ({gaps[widest]:.3f})",
+        "holds" if gaps[widest] < 0.04 else "does not hold",
+    )
+
+
+def _table_2_f1(_runs: Sequence[Evidence]) -> Finding:
+    wrong = [name for name, figures in TABLE_2.items() if not f1_is_possible(*figures)]
+    if not wrong:
+        return Finding("every F1 follows from its precision and recall", "holds")
+    return Finding(f"not for {', '.join(wrong)}, whatever the digits that rounding hid", "contradicts itself")
+
+
+def f1_is_possible(precision: float, recall: float, f1: float, rounding: float = 0.005) -> bool:
+    """Tell whether an F1 can belong to precision and recall, all three rounded by up to ``rounding``."""
+    lowest, highest = (
+        2 * (precision + shift) * (recall + shift) / (precision + recall + 2 * shift) for shift in (-rounding, rounding)
+    )
+    return lowest - rounding <= f1 <= highest + rounding
+
+
+def _hardest(runs: Sequence[Evidence]) -> Finding:
+    means = {name: mean(run.picked.per_class[name].recall or 0.0 for run in runs) for name in TABLE_2}
+    better = min(means[name] for name in ("Trouser", "Sandal", "Bag", "Ankle boot"))
+    worse = max(means[name] for name in ("Shirt", "Pullover"))
+    order = sorted(means, key=lambda name: means[name])
+    return Finding(
+        f"the least recall of the four is {better:.3f}, the greater of the two {worse:.3f}; lowest of all "
+        f"{order[0]} ({means[order[0]]:.3f}) and {order[1]} ({means[order[1]]:.3f})",
+        "holds" if better > worse else "does not hold",
+    )
+
+
+CLAIMS = (
+    Claim("4", "85.71 % of the images train and 14.26 % test", _shares),
+    Claim("5", "nine layers, two of them convolutions", _layers),
+    Claim("5", "64 and 32 filters, 2x2 kernels, 256 units", _filters),
+    Claim("5", "406,270 trainable parameters", _parameters),
+    Claim("7", "training accuracy 95.03 %, loss 0.1345, after 50 epochs", _training, needs_training=True),
+    Claim("7", "validation accuracy 91.41 %, loss 0.2348, after 50 epochs", _validation, needs_training=True),
+    Claim("7", "test accuracy 91.32 %, loss 0.2506", _test, needs_training=True),
+    Claim("7", "no overfitting", _overfitting, needs_training=True),
+    Claim("Table 2", "precision, recall and F1 of each class", _table_2, needs_training=True),
+    Claim("Table 2", "each F1 is the harmonic mean of its precision and recall", _table_2_f1),
+    Claim("7", "Trouser, Sandal, Bag, Ankle boot do better than Shirt and Pullover", _hardest, needs_training=True),
+)
+
+
+def _untraceable(measured: str) -> Callable[[Sequence[Evidence]], Finding]:
+    return lambda _runs: Finding(f"{measured}; ours: records/systems", "cannot be traced")
+
+
+RELATED_WORK = (
+    Claim(
+        "2",
+        "a deep belief network, Wan et al. 2013, has 90.6 %",
+        _untraceable("that work is DropConnect, four years before the data set"),
+    ),
+    Claim(
+        "2",
+        "a capsule network, Sabour et al. 2017, has 94.6 %",
+        _untraceable("that work does not report Fashion-MNIST"),
+    ),
+    Claim(
+        "2",
+        "FashionNet, Zhang et al. 2018, has 94.5 %",
+        _untraceable("no such work was found; a FashionNet is that of Liu et al. 2016"),
+    ),
+    Claim("2", "FashGraphs, Wang et al. 2019, has 94.8 %", _untraceable("no such work was found")),
+)

@@ -1,0 +1,49 @@
+"""What a finished run's folder vouches for: its files with their hashes, and how often its test set was opened."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from modiste.errors import RunError
+from modiste.runs import storage
+
+NAME = "manifest.json"
+
+
+def write(folder: Path, files: Mapping[str, str], test_openings: int) -> None:
+    """Replace the manifest, whole or not at all; StorageError when the disk refuses."""
+    storage.write_sealed_json(folder / NAME, {"files": dict(files), "test_openings": test_openings})
+
+
+def read(folder: Path, required: Iterable[str] = ()) -> tuple[dict[str, str], int]:
+    """Return the SHA-256 of each file by name, and how often the test set was opened.
+
+    Raises RunError unless the manifest is as it was written, and vouches for the ``required`` files.
+    """
+    path = folder / NAME
+    if not storage.lies_in(folder, NAME):
+        raise RunError(f"{path}: leads out of the run's folder, and is not followed")
+    content = storage.read_sealed_json(path)
+    files: dict[str, str] = content.get("files", {})
+    openings: int = content.get("test_openings", -1)
+    sane = isinstance(files, dict) and all(isinstance(digest, str) for digest in files.values())
+    if not sane or not isinstance(openings, int) or openings < 0:
+        raise RunError(f"{path}: damaged, it lists no files; restore it or train the run again")
+    if missing := [name for name in required if name not in files]:
+        raise RunError(f"{path}: damaged, it does not vouch for {missing[0]}; restore it or train the run again")
+    return files, openings
+
+
+def verify(folder: Path, name: str, digest: str) -> Path:
+    """Return a file's path; RunError when it lies elsewhere, is missing, or differs from what was written."""
+    path = folder / name
+    if not storage.lies_in(folder, name):
+        raise RunError(f"{folder / NAME}: lists {name!r}, which leads out of the run's folder, and is not followed")
+    if not path.is_file():
+        raise RunError(f"{path}: missing, though the run's manifest lists it; restore it or train the run again")
+    found = storage.sha256(path)
+    if found != digest:
+        raise RunError(
+            f"{path}: damaged, expected SHA-256 {digest[:16]}..., found {found[:16]}...; "
+            "restore the file or train the run again in another folder"
+        )
+    return path

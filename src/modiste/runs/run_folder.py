@@ -1,0 +1,373 @@
+"""The folder of one training run: what lies in it, and that it is as it was written.
+
+recipe.json                     how it was trained
+log.jsonl                       one line per epoch: the figures, the same whenever the run is repeated
+pretraining.jsonl               one line per epoch of a warm start that trains
+timing.jsonl                    one line per epoch: seconds, images per second, memory
+facts.json                      the machine and versions of every start
+model.safetensors               the weights that validation picked, with recipe and task
+last.safetensors                the weights after the last epoch
+validation-logits.safetensors   logits and labels of the validation images
+checkpoints/                    the training state to go on from
+images.safetensors              of a person's own pictures: those for validation, and a sample of those for training
+novelty.safetensors             what tells images of none of the classes; of Fashion-MNIST written at the first photo
+transfer.json                   what became of each tensor, where weights were taken from another run
+manifest.json                   hash of every file above; there once the run has finished
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from modiste.errors import RunError
+from modiste.recipes.recipe import Recipe, from_plain
+from modiste.runs import checkpoint, manifest, storage
+from modiste.runs.checkpoint import ModelInfo
+
+RECIPE = "recipe.json"
+LOG = "log.jsonl"
+PRETRAINING = "pretraining.jsonl"
+TIMING = "timing.jsonl"
+FACTS = "facts.json"
+TRANSFER = "transfer.json"
+IMAGES = "images.safetensors"
+STATES = "checkpoints"
+BEFORE_TRAINING = (RECIPE, FACTS, PRETRAINING, TRANSFER)
+WRITTEN = (*BEFORE_TRAINING, LOG, TIMING, STATES, "tensorboard")
+"""What training reads again when it goes on, or adds to."""
+WEIGHTS = {"picked": "model.safetensors", "last": "last.safetensors"}
+VALIDATION_LOGITS = "validation-logits.safetensors"
+ALWAYS = (RECIPE, LOG, TIMING, FACTS, *WEIGHTS.values(), VALIDATION_LOGITS)
+"""What every finished run holds."""
+TIMES = ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes")
+WORDS = ("processor", "system", "python", "torch")
+NUMBERS = ("cores", "threads", "memory_bytes")
+"""What every start of a run tells of its machine, in words and in numbers."""
+LARGEST = 2**63
+PATIENCE_SECONDS = 10.0
+"""How long to wait for another process that writes into a finished run's folder, which takes it milliseconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow:
+    """One line of the log: the mean over the epoch's steps for training, the epoch's end for validation."""
+
+    epoch: int
+    step: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingRow:
+    """One line of a warm start's log: the mean of ``quantity`` over the steps of an epoch that trains ``part``."""
+
+    part: str
+    epoch: int
+    quantity: str
+    value: float
+
+
+Row = TypeVar("Row", EpochRow, PretrainingRow)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run's network answered, and to which images.
+
+    Attributes:
+        logits: of each image.
+        labels: of the images.
+        images: the identity of the images in their order (``ImageSet.identity``); empty in files of earlier versions.
+    """
+
+    logits: Float[Tensor, "n classes"]
+    labels: Int64[Tensor, " n"]
+    images: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run whose files were verified when it was opened; ``files`` are their hashes by name."""
+
+    folder: Path
+    recipe: Recipe
+    history: tuple[EpochRow, ...]
+    files: Mapping[str, str]
+    test_openings: int
+
+    @property
+    def picked(self) -> EpochRow:
+        """The epoch whose weights are the model."""
+        return picked(self.history, self.recipe)
+
+    def load_model(self, weights: str = "picked") -> tuple[nn.Module, ModelInfo]:
+        """Load the weights that validation ``picked`` or those of the ``last`` epoch."""
+        return checkpoint.load_model(self.folder / WEIGHTS[weights])
+
+    def load_info(self) -> ModelInfo:
+        """Read what the picked weights' file says beside them."""
+        return checkpoint.load_info(self.folder / WEIGHTS["picked"])
+
+    def pretraining(self) -> list[PretrainingRow]:
+        """Return one row per epoch of the warm start; none where it trained nothing."""
+        return _rows(self.folder / PRETRAINING, PretrainingRow) if is_listed(self, PRETRAINING) else []
+
+    def timing(self) -> list[dict[str, Any]]:
+        """Return one entry per epoch: epoch, seconds, train_seconds, images_per_second, peak_memory_bytes.
+
+        Epochs whose line was lost before the run had finished are left out.
+        """
+        path = self.folder / TIMING
+        rows = read_lines(path)
+        if not all(is_amount(row.get(name)) for row in rows for name in ("epoch", *TIMES)):
+            raise RunError(f"{path}: damaged, expected {', '.join(TIMES)} of every epoch; restore it")
+        return rows
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Return the machine and versions of every start of the run."""
+        path = self.folder / FACTS
+        listed = starts(path)
+        if not listed or not all(_is_start(start) for start in listed):
+            raise RunError(f"{path}: damaged, expected {', '.join(WORDS + NUMBERS)} of every start; restore it")
+        return listed
+
+    def measured(self, split: str = "validation", weights: str = "picked") -> Measured:
+        """Return stored logits; RunError when there are none, or none that this network can have given."""
+        name = logits_name(split, weights)
+        if not is_listed(self, name):
+            raise RunError(
+                f"{self.folder}: not measured on {split} yet; first: modiste evaluate {self.folder} --split {split}"
+            )
+        found, classes = read_measured(self.folder / name), len(self.load_info().task.class_names)
+        if found.logits.shape[1] != classes:
+            raise RunError(
+                f"{self.folder / name}: damaged, expected logits of {classes} classes, found {found.logits.shape[1]}"
+            )
+        return found
+
+
+def open_run(folder: Path | str) -> Run:
+    """Open a finished run; RunError when it is missing, unfinished, or any file differs from what was written."""
+    folder = Path(folder)
+    require_finished(folder)
+    files, test_openings = _verified(folder)
+    history = tuple(_rows(folder / LOG, EpochRow))
+    if not history:
+        raise RunError(f"{folder / LOG}: damaged, it tells of no epoch; restore it or train the run again")
+    recipe = from_plain(storage.read_json(folder / RECIPE))
+    return Run(folder, recipe, history, files, test_openings)
+
+
+def require_inside(folder: Path, names: Iterable[str]) -> None:
+    """Raise RunError when one of these names is a link that leads out of the folder."""
+    for name in names:
+        if not storage.lies_in(folder, name):
+            raise RunError(f"{folder / name}: leads out of the run's folder, and is not followed")
+
+
+def require_finished(folder: Path) -> None:
+    """Raise RunError unless ``folder`` holds a finished run; looks at no file's content."""
+    require_inside(folder, (RECIPE, manifest.NAME))
+    if not (folder / RECIPE).is_file():
+        raise RunError(f"{folder}: no run here, {RECIPE} is missing; expected a folder that `modiste train` made")
+    if not (folder / manifest.NAME).is_file():
+        raise RunError(f"{folder}: this run has not finished; give its `modiste train` command again to go on")
+
+
+def strangers(folder: Path) -> list[str]:
+    """Name what lies in a folder without a recipe, but for what a start that was killed at once may have left."""
+    ours = (storage.LOCK_NAME, f".{RECIPE}-")
+    return sorted(item.name for item in folder.iterdir() if not item.name.startswith(ours))
+
+
+def is_unbegun(folder: Path) -> bool:
+    """Tell whether a folder holds nothing but what a run writes before its training begins."""
+    return all(item.name in BEFORE_TRAINING for item in folder.iterdir() if not item.name.startswith("."))
+
+
+def clear(folder: Path) -> None:
+    """Delete what a run writes before its training begins."""
+    for name in BEFORE_TRAINING:
+        storage.remove(folder / name)
+
+
+def picked(history: Iterable[EpochRow], recipe: Recipe) -> EpochRow:
+    """Return the epoch that validation picks by the recipe's rule; the earliest among equals."""
+    rows = list(history)
+    if recipe.pick == "best-accuracy":
+        return max(rows, key=lambda row: row.validation_accuracy)
+    if recipe.pick == "best-loss":
+        return min(rows, key=lambda row: row.validation_loss)
+    return rows[-1]
+
+
+def seal(folder: Path) -> None:
+    """Write the manifest over every file of the run: from here on it counts as finished."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    manifest.write(folder, {str(path.relative_to(folder)): storage.sha256(path) for path in files}, 0)
+
+
+def keep(run: Run, files: Mapping[str, bytes], *, openings: int = 0) -> Run:
+    """Write files into a finished run's folder, list them in its manifest, and add to the test set's openings.
+
+    The folder is locked and the manifest read anew, so that nothing is lost of what others have entered since ``run``
+    was opened. A file that is replaced is taken off the manifest first: a crash leaves no hash that is not met.
+
+    Raises:
+        ReadOnlyError: nothing may be written there; StorageError when the disk refuses.
+        FolderInUseError: another process keeps the folder.
+        RunError: the folder holds another run by now, or a file's name is that of a part of the run.
+    """
+    folder = run.folder
+    parts = (*ALWAYS, *BEFORE_TRAINING, IMAGES, manifest.NAME, storage.LOCK_NAME)
+    if taken := [name for name in files if name in parts]:
+        raise RunError(f"{folder / taken[0]}: is a part of the run and is not replaced; choose another name")
+    with storage.lock(folder, PATIENCE_SECONDS):
+        storage.remove_leftovers(folder)
+        listed, openings_before = manifest.read(folder, ALWAYS)
+        if any(listed[name] != run.files[name] for name in ALWAYS):
+            raise RunError(f"{folder}: holds another run than when this began; give the command again")
+        others = {name: digest for name, digest in listed.items() if name not in files}
+        if others != listed:
+            manifest.write(folder, others, openings_before)
+        for name, content in files.items():
+            storage.write_bytes(folder / name, content)
+        listed = others | {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        manifest.write(folder, listed, openings_before + openings)
+    return dataclasses.replace(run, files=listed, test_openings=openings_before + openings)
+
+
+def is_listed(run: Run, name: str) -> bool:
+    """Tell whether the manifest vouches for a file; one written just before a crash it does not."""
+    return name in run.files
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file by one line of JSON per row, whole or not at all."""
+    storage.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read what write_lines wrote."""
+    text = storage.read_text(path)
+    try:
+        rows = [json.loads(line) for line in text.splitlines()]
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: cannot be read as one JSON value per line ({error})") from error
+    if not all(isinstance(row, dict) for row in rows):
+        raise RunError(f"{path}: cannot be read; expected a table of values on each line")
+    return rows
+
+
+def starts(path: Path) -> list[dict[str, Any]]:
+    """Read the facts of every start of a run; RunError unless the file is as it was written."""
+    try:
+        listed = storage.read_sealed_json(path).get("starts")
+    except RunError as error:
+        raise RunError(f"{path}: damaged, it is not what was written; delete it to go on") from error
+    if not isinstance(listed, list) or not all(isinstance(start, dict) for start in listed):
+        raise RunError(f"{path}: damaged, it lists no starts; delete it to go on")
+    return listed
+
+
+def logits_bytes(found: Measured, epoch: int) -> bytes:
+    """Return the content of a file of logits, with the labels and the images that they were measured on."""
+    plain = {"epoch": epoch, "images": found.images}
+    return checkpoint.to_bytes({"logits": found.logits, "labels": found.labels}, plain)
+
+
+def read_measured(path: Path) -> Measured:
+    """Read what logits_bytes made; RunError unless every image has finite logits and a label of one of the classes."""
+    tensors, plain = checkpoint.read(path)
+    if set(tensors) != {"logits", "labels"} or not isinstance(plain.get("images", ""), str):
+        raise RunError(f"{path}: damaged or of another kind; expected logits and labels")
+    logits, labels = tensors["logits"], tensors["labels"]
+    shaped = logits.ndim == 2 and labels.ndim == 1 and len(logits) == len(labels) > 0 and logits.shape[1] > 0
+    if not shaped or (logits.dtype, labels.dtype) != (torch.float32, torch.int64):
+        found = f"{logits.dtype} {tuple(logits.shape)} and {labels.dtype} {tuple(labels.shape)}"
+        raise RunError(f"{path}: damaged, expected float32 logits and an int64 label for each image, found {found}")
+    if not logits.isfinite().all() or labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise RunError(f"{path}: damaged, expected finite logits and labels from 0 to {logits.shape[1] - 1}")
+    return Measured(logits, labels, plain.get("images", ""))
+
+
+def read_logits(path: Path) -> tuple[Float[Tensor, "n classes"], Int64[Tensor, " n"]]:
+    """Return the logits and labels of such a file; RunError as ``read_measured``."""
+    found = read_measured(path)
+    return found.logits, found.labels
+
+
+def is_amount(value: object) -> bool:
+    """Tell whether a value as read from JSON is a number from 0 that arithmetic can be done with."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LARGEST
+
+
+def as_plain(row: EpochRow) -> dict[str, Any]:
+    """Turn a row into what its line of the log holds."""
+    return dataclasses.asdict(row)
+
+
+def logits_name(split: str, weights: str = "picked") -> str:
+    """Name the file that holds a split's logits under the picked or the last weights."""
+    return f"{split}-logits.safetensors" if weights == "picked" else f"{split}-logits-{weights}.safetensors"
+
+
+def _verified(folder: Path) -> tuple[dict[str, str], int]:
+    """Return what the manifest says once every file was found to be as it says.
+
+    Where another process changes the manifest meanwhile, the files are looked at again.
+    """
+    told = manifest.read(folder, ALWAYS)
+    while True:
+        try:
+            for name, digest in told[0].items():
+                manifest.verify(folder, name, digest)
+        except RunError:
+            before, told = told, manifest.read(folder, ALWAYS)
+            if told == before:
+                raise
+        else:
+            return told
+
+
+def _is_start(start: Mapping[str, Any]) -> bool:
+    """Tell whether the facts of a start can be shown: words, numbers, and lists of words."""
+    plain = all(value is None or isinstance(value, str | bool | list) or _is_finite(value) for value in start.values())
+    amounts = [start.get(name) for name in NUMBERS] + [start[name] for name in start if name.endswith("_bytes")]
+    return plain and all(isinstance(start.get(name), str) for name in WORDS) and all(map(is_amount, amounts))
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < LARGEST and math.isfinite(value)
+
+
+def _rows(path: Path, kind: type[Row]) -> list[Row]:
+    try:
+        rows = [kind(**row) for row in read_lines(path)]
+    except TypeError as error:
+        raise RunError(f"{path}: damaged or of another version of Modiste ({error})") from error
+    for row in rows:
+        for item in dataclasses.fields(kind):
+            _check_cell(path, item.name, getattr(item.type, "__name__", str(item.type)), getattr(row, item.name))
+    return rows
+
+
+def _check_cell(path: Path, name: str, kind: str, value: object) -> None:
+    """Raise RunError unless a value of a log is of the field's kind; whole numbers are numbers too."""
+    whole = isinstance(value, int) and _is_finite(value) and not isinstance(value, bool)
+    fits = {"str": isinstance(value, str), "int": whole, "float": _is_finite(value) and not isinstance(value, bool)}
+    if not fits[kind]:
+        raise RunError(f"{path}: damaged; {name}: expected {kind}, found {value!r}")

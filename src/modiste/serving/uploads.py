@@ -1,0 +1,140 @@
+"""A person's pictures to answers, the network left to the batcher."""
+
+import asyncio
+import base64
+import io
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from modiste.inference.answers import answered, batch_of, prepared
+from modiste.inference.explanation import evidence
+from modiste.inference.onnx_model import scores_of
+from modiste.photo.garment import Prepared
+from modiste.photo.preparation import Preparation
+from modiste.processes import available_cores
+from modiste.serving.batching import Batcher
+from modiste.serving.schemas import Answer, Step
+
+Value = TypeVar("Value")
+SLOW_SECONDS = 2.0
+"""After which a picture no longer keeps a core for itself."""
+MOST_SLOW = 8
+"""Such pictures at work beside the others."""
+SHOWN_SIDE = 256
+"""Pixels of a step's longer side, as it is sent."""
+
+
+class UploadedPicture(NamedTuple):
+    """A file that somebody sent; without content where that was no base64."""
+
+    name: str
+    content: bytes | None
+
+
+class Studio:
+    """Prepares pictures on all cores, and has them answered.
+
+    Args:
+        batcher: of a classifier of square images.
+    """
+
+    def __init__(self, batcher: Batcher) -> None:
+        self.batcher, self.preparation = batcher, batcher.model.preparation
+        self._count = len(available_cores())
+        self._cores = asyncio.Semaphore(self._count)
+        self._threads = ThreadPoolExecutor(self._count + MOST_SLOW, thread_name_prefix="pictures")
+
+    async def answers(self, pictures: list[UploadedPicture], *, steps: bool, explained: int) -> list[Answer]:
+        """Return an answer for each picture; for one that cannot be read, its fault.
+
+        Args:
+            pictures: files.
+            steps: whether to show each step of the preparation.
+            explained: of how many of them, the first, to show where the network looked.
+        """
+        read = await self._read(pictures)
+        images = batch_of(read)
+        scores = None if images is None else scores_of(await self.batcher.run(images))
+        found = answered(self.batcher.model.class_names, [one.name for one in pictures], read, scores)
+        return [
+            await self._shown(answer, steps=steps, explain=number < explained) for number, answer in enumerate(found)
+        ]
+
+    async def warm_up(self) -> None:
+        """Answer an empty picture, so that whoever comes first does not wait for libraries to be loaded."""
+        side = self.preparation.side
+        blank = np.full((8 * side, 8 * side), 255, np.uint8)
+        blank[side:, side:] = 0
+        content = base64.b64decode(_png(blank).partition(",")[2])
+        await self.answers([UploadedPicture("blank", content)], steps=True, explained=1)
+
+    def close(self) -> None:
+        """Stop without waiting for the pictures in hand."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _read(self, pictures: list[UploadedPicture]) -> list[Prepared | str]:
+        """Prepare a request's pictures, as many at once as there are cores: the next request has its turn meanwhile."""
+        turns = asyncio.Semaphore(self._count)
+
+        async def read(picture: UploadedPicture) -> Prepared | str:
+            async with turns:
+                return await self._in_thread(_prepared, picture.content, self.preparation)
+
+        return await asyncio.gather(*map(read, pictures))
+
+    async def _shown(self, answer: answers.Answer, *, steps: bool, explain: bool) -> Answer:
+        if answer.prepared is None:
+            return Answer(name=answer.source, fault=answer.fault)
+        if not all(math.isfinite(share) for _, share in answer.probabilities):
+            return Answer(name=answer.source, fault="the network gives no finite probabilities for this picture")
+        return Answer(
+            name=answer.source,
+            label=answer.probabilities[0][0],
+            probabilities=dict(answer.probabilities),
+            novelty=_finite(answer.novelty),
+            none_of_the_classes=None if answer.novelty is None else answer.is_novel,
+            separated=answer.prepared.separated,
+            inverted=answer.prepared.inverted,
+            evidence=await self._evidence(answer.prepared) if explain else [],
+            steps=await self._in_thread(_steps, answer.prepared) if steps else [],
+        )
+
+    async def _evidence(self, prepared: Prepared) -> list[list[float]]:
+        model = self.batcher.model
+        found = await self.batcher.between_batches(lambda: evidence(model, prepared.planes))
+        rows: list[list[float]] = np.nan_to_num(found).round(4).tolist()
+        return rows
+
+    async def _in_thread(self, function: Callable[..., Value], *arguments: object) -> Value:
+        """Run a function in a thread; one that takes long keeps no core from the others."""
+        async with self._cores:
+            work = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+            await asyncio.wait([work], timeout=SLOW_SECONDS)
+        return await work
+
+
+def _prepared(content: bytes | None, preparation: Preparation) -> Prepared | str:
+    if content is None:
+        return "expected base64, with or without data:image/...;base64, before it"
+    return prepared(content, preparation)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _steps(prepared: Prepared) -> list[Step]:
+    return [Step(name=name, picture=_png(picture)) for name, picture in prepared.steps.items()]
+
+
+def _png(picture: np.ndarray) -> str:
+    from PIL import Image
+
+    image, file = Image.fromarray(picture), io.BytesIO()
+    image.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BOX)
+    image.save(file, "PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,166 @@
+"""Transfer learning: weights taken from another network, tensor by tensor, and what became of each.
+
+A recipe names its source by hash, never by path: where the file lies is said on the command line, and another file is
+refused.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from modiste.errors import RecipeError, RunError
+from modiste.models import layers
+from modiste.recipes.recipe import TransferRecipe
+from modiste.runs import run_folder, storage
+from modiste.training.transfer.renaming import listed, rename
+from modiste.training.transfer.source import Source, Stored, locate, read
+
+IMAGE_CHANNELS = 4
+"""Most channels that images have: grey, colour, colour with transparency."""
+Fate = Literal["taken", "reshaped", "of another shape", "of another type", "not in the source", "left out"]
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What became of each tensor.
+
+    Attributes:
+        fates: of the network's tensors.
+        unused: the source's tensors, under their own names, that the network has no place for.
+        origin: the source's ``sha256``, and its ``name`` and ``commit`` where it came from a hub.
+    """
+
+    fates: dict[str, Fate]
+    unused: tuple[str, ...] = ()
+    origin: Mapping[str, str] | None = None
+
+    @property
+    def taken(self) -> frozenset[str]:
+        """Names of the tensors that hold weights of the source."""
+        return frozenset(name for name, fate in self.fates.items() if fate in ("taken", "reshaped"))
+
+    def __str__(self) -> str:
+        count = {fate: list(self.fates.values()).count(fate) for fate in dict.fromkeys(self.fates.values())}
+        parts = ["transfer: " + ", ".join(f"{number} {fate}" for fate, number in count.items())]
+        fresh = [name for name in self.fates if name not in self.taken]
+        if fresh:
+            parts.append(f"fresh: {listed(fresh)}")
+        if self.unused:
+            parts.append(f"no place for: {listed(self.unused)}")
+        return "; ".join(parts)
+
+
+def source_hash(source: Path | str | Source) -> str:
+    """Return the hash by which a recipe names a source; see ``locate`` for what is raised when there is none."""
+    return locate(source).sha256
+
+
+def transfer(
+    model: nn.Module, source: Path | str | Source | None, recipe: TransferRecipe, folder: Path
+) -> TransferReport:
+    """Copy into ``model`` every tensor of the source that fits, and write down in ``folder`` what became of each.
+
+    The standardisation stays the new data's own. A kernel for another number of image channels is taken as its sum over
+    them, shared evenly among the new ones; a readout for other classes starts afresh. Numbers are converted to the
+    model's format. RunError when the source is damaged or holds numbers that are not finite, RecipeError when it is
+    another file than the recipe names or nothing in it fits.
+    """
+    found = _demand(source, recipe)
+    stored = read(found.path)
+    names = rename(stored, recipe.rename)
+    wanted = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("standardize.")}
+    _demand_known("fresh", recipe.fresh, wanted)
+    fates: dict[str, Fate] = dict.fromkeys(wanted, "left out")
+    for name, tensor in wanted.items():
+        if not name.startswith(recipe.fresh):
+            old = names.get(name, "")
+            fates[name] = _take(tensor, stored.get(old), f"{found.path}: {old}")
+    unused = tuple(old for name, old in names.items() if name not in wanted)
+    origin = {key: value for key, value in asdict(found).items() if key != "path" and value}
+    report = TransferReport(fates, unused, origin)
+    if not report.taken:
+        raise RecipeError(_nothing_fits(found, stored, wanted))
+    layers.keep_uncounted(model)
+    storage.write_sealed_json(folder / run_folder.TRANSFER, asdict(report))
+    return report
+
+
+def read_report(folder: Path) -> TransferReport:
+    """Read what ``transfer`` wrote when the run began."""
+    path = folder / run_folder.TRANSFER
+    content = storage.read_sealed_json(path)
+    if not isinstance(content.get("fates"), dict):
+        raise RunError(f"{path}: damaged, it does not tell what became of each tensor")
+    return TransferReport(content["fates"], tuple(content.get("unused", ())), content.get("origin"))
+
+
+def freeze(model: nn.Module, beginnings: tuple[str, ...]) -> None:
+    """Stop the parameters whose names begin so from learning; RecipeError for a beginning that none has."""
+    names = [name for name, _ in model.named_parameters()]
+    _demand_known("freeze", beginnings, names)
+    for name, parameter in model.named_parameters():
+        if name.startswith(beginnings):
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise RecipeError(f"transfer.freeze: {', '.join(beginnings)} leave nothing to learn; name fewer")
+
+
+def _demand_known(field: str, beginnings: tuple[str, ...], names: Iterable[str]) -> None:
+    known = list(names)
+    for beginning in beginnings:
+        if not any(name.startswith(beginning) for name in known):
+            raise RecipeError(f"transfer.{field}: no tensor begins with {beginning!r}; known: {', '.join(known)}")
+
+
+def _demand(source: Path | str | Source | None, recipe: TransferRecipe) -> Source:
+    found = None if source is None else locate(source)
+    if found is None or found.sha256 != recipe.source:
+        expected = f"the model file with SHA-256 {recipe.source[:16]}..."
+        other = "none" if found is None else f"{found.path}, another file"
+        raise RecipeError(f"transfer.source: expected {expected}, found {other}; name it with --transfer-from")
+    return found
+
+
+@torch.no_grad()
+def _take(tensor: Tensor, stored: Stored | None, where: str) -> Fate:
+    if stored is None:
+        return "not in the source"
+    if stored.kind != ("real" if tensor.is_floating_point() else "whole"):
+        return "of another type"
+    if stored.shape == tensor.shape:
+        tensor.copy_(_numbers(stored, tensor, where))
+        return "taken"
+    if _differ_in_image_channels(stored.shape, tuple(tensor.shape)):
+        tensor.copy_(_numbers(stored, tensor, where).sum(1, keepdim=True) / tensor.shape[1])
+        return "reshaped"
+    return "of another shape"
+
+
+def _differ_in_image_channels(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    kernels = len(one) == len(other) == 4 and (one[0], one[2:]) == (other[0], other[2:])
+    return kernels and max(one[1], other[1]) <= IMAGE_CHANNELS
+
+
+def _numbers(stored: Stored, like: Tensor, where: str) -> Tensor:
+    numbers = stored.read().to(like)
+    if not numbers.isfinite().all():
+        raise RunError(f"{where} holds numbers that are not finite as {like.dtype}; nothing can be learnt from them")
+    return numbers
+
+
+def _nothing_fits(source: Source, stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> str:
+    there, here = _shown(stored) or "nothing", _shown(wanted)
+    return (
+        f"{source.name or source.path}: none of its tensors fits this network; the file holds {there}; the network has "
+        f"{here}; transfer from a network of its kind, or say which is which with --transfer.rename OLD=NEW ..."
+    )
+
+
+def _shown(tensors: Mapping[str, Stored] | Mapping[str, Tensor]) -> str:
+    """List the first few names with shapes, kernels and matrices before what surrounds them."""
+    shapes = {name: tuple(item.shape) for name, item in tensors.items()}
+    return listed(f"{name} {shapes[name]}" for name in sorted(shapes, key=lambda name: len(shapes[name]) < 2))

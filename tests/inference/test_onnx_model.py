@@ -1,0 +1,163 @@
+"""Exported files as a stranger might hand them over: what names other files, loops, or is none of ours is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from graphs import HOSTILE, add_to_logits, nested, node, sound
+from onnx import TensorProto, helper, numpy_helper
+
+from modiste.errors import RunError
+from modiste.evaluation.out_of_distribution.novelty import Answers
+from modiste.export.formats import FORMATS
+from modiste.inference import onnx_model
+from modiste.inference.onnx_model import OnnxModel
+from modiste.models.registry import Task, build_model
+from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.recipe import Recipe
+from modiste.runs.checkpoint import ModelInfo
+
+TASK = Task(image_shape=(1, 8, 8), class_names=("a", "b"), mean=0.3, deviation=0.4)
+
+
+@pytest.fixture(scope="module")
+def content() -> bytes:
+    answers = Answers(build_model(MLPRecipe(), TASK).eval(), mirror=False, temperature=1.0).eval()
+    return FORMATS["onnx"].write(answers, ModelInfo(Recipe(name="tried", model=MLPRecipe()), TASK, 1, "f" * 64))
+
+
+def outside(proto: onnx.ModelProto) -> None:
+    tensor = proto.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def outside_in_an_attribute(proto: onnx.ModelProto) -> None:
+    value = numpy_helper.from_array(np.zeros(3, np.float32))
+    value.ClearField("raw_data")
+    value.external_data.add(key="location", value="../secret")
+    proto.graph.node.append(helper.make_node("Constant", [], ["unused"], value=value))
+
+
+def foreign_operator(proto: onnx.ModelProto) -> None:
+    proto.graph.node.append(helper.make_node("PyOp", ["images"], ["unused"], domain="com.example"))
+    proto.opset_import.append(helper.make_opsetid("com.example", 1))
+
+
+def loop(proto: onnx.ModelProto) -> None:
+    for_ever = helper.make_graph([helper.make_node("Identity", ["go"], ["on"])], "body", [], [])
+    proto.graph.node.append(helper.make_node("Loop", ["", "go"], [], body=for_ever))
+
+
+def loop_in_a_branch(proto: onnx.ModelProto) -> None:
+    inner = helper.make_graph([helper.make_node("Loop", [], [])], "inner", [], [])
+    proto.graph.node.append(helper.make_node("If", ["yes"], [], then_branch=inner, else_branch=inner))
+
+
+def other_input(proto: onnx.ModelProto) -> None:
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def no_names(proto: onnx.ModelProto) -> None:
+    del proto.metadata_props[:]
+
+
+def too_few_names(proto: onnx.ModelProto) -> None:
+    next(one for one in proto.metadata_props if one.key == "class_names").value = '["a"]'
+
+
+def names_that_are_no_list(proto: onnx.ModelProto) -> None:
+    next(one for one in proto.metadata_props if one.key == "class_names").value = "[" * 5000
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (outside, "takes numbers from another file"),
+        (outside_in_an_attribute, "takes numbers from another file"),
+        (foreign_operator, "holds the operator com.example:PyOp"),
+        (loop, "holds the operator ai.onnx:Loop"),
+        (loop_in_a_branch, "holds the operator ai.onnx:Loop"),
+        (other_input, "expected a file that modiste export wrote"),
+        (no_names, "other ones"),
+        (too_few_names, "other ones"),
+        (names_that_are_no_list, "other ones"),
+    ],
+)
+def test_a_hostile_file_is_refused(content: bytes, change: Callable[[onnx.ModelProto], None], reason: str) -> None:
+    proto = onnx.load_model_from_string(content)
+    change(proto)
+    with pytest.raises(RunError, match=reason):
+        OnnxModel.from_bytes(proto.SerializeToString())
+
+
+@pytest.mark.parametrize("damaged", [b"", b"no model", b"\x80\x04\x95" * 9, None])
+def test_what_is_no_onnx_is_refused(content: bytes, damaged: bytes | None) -> None:
+    with pytest.raises(RunError, match="expected a file that modiste export wrote"):
+        OnnxModel.from_bytes(content[:2000] if damaged is None else damaged)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot be read"):
+        OnnxModel.load(tmp_path / "none.onnx")
+
+
+def test_any_number_of_images_goes_through(content: bytes) -> None:
+    model = OnnxModel.from_bytes(content)
+    images = np.random.RandomState(0).randint(0, 256, (130, 1, 8, 8)).astype(np.uint8)
+    whole = model.classify(images).probabilities
+    assert whole.shape == (130, 2)
+    assert model.classify(images[:0]).probabilities.shape == (0, 2)
+    np.testing.assert_allclose(whole[7:8], model.classify(images[7:8]).probabilities, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_every_hostile_graph_is_refused_in_one_line(name: str) -> None:
+    proto = sound()
+    HOSTILE[name](proto)
+    with pytest.raises(RunError, match="expected a file that modiste export wrote") as caught:
+        OnnxModel.from_bytes(proto.SerializeToString()).classify(np.zeros((2, 1, 8, 8), np.uint8))
+    assert str(caught.value).isprintable()
+
+
+def test_empty_nodes_are_counted_before_they_are_made(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bytes in a file are hundreds in memory: 500 MB of them would take all."""
+    monkeypatch.setattr(onnx, "load_model_from_string", lambda _: pytest.fail("was made"))
+    nodes = b"\x0a\x00" * 600_000
+    length = bytes([len(nodes) & 127 | 128, len(nodes) >> 7 & 127 | 128, len(nodes) >> 14])
+    with pytest.raises(RunError, match="more than 500,000 parts"):
+        OnnxModel.from_bytes(content + b"\x3a" + length + nodes)
+
+
+def test_functions_are_taken_as_long_as_they_unfold_to_little() -> None:
+    proto = sound()
+    nested(proto, 8, 2)
+    scores = OnnxModel.from_bytes(proto.SerializeToString()).classify(np.zeros((2, 1, 8, 8), np.uint8))
+    assert scores.probabilities.shape == (2, 2)
+
+
+def test_class_names_steer_no_terminal(content: bytes) -> None:
+    proto = onnx.load_model_from_string(content)
+    named = next(one for one in proto.metadata_props if one.key == "class_names")
+    named.value = json.dumps(["\x1b]0;owned\x07Zoë", "\u202eback\r\n"])
+    assert OnnxModel.from_bytes(proto.SerializeToString()).class_names == (
+        "\\x1b]0;owned\\x07Zoë",
+        "\\u202eback\\r\\n",
+    )
+
+
+def test_what_takes_too_long_is_given_up(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Multiply large matrices, for seconds or for hours: no check of the file tells how long that takes."""
+    proto = sound()
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([1500, 1500], np.int64), "shape"))
+    node(proto, "ConstantOfShape", ["shape"], ["m0"])
+    for number in range(4000):
+        node(proto, "MatMul", [f"m{number}", "m0"], [f"m{number + 1}"])
+    add_to_logits(proto, "m4000")
+    monkeypatch.setattr(onnx_model, "LOADING_SECONDS", 1.0)
+    with pytest.raises(RunError, match="it takes more than 1 seconds"):
+        OnnxModel.from_bytes(proto.SerializeToString())

@@ -1,0 +1,91 @@
+"""Cores that others hold, held by real processes."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from modiste import machine, processes
+from modiste.processes import CoreWatch, available_cores, idle_seconds
+from modiste.runs import run_folder, storage
+from modiste.runs.run_folder import open_run
+from modiste.training import trainer
+from workbench import child_environment
+
+needs_stat = pytest.mark.skipif(not processes.STAT.exists(), reason="this system does not tell how busy its cores are")
+
+
+@contextmanager
+def every_core_busy() -> Iterator[None]:
+    """Run a process for each core that does nothing but work."""
+    command = [sys.executable, "-c", "while True: pass"]
+    workers = [subprocess.Popen(command) for _ in available_cores()]
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
+@needs_stat
+def test_cores_that_others_hold_are_not_free() -> None:
+    with every_core_busy():
+        time.sleep(0.2)
+        watch = CoreWatch()
+        time.sleep(0.5)
+        assert watch.free() == 1
+
+
+def test_idle_time_is_that_of_the_given_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = tmp_path / "stat"
+    monkeypatch.setattr(processes, "STAT", stat)
+    assert idle_seconds({0}) is None
+    stat.write_text("cpu  9 9 9 900 90 9\ncpu0 1 2 3 400 20 7\ncpu1 5 5 5 500 70 2\ncpu11 1 1 1 7000 1 1\nintr 5\n\n")
+    ticks = os.sysconf("SC_CLK_TCK")
+    assert idle_seconds({0}) == 420 / ticks
+    assert idle_seconds({0, 1}) == 990 / ticks
+
+
+def test_all_cores_are_free_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(processes, "STAT", tmp_path / "missing")
+    assert CoreWatch().free() == len(available_cores())
+
+
+@needs_stat
+def test_training_takes_the_threads_that_are_free_(tiny_folder: Path, tmp_path: Path) -> None:
+    environment = {name: value for name, value in child_environment().items() if name != "OMP_NUM_THREADS"}
+    run = tmp_path / "run"
+    words = ("train", "mlp", "--epochs", "1", "--data.source", tiny_folder, "--out", run)
+    command = [sys.executable, "-m", "modiste", *map(str, words)]
+    with every_core_busy():
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert open_run(run).facts()[0]["threads"] == 1
+    if len(available_cores()) > 1:
+        assert "other processes are busy: training with 1 of" in done.stderr
+
+
+def test_a_run_goes_on_with_the_threads_that_it_began_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    count = len(available_cores())
+    for began, allowed in ((1, count), (count, 1)):
+        storage.write_sealed_json(tmp_path / run_folder.FACTS, {"starts": [{"threads": began}, {"threads": allowed}]})
+        with machine.threads_restored():
+            torch.set_num_threads(allowed)
+            trainer.settle_threads(tmp_path, CoreWatch())
+            assert torch.get_num_threads() == began
+
+
+def test_a_machine_with_fewer_cores_takes_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    storage.write_sealed_json(tmp_path / run_folder.FACTS, {"starts": [{"threads": 10_000}]})
+    before = torch.get_num_threads()
+    trainer.settle_threads(tmp_path, CoreWatch())
+    assert torch.get_num_threads() == before

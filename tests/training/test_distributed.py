@@ -1,0 +1,207 @@
+"""One network trained by two real processes under torchrun: losses as by one, written once, stopped and gone on."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from modiste.models.layers import BatchShare, Dropout
+from modiste.models.registry import MODELS
+from modiste.recipes.networks import CNNRecipe, DropConnectRecipe, ResNetRecipe
+from modiste.recipes.plain import to_plain
+from modiste.recipes.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
+from modiste.runs import run_folder, storage
+from modiste.training.distributed import ALONE, Group
+from workbench import child_environment, run_python
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+RECORDER = """
+import json, os, sys
+from pathlib import Path
+from modiste.training import trainer as training
+from modiste.recipes.recipe import load
+from modiste.training import step
+
+losses, check = [], step._check_finite
+
+def record(loss, norm, step):
+    losses.append(loss)
+    check(loss, norm, step)
+
+step._check_finite = record
+training.run(load(Path("recipe.json")), sys.argv[1], device="cpu", data_folder=sys.argv[2])
+if os.environ.get("RANK", "0") == "0":
+    Path(sys.argv[1] + ".losses").write_text(json.dumps(losses))
+"""
+EVERYTHING = AugmentationRecipe(flip=True, shift=1, erase=0.3, mixup=0.4)
+
+
+def variants(tiny: Recipe) -> dict[str, Recipe]:
+    uneven = replace(tiny, epochs=2, batch_size=15)
+    return {
+        "dropout, every change of the images, an average": replace(
+            uneven, augmentation=EVERYTHING, label_smoothing=0.1, ema_decay=0.9
+        ),
+        "batch normalisation": replace(uneven, model=CNNRecipe(filters=(4, 8), pools=1, hidden=(16,), batch_norm=True)),
+        # so slow that a ReLU which rounding tips over, as happens every twenty steps or so, changes little that follows
+        "a residual network": replace(
+            uneven, model=ResNetRecipe(depth=10), optimizer=OptimizerRecipe(name="sgd", learning_rate=1e-4)
+        ),
+        "dropped weights": replace(uneven, model=DropConnectRecipe(filters=(4,), hidden=8)),
+    }
+
+
+EVERY_NETWORK = """
+import copy, json, sys
+from pathlib import Path
+import torch
+from modiste.data.batch import Batch
+from modiste.recipes.networks import MLPRecipe
+from modiste.models.registry import Task, build_model; from modiste.models import layers
+from modiste.recipes.recipe import OptimizerRecipe, Recipe
+from modiste.training.distributed import ALONE, gathered
+from modiste.training.state import new_learner
+from modiste.training.step import train_step
+
+sys.path.append(sys.argv[1])
+from networks import SMALL
+
+IMAGES = torch.rand(9, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+BATCH = Batch(IMAGES, torch.eye(5)[torch.arange(9) % 5])
+TASK = Task(image_shape=(1, 12, 12), class_names=tuple("abcde"))
+
+def losses(network, group):
+    recipe = Recipe(name="x", model=network, optimizer=OptimizerRecipe(name="sgd", learning_rate=1e-4))
+    learner = new_learner(build_model(network, TASK), recipe)
+    learner.network, found, dropout = group.join(learner.model), [], torch.Generator()
+    for step in range(3):
+        layers.share_generator(learner.model, dropout.manual_seed(step), None if group.is_alone else group.part(9))
+        learner.loss_sum = 0.0
+        train_step(learner, BATCH, recipe, group)
+        found.append(learner.loss_sum / 9)
+    learner.model.eval()
+    return found, learner.model(IMAGES).flatten().tolist()
+
+with gathered() as group:
+    networks = [*SMALL, MLPRecipe(hidden=(8,), batch_norm=True)]
+    both = [(str(one), losses(one, ALONE), losses(one, group)) for one in networks]
+    if group.rank == 0:
+        Path("found.json").write_text(json.dumps(both))
+"""
+
+
+def test_every_network_is_trained_by_two_processes_as_by_one(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(EVERY_NETWORK)
+    tests = Path(__file__).parents[1]
+    done = run_python(*TORCHRUN, "train.py", tests, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert {row[0].partition("(")[0] for row in found} == {kind.__name__ for kind in MODELS}
+    for name, (alone, its_logits), (together, logits) in found:
+        assert together == pytest.approx(alone, abs=1e-3), name
+        assert logits == pytest.approx(its_logits, abs=1e-2), name
+
+
+@pytest.mark.parametrize("name", variants(Recipe(name="tiny")))
+def test_two_processes_have_the_losses_of_one(
+    name: str, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    storage.write_json(tmp_path / "recipe.json", to_plain(variants(tiny_recipe)[name]))
+    (tmp_path / "record.py").write_text(RECORDER)
+    for folder, before in (("one", ()), ("two", TORCHRUN)):
+        done = run_python(*before, "record.py", folder, tiny_folder, cwd=tmp_path, timeout=200)
+        assert done.returncode == 0, done.stderr
+        assert "Warning" not in done.stderr
+    one, two = (json.loads((tmp_path / f"{folder}.losses").read_text()) for folder in ("one", "two"))
+    assert len(one) == 54
+    assert two == pytest.approx(one, abs=1e-4)
+    first, second = (run_folder.open_run(tmp_path / folder) for folder in ("one", "two"))
+    assert second.history[-1].validation_loss == pytest.approx(first.history[-1].validation_loss, abs=1e-3)
+    assert second.history[-1].train_accuracy == pytest.approx(first.history[-1].train_accuracy, abs=0.01)
+    assert (first.facts()[-1]["processes"], second.facts()[-1]["processes"]) == (1, 2)
+
+
+def test_the_command_speaks_once_stops_when_asked_and_goes_on(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    long = replace(tiny_recipe, epochs=60)
+    storage.write_json(tmp_path / "recipe.json", to_plain(long))
+    command = [*TORCHRUN, "-m", "modiste", "train", "recipe.json", "--device", "cpu", "--data-folder", tiny_folder]
+    with subprocess.Popen(
+        [sys.executable, *map(str, command), "--out", "stopped"],
+        cwd=tmp_path,
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 100
+        log = tmp_path / "stopped" / run_folder.LOG
+        while not log.exists() or not log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, complaint = process.communicate(timeout=60)
+    assert complaint.count("stopped on request after step") == 1
+    for folder in ("stopped", "undisturbed"):
+        done = run_python(*command, "--out", folder, cwd=tmp_path, timeout=200)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("validation accuracy") == 1
+        assert done.stderr.count("epoch    train loss") == 1
+        if folder == "stopped":
+            assert "going on after step" in done.stderr
+    for name in (run_folder.LOG, run_folder.WEIGHTS["last"]):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+    again = run_python(*command, "--out", "stopped", cwd=tmp_path, timeout=200)
+    assert again.stdout.count("validation accuracy") == 1
+
+
+def test_a_batch_too_small_for_all_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    storage.write_json(tmp_path / "recipe.json", to_plain(replace(tiny_recipe, batch_size=133)))
+    done = run_python(
+        *TORCHRUN, "-m", "modiste", "train", "recipe.json", "--data-folder", tiny_folder, cwd=tmp_path, timeout=200
+    )
+    assert done.returncode != 0
+    assert "an image for each of 2 processes, found one of 1 among the 400" in done.stderr
+
+
+@pytest.mark.parametrize("images", [2, 7, 64])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_parts_are_a_division_whose_weighted_means_give_the_mean(images: int, size: int) -> None:
+    losses = torch.rand(images)
+    groups = [Group(rank, size) for rank in range(size)]
+    parts = [group.part(images) for group in groups]
+    assert [place for part in parts for place in range(part.first, part.last)] == list(range(images))
+    means = [
+        group.weighted(losses[part.first : part.last].mean(), part)
+        for group, part in zip(groups, parts, strict=True)
+        if len(part)
+    ]
+    assert sum(means) / size == pytest.approx(losses.mean().item())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_dropout_of_parts_is_that_of_the_whole(layout: torch.memory_format) -> None:
+    images = torch.rand(7, 3, 4, 5).contiguous(memory_format=layout)
+    layer = Dropout(0.5)
+
+    def dropped(part: BatchShare | None) -> torch.Tensor:
+        layer.generator, layer.part = torch.Generator().manual_seed(3), part
+        result: torch.Tensor = layer(images if part is None else images[part.first : part.last])
+        return result
+
+    whole = dropped(None)
+    assert torch.equal(torch.cat([dropped(BatchShare(0, 3, 7)), dropped(BatchShare(3, 7, 7))]), whole)
+
+
+def test_by_itself_a_process_is_a_group_that_says_nothing() -> None:
+    assert ALONE.is_alone
+    assert ALONE.sums(1.5, 2.0) == [1.5, 2.0]
+    assert ALONE.of_leader("x") == "x"
+    assert ALONE.any(True)
