@@ -64,7 +64,7 @@ def make_studies(runs: Path) -> list[Study]:
     training = sources.load_training("fashion-mnist")
     write_classes(training, others, source, "train")
     write_classes(training, TARGET_CLASSES, target, "train")
-    write_classes(held_out.load_sealed("fashion-mnist"), TARGET_CLASSES, target, "t10k")
+    write_classes(held_out.load_held_out("fashion-mnist"), TARGET_CLASSES, target, "t10k")
     return [
         Study("simclr", "Ten classes, from a source without labels", WITHOUT_LABELS, 10, None),
         Study("classes", "Five classes, from a source of the other five", OTHER_CLASSES, 5, target),

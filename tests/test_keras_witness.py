@@ -15,7 +15,7 @@ from modiste.data.batch import Batch, as_floats, as_targets
 from modiste.data.dataset import load_development
 from modiste.models.registry import Task, build_model, count_parameters
 from modiste.recipes import named
-from modiste.training.state import new_learner
+from modiste.training.state import new_training_state
 from modiste.training.step import train_step
 from networks import assert_rounded
 
@@ -139,7 +139,7 @@ def test_twenty_steps_give_the_same_losses(name, images):
     copy_weights(model, witness)
     witness.compile(optimizer=keras.optimizers.Adam(0.001), loss="categorical_crossentropy")
     labels = load_development().train.labels[:2560]
-    learner = new_learner(model, recipe)
+    learner = new_training_state(model, recipe)
     for step in range(20):
         part = slice(step * 128, (step + 1) * 128)
         batch = Batch(as_floats(images[part]).double(), as_targets(labels[part], 10, 0.0).double())

@@ -76,7 +76,7 @@ def test_a_run_goes_on_with_the_threads_that_it_began_with(monkeypatch: pytest.M
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     count = len(available_cores())
     for began, allowed in ((1, count), (count, 1)):
-        storage.write_sealed_json(tmp_path / run_folder.FACTS, {"starts": [{"threads": began}, {"threads": allowed}]})
+        storage.write_hashed_json(tmp_path / run_folder.FACTS, {"starts": [{"threads": began}, {"threads": allowed}]})
         with machine.threads_restored():
             torch.set_num_threads(allowed)
             trainer.settle_threads(tmp_path, CoreWatch())
@@ -85,7 +85,7 @@ def test_a_run_goes_on_with_the_threads_that_it_began_with(monkeypatch: pytest.M
 
 def test_a_machine_with_fewer_cores_takes_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    storage.write_sealed_json(tmp_path / run_folder.FACTS, {"starts": [{"threads": 10_000}]})
+    storage.write_hashed_json(tmp_path / run_folder.FACTS, {"starts": [{"threads": 10_000}]})
     before = torch.get_num_threads()
     trainer.settle_threads(tmp_path, CoreWatch())
     assert torch.get_num_threads() == before

@@ -27,7 +27,7 @@ from modiste.models.registry import build_model
 from modiste.recipes.recipe import Recipe
 from modiste.runs import storage
 from modiste.training import trainer
-from modiste.training.context import Setting
+from modiste.training.context import Context
 from modiste.training.cuda_graph import ResidentSteps
 from modiste.training.interruption import Interruption
 from modiste.training.loop import train_epoch
@@ -86,17 +86,17 @@ def train(recipe: Recipe, development: Development, kind: type[Steps]) -> dict[s
     device = development.train.labels.device
     model = build_model(recipe.model, task, seed=recipe.seed).to(device)
     with tempfile.TemporaryDirectory() as folder, Interruption() as interruption:
-        setting = Setting(recipe, development, Path(folder), Listener(), interruption)
-        learner = trainer.prepare(model, setting, None, None)
-        steps, losses = kind(learner, setting), []
+        context = Context(recipe, development, Path(folder), Listener(), interruption)
+        learner = trainer.prepare(model, context, None, None)
+        steps, losses = kind(learner, context), []
         for _ in range(recipe.epochs):
             started = time.perf_counter()
-            train_epoch(learner, setting, steps)
+            train_epoch(learner, context, steps)
             losses.append(learner.loss_sum / len(development.train))
             learner.loss_sum = 0.0
             seconds = time.perf_counter() - started
     weights = {name: tensor.float() for name, tensor in learner.model.state_dict().items()}
-    return {"losses": losses, "milliseconds": 1000 * seconds / setting.steps_per_epoch, "weights": weights}
+    return {"losses": losses, "milliseconds": 1000 * seconds / context.steps_per_epoch, "weights": weights}
 
 
 def max_difference(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:

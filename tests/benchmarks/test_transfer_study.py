@@ -18,7 +18,7 @@ from transfer_study import ARMS, BATCH_SIZE, EPOCHS, LABELS_PER_CLASS, Study
 
 @pytest.mark.parametrize("part", ["train", "t10k"])
 def test_the_chosen_classes_and_only_those_pixel_by_pixel(part: str, tiny_folder: Path, tmp_path: Path) -> None:
-    load = sources.load_training if part == "train" else held_out.load_sealed
+    load = sources.load_training if part == "train" else held_out.load_held_out
     raw = load("tiny", tiny_folder)
     transfer_study.write_classes(raw, (1, 3, 4), tmp_path, part)
     cut = load("cut", tmp_path)

@@ -230,7 +230,7 @@ def make(folder: Path, change: dict[str, Content]) -> Path:
 
 
 def load(case: Case, folder: Path) -> object:
-    function = sources.load_training if case.part == "train" else held_out.load_sealed
+    function = sources.load_training if case.part == "train" else held_out.load_held_out
     return function(str(folder)) if case.source == "folder" else function(case.source, folder)
 
 
@@ -294,7 +294,7 @@ def test_there_are_enough_cases_and_none_twice() -> None:
 
 def test_the_sound_folder_is_sound(tmp_path: Path) -> None:
     folder = str(make(tmp_path / "set", {}))
-    assert np.array_equal(sources.load_training(folder).images, held_out.load_sealed(folder).images)
+    assert np.array_equal(sources.load_training(folder).images, held_out.load_held_out(folder).images)
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -337,7 +337,7 @@ def test_the_old_archives_are_those_known() -> None:
 )
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_an_unknown_source_is_told(source: str, remedy: str, part: str) -> None:
-    function = sources.load_training if part == "train" else held_out.load_sealed
+    function = sources.load_training if part == "train" else held_out.load_held_out
     with pytest.raises(DataError, match=r"no such data set or folder: expected .*, found ") as caught:
         function(source)
     assert remedy in str(caught.value)

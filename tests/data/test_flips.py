@@ -47,7 +47,7 @@ def unpacked_alike(packed: Path, plain: Path) -> bool:
 
 def fault_of(path: Path, training: bool) -> str:
     """What is said against a pair; nothing only where its content is what was published, though packed otherwise."""
-    load = sources.load_training if training else held_out.load_sealed
+    load = sources.load_training if training else held_out.load_held_out
     try:
         files = load("fashion-mnist", path.parent).files
     except DataError as error:

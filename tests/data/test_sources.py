@@ -53,7 +53,7 @@ def test_fashion_mnist_is_what_the_paper_says(real_files: dict[str, Path]) -> No
 
 
 def test_the_sealed_set_is_what_the_paper_says(real_files: dict[str, Path]) -> None:
-    raw = held_out.load_sealed("fashion-mnist", real_files[IMAGES].parent)
+    raw = held_out.load_held_out("fashion-mnist", real_files[IMAGES].parent)
     assert raw.images.shape == (10_000, 28, 28)
     assert np.bincount(raw.labels).tolist() == [1_000] * 10
     assert raw.fingerprint != sources.load_training("fashion-mnist", real_files[IMAGES].parent).fingerprint
@@ -61,7 +61,7 @@ def test_the_sealed_set_is_what_the_paper_says(real_files: dict[str, Path]) -> N
 
 def test_a_folder_with_the_published_files_is_recognised(real_files: dict[str, Path]) -> None:
     folder = real_files[IMAGES].parent
-    for load in (sources.load_training, held_out.load_sealed):
+    for load in (sources.load_training, held_out.load_held_out):
         by_folder, by_name = load(str(folder)), load("fashion-mnist", folder)
         assert by_folder.name == "fashion-mnist"
         assert by_folder.class_names == sources.CLASS_NAMES
@@ -279,8 +279,8 @@ def test_a_file_may_lie_in_a_folder_of_its_name(tmp_path: Path, layout: str) -> 
     plain = write(tmp_path / "plain", WHOLE)
     laid = write_below(tmp_path / "laid", LAYOUTS[layout] | {"classes.txt": b"a\nb\nc"})
     assert sources.load_training(str(laid)).fingerprint == sources.load_training(str(plain)).fingerprint
-    assert held_out.load_sealed(str(laid)).fingerprint == held_out.load_sealed(str(plain)).fingerprint
-    assert held_out.load_sealed(str(laid)).class_names == ("a", "b", "c")
+    assert held_out.load_held_out(str(laid)).fingerprint == held_out.load_held_out(str(plain)).fingerprint
+    assert held_out.load_held_out(str(laid)).class_names == ("a", "b", "c")
 
 
 @pytest.mark.parametrize("twin", [with_point(IMAGES), f"{with_point(IMAGES)}/{IMAGES}", f"{IMAGES}.gz/{IMAGES}"])
@@ -316,10 +316,10 @@ def test_class_names_come_from_their_file(tmp_path: Path) -> None:
 
 def test_the_sealed_part_of_another_set_has_the_classes_of_its_training_part(tmp_path: Path) -> None:
     few = {"test-images-idx3-ubyte": idx(np.zeros((2, 4, 5))), "test-labels-idx1-ubyte": idx([0, 0])}
-    raw = held_out.load_sealed(str(write(tmp_path, GOOD | few)))
+    raw = held_out.load_held_out(str(write(tmp_path, GOOD | few)))
     assert raw.class_names == ("0", "1", "2")
     write(tmp_path, {"classes.txt": b"a\nb\nc\nd"})
-    assert held_out.load_sealed(str(tmp_path)).class_names == ("a", "b", "c", "d")
+    assert held_out.load_held_out(str(tmp_path)).class_names == ("a", "b", "c", "d")
 
 
 def test_a_folder_argument_moves_another_set(tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ FLIPS = {  # file: flips in its raw form, flips in its archive; 200 in all
 @pytest.mark.parametrize("pack", [False, True], ids=["raw", "gzip"])
 def test_any_changed_byte_is_noticed(real_files: dict[str, Path], tmp_path: Path, name: str, pack: bool) -> None:
     part = "train" if name in PAIR["train"] else "test"
-    load = sources.load_training if part == "train" else held_out.load_sealed
+    load = sources.load_training if part == "train" else held_out.load_held_out
     (partner,) = set(PAIR[part]) - {name}
     (tmp_path / real_files[partner].name).symlink_to(real_files[partner])
     plain = idx(read_idx(real_files[name]).array)

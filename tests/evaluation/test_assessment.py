@@ -86,7 +86,7 @@ def test_validation_says_what_the_log_says(run: Path, tiny_folder: Path) -> None
 
 def test_test_equals_the_model_on_the_test_images(run: Path, tiny_folder: Path) -> None:
     result = evaluate(run, split="test", device="cpu", data_folder=tiny_folder)
-    images = as_image_set(held_out.load_sealed("tiny", tiny_folder))
+    images = as_image_set(held_out.load_held_out("tiny", tiny_folder))
     model, info = run_folder.open_run(run).load_model()
     logits = infer(model, images.images, info.recipe)
     assert result.images == 100

@@ -20,10 +20,10 @@ def listing(name: object, digest: object = None) -> Make:
     """Let a sealed manifest list one name more."""
 
     def make(place: Path) -> None:
-        content = storage.read_sealed_json(place / manifest.NAME)
+        content = storage.read_hashed_json(place / manifest.NAME)
         found = storage.sha256(Path(OUTSIDE)) if digest is None else digest
         content["files"][name] = found
-        storage.write_sealed_json(place / manifest.NAME, content)
+        storage.write_hashed_json(place / manifest.NAME, content)
 
     return make
 
@@ -32,9 +32,9 @@ def saying(**values: object) -> Make:
     """Let a sealed manifest say other things."""
 
     def make(place: Path) -> None:
-        content = {**storage.read_sealed_json(place / manifest.NAME), **values}
+        content = {**storage.read_hashed_json(place / manifest.NAME), **values}
         kept = {name: value for name, value in content.items() if value is not None}
-        storage.write_sealed_json(place / manifest.NAME, kept)
+        storage.write_hashed_json(place / manifest.NAME, kept)
 
     return make
 
@@ -65,9 +65,9 @@ def piped(name: str, *, listed: bool) -> Make:
 
 def unlisted(name: str) -> Make:
     def make(place: Path) -> None:
-        content = storage.read_sealed_json(place / manifest.NAME)
+        content = storage.read_hashed_json(place / manifest.NAME)
         content["files"].pop(name, None)
-        storage.write_sealed_json(place / manifest.NAME, content)
+        storage.write_hashed_json(place / manifest.NAME, content)
 
     return make
 

@@ -69,9 +69,9 @@ def _add_within(shelf: Shelf, sound: Sound, kind: str, content: bytes) -> None:
             shutil.copytree(sound.run, place)
             (place / name).write_bytes(content)
             if name != manifest.NAME:
-                files = storage.read_sealed_json(place / manifest.NAME)["files"]
+                files = storage.read_hashed_json(place / manifest.NAME)["files"]
                 files[name] = storage.sha256(place / name)
-                storage.write_sealed_json(place / manifest.NAME, {"files": files, "test_openings": 0})
+                storage.write_hashed_json(place / manifest.NAME, {"files": files, "test_openings": 0})
 
         shelf.folder_of(f"{kind} as a run's {name}", "run", run)
     for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz", "classes.txt"):

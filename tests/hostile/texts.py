@@ -128,6 +128,6 @@ def _search(place: Path, plan: object, outcome: object) -> None:
     sane = {"recipe": {"name": "x"}, "space": ["epochs=integer(1,2)"]}
     (place / "search.json").write_text(json.dumps(sane if plan is None else plan))
     if isinstance(outcome, dict):
-        storage.write_sealed_json(place / "outcomes/0000.json", outcome)
+        storage.write_hashed_json(place / "outcomes/0000.json", outcome)
     else:
         (place / "outcomes/0000.json").write_text(json.dumps(outcome))

@@ -211,7 +211,7 @@ def change(run: Path, name: str, turn: Callable[[dict[str, Any]], Any]) -> None:
     """Rewrite the only start in the facts, or every line of a log."""
     if name == "facts.json":
         start = run_folder.open_run(run).facts()[0]
-        storage.write_sealed_json(run / name, {"starts": [turn(start)]})
+        storage.write_hashed_json(run / name, {"starts": [turn(start)]})
         resealed(run, name, (run / name).read_bytes())
     else:
         rows = [turn(json.loads(line)) for line in (run / name).read_text().splitlines()]
@@ -246,7 +246,7 @@ def test_odd_facts_are_refused_in_a_line(field: str, value: object, run: Path) -
 
 @pytest.mark.parametrize("starts", [[], [{}], [{"processor": {}}], [[]], ["x"], None])
 def test_facts_of_no_machine_are_refused_in_a_line(starts: object, run: Path) -> None:
-    storage.write_sealed_json(run / "facts.json", {"starts": starts})
+    storage.write_hashed_json(run / "facts.json", {"starts": starts})
     resealed(run, "facts.json", (run / "facts.json").read_bytes())
     with pytest.raises(RunError, match=r"facts\.json: damaged"):
         run_folder.open_run(run).facts()

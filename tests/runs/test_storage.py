@@ -239,37 +239,37 @@ SEALED: dict[str, Any] = {
 
 class TestSealed:
     def test_there_and_back(self, tmp_path: Path) -> None:
-        storage.write_sealed_json(tmp_path / "m.json", SEALED)
-        assert storage.read_sealed_json(tmp_path / "m.json") == SEALED
+        storage.write_hashed_json(tmp_path / "m.json", SEALED)
+        assert storage.read_hashed_json(tmp_path / "m.json") == SEALED
         assert json.loads((tmp_path / "m.json").read_text()).keys() == {*SEALED, "seal"}
 
     def test_every_flipped_bit_is_noticed(self, tmp_path: Path) -> None:
         path = tmp_path / "m.json"
-        storage.write_sealed_json(path, SEALED)
+        storage.write_hashed_json(path, SEALED)
         sound = path.read_bytes()
         for position in range(len(sound) * 8):
             flipped = bytearray(sound)
             flipped[position // 8] ^= 1 << position % 8
             path.write_bytes(flipped)
             with pytest.raises(RunError, match=r"m\.json: damaged"):
-                storage.read_sealed_json(path)
+                storage.read_hashed_json(path)
 
     def test_every_cut_is_noticed(self, tmp_path: Path) -> None:
         path = tmp_path / "m.json"
-        storage.write_sealed_json(path, SEALED)
+        storage.write_hashed_json(path, SEALED)
         sound = path.read_bytes()
         for length in range(len(sound)):
             path.write_bytes(sound[:length])
             with pytest.raises(RunError, match=r"m\.json: damaged"):
-                storage.read_sealed_json(path)
+                storage.read_hashed_json(path)
         path.write_bytes(sound + b"\n")
         with pytest.raises(RunError):
-            storage.read_sealed_json(path)
+            storage.read_hashed_json(path)
 
     def test_a_file_name_that_is_no_utf8_is_kept(self, tmp_path: Path) -> None:
         value = {"place": os.fsdecode(b"bad\xff")}
-        storage.write_sealed_json(tmp_path / "m.json", value)
-        assert storage.read_sealed_json(tmp_path / "m.json") == value
+        storage.write_hashed_json(tmp_path / "m.json", value)
+        assert storage.read_hashed_json(tmp_path / "m.json") == value
         storage.write_json(tmp_path / "n.json", value)
         assert storage.read_json(tmp_path / "n.json") == value
 
@@ -279,11 +279,11 @@ class TestSealed:
     def test_json_that_was_never_sealed(self, content: str, tmp_path: Path) -> None:
         (tmp_path / "m.json").write_text(content)
         with pytest.raises(RunError, match=r"m\.json: damaged"):
-            storage.read_sealed_json(tmp_path / "m.json")
+            storage.read_hashed_json(tmp_path / "m.json")
 
     def test_missing_or_a_folder(self, tmp_path: Path) -> None:
         with pytest.raises(RunError, match=r"m\.json: missing"):
-            storage.read_sealed_json(tmp_path / "m.json")
+            storage.read_hashed_json(tmp_path / "m.json")
         with pytest.raises(RunError, match="cannot be read"):
             storage.read_json(tmp_path)
 
@@ -293,7 +293,7 @@ class TestBounds:
         path = tmp_path / "m.json"
         path.touch()
         os.truncate(path, 2**40)  # takes no room
-        for read in (storage.read_json, storage.read_sealed_json, storage.read_text):
+        for read in (storage.read_json, storage.read_hashed_json, storage.read_text):
             with pytest.raises(RunError, match=r"m\.json: damaged, expected at most 33,554,432 bytes, found more"):
                 read(path)
 

@@ -25,7 +25,7 @@ from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.recipe import Recipe
 from modiste.search import outcomes
 from modiste.search.plan import Plan
-from modiste.search.postgres import PostgresLedger
+from modiste.search.postgres import PostgresStore
 from modiste.search.trial import TrialOutcome
 
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
@@ -76,7 +76,7 @@ def test_two_drivers_share_a_search_and_the_death_of_one_costs_only_what_it_ran(
 ) -> None:
     words = ("--storage", server, "--study", "shared", "--workers", 1, "--drivers", 2)
     first, second = (start(tmp_path / name, plan, tiny_folder, *words) for name in ("first", "second"))
-    with closing(PostgresLedger(server, "shared")) as watcher:
+    with closing(PostgresStore(server, "shared")) as watcher:
         wait_for(lambda: has_tables(watcher) and len(watcher.outcomes()) >= 2, first)
     first.kill()
     first.communicate()
@@ -88,9 +88,9 @@ def test_two_drivers_share_a_search_and_the_death_of_one_costs_only_what_it_ran(
     assert len(runs) - len(set(runs)) <= 1  # one may have ended as its driver died, unrecorded
 
 
-def has_tables(ledger: PostgresLedger) -> bool:
+def has_tables(store: PostgresStore) -> bool:
     try:
-        ledger.outcomes()
+        store.outcomes()
     except ClusterError:
         return False
     return True
@@ -109,12 +109,12 @@ def test_the_study_opens_in_optuna(plan: Plan, alone: bytes, server: str, tmp_pa
         assert start(tmp_path / "s", plan, tiny_folder, *words).communicate(timeout=120)[1] == ""
     assert table(tmp_path / "s") == alone
     read = subprocess.run([sys.executable, "-c", READER, server], capture_output=True, text=True, check=True)
-    with closing(PostgresLedger(server, "shown")) as ledger:
-        assert json.loads(read.stdout) == [one.accuracy for one in ledger.outcomes()]
+    with closing(PostgresStore(server, "shown")) as store:
+        assert json.loads(read.stdout) == [one.accuracy for one in store.outcomes()]
 
 
 def test_a_trial_belongs_to_one_driver_as_long_as_it_lives(plan: Plan, server: str) -> None:
-    with closing(PostgresLedger(server, "taken")) as one, closing(PostgresLedger(server, "taken")) as other:
+    with closing(PostgresStore(server, "taken")) as one, closing(PostgresStore(server, "taken")) as other:
         one.enter(plan)
         assert one.take(3)
         assert one.take(3)
@@ -130,20 +130,20 @@ def test_a_trial_belongs_to_one_driver_as_long_as_it_lives(plan: Plan, server: s
 def test_the_first_outcome_of_a_trial_stands_and_is_read_back_to_the_last_bit(plan: Plan, server: str) -> None:
     values = {"optimizer.learning_rate": 0.1 + 0.2, "batch_size": 17}
     first = TrialOutcome(3, values, "complete", 1 / 3, (1 / 7, 1 / 3))
-    with closing(PostgresLedger(server, "kept")) as one, closing(PostgresLedger(server, "kept")) as other:
+    with closing(PostgresStore(server, "kept")) as one, closing(PostgresStore(server, "kept")) as other:
         one.enter(plan)
         one.write(first)
         other.write(replace(first, accuracy=0.5))
         assert not other.take(3)
         assert one.news() == []
-    with closing(PostgresLedger(server, "kept")) as third:
+    with closing(PostgresStore(server, "kept")) as third:
         assert third.news() == [first]
         assert third.news() == []
 
 
 def enter(plan: Plan, server: str) -> None:
-    with closing(PostgresLedger(server, "named")) as ledger:
-        ledger.enter(plan)
+    with closing(PostgresStore(server, "named")) as store:
+        store.enter(plan)
 
 
 def test_another_search_of_that_name_is_refused_and_a_longer_one_is_not(plan: Plan, server: str) -> None:
@@ -160,12 +160,12 @@ def test_drivers_that_begin_and_end_together_on_a_new_database_make_its_tables_o
     values = {"optimizer.learning_rate": 0.01, "batch_size": 17}
 
     def drive(url: str, study: str) -> None:
-        with closing(PostgresLedger(url, study)) as ledger:
+        with closing(PostgresStore(url, study)) as store:
             together.wait(60)
-            ledger.enter(short)
-            ledger.write(TrialOutcome(0, values, "complete", 0.5, (0.5,)))
+            store.enter(short)
+            store.write(TrialOutcome(0, values, "complete", 0.5, (0.5,)))
             together.wait(60)
-            ledger.conclude(short)
+            store.conclude(short)
 
     for number in range(4):
         with psycopg.connect(server, autocommit=True) as connection:
@@ -213,7 +213,7 @@ UNREADABLE = (
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_no_server_is_said_by_host_port_and_database_alone(address: str) -> None:
     with pytest.raises(ClusterError, match=r"the storage at 127\.0\.0\.1:1/x cannot be used") as refused:
-        PostgresLedger(address, "named")
+        PostgresStore(address, "named")
     assert "SECRET" not in str(refused.value)
     assert "RET" not in str(refused.value)
 
@@ -221,7 +221,7 @@ def test_no_server_is_said_by_host_port_and_database_alone(address: str) -> None
 @pytest.mark.parametrize("address", UNREADABLE)
 def test_of_an_address_that_cannot_be_read_nothing_is_repeated(address: str) -> None:
     with pytest.raises(ClusterError, match="expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE") as refused:
-        PostgresLedger(address, "named")
+        PostgresStore(address, "named")
     assert "RET" not in str(refused.value)
 
 
@@ -232,9 +232,9 @@ def test_another_database_by_every_form_of_its_address(plan: Plan, server: str) 
         f"postgresql://127.0.0.1:{port}/postgres?user=modiste&password=a%20b%40c",
     )
     for form in forms:
-        with closing(PostgresLedger(form, "forms")) as ledger:
-            ledger.enter(plan)
-            ledger.conclude(plan)
+        with closing(PostgresStore(form, "forms")) as store:
+            store.enter(plan)
+            store.conclude(plan)
 
 
 def test_a_database_that_fails_at_the_end_is_said_in_one_line(
@@ -245,25 +245,25 @@ def test_a_database_that_fails_at_the_end_is_said_in_one_line(
     def fail(*_words: object) -> None:
         raise OperationalError("select 1", None, OSError("connection lost\nand more"))
 
-    with closing(PostgresLedger(server, "lost")) as ledger:
-        ledger.enter(plan)
+    with closing(PostgresStore(server, "lost")) as store:
+        store.enter(plan)
         monkeypatch.setattr(outcomes, "write_study", fail)
         with pytest.raises(ClusterError, match="connection lost; what has ended is kept"):
-            ledger.conclude(plan)
+            store.conclude(plan)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 513, "two\nlines", "\udcff", "nul\0"])
 def test_a_name_that_the_database_cannot_hold_is_refused_before_anything(name: str) -> None:
     with pytest.raises(RecipeError, match="--study: expected a name"):
-        PostgresLedger("postgresql://127.0.0.1:1/x", name)
+        PostgresStore("postgresql://127.0.0.1:1/x", name)
 
 
 def test_the_longest_name_is_held(plan: Plan, server: str) -> None:
     name = "\N{CHERRY BLOSSOM}" * 512
-    with closing(PostgresLedger(server, name)) as ledger:
-        ledger.enter(plan)
-        assert ledger.take(0)
-        ledger.conclude(plan)
+    with closing(PostgresStore(server, name)) as store:
+        store.enter(plan)
+        assert store.take(0)
+        store.conclude(plan)
 
 
 def test_no_server_is_said_without_the_password(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:

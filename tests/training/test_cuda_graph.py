@@ -11,10 +11,10 @@ from modiste.data.dataset import load_development
 from modiste.errors import DivergedError
 from modiste.models.registry import build_model
 from modiste.recipes.recipe import Recipe
-from modiste.training.context import Setting
+from modiste.training.context import Context
 from modiste.training.cuda_graph import Recording, ResidentSteps, branches_for, can_stay
 from modiste.training.interruption import Interruption
-from modiste.training.state import Learner, new_learner
+from modiste.training.state import TrainingState, new_training_state
 from modiste.training.step import Steps
 from modiste.training.tracking import Listener
 from modiste.training.trainer import describe_task
@@ -24,14 +24,14 @@ BAD = 5
 
 
 @pytest.fixture
-def setting(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> Setting:
+def context(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> Context:
     development = load_development(tiny_recipe.data, tiny_folder)
-    return Setting(tiny_recipe, development, tmp_path, Listener(), Interruption())
+    return Context(tiny_recipe, development, tmp_path, Listener(), Interruption())
 
 
-def learner_for(setting: Setting) -> Learner:
-    task = describe_task(setting.development, setting.recipe)
-    return new_learner(build_model(setting.recipe.model, task), setting.recipe)
+def learner_for(context: Context) -> TrainingState:
+    task = describe_task(context.development, context.recipe)
+    return new_training_state(build_model(context.recipe.model, task), context.recipe)
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def take(steps: Steps, count: int) -> None:
         steps.take(chosen)
 
 
-def test_an_epoch_comes_to_the_same(setting: Setting) -> None:
-    watched, resident = learner_for(setting), learner_for(setting)
-    for steps in (Steps(watched, setting), ResidentSteps(resident, setting)):
-        take(steps, setting.steps_per_epoch)
+def test_an_epoch_comes_to_the_same(context: Context) -> None:
+    watched, resident = learner_for(context), learner_for(context)
+    for steps in (Steps(watched, context), ResidentSteps(resident, context)):
+        take(steps, context.steps_per_epoch)
         steps.settle()
     assert (resident.step, resident.correct) == (watched.step, watched.correct)
     assert resident.loss_sum == pytest.approx(watched.loss_sum, rel=1e-6)
@@ -70,9 +70,9 @@ def test_an_epoch_comes_to_the_same(setting: Setting) -> None:
         torch.testing.assert_close(resident.model.state_dict()[name], tensor, rtol=1e-6, atol=1e-7)
 
 
-def test_figures_are_told_once(setting: Setting) -> None:
-    learner = learner_for(setting)
-    steps = ResidentSteps(learner, setting)
+def test_figures_are_told_once(context: Context) -> None:
+    learner = learner_for(context)
+    steps = ResidentSteps(learner, context)
     take(steps, 3)
     steps.settle()
     told = learner.loss_sum, learner.correct
@@ -82,10 +82,10 @@ def test_figures_are_told_once(setting: Setting) -> None:
 
 
 @pytest.mark.usefixtures("spoiled")
-def test_what_is_not_finite_moves_nothing_and_nothing_moves_after_it(setting: Setting) -> None:
-    sound, learner = learner_for(setting), learner_for(setting)
-    take(ResidentSteps(sound, setting), BAD)
-    steps = ResidentSteps(learner, setting)
+def test_what_is_not_finite_moves_nothing_and_nothing_moves_after_it(context: Context) -> None:
+    sound, learner = learner_for(context), learner_for(context)
+    take(ResidentSteps(sound, context), BAD)
+    steps = ResidentSteps(learner, context)
     take(steps, BAD + 4)
     with pytest.raises(DivergedError, match=rf"^step {BAD + 1}: the loss or its gradient is not finite; the step was"):
         steps.settle()
@@ -94,8 +94,8 @@ def test_what_is_not_finite_moves_nothing_and_nothing_moves_after_it(setting: Se
         assert torch.equal(weights[name], parameter), name
 
 
-def test_on_a_processor_steps_are_looked_at(setting: Setting) -> None:
-    assert not can_stay(setting)
+def test_on_a_processor_steps_are_looked_at(context: Context) -> None:
+    assert not can_stay(context)
 
 
 def test_without_a_gpu_every_call_computes_each_row() -> None:

@@ -66,7 +66,7 @@ from modiste.recipes.networks import MLPRecipe
 from modiste.models.registry import Task, build_model; from modiste.models import layers
 from modiste.recipes.recipe import OptimizerRecipe, Recipe
 from modiste.training.distributed import ALONE, gathered
-from modiste.training.state import new_learner
+from modiste.training.state import new_training_state
 from modiste.training.step import train_step
 
 sys.path.append(sys.argv[1])
@@ -78,7 +78,7 @@ TASK = Task(image_shape=(1, 12, 12), class_names=tuple("abcde"))
 
 def losses(network, group):
     recipe = Recipe(name="x", model=network, optimizer=OptimizerRecipe(name="sgd", learning_rate=1e-4))
-    learner = new_learner(build_model(network, TASK), recipe)
+    learner = new_training_state(build_model(network, TASK), recipe)
     learner.network, found, dropout = group.join(learner.model), [], torch.Generator()
     for step in range(3):
         layers.share_generator(learner.model, dropout.manual_seed(step), None if group.is_alone else group.part(9))

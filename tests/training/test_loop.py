@@ -27,13 +27,13 @@ from modiste.report import report
 from modiste.runs import checkpoint, manifest, run_folder
 from modiste.runs.run_folder import EpochRow
 from modiste.training import trainer
-from modiste.training.context import Setting
+from modiste.training.context import Context
 from modiste.training.distributed import ALONE
 from modiste.training.interruption import Interruption
 from modiste.training.loop import fit, out_of_patience
 from modiste.training.schedules import learning_rate
 from modiste.training.seeds import run_seeds
-from modiste.training.state import Learner, new_learner
+from modiste.training.state import TrainingState, new_training_state
 from modiste.training.step import train_step
 from modiste.training.tracking import Listener, Timing
 from modiste.training.trainer import check_batches, describe_task
@@ -52,12 +52,12 @@ def development(tiny_recipe: Recipe, tiny_folder: Path) -> Development:
     return load_development(tiny_recipe.data, tiny_folder)
 
 
-def learner_for(recipe: Recipe, development: Development) -> Learner:
-    return new_learner(build_model(recipe.model, describe_task(development, recipe), seed=recipe.seed), recipe)
+def learner_for(recipe: Recipe, development: Development) -> TrainingState:
+    return new_training_state(build_model(recipe.model, describe_task(development, recipe), seed=recipe.seed), recipe)
 
 
-def setting_for(recipe: Recipe, development: Development, folder: Path, listener: Listener | None = None) -> Setting:
-    return Setting(recipe, development, folder, listener or Listener(), Interruption())
+def setting_for(recipe: Recipe, development: Development, folder: Path, listener: Listener | None = None) -> Context:
+    return Context(recipe, development, folder, listener or Listener(), Interruption())
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -238,7 +238,7 @@ def test_the_model_is_that_of_the_epoch_which_the_rule_picks(
 class Saboteur(Listener):
     """Multiplies a weight after the first epoch so that the next step cannot be computed."""
 
-    def __init__(self, learner: Learner, factor: float, name: str) -> None:
+    def __init__(self, learner: TrainingState, factor: float, name: str) -> None:
         self.learner, self.factor, self.name = learner, factor, name
         self.weights: dict[str, torch.Tensor] = {}
 
@@ -339,7 +339,7 @@ def test_a_last_batch_of_one_is_refused_where_the_network_cannot_take_it(network
     assert model.training
     check_batches(model, train, replace(recipe, batch_size=5), ALONE)
 
-    learner, batches = new_learner(model, recipe), Batches(train, recipe, 3)
+    learner, batches = new_training_state(model, recipe), Batches(train, recipe, 3)
     share_generator(model, draw)
     alone = batches.make(torch.tensor([0]))
     if refused:

@@ -16,7 +16,7 @@ from modiste.runs import checkpoint
 from modiste.runs.run_folder import open_run
 from modiste.training import trainer
 from modiste.training.optimizers import build_optimizer
-from modiste.training.state import new_learner
+from modiste.training.state import new_training_state
 from modiste.training.tracking import Listener
 from modiste.training.transfer.transfer import freeze, read_report, source_hash, transfer
 from networks import assert_rounded
@@ -171,7 +171,7 @@ def test_what_was_taken_learns_at_its_own_rate() -> None:
 
 def test_a_fresh_learner_needs_no_transfer(tiny_recipe: Recipe) -> None:
     model = build_model(tiny_recipe.model, Task(image_shape=(1, 12, 12), class_names=("a", "b")))
-    groups = new_learner(model, tiny_recipe).optimizer.param_groups
+    groups = new_training_state(model, tiny_recipe).optimizer.param_groups
     assert [group["factor"] for group in groups] == [1.0, 1.0]
 
 

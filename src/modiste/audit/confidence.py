@@ -17,7 +17,7 @@ from modiste.models.registry import build_model
 from modiste.processes import CoreWatch
 from modiste.recipes.recipe import Recipe
 from modiste.training import trainer
-from modiste.training.context import Setting
+from modiste.training.context import Context
 from modiste.training.interruption import Interruption
 from modiste.training.loop import fit
 from modiste.training.tracking import Listener
@@ -86,10 +86,10 @@ def trained_logits(development: Development, recipe: Recipe, watch: CoreWatch) -
     with tempfile.TemporaryDirectory() as name, Interruption() as interruption, machine.threads_restored():
         folder = Path(name)
         trainer.settle_threads(folder, watch)
-        setting = Setting(recipe, development, folder, Listener(), interruption)
-        learner = trainer.prepare(model, setting, None, None)
+        context = Context(recipe, development, folder, Listener(), interruption)
+        learner = trainer.prepare(model, context, None, None)
         try:
-            fit(learner, setting)
+            fit(learner, context)
         except StoppedError:
             raise StoppedError("stopped on request; of an audit nothing is kept") from None
     return infer(learner.evaluated, development.validation.images, recipe)

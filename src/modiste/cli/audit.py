@@ -66,7 +66,7 @@ def _hidden(recipe: DataRecipe, folder: Path | None) -> "Hidden":
     if place is None:
         images = held_out.load_test(recipe, folder)
         return Hidden(images, images, ())
-    own, other = (held_out.load_sealed_pictures(place, one) for one in (recipe, for_comparison(recipe)))
+    own, other = (held_out.load_held_out_pictures(place, one) for one in (recipe, for_comparison(recipe)))
     return Hidden(as_image_set(own), of_files(own.files, as_image_set(other), other.files), own.files)
 
 

@@ -37,7 +37,7 @@ def _describe_files(recipe: DataRecipe, folder: Path | None) -> None:
     """Describe the training files; of the test files say that they are right, and how many images they hold."""
     from modiste.data import dataset, held_out, sources
 
-    known, hidden = sources.load_training(recipe.source, folder), held_out.load_sealed(recipe.source, folder)
+    known, hidden = sources.load_training(recipe.source, folder), held_out.load_held_out(recipe.source, folder)
     for note in known.notes:
         say(f"passed over: {note}")
     for file in (*known.files, *hidden.files):
@@ -56,7 +56,7 @@ def _describe_pictures(place: Path, recipe: DataRecipe) -> None:
     divided = load_divided(place, recipe, whatever=True)
     known = divided.pictures
     whole, names = dataset.as_image_set(known), known.class_names
-    hidden = held_out.load_sealed_pictures(place, recipe) if divided.withheld else None
+    hidden = held_out.load_held_out_pictures(place, recipe) if divided.withheld else None
     faults = known.faults + (hidden.faults if hidden else ())
     for name, reason in sorted(faults):
         say(f"left out: {shown(name)}: {reason}")

@@ -73,11 +73,11 @@ def search(words: list[str]) -> None:
         lag=options.workers * options.drivers,
         trial_minutes=options.trial_minutes,
     )
-    ledger = None
+    store = None
     if options.storage:
-        from modiste.search.postgres import PostgresLedger
+        from modiste.search.postgres import PostgresStore
 
-        ledger = PostgresLedger(options.storage, options.study or recipe.name)
+        store = PostgresStore(options.storage, options.study or recipe.name)
     told = (lambda _new, _all: None) if options.quiet else _ProgressTable(plan).tell
     with silence(options.quiet):
         found = run(
@@ -85,7 +85,7 @@ def search(words: list[str]) -> None:
             out,
             workers=workers,
             at_once=options.workers,
-            ledger=ledger,
+            store=store,
             device=options.device,
             data_folder=options.data_folder,
             told=told,

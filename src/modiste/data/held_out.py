@@ -60,7 +60,7 @@ TEST = FilePair(
 )
 
 
-def load_sealed(source: str, folder: Path | None = None) -> RawSet:
+def load_held_out(source: str, folder: Path | None = None) -> RawSet:
     """Read and verify the test pair of ``source``, found as ``load_training`` finds the training pair.
 
     The class names of another set are those of ``classes.txt``, else numbers, as many as its training labels
@@ -83,15 +83,15 @@ def load_test(recipe: DataRecipe, folder: Path | None = None) -> ImageSet:
     """Read the test images of a recipe's source, whatever kind of source it is. Raises DataError."""
     place = picture_place(recipe.source, folder)
     if place is None:
-        return as_image_set(load_sealed(recipe.source, folder))
-    pictures = load_sealed_pictures(place, recipe)
+        return as_image_set(load_held_out(recipe.source, folder))
+    pictures = load_held_out_pictures(place, recipe)
     check_readable(place, pictures, len(pictures.files) + len(pictures.faults), recipe)
     for note in told_faults(place, pictures.faults):
         logging.getLogger(__name__).warning("%s", note)
     return as_image_set(pictures)
 
 
-def load_sealed_pictures(place: Path, recipe: DataRecipe) -> PictureSet:
+def load_held_out_pictures(place: Path, recipe: DataRecipe) -> PictureSet:
     """Decode the pictures of a source that training may not open; DataError when there are none."""
     known = list_pictures(place)
     opened = set(divide(place, known, recipe).entries)

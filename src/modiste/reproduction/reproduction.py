@@ -21,7 +21,7 @@ from modiste.runs import manifest, run_folder, storage
 from modiste.runs.run_folder import open_run
 from modiste.search.plan import claim
 from modiste.search.trial import Task, TrialOutcome
-from modiste.search.workers import Crew, MakeWorkers, Processes
+from modiste.search.workers import MakeWorkers, Processes, TrialPool
 from modiste.training.interruption import Interruption
 
 TWO_PROCESSES = partial(Processes, 2)
@@ -90,7 +90,7 @@ def train(
         outcomes.append(outcome)
         told(outcome, len(outcomes), len(tasks))
 
-    if not Crew(workers, ready, keep, interruption).work():
+    if not TrialPool(workers, ready, keep, interruption).work():
         raise StoppedError(
             f"stopped on request with {len(outcomes)} of {len(tasks)} runs done; everything is saved in "
             f"{work.folder}, and the same command goes on from here"

@@ -11,7 +11,7 @@ NAME = "manifest.json"
 
 def write(folder: Path, files: Mapping[str, str], test_openings: int) -> None:
     """Replace the manifest, whole or not at all; StorageError when the disk refuses."""
-    storage.write_sealed_json(folder / NAME, {"files": dict(files), "test_openings": test_openings})
+    storage.write_hashed_json(folder / NAME, {"files": dict(files), "test_openings": test_openings})
 
 
 def read(folder: Path, required: Iterable[str] = ()) -> tuple[dict[str, str], int]:
@@ -22,7 +22,7 @@ def read(folder: Path, required: Iterable[str] = ()) -> tuple[dict[str, str], in
     path = folder / NAME
     if not storage.lies_in(folder, NAME):
         raise RunError(f"{path}: leads out of the run's folder, and is not followed")
-    content = storage.read_sealed_json(path)
+    content = storage.read_hashed_json(path)
     files: dict[str, str] = content.get("files", {})
     openings: int = content.get("test_openings", -1)
     sane = isinstance(files, dict) and all(isinstance(digest, str) for digest in files.values())

@@ -275,7 +275,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def starts(path: Path) -> list[dict[str, Any]]:
     """Read the facts of every start of a run; RunError unless the file is as it was written."""
     try:
-        listed = storage.read_sealed_json(path).get("starts")
+        listed = storage.read_hashed_json(path).get("starts")
     except RunError as error:
         raise RunError(f"{path}: damaged, it is not what was written; delete it to go on") from error
     if not isinstance(listed, list) or not all(isinstance(start, dict) for start in listed):

@@ -71,9 +71,9 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
+def write_hashed_json(path: Path, value: dict[str, Any]) -> None:
     """Like write_json, with the hash of the rest under the key ``seal``, so that any changed byte is noticed."""
-    write_text(path, _sealed_text(value))
+    write_text(path, _hashed_text(value))
 
 
 def read_text(path: Path) -> str:
@@ -89,14 +89,14 @@ def read_json(path: Path) -> Any:
     return _parsed(path, _content(path))
 
 
-def read_sealed_json(path: Path) -> dict[str, Any]:
-    """Read what write_sealed_json wrote; RunError when a single byte differs."""
+def read_hashed_json(path: Path) -> dict[str, Any]:
+    """Read what write_hashed_json wrote; RunError when a single byte differs."""
     found = _content(path)
     value = _parsed(path, found)
     if not isinstance(value, dict) or "seal" not in value:
         raise RunError(f"{path}: damaged, its seal is missing")
     content = {key: item for key, item in value.items() if key != "seal"}
-    if _sealed_text(content).encode(errors="backslashreplace") != found:
+    if _hashed_text(content).encode(errors="backslashreplace") != found:
         raise RunError(f"{path}: damaged, its content does not match its seal; restore it or train the run again")
     return content
 
@@ -249,7 +249,7 @@ def _parsed(path: Path, content: bytes) -> Any:
         raise RunError(f"{path}: damaged, cannot be read as JSON ({error})") from error
 
 
-def _sealed_text(content: dict[str, Any]) -> str:
+def _hashed_text(content: dict[str, Any]) -> str:
     seal = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return json.dumps({**content, "seal": seal}, indent=2, ensure_ascii=False) + "\n"
 

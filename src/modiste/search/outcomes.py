@@ -38,12 +38,12 @@ def run_folder_of(folder: Path, number: int) -> Path:
 
 def write(folder: Path, outcome: TrialOutcome) -> None:
     """Keep an outcome, whole or not at all."""
-    storage.write_sealed_json(_path(folder, outcome.number), asdict(outcome))
+    storage.write_hashed_json(_path(folder, outcome.number), asdict(outcome))
 
 
 def read(folder: Path) -> list[TrialOutcome]:
     """Return the outcomes that are there, by number; RunError when one is damaged."""
-    return [from_plain(storage.read_sealed_json(path)) for path in sorted((folder / FOLDER).glob("*.json"))]
+    return [from_plain(storage.read_hashed_json(path)) for path in sorted((folder / FOLDER).glob("*.json"))]
 
 
 def from_plain(plain: Mapping[str, Any]) -> TrialOutcome:
@@ -154,7 +154,7 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-class Ledger:
+class OutcomeStore:
     """The outcomes of one search, for all drivers that work on it."""
 
     look_seconds: ClassVar[float] = 0.0
@@ -188,7 +188,7 @@ class Ledger:
         raise NotImplementedError
 
 
-class FolderLedger(Ledger):
+class FolderStore(OutcomeStore):
     """Files in the search's folder, whose lock the only driver holds.
 
     Args:

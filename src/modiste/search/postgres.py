@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from modiste.errors import ClusterError, MissingExtraError, RecipeError, RunError, printable
 from modiste.recipes.plain import build, to_plain
 from modiste.search import outcomes
-from modiste.search.outcomes import Ledger
+from modiste.search.outcomes import OutcomeStore
 from modiste.search.plan import Plan, changes_of
 from modiste.search.trial import TrialOutcome
 
@@ -30,7 +30,7 @@ LONGEST_NAME = 512
 TABLES_LOCK = "modiste tables"
 
 
-class PostgresLedger(Ledger):
+class PostgresStore(OutcomeStore):
     """Two tables, and a lock of the session for every trial that runs.
 
     Such a lock is gone when its driver's connection is: a trial whose driver died is free again at once, and no clock

@@ -13,12 +13,12 @@ from modiste.errors import MissingExtraError, RecipeError, StoppedError
 from modiste.recipes.recipe import Recipe
 from modiste.runs import storage
 from modiste.search import outcomes as records
-from modiste.search.outcomes import FolderLedger, Ledger
+from modiste.search.outcomes import FolderStore, OutcomeStore
 from modiste.search.plan import PLAN, Plan, claim
 from modiste.search.space import apply
 from modiste.search.suggestions import Suggestions
 from modiste.search.trial import Task, TrialOutcome
-from modiste.search.workers import Crew, MakeWorkers, Processes
+from modiste.search.workers import MakeWorkers, Processes, TrialPool
 from modiste.training.interruption import Interruption
 
 PACKAGES = ("matplotlib", "optuna")
@@ -32,7 +32,7 @@ def search(
     *,
     workers: MakeWorkers | None = None,
     at_once: int | None = None,
-    ledger: Ledger | None = None,
+    store: OutcomeStore | None = None,
     device: str = "auto",
     data_folder: Path | str | None = None,
     told: Told = lambda _new, _all: None,
@@ -47,7 +47,7 @@ def search(
         out: folder of the search; made if missing.
         workers: makes what trials are submitted to; processes of this machine if None.
         at_once: trials that this driver runs side by side; as many as the plan allows if None.
-        ledger: where outcomes are kept, for several drivers; in the folder if None.
+        store: where outcomes are kept, for several drivers; in the folder if None.
         device: where each trial computes.
         data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         told: of every new outcome.
@@ -65,13 +65,13 @@ def search(
     with (
         storage.lock(folder),
         Interruption() as interruption,
-        closing(ledger or FolderLedger(folder)) as kept,
+        closing(store or FolderStore(folder)) as kept,
     ):
         claim(folder / PLAN, plan, grows="trials", noun="search")
         kept.enter(plan)
         driver = Driver(plan, folder, kept, at_once, device, place, told)
         make = workers or partial(Processes, at_once)
-        if not Crew(make, driver.ready, driver.keep, interruption, driver.finished).work():
+        if not TrialPool(make, driver.ready, driver.keep, interruption, driver.finished).work():
             raise StoppedError(
                 f"stopped on request with {len(driver.outcomes)} of {plan.trials} trials done; everything is saved in "
                 f"{folder}, and the same command goes on from here"
@@ -94,20 +94,20 @@ class Driver:
         self,
         plan: Plan,
         folder: Path,
-        ledger: Ledger,
+        store: OutcomeStore,
         at_once: int,
         device: str,
         data_folder: Path | None,
         told: Told,
     ) -> None:
         self._plan, self._folder, self._device, self._data_folder = plan, folder, device, data_folder
-        self._ledger, self._told = ledger, told
+        self._store, self._told = store, told
         self._suggestions = Suggestions(plan)
         self._open: dict[int, Task] = {}
         self._mine, self._at_once = set[int](), at_once
         self._changed, self._next_look = True, 0.0
         self.outcomes = dict[int, TrialOutcome]()
-        for outcome in ledger.outcomes():
+        for outcome in store.outcomes():
             if outcome.number < plan.trials:
                 self.outcomes[outcome.number] = outcome
 
@@ -115,13 +115,13 @@ class Driver:
         """Return trials that may begin here and now, as many as there is room for."""
         if not self._changed and time.monotonic() < self._next_look:
             return []
-        self._changed, self._next_look = False, time.monotonic() + self._ledger.look_seconds
-        for outcome in self._ledger.news():
+        self._changed, self._next_look = False, time.monotonic() + self._store.look_seconds
+        for outcome in self._store.news():
             self._note(outcome)
         self._suggest()
         tasks = []
         for number, task in list(self._open.items()):
-            if len(self._mine) < self._at_once and self._ledger.take(number):
+            if len(self._mine) < self._at_once and self._store.take(number):
                 tasks.append(task)
                 self._mine.add(number)
                 del self._open[number]
@@ -133,7 +133,7 @@ class Driver:
 
     def keep(self, outcome: TrialOutcome) -> None:
         """Write an outcome down."""
-        self._ledger.write(outcome)
+        self._store.write(outcome)
         self._note(outcome)
         self._changed = True
 

@@ -130,7 +130,7 @@ PATIENCE_SECONDS = 0.2
 """How long a request to stop may wait to be seen."""
 
 
-class Crew:
+class TrialPool:
     """Runs what ``ready`` hands out and hands each outcome to ``keep``, until there is nothing more.
 
     Args:
@@ -138,7 +138,7 @@ class Crew:
         ready: returns the trials that may begin, each once; empty while they wait for outcomes, and at the end.
         keep: takes an outcome; what it says may let further trials begin.
         interruption: a request to stop.
-        finished: tells whether nothing more will come; until then the crew waits for what others do.
+        finished: tells whether nothing more will come; until then the pool waits for what others do.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from modiste.training.tracking import Listener
 
 
 @dataclass(frozen=True)
-class Setting:
+class Context:
     """A recipe, what it learns from, where its run is kept, and who is told.
 
     Attributes:

@@ -7,8 +7,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from modiste.errors import DivergedError
-from modiste.training.context import Setting
-from modiste.training.state import Learner
+from modiste.training.context import Context
+from modiste.training.state import TrainingState
 from modiste.training.step import ADVICE, Steps, average, clip, count_correct, gradient
 
 
@@ -80,9 +80,9 @@ class Recording:
         return graph
 
 
-def can_stay(setting: Setting) -> bool:
+def can_stay(context: Context) -> bool:
     """Tell whether steps can stay on the device: on a GPU whose learner shares its batches with no other process."""
-    return setting.device.type == "cuda" and setting.group.is_alone
+    return context.device.type == "cuda" and context.group.is_alone
 
 
 class ResidentSteps(Steps):
@@ -94,10 +94,10 @@ class ResidentSteps(Steps):
     SECONDS_BETWEEN_STATES = 10.0
     """An epoch can be over before its state is on disk."""
 
-    def __init__(self, learner: Learner, setting: Setting) -> None:
-        super().__init__(learner, setting)
-        self.loss_sum, self.correct, self.refusals = torch.zeros(3, dtype=torch.float64, device=setting.device)
-        self.nothing, self.refused = torch.zeros(2, device=setting.device)
+    def __init__(self, learner: TrainingState, context: Context) -> None:
+        super().__init__(learner, context)
+        self.loss_sum, self.correct, self.refusals = torch.zeros(3, dtype=torch.float64, device=context.device)
+        self.nothing, self.refused = torch.zeros(2, device=context.device)
         self.alone = SideBySide([self])
         learner.optimizer.make_recordable(self.refused)
 
@@ -112,7 +112,7 @@ class ResidentSteps(Steps):
 
     def compute(self, chosen: Int64[Tensor, " n"]) -> None:
         """Do what the device does of a step."""
-        learner, recipe = self.learner, self.setting.recipe
+        learner, recipe = self.learner, self.context.recipe
         batch = self.batches.make(chosen)
         found = gradient(learner, batch, recipe)
         self.nothing.add_((found.loss + found.norm) * 0)  # not a number from the first that is not finite
@@ -146,7 +146,7 @@ class SideBySide:
 
     def __init__(self, steps: Sequence[ResidentSteps]) -> None:
         self.steps = steps
-        self.branches = branches_for(len(steps), steps[0].setting.device)
+        self.branches = branches_for(len(steps), steps[0].context.device)
         self.recordings: dict[int, Recording] = {}
 
     def take(self, chosen: Sequence[Int64[Tensor, " n"]]) -> None:

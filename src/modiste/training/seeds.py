@@ -22,12 +22,12 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder, storage
 from modiste.runs.checkpoint import State
 from modiste.training import trainer
-from modiste.training.context import Setting
+from modiste.training.context import Context
 from modiste.training.cuda_graph import ResidentSteps, SideBySide
 from modiste.training.distributed import ALONE
 from modiste.training.interruption import Interruption
 from modiste.training.loop import finish_epoch, is_over
-from modiste.training.state import Learner
+from modiste.training.state import TrainingState
 from modiste.training.tracking import FileLog, Listener, Listeners, Timing
 
 MakeListeners = Callable[[int], Sequence[Listener]]
@@ -72,10 +72,10 @@ def run_seeds(
             own = machine.settle_precision(replace(recipe, seed=seed), place, folder / run_folder.RECIPE)
             if trainer.claim(folder, own):
                 listener = Listeners([FileLog(folder), *listeners(seed)])
-                waiting.append(Setting(own, development, folder, listener, interruption))
-        for begun in equally_far([Begun.found(setting) for setting in waiting]):
+                waiting.append(Context(own, development, folder, listener, interruption))
+        for begun in equally_far([Begun.found(context) for context in waiting]):
             with machine.threads_restored():
-                trainer.settle_threads(begun[0].setting.folder, watch)
+                trainer.settle_threads(begun[0].context.folder, watch)
                 train_together(begun)
     return folders
 
@@ -90,16 +90,16 @@ class Begun:
         threads: with which it began, for they decide its last bits; 0 where it has not.
     """
 
-    setting: Setting
+    context: Context
     state: State | None
     threads: int
 
     @classmethod
-    def found(cls, setting: Setting) -> "Begun":
+    def found(cls, context: Context) -> "Begun":
         """Read what the run's folder holds."""
-        starts = trainer.starts_of(setting.folder)
-        state = trainer.newest_state(setting.folder, setting.development.fingerprint)
-        return cls(setting, state, int(starts[0].get("threads") or 0) if starts else 0)
+        starts = trainer.starts_of(context.folder)
+        state = trainer.newest_state(context.folder, context.development.fingerprint)
+        return cls(context, state, int(starts[0].get("threads") or 0) if starts else 0)
 
     @property
     def place(self) -> tuple[int, int]:
@@ -124,30 +124,30 @@ def check_alike(recipe: Recipe, seeds: Sequence[int]) -> None:
 
 def train_together(begun: Sequence[Begun]) -> None:
     """Train runs that are equally far to the end, and finish them."""
-    settings = [one.setting for one in begun]
+    settings = [one.context for one in begun]
     task = trainer.describe_task(settings[0].development, settings[0].recipe)
-    learners = [make_learner(one, task) for one in begun]
+    learners = [make_training_state(one, task) for one in begun]
     try:
-        for learner, setting in zip(learners, settings, strict=True):
-            setting.listener.started(setting.recipe, setting.steps_per_epoch, learner.history, learner.step)
+        for learner, context in zip(learners, settings, strict=True):
+            context.listener.started(context.recipe, context.steps_per_epoch, learner.history, learner.step)
         fit_seeds(learners, settings)
     finally:
-        for setting in settings:
-            setting.listener.stopped()
-    for learner, setting in zip(learners, settings, strict=True):
-        trainer.finish(learner, setting, task)
+        for context in settings:
+            context.listener.stopped()
+    for learner, context in zip(learners, settings, strict=True):
+        trainer.finish(learner, context, task)
 
 
-def make_learner(begun: Begun, task: Task) -> Learner:
+def make_training_state(begun: Begun, task: Task) -> TrainingState:
     """Return the learner of a run, new or as its state holds it."""
-    setting = begun.setting
-    model = build_model(setting.recipe.model, task, seed=setting.recipe.seed).to(setting.device)
-    trainer.check_batches(model, setting.development.train, setting.recipe, ALONE)
-    trainer.note_facts(setting.folder, setting.device, ALONE)
-    return trainer.prepare(model, setting, begun.state, None)
+    context = begun.context
+    model = build_model(context.recipe.model, task, seed=context.recipe.seed).to(context.device)
+    trainer.check_batches(model, context.development.train, context.recipe, ALONE)
+    trainer.note_facts(context.folder, context.device, ALONE)
+    return trainer.prepare(model, context, begun.state, None)
 
 
-def fit_seeds(learners: Sequence[Learner], settings: Sequence[Setting]) -> None:
+def fit_seeds(learners: Sequence[TrainingState], settings: Sequence[Context]) -> None:
     """Train learners that are equally far to the recipe's last epoch, together.
 
     Raises:
@@ -160,15 +160,15 @@ def fit_seeds(learners: Sequence[Learner], settings: Sequence[Setting]) -> None:
         started, first_step = time.perf_counter(), learners[0].step
         train_epoch(together)
         trained = time.perf_counter()
-        for learner, setting in pairs:
-            finish_epoch(learner, setting)
+        for learner, context in pairs:
+            finish_epoch(learner, context)
         over = is_over(learners[0].history, settings[0].recipe)
         if over or time.monotonic() - saved >= ResidentSteps.SECONDS_BETWEEN_STATES:
             save(pairs)
             saved = time.monotonic()
-        for learner, setting in pairs:
-            images = min((learner.step - first_step) * setting.recipe.batch_size, len(setting.development.train))
-            setting.listener.epoch_done(learner.history[-1], Timing.since(started, trained, images))
+        for learner, context in pairs:
+            images = min((learner.step - first_step) * context.recipe.batch_size, len(context.development.train))
+            context.listener.epoch_done(learner.history[-1], Timing.since(started, trained, images))
 
 
 def train_epoch(together: SideBySide) -> None:
@@ -176,28 +176,28 @@ def train_epoch(together: SideBySide) -> None:
     steps = together.steps
     for own in steps:
         layers.to_training(own.learner.model)
-    with machine.gpu_arithmetic(steps[0].setting.device):
+    with machine.gpu_arithmetic(steps[0].context.device):
         for chosen in zip(*(own.batches.choose(own.learner.step) for own in steps), strict=True):
-            if steps[0].setting.stop_requested():
+            if steps[0].context.stop_requested():
                 save_and_stop(steps)
             together.take(chosen)
             for own in steps:
-                own.setting.listener.step_done(own.learner.step)
+                own.context.listener.step_done(own.learner.step)
     for own in steps:
         own.settle()
 
 
-def save(pairs: Sequence[tuple[Learner, Setting]]) -> None:
+def save(pairs: Sequence[tuple[TrainingState, Context]]) -> None:
     """Write the state of every learner into its run's folder."""
-    for learner, setting in pairs:
-        learner.save(setting.folder / run_folder.STATES, setting.development.fingerprint)
+    for learner, context in pairs:
+        learner.save(context.folder / run_folder.STATES, context.development.fingerprint)
 
 
 def save_and_stop(steps: Sequence[ResidentSteps]) -> None:
     """Write every state and raise StoppedError."""
     for own in steps:
         own.settle()
-    save([(own.learner, own.setting) for own in steps])
+    save([(own.learner, own.context) for own in steps])
     raise StoppedError(
         f"stopped on request after step {steps[0].learner.step}; everything is saved in "
         f"{steps[0].setting.folder.parent}, and the same call goes on from here"

@@ -19,7 +19,7 @@ Row = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass
-class Learner:
+class TrainingState:
     """The state of a training run.
 
     Attributes:
@@ -100,13 +100,13 @@ class Learner:
         }
 
 
-def new_learner(model: nn.Module, recipe: Recipe, taken: frozenset[str] = frozenset()) -> Learner:
+def new_training_state(model: nn.Module, recipe: Recipe, taken: frozenset[str] = frozenset()) -> TrainingState:
     """Return a learner that has not taken a step; ``taken`` names the tensors that came from another run."""
     average = None
     if recipe.ema_decay:
         average = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema_decay), use_buffers=True)
     factors = dict.fromkeys(taken, recipe.transfer.learning_rate_factor)
-    return Learner(model, build_optimizer(model, recipe.optimizer, factors), model, average)
+    return TrainingState(model, build_optimizer(model, recipe.optimizer, factors), model, average)
 
 
 def moving_average(decay: float) -> Callable[[Row, Row, Tensor | int], None]:

@@ -14,11 +14,11 @@ from modiste.errors import DivergedError
 from modiste.models import layers
 from modiste.recipes.recipe import Recipe
 from modiste.training import optimizers
-from modiste.training.context import Setting
+from modiste.training.context import Context
 from modiste.training.distributed import ALONE, Group
 from modiste.training.objectives import OBJECTIVES
 from modiste.training.schedules import learning_rate
-from modiste.training.state import Learner
+from modiste.training.state import TrainingState
 
 ADVICE = "try a smaller --optimizer.learning-rate, --schedule.warm-up or --optimizer.clip-norm"
 
@@ -34,21 +34,21 @@ class Steps:
     SECONDS_BETWEEN_STATES = 0.0
     """The fewest from one to the next, but for the last; 0 writes one after every epoch."""
 
-    def __init__(self, learner: Learner, setting: Setting) -> None:
-        self.learner, self.setting = learner, setting
-        self.batches = Batches(setting.development.train, setting.recipe, setting.classes)
-        self.dropout = torch.Generator(setting.device)
+    def __init__(self, learner: TrainingState, context: Context) -> None:
+        self.learner, self.context = learner, context
+        self.batches = Batches(context.development.train, context.recipe, context.classes)
+        self.dropout = torch.Generator(context.device)
         layers.share_generator(learner.model, self.dropout)
 
     def take(self, chosen: Int64[Tensor, " n"]) -> None:
         """Take one step with these images of the training set; DivergedError when it is not finite."""
         self.prepare(len(chosen))
-        train_step(self.learner, self.batches.make(chosen), self.setting.recipe, self.setting.group)
+        train_step(self.learner, self.batches.make(chosen), self.context.recipe, self.context.group)
 
     def prepare(self, images: int) -> None:
         """Set what changes from step to step: the learning rate, and where random numbers come from."""
-        recipe, step, group = self.setting.recipe, self.learner.step, self.setting.group
-        rate = learning_rate(recipe, step, self.setting.steps_per_epoch)
+        recipe, step, group = self.context.recipe, self.learner.step, self.context.group
+        rate = learning_rate(recipe, step, self.context.steps_per_epoch)
         self.learner.optimizer.set_learning_rate(rate)
         self.batches.seed(step)
         self.dropout.manual_seed(machine.seed_for(recipe.seed, "dropout", step))
@@ -74,7 +74,7 @@ class Gradient:
     norm: Float[Tensor, ""]
 
 
-def train_step(learner: Learner, batch: Batch, recipe: Recipe, group: Group = ALONE) -> None:
+def train_step(learner: TrainingState, batch: Batch, recipe: Recipe, group: Group = ALONE) -> None:
     """Take one step, unless its loss or gradient is not finite: then raise DivergedError before any weight moves."""
     part = group.part(len(batch))
     mine = batch[part.first : part.last]
@@ -90,7 +90,7 @@ def train_step(learner: Learner, batch: Batch, recipe: Recipe, group: Group = AL
 
 
 def gradient(
-    learner: Learner, mine: Batch, recipe: Recipe, group: Group = ALONE, part: layers.BatchShare | None = None
+    learner: TrainingState, mine: Batch, recipe: Recipe, group: Group = ALONE, part: layers.BatchShare | None = None
 ) -> Gradient:
     """Compute what the images at hand ask for, which are ``part`` of a batch shared with a group, or all of one."""
     with machine.autocast(recipe.precision, mine.images.device):
@@ -102,13 +102,13 @@ def gradient(
     return Gradient(logits.detach(), loss.detach(), optimizers.gradient_norm(learner.model))
 
 
-def clip(learner: Learner, recipe: Recipe, norm: Float[Tensor, ""]) -> None:
+def clip(learner: TrainingState, recipe: Recipe, norm: Float[Tensor, ""]) -> None:
     """Shorten the gradient to what the recipe allows, if it does not allow all."""
     if recipe.optimizer.clip_norm:
         torch.nn.utils.clip_grads_with_norm_(learner.model.parameters(), recipe.optimizer.clip_norm, norm)
 
 
-def average(learner: Learner) -> None:
+def average(learner: TrainingState) -> None:
     """Let the running average follow the weights, if there is one."""
     if learner.average is not None:
         learner.average.update_parameters(learner.model)

@@ -28,11 +28,11 @@ from modiste.recipes.recipe import Recipe, load
 from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.runs.checkpoint import ModelInfo, State
 from modiste.runs.run_folder import EpochRow
-from modiste.training.context import Setting
+from modiste.training.context import Context
 from modiste.training.distributed import Group, gathered
 from modiste.training.interruption import Interruption
 from modiste.training.loop import fit
-from modiste.training.state import Learner, new_learner
+from modiste.training.state import TrainingState, new_training_state
 from modiste.training.tracking import FileLog, Listener, Listeners
 from modiste.training.transfer import transfer
 from modiste.training.transfer.source import Source
@@ -109,15 +109,15 @@ def run(
         settle_threads(folder, watch)
         note_facts(folder, place, group)
         listener = Listeners([FileLog(folder), *listeners])
-        setting = Setting(recipe, development, folder, listener, interruption, group)
+        context = Context(recipe, development, folder, listener, interruption, group)
         try:
-            learner = prepare(model, setting, state, transfer_from)
+            learner = prepare(model, context, state, transfer_from)
             learner.network = group.join(model)
-            listener.started(recipe, setting.steps_per_epoch, learner.history, learner.step)
-            fit(learner, setting)
+            listener.started(recipe, context.steps_per_epoch, learner.history, learner.step)
+            fit(learner, context)
         finally:
             listener.stopped()
-        finish(learner, setting, task)
+        finish(learner, context, task)
         return outcome(folder, started)
 
 
@@ -210,36 +210,36 @@ def describe_task(development: Development, recipe: Recipe) -> Task:
 
 
 def prepare(
-    model: nn.Module, setting: Setting, state: State | None, transfer_from: Path | str | Source | None
-) -> Learner:
+    model: nn.Module, context: Context, state: State | None, transfer_from: Path | str | Source | None
+) -> TrainingState:
     """Return the learner that ``state`` holds, or a new one after warm start and transfer; the warm start is saved."""
-    recipe, begun = setting.recipe, state is not None
+    recipe, begun = context.recipe, state is not None
     machine.keep_memory()
     if not begun:
-        progress = Progress(recipe, setting.listener, setting.interruption)
-        with machine.gpu_arithmetic(setting.device):
-            WARM_STARTS[recipe.warm_start](model, setting.development, recipe, progress)
-    taken = take_weights(model, setting, transfer_from, begun=begun)
-    learner = new_learner(model, recipe, taken)
+        progress = Progress(recipe, context.listener, context.interruption)
+        with machine.gpu_arithmetic(context.device):
+            WARM_STARTS[recipe.warm_start](model, context.development, recipe, progress)
+    taken = take_weights(model, context, transfer_from, begun=begun)
+    learner = new_training_state(model, recipe, taken)
     if state is not None:
         learner.restore(state)
     elif recipe.warm_start != "none":
-        learner.save(setting.folder / run_folder.STATES, setting.development.fingerprint)
+        learner.save(context.folder / run_folder.STATES, context.development.fingerprint)
     return learner
 
 
 def take_weights(
-    model: nn.Module, setting: Setting, source: Path | str | Source | None, *, begun: bool
+    model: nn.Module, context: Context, source: Path | str | Source | None, *, begun: bool
 ) -> frozenset[str]:
     """Transfer and freeze as the recipe says; return the names of tensors taken, now or when the run began."""
-    recipe = setting.recipe
+    recipe = context.recipe
     transfer.freeze(model, recipe.transfer.freeze)
     if not recipe.transfer.source:
         return frozenset()
     if begun:
-        return transfer.read_report(setting.folder).taken
-    report = transfer.transfer(model, source, recipe.transfer, setting.folder)
-    setting.listener.transferred(report)
+        return transfer.read_report(context.folder).taken
+    report = transfer.transfer(model, source, recipe.transfer, context.folder)
+    context.listener.transferred(report)
     return report.taken
 
 
@@ -280,7 +280,7 @@ def settle_threads(folder: Path, watch: CoreWatch) -> None:
 def note_facts(folder: Path, device: torch.device, group: Group) -> None:
     """Add this machine and its versions to the run's facts."""
     facts = machine.facts(device) | {"processes": group.size}
-    storage.write_sealed_json(folder / run_folder.FACTS, {"starts": [*starts_of(folder), facts]})
+    storage.write_hashed_json(folder / run_folder.FACTS, {"starts": [*starts_of(folder), facts]})
 
 
 def starts_of(folder: Path) -> list[dict[str, Any]]:
@@ -289,11 +289,11 @@ def starts_of(folder: Path) -> list[dict[str, Any]]:
     return run_folder.starts(path) if path.exists() else []
 
 
-def finish(learner: Learner, setting: Setting, task: Task) -> None:
+def finish(learner: TrainingState, context: Context, task: Task) -> None:
     """Write the models, the validation logits and the manifest: the run is complete."""
-    recipe, folder, validation = setting.recipe, setting.folder, setting.development.validation
+    recipe, folder, validation = context.recipe, context.folder, context.development.validation
     best = run_folder.picked(learner.history, recipe)
-    info = ModelInfo(recipe, task, best.epoch, setting.development.fingerprint)
+    info = ModelInfo(recipe, task, best.epoch, context.development.fingerprint)
     last = replace(info, epoch=learner.history[-1].epoch)
     checkpoint.save_model(folder / run_folder.WEIGHTS["last"], learner.evaluated.state_dict(), last)
     checkpoint.save_model(folder / run_folder.WEIGHTS["picked"], learner.chosen, info)
@@ -301,9 +301,9 @@ def finish(learner: Learner, setting: Setting, task: Task) -> None:
     logits = infer(learner.evaluated, validation.images, recipe)
     measured = run_folder.Measured(logits, validation.labels.cpu(), validation.identity())
     storage.write_bytes(folder / run_folder.VALIDATION_LOGITS, run_folder.logits_bytes(measured, best.epoch))
-    if setting.development.own_pictures:
-        run_images.keep(folder, setting.development)
-        novelty.write(folder, novelty.learn(learner.evaluated, setting.development))
+    if context.development.own_pictures:
+        run_images.keep(folder, context.development)
+        novelty.write(folder, novelty.learn(learner.evaluated, context.development))
     checkpoint.prune_states(folder / run_folder.STATES, 1)
     run_folder.seal(folder)
 

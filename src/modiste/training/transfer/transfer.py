@@ -85,14 +85,14 @@ def transfer(
     if not report.taken:
         raise RecipeError(_nothing_fits(found, stored, wanted))
     layers.keep_uncounted(model)
-    storage.write_sealed_json(folder / run_folder.TRANSFER, asdict(report))
+    storage.write_hashed_json(folder / run_folder.TRANSFER, asdict(report))
     return report
 
 
 def read_report(folder: Path) -> TransferReport:
     """Read what ``transfer`` wrote when the run began."""
     path = folder / run_folder.TRANSFER
-    content = storage.read_sealed_json(path)
+    content = storage.read_hashed_json(path)
     if not isinstance(content.get("fates"), dict):
         raise RunError(f"{path}: damaged, it does not tell what became of each tensor")
     return TransferReport(content["fates"], tuple(content.get("unused", ())), content.get("origin"))
