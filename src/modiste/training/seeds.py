@@ -85,7 +85,7 @@ class Begun:
     """A seed's run and what an earlier call left of it.
 
     Attributes:
-        setting: of the run.
+        context: of the run.
         state: to go on from; None of a run without a step.
         threads: with which it began, for they decide its last bits; 0 where it has not.
     """
@@ -200,5 +200,5 @@ def save_and_stop(steps: Sequence[ResidentSteps]) -> None:
     save([(own.learner, own.context) for own in steps])
     raise StoppedError(
         f"stopped on request after step {steps[0].learner.step}; everything is saved in "
-        f"{steps[0].setting.folder.parent}, and the same call goes on from here"
+        f"{steps[0].context.folder.parent}, and the same call goes on from here"
     )

@@ -27,8 +27,8 @@ class Steps:
     """Takes a learner's steps, one after another, each looked at before it is applied.
 
     Args:
-        learner: on the device of the setting's images.
-        setting: what it learns from, and how.
+        learner: on the device of the context's images.
+        context: what it learns from, and how.
     """
 
     SECONDS_BETWEEN_STATES = 0.0
