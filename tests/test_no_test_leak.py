@@ -13,9 +13,9 @@ from modiste.cli import main
 from workbench import run_python, write_pictures
 
 SOURCE = Path(modiste.__file__).parent
-MAY_REACH_IT = {"data/sealed.py", "evaluation/assessment.py", "cli/data.py", "cli/audit.py"}
+MAY_REACH_IT = {"data/held_out.py", "evaluation/assessment.py", "cli/data.py", "cli/audit.py"}
 """The door itself, its one user, the command that verifies the files, and that which looks for copies when told to."""
-SECRET_NAMES = {"sealed", "load_held_out", "load_held_out_pictures", "load_test", "verify_all", "fetch_all", "TEST"}
+SECRET_NAMES = {"held_out", "load_held_out", "load_held_out_pictures", "load_test", "verify_all", "fetch_all", "TEST"}
 SECRET_WORDS = ("t10k", "load_held_out")
 MODULES = sorted(str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py"))
 
@@ -27,7 +27,7 @@ def docstrings(tree: ast.AST) -> set[int]:
 
 
 def mentions(tree: ast.AST) -> list[str]:
-    """Every way in which a syntax tree can reach the sealed file: imports, attributes, names, strings."""
+    """Every way in which a syntax tree can reach held_out.py: imports, attributes, names, strings."""
     found, explained = [], docstrings(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -41,13 +41,13 @@ def mentions(tree: ast.AST) -> list[str]:
         elif isinstance(node, ast.Name) and node.id in SECRET_NAMES - {"TEST"}:
             found.append(f"line {node.lineno}: uses {node.id}")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in explained:
-            words = [*SECRET_WORDS, "modiste.data.held_out", "data.sealed"]
+            words = [*SECRET_WORDS, "modiste.data.held_out", "data.held_out"]
             found += [f"line {node.lineno}: holds {word!r}" for word in words if word in node.value]
     return found
 
 
 def test_the_source_is_found() -> None:
-    assert {"data/sealed.py", "data/sources.py", "training/loop.py", "evaluation/assessment.py"} <= set(MODULES)
+    assert {"data/held_out.py", "data/sources.py", "training/loop.py", "evaluation/assessment.py"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name not in MAY_REACH_IT])
@@ -57,13 +57,13 @@ def test_no_other_module_mentions_the_door(module: str) -> None:
 
 def test_the_door_and_its_user_would_be_noticed() -> None:
     """Else the test before this one would prove nothing."""
-    for module in ("data/sealed.py", "evaluation/assessment.py"):
+    for module in ("data/held_out.py", "evaluation/assessment.py"):
         assert mentions(ast.parse((SOURCE / module).read_text()))
     for hidden in (
         "import modiste.data.held_out",
-        "from modiste.data import held_out as sealed",
+        "from modiste.data import held_out",
         "from modiste.data.held_out import load_held_out as harmless",
-        "import modiste.data as d; d.sealed.load_held_out('x')",
+        "import modiste.data as d; d.held_out.load_held_out('x')",
         "import importlib; importlib.import_module('modiste.data.held_out')",
         "open('t10k-images-idx3-ubyte')",
     ):
@@ -81,7 +81,7 @@ from modiste.cli.main import main
 try:
     main(sys.argv[1:])
 finally:
-    print("sealed was loaded" if "modiste.data.held_out" in sys.modules else "sealed was not loaded")
+    print("held_out was loaded" if "modiste.data.held_out" in sys.modules else "held_out was not loaded")
     print(*sorted(opened), sep="\\n")
 """
 
@@ -108,7 +108,7 @@ def test_training_on_fashion_mnist_opens_no_test_file(fashion: Path, tmp_path: P
     assert "train-images-idx3-ubyte" in trained
     assert "train-labels-idx1-ubyte" in trained
     assert "t10k" not in trained
-    assert "sealed was not loaded" in trained
+    assert "held_out was not loaded" in trained
     tested = opened_by("evaluate", out, "--split", "test", "--data-folder", fashion)
     assert "t10k-images-idx3-ubyte" in tested
     assert "t10k-labels-idx1-ubyte" in tested
@@ -122,7 +122,7 @@ def test_training_on_own_pictures_opens_none_of_the_test_share(tmp_path: Path) -
     words = ["--data.source", tmp_path / "own", "--data.pictures", "whole", "--epochs", 1, "--device", "cpu"]
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     trained = opened_by("train", "perceptron", "--out", tmp_path / "run", *words, **cache)
-    assert "sealed was not loaded" in trained
+    assert "held_out was not loaded" in trained
     seen = {name for name in names if f"own/{name}\n" in trained}
     assert len(seen) == 34
     audited = opened_by("data", "audit", tmp_path / "own", "--pictures", "whole", "--folds", 0, cwd=tmp_path, **cache)
@@ -163,7 +163,6 @@ def test_training_is_the_same_when_the_test_files_are_not_there(fashion: Path, t
     """What is not there cannot be looked at."""
     from modiste.data.dataset import load_development
     from modiste.recipes.recipe import DataRecipe
-    from modiste.training import trainer
 
     for path in fashion.glob("train-*"):
         content = path.read_bytes()
@@ -173,4 +172,3 @@ def test_training_is_the_same_when_the_test_files_are_not_there(fashion: Path, t
     assert len(list(tmp_path.iterdir())) == 2
     alone, beside = (load_development(DataRecipe(), folder) for folder in (tmp_path, fashion))
     assert alone.fingerprint == beside.fingerprint
-    assert trainer.__all__

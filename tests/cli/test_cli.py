@@ -289,7 +289,7 @@ class TestStreams:
             calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
             if any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls):
                 callers.add(path.name)
-        assert callers == {"streams.py", "words.py", "answer_writers.py"}
+        assert callers == {"streams.py", "arguments.py", "answer_writers.py"}
 
     def test_the_help_of_a_strangers_recipe_moves_no_cursor(self, command) -> None:
         Path("r.toml").write_text('name = "t"\n[model]\nkind = "mlp"\n[data]\nsource = "x\\u001b[2J\\u202ey\\u0007"\n')

@@ -52,7 +52,7 @@ def test_fashion_mnist_is_what_the_paper_says(real_files: dict[str, Path]) -> No
     assert all(file.published for file in raw.files)
 
 
-def test_the_sealed_set_is_what_the_paper_says(real_files: dict[str, Path]) -> None:
+def test_the_held_out_set_is_what_the_paper_says(real_files: dict[str, Path]) -> None:
     raw = held_out.load_held_out("fashion-mnist", real_files[IMAGES].parent)
     assert raw.images.shape == (10_000, 28, 28)
     assert np.bincount(raw.labels).tolist() == [1_000] * 10
@@ -78,10 +78,10 @@ def test_training_never_needs_the_test_files(real_files: dict[str, Path], tmp_pa
 def test_the_test_files_are_named_behind_one_door_only() -> None:
     folder = Path(sources.__file__).parent
     naming = {path.name for path in folder.parent.rglob("*.py") if "t10k" in path.read_text(encoding="utf-8")}
-    assert naming == {"sealed.py"}
+    assert naming == {"held_out.py"}
     for path in folder.glob("*.py"):
-        if path.name not in ("__init__.py", "sealed.py"):
-            assert "import sealed" not in path.read_text(encoding="utf-8"), path
+        if path.name not in ("__init__.py", "held_out.py"):
+            assert "import held_out" not in path.read_text(encoding="utf-8"), path
 
 
 def test_importing_brings_nothing_heavy() -> None:
@@ -314,7 +314,7 @@ def test_class_names_come_from_their_file(tmp_path: Path) -> None:
     assert sources.load_training(str(tmp_path)).class_names == ("cat", "dog", "thé", "unseen")
 
 
-def test_the_sealed_part_of_another_set_has_the_classes_of_its_training_part(tmp_path: Path) -> None:
+def test_the_held_out_part_of_another_set_has_the_classes_of_its_training_part(tmp_path: Path) -> None:
     few = {"test-images-idx3-ubyte": idx(np.zeros((2, 4, 5))), "test-labels-idx1-ubyte": idx([0, 0])}
     raw = held_out.load_held_out(str(write(tmp_path, GOOD | few)))
     assert raw.class_names == ("0", "1", "2")

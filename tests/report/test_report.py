@@ -288,7 +288,7 @@ print(matplotlib.get_backend(auto_select=False))
     [
         ("modiste.report", "module://matplotlib_inline.backend_inline", None),
         ("modiste.report", "pdf", "pdf"),
-        ("modiste.reproduction", "no-such", None),
+        ("modiste.reproduction.reproduction", "no-such", None),
         ("modiste.report.style, modiste.search.plots", "no-such", None),
     ],
 )

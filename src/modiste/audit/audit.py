@@ -172,10 +172,10 @@ def joined(one: ImageSet, other: ImageSet) -> ImageSet:
 
 
 def _items(known: Known) -> tuple[Item, ...]:
-    held_out = set(known.validation.tolist())
+    validation = set(known.validation.tolist())
     names = known.files or [f"image {index}" for index in range(len(known.images))]
     return tuple(
-        Item(name, known.class_names[label], "validation" if index in held_out else "training")
+        Item(name, known.class_names[label], "validation" if index in validation else "training")
         for index, (name, label) in enumerate(zip(names, known.images.labels.tolist(), strict=True))
     )
 

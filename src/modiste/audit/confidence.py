@@ -69,14 +69,12 @@ def fold_of(labels: Int64[Tensor, " n"], folds: int, seed: int) -> Int64[Tensor,
     return fold
 
 
-def development_of(
-    known: Known, train: Int64[Tensor, " n"], held_out: Int64[Tensor, " m"], batch_size: int
-) -> Development:
+def development_of(known: Known, train: Int64[Tensor, " n"], fold: Int64[Tensor, " m"], batch_size: int) -> Development:
     """Return a fold as training takes it; a few images are shown often, and none is left alone in a batch."""
     shown = train.repeat(-(-LEAST_SHOWN // len(train)))
     shown = shown[:-1] if len(shown) % batch_size == 1 else shown
     images = known.images[shown]
-    return Development(known.name, images, images.images, known.images[held_out], known.class_names, known.fingerprint)
+    return Development(known.name, images, images.images, known.images[fold], known.class_names, known.fingerprint)
 
 
 def trained_logits(development: Development, recipe: Recipe, watch: CoreWatch) -> Float[Tensor, "m classes"]:

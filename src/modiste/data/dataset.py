@@ -200,12 +200,12 @@ def split_indices(labels: Int64[Tensor, " n"], recipe: DataRecipe) -> tuple[Tens
             f"{recipe.source}: {len(labels)} images cannot give a validation share of {recipe.validation_fraction:g}; "
             "expected at least one image on each side; train with another --data.validation-fraction"
         )
-    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
     if recipe.split == "last":
-        held_out[-count:] = True
+        chosen[-count:] = True
     else:
-        held_out[_stratified(labels, count, recipe.split_seed)] = True
-    return (~held_out).nonzero().squeeze(1), held_out.nonzero().squeeze(1)
+        chosen[_stratified(labels, count, recipe.split_seed)] = True
+    return (~chosen).nonzero().squeeze(1), chosen.nonzero().squeeze(1)
 
 
 def few_of_each(labels: Int64[Tensor, " n"], train: Int64[Tensor, " m"], recipe: DataRecipe) -> Int64[Tensor, " k"]:

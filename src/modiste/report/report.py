@@ -4,13 +4,9 @@ Matplotlib and Jinja are needed here and by what imports this; ``pip install 'mo
 this package imports them, and raises MissingExtraError where they are not installed.
 """
 
-import os
-import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modiste.errors import MissingExtraError
 from modiste.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -33,7 +29,6 @@ def write_report(folder: Path, *, data_folder: Path | None = None) -> Path:
         DataError: the images are missing or damaged.
         StorageError: the page cannot be written.
     """
-    demand_packages()
     from modiste.report import run_page
 
     return run_page.write_report(folder, data_folder=data_folder)
@@ -64,7 +59,6 @@ def write_figures(
     Raises:
         MissingExtraError, RunError, DataError, StorageError.
     """
-    demand_packages()
     from modiste.report import figures
 
     return figures.write_figures(out, recipe=recipe, run=run, data_folder=data_folder, kind=format)
@@ -75,40 +69,6 @@ def write_audit(found: "Findings", page: Path, plain: Path) -> Path:
 
     Raises MissingExtraError, StorageError.
     """
-    demand_packages()
     from modiste.report import page as pages
 
     return pages.write_audit(found, page, plain)
-
-
-def demand_packages() -> None:
-    """Import what pages and figures are made with; MissingExtraError where that is not possible."""
-    try:
-        import jinja2  # noqa: F401
-
-        _import_matplotlib()
-    except ImportError as error:
-        raise MissingExtraError(
-            f"reports and figures need packages that are not installed ({error.name}): pip install 'modiste[report]'"
-        ) from error
-
-
-def _import_matplotlib() -> None:
-    """Import matplotlib, whatever MPLBACKEND names: figures here choose a canvas by the file's format.
-
-    A notebook sets MPLBACKEND for its children too, whose environment may lack that backend; matplotlib then refuses to
-    be imported. Where the backend is there, it is the process's own as before.
-    """
-    wanted = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
-    try:
-        import matplotlib.figure
-        import matplotlib.image  # with Pillow, without which no picture is written
-    finally:
-        if wanted is not None:
-            os.environ["MPLBACKEND"] = wanted
-    if wanted:
-        with suppress(ValueError):
-            matplotlib.rcParams["backend"] = wanted
-
-
-demand_packages()

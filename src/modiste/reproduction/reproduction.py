@@ -10,7 +10,6 @@ from modiste.errors import RunError, StoppedError
 from modiste.evaluation.assessment import Weights, assess_stored, evaluate
 from modiste.evaluation.statistics import mean_interval
 from modiste.recipes.plain import to_plain
-from modiste.report.report import demand_packages
 from modiste.reproduction import page, paper
 from modiste.reproduction.experiments import EXPERIMENTS
 from modiste.reproduction.page import Content
@@ -56,7 +55,6 @@ def reproduce(
         RunError: the folder holds another scope, or no run of the final model could be finished.
         DataError, StorageError, FolderInUseError, MissingExtraError; StoppedError after a signal.
     """
-    demand_packages()
     if scope.seeds > 1:
         mean_interval((0.0, 1.0))  # by SciPy: not first when everything is trained
     work, place = Work(scope, Path(out)), None if data_folder is None else Path(data_folder)

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from modiste.inference.answers import answered, batch_of, prepared
+from modiste.inference.answers import FileAnswer, answered, batch_of, prepared
 from modiste.inference.explanation import evidence
 from modiste.inference.onnx_model import scores_of
 from modiste.photo.garment import Prepared
@@ -86,7 +86,7 @@ class Studio:
 
         return await asyncio.gather(*map(read, pictures))
 
-    async def _shown(self, answer: answers.Answer, *, steps: bool, explain: bool) -> Answer:
+    async def _shown(self, answer: FileAnswer, *, steps: bool, explain: bool) -> Answer:
         if answer.prepared is None:
             return Answer(name=answer.source, fault=answer.fault)
         if not all(math.isfinite(share) for _, share in answer.probabilities):

@@ -152,9 +152,9 @@ def learn_for(run: Run, development: Development) -> Novelty:
 def learn(model: nn.Module, development: Development) -> Novelty:
     """Learn how the classes lie from training images, and the threshold from half of the validation images."""
     train = development.train[in_turn(development.train.labels, "novelty")[:MOST_IMAGES]]
-    known, held_out = features(model, train.images), features(model, development.validation.images)
+    known, unseen = features(model, train.images), features(model, development.validation.images)
     choosing, measuring = halves(development.validation.labels)
-    chosen, others = ({place: one[half] for place, one in held_out.items()} for half in (choosing, measuring))
+    chosen, others = ({place: one[half] for place, one in unseen.items()} for half in (choosing, measuring))
     places = _places(known, len(train))
     layers = _with_mean_one([_layer(place, known[place], train.labels, chosen[place]) for place in places], chosen)
     boundary = _boundary(model, train.images[:MOST_EXPOSED], known, chosen, places)
