@@ -80,8 +80,10 @@ def test_data_lists_every_bad_file_and_counts_each_part(bench: Bench) -> None:
     assert done.returncode == 0, done.stderr
     listed = re.findall(r"left out: (\S+): ", done.stdout)
     assert sorted(listed) == sorted(bench.planted.damaged)
-    counts = re.findall(r"^(training|validation|test, sealed): (\d+) images of 28 x 28, red", done.stdout, re.MULTILINE)
-    assert [part for part, _ in counts] == ["training", "validation", "test, sealed"]
+    counts = re.findall(
+        r"^(training|validation|test, held out): (\d+) images of 28 x 28, red", done.stdout, re.MULTILINE
+    )
+    assert [part for part, _ in counts] == ["training", "validation", "test, held out"]
     assert sum(int(count) for _, count in counts) == sum(COUNTS) + 12
 
 
@@ -141,7 +143,7 @@ def test_the_audit_finds_what_was_planted(bench: Bench) -> None:
         "data", "audit", "pictures", *AS_TRAINED, "--with-test", "--folds", 3, "--json", "--out", "audited"
     )
     assert done.returncode == 0, done.stderr
-    assert "the sealed test images are opened" in done.stderr
+    assert "the held-out test images are opened" in done.stderr
     found = json.loads(done.stdout)
     assert {frozenset(pair) for pair in bench.planted.exact} == {frozenset(one["files"]) for one in found["exact"]}
     near = {frozenset(one["files"]) for one in found["near"]}

@@ -139,7 +139,7 @@ def test_of_the_test_images_data_prints_number_and_size_alone(
     write_pictures(tmp_path / "own", {"a": 12, "b": 12})
     for source, line in (
         (tiny_folder, "test: 100 images of 12 x 12"),
-        (tmp_path / "own", "test, sealed: 4 images of 28"),
+        (tmp_path / "own", "test, held out: 4 images of 28"),
     ):
         main.main(["data", str(source), "--pictures", "whole"])
         printed = capsys.readouterr().out

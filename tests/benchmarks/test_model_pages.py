@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modiste.cli.arguments import NoOptions, parse_beside
+from modiste.cli.arguments import NoOptions, parse_with_recipe
 from modiste.recipes.named import RECIPES
 
 ROOT = Path(__file__).parents[2]
@@ -52,4 +52,4 @@ def test_its_commands_are_understood(path: Path) -> None:
     commands = re.findall(r"^modiste train (\S+)(.*?)(?:#.*)?$", path.read_text(), flags=re.MULTILINE)
     assert commands
     for name, flags in commands:
-        parse_beside(NoOptions(), RECIPES[name](), flags.split(), "modiste train")
+        parse_with_recipe(NoOptions(), RECIPES[name](), flags.split(), "modiste train")

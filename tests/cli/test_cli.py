@@ -16,9 +16,9 @@ import torch
 
 import modiste
 from modiste.cli import main
-from modiste.cli.answer_writers import plain_cell
-from modiste.cli.arguments import flags_last, print_json
-from modiste.cli.main import LEAST_BYTES
+from modiste.cli.answer_writers import safe_cell
+from modiste.cli.arguments import print_json, split_flags
+from modiste.cli.main import MINIMUM_BYTES
 from modiste.cli.train import _free_folder
 from modiste.errors import (
     ClusterError,
@@ -314,7 +314,7 @@ class TestMemory:
     def test_a_limit_that_is_too_low_is_one_line_before_anything_is_loaded(self, tmp_path: Path) -> None:
         done = shell("ulimit -v 614400; modiste evaluate runs/none", tmp_path)
         assert done.returncode == 1
-        needed = f"{LEAST_BYTES / 1e6:,.0f} MB"
+        needed = f"{MINIMUM_BYTES / 1e6:,.0f} MB"
         told = (
             f"modiste: too little memory: expected at least {needed}, found a limit of 629 MB (ulimit -v); raise it\n"
         )
@@ -408,7 +408,7 @@ class TestMissingExtras:
 def test_flags_may_stand_anywhere(words: str, named: str, flags: str) -> None:
     from modiste.cli.predict import _PredictOptions
 
-    assert flags_last(words.split(), _PredictOptions) == (named.split(), flags.split())
+    assert split_flags(words.split(), _PredictOptions) == (named.split(), flags.split())
 
 
 @pytest.mark.parametrize(
@@ -431,7 +431,7 @@ def test_flags_may_stand_anywhere(words: str, named: str, flags: str) -> None:
     ],
 )
 def test_no_cell_is_a_formula(text: str, cell: str) -> None:
-    assert plain_cell(text) == cell
+    assert safe_cell(text) == cell
 
 
 class TestTrain:

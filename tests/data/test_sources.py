@@ -195,9 +195,9 @@ class TestDoctor:
 
     def test_says_where_it_looked(self, nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
         first, *rest = self.lines(capsys)
-        assert first == "Fashion-MNIST is not on this machine; modiste data fetches it"
+        assert first == "Fashion-MNIST is not on this machine; download it with: modiste data"
         for place in PLACES:
-            assert f"looked in {nowhere / place}" in rest
+            assert f"searched {nowhere / place}" in rest
         assert sorted(path.name for path in nowhere.rglob("*")) == []
 
     def test_tells_of_a_folder_that_is_named_and_wrong(

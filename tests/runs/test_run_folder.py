@@ -147,7 +147,7 @@ class TestKeep:
         early = run_folder.open_run(run)
         (run / "timing.jsonl").write_text("")
         (run / "manifest.json").unlink()
-        run_folder.seal(run)
+        run_folder.write_manifest(run)
         with pytest.raises(RunError, match="holds another run than when this began"):
             run_folder.keep(early, {}, openings=1)
         assert run_folder.open_run(run).test_openings == 0

@@ -1,4 +1,4 @@
-"""Answers as they come, for people or for other programs: lines, a table, or JSON."""
+"""Print predictions as they are made: as lines for people, as CSV, or as JSON."""
 
 import csv
 import sys
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 COLUMNS = ("file", "class", "probability", "runner_up", "runner_up_probability", "novelty", "fault")
 FORMULA = "=+-@"
-"""A spreadsheet computes what begins with one of these."""
+"""A spreadsheet computes a cell that begins with one of these characters."""
 
 
 class AnswerWriter(ABC):
-    """Writes each answer to standard output at once, and each fault to standard error."""
+    """Prints each answer on standard output at once, and each fault on standard error."""
 
     def write(self, answer: "FileAnswer") -> None:
-        """Write an answer."""
+        """Print an answer, or the reason why there is none."""
         if answer.fault:
             warn(f"{shown(answer.source)}: {answer.fault}")
         self._write(answer)
 
     @contextmanager
     def opened(self) -> Iterator["AnswerWriter"]:
-        """Write what comes before the first answer, and behind the last also when there is an error between."""
+        """Print what precedes the first answer and, even after an error, what follows the last."""
         yield self
 
     @abstractmethod
@@ -40,23 +40,23 @@ class AnswerWriter(ABC):
 
 
 class LineWriter(AnswerWriter):
-    """A line for each picture."""
+    """Prints a line for each picture."""
 
     def _write(self, answer: "FileAnswer") -> None:
         if answer.prepared is None:
             return
-        doubt = "" if answer.prepared.separated else "; the garment could not be told from its background"
+        doubt = "" if answer.prepared.separated else "; the garment could not be separated from its background"
         (_, probability), *others = answer.probabilities
         then = f", then {shown(others[0][0])} {others[0][1]:.1%}" if others else ""
         say(f"{shown(answer.source)}: {shown(answer.verdict)} {probability:.1%}{then}{doubt}")
 
 
 class TableWriter(AnswerWriter):
-    """Comma-separated values, which a spreadsheet may open: no cell is a formula or moves a terminal's cursor."""
+    """Prints comma-separated values that are safe to open: no cell is a formula or moves a terminal's cursor."""
 
     @contextmanager
     def opened(self) -> Iterator[AnswerWriter]:
-        """Write the header first."""
+        """Print the header first."""
         self._write_row(COLUMNS)
         yield self
 
@@ -66,12 +66,12 @@ class TableWriter(AnswerWriter):
         self._write_row((answer.source, *(best + [""] * 4)[:4], novelty, answer.fault))
 
     def _write_row(self, cells: tuple[str, ...]) -> None:
-        csv.writer(sys.stdout).writerow(map(plain_cell, cells))
+        csv.writer(sys.stdout).writerow(map(safe_cell, cells))
         sys.stdout.flush()
 
 
 class JsonWriter(AnswerWriter):
-    """One array with an object for each picture, in ASCII."""
+    """Prints one ASCII JSON array with an object for each picture."""
 
     def __init__(self) -> None:
         self._separator = "["
@@ -90,15 +90,15 @@ class JsonWriter(AnswerWriter):
         self._separator = ","
 
 
-def plain_cell(text: str) -> str:
-    """Return text as a spreadsheet shows it: behind an apostrophe where it would be computed, unless it is a number."""
+def safe_cell(text: str) -> str:
+    """Return the text with an apostrophe in front if a spreadsheet would compute it and it is not a number."""
     safe = printable(text)
     first = unicodedata.normalize("NFKC", safe.lstrip()[:1])
     return f"'{safe}" if first and first in FORMULA and not _is_number(safe) else safe
 
 
 def as_plain(answer: "FileAnswer") -> dict[str, object]:
-    """Return an answer as JSON has it."""
+    """Return an answer as plain data for JSON."""
     if answer.prepared is None:
         return {"file": answer.source, "fault": answer.fault}
     return {

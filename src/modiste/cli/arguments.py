@@ -1,4 +1,4 @@
-"""From the words of a command line to typed options, and the ways a command answers a script or complains."""
+"""Parse command-line arguments into typed options, print JSON, and report wrong usage."""
 
 import math
 import os
@@ -8,84 +8,98 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-from modiste.cli.streams import guarded, say, warn
+from modiste.cli.streams import escaped_output, say, warn
 from modiste.errors import ModisteError
 from modiste.recipes.recipe import Recipe
 
 Options = TypeVar("Options")
 Fields = TypeVar("Fields")
 USAGE = 2
-"""Exit code when a command was given wrongly."""
+"""Exit code for wrong usage of a command."""
 
 
 @dataclass(frozen=True)
 class NoOptions:
-    """Nothing to choose."""
+    """A command without options."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataFolderOption:
-    """Where the data lie on this machine."""
+    """The folder of the data on this machine."""
 
     data_folder: Path | None = None
-    """Folder of Fashion-MNIST, if not a usual place; or of other data that have moved from where the recipe says."""
+    """Folder of Fashion-MNIST, if not a usual one; or of other data that have moved since the recipe named them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureOptions(DataFolderOption):
-    """On which images and how finished runs are measured."""
+    """Options of the commands that measure finished runs."""
 
     split: Literal["validation", "test"] = "validation"
-    """Images to measure on; test is the sealed set, and every look at it is counted."""
+    """Images to measure on; test is the held-out test set, and every evaluation on it is counted."""
     weights: Literal["picked", "last"] = "picked"
-    """The weights that validation picked, or those of the last epoch."""
+    """picked: the weights that validation selected; last: those of the last epoch."""
     json: bool = False
     """Print JSON."""
     device: str = "auto"
     """auto, cpu, cuda ..."""
 
-    def choices(self) -> dict[str, Any]:
-        """Return what the functions that measure call these."""
+    def keyword_arguments(self) -> dict[str, Any]:
+        """Return split, weights, device and data folder by name, for the functions that measure."""
         names = ("split", "weights", "device", "data_folder")
         return {name: getattr(self, name) for name in names}
 
 
-def parse(kind: Any, words: list[str], program: str, **options: Any) -> Any:
-    """Return the words as options of type ``kind``, whose help and faults ``program`` signs."""
+def parse(kind: Any, arguments: list[str], program: str, **options: Any) -> Any:
+    """Return the arguments as an instance of ``kind``; print help or leave with code 2 where tyro finds a fault.
+
+    Args:
+        kind: a dataclass, or any other type that tyro can parse.
+        arguments: what follows the command's name.
+        program: the command as help and messages show it, such as ``modiste train``.
+        options: passed on to ``tyro.cli``.
+    """
     import tyro
 
     config = (tyro.conf.PositionalRequiredArgs, tyro.conf.AvoidSubcommands)
     try:
-        with guarded():  # a stranger's recipe is shown among the defaults
-            return tyro.cli(kind, args=words, prog=program, config=config, **options)
+        with escaped_output():  # help shows the recipe's values as defaults, and its file may come from anybody
+            return tyro.cli(kind, args=arguments, prog=program, config=config, **options)
     except ModisteError as error:
         complain(str(error), USAGE)
 
 
-def source_first(words: list[str]) -> list[str]:
-    """Return the words with their first, where it is no flag, as the value of --source.
+def source_as_flag(arguments: list[str]) -> list[str]:
+    """Return the arguments with a first one that is not a flag as ``--source FIRST``.
 
-    Flags may be written as training has them: --data.side is --side.
+    Flags may also be written as ``modiste train`` has them: ``--data.side`` is ``--side``.
     """
-    short = ["--" + word.removeprefix("--data.") if word.startswith("--data.") else word for word in words]
+    short = ["--" + item.removeprefix("--data.") if item.startswith("--data.") else item for item in arguments]
     return ["--source", *short] if short and not short[0].startswith("-") else short
 
 
-def parse_beside(options: Options, part: Fields, words: list[str], program: str) -> tuple[Fields, Options]:
-    """Return a recipe or a part of one, every field of which is a flag, and a command's own options, from mixed words.
+def parse_with_recipe(options: Options, part: Fields, arguments: list[str], program: str) -> tuple[Fields, Options]:
+    """Parse a command's own options together with a recipe, or a part of one, whose fields are flags too.
 
-    ``part`` and ``options`` say what is meant where the words do not.
+    Args:
+        options: the command's options; these values are the defaults.
+        part: the recipe or part of a recipe; these values are the defaults.
+        arguments: flags of both, in any order.
+        program: the command as help and messages show it.
+
+    Returns:
+        The recipe or part, and the options.
     """
     import tyro
 
     bare = tyro.conf.arg(name="")
     kind = tuple[Annotated[type(options), bare], Annotated[type(part), bare]]  # type: ignore[misc, valid-type]
-    chosen, changed = parse(kind, words, program, default=(options, part))
+    chosen, changed = parse(kind, arguments, program, default=(options, part))
     return changed, chosen
 
 
 def named_recipe(name: str) -> Recipe:
-    """Return the recipe of this name, or of this .toml or .json file."""
+    """Return the recipe with this name, or from this .toml or .json file."""
     from modiste.recipes.named import get
     from modiste.recipes.recipe import load
 
@@ -93,12 +107,12 @@ def named_recipe(name: str) -> Recipe:
 
 
 def print_json(plain: Any) -> None:
-    """Answer a script."""
+    """Print plain data as JSON on standard output."""
     print(as_json(plain), flush=True)
 
 
 def as_json(plain: Any) -> str:
-    """Return JSON in ASCII; numbers that are not finite, which it does not know, are null."""
+    """Return plain data as ASCII JSON; JSON has no infinity and no NaN, so they become null."""
     import json
 
     return json.dumps(_finite(plain), indent=2, allow_nan=False)
@@ -112,52 +126,65 @@ def _finite(plain: Any) -> Any:
     return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
-def explain(
-    command: Callable[..., None], words: list[str], complaint: str, options: Any, program: str, *more: str
+def help_or_complain(
+    command: Callable[..., None], arguments: list[str], complaint: str, options: Any, program: str, *more: str
 ) -> NoReturn:
-    """Print what a command says of itself, ``more``, and its options, where the words ask for help; else complain."""
-    if "-h" not in words and "--help" not in words:
+    """If the arguments ask for help, print it and leave with 0; else print the complaint and leave with 2.
+
+    Args:
+        command: the command's function; its docstring begins the help.
+        arguments: what follows the command's name.
+        complaint: what is wrong with them unless they ask for help.
+        options: the dataclass of the command's options, whose help follows.
+        program: the command as help and messages show it.
+        more: lines between the docstring and the options.
+    """
+    if "-h" not in arguments and "--help" not in arguments:
         complain(complaint, USAGE)
     say(*(line.removeprefix("    ") for line in (command.__doc__ or "").splitlines()), *more, "")
     parse(options, ["--help"], program)
     sys.exit(0)
 
 
-def flags_last(words: list[str], options: type) -> tuple[list[str], list[str]]:
-    """Return the words that are neither flags nor their values, and the others, whatever their order.
+def split_flags(arguments: list[str], options: type) -> tuple[list[str], list[str]]:
+    """Separate positional arguments from flags, which may stand anywhere.
 
     Args:
-        words: of a command line; behind ``--`` there are no flags.
+        arguments: of a command line; after ``--`` there are no flags.
         options: a dataclass; its fields of type ``bool`` are flags without a value.
+
+    Returns:
+        The positional arguments, and the flags with their values.
     """
-    alone = {field.name for field in fields(options) if field.type is bool}
-    named: list[str] = []
+    without_value = {field.name for field in fields(options) if field.type is bool}
+    positional: list[str] = []
     flags: list[str] = []
-    waiting = list(words)
-    while waiting:
-        word = waiting.pop(0)
-        if word == "--":
-            return named + waiting, flags
-        if not word.startswith("--") and word != "-h":
-            named.append(word)
+    remaining = list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
+        if argument == "--":
+            return positional + remaining, flags
+        if not argument.startswith("--") and argument != "-h":
+            positional.append(argument)
             continue
-        flags.append(word)
-        if "=" not in word and word not in ("-h", "--help") and _field(word) not in alone and waiting:
-            flags.append(waiting.pop(0))
-    return named, flags
+        flags.append(argument)
+        alone = "=" in argument or argument in ("-h", "--help") or _field_name(argument) in without_value
+        if remaining and not alone:
+            flags.append(remaining.pop(0))
+    return positional, flags
 
 
-def _field(flag: str) -> str:
+def _field_name(flag: str) -> str:
     return flag.removeprefix("--").removeprefix("no-").replace("-", "_")
 
 
 def complain(message: str, code: int) -> NoReturn:
-    """Tell a person what is wrong and leave with ``code``."""
-    if speaks():
+    """Print one line that says what is wrong, on standard error, and leave with ``code``."""
+    if is_first_process():
         warn(f"modiste: {message}")
     sys.exit(code)
 
 
-def speaks() -> bool:
-    """Tell whether this process is to say anything: of those that torchrun started only the first."""
+def is_first_process() -> bool:
+    """Return whether this process may print: of the processes that torchrun started, only the first may."""
     return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"

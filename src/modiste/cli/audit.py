@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modiste.cli.arguments import DataFolderOption, named_recipe, parse_beside, print_json, source_first
+from modiste.cli.arguments import DataFolderOption, named_recipe, parse_with_recipe, print_json, source_as_flag
 from modiste.cli.streams import say, warn
 from modiste.recipes.recipe import DataRecipe
 
@@ -12,37 +12,37 @@ if TYPE_CHECKING:
     from modiste.audit.audit import Findings, Hidden
 
 SHOWN = 5
-"""Of each kind so many are printed; the page has more, the JSON file all."""
+"""Findings of each kind to print; the page shows more, the JSON file lists all."""
 PAGE, LIST = "audit.html", "audit.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _AuditOptions(DataFolderOption):
     out: Path = Path("audit")
-    """Folder for the page and the list."""
+    """Folder for the page and the JSON file."""
     recipe: str = "sprint"
-    """What is trained to tell wrong labels: a name or a file, as for modiste train."""
+    """Recipe of the networks that find wrong labels: a name or a file, as for modiste train."""
     folds: int = 4
-    """Networks, each trained without a part of the images that it then answers; 0 looks for duplicates alone."""
+    """Number of networks; each predicts the part of the images that it was not trained on; 0 finds only duplicates."""
     with_test: bool = False
-    """Open the sealed test images too, to look for duplicates of the others among them, and for nothing else."""
+    """Also open the held-out test images, only to find duplicates of other images among them."""
     json: bool = False
     """Print everything as JSON."""
     device: str = "auto"
     """auto, cpu, cuda ..."""
 
 
-def audit(words: list[str]) -> None:
+def audit(arguments: list[str]) -> None:
     """Find duplicates and labels that are likely wrong; write a page that shows them."""
-    data, options = parse_beside(_AuditOptions(), DataRecipe(), source_first(words), "modiste data audit")
-    from modiste.audit.audit import audit as look
+    data, options = parse_with_recipe(_AuditOptions(), DataRecipe(), source_as_flag(arguments), "modiste data audit")
+    from modiste.audit.audit import audit as run_audit
     from modiste.report.report import write_audit
 
     recipe = replace(named_recipe(options.recipe), data=data)
-    found = look(
+    found = run_audit(
         recipe,
         folds=options.folds,
-        hidden=_hidden(data, options.data_folder) if options.with_test else None,
+        hidden=_load_test_images(data, options.data_folder) if options.with_test else None,
         data_folder=options.data_folder,
         device=options.device,
         told=warn,
@@ -54,14 +54,14 @@ def audit(words: list[str]) -> None:
         _show(found, page)
 
 
-def _hidden(recipe: DataRecipe, folder: Path | None) -> "Hidden":
-    """Open the test images, and say so."""
+def _load_test_images(recipe: DataRecipe, folder: Path | None) -> "Hidden":
+    """Print that the test images are opened, and load them."""
     from modiste.audit.audit import Hidden, for_comparison, of_files
     from modiste.data import held_out
     from modiste.data.dataset import as_image_set
     from modiste.data.pictures.picture_source import picture_place
 
-    warn("the sealed test images are opened, to be compared with the others")
+    warn("the held-out test images are opened, to be compared with the others")
     place = picture_place(recipe.source, folder)
     if place is None:
         images = held_out.load_test(recipe, folder)
@@ -74,10 +74,10 @@ def _show(found: "Findings", page: Path) -> None:
     for note in found.notes:
         say(note)
     across = sum(found.crosses(group) for group in found.exact), sum(found.crosses(pair[:2]) for pair in found.near)
-    say(f"exact duplicates: {len(found.exact):,} images more than once, {across[0]:,} of them across parts")
+    say(f"exact duplicates: {len(found.exact):,} images more than once, {across[0]:,} of them across splits")
     for group in found.exact[:SHOWN]:
         say("    " + " = ".join(_named(found, index) for index in group[:SHOWN]))
-    say(f"near duplicates: {len(found.near):,} pairs, {across[1]:,} of them across parts")
+    say(f"near duplicates: {len(found.near):,} pairs, {across[1]:,} of them across splits")
     for pair in found.near[:SHOWN]:
         say("    " + " ~ ".join(_named(found, index) for index in pair[:2]) + f"  {pair.likeness:.4f}")
     say(f"suspicious labels: {len(found.suspicious):,}")

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class _CompareOptions(MeasureOptions):
     runs: tuple[Path, ...]
-    """Folders of finished runs; those of one recipe with different seeds count as one side."""
+    """Folders of finished runs; runs that differ only in the seed are compared as one recipe."""
 
 
-def compare(words: list[str]) -> None:
-    """Compare finished runs: by how much they differ, how sure that is, and on which images."""
-    options: _CompareOptions = parse(_CompareOptions, words, "modiste compare")
+def compare(arguments: list[str]) -> None:
+    """Compare finished runs: how much they differ, how certain that is, and on which images."""
+    options: _CompareOptions = parse(_CompareOptions, arguments, "modiste compare")
     if not options.runs:
         complain("which runs? modiste compare DIR DIR ...; see modiste compare --help", USAGE)
-    from modiste.evaluation.comparison import compare as measure
+    from modiste.evaluation.comparison import compare as compare_runs
 
-    result = measure(options.runs, **options.choices())
+    result = compare_runs(options.runs, **options.keyword_arguments())
     if options.json:
         print_json(result.as_plain())
     else:
@@ -39,7 +39,11 @@ def _show_comparison(result: "Comparison") -> None:
     for contrast in result.contrasts:
         _show_contrast(contrast)
     if not result.contrasts:
-        say("", "one recipe: the interval is of its mean over seeds, on these images; to compare, name runs of another")
+        say(
+            "",
+            "one recipe: the interval is of its mean over seeds, on these images",
+            "to compare, add runs of another recipe",
+        )
     share = result.wrong_in_all / result.wrong_in_any if result.wrong_in_any else 0
     say(
         "",
@@ -59,9 +63,9 @@ def _show_side(side: "Side", width: int) -> None:
 def _show_contrast(contrast: "Contrast") -> None:
     say("", contrast.verdict)
     if len(contrast.seeds) == 1:
-        say("    one seed of each: this speaks of these two runs; more seeds would tell about their recipes")
+        say("    one seed of each: this holds for these two runs; train more seeds to compare their recipes")
     else:
-        say(f"    over seeds {', '.join(map(str, contrast.seeds))} and these images as a sample of their kind")
+        say(f"    over seeds {', '.join(map(str, contrast.seeds))}, with seeds and images both taken as samples")
     if contrast.recipe_differences:
         say(f"    from {contrast.first} to {contrast.second}: {'; '.join(contrast.recipe_differences)}")
     shares = [(name, share) for name, share in contrast.per_class.items() if share is not None]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modiste.cli.arguments import DataFolderOption, parse_beside, source_first
+from modiste.cli.arguments import DataFolderOption, parse_with_recipe, source_as_flag
 from modiste.cli.audit import audit
 from modiste.cli.streams import say
 from modiste.recipes.recipe import DataRecipe
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from modiste.data.dataset import ImageSet
 
 
-def data(words: list[str]) -> None:
-    """Find Fashion-MNIST or fetch it, verify every byte, and describe it; or describe pictures, or audit either.
+def data(arguments: list[str]) -> None:
+    """Find or download Fashion-MNIST, verify every byte, and describe it; or describe pictures; or audit either.
 
     modiste data [SOURCE]
     modiste data audit [SOURCE]
     """
-    if words[:1] == ["audit"]:
-        audit(words[1:])
+    if arguments[:1] == ["audit"]:
+        audit(arguments[1:])
         return
-    recipe, options = parse_beside(DataFolderOption(), DataRecipe(), source_first(words), "modiste data")
+    recipe, options = parse_with_recipe(DataFolderOption(), DataRecipe(), source_as_flag(arguments), "modiste data")
     from modiste.data import sources
     from modiste.data.pictures import picture_source
 
@@ -34,12 +34,12 @@ def data(words: list[str]) -> None:
 
 
 def _describe_files(recipe: DataRecipe, folder: Path | None) -> None:
-    """Describe the training files; of the test files say that they are right, and how many images they hold."""
+    """Describe the training files; of the test files, print only that they are right and how many images they hold."""
     from modiste.data import dataset, held_out, sources
 
     known, hidden = sources.load_training(recipe.source, folder), held_out.load_held_out(recipe.source, folder)
     for note in known.notes:
-        say(f"passed over: {note}")
+        say(f"skipped: {note}")
     for file in (*known.files, *hidden.files):
         verified = "verified" if file.published else "well formed"
         say(f"{verified}  {file.path}  {file.size_bytes:,} bytes  SHA-256 {file.sha256[:16]}")
@@ -48,7 +48,7 @@ def _describe_files(recipe: DataRecipe, folder: Path | None) -> None:
 
 
 def _describe_pictures(place: Path, recipe: DataRecipe) -> None:
-    """Describe each part; the sealed pictures are decoded too, to see that they can be, and counted."""
+    """Describe each split; the held-out pictures are also decoded, to see that they can be, and counted."""
     from modiste.data import dataset, held_out
     from modiste.data.pictures.picture_source import load_divided
     from modiste.errors import shown
@@ -63,25 +63,25 @@ def _describe_pictures(place: Path, recipe: DataRecipe) -> None:
     _describe("training", whole[: divided.training], names)
     _describe("validation", whole[divided.training :], names)
     if hidden:
-        _count("test, sealed", dataset.as_image_set(hidden))
+        _count("test, held out", dataset.as_image_set(hidden))
     say(f"{len(faults):,} files left out" if faults else "every file can be read")
 
 
-def _describe(part: str, known: "ImageSet", names: tuple[str, ...]) -> None:
-    """Print number, size and pixel statistics of a part's images, and the number of each class."""
+def _describe(split: str, known: "ImageSet", names: tuple[str, ...]) -> None:
+    """Print number, size and pixel statistics of a split's images, and the number of images of each class."""
     from modiste.data.dataset import mean_and_deviation
 
     if not len(known):
-        say(f"{part}: no images")
+        say(f"{split}: no images")
         return
     mean, deviation = mean_and_deviation(known.images)
-    _count(part, known, f", mean {mean:.4f}, standard deviation {deviation:.4f}")
+    _count(split, known, f", mean {mean:.4f}, standard deviation {deviation:.4f}")
     counts = zip(names, known.labels.bincount(minlength=len(names)).tolist(), strict=True)
     say("    " + ", ".join(f"{name} {number:,}" for name, number in counts))
 
 
-def _count(part: str, known: "ImageSet", more: str = "") -> None:
-    """Print number and size of a part's images: of the test set no more than that is told."""
+def _count(split: str, known: "ImageSet", more: str = "") -> None:
+    """Print number and size of a split's images; nothing more is printed about the test set."""
     count, channels, height, width = known.images.shape
     colours = ", red, green and blue" if channels == 3 else ""
-    say(f"{part}: {count:,} images of {height} x {width}{colours}{more}")
+    say(f"{split}: {count:,} images of {height} x {width}{colours}{more}")

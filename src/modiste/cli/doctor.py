@@ -20,38 +20,38 @@ EXTRAS = {
 }
 
 
-def doctor(words: list[str]) -> None:
-    """Tell what is installed and what works on this machine; nothing is fetched or written."""
-    parse(NoOptions, words, "modiste doctor")
+def doctor(arguments: list[str]) -> None:
+    """Show the machine, which extras are installed, and where the data is; downloads and writes nothing."""
+    parse(NoOptions, arguments, "modiste doctor")
     from importlib.util import find_spec
 
     from modiste import machine
 
     for name, value in machine.facts(machine.choose_device()).items():
-        _tell(name, value)
+        _print_row(name, value)
     for extra, packages in EXTRAS.items():
         missing = [package for package in packages if find_spec(package) is None]
-        _tell(extra, f"missing: pip install 'modiste[{extra}]'" if missing else "ready")
+        _print_row(extra, f"missing: pip install 'modiste[{extra}]'" if missing else "ready")
     for line in _data():
-        _tell("data", line)
+        _print_row("data", line)
 
 
 def _data() -> Iterator[str]:
-    """Say where Fashion-MNIST is, or where it was looked for."""
+    """Yield lines that say where Fashion-MNIST is, or where it was searched for."""
     from modiste.data import paths, sources
 
     try:
         found, notes = sources.find_published(sources.TRAIN)
-    except DataError as error:  # in the folder that MODISTE_DATA names
+    except DataError as error:  # MODISTE_DATA names a folder without the data
         yield str(error)
         return
-    yield from (f"passed over: {note}" for note in notes)
+    yield from (f"skipped: {note}" for note in notes)
     if found:
         yield str(found.folder)
     else:
-        yield "Fashion-MNIST is not on this machine; modiste data fetches it"
-        yield from (f"looked in {shown(folder)}" for folder in paths.usual_folders())
+        yield "Fashion-MNIST is not on this machine; download it with: modiste data"
+        yield from (f"searched {shown(folder)}" for folder in paths.usual_folders())
 
 
-def _tell(name: str, value: object) -> None:
+def _print_row(name: str, value: object) -> None:
     say(f"{name:14} {value}")

@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class _EvaluateOptions(MeasureOptions):
     runs: tuple[Path, ...]
-    """Folders of finished runs; several are measured together, by the mean of their probabilities."""
+    """Folders of finished runs; several are evaluated as an ensemble, by the mean of their probabilities."""
 
 
-def evaluate(words: list[str]) -> None:
-    """Measure a finished run, or several together, on validation or on the sealed test set."""
-    options: _EvaluateOptions = parse(_EvaluateOptions, words, "modiste evaluate")
+def evaluate(arguments: list[str]) -> None:
+    """Measure a finished run, or several as an ensemble, on validation or on the held-out test set."""
+    options: _EvaluateOptions = parse(_EvaluateOptions, arguments, "modiste evaluate")
     if not options.runs:
         complain("which run? modiste evaluate DIR [--split test]; see modiste evaluate --help", USAGE)
     from modiste.evaluation.assessment import evaluate as measure
     from modiste.evaluation.ensemble import evaluate_together
 
-    choices = options.choices()
+    keywords = options.keyword_arguments()
     alone = len(options.runs) == 1
-    result = measure(options.runs[0], **choices) if alone else evaluate_together(options.runs, **choices)
+    result = measure(options.runs[0], **keywords) if alone else evaluate_together(options.runs, **keywords)
     if options.json:
         print_json(result.as_plain())
     else:
@@ -55,5 +55,5 @@ def _show(result: "Assessment") -> None:
         say(
             "",
             f"the test set has been opened {result.test_openings} time(s) for this run; "
-            "an evaluation that was killed and given again may count twice",
+            "an evaluation that was killed and repeated may count twice",
         )

@@ -13,16 +13,16 @@ class _ExportOptions(DataFolderOption):
     run: Path
     """Folder of a finished run."""
     to: Literal["onnx", "safetensors", "torch"] = "onnx"
-    """ONNX for any program; weights for Modiste itself; a program for torch.export.load."""
+    """onnx: for any program; safetensors: weights for Modiste itself; torch: a program for torch.export.load."""
     int8: bool = False
-    """Round an ONNX file to eight bits, and say what that costs on all validation images."""
+    """Quantize an ONNX file to eight bits, and report what that costs on all validation images."""
     out: Path | None = None
-    """File to write; model.onnx and the like in the run's folder if not given."""
+    """File to write; by default in the run's folder, as model.onnx and the like."""
 
 
-def export(words: list[str]) -> None:
-    """Write a finished run as one ONNX file, bytes in and probabilities out, and prove that it answers alike."""
-    options: _ExportOptions = parse(_ExportOptions, words, "modiste export")
+def export(arguments: list[str]) -> None:
+    """Write a finished run as one ONNX file, from bytes to probabilities, and check it against the run."""
+    options: _ExportOptions = parse(_ExportOptions, arguments, "modiste export")
     from modiste.export.export import export as write
 
     done = write(options.run, options.out, to=options.to, rounded=options.int8, data_folder=options.data_folder)

@@ -1,4 +1,7 @@
-"""The command line: one file a command, heavy imports inside the command's function; too little memory in one line."""
+"""The command ``modiste``: find the subcommand, run it, and turn its errors into one line and an exit code.
+
+Each subcommand has its own file. It imports heavy libraries inside its function, so that help appears at once.
+"""
 
 import errno
 import resource
@@ -17,16 +20,16 @@ from modiste.cli.report import figures, report
 from modiste.cli.reproduce import reproduce
 from modiste.cli.search import search
 from modiste.cli.serve import serve
-from modiste.cli.streams import FULL, open_streams, say, settle_streams
+from modiste.cli.streams import UNWRITABLE, flush_streams, open_streams, say
 from modiste.cli.train import train
 from modiste.errors import MemoryShortageError, MissingExtraError, ModisteError, StorageError
 from modiste.recipes.plain import nearest
 from modiste.version import __version__
 
-LEAST_BYTES = 2**30
-"""Address space that PyTorch and SciPy take at least; with less they hang or end in a crash."""
+MINIMUM_BYTES = 2**30
+"""Address space that PyTorch and SciPy need; with less they hang or crash."""
 LIMITS = {"ulimit -v": resource.RLIMIT_AS, "ulimit -d": resource.RLIMIT_DATA}
-SIGNS = (
+SHORTAGE_MESSAGES = (
     "can't allocate memory",
     "cannot allocate memory",
     "failed to allocate memory",
@@ -36,29 +39,31 @@ SIGNS = (
     "can't start new thread",
     "could not create a primitive",
 )
-"""Words in which libraries say that memory ran out, where they raise no MemoryError."""
+"""Parts of the messages of libraries that report a lack of memory by another error than MemoryError."""
 
 
 def check_memory() -> None:
-    """Raise MemoryShortageError where a limit of this process leaves less than LEAST_BYTES."""
+    """Raise MemoryShortageError if a limit of this process is below MINIMUM_BYTES."""
     for name, kind in LIMITS.items():
         limit, _ = resource.getrlimit(kind)
-        if limit != resource.RLIM_INFINITY and limit < LEAST_BYTES:
+        if limit != resource.RLIM_INFINITY and limit < MINIMUM_BYTES:
             raise MemoryShortageError(
-                f"too little memory: expected at least {_megabytes(LEAST_BYTES)}, found a limit of "
+                f"too little memory: expected at least {_megabytes(MINIMUM_BYTES)}, found a limit of "
                 f"{_megabytes(limit)} ({name}); raise it"
             )
 
 
-def shortage_behind(error: BaseException) -> MemoryShortageError | None:
-    """Return the fault to tell where ``error``, or what it came from, is a lack of memory; else None."""
+def as_memory_shortage(error: BaseException) -> MemoryShortageError | None:
+    """Return a MemoryShortageError if ``error``, or one of its causes, is a lack of memory; else None."""
     for cause in _causes(error):
-        words = str(cause).lower()
-        short = isinstance(cause, MemoryError) or getattr(cause, "errno", None) == errno.ENOMEM
-        if short or (isinstance(cause, (RuntimeError, ImportError)) and any(sign in words for sign in SIGNS)):
+        message = str(cause).lower()
+        out_of_memory = isinstance(cause, MemoryError) or getattr(cause, "errno", None) == errno.ENOMEM
+        if isinstance(cause, (RuntimeError, ImportError)):
+            out_of_memory = out_of_memory or any(part in message for part in SHORTAGE_MESSAGES)
+        if out_of_memory:
             detail = f" ({str(cause).strip().splitlines()[0]})" if str(cause).strip() else ""
             return MemoryShortageError(
-                f"too little memory{detail}; at least {_megabytes(LEAST_BYTES)} are needed, more for large networks "
+                f"too little memory{detail}; at least {_megabytes(MINIMUM_BYTES)} are needed, more for large networks "
                 "and data; close other programs, raise a limit, or choose a smaller batch_size"
             )
     return None
@@ -74,47 +79,50 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.0f} MB"
 
 
-HELP = ("-h", "--help")
-LIGHT = ("recipes",)
+HELP_FLAGS = ("-h", "--help")
+WITHOUT_TORCH = ("recipes",)
 """Commands that need no PyTorch."""
 INTERRUPTED = 130
-"""As a shell says it: 128 and the number of SIGINT."""
+"""Exit code after Ctrl-C, as shells have it: 128 plus the number of SIGINT."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run ``modiste``; leaves with 0 only when it worked, else with the code of the fault (see ``errors``)."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Run ``modiste``; a command that fails leaves with the exit code of its error (see ``modiste.errors``).
+
+    Args:
+        arguments: what follows ``modiste`` on the command line; ``sys.argv[1:]`` if None.
+    """
     open_streams()
     try:
-        _run(words)
+        _run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(1)
-    except Exception as error:  # what is no fault of a person's is raised again
-        fault = _fault_behind(error)
-        if fault is None:
+    except Exception as error:  # a defect of Modiste is raised again and shows its traceback
+        known = _as_known_error(error)
+        if known is None:
             raise
-        complain(str(fault), fault.exit_code)
+        complain(str(known), known.exit_code)
     finally:
-        settle_streams()
+        flush_streams()
 
 
-def _run(words: list[str]) -> None:
-    """Run a command, and have all of its output written."""
+def _run(arguments: list[str]) -> None:
+    """Run a command and flush its output, so that an error in writing it is reported too."""
     try:
-        _dispatch(words)
+        _dispatch(arguments)
     finally:
         sys.stdout.flush()
 
 
-def _fault_behind(error: Exception) -> ModisteError | None:
-    """Return what a person is told in one line; None for a defect of Modiste."""
-    if shortage := shortage_behind(error):
+def _as_known_error(error: Exception) -> ModisteError | None:
+    """Return the error to print in one line, or None for a defect of Modiste."""
+    if shortage := as_memory_shortage(error):
         return shortage
     if isinstance(error, ModuleNotFoundError):
         return _missing_extra(error)
-    if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
+    if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITABLE:
         return StorageError(f"the output cannot be written ({error.strerror})")
     return error if isinstance(error, ModisteError) else None
 
@@ -125,28 +133,34 @@ def _missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
     return MissingExtraError(f"needs {package}: pip install 'modiste[{extra}]'") if extra else None
 
 
-def _dispatch(words: list[str]) -> None:
-    if not words or words[0] in (*HELP, "help"):
+def _dispatch(arguments: list[str]) -> None:
+    name, *rest = arguments or ["help"]
+    if name in (*HELP_FLAGS, "help"):
         say(*overview().splitlines())
-    elif words[0] in ("-V", "--version", "version"):
+    elif name in ("-V", "--version", "version"):
         say(f"modiste {__version__}")
-    elif words[0] not in COMMANDS:
-        complain(f"no command {words[0]!r}; {nearest(words[0], COMMANDS)}", USAGE)
+    elif name not in COMMANDS:
+        complain(f"no command {name!r}; {nearest(name, COMMANDS)}", USAGE)
     else:
-        if words[0] not in LIGHT and not any(word in HELP or word.endswith(".onnx") for word in words):
+        if _needs_torch(name, rest):
             check_memory()
-        COMMANDS[words[0]](words[1:])
+        COMMANDS[name](rest)
+
+
+def _needs_torch(name: str, arguments: list[str]) -> bool:
+    light = any(argument in HELP_FLAGS or argument.endswith(".onnx") for argument in arguments)
+    return name not in WITHOUT_TORCH and not light
 
 
 def overview() -> str:
-    """List the commands with the first line of what each does."""
+    """Return the list of commands, each with the first line of its docstring."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "Modiste: fashion models, made to measure.\n\nusage: modiste COMMAND [options]\n",
             *lines,
-            "\nmodiste COMMAND --help tells a command's options; start with: modiste train paper --epochs 5",
+            "\nmodiste COMMAND --help lists a command's options; start with: modiste train paper --epochs 5",
         ]
     )
 

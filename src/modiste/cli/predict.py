@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.answer_writers import AnswerWriter, JsonWriter, LineWriter, TableWriter
-from modiste.cli.arguments import DataFolderOption, complain, explain, flags_last, parse
+from modiste.cli.arguments import DataFolderOption, complain, help_or_complain, parse, split_flags
 from modiste.cli.streams import warn
 from modiste.errors import DataError, PhotoError, StorageError, extra_for, printable
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT = "-"
 LONGEST_STEM = 100
-"""Letters of a photo's name in the name of its figure."""
+"""Characters of a photo's name that the name of its figure keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,41 +26,41 @@ class _PredictOptions(DataFolderOption):
     json: bool = False
     """Print JSON: every class's probability for every file."""
     csv: bool = False
-    """Print a table for other programs: file, class, probability, runner-up, its probability, fault."""
+    """Print CSV: file, class, probability, runner-up, its probability, novelty, fault."""
     show: Path | None = None
-    """Write a picture of each file's way to the network into this folder."""
+    """Draw into this folder how each file is prepared and what the network looks at."""
     device: str = "auto"
     """auto, cpu, cuda ..."""
     precision: Literal["trained", "float32", "bfloat16", "auto"] = "trained"
-    """In what to compute: trained is what the run was trained in, auto takes bfloat16 where that is faster."""
+    """Number format to compute in; trained is the format of training, auto is bfloat16 where that is faster."""
 
 
-def predict(words: list[str]) -> None:
-    """Say what is on photos: the class, how sure, and the runner-up.
+def predict(arguments: list[str]) -> None:
+    """Classify photos: print the class, its probability, and the runner-up.
 
     modiste predict RUN FILE|FOLDER|- ... [--json|--csv] [--show FOLDER]
 
-    RUN is a finished run's folder, a model file or an ONNX file of modiste export. A garment on a plain background,
-    light or dark, is found, cropped and turned into what the network saw in training. Images of an IDX file are taken
-    as they are; - reads a picture from standard input.
+    RUN is the folder of a finished run, a model file, or an ONNX file from modiste export. A garment on a plain
+    background, light or dark, is found, cropped and prepared like the training images. Images of an IDX file are
+    used as they are; - reads a picture from standard input.
     """
-    named, flags = flags_last(words, _PredictOptions)
+    positional, flags = split_flags(arguments, _PredictOptions)
     program = "modiste predict RUN FILE"
-    if len(named) < 2:
+    if len(positional) < 2:
         complaint = "expected a run and pictures: modiste predict RUN FILE ...; see modiste predict --help"
-        explain(predict, words, complaint, _PredictOptions, program)
+        help_or_complain(predict, arguments, complaint, _PredictOptions, program)
     options: _PredictOptions = parse(_PredictOptions, flags, program)
     from modiste.inference.answers import answers, check_places
 
-    source, *places = named
-    check_places(Path(place) for place in places if place != STANDARD_INPUT)
+    source, *inputs = positional
+    check_places(Path(item) for item in inputs if item != STANDARD_INPUT)
     classifier = _classifier(Path(source), options)
     count = faults = 0
-    show = _shower(classifier, options)
+    draw = _figure_writer(classifier, options)
     with _writer(options).opened() as writer:
-        for answer in answers(classifier, _pictures(places), keep_steps=options.show is not None):
+        for answer in answers(classifier, _pictures(inputs), keep_steps=options.show is not None):
             writer.write(answer)
-            show(count, answer)
+            draw(count, answer)
             count, faults = count + 1, faults + bool(answer.fault)
     if faults:
         complain(f"{faults} of {count} files could not be read, see above", PhotoError.exit_code)
@@ -70,19 +70,19 @@ def _writer(options: _PredictOptions) -> AnswerWriter:
     return JsonWriter() if options.json else TableWriter() if options.csv else LineWriter()
 
 
-def _pictures(places: list[str]) -> "Iterator[tuple[str, PictureInput | PhotoError]]":
+def _pictures(inputs: list[str]) -> "Iterator[tuple[str, PictureInput | PhotoError]]":
     from modiste.inference.answers import find_pictures
     from modiste.photo.opening import MOST_BYTES
 
-    for place in places:
-        if place == STANDARD_INPUT:
+    for item in inputs:
+        if item == STANDARD_INPUT:
             yield "standard input", sys.stdin.buffer.read(MOST_BYTES + 1) if sys.stdin else b""
         else:
-            yield from find_pictures(Path(place))
+            yield from find_pictures(Path(item))
 
 
 def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
-    """Return what answers; a run's learns at its first photo what tells those of none of the classes."""
+    """Load the model; a run without stored novelty features computes and stores them now."""
     if source.suffix == ".onnx":
         from modiste.inference.onnx_model import OnnxModel
 
@@ -95,12 +95,12 @@ def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
         try:
             return predictor.telling_strangers(source, options.data_folder)
         except (DataError, StorageError) as error:
-            warn(f"modiste: photos of none of the classes will not be told: {error}")
+            warn(f"modiste: photos of none of the classes will not be recognised as such: {error}")
     return predictor
 
 
-def _shower(classifier: "Classifier", options: _PredictOptions) -> "Callable[[int, FileAnswer], None]":
-    """Return what draws an answer's way to the network, where it looked, and a typical image of its class."""
+def _figure_writer(classifier: "Classifier", options: _PredictOptions) -> "Callable[[int, FileAnswer], None]":
+    """Return a function that draws how a photo was prepared, what the network looked at, and a typical image."""
     if options.show is None:
         return lambda _number, _answer: None
     folder = options.show
@@ -113,10 +113,10 @@ def _shower(classifier: "Classifier", options: _PredictOptions) -> "Callable[[in
 
     typical = typical_images(classifier, options.data_folder) if isinstance(classifier, Predictor) else {}
 
-    def show(number: int, answer: "FileAnswer") -> None:
+    def draw(number: int, answer: "FileAnswer") -> None:
         if answer.prepared:
             figure = steps_figure(answer, evidence(classifier, answer.prepared.planes), typical)
             name = printable(Path(answer.source).stem, LONGEST_STEM)
             warn(save(figure, folder / f"{number:04d}-{name}.png", dpi=150))
 
-    return show
+    return draw

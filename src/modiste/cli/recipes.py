@@ -4,9 +4,9 @@ from modiste.cli.arguments import NoOptions, parse
 from modiste.cli.streams import say
 
 
-def recipes(words: list[str]) -> None:
-    """List the named recipes with what each claims."""
-    parse(NoOptions, words, "modiste recipes")
+def recipes(arguments: list[str]) -> None:
+    """List the named recipes and the accuracy that each claims."""
+    parse(NoOptions, arguments, "modiste recipes")
     import inspect
 
     from modiste.recipes.named import RECIPES

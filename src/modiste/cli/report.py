@@ -14,9 +14,9 @@ class _ReportOptions(DataFolderOption):
     """Folder of a finished run."""
 
 
-def report(words: list[str]) -> None:
-    """Write a finished run's report, one HTML file, into its folder."""
-    options: _ReportOptions = parse(_ReportOptions, words, "modiste report")
+def report(arguments: list[str]) -> None:
+    """Write the report of a finished run, one HTML file, into its folder."""
+    options: _ReportOptions = parse(_ReportOptions, arguments, "modiste report")
     from modiste.report.report import write_report
 
     say(write_report(options.run, data_folder=options.data_folder))
@@ -25,18 +25,18 @@ def report(words: list[str]) -> None:
 @dataclass(frozen=True, kw_only=True)
 class _FiguresOptions(DataFolderOption):
     out: Path = Path("figures")
-    """Folder to write them to."""
+    """Folder for the figures."""
     run: Path | None = None
-    """Folder of a finished run; without one, its learning curves (figure 5) and what its network sees are left out."""
+    """Folder of a finished run; without it, learning curves (figure 5) and views of the network are left out."""
     recipe: str | None = None
-    """Recipe whose network and augmentation are shown; the run's if not given, without a run the paper's."""
+    """Recipe whose network and augmentation are shown; by default the run's, or the paper's without a run."""
     format: Literal["png", "svg", "pdf"] = "png"
     """File format."""
 
 
-def figures(words: list[str]) -> None:
-    """Draw the five figures of the paper, what augmentation does, and what a run's network sees."""
-    options: _FiguresOptions = parse(_FiguresOptions, words, "modiste figures")
+def figures(arguments: list[str]) -> None:
+    """Draw the five figures of the paper, the effect of augmentation, and what a run's network sees."""
+    options: _FiguresOptions = parse(_FiguresOptions, arguments, "modiste figures")
     from modiste.report.report import write_figures
 
     written = write_figures(

@@ -6,29 +6,29 @@ from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.arguments import parse
 from modiste.cli.streams import say, silence
-from modiste.cli.workers import PlaceOptions
+from modiste.cli.workers import WorkerOptions
 
 if TYPE_CHECKING:
     from modiste.search.trial import TrialOutcome
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ReproduceOptions(PlaceOptions):
+class _ReproduceOptions(WorkerOptions):
     quick: bool = False
-    """A look in about ten minutes: few images, few epochs; every page says so."""
+    """A preview in about ten minutes, with few images and few epochs; every page says so."""
     out: Path | None = None
-    """Folder for runs, page and figures; runs/reproduction, or runs/reproduction-quick, if not given."""
+    """Folder for runs, page and figures; by default runs/reproduction, or runs/reproduction-quick."""
     seeds: int = 3
     """Runs of each recipe."""
     study_epochs: int | None = None
-    """Epochs of the experiments, where 50 take too long; every page says so."""
+    """Epochs of the experiments, if 50 take too long; every page says so."""
     precision: Literal["float32", "bfloat16", "auto"] | None = None
-    """Number format of training, where float32, the paper's, takes too long; every page says so."""
+    """Number format of training, if the paper's float32 takes too long; every page says so."""
 
 
-def reproduce(words: list[str]) -> None:
-    """Reproduce the paper: its final model, its experiments over seeds, every claim with its verdict, on one page."""
-    options: _ReproduceOptions = parse(_ReproduceOptions, words, "modiste reproduce")
+def reproduce(arguments: list[str]) -> None:
+    """Reproduce the paper: train its model and experiments, and judge every claim on one page."""
+    options: _ReproduceOptions = parse(_ReproduceOptions, arguments, "modiste reproduce")
     from modiste.reproduction.reproduction import reproduce as run
     from modiste.reproduction.work import QUICK, Scope
 
@@ -42,16 +42,16 @@ def reproduce(words: list[str]) -> None:
         html, markdown = run(
             scope,
             out,
-            workers=options.make_workers(out),
+            workers=options.worker_factory(out),
             device=options.device,
             data_folder=options.data_folder,
-            told=(lambda _outcome, _done, _all: None) if options.quiet else _tell,
+            told=(lambda _outcome, _done, _all: None) if options.quiet else _print_progress,
         )
     if not options.quiet:
         say(html, markdown)
 
 
-def _tell(outcome: "TrialOutcome", done: int, every: int) -> None:
+def _print_progress(outcome: "TrialOutcome", done: int, total: int) -> None:
     accuracy = "" if outcome.accuracy is None else f" {outcome.accuracy:.2%} on validation"
     reason = f" ({outcome.reason})" if outcome.reason else ""
-    say(f"{done} of {every}: {outcome.values['run']} {outcome.state}{accuracy}{reason}")
+    say(f"{done} of {total}: {outcome.values['run']} {outcome.state}{accuracy}{reason}")

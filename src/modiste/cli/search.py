@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modiste.cli.arguments import complain, explain, named_recipe, parse_beside
+from modiste.cli.arguments import complain, help_or_complain, named_recipe, parse_with_recipe
 from modiste.cli.streams import say, silence
-from modiste.cli.workers import PlaceOptions
+from modiste.cli.workers import WorkerOptions
 from modiste.errors import RecipeError
+from modiste.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     from modiste.search.plan import Plan
@@ -16,71 +17,63 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _SearchOptions(PlaceOptions):
+class _SearchOptions(WorkerOptions):
     trials: int = 16
-    """How many recipes to train."""
+    """Number of recipes to train."""
     out: Path | None = None
-    """Folder of the search; runs/search-NAME if not given."""
+    """Folder of the search; by default runs/search-NAME."""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     """tpe learns from earlier trials, random does not, grid tries every combination in turn."""
     prune: Literal["none", "median"] = "none"
-    """Stop trials that are below the median of earlier ones after as many epochs."""
+    """median: stop a trial that is below the median of earlier trials after the same number of epochs."""
     sampler_seed: int = 0
-    """Seed of what the search draws; --seed is that of training."""
+    """Seed of the sampler; --seed is that of training."""
     trial_minutes: float = 0.0
-    """End a trial that takes longer, and count it as failed; 0 waits for each."""
+    """End a trial that takes longer, and count it as failed; 0 sets no limit."""
     storage: str | None = None
-    """postgresql://USER@HOST/DATABASE, where several drivers on several machines share one search."""
+    """postgresql://USER@HOST/DATABASE, through which drivers on several machines share one search."""
     study: str | None = None
-    """Name of the search in that storage; the recipe's if not given."""
+    """Name of the search in that storage; by default the recipe's."""
     drivers: int = 1
-    """How many drivers will share the storage; times --workers, it says how many trials run at once: tpe goes by it."""
+    """Drivers that share the storage; drivers times --workers trials run at once, and tpe depends on that number."""
 
 
-def search(words: list[str]) -> None:
-    """Train many recipes from a space, compare them on validation, and keep the best.
+def search(arguments: list[str]) -> None:
+    """Train many recipes from a search space, compare them on validation, and keep the best.
 
     modiste search RECIPE SPACE [SPACE ...] [--trials N] [--out DIR] [--epochs N] ...
 
-    RECIPE is a name (see `modiste recipes`) or a .toml or .json file. SPACE is a field and what it may become:
+    RECIPE is a name (see `modiste recipes`) or a .toml or .json file. SPACE is a field with its possible values:
     'optimizer.learning_rate=log(1e-4,1e-1)', 'model.dropout=uniform(0,0.5)', 'epochs=integer(2,6)',
     'batch_size=choice(64,128,256)'; or a .toml or .json file of such. The shell needs the quotes.
-    Every field of the recipe is a flag. Kill it whenever you like: the same command goes on.
+    Every field of the recipe is a flag. A search may be killed at any time: the same command continues it.
     """
-    texts = _space(words[1:])
-    if not words or words[0].startswith("-") or not texts:
+    spaces = _before_flags(arguments[1:])
+    if not arguments or arguments[0].startswith("-") or not spaces:
         complaint = "expected a recipe and a space: modiste search RECIPE SPACE; see modiste search --help"
         more = "modiste search paper x --help lists the recipe's flags too."
-        explain(search, words, complaint, _SearchOptions, "modiste search RECIPE SPACE", more)
-    recipe, flags = named_recipe(words[0]), words[1 + len(texts) :]
-    recipe, options = parse_beside(_SearchOptions(), recipe, flags, f"modiste search {recipe.name}")
-    from modiste.search import outcomes
-    from modiste.search.plan import Plan
-    from modiste.search.search import search as run
-    from modiste.search.space import read
-
+        help_or_complain(search, arguments, complaint, _SearchOptions, "modiste search RECIPE SPACE", more)
+    recipe, flags = named_recipe(arguments[0]), arguments[1 + len(spaces) :]
+    recipe, options = parse_with_recipe(_SearchOptions(), recipe, flags, f"modiste search {recipe.name}")
     out = options.out or Path("runs") / f"search-{recipe.name}"
-    workers = options.make_workers(out)
-    if options.drivers < 1:
-        raise RecipeError(f"--drivers: expected at least 1, found {options.drivers}")
-    plan = Plan(
-        recipe=recipe,
-        space=read(texts),
-        trials=options.trials,
-        sampler=options.sampler,
-        prune=options.prune,
-        seed=options.sampler_seed,
-        lag=options.workers * options.drivers,
-        trial_minutes=options.trial_minutes,
-    )
+    found = _run_search(recipe, spaces, options, out)
+    _report_best(found, out, quiet=options.quiet)
+
+
+def _run_search(recipe: Recipe, spaces: list[str], options: _SearchOptions, out: Path) -> "list[TrialOutcome]":
+    """Start or continue the search in the folder ``out``; return the outcomes of all trials."""
+    from modiste.search.search import search as run
+
+    workers = options.worker_factory(out)
+    plan = _make_plan(recipe, spaces, options)
     store = None
     if options.storage:
         from modiste.search.postgres import PostgresStore
 
         store = PostgresStore(options.storage, options.study or recipe.name)
-    told = (lambda _new, _all: None) if options.quiet else _ProgressTable(plan).tell
+    report = (lambda _new, _all: None) if options.quiet else _ProgressTable(plan).add
     with silence(options.quiet):
-        found = run(
+        return run(
             plan,
             out,
             workers=workers,
@@ -88,25 +81,50 @@ def search(words: list[str]) -> None:
             store=store,
             device=options.device,
             data_folder=options.data_folder,
-            told=told,
+            told=report,
         )
+
+
+def _make_plan(recipe: Recipe, spaces: list[str], options: _SearchOptions) -> "Plan":
+    from modiste.search.plan import Plan
+    from modiste.search.space import read
+
+    if options.drivers < 1:
+        raise RecipeError(f"--drivers: expected at least 1, found {options.drivers}")
+    return Plan(
+        recipe=recipe,
+        space=read(spaces),
+        trials=options.trials,
+        sampler=options.sampler,
+        prune=options.prune,
+        seed=options.sampler_seed,
+        lag=options.workers * options.drivers,
+        trial_minutes=options.trial_minutes,
+    )
+
+
+def _report_best(found: "list[TrialOutcome]", out: Path, *, quiet: bool) -> None:
+    """Print the best trial; leave with code 1 if no trial is complete."""
+    from modiste.search import outcomes
+
     best = outcomes.best(found)
     if best is None:
         complain(f"no trial of the search in {out} ran to its end; see {out / outcomes.TABLE_FOR_PEOPLE}", 1)
-    if not options.quiet:
+    if not quiet:
         say(
-            f"best: trial {best.number}, {best.accuracy:.2%} on validation, {_shown(best.values)}",
+            f"best: trial {best.number}, {best.accuracy:.2%} on validation, {_format_values(best.values)}",
             f"table in {out / outcomes.TABLE_FOR_PEOPLE}; next: modiste train {out / outcomes.BEST}",
         )
 
 
-def _space(words: list[str]) -> list[str]:
-    """Return the words in front of the first flag."""
-    return words[: next((place for place, word in enumerate(words) if word.startswith("-")), len(words))]
+def _before_flags(arguments: list[str]) -> list[str]:
+    """Return the arguments in front of the first flag."""
+    first = next((index for index, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
+    return arguments[:first]
 
 
 class _ProgressTable:
-    """A row for every trial that ends, the columns as wide as what is known beforehand."""
+    """Prints a row for every trial that ends; the widths of the columns are fixed at the start."""
 
     def __init__(self, plan: "Plan") -> None:
         self._plan = plan
@@ -116,15 +134,15 @@ class _ProgressTable:
         self._digits = 2 * len(str(plan.trials)) + 4
         say(self._row(f"{'done':>{self._digits}}", "trial", "validation", "best so far", names, ""))
 
-    def tell(self, new: "TrialOutcome", every: Mapping[int, "TrialOutcome"]) -> None:
-        """Print the new trial's row."""
+    def add(self, new: "TrialOutcome", known: Mapping[int, "TrialOutcome"]) -> None:
+        """Print the row of a new trial; ``known`` are all outcomes so far, the new one included."""
         from modiste.search.outcomes import best
 
-        leader = best(every.values())
-        done = f"{len(every)} of {self._plan.trials}"
+        leader = best(known.values())
+        done = f"{len(known)} of {self._plan.trials}"
         accuracy = new.state if new.accuracy is None or new.state == "pruned" else f"{new.accuracy:.2%}"
         ahead = f"{leader.accuracy:.2%}" if leader else ""
-        values = [_figure(new.values[field]) for field in self._fields]
+        values = [_format(new.values[field]) for field in self._fields]
         say(self._row(f"{done:>{self._digits}}", str(new.number), accuracy, ahead, values, new.reason))
 
     def _row(self, done: str, trial: str, accuracy: str, ahead: str, values: list[str], reason: str) -> str:
@@ -132,9 +150,9 @@ class _ProgressTable:
         return f"{done}  {trial:>5}  {accuracy:>10}  {ahead:>11}{chosen}  {reason}".rstrip()
 
 
-def _figure(value: object) -> str:
+def _format(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _shown(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {_figure(value)}" for name, value in values.items())
+def _format_values(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {_format(value)}" for name, value in values.items())

@@ -16,19 +16,19 @@ class _ServeOptions(DataFolderOption):
     source: Path
     """Folder of a finished run, or an ONNX file of modiste export."""
     port: int = 8000
-    """Port to listen at; 0 takes a free one."""
+    """Port to listen on; 0 takes a free one."""
     host: str = "127.0.0.1"
-    """Address to listen at; another than this machine's own needs a token."""
+    """Address to listen on; any but this machine's own needs a token."""
     token: str = ""
-    """What requests must carry as Authorization: Bearer TOKEN; safer as MODISTE_TOKEN, seen by nobody else."""
+    """Token that requests must send as Authorization: Bearer TOKEN; other users cannot see it in MODISTE_TOKEN."""
     allow_host: tuple[str, ...] = ()
-    """More names under which the server may be asked."""
+    """Further host names that requests may use."""
 
 
-def serve(words: list[str]) -> None:
-    """Serve a finished run: a page for people, an API for programs; no torch needed once it is exported."""
-    options: _ServeOptions = parse(_ServeOptions, words, "modiste serve")
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the client hears what is wrong with its form
+def serve(arguments: list[str]) -> None:
+    """Serve a finished run as a web page and an API; an exported run needs no torch."""
+    options: _ServeOptions = parse(_ServeOptions, arguments, "modiste serve")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the response already says what is wrong with a form
     from modiste.serving.serve import serve as run
 
     run(
@@ -44,7 +44,7 @@ def serve(words: list[str]) -> None:
 
 
 def _leave() -> None:
-    """End this process: a thread that still decodes somebody's picture would hold it."""
+    """End this process at once: a thread that still decodes a picture would keep it alive."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Standard input, output and error: ready before a command begins, one door for lines, quiet when they fail."""
+"""Standard input, output and error: opened before a command begins, written line by line, flushed at the end."""
 
 import errno
 import logging
@@ -13,44 +13,48 @@ from typing import Any, TextIO, cast
 from modiste.errors import printable
 
 LOGGER = logging.getLogger("modiste")
-MOVES = re.compile("\x1b(?!\\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Letters that move a terminal's cursor or turn the direction of writing; sequences that only colour are left."""
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
-"""What the system answers to a write where nothing more can be written."""
+CONTROL_CHARACTERS = re.compile("\x1b(?!\\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that move a terminal's cursor or change the direction of text; sequences that only set colours pass."""
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""Error numbers of a write to a stream that takes nothing more."""
 
 
 def say(*lines: object) -> None:
-    """Print lines on standard output at once; letters that would move a terminal's cursor are escaped."""
+    """Print lines on standard output at once; characters that would move a terminal's cursor are escaped."""
     for line in lines:
         print(printable(str(line)), flush=True)
 
 
 def warn(*lines: object) -> None:
-    """Print lines on standard error in the same way; they are lost where it cannot be written."""
+    """Print lines on standard error as ``say`` does; drop them if it cannot be written."""
     with suppress(OSError):
         for line in lines:
             print(printable(str(line)), file=sys.stderr, flush=True)
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
-    """Escape what moves a cursor, but no colours, in all that a library prints in the block."""
-    with redirect_stdout(cast(TextIO, _Guard(sys.stdout))), redirect_stderr(cast(TextIO, _Guard(sys.stderr))):
+def escaped_output() -> Iterator[None]:
+    """Escape control characters, but not colours, in all that a library prints inside the block."""
+    with (
+        redirect_stdout(cast(TextIO, _EscapingStream(sys.stdout))),
+        redirect_stderr(cast(TextIO, _EscapingStream(sys.stderr))),
+    ):
         yield
 
 
 def open_streams() -> None:
-    """Make the standard streams usable, whatever the shell left closed and whatever letters the locale lacks.
+    """Make the standard streams usable, even if the shell closed them or the locale lacks some characters.
 
-    A closed descriptor is opened on nothing, or else the next file that is written would take its number.
+    A closed descriptor is opened on ``/dev/null``. Otherwise the next file to be opened would get its number, and
+    whatever a library prints would be written into that file.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    sys.stdout = sys.stdout or _nothing()
-    sys.stderr = sys.stderr or _nothing()
+    sys.stdout = sys.stdout or _open_null()
+    sys.stderr = sys.stderr or _open_null()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -60,7 +64,7 @@ def open_streams() -> None:
 
 @contextmanager
 def silence(quiet: bool) -> Iterator[None]:
-    """Let Modiste's loggers report nothing but faults in the block, if ``quiet``."""
+    """If ``quiet``, let Modiste's loggers report only errors inside the block."""
     before = LOGGER.level
     if quiet:
         LOGGER.setLevel(logging.ERROR)
@@ -70,8 +74,8 @@ def silence(quiet: bool) -> Iterator[None]:
         LOGGER.setLevel(before)
 
 
-def settle_streams() -> None:
-    """Drop what cannot be written, so that Python does not complain of it at its end."""
+def flush_streams() -> None:
+    """Flush the standard streams; drop what cannot be written, so that Python prints no error when it exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -80,28 +84,28 @@ def settle_streams() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _nothing() -> TextIOWrapper:
+def _open_null() -> TextIOWrapper:
     return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - open until the process ends
 
 
-class _Guard:
+class _EscapingStream:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        written: int = self._stream.write(MOVES.sub(lambda found: ascii(found[0])[1:-1], text))
+        written: int = self._stream.write(CONTROL_CHARACTERS.sub(lambda found: ascii(found[0])[1:-1], text))
         return written
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-class _Door(logging.Handler):
-    """Warnings of the library, as lines on standard error."""
+class _WarningHandler(logging.Handler):
+    """Prints the library's warnings as lines on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a warning."""
         warn(record.getMessage())
 
 
-_HANDLER = _Door(logging.WARNING)
+_HANDLER = _WarningHandler(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Where a command's runs are trained: processes of this machine, or a Ray cluster."""
+"""Options that say where a command trains its runs: in processes on this machine, or on a Ray cluster."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaceOptions(DataFolderOption):
+class WorkerOptions(DataFolderOption):
     """Options of every command that trains many runs."""
 
     workers: int = 2
-    """Runs at once, each in a process with its share of the cores."""
+    """Runs to train at once, each in a process with its share of the cores."""
     ray: str | None = None
-    """Train on a Ray cluster: auto joins this machine's or begins one for this command, HOST:PORT joins that one."""
+    """Train on a Ray cluster: auto joins this machine's or starts one for this command, HOST:PORT joins that one."""
     trial_cpus: float = 1.0
-    """Cores for each run on the Ray cluster, and its threads."""
+    """Cores, and threads, of each run on the Ray cluster."""
     trial_gpus: float = 0.0
-    """GPUs for each run on the Ray cluster; 0.25 lets four share one."""
+    """GPUs of each run on the Ray cluster; with 0.25, four runs share one."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 ..."""
     quiet: bool = False
-    """Say nothing but faults."""
+    """Print only errors."""
 
-    def make_workers(self, out: Path) -> "MakeWorkers":
-        """Return what makes the workers of runs that are gathered in ``out``; RecipeError where they cannot be."""
+    def worker_factory(self, out: Path) -> "MakeWorkers":
+        """Return a function that makes the workers of runs collected in ``out``; RecipeError for a wrong number."""
         if self.workers < 1:
             raise RecipeError(f"--workers: expected at least 1, found {self.workers}")
         if self.ray is None:

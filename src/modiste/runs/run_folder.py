@@ -187,7 +187,7 @@ def require_finished(folder: Path) -> None:
         raise RunError(f"{folder}: this run has not finished; give its `modiste train` command again to go on")
 
 
-def strangers(folder: Path) -> list[str]:
+def foreign_files(folder: Path) -> list[str]:
     """Name what lies in a folder without a recipe, but for what a start that was killed at once may have left."""
     ours = (storage.LOCK_NAME, f".{RECIPE}-")
     return sorted(item.name for item in folder.iterdir() if not item.name.startswith(ours))
@@ -214,8 +214,8 @@ def picked(history: Iterable[EpochRow], recipe: Recipe) -> EpochRow:
     return rows[-1]
 
 
-def seal(folder: Path) -> None:
-    """Write the manifest over every file of the run: from here on it counts as finished."""
+def write_manifest(folder: Path) -> None:
+    """List every file of the run with its hash in the manifest; this marks the run as finished."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
     manifest.write(folder, {str(path.relative_to(folder)): storage.sha256(path) for path in files}, 0)
 

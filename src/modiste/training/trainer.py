@@ -129,9 +129,8 @@ def claim(folder: Path, recipe: Recipe) -> bool:
     path = folder / run_folder.RECIPE
     run_folder.require_inside(folder, run_folder.WRITTEN)
     if not path.exists():
-        strangers = run_folder.strangers(folder)
-        if strangers:
-            raise RunError(f"{folder}: not a run folder and not empty ({strangers[0]}); choose another with --out")
+        if foreign := run_folder.foreign_files(folder):
+            raise RunError(f"{folder}: not a run folder and not empty ({foreign[0]}); choose another with --out")
     elif changes := differences(load(path), recipe):
         if not run_folder.is_unbegun(folder):
             raise RunError(
@@ -305,7 +304,7 @@ def finish(learner: TrainingState, context: Context, task: Task) -> None:
         run_images.keep(folder, context.development)
         novelty.write(folder, novelty.learn(learner.evaluated, context.development))
     checkpoint.prune_states(folder / run_folder.STATES, 1)
-    run_folder.seal(folder)
+    run_folder.write_manifest(folder)
 
 
 def outcome(folder: Path, started: float) -> Outcome:
