@@ -316,7 +316,7 @@ class StopAfter(Listener):
 def test_an_unfinished_run_is_refused(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:
     with pytest.raises(StoppedError):
         trainer.run(tiny_recipe, tmp_path / "run", data_folder=tiny_folder, listeners=[StopAfter(30)])
-    with pytest.raises(RunError, match="has not finished; give its `modiste train` command again"):
+    with pytest.raises(RunError, match="has not finished; repeat its `modiste train` command"):
         evaluate(tmp_path / "run", split="test", data_folder=tiny_folder)
     trainer.run(tiny_recipe, tmp_path / "run", data_folder=tiny_folder)
     assert evaluate(tmp_path / "run", data_folder=tiny_folder).images == 80

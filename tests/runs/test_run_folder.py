@@ -86,7 +86,7 @@ def test_any_missing_file_is_named(run: Path) -> None:
         with pytest.raises(RunError) as caught:
             run_folder.open_run(run)
         expected = {
-            "manifest.json": "this run has not finished; give its `modiste train` command again",
+            "manifest.json": "this run has not finished; repeat its `modiste train` command",
             "recipe.json": "no run here, recipe.json is missing",
         }.get(path.name, f"{path}: missing, though the run's manifest lists it")
         assert expected in str(caught.value)
@@ -139,7 +139,7 @@ class TestKeep:
         "name", ["model.safetensors", "recipe.json", "manifest.json", ".lock", "images.safetensors"]
     )
     def test_what_a_run_consists_of_is_not_replaced(self, name: str, run: Path) -> None:
-        with pytest.raises(RunError, match="is a part of the run and is not replaced"):
+        with pytest.raises(RunError, match="is part of the run and is not replaced"):
             run_folder.keep(run_folder.open_run(run), {name: b"other"})
         run_folder.open_run(run)
 
@@ -148,7 +148,7 @@ class TestKeep:
         (run / "timing.jsonl").write_text("")
         (run / "manifest.json").unlink()
         run_folder.write_manifest(run)
-        with pytest.raises(RunError, match="holds another run than when this began"):
+        with pytest.raises(RunError, match="holds another run than when this command began"):
             run_folder.keep(early, {}, openings=1)
         assert run_folder.open_run(run).test_openings == 0
 

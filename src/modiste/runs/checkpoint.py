@@ -1,7 +1,7 @@
-"""Tensors on disk: model files and training states, as safetensors with readable JSON inside. No pickle anywhere.
+"""Model files and training states: safetensors files with readable JSON inside, and no pickle.
 
-A model file holds weights, recipe and task: enough to predict. A training state carries the hash of its content in
-its name, so that it needs no pointer beside it: the newest state whose content matches its name is the latest.
+A model file holds weights, recipe and task, which is enough to predict. The name of a training state contains the hash
+of its content. The latest state is the newest one whose content matches its name, so no other file has to point to it.
 """
 
 import contextlib
@@ -31,14 +31,14 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model file says beside its weights.
+    """The description that a model file holds beside its weights.
 
     Attributes:
         recipe: how the model was trained.
-        task: images and classes.
-        epoch: after which the weights were taken.
-        fingerprint: of the data it was trained on.
-        temperature: by which logits are divided before they become probabilities; fitted when the file was exported.
+        task: image shape, class names and pixel statistics.
+        epoch: the epoch whose weights these are, from 1.
+        fingerprint: hash of the training data.
+        temperature: logits are divided by it before softmax; above 0, fitted on validation images at export.
     """
 
     recipe: Recipe
@@ -50,7 +50,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class State:
-    """A training state as read from disk: tensors, plain data, and what was wrong with newer ones."""
+    """A training state read from disk: tensors, plain data, and a message for each newer state that is damaged."""
 
     tensors: Tensors
     plain: dict[str, Any]
@@ -58,24 +58,28 @@ class State:
 
 
 def save_model(path: Path, weights: Tensors, info: ModelInfo) -> None:
-    """Write weights and what they mean to one file, whole or not at all."""
+    """Write a model file, whole or not at all; StorageError when the disk refuses."""
     storage.write_bytes(path, model_bytes(weights, info))
 
 
 def model_bytes(weights: Tensors, info: ModelInfo) -> bytes:
-    """Return a model file's content."""
+    """Return the content of a model file."""
     plain = {
         "recipe": to_plain(info.recipe),
         "task": dataclasses.asdict(info.task),
         "epoch": info.epoch,
         "fingerprint": info.fingerprint,
     }
-    tempered = {} if info.temperature == ModelInfo.temperature else {"temperature": info.temperature}
-    return to_bytes(weights, {**plain, **tempered})
+    calibration = {} if info.temperature == ModelInfo.temperature else {"temperature": info.temperature}
+    return to_bytes(weights, {**plain, **calibration})
 
 
 def load_model(path: Path) -> tuple[nn.Module, ModelInfo]:
-    """Read a model file, ready to predict; RunError when it is missing, damaged or of another format."""
+    """Return the network, in evaluation mode, and its description from a model file.
+
+    Raises:
+        RunError: the file is missing, damaged, or of another format.
+    """
     tensors, plain = read(path)
     with _readable(path):
         info = _info(plain)
@@ -86,26 +90,27 @@ def load_model(path: Path) -> tuple[nn.Module, ModelInfo]:
 
 
 def load_info(path: Path) -> ModelInfo:
-    """Read what a model file says beside its weights, without building the network; RunError as ``load_model``."""
+    """Return the description in a model file without building the network; RunError as ``load_model``."""
     _, plain = read(path)
     with _readable(path):
         return _info(plain)
 
 
 def to_bytes(tensors: Tensors, plain: dict[str, Any]) -> bytes:
-    """Turn tensors and plain data into the bytes of a safetensors file: the same content, the same bytes."""
-    contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}  # quicker on a GPU
+    """Return tensors and plain data as the bytes of a safetensors file; equal content gives equal bytes."""
+    # On a GPU, making a tensor contiguous before it is copied is faster than after.
+    contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     text = json.dumps({"format": FORMAT, **plain}, sort_keys=True)
     return safetensors.torch.save(contiguous, {"modiste": text})
 
 
 def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Read a file that holds what to_bytes made; RunError when it does not."""
+    """Return the tensors and plain data in a file that holds the bytes of ``to_bytes``; RunError if it does not."""
     return _from_bytes(path, _content(path))
 
 
 def save_state(folder: Path, step: int, tensors: Tensors, plain: dict[str, Any]) -> None:
-    """Write the training state after ``step`` steps, then delete all but the newest two."""
+    """Write the training state after ``step`` steps, then delete all but the newest two states."""
     content = to_bytes(tensors, plain)
     digest = hashlib.sha256(content).hexdigest()
     storage.write_bytes(folder / f"step-{step:08d}-{digest[:16]}.safetensors", content)
@@ -113,9 +118,12 @@ def save_state(folder: Path, step: int, tensors: Tensors, plain: dict[str, Any])
 
 
 def load_state(folder: Path) -> State | None:
-    """Return the newest state whose content matches its name, with a complaint for each newer one that does not.
+    """Return the newest state whose content matches its name, with a message for each newer one that is damaged.
 
-    None when the folder holds no state at all; RunError when it holds only damaged ones.
+    Returns None if the folder holds no state.
+
+    Raises:
+        RunError: all states are damaged, or one cannot be read.
     """
     complaints: list[str] = []
     for path in reversed(_states(folder)):
@@ -167,7 +175,7 @@ def _info(plain: dict[str, Any]) -> ModelInfo:
 
 
 def _check_tensors(tensors: Tensors, info: ModelInfo) -> None:
-    """Raise RecipeError unless the tensors are the network's, before any memory is taken for one that may be huge."""
+    """Raise RecipeError unless the tensors fit the network; called before the network, which may be huge, is built."""
     wanted = shapes_of(info.recipe.model, info.task)
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in sorted(wanted.keys() | found.keys()):
@@ -185,10 +193,10 @@ def _check_format(found: Any) -> None:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a table; ValueError for a name that stands twice, which other readers may take another of."""
+    """Return the pairs as a dictionary; ValueError for a repeated name, since readers differ in which they take."""
     table = dict(pairs)
     if len(table) < len(pairs):
-        raise ValueError("a name stands twice in its header")
+        raise ValueError("a name occurs twice in its header")
     return table
 
 

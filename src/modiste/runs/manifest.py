@@ -1,4 +1,4 @@
-"""What a finished run's folder vouches for: its files with their hashes, and how often its test set was opened."""
+"""The manifest of a finished run: the hash of each file, and how often the run was evaluated on test."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +17,8 @@ def write(folder: Path, files: Mapping[str, str], test_openings: int) -> None:
 def read(folder: Path, required: Iterable[str] = ()) -> tuple[dict[str, str], int]:
     """Return the SHA-256 of each file by name, and how often the test set was opened.
 
-    Raises RunError unless the manifest is as it was written, and vouches for the ``required`` files.
+    Raises:
+        RunError: the manifest is damaged, or does not list the ``required`` files.
     """
     path = folder / NAME
     if not storage.lies_in(folder, NAME):
@@ -29,12 +30,12 @@ def read(folder: Path, required: Iterable[str] = ()) -> tuple[dict[str, str], in
     if not sane or not isinstance(openings, int) or openings < 0:
         raise RunError(f"{path}: damaged, it lists no files; restore it or train the run again")
     if missing := [name for name in required if name not in files]:
-        raise RunError(f"{path}: damaged, it does not vouch for {missing[0]}; restore it or train the run again")
+        raise RunError(f"{path}: damaged, it does not list {missing[0]}; restore it or train the run again")
     return files, openings
 
 
 def verify(folder: Path, name: str, digest: str) -> Path:
-    """Return a file's path; RunError when it lies elsewhere, is missing, or differs from what was written."""
+    """Return a file's path; RunError if it is outside the folder, is missing, or does not have this hash."""
     path = folder / name
     if not storage.lies_in(folder, name):
         raise RunError(f"{folder / NAME}: lists {name!r}, which leads out of the run's folder, and is not followed")

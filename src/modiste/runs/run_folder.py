@@ -1,18 +1,18 @@
-"""The folder of one training run: what lies in it, and that it is as it was written.
+"""The folder of one training run: its files, read back only if they match their hashes.
 
 recipe.json                     how it was trained
-log.jsonl                       one line per epoch: the figures, the same whenever the run is repeated
+log.jsonl                       one line per epoch: loss and accuracy, the same whenever the run is repeated
 pretraining.jsonl               one line per epoch of a warm start that trains
 timing.jsonl                    one line per epoch: seconds, images per second, memory
-facts.json                      the machine and versions of every start
-model.safetensors               the weights that validation picked, with recipe and task
+facts.json                      machine and versions at every start of the run
+model.safetensors               the weights that validation selected, with recipe and task
 last.safetensors                the weights after the last epoch
 validation-logits.safetensors   logits and labels of the validation images
-checkpoints/                    the training state to go on from
-images.safetensors              of a person's own pictures: those for validation, and a sample of those for training
-novelty.safetensors             what tells images of none of the classes; of Fashion-MNIST written at the first photo
-transfer.json                   what became of each tensor, where weights were taken from another run
-manifest.json                   hash of every file above; there once the run has finished
+checkpoints/                    the training states to resume from
+images.safetensors              for your own pictures: validation images, and a sample of the training images
+novelty.safetensors             data to recognise out-of-distribution images; for Fashion-MNIST from the first photo on
+transfer.json                   which tensors were taken from another run, and which were not
+manifest.json                   hash of every file above; exists once the run has finished
 """
 
 import dataclasses
@@ -43,23 +43,23 @@ IMAGES = "images.safetensors"
 STATES = "checkpoints"
 BEFORE_TRAINING = (RECIPE, FACTS, PRETRAINING, TRANSFER)
 WRITTEN = (*BEFORE_TRAINING, LOG, TIMING, STATES, "tensorboard")
-"""What training reads again when it goes on, or adds to."""
+"""Files and folders that training reads or extends when it resumes."""
 WEIGHTS = {"picked": "model.safetensors", "last": "last.safetensors"}
 VALIDATION_LOGITS = "validation-logits.safetensors"
 ALWAYS = (RECIPE, LOG, TIMING, FACTS, *WEIGHTS.values(), VALIDATION_LOGITS)
-"""What every finished run holds."""
+"""Files of every finished run."""
 TIMES = ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes")
-WORDS = ("processor", "system", "python", "torch")
-NUMBERS = ("cores", "threads", "memory_bytes")
-"""What every start of a run tells of its machine, in words and in numbers."""
+FACT_TEXTS = ("processor", "system", "python", "torch")
+FACT_NUMBERS = ("cores", "threads", "memory_bytes")
+"""Facts about the machine that every start of a run records, as text and as numbers."""
 LARGEST = 2**63
 PATIENCE_SECONDS = 10.0
-"""How long to wait for another process that writes into a finished run's folder, which takes it milliseconds."""
+"""How long to wait for another process that writes into the folder of a finished run; it needs milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRow:
-    """One line of the log: the mean over the epoch's steps for training, the epoch's end for validation."""
+    """One line of the log: training figures are means over the epoch's steps, validation is measured at its end."""
 
     epoch: int
     step: int
@@ -85,12 +85,12 @@ Row = TypeVar("Row", EpochRow, PretrainingRow)
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run's network answered, and to which images.
+    """The logits of a run's network, and the images that they belong to.
 
     Attributes:
-        logits: of each image.
-        labels: of the images.
-        images: the identity of the images in their order (``ImageSet.identity``); empty in files of earlier versions.
+        logits: float32, one row per image.
+        labels: int64, from 0 to classes - 1.
+        images: hash of the images in their order (``ImageSet.identity``); empty in files of earlier versions.
     """
 
     logits: Float[Tensor, "n classes"]
@@ -100,7 +100,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run whose files were verified when it was opened; ``files`` are their hashes by name."""
+    """A finished run whose files were verified when it was opened.
+
+    Attributes:
+        folder: the run folder.
+        recipe: how the run was trained.
+        history: one row per epoch.
+        files: the SHA-256 of each file by name.
+        test_openings: how often the run was evaluated on test.
+    """
 
     folder: Path
     recipe: Recipe
@@ -110,25 +118,25 @@ class Run:
 
     @property
     def picked(self) -> EpochRow:
-        """The epoch whose weights are the model."""
+        """The selected epoch, whose weights are the model."""
         return picked(self.history, self.recipe)
 
     def load_model(self, weights: str = "picked") -> tuple[nn.Module, ModelInfo]:
-        """Load the weights that validation ``picked`` or those of the ``last`` epoch."""
+        """Load the network with the selected weights (``picked``) or those of the last epoch (``last``)."""
         return checkpoint.load_model(self.folder / WEIGHTS[weights])
 
     def load_info(self) -> ModelInfo:
-        """Read what the picked weights' file says beside them."""
+        """Return the description in the file of the selected weights."""
         return checkpoint.load_info(self.folder / WEIGHTS["picked"])
 
     def pretraining(self) -> list[PretrainingRow]:
-        """Return one row per epoch of the warm start; none where it trained nothing."""
+        """Return one row per epoch of the warm start; an empty list if it trained nothing."""
         return _rows(self.folder / PRETRAINING, PretrainingRow) if is_listed(self, PRETRAINING) else []
 
     def timing(self) -> list[dict[str, Any]]:
         """Return one entry per epoch: epoch, seconds, train_seconds, images_per_second, peak_memory_bytes.
 
-        Epochs whose line was lost before the run had finished are left out.
+        An epoch is missing if the run was killed before its line was written.
         """
         path = self.folder / TIMING
         rows = read_lines(path)
@@ -137,15 +145,16 @@ class Run:
         return rows
 
     def facts(self) -> list[dict[str, Any]]:
-        """Return the machine and versions of every start of the run."""
+        """Return machine and versions at every start of the run."""
         path = self.folder / FACTS
         listed = starts(path)
         if not listed or not all(_is_start(start) for start in listed):
-            raise RunError(f"{path}: damaged, expected {', '.join(WORDS + NUMBERS)} of every start; restore it")
+            expected = ", ".join(FACT_TEXTS + FACT_NUMBERS)
+            raise RunError(f"{path}: damaged, expected {expected} of every start; restore it")
         return listed
 
     def measured(self, split: str = "validation", weights: str = "picked") -> Measured:
-        """Return stored logits; RunError when there are none, or none that this network can have given."""
+        """Return stored logits; RunError if there are none, or if they do not fit this network's classes."""
         name = logits_name(split, weights)
         if not is_listed(self, name):
             raise RunError(
@@ -160,52 +169,57 @@ class Run:
 
 
 def open_run(folder: Path | str) -> Run:
-    """Open a finished run; RunError when it is missing, unfinished, or any file differs from what was written."""
+    """Open a finished run and verify its files.
+
+    Raises:
+        RunError: the run is missing, unfinished, or a file does not match its hash.
+        StorageError: a file cannot be read.
+    """
     folder = Path(folder)
     require_finished(folder)
     files, test_openings = _verified(folder)
     history = tuple(_rows(folder / LOG, EpochRow))
     if not history:
-        raise RunError(f"{folder / LOG}: damaged, it tells of no epoch; restore it or train the run again")
+        raise RunError(f"{folder / LOG}: damaged, it lists no epoch; restore it or train the run again")
     recipe = from_plain(storage.read_json(folder / RECIPE))
     return Run(folder, recipe, history, files, test_openings)
 
 
 def require_inside(folder: Path, names: Iterable[str]) -> None:
-    """Raise RunError when one of these names is a link that leads out of the folder."""
+    """Raise RunError if one of these names is a link that leads out of the folder."""
     for name in names:
         if not storage.lies_in(folder, name):
             raise RunError(f"{folder / name}: leads out of the run's folder, and is not followed")
 
 
 def require_finished(folder: Path) -> None:
-    """Raise RunError unless ``folder`` holds a finished run; looks at no file's content."""
+    """Raise RunError unless ``folder`` holds a finished run; does not read any file."""
     require_inside(folder, (RECIPE, manifest.NAME))
     if not (folder / RECIPE).is_file():
         raise RunError(f"{folder}: no run here, {RECIPE} is missing; expected a folder that `modiste train` made")
     if not (folder / manifest.NAME).is_file():
-        raise RunError(f"{folder}: this run has not finished; give its `modiste train` command again to go on")
+        raise RunError(f"{folder}: this run has not finished; repeat its `modiste train` command to continue")
 
 
 def foreign_files(folder: Path) -> list[str]:
-    """Name what lies in a folder without a recipe, but for what a start that was killed at once may have left."""
+    """Return the names in a folder without a recipe, except what a run that was killed at its start leaves behind."""
     ours = (storage.LOCK_NAME, f".{RECIPE}-")
     return sorted(item.name for item in folder.iterdir() if not item.name.startswith(ours))
 
 
 def is_unbegun(folder: Path) -> bool:
-    """Tell whether a folder holds nothing but what a run writes before its training begins."""
+    """Return whether a folder holds only what a run writes before its first step."""
     return all(item.name in BEFORE_TRAINING for item in folder.iterdir() if not item.name.startswith("."))
 
 
 def clear(folder: Path) -> None:
-    """Delete what a run writes before its training begins."""
+    """Delete what a run writes before its first step."""
     for name in BEFORE_TRAINING:
         storage.remove(folder / name)
 
 
 def picked(history: Iterable[EpochRow], recipe: Recipe) -> EpochRow:
-    """Return the epoch that validation picks by the recipe's rule; the earliest among equals."""
+    """Return the epoch that the recipe's rule ``pick`` selects; the earliest among equals."""
     rows = list(history)
     if recipe.pick == "best-accuracy":
         return max(rows, key=lambda row: row.validation_accuracy)
@@ -221,25 +235,33 @@ def write_manifest(folder: Path) -> None:
 
 
 def keep(run: Run, files: Mapping[str, bytes], *, openings: int = 0) -> Run:
-    """Write files into a finished run's folder, list them in its manifest, and add to the test set's openings.
+    """Add files to a finished run and to its manifest, and add ``openings`` to its count of test openings.
 
-    The folder is locked and the manifest read anew, so that nothing is lost of what others have entered since ``run``
-    was opened. A file that is replaced is taken off the manifest first: a crash leaves no hash that is not met.
+    The folder is locked and the manifest is read again, so that entries that other processes have made since ``run``
+    was opened are kept. A file that is replaced leaves the manifest first, so that a crash leaves no wrong hash there.
+
+    Args:
+        run: the run as it was opened.
+        files: content by file name.
+        openings: evaluations on test to count.
+
+    Returns:
+        The run with its new files and count.
 
     Raises:
-        ReadOnlyError: nothing may be written there; StorageError when the disk refuses.
-        FolderInUseError: another process keeps the folder.
-        RunError: the folder holds another run by now, or a file's name is that of a part of the run.
+        ReadOnlyError: the folder may not be written; another StorageError if the disk refuses.
+        FolderInUseError: another process holds the lock for longer than PATIENCE_SECONDS.
+        RunError: the folder now holds another run, or a file has the name of a part of the run.
     """
     folder = run.folder
     parts = (*ALWAYS, *BEFORE_TRAINING, IMAGES, manifest.NAME, storage.LOCK_NAME)
     if taken := [name for name in files if name in parts]:
-        raise RunError(f"{folder / taken[0]}: is a part of the run and is not replaced; choose another name")
+        raise RunError(f"{folder / taken[0]}: is part of the run and is not replaced; choose another name")
     with storage.lock(folder, PATIENCE_SECONDS):
         storage.remove_leftovers(folder)
         listed, openings_before = manifest.read(folder, ALWAYS)
         if any(listed[name] != run.files[name] for name in ALWAYS):
-            raise RunError(f"{folder}: holds another run than when this began; give the command again")
+            raise RunError(f"{folder}: now holds another run than when this command began; repeat the command")
         others = {name: digest for name, digest in listed.items() if name not in files}
         if others != listed:
             manifest.write(folder, others, openings_before)
@@ -251,7 +273,7 @@ def keep(run: Run, files: Mapping[str, bytes], *, openings: int = 0) -> Run:
 
 
 def is_listed(run: Run, name: str) -> bool:
-    """Tell whether the manifest vouches for a file; one written just before a crash it does not."""
+    """Return whether the manifest lists a file; a file that was written just before a crash may be missing there."""
     return name in run.files
 
 
@@ -261,7 +283,7 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read what write_lines wrote."""
+    """Return the rows of a file that ``write_lines`` wrote; RunError if it is missing or damaged."""
     text = storage.read_text(path)
     try:
         rows = [json.loads(line) for line in text.splitlines()]
@@ -273,24 +295,24 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def starts(path: Path) -> list[dict[str, Any]]:
-    """Read the facts of every start of a run; RunError unless the file is as it was written."""
+    """Return the facts of every start of a run; RunError if the file is damaged."""
     try:
         listed = storage.read_hashed_json(path).get("starts")
     except RunError as error:
-        raise RunError(f"{path}: damaged, it is not what was written; delete it to go on") from error
+        raise RunError(f"{path}: damaged, its content does not match its hash; delete it to continue") from error
     if not isinstance(listed, list) or not all(isinstance(start, dict) for start in listed):
-        raise RunError(f"{path}: damaged, it lists no starts; delete it to go on")
+        raise RunError(f"{path}: damaged, it lists no starts; delete it to continue")
     return listed
 
 
 def logits_bytes(found: Measured, epoch: int) -> bytes:
-    """Return the content of a file of logits, with the labels and the images that they were measured on."""
+    """Return the content of a file of logits, with their labels and the hash of their images."""
     plain = {"epoch": epoch, "images": found.images}
     return checkpoint.to_bytes({"logits": found.logits, "labels": found.labels}, plain)
 
 
 def read_measured(path: Path) -> Measured:
-    """Read what logits_bytes made; RunError unless every image has finite logits and a label of one of the classes."""
+    """Return the content of a file of logits; RunError unless each image has finite logits and a valid label."""
     tensors, plain = checkpoint.read(path)
     if set(tensors) != {"logits", "labels"} or not isinstance(plain.get("images", ""), str):
         raise RunError(f"{path}: damaged or of another kind; expected logits and labels")
@@ -305,49 +327,49 @@ def read_measured(path: Path) -> Measured:
 
 
 def read_logits(path: Path) -> tuple[Float[Tensor, "n classes"], Int64[Tensor, " n"]]:
-    """Return the logits and labels of such a file; RunError as ``read_measured``."""
+    """Return the logits and labels in a file of logits; RunError as ``read_measured``."""
     found = read_measured(path)
     return found.logits, found.labels
 
 
 def is_amount(value: object) -> bool:
-    """Tell whether a value as read from JSON is a number from 0 that arithmetic can be done with."""
+    """Return whether a value from JSON is a number of at least 0 and below LARGEST, and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
 def as_plain(row: EpochRow) -> dict[str, Any]:
-    """Turn a row into what its line of the log holds."""
+    """Return a row as plain data, as its line of the log holds it."""
     return dataclasses.asdict(row)
 
 
 def logits_name(split: str, weights: str = "picked") -> str:
-    """Name the file that holds a split's logits under the picked or the last weights."""
+    """Return the name of the file with a split's logits under the selected or the last weights."""
     return f"{split}-logits.safetensors" if weights == "picked" else f"{split}-logits-{weights}.safetensors"
 
 
 def _verified(folder: Path) -> tuple[dict[str, str], int]:
-    """Return what the manifest says once every file was found to be as it says.
+    """Return the content of the manifest after every file was found to match its hash.
 
-    Where another process changes the manifest meanwhile, the files are looked at again.
+    If a file does not match and another process has changed the manifest meanwhile, all files are verified again.
     """
-    told = manifest.read(folder, ALWAYS)
+    listed = manifest.read(folder, ALWAYS)
     while True:
         try:
-            for name, digest in told[0].items():
+            for name, digest in listed[0].items():
                 manifest.verify(folder, name, digest)
         except RunError:
-            before, told = told, manifest.read(folder, ALWAYS)
-            if told == before:
+            before, listed = listed, manifest.read(folder, ALWAYS)
+            if listed == before:
                 raise
         else:
-            return told
+            return listed
 
 
 def _is_start(start: Mapping[str, Any]) -> bool:
-    """Tell whether the facts of a start can be shown: words, numbers, and lists of words."""
+    """Return whether the facts of a start have the types that reports can show."""
     plain = all(value is None or isinstance(value, str | bool | list) or _is_finite(value) for value in start.values())
-    amounts = [start.get(name) for name in NUMBERS] + [start[name] for name in start if name.endswith("_bytes")]
-    return plain and all(isinstance(start.get(name), str) for name in WORDS) and all(map(is_amount, amounts))
+    amounts = [start.get(name) for name in FACT_NUMBERS] + [start[name] for name in start if name.endswith("_bytes")]
+    return plain and all(isinstance(start.get(name), str) for name in FACT_TEXTS) and all(map(is_amount, amounts))
 
 
 def _is_finite(value: object) -> bool:
@@ -366,7 +388,7 @@ def _rows(path: Path, kind: type[Row]) -> list[Row]:
 
 
 def _check_cell(path: Path, name: str, kind: str, value: object) -> None:
-    """Raise RunError unless a value of a log is of the field's kind; whole numbers are numbers too."""
+    """Raise RunError unless a value of a log has the field's type; a float field may hold an integer."""
     whole = isinstance(value, int) and _is_finite(value) and not isinstance(value, bool)
     fits = {"str": isinstance(value, str), "int": whole, "float": _is_finite(value) and not isinstance(value, bool)}
     if not fits[kind]:

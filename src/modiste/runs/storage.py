@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, sealed JSON, hashes, and the lock of a run folder."""
+"""Files on disk: atomic writes, JSON with a hash of itself, hashes, and the lock of a run folder."""
 
 import contextlib
 import errno
@@ -18,27 +18,28 @@ from modiste.errors import FolderInUseError, ReadOnlyError, RunError, StorageErr
 
 LOCK_NAME = ".lock"
 MOST_BYTES = 32 * 2**20
-"""Size of the largest text or JSON file of a run that is read."""
+"""Largest text or JSON file that is read."""
 LONGEST_PREFIX = 50
-"""Letters of a file's name that its temporary file begins with: a long name has no room for more."""
+"""Characters of a file's name that its temporary file keeps, so that a long name stays below the system's limit."""
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-"""What file systems answer that cannot do what is asked, whoever asks."""
+"""Error numbers of file systems that lack an operation."""
 NO_LOCKS = (*UNSUPPORTED, errno.ENOLCK, errno.EBADF)
-"""The same for locks; NFS has EBADF for one on a file that is open for reading only."""
+"""The same for locks; NFS gives EBADF for a lock on a file that is open for reading only."""
 LOG = logging.getLogger(__name__)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content`` such that any crash leaves the old file or the new one, never a mixture.
+    """Replace ``path`` by ``content``; after any crash the file is either the old one or the new one.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder (the order that SQLite and LevelDB use).
-    The umask decides who may read the file.
+    The steps are those of SQLite and LevelDB: write a temporary file in the same folder, fsync it, rename it, fsync
+    the folder. The umask decides who may read the file.
 
-    Raises StorageError when the disk refuses, ReadOnlyError where nothing may be written: the old file is then
-    untouched, unless it was the very last step, making the rename itself survive a power cut, that failed.
+    Raises:
+        StorageError: the disk refuses; ReadOnlyError if the folder may not be written. The old file is then unchanged,
+            unless the last step failed, which protects the rename from a power cut.
     """
     temporary = path.parent / f".{path.name[:LONGEST_PREFIX]}-{secrets.token_hex(8)}.part"
     try:
@@ -61,7 +62,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replace ``path`` by ``text`` in UTF-8, whole or not at all.
 
-    A file's name that is no UTF-8 is written with escapes, which JSON reads back.
+    Characters that UTF-8 cannot encode, from file names in other encodings, become escapes that JSON can read.
     """
     write_bytes(path, text.encode(errors="backslashreplace"))
 
@@ -72,12 +73,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_hashed_json(path: Path, value: dict[str, Any]) -> None:
-    """Like write_json, with the hash of the rest under the key ``seal``, so that any changed byte is noticed."""
+    """Write JSON as ``write_json`` does; the key ``seal`` holds a hash of the others that reveals any changed byte."""
     write_text(path, _hashed_text(value))
 
 
 def read_text(path: Path) -> str:
-    """Read a text in UTF-8; RunError when it is missing, too large or no such text."""
+    """Return a UTF-8 text file's content; RunError if it is missing, too large or not UTF-8."""
     try:
         return _content(path).decode()
     except UnicodeDecodeError as error:
@@ -85,26 +86,27 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; RunError names the file when it is missing, too large or not JSON."""
+    """Return a JSON file's content; RunError if it is missing, too large or not JSON."""
     return _parsed(path, _content(path))
 
 
 def read_hashed_json(path: Path) -> dict[str, Any]:
-    """Read what write_hashed_json wrote; RunError when a single byte differs."""
+    """Return the content of a file from ``write_hashed_json`` without its hash; RunError if a byte has changed."""
     found = _content(path)
     value = _parsed(path, found)
     if not isinstance(value, dict) or "seal" not in value:
-        raise RunError(f"{path}: damaged, its seal is missing")
+        raise RunError(f"{path}: damaged, its hash (the key seal) is missing; restore it or train the run again")
     content = {key: item for key, item in value.items() if key != "seal"}
     if _hashed_text(content).encode(errors="backslashreplace") != found:
-        raise RunError(f"{path}: damaged, its content does not match its seal; restore it or train the run again")
+        raise RunError(f"{path}: damaged, its content does not match its hash; restore it or train the run again")
     return content
 
 
 def lies_in(folder: Path, name: str) -> bool:
-    """Tell whether a name leads to a place within the folder, whatever links and points are on the way.
+    """Return whether a name leads to a path inside the folder, after links and ``..`` are resolved.
 
-    Raises RunError when there is no telling: a folder on the way may not be entered, or the name is too long.
+    Raises:
+        RunError: a folder on the way may not be entered, or the name is too long.
     """
     path = folder / name
     try:
@@ -112,12 +114,12 @@ def lies_in(folder: Path, name: str) -> bool:
         return path.resolve().is_relative_to(folder.resolve())
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror}); check its name and permissions") from error
-    except (ValueError, RuntimeError):  # a null in it, links in a circle
+    except (ValueError, RuntimeError):  # a null character in the name, or a circle of links
         return False
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether a path names a folder; RunError when the system refuses to look."""
+    """Return whether a path is a folder; RunError if the system refuses to look it up."""
     try:
         return path.is_dir()
     except OSError as error:
@@ -125,7 +127,7 @@ def is_folder(path: Path) -> bool:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal; StorageError when it cannot be read."""
+    """Return the SHA-256 of a file's content, in hexadecimal; StorageError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -134,7 +136,7 @@ def sha256(path: Path) -> str:
 
 
 def remove(path: Path) -> None:
-    """Delete a file if it is there; StorageError when the disk refuses."""
+    """Delete a file if it exists; StorageError if the disk refuses."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -142,17 +144,25 @@ def remove(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files of a process that was killed while writing; the caller holds the lock."""
+    """Delete the temporary files of processes that were killed while writing; the caller must hold the lock."""
     for leftover in folder.rglob(".*.part"):
         remove(leftover)
 
 
 @contextlib.contextmanager
 def lock(folder: Path, patience_seconds: float = 0.0) -> Iterator[None]:
-    """Own ``folder`` while the block runs; FolderInUseError when another process still does after ``patience_seconds``.
+    """Hold the lock of ``folder``, which is made if missing, while the block runs.
 
-    The kernel frees the lock when its owner dies, however it dies, so that no stale lock can be left behind. A file
-    system without locks is warned of and used without. Raises StorageError, ReadOnlyError where nothing may be written.
+    The kernel frees the lock when the process that holds it dies, so no stale lock can remain. On a file system
+    without locks a warning is logged and the block runs without one.
+
+    Args:
+        folder: the run folder.
+        patience_seconds: how long to wait for another process to free the lock.
+
+    Raises:
+        FolderInUseError: another process still holds the lock after that time.
+        StorageError: the folder cannot be used; ReadOnlyError if it may not be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,15 +170,15 @@ def lock(folder: Path, patience_seconds: float = 0.0) -> Iterator[None]:
     except OSError as error:
         raise _refusal(folder, "cannot be used as a run folder", error) from error
     try:
-        _own(folder, descriptor, patience_seconds)
+        _acquire(folder, descriptor, patience_seconds)
         yield
     finally:
-        with contextlib.suppress(OSError):  # nothing was written that a disk could lose
+        with contextlib.suppress(OSError):  # nothing was written to it that could be lost
             os.close(descriptor)
 
 
 def _open_lock(path: Path) -> int:
-    """Open the lock's file, made if missing; one that another user made is opened for reading, which is enough."""
+    """Open the lock's file, made if missing; another user's is opened for reading, which is enough for a lock."""
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
@@ -179,16 +189,16 @@ def _open_lock(path: Path) -> int:
         raise
 
 
-def _own(folder: Path, descriptor: int, patience_seconds: float) -> None:
+def _acquire(folder: Path, descriptor: int, patience_seconds: float) -> None:
     deadline = time.monotonic() + patience_seconds
-    while not _is_owned(folder, descriptor):
+    while not _try_lock(folder, descriptor):
         if time.monotonic() >= deadline:
             raise FolderInUseError(f"{folder}: another process is working in this folder; wait until it has ended")
         time.sleep(0.02)
 
 
-def _is_owned(folder: Path, descriptor: int) -> bool:
-    """Try to take the lock; True as well where the file system has no locks."""
+def _try_lock(folder: Path, descriptor: int) -> bool:
+    """Try to take the lock; return whether this process may go on, which it may on a file system without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -205,7 +215,7 @@ def _is_owned(folder: Path, descriptor: int) -> bool:
 
 
 def _refusal(path: Path, what: str, error: OSError) -> StorageError:
-    """Return the fault that says what was refused, why, and what to do."""
+    """Return the error that says what was refused, why, and what to do."""
     kind = ReadOnlyError if error.errno in READ_ONLY else StorageError
     return kind(f"{path}: {what} ({error.strerror or error}); {_remedy(error)}")
 
@@ -223,9 +233,9 @@ def _remedy(error: OSError) -> str:
 
 
 def _content(path: Path) -> bytes:
-    """Read a whole file of bounded size; a pipe or a device is refused before it can keep anybody waiting."""
+    """Return a file's content; RunError if it is too large, or a pipe or device, which could block for ever."""
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open(path, "rb", opener=_open_nonblocking) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise RunError(f"{path}: damaged, expected a file, found a pipe or a device")
             content = file.read(MOST_BYTES + 1)
@@ -238,24 +248,24 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _parsed(path: Path, content: bytes) -> Any:
     try:
-        return json.loads(content.decode())  # of bytes it would ask the content for another encoding
+        return json.loads(content.decode())  # given bytes, json.loads would guess the encoding from them
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: damaged, cannot be read as JSON ({error})") from error
 
 
 def _hashed_text(content: dict[str, Any]) -> str:
-    seal = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return json.dumps({**content, "seal": seal}, indent=2, ensure_ascii=False) + "\n"
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**content, "seal": digest}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _sync_folder(folder: Path) -> None:
-    """Let a rename survive a power cut, on file systems that can sync a folder."""
+    """Make a rename survive a power cut, on file systems that can sync a folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
