@@ -1,4 +1,4 @@
-"""The machine: device, precision, seeds derived from a purpose, and the facts that a result must carry."""
+"""The machine: device, precision, memory, random seeds, and the facts to record with a result."""
 
 import contextlib
 import ctypes
@@ -22,7 +22,11 @@ from modiste.version import __version__
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the named device, or for ``auto`` the first GPU if there is one, else the processor."""
+    """Return the named device; ``auto`` is the first GPU, or the CPU if there is none.
+
+    Raises:
+        RecipeError: the device does not exist or cannot be used.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -35,7 +39,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Tell whether the device multiplies bfloat16 in hardware, so that it is faster than float32."""
+    """Return whether the device multiplies bfloat16 in hardware, which makes it faster than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
@@ -44,15 +48,18 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 
 def settle_precision(recipe: Recipe, device: torch.device, begun: Path | None = None) -> Recipe:
-    """Turn precision ``auto`` into bfloat16 where the device is faster with it, else float32.
+    """Replace the precision ``auto`` by bfloat16 if the device is faster with it, else by float32.
 
     Args:
-        recipe: any.
-        device: where it is trained.
-        begun: the recipe of a run to go on with, if there is one. A run keeps its precision on every machine.
+        recipe: a recipe with any precision.
+        device: the device that trains it.
+        begun: recipe file of a run to continue, if there is one. A run keeps its precision on every machine.
+
+    Returns:
+        The recipe with a definite precision.
 
     Raises:
-        RecipeError: the recipe of the run cannot be read.
+        RecipeError: the file cannot be read.
     """
     if recipe.precision != "auto":
         return recipe
@@ -63,7 +70,7 @@ def settle_precision(recipe: Recipe, device: torch.device, begun: Path | None = 
 
 @contextlib.contextmanager
 def threads_restored() -> Iterator[None]:
-    """Leave the number of torch's threads as it was, whatever happens inside."""
+    """Restore the number of torch's threads at the end of the block."""
     before = torch.get_num_threads()
     try:
         yield
@@ -78,24 +85,24 @@ def _find_mallopt() -> Callable[[int, int], int] | None:
 
 
 MALLOPT = _find_mallopt()
-"""The C library's, where it is glibc; looked up here, for whoever reads a stranger's file looks nothing up."""
+"""glibc's ``mallopt``, or None. Resolved at import, because code that reads untrusted files must not load symbols."""
 
 
 def keep_memory() -> None:
-    """Let the process keep what it frees, where the C library is glibc; it stays so until the process ends.
+    """Let this process keep the memory that it frees, if the C library is glibc; this lasts until the process ends.
 
-    A step of training, or a batch of prediction, frees its maps and asks for them again. As glibc decides by itself,
-    some runs give most of that back to the system each time and take it anew page by page, thousands of them: up to a
-    sixth of a step, a third of a prediction.
+    Each step of training, or batch of prediction, frees its feature maps and allocates them again. With glibc's
+    defaults some runs return most of that memory to the system each time and fetch it again page by page. This takes
+    up to a sixth of a training step and a third of a prediction.
     """
-    trim_threshold, mmap_max = -1, -4  # mallopt(3); what is mapped by itself goes back when it is freed
+    trim_threshold, mmap_max = -1, -4  # mallopt(3); blocks with a mapping of their own would be returned when freed
     if MALLOPT is not None:
         MALLOPT(mmap_max, 0)
         MALLOPT(trim_threshold, 2**31 - 1)
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Return the context in which a network computes in ``precision``; weights stay float32."""
+    """Return a context in which a network computes in ``precision``; its weights stay float32."""
     if precision == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
@@ -103,9 +110,9 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
 
 @contextlib.contextmanager
 def gpu_arithmetic(device: torch.device) -> Iterator[None]:
-    """On a GPU choose kernels that sum in the same order every time, and round factors of float32 products to TF32.
+    """On a GPU, use deterministic kernels, and round the factors of float32 products to TF32.
 
-    Convolutions are rounded so by torch's default, and matrix products as well in TensorFlow's.
+    TF32 is torch's default for convolutions, and TensorFlow's for matrix products too.
     """
     if device.type != "cuda":
         yield
@@ -121,10 +128,10 @@ def gpu_arithmetic(device: torch.device) -> Iterator[None]:
 
 
 def seed_for(seed: int, purpose: str, *indices: int) -> int:
-    """Derive an independent 63-bit seed from (seed, purpose, indices), the same on every machine.
+    """Return an independent 63-bit seed for (seed, purpose, indices), the same on every machine.
 
-    Randomness in Modiste has no state: the order of an epoch, an augmentation, a dropout mask each come from a
-    generator seeded here, so that a resumed run needs nothing but its step number.
+    Randomness in Modiste has no state. The order of an epoch, an augmentation and a dropout mask each come from a
+    generator with its own seed, so a resumed run needs only its step number.
     """
     text = ":".join([str(seed), purpose, *map(str, indices)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
@@ -136,7 +143,7 @@ def generator(seed: int, purpose: str, *indices: int, device: torch.device | str
 
 
 def facts(device: torch.device) -> dict[str, Any]:
-    """Describe the machine and the versions that a measured figure depends on, as plain data."""
+    """Return the machine and the versions that a measured figure depends on, as plain data."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -155,7 +162,7 @@ def facts(device: torch.device) -> dict[str, Any]:
 
 
 def peak_memory_bytes() -> int:
-    """Return the largest resident memory that this process has had so far."""
+    """Return the peak resident memory of this process, in bytes."""
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
@@ -171,7 +178,7 @@ def _processor_name() -> str:
 
 
 def _commit() -> str | None:
-    """Name the commit of the source checkout that runs, with ``-dirty`` when it has changes; None when installed."""
+    """Return the commit of the source checkout, with ``-dirty`` if it has changes; None for an installed package."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None

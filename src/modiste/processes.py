@@ -1,8 +1,8 @@
 """Free processor cores, and child processes that import nothing from the working directory.
 
-Threads that share out a layer's work wait for one another by spinning. Where another process holds one of the cores,
-two such threads take turns at spinning in vain, and training becomes ten times slower, not half as fast. A thread fewer
-avoids that.
+Threads that share the work of a layer wait for one another by spinning. If another process holds a core, two such
+threads take turns on one core and spin in vain: training becomes ten times slower, not twice. One thread fewer avoids
+this.
 """
 
 import os
@@ -17,14 +17,14 @@ IDLE, WAITING = 4, 5
 
 
 class CoreWatch:
-    """Watches, from when it is made, how much of the cores that this process may use others leave to it."""
+    """Measures, from its construction on, how many of this process's cores other processes leave free."""
 
     def __init__(self) -> None:
         self.cores = available_cores()
         self._idle, self._own, self._began = idle_seconds(self.cores), time.process_time(), time.perf_counter()
 
     def free(self) -> int:
-        """Return how many cores were idle or this process's own, at least 1; all where the system does not tell."""
+        """Return how many cores were idle or used by this process, at least 1; all of them without ``/proc/stat``."""
         now = idle_seconds(self.cores)
         if self._idle is None or now is None:
             return len(self.cores)
@@ -40,7 +40,7 @@ def available_cores() -> set[int]:
 
 
 def idle_seconds(cores: set[int]) -> float | None:
-    """Return how long these cores have had nothing to do since the system started; None where it does not tell."""
+    """Return the idle time of these cores since the system started, summed, in seconds; None without ``/proc/stat``."""
     try:
         lines = [line.split() for line in STAT.read_text().splitlines()]
     except OSError:
@@ -51,15 +51,15 @@ def idle_seconds(cores: set[int]) -> float | None:
 
 
 SAFE_PATH = "PYTHONSAFEPATH"
-"""Variable that keeps the working directory off the module search path of Python 3.11 and later."""
+"""Environment variable that keeps the working directory off Python's module search path, from version 3.11 on."""
 
 
 @contextmanager
 def safe_path() -> Iterator[None]:
     """Keep the working directory off the module search path of every Python process that the block starts.
 
-    Python puts that directory first for ``-c`` and ``-m``, and so does ``multiprocessing`` for its processes. A file
-    named ``torch.py`` there, in a folder that a stranger sent, would run in place of torch.
+    Python puts that directory first for ``-c`` and ``-m``, and so does ``multiprocessing`` for its processes. If it
+    is a downloaded folder with a file named ``torch.py``, that file would run instead of torch.
     """
     before = os.environ.get(SAFE_PATH)
     os.environ[SAFE_PATH] = "1"

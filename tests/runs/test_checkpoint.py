@@ -285,5 +285,5 @@ def test_class_names_steer_no_terminal(tmp_path: Path) -> None:
 
 
 def test_class_names_without_end_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="names of at most 1,000 letters"):
+    with pytest.raises(RunError, match="names of at most 1,000 characters"):
         checkpoint.load_model(changed_model(tmp_path, class_names=["a" * 5000, "b", "c"]))

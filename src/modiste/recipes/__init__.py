@@ -1,1 +1,1 @@
-"""Recipes: everything that determines a training run, as plain data."""
+"""Recipes: everything that decides the result of a training run, as plain data."""

@@ -1,4 +1,4 @@
-"""Frozen dataclasses as plain data: checked when made, compared field by field, turned to JSON's types and back."""
+"""Frozen dataclasses that check their fields, compare field by field, and convert to JSON's types and back."""
 
 import difflib
 import math
@@ -11,21 +11,21 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type
 from modiste.errors import RecipeError
 
 LARGEST_EXACT = 2**53
-"""Whole numbers below this are floats without loss."""
+"""Integers below this become floats without loss."""
 MOST_NAME_LETTERS = 1000
-"""Of a class's name."""
-UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
-"""Categories of characters that steer a terminal, end a line, or cannot be written."""
-TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-"""Kinds of characters that turn around what follows them."""
+"""Most characters of a class's name."""
+CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories of characters that control a terminal, end a line, or cannot be encoded."""
+DIRECTION_CLASSES = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Bidirectional classes of characters that change the direction of the text after them."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Base of every dataclass in a recipe: checks the type of each field, then what the part itself demands."""
+    """Base of every dataclass in a recipe; construction checks the type of each field, then calls ``check``."""
 
     KIND: ClassVar[str] = ""
-    """Name that tells apart the parts that may stand in the same place."""
+    """Name in plain data that distinguishes parts which may fill the same field, such as two networks."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -35,25 +35,25 @@ class Part:
         self.check()
 
     def check(self) -> None:
-        """Raise RecipeError for values that cannot be; overridden where there is something to demand."""
+        """Raise RecipeError for impossible values; subclasses override it."""
 
     def at_least(self, least: int, *names: str) -> None:
-        """Demand that these fields, or each number in them, are not below ``least``."""
+        """Raise RecipeError if one of these fields, or a number in it, is below ``least``."""
         for name, value in self._values(names):
             demand(all(number >= least for number in value), name, f"at least {least}", getattr(self, name))
 
     def at_most(self, most: int, *names: str) -> None:
-        """Demand that these fields, or each number in them, are not above ``most``."""
+        """Raise RecipeError if one of these fields, or a number in it, is above ``most``."""
         for name, value in self._values(names):
             demand(all(number <= most for number in value), name, f"at most {most}", getattr(self, name))
 
     def above_zero(self, *names: str) -> None:
-        """Demand that these fields, or each number in them, are above 0."""
+        """Raise RecipeError unless these fields, or all numbers in them, are above 0."""
         for name, value in self._values(names):
             demand(all(number > 0 for number in value), name, "above 0", getattr(self, name))
 
     def below_one(self, *names: str) -> None:
-        """Demand that these fields, or each number in them, are from 0 to below 1."""
+        """Raise RecipeError unless these fields, or all numbers in them, are from 0 to below 1."""
         for name, value in self._values(names):
             demand(all(0 <= number < 1 for number in value), name, "from 0 to below 1", getattr(self, name))
 
@@ -64,7 +64,7 @@ class Part:
 
 
 def to_plain(value: Any) -> Any:
-    """Turn a part into dictionaries, lists, numbers and strings; one with a KIND names it first."""
+    """Return a part as dictionaries, lists, numbers and strings; its KIND, if any, is the first entry, ``kind``."""
     if isinstance(value, Part):
         plain = {item.name: to_plain(getattr(value, item.name)) for item in fields(value)}
         return {"kind": value.KIND, **plain} if value.KIND else plain
@@ -72,7 +72,16 @@ def to_plain(value: Any) -> Any:
 
 
 def build(kind: Any, plain: Any, where: str = "") -> Any:
-    """Turn what to_plain gave back into a part of type ``kind``; RecipeError names the first field that is wrong."""
+    """Return the part of type ``kind`` that plain data from ``to_plain`` describes.
+
+    Args:
+        kind: a subclass of ``Part``.
+        plain: a dictionary of fields.
+        where: path of the part in the whole recipe, with a point at its end, for messages.
+
+    Raises:
+        RecipeError: names the first field that is wrong.
+    """
     demand(isinstance(plain, Mapping), where or "recipe", "a table of fields", plain)
     hints, names = get_type_hints(kind), [item.name for item in fields(kind)]
     values = {}
@@ -89,7 +98,7 @@ def build(kind: Any, plain: Any, where: str = "") -> Any:
 
 
 def differences(old: Part, new: Part) -> list[str]:
-    """List the fields in which two parts differ, as ``optimizer.learning_rate: 0.001 became 0.01``."""
+    """Return the fields in which two parts differ, as ``optimizer.learning_rate: 0.001 became 0.01``."""
     before, after = dict(flatten(to_plain(old))), dict(flatten(to_plain(new)))
     names = [*before, *(name for name in after if name not in before)]
     return [
@@ -100,7 +109,7 @@ def differences(old: Part, new: Part) -> list[str]:
 
 
 def flatten(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value of nested tables with its name, parts joined by points."""
+    """Yield every value of nested dictionaries with its path, such as ``optimizer.learning_rate``."""
     for name, value in plain.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{name}.")
@@ -109,36 +118,37 @@ def flatten(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return a hint at the most similar of ``names``, or the list of them when none is similar."""
+    """Return a hint for a message: the most similar of ``names``, or all of them if none is similar."""
     known = list(names)
     similar = difflib.get_close_matches(str(name), known, n=1)
     return f"did you mean {similar[0]!r}?" if similar else f"known: {', '.join(known)}"
 
 
 def demand(holds: bool, name: str, expected: str, found: object) -> None:
-    """Raise RecipeError, naming the field, what was expected and what was found, unless ``holds``."""
+    """Raise RecipeError unless ``holds``; it names the field, what was expected and what was found."""
     if not holds:
         raise RecipeError(f"{name}: expected {expected}, found {found!r}")
 
 
 def class_name(text: str) -> str:
-    """Return a class's name as it may be shown: escapes for what steers a terminal or turns a line around.
+    """Return a class's name with escapes for characters that control a terminal or the direction of text.
 
     Raises:
-        RecipeError: it has more than MOST_NAME_LETTERS.
+        RecipeError: the name has more than MOST_NAME_LETTERS characters.
     """
-    demand(len(text) <= MOST_NAME_LETTERS, "class_names", f"names of at most {MOST_NAME_LETTERS:,} letters", len(text))
-    return "".join(ascii(letter)[1:-1] if _is_unshown(letter) else letter for letter in text)
+    expected = f"names of at most {MOST_NAME_LETTERS:,} characters"
+    demand(len(text) <= MOST_NAME_LETTERS, "class_names", expected, len(text))
+    return "".join(ascii(letter)[1:-1] if _is_control(letter) else letter for letter in text)
 
 
-def _is_unshown(letter: str) -> bool:
-    return unicodedata.category(letter) in UNSHOWN or unicodedata.bidirectional(letter) in TURNING
+def _is_control(letter: str) -> bool:
+    return unicodedata.category(letter) in CONTROL_CATEGORIES or unicodedata.bidirectional(letter) in DIRECTION_CLASSES
 
 
 def _fit(kind: Any, value: Any, name: str) -> Any:
-    """Return ``value`` as ``kind``, turning lists to tuples, whole numbers to floats and NumPy's values to Python's.
+    """Return ``value`` as type ``kind``; RecipeError if it does not fit.
 
-    RecipeError where that cannot be.
+    Lists become tuples, integers become floats, and NumPy's values become Python's.
     """
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         value = value.tolist()

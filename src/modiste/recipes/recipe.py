@@ -1,7 +1,7 @@
-"""The recipe: everything that decides a result, as frozen plain data.
+"""The recipe: everything that decides the result of a training run, as frozen plain data.
 
-A recipe is checked once, when it is made; it prints, compares, round-trips through JSON and TOML, and every field is
-a flag of ``modiste train``. Defaults exist here and nowhere else.
+A recipe is checked once, at construction. It prints, compares, and is read from JSON and TOML. Every field is a flag of
+``modiste train``. Defaults exist here, and for the networks in ``networks``, and nowhere else.
 """
 
 import json
@@ -16,38 +16,38 @@ from modiste.recipes.networks import CNNRecipe, ModelRecipe
 from modiste.recipes.plain import Part, build, demand
 
 MOST_BYTES = 64 * 1024
-"""Of a file that holds a recipe or a space."""
+"""Largest file of a recipe or a search space that is read."""
 Precision = Literal["float32", "bfloat16", "auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecipe(Part):
-    """Which images, and how they are divided."""
+    """The images, and how they are split."""
 
     source: str = "fashion-mnist"
     """A known data set, a folder of sets in IDX form, a folder of class folders, or a .csv of paths and labels."""
     split: Literal["stratified", "last"] = "stratified"
-    """How validation images are chosen: each class alike at random, or the last ones in the file as the paper does."""
+    """stratified: validation images are a random share of each class; last: the last in the file, as in the paper."""
     validation_fraction: float = 1 / 6
-    """Share of the training images held out for validation; a sixth of Fashion-MNIST is 10,000."""
+    """Share of the training images used for validation; a sixth of Fashion-MNIST's is 10,000."""
     split_seed: int = 0
-    """Seed of the stratified split, apart from the seed of training, so that seeds share one validation set."""
+    """Seed of the stratified split; apart from the training seed, so that all seeds share one validation set."""
     images_per_class: int = 0
-    """Train on so many images of each class alone, to see what few labels give; 0 takes all. Validation stays whole."""
+    """Training images per class, to measure how few labels suffice; 0 uses all. Validation keeps all its images."""
     subset_seed: int = 0
-    """Seed of the choice of those few, apart from the split's, so that several choices share one validation set."""
+    """Seed of the choice of images_per_class; apart from the split's, so that all choices share one validation set."""
     repeats: int = 1
-    """How often an epoch shows each training image, so that a few images make an epoch worth a validation."""
+    """Times that an epoch shows each training image; with few images this makes validation less frequent."""
     pictures: Literal["garment", "whole", "stretched"] = "garment"
-    """What picture files become, now and ever after: the garment alone; the whole picture, padded, or stretched."""
+    """How picture files are prepared, now and in prediction: the garment; the whole picture, padded; or stretched."""
     side: int = 28
-    """Pixels a side of the images that picture files become."""
+    """Side in pixels of the images that picture files become."""
     colour: bool = False
-    """Keep red, green and blue of picture files; not with garment, which is grey."""
+    """Keep the colours of picture files; not for garment, which is grey."""
     test_fraction: float = 1 / 6
-    """Share of picture files sealed away for the test, where the source names none; 0 seals none."""
+    """Share of picture files held out for testing if the source has no test split; 0 holds out none."""
     test_seed: int = 0
-    """Seed of the choice of those, apart from the split's, so that another split leaves them sealed."""
+    """Seed of the choice of test files; apart from the split's, so that they stay held out when split_seed changes."""
 
     def check(self) -> None:
         demand(
@@ -66,26 +66,26 @@ class DataRecipe(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationRecipe(Part):
-    """Random changes to the training images, drawn anew at every step; 0 switches each off."""
+    """Random changes to the training images, drawn again at every step; 0 switches a change off."""
 
     flip: bool = False
     """Mirror half of the images left to right."""
     shift: int = 0
     """Move each image by up to this many pixels in both directions, filling with zeros."""
     crop: float = 0.0
-    """Cut away up to this share of each side and enlarge the rest."""
+    """Crop up to this share of each side and enlarge the rest."""
     rotate: float = 0.0
-    """Turn each image by up to this many degrees either way."""
+    """Rotate each image by up to this many degrees either way."""
     photo: float = 0.0
-    """Imitate a bad photo: margin, blur, background and noise, up to this strength; 1 is harsh."""
+    """Simulate a bad photo with margin, blur, background and noise, up to this strength; 1 is strong."""
     erase: float = 0.0
     """Probability of replacing a rectangle by noise (random erasing)."""
     cutout: int = 0
     """Blacken a square of this many pixels a side."""
     mixup: float = 0.0
-    """Blend pairs of images by a share from Beta(a, a); this is a."""
+    """Blend pairs of images, with a share drawn from Beta(a, a); this is a."""
     cutmix: float = 0.0
-    """Paste rectangles between pairs of images, their area from Beta(a, a); this is a."""
+    """Paste a rectangle of another image, with a share of the area drawn from Beta(a, a); this is a."""
 
     def check(self) -> None:
         self.at_least(0, "shift", "rotate", "cutout", "mixup", "cutmix")
@@ -96,20 +96,20 @@ class AugmentationRecipe(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingRecipe(Part):
-    """Layer by layer training of restricted Boltzmann machines, where the warm start is contrastive-divergence."""
+    """Layer-by-layer training of restricted Boltzmann machines, for the warm start contrastive-divergence."""
 
     epochs: int = 10
     """Passes over the training images for each layer."""
     batch_size: int = 100
     """Images per step."""
     learning_rate: float = 0.01
-    """Step along the gradient's estimate; at 0.1 the features collapse."""
+    """Step size along the estimated gradient; at 0.1 the features collapse."""
     momentum: float = 0.9
-    """Momentum after the first epoch, which has 0.5 (Hinton, 2010)."""
+    """Momentum after the first epoch, in which it is 0.5 (Hinton, 2010)."""
     weight_decay: float = 0.0002
-    """Decay of weights per unit of learning rate."""
+    """Weight decay per unit of learning rate."""
     gibbs_steps: int = 1
-    """Alternations of each chain, the k of CD-k."""
+    """Gibbs steps of each chain, the k of CD-k."""
 
     def check(self) -> None:
         self.at_least(1, "epochs", "batch_size", "gibbs_steps")
@@ -120,34 +120,34 @@ class PretrainingRecipe(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class SelfSupervisedRecipe(Part):
-    """Contrastive learning from images without their labels, where the warm start is simclr."""
+    """Contrastive learning from images without labels, for the warm start simclr."""
 
     epochs: int = 5
-    """Passes over every training image, those too whose labels ``images_per_class`` leaves out."""
+    """Passes over all training images, including those that images_per_class leaves out."""
     batch_size: int = 256
-    """Images per step; each gives two views, told apart from those of the others."""
+    """Images per step; the two views of each are contrasted with those of the others."""
     learning_rate: float = 2e-3
-    """Peak of one cycle, by AdamW."""
+    """Peak learning rate of one cycle, with AdamW."""
     weight_decay: float = 0.01
-    """Decay of weights per unit of learning rate."""
+    """Weight decay per unit of learning rate."""
     temperature: float = 0.2
-    """What similarities are divided by; the smaller, the more the nearest images count."""
+    """Similarities are divided by this; a smaller value gives the nearest images more weight."""
     projection: int = 128
-    """Outputs of the head in which views are compared; it is thrown away afterwards."""
+    """Outputs of the head that compares views; it is dropped after pre-training."""
     flip: bool = True
     """Mirror half of the views left to right."""
     crop: float = 0.5
-    """Cut away up to this share of each side and enlarge the rest."""
+    """Crop up to this share of each side and enlarge the rest."""
     rotate: float = 10.0
-    """Turn each view by up to this many degrees either way."""
+    """Rotate each view by up to this many degrees either way."""
     photo: float = 0.0
-    """Imitate a bad photo up to this strength; 1 is harsh."""
+    """Simulate a bad photo up to this strength; 1 is strong."""
     erase: float = 0.5
     """Probability of replacing a rectangle by noise."""
 
     @property
     def views(self) -> AugmentationRecipe:
-        """What turns an image into a view."""
+        """The augmentation that turns an image into a view."""
         return AugmentationRecipe(
             flip=self.flip, crop=self.crop, rotate=self.rotate, photo=self.photo, erase=self.erase
         )
@@ -162,14 +162,14 @@ class SelfSupervisedRecipe(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerRecipe(Part):
-    """How a gradient becomes an update."""
+    """How gradients become updates of the weights."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     """Adam (Kingma and Ba, 2015), AdamW (Loshchilov and Hutter, 2019) or momentum SGD (Sutskever et al., 2013)."""
     learning_rate: float = 1e-3
     """Peak learning rate; the schedule multiplies it."""
     weight_decay: float = 0.0
-    """Decay of weights per unit of learning rate; biases and normalisation are never decayed."""
+    """Weight decay per unit of learning rate; biases and normalisation are never decayed."""
     momentum: float = 0.9
     """Momentum of SGD."""
     nesterov: bool = True
@@ -177,9 +177,9 @@ class OptimizerRecipe(Part):
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's decay rates of the first and second moment."""
     epsilon: float = 1e-7
-    """Adam's guard against division by zero; Keras' default, the paper's."""
+    """Adam's guard against division by zero; the default is that of Keras, which the paper used."""
     clip_norm: float = 0.0
-    """Largest norm of the whole gradient, beyond which it is scaled down; 0 switches it off."""
+    """Largest norm of the whole gradient; a larger one is scaled down. 0 switches it off."""
 
     def check(self) -> None:
         self.above_zero("learning_rate", "epsilon")
@@ -194,15 +194,15 @@ class ScheduleRecipe(Part):
     """The learning rate's factor over the run."""
 
     shape: Literal["constant", "step", "linear", "cosine", "one-cycle"] = "constant"
-    """Course of the factor after warm-up."""
+    """How the factor changes after warm-up."""
     warm_up: float = 0.0
-    """Share of the run in which the factor rises linearly to 1; the rise of one-cycle."""
+    """Share of the run in which the factor rises linearly to 1, also in one-cycle."""
     final_factor: float = 0.0
-    """Where linear, cosine and one-cycle end."""
+    """Final factor of linear, cosine and one-cycle."""
     step_every: float = 0.3
-    """Share of the run after which ``step`` multiplies the factor by ``step_factor``, again and again."""
+    """Share of the run between two steps, each of which multiplies the factor by step_factor; for the shape step."""
     step_factor: float = 0.1
-    """What ``step`` multiplies by."""
+    """Factor of each step of the shape step."""
 
     def check(self) -> None:
         self.below_one("warm_up")
@@ -219,18 +219,18 @@ class ScheduleRecipe(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class TransferRecipe(Part):
-    """Weights taken from another run, and what they may still learn."""
+    """Weights taken from another run, and which of them are trained."""
 
     source: str = ""
     """SHA-256 of the model file that weights come from; --transfer-from fills it in."""
     freeze: tuple[str, ...] = ()
-    """Beginnings of the names of parameters that do not learn, such as network.convolutions."""
+    """Prefixes of the names of parameters that are not trained, such as network.convolutions."""
     fresh: tuple[str, ...] = ()
-    """Beginnings of the names of tensors that are not taken, such as network.head, whose classes are others."""
+    """Prefixes of the names of tensors that are not taken, such as network.head for other classes."""
     learning_rate_factor: float = 1.0
-    """What the learning rate is multiplied by for tensors that were taken."""
+    """Factor of the learning rate for the tensors that were taken."""
     rename: tuple[str, ...] = ()
-    """OLD=NEW, as conv1=network.stem: a beginning of the source's names as the network has it; .OLD=.NEW inside."""
+    """OLD=NEW renames a prefix of the source's names, such as conv1=network.stem; .OLD=.NEW renames a part inside."""
 
     def check(self) -> None:
         whole = len(self.source) == 64 and set(self.source) <= set("0123456789abcdef")
@@ -248,10 +248,10 @@ class TransferRecipe(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Part):
-    """Everything that decides a training run's result."""
+    """Everything that decides the result of a training run."""
 
     name: str
-    """Name of the recipe, and of the run folder unless another is given."""
+    """Name of the recipe, and of the run folder unless --out is given."""
     epochs: int = 50
     """Passes over the training images."""
     batch_size: int = 128
@@ -259,25 +259,25 @@ class Recipe(Part):
     seed: int = 0
     """Seed of initialisation, order, augmentation and dropout."""
     precision: Precision = "float32"
-    """Number format of the network's arithmetic; auto takes bfloat16 where the hardware is faster with it."""
+    """Number format of the network's arithmetic; auto is bfloat16 if the hardware is faster with it, else float32."""
     standardize: bool = False
-    """Subtract the training images' mean and divide by their deviation, inside the network; else only divide by 255."""
+    """Subtract the training images' mean and divide by their standard deviation, in the network; else divide by 255."""
     objective: Literal["cross-entropy", "squared-error", "margin"] = "cross-entropy"
-    """What training makes small."""
+    """Loss function."""
     label_smoothing: float = 0.0
-    """Share of each target's probability that is spread over all classes."""
+    """Share of each target's probability that is spread evenly over all classes."""
     balance: float = 0.0
-    """How far classes of few images are made up for in the objective: 0 each image counts alike, 1 each class."""
+    """Weight in the loss: 0 weights images equally, 1 weights classes equally; values between interpolate."""
     warm_start: Literal["none", "class-prior", "whitening", "contrastive-divergence", "simclr"] = "none"
-    """What happens to the fresh network before the first step."""
+    """Preparation of the untrained network before the first step."""
     ema_decay: float = 0.0
-    """Decay per step of the running average of weights that is evaluated in their place; 0 switches it off."""
+    """Decay per step of the moving average of weights, which is evaluated in their place; 0 switches it off."""
     mirror: bool = False
-    """Whenever images are classified, average the logits of each and of its mirror image."""
+    """When classifying, average the logits of each image and its mirror image."""
     patience: int = 0
     """Stop after this many epochs without a better validation accuracy; 0 never stops early."""
     pick: Literal["best-accuracy", "best-loss", "last"] = "best-accuracy"
-    """Which epoch's weights become the model, by validation."""
+    """Epoch whose weights become the model, selected on validation."""
     data: DataRecipe = field(default_factory=DataRecipe)
     """The images."""
     model: ModelRecipe = field(default_factory=CNNRecipe)
@@ -287,11 +287,11 @@ class Recipe(Part):
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     """The optimizer."""
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
-    """The learning rate's course."""
+    """The learning rate schedule."""
     pretraining: PretrainingRecipe = field(default_factory=PretrainingRecipe)
-    """How the warm start contrastive-divergence trains."""
+    """Settings of the warm start contrastive-divergence."""
     self_supervised: SelfSupervisedRecipe = field(default_factory=SelfSupervisedRecipe)
-    """How the warm start simclr trains."""
+    """Settings of the warm start simclr."""
     transfer: TransferRecipe = field(default_factory=TransferRecipe)
     """Weights taken from another run."""
 
@@ -305,7 +305,7 @@ class Recipe(Part):
 
 
 def from_plain(plain: Mapping[str, Any]) -> Recipe:
-    """Turn a recipe's plain data back into the recipe; RecipeError names the first field that is wrong."""
+    """Return the recipe that plain data describes; RecipeError names the first field that is wrong."""
     recipe: Recipe = build(Recipe, plain)
     return recipe
 
@@ -320,13 +320,13 @@ def load(path: Path) -> Recipe:
 
 
 def read_table(path: Path) -> Any:
-    """Read plain data from a ``.toml`` or ``.json`` file; RecipeError names the file when that cannot be."""
+    """Read plain data from a ``.toml`` or ``.json`` file; RecipeError names the file if it cannot be read."""
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
         text = content.decode()
         if len(content) > MOST_BYTES:
-            raise ValueError(f"more than {MOST_BYTES:,} bytes")  # noqa: TRY301  (one message for all that it is not)
+            raise ValueError(f"more than {MOST_BYTES:,} bytes")  # noqa: TRY301  (one message for every fault)
         return tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
