@@ -7,7 +7,7 @@ Trains, measures, compares and ships classifiers for Fashion-MNIST and image set
     outcome = modiste.train(modiste.get_recipe("paper"), "runs/paper")
     print(modiste.evaluate("runs/paper", split="test").accuracy)
 
-Importing this package loads nothing heavy: each public name is fetched on first use.
+Importing this package loads nothing heavy: each public name is imported on first use.
 """
 
 import importlib
@@ -43,7 +43,7 @@ __all__ = [
     "train_seeds",
 ]
 
-_HOMES = {
+_LOCATIONS = {
     "RECIPES": ("modiste.recipes.named", "RECIPES"),
     "ModisteError": ("modiste.errors", "ModisteError"),
     "Predictor": ("modiste.inference.predictor", "Predictor"),
@@ -55,17 +55,15 @@ _HOMES = {
     "train": ("modiste.training.trainer", "run"),
     "train_seeds": ("modiste.training.seeds", "run_seeds"),
 }
-
-
 _MODULES = frozenset({"photo"})
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"modiste.{name}")
-    if name not in _HOMES:
+    if name not in _LOCATIONS:
         raise AttributeError(f"module 'modiste' has no attribute {name!r}")
-    module, attribute = _HOMES[name]
+    module, attribute = _LOCATIONS[name]
     return getattr(importlib.import_module(module), attribute)
 
 

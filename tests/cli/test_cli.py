@@ -282,8 +282,8 @@ class TestStreams:
         assert "bad\\udcff.toml: cannot be read" in done.stderr
         assert len(done.stderr.splitlines()) == 2
 
-    def test_every_line_goes_through_one_door(self) -> None:
-        """What prints by itself: the door, and what answers programs in JSON or in cells."""
+    def test_every_line_is_printed_by_say_or_warn(self) -> None:
+        """Only streams.py prints lines; two other files print JSON and CSV for programs."""
         callers = set()
         for path in Path(main.__file__).parent.glob("*.py"):
             calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
@@ -297,7 +297,7 @@ class TestStreams:
         assert "x\\x1b[2J\\u202ey\\x07" in text
         assert not {"\x1b", "\x07", "\u202e"} & set(text)
 
-    def test_the_door_escapes_what_moves_a_cursor(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_say_escapes_what_moves_a_cursor(self, capsys: pytest.CaptureFixture[str]) -> None:
         main.say("a\x1b[2Jb\rc\u202ed", "", "± 衣")
         assert capsys.readouterr().out == "a\\x1b[2Jb\\rc\\u202ed\n\n± 衣\n"
 

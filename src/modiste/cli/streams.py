@@ -46,7 +46,7 @@ def open_streams() -> None:
     """Make the standard streams usable, even if the shell closed them or the locale lacks some characters.
 
     A closed descriptor is opened on ``/dev/null``. Otherwise the next file to be opened would get its number, and
-    whatever a library prints would be written into that file.
+    the output of libraries would be written into that file.
     """
     for number in (0, 1, 2):
         try:
