@@ -1,6 +1,6 @@
-"""Errors that a user can fix; each message says what is wrong, where, what was expected and found, and what to do.
+"""Errors that a user can fix: each says what is wrong, where, what was expected and found, and what to do.
 
-The command line prints only the message and exits with the class's exit code. Any other exception is a defect of
+The command line prints the message alone and exits with the class's exit code. Any other exception is a defect of
 Modiste and keeps its traceback.
 """
 
@@ -12,9 +12,9 @@ MOST_LETTERS = 1500
 
 
 def printable(text: str, most: int | None = None) -> str:
-    """Return ``text`` for one line of a terminal: unprintable characters become escapes.
+    """Return ``text`` fit for one line of a terminal: escapes for what does not print, the middle of a long one cut.
 
-    If it is longer than ``most`` characters, its middle is cut; None cuts nothing.
+    Without ``most`` nothing is cut.
     """
     if most is not None and len(text) > most:
         text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
@@ -22,12 +22,12 @@ def printable(text: str, most: int | None = None) -> str:
 
 
 class ModisteError(Exception):
-    """Base of all errors that are not a defect of Modiste."""
+    """Base of every fault that is not a defect of Modiste."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        """Return one line of bounded length that is safe to print, even if it quotes a file's content."""
+        """One line of bounded length, though a file's words are in it: none moves a terminal's cursor."""
         return printable(super().__str__(), MOST_LETTERS)
 
 
@@ -38,11 +38,11 @@ class DataError(ModisteError):
 
 
 class PhotoError(DataError):
-    """A picture cannot be read, or shows nothing."""
+    """A picture that cannot be read, or on which nothing can be seen."""
 
 
 class RecipeError(ModisteError, ValueError):
-    """A recipe asks for something that does not exist or is not possible."""
+    """A recipe asks for something that does not exist or cannot be."""
 
     exit_code = 4
 
@@ -61,7 +61,7 @@ class MissingExtraError(ModisteError):
 
 @contextmanager
 def extra_for(feature: str, packages: str, extra: str) -> Iterator[None]:
-    """Raise MissingExtraError, with the command that installs ``extra``, if an import in the block fails."""
+    """Raise MissingExtraError where an import in the block fails; its install line suits every shell."""
     try:
         yield
     except ImportError as error:
@@ -75,11 +75,11 @@ class StorageError(ModisteError):
 
 
 class ReadOnlyError(StorageError):
-    """The folder can be read but not written: a read-only disk, or another user's folder."""
+    """The place may be read, and not written: a read-only disk, or another user's folder."""
 
 
 class DivergedError(ModisteError):
-    """A loss or gradient is not finite; the message names the step, which was not applied."""
+    """A loss or gradient left the finite numbers; the step is named and was not applied."""
 
     exit_code = 6
 
@@ -91,36 +91,36 @@ class FolderInUseError(ModisteError):
 
 
 class ClusterError(ModisteError):
-    """A requested cluster cannot be reached, or its machines are too small."""
+    """Other machines that were asked for cannot be reached, or are too small."""
 
     exit_code = 8
 
 
 class MemoryShortageError(ModisteError):
-    """The machine has too little memory, or a limit of the shell allows too little."""
+    """The machine, or a limit of the shell, gives too little memory."""
 
 
 class StoppedError(ModisteError):
-    """Training stopped on request; everything is saved, and the same command continues."""
+    """Training stopped on request; everything is saved and the same command goes on from here."""
 
     exit_code = 75
 
 
-FETCH_AGAIN = "download the file again"
+FETCH_AGAIN = "fetch the file again"
 NAME_LETTERS = 400
-"""Most characters of a name in a message, so that the rest of the message remains visible."""
+"""Of a name in a message, so that the rest of it is still read."""
 
 
 def shown(text: Path | str) -> str:
-    """Return a path, or text from a file, for a message; see ``printable``."""
+    """Return a name or a file's words as they can stand in a message; see ``printable``."""
     return printable(str(text), NAME_LETTERS)
 
 
 def reason_of(error: Exception) -> str:
-    """Return the system's reason for a failed access to a file, without number and path."""
+    """Return what the system says of a failed look at a file: its own words, without number and path."""
     return getattr(error, "strerror", None) or str(error)
 
 
 def fault(path: Path, problem: str, *, expected: str, found: str, remedy: str = FETCH_AGAIN) -> DataError:
-    """Return the error to raise for ``path``, with a message of one line."""
+    """Return the error to raise for ``path``; its message is one line."""
     return DataError(f"{shown(path)}: {problem}: expected {expected}, found {found}; {remedy}")

@@ -42,7 +42,7 @@ def audit(arguments: list[str]) -> None:
     found = run_audit(
         recipe,
         folds=options.folds,
-        hidden=_load_test_images(data, options.data_folder) if options.with_test else None,
+        hidden=_held_out(data, options.data_folder) if options.with_test else None,
         data_folder=options.data_folder,
         device=options.device,
         told=warn,
@@ -54,7 +54,7 @@ def audit(arguments: list[str]) -> None:
         _show(found, page)
 
 
-def _load_test_images(recipe: DataRecipe, folder: Path | None) -> "Hidden":
+def _held_out(recipe: DataRecipe, folder: Path | None) -> "Hidden":
     """Print that the test images are opened, and load them."""
     from modiste.audit.audit import Hidden, for_comparison, of_files
     from modiste.data import held_out

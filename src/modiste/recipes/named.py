@@ -30,14 +30,14 @@ from modiste.recipes.recipe import (
 )
 
 SETTLED = DataRecipe(validation_fraction=1 / 30)
-"""58,000 images of Fashion-MNIST for training and 2,000 for validation, instead of 50,000 and 10,000. For recipes whose
-settings were chosen on 10,000 validation images and whose last epoch is the model: validation selects nothing more."""
+"""Of Fashion-MNIST 58,000 images to train on and 2,000 to watch, in place of 50,000 and 10,000: for recipes that were
+decided on 10,000 and let validation pick nothing any more."""
 
 
 def paper() -> Recipe:
-    """The paper's network exactly as in its Listing 1: 896,906 parameters, Adam 0.001, batch 128, 50 epochs.
+    """The paper's network exactly as its Listing 1: 896,906 parameters, Adam 0.001, batch 128, 50 epochs.
 
-    Where the paper says nothing, the defaults of Keras apply: Glorot-uniform weights, zero biases, Adam's epsilon 1e-7.
+    Where the paper is silent Keras' defaults hold: Glorot-uniform weights, zero biases, Adam's epsilon 1e-7.
     Claim (Mendez): 91.32 % on test.
     """
     return Recipe(name="paper")
@@ -70,7 +70,7 @@ def mlp() -> Recipe:
 
 
 def _modern(name: str, model: ModelRecipe, *, epochs: int) -> Recipe:
-    """Return the shared recipe of networks with batch normalisation: AdamW, one cycle, flips, shifts, smoothing."""
+    """What the networks with batch normalisation share: AdamW, one cycle, flips and shifts, smoothing, bfloat16."""
     return Recipe(
         name=name,
         epochs=epochs,
@@ -86,7 +86,7 @@ def _modern(name: str, model: ModelRecipe, *, epochs: int) -> Recipe:
 
 
 def sprint() -> Recipe:
-    """The paper's accuracy in the shortest time: one epoch of a small network, 412,474 parameters.
+    """The paper's accuracy in the least time: one epoch of a small network, 412,474 parameters.
 
     Claim: 91.32 % on test, the paper's figure, within 12 seconds of the command on two processor cores.
     """
@@ -107,7 +107,7 @@ def sprint() -> Recipe:
 
 
 def sprint_93() -> Recipe:
-    """93 % in the shortest time: five epochs of the network of `sprint`, with mirrored images.
+    """93 % in the least time: five epochs of the same network, with mirrored images.
 
     Claim: 93 % on test within 40 seconds of the command on two processor cores.
     """
@@ -124,7 +124,7 @@ def sprint_93() -> Recipe:
 
 
 def sprint_94() -> Recipe:
-    """94 % in the shortest time: ten epochs of a slightly wider network with a residual block, 487,632 parameters.
+    """94 % in the least time: ten epochs of the same widths with a residual block, 487,632 parameters.
 
     Claim: 94 % on test within 150 seconds of the command on two processor cores.
     """
@@ -138,7 +138,7 @@ def sprint_94() -> Recipe:
 
 
 def sprint_95() -> Recipe:
-    """95 % in the shortest time: 26 epochs, residual blocks at two sizes, erasing, SGD; 2,061,626 parameters.
+    """95 % in the least time: 26 epochs of residual blocks at two sizes, erasing, SGD; 2,061,626 parameters.
 
     Claim: 95 % on test within 20 minutes of the command on two processor cores.
     """
@@ -155,7 +155,7 @@ def sprint_95() -> Recipe:
 
 
 def _in_large_batches(recipe: Recipe, *, epochs: int, learning_rate: float) -> Recipe:
-    """Return the recipe with batches of 512, which use more of a GPU and need another learning rate and epochs."""
+    """The recipe in batches of 512, which fill more of a GPU; such batches want a rate and epochs of their own."""
     return replace(
         recipe,
         epochs=epochs,
@@ -165,7 +165,7 @@ def _in_large_batches(recipe: Recipe, *, epochs: int, learning_rate: float) -> R
 
 
 def sprint_94_gpu() -> Recipe:
-    """94 % in the shortest time on a GPU: `sprint-94` for fourteen epochs in batches of 512, which use more of it.
+    """94 % in the least time on a GPU: `sprint-94` in batches of 512, which fill more of it, for fourteen epochs.
 
     Goal: 94 % on test in 1.5 seconds of training.
     """
@@ -173,7 +173,7 @@ def sprint_94_gpu() -> Recipe:
 
 
 def sprint_95_gpu() -> Recipe:
-    """95 % in the shortest time on a GPU: `sprint-95` twice as wide, 16 epochs, batches of 512; 5.0 million parameters.
+    """95 % in the least time on a GPU: `sprint-95` twice as wide, in batches of 512 for 16 epochs; 5.0 million.
 
     Claim: 95 % on test in 5 seconds of training, in a process that has trained one before.
     """
@@ -183,9 +183,9 @@ def sprint_95_gpu() -> Recipe:
 
 
 def sprint_96_gpu() -> Recipe:
-    """96 % in the shortest time on a GPU: `sprint-95-gpu` for 76 epochs, erasing a part of three images in four.
+    """96 % in the least time on a GPU: `sprint-95-gpu` for 76 epochs, three of four images erased in part; 5.0 million.
 
-    Goal: 96 % on test in 40 seconds of training, for an ensemble of two seeds trained side by side.
+    Goal: 96 % on test in 40 seconds of training for two seeds side by side that answer together.
     """
     recipe = sprint_95_gpu()
     augmentation = replace(recipe.augmentation, erase=0.75)
@@ -193,18 +193,18 @@ def sprint_96_gpu() -> Recipe:
 
 
 def photo() -> Recipe:
-    """For your own photos: `sprint-94` with images rotated by up to ten degrees.
+    """For people's own photos: `sprint-94` with images turned by up to ten degrees.
 
-    Rotation is what remains of a bad photo after preprocessing. The angle was chosen on simulated photos of validation
-    images; stronger augmentation (15 degrees, margins, blur and noise) cost as much as it gained. Claim: above
-    `sprint-94` on rotated photos, and no worse on the others.
+    What the photo pipeline leaves of a bad photo is how the garment hangs; chosen on photographs of validation images,
+    where more (15 degrees, margins, blur and noise) cost what it gained. Claim: above `sprint-94` on turned
+    photographs, and no worse on the others.
     """
     recipe = sprint_94()
     return replace(recipe, name="photo", augmentation=replace(recipe.augmentation, rotate=10.0))
 
 
 def inception() -> Recipe:
-    """Parallel kernel sizes, which the paper tried and found "not as good" (section 5): 206,138 parameters.
+    """Parallel kernel sizes, which the paper tried and found "not as good" (its section 5): 206,138 parameters.
 
     Claim: above `paper`.
     """
@@ -226,7 +226,7 @@ def resnet() -> Recipe:
 
 
 def wide_resnet() -> Recipe:
-    """Wide residual network 28-4, for a GPU: 5.9 million parameters, batches of 512, half of the images erased in part.
+    """Wide residual network 28-4, for a GPU: 5.9 million parameters, batches of 512, every second image erased in part.
 
     Claim (Liang-yc/fn_playground, a 40-4 with 1,000 epochs): 96.6 %.
     """
@@ -241,7 +241,7 @@ def wide_resnet() -> Recipe:
 
 
 def dropconnect() -> Recipe:
-    """DropConnect (Wan et al., 2013), which the paper cites as a deep belief network with 90.6 %.
+    """DropConnect (Wan et al., 2013), the work that the paper cites as a deep belief network with 90.6 %.
 
     Claim: 92 %.
     """
@@ -249,10 +249,9 @@ def dropconnect() -> Recipe:
 
 
 def capsnet() -> Recipe:
-    """Capsule network with dynamic routing (Sabour et al., 2017), with half the filters: 3.5 million parameters.
+    """Capsule network with dynamic routing (Sabour et al., 2017), with half their filters: 3.5 million parameters.
 
-    Claim of the paper: 94.6 %, a figure that the cited work does not report. Public plain capsule networks: 90.6 to
-    93.6 %.
+    Claim of the paper: 94.6 %, which the work does not report; public plain capsule networks: 90.6 to 93.6 %.
     """
     recipe = _modern("capsnet", CapsNetRecipe(filters=128), epochs=30)
     return replace(
@@ -267,7 +266,7 @@ def capsnet() -> Recipe:
 
 
 def capsnet_gpu() -> Recipe:
-    """`capsnet` with all the filters and more epochs, for a GPU: 8.2 million parameters.
+    """`capsnet` with all of their filters and more epochs, for a GPU: 8.2 million parameters.
 
     Goal: 93.6 % on test, the best of public plain capsule networks.
     """
@@ -275,7 +274,7 @@ def capsnet_gpu() -> Recipe:
 
 
 def capsnet_deep() -> Recipe:
-    """Our own capsule network: a deep stem, primary capsules that see the whole image, routing by attention.
+    """Capsules of our own: a deep stem, primary capsules that see the whole image, attention for routing.
 
     Claim of the paper, for capsules: 94.6 %; public (DeepCaps): 94.5 to 94.7 %.
     """
@@ -293,13 +292,13 @@ def capsnet_deep() -> Recipe:
 def fashionnet() -> Recipe:
     """After FashionNet (Liu et al., 2016): VGG trunk, keypoint branch, global branch, 1.76 million parameters.
 
-    Claim of the paper, for a work that could not be found: 94.5 %.
+    Claim of the paper, for a work that nobody has found: 94.5 %.
     """
     return replace(_modern("fashionnet", FashionNetRecipe(width=48), epochs=20), mirror=True)
 
 
 def patch_graph() -> Recipe:
-    """Graph convolutions over image patches (Han et al., 2022), for the paper's "FashGraphs", which could not be found.
+    """Graph convolutions over image patches (Han et al., 2022), for the "FashGraphs" that nobody has found.
 
     Claim of the paper: 94.8 %.
     """
@@ -323,7 +322,7 @@ def patch_graph_gpu() -> Recipe:
 
 
 def superpixel_graph() -> Recipe:
-    """Graph attention between 49 superpixels, without convolution: regions alone, 65,326 parameters.
+    """Graph attention between 49 superpixels, without convolution: what regions alone can tell. 65,326 parameters.
 
     Claim (Avelar et al., 2020, a graph attention network on 75 superpixels): 83.07 %.
     """
@@ -331,10 +330,10 @@ def superpixel_graph() -> Recipe:
 
 
 def dbn() -> Recipe:
-    """Deep belief network (Hinton et al., 2006): two RBMs of 2,048 units, then fine-tuning; 5.8 million parameters.
+    """Deep belief network (Hinton et al., 2006): two machines of 2,048 units, then fine-tuning; 5.8 million parameters.
 
-    With half the units, no shifts and 50 epochs of fine-tuning it reached 90.8 % on validation in two minutes.
-    Claim of the paper, which cites a work on another subject: 90.6 %.
+    Half the units without shifts, fine-tuned for 50 epochs, came to 90.8 % on validation in two minutes.
+    Claim of the paper, of a work about something else: 90.6 %.
     """
     return Recipe(
         name="dbn",
@@ -349,10 +348,10 @@ def dbn() -> Recipe:
 
 
 def dbn_frozen() -> Recipe:
-    """One wide RBM, frozen after contrastive divergence, with a linear readout.
+    """One wide machine left as contrastive divergence made it, with a linear readout.
 
-    Two RBMs of 1,024 units, trained a third as long, were worse on validation: 86.6 % against 88.1 %, each with a
-    readout of 25 epochs at a third of the learning rate.
+    Two machines of 1,024 units, trained a third as long, were worse on validation (86.6 % against 88.1 %,
+    each with a readout of 25 epochs at a third of the rate).
     Claim (public): 87.3 %.
     """
     return replace(
@@ -367,11 +366,11 @@ def dbn_frozen() -> Recipe:
 
 
 def simclr() -> Recipe:
-    """A residual network of 10 layers trained without labels (Chen et al., 2020), then its last layer with labels.
+    """A residual network of 10 layers trained without labels (Chen et al., 2020), then its last layer with them.
 
-    It measures a linear layer on features that were learnt without labels, and is a source for `--transfer-from`.
-    Claim: none yet. After five epochs of pre-training, transfer from it gained little on validation (one seed):
-    67.7 % against 67.8 % from scratch with 10 labels per class, and 82.2 % against 81.8 % with 100.
+    What it gives is the accuracy of a linear layer on features that no label has shaped, and a source for
+    `--transfer-from`. Claim: none yet. After its five epochs, training from it was worth little on validation (one
+    seed): 67.7 % against 67.8 % from scratch with 10 labels per class, 82.2 % against 81.8 % with 100.
     """
     return Recipe(
         name="simclr",
@@ -418,19 +417,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def get(name: str) -> Recipe:
-    """Return the recipe with this name.
-
-    Raises:
-        RecipeError: there is none; the message suggests the most similar name.
-
-    Example:
-        >>> from dataclasses import replace
-        >>> recipe = get("paper")
-        >>> recipe.epochs
-        50
-        >>> replace(recipe, epochs=5).epochs
-        5
-    """
+    """Return the recipe of this name; RecipeError with the nearest name when there is none."""
     if name not in RECIPES:
         raise RecipeError(f"recipe {name!r} is unknown; {nearest(name, RECIPES)}")
     return RECIPES[name]()
