@@ -117,7 +117,7 @@ def test_seeds_of_one_recipe_alone_give_their_mean_spread_and_interval(
     main(["compare", *map(str, folders), "--data-folder", str(tiny_folder)])
     text = capsys.readouterr().out
     assert f"{side.mean:.2%} ± {side.deviation:.2%} (95 % interval" in text
-    assert "to compare, name runs of another" in text
+    assert "to compare, add runs of another recipe" in text
 
 
 def test_sides_of_one_name_are_told_by_the_fields_in_which_they_differ(

@@ -39,7 +39,7 @@ class DataRecipe(Part):
     repeats: int = 1
     """Times that an epoch shows each training image; with few images this makes validation less frequent."""
     pictures: Literal["garment", "whole", "stretched"] = "garment"
-    """How picture files are prepared, now and in prediction: the garment; the whole picture, padded; or stretched."""
+    """How a run prepares picture files, also to predict: the garment alone; the whole picture, padded; or stretched."""
     side: int = 28
     """Side in pixels of the images that picture files become."""
     colour: bool = False
