@@ -9,7 +9,7 @@ from workbench import run_python
 FAULTS = """
 import resource, sys
 import torch
-from modiste import machine as runtime
+from modiste import machine
 
 def take_and_free():
     maps = [torch.empty(3, 1024, 1024).fill_(1) for _ in range(6)]
@@ -18,7 +18,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 if sys.argv[1] == "keep":
-    runtime.keep_memory()
+    machine.keep_memory()
 for _ in range(10):
     before = faults()
     take_and_free()
