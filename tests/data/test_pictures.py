@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from modiste import cli
 from modiste.cli import main
 from modiste.data import held_out
 from modiste.data.dataset import load_development
@@ -676,7 +677,7 @@ class TestTwoPlaces:
 
 
 def test_every_command_says_the_same_of_the_data_folder() -> None:
-    modules = [importlib.import_module(f"modiste.cli.{module.name}") for module in pkgutil.iter_modules(main.__path__)]
+    modules = [importlib.import_module(f"modiste.cli.{module.name}") for module in pkgutil.iter_modules(cli.__path__)]
     kinds = {kind for module in modules for kind in vars(module).values() if dataclasses.is_dataclass(kind)}
     having = {kind for kind in kinds if "data_folder" in {field.name for field in dataclasses.fields(kind)}}
     assert len(having) > 8
@@ -744,9 +745,9 @@ HEADER = "path,label\n"
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "line 1: columns: expected a first line that names path and label once each, parted by a comma"),
-        (b"path;label\na.png;a\n", "line 1: columns: expected a first line that names path and label once each"),
-        (b"path,label,label\n", "line 1: columns"),
+        (b"", "line 1: wrong columns: expected a first line that names path and label once each, separated by a comma"),
+        (b"path;label\na.png;a\n", "line 1: wrong columns: expected a first line that names path and label once each"),
+        (b"path,label,label\n", "line 1: wrong columns"),
         (b"path,label\n", "no pictures: expected rows that name files, found no rows"),
         (b"path,label\nnone.png,a\n", "found 1 paths, the first none.png: no such file"),
         (b"path,label\n../x.png,a\n", "line 2: a path that leaves the folder"),
@@ -757,9 +758,9 @@ HEADER = "path,label\n"
         (b"path,label\n\\\\server\\x.png,a\n", "line 2: a path that leaves the folder"),
         (b"path,label\nboot/000.png,a\nboot\\000.png,b\n", "line 3: a picture named twice"),
         (b"path,label\n/etc/passwd,a\n", "line 2: a path that leaves the folder: expected one below"),
-        (b"path,label\nboot/000.png,\n", "line 2: a field left empty: expected a path and a label"),
-        (b"path,label\nboot/000.png\n", "line 2: fields: expected 2 of them, found more or fewer"),
-        (b"path,label\nboot/000.png,a,b\n", "line 2: fields"),
+        (b"path,label\nboot/000.png,\n", "line 2: an empty field: expected a path and a label"),
+        (b"path,label\nboot/000.png\n", "line 2: wrong number of fields: expected 2, found more or fewer"),
+        (b"path,label\nboot/000.png,a,b\n", "line 2: wrong number of fields"),
         (b"path,label\nboot/000.png,a\n./boot/000.png,b\n", "line 3: a picture named twice"),
         (b"path,label,split\nboot/000.png,a,spare\n", "line 2: an unknown split: expected train or validation or test"),
         (b"path,label,split\nboot/000.png,a,\n", "line 2: an unknown split"),
