@@ -95,10 +95,7 @@ class StoppedError(ModisteError):
 def extra_for(feature: str, packages: str, extra: str) -> Iterator[None]:
     """Raise MissingExtraError if an import in the block fails.
 
-    Args:
-        feature: what needs the packages, for the message.
-        packages: their names, for the message.
-        extra: the extra that installs them; the message quotes it so that every shell accepts the command.
+    The message says that ``feature`` needs ``packages``, and how to install ``extra``; every shell accepts the command.
     """
     try:
         yield

@@ -27,7 +27,7 @@ TEST = "test"
 
 @dataclass(frozen=True)
 class Item:
-    """An image as the user knows it: the name of its file, or its index in the file; its class; its split."""
+    """An image as the user knows it: its file's name or its index in the file, its class and its split."""
 
     name: str
     label: str
@@ -39,7 +39,7 @@ class Findings:
     """Results of an audit; images are identified by their index in ``items``.
 
     Attributes:
-        name: name of the data set.
+        name: of the data set.
         items: all images that were compared.
         images: the same images, as training sees them.
         class_names: one per label.

@@ -42,15 +42,15 @@ def out_of_fold_probabilities(
     Raises:
         RecipeError, DivergedError, StoppedError: as in training.
     """
-    place = machine.choose_device(device)
+    chosen_device = machine.choose_device(device)
     recipe = replace(recipe, pick="last", patience=0, label_smoothing=0.0)
-    recipe = machine.settle_precision(recipe, place)
+    recipe = machine.settle_precision(recipe, chosen_device)
     fold = assign_folds(known.images.labels, folds, recipe.seed)
     found, watch = torch.zeros(len(fold), len(known.class_names)), CoreWatch()
     for number in range(folds):
         own = (fold == number).nonzero().squeeze(1)
         others = (fold != number).nonzero().squeeze(1)
-        development = fold_development(known, others, own, recipe.batch_size).to(place)
+        development = fold_development(known, others, own, recipe.batch_size).to(chosen_device)
         logits = _train_and_infer(development, recipe, watch)
         found[own] = logits.softmax(1)
         right = (logits.argmax(1) == known.images.labels[own]).float().mean().item()

@@ -2,8 +2,8 @@
 
 The threshold of a class is its mean probability over the images labelled with it. Each image counts for the most
 probable class whose threshold it reaches. These counts estimate how many images of each label belong to each other
-class (the confident joint). That number of images is suspicious: those with the largest margin of the other class over
-their label (the paper's "prune by noise rate").
+class (the confident joint). That number of images is suspicious, those with the largest margin of the other class over
+their label. The paper calls this "prune by noise rate".
 """
 
 from typing import NamedTuple

@@ -48,7 +48,7 @@ def shift(images: Images, most: int, generator: torch.Generator) -> Images:
 
 
 def crop(images: Images, most: float, generator: torch.Generator) -> Images:
-    """Crop a random part, at least the share 1 - most of each side, and enlarge it to the full size."""
+    """Crop a random part and enlarge it to the full size; the crop removes up to the share ``most`` of each side."""
     kept = 1 - most * _uniform(images, generator)
     corner = (2 * torch.rand(2, len(images), generator=generator, device=images.device) - 1) * (1 - kept)
     return _warp(images, _affine(angle=torch.zeros_like(kept), scale=kept, offset=corner))
@@ -61,7 +61,7 @@ def rotate(images: Images, most_degrees: float, generator: torch.Generator) -> I
 
 
 def erase(images: Images, probability: float, generator: torch.Generator) -> Images:
-    """Replace a rectangle of 2 to 40 % of the area by noise, with this probability (Zhong et al., 2020)."""
+    """With this probability replace a rectangle of 2 to 40 % of the area by noise (Zhong et al., 2020)."""
     area = 0.02 + 0.38 * _uniform(images, generator)
     aspect = torch.exp((2 * _uniform(images, generator) - 1) * torch.tensor(10 / 3).log())
     chosen = _uniform(images, generator) < probability
@@ -165,8 +165,8 @@ def _boxes(
     spans = []
     for share, size in ((tall, height), (wide, width)):
         length = (share.clamp(max=1) * size).round()
-        place = _uniform(images, generator)
-        start = (place * (size - length)).floor() if inside else (place * size).floor() - (length / 2).floor()
+        position = _uniform(images, generator)
+        start = (position * (size - length)).floor() if inside else (position * size).floor() - (length / 2).floor()
         at = torch.arange(size, device=images.device)
         spans.append((at >= start[:, None]) & (at < (start + length)[:, None]))
     return spans[0][:, :, None] & spans[1][:, None, :]

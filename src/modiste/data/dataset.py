@@ -72,10 +72,10 @@ class Development:
     """The images that training may use: a training and a validation set.
 
     Attributes:
-        name: name of the data set.
+        name: of the data set.
         train: training images.
-        unlabelled: all images outside of validation and test, uint8 (N, C, H, W). These are more than ``train`` has if
-            the recipe trains on a subset.
+        unlabelled: all images outside of validation and test, uint8 (N, C, H, W); more than in ``train`` if that is a
+            subset.
         validation: validation images.
         class_names: one per label.
         fingerprint: hash of the files' content, the same wherever the files are.
@@ -110,7 +110,7 @@ class SplitImages:
     """All training and validation images, and the indices of each split.
 
     Attributes:
-        name: name of the data set.
+        name: of the data set.
         images: with their labels.
         train: indices of the training images, ascending.
         validation: indices of the validation images, ascending.
@@ -142,6 +142,11 @@ def load_development(
 
     Raises:
         DataError: the files are missing, damaged, or too few to split; or both the source and the folder exist.
+
+    Example:
+        >>> development = load_development()
+        >>> len(development.train), len(development.validation), development.image_shape
+        (50000, 10000, (1, 28, 28))
     """
     recipe = recipe or DataRecipe()
     split = load_split_images(recipe, folder, instead=instead)
@@ -165,8 +170,8 @@ def load_split_images(recipe: DataRecipe, folder: Path | str | None = None, *, i
     own = None if folder is None else Path(folder)
     if not instead:
         sources.check_single_location(recipe.source, own)
-    place = locate_pictures(recipe.source, own)
-    return _load_idx(recipe, own, instead) if place is None else _load_pictures(place, recipe)
+    path = locate_pictures(recipe.source, own)
+    return _load_idx(recipe, own, instead) if path is None else _load_pictures(path, recipe)
 
 
 def as_image_set(raw: sources.IdxSet | PictureSet) -> ImageSet:
@@ -180,7 +185,7 @@ def as_image_set(raw: sources.IdxSet | PictureSet) -> ImageSet:
 def split_indices(labels: Int64[Tensor, " n"], recipe: DataRecipe) -> tuple[Tensor, Tensor]:
     """Return the indices of the training and of the validation images, each in ascending order.
 
-    For validation, ``stratified`` draws the same share of every class by ``split_seed``; ``last`` takes the last images
+    For validation, ``stratified`` draws the same share of every class by ``split_seed``. ``last`` takes the last images
     of the file. Raises DataError if either split would be empty.
     """
     count = round(len(labels) * recipe.validation_fraction)
@@ -225,7 +230,7 @@ def unequal_class_notes(labels: Int64[Tensor, " n"], names: tuple[str, ...]) -> 
 
 
 def mean_and_deviation(images: UInt8[Tensor, "n c h w"]) -> tuple[float, float]:
-    """Return the exact mean and standard deviation of the pixels in [0, 1], from the counts of the 256 values."""
+    """Return the exact mean and standard deviation of all pixels, in [0, 1]."""
     counts = torch.bincount(images.flatten(), minlength=256).double()
     values = torch.arange(256, dtype=torch.float64, device=images.device) / 255
     mean = (counts * values).sum() / counts.sum()
@@ -243,12 +248,12 @@ def _load_idx(recipe: DataRecipe, folder: Path | None, instead: bool) -> SplitIm
     return SplitImages(raw.name, whole, *split_indices(whole.labels, recipe), raw.class_names, raw.fingerprint)
 
 
-def _load_pictures(place: Path, recipe: DataRecipe) -> SplitImages:
-    development = load_development_pictures(place, recipe)
+def _load_pictures(path: Path, recipe: DataRecipe) -> SplitImages:
+    development = load_development_pictures(path, recipe)
     pictures = development.pictures
     train, validation = torch.arange(len(pictures.labels)).tensor_split([development.training])
     whole = as_image_set(pictures)
-    notes = fault_notes(place, pictures.faults) + shared_picture_notes(place, development)
+    notes = fault_notes(path, pictures.faults) + shared_picture_notes(path, development)
     return SplitImages(
         pictures.name, whole, train, validation, pictures.class_names, pictures.fingerprint, pictures.files, notes
     )

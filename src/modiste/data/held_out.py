@@ -63,43 +63,42 @@ TEST = FilePair(
 def load_held_out(source: str, folder: Path | None = None) -> IdxSet:
     """Read and verify the test files of ``source``; arguments and errors as ``sources.load_training``.
 
-    The class names of a set other than Fashion-MNIST are those in ``classes.txt``, or else numbers up to the largest
-    training label.
+    A set without ``classes.txt`` has numbers as class names, up to its largest training label.
     """
     if source == FASHION_MNIST:
         return load_published(TEST, folder)
-    place = source_folder(source, folder)
-    images, labels = read_pair(TEST, *find_pair(TEST, place))
+    location = source_folder(source, folder)
+    images, labels = read_pair(TEST, *find_pair(TEST, location))
     if is_published(TEST, images, labels):
         return join_pair(FASHION_MNIST, images, labels, CLASS_NAMES, published=True)
     names = read_class_names(folder_of_set(images))
     if names is None:
-        training_labels = find_pair(TRAIN, place)[1]
+        training_labels = find_pair(TRAIN, location)[1]
         names = numbered_names(read_idx(training_labels, dimensions=1, what="training labels"))
-    return join_pair(set_name(place), images, labels, names)
+    return join_pair(set_name(location), images, labels, names)
 
 
 def load_test(recipe: DataRecipe, folder: Path | None = None) -> ImageSet:
     """Read the test images of a recipe's source, of any kind. Raises DataError."""
-    place = locate_pictures(recipe.source, folder)
-    if place is None:
+    path = locate_pictures(recipe.source, folder)
+    if path is None:
         return as_image_set(load_held_out(recipe.source, folder))
-    pictures = load_held_out_pictures(place, recipe)
-    check_readable(place, pictures, len(pictures.files) + len(pictures.faults), recipe)
-    for note in fault_notes(place, pictures.faults):
+    pictures = load_held_out_pictures(path, recipe)
+    check_readable(path, pictures, len(pictures.files) + len(pictures.faults), recipe)
+    for note in fault_notes(path, pictures.faults):
         logging.getLogger(__name__).warning("%s", note)
     return as_image_set(pictures)
 
 
-def load_held_out_pictures(place: Path, recipe: DataRecipe) -> PictureSet:
+def load_held_out_pictures(path: Path, recipe: DataRecipe) -> PictureSet:
     """Decode the pictures of a source that training may not open; DataError when there are none."""
-    listing = list_pictures(place)
-    development = set(divide(place, listing, recipe).entries)
+    listing = list_pictures(path)
+    development = set(divide(path, listing, recipe).entries)
     entries = [entry for entry in listing.entries if entry not in development]
     if not entries:
         remedy = "make a folder test, or train with --data.test-fraction above 0"
-        raise fault(place, "no test pictures", expected="some that are held out", found="none", remedy=remedy)
-    found = decode_entries(place, listing, entries, recipe, HELD_OUT)
+        raise fault(path, "no test pictures", expected="some that are held out", found="none", remedy=remedy)
+    found = decode_entries(path, listing, entries, recipe, HELD_OUT)
     own_faults = tuple(bad for bad in found.faults if bad not in listing.skipped)
     return replace(found, faults=own_faults)  # training has reported the files that are no pictures
 

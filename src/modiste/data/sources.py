@@ -76,12 +76,12 @@ def load_training(source: str, folder: Path | None = None) -> IdxSet:
     """
     if source == FASHION_MNIST:
         return load_published(TRAIN, folder)
-    place = source_folder(source, folder)
-    images, labels = read_pair(TRAIN, *find_pair(TRAIN, place))
+    location = source_folder(source, folder)
+    images, labels = read_pair(TRAIN, *find_pair(TRAIN, location))
     if is_published(TRAIN, images, labels):
         return _published_set(images, labels)
     names = read_class_names(folder_of_set(images))
-    raw = join_pair(set_name(place), images, labels, names or numbered_names(labels))
+    raw = join_pair(set_name(location), images, labels, names or numbered_names(labels))
     if names is None:
         check_trainable(labels)
     return raw
@@ -107,9 +107,9 @@ def find_published(pair: FilePair, folder: Path | None = None) -> tuple[IdxSet |
         named_by = "--data-folder" if folder is not None else FOLDER_VARIABLE
         return _published_set(*read_published_pair(pair, *_find_in_named(pair, named, named_by))), ()
     notes: list[str] = []
-    for place in usual_folders():
+    for candidate in usual_folders():
         try:
-            if paths := find_published_pair(pair, place):
+            if paths := find_published_pair(pair, candidate):
                 return _published_set(*read_published_pair(pair, *paths), notes=tuple(notes)), tuple(notes)
         except DataError as error:
             notes.append(str(error))
@@ -123,19 +123,19 @@ def fetch(pair: FilePair, folder: Path | None = None) -> tuple[Path, ...]:
 
 def source_folder(source: str, folder: Path | None = None) -> Path:
     """Return ``folder``, or else the folder that ``source`` names; DataError if it does not exist."""
-    place = expand_home(folder if folder is not None else Path(source))
-    kind = kind_at(place) if source or folder else ""
+    location = expand_home(folder if folder is not None else Path(source))
+    kind = kind_at(location) if source or folder else ""
     if kind == "folder":
-        return place
+        return location
     if kind and folder is None:
-        found, remedy = describe_file(place)
-        raise fault(place, "not a readable data set", expected=SOURCES, found=found, remedy=remedy)
+        found, remedy = describe_file(location)
+        raise fault(location, "not a readable data set", expected=SOURCES, found=found, remedy=remedy)
     near = difflib.get_close_matches(source.lower(), [FASHION_MNIST], cutoff=0.5)
     raise fault(
-        place,
+        location,
         "no such data set or folder",
         expected=SOURCES,
-        found=f'"{shown(source)}"' if folder is None else describe_file(place)[0] if kind else "no folder",
+        found=f'"{shown(source)}"' if folder is None else describe_file(location)[0] if kind else "no folder",
         remedy=f'did you mean "{near[0]}"?' if near else "check the path",
     )
 
@@ -165,9 +165,9 @@ def _two_locations(own: Path, folder: Path, found: str) -> DataError:
     )
 
 
-def set_name(place: Path) -> str:
+def set_name(folder: Path) -> str:
     """Return the name of the set in a folder: the folder's own name."""
-    return shown(place.resolve().name) or "images"
+    return shown(folder.resolve().name) or "images"
 
 
 def numbered_names(labels: IdxFile) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ def _fit_background(image: Float[np.ndarray, "h w 3"]) -> tuple[Float[np.ndarray
 
 @lru_cache(maxsize=64)  # most photos of a folder share a handful of shapes
 def _plane_and_edge(height: int, width: int) -> tuple[Float[np.ndarray, "pixels 3"], Int64[np.ndarray, " edge"]]:
-    """Return a plane's terms at each pixel (1, row and column, both from -1 to 1), and the indices of edge pixels."""
+    """Return the terms of a plane at each pixel (1, row and column in [-1, 1]), and the indices of edge pixels."""
     ring = max(1, round(RING * min(height, width)))
     rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     edge = np.ones((height, width), bool)

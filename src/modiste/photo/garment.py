@@ -44,7 +44,7 @@ class Prepared:
 def prepare(content: bytes | Path, *, side: int = 28) -> Prepared:
     """Turn a photo of a garment into the image that the network sees.
 
-    An image that looks like the data set's own is taken unchanged: of the network's size, grey, and black in a corner.
+    An image of the network's size that is grey and black in a corner is used unchanged.
 
     Args:
         content: a JPEG, PNG, WebP, BMP or GIF file, or its bytes.

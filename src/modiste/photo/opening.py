@@ -1,7 +1,7 @@
-"""Opens a picture file as an upright colour image; every limit is checked on the header, before anything is decoded.
+"""Opens a picture file as an upright colour image.
 
-Of the camera's metadata only the orientation is read, at a bounded cost. A decoder that makes too many reads or takes
-too long is stopped.
+Every limit is checked in the header, before anything is decoded. Of the camera's metadata only the orientation is read,
+at a bounded cost. A decoder that makes too many reads or takes too long is stopped.
 """
 
 import io
@@ -110,7 +110,7 @@ def read_file(path: Path) -> bytes:
 
 
 class RationedReader(io.BytesIO):
-    """A file in memory that limits the number of reads and the time for them, first for the header alone."""
+    """A file in memory that limits the number of reads and the time for them."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)

@@ -193,7 +193,7 @@ def _reason(error: Exception, connection: Connection) -> str:
 
 @contextlib.contextmanager
 def _progress(name: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
-    """Yield a function to call with the size of each block; it moves a progress bar if stderr is a terminal."""
+    """Yield a function that counts the bytes of a block. At a terminal it moves a progress bar."""
     if not sys.stderr.isatty():
         yield lambda count_bytes: None
         return

@@ -1,4 +1,4 @@
-"""A data set in the IDX format: pairs of image and label files, class names, and the checks that need both files."""
+"""A data set in the IDX format: a pair of image and label files, and class names. Finds, reads and checks them."""
 
 import contextlib
 import hashlib
@@ -109,7 +109,7 @@ def find_published_pair(pair: FilePair, folder: Path) -> tuple[Path, Path] | Non
 def read_published_pair(pair: FilePair, images: Path, labels: Path) -> tuple[IdxFile, IdxFile]:
     """Read a published pair; DataError unless every byte is as published.
 
-    Labels are read first: the file is small, and it shows whether this is the version that was replaced in 2017.
+    Labels are read first. The file is small, and shows whether this is the version that was replaced in 2017.
     """
     label_file = _read_published(labels, pair.labels, 1, f"{pair.what} labels")
     return _read_published(images, pair.images, 3, f"{pair.what} images"), label_file
@@ -142,7 +142,7 @@ def is_published(pair: FilePair, images: IdxFile, labels: IdxFile) -> bool:
 def folder_of_set(file: IdxFile) -> Path:
     """Return the folder that holds the whole set.
 
-    That is the file's own folder, or the one above it if each file is in a folder of its own.
+    Some archives put each file into a folder of its own; then it is the folder above.
     """
     own = file.path.parent
     return own.parent if "-ubyte" in own.name else own
@@ -213,13 +213,13 @@ def read_class_names(folder: Path) -> tuple[str, ...] | None:
 def _find_published(file: PublishedFile, folder: Path) -> Path | None:
     """Return the file's path in ``folder``, or in a folder of that name, as some archives unpack it; None if absent.
 
-    If no regular file is found, anything else of that name is returned, so that the caller reports what it is.
+    Anything but a regular file is returned last, so that the caller reports what it is.
     """
     spellings = (file.name, _with_dot(file.name))
     names = [spelling + ending for spelling in spellings for ending in ("", ".gz")]
     folders = [folder, *(folder / name for name in names)]
     try:
-        regular = (place / name for place in folders for name in names)
+        regular = (parent / name for parent in folders for name in names)
         anything = (folder / name for name in names)
         found = next((path for path in regular if path.is_file()), None)
         return found or next((path for path in anything if path.exists()), None)
@@ -273,9 +273,9 @@ def _only_match(folder: Path, patterns: tuple[str, ...]) -> Path:
 
 
 def _matching_files(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
-    """Return the files that match a pattern, one for each name: raw, compressed, or in a folder of that name.
+    """Return the matching files, one for each name: raw, compressed, or in a folder of that name.
 
-    Some archives hold a file twice, spelt with a dot and with a hyphen: identical files of both spellings count once.
+    Some archives hold a file twice, spelt with a dot and with a hyphen. If both are identical, one counts.
     """
     found: dict[str, Path] = {}
     for path in _candidates(folder, patterns):

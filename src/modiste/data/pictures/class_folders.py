@@ -26,7 +26,7 @@ def read_class_folders(root: Path) -> PictureList:
     """List the pictures in ``root``: one class for each folder in it, or in each of train, validation and test.
 
     Pictures may be anywhere below a class's folder. Hidden files are ignored. A link is followed if it leads to a file
-    in ``root``; anything else that is no picture is skipped with a reason.
+    in ``root``. Anything else that is no picture is skipped with a reason.
 
     Raises:
         DataError: there are no classes, a class has no pictures, or splits cannot be distinguished from classes.

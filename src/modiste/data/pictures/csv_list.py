@@ -18,7 +18,7 @@ SPLIT_COLUMN = "split"
 def read_picture_table(table: Path) -> PictureList:
     """List the pictures that a CSV file names by paths relative to its folder.
 
-    Commas separate the fields, and the first line names the columns; columns other than path, label and split are
+    Commas separate the fields. The first line names the columns; columns other than path, label and split are
     ignored. Paths may have backslashes. A split may have any spelling that a folder may have, such as val or Training.
 
     Raises:

@@ -32,7 +32,7 @@ class Division:
 def divide(source: Path, listing: PictureList, recipe: DataRecipe) -> Division:
     """Split a source's pictures: splits that the source names stay as they are, missing ones are drawn from train.
 
-    A drawn split takes the same share of every class, but at least one picture; at least one is left for training.
+    A drawn split takes the same share of every class, but at least one picture. At least one is left for training.
 
     Raises:
         DataError: a class has too few pictures for that, or none in a split that the source names.

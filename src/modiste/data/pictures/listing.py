@@ -112,7 +112,7 @@ def reason_against_name(name: str) -> str:
 
 
 def reason_against(path: Path, root: str) -> str:
-    """Return why a file must not be opened: it is no regular file, or outside ``root``; empty if it may be opened.
+    """Return why a file must not be opened: no regular file, or outside ``root``. Empty if it may be opened.
 
     Args:
         path: of the file, below ``root``.

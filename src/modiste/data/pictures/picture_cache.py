@@ -1,7 +1,8 @@
-"""A cache of decoded pictures, so that each file is decoded only once: one cache file for a source and a preparation.
+"""A cache of decoded pictures, so that each file is decoded only once.
 
-A cache file begins with the SHA-256 of the rest. An entry is valid while the picture file keeps its size, times of
-change and inode; only files that changed are decoded again. For a file that cannot be read, the reason is cached.
+There is one cache file for a source, a preparation and a part of the data. It begins with the SHA-256 of the rest. An
+entry is valid while the picture file keeps its size, times of change and inode. Only files that changed are decoded
+again. For a file that cannot be read, the reason is cached.
 """
 
 import hashlib
@@ -135,7 +136,7 @@ def _decode_one(path: Path, preparation: Preparation) -> tuple[str, UInt8[np.nda
 
 @contextmanager
 def _progress_bar(total: int) -> Iterator[Passing]:
-    """Yield a function that passes results on, and moves a bar for many pictures at a terminal with warnings shown."""
+    """Yield a function that passes results on. At a terminal it moves a bar if there are many pictures."""
     if total < BAR_FROM or not (sys.stderr and sys.stderr.isatty()) or not LOG.isEnabledFor(logging.WARNING):
         yield iter
         return

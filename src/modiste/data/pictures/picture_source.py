@@ -83,63 +83,62 @@ def locate_pictures(source: str, folder: Path | None = None) -> Path | None:
     table = expand_home(Path(source) if folder is None else folder)
     if table.suffix.lower() == TABLE and kind_at(table) == "file":
         return table
-    place = source_folder(source, folder)
-    items = visible(place)
-    if _holds_idx(place):
+    path = source_folder(source, folder)
+    items = visible(path)
+    if _holds_idx(path):
         return None
     if not any(item.is_dir(follow_symlinks=False) for item in items):
         found, remedy = describe_contents([item.name for item in items])
-        raise fault(place, "no data set in it", expected="class folders, or IDX files", found=found, remedy=remedy)
-    return place
+        raise fault(path, "no data set in it", expected="class folders, or IDX files", found=found, remedy=remedy)
+    return path
 
 
-def list_pictures(place: Path) -> PictureList:
+def list_pictures(path: Path) -> PictureList:
     """Return the pictures of a source, a CSV file or a folder; DataError if it is not a valid data set."""
-    return read_picture_table(place) if kind_at(place) == "file" else read_class_folders(place)
+    return read_picture_table(path) if kind_at(path) == "file" else read_class_folders(path)
 
 
-def load_development_pictures(
-    place: Path, recipe: DataRecipe, *, allow_unreadable: bool = False
-) -> DevelopmentPictures:
+def load_development_pictures(path: Path, recipe: DataRecipe, *, allow_unreadable: bool = False) -> DevelopmentPictures:
     """List, split and decode the pictures that training may use; test pictures stay unopened.
 
-    Raises DataError if the pictures are too few to split. Without ``allow_unreadable``, it is also raised if more than
-    half of the files cannot be read, or if a class has no readable picture in training or validation.
+    Raises:
+        DataError: there are too few pictures to split. Without ``allow_unreadable`` also: more than half of the files
+            cannot be read, or a class has no readable picture in training or validation.
     """
-    listing = list_pictures(place)
-    division = divide(place, listing, recipe)
-    found = decode_entries(place, listing, division.entries, recipe, DEVELOPMENT)
+    listing = list_pictures(path)
+    division = divide(path, listing, recipe)
+    found = decode_entries(path, listing, division.entries, recipe, DEVELOPMENT)
     training = {entry.name for entry in division.train}
     count = sum(name in training for name in found.files)
     if not allow_unreadable:
-        check_readable(place, found, len(division.entries), recipe)
+        check_readable(path, found, len(division.entries), recipe)
         for split, labels in (("training", found.labels[:count]), ("validation", found.labels[count:])):
-            _check_every_class(place, found, split, labels)
+            _check_every_class(path, found, split, labels)
     return DevelopmentPictures(found, count, division.withheld)
 
 
-def check_readable(place: Path, found: PictureSet, named: int, recipe: DataRecipe) -> None:
+def check_readable(path: Path, found: PictureSet, named: int, recipe: DataRecipe) -> None:
     """Raise DataError if most of the ``named`` files gave no image."""
     bad = named - len(found.files)
     if bad > MOST_FAULTS * named:
         other = "; if pictures show no garment on a plain background: --data.pictures whole"
         first, reason = found.faults[0]
         raise fault(
-            place,
+            path,
             "most files cannot be read",
             expected=f"pictures in {named:,} files",
             found=f"{bad:,} without one, the first {shown(first)}: {reason}",
-            remedy=f"list them all with modiste data {shown(place)}" + (other if recipe.pictures == "garment" else ""),
+            remedy=f"list them all with modiste data {shown(path)}" + (other if recipe.pictures == "garment" else ""),
         )
 
 
 def decode_entries(
-    place: Path, listing: PictureList, entries: Sequence[Entry], recipe: DataRecipe, part: str
+    path: Path, listing: PictureList, entries: Sequence[Entry], recipe: DataRecipe, part: str
 ) -> PictureSet:
     """Decode these entries of a list.
 
     Args:
-        place: the source.
+        path: of the source.
         listing: all its pictures.
         entries: those to decode.
         recipe: sets what the pictures become.
@@ -153,14 +152,14 @@ def decode_entries(
     if size > LIMIT_BYTES:
         found = f"{len(entries):,} of {preparation.side} x {preparation.side}"
         remedy = "train with a smaller --data.side"
-        raise fault(place, "too many pictures", expected=f"{LIMIT_BYTES:,} bytes", found=found, remedy=remedy)
+        raise fault(path, "too many pictures", expected=f"{LIMIT_BYTES:,} bytes", found=found, remedy=remedy)
     done = decode_cached(listing.folder, [entry.name for entry in entries], preparation, part)
     bad = tuple((name, reason) for name, reason in zip(done.names, done.faults, strict=True) if reason)
     kept = [entry for entry, reason in zip(entries, done.faults, strict=True) if not reason]
     digests = [digest for digest, reason in zip(done.digests, done.faults, strict=True) if not reason]
     numbers = {name: number for number, name in enumerate(listing.class_names)}
     return PictureSet(
-        name=shown(place.resolve().name.removesuffix(TABLE)) or "pictures",
+        name=shown(path.resolve().name.removesuffix(TABLE)) or "pictures",
         images=done.images,
         labels=np.array([numbers[entry.class_name] for entry in kept], np.int64),
         files=tuple(entry.name for entry in kept),
@@ -176,17 +175,17 @@ def preparation_of(recipe: DataRecipe) -> Preparation:
     return Preparation(recipe.pictures, recipe.side, 3 if recipe.colour else 1)
 
 
-def fault_notes(place: Path, faults: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+def fault_notes(path: Path, faults: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     """Return a note about the files that are left out, the first few by name; none if there are no faults."""
     if not faults:
         return ()
     first = "; ".join(f"{shown(name)}: {reason}" for name, reason in faults[:LISTED_FAULTS])
     more = f"; and {len(faults) - LISTED_FAULTS:,} more" if len(faults) > LISTED_FAULTS else ""
     left = f"{len(faults):,} files are" if len(faults) > 1 else "a file is"
-    return (f"{shown(place)}: {left} left out: {first}{more} (modiste data {shown(place)} lists all)",)
+    return (f"{shown(path)}: {left} left out: {first}{more} (modiste data {shown(path)} lists all)",)
 
 
-def shared_picture_notes(place: Path, development: DevelopmentPictures) -> tuple[str, ...]:
+def shared_picture_notes(path: Path, development: DevelopmentPictures) -> tuple[str, ...]:
     """Return a note about validation pictures that are, pixel for pixel, in training too; none if there are none."""
     images, files, count = development.pictures.images, development.pictures.files, development.training
     training = {image.tobytes(): file for image, file in zip(images[:count], files, strict=False)}
@@ -196,7 +195,7 @@ def shared_picture_notes(place: Path, development: DevelopmentPictures) -> tuple
         return ()
     (one, other), number = shared[0], f"{len(shared):,} validation pictures are"
     return (
-        f"{shown(place)}: {number if len(shared) > 1 else 'a validation picture is'} in training too, such as "
+        f"{shown(path)}: {number if len(shared) > 1 else 'a validation picture is'} in training too, such as "
         f"{shown(one)} = {shown(other)}: accuracy will be overstated; modiste data audit finds them all",
     )
 
@@ -210,12 +209,12 @@ def _holds_idx(folder: Path) -> bool:
         raise fault(folder, "unreadable", expected="a folder", found=reason_of(error), remedy=remedy) from None
 
 
-def _check_every_class(place: Path, found: PictureSet, split: str, labels: Int64[np.ndarray, " m"]) -> None:
+def _check_every_class(path: Path, found: PictureSet, split: str, labels: Int64[np.ndarray, " m"]) -> None:
     counts = np.bincount(labels, minlength=len(found.class_names))
     if counts.min() == 0:
         absent = found.class_names[int(counts.argmin())]
         raise fault(
-            place,
+            path,
             "too few readable pictures",
             expected=f"one or more of each class for {split}",
             found=f"none of {shown(absent)}; left out: {'; '.join(': '.join(bad) for bad in found.faults[:3])}",
