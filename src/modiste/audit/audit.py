@@ -109,7 +109,7 @@ def audit(
     recipe: Recipe,
     *,
     folds: int = FOLDS,
-    held_out: HeldOutImages | None = None,
+    test_images: HeldOutImages | None = None,
     data_folder: Path | None = None,
     device: str = "auto",
     report: Callable[[str], None] = print,
@@ -119,7 +119,7 @@ def audit(
     Args:
         recipe: whose images are audited, and whose network is trained once for each fold.
         folds: number of folds for cross-validation, at least 2; 0 finds duplicates only.
-        held_out: test images that are also searched for duplicates; their labels are not checked.
+        test_images: test images that are also searched for duplicates; their labels are not checked.
         data_folder: folder of Fashion-MNIST, or of data that have moved, as for ``load_dataset``.
         device: where to compute: "auto", "cpu", "cuda" ...
         report: called with a line for each step.
@@ -136,9 +136,9 @@ def audit(
         other = load_split_images(for_comparison(recipe.data), data_folder)
         compared = select_files(known.files, other.images, other.files)
     items, images = _items(known), known.images
-    if held_out:
-        items += _held_out_items(held_out, known)
-        images, compared = _concatenated(images, held_out.images), _concatenated(compared, held_out.compared)
+    if test_images:
+        items += _test_items(test_images, known)
+        images, compared = _concatenated(images, test_images.images), _concatenated(compared, test_images.compared)
     report(f"{len(items):,} images are compared")
     exact, near = exact_groups(images.images), near_pairs(compared.images)
     classes = len(known.class_names)
@@ -185,7 +185,7 @@ def _items(known: SplitImages) -> tuple[Item, ...]:
     )
 
 
-def _held_out_items(held_out: HeldOutImages, known: SplitImages) -> tuple[Item, ...]:
-    names = held_out.files or [f"test image {index}" for index in range(len(held_out.images))]
-    labels = held_out.images.labels.tolist()
+def _test_items(test_images: HeldOutImages, known: SplitImages) -> tuple[Item, ...]:
+    names = test_images.files or [f"test image {index}" for index in range(len(test_images.images))]
+    labels = test_images.images.labels.tolist()
     return tuple(Item(name, known.class_names[label], TEST) for name, label in zip(names, labels, strict=True))

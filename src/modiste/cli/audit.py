@@ -42,7 +42,7 @@ def audit(words: list[str]) -> None:
     found = look(
         recipe,
         folds=options.folds,
-        held_out=_held_out(data, options.data_folder) if options.with_test else None,
+        test_images=_held_out(data, options.data_folder) if options.with_test else None,
         data_folder=options.data_folder,
         device=options.device,
         report=warn,
