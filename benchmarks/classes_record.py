@@ -22,10 +22,10 @@ import modiste
 import own_pictures
 from modiste import machine
 from modiste.audit.audit import audit
-from modiste.audit.confidence import held_out_probabilities
+from modiste.audit.confidence import out_of_fold_probabilities
 from modiste.audit.duplicates import exact_groups, near_pairs
 from modiste.audit.labels import suspicious_labels
-from modiste.data.dataset import ImageSet, Known, load_known
+from modiste.data.dataset import ImageSet, SplitImages, load_split_images
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import storage
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("records/classes"))
     options = parser.parse_args()
     recipe = named.get(options.recipe)
-    known = load_known(recipe.data)
+    known = load_split_images(recipe.data)
     with tempfile.TemporaryDirectory() as place:
         own = own_classes(Path(place), known, options.pictures)
     record = {
@@ -60,7 +60,7 @@ def main() -> None:
     storage.write_text(options.out / "README.md", as_markdown(record))
 
 
-def duplicates(known: Known) -> dict[str, Any]:
+def duplicates(known: SplitImages) -> dict[str, Any]:
     """Count the duplicates among the data set's own training images."""
     started = time.perf_counter()
     images, labels = known.images.images, known.images.labels
@@ -72,7 +72,7 @@ def duplicates(known: Known) -> dict[str, Any]:
     }
 
 
-def planted_errors(known: Known, recipe: Recipe) -> dict[str, Any]:
+def planted_errors(known: SplitImages, recipe: Recipe) -> dict[str, Any]:
     """Give a share of the images a wrong label, and see which of them the audit suspects."""
     random, labels = np.random.default_rng(SEED), known.images.labels.clone()
     chosen = torch.from_numpy(random.choice(len(labels), round(SHARE_WRONG * len(labels)), replace=False))
@@ -80,7 +80,7 @@ def planted_errors(known: Known, recipe: Recipe) -> dict[str, Any]:
     labels[chosen] = (labels[chosen] + torch.from_numpy(random.integers(1, classes, len(chosen)))) % classes
     changed = replace(known, images=ImageSet(known.images.images, labels))
     started = time.perf_counter()
-    probabilities = held_out_probabilities(changed, recipe, FOLDS, device="cpu")
+    probabilities = out_of_fold_probabilities(changed, recipe, FOLDS, device="cpu")
     found = [one.image for one in suspicious_labels(probabilities, labels)]
     wrong = set(chosen.tolist())
     first = found[: len(wrong)]
@@ -95,7 +95,7 @@ def planted_errors(known: Known, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def own_classes(root: Path, known: Known, count: int) -> dict[str, Any]:
+def own_classes(root: Path, known: SplitImages, count: int) -> dict[str, Any]:
     """Make a folder of pictures, start twice, train, measure, audit."""
     images, labels = chosen_images(known, count)
     planted = own_pictures.write_folder(root / "own", images, labels, list(CLASSES), faults=max(6, count // 50))
@@ -106,7 +106,7 @@ def own_classes(root: Path, known: Known, count: int) -> dict[str, Any]:
     tested = modiste.evaluate(root / "run", split="test", device="cpu")
     found = audit(replace(named.get("sprint"), data=data), folds=FOLDS, device="cpu").as_plain()
     opened = {item["file"] for item in found["suspicious"]}
-    entered = set(load_known(data).files)
+    entered = set(load_split_images(data).files)
     exact = [pair for pair in planted.exact if set(pair) <= entered]
     near = [pair for pair in planted.near if set(pair) <= entered]
     wrong = [name for name in planted.mislabelled if name in entered]
@@ -126,7 +126,7 @@ def own_classes(root: Path, known: Known, count: int) -> dict[str, Any]:
     }
 
 
-def chosen_images(known: Known, count: int) -> tuple[np.ndarray, np.ndarray]:
+def chosen_images(known: SplitImages, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return images of a few classes, unequal in number, and their labels from 0."""
     images, labels = [], []
     for number, (label, share) in enumerate(zip(CLASSES.values(), SHARES, strict=True)):

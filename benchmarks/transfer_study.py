@@ -10,7 +10,7 @@ import numpy as np
 
 import modiste
 from modiste.data import held_out, sources
-from modiste.data.idx.files import RawSet
+from modiste.data.idx.files import IdxSet
 from modiste.recipes.recipe import (
     AugmentationRecipe,
     DataRecipe,
@@ -71,7 +71,7 @@ def make_studies(runs: Path) -> list[Study]:
     ]
 
 
-def write_classes(raw: RawSet, classes: Sequence[int], folder: Path, part: str) -> None:
+def write_classes(raw: IdxSet, classes: Sequence[int], folder: Path, part: str) -> None:
     """Write the images of some classes in IDX form, their labels counted from 0, and their names."""
     chosen = np.isin(raw.labels, classes)
     labels = np.searchsorted(classes, raw.labels[chosen]).astype(np.uint8)

@@ -69,7 +69,7 @@ def test_training_tells_what_is_wrong_and_learns(bench: Bench) -> None:
     assert bench.trained.returncode == 0, bench.trained.stderr
     told = bench.trained.stderr
     assert "files are left out" in told
-    assert "no image that can be read" in told
+    assert "not a readable image" in told
     assert re.search(r"unequal classes, in training bag \d+, sneaker \d+, trouser \d+; --balance 1", told)
     accuracy = float(re.search(r"validation accuracy ([\d.]+)%", bench.trained.stdout)[1])  # type: ignore[index]
     assert accuracy > 85

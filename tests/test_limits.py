@@ -66,16 +66,16 @@ def test_a_message() -> None:
 
 
 def test_names_of_classes(tmp_path: Path) -> None:
-    path = tmp_path / files.FILE_NAME
-    names = [f"class {number}" for number in range(files.LIMIT_NAMES)]
+    path = tmp_path / files.CLASS_NAMES_FILE
+    names = [f"class {number}" for number in range(files.MOST_CLASSES)]
     path.write_text("\n".join(names))
     assert read_class_names(tmp_path) == tuple(names)
     path.write_text("\n".join([*names, "one more"]))
     with pytest.raises(DataError, match="2 to 256 names"):
         read_class_names(tmp_path)
-    path.write_bytes(b"a\nb" + b"\n" * (files.LIMIT_BYTES - 3))
+    path.write_bytes(b"a\nb" + b"\n" * (files.CLASS_NAMES_BYTES - 3))
     assert read_class_names(tmp_path) == ("a", "b")
-    path.write_bytes(b"a\nb" + b"\n" * (files.LIMIT_BYTES - 2))
+    path.write_bytes(b"a\nb" + b"\n" * (files.CLASS_NAMES_BYTES - 2))
     with pytest.raises(DataError, match="at most 65,536 bytes"):
         read_class_names(tmp_path)
 
@@ -148,7 +148,7 @@ def test_the_table_says_what_is_so() -> None:
     assert rows["points of a grid"] == f"{space.LARGEST_GRID:,}"
     assert rows["letters of a message"] == f"{MOST_LETTERS:,}"
     assert rows["IDX file, unpacked"] == f"{reader.LIMIT_BYTES // 2**30} GiB"
-    assert rows["names of classes"] == f"{files.LIMIT_NAMES}, {files.LIMIT_BYTES // 1024} KiB"
+    assert rows["names of classes"] == f"{files.MOST_CLASSES}, {files.CLASS_NAMES_BYTES // 1024} KiB"
     assert rows["exported ONNX file"] == f"{onnx_model.MOST_BYTES // 2**20} MiB"
     assert rows["photo, file"] == f"{opening.MOST_BYTES // 2**20} MiB"
     assert rows["photo, pixels"] == f"{opening.MOST_PIXELS // 10**6} million; JPEG {opening.MOST_JPEG_PIXELS // 10**6}"

@@ -15,7 +15,7 @@ from workbench import run_python, write_pictures
 SOURCE = Path(modiste.__file__).parent
 MAY_REACH_IT = {"data/held_out.py", "evaluation/assessment.py", "cli/data.py", "cli/audit.py"}
 """The door itself, its one user, the command that verifies the files, and that which looks for copies when told to."""
-SECRET_NAMES = {"held_out", "load_held_out", "load_held_out_pictures", "load_test", "verify_all", "fetch_all", "TEST"}
+SECRET_NAMES = {"held_out", "load_held_out", "load_held_out_pictures", "load_test", "verify_all", "TEST"}
 SECRET_WORDS = ("t10k", "load_held_out")
 MODULES = sorted(str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py"))
 

@@ -9,25 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MOST_LETTERS = 1500
-
-
-def printable(text: str, most: int | None = None) -> str:
-    """Return ``text`` fit for one line of a terminal: escapes for what does not print, the middle of a long one cut.
-
-    Without ``most`` nothing is cut.
-    """
-    if most is not None and len(text) > most:
-        text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+"""Longest message, in characters."""
+NAME_LETTERS = 400
+"""Longest name within a message, so that the rest of the message stays readable."""
+FETCH_AGAIN = "fetch the file again"
 
 
 class ModisteError(Exception):
-    """Base of every fault that is not a defect of Modiste."""
+    """Base of every error that is not a defect of Modiste."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        """One line of bounded length, though a file's words are in it: none moves a terminal's cursor."""
+        """One printable line of bounded length, even if the message quotes a file's content."""
         return printable(super().__str__(), MOST_LETTERS)
 
 
@@ -38,11 +32,11 @@ class DataError(ModisteError):
 
 
 class PhotoError(DataError):
-    """A picture that cannot be read, or on which nothing can be seen."""
+    """A picture cannot be read, or shows nothing."""
 
 
 class RecipeError(ModisteError, ValueError):
-    """A recipe asks for something that does not exist or cannot be."""
+    """A recipe asks for something that does not exist or is impossible."""
 
     exit_code = 4
 
@@ -59,15 +53,6 @@ class MissingExtraError(ModisteError):
     exit_code = 4
 
 
-@contextmanager
-def extra_for(feature: str, packages: str, extra: str) -> Iterator[None]:
-    """Raise MissingExtraError where an import in the block fails; its install line suits every shell."""
-    try:
-        yield
-    except ImportError as error:
-        raise MissingExtraError(f"{feature}: needs {packages}: pip install 'modiste[{extra}]'") from error
-
-
 class StorageError(ModisteError):
     """The disk refused a read or a write."""
 
@@ -75,11 +60,11 @@ class StorageError(ModisteError):
 
 
 class ReadOnlyError(StorageError):
-    """The place may be read, and not written: a read-only disk, or another user's folder."""
+    """The folder can be read but not written: a read-only disk, or another user's folder."""
 
 
 class DivergedError(ModisteError):
-    """A loss or gradient left the finite numbers; the step is named and was not applied."""
+    """A loss or gradient is no longer finite; the message names the step, which was not applied."""
 
     exit_code = 6
 
@@ -91,7 +76,7 @@ class FolderInUseError(ModisteError):
 
 
 class ClusterError(ModisteError):
-    """Other machines that were asked for cannot be reached, or are too small."""
+    """The requested machines cannot be reached, or are too small."""
 
     exit_code = 8
 
@@ -101,26 +86,43 @@ class MemoryShortageError(ModisteError):
 
 
 class StoppedError(ModisteError):
-    """Training stopped on request; everything is saved and the same command goes on from here."""
+    """Training stopped on request; everything is saved, and the same command continues from here."""
 
     exit_code = 75
 
 
-FETCH_AGAIN = "fetch the file again"
-NAME_LETTERS = 400
-"""Of a name in a message, so that the rest of it is still read."""
+@contextmanager
+def extra_for(feature: str, packages: str, extra: str) -> Iterator[None]:
+    """Raise MissingExtraError if an import in the block fails.
 
-
-def shown(text: Path | str) -> str:
-    """Return a name or a file's words as they can stand in a message; see ``printable``."""
-    return printable(str(text), NAME_LETTERS)
-
-
-def reason_of(error: Exception) -> str:
-    """Return what the system says of a failed look at a file: its own words, without number and path."""
-    return getattr(error, "strerror", None) or str(error)
+    The message says that ``feature`` needs ``packages``, and how to install ``extra``; every shell accepts the command.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(f"{feature}: needs {packages}: pip install 'modiste[{extra}]'") from error
 
 
 def fault(path: Path, problem: str, *, expected: str, found: str, remedy: str = FETCH_AGAIN) -> DataError:
     """Return the error to raise for ``path``; its message is one line."""
     return DataError(f"{shown(path)}: {problem}: expected {expected}, found {found}; {remedy}")
+
+
+def reason_of(error: Exception) -> str:
+    """Return the system's own words for an error, without its number and path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def shown(text: Path | str) -> str:
+    """Return a name or a quotation from a file in a form fit for a message; see ``printable``."""
+    return printable(str(text), NAME_LETTERS)
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """Return ``text`` fit for one line of a terminal: unprintable characters are escaped.
+
+    Text longer than ``most`` characters loses its middle; with None nothing is cut.
+    """
+    if most is not None and len(text) > most:
+        text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

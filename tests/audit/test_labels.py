@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from modiste.audit.confidence import development_of, fold_of
-from modiste.audit.labels import confident_classes, noise_counts, suspicious_labels
-from modiste.data.dataset import ImageSet, Known
+from modiste.audit.confidence import assign_folds, fold_development
+from modiste.audit.labels import confident_classes, confident_joint, suspicious_labels
+from modiste.data.dataset import ImageSet, SplitImages
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_the_counts_are_those_of_the_definition(noisy: tuple[torch.Tensor, torch
         if reached:
             counts[label, found] += 1
     expected = counts / counts.sum(1, keepdim=True) * torch.bincount(labels)[:, None]
-    assert torch.allclose(noise_counts(probabilities, labels), expected, rtol=1e-5)
+    assert torch.allclose(confident_joint(probabilities, labels), expected, rtol=1e-5)
 
 
 def test_changed_labels_come_first(noisy: tuple[torch.Tensor, torch.Tensor, set[int]]) -> None:
@@ -58,20 +58,20 @@ def test_a_class_that_nobody_has_is_nobodys() -> None:
 
 def test_every_fold_holds_its_share_of_every_class() -> None:
     labels = torch.cat([torch.full((count,), label) for label, count in enumerate((41, 7, 22))])
-    fold = fold_of(labels, 4, seed=1)
+    fold = assign_folds(labels, 4, seed=1)
     for label in range(3):
         counts = torch.bincount(fold[labels == label], minlength=4)
         assert counts.max() - counts.min() <= 1
     counts = torch.bincount(fold, minlength=4)
     assert counts.max() - counts.min() <= 1
-    assert not torch.equal(fold, fold_of(labels, 4, seed=2))
+    assert not torch.equal(fold, assign_folds(labels, 4, seed=2))
 
 
 @pytest.mark.parametrize("count", [9, 64, 65, 8_033, 8_034])
 def test_no_batch_holds_a_single_image(count: int) -> None:
     images = ImageSet(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), torch.zeros(count, dtype=torch.long))
     empty = torch.empty(0, dtype=torch.long)
-    known = Known("x", images, empty, empty, ("a", "b"), "")
-    development = development_of(known, torch.arange(count), torch.arange(2), batch_size=32)
+    known = SplitImages("x", images, empty, empty, ("a", "b"), "")
+    development = fold_development(known, torch.arange(count), torch.arange(2), batch_size=32)
     assert len(development.train) % 32 != 1
     assert len(development.train) >= 7_999

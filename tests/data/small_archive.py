@@ -7,11 +7,11 @@ from pathlib import Path
 from specimens import idx, packed
 
 from modiste.data.idx.download import Connection, download
-from modiste.data.idx.files import KnownFile
+from modiste.data.idx.files import PublishedFile
 
 PLAIN = idx(list(range(200)) * 400)
 ARCHIVE = packed(PLAIN)
-FILE = KnownFile(
+FILE = PublishedFile(
     name="train-labels-idx1-ubyte",
     size_bytes=len(PLAIN),
     sha256=hashlib.sha256(PLAIN).hexdigest(),

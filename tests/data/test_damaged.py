@@ -113,10 +113,10 @@ CASES = [
     Case("images for labels", {LABELS: GOOD_IMAGES}, "does not hold training labels: .* are images and labels swapped"),
     Case("swapped", {LABELS: GOOD_IMAGES, IMAGES: GOOD_LABELS}, "expected 1 dimension, as labels have, found 3"),
     Case("swapped archives", {LABELS: GZ_IMAGES, IMAGES: GZ_LABELS}, "found 3 dimensions, as images have; are images"),
-    Case("no image", {IMAGES: header(0, 4, 5)}, "nothing in it: expected sizes of 1 or more, found 0 x 4 x 5"),
+    Case("no image", {IMAGES: header(0, 4, 5)}, "an empty array: expected sizes of 1 or more, found 0 x 4 x 5"),
     Case("images without height", {IMAGES: header(6, 0, 5)}, "expected sizes of 1 or more, found 6 x 0 x 5"),
     Case("images without width", {IMAGES: header(6, 4, 0)}, "expected sizes of 1 or more, found 6 x 4 x 0"),
-    Case("no label", {LABELS: header(0)}, "nothing in it: expected sizes of 1 or more, found 0"),
+    Case("no label", {LABELS: header(0)}, "an empty array: expected sizes of 1 or more, found 0"),
     # the size
     Case("last byte missing", {IMAGES: GOOD_IMAGES[:-1]}, r"expected 136 bytes .*\(6 x 4 x 5\), found 135 bytes"),
     Case("last label missing", {LABELS: GOOD_LABELS[:-1]}, r"truncated: expected 14 bytes .*, found 13 bytes"),
@@ -180,7 +180,7 @@ CASES = [
     # images and labels together
     Case("a label short", {LABELS: idx([0, 1, 2, 0, 1])}, f"expected 6 labels, one for each image of {IMAGES}, found 5"),
     Case("a label more", {LABELS: idx([0, 1, 2] * 3)}, "counts differ: expected 6 labels, .*, found 9; take both files"),
-    Case("one class", {LABELS: idx([0] * 6)}, "nothing to tell apart: expected 2 classes or more, found 1"),
+    Case("one class", {LABELS: idx([0] * 6)}, "too few classes: expected 2 classes or more, found 1"),
     Case("a class of one", {LABELS: idx([0, 0, 0, 1, 1, 2])}, "expected 2 or more of each class, found 1 of class 2"),
     Case("a gap", {LABELS: idx([0, 2] * 3)}, "expected 2 or more of each class, found 0 of class 1; number the"),
     Case("labels from one", {LABELS: idx([1, 2] * 3)}, "found 0 of class 0; number the classes from 0 without gaps"),
@@ -197,7 +197,7 @@ CASES = [
     Case("names without end", {"classes.txt": b"a\n" * 40_000}, "too large: expected at most 65,536 bytes, found more"),
     Case("folder for names", {"classes.txt": folder_there}, "not a file: expected a text file, found a folder"),
     Case("pipe for names", {"classes.txt": pipe_there}, "not a file: expected a text file, found a folder, pipe"),
-    # the sealed part
+    # the test files
     Case("test images empty", {TEST_IMAGES: b""}, "empty: expected test images, found 0 bytes", part="test"),
     Case("test labels cut", {TEST_LABELS: GOOD_LABELS[:-1]}, "truncated: expected 14 .*, found 13", part="test"),
     Case("test swapped", {TEST_LABELS: GOOD_IMAGES}, "does not hold test labels: .*swapped", part="test"),
@@ -206,7 +206,7 @@ CASES = [
     Case("two test sets", {"test-images-idx3-ubyte": GOOD_IMAGES}, "expected one .*, found t10k.*", part="test", blames="."),
     # Fashion-MNIST itself, in a folder that the person named
     Case("other labels", {LABELS: GOOD_LABELS}, "expected 60,008 bytes with SHA-256 bad3.*, found 14 bytes", FASHION),
-    Case("right size", {LABELS: idx([0, 1] * 30_000)}, "not the file that was published: expected 60,008 b", FASHION),
+    Case("right size", {LABELS: idx([0, 1] * 30_000)}, "not the published file: expected 60,008 b", FASHION),
     Case("too many labels", {LABELS: idx([0] * 60_001)}, "expected at most 60,008 bytes, found 60,009", FASHION),
     Case("absurd labels", {LABELS: header(2**31 - 8)}, "too large: expected at most 60,008 bytes, found 2,147", FASHION),
     Case("damaged labels", {LABELS: GOOD_LABELS[:-1]}, "truncated: expected 14 bytes .*, found 13 bytes", FASHION),

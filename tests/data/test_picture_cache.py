@@ -13,7 +13,7 @@ import pytest
 
 from faults import Faults
 from modiste.data.pictures import picture_cache
-from modiste.data.pictures.picture_cache import Decoded, cache_file, decode, decoded
+from modiste.data.pictures.picture_cache import Decoded, cache_file, decode, decode_cached
 from modiste.errors import MissingExtraError, StorageError
 from modiste.photo.preparation import Preparation
 from workbench import write_pictures
@@ -37,13 +37,13 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were read, in no order."""
-    read, names = picture_cache.read, []
+    read, names = picture_cache.read_file, []
 
     def noted(path: Path) -> bytes:
         names.append(f"{path.parent.name}/{path.name}")
         return read(path)
 
-    monkeypatch.setattr(picture_cache, "read", noted)
+    monkeypatch.setattr(picture_cache, "read_file", noted)
     return names
 
 
@@ -57,7 +57,7 @@ def same(one: Decoded, other: Decoded) -> bool:
 
 
 def load(folder: Path, preparation: Preparation = WHOLE, part: str = "development") -> Decoded:
-    return decoded(folder, names_in(folder), preparation, part)
+    return decode_cached(folder, names_in(folder), preparation, part)
 
 
 def test_the_second_start_reads_no_picture_and_keeps_the_reasons(folder: Path, opened: list[str]) -> None:

@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from modiste import cli
 from modiste.cli import main
 from modiste.data import held_out
 from modiste.data.dataset import load_development
 from modiste.data.pictures import picture_cache, picture_source
 from modiste.data.pictures.division import divide
-from modiste.data.pictures.listing import PARTS
+from modiste.data.pictures.listing import SPLITS
 from modiste.data.pictures.picture_source import list_pictures
 from modiste.errors import DataError, RecipeError
 from modiste.recipes.recipe import DataRecipe
@@ -42,13 +43,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The picture files that were read, in no order."""
-    read, paths = picture_cache.read, []
+    read, paths = picture_cache.read_file, []
 
     def noted(path: Path) -> bytes:
         paths.append(path)
         return read(path)
 
-    monkeypatch.setattr(picture_cache, "read", noted)
+    monkeypatch.setattr(picture_cache, "read_file", noted)
     return paths
 
 
@@ -133,7 +134,7 @@ class TestWhatIsRead:
             write_pictures(tmp_path / "own" / name, {"a": count, "b": count})
         known = list_pictures(tmp_path / "own")
         assert known.class_names == ("a", "b")
-        counts = [sum(entry.part == part for entry in known.entries) for part in PARTS]
+        counts = [sum(entry.split == split for entry in known.entries) for split in SPLITS]
         assert counts == [6, 4, 2]
 
     def test_folders_that_an_archiver_leaves_are_not_looked_at(self, folder: Path) -> None:
@@ -171,7 +172,7 @@ class TestWhatIsRead:
         rows = [(f"{name}/{n:03d}.png", name, part) for name in ("boot", "cap") for n, part in enumerate(parts[:6])]
         rows += [(f"{name}/007.png", name, parts[6]) for name in ("boot", "cap")]
         known = list_pictures(write_table(folder / "list.csv", [("path", "label", "split"), *rows]))
-        assert [sum(entry.part == part for entry in known.entries) for part in PARTS] == [6, 6, 2]
+        assert [sum(entry.split == split for entry in known.entries) for split in SPLITS] == [6, 6, 2]
 
     def test_a_table_may_have_been_written_on_windows(self, folder: Path) -> None:
         (folder / "cap" / "a\\b.png").write_bytes((folder / "cap" / "000.png").read_bytes())
@@ -181,7 +182,9 @@ class TestWhatIsRead:
 
     def test_a_picture_of_the_right_size_keeps_every_pixel(self, tmp_path: Path) -> None:
         write_pictures(tmp_path / "own", {"a": 4, "b": 4}, size=(28, 28))
-        found = picture_source.load_divided(tmp_path / "own", whole(tmp_path / "own", colour=True)).pictures
+        found = picture_source.load_development_pictures(
+            tmp_path / "own", whole(tmp_path / "own", colour=True)
+        ).pictures
         for name, image in zip(found.files, found.images, strict=True):
             assert np.array_equal(np.asarray(Image.open(tmp_path / "own" / name)), np.moveaxis(image, 0, 2))
 
@@ -223,7 +226,7 @@ class TestDivision:
     def test_no_share_may_be_sealed(self, folder: Path) -> None:
         train, validation, hidden = self.entries(folder, test_fraction=0.0)
         assert (len(train), len(validation), len(hidden)) == (30, 6, 0)
-        with pytest.raises(DataError, match="no test pictures: expected some that are sealed, found none"):
+        with pytest.raises(DataError, match="no test pictures: expected some that are held out, found none"):
             held_out.load_test(whole(folder, test_fraction=0.0))
 
     def test_there_is_no_last_picture_in_a_folder(self, folder: Path) -> None:
@@ -251,7 +254,7 @@ class TestTheTestShare:
                 (folder / entry.name).write_bytes(b"damaged")
         assert load_development(whole(folder)).notes == (
             "unequal classes, in training boot 8, cap 13, scarf 4; "
-            "--balance 1 makes each class count alike, 0 each image",
+            "--balance 1 gives each class the same weight, 0 each image",
         )
         with pytest.raises(DataError, match="most files cannot be read: expected pictures in 6 files"):
             held_out.load_test(whole(folder))
@@ -266,8 +269,8 @@ class TestFaults:
         (folder / "boot" / "phone.HEIC").write_bytes(b"anything")
         (folder / "boot" / "old.jfif").write_bytes(b"anything")
         now = list_pictures(folder)
-        reason = "a picture of a format that is not read (heic); save it as JPEG or PNG"
-        assert now.passed_over == (*before.passed_over, ("boot/phone.HEIC", reason))
+        reason = "a picture of an unsupported format (heic); save it as JPEG or PNG"
+        assert now.skipped == (*before.skipped, ("boot/phone.HEIC", reason))
         assert "boot/old.jfif" in {entry.name for entry in now.entries}
 
     def test_what_cannot_be_read_is_told_with_its_reason(self, folder: Path) -> None:
@@ -280,9 +283,9 @@ class TestFaults:
         os.mkfifo(folder / "cap" / "pipe.png")
         with socket.socket(socket.AF_UNIX) as one:
             one.bind(os.path.relpath(folder / "cap" / "socket.png"))
-            told = dict(list_pictures(folder).passed_over)
+            told = dict(list_pictures(folder).skipped)
         assert told == {
-            "boot/letter.txt": "no picture by the end of its name",
+            "boot/letter.txt": "not a picture, judging by its extension",
             "stray.png": "in no class's folder",
             "cap/link.png": "a link that leads out of the folder",
             "cap/broken.png": "a link to nothing",
@@ -293,14 +296,14 @@ class TestFaults:
         assert "cap/inside.png" in {entry.name for entry in list_pictures(folder).entries}
         (note, _) = load_development(whole(folder)).notes
         assert "7 files are left out" in note
-        assert "boot/letter.txt: no picture by the end of its name" in note
+        assert "boot/letter.txt: not a picture, judging by its extension" in note
         assert "and 2 more" in note
 
     def test_a_table_leads_out_of_its_folder_by_no_link_either(self, folder: Path) -> None:
         (folder / "cap" / "link.png").symlink_to("/etc/hostname")
         rows = [(f"{name}/{n:03d}.png", name) for name in ("boot", "cap") for n in range(5)]
         table = write_table(folder / "list.csv", [("path", "label"), *rows, ("cap/link.png", "cap"), ("cap", "cap")])
-        assert dict(list_pictures(table).passed_over) == {
+        assert dict(list_pictures(table).skipped) == {
             "cap/link.png": "a link that leads out of the folder",
             "cap": "a folder",
         }
@@ -341,7 +344,7 @@ class TestFaults:
     def test_data_lists_what_training_refuses(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for path in folder.rglob("*.png"):
             path.write_bytes(b"")
-        with pytest.raises(DataError, match=r"most files cannot be read: .* see them all with modiste data /"):
+        with pytest.raises(DataError, match=r"most files cannot be read: .* list them all with modiste data /"):
             load_development(whole(folder))
         main.main(["data", str(folder), "--pictures", "whole"])
         out = capsys.readouterr().out
@@ -482,33 +485,39 @@ test_class.__test__ = False  # type: ignore[attr-defined]
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (one_class, "nothing to tell apart: expected 2 to 1,000 classes, found 1 (only); put the pictures of each"),
-        (one_picture, "too few pictures: expected one or more of each class for training, three of each where"),
+        (one_class, "too few classes: expected 2 to 1,000 classes, found 1 (only); put the pictures of each"),
+        (one_picture, "too few pictures: expected one or more of each class for training, three of each if"),
         (empty_class, "c: a class without pictures: expected files that end in .jpg, .jpeg, .png"),
         (alike, "class names that look alike: expected names that differ in more than upper and lower case"),
         (accents, "class names that look alike"),
-        (unprintable, r"no name for a class: expected up to 100 printable characters in UTF-8, no space at either end"),
-        (no_text, r"no name for a class: expected up to 100 printable characters"),
-        (spaces, "no name for a class"),
-        (long_name, "no name for a class"),
-        (beside_parts, "parts of the data beside something else: expected train, with or without validation and test"),
-        (no_training, "parts of the data beside something else"),
-        (two_validations, "parts of the data beside something else"),
-        (one_folder_more, "a single folder that holds others: expected 2 class folders or more, found archive, and in"),
+        (unprintable, r"invalid class name: expected up to 100 printable characters in UTF-8, no space at either end"),
+        (no_text, r"invalid class name: expected up to 100 printable characters"),
+        (spaces, "invalid class name"),
+        (long_name, "invalid class name"),
+        (beside_parts, "other folders beside splits: expected train, with or without validation and test"),
+        (no_training, "other folders beside splits"),
+        (two_validations, "other folders beside splits"),
+        (
+            one_folder_more,
+            "a single folder that contains others: expected 2 class folders or more, found archive, and in",
+        ),
         (
             pictures_beside_the_only_folder,
-            "a single folder that holds others: expected 2 class folders or more, found im",
+            "a single folder that contains others: expected 2 class folders or more, found im",
         ),
-        (parts_without_classes, "parts without class folders: expected a folder for each class, found none in Test, T"),
-        (parts_within_classes, "parts of the data in a class's folder: expected class folders in each of train, val"),
-        (parts_of_classes, "parts of the data beside something else"),
-        (parts_within_a_part, "parts of the data within a part: expected class folders in each of train, validation"),
-        (parts_of_other_names, "classes that cannot be told from parts of the data: expected pictures in the class"),
-        (two_spellings, "parts of the data beside something else: expected train, with or without validation and"),
+        (
+            parts_without_classes,
+            "splits without class folders: expected a folder for each class, found none in Test, T",
+        ),
+        (parts_within_classes, "splits within a class folder: expected class folders in each of train, val"),
+        (parts_of_classes, "other folders beside splits"),
+        (parts_within_a_part, "splits within a split: expected class folders in each of train, validation"),
+        (parts_of_other_names, "folders that may be classes or splits: expected pictures in the class"),
+        (two_spellings, "other folders beside splits: expected train, with or without validation and"),
         (an_unknown_part, "found seg_pred, seg_test (as test), seg_train (as train); move classes into train and"),
-        (classes_beside_a_part, "parts of the data beside something else"),
+        (classes_beside_a_part, "other folders beside splits"),
         (folders_without_end, "data: a class without pictures: expected files that end in .jpg"),
-        (test_class, "a class for the test alone: expected test pictures of a, b, found c; add pictures of it to"),
+        (test_class, "a class in test only: expected test pictures of a, b, found c; add pictures of it to"),
         (validation_gap, "too few pictures: expected one or more of each class for validation"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -579,9 +588,7 @@ class TestWhatCannotBeLookedAt:
     ) -> None:
         table = write_table(folder / "list.csv", [("path", "label"), ("boot/000.png", "boot")])
         forbid(monkeypatch, "stat", table)
-        assert f"{table}: cannot be looked at: expected a folder or a file, found Permission" in complaint(
-            "data", table
-        )
+        assert f"{table}: cannot be accessed: expected a folder or a file, found Permission" in complaint("data", table)
 
     @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
     @pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".csv", "x" * 300 + "/own", "own/" + "x" * 300])
@@ -597,7 +604,7 @@ class TestWhatCannotBeLookedAt:
         (folder / "again").symlink_to(folder)
         (folder / "cap" / "again").symlink_to(folder)
         known = list_pictures(folder)
-        assert dict(known.passed_over) == {"again": "a link to a folder", "cap/again": "a link to a folder"}
+        assert dict(known.skipped) == {"again": "a link to a folder", "cap/again": "a link to a folder"}
         assert known.class_names == tuple(COUNTS)
 
 
@@ -619,10 +626,10 @@ class TestTwoPlaces:
     def test_are_refused_by_the_library(self, folder: Path, tiny_folder: Path) -> None:
         for other in (tiny_folder, folder / "cap"):
             with pytest.raises(
-                DataError, match=r"two places for the data: expected data\.source alone, or --data-folder"
+                DataError, match=r"two locations for the data: expected data\.source alone, or --data-folder"
             ):
                 load_development(whole(folder), other)
-        with pytest.raises(DataError, match="two places for the data"):
+        with pytest.raises(DataError, match="two locations for the data"):
             load_development(DataRecipe(source=str(tiny_folder)), folder)
 
     @pytest.mark.parametrize(
@@ -648,7 +655,7 @@ class TestTwoPlaces:
         with pytest.raises(SystemExit) as left:
             main.main([*named, *out, "--data-folder", str(tiny_folder)])
         assert left.value.code == DataError.exit_code
-        assert "two places for the data" in capsys.readouterr().err
+        assert "two locations for the data" in capsys.readouterr().err
 
     def test_may_be_the_same(self, folder: Path) -> None:
         assert load_development(whole(folder), folder / ".." / folder.name).name == "own"
@@ -660,7 +667,7 @@ class TestTwoPlaces:
     def test_fashion_mnist_does_not_stand_for_what_is_not_there(self, real_files: dict[str, Path]) -> None:
         place = next(iter(real_files.values())).parent
         with pytest.raises(
-            DataError, match=r"gone: two places for the data: .* found the source, which is not there, and"
+            DataError, match=r"gone: two locations for the data: .* found the source, which does not exist, and"
         ):
             load_development(DataRecipe(source="gone"), place)
 
@@ -670,7 +677,7 @@ class TestTwoPlaces:
 
 
 def test_every_command_says_the_same_of_the_data_folder() -> None:
-    modules = [importlib.import_module(f"modiste.cli.{module.name}") for module in pkgutil.iter_modules(main.__path__)]
+    modules = [importlib.import_module(f"modiste.cli.{module.name}") for module in pkgutil.iter_modules(cli.__path__)]
     kinds = {kind for module in modules for kind in vars(module).values() if dataclasses.is_dataclass(kind)}
     having = {kind for kind in kinds if "data_folder" in {field.name for field in dataclasses.fields(kind)}}
     assert len(having) > 8
@@ -684,7 +691,7 @@ def test_every_command_says_the_same_of_the_data_folder() -> None:
         ("shop.zip", "found an archive (.zip); unpack it and name the folder"),
         ("shop.tar.gz", "found an archive (.gz); unpack it"),
         ("mnist.npz", "found NumPy arrays (.npz); write the images as class folders of PNG files, or as IDX files"),
-        ("train.parquet", "found a table of Arrow or Parquet (.parquet)"),
+        ("train.parquet", "found an Arrow or Parquet table (.parquet)"),
         ("digits.mat", "found a MATLAB file (.mat)"),
         ("shop.tsv", "write it as a .csv file with the columns path and label"),
         ("boot.JPG", "found a single picture (.JPG); name the folder that holds a folder for each class"),
@@ -694,7 +701,7 @@ def test_every_command_says_the_same_of_the_data_folder() -> None:
 )
 def test_a_file_of_another_kind_is_named(name: str, said: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"content")
-    with pytest.raises(DataError, match="no data set that can be read: expected ") as caught:
+    with pytest.raises(DataError, match="not a readable data set: expected ") as caught:
         load_development(DataRecipe(source=str(tmp_path / name)))
     assert said in str(caught.value)
     assert str(tmp_path / name) in str(caught.value)
@@ -728,8 +735,8 @@ def test_what_lies_in_a_folder_without_a_data_set_is_told(files: list[str], said
 
 def test_a_picture_of_another_format_is_told_by_its_format(folder: Path) -> None:
     (folder / "boot" / "phone.HEIC").write_bytes(b"content")
-    reason = "a picture of a format that is not read (heic); save it as JPEG or PNG"
-    assert dict(list_pictures(folder).passed_over) == {"boot/phone.HEIC": reason}
+    reason = "a picture of an unsupported format (heic); save it as JPEG or PNG"
+    assert dict(list_pictures(folder).skipped) == {"boot/phone.HEIC": reason}
 
 
 HEADER = "path,label\n"
@@ -738,9 +745,9 @@ HEADER = "path,label\n"
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "line 1: columns: expected a first line that names path and label once each, parted by a comma"),
-        (b"path;label\na.png;a\n", "line 1: columns: expected a first line that names path and label once each"),
-        (b"path,label,label\n", "line 1: columns"),
+        (b"", "line 1: wrong columns: expected a first line that names path and label once each, separated by a comma"),
+        (b"path;label\na.png;a\n", "line 1: wrong columns: expected a first line that names path and label once each"),
+        (b"path,label,label\n", "line 1: wrong columns"),
         (b"path,label\n", "no pictures: expected rows that name files, found no rows"),
         (b"path,label\nnone.png,a\n", "found 1 paths, the first none.png: no such file"),
         (b"path,label\n../x.png,a\n", "line 2: a path that leaves the folder"),
@@ -751,15 +758,15 @@ HEADER = "path,label\n"
         (b"path,label\n\\\\server\\x.png,a\n", "line 2: a path that leaves the folder"),
         (b"path,label\nboot/000.png,a\nboot\\000.png,b\n", "line 3: a picture named twice"),
         (b"path,label\n/etc/passwd,a\n", "line 2: a path that leaves the folder: expected one below"),
-        (b"path,label\nboot/000.png,\n", "line 2: a field left empty: expected a path and a label"),
-        (b"path,label\nboot/000.png\n", "line 2: fields: expected 2 of them, found more or fewer"),
-        (b"path,label\nboot/000.png,a,b\n", "line 2: fields"),
+        (b"path,label\nboot/000.png,\n", "line 2: an empty field: expected a path and a label"),
+        (b"path,label\nboot/000.png\n", "line 2: wrong number of fields: expected 2, found more or fewer"),
+        (b"path,label\nboot/000.png,a,b\n", "line 2: wrong number of fields"),
         (b"path,label\nboot/000.png,a\n./boot/000.png,b\n", "line 3: a picture named twice"),
         (b"path,label,split\nboot/000.png,a,spare\n", "line 2: an unknown split: expected train or validation or test"),
         (b"path,label,split\nboot/000.png,a,\n", "line 2: an unknown split"),
         (b"path,label\nboot/000.png,\xff\n", "line 2: not text: expected UTF-8, found byte 24 that is not"),
         (b'path,label\n"boot/000.png,a\n', "not a CSV file"),
-        (b"path,label\nboot/000.png,a\nboot,b\n", "nothing to tell apart"),
+        (b"path,label\nboot/000.png,a\nboot,b\n", "too few classes"),
     ],
 )
 def test_a_table_that_cannot_be_is_refused_in_one_line(content: bytes, said: str, folder: Path) -> None:

@@ -75,7 +75,7 @@ def test_training_never_needs_the_test_files(real_files: dict[str, Path], tmp_pa
     assert len(sources.load_training("fashion-mnist", tmp_path).labels) == 60_000
 
 
-def test_the_test_files_are_named_behind_one_door_only() -> None:
+def test_only_one_file_names_the_test_files() -> None:
     folder = Path(sources.__file__).parent
     naming = {path.name for path in folder.parent.rglob("*.py") if "t10k" in path.read_text(encoding="utf-8")}
     assert naming == {"held_out.py"}
@@ -131,7 +131,7 @@ def test_a_faulty_copy_in_a_usual_place_is_passed_over_and_noted(
     assert raw.folder == nowhere / PLACES[2]
     incomplete, damaged = raw.notes
     assert "missing: expected train-labels-idx1-ubyte" in incomplete
-    assert "not the file that was published" in damaged
+    assert "not the published file" in damaged
 
 
 def test_when_nothing_is_right_one_short_line_says_what_helps(nowhere: Path, small_fashion: dict[str, bytes]) -> None:

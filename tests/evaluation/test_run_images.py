@@ -56,8 +56,8 @@ def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Every picture that is read."""
-    paths, read = list[Path](), picture_cache.read
-    monkeypatch.setattr(picture_cache, "read", lambda path: (paths.append(path), read(path))[1])
+    paths, read = list[Path](), picture_cache.read_file
+    monkeypatch.setattr(picture_cache, "read_file", lambda path: (paths.append(path), read(path))[1])
     return paths
 
 

@@ -237,7 +237,7 @@ def with_text() -> bytes:
     return saved(garment(), "PNG", pnginfo=notes)
 
 
-NO_IMAGE = "no image that can be read"
+NO_IMAGE = "not a readable image"
 BLANK = "nothing stands out from the background"
 SMALL = "expected at least 4 pixels a side"
 POINT = Image.new("RGB", (1, 1))
@@ -325,14 +325,14 @@ GOOD: dict[str, Callable[[], bytes]] = {
 }
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "nothing": (lambda: b"", "the file is empty"),
-    "text": (lambda: b"not a picture at all\n" * 20, "no image that can be read; expected JPEG, PNG"),
-    "pdf": (lambda: b"%PDF-1.7\n" + b"0" * 500, "no image that can be read"),
-    "svg": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image that can be read"),
-    "html": (lambda: b"<!doctype html><img src=x>", "no image that can be read"),
-    "tiff": (lambda: saved(garment(), "TIFF"), "no image that can be read"),
-    "ico": (lambda: saved(garment(), "ICO"), "no image that can be read"),
-    "eps": (lambda: saved(garment(), "EPS"), "no image that can be read"),
-    "ppm": (lambda: saved(garment(), "PPM"), "no image that can be read"),
+    "text": (lambda: b"not a picture at all\n" * 20, "not a readable image; expected JPEG, PNG"),
+    "pdf": (lambda: b"%PDF-1.7\n" + b"0" * 500, "not a readable image"),
+    "svg": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a readable image"),
+    "html": (lambda: b"<!doctype html><img src=x>", "not a readable image"),
+    "tiff": (lambda: saved(garment(), "TIFF"), "not a readable image"),
+    "ico": (lambda: saved(garment(), "ICO"), "not a readable image"),
+    "eps": (lambda: saved(garment(), "EPS"), "not a readable image"),
+    "ppm": (lambda: saved(garment(), "PPM"), "not a readable image"),
     "half a jpeg": (lambda: saved(garment(), "JPEG")[:900], "damaged"),
     "half a png": (lambda: saved(garment(), "PNG")[:150], "damaged"),
     "half a webp": (lambda: saved(garment(), "WEBP", lossless=True)[:60], "damaged"),

@@ -79,7 +79,7 @@ def test_a_picture_that_cannot_be_read_spoils_no_other(server: Server, photos: l
         ]
         found = client.post("/v1/predict", files=files).json()["answers"]
         assert ["fault" in one and bool(one["fault"]) for one in found] == [True, False, True]
-        assert "no image that can be read" in found[0]["fault"]
+        assert "not a readable image" in found[0]["fault"]
         damaged = client.post("/v1/predict", json={"images": ["no base64!"]}).json()["answers"]
     assert damaged[0]["fault"].startswith("expected base64")
 

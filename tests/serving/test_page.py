@@ -70,7 +70,7 @@ def test_a_picture_is_answered(page: Page, photos: list[bytes], server: Server, 
 def test_a_file_that_is_no_picture_gets_a_readable_message(page: Page, photos: list[bytes]) -> None:
     page.set_input_files("#file", {"name": "letter.jpg", "mimeType": "image/jpeg", "buffer": b"Dear Sir"})
     expect(page.get_by_role("alert")).to_have_text(
-        "letter.jpg: no image that can be read; expected JPEG, PNG, WEBP, BMP, GIF"
+        "letter.jpg: not a readable image; expected JPEG, PNG, WEBP, BMP, GIF"
     )
     expect(page.locator("#found")).to_be_hidden()
     page.set_input_files("#file", {"name": "boot.png", "mimeType": "image/png", "buffer": photos[0]})

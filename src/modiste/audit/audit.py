@@ -1,6 +1,6 @@
-"""Faults of a data set that no single file shows: images that are there twice, and labels that are likely wrong.
+"""The audit of a data set: finds duplicate images, and labels that are likely wrong.
 
-The test set has no part in it, unless whoever calls hands its images over to be compared.
+The audit never opens the test set; a caller may pass test images in to be compared.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,42 +12,42 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from modiste.audit.confidence import held_out_probabilities
+from modiste.audit.confidence import out_of_fold_probabilities
 from modiste.audit.duplicates import Pair, exact_groups, near_pairs
 from modiste.audit.labels import Suspicion, suspicious_labels
-from modiste.data.dataset import ImageSet, Known, load_known
+from modiste.data.dataset import ImageSet, SplitImages, load_split_images
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import DataRecipe, Recipe
 
 FOLDS = 4
 COMPARED = {"pictures": "stretched", "side": 16, "colour": True}
-"""How picture files are compared, whatever they become in training: no crop, no edge that a rounded size moves."""
+"""Preparation of picture files for comparison: it crops nothing, and no edge moves when a size is rounded."""
 TEST = "test"
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image as people know it: its file or its place in the file, its class, its part of the data."""
+    """An image as the user knows it: its file's name or its index in the file, its class and its split."""
 
     name: str
     label: str
-    part: str
+    split: str
 
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What an audit came to; images are named by their index in ``items``.
+    """Results of an audit; images are identified by their index in ``items``.
 
     Attributes:
         name: of the data set.
-        items: every image that was looked at.
-        images: as training sees them.
+        items: all images that were compared.
+        images: the same images, as training sees them.
         class_names: one per label.
-        exact: groups of images that are the same to the last pixel.
-        near: pairs that are alike but for size, compression or light.
-        suspicious: labels that are likely wrong, likeliest first.
-        probabilities: of each class, for the images that have been answered; the test set's have not.
-        notes: what else a person should know: files left out, unequal classes.
+        exact: groups of images with identical pixels.
+        near: pairs that differ only in size, compression or light.
+        suspicious: labels that are likely wrong, the most likely first.
+        probabilities: of each class, for all images except those of the test set; empty without folds.
+        notes: warnings for the user: files left out, unequal classes.
     """
 
     name: str
@@ -61,11 +61,11 @@ class Findings:
     notes: tuple[str, ...]
 
     def crosses(self, indices: Sequence[int]) -> bool:
-        """Tell whether images lie in different parts of the data."""
-        return len({self.items[index].part for index in indices}) > 1
+        """Return whether images belong to different splits."""
+        return len({self.items[index].split for index in indices}) > 1
 
     def as_plain(self) -> dict[str, Any]:
-        """Return all of it as dictionaries, lists, numbers and strings."""
+        """Return the findings as dictionaries, lists, numbers and strings."""
         return {
             "name": self.name,
             "images": len(self.items),
@@ -91,8 +91,14 @@ class Findings:
 
 
 @dataclass(frozen=True, eq=False)
-class Hidden:
-    """The test set's images, handed over to be compared: as training would see them, and as they are compared."""
+class HeldOutImages:
+    """The test set's images, passed in to be compared.
+
+    Attributes:
+        images: the images as the network would see them.
+        compared: the same images, prepared for comparison; see ``for_comparison``.
+        files: name of each picture file; empty for an IDX set.
+    """
 
     images: ImageSet
     compared: ImageSet
@@ -103,43 +109,43 @@ def audit(
     recipe: Recipe,
     *,
     folds: int = FOLDS,
-    hidden: Hidden | None = None,
+    test_images: HeldOutImages | None = None,
     data_folder: Path | None = None,
     device: str = "auto",
-    told: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> Findings:
-    """Look for duplicates and for labels that are likely wrong among the images that training may see.
+    """Find duplicates, and labels that are likely wrong, among the training and validation images.
 
     Args:
         recipe: whose images are audited, and whose network is trained once for each fold.
-        folds: parts into which the images are divided; 0 looks for duplicates alone.
-        hidden: test images to look for duplicates in; their labels are not looked at.
-        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
-        device: where to compute.
-        told: called with a line for each step.
+        folds: number of folds for cross-validation, at least 2; 0 finds duplicates only.
+        test_images: test images that are also searched for duplicates; their labels are not checked.
+        data_folder: folder of Fashion-MNIST, or of data that have moved, as for ``load_dataset``.
+        device: where to compute: "auto", "cpu", "cuda" ...
+        report: called with a line for each step.
 
     Raises:
         DataError: the images are missing, damaged or too few.
         RecipeError, DivergedError, StoppedError: as in training.
     """
-    known = load_known(recipe.data, data_folder)
+    known = load_split_images(recipe.data, data_folder)
     if folds and not 2 <= folds <= len(known.images):
         raise RecipeError(f"folds: expected 0, or from 2 to {len(known.images):,}, one for each image, found {folds}")
     compared = known.images
     if known.files:
-        other = load_known(for_comparison(recipe.data), data_folder)
-        compared = of_files(known.files, other.images, other.files)
+        other = load_split_images(for_comparison(recipe.data), data_folder)
+        compared = select_files(known.files, other.images, other.files)
     items, images = _items(known), known.images
-    if hidden:
-        items += _hidden_items(hidden, known)
-        images, compared = joined(images, hidden.images), joined(compared, hidden.compared)
-    told(f"{len(items):,} images are compared")
+    if test_images:
+        items += _test_items(test_images, known)
+        images, compared = _concatenated(images, test_images.images), _concatenated(compared, test_images.compared)
+    report(f"{len(items):,} images are compared")
     exact, near = exact_groups(images.images), near_pairs(compared.images)
     classes = len(known.class_names)
     probabilities = torch.zeros(0, classes)
     suspicious: list[Suspicion] = []
     if folds:
-        probabilities = held_out_probabilities(known, recipe, folds, device=device, told=told)
+        probabilities = out_of_fold_probabilities(known, recipe, folds, device=device, report=report)
         suspicious = suspicious_labels(probabilities, known.images.labels)
     group_of = {index: number for number, group in enumerate(exact) for index in group}
     return Findings(
@@ -156,22 +162,21 @@ def audit(
 
 
 def for_comparison(recipe: DataRecipe) -> DataRecipe:
-    """Return the recipe by which picture files are compared."""
+    """Return the recipe with the preparation in which picture files are compared."""
     return replace(recipe, **COMPARED)  # type: ignore[arg-type]
 
 
-def of_files(names: Sequence[str], images: ImageSet, files: Sequence[str]) -> ImageSet:
-    """Return the images of these names, out of those of ``files``."""
-    places = {name: place for place, name in enumerate(files)}
-    return images[torch.tensor([places[name] for name in names])]
+def select_files(names: Sequence[str], images: ImageSet, files: Sequence[str]) -> ImageSet:
+    """Return the images of the files ``names``; ``files`` holds the name of each of the ``images``."""
+    indices = {name: index for index, name in enumerate(files)}
+    return images[torch.tensor([indices[name] for name in names])]
 
 
-def joined(one: ImageSet, other: ImageSet) -> ImageSet:
-    """Return two sets as one."""
+def _concatenated(one: ImageSet, other: ImageSet) -> ImageSet:
     return ImageSet(torch.cat([one.images, other.images]), torch.cat([one.labels, other.labels]))
 
 
-def _items(known: Known) -> tuple[Item, ...]:
+def _items(known: SplitImages) -> tuple[Item, ...]:
     validation = set(known.validation.tolist())
     names = known.files or [f"image {index}" for index in range(len(known.images))]
     return tuple(
@@ -180,7 +185,7 @@ def _items(known: Known) -> tuple[Item, ...]:
     )
 
 
-def _hidden_items(hidden: Hidden, known: Known) -> tuple[Item, ...]:
-    names = hidden.files or [f"test image {index}" for index in range(len(hidden.images))]
-    labels = hidden.images.labels.tolist()
+def _test_items(test_images: HeldOutImages, known: SplitImages) -> tuple[Item, ...]:
+    names = test_images.files or [f"test image {index}" for index in range(len(test_images.images))]
+    labels = test_images.images.labels.tolist()
     return tuple(Item(name, known.class_names[label], TEST) for name, label in zip(names, labels, strict=True))

@@ -1,4 +1,4 @@
-"""What networks think of images that they have not learnt from: each fold answered by one that saw the others."""
+"""Out-of-fold probabilities: each fold of the images is classified by a network that was trained on the others."""
 
 import tempfile
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modiste import machine
-from modiste.data.dataset import Development, Known
+from modiste.data.dataset import Development, SplitImages
 from modiste.errors import StoppedError
 from modiste.evaluation.inference import infer
 from modiste.models.registry import build_model
@@ -23,62 +23,65 @@ from modiste.training.loop import fit
 from modiste.training.tracking import Listener
 
 LEAST_SHOWN = 8_000
-"""Images that a network is shown in each epoch at least, so that a small set is learnt too."""
+"""Least number of images in an epoch, so that a network also learns a small set."""
 
 
-def held_out_probabilities(
-    known: Known, recipe: Recipe, folds: int, *, device: str = "auto", told: Callable[[str], None] = print
+def out_of_fold_probabilities(
+    known: SplitImages, recipe: Recipe, folds: int, *, device: str = "auto", report: Callable[[str], None] = print
 ) -> Float[Tensor, "n classes"]:
-    """Return the probability of each class for each image, by a network that was trained without it.
+    """Return the probability of each class for each image, from a network that was trained without that image.
 
     Args:
-        known: the images; validation images are used like the others, for nothing is chosen here.
-        recipe: of the networks; the weights of its last epoch answer, and labels are not smoothed, which would blur
-            how sure they are.
-        folds: into how many parts the images are divided, each class evenly.
+        known: the images; validation images are used like the others, because nothing is selected here.
+        recipe: of the networks. The weights of its last epoch are used. Labels are not smoothed, because smoothing
+            would distort the confidence.
+        folds: number of folds, each with an even share of every class.
         device: where to compute.
-        told: called with a line for each network.
+        report: called with a line for each network.
 
-    Raises DivergedError, StoppedError, RecipeError as training does.
+    Raises:
+        RecipeError, DivergedError, StoppedError: as in training.
     """
-    place = machine.choose_device(device)
+    chosen_device = machine.choose_device(device)
     recipe = replace(recipe, pick="last", patience=0, label_smoothing=0.0)
-    recipe = machine.settle_precision(recipe, place)
-    fold = fold_of(known.images.labels, folds, recipe.seed)
+    recipe = machine.settle_precision(recipe, chosen_device)
+    fold = assign_folds(known.images.labels, folds, recipe.seed)
     found, watch = torch.zeros(len(fold), len(known.class_names)), CoreWatch()
     for number in range(folds):
         own = (fold == number).nonzero().squeeze(1)
         others = (fold != number).nonzero().squeeze(1)
-        development = development_of(known, others, own, recipe.batch_size).to(place)
-        logits = trained_logits(development, recipe, watch)
+        development = fold_development(known, others, own, recipe.batch_size).to(chosen_device)
+        logits = _train_and_infer(development, recipe, watch)
         found[own] = logits.softmax(1)
         right = (logits.argmax(1) == known.images.labels[own]).float().mean().item()
-        told(f"network {number + 1} of {folds}: {right:.2%} of {len(own):,} images as they are labelled")
+        report(f"network {number + 1} of {folds}: {right:.2%} of {len(own):,} images classified as labelled")
     return found
 
 
-def fold_of(labels: Int64[Tensor, " n"], folds: int, seed: int) -> Int64[Tensor, " n"]:
-    """Return the fold of each image; each class is dealt out evenly, in an order drawn from ``seed``."""
+def assign_folds(labels: Int64[Tensor, " n"], folds: int, seed: int) -> Int64[Tensor, " n"]:
+    """Return the fold of each image; each class is dealt out evenly, in a random order given by ``seed``."""
     fold = torch.zeros_like(labels)
     dealt = 0
     for label in torch.unique(labels).tolist():
         members = (labels == label).nonzero().squeeze(1)
         order = torch.randperm(len(members), generator=machine.generator(seed, "fold", label))
         fold[members[order]] = (torch.arange(len(members)) + dealt) % folds
-        dealt += len(members)  # else the first fold would get what is left over of every class
+        dealt += len(members)  # else the first fold would get the remainder of every class
     return fold
 
 
-def development_of(known: Known, train: Int64[Tensor, " n"], fold: Int64[Tensor, " m"], batch_size: int) -> Development:
-    """Return a fold as training takes it; a few images are shown often, and none is left alone in a batch."""
+def fold_development(
+    known: SplitImages, train: Int64[Tensor, " n"], fold: Int64[Tensor, " m"], batch_size: int
+) -> Development:
+    """Return a fold as a data set; few images are repeated to LEAST_SHOWN, and no batch holds a single image."""
     shown = train.repeat(-(-LEAST_SHOWN // len(train)))
     shown = shown[:-1] if len(shown) % batch_size == 1 else shown
     images = known.images[shown]
     return Development(known.name, images, images.images, known.images[fold], known.class_names, known.fingerprint)
 
 
-def trained_logits(development: Development, recipe: Recipe, watch: CoreWatch) -> Float[Tensor, "m classes"]:
-    """Train a network in a folder that is gone afterwards, and return what it says of the images held out."""
+def _train_and_infer(development: Development, recipe: Recipe, watch: CoreWatch) -> Float[Tensor, "m classes"]:
+    """Train a network in a temporary folder, and return its logits for the validation images."""
     task = trainer.describe_task(development, recipe)
     model = build_model(recipe.model, task, seed=recipe.seed).to(development.train.images.device)
     with tempfile.TemporaryDirectory() as name, Interruption() as interruption, machine.threads_restored():
@@ -89,5 +92,5 @@ def trained_logits(development: Development, recipe: Recipe, watch: CoreWatch) -
         try:
             fit(learner, context)
         except StoppedError:
-            raise StoppedError("stopped on request; of an audit nothing is kept") from None
+            raise StoppedError("stopped on request; an audit keeps nothing") from None
     return infer(learner.evaluated, development.validation.images, recipe)

@@ -1,9 +1,9 @@
 """Labels that are likely wrong, by confident learning (Northcutt, Jiang and Chuang, 2021).
 
-A class's threshold is how sure networks are of it, in the mean over the images labelled with it. An image is counted
-for the likeliest class whose threshold it reaches, and from these counts follows how many images of each label belong
-to each other class. So many are suspicious: those for which that class is most likelier than their label (the paper's
-"prune by noise rate").
+The threshold of a class is its mean probability over the images labelled with it. Each image counts for the most
+probable class whose threshold it reaches. These counts estimate how many images of each label belong to each other
+class (the confident joint). That number of images is suspicious, those with the largest margin of the other class over
+their label. The paper calls this "prune by noise rate".
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Suspicion(NamedTuple):
-    """An image by its index, the class that it looks like, and how much likelier that is than its label, 0 to 1."""
+    """An image by its index, the class it looks like, and the margin of that class's probability over its label's."""
 
     image: int
     looks_like: int
@@ -22,15 +22,15 @@ class Suspicion(NamedTuple):
 
 
 def suspicious_labels(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> list[Suspicion]:
-    """Return the suspicious labels, likeliest wrong first.
+    """Return the suspicious labels, those with the largest margin first.
 
     Args:
-        probabilities: by networks that have not learnt from the image.
-        labels: as they are given.
+        probabilities: of each class, from networks that were not trained on the image.
+        labels: as given in the data set.
     """
     margins = probabilities - probabilities.gather(1, labels[:, None])
     chosen = torch.zeros_like(margins, dtype=torch.bool)
-    for label, row in enumerate(noise_counts(probabilities, labels).round().long().tolist()):
+    for label, row in enumerate(confident_joint(probabilities, labels).round().long().tolist()):
         members = (labels == label).nonzero().squeeze(1)
         for other, count in enumerate(row):
             if other != label:
@@ -41,12 +41,12 @@ def suspicious_labels(probabilities: Float[Tensor, "n classes"], labels: Int64[T
     return [Suspicion(*row) for row in rows]
 
 
-def noise_counts(
+def confident_joint(
     probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]
 ) -> Float[Tensor, "classes classes"]:
     """Return the estimated number of images of each label (row) that belong to each class (column).
 
-    Each row adds up to the number of images with that label, those too that reached no threshold.
+    Each row adds up to the number of images with that label, including those that reach no threshold.
     """
     classes = probabilities.shape[1]
     counted = confident_classes(probabilities, labels)
@@ -59,7 +59,7 @@ def noise_counts(
 
 
 def confident_classes(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
-    """Return the likeliest class whose threshold each image reaches, -1 where it reaches none."""
+    """Return the most probable class whose threshold each image reaches; -1 if it reaches none."""
     own = torch.zeros_like(probabilities).scatter_(1, labels[:, None], probabilities.gather(1, labels[:, None]))
     counts = torch.bincount(labels, minlength=probabilities.shape[1]).clamp(min=1)
     thresholds = own.sum(0) / counts

@@ -9,7 +9,7 @@ from modiste.cli.streams import say, warn
 from modiste.recipes.recipe import DataRecipe
 
 if TYPE_CHECKING:
-    from modiste.audit.audit import Findings, Hidden
+    from modiste.audit.audit import Findings, HeldOutImages
 
 SHOWN = 5
 """Findings of each kind to print; the page shows more, the JSON file lists all."""
@@ -42,10 +42,10 @@ def audit(arguments: list[str]) -> None:
     found = run_audit(
         recipe,
         folds=options.folds,
-        hidden=_held_out(data, options.data_folder) if options.with_test else None,
+        test_images=_held_out(data, options.data_folder) if options.with_test else None,
         data_folder=options.data_folder,
         device=options.device,
-        told=warn,
+        report=warn,
     )
     page = write_audit(found, options.out / PAGE, options.out / LIST)
     if options.json:
@@ -54,20 +54,20 @@ def audit(arguments: list[str]) -> None:
         _show(found, page)
 
 
-def _held_out(recipe: DataRecipe, folder: Path | None) -> "Hidden":
+def _held_out(recipe: DataRecipe, folder: Path | None) -> "HeldOutImages":
     """Print that the test images are opened, and load them."""
-    from modiste.audit.audit import Hidden, for_comparison, of_files
+    from modiste.audit.audit import HeldOutImages, for_comparison, select_files
     from modiste.data import held_out
     from modiste.data.dataset import as_image_set
-    from modiste.data.pictures.picture_source import picture_place
+    from modiste.data.pictures.picture_source import locate_pictures
 
     warn("the held-out test images are opened, to be compared with the others")
-    place = picture_place(recipe.source, folder)
+    place = locate_pictures(recipe.source, folder)
     if place is None:
         images = held_out.load_test(recipe, folder)
-        return Hidden(images, images, ())
+        return HeldOutImages(images, images, ())
     own, other = (held_out.load_held_out_pictures(place, one) for one in (recipe, for_comparison(recipe)))
-    return Hidden(as_image_set(own), of_files(own.files, as_image_set(other), other.files), own.files)
+    return HeldOutImages(as_image_set(own), select_files(own.files, as_image_set(other), other.files), own.files)
 
 
 def _show(found: "Findings", page: Path) -> None:
@@ -90,4 +90,4 @@ def _named(found: "Findings", index: int) -> str:
     from modiste.errors import shown
 
     item = found.items[index]
-    return f"{shown(item.name)} ({shown(item.label)}, {item.part})"
+    return f"{shown(item.name)} ({shown(item.label)}, {item.split})"

@@ -25,8 +25,8 @@ def data(arguments: list[str]) -> None:
     from modiste.data import sources
     from modiste.data.pictures import picture_source
 
-    sources.check_one_place(recipe.source, options.data_folder)
-    place = picture_source.picture_place(recipe.source, options.data_folder)
+    sources.check_single_location(recipe.source, options.data_folder)
+    place = picture_source.locate_pictures(recipe.source, options.data_folder)
     if place is None:
         _describe_files(recipe, options.data_folder)
     else:
@@ -50,10 +50,10 @@ def _describe_files(recipe: DataRecipe, folder: Path | None) -> None:
 def _describe_pictures(place: Path, recipe: DataRecipe) -> None:
     """Describe each split; the held-out pictures are also decoded, to see that they can be, and counted."""
     from modiste.data import dataset, held_out
-    from modiste.data.pictures.picture_source import load_divided
+    from modiste.data.pictures.picture_source import load_development_pictures
     from modiste.errors import shown
 
-    divided = load_divided(place, recipe, whatever=True)
+    divided = load_development_pictures(place, recipe, allow_unreadable=True)
     known = divided.pictures
     whole, names = dataset.as_image_set(known), known.class_names
     hidden = held_out.load_held_out_pictures(place, recipe) if divided.withheld else None

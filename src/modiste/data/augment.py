@@ -1,6 +1,6 @@
-"""Random changes to a batch: pure functions of (batch, strength, generator), all images at once.
+"""Augmentations: pure functions of (images, strength, generator) that change all images of a batch at once.
 
-Targets are probabilities, so that a mixture of two images is a batch like any other.
+Targets are probabilities, so a mixture of two images needs no special treatment later.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Images = Float[Tensor, "n c h w"]
 
 
 def augment(batch: Batch, recipe: AugmentationRecipe, generator: torch.Generator) -> Batch:
-    """Apply what the recipe asks for: first what changes an image alone, then what mixes two."""
+    """Apply the recipe's augmentations: first those that change a single image, then those that mix two."""
     images, targets = batch.images, batch.targets
     for name, change in CHANGES.items():
         strength = getattr(recipe, name)
@@ -37,7 +37,7 @@ def flip(images: Images, _strength: bool, generator: torch.Generator) -> Images:
 
 
 def shift(images: Images, most: int, generator: torch.Generator) -> Images:
-    """Move each image by -most to most pixels in both directions, filling with zeros."""
+    """Move each image by -most to most pixels, vertically and horizontally; zeros fill the gap."""
     count, _, height, width = images.shape
     padded = F.pad(images, (most, most, most, most))
     offsets = torch.randint(0, 2 * most + 1, (2, count), generator=generator, device=images.device)
@@ -48,14 +48,14 @@ def shift(images: Images, most: int, generator: torch.Generator) -> Images:
 
 
 def crop(images: Images, most: float, generator: torch.Generator) -> Images:
-    """Cut away up to the share ``most`` of each side at a random place, and enlarge what is left to the full size."""
+    """Crop a random part and enlarge it to the full size; the crop removes up to the share ``most`` of each side."""
     kept = 1 - most * _uniform(images, generator)
     corner = (2 * torch.rand(2, len(images), generator=generator, device=images.device) - 1) * (1 - kept)
     return _warp(images, _affine(angle=torch.zeros_like(kept), scale=kept, offset=corner))
 
 
 def rotate(images: Images, most_degrees: float, generator: torch.Generator) -> Images:
-    """Turn each image by up to ``most_degrees`` either way about its centre, filling with zeros."""
+    """Rotate each image about its centre by -most_degrees to most_degrees; zeros fill the corners."""
     angle = (2 * _uniform(images, generator) - 1) * (most_degrees * pi / 180)
     return _warp(images, _affine(angle=angle, scale=torch.ones_like(angle), offset=angle.new_zeros(2, len(angle))))
 
@@ -71,7 +71,7 @@ def erase(images: Images, probability: float, generator: torch.Generator) -> Ima
 
 
 def cutout(images: Images, side: int, generator: torch.Generator) -> Images:
-    """Blacken a square of ``side`` pixels centred anywhere in the image (DeVries and Taylor, 2017)."""
+    """Blacken a square of ``side`` pixels, centred anywhere in the image (DeVries and Taylor, 2017)."""
     height, width = images.shape[2:]
     share = torch.ones(len(images), device=images.device)
     inside = _boxes(images, share * (side / height), share * (side / width), generator, inside=False)
@@ -79,7 +79,7 @@ def cutout(images: Images, side: int, generator: torch.Generator) -> Images:
 
 
 def photo(images: Images, strength: float, generator: torch.Generator) -> Images:
-    """Imitate a bad photograph: a margin, a blur, a background that is not black, and noise, up to ``strength``."""
+    """Imitate a bad photo: a margin, blur, a background that is not black, and noise, each up to ``strength``."""
     scale = 1 + strength * _uniform(images, generator)
     offset = (2 * torch.rand(2, len(images), generator=generator, device=images.device) - 1) * (scale - 1)
     small = _warp(images, _affine(angle=torch.zeros_like(scale), scale=scale, offset=offset))
@@ -91,14 +91,14 @@ def photo(images: Images, strength: float, generator: torch.Generator) -> Images
 
 
 def mixup(images: Images, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Blend each image and its target with another's, by a share from Beta(alpha, alpha) (Zhang et al., 2018)."""
+    """Blend each image and target with another's, by a share from Beta(alpha, alpha) (Zhang et al., 2018)."""
     share, partner = _beta(images, alpha, generator), _partners(images, generator)
     mixed = images.lerp(images[partner], share[:, None, None, None])
     return mixed, targets.lerp(targets[partner], share[:, None])
 
 
 def cutmix(images: Images, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Paste a rectangle of another image; targets mix by the pasted area (Yun et al., 2019)."""
+    """Paste a rectangle of another image; targets are mixed in proportion to its area (Yun et al., 2019)."""
     side = _beta(images, alpha, generator).sqrt()
     partner = _partners(images, generator)
     inside = _boxes(images, side, side, generator, inside=False)
@@ -138,7 +138,7 @@ def _partners(images: Images, generator: torch.Generator) -> Tensor:
 def _affine(
     *, angle: Float[Tensor, " n"], scale: Float[Tensor, " n"], offset: Float[Tensor, "2 n"]
 ) -> Float[Tensor, "n 2 3"]:
-    """Return the maps from output to input coordinates in [-1, 1]; a scale above 1 makes the image smaller."""
+    """Return affine maps from output to input coordinates in [-1, 1]; a scale above 1 makes the image smaller."""
     cosine, sine = angle.cos() * scale, angle.sin() * scale
     rows = [cosine, -sine, offset[0], sine, cosine, offset[1]]
     return torch.stack(rows, dim=1).view(-1, 2, 3)
@@ -152,13 +152,21 @@ def _warp(images: Images, maps: Float[Tensor, "n 2 3"]) -> Images:
 def _boxes(
     images: Images, tall: Float[Tensor, " n"], wide: Float[Tensor, " n"], generator: torch.Generator, *, inside: bool
 ) -> Bool[Tensor, "n h w"]:
-    """Return one random rectangle per image, its sides as shares of the image's; centred anywhere, or wholly inside."""
+    """Return a random rectangle for each image as a mask.
+
+    Args:
+        images: give number and size of the masks.
+        tall: height of each rectangle, as a share of the image's.
+        wide: width of each rectangle, likewise.
+        generator: of the positions.
+        inside: whether the rectangle lies entirely inside the image; otherwise only its centre does.
+    """
     height, width = images.shape[2:]
     spans = []
     for share, size in ((tall, height), (wide, width)):
         length = (share.clamp(max=1) * size).round()
-        place = _uniform(images, generator)
-        start = (place * (size - length)).floor() if inside else (place * size).floor() - (length / 2).floor()
+        position = _uniform(images, generator)
+        start = (position * (size - length)).floor() if inside else (position * size).floor() - (length / 2).floor()
         at = torch.arange(size, device=images.device)
         spans.append((at >= start[:, None]) & (at < (start + length)[:, None]))
     return spans[0][:, :, None] & spans[1][:, None, :]

@@ -1,4 +1,4 @@
-"""A batch as the network wants it: images as numbers, targets as probabilities."""
+"""A batch as the network takes it: images as floats, targets as probabilities."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Images in [0, 1] with their targets: a probability for every class.
+    """Images with their targets.
 
-    Weights say how much each image counts, 1 in the mean over the training set; None where all count alike.
+    Attributes:
+        images: pixels in [0, 1].
+        targets: a probability for every class.
+        weights: of each image in the loss, with mean 1 over the training set; None if all images count the same.
     """
 
     images: Float[Tensor, "n c h w"]
@@ -27,22 +30,22 @@ class Batch:
 
 
 def as_floats(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    """Turn bytes into numbers in [0, 1], in the memory layout that convolutions are fastest with."""
+    """Convert bytes to floats in [0, 1], in the memory layout that is fastest for convolutions."""
     return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
 def as_targets(labels: Int64[Tensor, " n"], classes: int, smoothing: float) -> Float[Tensor, "n classes"]:
-    """Turn labels into probabilities, ``smoothing`` of which is spread evenly (Szegedy et al., 2016)."""
+    """Convert labels to probabilities, with ``smoothing`` spread evenly over all classes (Szegedy et al., 2016)."""
     return F.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
 
 
 def class_weights(labels: Int64[Tensor, " n"], classes: int, balance: float) -> Float[Tensor, " classes"]:
-    """Return how much an image of each class counts: as its number to the power -balance, 1 in the mean over images."""
+    """Return the weight of each class: its number of images to the power -balance, scaled to mean 1 over all images."""
     counts = torch.bincount(labels, minlength=classes).clamp(min=1).double()
     raw = counts**-balance
     return (raw * (counts.sum() / (counts * raw).sum())).float()
 
 
 def weighted(batch: Batch, weights: Float[Tensor, " classes"] | None) -> Batch:
-    """Return the batch with each image's weight: the mean of its classes', as far as it belongs to each."""
+    """Weight each image by its target distribution: ``targets @ weights``; None leaves the batch unchanged."""
     return batch if weights is None else Batch(batch.images, batch.targets, batch.targets @ weights)

@@ -1,4 +1,4 @@
-"""The batches of a run: their order, and what is changed in them at random."""
+"""The batches of a run: their order and their augmentation."""
 
 from collections.abc import Iterator
 
@@ -14,18 +14,18 @@ from modiste.recipes.recipe import Recipe
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Return the number of batches that hold every image once; the last may be smaller."""
+    """Return the number of batches in an epoch; the last batch may be smaller."""
     return -(-images // batch_size)
 
 
 class Batches:
-    """What a training set becomes, step by step.
+    """Batches of a training set, one for each step.
 
     Order and augmentation follow from (seed, epoch, step) alone: starting in the middle gives the same batches.
 
     Args:
-        train: images to learn from, on the device that computes.
-        recipe: says how many at once, in what order, changed how, weighted by what.
+        train: training images, on the device that computes.
+        recipe: sets batch size, seed, label smoothing, augmentation and class balance.
         classes: number of classes.
     """
 
@@ -35,7 +35,7 @@ class Batches:
         self.weights = class_weights(train.labels, classes, recipe.balance) if recipe.balance else None
 
     def choose(self, first_step: int) -> Iterator[Int64[Tensor, " n"]]:
-        """Yield which images make each batch, from ``first_step`` to the end of the epoch that it falls in."""
+        """Yield the indices of each batch's images, from ``first_step`` to the end of its epoch."""
         size = self.recipe.batch_size
         epoch, start = divmod(first_step, steps_per_epoch(len(self.train), size))
         generator = machine.generator(self.recipe.seed, "order", epoch)
@@ -43,11 +43,11 @@ class Batches:
         yield from torch.split(order[start * size :], size)
 
     def seed(self, step: int) -> None:
-        """Let the random numbers of the next batch be those of ``step``."""
+        """Seed the augmentation of the next batch with ``step``."""
         self.generator.manual_seed(machine.seed_for(self.recipe.seed, "augmentation", step))
 
     def make(self, chosen: Int64[Tensor, " n"]) -> Batch:
-        """Return the batch of these images, changed at random."""
+        """Return the batch of these images, augmented."""
         some = self.train[chosen]
         batch = Batch(as_floats(some.images), as_targets(some.labels, self.classes, self.recipe.label_smoothing))
         return weighted(augment(batch, self.recipe.augmentation, self.generator), self.weights)

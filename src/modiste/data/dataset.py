@@ -1,6 +1,6 @@
-"""Images and labels as tensors, and their division into training and validation.
+"""Images and labels as tensors, split into training and validation.
 
-This file cannot reach the test set: see ``sealed``.
+This file cannot reach the test set: see ``held_out``.
 """
 
 import hashlib
@@ -15,12 +15,18 @@ from torch import Tensor
 
 from modiste import machine
 from modiste.data import sources
-from modiste.data.pictures.picture_source import PictureSet, load_divided, picture_place, told_faults, told_shared
+from modiste.data.pictures.picture_source import (
+    PictureSet,
+    fault_notes,
+    load_development_pictures,
+    locate_pictures,
+    shared_picture_notes,
+)
 from modiste.errors import DataError
 from modiste.recipes.recipe import DataRecipe
 
 UNEQUAL = 1.5
-"""The largest class has so many times the images of the smallest when classes are called unequal."""
+"""Warn when the largest class has more than this many times the images of the smallest."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,7 @@ class ImageSet:
     Attributes:
         images: pixels, uint8 (N, C, H, W).
         labels: from 0 (N).
-        digests: SHA-256 of each picture's file (N, 32), which stays the same however the picture is prepared; None for
-            a set in IDX form.
+        digests: SHA-256 of each picture file (N, 32), independent of how the picture is prepared; None for an IDX set.
     """
 
     images: UInt8[Tensor, "n c h w"]
@@ -51,30 +56,31 @@ class ImageSet:
         return ImageSet(self.images.to(device), self.labels.to(device), digests)
 
     def identity(self) -> str:
-        """Return a hash of which images these are, in which order, with which labels.
+        """Return a hash of the images, their order and their labels.
 
-        Picture files are told by their content, a set in IDX form by its pixels.
+        Picture files are identified by their content, images of an IDX set by their pixels.
         """
         content = self.images if self.digests is None else self.digests
-        told = hashlib.sha256(f"{tuple(content.shape)}".encode())
-        for part in (content, self.labels):
-            told.update(part.contiguous().cpu().numpy().data)
-        return told.hexdigest()
+        identity = hashlib.sha256(f"{tuple(content.shape)}".encode())
+        for tensor in (content, self.labels):
+            identity.update(tensor.contiguous().cpu().numpy().data)
+        return identity.hexdigest()
 
 
 @dataclass(frozen=True)
 class Development:
-    """What training may see: a training and a validation set.
+    """The images that training may use: a training and a validation set.
 
     Attributes:
         name: of the data set.
-        train: images to learn from.
-        unlabelled: every image that is not held out, uint8 (N, C, H, W): more than ``train`` where that takes few.
-        validation: images to decide by.
+        train: training images.
+        unlabelled: all images outside of validation and test, uint8 (N, C, H, W); more than in ``train`` if that is a
+            subset.
+        validation: validation images.
         class_names: one per label.
-        fingerprint: hash of the files' content, the same wherever they came from.
-        notes: what a person should know before training: files left out, unequal classes.
-        own_pictures: whether they are a person's own picture files, which may change or move at any time.
+        fingerprint: hash of the files' content, the same wherever the files are.
+        notes: warnings for the user: files left out, unequal classes.
+        own_pictures: whether these are the user's own picture files, which may change or move at any time.
     """
 
     name: str
@@ -100,18 +106,18 @@ class Development:
 
 
 @dataclass(frozen=True)
-class Known:
-    """Every image that training may see, and which of them are for training and for validation.
+class SplitImages:
+    """All training and validation images, and the indices of each split.
 
     Attributes:
         name: of the data set.
         images: with their labels.
-        train: indices of those to learn from, ascending.
-        validation: indices of those to decide by, ascending.
+        train: indices of the training images, ascending.
+        validation: indices of the validation images, ascending.
         class_names: one per label.
         fingerprint: hash of the files' content.
-        files: name of each picture's file; empty for a set in IDX form.
-        notes: what a person should know of them.
+        files: name of each picture file; empty for an IDX set.
+        notes: warnings for the user.
     """
 
     name: str
@@ -127,62 +133,49 @@ class Known:
 def load_development(
     recipe: DataRecipe | None = None, folder: Path | str | None = None, *, instead: bool = False
 ) -> Development:
-    """Find, verify and divide the training images of ``recipe.source``.
+    """Find and verify the images of ``recipe.source``, and split them into training and validation.
 
     Args:
-        recipe: which images and how they are divided; Fashion-MNIST, stratified, if None.
-        folder: where Fashion-MNIST's files lie, if not in one of the usual places; or where other data have moved to.
-        instead: let ``folder`` stand for a source that is still there, for callers that compare the fingerprint.
+        recipe: which images, and how they are split; Fashion-MNIST, stratified, if None.
+        folder: where Fashion-MNIST's files are, if in none of the usual folders; or where other data have moved to.
+        instead: allow ``folder`` to replace a source that still exists, for callers that compare the fingerprint.
 
     Raises:
-        DataError: the files are missing, damaged, or too few to divide; or the source and the folder are both there.
+        DataError: the files are missing, damaged, or too few to split; or both the source and the folder exist.
+
+    Example:
+        >>> development = load_development()
+        >>> len(development.train), len(development.validation), development.image_shape
+        (50000, 10000, (1, 28, 28))
     """
     recipe = recipe or DataRecipe()
-    known = load_known(recipe, folder, instead=instead)
-    whole, every = known.images, known.train
-    chosen = few_of_each(whole.labels, every, recipe) if recipe.images_per_class else every
-    notes = known.notes + unequal_classes(whole.labels[chosen], known.class_names)
+    split = load_split_images(recipe, folder, instead=instead)
+    whole, every = split.images, split.train
+    chosen = training_subset(whole.labels, every, recipe) if recipe.images_per_class else every
+    notes = split.notes + unequal_class_notes(whole.labels[chosen], split.class_names)
     chosen = chosen if recipe.repeats == 1 else chosen.repeat(recipe.repeats)
     train = whole[chosen]
     unlabelled = train.images if chosen is every else whole.images[every]
-    validation, own_pictures = whole[known.validation], bool(known.files)
+    validation, own_pictures = whole[split.validation], bool(split.files)
     return Development(
-        known.name, train, unlabelled, validation, known.class_names, known.fingerprint, notes, own_pictures
+        split.name, train, unlabelled, validation, split.class_names, split.fingerprint, notes, own_pictures
     )
 
 
-def load_known(recipe: DataRecipe, folder: Path | str | None = None, *, instead: bool = False) -> Known:
-    """Return the images of a recipe's source in their own order, none chosen or repeated; DataError as above."""
+def load_split_images(recipe: DataRecipe, folder: Path | str | None = None, *, instead: bool = False) -> SplitImages:
+    """Find and verify all images of a recipe's source; arguments and errors as ``load_development``.
+
+    The recipe's ``images_per_class`` and ``repeats`` are ignored.
+    """
     own = None if folder is None else Path(folder)
     if not instead:
-        sources.check_one_place(recipe.source, own)
-    place = picture_place(recipe.source, own)
-    return _idx_images(recipe, own, instead) if place is None else _picture_images(place, recipe)
+        sources.check_single_location(recipe.source, own)
+    path = locate_pictures(recipe.source, own)
+    return _load_idx(recipe, own, instead) if path is None else _load_pictures(path, recipe)
 
 
-def _idx_images(recipe: DataRecipe, folder: Path | None, instead: bool) -> Known:
-    raw = sources.load_training(recipe.source, folder)
-    if not instead:
-        sources.check_not_published(recipe.source, folder, raw)
-    for note in raw.notes:
-        logging.getLogger(__name__).warning("passed over: %s", note)
-    whole = as_image_set(raw)
-    return Known(raw.name, whole, *split_indices(whole.labels, recipe), raw.class_names, raw.fingerprint)
-
-
-def _picture_images(place: Path, recipe: DataRecipe) -> Known:
-    divided = load_divided(place, recipe)
-    pictures = divided.pictures
-    train, validation = torch.arange(len(pictures.labels)).tensor_split([divided.training])
-    whole = as_image_set(pictures)
-    notes = told_faults(place, pictures.faults) + told_shared(place, divided)
-    return Known(
-        pictures.name, whole, train, validation, pictures.class_names, pictures.fingerprint, pictures.files, notes
-    )
-
-
-def as_image_set(raw: sources.RawSet | PictureSet) -> ImageSet:
-    """Turn arrays as read from files into tensors, sharing the images' memory."""
+def as_image_set(raw: sources.IdxSet | PictureSet) -> ImageSet:
+    """Convert arrays to tensors; the images share their memory."""
     images = torch.from_numpy(raw.images)
     labels = torch.from_numpy(raw.labels.astype(np.int64))
     digests = torch.from_numpy(raw.digests) if isinstance(raw, PictureSet) else None
@@ -190,15 +183,16 @@ def as_image_set(raw: sources.RawSet | PictureSet) -> ImageSet:
 
 
 def split_indices(labels: Int64[Tensor, " n"], recipe: DataRecipe) -> tuple[Tensor, Tensor]:
-    """Return the indices of the training and the validation images, each in ascending order.
+    """Return the indices of the training and of the validation images, each in ascending order.
 
-    ``stratified`` takes the same share of every class at random from ``split_seed``; ``last`` takes the file's end.
+    For validation, ``stratified`` draws the same share of every class by ``split_seed``. ``last`` takes the last images
+    of the file. Raises DataError if either split would be empty.
     """
     count = round(len(labels) * recipe.validation_fraction)
     if not 0 < count < len(labels):
         raise DataError(
             f"{recipe.source}: {len(labels)} images cannot give a validation share of {recipe.validation_fraction:g}; "
-            "expected at least one image on each side; train with another --data.validation-fraction"
+            "expected at least one image in each split; train with another --data.validation-fraction"
         )
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     if recipe.split == "last":
@@ -208,10 +202,10 @@ def split_indices(labels: Int64[Tensor, " n"], recipe: DataRecipe) -> tuple[Tens
     return (~chosen).nonzero().squeeze(1), chosen.nonzero().squeeze(1)
 
 
-def few_of_each(labels: Int64[Tensor, " n"], train: Int64[Tensor, " m"], recipe: DataRecipe) -> Int64[Tensor, " k"]:
-    """Return ``images_per_class`` of the training indices for each class, in ascending order.
+def training_subset(labels: Int64[Tensor, " n"], train: Int64[Tensor, " m"], recipe: DataRecipe) -> Int64[Tensor, " k"]:
+    """Return ``images_per_class`` of the training indices for each class, drawn by ``subset_seed``, in ascending order.
 
-    Drawn from ``subset_seed``; a larger number holds the images of a smaller one. DataError when a class has too few.
+    A larger subset contains the smaller ones of the same seed. Raises DataError when a class has too few images.
     """
     drawn = []
     for label in torch.unique(labels).tolist():
@@ -226,17 +220,17 @@ def few_of_each(labels: Int64[Tensor, " n"], train: Int64[Tensor, " m"], recipe:
     return torch.cat(drawn).sort().values
 
 
-def unequal_classes(labels: Int64[Tensor, " n"], names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a sentence with each class's number of images where some class has far more than another."""
+def unequal_class_notes(labels: Int64[Tensor, " n"], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a note with the number of images of each class if the classes are UNEQUAL, else none."""
     counts = torch.bincount(labels.cpu(), minlength=len(names)).tolist()
     if max(counts) <= UNEQUAL * min(counts):
         return ()
     shown = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
-    return (f"unequal classes, in training {shown}; --balance 1 makes each class count alike, 0 each image",)
+    return (f"unequal classes, in training {shown}; --balance 1 gives each class the same weight, 0 each image",)
 
 
 def mean_and_deviation(images: UInt8[Tensor, "n c h w"]) -> tuple[float, float]:
-    """Return mean and standard deviation of the pixels in [0, 1], exactly, from the counts of the 256 values."""
+    """Return the exact mean and standard deviation of all pixels, in [0, 1]."""
     counts = torch.bincount(images.flatten(), minlength=256).double()
     values = torch.arange(256, dtype=torch.float64, device=images.device) / 255
     mean = (counts * values).sum() / counts.sum()
@@ -244,8 +238,29 @@ def mean_and_deviation(images: UInt8[Tensor, "n c h w"]) -> tuple[float, float]:
     return mean.item(), variance.sqrt().item()
 
 
+def _load_idx(recipe: DataRecipe, folder: Path | None, instead: bool) -> SplitImages:
+    raw = sources.load_training(recipe.source, folder)
+    if not instead:
+        sources.check_not_fashion_mnist(recipe.source, folder, raw)
+    for note in raw.notes:
+        logging.getLogger(__name__).warning("skipped: %s", note)
+    whole = as_image_set(raw)
+    return SplitImages(raw.name, whole, *split_indices(whole.labels, recipe), raw.class_names, raw.fingerprint)
+
+
+def _load_pictures(path: Path, recipe: DataRecipe) -> SplitImages:
+    development = load_development_pictures(path, recipe)
+    pictures = development.pictures
+    train, validation = torch.arange(len(pictures.labels)).tensor_split([development.training])
+    whole = as_image_set(pictures)
+    notes = fault_notes(path, pictures.faults) + shared_picture_notes(path, development)
+    return SplitImages(
+        pictures.name, whole, train, validation, pictures.class_names, pictures.fingerprint, pictures.files, notes
+    )
+
+
 def _stratified(labels: Int64[Tensor, " n"], count: int, seed: int) -> Tensor:
-    """Draw ``count`` indices, each class in proportion; what rounding leaves over goes to the largest remainders."""
+    """Draw ``count`` indices, in proportion to the class sizes (rounded by largest remainder)."""
     sizes = torch.bincount(labels)
     exact = sizes * (count / len(labels))
     shares = exact.floor().long()

@@ -1,4 +1,4 @@
-"""The one door to the test set. Nothing that trains, searches or audits may import this file: a contract in CI."""
+"""The held-out test set. Nothing that trains, searches or audits may import this file: a contract in CI."""
 
 import logging
 from dataclasses import replace
@@ -7,31 +7,31 @@ from pathlib import Path
 from modiste.data.dataset import ImageSet, as_image_set
 from modiste.data.idx.files import (
     FilePair,
-    KnownFile,
-    RawSet,
+    IdxSet,
+    PublishedFile,
     SourceFile,
-    find_any,
+    find_pair,
     folder_of_set,
     is_published,
-    make_raw_set,
-    read_any,
+    join_pair,
     read_class_names,
+    read_pair,
 )
 from modiste.data.idx.reader import read_idx
 from modiste.data.pictures.division import divide
 from modiste.data.pictures.picture_source import (
+    HELD_OUT,
     PictureSet,
     check_readable,
     decode_entries,
+    fault_notes,
     list_pictures,
-    picture_place,
-    told_faults,
+    locate_pictures,
 )
 from modiste.data.sources import (
     CLASS_NAMES,
     FASHION_MNIST,
     TRAIN,
-    fetch,
     load_published,
     numbered_names,
     set_name,
@@ -42,13 +42,13 @@ from modiste.recipes.recipe import DataRecipe
 
 TEST = FilePair(
     what="test",
-    images=KnownFile(
+    images=PublishedFile(
         name="t10k-images-idx3-ubyte",
         size_bytes=7_840_016,
         sha256="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
         archive_md5="bef4ecab320f06d8554ea6380940ec79",
     ),
-    labels=KnownFile(
+    labels=PublishedFile(
         name="t10k-labels-idx1-ubyte",
         size_bytes=10_008,
         sha256="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
@@ -60,55 +60,49 @@ TEST = FilePair(
 )
 
 
-def load_held_out(source: str, folder: Path | None = None) -> RawSet:
-    """Read and verify the test pair of ``source``, found as ``load_training`` finds the training pair.
+def load_held_out(source: str, folder: Path | None = None) -> IdxSet:
+    """Read and verify the test files of ``source``; arguments and errors as ``sources.load_training``.
 
-    The class names of another set are those of ``classes.txt``, else numbers, as many as its training labels
-    have. Raises DataError.
+    A set without ``classes.txt`` has numbers as class names, up to its largest training label.
     """
     if source == FASHION_MNIST:
         return load_published(TEST, folder)
-    place = source_folder(source, folder)
-    images, labels = read_any(TEST, *find_any(TEST, place))
+    location = source_folder(source, folder)
+    images, labels = read_pair(TEST, *find_pair(TEST, location))
     if is_published(TEST, images, labels):
-        return make_raw_set(FASHION_MNIST, images, labels, CLASS_NAMES, published=True)
+        return join_pair(FASHION_MNIST, images, labels, CLASS_NAMES, published=True)
     names = read_class_names(folder_of_set(images))
     if names is None:
-        training_labels = find_any(TRAIN, place)[1]
+        training_labels = find_pair(TRAIN, location)[1]
         names = numbered_names(read_idx(training_labels, dimensions=1, what="training labels"))
-    return make_raw_set(set_name(place), images, labels, names)
+    return join_pair(set_name(location), images, labels, names)
 
 
 def load_test(recipe: DataRecipe, folder: Path | None = None) -> ImageSet:
-    """Read the test images of a recipe's source, whatever kind of source it is. Raises DataError."""
-    place = picture_place(recipe.source, folder)
-    if place is None:
+    """Read the test images of a recipe's source, of any kind. Raises DataError."""
+    path = locate_pictures(recipe.source, folder)
+    if path is None:
         return as_image_set(load_held_out(recipe.source, folder))
-    pictures = load_held_out_pictures(place, recipe)
-    check_readable(place, pictures, len(pictures.files) + len(pictures.faults), recipe)
-    for note in told_faults(place, pictures.faults):
+    pictures = load_held_out_pictures(path, recipe)
+    check_readable(path, pictures, len(pictures.files) + len(pictures.faults), recipe)
+    for note in fault_notes(path, pictures.faults):
         logging.getLogger(__name__).warning("%s", note)
     return as_image_set(pictures)
 
 
-def load_held_out_pictures(place: Path, recipe: DataRecipe) -> PictureSet:
+def load_held_out_pictures(path: Path, recipe: DataRecipe) -> PictureSet:
     """Decode the pictures of a source that training may not open; DataError when there are none."""
-    known = list_pictures(place)
-    opened = set(divide(place, known, recipe).entries)
-    entries = [entry for entry in known.entries if entry not in opened]
+    listing = list_pictures(path)
+    development = set(divide(path, listing, recipe).entries)
+    entries = [entry for entry in listing.entries if entry not in development]
     if not entries:
         remedy = "make a folder test, or train with --data.test-fraction above 0"
-        raise fault(place, "no test pictures", expected="some that are sealed", found="none", remedy=remedy)
-    found = decode_entries(place, known, entries, recipe, "sealed")
-    alone = tuple(bad for bad in found.faults if bad not in known.passed_over)
-    return replace(found, faults=alone)  # what is no picture was told with those of training
+        raise fault(path, "no test pictures", expected="some that are held out", found="none", remedy=remedy)
+    found = decode_entries(path, listing, entries, recipe, HELD_OUT)
+    own_faults = tuple(bad for bad in found.faults if bad not in listing.skipped)
+    return replace(found, faults=own_faults)  # training has reported the files that are no pictures
 
 
 def verify_all(folder: Path | None = None) -> tuple[SourceFile, ...]:
-    """Find and verify the four files of Fashion-MNIST; return where each lies. Raises DataError."""
+    """Find and verify the four files of Fashion-MNIST, and return them. Raises DataError."""
     return load_published(TRAIN, folder).files + load_published(TEST, folder).files
-
-
-def fetch_all(folder: Path | None = None) -> tuple[Path, ...]:
-    """Bring the four official archives into ``folder``, or into the cache; those there and right stay."""
-    return fetch(TRAIN, folder) + fetch(TEST, folder)

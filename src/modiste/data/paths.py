@@ -1,4 +1,4 @@
-"""Where on this machine Fashion-MNIST may lie already, and where decoded pictures are kept."""
+"""Folders on this machine: where Fashion-MNIST may already be, and where downloads and decoded pictures are kept."""
 
 import errno
 import os
@@ -12,23 +12,23 @@ FOLDER_VARIABLE = "MODISTE_DATA"
 
 
 def cache_folder() -> Path:
-    """Return the folder that downloads go to."""
+    """Return the folder for downloads."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("modiste", appauthor=False)) / "fashion-mnist"
 
 
 def picture_cache_folder() -> Path:
-    """Return the folder that decoded pictures are kept in; it may be deleted at any time."""
+    """Return the folder for decoded pictures; it may be deleted at any time."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("modiste", appauthor=False)) / "pictures"
 
 
 def kind_at(path: Path) -> Literal["folder", "file", "device", ""]:
-    """Return what lies at a path, links followed; empty where nothing does, or nothing can by its name.
+    """Return what is at a path, following links; empty if nothing is, or if the name is impossible.
 
-    Raises DataError when the system does not say: no permission, links in a circle.
+    Raises DataError if the system refuses to answer: no permission, or links that form a circle.
     """
     try:
         mode = path.stat().st_mode
@@ -39,15 +39,15 @@ def kind_at(path: Path) -> Literal["folder", "file", "device", ""]:
             return ""
         remedy = "check the path, and the permissions of the folders on it"
         raise fault(
-            path, "cannot be looked at", expected="a folder or a file", found=reason_of(error), remedy=remedy
+            path, "cannot be accessed", expected="a folder or a file", found=reason_of(error), remedy=remedy
         ) from None
     if stat.S_ISDIR(mode):
         return "folder"
     return "file" if stat.S_ISREG(mode) else "device"
 
 
-def expanded(path: Path) -> Path:
-    """Return a path with the home folder for ~; as it is where there is no such home."""
+def expand_home(path: Path) -> Path:
+    """Return a path with ~ replaced by the home folder; unchanged if there is no such home."""
     try:
         return path.expanduser()
     except RuntimeError:
@@ -55,14 +55,14 @@ def expanded(path: Path) -> Path:
 
 
 def named_folder(folder: Path | None) -> Path | None:
-    """Return the folder that the person named, as an argument or in MODISTE_DATA, or None."""
+    """Return ``folder``, or else the folder in MODISTE_DATA, or else None."""
     variable = os.environ.get(FOLDER_VARIABLE, "")
     chosen = folder if folder is not None else Path(variable) if variable else None
-    return expanded(chosen) if chosen else None
+    return expand_home(chosen) if chosen else None
 
 
 def usual_folders() -> tuple[Path, ...]:
-    """Return the folders to search: ours, then those of torchvision, Keras, Debian, Zalando's repository."""
+    """Return the folders to search: our own, then those of torchvision, Keras, Debian and Zalando's repository."""
     try:
         home = Path.home()
     except RuntimeError:

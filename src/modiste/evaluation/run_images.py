@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from modiste.data.dataset import Development, ImageSet, load_development
-from modiste.data.sampling import drawn
+from modiste.data.sampling import balanced_sample
 from modiste.data.sources import FASHION_MNIST
 from modiste.errors import DataError, RunError
 from modiste.runs import checkpoint, run_folder, storage
@@ -36,7 +36,7 @@ def keep(folder: Path, development: Development) -> None:
         )
         return
     count = min(SAMPLE, SAMPLE_BYTES // train.images[0].nbytes)
-    sample = train[drawn(train.labels, count, "kept images").to(train.labels.device)]
+    sample = train[balanced_sample(train.labels, count, "kept images").to(train.labels.device)]
     tensors = {**_named("train", sample), **_named("validation", validation)}
     storage.write_bytes(folder / run_folder.IMAGES, checkpoint.to_bytes(tensors, {"name": development.name}))
 

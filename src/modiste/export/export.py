@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from modiste.data.dataset import ImageSet
-from modiste.data.sampling import drawn
+from modiste.data.sampling import balanced_sample
 from modiste.errors import RunError
 from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.out_of_distribution.novelty import Answers, learn_for, stored
@@ -104,7 +104,7 @@ def export(
 
 def sample(images: ImageSet, count: int) -> ImageSet:
     """Return ``count`` images drawn from all, of every class alike; all when there are no more."""
-    return images[drawn(images.labels, count, "export")]
+    return images[balanced_sample(images.labels, count, "export")]
 
 
 def compare(theirs: Probabilities, answers: Answers, known: ImageSet) -> Agreement:

@@ -1,4 +1,4 @@
-"""From a person's photo to the image that the network sees."""
+"""From a user's photo to the image that the network sees."""
 
 from modiste.photo.garment import Prepared, as_it_is, prepare
 

@@ -1,4 +1,4 @@
-"""Telling a garment from a plain background: what the edge of the photo looks like is the background."""
+"""Separates a garment from a plain background, which is modelled from the edge of the photo."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,22 +10,23 @@ from modiste.errors import PhotoError, extra_for
 from modiste.photo.opening import EXTRA
 
 WORKING_SIDE = 160
-"""The photo is brought down to this before the background is looked for."""
+"""Longer side, in pixels, of the reduced photo in which the background is found."""
 RING = 0.03
-"""Width of the edge that is taken for background, as a share of the shorter side."""
+"""Width of the photo's edge, as a share of the shorter side."""
 LEAST_CONTRAST = 0.05 * 255
-"""How far from the background a pixel must be; the data set's own five percent."""
+"""Least distance of a garment's pixel from the background: five percent of full brightness, as for the data set."""
 NOISE_FACTOR = 4.0
-"""Or so many times as far as the background's own pixels are, where those scatter."""
+"""For a noisy background the least distance is this many times its own scatter, if that is more."""
 LEAST_AREA = 0.01
-"""Share of the photo that a garment covers at least."""
+"""Least share of the photo that a garment covers."""
 MOST_SCATTER = 40.0
-"""Above this deviation the edge is no plain background."""
+"""Largest scatter of a plain background."""
 FITS = 4
+"""Number of fits, each without the outliers of the one before."""
 FIRST_FIT = 0.6
-"""Share of the edge that the first fit takes in, at least."""
+"""Least share of the edge that the first fit uses."""
 LUMINANCE = np.array([0.299, 0.587, 0.114])
-"""Of red, green and blue (ITU-R BT.601), as Pillow turns colours to grey."""
+"""Weights of red, green and blue (ITU-R BT.601), as Pillow converts colours to grey."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,10 @@ class Garment:
 
     Attributes:
         grey: luminance of the photo, 0 to 255.
-        mask: where the garment is; everywhere if it could not be told from the background.
-        background: luminance behind it.
-        separated: whether it could.
-        darker: whether it is darker than the background.
+        mask: pixels of the garment; all pixels if it could not be separated from the background.
+        background: luminance of the background, 0 to 255.
+        separated: whether the garment could be separated.
+        darker: whether the garment is darker than the background.
     """
 
     grey: Float[np.ndarray, "h w"]
@@ -48,10 +49,10 @@ class Garment:
 
 
 def find_garment(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
-    """Part the garment from a background that is plain, or shaded evenly from one side to the other.
+    """Separate the garment from a background that is plain, or shaded evenly from one side to the other.
 
-    A plane is fitted to each colour of the photo's edge, without the pixels that do not follow it; what lies far from
-    that plane is garment. Where the edge is too restless for that, all of the photo is taken for garment.
+    A plane is fitted to each colour of the photo's edge, without outliers. Pixels far from that plane belong to the
+    garment. If the edge is too uneven for a plane, the whole photo counts as garment.
 
     Raises:
         PhotoError: nothing stands out from the background.
@@ -60,12 +61,12 @@ def find_garment(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
     with extra_for(*EXTRA):
         from scipy import ndimage
 
-    small = reduced(photo)
-    ground, scatter = background_of(small)
-    distance = root_mean_square(small - ground)
+    small = _reduced(photo)
+    ground, scatter = _fit_background(small)
+    distance = _root_mean_square(small - ground)
     threshold = max(LEAST_CONTRAST, NOISE_FACTOR * scatter)
     smooth = ndimage.gaussian_filter(distance, 0.7) if scatter > 1 else distance
-    mask = cleaned(smooth > threshold)
+    mask = _cleaned(smooth > threshold)
     if scatter > MOST_SCATTER or mask.all():
         mask, separated = np.ones(mask.shape, bool), False
     elif mask.mean() < LEAST_AREA:
@@ -77,8 +78,8 @@ def find_garment(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
     return Garment(grey, mask, behind, separated, darker)
 
 
-def reduced(photo: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "a b 3"]:
-    """Average the photo down such that its longer side is at most WORKING_SIDE."""
+def _reduced(photo: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "a b 3"]:
+    """Shrink the photo by averaging, so that its longer side is at most WORKING_SIDE."""
     from PIL import Image
 
     image = Image.fromarray(photo)
@@ -89,29 +90,28 @@ def reduced(photo: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "a b 3"]:
     return np.asarray(image, dtype=np.float64)
 
 
-def background_of(image: Float[np.ndarray, "h w 3"]) -> tuple[Float[np.ndarray, "h w 3"], float]:
-    """Return the plane through the image's edge for each colour, and how far the edge scatters about it.
+def _fit_background(image: Float[np.ndarray, "h w 3"]) -> tuple[Float[np.ndarray, "h w 3"], float]:
+    """Fit a plane to each colour of the image's edge; return the planes and the edge's scatter about them.
 
-    Fitted by least squares, again and again without the pixels beyond three robust deviations, for a garment may reach
-    the edge.
+    The fit is by least squares, repeated without pixels beyond three robust deviations: a garment may reach the edge.
     """
-    design, edge = plane_and_edge(*image.shape[:2])
+    design, edge = _plane_and_edge(*image.shape[:2])
     pixels = image.reshape(-1, 3)
     terms, colours = design[edge], pixels[edge]
     away = np.abs(colours - np.median(colours, axis=0)).max(axis=1)
     kept = away <= max(np.quantile(away, FIRST_FIT), LEAST_CONTRAST)
     for _ in range(FITS):
         some = terms[kept]
-        plane = np.linalg.solve(some.T @ some, some.T @ colours[kept])  # three terms: quicker than lstsq, as exact
-        error = root_mean_square(colours - terms @ plane)
+        plane = np.linalg.solve(some.T @ some, some.T @ colours[kept])  # for three terms faster than lstsq
+        error = _root_mean_square(colours - terms @ plane)
         scatter = 1.4826 * np.median(error)
         kept = error <= max(3 * scatter, LEAST_CONTRAST / 2)
     return (design @ plane).reshape(image.shape), float(scatter)
 
 
 @lru_cache(maxsize=64)  # most photos of a folder share a handful of shapes
-def plane_and_edge(height: int, width: int) -> tuple[Float[np.ndarray, "pixels 3"], Int64[np.ndarray, " edge"]]:
-    """Return each pixel's terms of a plane, 1, row and column from -1 to 1, and which pixels are the image's edge."""
+def _plane_and_edge(height: int, width: int) -> tuple[Float[np.ndarray, "pixels 3"], Int64[np.ndarray, " edge"]]:
+    """Return the terms of a plane at each pixel (1, row and column in [-1, 1]), and the indices of edge pixels."""
     ring = max(1, round(RING * min(height, width)))
     rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     edge = np.ones((height, width), bool)
@@ -120,14 +120,14 @@ def plane_and_edge(height: int, width: int) -> tuple[Float[np.ndarray, "pixels 3
     return design, np.flatnonzero(edge)
 
 
-def root_mean_square(colours: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape"]:
-    """Return the root mean square of red, green and blue; NumPy's own mean is slow along so short an axis."""
+def _root_mean_square(colours: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape"]:
+    """Return the root mean square of red, green and blue; NumPy's own mean is slow along such a short axis."""
     squares: Float[np.ndarray, "*shape"] = np.einsum("...c,...c->...", colours, colours)
     return np.sqrt(squares / 3)
 
 
-def cleaned(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Drop specks, close gaps, fill holes that are no openings of a garment."""
+def _cleaned(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Close narrow gaps and small holes, and remove specks; larger holes are openings of a garment and stay."""
     from scipy import ndimage
 
     closed = ndimage.binary_closing(np.pad(mask, 2), iterations=2)[2:-2, 2:-2]

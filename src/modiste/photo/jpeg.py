@@ -1,4 +1,4 @@
-"""A JPEG's segments, walked before it is decoded: what the decoder needs, how often it scans, the camera's notes."""
+"""Reads a JPEG's segments before it is decoded: the number of scans, the camera's metadata, and the rest."""
 
 import re
 from collections.abc import Iterator
@@ -11,29 +11,29 @@ END = b"\xff\xd9"
 MOST_SEGMENTS = 5_000
 MOST_SCANS = 100
 MOST_SCANNED_PIXELS = 20 * 64_000_000
-"""Scans times pixels. Each scan visits every pixel, however few bytes it has; usual progressive files have 10 to 20."""
+"""Scans times pixels. A scan visits every pixel, however few bytes it has; usual progressive files have 10 to 20."""
 _FILLER = b"\xa5\x5a\x96\x69" * 64
-"""Bytes that a complete scan does not need."""
+"""Arbitrary bytes; appended to a complete scan, they change no pixel."""
 _RESTARTS = range(0xD0, 0xD8)
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""Stuffed bytes, fill bytes and restart markers belong to the data of a scan."""
+"""Of a segment: stuffed bytes, fill bytes and restart markers belong to the data of a scan."""
 _FIRST_WITH_LENGTH, _SOI, _EOI, _SOS, _COM = 0xC0, 0xD8, 0xD9, 0xDA, 0xFE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_NOTES = frozenset(range(0xE1, 0xF0)) - {0xEE} | {_COM}
-"""Application segments and comments; the decoder needs JFIF (0xE0) and Adobe (0xEE) to know the colours."""
+_METADATA = frozenset(range(0xE1, 0xF0)) - {0xEE} | {_COM}
+"""Application segments and comments, except JFIF (0xE0) and Adobe (0xEE), which tell the decoder the colours."""
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 
 
 @dataclass
 class Jpeg:
-    """What the segments of a JPEG say.
+    """What the segments of a JPEG contain.
 
     Attributes:
-        picture: the file without notes, previews and what follows its end; an end marker is added where it lacks one.
-        scans: how often the decoder goes over the pixels.
-        ended: whether the end marker is there.
+        picture: the file without metadata, previews and what follows its end; it always has an end marker.
+        scans: number of passes over the pixels.
+        ended: whether the file has its end marker.
         info: ``exif`` and ``xmp``, the first segment of each.
-        last_scan: data of the last scan, where the file lacks its end marker.
+        last_scan: data of the last scan if the file lacks its end marker; otherwise empty.
     """
 
     picture: bytes = b""
@@ -46,15 +46,15 @@ class Jpeg:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the scans cover every coefficient of every component to its last bit."""
+        """Whether the scans contain every bit of every coefficient of every component."""
         return 0 < 64 * self._components == len(self._sent)
 
     @property
     def continued(self) -> bytes:
-        """The picture with more data after its last scan: another picture if that scan lacks any, else the same."""
+        """The picture with more data after its last scan; its pixels are the same only if that scan is complete."""
         last = max(_RESTARTS, key=lambda restart: self.last_scan.rfind(bytes([0xFF, restart])))
-        place = last + 1 if bytes([0xFF, last]) in self.last_scan else _RESTARTS.start
-        restart = bytes([0xFF, place if place in _RESTARTS else _RESTARTS.start])
+        following = last + 1 if bytes([0xFF, last]) in self.last_scan else _RESTARTS.start
+        restart = bytes([0xFF, following if following in _RESTARTS else _RESTARTS.start])
         return self.picture.removesuffix(END) + _FILLER + restart + _FILLER + END
 
     def _add_frame(self, segment: bytes) -> None:
@@ -63,27 +63,24 @@ class Jpeg:
     def _add_scan(self, segment: bytes) -> None:
         self.scans += 1
         if self.scans > MOST_SCANS:
-            raise PhotoError(f"the image has more than {MOST_SCANS} scans; expected a photo; save it anew")
+            raise PhotoError(f"the image has more than {MOST_SCANS} scans; expected a photo; save it again")
         count = segment[4] if len(segment) > 4 else 0
         components, (first, last, bits) = segment[5 : 5 + 2 * count : 2], (segment[5 + 2 * count :] + bytes(3))[:3]
         if bits & 15 == 0:
-            self._sent |= {(one, place) for one in components for place in range(first, min(last, 63) + 1)}
+            self._sent |= {(one, index) for one in components for index in range(first, min(last, 63) + 1)}
 
-    def _add_note(self, segment: bytes) -> None:
+    def _add_metadata(self, segment: bytes) -> None:
         for name, prefix in (("exif", _EXIF), ("xmp", _XMP)):
             if segment[1] == 0xE1 and segment.startswith(prefix, 4):
                 self.info.setdefault(name, segment[4 + len(prefix) :])
 
 
 def read_jpeg(data: bytes) -> Jpeg:
-    """Walk a JPEG's segments.
-
-    Raises PhotoError when it has too many of them, or too many scans.
-    """
+    """Read a JPEG's segments; PhotoError if it has too many segments or scans."""
     found, kept, at, end, scan = Jpeg(), [], 0, len(data.rstrip(b"\xff")), 0
     for number, (marker, start, stop) in enumerate(segments(data)):
         if number == MOST_SEGMENTS:
-            raise PhotoError(f"the image has more than {MOST_SEGMENTS:,} segments; expected a photo; save it anew")
+            raise PhotoError(f"the image has more than {MOST_SEGMENTS:,} segments; expected a photo; save it again")
         segment = data[start:stop]
         if marker in _FRAMES:
             found._add_frame(segment)
@@ -92,8 +89,8 @@ def read_jpeg(data: bytes) -> Jpeg:
             scan = stop
         elif marker == _EOI:
             found.ended, end = True, start
-        elif marker in _NOTES and not found.scans:
-            found._add_note(segment)
+        elif marker in _METADATA and not found.scans:
+            found._add_metadata(segment)
             kept.append(data[at:start])
             at = stop
     found.picture = b"".join([*kept, data[at:end], END])
@@ -102,7 +99,7 @@ def read_jpeg(data: bytes) -> Jpeg:
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield the marker, start and end of each segment up to the end of the image, as libjpeg finds them."""
+    """Yield the marker, start and end of each segment up to the end of the image, as libjpeg does."""
     at = len(START)
     while found := _MARKER.search(data, at):
         start, marker = found.start(), data[found.start() + 1]

@@ -1,6 +1,6 @@
-"""How picture files become a network's images: as a garment, or whole (padded with black, or stretched).
+"""The preparation of picture files for a network: the garment alone, or the whole picture, padded or stretched.
 
-Training chooses the preparation once; every later use takes the same.
+Training chooses the preparation once; every later use of the network takes the same.
 """
 
 from collections.abc import Callable
@@ -16,47 +16,19 @@ from modiste.photo.garment import Prepared, as_bytes, as_it_is, centred, prepare
 from modiste.photo.opening import open_photo
 from modiste.recipes.plain import nearest
 
-
-def prepare_whole(content: bytes | Path, *, side: int, channels: int) -> Prepared:
-    """Turn a picture file into what the network sees, leaving nothing of it out.
-
-    One that has the network's size already keeps every pixel.
-
-    Args:
-        content: a JPEG, PNG, WebP, BMP or GIF file, or its bytes.
-        side: of the network's images, in pixels.
-        channels: 3 for red, green and blue, 1 for their luminance.
-
-    Raises:
-        PhotoError: no such image, damaged or too large.
-    """
-    return _as_image(open_photo(content), side, channels, keep_aspect=True)
-
-
-def prepare_stretched(content: bytes | Path, *, side: int, channels: int) -> Prepared:
-    """Turn a picture file into what the network sees, its shorter side stretched; otherwise as ``prepare_whole``."""
-    return _as_image(open_photo(content), side, channels, keep_aspect=False)
-
-
-def _as_image(photo: UInt8[np.ndarray, "h w 3"], side: int, channels: int, *, keep_aspect: bool) -> Prepared:
-    values = photo.astype(np.float64)
-    planes = [values @ LUMINANCE] if channels == 1 else list(np.moveaxis(values, 2, 0))
-    small = [as_bytes(resized(plane, side, keep_aspect=keep_aspect)) for plane in planes]
-    image = centred(small[0] if channels == 1 else np.stack(small, axis=2), side)
-    return Prepared(image, {"photo": photo, "network's view": image}, separated=True, inverted=False)
-
-
 VERSION = 2
-"""To be raised when a preparation gives other pixels than before; what was kept of earlier ones is then made anew."""
+"""Raise this when a preparation gives other pixels than before; cached pictures are then decoded again."""
 CHANNELS = (1, 3)
+PictureInput = bytes | Path | UInt8[np.ndarray, "h w"]
+"""A picture file, its bytes, or an image that looks like the data set's and needs no preparation."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The way from a picture file to the network's image; RecipeError for one that does not exist.
+    """The way from a picture file to the network's image; RecipeError if there is no such preparation.
 
     Attributes:
-        way: a key of WAYS: "garment" parts it from its background; "whole" and "stretched" leave nothing out.
+        way: a key of WAYS: "garment" separates it from its background; "whole" and "stretched" keep all of the picture.
         side: of the square image, in pixels.
         channels: 1 for grey, 3 for red, green and blue.
     """
@@ -74,11 +46,40 @@ class Preparation:
                 f"network takes {self.channels}; choose whole for colour"
             )
 
-    def __call__(self, picture: "PictureInput") -> Prepared:
-        """Prepare a file, its bytes, or an image as a data set has them; PhotoError when that cannot be."""
+    def __call__(self, picture: PictureInput) -> Prepared:
+        """Prepare a picture; PhotoError if it cannot be read or shows nothing."""
         if isinstance(picture, np.ndarray):
             return as_it_is(picture, self.side, self.channels)
         return WAYS[self.way](picture, self)
+
+
+def prepare_whole(content: bytes | Path, *, side: int, channels: int) -> Prepared:
+    """Turn a picture file into the network's image: all of the picture, padded with black to a square.
+
+    A picture that already has the network's size keeps every pixel.
+
+    Args:
+        content: a JPEG, PNG, WebP, BMP or GIF file, or its bytes.
+        side: of the network's images, in pixels.
+        channels: 3 for red, green and blue, 1 for their luminance.
+
+    Raises:
+        PhotoError: the file is no such image, damaged or too large.
+    """
+    return _as_image(open_photo(content), side, channels, keep_aspect=True)
+
+
+def prepare_stretched(content: bytes | Path, *, side: int, channels: int) -> Prepared:
+    """Turn a picture file into the network's image as ``prepare_whole`` does, but stretched to a square."""
+    return _as_image(open_photo(content), side, channels, keep_aspect=False)
+
+
+def _as_image(photo: UInt8[np.ndarray, "h w 3"], side: int, channels: int, *, keep_aspect: bool) -> Prepared:
+    values = photo.astype(np.float64)
+    planes = [values @ LUMINANCE] if channels == 1 else list(np.moveaxis(values, 2, 0))
+    small = [as_bytes(resized(plane, side, keep_aspect=keep_aspect)) for plane in planes]
+    image = centred(small[0] if channels == 1 else np.stack(small, axis=2), side)
+    return Prepared(image, {"photo": photo, "network's view": image}, separated=True, inverted=False)
 
 
 def _garment(content: bytes | Path, preparation: Preparation) -> Prepared:
@@ -98,5 +99,3 @@ WAYS: dict[str, Callable[[bytes | Path, Preparation], Prepared]] = {
     "whole": _whole,
     "stretched": _stretched,
 }
-PictureInput = bytes | Path | UInt8[np.ndarray, "h w"]
-"""A file or its bytes; or an image as a data set has them, which needs no preparation."""

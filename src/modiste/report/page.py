@@ -54,7 +54,7 @@ def text(found: Findings, plain: str) -> str:
     """Return the page; ``plain`` names the file that lists everything."""
     exact = sorted(found.exact, key=found.crosses, reverse=True)
     near = sorted(found.near, key=lambda pair: (found.crosses(pair[:2]), pair.likeness), reverse=True)
-    parts = {part: sum(item.part == part for item in found.items) for part in ("training", "validation", "test")}
+    parts = {part: sum(item.split == part for item in found.items) for part in ("training", "validation", "test")}
     return render(
         "audit.html",
         name=found.name,
@@ -83,7 +83,7 @@ def text(found: Findings, plain: str) -> str:
 
 def _picture(found: Findings, index: int, *more: str) -> Shown:
     item = found.items[index]
-    lines = (shown(item.name), f"{shown(item.label)}, {item.part}", *more)
+    lines = (shown(item.name), f"{shown(item.label)}, {item.split}", *more)
     return Shown(as_uri(found.images.images[index].cpu().numpy()), lines)
 
 

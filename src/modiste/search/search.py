@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from modiste.data.sources import check_one_place
+from modiste.data.sources import check_single_location
 from modiste.errors import MissingExtraError, RecipeError, StoppedError
 from modiste.recipes.recipe import Recipe
 from modiste.runs import storage
@@ -61,7 +61,7 @@ def search(
     demand_packages()
     folder, at_once = Path(out), at_once or plan.lag
     place = None if data_folder is None else Path(data_folder)
-    check_one_place(plan.recipe.data.source, place)
+    check_single_location(plan.recipe.data.source, place)
     with (
         storage.lock(folder),
         Interruption() as interruption,

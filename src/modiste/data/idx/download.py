@@ -1,4 +1,4 @@
-"""The download: from a mirror over https into the cache, under its final name only once its hash is right."""
+"""Downloads Fashion-MNIST from a mirror over https; a file gets its final name only after its hash is verified."""
 
 import contextlib
 import logging
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from modiste.data.idx.files import KnownFile
+from modiste.data.idx.files import PublishedFile
 from modiste.errors import DataError, StorageError, fault, shown
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ BY_HAND = (
 
 
 class DownloadError(DataError):
-    """No mirror gave a file."""
+    """No mirror delivered a file."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -37,49 +37,55 @@ class DownloadError(DataError):
 
 
 class MirrorError(Exception):
-    """A mirror offers what must not be taken."""
+    """A mirror answered with something that must not be accepted."""
 
 
 @dataclass(frozen=True)
 class Connection:
-    """How a mirror is spoken to."""
+    """How to connect to a mirror."""
 
     connect_seconds: float = 5.0
     read_seconds: float = 20.0
-    """Longest silence."""
+    """Longest wait for the next bytes."""
     loopback: bool = False
-    """Also allow plain http to 127.0.0.1, where there is no network to listen on; for tests."""
+    """Also allow plain http to 127.0.0.1, for tests; nobody can listen in on it."""
 
     def allows(self, url: str) -> bool:
-        """Tell whether ``url`` may be asked: https, and nothing else."""
+        """Return whether a request to ``url`` is allowed: only https is."""
         parts = urlsplit(url)
         return parts.scheme == "https" or (self.loopback and parts.hostname == "127.0.0.1")
 
 
 def is_offline() -> bool:
-    """Tell whether MODISTE_OFFLINE forbids the network."""
+    """Return whether MODISTE_OFFLINE forbids the network."""
     return os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0")
 
 
 def download(
-    files: Iterable[KnownFile],
+    files: Iterable[PublishedFile],
     folder: Path,
     *,
     mirrors: tuple[str, ...] = MIRRORS,
     connection: Connection = Connection(),
 ) -> tuple[Path, ...]:
-    """Bring the official archives of ``files`` into ``folder``; those that are there and right stay.
+    """Download the official archives of ``files`` into ``folder``, except those that are there and correct.
 
-    Each mirror is tried in turn. Raises DataError, which names what each mirror did, when none gives a file,
-    and StorageError when the folder cannot be written.
+    The mirrors are tried in turn.
+
+    Returns:
+        The path of each archive.
+
+    Raises:
+        DataError: no mirror delivers a file (the message says what each mirror did), or MODISTE_OFFLINE is set.
+        StorageError: the folder cannot be written.
     """
     if is_offline():
-        expected, remedy = "leave to use the network", f"unset it, or {BY_HAND}"
+        expected, remedy = "permission to use the network", f"unset it, or {BY_HAND}"
         raise fault(folder, "no download", expected=expected, found=f"{OFFLINE_VARIABLE} set", remedy=remedy)
     return tuple(_download_one(file, folder, mirrors, connection) for file in files)
 
 
-def _download_one(file: KnownFile, folder: Path, mirrors: tuple[str, ...], connection: Connection) -> Path:
+def _download_one(file: PublishedFile, folder: Path, mirrors: tuple[str, ...], connection: Connection) -> Path:
     failures = []
     for mirror in mirrors:
         try:
@@ -92,23 +98,23 @@ def _download_one(file: KnownFile, folder: Path, mirrors: tuple[str, ...], conne
         "cannot be downloaded",
         expected=f"an archive with MD5 {file.archive_md5}",
         found=reason,
-        remedy=f"try again when the network is there, {BY_HAND}",
+        remedy=f"try again when there is a network, {BY_HAND}",
     )
     raise DownloadError(str(message), reason)
 
 
-def _retrieve(file: KnownFile, folder: Path, url: str, connection: Connection) -> Path:
+def _retrieve(file: PublishedFile, folder: Path, url: str, connection: Connection) -> Path:
     import pooch
     import requests
 
-    pooch.get_logger().setLevel(logging.CRITICAL)  # its lines would repeat ours
-    fetch = _Fetch(connection, limit_bytes=file.size_bytes)  # an archive is smaller than what it holds
+    pooch.get_logger().setLevel(logging.CRITICAL)  # its log lines would repeat ours
+    fetch = _Fetch(connection, limit_bytes=file.size_bytes)  # an archive is smaller than its content
     known_hash = f"md5:{file.archive_md5}"
     try:
         return Path(pooch.retrieve(url, known_hash, fname=file.archive_name, path=folder, downloader=fetch))
     except (requests.RequestException, MirrorError) as error:
         raise DataError(_reason(error, connection)) from error
-    except ValueError as error:  # pooch: the hash differs; requests: a header makes no sense
+    except ValueError as error:  # pooch: the hash differs; requests: an invalid header
         raise DataError("sent other bytes than those published") from error
     except OSError as error:
         reason = error.strerror or str(error)
@@ -120,7 +126,7 @@ def _retrieve(file: KnownFile, folder: Path, url: str, connection: Connection) -
 
 @dataclass(frozen=True)
 class _Fetch:
-    """A downloader as pooch calls it: it writes to a temporary file, which pooch then verifies."""
+    """A downloader for pooch: it writes to a temporary file, which pooch then verifies."""
 
     connection: Connection
     limit_bytes: int
@@ -134,7 +140,7 @@ class _Fetch:
                 url,
                 stream=True,
                 timeout=(self.connection.connect_seconds, self.connection.read_seconds),
-                headers={"Accept-Encoding": "identity"},  # the archive itself, not unpacked on the way
+                headers={"Accept-Encoding": "identity"},  # the archive itself, not decompressed on the way
                 hooks={"response": self._check_redirect},
             ) as response,
             Path(output_file).open("wb") as file,
@@ -156,7 +162,7 @@ class _Fetch:
                 advance(len(block))
 
     def _check_redirect(self, response: "requests.Response", *_: Any, **__: Any) -> None:
-        """Look at each answer before requests follows it: it would go from https to http without a word."""
+        """Check each redirect before requests follows it, which would go from https to http without a warning."""
         if response.is_redirect:
             self._check(urljoin(response.url, response.headers["Location"]))
 
@@ -166,7 +172,7 @@ class _Fetch:
 
 
 def _reason(error: Exception, connection: Connection) -> str:
-    """Say in a few words what a mirror did; requests' own messages are long and of several lines."""
+    """Return in a few words what a mirror did; requests' own messages are long and have several lines."""
     import requests
 
     if isinstance(error, MirrorError):
@@ -187,7 +193,7 @@ def _reason(error: Exception, connection: Connection) -> str:
 
 @contextlib.contextmanager
 def _progress(name: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
-    """Give a function that is told of each block; it moves a bar when a person looks, else does nothing."""
+    """Yield a function that counts the bytes of a block. At a terminal it moves a progress bar."""
     if not sys.stderr.isatty():
         yield lambda count_bytes: None
         return

@@ -1,8 +1,7 @@
-"""IDX files (Yann LeCun's format of MNIST), read strictly: a whole, right file or a DataError.
+"""Reader of IDX files (Yann LeCun's format of MNIST). It is strict: anything but a complete, valid file is a DataError.
 
-The header says how many bytes follow. It is read first and believed only as far as the file's own size makes
-it possible; then exactly that many bytes are read, in blocks. So a file can neither fill the memory nor pass
-with something missing or left over.
+The header says how many bytes follow. The reader first checks that number against the file's size, then reads exactly
+that many bytes in blocks. So a file cannot exhaust the memory, nor pass with bytes missing or left over.
 """
 
 import hashlib
@@ -19,11 +18,11 @@ import numpy.typing as npt
 from modiste.errors import fault
 
 LIMIT_BYTES = 2 * 1024**3
-"""Largest array that is read, unless the caller asks for less."""
+"""Largest array that is read, unless the caller sets a smaller limit."""
 BLOCK_BYTES = 1024**2
 GZIP_MAGIC = b"\x1f\x8b"
 DEFLATE_RATIO = 1032
-"""Deflate cannot expand further: 258 bytes from two bits."""
+"""Largest expansion by deflate: 258 bytes from two bits."""
 
 _UNSIGNED_BYTE = 0x08
 _MAX_DIMENSIONS = 4
@@ -41,22 +40,29 @@ _FOREIGN = {
 
 @dataclass(frozen=True, eq=False)
 class IdxFile:
-    """What one IDX file holds."""
+    """The content of an IDX file."""
 
     path: Path
     array: npt.NDArray[np.uint8]
     sha256: str
-    """Of the uncompressed bytes, header included, in hexadecimal: the same however the file is packed."""
+    """Of the uncompressed bytes, header included, in hexadecimal: the same however the file is compressed."""
     size_bytes: int
     """Of the uncompressed file, header included."""
 
 
 def read_idx(path: Path, *, dimensions: int | None = None, what: str = "", limit_bytes: int = LIMIT_BYTES) -> IdxFile:
-    """Read an IDX file of unsigned bytes, raw or gzip, whichever its first two bytes say.
+    """Read an IDX file of unsigned bytes, raw or gzip, as its first two bytes say.
 
-    ``dimensions`` (1 to 4) is the count that the caller expects, ``what`` names the content in messages
-    ("training labels"), ``limit_bytes`` is the largest uncompressed file accepted. Peak memory is the array
-    and a few blocks. Raises DataError for everything that is not exactly one whole file of that kind.
+    Peak memory is the array and a few blocks.
+
+    Args:
+        path: of the file.
+        dimensions: number of dimensions that the caller expects, 1 to 4; None accepts any.
+        what: name of the content for messages, such as "training labels".
+        limit_bytes: largest uncompressed file accepted.
+
+    Raises:
+        DataError: this is not exactly one complete file of that kind.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could wait for ever
@@ -77,13 +83,13 @@ class _Stream(Protocol):
     """The uncompressed bytes of a file, in blocks."""
 
     largest_bytes: int
-    """What the file cannot exceed uncompressed, judging by its size."""
+    """Upper bound on the uncompressed size, from the size of the file."""
 
     def read(self, most: int) -> bytes:
-        """Return 1 to ``most`` bytes, or none at the end."""
+        """Return 1 to ``most`` bytes; empty at the end."""
 
     def leftover(self) -> str:
-        """Name what follows after the end, or return the empty string."""
+        """Return a name for the bytes after the end; empty if there are none."""
 
 
 class _Raw:
@@ -122,17 +128,17 @@ class _Gunzip:
 
 
 class _Reader:
-    """One file, read once from front to back."""
+    """Reads one file once, from front to back."""
 
     def __init__(self, path: Path, file: BinaryIO, what: str) -> None:
         self._path = path
         self._what = what or "an IDX file"
         size_bytes = file.seek(0, 2)
         file.seek(0)
-        self._packed = file.read(2) == GZIP_MAGIC
+        self._compressed = file.read(2) == GZIP_MAGIC
         file.seek(0)
         self._empty = size_bytes == 0
-        self._stream: _Stream = (_Gunzip if self._packed else _Raw)(file, size_bytes)
+        self._stream: _Stream = (_Gunzip if self._compressed else _Raw)(file, size_bytes)
         self._hash = hashlib.sha256()
 
     def read(self, dimensions: int | None, limit_bytes: int) -> IdxFile:
@@ -164,7 +170,7 @@ class _Reader:
         sizes = self._read_exactly(4 * count, f"a header of {4 + 4 * count} bytes")
         shape = tuple(int.from_bytes(sizes[at : at + 4], "big") for at in range(0, 4 * count, 4))
         if 0 in shape:
-            raise fault(self._path, "nothing in it", expected="sizes of 1 or more", found=_times(shape))
+            raise fault(self._path, "an empty array", expected="sizes of 1 or more", found=_times(shape))
         return shape
 
     def _wrong_kind(self, dimensions: int, count: int) -> Exception:
@@ -177,10 +183,10 @@ class _Reader:
         if size_bytes > limit_bytes:
             raise fault(self._path, "too large", expected=f"at most {limit_bytes:,} bytes", found=found)
         largest = self._stream.largest_bytes
-        if self._packed and size_bytes > largest:
+        if self._compressed and size_bytes > largest:
             expected = f"at most {largest:,} bytes in an archive of this size"
             raise fault(self._path, "cut short or forged", expected=expected, found=found)
-        if not self._packed and size_bytes != largest:
+        if not self._compressed and size_bytes != largest:
             problem = "truncated" if size_bytes > largest else "bytes left over"
             expected = f"{size_bytes:,} bytes as its header announces ({_times(shape)})"
             raise fault(self._path, problem, expected=expected, found=f"{largest:,} bytes")

@@ -1,110 +1,92 @@
-"""A folder of class folders with pictures in them, or of train, validation and test with class folders in each."""
+"""Lists the pictures in a folder of class folders, or of train, validation and test with class folders in each."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from modiste.data.pictures.folder_layout import check_layers, folders_in, parts_of, unwrapped, visible
+from modiste.data.pictures.folder_layout import check_subfolders, folders_in, split_folders, unwrap, visible
 from modiste.data.pictures.listing import (
     SUFFIXES,
     Entry,
     PictureList,
-    counted,
-    listed,
+    count_extensions,
+    join_names,
     make_list,
     reason_against,
     reason_against_name,
-    what_to_do,
+    remedy_for,
 )
 from modiste.errors import fault, shown
 
-Passed = tuple[str, str]
+Skipped = list[tuple[str, str]]
+"""Name of each file that is not used, with the reason; the functions below add to it."""
 
 
 def read_class_folders(root: Path) -> PictureList:
-    """List the pictures in ``root``: a class for each folder in it, or in each of train, validation and test.
+    """List the pictures in ``root``: one class for each folder in it, or in each of train, validation and test.
 
-    Pictures lie in a class's folder or anywhere below. What has a dot in front of its name is left out. Links are
-    followed where they lead to a file in ``root``; anything else that is no picture is passed over with its reason.
+    Pictures may be anywhere below a class's folder. Hidden files are ignored. A link is followed if it leads to a file
+    in ``root``. Anything else that is no picture is skipped with a reason.
 
-    Raises DataError when that cannot be: no classes, a class without pictures, parts that cannot be told from classes.
+    Raises:
+        DataError: there are no classes, a class has no pictures, or splits cannot be distinguished from classes.
     """
     entries: list[Entry] = []
-    passed: list[Passed] = []
-    parts = parts_of(root)
-    for part, folder in parts.items():
-        entries += pictures_of_part(folder, part, root, passed)
-    check_classes(root, parts, entries)
-    return make_list(root, root, entries, passed)
+    skipped: Skipped = []
+    folders = split_folders(root)
+    for split, folder in folders.items():
+        entries += _list_split(folder, split, root, skipped)
+    _check_classes(root, folders, entries)
+    return make_list(root, root, entries, skipped)
 
 
-def pictures_of_part(folder: Path, part: str, root: Path, passed: list[Passed]) -> list[Entry]:
-    """Return the pictures in the class folders of ``folder``; add to ``passed`` what else there is."""
+def _list_split(folder: Path, split: str, root: Path, skipped: Skipped) -> list[Entry]:
+    """Return the pictures in the class folders of ``folder``."""
     entries: list[Entry] = []
-    layers: dict[str, set[str]] = {}
+    subfolders: dict[str, set[str]] = {}
     for item in visible(folder):
         if not item.is_dir(follow_symlinks=False):
-            passed.append((below(root, item.path), why_not(item, root) or "in no class's folder"))
+            skipped.append((_relative(root, item.path), _reason_against(item, root) or "in no class's folder"))
             continue
-        names = pictures_of_class(Path(item.path), root, passed)
-        entries += [Entry(name, item.name, part) for name in names]
-        start = len(below(root, item.path)) + 1
-        layers[item.name] = {name[start:].rpartition(os.sep)[0].partition(os.sep)[0] for name in names}
-    check_layers(folder, part, layers)
+        names = _list_class(Path(item.path), root, skipped)
+        entries += [Entry(name, item.name, split) for name in names]
+        start = len(_relative(root, item.path)) + 1
+        subfolders[item.name] = {name[start:].rpartition(os.sep)[0].partition(os.sep)[0] for name in names}
+    check_subfolders(folder, split, subfolders)
     return entries
 
 
-def pictures_of_class(folder: Path, root: Path, passed: list[Passed]) -> list[str]:
-    """Return the names of the pictures in a class's folder and below it; DataError when there are none."""
-    before = len(passed)
-    names = list(pictures_in(folder, root, passed))
+def _list_class(folder: Path, root: Path, skipped: Skipped) -> list[str]:
+    """Return the names of the pictures in and below a class's folder; DataError when there are none."""
+    before = len(skipped)
+    names = list(_pictures_below(folder, root, skipped))
     if not names:
-        others = [name for name, _ in passed[before:]]
+        others = [name for name, _ in skipped[before:]]
         raise fault(
             folder,
             "a class without pictures",
             expected=f"files that end in {', '.join(SUFFIXES)}",
-            found=counted(others),
-            remedy=what_to_do(others),
+            found=count_extensions(others),
+            remedy=remedy_for(others),
         )
     return names
 
 
-def check_classes(root: Path, parts: dict[str, Path], entries: list[Entry]) -> None:
-    """Raise DataError where parts hold no class folders, or where the only class folder holds several folders."""
-    if not entries and "" not in parts:
-        found = f"none in {listed(below(root, str(folder)) for folder in parts.values())}"
-        remedy = "put the pictures of each class into a folder of its own"
-        raise fault(root, "parts without class folders", expected="a folder for each class", found=found, remedy=remedy)
-    classes = {entry.class_name for entry in entries}
-    if len(classes) != 1 or "" not in parts:
-        return
-    only = unwrapped(parts[""] / classes.pop())
-    if len(inner := [item.name for item in folders_in(only)]) > 1:
-        raise fault(
-            root,
-            "a single folder that holds others",
-            expected="2 class folders or more",
-            found=f"{shown(below(root, str(only)))}, and in it {listed(inner)}",
-            remedy=f"name {shown(only)}, if these are the classes",
-        )
-
-
-def pictures_in(folder: Path, root: Path, passed: list[Passed]) -> Iterator[str]:
-    """Yield the names of the pictures in a folder and below it; add to ``passed`` what else there is."""
+def _pictures_below(folder: Path, root: Path, skipped: Skipped) -> Iterator[str]:
+    """Yield the names of the pictures in and below a folder."""
     waiting = [folder]
     while waiting:
         for item in visible(waiting.pop()):
             if item.is_dir(follow_symlinks=False):
                 waiting.append(Path(item.path))
-            elif reason := why_not(item, root):
-                passed.append((below(root, item.path), reason))
+            elif reason := _reason_against(item, root):
+                skipped.append((_relative(root, item.path), reason))
             else:
-                yield below(root, item.path)
+                yield _relative(root, item.path)
 
 
-def why_not(item: "os.DirEntry[str]", root: Path) -> str:
-    """Return why something in a folder is no picture; empty when it is one by its name."""
+def _reason_against(item: "os.DirEntry[str]", root: Path) -> str:
+    """Return why an entry of a folder is not read as a picture; empty if it is."""
     if item.is_symlink() or not item.is_file():
         reason = reason_against(Path(item.path), os.path.realpath(root))
         if reason:
@@ -112,6 +94,27 @@ def why_not(item: "os.DirEntry[str]", root: Path) -> str:
     return reason_against_name(item.name)
 
 
-def below(root: Path, path: str) -> str:
-    """Return a path as seen from ``root``."""
+def _relative(root: Path, path: str) -> str:
     return os.path.relpath(path, root)
+
+
+def _check_classes(root: Path, folders: dict[str, Path], entries: list[Entry]) -> None:
+    """Raise DataError if splits hold no class folders, or if the only class folder contains several folders."""
+    if not entries and "" not in folders:
+        found = f"none in {join_names(_relative(root, str(folder)) for folder in folders.values())}"
+        remedy = "put the pictures of each class into a folder of its own"
+        raise fault(
+            root, "splits without class folders", expected="a folder for each class", found=found, remedy=remedy
+        )
+    classes = {entry.class_name for entry in entries}
+    if len(classes) != 1 or "" not in folders:
+        return
+    only = unwrap(folders[""] / classes.pop())
+    if len(inner := [item.name for item in folders_in(only)]) > 1:
+        raise fault(
+            root,
+            "a single folder that contains others",
+            expected="2 class folders or more",
+            found=f"{shown(_relative(root, str(only)))}, and in it {join_names(inner)}",
+            remedy=f"name {shown(only)}, if these are the classes",
+        )

@@ -1,4 +1,4 @@
-"""A CSV file of pictures: columns path and label, and split where it says which part of the data each belongs to."""
+"""Lists the pictures that a CSV file names: columns path and label, and optionally split."""
 
 import csv
 import io
@@ -6,62 +6,63 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from modiste.data.pictures.folder_layout import part_called
-from modiste.data.pictures.listing import PARTS, Entry, PictureList, make_list, reason_against
+from modiste.data.pictures.folder_layout import split_named
+from modiste.data.pictures.listing import SPLITS, Entry, PictureList, make_list, reason_against
 from modiste.errors import fault, reason_of, shown
 
 MOST_BYTES = 256 * 2**20
 COLUMNS = ("path", "label")
-SPLIT = "split"
+SPLIT_COLUMN = "split"
 
 
 def read_picture_table(table: Path) -> PictureList:
-    """List the pictures that a CSV file names, paths relative to its folder.
+    """List the pictures that a CSV file names by paths relative to its folder.
 
-    Fields are parted by commas, the first line names the columns; others than path, label and split are left alone.
-    Paths may have backslashes, and a split the spellings that folders may have, as val or Training.
+    Commas separate the fields. The first line names the columns; columns other than path, label and split are
+    ignored. Paths may have backslashes. A split may have any spelling that a folder may have, such as val or Training.
 
-    Raises DataError for a path that leaves the folder, a picture named twice, an unknown split, a field left empty.
+    Raises:
+        DataError: a path leaves the folder, a picture is named twice, a split is unknown, or a field is empty.
     """
     entries: dict[str, Entry] = {}
-    passed: list[tuple[str, str]] = []
+    skipped: list[tuple[str, str]] = []
     root = os.path.realpath(table.parent)
-    for line, row in rows_of(table):
-        entry = entry_of(table, line, row)
+    for line, row in _rows(table):
+        entry = _entry(table, line, row)
         if entry.name in entries:
             raise _fault(table, line, "a picture named twice", "each path once", entry.name)
         entries[entry.name] = entry
     for name in list(entries):
         reason = reason_against(table.parent / name, root)
         if reason:
-            passed.append((name, reason))
+            skipped.append((name, reason))
             del entries[name]
     if not entries:
-        found = f"{len(passed):,} paths, the first {passed[0][0]}: {passed[0][1]}" if passed else "no rows"
-        remedy = "give paths as seen from the CSV's folder"
+        found = f"{len(skipped):,} paths, the first {skipped[0][0]}: {skipped[0][1]}" if skipped else "no rows"
+        remedy = "give paths relative to the CSV's folder"
         raise fault(table, "no pictures", expected="rows that name files", found=shown(found), remedy=remedy)
-    return make_list(table, table.parent, entries.values(), passed)
+    return make_list(table, table.parent, entries.values(), skipped)
 
 
-def rows_of(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the number and the fields of each line below the first; DataError for what is no such table."""
+def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the number and the fields of each line after the first; DataError if this is no such table."""
     try:
-        rows = csv.DictReader(io.StringIO(text_of(table), newline=""), strict=True)
+        rows = csv.DictReader(io.StringIO(_text(table), newline=""), strict=True)
         names = [name.strip() for name in rows.fieldnames or ()]
-        if any(names.count(column) != 1 for column in COLUMNS) or names.count(SPLIT) > 1:
-            expected = f"a first line that names {' and '.join(COLUMNS)} once each, parted by a comma"
-            raise _fault(table, 1, "columns", expected, ",".join(names)[:80] or "nothing")
+        if any(names.count(column) != 1 for column in COLUMNS) or names.count(SPLIT_COLUMN) > 1:
+            expected = f"a first line that names {' and '.join(COLUMNS)} once each, separated by a comma"
+            raise _fault(table, 1, "wrong columns", expected, ",".join(names)[:80] or "nothing")
         rows.fieldnames = names
         for row in rows:
             if None in row or None in row.values():
-                raise _fault(table, rows.line_num, "fields", f"{len(names)} of them", "more or fewer")
+                raise _fault(table, rows.line_num, "wrong number of fields", f"{len(names)}", "more or fewer")
             yield rows.line_num, row
     except csv.Error as error:
-        raise _fault(table, rows.line_num, "not a CSV file", "fields parted by commas", str(error)) from None
+        raise _fault(table, rows.line_num, "not a CSV file", "fields separated by commas", str(error)) from None
 
 
-def text_of(table: Path) -> str:
-    """Return the table's text; DataError when it is too large, or no UTF-8."""
+def _text(table: Path) -> str:
+    """Return the table's text; DataError if it is too large or not UTF-8."""
     try:
         with table.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -76,22 +77,22 @@ def text_of(table: Path) -> str:
         raise fault(table, "unreadable", expected="a CSV file", found=found, remedy="check the path") from None
 
 
-def entry_of(table: Path, line: int, row: dict[str, str]) -> Entry:
-    """Return what a line names; DataError where it cannot be."""
-    name, label, split = row["path"].strip(), row["label"].strip(), row.get(SPLIT, "").strip()
+def _entry(table: Path, line: int, row: dict[str, str]) -> Entry:
+    """Return the picture that a line names; DataError if the line is invalid."""
+    name, label, value = row["path"].strip(), row["label"].strip(), row.get(SPLIT_COLUMN, "").strip()
     if not name or not label:
-        raise _fault(table, line, "a field left empty", "a path and a label", f'"{name}","{label}"')
-    part = part_called(split)
-    if SPLIT in row and not part:
-        raise _fault(table, line, "an unknown split", " or ".join(PARTS), f'"{split}"')
-    path = path_of(table.parent, name)
+        raise _fault(table, line, "an empty field", "a path and a label", f'"{name}","{label}"')
+    split = split_named(value)
+    if SPLIT_COLUMN in row and not split:
+        raise _fault(table, line, "an unknown split", " or ".join(SPLITS), f'"{value}"')
+    path = _path(table.parent, name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
         raise _fault(table, line, "a path that leaves the folder", f"one below {shown(table.parent)}", name)
-    return Entry(str(path), label, part)
+    return Entry(str(path), label, split)
 
 
-def path_of(folder: Path, name: str) -> PurePosixPath:
-    """Return a path as written, or with slashes for backslashes where no file has that very name."""
+def _path(folder: Path, name: str) -> PurePosixPath:
+    """Return a path as written; if no file has that exact name, with slashes for backslashes."""
     path = PurePosixPath(name)
     if "\\" not in name or "\0" in name or os.path.lexists(folder / path):
         return path

@@ -1,7 +1,7 @@
-"""How a source's pictures are divided into training, validation and what is sealed for the test.
+"""Splits a source's pictures into training, validation and the held-out test set.
 
-A picture's place in the draw follows from its name and the seed alone, so that pictures which join a source hardly
-move those that are there: what was sealed stays sealed.
+A picture's rank in a random draw follows from its name and the seed alone. So new pictures hardly change the splits of
+the old ones: a picture that was held out stays held out.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from modiste.recipes.recipe import DataRecipe
 
 @dataclass(frozen=True)
 class Division:
-    """The pictures that training may open, and how many it may not."""
+    """The pictures that training may open, and the number of those that it may not."""
 
     train: tuple[Entry, ...]
     validation: tuple[Entry, ...]
@@ -25,70 +25,70 @@ class Division:
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Those of training, then those of validation."""
+        """The training pictures, then the validation pictures."""
         return self.train + self.validation
 
 
-def divide(source: Path, known: PictureList, recipe: DataRecipe) -> Division:
-    """Divide as the source says; parts that it does not name are drawn from the rest, the same share of every class.
+def divide(source: Path, listing: PictureList, recipe: DataRecipe) -> Division:
+    """Split a source's pictures: splits that the source names stay as they are, missing ones are drawn from train.
 
-    Of each class at least one picture goes into every part that is drawn, and one stays for training.
+    A drawn split takes the same share of every class, but at least one picture. At least one is left for training.
 
     Raises:
-        DataError: a class has too few pictures for that, or none in a part that the source names.
-        RecipeError: the recipe asks for the last pictures in a file, and there is none.
+        DataError: a class has too few pictures for that, or none in a split that the source names.
+        RecipeError: the recipe's split is "last", which only the images of an IDX file can have.
     """
     if recipe.split != "stratified":
         raise RecipeError(f"data.split: expected 'stratified' for picture files, found {recipe.split!r}")
-    named = {part: [entry for entry in known.entries if entry.part == part] for part in ("", "train", "validation")}
-    pool, validation = named[""] + named["train"], named["validation"]
-    named_test = sum(entry.part == "test" for entry in known.entries)
+    pool = [entry for entry in listing.entries if entry.split == ""]
+    pool += [entry for entry in listing.entries if entry.split == "train"]
+    validation = [entry for entry in listing.entries if entry.split == "validation"]
+    named_test = sum(entry.split == "test" for entry in listing.entries)
     drawn: list[Entry] = []
     if not named_test and recipe.test_fraction:
-        drawn = draw(pool, recipe.test_fraction, f"{recipe.test_seed}:test")
+        drawn = _draw(pool, recipe.test_fraction, f"{recipe.test_seed}:test")
     if not validation:
-        rest = without(pool, drawn)
-        validation = draw(rest, recipe.validation_fraction, f"{recipe.split_seed}:validation")
+        rest = _without(pool, drawn)
+        validation = _draw(rest, recipe.validation_fraction, f"{recipe.split_seed}:validation")
         drawn = drawn + validation
-    train = without(pool, drawn)
-    check_classes(source, known, {"training": train, "validation": validation})
-    return Division(tuple(train), tuple(validation), len(known.entries) - len(train) - len(validation))
+    train = _without(pool, drawn)
+    _check_classes(source, listing, {"training": train, "validation": validation})
+    return Division(tuple(train), tuple(validation), len(listing.entries) - len(train) - len(validation))
 
 
-def draw(pool: Sequence[Entry], fraction: float, key: str) -> list[Entry]:
-    """Return a share of each class's pictures, at least one of each, in the order of their names."""
+def _draw(pool: Sequence[Entry], fraction: float, key: str) -> list[Entry]:
+    """Return a random share of each class's pictures, at least one of each, sorted by name."""
     classes: dict[str, list[Entry]] = {}
     for entry in pool:
         classes.setdefault(entry.class_name, []).append(entry)
     drawn = []
     for members in classes.values():
-        ranked = sorted(members, key=lambda entry: place_of(entry, key))
+        ranked = sorted(members, key=lambda entry: _random_rank(entry, key))
         drawn += ranked[: max(1, round(fraction * len(members)))]
     return sorted(drawn, key=lambda entry: entry.name)
 
 
-def place_of(entry: Entry, key: str) -> bytes:
-    """Return a picture's place in a draw."""
+def _random_rank(entry: Entry, key: str) -> bytes:
     return hashlib.blake2b(f"{key}:".encode() + os.fsencode(entry.name), digest_size=16).digest()
 
 
-def without(pool: Sequence[Entry], drawn: Sequence[Entry]) -> list[Entry]:
+def _without(pool: Sequence[Entry], drawn: Sequence[Entry]) -> list[Entry]:
     """Return the pool's pictures that were not drawn, in their order."""
     gone = set(drawn)
     return [entry for entry in pool if entry not in gone]
 
 
-def check_classes(source: Path, known: PictureList, parts: dict[str, list[Entry]]) -> None:
-    """Raise DataError when a part lacks pictures of a class."""
-    for part, entries in parts.items():
+def _check_classes(source: Path, listing: PictureList, splits: dict[str, list[Entry]]) -> None:
+    """Raise DataError if a split lacks pictures of a class."""
+    for split, entries in splits.items():
         present = {entry.class_name for entry in entries}
-        absent = [name for name in known.class_names if name not in present]
+        absent = [name for name in listing.class_names if name not in present]
         if absent:
-            count = sum(entry.class_name == absent[0] for entry in known.entries)
+            count = sum(entry.class_name == absent[0] for entry in listing.entries)
             raise fault(
                 source,
                 "too few pictures",
-                expected=f"one or more of each class for {part}, three of each where parts are drawn",
-                found=f"none of {shown(absent[0])} for {part}, which has {count} in all",
+                expected=f"one or more of each class for {split}, three of each if splits are drawn",
+                found=f"none of {shown(absent[0])} for {split}, {count} in all",
                 remedy="add pictures of it, or remove the class",
             )

@@ -1,4 +1,7 @@
-"""How a folder of pictures is laid out: its class folders, and train, validation and test in their usual spellings."""
+"""The layout of a folder of pictures: where its class folders are, and which folders are train, validation and test.
+
+The names of splits are recognised in their usual spellings.
+"""
 
 import os
 import re
@@ -8,176 +11,183 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from modiste.data.pictures.listing import SUFFIXES, listed
+from modiste.data.pictures.listing import SUFFIXES, join_names
 from modiste.errors import fault, reason_of, shown
 
-WORDS = {
+SPLIT_WORDS = {
     "train": ("train", "training", "trn", "trainval"),
     "validation": ("validation", "valid", "val", "validate", "dev", "devel", "development", "eval", "evaluation"),
     "test": ("test", "testing", "tst", "holdout", "heldout"),
 }
-"""Words that name each part."""
+"""Words that name each split."""
 FILLERS = (
     *("data", "dataset", "set", "split", "part", "subset", "folder", "dir", "seg", "full", "final"),
     *("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "pic", "pics", "jpg", "jpeg", "png"),
 )
-"""Words that may stand beside such a word, or be written together with it."""
-PART_OF_WORD = {
-    spelling: part
-    for part, words in WORDS.items()
+"""Words without meaning that may stand beside a split's word, or be joined to it."""
+SPLIT_OF_WORD = {
+    spelling: split
+    for split, words in SPLIT_WORDS.items()
     for word in words
     for spelling in (word, *(word + filler for filler in FILLERS), *(filler + word for filler in FILLERS))
 }
+SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+"""Folders that archivers and file servers add to the user's own."""
+COMMON = 2
+"""Two class folders that share this many names of subfolders may be splits that contain the classes."""
+DEEPEST = 8
+"""Most nested wrapper folders that are passed through."""
+Subfolders = Mapping[str, set[str]]
+"""For each class folder, its subfolders that hold pictures; "" stands for pictures in the class folder itself."""
 
 
-def part_called(name: str, ignored: Collection[str] = ()) -> str:
-    """Return the part of the data that a name stands for: train, validation or test; empty when it names none.
+def split_folders(root: Path) -> dict[str, Path]:
+    """Return the folder of each split in ``root``; without splits, the folder of all classes under the key "".
 
-    Capitals, digits and punctuation do not count: Train, seg_train, train2017 and TrainImages are all train.
+    Wrapper folders that merely contain the others are passed through: an archive's own folder, or train/images.
+    Raises DataError for a mixture of splits and classes.
+    """
+    top = unwrap(root)
+    names = [item.name for item in folders_in(top)]
+    named = splits_named(names)
+    if not named and not _mentions_several_splits(names):
+        return {"": top}
+    if len(named) == 1 and _hold_no_folders(top, names):
+        return {"": top}
+    folders = {split: top / name for name, split in named.items()}
+    if "train" not in folders or len(folders) < len(names):
+        raise fault(
+            top,
+            "other folders beside splits",
+            expected="train, with or without validation and test, and no other folder; or class folders alone",
+            found=join_names(f"{name} (as {named[name]})" if name in named else name for name in names),
+            remedy="move classes into train and other folders away, or rename a class that is called like a split",
+        )
+    return {split: unwrap(folder, split) for split, folder in folders.items()}
+
+
+def split_named(name: str, ignored: Collection[str] = ()) -> str:
+    """Return the split that a name stands for: train, validation or test; empty if none.
+
+    Capitals, digits and punctuation are ignored: Train, seg_train, train2017 and TrainImages all stand for train.
 
     Args:
         name: of a folder, or the cell of a table.
-        ignored: words that may stand beside the part's.
+        ignored: words that may stand beside the split's.
     """
-    words = [word for word in words_of(name) if word in PART_OF_WORD or word not in ignored]
-    together = PART_OF_WORD.get("".join(words), "")
-    parts = [PART_OF_WORD[word] for word in words if word in PART_OF_WORD]
-    others = set(words) - set(PART_OF_WORD) - set(FILLERS)
-    return together or (parts[0] if len(parts) == 1 and not others else "")
+    words = [word for word in _words(name) if word in SPLIT_OF_WORD or word not in ignored]
+    joined = SPLIT_OF_WORD.get("".join(words), "")
+    splits = [SPLIT_OF_WORD[word] for word in words if word in SPLIT_OF_WORD]
+    others = set(words) - set(SPLIT_OF_WORD) - set(FILLERS)
+    return joined or (splits[0] if len(splits) == 1 and not others else "")
 
 
-def parts_called(names: Sequence[str]) -> dict[str, str]:
-    """Return the part that each of these neighbours stands for; a name that stands for none is left out.
+def splits_named(names: Sequence[str]) -> dict[str, str]:
+    """Return the split that each name in a folder stands for, without names that stand for none.
 
-    Words that all of them share do not count: letters_train beside letters_test are train and test.
+    Words that all names share are ignored: letters_train and letters_test stand for train and test.
     """
-    shared = set.intersection(*(set(words_of(name)) for name in names)) if len(names) > 1 else set()
-    called = {name: part_called(name, shared) for name in names}
-    return {name: part for name, part in called.items() if part}
+    shared = set.intersection(*(set(_words(name)) for name in names)) if len(names) > 1 else set()
+    named = {name: split_named(name, shared) for name in names}
+    return {name: split for name, split in named.items() if split}
 
 
-def parts_mentioned(names: Sequence[str]) -> set[str]:
-    """Return the parts of the data that any word in these names stands for."""
-    return {PART_OF_WORD[word] for name in names for word in words_of(name) if word in PART_OF_WORD}
-
-
-def is_filler(name: str) -> bool:
-    """Tell whether a name says no more than that pictures lie there, as images or dataset."""
-    words = words_of(name)
-    return bool(words) and set(words) <= set(FILLERS)
-
-
-def words_of(name: str) -> list[str]:
-    """Return a name's words in lower case: what capitals, digits and punctuation part."""
-    parted = re.sub(r"(?<=[^\W\d_])(?<![A-Z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
-    return re.findall(r"[^\W\d_]+", parted.casefold())
-
-
-NOT_THEIRS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
-"""Folders that an archiver or a file server leaves among a person's own."""
-COMMON = 2
-"""Two class folders that hold this many folders of the same names may be parts, with the classes in them."""
-DEEPEST = 8
-"""Folders that wrap one another which are passed through at most."""
-Layers = Mapping[str, set[str]]
-"""Of each class folder the folders in it that hold pictures; "" stands for pictures of its own."""
-
-
-def parts_of(root: Path) -> dict[str, Path]:
-    """Return the folder of each part that lies in ``root``, or the one folder of all classes under the name "".
-
-    Folders that merely wrap the others are passed through: an archive's own folder, or train/images.
-    Raises DataError for a mixture of parts and classes.
-    """
-    top = unwrapped(root)
-    names = [item.name for item in folders_in(top)]
-    called = parts_called(names)
-    if not called and not mentions_several_parts(names):
-        return {"": top}
-    if len(called) == 1 and are_alike(top, names):
-        return {"": top}
-    parts = {part: top / name for name, part in called.items()}
-    if "train" not in parts or len(parts) < len(names):
-        raise fault(
-            top,
-            "parts of the data beside something else",
-            expected="train, with or without validation and test, and no other folder; or class folders alone",
-            found=listed(f"{name} (as {called[name]})" if name in called else name for name in names),
-            remedy="move classes into train and other folders away, or rename a class that is called like a part",
-        )
-    return {part: unwrapped(folder, part) for part, folder in parts.items()}
-
-
-def mentions_several_parts(names: Sequence[str]) -> bool:
-    """Tell whether most of these names speak of parts, and of more than one, as trainA beside testA does."""
-    speaking = [name for name in names if parts_mentioned([name])]
-    return len(parts_mentioned(speaking)) > 1 and 2 * len(speaking) >= len(names)
-
-
-def are_alike(top: Path, names: Sequence[str]) -> bool:
-    """Tell whether three folders or more hold no folders: then one that is called like a part is a class."""
-    return len(names) > COMMON and not any(folders_in(top / name) for name in names)
-
-
-def unwrapped(folder: Path, part: str = "") -> Path:
-    """Return ``folder``, or the folder below it that holds its classes or parts, where others merely wrap that one.
+def check_subfolders(folder: Path, split: str, subfolders: Subfolders) -> None:
+    """Raise DataError if the class folders may be splits, or hold splits.
 
     Args:
-        folder: of a source, or of a part of it.
-        part: which; a folder called alike in it wraps the classes, as seg_train/seg_train does.
+        folder: that holds the class folders.
+        split: that the folder belongs to; empty if the source has no splits.
+        subfolders: of each class folder.
+    """
+    named = splits_named(sorted(subfolders)) if split else {}
+    if len(set(named.values())) > 1:
+        raise _ambiguous(folder, "splits within a split", named)
+    for name, within in subfolders.items():
+        inner = splits_named(sorted(within - {""}))
+        if len(set(inner.values())) > 1:
+            raise _ambiguous(folder / name, "splits within a class folder", inner)
+    if not any("" in within for within in subfolders.values()):
+        _check_common_names(folder, subfolders)
+
+
+def unwrap(folder: Path, split: str = "") -> Path:
+    """Return the folder that holds the classes or splits: ``folder``, or one inside that it merely wraps.
+
+    Args:
+        folder: of a source, or of one of its splits.
+        split: which; a folder in it that is named alike wraps the classes, as in seg_train/seg_train.
     """
     for _ in range(DEEPEST):
         within = folders_in(folder)
-        if len(within) != 1 or has_pictures(folder) or not wraps(Path(within[0].path), part):
+        if len(within) != 1 or _has_pictures(folder) or not _is_content(Path(within[0].path), split):
             break
         folder = Path(within[0].path)
     return folder
 
 
-def has_pictures(folder: Path) -> bool:
-    """Tell whether pictures lie right in a folder, by their names."""
+def folders_in(folder: Path) -> list["os.DirEntry[str]"]:
+    """Return the folders in a folder, sorted, without links to folders."""
+    return [item for item in visible(folder) if item.is_dir(follow_symlinks=False)]
+
+
+def visible(folder: Path) -> list["os.DirEntry[str]"]:
+    """Return the entries of a folder, sorted, without hidden ones and SYSTEM_FOLDERS; DataError if unreadable."""
+    try:
+        with os.scandir(folder) as items:
+            own = (item for item in items if not item.name.startswith(".") and item.name not in SYSTEM_FOLDERS)
+            return sorted(own, key=lambda item: item.name)
+    except (OSError, ValueError) as error:
+        found = reason_of(error)
+        raise fault(folder, "unreadable", expected="a folder", found=found, remedy="check its permissions") from None
+
+
+def _mentions_several_splits(names: Sequence[str]) -> bool:
+    """Return whether most of these names mention splits, and more than one, as trainA and testA do."""
+    mentioning = [name for name in names if _splits_mentioned([name])]
+    return len(_splits_mentioned(mentioning)) > 1 and 2 * len(mentioning) >= len(names)
+
+
+def _splits_mentioned(names: Sequence[str]) -> set[str]:
+    """Return the splits that any word in these names stands for."""
+    return {SPLIT_OF_WORD[word] for name in names for word in _words(name) if word in SPLIT_OF_WORD}
+
+
+def _hold_no_folders(top: Path, names: Sequence[str]) -> bool:
+    """Return whether these are three folders or more without subfolders: then one named like a split is a class."""
+    return len(names) > COMMON and not any(folders_in(top / name) for name in names)
+
+
+def _has_pictures(folder: Path) -> bool:
+    """Return whether a folder itself holds pictures, judging by their names."""
     return any(item.name.lower().endswith(SUFFIXES) for item in visible(folder))
 
 
-def wraps(only: Path, part: str) -> bool:
-    """Tell whether the only folder in another holds classes or parts, and is no class itself."""
-    called_like_the_part = bool(part) and (only.name == only.parent.name or part_called(only.name) == part)
-    named_so = called_like_the_part or is_filler(only.name)
-    return bool(folders_in(only)) if named_so else holds_parts(only)
+def _is_content(only: Path, split: str) -> bool:
+    """Return whether the only folder inside another holds classes or splits, and is no class itself."""
+    named_like_split = bool(split) and (only.name == only.parent.name or split_named(only.name) == split)
+    return bool(folders_in(only)) if named_like_split or _is_filler(only.name) else _holds_splits(only)
 
 
-def holds_parts(folder: Path) -> bool:
-    """Tell whether a folder called train lies in this one, or in the only one that this one holds."""
+def _is_filler(name: str) -> bool:
+    """Return whether a name consists of FILLERS, as images or dataset does."""
+    words = _words(name)
+    return bool(words) and set(words) <= set(FILLERS)
+
+
+def _holds_splits(folder: Path) -> bool:
+    """Return whether a folder holds one named train, directly or within a chain of only folders."""
     for _ in range(DEEPEST):
         names = [item.name for item in folders_in(folder)]
-        if len(names) != 1 or parts_called(names):
-            return "train" in parts_called(names).values()
+        if len(names) != 1 or splits_named(names):
+            return "train" in splits_named(names).values()
         folder = folder / names[0]
     return False
 
 
-def check_layers(folder: Path, part: str, layers: Layers) -> None:
-    """Raise DataError where folders that are taken for classes may be parts, or hold parts.
-
-    Args:
-        folder: that holds the class folders.
-        part: of the data that it is; empty when nobody has divided them.
-        layers: what lies in each class folder.
-    """
-    named = parts_called(sorted(layers)) if part else {}
-    if len(set(named.values())) > 1:
-        raise _ambiguous(folder, "parts of the data within a part", named)
-    for name, within in layers.items():
-        inner = parts_called(sorted(within - {""}))
-        if len(set(inner.values())) > 1:
-            raise _ambiguous(folder / name, "parts of the data in a class's folder", inner)
-    if not any("" in within for within in layers.values()):
-        check_common(folder, layers)
-
-
-def check_common(folder: Path, layers: Layers) -> None:
-    """Raise DataError where two class folders hold several folders of the same names, as parts do."""
-    folded = {name: {inner.casefold() for inner in within} for name, within in layers.items()}
+def _check_common_names(folder: Path, subfolders: Subfolders) -> None:
+    """Raise DataError if two class folders share several names of subfolders, as splits do."""
+    folded = {name: {inner.casefold() for inner in within} for name, within in subfolders.items()}
     count = Counter(inner for within in folded.values() for inner in within)
     shared = {name: {inner for inner in within if count[inner] > 1} for name, within in folded.items()}
     several = {name: within for name, within in shared.items() if len(within) >= COMMON}
@@ -185,30 +195,17 @@ def check_common(folder: Path, layers: Layers) -> None:
         if len(first & second) >= COMMON:
             raise fault(
                 folder,
-                "classes that cannot be told from parts of the data",
-                expected="pictures in the class folders, or folders that differ from class to class",
-                found=f"{listed(sorted(first & second))} in {shown(one)} and in {shown(other)}",
-                remedy="rename parts to train, validation and test; move pictures of classes up, or list them in a CSV",
+                "folders that may be classes or splits",
+                expected="pictures in the class folders, or subfolders that differ from class to class",
+                found=f"{join_names(sorted(first & second))} in {shown(one)} and in {shown(other)}",
+                remedy="rename splits to train, validation and test; move class pictures up, or list them in a CSV",
             )
 
 
-def folders_in(folder: Path) -> list["os.DirEntry[str]"]:
-    """Return the folders in a folder, sorted; links to folders are none."""
-    return [item for item in visible(folder) if item.is_dir(follow_symlinks=False)]
-
-
-def visible(folder: Path) -> list["os.DirEntry[str]"]:
-    """Return what a person has put into a folder, sorted; DataError when it cannot be read.
-
-    Left out is what has a dot in front, and NOT_THEIRS.
-    """
-    try:
-        with os.scandir(folder) as items:
-            own = (item for item in items if not item.name.startswith(".") and item.name not in NOT_THEIRS)
-            return sorted(own, key=lambda item: item.name)
-    except (OSError, ValueError) as error:
-        found = reason_of(error)
-        raise fault(folder, "unreadable", expected="a folder", found=found, remedy="check its permissions") from None
+def _words(name: str) -> list[str]:
+    """Return a name's words in lower case; capitals, digits and punctuation separate words."""
+    spaced = re.sub(r"(?<=[^\W\d_])(?<![A-Z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
+    return re.findall(r"[^\W\d_]+", spaced.casefold())
 
 
 def _ambiguous(folder: Path, problem: str, names: Iterable[str]) -> Exception:
@@ -216,6 +213,6 @@ def _ambiguous(folder: Path, problem: str, names: Iterable[str]) -> Exception:
         folder,
         problem,
         expected="class folders in each of train, validation and test",
-        found=listed(names),
-        remedy="put the parts outside and the classes inside, or list the pictures in a CSV file with a column split",
+        found=join_names(names),
+        remedy="put the splits outside and the classes inside, or list the pictures in a CSV file with a column split",
     )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from modiste import machine
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development
-from modiste.data.sampling import in_turn, turns
+from modiste.data.sampling import balanced_order, rank_within_class
 from modiste.data.sources import FASHION_MNIST
 from modiste.errors import DataError, FolderInUseError, ReadOnlyError, RunError
 from modiste.evaluation.inference import answer
@@ -151,7 +151,7 @@ def learn_for(run: Run, development: Development) -> Novelty:
 
 def learn(model: nn.Module, development: Development) -> Novelty:
     """Learn how the classes lie from training images, and the threshold from half of the validation images."""
-    train = development.train[in_turn(development.train.labels, "novelty")[:MOST_IMAGES]]
+    train = development.train[balanced_order(development.train.labels, "novelty")[:MOST_IMAGES]]
     known, unseen = features(model, train.images), features(model, development.validation.images)
     choosing, measuring = halves(development.validation.labels)
     chosen, others = ({place: one[half] for place, one in unseen.items()} for half in (choosing, measuring))
@@ -166,7 +166,7 @@ def learn(model: nn.Module, development: Development) -> Novelty:
 
 def halves(labels: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " k"], Int64[Tensor, " m"]]:
     """Divide validation images into those that set the threshold and those that measure it, each class in two."""
-    is_second = turns(labels, "threshold") % 2 == 1
+    is_second = rank_within_class(labels, "threshold") % 2 == 1
     return (~is_second).nonzero().squeeze(1), is_second.nonzero().squeeze(1)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from modiste.data.batch import as_floats
 from modiste.data.dataset import ImageSet
-from modiste.data.sampling import drawn
+from modiste.data.sampling import balanced_sample
 from modiste.models.layers import Standardize
 from modiste.report.image_rows import Row, Scale, image_rows
 from modiste.report.images import choose_samples
@@ -54,7 +54,7 @@ class Scene:
 
     def sample(self, count: int) -> tuple[Float[Tensor, "n c h w"], Int64[Tensor, " n"]]:
         """Return validation images in [0, 1] with labels, drawn of every class alike; all when there are no more."""
-        return self._floats(drawn(self.validation.labels, count, "view"))
+        return self._floats(balanced_sample(self.validation.labels, count, "view"))
 
     def names(self, labels: Int64[Tensor, " n"], length: int = 12) -> list[str]:
         """Return the class names of labels, cut to ``length``."""
