@@ -13,14 +13,12 @@ from modiste import machine
 from modiste.data.dataset import Development, Known
 from modiste.errors import StoppedError
 from modiste.evaluation.inference import infer
-from modiste.models.registry import build_model
 from modiste.processes import CoreWatch
 from modiste.recipes.recipe import Recipe
-from modiste.training import trainer
-from modiste.training.context import Context
-from modiste.training.interruption import Interruption
 from modiste.training.loop import fit
+from modiste.training.setup import open_session, set_up, settle_threads
 from modiste.training.tracking import Listener
+from modiste.training.trainer import starting_state
 
 LEAST_SHOWN = 8_000
 """Images that a network is shown in each epoch at least, so that a small set is learnt too."""
@@ -41,16 +39,15 @@ def held_out_probabilities(
 
     Raises DivergedError, StoppedError, RecipeError as training does.
     """
-    place = machine.choose_device(device)
+    watch = CoreWatch()
     recipe = replace(recipe, pick="last", patience=0, label_smoothing=0.0)
-    recipe = machine.settle_precision(recipe, place)
     fold = fold_of(known.images.labels, folds, recipe.seed)
-    found, watch = torch.zeros(len(fold), len(known.class_names)), CoreWatch()
+    found = torch.zeros(len(fold), len(known.class_names))
     for number in range(folds):
         own = (fold == number).nonzero().squeeze(1)
         others = (fold != number).nonzero().squeeze(1)
-        development = development_of(known, others, own, recipe.batch_size).to(place)
-        logits = trained_logits(development, recipe, watch)
+        development = development_of(known, others, own, recipe.batch_size)
+        logits = trained_logits(development, recipe, device, watch)
         found[own] = logits.softmax(1)
         right = (logits.argmax(1) == known.images.labels[own]).float().mean().item()
         told(f"network {number + 1} of {folds}: {right:.2%} of {len(own):,} images as they are labelled")
@@ -77,17 +74,18 @@ def development_of(known: Known, train: Int64[Tensor, " n"], fold: Int64[Tensor,
     return Development(known.name, images, images.images, known.images[fold], known.class_names, known.fingerprint)
 
 
-def trained_logits(development: Development, recipe: Recipe, watch: CoreWatch) -> Float[Tensor, "m classes"]:
-    """Train a network in a folder that is gone afterwards, and return what it says of the images held out."""
-    task = trainer.describe_task(development, recipe)
-    model = build_model(recipe.model, task, seed=recipe.seed).to(development.train.images.device)
-    with tempfile.TemporaryDirectory() as name, Interruption() as interruption, machine.threads_restored():
-        folder = Path(name)
-        trainer.settle_threads(folder, watch)
-        context = Context(recipe, development, folder, Listener(), interruption)
-        learner = trainer.prepare(model, context, None, None)
+def trained_logits(
+    development: Development, recipe: Recipe, device: str, watch: CoreWatch
+) -> Float[Tensor, "m classes"]:
+    """Train a network in a temporary folder; return its logits for the images held out."""
+    with tempfile.TemporaryDirectory() as name, open_session(device, watch=watch) as session:
+        run = set_up(recipe, Path(name), session, development)
+        assert run is not None, "a new folder holds no finished run"
+        context = run.context(Listener())
+        settle_threads(run.folder, watch)
+        state = starting_state(run, context)
         try:
-            fit(learner, context)
+            fit(state, context)
         except StoppedError:
             raise StoppedError("stopped on request; of an audit nothing is kept") from None
-    return infer(learner.evaluated, development.validation.images, recipe)
+    return infer(state.evaluated, run.development.validation.images, run.recipe)

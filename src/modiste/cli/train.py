@@ -59,7 +59,7 @@ def train(words: list[str]) -> None:
         listeners: list[Listener] = [] if quiet else [ConsoleLog()]
         if options.tensorboard and speaks():
             listeners.append(TensorBoardLog(out))
-        outcome = trainer.run(
+        outcome = trainer.train(
             recipe,
             out,
             device=options.device,

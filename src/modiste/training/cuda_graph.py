@@ -81,12 +81,12 @@ class Recording:
 
 
 def can_stay(context: Context) -> bool:
-    """Tell whether steps can stay on the device: on a GPU whose learner shares its batches with no other process."""
+    """Tell whether steps can stay on the device: on a GPU whose state shares its batches with no other process."""
     return context.device.type == "cuda" and context.group.is_alone
 
 
 class ResidentSteps(Steps):
-    """Takes a learner's steps without a word to the host, which hears of them in ``settle``.
+    """Takes a state's steps without a word to the host, which hears of them in ``settle``.
 
     A step that is not finite, and every one after it, is refused: it moves no weight.
     """
@@ -94,12 +94,12 @@ class ResidentSteps(Steps):
     SECONDS_BETWEEN_STATES = 10.0
     """An epoch can be over before its state is on disk."""
 
-    def __init__(self, learner: TrainingState, context: Context) -> None:
-        super().__init__(learner, context)
+    def __init__(self, state: TrainingState, context: Context) -> None:
+        super().__init__(state, context)
         self.loss_sum, self.correct, self.refusals = torch.zeros(3, dtype=torch.float64, device=context.device)
         self.nothing, self.refused = torch.zeros(2, device=context.device)
         self.alone = SideBySide([self])
-        learner.optimizer.make_recordable(self.refused)
+        state.optimizer.make_recordable(self.refused)
 
     def take(self, chosen: Int64[Tensor, " n"]) -> None:
         """Take one step with these images of the training set."""
@@ -108,33 +108,33 @@ class ResidentSteps(Steps):
     def prepare(self, images: int) -> None:
         """Do what the host does of a step."""
         super().prepare(images)
-        self.learner.optimizer.prepare()
+        self.state.optimizer.prepare()
 
     def compute(self, chosen: Int64[Tensor, " n"]) -> None:
         """Do what the device does of a step."""
-        learner, recipe = self.learner, self.context.recipe
+        state, recipe = self.state, self.context.recipe
         batch = self.batches.make(chosen)
-        found = gradient(learner, batch, recipe)
+        found = gradient(state, batch, recipe)
         self.nothing.add_((found.loss + found.norm) * 0)  # not a number from the first that is not finite
         torch.ne(self.nothing, 0, out=self.refused)
-        clip(learner, recipe, found.norm)
-        learner.optimizer.update()
+        clip(state, recipe, found.norm)
+        state.optimizer.update()
         self.refusals.add_(self.refused)
         self.loss_sum.add_(found.loss, alpha=len(batch))
         self.correct.add_(count_correct(found.logits, batch.targets))
 
     def settle(self) -> None:
-        """Bring the learner's figures up to date; DivergedError when a step was refused."""
+        """Bring the state's figures up to date; DivergedError when a step was refused."""
         loss_sum, correct, refusals = torch.stack([self.loss_sum, self.correct, self.refusals]).tolist()
         for tensor in (self.loss_sum, self.correct):
             tensor.zero_()
         if refusals:
             raise DivergedError(
-                f"step {self.learner.step - int(refusals) + 1}: the loss or its gradient is not finite; "
+                f"step {self.state.step - int(refusals) + 1}: the loss or its gradient is not finite; "
                 f"the step was not applied; {ADVICE}"
             )
-        self.learner.loss_sum += loss_sum
-        self.learner.correct += int(correct)
+        self.state.loss_sum += loss_sum
+        self.state.correct += int(correct)
 
 
 class SideBySide:
@@ -150,7 +150,7 @@ class SideBySide:
         self.recordings: dict[int, Recording] = {}
 
     def take(self, chosen: Sequence[Int64[Tensor, " n"]]) -> None:
-        """Take one step of every learner, each with its own images."""
+        """Take one step of every state, each with its own images."""
         for own in self.steps:
             own.prepare(len(chosen[0]))
         rows = torch.stack(list(chosen))
@@ -160,5 +160,5 @@ class SideBySide:
             self.recordings[images] = Recording([own.compute for own in self.steps], rows, drawn_from, self.branches)
         self.recordings[images](rows)
         for own in self.steps:
-            average(own.learner)
-            own.learner.step += 1
+            average(own.state)
+            own.state.step += 1
