@@ -11,7 +11,14 @@ import torch
 from modiste.errors import DivergedError, RecipeError, RunError, StoppedError
 from modiste.recipes import named
 from modiste.recipes.networks import CapsNetRecipe, DropConnectRecipe, MLPRecipe, SprintRecipe
-from modiste.recipes.recipe import AugmentationRecipe, OptimizerRecipe, Precision, Recipe, TransferRecipe
+from modiste.recipes.recipe import (
+    AugmentationRecipe,
+    OptimizerRecipe,
+    Precision,
+    Recipe,
+    SelfSupervisedRecipe,
+    TransferRecipe,
+)
 from modiste.runs import run_folder
 from modiste.runs.checkpoint import load_state
 from modiste.runs.run_folder import EpochRow, open_run
@@ -216,3 +223,47 @@ def test_a_loss_that_is_not_finite_ends_all(tiny_recipe: Recipe, tiny_folder: Pa
     wild = replace(tiny_recipe, optimizer=OptimizerRecipe(name="sgd", learning_rate=1e30))
     with pytest.raises(DivergedError):
         train_seeds(wild, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+
+
+def test_finished_seeds_need_no_images(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    recipe = replace(tiny_recipe, epochs=1)
+    folders = train_seeds(recipe, [0, 1], tmp_path / "runs", device="cpu", data_folder=tiny_folder)
+    assert train_seeds(recipe, [0, 1], tmp_path / "runs", device="cpu", data_folder=tmp_path / "gone") == folders
+
+
+def test_several_seeds_are_for_one_process(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {
+        "is_torchelastic_launched": True,
+        "init_process_group": None,
+        "destroy_process_group": None,
+        "get_rank": 0,
+        "get_world_size": 2,
+    }.items():
+        monkeypatch.setattr(torch.distributed, name, lambda *_, value=value: value)
+    with pytest.raises(RecipeError, match="for one process; found 2 under torchrun"):
+        train_seeds(replace(tiny_recipe, epochs=1), [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+    assert not list(tmp_path.iterdir())
+
+
+class StopInWarmStart(StopAt):
+    """Asks to stop after the first step of the warm start."""
+
+    def pretraining_step_done(self, step: int) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_stopped_in_the_warm_start_all_have_begun_and_go_on_together(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    settings = SelfSupervisedRecipe(epochs=1, batch_size=100, projection=8)
+    recipe = replace(tiny_recipe, epochs=1, warm_start="simclr", self_supervised=settings)
+    heard = {seed: StopInWarmStart(0) for seed in (0, 1)}
+    with pytest.raises(StoppedError, match="after step 1 of the warm start simclr"):
+        train_seeds(
+            recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder, listeners=lambda seed: [heard[seed]]
+        )
+    assert [heard[seed].heard for seed in (0, 1)] == [["stopped"], ["stopped"]]
+    assert [len(setup.starts_of(tmp_path / f"tiny-{seed}")) for seed in (0, 1)] == [1, 1]

@@ -1,4 +1,4 @@
-"""The training loop: batch, step, schedule; after each epoch validate, pick, save, tell."""
+"""The training loop: batch, schedule, step; after each epoch validate, select, save, report."""
 
 import time
 from math import isfinite
@@ -21,18 +21,22 @@ from modiste.training.tracking import Timing
 
 
 def fit(state: TrainingState, context: Context) -> None:
-    """Train until the recipe's last epoch, or until patience runs out, from wherever the state stands.
+    """Train from the current step until the recipe's last epoch, or until patience runs out.
 
-    A state is written after each epoch; where epochs are shorter than the steps' ``SECONDS_BETWEEN_STATES``, after some
-    and the last.
+    The training state is saved after an epoch if the last save is at least ``SECONDS_BETWEEN_STATES`` of the steps ago,
+    and always after the last epoch.
+
+    Args:
+        state: changed in place.
+        context: what stays the same during training.
 
     Raises:
-        DivergedError: a loss or gradient is not finite; the step was not applied, the last state is on disk.
-        StoppedError: a signal asked to stop; the state after the last step is on disk.
+        DivergedError: a loss or gradient is not finite. The step was not applied, and the last saved state is on disk.
+        StoppedError: a signal asked to stop. The state after the last step is on disk.
     """
     recipe = context.recipe
     steps = ResidentSteps(state, context) if can_stay(context) else Steps(state, context)
-    saved = time.monotonic()
+    last_saved = time.monotonic()
     while not is_over(state.history, recipe):
         if context.stop_requested():
             _save_and_stop(state, context)
@@ -40,15 +44,15 @@ def fit(state: TrainingState, context: Context) -> None:
         train_epoch(state, context, steps)
         trained = time.perf_counter()
         finish_epoch(state, context)
-        if is_over(state.history, recipe) or time.monotonic() - saved >= steps.SECONDS_BETWEEN_STATES:
+        if is_over(state.history, recipe) or time.monotonic() - last_saved >= steps.SECONDS_BETWEEN_STATES:
             state.save(context.folder / run_folder.STATES, context.development.fingerprint)
-            saved = time.monotonic()
+            last_saved = time.monotonic()
         images = min((state.step - first_step) * recipe.batch_size, len(context.development.train))
         context.listener.epoch_done(state.history[-1], Timing.since(started, trained, images))
 
 
 def train_epoch(state: TrainingState, context: Context, steps: Steps) -> None:
-    """Take the steps that are left of the epoch under way."""
+    """Take the remaining steps of the current epoch."""
     layers.to_training(state.model)
     with machine.gpu_arithmetic(context.device):
         for chosen in steps.batches.choose(state.step):
@@ -61,7 +65,11 @@ def train_epoch(state: TrainingState, context: Context, steps: Steps) -> None:
 
 
 def finish_epoch(state: TrainingState, context: Context) -> None:
-    """Measure the validation set, enter the epoch into the history, and keep its weights if they are picked."""
+    """Measure the validation set, add the epoch to the history, and keep its weights if it is the best so far.
+
+    Raises:
+        DivergedError: the validation loss is not finite.
+    """
     recipe, validation = context.recipe, context.development.validation
     loss, accuracy = validate(state, validation, recipe)
     images = len(context.development.train)
@@ -82,19 +90,19 @@ def finish_epoch(state: TrainingState, context: Context) -> None:
 
 
 def validate(state: TrainingState, validation: ImageSet, recipe: Recipe) -> tuple[float, float]:
-    """Return cross-entropy and accuracy on the validation images."""
+    """Return the cross-entropy (in nats) and the accuracy (0 to 1) on the validation images."""
     logits = infer(state.evaluated, validation.images, recipe)
     labels = validation.labels.cpu()
     return metrics.cross_entropy(logits, labels), metrics.accuracy(logits, labels)
 
 
 def is_over(history: list[EpochRow], recipe: Recipe) -> bool:
-    """Tell whether the last epoch is done, or patience is at its end."""
+    """Tell whether the last epoch is done, or patience has run out."""
     return len(history) >= recipe.epochs or out_of_patience(history, recipe)
 
 
 def out_of_patience(history: list[EpochRow], recipe: Recipe) -> bool:
-    """Tell whether validation accuracy has not risen for as many epochs as the recipe waits."""
+    """Tell whether validation accuracy has not risen for ``recipe.patience`` epochs; 0 means to wait for ever."""
     if not recipe.patience or not history:
         return False
     best = max(history, key=lambda row: row.validation_accuracy)
