@@ -23,8 +23,8 @@ class Recording:
 
     A small network's step is a hundred short kernels. A processor cannot launch them as fast as a GPU runs them, and
     each leaves most of the GPU idle. So the kernels of several networks run beside each other, each network in a branch
-    of the graph. A graph reads and writes the same memory at each replay: the computations must keep their tensors, and
-    may not ask for a tensor's value. Random numbers follow the seeds that the generators have at each call.
+    of the graph. A graph reads and writes the same memory at each replay. So the computations must keep their tensors,
+    and may not ask for a tensor's value. Random numbers follow the seeds that the generators have at each call.
 
     Args:
         computes: each takes its row of the input, and writes its results into tensors of its own.

@@ -1,7 +1,7 @@
 """Several processes that train one network together, as torchrun starts them; a single process is a group of one.
 
 Order, augmentation and dropout follow from (seed, step). So every process makes the whole batch and takes its share of
-it. A group trains the same network as a single process would, except for rounding: sums are taken in another order.
+it. A group trains the same network as a single process, up to rounding, because sums are taken in another order.
 """
 
 import os
@@ -71,7 +71,7 @@ class Group:
         return leaders
 
     def device(self, device: torch.device) -> torch.device:
-        """Return the device of this process; in a group on GPUs without an index, the GPU of its local rank."""
+        """Return the device of this process: for ``cuda`` in a group, the GPU of its local rank."""
         if self.is_alone or device.type != "cuda" or device.index is not None:
             return device
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))

@@ -23,8 +23,8 @@ from modiste.training.tracking import Timing
 def fit(state: TrainingState, context: Context) -> None:
     """Train from the current step until the recipe's last epoch, or until patience runs out.
 
-    The training state is saved after an epoch if the last save is at least ``SECONDS_BETWEEN_STATES`` of the steps ago,
-    and always after the last epoch.
+    The training state is saved after every epoch, but not more often than the steps' ``SECONDS_BETWEEN_STATES``. It is
+    always saved after the last epoch.
 
     Args:
         state: changed in place.

@@ -26,8 +26,8 @@ The kernel adds 1 to the count, which leaves a float32 of this size as it is.
 class Optimizer(ABC):
     """Base of the optimizers, which update parameters in groups by torch's fused kernels.
 
-    It does not derive from ``torch.optim.Optimizer``: importing that loads torch's compiler, which is never
-    used and takes 0.8 s of every run.
+    It does not derive from ``torch.optim.Optimizer``, because that loads torch's compiler. Loading takes 0.8 s of every
+    run, and nothing is compiled.
 
     Args:
         groups: parameters, each group with its weight decay and the factor of its learning rate.
@@ -71,7 +71,7 @@ class Optimizer(ABC):
         """Update parameters of a group by their gradients, unless ``refused`` is 1."""
 
     def make_recordable(self, refused: Float[Tensor, ""]) -> None:
-        """Let a CUDA graph replay ``update``: numbers that change from step to step are kept in tensors from now on.
+        """Keep numbers that change from step to step in tensors, so that a CUDA graph can replay ``update``.
 
         Args:
             refused: 1 to skip the update, 0 to do it; read by every update.
@@ -233,7 +233,7 @@ def build_optimizer(model: nn.Module, recipe: OptimizerRecipe, factors: Mapping[
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, factors: Mapping[str, float] | None = None) -> Groups:
-    """Group the trainable parameters by learning-rate factor and by weight decay, which only matrices and kernels have."""
+    """Group the trainable parameters by learning-rate factor and weight decay; only matrices and kernels decay."""
     parameters = {name: item for name, item in model.named_parameters() if item.requires_grad}
     factor_of = {name: (factors or {}).get(name, 1.0) for name in parameters}
     groups: Groups = [

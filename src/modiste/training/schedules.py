@@ -11,7 +11,7 @@ ONE_CYCLE_START = 0.04  # Smith and Topin (2018) start at a small fraction of th
 def learning_rate(recipe: Recipe, step: int, steps_in_epoch: int) -> float:
     """Return the learning rate of a step, counted from 0.
 
-    The schedule is evaluated at the middle of the step, so that the rate of the first step is not 0.
+    The schedule is evaluated at the middle of the step: a warm-up does not start at 0.
     """
     progress = (step + 0.5) / (recipe.epochs * steps_in_epoch)
     return recipe.optimizer.learning_rate * factor(recipe.schedule, progress)

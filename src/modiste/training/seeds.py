@@ -1,4 +1,4 @@
-"""Several seeds of one recipe trained side by side: an interval then costs little more than a single run on a GPU.
+"""Several seeds of one recipe trained side by side. On a GPU, they take little longer than a single run.
 
 A small network leaves most of a GPU idle. Here every seed's step is a branch of one launch, and its kernels run beside
 those of the others. Each seed has the initial weights, order, augmentation and dropout that it has alone. It reaches
@@ -42,8 +42,8 @@ def train_seeds(
 ) -> list[Path]:
     """Train ``recipe`` with every seed at once; return the run folders, ``out/NAME-SEED``.
 
-    Finished runs are left as they are. Runs that were stopped or killed go on from their newest states, whether they
-    were trained together or one by one. Runs with equally many steps go on side by side, one such group after another.
+    Finished runs are left as they are. Runs that were stopped or killed go on from their newest states; they may have
+    been trained one by one. Runs with equally many steps go on side by side, one such group after another.
     The process keeps the memory that it frees from here on, as after ``modiste.train``.
 
     Args:
@@ -55,8 +55,8 @@ def train_seeds(
         listeners: returns the listeners of a seed, which are notified of its steps and epochs.
 
     Raises:
-        RecipeError: the recipe asks for patience or transfer, which several seeds at once cannot have; a seed is given
-            twice; or several processes were started by torchrun.
+        RecipeError: several seeds at once cannot have patience or transfer, no seed may be given twice, and there may
+            be only one process. Otherwise as for a single run.
         DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as for a single run.
     """
     check_seeds(recipe, seeds)
@@ -93,9 +93,10 @@ def check_alone(group: Group) -> None:
 
 
 def equally_far(runs: Sequence[Run]) -> list[list[Run]]:
-    """Group the runs that can go on side by side: those with equal numbers of steps done and of threads at first.
+    """Group the runs that can go on side by side.
 
-    A run that never began has 0 threads. The threads matter because they decide the last bits of a run.
+    They have done the same number of steps, and began with the same number of threads, which decides their last bits. A
+    run that never began counts as 0 threads.
     """
     groups: dict[tuple[int, int], list[Run]] = defaultdict(list)
     for run, context in runs:

@@ -1,4 +1,4 @@
-"""Everything that a training run needs before its first step, made in one place from a recipe and data."""
+"""The set-up of a training run: everything that it needs before its first step."""
 
 import copy
 import logging
@@ -95,10 +95,10 @@ class RunSetUp:
 
 
 def set_up(recipe: Recipe, folder: Path, session: Session, data: Data = None) -> RunSetUp | None:
-    """Return everything that a run needs before its first step, or None if the run in ``folder`` has finished.
+    """Settle the precision, claim the folder, load the images, build the network, and check the batches.
 
-    Precision is settled, the folder is claimed, the images are loaded, the network is built, and the batches are
-    checked. Images of a finished run are not loaded.
+    Returns everything that a run needs before its first step. If the run in ``folder`` has finished, returns None and
+    loads no images.
 
     Args:
         recipe: what to train.
@@ -133,7 +133,7 @@ def check_group(recipe: Recipe, group: Group) -> None:
 
 
 def claim(folder: Path, recipe: Recipe) -> bool:
-    """Write the recipe into a new folder, or check it against the folder's own; return False if that run has finished.
+    """Write the recipe into a new folder, or compare it with the folder's own; return False if that run has finished.
 
     If the folder's run ended before its training began, the new recipe replaces its recipe.
 
@@ -161,7 +161,7 @@ def claim(folder: Path, recipe: Recipe) -> bool:
 
 
 def images_of(recipe: Recipe, data: Data, session: Session) -> Development:
-    """Return the images on the session's device; log the notes about images that are loaded here, once for a group."""
+    """Return the images on the session's device. The leader logs the notes about images that are loaded here."""
     if isinstance(data, Development):
         return data.to(session.device)
     development = load_development(recipe.data, data).to(session.device)
@@ -192,7 +192,7 @@ def describe_task(development: Development, recipe: Recipe) -> Task:
 
 
 def check_batches(model: nn.Module, train: ImageSet, recipe: Recipe, group: Group) -> None:
-    """Check that every batch has an image for each process, and more than one if the network needs more.
+    """Check that no batch is too small for the processes or for the network.
 
     Args:
         model: on the device of the images.
@@ -217,7 +217,7 @@ def check_batches(model: nn.Module, train: ImageSet, recipe: Recipe, group: Grou
 
 
 def trains_on_one(model: nn.Module, train: ImageSet, recipe: Recipe) -> bool:
-    """Tell whether the network can be trained on a batch of one image, by passing one through a copy of it."""
+    """Tell whether the network can be trained on a batch of one image. Passes one through a copy of the network."""
     probe = copy.deepcopy(model)
     transfer.freeze(probe, recipe.transfer.freeze)
     layers.to_training(probe)
@@ -249,7 +249,7 @@ def newest_state(folder: Path, fingerprint: str) -> checkpoint.State | None:
 
 
 def settle_threads(folder: Path, watch: CoreWatch) -> None:
-    """Let torch use as many threads as the run began with; a new run gets as many as cores are free.
+    """Set torch's number of threads to that of the run's first start; for a new run, to the number of free cores.
 
     The number of threads decides the last bits of a run. OMP_NUM_THREADS overrules this function.
     """

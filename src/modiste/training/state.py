@@ -25,8 +25,7 @@ class TrainingState:
     Attributes:
         model: the network whose weights are trained.
         optimizer: over every trainable parameter of the model.
-        network: computes the forward pass of training. It is the model, or a wrapper that averages gradients over
-            processes.
+        network: the model, or its wrapper that averages gradients over processes; for the forward pass of training.
         average: running average of the model's weights, evaluated in place of the model; None without one.
         picked: weights of the best epoch so far by validation; empty if the recipe selects the last.
         history: one row per finished epoch.

@@ -1,8 +1,8 @@
 """SimCLR: Chen, Kornblith, Norouzi and Hinton, "A Simple Framework for Contrastive Learning of Visual Representations".
 
-2020. The network learns to find, for each view of an image, the other view of it among all views of a batch. No label is
-needed. Differences: AdamW on one cycle in place of LARS, small batches, and views for small grey images, which have no
-colours to distort.
+2020. The network learns to find, for each view of an image, the other view of it among all views of a batch. No label
+is needed. Differences: AdamW on one cycle in place of LARS, small batches, and views for small grey images, which have
+no colours to distort.
 """
 
 from math import isfinite
@@ -98,7 +98,7 @@ def train_step(embedding: Embedding, optimizer: Optimizer, images: Images, recip
 
 
 def two_views(images: Images, recipe: Recipe, generator: torch.Generator) -> Float[Tensor, "m c h w"]:
-    """Return two random views of each image: first one view of all images, then the other in the same order."""
+    """Return two random views of each image: one view of all images, then the other views in the same order."""
     twice = as_floats(images).repeat(2, 1, 1, 1)
     no_targets = twice.new_zeros(len(twice), 1)
     return augment(Batch(twice, no_targets), recipe.self_supervised.views, generator).images

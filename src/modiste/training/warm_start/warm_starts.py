@@ -19,8 +19,8 @@ def nothing(_model: nn.Module, _development: Development, _recipe: Recipe, _prog
 def class_prior(model: nn.Module, development: Development, _recipe: Recipe, _progress: Progress) -> None:
     """Set the last layer's bias to the logarithm of each class's share of the images.
 
-    Training then starts from the frequencies of the classes, which matters if they are unbalanced (after Lin et al.,
-    2017, section 4.1). A class without images counts as if it had one.
+    Training then starts from the frequencies of the classes (after Lin et al., 2017, section 4.1). That matters if the
+    classes are unbalanced. A class without images counts as if it had one.
     """
     head = linear_head(model, "class-prior")
     counts = torch.bincount(development.train.labels, minlength=head.out_features).clamp(min=1)
