@@ -15,7 +15,6 @@ from pathlib import Path
 from modiste import machine
 from modiste.errors import RecipeError, StoppedError
 from modiste.models import layers
-from modiste.processes import CoreWatch
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder, storage
 from modiste.training.context import Context
@@ -73,7 +72,7 @@ def train_seeds(
                 runs.append((run, run.context(Listeners([FileLog(folder), *listeners(seed)]))))
         for some in equally_far(runs):
             with machine.threads_restored():
-                train_together(some, session.watch)
+                train_together(some)
     return folders
 
 
@@ -107,10 +106,10 @@ def equally_far(runs: Sequence[Run]) -> list[list[Run]]:
     return [groups[key] for key in sorted(groups)]
 
 
-def train_together(runs: Sequence[Run], watch: CoreWatch) -> None:
+def train_together(runs: Sequence[Run]) -> None:
     """Train runs that are equally far to the end, and finish them."""
     contexts = [context for _, context in runs]
-    settle_threads(contexts[0].folder, watch)
+    settle_threads(contexts[0].folder, runs[0][0].session.watch)
     for context in contexts:
         note_facts(context)
     try:

@@ -86,17 +86,22 @@ def train(
         run = set_up(recipe, folder, session, data_folder)
         if run is None:
             return outcome(Path(out), started)
-        context = run.context(Listeners([FileLog(folder), *listeners]))
-        settle_threads(folder, session.watch)
-        note_facts(context)
-        try:
-            state = starting_state(run, context, transfer_from)
-            context.listener.started(context.recipe, context.steps_per_epoch, state.history, state.step)
-            fit(state, context)
-        finally:
-            context.listener.stopped()
-        finish(state, context, run.task)
+        complete(run, listeners, transfer_from)
         return outcome(folder, started)
+
+
+def complete(run: RunSetUp, listeners: Sequence[Listener], transfer_from: Path | str | Source | None) -> None:
+    """Train a run to its end, and write its results; the arguments are those of ``train``."""
+    context = run.context(Listeners([FileLog(run.folder), *listeners]))
+    settle_threads(run.folder, run.session.watch)
+    note_facts(context)
+    try:
+        state = starting_state(run, context, transfer_from)
+        context.listener.started(context.recipe, context.steps_per_epoch, state.history, state.step)
+        fit(state, context)
+    finally:
+        context.listener.stopped()
+    finish(state, context, run.task)
 
 
 def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | Source | None = None) -> TrainingState:
