@@ -288,7 +288,7 @@ def _download(file: HubFile, hub: Hub) -> Path:
 
 
 def _ask(file: HubFile, hub: Hub) -> int:
-    """Return the file's size in bytes. Asks once: without a network, the client's download would retry for long."""
+    """Return the file's size in bytes. Asks once, because without a network the client's download retries for long."""
     url = hub.client.hf_hub_url(file.repository, file.path, revision=file.revision, endpoint=hub.endpoint)
     answer = hub.client.get_hf_file_metadata(url, timeout=hub.seconds, endpoint=hub.endpoint)
     if not (answer.commit_hash and answer.etag):
