@@ -115,7 +115,7 @@ class ResidentSteps(Steps):
         state, recipe = self.state, self.context.recipe
         batch = self.batches.make(chosen)
         found = gradient(state, batch, recipe)
-        # Zero times a number is 0 if that is finite, else NaN. The sum stays NaN from the first failed step on; NaN != 0.
+        # Zero times a number is 0 if that is finite, else NaN. The sum stays NaN after a failed step, and NaN != 0.
         self.zero_or_nan.add_((found.loss + found.norm) * 0)
         torch.ne(self.zero_or_nan, 0, out=self.refused)
         clip(state, recipe, found.norm)
