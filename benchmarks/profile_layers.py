@@ -27,7 +27,7 @@ from modiste.errors import StoppedError
 from modiste.evaluation.inference import ask, ready
 from modiste.models.registry import build_model
 from modiste.runs import storage
-from modiste.training import trainer
+from modiste.training import setup
 from modiste.training.tracking import Listener
 from record_page import describe_machine, rows, this_command
 
@@ -95,7 +95,7 @@ def of_prediction(name: str, precision: str, options: argparse.Namespace) -> dic
     """Ask a recipe's network, as a predictor does; return the milliseconds by operation."""
     recipe = replace(modiste.get_recipe(name), precision=precision)
     development = load_development(recipe.data, options.data)
-    model = build_model(recipe.model, trainer.describe_task(development, recipe), seed=0)
+    model = build_model(recipe.model, setup.describe_task(development, recipe), seed=0)
     images = development.validation.images
     model = ready(model, recipe, images[:1])
     ask(model, images, recipe)  # a first pass chooses kernels

@@ -61,7 +61,7 @@ def tiny_recipe() -> Recipe:
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, tiny_folder: Path) -> Path:
     """Folder of a run that has finished; copy it to change it."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    trainer.run(tiny_recipe, folder, device="cpu", data_folder=tiny_folder)
+    trainer.train(tiny_recipe, folder, device="cpu", data_folder=tiny_folder)
     return folder
 
 
@@ -71,7 +71,7 @@ def photo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sprint = named.get("sprint")
     recipe = replace(sprint, epochs=2, data=replace(sprint.data, images_per_class=500), precision="float32")
     folder = tmp_path_factory.mktemp("photo") / "run"
-    trainer.run(recipe, folder, device="cpu")
+    trainer.train(recipe, folder, device="cpu")
     return folder
 
 

@@ -44,7 +44,7 @@ class Deaf(Listener):
 
 def deaf(recipe: str, out: str, data: str, at: int) -> None:
     """Train, and stand still."""
-    trainer.run(load(Path(recipe)), out, device="cpu", data_folder=data, listeners=[Deaf(at)])
+    trainer.train(load(Path(recipe)), out, device="cpu", data_folder=data, listeners=[Deaf(at)])
 
 
 def race(words: list[str], rivals: int) -> None:

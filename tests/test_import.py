@@ -144,7 +144,7 @@ def test_the_public_names_are_what_they_say() -> None:
     assert modiste.ModisteError is errors.ModisteError
     assert modiste.RECIPES is named.RECIPES
     assert modiste.get_recipe is named.get
-    assert modiste.train is trainer.run
+    assert modiste.train is trainer.train
     assert modiste.photo.garment.prepare is garment.prepare
     assert modiste.load_dataset is dataset.load_development
     assert modiste.evaluate is sys.modules[f"{evaluation.__name__}.assessment"].evaluate

@@ -22,7 +22,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import open_run
 from modiste.training import trainer
-from modiste.training.seeds import run_seeds
+from modiste.training.seeds import train_seeds
 from modiste.training.tracking import Listener
 from workbench import run_python
 
@@ -49,7 +49,7 @@ exported, = onnxruntime.InferenceSession(file).run(["probabilities"], {"images":
 np.savez(run / "there", logits=logits, probabilities=probabilities, exported=exported)
 assessed = [modiste.evaluate(run, weights=name, device="cpu", data_folder=data) for name in ("picked", "last")]
 print(json.dumps([{"loss": one.loss, "accuracy": one.accuracy} for one in assessed]))
-training.run(open_run(run).recipe, begun, device="cpu", data_folder=data)
+training.train(open_run(run).recipe, begun, device="cpu", data_folder=data)
 """
 
 
@@ -74,7 +74,7 @@ def test_a_run_answers_and_goes_on_within_rounding_on_another_machine(
     run, begun = Path(shutil.copytree(finished_run, tmp_path / "run")), tmp_path / "begun"
     exported = export.export(run, data_folder=tiny_folder)
     with pytest.raises(StoppedError):
-        trainer.run(tiny_recipe, begun, device="cpu", data_folder=tiny_folder, listeners=[StopAfter(30)])
+        trainer.train(tiny_recipe, begun, device="cpu", data_folder=tiny_folder, listeners=[StopAfter(30)])
     done = run_python("-c", THERE, run, begun, exported.path, tiny_folder, **OTHER)
     assert done.returncode == 0, done.stderr
     there, here = np.load(run / "there.npz"), modiste.Predictor.load(run, device="cpu")
@@ -102,12 +102,12 @@ def test_a_run_keeps_its_precision_where_the_processor_would_choose_another(
     storage.write_json(tmp_path / "recipe.json", to_plain(recipe))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(machine, "fast_bfloat16", lambda _device: True)
-    run_seeds(recipe, [4], "runs", device="cpu")
+    train_seeds(recipe, [4], "runs", device="cpu")
     with pytest.raises(StoppedError):
-        trainer.run(recipe, "runs/run", device="cpu", listeners=[StopAfter(30)])
+        trainer.train(recipe, "runs/run", device="cpu", listeners=[StopAfter(30)])
     monkeypatch.setattr(machine, "fast_bfloat16", lambda _device: False)
     main(["train", "recipe.json", "--device", "cpu", "--quiet"])
-    assert trainer.run(recipe, "runs/run", device="cpu").folder == Path("runs/run")
-    run_seeds(recipe, [4, 5], "runs", device="cpu")
+    assert trainer.train(recipe, "runs/run", device="cpu").folder == Path("runs/run")
+    train_seeds(recipe, [4, 5], "runs", device="cpu")
     found = {path.name: open_run(path).recipe.precision for path in Path("runs").iterdir()}
     assert found == {"run": "bfloat16", "run-4": "bfloat16", "run-5": "float32"}

@@ -15,7 +15,7 @@ from modiste import machine, processes
 from modiste.processes import CoreWatch, available_cores, idle_seconds
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import open_run
-from modiste.training import trainer
+from modiste.training import setup
 from workbench import child_environment
 
 needs_stat = pytest.mark.skipif(not processes.STAT.exists(), reason="this system does not tell how busy its cores are")
@@ -79,7 +79,7 @@ def test_a_run_goes_on_with_the_threads_that_it_began_with(monkeypatch: pytest.M
         storage.write_hashed_json(tmp_path / run_folder.FACTS, {"starts": [{"threads": began}, {"threads": allowed}]})
         with machine.threads_restored():
             torch.set_num_threads(allowed)
-            trainer.settle_threads(tmp_path, CoreWatch())
+            setup.settle_threads(tmp_path, CoreWatch())
             assert torch.get_num_threads() == began
 
 
@@ -87,5 +87,5 @@ def test_a_machine_with_fewer_cores_takes_its_own(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     storage.write_hashed_json(tmp_path / run_folder.FACTS, {"starts": [{"threads": 10_000}]})
     before = torch.get_num_threads()
-    trainer.settle_threads(tmp_path, CoreWatch())
+    setup.settle_threads(tmp_path, CoreWatch())
     assert torch.get_num_threads() == before

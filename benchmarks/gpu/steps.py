@@ -23,16 +23,14 @@ from zoo import SYSTEMS
 import modiste
 from modiste import machine
 from modiste.data.dataset import Development, load_development
-from modiste.models.registry import build_model
 from modiste.recipes.recipe import Recipe
 from modiste.runs import storage
-from modiste.training import trainer
-from modiste.training.context import Context
 from modiste.training.cuda_graph import ResidentSteps
-from modiste.training.interruption import Interruption
 from modiste.training.loop import train_epoch
+from modiste.training.setup import open_session, set_up
 from modiste.training.step import Steps
 from modiste.training.tracking import Listener
+from modiste.training.trainer import starting_state
 from record_page import describe_machine, rows, this_command
 
 SPRINTS = ("sprint", "sprint-93", "sprint-94", "sprint-95")
@@ -51,7 +49,7 @@ def main() -> None:
     record: dict[str, Any] = {"command": this_command(), "machine": machine.facts(device), "results": []}
     for name in options.recipes:
         try:
-            record["results"].append(compare(briefly(lent.tried(modiste.get_recipe(name), options)), device, options))
+            record["results"].append(compare(briefly(lent.tried(modiste.get_recipe(name), options)), options))
         except Exception:  # the other recipes are worth their minutes
             record["results"].append({"recipe": name, "failed": traceback.format_exc()})
         print(record["results"][-1], flush=True)
@@ -64,10 +62,9 @@ def briefly(recipe: Recipe) -> Recipe:
     return recipe if recipe.warm_start in WARM_STARTS else replace(recipe, warm_start="none")
 
 
-def compare(recipe: Recipe, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
+def compare(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
     """Train a recipe three times and set what came of it side by side."""
-    recipe = machine.settle_precision(recipe, device)
-    whole = load_development(recipe.data, options.data_folder).to(device)
+    whole = load_development(recipe.data, options.data_folder)
     development = replace(whole, train=whole.train[: options.images])
     watched, one, other = (train(recipe, development, kind) for kind in (Steps, ResidentSteps, ResidentSteps))
     return {
@@ -82,20 +79,19 @@ def compare(recipe: Recipe, device: torch.device, options: argparse.Namespace) -
 
 def train(recipe: Recipe, development: Development, kind: type[Steps]) -> dict[str, Any]:
     """Train a recipe with steps of one kind; return each epoch's loss, the last one's milliseconds a step, weights."""
-    task = trainer.describe_task(development, recipe)
-    device = development.train.labels.device
-    model = build_model(recipe.model, task, seed=recipe.seed).to(device)
-    with tempfile.TemporaryDirectory() as folder, Interruption() as interruption:
-        context = Context(recipe, development, Path(folder), Listener(), interruption)
-        learner = trainer.prepare(model, context, None, None)
-        steps, losses = kind(learner, context), []
+    with tempfile.TemporaryDirectory() as folder, open_session() as session:
+        run = set_up(recipe, Path(folder), session, development)
+        assert run is not None, "a new folder holds no finished run"
+        context = run.context(Listener())
+        state = starting_state(run, context)
+        steps, losses = kind(state, context), []
         for _ in range(recipe.epochs):
             started = time.perf_counter()
-            train_epoch(learner, context, steps)
-            losses.append(learner.loss_sum / len(development.train))
-            learner.loss_sum = 0.0
+            train_epoch(state, context, steps)
+            losses.append(state.loss_sum / len(development.train))
+            state.loss_sum = 0.0
             seconds = time.perf_counter() - started
-    weights = {name: tensor.float() for name, tensor in learner.model.state_dict().items()}
+    weights = {name: tensor.float() for name, tensor in state.model.state_dict().items()}
     return {"losses": losses, "milliseconds": 1000 * seconds / context.steps_per_epoch, "weights": weights}
 
 

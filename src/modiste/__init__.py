@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from modiste.recipes.named import RECIPES
     from modiste.recipes.named import get as get_recipe
     from modiste.recipes.recipe import Recipe
-    from modiste.training.seeds import run_seeds as train_seeds
-    from modiste.training.trainer import run as train
+    from modiste.training.seeds import train_seeds
+    from modiste.training.trainer import train
 
 __all__ = [
     "RECIPES",
@@ -52,8 +52,8 @@ _LOCATIONS = {
     "evaluate": ("modiste.evaluation.assessment", "evaluate"),
     "load_dataset": ("modiste.data.dataset", "load_development"),
     "get_recipe": ("modiste.recipes.named", "get"),
-    "train": ("modiste.training.trainer", "run"),
-    "train_seeds": ("modiste.training.seeds", "run_seeds"),
+    "train": ("modiste.training.trainer", "train"),
+    "train_seeds": ("modiste.training.seeds", "train_seeds"),
 }
 _MODULES = frozenset({"photo"})
 

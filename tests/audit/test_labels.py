@@ -1,11 +1,16 @@
 """Confident learning against a slow reference, and on labels that were changed on purpose."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from modiste.audit.confidence import assign_folds, fold_development
+from modiste.audit.confidence import assign_folds, fold_development, out_of_fold_probabilities
 from modiste.audit.labels import confident_classes, confident_joint, suspicious_labels
 from modiste.data.dataset import ImageSet, SplitImages
+from modiste.errors import RecipeError
+from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.recipe import Recipe
 
 
 @pytest.fixture
@@ -75,3 +80,12 @@ def test_no_batch_holds_a_single_image(count: int) -> None:
     development = fold_development(known, torch.arange(count), torch.arange(2), batch_size=32)
     assert len(development.train) % 32 != 1
     assert len(development.train) >= 7_999
+
+
+def test_batches_of_one_image_are_refused_as_in_training(tiny_recipe: Recipe) -> None:
+    images = ImageSet(torch.arange(32 * 16).remainder(256).to(torch.uint8).view(32, 1, 4, 4), torch.arange(32) % 2)
+    every = torch.arange(32)
+    known = SplitImages("tiny", images, every, every[:0], ("a", "b"), "f")
+    recipe = replace(tiny_recipe, batch_size=1, model=MLPRecipe(hidden=(4,), batch_norm=True))
+    with pytest.raises(RecipeError, match="batch_size: expected one that leaves no batch of a single"):
+        out_of_fold_probabilities(known, recipe, 2, device="cpu")

@@ -37,7 +37,7 @@ from modiste.recipes.named import RECIPES
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
-from modiste.training import trainer
+from modiste.training import setup, trainer
 from modiste.training.tracking import Listener
 from workbench import child_environment, run_modiste, run_python, write_pictures
 
@@ -458,11 +458,11 @@ class TestTrain:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-        monkeypatch.setattr(trainer.CoreWatch, "free", lambda _watch: 1)
+        monkeypatch.setattr(setup.CoreWatch, "free", lambda _watch: 1)
         monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
         monkeypatch.setattr(torch, "set_num_threads", lambda _number: None)
-        load = trainer.load_development
-        monkeypatch.setattr(trainer, "load_development", lambda *where: replace(load(*where), notes=("few bags",)))
+        load = setup.load_development
+        monkeypatch.setattr(setup, "load_development", lambda *where: replace(load(*where), notes=("few bags",)))
         before = logging.getLogger("modiste").level
         assert command("train", recipe_file, *["--quiet"] * quiet, "--out", "here").code == 0
         told = [record.getMessage() for record in caplog.records if record.name.startswith("modiste")]
@@ -563,7 +563,7 @@ class TestTrain:
         recipe = replace(tiny_recipe, epochs=1, data=replace(tiny_recipe.data, source=str(tiny_folder)))
         for folder, begun in (("runs/tiny", replace(recipe, seed=5)), ("runs/tiny-2", recipe)):
             with pytest.raises(StoppedError):
-                trainer.run(begun, folder, device="cpu", listeners=[Stop()])
+                trainer.train(begun, folder, device="cpu", listeners=[Stop()])
         assert "in runs/tiny-2\n" in command("train", recipe_file, "--device", "cpu").out
         assert "in runs/tiny\n" in command("train", recipe_file, "--device", "cpu", "--seed", 5).out
         assert "in runs/tiny-3\n" in command("train", recipe_file, "--device", "cpu").out

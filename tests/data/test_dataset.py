@@ -13,7 +13,7 @@ from modiste.data.dataset import Development, as_image_set, load_development, me
 from modiste.errors import DataError
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe
-from modiste.training.trainer import describe_task
+from modiste.training.setup import describe_task
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,7 @@ def test_stored_logits_are_watched(run: Path, tiny_folder: Path) -> None:
 def test_picked_and_last_are_different_weights(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:
     """At a learning rate that spoils what was learned, the best epoch is not the last one."""
     recipe = replace(tiny_recipe, epochs=4, optimizer=replace(tiny_recipe.optimizer, learning_rate=0.05))
-    trainer.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
     opened = run_folder.open_run(tmp_path / "run")
     assert opened.picked.epoch < 4, "choose another learning rate for this test"
     results = [
@@ -315,10 +315,10 @@ class StopAfter(Listener):
 
 def test_an_unfinished_run_is_refused(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:
     with pytest.raises(StoppedError):
-        trainer.run(tiny_recipe, tmp_path / "run", data_folder=tiny_folder, listeners=[StopAfter(30)])
+        trainer.train(tiny_recipe, tmp_path / "run", data_folder=tiny_folder, listeners=[StopAfter(30)])
     with pytest.raises(RunError, match="has not finished; repeat its `modiste train` command"):
         evaluate(tmp_path / "run", split="test", data_folder=tiny_folder)
-    trainer.run(tiny_recipe, tmp_path / "run", data_folder=tiny_folder)
+    trainer.train(tiny_recipe, tmp_path / "run", data_folder=tiny_folder)
     assert evaluate(tmp_path / "run", data_folder=tiny_folder).images == 80
 
 

@@ -36,7 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, finished_run: Path, tiny_reci
         "wide-0": wide,
         "twin-0": replace(tiny_recipe, name="twin"),
     }.items():
-        trainer.run(recipe, folder / name, device="cpu", data_folder=tiny_folder)
+        trainer.train(recipe, folder / name, device="cpu", data_folder=tiny_folder)
     return {path.name: path for path in folder.iterdir()}
 
 
@@ -124,7 +124,7 @@ def test_sides_of_one_name_are_told_by_the_fields_in_which_they_differ(
     runs: Runs, tiny_folder: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     for seed in (0, 1):
-        trainer.run(replace(tiny_recipe, epochs=1, seed=seed), tmp_path / f"short-{seed}", data_folder=tiny_folder)
+        trainer.train(replace(tiny_recipe, epochs=1, seed=seed), tmp_path / f"short-{seed}", data_folder=tiny_folder)
     folders = [runs["fast-0"], runs["fast-1"], tmp_path / "short-0", tmp_path / "short-1", runs["slow-0"]]
     found = compare(folders, data_folder=tiny_folder)
     assert [side.name for side in found.sides] == ["tiny (epochs 3)", "tiny (epochs 1)", "slow"]

@@ -28,7 +28,7 @@ def two_runs(
 ) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("ensemble")
     shutil.copytree(finished_run, folder / "a")
-    trainer.run(replace(tiny_recipe, seed=1), folder / "b", device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(tiny_recipe, seed=1), folder / "b", device="cpu", data_folder=tiny_folder)
     return folder / "a", folder / "b"
 
 
@@ -58,7 +58,7 @@ def test_runs_of_other_splits_are_refused(
     two_runs: tuple[Path, Path], tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path
 ) -> None:
     other = replace(tiny_recipe, data=replace(tiny_recipe.data, split_seed=5))
-    trainer.run(other, tmp_path / "c", device="cpu", data_folder=tiny_folder)
+    trainer.train(other, tmp_path / "c", device="cpu", data_folder=tiny_folder)
     with pytest.raises(RunError, match="measured on other images"):
         evaluate_together([two_runs[0], tmp_path / "c"], data_folder=tiny_folder)
 
@@ -78,7 +78,7 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "larger": replace(first, name="larger", data=replace(data, side=12)),
     }
     for name, recipe in recipes.items():
-        trainer.run(recipe, place / name, device="cpu")
+        trainer.train(recipe, place / name, device="cpu")
     return {name: place / name for name in recipes}
 
 
@@ -133,7 +133,7 @@ def test_the_command_takes_several(two_runs: tuple[Path, Path], tiny_folder: Pat
 
 def test_mirrored_answers_are_those_of_both_images(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:
     mirrored = replace(tiny_recipe, mirror=True, epochs=1)
-    trainer.run(mirrored, tmp_path / "m", device="cpu", data_folder=tiny_folder)
+    trainer.train(mirrored, tmp_path / "m", device="cpu", data_folder=tiny_folder)
     run = run_folder.open_run(tmp_path / "m")
     model, _ = run.load_model()
     images = as_floats(load_development(run.recipe.data, tiny_folder).validation.images)

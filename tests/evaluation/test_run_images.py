@@ -40,7 +40,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = Recipe(name="own", epochs=1, batch_size=16, data=data, model=CNNRecipe(filters=(4,), pools=1, hidden=(8,)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
-        trainer.run(recipe, place / "run", device="cpu")
+        trainer.train(recipe, place / "run", device="cpu")
     return place
 
 

@@ -95,7 +95,7 @@ def test_the_file_of_a_run(run: Path, tiny_folder: Path) -> None:
 def test_its_logits_are_those_of_the_run_and_its_probabilities_tempered(run: Path, tiny_folder: Path) -> None:
     mirrored = replace(open_run(run).recipe, mirror=True, epochs=1)
     other = run.parent / "mirrored"
-    trainer.run(mirrored, other, device="cpu", data_folder=tiny_folder)
+    trainer.train(mirrored, other, device="cpu", data_folder=tiny_folder)
     for folder in (run, other):
         done = export.export(folder, folder.parent / "elsewhere.onnx", data_folder=tiny_folder)
         assert "model.onnx" not in open_run(folder).files

@@ -37,7 +37,7 @@ DAMAGED = 200
 def sound(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, tiny_folder: Path) -> Sound:
     folder = tmp_path_factory.mktemp("sound") / "run"
     small = replace(tiny_recipe, epochs=1, model=MLPRecipe(hidden=(4,)))
-    trainer.run(small, folder, device="cpu", data_folder=tiny_folder)
+    trainer.train(small, folder, device="cpu", data_folder=tiny_folder)
     exported = graphs.sound().SerializeToString()
     return Sound(folder, (folder / "model.safetensors").read_bytes(), exported, tiny_folder)
 

@@ -162,7 +162,7 @@ def test_a_class_without_validation_images_has_no_figures(
     for place in [place for place, label in enumerate(labels) if label == 4][2:]:
         labels[place] = 0
     path.write_bytes(head + labels)
-    trainer.run(replace(tiny_recipe, epochs=1), folder, device="cpu", data_folder=images)
+    trainer.train(replace(tiny_recipe, epochs=1), folder, device="cpu", data_folder=images)
     assert evaluate(folder).per_class["4"].support == 0
     main(["evaluate", str(folder)])
     assert re.search(r"^4 +- +- +- +no images$", capsys.readouterr().out, re.MULTILINE)
@@ -229,7 +229,7 @@ def test_names_from_outside_stay_text(tmp_path: Path, tiny_folder: Path, tiny_re
     shutil.copytree(tiny_folder, images)
     (images / "classes.txt").write_text("\n".join(HOSTILE), encoding="utf-8")
     folder = tmp_path / "<b>run"
-    trainer.run(replace(tiny_recipe, epochs=1), folder, device="cpu", data_folder=images)
+    trainer.train(replace(tiny_recipe, epochs=1), folder, device="cpu", data_folder=images)
     page = read(report.write_report(folder, data_folder=images))
     assert "script" not in page.tags
     for name in HOSTILE:

@@ -17,7 +17,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.report.run_page import describe_timing
 from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.runs.run_folder import EpochRow
-from modiste.training import trainer
+from modiste.training import setup
 from workbench import damaged
 
 LISTED = {
@@ -286,7 +286,7 @@ def test_training_follows_no_link_out_of_its_folder(name: str, run: Path, tmp_pa
         outside.mkdir()
     (run / name).symlink_to(outside)
     with pytest.raises(RunError, match=f"{name}: leads out of the run's folder"):
-        trainer.claim(run, tiny_recipe)
+        setup.claim(run, tiny_recipe)
 
 
 @pytest.mark.parametrize(("pick", "epoch"), [("best-accuracy", 2), ("best-loss", 3), ("last", 4)])

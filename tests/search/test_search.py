@@ -81,7 +81,7 @@ def test_every_trial_is_a_run_with_the_chosen_values(plan: Plan, finished: Path)
 def test_the_best_is_a_recipe_that_train_takes(finished: Path, tmp_path: Path, tiny_folder: Path) -> None:
     best = max(table(finished), key=lambda row: (row["accuracy"], -row["number"]))  # type: ignore[operator]
     recipe = load(finished / outcomes.BEST)
-    outcome = trainer.run(recipe, tmp_path / "best", device="cpu", data_folder=tiny_folder)
+    outcome = trainer.train(recipe, tmp_path / "best", device="cpu", data_folder=tiny_folder)
     assert outcome.picked.validation_accuracy == pytest.approx(best["accuracy"], abs=0.05)
     text = (finished / outcomes.TABLE_FOR_PEOPLE).read_text()
     assert f"Best: trial {best['number']}" in text
@@ -288,14 +288,14 @@ from modiste.recipes.plain import build
 from modiste.search.plan import Plan; from modiste.search.search import search
 from modiste.training import trainer as training
 
-train = training.run
+train = training.train
 
 def deadly(recipe, *rest, **options):
     if recipe.epochs == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return train(recipe, *rest, **options)
 
-training.run = deadly
+training.train = deadly
 if __name__ == "__main__":
     from pathlib import Path
     plan = build(Plan, storage.read_json(Path("plan.json")))
@@ -322,7 +322,7 @@ from modiste.recipes.plain import build
 from modiste.search.plan import Plan; from modiste.search.search import search
 from modiste.training import trainer as training
 
-train = training.run
+train = training.train
 
 def deadly(recipe, *rest, **options):
     if recipe.epochs == 2:
@@ -334,7 +334,7 @@ def deadly(recipe, *rest, **options):
         recipe = replace(recipe, optimizer=replace(recipe.optimizer, learning_rate=1e30))
     return train(recipe, *rest, **options)
 
-training.run = deadly
+training.train = deadly
 if __name__ == "__main__":
     plan = build(Plan, storage.read_json(Path("plan.json")))
     rows = search(plan, "s", device="cpu", data_folder={str(tiny_folder)!r})
@@ -440,7 +440,7 @@ def test_a_full_disk_is_no_outcome(
     def fill(*_words: object, **_options: object) -> None:
         raise StorageError("no space left on device")
 
-    monkeypatch.setattr(trainer, "run", fill)
+    monkeypatch.setattr(trainer, "train", fill)
     task = Task(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run", device="cpu")
     with pytest.raises(StorageError):
         run_trial(task)

@@ -14,10 +14,10 @@ from modiste.recipes.recipe import Recipe
 from modiste.training.context import Context
 from modiste.training.cuda_graph import Recording, ResidentSteps, branches_for, can_stay
 from modiste.training.interruption import Interruption
+from modiste.training.setup import describe_task
 from modiste.training.state import TrainingState, new_training_state
 from modiste.training.step import Steps
 from modiste.training.tracking import Listener
-from modiste.training.trainer import describe_task
 
 BAD = 5
 """The step at which something is not finite, from 0."""
@@ -55,7 +55,7 @@ def spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def take(steps: Steps, count: int) -> None:
-    for _, chosen in zip(range(count), steps.batches.choose(steps.learner.step), strict=False):
+    for _, chosen in zip(range(count), steps.batches.choose(steps.state.step), strict=False):
         steps.take(chosen)
 
 

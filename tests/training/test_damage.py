@@ -30,7 +30,7 @@ class Stop(Listener):
 def begun(tiny_folder: Path, tmp_path: Path) -> Path:
     """A run that broke off in its third epoch, with two states."""
     with pytest.raises(StoppedError):
-        trainer.run(RECIPE, tmp_path / "begun", device="cpu", data_folder=tiny_folder, listeners=[Stop()])
+        trainer.train(RECIPE, tmp_path / "begun", device="cpu", data_folder=tiny_folder, listeners=[Stop()])
     return tmp_path / "begun"
 
 
@@ -39,7 +39,7 @@ def test_a_damaged_file_is_refused_or_made_good(
     begun: Path, tiny_folder: Path, memory_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, faults: Faults
 ) -> None:
     """Times are told by ``timing.jsonl`` alone and decide nothing: it is protected once the run has finished."""
-    trainer.run(RECIPE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
+    trainer.train(RECIPE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
     draw, run = random.Random(64), memory_path / "run"
     *states, newest = sorted(path.relative_to(begun) for path in begun.glob("checkpoints/step-*"))
     names = [Path("facts.json"), Path("recipe.json"), *states, newest]
@@ -61,7 +61,7 @@ def test_a_damaged_file_is_refused_or_made_good(
 def fault_in(run: Path, data: Path) -> str:
     """Go on with a run; return what is said against it."""
     try:
-        trainer.run(RECIPE, run, device="cpu", data_folder=data)
+        trainer.train(RECIPE, run, device="cpu", data_folder=data)
     except (RunError, RecipeError) as error:
         return str(error)
     return ""

@@ -35,7 +35,7 @@ def record(loss, norm, step):
     check(loss, norm, step)
 
 step._check_finite = record
-training.run(load(Path("recipe.json")), sys.argv[1], device="cpu", data_folder=sys.argv[2])
+training.train(load(Path("recipe.json")), sys.argv[1], device="cpu", data_folder=sys.argv[2])
 if os.environ.get("RANK", "0") == "0":
     Path(sys.argv[1] + ".losses").write_text(json.dumps(losses))
 """

@@ -229,7 +229,7 @@ def test_a_run_from_foreign_weights_goes_on_without_them(
     path = saved(tmp_path / "r.safetensors", foreign)
     part = TransferRecipe(source=storage.sha256(path), rename=RULES, freeze=("network.stages.0.first.",))
     recipe = replace(tiny_recipe, epochs=1, model=ResNetRecipe(depth=10), transfer=part)
-    trainer.run(recipe, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=path)
+    trainer.train(recipe, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=path)
     trained = safetensors.torch.load_file(tmp_path / "t" / "model.safetensors")
     assert torch.equal(trained["network.stages.0.first.weight"], foreign["layer1.0.conv1.weight"])
     assert not torch.equal(trained["network.stages.1.first.weight"], foreign["layer2.0.conv1.weight"])

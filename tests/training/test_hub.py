@@ -153,7 +153,7 @@ def address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def hub(address: str, tmp_path: Path) -> Hub:
-    return Hub(address, tmp_path / "cache", seconds=5.0)
+    return Hub.open(address, tmp_path / "cache", seconds=5.0)
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def nowhere(tmp_path: Path, address: str) -> Hub:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-    return Hub(f"http://127.0.0.1:{port}", tmp_path / "cache", seconds=5.0)
+    return Hub.open(f"http://127.0.0.1:{port}", tmp_path / "cache", seconds=5.0)
 
 
 def requests(kind: str) -> list[tuple[str, str]]:
@@ -226,7 +226,7 @@ def test_the_clients_settings_are_the_hosts_again(hub: Hub, monkeypatch: pytest.
     names = ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_XET")
     for name in names:
         monkeypatch.setattr(hub.client.constants, name, False)
-    fetch(HubFile("o/large"), Hub(hub.endpoint, hub.cache))
+    fetch(HubFile("o/large"), Hub.open(hub.endpoint, hub.cache))
     assert [getattr(hub.client.constants, name) for name in names] == [False, False]
     assert not any("torch" in agent or "agent/" in agent for agent in FakeHub.agents)
 
@@ -323,7 +323,7 @@ def test_every_refusal_in_plain_words(hub: Hub, name: str, message: str) -> None
 
 def test_a_hub_that_says_nothing(address: str, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="ReadTimeout"):
-        fetch(HubFile("o/silent"), Hub(address, tmp_path, seconds=0.2))
+        fetch(HubFile("o/silent"), Hub.open(address, tmp_path, seconds=0.2))
 
 
 def test_a_download_that_breaks_off_goes_on(hub: Hub) -> None:
@@ -368,7 +368,7 @@ def test_a_disk_without_room(hub: Hub) -> None:
 def test_a_cache_that_cannot_be_written(address: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match=r"file/cache: hub:o/large.* cannot be kept there \(Not a directory\)"):
-        fetch(HubFile("o/large"), Hub(address, tmp_path / "file" / "cache"))
+        fetch(HubFile("o/large"), Hub.open(address, tmp_path / "file" / "cache"))
 
 
 @pytest.mark.parametrize("endpoint", ["foo", "ftp://127.0.0.1", "http://", "http://[bad", "http://127.0.0.1:x"])

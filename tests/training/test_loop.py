@@ -32,11 +32,11 @@ from modiste.training.distributed import ALONE
 from modiste.training.interruption import Interruption
 from modiste.training.loop import fit, out_of_patience
 from modiste.training.schedules import learning_rate
-from modiste.training.seeds import run_seeds
+from modiste.training.seeds import train_seeds
+from modiste.training.setup import check_batches, describe_task
 from modiste.training.state import TrainingState, new_training_state
 from modiste.training.step import train_step
 from modiste.training.tracking import Listener, Timing
-from modiste.training.trainer import check_batches, describe_task
 from networks import SMALL
 from workbench import epoch_from, run_modiste
 
@@ -203,10 +203,10 @@ def test_training_stops_early_and_is_then_finished(tmp_path: Path, tiny_recipe: 
     recipe = replace(
         tiny_recipe, epochs=50, patience=2, optimizer=OptimizerRecipe(learning_rate=1e-12), schedule=ScheduleRecipe()
     )
-    outcome = trainer.run(recipe, tmp_path / "run", data_folder=tiny_folder)
+    outcome = trainer.train(recipe, tmp_path / "run", data_folder=tiny_folder)
     assert outcome.picked.epoch == 1
     assert [row.epoch for row in run_folder.open_run(tmp_path / "run").history] == [1, 2, 3]
-    again = trainer.run(recipe, tmp_path / "run", data_folder=tiny_folder)
+    again = trainer.train(recipe, tmp_path / "run", data_folder=tiny_folder)
     assert again.picked == outcome.picked
 
 
@@ -216,7 +216,7 @@ def test_the_model_is_that_of_the_epoch_which_the_rule_picks(
 ) -> None:
     """At a learning rate that spoils what was learned, the rules pick different epochs."""
     recipe = replace(tiny_recipe, epochs=5, pick=pick, optimizer=OptimizerRecipe(learning_rate=0.05))  # type: ignore[arg-type]
-    trainer.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
     history = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     best = history[0]
     for row in history[1:]:
@@ -385,8 +385,8 @@ def test_training_and_a_report_leave_the_process_as_it_was(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     recipe = replace(tiny_recipe, epochs=1, augmentation=AugmentationRecipe(erase=0.5, mixup=0.5))
     before = process_settings()
-    trainer.run(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
-    run_seeds(recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    train_seeds(recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
     report.write_report(tmp_path / "run", data_folder=tiny_folder)
     after = process_settings()
     for name, value in before.items():

@@ -200,12 +200,12 @@ VARIANTS = {
 def test_every_kind_of_training_goes_on_exactly(recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     """Stopped in the first epoch (saved), crashed in the second (not saved), then to the end: 16 steps an epoch."""
     calm, troubled = tmp_path / "calm", tmp_path / "troubled"
-    trainer.run(recipe, calm, device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, calm, device="cpu", data_folder=tiny_folder)
     for trouble, error in ((Trouble(stop=5), StoppedError), (Trouble(crash=27), Crash)):
         with pytest.raises(error):
-            trainer.run(recipe, troubled, device="cpu", data_folder=tiny_folder, listeners=[trouble])
+            trainer.train(recipe, troubled, device="cpu", data_folder=tiny_folder, listeners=[trouble])
     assert newest_step(troubled) == 16
-    trainer.run(recipe, troubled, device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, troubled, device="cpu", data_folder=tiny_folder)
     assert_same(troubled, calm)
 
 
@@ -213,16 +213,16 @@ def test_where_epochs_are_short_states_are_fewer_and_training_goes_on_as_exactly
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stop is saved at once, the end as well; a crash in the third epoch goes back to the stop in the first."""
-    trainer.run(BASE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
+    trainer.train(BASE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
     monkeypatch.setattr(Steps, "SECONDS_BETWEEN_STATES", 3600.0)
     kept = []
     for trouble, error in ((Trouble(stop=5), StoppedError), (Trouble(crash=40), Crash)):
         with pytest.raises(error):
-            trainer.run(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[trouble])
+            trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[trouble])
         kept.append((newest_step(tmp_path / "run"), len(list((tmp_path / "run").glob("checkpoints/*")))))
     assert kept == [(5, 1), (5, 1)]
     assert len((tmp_path / "run" / run_folder.LOG).read_text().splitlines()) == 2
-    trainer.run(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder)
     assert newest_step(tmp_path / "run") == 48
     assert_same(tmp_path / "run", tmp_path / "calm")
 
@@ -244,25 +244,25 @@ class Warming(Trouble):
 
 def test_a_warm_start_begins_again_when_killed_and_is_kept_when_done(tiny_folder: Path, tmp_path: Path) -> None:
     recipe, calm, run = VARIANTS["simclr"], tmp_path / "calm", tmp_path / "run"
-    trainer.run(recipe, calm, device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, calm, device="cpu", data_folder=tiny_folder)
     told = []
     for trouble, error in ((Warming(stop=2), StoppedError), (Warming(crash=3), Crash), (Warming(), Crash)):
         with pytest.raises(error):
-            trainer.run(recipe, run, device="cpu", data_folder=tiny_folder, listeners=[trouble])
+            trainer.train(recipe, run, device="cpu", data_folder=tiny_folder, listeners=[trouble])
         told.append((trouble.warming, [path.name[:13] for path in run.glob("checkpoints/*")]))
     assert told == [(2, []), (3, []), (4, ["step-00000000"])]
     again = Warming()
     with pytest.raises(Crash):
-        trainer.run(recipe, run, device="cpu", data_folder=tiny_folder, listeners=[again])
+        trainer.train(recipe, run, device="cpu", data_folder=tiny_folder, listeners=[again])
     assert again.warming == 0
-    trainer.run(recipe, run, device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, run, device="cpu", data_folder=tiny_folder)
     assert_same(run, calm)
     assert len(run_folder.open_run(run).pretraining()) == 1
 
 
 def test_a_stop_at_the_warm_starts_last_step_keeps_it(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StoppedError, match="after step 0; everything is saved"):
-        trainer.run(
+        trainer.train(
             VARIANTS["simclr"], tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Warming(stop=4)]
         )
     assert [path.name[:13] for path in (tmp_path / "run").glob("checkpoints/*")] == ["step-00000000"]
@@ -270,16 +270,16 @@ def test_a_stop_at_the_warm_starts_last_step_keeps_it(tiny_folder: Path, tmp_pat
 
 @pytest.mark.parametrize("step", [15, 16, 17, 32, 47])
 def test_a_stop_at_an_edge_of_an_epoch(step: int, tiny_folder: Path, tmp_path: Path) -> None:
-    trainer.run(BASE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
+    trainer.train(BASE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
     with pytest.raises(StoppedError, match=f"stopped on request after step {step}"):
-        trainer.run(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=step)])
+        trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=step)])
     assert newest_step(tmp_path / "run") == step
-    trainer.run(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder)
     assert_same(tmp_path / "run", tmp_path / "calm")
 
 
 def test_a_stop_after_the_last_step_finishes(tiny_folder: Path, tmp_path: Path) -> None:
-    trainer.run(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=48)])
+    trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=48)])
     run_folder.open_run(tmp_path / "run")
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
@@ -288,7 +288,7 @@ class TestRefusals:
     @pytest.fixture
     def begun(self, tiny_folder: Path, tmp_path: Path) -> Path:
         with pytest.raises(StoppedError):
-            trainer.run(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=20)])
+            trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=20)])
         return tmp_path / "run"
 
     def test_another_recipe_with_the_difference(self, begun: Path, tiny_folder: Path) -> None:
@@ -296,10 +296,10 @@ class TestRefusals:
         with pytest.raises(
             RunError, match=r"another recipe \(seed: 0 became 1; optimizer.learning_rate: 0.001 became 0.01\)"
         ):
-            trainer.run(other, begun, device="cpu", data_folder=tiny_folder)
-        trainer.run(BASE, begun, device="cpu", data_folder=tiny_folder)
+            trainer.train(other, begun, device="cpu", data_folder=tiny_folder)
+        trainer.train(BASE, begun, device="cpu", data_folder=tiny_folder)
         with pytest.raises(RunError, match="another recipe"):
-            trainer.run(other, begun, device="cpu", data_folder=tiny_folder)
+            trainer.train(other, begun, device="cpu", data_folder=tiny_folder)
 
     def test_other_data(self, begun: Path, tiny_folder: Path, tmp_path: Path) -> None:
         before = {path: path.read_bytes() for path in (begun / "checkpoints").iterdir()}
@@ -309,9 +309,9 @@ class TestRefusals:
         with pytest.raises(
             RunError, match=r"was trained on other data \(fingerprint [0-9a-f]{16}, found [0-9a-f]{16}\)"
         ):
-            trainer.run(BASE, begun, device="cpu", data_folder=changed)
+            trainer.train(BASE, begun, device="cpu", data_folder=changed)
         assert {path: path.read_bytes() for path in (begun / "checkpoints").iterdir()} == before
-        trainer.run(BASE, begun, device="cpu", data_folder=tiny_folder)
+        trainer.train(BASE, begun, device="cpu", data_folder=tiny_folder)
 
     def test_a_folder_of_other_things_is_left_as_it_was(self, tmp_path: Path, tiny_folder: Path) -> None:
         things = {"photo.jpg": b"jpg", ".download-xyz.part": b"half", "sub/.film.mkv.part": b"half a film"}
@@ -319,7 +319,7 @@ class TestRefusals:
             (tmp_path / "home" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "home" / name).write_bytes(content)
         with pytest.raises(RunError, match=r"not a run folder and not empty .*choose another with --out"):
-            trainer.run(BASE, tmp_path / "home", device="cpu", data_folder=tiny_folder)
+            trainer.train(BASE, tmp_path / "home", device="cpu", data_folder=tiny_folder)
         left = {
             str(path.relative_to(tmp_path / "home")): path for path in (tmp_path / "home").rglob("*") if path.is_file()
         }
@@ -334,7 +334,7 @@ class TestRefusals:
         (begun / name).write_text(content, encoding="latin-1")
         told = ""
         try:
-            trainer.run(BASE, begun, device="cpu", data_folder=tiny_folder)
+            trainer.train(BASE, begun, device="cpu", data_folder=tiny_folder)
         except RunError as error:
             told = str(error)
         assert name in told or (begun / manifest.NAME).exists()
@@ -342,10 +342,10 @@ class TestRefusals:
     def test_a_damaged_state_is_passed_over_and_said(
         self, begun: Path, tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        trainer.run(BASE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
+        trainer.train(BASE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
         newest = sorted((begun / "checkpoints").iterdir())[-1]
         newest.write_bytes(newest.read_bytes()[:-1])
-        trainer.run(BASE, begun, device="cpu", data_folder=tiny_folder)
+        trainer.train(BASE, begun, device="cpu", data_folder=tiny_folder)
         assert f"{newest}: damaged" in caplog.text
         assert "going on from the state before it" in caplog.text
         found, expected = (run_folder.open_run(run) for run in (begun, tmp_path / "calm"))

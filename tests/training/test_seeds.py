@@ -11,12 +11,19 @@ import torch
 from modiste.errors import DivergedError, RecipeError, RunError, StoppedError
 from modiste.recipes import named
 from modiste.recipes.networks import CapsNetRecipe, DropConnectRecipe, MLPRecipe, SprintRecipe
-from modiste.recipes.recipe import AugmentationRecipe, OptimizerRecipe, Precision, Recipe, TransferRecipe
+from modiste.recipes.recipe import (
+    AugmentationRecipe,
+    OptimizerRecipe,
+    Precision,
+    Recipe,
+    SelfSupervisedRecipe,
+    TransferRecipe,
+)
 from modiste.runs import run_folder
 from modiste.runs.checkpoint import load_state
 from modiste.runs.run_folder import EpochRow, open_run
-from modiste.training import trainer
-from modiste.training.seeds import run_seeds
+from modiste.training import setup, trainer
+from modiste.training.seeds import train_seeds
 from modiste.training.tracking import Listener, Timing
 from workbench import tiny_files
 
@@ -39,9 +46,9 @@ def sprint(tiny_recipe: Recipe) -> Recipe:
 def both(recipe: Recipe, folder: Path, source: Path) -> list[tuple[Path, Path]]:
     """Train three seeds at once and alone; return the pairs of run folders."""
     seeds = (3, 0, 7)
-    together = run_seeds(recipe, seeds, folder / "together", device="cpu", data_folder=source)
+    together = train_seeds(recipe, seeds, folder / "together", device="cpu", data_folder=source)
     for seed in seeds:
-        trainer.run(replace(recipe, seed=seed), folder / f"alone-{seed}", device="cpu", data_folder=source)
+        trainer.train(replace(recipe, seed=seed), folder / f"alone-{seed}", device="cpu", data_folder=source)
     return [(path, folder / f"alone-{seed}") for path, seed in zip(together, seeds, strict=True)]
 
 
@@ -90,7 +97,7 @@ def assert_same(together: Path, alone: Path) -> None:
 def test_a_frozen_layer_stays_and_running_means_move(sprint: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     weights = []
     for epochs in (1, 2):
-        (folder,) = run_seeds(replace(sprint, epochs=epochs), [0], tmp_path / f"{epochs}", data_folder=tiny_folder)
+        (folder,) = train_seeds(replace(sprint, epochs=epochs), [0], tmp_path / f"{epochs}", data_folder=tiny_folder)
         weights.append(open_run(folder).load_model()[0].state_dict())
     once, twice = weights
     still = {name for name in once if torch.equal(once[name], twice[name])}
@@ -99,10 +106,10 @@ def test_a_frozen_layer_stays_and_running_means_move(sprint: Recipe, tiny_folder
 
 def test_finished_seeds_are_left_as_they_are(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     recipe = replace(tiny_recipe, epochs=1)
-    trainer.run(replace(recipe, seed=1), tmp_path / "tiny-1", device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(recipe, seed=1), tmp_path / "tiny-1", device="cpu", data_folder=tiny_folder)
     before = (tmp_path / "tiny-1" / "model.safetensors").stat().st_mtime_ns
     for _ in range(2):
-        folders = run_seeds(recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+        folders = train_seeds(recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
     assert [open_run(folder).recipe.seed for folder in folders] == [0, 1]
     assert (tmp_path / "tiny-1" / "model.safetensors").stat().st_mtime_ns == before
     assert len(open_run(folders[0]).facts()) == 1
@@ -119,7 +126,7 @@ def test_what_is_done_for_one_network_alone_is_refused(
     changes: dict[str, object], complaint: str, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(RecipeError, match=complaint):
-        run_seeds(replace(tiny_recipe, **changes), [0, 1], tmp_path, data_folder=tiny_folder)  # type: ignore[arg-type]
+        train_seeds(replace(tiny_recipe, **changes), [0, 1], tmp_path, data_folder=tiny_folder)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
@@ -149,14 +156,14 @@ def test_an_unfinished_single_run_goes_on_beside_new_ones(
 ) -> None:
     recipe, where = replace(tiny_recipe, epochs=2), {"device": "cpu", "data_folder": tiny_folder}
     with pytest.raises(StoppedError):
-        trainer.run(replace(recipe, seed=1), tmp_path / "tiny-1", listeners=[StopAt(step)], **where)  # type: ignore[arg-type]
+        trainer.train(replace(recipe, seed=1), tmp_path / "tiny-1", listeners=[StopAt(step)], **where)  # type: ignore[arg-type]
     heard = {seed: StopAt(0) for seed in (0, 1)}
-    folders = run_seeds(recipe, [0, 1], tmp_path, listeners=lambda seed: [heard[seed]], **where)  # type: ignore[arg-type]
+    folders = train_seeds(recipe, [0, 1], tmp_path, listeners=lambda seed: [heard[seed]], **where)  # type: ignore[arg-type]
     assert heard[1].heard[0] == f"from {step}"
     assert heard[0].heard == ["from 0", "epoch 1", "epoch 2", "stopped"]
     assert [len(open_run(folder).facts()) for folder in folders] == [1, 2]
     for seed, folder in enumerate(folders):
-        trainer.run(replace(recipe, seed=seed), tmp_path / f"alone-{seed}", **where)  # type: ignore[arg-type]
+        trainer.train(replace(recipe, seed=seed), tmp_path / f"alone-{seed}", **where)  # type: ignore[arg-type]
         assert_same(folder, tmp_path / f"alone-{seed}")
         states = [load_state(path / run_folder.STATES) for path in (folder, tmp_path / f"alone-{seed}")]
         assert [state.plain["step"] for state in states if state] == [50, 50]
@@ -165,10 +172,10 @@ def test_an_unfinished_single_run_goes_on_beside_new_ones(
 @pytest.mark.parametrize("step", [3, 25, 30])
 def test_seeds_that_were_stopped_go_on(step: int, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     recipe, where = replace(tiny_recipe, epochs=2, ema_decay=0.9), {"device": "cpu", "data_folder": tiny_folder}
-    whole = run_seeds(recipe, [0, 1], tmp_path / "whole", **where)  # type: ignore[arg-type]
+    whole = train_seeds(recipe, [0, 1], tmp_path / "whole", **where)  # type: ignore[arg-type]
     with pytest.raises(StoppedError, match=f"after step {step}; everything is saved in .*parts"):
-        run_seeds(recipe, [0, 1], tmp_path / "parts", listeners=lambda seed: [StopAt(-1 if seed else step)], **where)  # type: ignore[arg-type]
-    for path, other in zip(run_seeds(recipe, [1, 0], tmp_path / "parts", **where), whole[::-1], strict=True):  # type: ignore[arg-type]
+        train_seeds(recipe, [0, 1], tmp_path / "parts", listeners=lambda seed: [StopAt(-1 if seed else step)], **where)  # type: ignore[arg-type]
+    for path, other in zip(train_seeds(recipe, [1, 0], tmp_path / "parts", **where), whole[::-1], strict=True):  # type: ignore[arg-type]
         for name in (run_folder.LOG, *run_folder.WEIGHTS.values(), run_folder.VALIDATION_LOGITS):
             assert (path / name).read_bytes() == (other / name).read_bytes(), name
 
@@ -179,12 +186,12 @@ def test_a_run_goes_on_with_the_threads_that_it_began_with(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     recipe, where = replace(tiny_recipe, epochs=1), {"device": "cpu", "data_folder": tiny_folder}
     with pytest.raises(StoppedError):
-        trainer.run(replace(recipe, seed=1), tmp_path / "tiny-1", listeners=[StopAt(4)], **where)  # type: ignore[arg-type]
-    began = trainer.starts_of(tmp_path / "tiny-1")[0]["threads"]
+        trainer.train(replace(recipe, seed=1), tmp_path / "tiny-1", listeners=[StopAt(4)], **where)  # type: ignore[arg-type]
+    began = setup.starts_of(tmp_path / "tiny-1")[0]["threads"]
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
-        run_seeds(recipe, [1], tmp_path, **where)  # type: ignore[arg-type]
+        train_seeds(recipe, [1], tmp_path, **where)  # type: ignore[arg-type]
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
@@ -193,13 +200,13 @@ def test_a_run_goes_on_with_the_threads_that_it_began_with(
 
 def test_a_state_of_other_images_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
-        trainer.run(tiny_recipe, tmp_path / "tiny-0", device="cpu", data_folder=tiny_folder, listeners=[StopAt(4)])
+        trainer.train(tiny_recipe, tmp_path / "tiny-0", device="cpu", data_folder=tiny_folder, listeners=[StopAt(4)])
     other = tmp_path / "tiny"
     other.mkdir()
     for name, content in tiny_files(seed=8).items():
         (other / name).write_bytes(content)
     with pytest.raises(RunError, match="tiny-0: was trained on other data"):
-        run_seeds(tiny_recipe, [0, 1], tmp_path, device="cpu", data_folder=other)
+        train_seeds(tiny_recipe, [0, 1], tmp_path, device="cpu", data_folder=other)
 
 
 def test_a_last_batch_of_one_and_a_seed_given_twice_are_refused(
@@ -207,12 +214,56 @@ def test_a_last_batch_of_one_and_a_seed_given_twice_are_refused(
 ) -> None:
     alone = replace(tiny_recipe, batch_size=19, model=MLPRecipe(hidden=(4,), batch_norm=True))  # 400 = 21 * 19 + 1
     with pytest.raises(RecipeError, match="no batch of a single of the 400 training images"):
-        run_seeds(alone, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+        train_seeds(alone, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
     with pytest.raises(RecipeError, match="seeds: expected each once, found 0, 1, 0"):
-        run_seeds(tiny_recipe, [0, 1, 0], tmp_path, device="cpu", data_folder=tiny_folder)
+        train_seeds(tiny_recipe, [0, 1, 0], tmp_path, device="cpu", data_folder=tiny_folder)
 
 
 def test_a_loss_that_is_not_finite_ends_all(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     wild = replace(tiny_recipe, optimizer=OptimizerRecipe(name="sgd", learning_rate=1e30))
     with pytest.raises(DivergedError):
-        run_seeds(wild, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+        train_seeds(wild, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+
+
+def test_finished_seeds_need_no_images(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    recipe = replace(tiny_recipe, epochs=1)
+    folders = train_seeds(recipe, [0, 1], tmp_path / "runs", device="cpu", data_folder=tiny_folder)
+    assert train_seeds(recipe, [0, 1], tmp_path / "runs", device="cpu", data_folder=tmp_path / "gone") == folders
+
+
+def test_several_seeds_are_for_one_process(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {
+        "is_torchelastic_launched": True,
+        "init_process_group": None,
+        "destroy_process_group": None,
+        "get_rank": 0,
+        "get_world_size": 2,
+    }.items():
+        monkeypatch.setattr(torch.distributed, name, lambda *_, value=value: value)
+    with pytest.raises(RecipeError, match="for one process; found 2 under torchrun"):
+        train_seeds(replace(tiny_recipe, epochs=1), [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+    assert not list(tmp_path.iterdir())
+
+
+class StopInWarmStart(StopAt):
+    """Asks to stop after the first step of the warm start."""
+
+    def pretraining_step_done(self, step: int) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_stopped_in_the_warm_start_all_have_begun_and_go_on_together(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    settings = SelfSupervisedRecipe(epochs=1, batch_size=100, projection=8)
+    recipe = replace(tiny_recipe, epochs=1, warm_start="simclr", self_supervised=settings)
+    heard = {seed: StopInWarmStart(0) for seed in (0, 1)}
+    with pytest.raises(StoppedError, match="after step 1 of the warm start simclr"):
+        train_seeds(
+            recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder, listeners=lambda seed: [heard[seed]]
+        )
+    assert [heard[seed].heard for seed in (0, 1)] == [["stopped"], ["stopped"]]
+    assert [len(setup.starts_of(tmp_path / f"tiny-{seed}")) for seed in (0, 1)] == [1, 1]

@@ -46,7 +46,7 @@ def weights_of(run: Path) -> dict[str, torch.Tensor]:
 def test_frozen_weights_are_the_sources_and_the_rest_learns(
     tuned: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    trainer.run(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+    trainer.train(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
     before, after = weights_of(finished_run), weights_of(tmp_path / "t")
     same = {name for name in before if torch.equal(before[name], after[name])}
     assert {name for name in before if "convolutions" in name} <= same
@@ -59,10 +59,10 @@ def test_it_goes_on_after_a_kill_without_the_source(
 ) -> None:
     two = replace(tuned, epochs=2, transfer=replace(tuned.transfer, learning_rate_factor=0.1))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    trainer.run(two, whole, device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+    trainer.train(two, whole, device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
     with pytest.raises(Killed):
-        trainer.run(two, cut, device="cpu", data_folder=tiny_folder, transfer_from=finished_run, listeners=[Killer()])
-    trainer.run(two, cut, device="cpu", data_folder=tiny_folder)
+        trainer.train(two, cut, device="cpu", data_folder=tiny_folder, transfer_from=finished_run, listeners=[Killer()])
+    trainer.train(two, cut, device="cpu", data_folder=tiny_folder)
     assert (cut / "last.safetensors").read_bytes() == (whole / "last.safetensors").read_bytes()
 
 
@@ -99,7 +99,7 @@ def test_another_file_is_refused(tuned: Recipe, finished_run: Path, tiny_folder:
     checkpoint.save_model(changed, {name: tensor + 1 for name, tensor in model.state_dict().items()}, info)
     for source in (None, changed):
         with pytest.raises(RecipeError, match=r"expected the model file with SHA-256 .* name it with --transfer-from"):
-            trainer.run(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=source)
+            trainer.train(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=source)
     with pytest.raises(RunError, match="no model file to transfer from"):
         source_hash(tmp_path / "nowhere")
 
@@ -116,7 +116,7 @@ def test_a_command_put_right_takes_the_place_of_the_one_refused(
     wrong = replace(tuned, transfer=replace(tuned.transfer, freeze=("network.nowhere",)))
     for recipe in (wrong, tuned):
         with pytest.raises(RecipeError) if recipe is wrong else nullcontext():
-            trainer.run(recipe, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+            trainer.train(recipe, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
     assert open_run(tmp_path / "t").recipe == tuned
     assert len(open_run(tmp_path / "t").facts()) == 1
 
@@ -126,23 +126,23 @@ def test_a_refused_command_is_not_replaced_where_something_else_lies(
 ) -> None:
     wrong = replace(tuned, transfer=replace(tuned.transfer, freeze=("network.nowhere",)))
     with pytest.raises(RecipeError):
-        trainer.run(wrong, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+        trainer.train(wrong, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
     (tmp_path / "t" / ".facts.json-killed.part").touch()
     (tmp_path / "t" / "tensorboard").mkdir()
     with pytest.raises(RunError, match="another recipe"):
-        trainer.run(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+        trainer.train(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
     assert (tmp_path / "t" / "recipe.json").exists()
     (tmp_path / "t" / "tensorboard").rmdir()
-    trainer.run(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+    trainer.train(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
     assert open_run(tmp_path / "t").recipe == tuned
 
 
 def test_frozen_normalisation_keeps_its_running_means(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     source, frozen = replace(tiny_recipe, epochs=1, model=replace(tiny_recipe.model, batch_norm=True)), tmp_path / "f"
-    trainer.run(source, tmp_path / "s", device="cpu", data_folder=tiny_folder)
+    trainer.train(source, tmp_path / "s", device="cpu", data_folder=tiny_folder)
     part = TransferRecipe(source=source_hash(tmp_path / "s"), freeze=("network.convolutions",))
     recipe = replace(source, seed=4, transfer=part)
-    trainer.run(recipe, frozen, device="cpu", data_folder=tiny_folder, transfer_from=tmp_path / "s")
+    trainer.train(recipe, frozen, device="cpu", data_folder=tiny_folder, transfer_from=tmp_path / "s")
     before, after = weights_of(tmp_path / "s"), weights_of(frozen)
     assert any("running_mean" in name for name in before)
     assert all(torch.equal(before[name], after[name]) for name in before if "convolutions" in name)

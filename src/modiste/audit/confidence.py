@@ -13,14 +13,12 @@ from modiste import machine
 from modiste.data.dataset import Development, SplitImages
 from modiste.errors import StoppedError
 from modiste.evaluation.inference import infer
-from modiste.models.registry import build_model
 from modiste.processes import CoreWatch
 from modiste.recipes.recipe import Recipe
-from modiste.training import trainer
-from modiste.training.context import Context
-from modiste.training.interruption import Interruption
 from modiste.training.loop import fit
+from modiste.training.setup import open_session, set_up, settle_threads
 from modiste.training.tracking import Listener
+from modiste.training.trainer import starting_state
 
 LEAST_SHOWN = 8_000
 """Least number of images in an epoch, so that a network also learns a small set."""
@@ -42,16 +40,15 @@ def out_of_fold_probabilities(
     Raises:
         RecipeError, DivergedError, StoppedError: as in training.
     """
-    chosen_device = machine.choose_device(device)
+    watch = CoreWatch()
     recipe = replace(recipe, pick="last", patience=0, label_smoothing=0.0)
-    recipe = machine.settle_precision(recipe, chosen_device)
     fold = assign_folds(known.images.labels, folds, recipe.seed)
-    found, watch = torch.zeros(len(fold), len(known.class_names)), CoreWatch()
+    found = torch.zeros(len(fold), len(known.class_names))
     for number in range(folds):
         own = (fold == number).nonzero().squeeze(1)
         others = (fold != number).nonzero().squeeze(1)
-        development = fold_development(known, others, own, recipe.batch_size).to(chosen_device)
-        logits = _train_and_infer(development, recipe, watch)
+        development = fold_development(known, others, own, recipe.batch_size)
+        logits = _train_and_infer(development, recipe, device, watch)
         found[own] = logits.softmax(1)
         right = (logits.argmax(1) == known.images.labels[own]).float().mean().item()
         report(f"network {number + 1} of {folds}: {right:.2%} of {len(own):,} images classified as labelled")
@@ -80,17 +77,18 @@ def fold_development(
     return Development(known.name, images, images.images, known.images[fold], known.class_names, known.fingerprint)
 
 
-def _train_and_infer(development: Development, recipe: Recipe, watch: CoreWatch) -> Float[Tensor, "m classes"]:
-    """Train a network in a temporary folder, and return its logits for the validation images."""
-    task = trainer.describe_task(development, recipe)
-    model = build_model(recipe.model, task, seed=recipe.seed).to(development.train.images.device)
-    with tempfile.TemporaryDirectory() as name, Interruption() as interruption, machine.threads_restored():
-        folder = Path(name)
-        trainer.settle_threads(folder, watch)
-        context = Context(recipe, development, folder, Listener(), interruption)
-        learner = trainer.prepare(model, context, None, None)
+def _train_and_infer(
+    development: Development, recipe: Recipe, device: str, watch: CoreWatch
+) -> Float[Tensor, "m classes"]:
+    """Train a network in a temporary folder; return its logits for the images held out."""
+    with tempfile.TemporaryDirectory() as name, open_session(device, watch=watch) as session:
+        run = set_up(recipe, Path(name), session, development)
+        assert run is not None, "a new folder holds no finished run"
+        context = run.context(Listener())
+        settle_threads(run.folder, watch)
+        state = starting_state(run, context)
         try:
-            fit(learner, context)
+            fit(state, context)
         except StoppedError:
             raise StoppedError("stopped on request; an audit keeps nothing") from None
-    return infer(learner.evaluated, development.validation.images, recipe)
+    return infer(state.evaluated, run.development.validation.images, run.recipe)

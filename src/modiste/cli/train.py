@@ -68,7 +68,7 @@ def _train(recipe: Recipe, options: _TrainOptions, quiet: bool) -> "Outcome":
         if source:
             recipe = replace(recipe, transfer=replace(recipe.transfer, source=source.sha256))
         out = options.out or _free_folder(recipe, options.device)
-        return trainer.run(
+        return trainer.train(
             recipe,
             out,
             device=options.device,

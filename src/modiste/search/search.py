@@ -39,7 +39,7 @@ def search(
 ) -> list[TrialOutcome]:
     """Run the trials of ``plan`` in the folder ``out``, going on where an earlier call was stopped or killed.
 
-    Every trial is a run folder of its own, trained by ``training.run``, judged by validation. A trial that has an
+    Every trial is a run folder of its own, trained by ``training.train``, judged by validation. A trial that has an
     outcome is not run again; one that was under way goes on from its last epoch.
 
     Args:

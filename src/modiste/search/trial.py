@@ -150,7 +150,7 @@ def run_trial(task: Task) -> TrialOutcome:
     if task.minutes:
         storage.write_text(task.clock, "")
     try:
-        done = trainer.run(task.recipe, task.folder, **choices)
+        done = trainer.train(task.recipe, task.folder, **choices)
     except HopelessError as reason:
         return task.outcome("pruned", reason.accuracy, str(reason))
     except (StoppedError, FolderInUseError, StorageError, MissingExtraError):

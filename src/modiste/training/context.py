@@ -1,4 +1,4 @@
-"""What stays the same while a learner learns."""
+"""What stays the same during training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +15,14 @@ from modiste.training.tracking import Listener
 
 @dataclass(frozen=True)
 class Context:
-    """A recipe, what it learns from, where its run is kept, and who is told.
+    """A recipe, its images, its run folder, and the listeners and processes of the run.
 
     Attributes:
         recipe: what to train.
-        development: on the device that computes.
+        development: the images, on the device that computes.
         folder: of the run.
-        listener: told of every step and epoch.
-        interruption: what signals have asked for.
+        listener: notified of every step and epoch.
+        interruption: requests to stop, from signals.
         group: the processes that train together.
     """
 
@@ -44,10 +44,10 @@ class Context:
         return steps_per_epoch(len(self.development.train), self.recipe.batch_size)
 
     def stop_requested(self) -> bool:
-        """Tell whether a signal asked this process, or one that trains with it, to stop."""
+        """Tell whether a signal asked any process of the group to stop."""
         return self.group.any(self.interruption.requested)
 
     @property
     def device(self) -> torch.device:
-        """Where the images are, and the learner."""
+        """The device of the images and of the network."""
         return self.development.train.labels.device

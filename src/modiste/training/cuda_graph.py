@@ -1,4 +1,4 @@
-"""Training steps as CUDA graphs: batch, gradient, update and metrics stay on the GPU and are launched as one."""
+"""Training steps as CUDA graphs: batch, gradient, update and metrics stay on the GPU and need a single launch."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,29 +13,29 @@ from modiste.training.step import ADVICE, Steps, average, clip, count_correct, g
 
 
 def branches_for(computations: int, device: torch.device) -> list[torch.cuda.Stream]:
-    """Return a stream for each computation; none without a GPU."""
+    """Return a CUDA stream for each computation; none without a GPU."""
     on_gpu = device.type == "cuda"
     return [torch.cuda.Stream(device) for _ in range(computations if on_gpu else 0)]  # type: ignore[no-untyped-call]
 
 
 class Recording:
-    """Calls computations side by side; on a GPU only at first, then repeats what it recorded of them, as a CUDA graph.
+    """Runs computations side by side. On a GPU, calls after the warm-up replay one CUDA graph of them all.
 
-    A small network's step is a hundred short kernels, which a processor cannot launch as fast as a GPU runs them, and
-    each of which leaves most of the GPU idle: several networks' run beside each other, each in a branch of the graph.
-    What is recorded reads and writes the same memory each time: it works on tensors that stay, and nothing in it may
-    ask for a tensor's value. Random numbers follow the seeds that the generators have at each call.
+    A small network's step is a hundred short kernels. A processor cannot launch them as fast as a GPU runs them, and
+    each leaves most of the GPU idle. So the kernels of several networks run beside each other, each network in a branch
+    of the graph. A graph reads and writes the same memory at each replay. So the computations must keep their tensors,
+    and may not ask for a tensor's value. Random numbers follow the seeds that the generators have at each call.
 
     Args:
-        computes: each takes its row of the input, and leaves what it comes to in tensors of its own.
-        like: an input, whose shape and device all have.
-        generators: all that is drawn from.
-        branches: a stream of the GPU for each computation, always the same, for autograd ties what it keeps from one
-            call to the next to the stream that it was made in; empty without a GPU.
+        computes: each takes its row of the input, and writes its results into tensors of its own.
+        like: an example of the input; every input has its shape and device.
+        generators: all generators that the computations draw from.
+        branches: one CUDA stream per computation, reused on every call, because autograd's saved buffers belong to the
+            stream that made them; empty without a GPU.
     """
 
     WARM_UP = 2
-    """Calls before the recording, in which libraries choose their kernels and optimizers make their state."""
+    """Calls before the recording; in them, libraries choose their kernels and optimizers create their state."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Recording:
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, values: Int64[Tensor, "s n"]) -> None:
-        """Compute with these values as the input."""
+        """Run every computation on its row of ``values``."""
         self.input.copy_(values)
         self.calls += 1
         if not self.branches:
@@ -62,7 +62,7 @@ class Recording:
             self.graph.replay()
 
     def _fan_out(self) -> None:
-        """Compute each in its branch."""
+        """Run each computation in its own stream, and let the current stream wait for all."""
         trunk = torch.cuda.current_stream()
         for compute, row, branch in zip(self.computes, self.input, self.branches, strict=True):
             branch.wait_stream(trunk)
@@ -81,67 +81,68 @@ class Recording:
 
 
 def can_stay(context: Context) -> bool:
-    """Tell whether steps can stay on the device: on a GPU whose learner shares its batches with no other process."""
+    """Tell whether steps can stay on the device: it is a GPU, and one process trains alone."""
     return context.device.type == "cuda" and context.group.is_alone
 
 
 class ResidentSteps(Steps):
-    """Takes a learner's steps without a word to the host, which hears of them in ``settle``.
+    """Takes steps without any transfer to the host until ``settle`` reads the results.
 
-    A step that is not finite, and every one after it, is refused: it moves no weight.
+    If a step's loss or gradient is not finite, that step and all later ones are refused: they change no weight.
     """
 
     SECONDS_BETWEEN_STATES = 10.0
-    """An epoch can be over before its state is on disk."""
+    """An epoch on a GPU can be shorter than the time that it takes to save a state."""
 
-    def __init__(self, learner: TrainingState, context: Context) -> None:
-        super().__init__(learner, context)
+    def __init__(self, state: TrainingState, context: Context) -> None:
+        super().__init__(state, context)
         self.loss_sum, self.correct, self.refusals = torch.zeros(3, dtype=torch.float64, device=context.device)
-        self.nothing, self.refused = torch.zeros(2, device=context.device)
+        self.zero_or_nan, self.refused = torch.zeros(2, device=context.device)
         self.alone = SideBySide([self])
-        learner.optimizer.make_recordable(self.refused)
+        state.optimizer.make_recordable(self.refused)
 
     def take(self, chosen: Int64[Tensor, " n"]) -> None:
-        """Take one step with these images of the training set."""
+        """Take one step with the training images of these indices."""
         self.alone.take([chosen])
 
     def prepare(self, images: int) -> None:
-        """Do what the host does of a step."""
+        """Do the host's part of a step: set the learning rate, the seeds and the optimizer's numbers."""
         super().prepare(images)
-        self.learner.optimizer.prepare()
+        self.state.optimizer.prepare()
 
     def compute(self, chosen: Int64[Tensor, " n"]) -> None:
-        """Do what the device does of a step."""
-        learner, recipe = self.learner, self.context.recipe
+        """Do the device's part of a step: batch, gradient, update and metrics."""
+        state, recipe = self.state, self.context.recipe
         batch = self.batches.make(chosen)
-        found = gradient(learner, batch, recipe)
-        self.nothing.add_((found.loss + found.norm) * 0)  # not a number from the first that is not finite
-        torch.ne(self.nothing, 0, out=self.refused)
-        clip(learner, recipe, found.norm)
-        learner.optimizer.update()
+        found = gradient(state, batch, recipe)
+        # Zero times a number is 0 if that is finite, else NaN. The sum stays NaN after a failed step, and NaN != 0.
+        self.zero_or_nan.add_((found.loss + found.norm) * 0)
+        torch.ne(self.zero_or_nan, 0, out=self.refused)
+        clip(state, recipe, found.norm)
+        state.optimizer.update()
         self.refusals.add_(self.refused)
         self.loss_sum.add_(found.loss, alpha=len(batch))
         self.correct.add_(count_correct(found.logits, batch.targets))
 
     def settle(self) -> None:
-        """Bring the learner's figures up to date; DivergedError when a step was refused."""
+        """Add the losses and counts of the steps taken to the state; DivergedError if a step was refused."""
         loss_sum, correct, refusals = torch.stack([self.loss_sum, self.correct, self.refusals]).tolist()
         for tensor in (self.loss_sum, self.correct):
             tensor.zero_()
         if refusals:
             raise DivergedError(
-                f"step {self.learner.step - int(refusals) + 1}: the loss or its gradient is not finite; "
+                f"step {self.state.step - int(refusals) + 1}: the loss or its gradient is not finite; "
                 f"the step was not applied; {ADVICE}"
             )
-        self.learner.loss_sum += loss_sum
-        self.learner.correct += int(correct)
+        self.state.loss_sum += loss_sum
+        self.state.correct += int(correct)
 
 
 class SideBySide:
-    """Takes the steps of several learners at once, on a GPU in one launch.
+    """Takes a step of several runs at once, on a GPU in one launch.
 
     Args:
-        steps: of learners whose batches are equally large.
+        steps: of runs with batches of equal size.
     """
 
     def __init__(self, steps: Sequence[ResidentSteps]) -> None:
@@ -150,7 +151,7 @@ class SideBySide:
         self.recordings: dict[int, Recording] = {}
 
     def take(self, chosen: Sequence[Int64[Tensor, " n"]]) -> None:
-        """Take one step of every learner, each with its own images."""
+        """Take one step of every run; ``chosen`` holds the indices of each run's training images."""
         for own in self.steps:
             own.prepare(len(chosen[0]))
         rows = torch.stack(list(chosen))
@@ -160,5 +161,5 @@ class SideBySide:
             self.recordings[images] = Recording([own.compute for own in self.steps], rows, drawn_from, self.branches)
         self.recordings[images](rows)
         for own in self.steps:
-            average(own.learner)
-            own.learner.step += 1
+            average(own.state)
+            own.state.step += 1

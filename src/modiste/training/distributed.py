@@ -1,7 +1,7 @@
-"""Several processes that train one network together, as torchrun starts them; a process by itself is a group of one.
+"""Several processes that train one network together, as torchrun starts them; a single process is a group of one.
 
-Every process makes the whole batch, for its order, augmentation and dropout follow from (seed, step), and takes its
-part of it. So a group trains what one process would, but for the rounding of sums taken in another order.
+Order, augmentation and dropout follow from (seed, step). So every process makes the whole batch and takes its share of
+it. A group trains the same network as a single process, up to rounding, because sums are taken in another order.
 """
 
 import os
@@ -25,10 +25,10 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Group:
-    """One process among those that train with it.
+    """The place of this process among those that train together.
 
     Attributes:
-        rank: its place; 0 leads, and is the one that writes.
+        rank: number of this process, from 0; process 0 is the leader, which alone writes the run folder.
         size: number of processes.
     """
 
@@ -41,16 +41,16 @@ class Group:
         return self.size == 1
 
     def part(self, images: int) -> BatchShare:
-        """Return which of a batch's images are this process's; parts differ by one image at most."""
+        """Return this process's share of a batch of ``images`` images; shares differ by one image at most."""
         first, last = (images * place // self.size for place in (self.rank, self.rank + 1))
         return BatchShare(first, last, images)
 
     def weighted(self, loss: Float[Tensor, ""], part: BatchShare) -> Float[Tensor, ""]:
-        """Return the mean loss of a part such that the mean over processes is the mean over the batch."""
+        """Scale the mean loss of a share so that the mean over processes is the mean over the batch."""
         return loss if self.is_alone else loss * (len(part) * self.size / part.whole)
 
     def sums(self, *values: float) -> list[float]:
-        """Return the sum over processes of each value, the same everywhere."""
+        """Return the sum of each value over all processes; the same result in every process."""
         if self.is_alone:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64)
@@ -58,7 +58,7 @@ class Group:
         return total.tolist()
 
     def any(self, flag: bool) -> bool:
-        """Tell whether any process says yes."""
+        """Tell whether ``flag`` is set in any process."""
         return flag if self.is_alone else self.sums(float(flag))[0] > 0
 
     def of_leader(self, value: Value) -> Value:
@@ -71,15 +71,16 @@ class Group:
         return leaders
 
     def device(self, device: torch.device) -> torch.device:
-        """Return where this process computes: of several GPUs its own."""
+        """Return the device of this process: for ``cuda`` in a group, the GPU of its local rank."""
         if self.is_alone or device.type != "cuda" or device.index is not None:
             return device
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
 
     def join(self, model: nn.Module) -> nn.Module:
-        """Return the network whose backward pass averages gradients over the processes, all with the leader's weights.
+        """Return a wrapper of the network whose backward pass averages gradients over the processes.
 
-        Batch normalisation is taken over the images of all processes from now on.
+        The leader's weights are copied to all processes. From now on, batch normalisation uses the images of all
+        processes. A group of one returns the network itself.
         """
         if self.is_alone:
             return model
@@ -90,7 +91,7 @@ class Group:
 
     @contextmanager
     def folder(self, out: Path) -> Iterator[Path]:
-        """Give the leader the run folder, and every other process one of its own that is gone at the end."""
+        """Yield ``out`` to the leader, and a temporary folder to every other process."""
         if self.rank == 0:
             yield out
             return
@@ -103,7 +104,7 @@ ALONE = Group()
 
 @contextmanager
 def gathered() -> Iterator[Group]:
-    """Meet the other processes that torchrun started, if it did."""
+    """Connect the processes that torchrun started, and yield their group; without torchrun, a group of one."""
     if not dist.is_available() or not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
         return
@@ -115,7 +116,7 @@ def gathered() -> Iterator[Group]:
 
 
 def normalize_together(layer: BatchNorm, x: Float[Tensor, "n c ..."]) -> Float[Tensor, "n c ..."]:
-    """Normalise over the images of all processes of the group, on any device; the running statistics follow."""
+    """Normalise over the images of all processes, on any device, and update the running statistics."""
     values = x.float()
     axes, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
     count = torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64, device=x.device)
@@ -131,7 +132,7 @@ def normalize_together(layer: BatchNorm, x: Float[Tensor, "n c ..."]) -> Float[T
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over processes, whose gradient is the sum of theirs."""
+    """The sum over processes; its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(_ctx: Any, values: Tensor) -> Tensor:

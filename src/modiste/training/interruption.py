@@ -1,4 +1,4 @@
-"""A request to stop: the first signal asks training to save and leave, the second leaves at once."""
+"""Requests to stop: the first signal asks training to save and stop, the second ends the process at once."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """While this context is entered, SIGINT and SIGTERM set ``requested`` once; the next one ends the process.
+    """A context in which the first SIGINT or SIGTERM sets ``requested`` and the next one ends the process.
 
     In a thread other than the main one, where Python allows no signal handlers, ``requested`` stays False.
     """

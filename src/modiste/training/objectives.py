@@ -1,6 +1,6 @@
-"""What training makes small: mean over a batch, from logits and target probabilities.
+"""Losses: the mean over a batch, from logits and target probabilities.
 
-Where images count unequally, each one's loss is multiplied by its weight before the mean is taken.
+If images have weights, each image's loss is multiplied by its weight before the mean is taken.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-# A present class's capsule should be longer than the first, an absent one's shorter than the second.
+# The capsule of a present class should be longer than PRESENT, that of an absent class shorter than ABSENT.
 PRESENT, ABSENT, ABSENT_WEIGHT = 0.9, 0.1, 0.5
 Logits = Float[Tensor, "n classes"]
 Targets = Float[Tensor, "n classes"]

@@ -1,4 +1,4 @@
-"""Optimizers: Adam as in Keras, AdamW, gradient descent with momentum; parameter groups, and the optimizer's state."""
+"""Optimizers: Adam as in Keras, AdamW, gradient descent with momentum; their parameter groups and stored state."""
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -16,16 +16,22 @@ from modiste.recipes.recipe import OptimizerRecipe
 
 ParameterGroup = dict[str, Any]
 Groups = list[ParameterGroup]
+BIAS_CORRECTION_OFF = 2.0**24
+"""A step count that switches off the bias correction of torch's kernel: powers of beta with this exponent are 0.
+
+The kernel adds 1 to the count, which leaves a float32 of this size as it is.
+"""
 
 
 class Optimizer(ABC):
-    """Parameters in groups, what is remembered of each, and how they move, by torch's fused kernels.
+    """Base of the optimizers, which update parameters in groups by torch's fused kernels.
 
-    It has no base of torch's: that one loads torch's compiler, which takes 0.8 s of every run and compiles nothing.
+    It does not derive from ``torch.optim.Optimizer``, because that loads torch's compiler. Loading takes 0.8 s of every
+    run, and nothing is compiled.
 
     Args:
         groups: parameters, each group with its weight decay and the factor of its learning rate.
-        learning_rate: of all groups until set.
+        learning_rate: initial rate of all groups.
     """
 
     def __init__(self, groups: Groups, learning_rate: float) -> None:
@@ -39,7 +45,7 @@ class Optimizer(ABC):
             set_number(group, "lr", learning_rate * group["factor"])
 
     def zero_grad(self) -> None:
-        """Forget every gradient."""
+        """Delete every gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
@@ -50,39 +56,39 @@ class Optimizer(ABC):
             self.prepare()
             self.update()
 
-    def prepare(self) -> None:  # noqa: B027, for most have nothing to do
-        """Do what the host does of a step."""
+    def prepare(self) -> None:  # noqa: B027, because most optimizers need no such part
+        """Do the host's part of a step."""
 
     @torch.no_grad()
     def update(self) -> None:
-        """Do what the device does of a step: move every parameter that has a gradient."""
+        """Do the device's part of a step: update every parameter that has a gradient."""
         for group in self.param_groups:
             moved = [parameter for parameter in group["params"] if parameter.grad is not None]
             self.move(moved, [parameter.grad for parameter in moved], group)
 
     @abstractmethod
     def move(self, parameters: list[Tensor], gradients: list[Tensor], group: ParameterGroup) -> None:
-        """Move parameters of a group by their gradients, unless ``refused`` is 1."""
+        """Update parameters of a group by their gradients, unless ``refused`` is 1."""
 
     def make_recordable(self, refused: Float[Tensor, ""]) -> None:
-        """Let a GPU repeat ``update``: what changes from step to step lies in tensors, and stays there.
+        """Keep numbers that change from step to step in tensors, so that a CUDA graph can replay ``update``.
 
         Args:
-            refused: 1 when an update shall not move anything, else 0; read by every update.
+            refused: 1 to skip the update, 0 to do it; read by every update.
         """
         self.refused = refused
         for group in self.param_groups:
-            name = "rate" if "rate" in group else "lr"  # what ``update`` reads; the host works out a rate from a number
+            name = "rate" if "rate" in group else "lr"  # of the two, the one that ``update`` reads
             group[name] = torch.tensor(float(group[name]), device=refused.device)
 
 
 class Moments(Optimizer):
-    """What both forms of Adam have in common: the first and second moment of every gradient.
+    """Base of both forms of Adam: keeps the first and second moment of every gradient.
 
     Args:
         groups, learning_rate: see Optimizer.
-        betas: decay of the moments.
-        epsilon: added to the root of the second.
+        betas: decay rates of the two moments, each in [0, 1).
+        epsilon: added to the square root of the second moment.
     """
 
     def __init__(self, groups: Groups, learning_rate: float, betas: tuple[float, float], epsilon: float) -> None:
@@ -90,7 +96,7 @@ class Moments(Optimizer):
         self.betas, self.epsilon = betas, epsilon
 
     def remembered(self, parameter: Tensor) -> dict[str, Any]:
-        """Return what is remembered of a parameter; at first moments of 0."""
+        """Return the stored moments and step count of a parameter; at first all 0."""
         state = self.state[parameter]
         if not state:
             moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
@@ -99,10 +105,10 @@ class Moments(Optimizer):
 
     @abstractmethod
     def no_step(self, parameter: Tensor) -> float | Tensor:
-        """Return the number of steps before the first, in the form in which they are counted."""
+        """Return a step count of 0, as a number or a tensor."""
 
     def kernel(self, parameters: list[Tensor], gradients: list[Tensor], steps: list[Tensor], **options: Any) -> None:
-        """Let torch's kernel move parameters, told how many ``steps`` were taken before."""
+        """Update parameters by torch's fused kernel; ``steps`` holds each parameter's number of earlier steps."""
         states = [self.state[parameter] for parameter in parameters]
         adam(
             parameters,
@@ -123,16 +129,15 @@ class Moments(Optimizer):
 
 
 class Adam(Moments):
-    """Adam with its epsilon where Keras has it: beside the root of the uncorrected second moment.
+    """Adam as in Keras: epsilon is added to the root of the second moment before bias correction.
 
-    That is the last form of section 2 in Kingma and Ba (2015), with its "epsilon hat"; torch adds epsilon after the
-    correction. The two differ in the first steps, where the correction is large. Here as there the correction goes into
-    the rate, which the host works out in ``prepare``; torch's fused kernel does the rest, told of so many steps that
-    its own corrections are 1: where a float32 stays as it is when 1 is added, no power of a beta is left.
+    This is the last form of section 2 in Kingma and Ba (2015), with its "epsilon hat". torch adds epsilon after the
+    correction. The two differ in the first steps, where the correction is large. ``prepare`` puts the correction into
+    the learning rate, as the paper does. torch's fused kernel does the rest, with its own correction switched off.
 
     Args:
         groups, learning_rate, betas: see Moments.
-        epsilon: their "epsilon hat".
+        epsilon: the paper's "epsilon hat".
     """
 
     def __init__(self, groups: Groups, learning_rate: float, betas: tuple[float, float], epsilon: float) -> None:
@@ -141,10 +146,10 @@ class Adam(Moments):
             group["rate"] = learning_rate
         parameters = (parameter for group in self.param_groups for parameter in group["params"])
         device = next((parameter.device for parameter in parameters), None)
-        self.many_steps = torch.tensor(2.0**24, device=device)
+        self.correction_off = torch.tensor(BIAS_CORRECTION_OFF, device=device)
 
     def prepare(self) -> None:
-        """Count the step and work out its corrected rate."""
+        """Count the step and compute its learning rate with bias correction."""
         for group in self.param_groups:
             first, second = self.betas
             for parameter in group["params"]:
@@ -157,12 +162,12 @@ class Adam(Moments):
         return 0.0
 
     def move(self, parameters: list[Tensor], gradients: list[Tensor], group: ParameterGroup) -> None:
-        steps = [self.many_steps] * len(parameters)
+        steps = [self.correction_off] * len(parameters)
         self.kernel(parameters, gradients, steps, lr=group["rate"], weight_decay=group["weight_decay"])
 
 
 class AdamW(Moments):
-    """Adam beside which weights decay by themselves (Loshchilov and Hutter, 2019), as torch has it."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as in torch."""
 
     def no_step(self, parameter: Tensor) -> Tensor:
         return torch.zeros((), device=parameter.device)
@@ -174,12 +179,12 @@ class AdamW(Moments):
 
 
 class Momentum(Optimizer):
-    """Gradient descent with momentum (Polyak, 1964), or Nesterov's (Sutskever et al., 2013), as torch has it.
+    """Gradient descent with momentum (Polyak, 1964) or Nesterov momentum (Sutskever et al., 2013), as in torch.
 
     Args:
         groups, learning_rate: see Optimizer.
-        momentum: share of its velocity that a parameter keeps.
-        nesterov: whether it looks ahead.
+        momentum: share of its velocity that a parameter keeps in a step, in [0, 1); 0 means no momentum.
+        nesterov: whether to use Nesterov momentum.
     """
 
     def __init__(self, groups: Groups, learning_rate: float, momentum: float, *, nesterov: bool) -> None:
@@ -203,7 +208,7 @@ class Momentum(Optimizer):
         )
 
     def velocity(self, parameter: Tensor) -> Tensor | None:
-        """Return what a parameter keeps of its way, none without momentum; at first it is 0."""
+        """Return the velocity of a parameter, at first 0; None without momentum."""
         state = self.state[parameter]
         if self.momentum and not state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
@@ -211,7 +216,7 @@ class Momentum(Optimizer):
 
 
 def set_number(group: ParameterGroup, name: str, value: float) -> None:
-    """Set a number of a group, in its place where it lies in a tensor."""
+    """Set a number of a group; in place if it is a tensor."""
     if isinstance(group[name], Tensor):
         group[name].fill_(value)
     else:
@@ -228,7 +233,7 @@ def build_optimizer(model: nn.Module, recipe: OptimizerRecipe, factors: Mapping[
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, factors: Mapping[str, float] | None = None) -> Groups:
-    """Divide the parameters by learning rate, and into those that decay (matrices, kernels) and those that do not."""
+    """Group the trainable parameters by learning-rate factor and weight decay; only matrices and kernels decay."""
     parameters = {name: item for name, item in model.named_parameters() if item.requires_grad}
     factor_of = {name: (factors or {}).get(name, 1.0) for name in parameters}
     groups: Groups = [
@@ -247,12 +252,12 @@ def parameter_groups(model: nn.Module, weight_decay: float, factors: Mapping[str
 
 
 def gradient_norm(model: nn.Module) -> Tensor:
-    """Return the Euclidean norm of the whole gradient; not finite if any part of it is not."""
+    """Return the Euclidean norm of the whole gradient; it is not finite if any part of the gradient is not."""
     return torch.nn.utils.get_total_norm([item.grad for item in model.parameters() if item.grad is not None])
 
 
 def state_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Return the optimizer's tensors under ``parameter's name/key``."""
+    """Return the optimizer's stored tensors; their names are ``PARAMETER/KEY``."""
     return {
         f"{name}/{key}": torch.as_tensor(value)
         for name, parameter in model.named_parameters()
@@ -261,7 +266,7 @@ def state_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def restore_state(model: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give back to the optimizer what state_tensors took, each in its parameter's memory layout and device."""
+    """Restore the tensors that ``state_tensors`` returned, each in its parameter's memory layout and on its device."""
     parameters = dict(model.named_parameters())
     for path, tensor in tensors.items():
         name, _, key = path.rpartition("/")

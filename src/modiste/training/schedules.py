@@ -1,4 +1,4 @@
-"""The learning rate's factor as a pure function of progress through the run, 0 to 1."""
+"""Learning-rate schedules: pure functions of progress through the run, from 0 to 1."""
 
 from collections.abc import Callable
 from math import cos, pi
@@ -9,16 +9,19 @@ ONE_CYCLE_START = 0.04  # Smith and Topin (2018) start at a small fraction of th
 
 
 def learning_rate(recipe: Recipe, step: int, steps_in_epoch: int) -> float:
-    """Return the learning rate of a step; the schedule is read at the step's middle, never at its zero."""
+    """Return the learning rate of a step, counted from 0.
+
+    The schedule is evaluated at the middle of the step: a warm-up does not start at 0.
+    """
     progress = (step + 0.5) / (recipe.epochs * steps_in_epoch)
     return recipe.optimizer.learning_rate * factor(recipe.schedule, progress)
 
 
 def factor(recipe: ScheduleRecipe, progress: float) -> float:
-    """Return what the peak learning rate is multiplied by at ``progress``.
+    """Return the factor of the peak learning rate at ``progress`` (0 to 1).
 
-    The rate rises linearly during ``warm_up`` (for one-cycle along a cosine, from a start above zero), and follows
-    the named shape over what remains.
+    The factor rises linearly from 0 during ``warm_up``; for one-cycle it rises along a cosine from a small value. After
+    that it follows the named shape.
     """
     if progress < recipe.warm_up:
         rise = progress / recipe.warm_up
@@ -43,7 +46,7 @@ def _cosine(recipe: ScheduleRecipe, progress: float) -> float:
 
 
 def _half_cosine(progress: float) -> float:
-    """Rise from 0 to 1, flat at both ends (Loshchilov and Hutter, 2017)."""
+    """Return half a cosine wave that rises from 0 to 1, flat at both ends (Loshchilov and Hutter, 2017)."""
     return (1 - cos(pi * progress)) / 2
 
 

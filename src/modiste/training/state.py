@@ -1,4 +1,4 @@
-"""Everything that training changes, in one place, and its way to disk and back."""
+"""Everything that training changes; saved to one file and restored from it."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -23,15 +23,15 @@ class TrainingState:
     """The state of a training run.
 
     Attributes:
-        model: what is trained.
-        optimizer: over every parameter of the model.
-        network: what the forward pass of training goes through: the model, or what joins it with other processes'.
-        average: running average of the model's weights, evaluated in its place; None without one.
-        picked: weights of the best epoch so far by validation; empty where the recipe takes the last.
+        model: the network whose weights are trained.
+        optimizer: over every trainable parameter of the model.
+        network: the model, or its wrapper that averages gradients over processes; for the forward pass of training.
+        average: running average of the model's weights, evaluated in place of the model; None without one.
+        picked: weights of the best epoch so far by validation; empty if the recipe selects the last.
         history: one row per finished epoch.
         step: steps done since the start of the run.
-        loss_sum: of the epoch under way, over images.
-        correct: images of the epoch under way that were classified correctly.
+        loss_sum: sum of the losses of the current epoch's images so far.
+        correct: number of the current epoch's images that were classified correctly so far.
     """
 
     model: nn.Module
@@ -46,25 +46,25 @@ class TrainingState:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network whose answers count: the average if there is one."""
+        """The network that is evaluated: the average if there is one, else the model."""
         module = self.model if self.average is None else self.average.module
         assert isinstance(module, nn.Module)
         return module
 
     @property
     def chosen(self) -> checkpoint.Tensors:
-        """The weights that the recipe picks among the epochs so far."""
+        """The weights that the recipe selects among the epochs so far."""
         return self.picked or self.evaluated.state_dict()
 
     def pick(self, recipe: Recipe) -> None:
-        """Keep the weights of the epoch just finished if validation picks it."""
+        """Keep the weights of the epoch just finished if the recipe selects them."""
         if recipe.pick == "last":
-            self.picked = {}  # a state of an earlier version may have had some
+            self.picked = {}  # a state saved by an earlier version may hold some
         elif run_folder.picked(self.history, recipe) is self.history[-1]:
             self.picked = {name: tensor.clone() for name, tensor in self.evaluated.state_dict().items()}
 
     def save(self, folder: Path, fingerprint: str) -> None:
-        """Write everything to one state file, whole or not at all."""
+        """Write everything to one file in ``folder``, whole or not at all; ``fingerprint`` identifies the images."""
         groups = {
             "model": self.model.state_dict(),
             "optimizer": optimizers.state_tensors(self.model, self.optimizer),
@@ -74,10 +74,10 @@ class TrainingState:
         tensors = {f"{group}:{name}": tensor for group, items in groups.items() for name, tensor in items.items()}
         checkpoint.save_state(folder, self.step, tensors, self._plain(fingerprint))
 
-    def restore(self, state: checkpoint.State) -> None:
-        """Become what ``state`` holds."""
+    def restore(self, saved: checkpoint.State) -> None:
+        """Take over everything that ``saved`` holds."""
         groups: dict[str, checkpoint.Tensors] = {"model": {}, "optimizer": {}, "average": {}, "picked": {}}
-        for path, tensor in state.tensors.items():
+        for path, tensor in saved.tensors.items():
             group, _, name = path.partition(":")
             groups[group][name] = tensor
         self.model.load_state_dict(groups["model"])
@@ -86,9 +86,9 @@ class TrainingState:
             self.average.load_state_dict(groups["average"])
         device = next(self.model.parameters()).device
         self.picked = {name: tensor.to(device) for name, tensor in groups["picked"].items()}
-        self.history = [EpochRow(**row) for row in state.plain["history"]]
-        self.step, self.loss_sum = state.plain["step"], state.plain["loss_sum"]
-        self.correct = state.plain["correct"]
+        self.history = [EpochRow(**row) for row in saved.plain["history"]]
+        self.step, self.loss_sum = saved.plain["step"], saved.plain["loss_sum"]
+        self.correct = saved.plain["correct"]
 
     def _plain(self, fingerprint: str) -> dict[str, Any]:
         return {
@@ -101,7 +101,7 @@ class TrainingState:
 
 
 def new_training_state(model: nn.Module, recipe: Recipe, taken: frozenset[str] = frozenset()) -> TrainingState:
-    """Return a learner that has not taken a step; ``taken`` names the tensors that came from another run."""
+    """Return the state before the first step; ``taken`` names the tensors transferred from another network."""
     average = None
     if recipe.ema_decay:
         average = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema_decay), use_buffers=True)
@@ -110,7 +110,7 @@ def new_training_state(model: nn.Module, recipe: Recipe, taken: frozenset[str] =
 
 
 def moving_average(decay: float) -> Callable[[Row, Row, Tensor | int], None]:
-    """Return what moves averages of one type towards the latest tensors; whole numbers, which count, are copied."""
+    """Return the function that updates running averages of tensors of one type; integers (counts) are copied."""
     move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
     def follow(averages: Row, latest: Row, number: Tensor | int) -> None:

@@ -24,49 +24,49 @@ ADVICE = "try a smaller --optimizer.learning-rate, --schedule.warm-up or --optim
 
 
 class Steps:
-    """Takes a learner's steps, one after another, each looked at before it is applied.
+    """Takes the steps of one run. Each step is checked before it is applied.
 
     Args:
-        learner: on the device of the context's images.
-        context: what it learns from, and how.
+        state: changed in place; on the device of the context's images.
+        context: what stays the same during training.
     """
 
     SECONDS_BETWEEN_STATES = 0.0
-    """The fewest from one to the next, but for the last; 0 writes one after every epoch."""
+    """Minimum seconds between two saved states, except before the last; 0 saves one after every epoch."""
 
-    def __init__(self, learner: TrainingState, context: Context) -> None:
-        self.learner, self.context = learner, context
+    def __init__(self, state: TrainingState, context: Context) -> None:
+        self.state, self.context = state, context
         self.batches = Batches(context.development.train, context.recipe, context.classes)
         self.dropout = torch.Generator(context.device)
-        layers.share_generator(learner.model, self.dropout)
+        layers.share_generator(state.model, self.dropout)
 
     def take(self, chosen: Int64[Tensor, " n"]) -> None:
-        """Take one step with these images of the training set; DivergedError when it is not finite."""
+        """Take one step with the training images of these indices; DivergedError if it is not finite."""
         self.prepare(len(chosen))
-        train_step(self.learner, self.batches.make(chosen), self.context.recipe, self.context.group)
+        train_step(self.state, self.batches.make(chosen), self.context.recipe, self.context.group)
 
     def prepare(self, images: int) -> None:
-        """Set what changes from step to step: the learning rate, and where random numbers come from."""
-        recipe, step, group = self.context.recipe, self.learner.step, self.context.group
+        """Set the learning rate and the random generators of the next step, for a batch of ``images`` images."""
+        recipe, step, group = self.context.recipe, self.state.step, self.context.group
         rate = learning_rate(recipe, step, self.context.steps_per_epoch)
-        self.learner.optimizer.set_learning_rate(rate)
+        self.state.optimizer.set_learning_rate(rate)
         self.batches.seed(step)
         self.dropout.manual_seed(machine.seed_for(recipe.seed, "dropout", step))
         if not group.is_alone:
-            layers.share_generator(self.learner.model, self.dropout, group.part(images))
+            layers.share_generator(self.state.model, self.dropout, group.part(images))
 
     def settle(self) -> None:
-        """Bring the learner's figures up to date, which here they always are."""
+        """Add pending losses and counts to the state; here there are none, since every step adds its own."""
 
 
 @dataclass(frozen=True)
 class Gradient:
-    """What a batch asks for; the gradient itself lies beside the parameters.
+    """Figures of a backward pass; the gradient itself is in each parameter's ``grad``.
 
     Attributes:
-        logits: of the images at hand.
-        loss: their mean, what the network asks for beside the right class included.
-        norm: of the whole gradient.
+        logits: of the images that were passed.
+        loss: mean over these images, with the network's auxiliary loss.
+        norm: Euclidean norm of the whole gradient.
     """
 
     logits: Float[Tensor, "n classes"]
@@ -74,48 +74,48 @@ class Gradient:
     norm: Float[Tensor, ""]
 
 
-def train_step(learner: TrainingState, batch: Batch, recipe: Recipe, group: Group = ALONE) -> None:
-    """Take one step, unless its loss or gradient is not finite: then raise DivergedError before any weight moves."""
+def train_step(state: TrainingState, batch: Batch, recipe: Recipe, group: Group = ALONE) -> None:
+    """Take one step; DivergedError, before any weight changes, if its loss or gradient is not finite."""
     part = group.part(len(batch))
     mine = batch[part.first : part.last]
-    found = gradient(learner, mine, recipe, group, part)
+    found = gradient(state, mine, recipe, group, part)
     loss_sum, correct = group.sums(found.loss.item() * len(part), float(count_correct(found.logits, mine.targets)))
-    _check_finite(loss_sum / part.whole, found.norm.item(), learner.step)
-    clip(learner, recipe, found.norm)
-    learner.optimizer.step()
-    average(learner)
-    learner.step += 1
-    learner.loss_sum += loss_sum
-    learner.correct += int(correct)
+    _check_finite(loss_sum / part.whole, found.norm.item(), state.step)
+    clip(state, recipe, found.norm)
+    state.optimizer.step()
+    average(state)
+    state.step += 1
+    state.loss_sum += loss_sum
+    state.correct += int(correct)
 
 
 def gradient(
-    learner: TrainingState, mine: Batch, recipe: Recipe, group: Group = ALONE, part: layers.BatchShare | None = None
+    state: TrainingState, mine: Batch, recipe: Recipe, group: Group = ALONE, part: layers.BatchShare | None = None
 ) -> Gradient:
-    """Compute what the images at hand ask for, which are ``part`` of a batch shared with a group, or all of one."""
+    """Compute the gradient for the images of ``mine``, the share ``part`` of a batch; None means the whole batch."""
     with machine.autocast(recipe.precision, mine.images.device):
-        logits = learner.network(mine.images)
+        logits = state.network(mine.images)
     loss = OBJECTIVES[recipe.objective](logits.to(mine.targets.dtype), mine.targets, mine.weights)
-    loss = loss + layers.auxiliary_loss(learner.model, mine.images, mine.targets)
-    learner.optimizer.zero_grad()
+    loss = loss + layers.auxiliary_loss(state.model, mine.images, mine.targets)
+    state.optimizer.zero_grad()
     group.weighted(loss, part or ALONE.part(len(mine))).backward()  # type: ignore[no-untyped-call]
-    return Gradient(logits.detach(), loss.detach(), optimizers.gradient_norm(learner.model))
+    return Gradient(logits.detach(), loss.detach(), optimizers.gradient_norm(state.model))
 
 
-def clip(learner: TrainingState, recipe: Recipe, norm: Float[Tensor, ""]) -> None:
-    """Shorten the gradient to what the recipe allows, if it does not allow all."""
+def clip(state: TrainingState, recipe: Recipe, norm: Float[Tensor, ""]) -> None:
+    """Scale the gradient down to the recipe's ``clip_norm`` if its norm is larger; 0 means no limit."""
     if recipe.optimizer.clip_norm:
-        torch.nn.utils.clip_grads_with_norm_(learner.model.parameters(), recipe.optimizer.clip_norm, norm)
+        torch.nn.utils.clip_grads_with_norm_(state.model.parameters(), recipe.optimizer.clip_norm, norm)
 
 
-def average(learner: TrainingState) -> None:
-    """Let the running average follow the weights, if there is one."""
-    if learner.average is not None:
-        learner.average.update_parameters(learner.model)
+def average(state: TrainingState) -> None:
+    """Update the running average of the weights, if there is one."""
+    if state.average is not None:
+        state.average.update_parameters(state.model)
 
 
 def count_correct(logits: Float[Tensor, "n classes"], targets: Float[Tensor, "n classes"]) -> Int64[Tensor, ""]:
-    """Return how many images have their largest logit where their target is largest."""
+    """Return the number of images whose largest logit is that of the class with the largest target."""
     return (logits.argmax(1) == targets.argmax(1)).sum()
 
 

@@ -1,4 +1,4 @@
-"""Telling what happens: to a person at a terminal, to a file of timings, to TensorBoard. Listeners change nothing."""
+"""Listeners, which are notified of what happens in training: console, log files, TensorBoard. They change nothing."""
 
 import sys
 import time
@@ -17,7 +17,14 @@ from modiste.training.transfer.transfer import TransferReport
 
 @dataclass(frozen=True)
 class Timing:
-    """What an epoch cost in this process: with validation, of training alone, and the images trained per second."""
+    """Time and memory that an epoch took in this process.
+
+    Attributes:
+        seconds: training and validation.
+        train_seconds: training alone.
+        images_per_second: training images divided by ``train_seconds``.
+        peak_memory_bytes: largest resident memory of the process so far.
+    """
 
     seconds: float
     train_seconds: float
@@ -26,19 +33,25 @@ class Timing:
 
     @classmethod
     def since(cls, started: float, trained: float, images: int) -> "Timing":
-        """Make one from the epoch's start, the end of its training, and the number of images trained."""
+        """Return the timing of an epoch that ends now.
+
+        Args:
+            started: ``time.perf_counter()`` at the start of the epoch.
+            trained: the same at the end of its training.
+            images: number of images trained.
+        """
         now, train_seconds = time.perf_counter(), trained - started
         return cls(now - started, train_seconds, images / train_seconds, machine.peak_memory_bytes())
 
 
 class Listener:
-    """What the loop calls; does nothing by itself, so that a listener writes only what it listens to."""
+    """Base of the listeners. Every method does nothing, so a listener overrides only those that it needs."""
 
     def transferred(self, report: TransferReport) -> None:
-        """Weights of another network were taken."""
+        """Weights of another network were transferred."""
 
     def pretraining_started(self, recipe: Recipe, steps: int) -> None:
-        """The warm start begins to train; it will take so many steps."""
+        """The warm start begins to train; it will take ``steps`` steps."""
 
     def pretraining_step_done(self, step: int) -> None:
         """``step`` steps of the warm start are done."""
@@ -47,67 +60,67 @@ class Listener:
         """A pass of the warm start over the images is done."""
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
-        """Training begins, or goes on after ``history`` and ``step`` steps."""
+        """Training begins, or resumes after the epochs of ``history`` and ``step`` steps."""
 
     def step_done(self, step: int) -> None:
         """``step`` steps are done since the start of the run."""
 
     def epoch_done(self, row: EpochRow, timing: Timing) -> None:
-        """An epoch is measured and saved."""
+        """An epoch is measured, and saved if it was time to save."""
 
     def stopped(self) -> None:
-        """Training is over, whether it finished or not."""
+        """Training has ended, whether it finished or not."""
 
 
 @dataclass(frozen=True)
 class Listeners(Listener):
-    """Several listeners as one."""
+    """Several listeners as one: each is called in turn."""
 
     members: Sequence[Listener]
 
     def transferred(self, report: TransferReport) -> None:
-        """Pass on."""
+        """Call every member."""
         for member in self.members:
             member.transferred(report)
 
     def pretraining_started(self, recipe: Recipe, steps: int) -> None:
-        """Pass on."""
+        """Call every member."""
         for member in self.members:
             member.pretraining_started(recipe, steps)
 
     def pretraining_step_done(self, step: int) -> None:
-        """Pass on."""
+        """Call every member."""
         for member in self.members:
             member.pretraining_step_done(step)
 
     def pretraining_epoch_done(self, row: PretrainingRow) -> None:
-        """Pass on."""
+        """Call every member."""
         for member in self.members:
             member.pretraining_epoch_done(row)
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
-        """Pass on."""
+        """Call every member."""
         for member in self.members:
             member.started(recipe, steps_per_epoch, history, step)
 
     def step_done(self, step: int) -> None:
-        """Pass on."""
+        """Call every member."""
         for member in self.members:
             member.step_done(step)
 
     def epoch_done(self, row: EpochRow, timing: Timing) -> None:
-        """Pass on."""
+        """Call every member."""
         for member in self.members:
             member.epoch_done(row, timing)
 
     def stopped(self) -> None:
-        """Pass on."""
+        """Call every member."""
         for member in self.members:
             member.stopped()
 
 
 class FileLog(Listener):
-    """Writes the logs; ``timing.jsonl`` depends on the day, the others on recipe and data alone."""
+    """Writes the log files. ``timing.jsonl`` differs between runs; the others depend on recipe and data alone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -121,7 +134,7 @@ class FileLog(Listener):
         run_folder.write_lines(self.folder / run_folder.PRETRAINING, self.pretraining)
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
-        """Take up the lines of the epochs that the training state holds."""
+        """Keep the lines of the epochs in ``history``; RunError if the file of timings is damaged."""
         self.rows = [asdict(row) for row in history]
         timing = self.folder / run_folder.TIMING
         lines = run_folder.read_lines(timing) if timing.exists() else []
@@ -132,7 +145,7 @@ class FileLog(Listener):
         self._write()
 
     def epoch_done(self, row: EpochRow, timing: Timing) -> None:
-        """Add a line to each file."""
+        """Add a line to the log and to the timings."""
         self.rows.append(asdict(row))
         self.timings.append({"epoch": row.epoch, **asdict(timing)})
         self._write()
@@ -143,7 +156,7 @@ class FileLog(Listener):
 
 
 class ConsoleLog(Listener):
-    """One row per epoch on standard error; at a terminal also a live line with the time that is left."""
+    """Prints one row per epoch to standard error; at a terminal also a progress bar with the remaining time."""
 
     HEADER = "epoch    train loss  accuracy    validation loss  accuracy    images/s    seconds"
 
@@ -164,26 +177,26 @@ class ConsoleLog(Listener):
         )
 
     def transferred(self, report: TransferReport) -> None:
-        """Show what became of the tensors."""
+        """Print the transfer report."""
         self._print(str(report))
 
     def pretraining_started(self, recipe: Recipe, steps: int) -> None:
-        """Show what begins, and a bar of its own."""
+        """Print the name of the warm start, and show its progress bar."""
         self._print(f"{recipe.warm_start}: {steps:,} steps before the first epoch")
         self.task = self.progress.add_task(recipe.warm_start, total=steps)
         self.progress.start()
 
     def pretraining_step_done(self, step: int) -> None:
-        """Move the bar, and take it away when it is full."""
+        """Update the bar, and hide it when the warm start is done."""
         self.progress.update(self.task, completed=step)
         self.progress.update(self.task, visible=not self.progress.finished)
 
     def pretraining_epoch_done(self, row: PretrainingRow) -> None:
-        """Show what the pass came to."""
+        """Print the figure of the pass."""
         self._print(f"{row.part}, epoch {row.epoch}: {row.quantity} {row.value:.4f}")
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
-        """Show the header and the rows of earlier epochs."""
+        """Print the header and the rows of earlier epochs, and show the progress bar."""
         self.epochs = recipe.epochs
         if step:
             self._print(f"going on after step {step}")
@@ -194,15 +207,15 @@ class ConsoleLog(Listener):
         self.progress.start()
 
     def step_done(self, step: int) -> None:
-        """Move the bar."""
+        """Update the bar."""
         self.progress.update(self.task, completed=step)
 
     def epoch_done(self, row: EpochRow, timing: Timing) -> None:
-        """Show the epoch's row."""
+        """Print the epoch's row."""
         self._print(f"{self._figures(row)}    {timing.images_per_second:8,.0f}    {timing.seconds:7.1f}")
 
     def stopped(self) -> None:
-        """Take the live line away."""
+        """Remove the progress bar."""
         self.progress.stop()
 
     def _figures(self, row: EpochRow) -> str:
@@ -216,7 +229,7 @@ class ConsoleLog(Listener):
 
 
 class TensorBoardLog(Listener):
-    """Writes the same figures as TensorBoard events to ``tensorboard/`` in the run folder."""
+    """Writes the figures of each epoch as TensorBoard events to ``tensorboard/`` in the run folder."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -229,7 +242,7 @@ class TensorBoardLog(Listener):
         self.writer: Any = None
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
-        """Open the file; not sooner, since only now the folder is known to be this run's."""
+        """Open the file; only now the folder is known to belong to this run."""
         storage.write_text(self.folder / "README", "Open with: tensorboard --logdir .\n")
         self.writer = self.make_writer(str(self.folder), purge_step=step + 1 if step else None)
 
@@ -246,6 +259,6 @@ class TensorBoardLog(Listener):
         self.writer.add_scalar("images_per_second", timing.images_per_second, row.step)
 
     def stopped(self) -> None:
-        """Write what is still in memory."""
+        """Write pending events and close the file."""
         if self.writer is not None:
             self.writer.close()

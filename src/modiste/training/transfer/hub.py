@@ -1,8 +1,8 @@
-"""Weights from a model hub: the file's name, the hub's client, its errors in plain words, the verified download.
+"""Weights from a model hub: the file's name, the hub's client, plain messages for its errors, the verified download.
 
-A name is ``hub:OWNER/NAME[/PATH.safetensors][@REVISION]``. Only safetensors files are downloaded. The client's cache
-is used when the hub cannot be reached, and at once when the revision is a whole commit hash. A token is sent only if
-the user has set one; telemetry is off. No other file imports the client.
+A name is ``hub:OWNER/NAME[/PATH.safetensors][@REVISION]``. Only safetensors files are downloaded. The client's cache is
+used if the hub cannot be reached. It is used at once if it holds the file and the revision is a whole commit hash. A
+token is sent only if the user has set one. Telemetry is off. No other file imports the client.
 """
 
 import logging
@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,31 +40,31 @@ class HubFile:
 
 
 def parse(name: str) -> HubFile:
-    """Read a name; RecipeError when it is none, or when the file is not safetensors, the only sort that is read.
+    """Parse a name; RecipeError if it does not follow ``GRAMMAR`` or does not name a safetensors file.
 
     >>> parse("hub:someone/resnet@v1.0")
     HubFile(repository='someone/resnet', path='model.safetensors', revision='v1.0')
     """
     text, at, revision = name.removeprefix(PREFIX).partition("@")
-    words = text.split("/")
-    if len(words) < 2 or not all(WORD.fullmatch(word) for word in words) or (at and not revision.strip("/")):
+    parts = text.split("/")
+    if len(parts) < 2 or not all(WORD.fullmatch(part) for part in parts) or (at and not revision.strip("/")):
         raise RecipeError(f"{name}: not the name of a file on a hub; expected {GRAMMAR}")
     if revision.endswith(SUFFIX):
         raise RecipeError(f"{name}: the revision comes last; expected {GRAMMAR}")
-    if len(words) > 2 and not text.endswith(SUFFIX):
+    if len(parts) > 2 and not text.endswith(SUFFIX):
         raise RecipeError(
             f"{name}: only {SUFFIX} files are read, since others, such as torch's pickles, can run code; "
             f"expected {GRAMMAR}"
         )
-    path = "/".join(words[2:]) or HubFile.path
-    return HubFile("/".join(words[:2]), path, revision or HubFile.revision)
+    path = "/".join(parts[2:]) or HubFile.path
+    return HubFile("/".join(parts[:2]), path, revision or HubFile.revision)
 
 
 SWITCHES = ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_XET")
 
 
 def _client() -> Any:
-    """Import the client."""
+    """Return the client's package; MissingExtraError if it is not installed."""
     try:
         import huggingface_hub
         from huggingface_hub import constants, errors, utils  # noqa: F401  (found through the package from here on)
@@ -75,36 +75,50 @@ def _client() -> Any:
 
 @dataclass(frozen=True)
 class Hub:
-    """How a hub is spoken to; what is not given is as the client's own variables say.
+    """A hub, and how to talk to it.
 
     Attributes:
-        endpoint: address of the hub or of a mirror; HF_ENDPOINT if empty.
-        cache: folder of the cache; under HF_HOME if None.
-        quiet: whether nothing is shown while a file comes.
-        seconds: longest silence before an answer; HF_HUB_ETAG_TIMEOUT, or 10, if 0.
+        endpoint: address of the hub or of a mirror, without a slash at the end.
+        cache: folder of the cache.
+        quiet: whether to show no progress bar while a file is fetched.
+        seconds: longest wait for an answer.
+        client: the package ``huggingface_hub``.
     """
 
-    endpoint: str = ""
-    cache: Path | None = None
-    quiet: bool = False
-    seconds: float = 0.0
-    client: Any = field(default_factory=_client)
+    endpoint: str
+    cache: Path
+    quiet: bool
+    seconds: float
+    client: Any
 
-    def __post_init__(self) -> None:
-        constants = self.client.constants
-        endpoint = self.endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
+    @classmethod
+    def open(cls, endpoint: str = "", cache: Path | None = None, *, quiet: bool = False, seconds: float = 0.0) -> "Hub":
+        """Return a hub; settings that are not given come from the client's environment variables.
+
+        Args:
+            endpoint: address of the hub or of a mirror; HF_ENDPOINT if empty.
+            cache: folder of the cache; under HF_HOME if None.
+            quiet: whether to show no progress bar while a file is fetched.
+            seconds: longest wait for an answer; HF_HUB_ETAG_TIMEOUT, or 10, if 0.
+
+        Raises:
+            RecipeError: the endpoint is no address.
+            MissingExtraError: the client is not installed.
+        """
+        client = _client()
+        constants = client.constants
+        endpoint = endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
         if not _is_address(endpoint):
             raise RecipeError(f"HF_ENDPOINT: expected an address such as https://huggingface.co, found {endpoint!r}")
-        object.__setattr__(self, "endpoint", endpoint.rstrip("/"))
-        object.__setattr__(self, "cache", self.cache or Path(constants.HF_HUB_CACHE))
-        object.__setattr__(self, "seconds", self.seconds or constants.HF_HUB_ETAG_TIMEOUT)
+        cache = cache or Path(constants.HF_HUB_CACHE)
+        return cls(endpoint.rstrip("/"), cache, quiet, float(seconds or constants.HF_HUB_ETAG_TIMEOUT), client)
 
 
 @contextmanager
 def plain_http(hub: Hub) -> Iterator[None]:
-    """Do without the client's telemetry and its second protocol, Xet, whose faults have no names; quietly, its bar.
+    """Disable the client's telemetry, its protocol Xet, which raises undocumented errors, and, if quiet, its bar.
 
-    The client has these settings for the whole process; they are as before when the block ends.
+    The client has these settings for the whole process. They are restored at the end of the block.
     """
     constants, utils = hub.client.constants, hub.client.utils
     before = {name: getattr(constants, name) for name in SWITCHES}
@@ -136,8 +150,8 @@ TOKEN = "a token (hf auth login, or HF_TOKEN)"
 
 
 @contextmanager
-def told(file: HubFile, hub: Hub) -> Iterator[None]:
-    """Turn whatever the client raises into one plain sentence."""
+def plain_errors(file: HubFile, hub: Hub) -> Iterator[None]:
+    """Turn the client's errors into RecipeError, RunError or StorageError with a plain message."""
     errors = hub.client.errors
     try:
         yield
@@ -148,7 +162,7 @@ def told(file: HubFile, hub: Hub) -> Iterator[None]:
     except (errors.HTTPError, errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
         raise unreachable(file, hub, _reason(error)) from error
     except OSError as error:
-        if error.errno is None:  # the client's own, for more or fewer bytes than announced
+        if error.errno is None:  # raised by the client if it gets more or fewer bytes than announced
             raise unreachable(file, hub, _reason(error)) from error
         raise StorageError(
             f"{hub.cache}: {file} cannot be kept there ({error.strerror}); free space there, check the permissions, or "
@@ -157,7 +171,7 @@ def told(file: HubFile, hub: Hub) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """Give the fault that the client's own sentences stand around."""
+    """Return the type and first line of the original error, without the client's own explanation around it."""
     while error.__cause__ is not None and isinstance(error, FileNotFoundError):
         error = error.__cause__
     text = str(error).strip().partition("\n")[0][:200]
@@ -170,7 +184,7 @@ def _by_hand(file: HubFile, hub: Hub) -> str:
 
 
 def unreachable(file: HubFile, hub: Hub, reason: str) -> RunError:
-    """Say that the file cannot be had, why, and which ways are left."""
+    """Return the error of a file that is not in the cache and cannot be fetched, with reason and remedies."""
     return RunError(
         f"{file}: cannot be fetched from {hub.endpoint} ({reason}), and {hub.cache} holds no copy; try again when the "
         f"network is there, {_by_hand(file, hub)}"
@@ -178,7 +192,7 @@ def unreachable(file: HubFile, hub: Hub, reason: str) -> RunError:
 
 
 def _answer(error: Any, file: HubFile, hub: Hub) -> str:
-    """Say what the hub's refusal means, by its class or status."""
+    """Return what the hub's refusal means, by the error's class or status."""
     errors, status = hub.client.errors, error.response.status_code
     page = f"{hub.endpoint}/{file.repository}"
     if isinstance(error, errors.GatedRepoError):
@@ -197,7 +211,7 @@ def _answer(error: Any, file: HubFile, hub: Hub) -> str:
 
 
 def _missing(file: HubFile, hub: Hub) -> str:
-    """Say what the repository holds in place of the file."""
+    """Return a message that lists what the repository holds instead of the file."""
     try:
         api = hub.client.HfApi(endpoint=hub.endpoint)
         info = api.model_info(file.repository, revision=file.revision, timeout=hub.seconds)
@@ -222,7 +236,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file of the hub on this machine."""
+    """A file of a hub in the cache: its path, its SHA-256, and its commit."""
 
     path: Path
     sha256: str
@@ -230,14 +244,22 @@ class Fetched:
 
 
 def fetch(file: HubFile, hub: Hub | None = None) -> Fetched:
-    """Bring a file of the hub into the cache, unless it is there, and verify its hash where the hub publishes one.
+    """Return a file from the cache, or fetch it first; verify its hash if the hub publishes one.
 
-    RunError when the hub does not give it, StorageError when it cannot be kept, MissingExtraError without the client.
+    Args:
+        file: which file.
+        hub: where from; with the client's own settings if None.
+
+    Raises:
+        RunError: the hub refuses the file or cannot be reached, or the file is damaged.
+        RecipeError: no repository can have this name.
+        StorageError: the file cannot be stored.
+        MissingExtraError: the client is not installed.
     """
-    hub = hub or Hub()
-    with plain_http(hub), told(file, hub):
-        settled = COMMIT.fullmatch(file.revision) is not None or is_offline()
-        path = _cached(file, hub) if settled else None
+    hub = hub or Hub.open()
+    with plain_http(hub), plain_errors(file, hub):
+        use_cache_first = COMMIT.fullmatch(file.revision) is not None or is_offline()
+        path = _cached(file, hub) if use_cache_first else None
         if path is None and is_offline():
             raise unreachable(file, hub, f"{OFFLINE_VARIABLE} is set")
         return _verified(path or _download(file, hub), file)
@@ -266,7 +288,7 @@ def _download(file: HubFile, hub: Hub) -> Path:
 
 
 def _ask(file: HubFile, hub: Hub) -> int:
-    """Ask for the file's size once, so that nobody waits for the client's retries where there is no network."""
+    """Return the file's size in bytes. Asks once, because without a network the client's download retries for long."""
     url = hub.client.hf_hub_url(file.repository, file.path, revision=file.revision, endpoint=hub.endpoint)
     answer = hub.client.get_hf_file_metadata(url, timeout=hub.seconds, endpoint=hub.endpoint)
     if not (answer.commit_hash and answer.etag):
@@ -275,7 +297,7 @@ def _ask(file: HubFile, hub: Hub) -> int:
 
 
 def _demand_space(hub: Hub, size_bytes: int) -> None:
-    folder = Path(hub.cache or ".").absolute()
+    folder = hub.cache.absolute()
     free_bytes = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
     if free_bytes < size_bytes:
         raise StorageError(
@@ -285,11 +307,14 @@ def _demand_space(hub: Hub, size_bytes: int) -> None:
 
 
 def _verified(path: Path, file: HubFile) -> Fetched:
-    """Large files are kept under the hash that the hub publishes; the snapshot's folder is named by its commit."""
-    found, kept = storage.sha256(path), path.readlink().name if path.is_symlink() else ""
-    if SHA256.fullmatch(kept) and found != kept:
+    """Return the file with its hash and commit; RunError if the hash is not the published one.
+
+    The cache stores a large file under its published hash, and names the snapshot's folder by the commit.
+    """
+    found, published = storage.sha256(path), path.readlink().name if path.is_symlink() else ""
+    if SHA256.fullmatch(published) and found != published:
         raise RunError(
-            f"{path}: damaged, expected SHA-256 {kept[:16]}..., found {found[:16]}...; delete {path.resolve()} and "
-            "give the command again"
+            f"{path}: damaged, expected SHA-256 {published[:16]}..., found {found[:16]}...; delete {path.resolve()} "
+            "and give the command again"
         )
     return Fetched(path, found, path.parents[file.path.count("/")].name)

@@ -1,8 +1,8 @@
-"""Another library's names turned into a network's own, by rules that are plain data.
+"""Rules that turn another library's tensor names into a network's own.
 
-``conv1=network.stem`` replaces a beginning of a name, ``.conv1=.first`` replaces it wherever it stands inside a name.
-Both mean whole words between points: ``conv1`` leaves ``conv10.weight`` alone. An empty left side puts its right side
-in front of every name, an empty right side takes its left side away.
+``conv1=network.stem`` replaces ``conv1`` at the beginning of a name, ``.conv1=.first`` replaces it anywhere inside a
+name. Both match whole words between dots: ``conv1`` does not match ``conv10.weight``. A rule with an empty left side
+puts its right side in front of every name. A rule with an empty right side removes its left side.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,9 +13,13 @@ SHOWN = 5
 
 
 def rename(names: Iterable[str], rules: Sequence[str]) -> dict[str, str]:
-    """Return each name of the source under its new name, after all rules in their order.
+    """Return a table from new names to the source's names, after all rules were applied in order.
 
-    RecipeError for a rule that changes nothing, and when two names become the same.
+    >>> rename(["conv1.weight", "fc.weight"], ["conv1=network.stem", "fc=network.head"])
+    {'network.stem.weight': 'conv1.weight', 'network.head.weight': 'fc.weight'}
+
+    Raises:
+        RecipeError: a rule changes no name, or two names become the same.
     """
     current = {name: name for name in names}
     for rule in rules:
@@ -28,14 +32,14 @@ def rename(names: Iterable[str], rules: Sequence[str]) -> dict[str, str]:
 
 
 def listed(names: Iterable[str], shown: int = SHOWN) -> str:
-    """Return the first few names, and how many more there are."""
+    """Return the first ``shown`` names and the number of the others, as text."""
     known = list(names)
     more = f" and {len(known) - shown} more" if len(known) > shown else ""
     return ", ".join(known[:shown]) + more
 
 
 def _words(names: Iterable[str], *, inside: bool) -> list[str]:
-    """Give the words that a rule could begin with."""
+    """Return the words that a rule could start with."""
     parts = [name.split(".") for name in names]
     if inside:
         return sorted({f".{word}" for words in parts for word in words[1:-1] if not word.isdecimal()})
@@ -43,7 +47,7 @@ def _words(names: Iterable[str], *, inside: bool) -> list[str]:
 
 
 def _apply(rule: str, name: str) -> str:
-    """Work on the name between points, so that every word of it has one on either side."""
+    """Return the name after one rule. Dots are put around it first, so that every word has one on each side."""
     old, new = (f".{side.strip('.')}." if side.strip(".") else "." for side in rule.split("="))
     padded = f".{name}."
     if rule.startswith("."):
@@ -52,7 +56,7 @@ def _apply(rule: str, name: str) -> str:
 
 
 def _everywhere(padded: str, old: str, new: str) -> str:
-    """Replace until nothing is left to: neighbours share the point between them."""
+    """Replace every ``old`` by ``new``; matches may share the dot between them, which ``str.replace`` would miss."""
     head, found, rest = padded.partition(old)
     return head + (new[:-1] + _everywhere("." + rest, old, new) if found else "")
 

@@ -1,7 +1,7 @@
-"""The file that weights are transferred from: found by path or by its name on a hub, and read tensor by tensor.
+"""The source of transferred weights: a file, found by path or on a hub, and read tensor by tensor.
 
-Two sorts of files are read, both safetensors: Modiste's own, checked as the whole model that they hold, and those of
-other libraries, of which only the header is read until a tensor is wanted.
+All files are safetensors. A file of Modiste's own is loaded and checked as a whole model. Of another library's file,
+only the header is read until a tensor is needed.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("F64", "F32", "F16", "BF16"), "real"),
     **dict.fromkeys(("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"), "whole"),
 }
-"""By safetensors' names of number formats; the others, such as 8-bit floats, mean nothing without their scales."""
+"""Kinds of numbers by safetensors' names of formats; other formats, such as 8-bit floats, need scales to be read."""
 PICKLES = (b"PK\x03\x04", b"\x80")
-"""How the files of torch.save begin: a zip archive, or in old ones the pickle itself."""
+"""First bytes of files written by ``torch.save``: of a zip archive, or of a pickle in old files."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Source:
     """A file of weights.
 
     Attributes:
-        path: where it lies on this machine.
-        sha256: of its content; by this a recipe names it.
-        name: its name on a hub, empty when it was given by path.
-        commit: the hub's commit that the file was taken from.
+        path: of the file on this machine.
+        sha256: hash of its content, which a recipe refers to.
+        name: its name on a hub; empty if it was given by path.
+        commit: the hub's commit of the file; empty if it was given by path.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor as it lies in a file; ``read`` brings its numbers into memory."""
+    """A tensor in a file; ``read`` loads its numbers into memory."""
 
     shape: tuple[int, ...]
     kind: Kind
@@ -55,16 +55,23 @@ class Stored:
 
 
 def locate(source: Path | str | Source, *, quiet: bool = False) -> Source:
-    """Find a run folder's model file, a file, or one on a hub (``hub:OWNER/NAME``), which is fetched.
+    """Find the file that ``source`` names; a file of a hub is fetched.
 
-    RunError when there is none or a hub does not give it, RecipeError for a name that cannot be, StorageError when it
-    cannot be kept, MissingExtraError without the hub's client. ``quiet`` shows no bar while a file comes.
+    Args:
+        source: a run folder, a safetensors file, or ``hub:OWNER/NAME``; a Source is returned as it is.
+        quiet: whether to show no progress bar while a file is fetched.
+
+    Raises:
+        RunError: there is no such file, or the hub refuses it or cannot be reached.
+        RecipeError: the name on the hub is not valid.
+        StorageError: the fetched file cannot be stored.
+        MissingExtraError: the hub's client is not installed.
     """
     if isinstance(source, Source):
         return source
     if str(source).startswith(PREFIX):
         file = parse(str(source))
-        fetched = hub.fetch(file, Hub(quiet=quiet))
+        fetched = hub.fetch(file, Hub.open(quiet=quiet))
         return Source(fetched.path, fetched.sha256, str(file), fetched.commit)
     path = Path(source)
     try:
@@ -81,18 +88,18 @@ def locate(source: Path | str | Source, *, quiet: bool = False) -> Source:
 
 
 def read(path: Path) -> dict[str, Stored]:
-    """Return what tensors the file holds, by name; RunError when it is damaged or no safetensors file."""
+    """Return the file's tensors by name; RunError if the file is damaged or not safetensors."""
     try:
         file: Any = safe_open(path, framework="pt")
         if "modiste" in (file.metadata() or {}):
             return _own(path)
-        return {name: _stored(file, name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+        return {name: _stored(file, name) for name in file.keys()}  # noqa: SIM118  (``file`` is not a mapping)
     except (SafetensorError, OSError, ValueError) as error:
         raise RunError(_complaint(path, error)) from error
 
 
 def _own(path: Path) -> dict[str, Stored]:
-    """The standardisation is left out: it is the data's, never transferred."""
+    """Return the tensors of Modiste's own file without the standardisation, which belongs to the data."""
     weights = checkpoint.load_model(path)[0].state_dict()
     return {
         name: Stored(tuple(tensor.shape), "real" if tensor.is_floating_point() else "whole", partial(_itself, tensor))

@@ -1,6 +1,6 @@
-"""Transfer learning: weights taken from another network, tensor by tensor, and what became of each.
+"""Transfer learning: weights taken from another network, tensor by tensor, with a report on each tensor.
 
-A recipe names its source by hash, never by path: where the file lies is said on the command line, and another file is
+A recipe names its source by hash, never by path. The path is given on the command line, and a file with another hash is
 refused.
 """
 
@@ -20,18 +20,18 @@ from modiste.training.transfer.renaming import listed, rename
 from modiste.training.transfer.source import Source, Stored, locate, read
 
 IMAGE_CHANNELS = 4
-"""Most channels that images have: grey, colour, colour with transparency."""
+"""Largest number of channels of an image: colour with transparency."""
 Fate = Literal["taken", "reshaped", "of another shape", "of another type", "not in the source", "left out"]
 
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What became of each tensor.
+    """What was done with each tensor.
 
     Attributes:
-        fates: of the network's tensors.
-        unused: the source's tensors, under their own names, that the network has no place for.
-        origin: the source's ``sha256``, and its ``name`` and ``commit`` where it came from a hub.
+        fates: for each of the network's tensors, whether it was taken, or why not.
+        unused: names of the source's tensors that the network has no place for.
+        origin: the source's ``sha256``, and its ``name`` and ``commit`` if it came from a hub.
     """
 
     fates: dict[str, Fate]
@@ -40,7 +40,7 @@ class TransferReport:
 
     @property
     def taken(self) -> frozenset[str]:
-        """Names of the tensors that hold weights of the source."""
+        """Names of the network's tensors that hold weights of the source."""
         return frozenset(name for name, fate in self.fates.items() if fate in ("taken", "reshaped"))
 
     def __str__(self) -> str:
@@ -55,25 +55,34 @@ class TransferReport:
 
 
 def source_hash(source: Path | str | Source) -> str:
-    """Return the hash by which a recipe names a source; see ``locate`` for what is raised when there is none."""
+    """Return the hash by which a recipe names a source; raises what ``locate`` raises."""
     return locate(source).sha256
 
 
 def transfer(
     model: nn.Module, source: Path | str | Source | None, recipe: TransferRecipe, folder: Path
 ) -> TransferReport:
-    """Copy into ``model`` every tensor of the source that fits, and write down in ``folder`` what became of each.
+    """Copy every tensor of the source that fits into ``model``, and write a report into ``folder``.
 
-    The standardisation stays the new data's own. A kernel for another number of image channels is taken as its sum over
-    them, shared evenly among the new ones; a readout for other classes starts afresh. Numbers are converted to the
-    model's format. RunError when the source is damaged or holds numbers that are not finite, RecipeError when it is
-    another file than the recipe names or nothing in it fits.
+    The standardisation keeps the values of the new data. A kernel for another number of image channels is summed over
+    them and divided evenly among the new channels. A last layer for other classes keeps its initial values. Numbers
+    are converted to the model's format.
+
+    Args:
+        model: changed in place.
+        source: a run folder, a safetensors file or ``hub:OWNER/NAME``.
+        recipe: the source's hash, rules for names, and tensors that are not to be taken.
+        folder: of the run.
+
+    Raises:
+        RunError: the source is damaged or holds numbers that are not finite.
+        RecipeError: the source is not the file that the recipe names, or none of its tensors fits.
     """
-    found = _demand(source, recipe)
+    found = _matching_source(source, recipe)
     stored = read(found.path)
     names = rename(stored, recipe.rename)
     wanted = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("standardize.")}
-    _demand_known("fresh", recipe.fresh, wanted)
+    _check_known("fresh", recipe.fresh, wanted)
     fates: dict[str, Fate] = dict.fromkeys(wanted, "left out")
     for name, tensor in wanted.items():
         if not name.startswith(recipe.fresh):
@@ -90,18 +99,22 @@ def transfer(
 
 
 def read_report(folder: Path) -> TransferReport:
-    """Read what ``transfer`` wrote when the run began."""
+    """Return the report that ``transfer`` wrote when the run began; RunError if it is damaged."""
     path = folder / run_folder.TRANSFER
     content = storage.read_hashed_json(path)
     if not isinstance(content.get("fates"), dict):
-        raise RunError(f"{path}: damaged, it does not tell what became of each tensor")
+        raise RunError(f"{path}: damaged, it does not say what became of each tensor")
     return TransferReport(content["fates"], tuple(content.get("unused", ())), content.get("origin"))
 
 
 def freeze(model: nn.Module, beginnings: tuple[str, ...]) -> None:
-    """Stop the parameters whose names begin so from learning; RecipeError for a beginning that none has."""
+    """Exclude from training the parameters whose names start with one of ``beginnings``.
+
+    Raises:
+        RecipeError: no parameter's name starts so, or no trainable parameter is left.
+    """
     names = [name for name, _ in model.named_parameters()]
-    _demand_known("freeze", beginnings, names)
+    _check_known("freeze", beginnings, names)
     for name, parameter in model.named_parameters():
         if name.startswith(beginnings):
             parameter.requires_grad_(False)
@@ -109,14 +122,14 @@ def freeze(model: nn.Module, beginnings: tuple[str, ...]) -> None:
         raise RecipeError(f"transfer.freeze: {', '.join(beginnings)} leave nothing to learn; name fewer")
 
 
-def _demand_known(field: str, beginnings: tuple[str, ...], names: Iterable[str]) -> None:
+def _check_known(field: str, beginnings: tuple[str, ...], names: Iterable[str]) -> None:
     known = list(names)
     for beginning in beginnings:
         if not any(name.startswith(beginning) for name in known):
             raise RecipeError(f"transfer.{field}: no tensor begins with {beginning!r}; known: {', '.join(known)}")
 
 
-def _demand(source: Path | str | Source | None, recipe: TransferRecipe) -> Source:
+def _matching_source(source: Path | str | Source | None, recipe: TransferRecipe) -> Source:
     found = None if source is None else locate(source)
     if found is None or found.sha256 != recipe.source:
         expected = f"the model file with SHA-256 {recipe.source[:16]}..."
@@ -161,6 +174,6 @@ def _nothing_fits(source: Source, stored: Mapping[str, Stored], wanted: Mapping[
 
 
 def _shown(tensors: Mapping[str, Stored] | Mapping[str, Tensor]) -> str:
-    """List the first few names with shapes, kernels and matrices before what surrounds them."""
+    """List the first few names with their shapes; kernels and matrices come before vectors and numbers."""
     shapes = {name: tuple(item.shape) for name, item in tensors.items()}
     return listed(f"{name} {shapes[name]}" for name in sorted(shapes, key=lambda name: len(shapes[name]) < 2))

@@ -1,1 +1,1 @@
-"""What happens to a new network before the first training step."""
+"""Warm starts: changes to a new network before the first training step."""

@@ -1,7 +1,6 @@
-"""Layer by layer training of a deep belief network's stack, without labels.
+"""Layer-by-layer training of a deep belief network's stack, without labels (Hinton, Osindero and Teh, 2006).
 
-Hinton, Osindero and Teh (2006); the settings are those of Hinton's "Practical Guide" (2010): small random weights,
-momentum 0.5 at first, weight decay.
+The settings are those of Hinton's "Practical Guide" (2010): small random weights, momentum 0.5 at first, weight decay.
 """
 
 import torch
@@ -17,12 +16,16 @@ from modiste.recipes.recipe import PretrainingRecipe, Recipe
 from modiste.training.warm_start.progress import Progress
 
 FIRST_MOMENTUM = 0.5
-USUAL_MOMENTUM = 0.9  # a learning rate means what it means under this momentum, whichever is in force
+USUAL_MOMENTUM = 0.9  # the recipe's learning rate is for this momentum; other momentums scale it
 
 
 @torch.no_grad()
 def pretrain(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe, progress: Progress) -> None:
-    """Train each restricted Boltzmann machine of the stack in ``model`` on the activities of the one below."""
+    """Train each restricted Boltzmann machine of the stack in ``model`` on the activities of the one below.
+
+    Raises:
+        RecipeError: the model is no deep belief network.
+    """
     networks = [layer for layer in model.modules() if isinstance(layer, DBN)]
     if not networks:
         raise RecipeError("warm_start: contrastive-divergence needs a model of kind 'dbn'")

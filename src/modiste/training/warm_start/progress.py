@@ -1,4 +1,4 @@
-"""What the warm starts share: progress for the listeners, the check for a request to stop, a network's features."""
+"""Shared parts of the warm starts: progress for the listeners, the check for a stop request, a network's features."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,12 +11,12 @@ from modiste.training.tracking import Listener
 
 
 class Progress:
-    """What a warm start that trains tells of itself.
+    """Reports the progress of a warm start, and stops it on request.
 
     Args:
         recipe: of the run.
-        listener: who is told.
-        interruption: a request to stop, heard before every step.
+        listener: notified of steps and epochs.
+        interruption: requests to stop; checked after every step.
     """
 
     def __init__(self, recipe: Recipe, listener: Listener, interruption: Interruption) -> None:
@@ -24,12 +24,16 @@ class Progress:
         self.step = self.steps = 0
 
     def start(self, steps: int) -> None:
-        """Announce how many steps there will be."""
+        """Report the start of a warm start of ``steps`` steps."""
         self.steps = steps
         self.listener.pretraining_started(self.recipe, steps)
 
     def step_done(self) -> None:
-        """Count a step; StoppedError when a signal has asked to stop before the last, for nothing is saved before."""
+        """Count and report a step.
+
+        Raises:
+            StoppedError: a signal asked to stop, and steps remain. Nothing is saved before the end of a warm start.
+        """
         self.step += 1
         self.listener.pretraining_step_done(self.step)
         if self.interruption.requested and self.step < self.steps:
@@ -39,24 +43,24 @@ class Progress:
             )
 
     def epoch_done(self, part: str, epoch: int, quantity: str, value: float) -> None:
-        """Tell the mean of a quantity over the epoch that ``part`` has just been trained for."""
+        """Report the mean of a quantity over an epoch; ``part`` names the part of the network that was trained."""
         self.listener.pretraining_epoch_done(PretrainingRow(part=part, epoch=epoch, quantity=quantity, value=value))
 
 
-def linear_head(model: nn.Module, asker: str) -> nn.Linear:
-    """Return the layer that turns features into logits; RecipeError, naming the ``asker``, when there is none."""
+def linear_head(model: nn.Module, warm_start: str) -> nn.Linear:
+    """Return the linear layer that turns features into logits; RecipeError, naming the warm start, if there is none."""
     head = next((layer for name, layer in model.named_modules() if name.endswith("head")), None)
     if not isinstance(head, nn.Linear):
-        raise RecipeError(f"warm_start: {asker} needs a network that ends in a linear layer")
+        raise RecipeError(f"warm_start: {warm_start} needs a network that ends in a linear layer")
     return head
 
 
 def features(model: nn.Module, head: nn.Linear, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-    """Return what enters ``head``, the last layer of ``model``, for each image."""
-    entered: list[Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _, arguments: entered.append(arguments[0]))
+    """Return the features of each image: the input of ``head``, the last layer of ``model``."""
+    inputs: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
     try:
         model(images)
     finally:
         handle.remove()
-    return entered[-1]
+    return inputs[-1]

@@ -1,7 +1,8 @@
 """SimCLR: Chen, Kornblith, Norouzi and Hinton, "A Simple Framework for Contrastive Learning of Visual Representations".
 
-2020. Two views of an image are each other's answer among all views of a batch; features learn without a label. Differs:
-AdamW on one cycle for LARS, small batches, and views that suit small grey images, without colours to distort.
+2020. The network learns to find, for each view of an image, the other view of it among all views of a batch. No label
+is needed. Differences: AdamW on one cycle in place of LARS, small batches, and views for small grey images, which have
+no colours to distort.
 """
 
 from math import isfinite
@@ -26,11 +27,11 @@ Images = UInt8[Tensor, "n c h w"]
 
 
 class Embedding(nn.Module):
-    """Network, features, projection: images in, what the loss compares out.
+    """The network up to its features, followed by a projection: images in, vectors for the loss out.
 
     Args:
-        model: a network that ends in a linear layer, which plays no part.
-        size: outputs of the projection.
+        model: a network that ends in a linear layer, which is not used.
+        size: number of outputs of the projection.
         generator: initialises the projection.
     """
 
@@ -46,13 +47,19 @@ class Embedding(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"], precision: str) -> Float[Tensor, "n d"]:
         with machine.autocast(precision, images.device):
-            entered = features(self.model, self.head, images)
-        projected: Tensor = self.projection(entered.float())
+            found = features(self.model, self.head, images)
+        projected: Tensor = self.projection(found.float())
         return projected
 
 
 def pretrain(model: nn.Module, images: Images, recipe: Recipe, progress: Progress) -> None:
-    """Train everything in ``model`` before its last layer; labels cannot be reached from here."""
+    """Train all layers of ``model`` before the last; this module has no access to labels.
+
+    Raises:
+        DivergedError: a loss is not finite.
+        RecipeError: the network has nothing to train before a last linear layer, or there is one image only.
+        StoppedError: a signal asked to stop before the last step.
+    """
     settings, device = recipe.self_supervised, images.device
     embedding = Embedding(model, settings.projection, machine.generator(recipe.seed, "projection")).to(device)
     _check(embedding, images)
@@ -73,7 +80,7 @@ def pretrain(model: nn.Module, images: Images, recipe: Recipe, progress: Progres
 
 
 def train_step(embedding: Embedding, optimizer: Optimizer, images: Images, recipe: Recipe, step: int) -> float:
-    """Take one step and return its loss; DivergedError before any weight moves when that is not finite."""
+    """Take one step and return its loss; DivergedError, before any weight changes, if the loss is not finite."""
     generator = machine.generator(recipe.seed, "simclr views", step, device=images.device)
     views = two_views(images, recipe, generator)
     layers.share_generator(embedding, generator)
@@ -91,17 +98,17 @@ def train_step(embedding: Embedding, optimizer: Optimizer, images: Images, recip
 
 
 def two_views(images: Images, recipe: Recipe, generator: torch.Generator) -> Float[Tensor, "m c h w"]:
-    """Change each image at random in two ways; the second views follow the first ones in the same order."""
+    """Return two random views of each image: one view of all images, then the other views in the same order."""
     twice = as_floats(images).repeat(2, 1, 1, 1)
-    nobody = twice.new_zeros(len(twice), 1)
-    return augment(Batch(twice, nobody), recipe.self_supervised.views, generator).images
+    no_targets = twice.new_zeros(len(twice), 1)
+    return augment(Batch(twice, no_targets), recipe.self_supervised.views, generator).images
 
 
 def nt_xent(embeddings: Float[Tensor, "m d"], temperature: float) -> Float[Tensor, ""]:
-    """Return the normalised temperature-scaled cross-entropy (their equation 1), in nats.
+    """Return the normalised temperature-scaled cross-entropy (equation 1 of the paper), in nats.
 
-    Row i and row i + m/2 are the views of one image. Each must be found by cosine similarity among all rows but itself;
-    the mean over rows is log(m - 1) when nothing is told apart.
+    Rows i and i + m/2 are the two views of one image. Each must be found by cosine similarity among all rows except
+    itself. If all similarities are equal, the loss is log(m - 1).
     """
     count = len(embeddings)
     unit = F.normalize(embeddings, dim=1)

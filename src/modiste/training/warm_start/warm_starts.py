@@ -1,4 +1,4 @@
-"""What happens to a fresh network before the first step."""
+"""The table of warm starts, each of which changes a new network before the first training step."""
 
 from collections.abc import Callable
 
@@ -12,14 +12,15 @@ from modiste.training.warm_start.progress import Progress, linear_head
 
 
 def nothing(_model: nn.Module, _development: Development, _recipe: Recipe, _progress: Progress) -> None:
-    """Leave the network as it was initialised."""
+    """Leave the network as initialised."""
 
 
 @torch.no_grad()
 def class_prior(model: nn.Module, development: Development, _recipe: Recipe, _progress: Progress) -> None:
-    """Set the last layer's bias to the logarithm of each class's share, so that training starts at chance for the data.
+    """Set the last layer's bias to the logarithm of each class's share of the images.
 
-    Matters where classes are unbalanced (after Lin et al., 2017, section 4.1); a class without images counts as one.
+    Training then starts from the frequencies of the classes (after Lin et al., 2017, section 4.1). That matters if the
+    classes are unbalanced. A class without images counts as if it had one.
     """
     head = linear_head(model, "class-prior")
     counts = torch.bincount(development.train.labels, minlength=head.out_features).clamp(min=1)
@@ -27,17 +28,17 @@ def class_prior(model: nn.Module, development: Development, _recipe: Recipe, _pr
 
 
 def whitened_patches(model: nn.Module, development: Development, _recipe: Recipe, _progress: Progress) -> None:
-    """Set the first convolution's filters from patches of the images; only images are handed on."""
+    """Set the first convolution's filters from patches of the images; labels are not used."""
     whitening.whiten(model, development.unlabelled)
 
 
 def unsupervised_stack(model: nn.Module, development: Development, recipe: Recipe, progress: Progress) -> None:
-    """Train a deep belief network's stack by contrastive divergence; only images are handed on."""
+    """Train a deep belief network's stack by contrastive divergence; labels are not used."""
     contrastive_divergence.pretrain(model, development.unlabelled, recipe, progress)
 
 
 def self_supervised(model: nn.Module, development: Development, recipe: Recipe, progress: Progress) -> None:
-    """Train everything before the last layer by SimCLR; only images are handed on."""
+    """Train everything before the last layer by SimCLR; labels are not used."""
     simclr.pretrain(model, development.unlabelled, recipe, progress)
 
 

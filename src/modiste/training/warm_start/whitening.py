@@ -1,8 +1,8 @@
 """The first convolution as a whitening of small patches (Coates, Lee and Ng, 2011; in a network: Page, 2018).
 
-Its filters become the patches' principal directions, each divided by the deviation along it, and the same with the
-other sign for what a ReLU would cut off. They are good before the first step: training is shorter, and may leave them
-as they are (Jordan, "94 % on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
+The filters become the principal directions of the patches, each divided by the standard deviation along it. Each also
+occurs with the opposite sign, because a ReLU cuts off one half. The filters are good before the first step: training is
+shorter, and may leave them frozen (Jordan, "94 % on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
 """
 
 import torch
@@ -14,18 +14,19 @@ from modiste.data.batch import as_floats
 from modiste.errors import RecipeError
 
 IMAGES = 1_000
+"""Minimum number of images that patches come from, evenly spaced; all images if there are fewer."""
 SMALLEST_VARIANCE = 0.01
-"""Added to each direction's variance, so that what hardly varies is not blown up to noise."""
+"""Added to the variance of each direction, so that directions of almost no variance are not amplified into noise."""
 
 
 @torch.no_grad()
 def whiten(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> None:
-    """Set the filters of the first convolution of ``model`` from patches of the images, as it sees them.
+    """Set the filters of the first convolution of ``model`` from patches of its inputs for these images.
 
-    Filters beyond two for each number in a patch stay as they are.
+    A patch of d numbers gives at most 2 d filters. Further filters are not changed.
 
     Raises:
-        RecipeError: the network has no convolution, or one that does not see all channels at once.
+        RecipeError: the network has no convolution, or a grouped one.
     """
     convolution = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
     if convolution is None or convolution.groups != 1:
@@ -38,9 +39,9 @@ def whiten(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> None:
 
 
 def patches(model: nn.Module, convolution: nn.Conv2d, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "m d"]:
-    """Return every patch that ``convolution`` sees of the images, zeros at the border included."""
-    seen: list[Tensor] = []
-    handle = convolution.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    """Return all input patches of ``convolution`` for these images, with the zeros of its padding."""
+    inputs: list[Tensor] = []
+    handle = convolution.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
     was_training = model.training
     try:
         model.eval()(images)
@@ -48,11 +49,11 @@ def patches(model: nn.Module, convolution: nn.Conv2d, images: Float[Tensor, "n c
         handle.remove()
         model.train(was_training)
     options = {name: getattr(convolution, name) for name in ("kernel_size", "dilation", "padding", "stride")}
-    return F.unfold(seen[0], **options).transpose(1, 2).flatten(0, 1)
+    return F.unfold(inputs[0], **options).transpose(1, 2).flatten(0, 1)
 
 
 def principal_directions(patches: Float[Tensor, "m d"]) -> Float[Tensor, "d d"]:
-    """Return the directions of the patches' variance as rows, the largest first, each divided by its deviation."""
+    """Return the principal directions as rows, largest variance first, each divided by its standard deviation."""
     variances, vectors = torch.linalg.eigh(torch.cov(patches.T))
     directions: Tensor = vectors / (variances + SMALLEST_VARIANCE).sqrt()
     return directions.T.flip(0)

@@ -1,0 +1,278 @@
+"""The set-up of a training run: everything that it needs before its first step."""
+
+import copy
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from modiste import machine
+from modiste.data.batch import as_floats
+from modiste.data.dataset import Development, ImageSet, load_development, mean_and_deviation
+from modiste.errors import DataError, RecipeError, RunError
+from modiste.models import layers
+from modiste.models.registry import Task, build_model
+from modiste.processes import CoreWatch
+from modiste.recipes.plain import differences, to_plain
+from modiste.recipes.recipe import Recipe, load
+from modiste.runs import checkpoint, manifest, run_folder, storage
+from modiste.training.context import Context
+from modiste.training.distributed import ALONE, Group
+from modiste.training.interruption import Interruption
+from modiste.training.tracking import Listener
+from modiste.training.transfer import transfer
+
+Data = Development | Path | str | None
+"""Images in memory, or the folder to find them in as ``load_dataset`` takes it."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all runs of one call share.
+
+    Attributes:
+        device: where this process computes.
+        group: the processes that train together.
+        interruption: requests to stop, from signals.
+        watch: measures how many cores are free, from the start of the call.
+    """
+
+    device: torch.device
+    group: Group
+    interruption: Interruption
+    watch: CoreWatch
+
+
+@contextmanager
+def open_session(device: str = "auto", group: Group = ALONE, watch: CoreWatch | None = None) -> Iterator[Session]:
+    """Choose the device and catch signals; at the end restore the signal handlers and torch's number of threads.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        group: the processes that train together.
+        watch: one that began earlier; a new one if None.
+
+    Raises:
+        RecipeError: the device cannot be used here.
+    """
+    watch, place = watch or CoreWatch(), machine.choose_device(device)
+    with Interruption() as interruption, machine.threads_restored():
+        yield Session(group.device(place), group, interruption, watch)
+
+
+@dataclass(frozen=True)
+class RunSetUp:
+    """A run before its first step, or before the next one.
+
+    Attributes:
+        recipe: what to train, its precision settled.
+        folder: of the run; holds the recipe.
+        development: the images, on the session's device.
+        task: what the network must know of the images.
+        model: a new network, on the same device.
+        saved: the newest training state in the folder; None if there is none.
+        session: what the run shares with others of the same call.
+    """
+
+    recipe: Recipe
+    folder: Path
+    development: Development
+    task: Task
+    model: nn.Module
+    saved: checkpoint.State | None
+    session: Session
+
+    def context(self, listener: Listener) -> Context:
+        """Return what stays the same during training; ``listener`` is notified of every step and epoch."""
+        session = self.session
+        return Context(self.recipe, self.development, self.folder, listener, session.interruption, session.group)
+
+
+def set_up(recipe: Recipe, folder: Path, session: Session, data: Data = None) -> RunSetUp | None:
+    """Settle the precision, claim the folder, load the images, build the network, and check the batches.
+
+    Returns everything that a run needs before its first step. If the run in ``folder`` has finished, returns None and
+    loads no images.
+
+    Args:
+        recipe: what to train.
+        folder: of the run. The caller holds its lock; a temporary folder needs none.
+        session: of the call.
+        data: images in memory, or where to find those that the recipe names. Notes about images found here are logged
+            as warnings.
+
+    Raises:
+        DataError: images are missing, damaged, too few, or all of one value.
+        RecipeError: the recipe cannot be trained on these images or with these processes.
+        RunError: the folder holds something else, a run of another recipe or of other images, or a damaged file.
+        StorageError: the folder cannot be written.
+    """
+    group, device = session.group, session.device
+    recipe = group.of_leader(machine.settle_precision(recipe, device, folder / run_folder.RECIPE))
+    check_group(recipe, group)
+    if not group.of_leader(claim(folder, recipe)):
+        return None
+    development = images_of(recipe, data, session)
+    task = describe_task(development, recipe)
+    model = build_model(recipe.model, task, seed=recipe.seed).to(device)
+    check_batches(model, development.train, recipe, group)
+    saved = group.of_leader(newest_state(folder, development.fingerprint))
+    return RunSetUp(recipe, folder, development, task, model, saved, session)
+
+
+def check_group(recipe: Recipe, group: Group) -> None:
+    """Raise RecipeError if several processes train together and the recipe asks for transfer."""
+    if not group.is_alone and recipe.transfer.source:
+        raise RecipeError(f"transfer is for one process; found {group.size} under torchrun")
+
+
+def claim(folder: Path, recipe: Recipe) -> bool:
+    """Write the recipe into a new folder, or compare it with the folder's own; return False if that run has finished.
+
+    If the folder's run ended before its training began, the new recipe replaces its recipe.
+
+    Raises:
+        RunError: the folder holds other files, or a run of another recipe.
+    """
+    path = folder / run_folder.RECIPE
+    run_folder.require_inside(folder, run_folder.WRITTEN)
+    if not path.exists():
+        if foreign := run_folder.foreign_files(folder):
+            raise RunError(f"{folder}: not a run folder and not empty ({foreign[0]}); choose another with --out")
+    elif changes := differences(load(path), recipe):
+        if not run_folder.is_unbegun(folder):
+            raise RunError(
+                f"{folder}: holds a run of another recipe ({'; '.join(changes)}); "
+                "give the command that started it, or another --out"
+            )
+        run_folder.clear(folder)
+    storage.remove_leftovers(folder)
+    if not path.exists():
+        storage.write_json(path, to_plain(recipe))
+        return True
+    return not (folder / manifest.NAME).exists()
+
+
+def images_of(recipe: Recipe, data: Data, session: Session) -> Development:
+    """Return the images on the session's device. The leader logs the notes about images that are loaded here."""
+    if isinstance(data, Development):
+        return data.to(session.device)
+    development = load_development(recipe.data, data).to(session.device)
+    if session.group.rank == 0:
+        for note in development.notes:
+            logging.getLogger(__name__).warning("%s", note)
+    return development
+
+
+def describe_task(development: Development, recipe: Recipe) -> Task:
+    """Return what the network must know of the images; without standardisation mean 0 and deviation 1.
+
+    Raises:
+        DataError: all training pixels have the same value, and the recipe standardises.
+    """
+    mean, deviation = mean_and_deviation(development.train.images) if recipe.standardize else (0.0, 1.0)
+    if deviation == 0:
+        raise DataError(
+            f"{recipe.data.source}: every training pixel has the same value, which leaves nothing to standardise by; "
+            "expected different pixels; check the images, or switch --standardize off"
+        )
+    return Task(
+        image_shape=development.image_shape,
+        class_names=development.class_names,
+        mean=mean,
+        deviation=deviation,
+    )
+
+
+def check_batches(model: nn.Module, train: ImageSet, recipe: Recipe, group: Group) -> None:
+    """Check that no batch is too small for the processes or for the network.
+
+    Args:
+        model: on the device of the images.
+        train: images to learn from.
+        recipe: gives the batch size and the frozen weights.
+        group: the processes that share a batch.
+
+    Raises:
+        RecipeError: a batch has too few images.
+    """
+    smallest = len(train) % recipe.batch_size or recipe.batch_size
+    if smallest < group.size:
+        raise RecipeError(
+            f"batch_size: expected batches of at least an image for each of {group.size} processes, found one of "
+            f"{smallest} among the {len(train)} training images"
+        )
+    if smallest == 1 and not trains_on_one(model, train, recipe):
+        raise RecipeError(
+            f"batch_size: expected one that leaves no batch of a single of the {len(train)} training images, over "
+            f"which this network's batch normalisation is not defined, found {recipe.batch_size}"
+        )
+
+
+def trains_on_one(model: nn.Module, train: ImageSet, recipe: Recipe) -> bool:
+    """Tell whether the network can be trained on a batch of one image. Passes one through a copy of the network."""
+    probe = copy.deepcopy(model)
+    transfer.freeze(probe, recipe.transfer.freeze)
+    layers.to_training(probe)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            probe(as_floats(train.images[:1]))
+    except ValueError:  # torch raises it if there are too few values to normalise
+        return False
+    return True
+
+
+def newest_state(folder: Path, fingerprint: str) -> checkpoint.State | None:
+    """Return the newest sound training state in the run folder, or None if there is none.
+
+    Raises:
+        RunError: the state comes from other images than those of ``fingerprint``.
+    """
+    saved = checkpoint.load_state(folder / run_folder.STATES)
+    if saved is None:
+        return None
+    for complaint in saved.complaints:
+        logging.getLogger(__name__).error("%s; going on from the state before it", complaint)
+    if saved.plain["fingerprint"] != fingerprint:
+        raise RunError(
+            f"{folder}: was trained on other data (fingerprint {saved.plain['fingerprint'][:16]}, "
+            f"found {fingerprint[:16]}); restore the data, or choose another --out"
+        )
+    return saved
+
+
+def settle_threads(folder: Path, watch: CoreWatch) -> None:
+    """Set torch's number of threads to that of the run's first start; for a new run, to the number of free cores.
+
+    The number of threads decides the last bits of a run. OMP_NUM_THREADS overrules this function.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    starts, allowed = starts_of(folder), torch.get_num_threads()
+    wanted = starts[0].get("threads") if starts else min(allowed, watch.free())
+    if isinstance(wanted, int) and 1 <= wanted <= len(watch.cores):
+        torch.set_num_threads(wanted)
+        if wanted < allowed and not starts:
+            logging.getLogger(__name__).warning(
+                "other processes are busy: training with %s of %s threads; OMP_NUM_THREADS overrules this",
+                wanted,
+                allowed,
+            )
+
+
+def note_facts(context: Context) -> None:
+    """Add a start of the run, with this machine and its versions, to the run's facts."""
+    facts = machine.facts(context.device) | {"processes": context.group.size}
+    storage.write_hashed_json(context.folder / run_folder.FACTS, {"starts": [*starts_of(context.folder), facts]})
+
+
+def starts_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the facts of every start of the run so far; RunError if their file is damaged."""
+    path = folder / run_folder.FACTS
+    return run_folder.starts(path) if path.exists() else []

@@ -1,0 +1,75 @@
+"""The set-up that all training runs share."""
+
+import logging
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from modiste.data.dataset import load_development
+from modiste.errors import RecipeError
+from modiste.recipes.recipe import Recipe, load
+from modiste.runs import manifest, run_folder
+from modiste.training.setup import claim, open_session, set_up
+
+
+def test_images_in_memory_make_the_same_run_as_images_found_by_name(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    development = load_development(tiny_recipe.data, tiny_folder)
+    with open_session("cpu") as session:
+        runs = []
+        for number, data in enumerate((tiny_folder, development)):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            run = set_up(tiny_recipe, folder, session, data)
+            assert run is not None
+            runs.append(run)
+    found, given = runs
+    assert found.task == given.task
+    assert found.recipe == given.recipe == load(tmp_path / "0" / run_folder.RECIPE)
+    assert found.recipe.precision != "auto"
+    assert found.development.fingerprint == given.development.fingerprint
+    weights = given.model.state_dict()
+    for name, tensor in found.model.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name
+    assert found.saved is given.saved is None
+
+
+def test_a_finished_run_is_not_set_up(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = replace(tiny_recipe, precision="float32")
+    assert claim(tmp_path, recipe)
+    (tmp_path / manifest.NAME).write_text("{}")
+    with open_session("cpu") as session:
+        assert set_up(recipe, tmp_path, session, tmp_path / "no images") is None
+
+
+def test_notes_are_logged_for_images_that_are_found_only(
+    tiny_recipe: Recipe,
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    noted = replace(load_development(tiny_recipe.data, tiny_folder), notes=("few bags",))
+    monkeypatch.setattr("modiste.training.setup.load_development", lambda *_: noted)
+    with open_session("cpu") as session, caplog.at_level(logging.WARNING):
+        for data in (None, noted):
+            set_up(tiny_recipe, tmp_path, session, data)
+    assert [record.getMessage() for record in caplog.records] == ["few bags"]
+
+
+def test_a_session_leaves_threads_and_signal_handlers_as_they_were() -> None:
+    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+    with open_session("cpu"):
+        torch.set_num_threads(threads + 1)
+        assert signal.getsignal(signal.SIGTERM) is not handler
+    assert torch.get_num_threads() == threads
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(RecipeError, match="device 'gpu' cannot be used here"), open_session("gpu"):
+        pass
