@@ -44,5 +44,6 @@ def test_a_network_reads_every_field_of_its_recipe(kind: type[ModelRecipe], monk
 
 
 def test_the_examples_run() -> None:
-    assert doctest.testmod(registry).attempted
-    assert not doctest.testmod(registry).failed
+    results = doctest.testmod(registry)
+    assert results.attempted
+    assert not results.failed
