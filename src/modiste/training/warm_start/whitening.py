@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from modiste.data.batch import as_floats
 from modiste.errors import RecipeError
+from modiste.models.hooks import captured
 
 IMAGES = 1_000
 SMALLEST_VARIANCE = 0.01
@@ -39,16 +40,14 @@ def whiten(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> None:
 
 def patches(model: nn.Module, convolution: nn.Conv2d, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "m d"]:
     """Return every patch that ``convolution`` sees of the images, zeros at the border included."""
-    seen: list[Tensor] = []
-    handle = convolution.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     was_training = model.training
     try:
-        model.eval()(images)
+        with captured([convolution], where="input") as seen:
+            model.eval()(images)
     finally:
-        handle.remove()
         model.train(was_training)
     options = {name: getattr(convolution, name) for name in ("kernel_size", "dilation", "padding", "stride")}
-    return F.unfold(seen[0], **options).transpose(1, 2).flatten(0, 1)
+    return F.unfold(seen[0].input, **options).transpose(1, 2).flatten(0, 1)
 
 
 def principal_directions(patches: Float[Tensor, "m d"]) -> Float[Tensor, "d d"]:
