@@ -1,12 +1,9 @@
 """Hooks see every call of a layer inside the block, and none after it."""
 
-import doctest
-
 import pytest
 import torch
 from torch import nn
 
-from modiste.models import hooks
 from modiste.models.hooks import Call, captured, hooked
 
 
@@ -65,9 +62,3 @@ def test_a_layer_without_arguments_has_no_input() -> None:
     with captured([layer]) as seen:
         layer()
     assert seen[0].input is None
-
-
-def test_the_examples_run() -> None:
-    results = doctest.testmod(hooks)
-    assert results.attempted
-    assert not results.failed

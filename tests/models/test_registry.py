@@ -1,13 +1,11 @@
 """Every network takes its recipe: no option and no default of a recipe stands in a constructor as well."""
 
 import dataclasses
-import doctest
 import inspect
 from typing import Any
 
 import pytest
 
-from modiste.models import registry
 from modiste.models.registry import MODELS
 from modiste.recipes.networks import ModelRecipe
 from networks import SMALL
@@ -41,9 +39,3 @@ def test_a_network_reads_every_field_of_its_recipe(kind: type[ModelRecipe], monk
         for recipe in recipes:
             MODELS[kind](recipe, image_shape=(1, 12, 12), classes=3)
     assert {field.name for field in dataclasses.fields(kind)} <= read
-
-
-def test_the_examples_run() -> None:
-    results = doctest.testmod(registry)
-    assert results.attempted
-    assert not results.failed

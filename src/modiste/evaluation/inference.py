@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from modiste import machine
 from modiste.data.batch import as_floats
 from modiste.models.hooks import captured
-from modiste.models.onednn import fold, hand_over
+from modiste.models.onednn import fold, use_onednn_layout
 from modiste.recipes.recipe import Precision, Recipe
 
 # Fixed, because a batch's size can change the last bit of a sum and stored logits should not depend on the caller; so
@@ -70,7 +70,7 @@ def ready(model: nn.Module, recipe: Recipe, image: UInt8[Tensor, "1 c h w"]) -> 
     if recipe.precision == "bfloat16":
         round_weights(model, recipe, image)
     if on_processor:
-        hand_over(model)
+        use_onednn_layout(model)
     return model
 
 

@@ -16,7 +16,7 @@ from modiste.models.layers import (
     BatchNorm2d,
     Dropout,
     MaxPool,
-    in_a_row,
+    flatten_maps,
     same_convolution,
 )
 from modiste.recipes.networks import CNNRecipe
@@ -55,6 +55,6 @@ class CNN(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         maps = self.convolutions(images)
-        units = self.dense(in_a_row(maps))
+        units = self.dense(flatten_maps(maps))
         logits: Tensor = self.head(self.dropout(units))
         return logits

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from modiste.models.layers import BatchNorm2d, MaxPool, Stochastic, in_a_row
+from modiste.models.layers import BatchNorm2d, MaxPool, Stochastic, flatten_maps
 from modiste.recipes.networks import DropConnectRecipe
 
 SAMPLING_SEED = 0
@@ -52,10 +52,10 @@ class DropConnect(Stochastic):
 
     def _mask(self, images: int, *shape: int) -> Bool[Tensor, "..."]:
         """Return a mask of the weights to keep. One random byte a weight is fast and rounds the rate to 1/256."""
-        shape = (self.whole(images), *shape)
+        shape = (self.images_to_draw(images), *shape)
         count, device = prod(shape), self.linear.weight.device
         words = torch.randint(-(2**63), 2**63 - 1, (count // 8 + 1,), generator=self.generator, device=device)
-        return self.own((words.view(torch.uint8)[:count] < round(256 * (1 - self.rate))).view(shape))
+        return self.own_share((words.view(torch.uint8)[:count] < round(256 * (1 - self.rate))).view(shape))
 
     def moments(self, x: Float[Tensor, "n inputs"]) -> tuple[Float[Tensor, "n outputs"], Float[Tensor, "n outputs"]]:
         """Return the mean and the variance of each unit's input over all masks."""
@@ -91,6 +91,6 @@ class DropConnectNet(nn.Module):
         self.head = nn.Linear(recipe.hidden, classes)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
-        features = in_a_row(self.trunk(images))
+        features = flatten_maps(self.trunk(images))
         logits: Tensor = self.head(self.dropconnect(features))
         return logits

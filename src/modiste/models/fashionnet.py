@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import BatchNorm1d, ConvolutionStage, Dropout, mean_over_places, vgg_trunk
+from modiste.models.layers import BatchNorm1d, ConvolutionStage, Dropout, average_maps, vgg_trunk
 from modiste.recipes.networks import FashionNetRecipe
 
 WINDOW = 0.25
@@ -70,7 +70,7 @@ class FashionNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         maps = self.trunk(images)
-        whole = mean_over_places(self.context(maps))
+        whole = average_maps(self.context(maps))
         fused = self.fuse(torch.cat([self.keypoints(maps), whole], dim=1))
         logits: Tensor = self.head(self.dropout(fused))
         return logits

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import BatchNorm2d, Dropout, MaxPool, mean_over_places
+from modiste.models.layers import BatchNorm2d, Dropout, MaxPool, average_maps
 from modiste.recipes.networks import InceptionRecipe
 
 
@@ -76,5 +76,5 @@ class Inception(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         maps = self.features(images)
-        logits: Tensor = self.head(self.dropout(mean_over_places(maps)))
+        logits: Tensor = self.head(self.dropout(average_maps(maps)))
         return logits

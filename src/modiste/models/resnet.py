@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import BatchNorm2d, Dropout, mean_over_places
+from modiste.models.layers import BatchNorm2d, Dropout, average_maps
 from modiste.recipes.networks import ResNetRecipe
 
 STAGES = (16, 32, 64)
@@ -67,5 +67,5 @@ class ResNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         maps = F.relu(self.norm(self.stages(self.stem(images))))
-        logits: Tensor = self.head(mean_over_places(maps))
+        logits: Tensor = self.head(average_maps(maps))
         return logits

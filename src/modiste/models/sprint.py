@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import BatchNorm1d, BatchNorm2d, MaxPool, in_a_row
+from modiste.models.layers import BatchNorm1d, BatchNorm2d, MaxPool, flatten_maps
 from modiste.recipes.networks import SprintRecipe
 
 UPDATE = 0.3
@@ -69,5 +69,5 @@ class SprintNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         maps = self.blocks(self.convolutions(images))
-        logits: Tensor = self.head(self.dense(in_a_row(maps)))
+        logits: Tensor = self.head(self.dense(flatten_maps(maps)))
         return logits

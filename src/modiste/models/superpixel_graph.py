@@ -1,8 +1,8 @@
 """Graph over superpixels: after Avelar et al., "Superpixel Image Classification with Graph Attention Networks", 2020.
 
-Attention is that of Veličković et al., "Graph Attention Networks", 2018. There is no convolution. Unlike in Avelar et
-al. a region's features include its deviation, area and extent, attention sees where a neighbour lies, and blocks are
-residual with a two-layer network on each node, as in a transformer.
+Attention is that of Veličković et al., "Graph Attention Networks", 2018. There is no convolution. Three things differ
+from Avelar et al. The features of a region include its deviation, area and extent. Attention sees where a neighbour
+lies. Blocks are residual, with a two-layer network on each node as in a transformer.
 """
 
 from math import sqrt

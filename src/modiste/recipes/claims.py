@@ -1,7 +1,7 @@
-"""What each named recipe is compared with: figures that others have published, and goals of our own.
+"""The figures that each named recipe is compared with: those that others have published, and goals of our own.
 
-``CLAIMS`` is the only place for these figures. `modiste recipes`, the benchmarks and, through them, the records and the
-README's table take them from here.
+``CLAIMS`` is the only place for them. `modiste recipes` and the benchmarks read it. The benchmarks write them into the
+records, and from there they reach the README's table.
 """
 
 from collections.abc import Sequence

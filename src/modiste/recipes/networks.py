@@ -1,4 +1,4 @@
-"""The networks as plain data: one dataclass per kind, its fields the arguments of the network in ``models``."""
+"""The options of every network as plain data: one dataclass for each kind, which a network in ``models`` takes."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -7,21 +7,21 @@ from modiste.recipes.plain import Part, demand
 
 Activation = Literal["relu", "sigmoid", "tanh", "linear"]
 MOST_BLOCKS = 1000
-"""Of one kind in a network: what a file names as a number must not keep a reader busy for ever."""
+"""The largest number of blocks of one kind. A number in a file must not keep a program busy forever."""
 MOST_NEIGHBOURS = 256
-"""Of a node in a graph over patches: bfloat16, in which they are counted, knows every whole number up to here."""
+"""The most neighbours of a node in a graph over patches. They are counted in bfloat16, which is exact up to here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecipe(Part):
-    """Base of the networks' recipes."""
+    """Base of the recipes of all networks."""
 
     def smallest_side(self) -> int:
-        """Return the least height and width, in pixels, of images that the network can take."""
+        """Return the smallest height and width, in pixels, of images that the network accepts."""
         return 1
 
     def dropped(self) -> float:
-        """Return the share of units or weights that the network drops in training alone."""
+        """Return the share of units or weights that the network drops during training, from 0 to 1."""
         return float(getattr(self, "dropout", 0.0))
 
 
@@ -42,9 +42,9 @@ class CNNRecipe(NetworkRecipe):
     dropout: float = 0.5
     """Share of the last hidden units dropped in training; 0 switches it off."""
     batch_norm: bool = False
-    """Normalise each convolution's output over the batch, before its activation."""
+    """Apply batch normalisation after each convolution, before its activation."""
     activation: Activation = "relu"
-    """Activation after every layer but the last."""
+    """Activation after every layer except the last."""
 
     def smallest_side(self) -> int:
         return 1 << self.pools
@@ -58,7 +58,7 @@ class CNNRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPRecipe(NetworkRecipe):
-    """A multilayer perceptron; without hidden layers a single-layer perceptron."""
+    """A multilayer perceptron; a single-layer perceptron without hidden layers."""
 
     KIND: ClassVar[str] = "mlp"
 
@@ -69,7 +69,7 @@ class MLPRecipe(NetworkRecipe):
     dropout: float = 0.0
     """Share of each hidden layer's units dropped in training; 0 switches it off."""
     batch_norm: bool = False
-    """Normalise each hidden layer's output over the batch, before its activation."""
+    """Apply batch normalisation after each hidden layer, before its activation."""
 
     def dropped(self) -> float:
         return self.dropout if self.hidden else 0.0
@@ -81,16 +81,16 @@ class MLPRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class SprintRecipe(NetworkRecipe):
-    """A small network for the least time to an accuracy."""
+    """A small network that reaches an accuracy in little time."""
 
     KIND: ClassVar[str] = "sprint"
 
     filters: tuple[int, ...] = (16, 64)
     """Filters of each 3x3 convolution outside the blocks; the first and the last are followed by 2x2 max-pooling."""
     early_blocks: int = 0
-    """Residual blocks of two convolutions in front of the last of these, at half the image's side."""
+    """Residual blocks of two convolutions before the last convolution outside them, at half the image's side."""
     blocks: int = 0
-    """Residual blocks behind it, at a quarter of the side."""
+    """Residual blocks of two convolutions after the last convolution outside them, at a quarter of the image's side."""
     hidden: int = 128
     """Units of the dense layer."""
 
@@ -111,7 +111,7 @@ class InceptionRecipe(NetworkRecipe):
     KIND: ClassVar[str] = "inception"
 
     width: int = 64
-    """Channels of the stem, a multiple of 8; the last modules have four times as many."""
+    """Channels of the first convolution, a multiple of 8; the last module has four times as many."""
     dropout: float = 0.3
     """Share of the pooled features dropped in training."""
 
@@ -125,16 +125,16 @@ class InceptionRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetRecipe(NetworkRecipe):
-    """Pre-activation residual network; wide where width is above 1."""
+    """Pre-activation residual network; a wide one if its width is above 1."""
 
     KIND: ClassVar[str] = "resnet"
 
     depth: int = 16
     """Layers with weights, 6n + 4."""
     width: int = 1
-    """Channels as a multiple of 16, 32 and 64."""
+    """Factor by which the three stages are wider than 16, 32 and 64 channels."""
     dropout: float = 0.0
-    """Share dropped inside each block in training."""
+    """Share of values dropped inside each block in training; 0 switches it off."""
 
     def check(self) -> None:
         possible = 10 <= self.depth <= 6 * MOST_BLOCKS + 4 and self.depth % 6 == 4
@@ -145,18 +145,18 @@ class ResNetRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class DropConnectRecipe(NetworkRecipe):
-    """Convolutions, then a dense layer whose weights are dropped anew for each image."""
+    """Convolutions, then a dense layer that drops other weights for each image."""
 
     KIND: ClassVar[str] = "dropconnect"
 
     filters: tuple[int, ...] = (32, 64, 64)
-    """Filters of each convolution; each is followed by pooling."""
+    """Filters of each convolution; 2x2 max-pooling follows each."""
     hidden: int = 128
-    """Units of the layer with dropped weights."""
+    """Units of the DropConnect layer."""
     rate: float = 0.5
-    """Share of its weights dropped."""
+    """Share of the DropConnect layer's weights dropped in training."""
     samples: int = 64
-    """Gaussian draws averaged at test time."""
+    """Gaussian draws averaged in evaluation."""
 
     def smallest_side(self) -> int:
         return 1 << len(self.filters)
@@ -172,18 +172,18 @@ class DropConnectRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class CapsNetRecipe(NetworkRecipe):
-    """Capsules joined by routing, with a decoder that reconstructs the image."""
+    """Capsules connected by routing, with a decoder that reconstructs the image."""
 
     KIND: ClassVar[str] = "capsnet"
 
     filters: int = 256
-    """Channels of the stem's end, and of the primary capsules together; a multiple of 8."""
+    """Channels after the stem, and of all primary capsules together; a multiple of 8."""
     stem: Literal["single", "deep"] = "single"
-    """One convolution as in the original, or six, with primary capsules that each see the whole image."""
+    """One convolution as in the original (single), or six with primary capsules that see the whole image (deep)."""
     kernel_size: int = 9
-    """Side of both convolutions' kernels where the stem is single, in pixels."""
+    """Side of the kernels of a single stem and of the primary capsules after it, in pixels."""
     routing: Literal["agreement", "attention"] = "agreement"
-    """How capsules choose the capsules above: by rounds of agreement as in the original, or by attention."""
+    """How primary capsules are routed to class capsules: by agreement as in the original, or by attention."""
     iterations: int = 3
     """Rounds of routing by agreement."""
     hidden: tuple[int, ...] = (512, 1024)
@@ -199,18 +199,18 @@ class CapsNetRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class FashionNetRecipe(NetworkRecipe):
-    """VGG trunk, a branch of keypoints that gates local features, a global branch, fused."""
+    """VGG trunk with two fused branches: local features around keypoints, and global features."""
 
     KIND: ClassVar[str] = "fashionnet"
 
     width: int = 32
     """Channels of the trunk's first stage."""
     keypoints: int = 8
-    """Places that the local branch looks at."""
+    """Keypoints of the local branch."""
     hidden: int = 256
-    """Units of the fusing layer."""
+    """Units of the dense layer that fuses the branches."""
     dropout: float = 0.5
-    """Share of them dropped in training."""
+    """Share of these units dropped in training."""
 
     def smallest_side(self) -> int:
         return 4
@@ -233,7 +233,7 @@ class PatchGraphRecipe(NetworkRecipe):
     neighbours: int = 9
     """Neighbours of a node, itself included; at most 256."""
     dropout: float = 0.0
-    """Share dropped inside the blocks in training."""
+    """Share of values dropped inside the blocks in training; 0 switches it off."""
 
     def smallest_side(self) -> int:
         return 4
@@ -248,26 +248,26 @@ class PatchGraphRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class SuperpixelGraphRecipe(NetworkRecipe):
-    """Superpixels, then graph attention between those that touch; no convolution."""
+    """Superpixels, then graph attention between superpixels that touch; no convolution."""
 
     KIND: ClassVar[str] = "superpixel-graph"
 
     regions: int = 49
-    """About how many superpixels an image has; their grid follows its shape."""
+    """Approximate number of superpixels of an image; their grid follows the image's shape."""
     compactness: float = 0.5
     """Difference in intensity, in the scale that enters the network, that counts as much as the grid's spacing."""
     iterations: int = 3
     """Rounds of moving the superpixels' centres."""
     channels: int = 64
-    """Features of a region, a multiple of heads."""
+    """Features of a region, a multiple of the attention heads."""
     blocks: int = 3
     """Graph blocks."""
     heads: int = 4
-    """Heads of attention."""
+    """Attention heads."""
     neighbours: int = 8
-    """Most neighbours of a region, itself included."""
+    """Largest number of neighbours of a region, itself included."""
     dropout: float = 0.0
-    """Share dropped inside the blocks in training."""
+    """Share of values dropped inside the blocks in training; 0 switches it off."""
 
     def check(self) -> None:
         self.at_least(1, "regions", "iterations", "blocks", "heads", "neighbours")
@@ -280,14 +280,14 @@ class SuperpixelGraphRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class DBNRecipe(NetworkRecipe):
-    """Deep belief network: sigmoid layers that restricted Boltzmann machines have trained, and a readout."""
+    """Deep belief network: sigmoid layers pre-trained as restricted Boltzmann machines, and a linear layer."""
 
     KIND: ClassVar[str] = "dbn"
 
     hidden: tuple[int, ...] = (1024, 1024)
     """Units of each layer of the stack."""
     frozen: bool = False
-    """Whether only the readout learns after pre-training."""
+    """Train only the linear layer after pre-training."""
     dropout: float = 0.0
     """Share of each hidden layer's units dropped in fine-tuning."""
 

@@ -1,4 +1,4 @@
-"""What the warm starts share: progress for the listeners, the check for a request to stop, a network's features."""
+"""Shared by the warm starts: reports of progress, the check for a request to stop, the features of a network."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -12,12 +12,12 @@ from modiste.training.tracking import Listener
 
 
 class Progress:
-    """What a warm start that trains tells of itself.
+    """Reports the progress of a warm start that trains, and stops it on request.
 
     Args:
-        recipe: of the run.
-        listener: who is told.
-        interruption: a request to stop, heard before every step.
+        recipe: the recipe of the run.
+        listener: receives the reports.
+        interruption: holds a request to stop; it is checked after every step.
     """
 
     def __init__(self, recipe: Recipe, listener: Listener, interruption: Interruption) -> None:
@@ -25,12 +25,16 @@ class Progress:
         self.step = self.steps = 0
 
     def start(self, steps: int) -> None:
-        """Announce how many steps there will be."""
+        """Report the number of steps."""
         self.steps = steps
         self.listener.pretraining_started(self.recipe, steps)
 
     def step_done(self) -> None:
-        """Count a step; StoppedError when a signal has asked to stop before the last, for nothing is saved before."""
+        """Count and report a step.
+
+        Raises:
+            StoppedError: a stop was requested before the last step. Nothing is saved before that step.
+        """
         self.step += 1
         self.listener.pretraining_step_done(self.step)
         if self.interruption.requested and self.step < self.steps:
@@ -40,12 +44,16 @@ class Progress:
             )
 
     def epoch_done(self, part: str, epoch: int, quantity: str, value: float) -> None:
-        """Tell the mean of a quantity over the epoch that ``part`` has just been trained for."""
+        """Report the mean of a quantity over the epoch for which ``part`` has just been trained."""
         self.listener.pretraining_epoch_done(PretrainingRow(part=part, epoch=epoch, quantity=quantity, value=value))
 
 
 def linear_head(model: nn.Module, asker: str) -> nn.Linear:
-    """Return the layer that turns features into logits; RecipeError, naming the ``asker``, when there is none."""
+    """Return the linear layer that turns features into logits.
+
+    Raises:
+        RecipeError: there is none; the message names the ``asker``, the warm start that needs it.
+    """
     head = next((layer for name, layer in model.named_modules() if name.endswith("head")), None)
     if not isinstance(head, nn.Linear):
         raise RecipeError(f"warm_start: {asker} needs a network that ends in a linear layer")

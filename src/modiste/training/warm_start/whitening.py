@@ -1,8 +1,8 @@
 """The first convolution as a whitening of small patches (Coates, Lee and Ng, 2011; in a network: Page, 2018).
 
-Its filters become the patches' principal directions, each divided by the deviation along it, and the same with the
-other sign for what a ReLU would cut off. They are good before the first step: training is shorter, and may leave them
-as they are (Jordan, "94 % on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
+Its filters become the principal directions of the patches, each divided by the standard deviation along it. Each is
+also used with the opposite sign, for the values that a ReLU would cut off. Such filters are good from the first step:
+training is shorter and may keep them frozen (Jordan, "94 % on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
 """
 
 import torch
@@ -16,17 +16,17 @@ from modiste.models.hooks import captured
 
 IMAGES = 1_000
 SMALLEST_VARIANCE = 0.01
-"""Added to each direction's variance, so that what hardly varies is not blown up to noise."""
+"""Added to each direction's variance, so that directions that hardly vary are not amplified to noise."""
 
 
 @torch.no_grad()
 def whiten(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> None:
-    """Set the filters of the first convolution of ``model`` from patches of the images, as it sees them.
+    """Set the filters of the model's first convolution from patches of its input.
 
-    Filters beyond two for each number in a patch stay as they are.
+    It sets at most two filters for each number in a patch and leaves the others as they are.
 
     Raises:
-        RecipeError: the network has no convolution, or one that does not see all channels at once.
+        RecipeError: the network has no convolution, or its first one does not see all channels at once.
     """
     convolution = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
     if convolution is None or convolution.groups != 1:
@@ -39,7 +39,7 @@ def whiten(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> None:
 
 
 def patches(model: nn.Module, convolution: nn.Conv2d, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "m d"]:
-    """Return every patch that ``convolution`` sees of the images, zeros at the border included."""
+    """Return all patches of the images that ``convolution`` sees, with zeros at the border."""
     was_training = model.training
     try:
         with captured([convolution], where="input") as seen:
@@ -51,7 +51,7 @@ def patches(model: nn.Module, convolution: nn.Conv2d, images: Float[Tensor, "n c
 
 
 def principal_directions(patches: Float[Tensor, "m d"]) -> Float[Tensor, "d d"]:
-    """Return the directions of the patches' variance as rows, the largest first, each divided by its deviation."""
+    """Return the principal directions of the patches as rows, each over its deviation, largest variance first."""
     variances, vectors = torch.linalg.eigh(torch.cov(patches.T))
     directions: Tensor = vectors / (variances + SMALLEST_VARIANCE).sqrt()
     return directions.T.flip(0)
