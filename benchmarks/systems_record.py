@@ -23,31 +23,19 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))  # for a lent machine
 import modiste
 from modiste.evaluation.statistics import PairedDifference, paired_difference
 from modiste.models.registry import count_parameters
+from modiste.recipes import claims
 from modiste.reproduction.paper import mean_and_spread
 from modiste.runs import manifest, run_folder, storage
 from modiste.runs.run_folder import Run, open_run
 from modiste.training.tracking import ConsoleLog
 from record_page import describe_machine, duration, measure_test, place, rows, seconds, summary, this_command, training
 
-CLAIMS = {
-    "paper": "91.32 % (the paper)",
-    "perceptron": "84.2 % (scikit-learn's logistic regression)",
-    "mlp": "87.1 % (scikit-learn's MLP)",
-    "paper-text": "none stated",
-    "inception": "above `paper`",
-    "dbn": "90.6 % (the paper, untraceable)",
-    "dbn-frozen": "87.3 % (public)",
-    "dropconnect": "92 % (ours)",
-    "capsnet": "94.6 % (the paper, untraceable); 93.6 % (public)",
-    "capsnet-gpu": "93.6 % (public)",
-    "capsnet-deep": "94.6 % (the paper, untraceable); 94.5 to 94.7 % (public, DeepCaps)",
-    "fashionnet": "94.5 % (the paper, untraceable)",
-    "patch-graph": "94.8 % (the paper, untraceable)",
-    "patch-graph-gpu": "94.8 % (the paper, untraceable)",
-    "superpixel-graph": "83.1 % (public, a graph attention network)",
-    "resnet": "95.2 % (zhunzhong07/Random-Erasing, 0.27 M)",
-    "wide-resnet": "96.6 % (Liang-yc/fn_playground)",
-}
+SYSTEMS = (
+    "paper", "perceptron", "mlp", "paper-text", "inception", "dbn", "dbn-frozen", "dropconnect", "capsnet",
+    "capsnet-gpu", "capsnet-deep", "fashionnet", "patch-graph", "patch-graph-gpu", "superpixel-graph", "resnet",
+    "wide-resnet",
+)  # fmt: skip
+"""The recipes of this record, in the order of its rows."""
 Record = dict[str, Any]
 
 
@@ -67,7 +55,7 @@ def main() -> None:
             modiste.train(recipe, options.runs / f"{name}-{seed}", listeners=[ConsoleLog()])
     baseline = None if options.without_baseline else finished(options.baseline)
     folders = {"paper": options.baseline.parent}
-    found = {name: runs for name in CLAIMS if (runs := finished_runs(name, folders.get(name, options.runs)))}
+    found = {name: runs for name in SYSTEMS if (runs := finished_runs(name, folders.get(name, options.runs)))}
     if not found:
         sys.exit(f"{options.runs}: no finished run; name the recipes to train")
     path = options.out / "record.json"
@@ -111,7 +99,7 @@ def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None,
     new = [as_plain(run) for own in found.values() for run in own]
     taken = set(map(key_of, new))
     runs = new + [row for row in before["runs"] if key_of(row) not in taken]
-    runs.sort(key=lambda row: (list(CLAIMS).index(row["recipe"]), row["seed"]))
+    runs.sort(key=lambda row: (SYSTEMS.index(row["recipe"]), row["seed"]))
     recipes = by_recipe(runs)
     firsts = {name: own[0] for name, own in found.items() if own[0].recipe.seed == recipes[name][0]["seed"]}
     paired = {name: pair for name, pair in before["against_paper"].items() if name not in firsts}
@@ -120,7 +108,9 @@ def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None,
     return {
         "command": this_command(),
         "results": [
-            summary(name, CLAIMS[name], [row["test"]["accuracy"] for row in own], time_of(own))
+            summary(
+                name, claims.describe(claims.without_time(name)), [row["test"]["accuracy"] for row in own], time_of(own)
+            )
             for name, own in recipes.items()
             if name != "paper"  # which has a record of its own
         ],
@@ -195,7 +185,7 @@ def line(name: str, runs: Sequence[Record], paired: Mapping[str, Any] | None) ->
         runs[0]["epochs"],
         duration(runs[0]["train_seconds"]),
         place(runs[0]["starts"][-1]),
-        CLAIMS[name],
+        claims.describe(claims.without_time(name)),
     )
 
 

@@ -25,18 +25,10 @@ from modiste import machine
 from modiste.evaluation import metrics
 from modiste.evaluation.ensemble import mean_probabilities
 from modiste.models.registry import count_parameters
+from modiste.recipes import claims
 from modiste.runs import run_folder, storage
 from record_page import describe_machine, measure_test, rows, seconds, summary, this_command, training
 
-GOALS = {
-    "paper": "50 epochs in 3 s",
-    "sprint-94-gpu": "94 % in 1.5 s",
-    "sprint-95-gpu": "95 % in 5 s",
-    "sprint-96-gpu": "96 % in 40 s",
-    "wide-resnet": "96.6 %",
-    "capsnet-gpu": "93.6 %",
-}
-"""What a recipe is for on a GPU, in seconds of training."""
 RECIPES = ("sprint", "sprint-93", "sprint-94", "sprint-95", "sprint-94-gpu", "sprint-95-gpu", "paper")
 
 
@@ -75,7 +67,7 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     tests = [measure_test(run, data_folder=options.data_folder).accuracy for run in runs]
     model, _ = runs[0].load_model()
     facts = machine.facts(machine.choose_device())
-    found = summary(name, GOALS.get(name, ""), tests, training(alone[-1]["train_seconds"], facts)) | {
+    found = summary(name, claim_of(name), tests, training(alone[-1]["train_seconds"], facts)) | {
         "machine": facts,
         "parameters": count_parameters(model),
         "epochs": recipe.epochs,
@@ -85,6 +77,12 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         "together": {key: teams[0][key] for key in ("seeds", "seconds", "train_seconds")} if teams else None,
     }
     return [found, as_teams(found, teams, options)] if len(teams) > 1 else [found]
+
+
+def claim_of(name: str) -> str:
+    """Return what the recipe is compared with on a GPU: its goal in seconds of training, or its other claims."""
+    goal = claims.on_gpu(name)
+    return claims.describe([goal] if goal else claims.without_time(name))
 
 
 def as_teams(found: dict[str, Any], teams: Sequence[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:

@@ -115,6 +115,7 @@ class TestHelp:
         assert result.code == 0
         assert all(f"{name}\n" in result.out for name in RECIPES)
         assert "896,906 parameters" in result.out
+        assert "    published: 91.32 % (the paper)\n    goal: 50 epochs in 3 s on a GPU\n" in result.out
 
     @pytest.mark.parametrize("words", [["--version"], ["-V"], ["version"]])
     def test_version(self, command, words: list[str]) -> None:

@@ -252,7 +252,9 @@ def test_pooling_comes_first_only_where_the_largest_stays_the_largest(
     values = torch.linspace(-8, 8, 10_001, dtype=torch.float64)
     non_decreasing = bool((ACTIVATIONS[activation]()(values).diff() >= 0).all())
     assert (activation in layers.NON_DECREASING) == non_decreasing
-    network = CNN(image_shape=(1, 8, 8), classes=2, filters=(3, 4), pools=2, activation=activation)
+    recipe = CNNRecipe(filters=(3, 4), pools=2)
+    object.__setattr__(recipe, "activation", activation)  # no recipe may name the activation that can decrease
+    network = CNN(recipe, image_shape=(1, 8, 8), classes=2)
     kinds = [type(layer) for layer in network.convolutions]
     pooled = [layers.MaxPool, ACTIVATIONS[activation]]
     assert kinds == [nn.Conv2d, *(pooled if non_decreasing else pooled[::-1])] * 2

@@ -11,7 +11,7 @@ from modiste.models.capsnet import attend, route, squash
 from modiste.models.dbn import RBM
 from modiste.models.dropconnect import DropConnect
 from modiste.models.fashionnet import Keypoints
-from modiste.models.layers import MaxPool, in_a_row
+from modiste.models.layers import MaxPool, flatten_maps
 from modiste.models.patch_graph import max_relative, nearest_neighbours
 from modiste.training.objectives import margin
 
@@ -252,10 +252,10 @@ def test_a_keypoint_lands_on_a_bright_spot():
 def test_a_row_is_what_flatten_gives_and_its_gradient_comes_back_channels_last(layout: torch.memory_format):
     maps = torch.randn(3, 4, 5, 6, generator=generator()).contiguous(memory_format=layout).requires_grad_()
     wanted, weights = maps.flatten(1), torch.randn(3, 120, generator=generator(1))
-    assert torch.equal(in_a_row(maps), wanted)
+    assert torch.equal(flatten_maps(maps), wanted)
     with torch.no_grad():
-        assert torch.equal(in_a_row(maps), wanted)
-    (found,) = torch.autograd.grad((in_a_row(maps) * weights).sum(), maps)
+        assert torch.equal(flatten_maps(maps), wanted)
+    (found,) = torch.autograd.grad((flatten_maps(maps) * weights).sum(), maps)
     assert torch.equal(found, torch.autograd.grad((wanted * weights).sum(), maps)[0])
     assert found.is_contiguous(memory_format=torch.channels_last)
 

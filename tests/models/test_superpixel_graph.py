@@ -8,6 +8,7 @@ import torch
 from modiste.models import layers, superpixels
 from modiste.models.superpixel_graph import GraphAttention, SuperpixelGraph, Superpixels
 from modiste.models.superpixels import Graph, describe, join
+from modiste.recipes.networks import SuperpixelGraphRecipe
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -120,8 +121,8 @@ def noise(count: int = 20) -> torch.Tensor:
 
 
 def small_network() -> SuperpixelGraph:
-    options = {"regions": 36, "compactness": 0.05, "channels": 8, "heads": 2, "blocks": 2}
-    network = SuperpixelGraph(image_shape=(1, 12, 12), classes=3, **options)
+    recipe = SuperpixelGraphRecipe(regions=36, compactness=0.05, channels=8, heads=2, blocks=2)
+    network = SuperpixelGraph(recipe, image_shape=(1, 12, 12), classes=3)
     layers.initialize(network, generator())
     return network
 

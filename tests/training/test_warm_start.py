@@ -109,7 +109,7 @@ def test_contrastive_divergence_learns_to_reconstruct(tiny_folder: Path) -> None
     for epochs in (1, 40):
         layer = torch.nn.Linear(144, 30)
         stack = torch.nn.ModuleList([layer])
-        model = DBN(image_shape=(1, 12, 12), classes=5, hidden=(30,))
+        model = DBN(DBNRecipe(hidden=(30,)), image_shape=(1, 12, 12), classes=5)
         model.stack = stack
         settings = PretrainingRecipe(epochs=epochs, batch_size=20)
         warm(model, development, recipe_of("contrastive-divergence", pretraining=settings))

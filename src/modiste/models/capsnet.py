@@ -1,16 +1,16 @@
 """Capsule network: Sabour, Frosst and Hinton, "Dynamic Routing Between Capsules", 2017.
 
-As there with its defaults: 9x9 convolution, primary capsules of 8 dimensions, one 16-dimensional capsule per class by
-three routing iterations, a decoder that reconstructs the image. Logits are the capsules' lengths, for the objective
-``margin``. The paper cites it for 94.6 % on Fashion-MNIST, which the work itself does not report.
+The defaults are the authors': a 9x9 convolution, primary capsules of 8 dimensions, one capsule of 16 dimensions per
+class after three routing iterations, and a decoder that reconstructs the image. Logits are the lengths of the class
+capsules, for the loss ``margin``. The paper cites it for 94.6 % on Fashion-MNIST. The work itself does not report that.
 
-The variant of ours has a deep stem, primary capsules that each see the whole image, and attention in place of rounds of
-agreement, both after Mazzia, Salvetti and Chiaberge, "Efficient-CapsNet", 2021.
+Our variant has a deep stem, primary capsules that each see the whole image, and attention in place of routing by
+agreement. Both follow Mazzia, Salvetti and Chiaberge, "Efficient-CapsNet", 2021.
 """
 
 from itertools import pairwise
 from math import prod, sqrt
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,29 +18,30 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from modiste.models.layers import AuxiliaryLoss, BatchNorm2d, OwnWeights, vgg_trunk
+from modiste.recipes.networks import CapsNetRecipe
 
 PRIMARY_DIMENSIONS, CLASS_DIMENSIONS = 8, 16
 RECONSTRUCTION_WEIGHT = 0.0005
-"""Weight of the squared error summed over pixels, against the margin loss."""
+"""Weight of the reconstruction's squared error, summed over pixels, against the margin loss."""
 
 
 def squash(x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
-    """Shrink vectors to a length below 1, short ones to almost nothing, keeping their direction (their equation 1)."""
+    """Scale vectors to a length below 1, short ones to almost 0; the direction stays (their equation 1)."""
     square = x.square().sum(-1, keepdim=True)
     return x * (square / (1 + square) / (square + 1e-9).sqrt())
 
 
 def route(lower: Float[Tensor, "n i e"], weights: Float[Tensor, "i j d e"], iterations: int) -> Float[Tensor, "n j d"]:
-    """Let i capsules agree on the j capsules above them (their procedure 1).
+    """Return j upper capsules from i lower ones by routing by agreement (their procedure 1).
 
-    What capsule i predicts of capsule j, its vote, is ``weights[i, j] @ lower[i]``. Votes are never formed: their sums,
-    and how far they agree with the outputs, are products of matrices half as large. The many capsules, not the few
-    numbers in each, lie next to one another in memory, so that a processor weighs several at a time.
+    The vote of capsule i for capsule j is ``weights[i, j] @ lower[i]``. Votes are never computed one by one: their sums
+    and their agreement with the outputs are products of matrices half as large. The capsules are contiguous in memory,
+    not the few numbers in each, so that a processor handles several at a time.
 
     Args:
-        lower: what is known of the parts.
-        weights: from a part to each whole.
-        iterations: rounds of agreement; gradients flow through all of them, as in the authors' program.
+        lower: the lower capsules, i of e dimensions for each image.
+        weights: maps each lower capsule to its vote for each upper one.
+        iterations: rounds of routing; gradients flow through all of them, as in the authors' program.
     """
     n, i, e = lower.shape
     parts, matrix = lower.mT, weights.permute(1, 3, 0, 2).flatten(1, 2)  # (n, e, i) and (j, e i, d)
@@ -53,48 +54,35 @@ def route(lower: Float[Tensor, "n i e"], weights: Float[Tensor, "i j d e"], iter
 
 
 def attend(votes: Float[Tensor, "n i j d"], prior: Float[Tensor, "i j"]) -> Float[Tensor, "n j d"]:
-    """Let i capsules choose among the j above them by how far their votes agree with all others', in one round.
+    """Return j upper capsules from the votes of i lower ones, weighted by attention in one round.
+
+    A vote's weight grows with its agreement with the sum of all votes.
 
     Args:
-        votes: what each lower capsule predicts of each upper one.
-        prior: learnt share of each lower capsule, whatever it sees.
+        votes: the vote of each lower capsule for each upper one.
+        prior: learnt weight of each vote, the same for every image.
     """
     agreement = torch.einsum("nijd,njd->nij", votes, votes.sum(1)) / sqrt(votes.shape[3])
     return squash(torch.einsum("nij,nijd->njd", agreement.softmax(2) + prior, votes))
 
 
 class CapsNet(AuxiliaryLoss, OwnWeights):
-    """Stem, primary capsules, routed class capsules, decoder; lengths of the class capsules out.
+    """Stem, primary capsules, class capsules by routing, and a decoder; returns the class capsules' lengths.
 
     Args:
+        recipe: the sizes of the layers; see CapsNetRecipe.
         image_shape: (channels, height, width) of the images.
-        classes: number of class capsules.
-        filters: channels of the stem's end and of the primary capsules together.
-        stem: ``single``, the original's convolution; ``deep``, six, and primary capsules that see the whole image.
-        kernel_size: side of both convolutions' kernels where the stem is single; the second has stride 2.
-        routing: ``agreement``, the original's; ``attention``.
-        iterations: of routing by agreement.
-        hidden: units of the decoder's hidden layers.
+        classes: number of logits.
     """
 
-    def __init__(
-        self,
-        *,
-        image_shape: tuple[int, int, int],
-        classes: int,
-        filters: int = 256,
-        stem: Literal["single", "deep"] = "single",
-        kernel_size: int = 9,
-        routing: Literal["agreement", "attention"] = "agreement",
-        iterations: int = 3,
-        hidden: tuple[int, ...] = (512, 1024),
-    ) -> None:
+    def __init__(self, recipe: CapsNetRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
         height, width = image_shape[1:]
-        self.iterations = iterations
+        filters, kernel_size = recipe.filters, recipe.kernel_size
+        self.iterations = recipe.iterations
         self.stem: nn.Module
         self.primary: nn.Module
-        if stem == "single":
+        if recipe.stem == "single":
             self.stem = nn.Conv2d(image_shape[0], filters, kernel_size)
             self.primary = nn.Conv2d(filters, filters, kernel_size, stride=2)
             rows, columns = ((side - 2 * (kernel_size - 1) - 1) // 2 + 1 for side in (height, width))
@@ -105,15 +93,15 @@ class CapsNet(AuxiliaryLoss, OwnWeights):
             rows = columns = 1
         lower = rows * columns * filters // PRIMARY_DIMENSIONS
         self.votes = nn.Parameter(torch.empty(lower, classes, CLASS_DIMENSIONS, PRIMARY_DIMENSIONS))
-        self.prior = nn.Parameter(torch.zeros(lower, classes)) if routing == "attention" else None
-        sizes = (classes * CLASS_DIMENSIONS, *hidden, prod(image_shape))
+        self.prior = nn.Parameter(torch.zeros(lower, classes)) if recipe.routing == "attention" else None
+        sizes = (classes * CLASS_DIMENSIONS, *recipe.hidden, prod(image_shape))
         layers = [nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes)]
         self.decoder = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
         self.decoder[-1] = nn.Sigmoid()
         self.capsules: Tensor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"capsules": None}  # of the images just seen: no part of a copy
+        return self.__dict__ | {"capsules": None}  # they belong to the last batch, not to a copy
 
     def initialize(self, generator: torch.Generator) -> None:
         nn.init.normal_(self.votes, std=1 / sqrt(len(self.votes)), generator=generator)
@@ -124,9 +112,9 @@ class CapsNet(AuxiliaryLoss, OwnWeights):
         return (capsules.square().sum(2) + 1e-9).sqrt()
 
     def encode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes d"]:
-        """Return the class capsules, whose lengths are the logits."""
+        """Return the class capsules; their lengths are the logits."""
         maps = self.primary(F.relu(self.stem(images)))
-        with torch.autocast(maps.device.type, enabled=False):  # the fine differences that routing weighs
+        with torch.autocast(maps.device.type, enabled=False):  # routing depends on small differences
             lower = squash(maps.float().unflatten(1, (PRIMARY_DIMENSIONS, -1)).flatten(2).transpose(1, 2))
             if self.prior is None:
                 return route(lower, self.votes, self.iterations)
@@ -135,14 +123,14 @@ class CapsNet(AuxiliaryLoss, OwnWeights):
     def reconstruct(
         self, capsules: Float[Tensor, "n classes d"], targets: Float[Tensor, "n classes"]
     ) -> Float[Tensor, "n pixels"]:
-        """Decode the image from the target class's capsule, the others masked to zero."""
+        """Return the image decoded from the capsule of the target class; the others are masked to zero."""
         pixels: Tensor = self.decoder((capsules * targets.unsqueeze(2)).flatten(1))
         return pixels
 
     def auxiliary_loss(
         self, images: Float[Tensor, "n c h w"], targets: Float[Tensor, "n classes"]
     ) -> Float[Tensor, ""]:
-        """Return the weighted squared error of reconstructing the images just seen."""
+        """Return the weighted squared error of reconstructing the images of the latest forward pass."""
         assert self.capsules is not None, "forward in training mode comes first"
         error = self.reconstruct(self.capsules, targets) - images.flatten(1)
         return RECONSTRUCTION_WEIGHT * error.square().sum(1).mean()

@@ -1,8 +1,9 @@
 """Deep belief network: Hinton, Osindero and Teh, "A Fast Learning Algorithm for Deep Belief Nets", 2006.
 
-A stack of restricted Boltzmann machines, each trained on the activities of the one below by contrastive divergence
-(Hinton, 2002), then unrolled into a network of sigmoid layers. The paper claims 90.6 % for one, of a work that is about
-something else. Differs from 2006: no top-level associative memory; the unrolled net is fine-tuned by backpropagation.
+A stack of restricted Boltzmann machines becomes a network of sigmoid layers. Each machine is trained on the activities
+of the one below by contrastive divergence (Hinton, 2002). Unlike in 2006 there is no associative memory on top, and the
+network is fine-tuned by backpropagation. The paper cites 90.6 % for such a network, but the work it names is about
+something else.
 """
 
 from itertools import pairwise
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from modiste.models.layers import Dropout
+from modiste.recipes.networks import DBNRecipe
 
 
 class RBM:
@@ -22,7 +24,7 @@ class RBM:
     Energy E(v, h) = -h'Wv - b'v - c'h. Visible values in [0, 1] stand for probabilities.
 
     Args:
-        layer: its weight (hidden, visible) and bias (hidden) are the machine's, and are changed in place by training.
+        layer: holds the weights (hidden, visible) and the hidden biases (hidden); training changes them in place.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
@@ -38,11 +40,14 @@ class RBM:
         return torch.sigmoid(F.linear(hidden, self.weight.T, self.visible_bias))
 
     def free_energy(self, visible: Float[Tensor, "n v"]) -> Float[Tensor, " n"]:
-        """Return -log of the unnormalised probability of ``visible``, hidden units summed out."""
+        """Return the free energy: minus the log of the unnormalised probability of ``visible``.
+
+        The hidden units are summed out.
+        """
         return -(visible @ self.visible_bias) - F.softplus(F.linear(visible, self.weight, self.hidden_bias)).sum(1)
 
     def gibbs(self, visible: Float[Tensor, "n v"], steps: int, generator: torch.Generator) -> Float[Tensor, "n v"]:
-        """Alternate between the layers ``steps`` times; the last visible layer is left as probabilities."""
+        """Return the visible units after ``steps`` steps of Gibbs sampling; the last step returns probabilities."""
         for step in range(steps):
             hidden = torch.bernoulli(self.hidden(visible), generator=generator)
             visible = self.visible(hidden)
@@ -53,9 +58,10 @@ class RBM:
     def gradient(
         self, visible: Float[Tensor, "n v"], steps: int, generator: torch.Generator
     ) -> tuple[tuple[Tensor, Tensor, Tensor], float]:
-        """Return the contrastive divergence CD-k for weight, visible and hidden bias, and the reconstruction error.
+        """Return the CD-k gradients of weight, visible bias and hidden bias, and the reconstruction error.
 
-        The first approximates the gradient of the mean log-likelihood; the second is the mean squared error per image.
+        The gradients approximate those of the mean log-likelihood. The error is the squared error summed over an
+        image's pixels, averaged over images.
         """
         model = self.gibbs(visible, steps, generator)
         data_hidden, model_hidden = self.hidden(visible), self.hidden(model)
@@ -65,30 +71,20 @@ class RBM:
 
 
 class DBN(nn.Module):
-    """The unrolled network: sigmoid layers and a linear readout; logits out.
+    """The network that is fine-tuned: sigmoid layers and a linear layer; returns logits.
 
     Args:
+        recipe: the sizes of the layers; see DBNRecipe.
         image_shape: (channels, height, width) of the images.
         classes: number of logits.
-        hidden: units of each layer of the stack.
-        frozen: whether only the readout learns after pre-training.
-        dropout: share of each hidden layer's units dropped in fine-tuning.
     """
 
-    def __init__(
-        self,
-        *,
-        image_shape: tuple[int, int, int],
-        classes: int,
-        hidden: tuple[int, ...] = (1024, 1024),
-        frozen: bool = False,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, recipe: DBNRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
-        sizes = (prod(image_shape), *hidden)
+        sizes = (prod(image_shape), *recipe.hidden)
         self.stack = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes))
-        self.stack.requires_grad_(not frozen)
-        self.dropout = Dropout(dropout)
+        self.stack.requires_grad_(not recipe.frozen)
+        self.dropout = Dropout(recipe.dropout)
         self.head = nn.Linear(sizes[-1], classes)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:

@@ -1,9 +1,9 @@
 """DropConnect: Wan, Zeiler, Zhang, LeCun and Fergus, "Regularization of Neural Networks using DropConnect", 2013.
 
-The paper cites Wan et al. for a deep belief network with 90.6 % on Fashion-MNIST; the work itself is this one, four
-years older than the data set. As there: a fresh mask over the weights for every image in training, and at test time
-activations sampled from the Gaussian that matches the masked sum's mean and variance (their algorithm 2), not scaled
-weights. Differs in its convolutional trunk, which here is the paper's.
+The paper cites Wan et al. for a deep belief network with 90.6 % on Fashion-MNIST. Their work is this one, four years
+older than the data set. As there, training draws a new mask over the weights for every image. At test time activations
+are sampled from a Gaussian with the mean and variance of the masked sum (their algorithm 2). The trunk differs: it is
+that of the paper, convolutions with pooling.
 """
 
 from itertools import pairwise
@@ -13,21 +13,22 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from modiste.models.layers import BatchNorm2d, MaxPool, Stochastic, in_a_row
+from modiste.models.layers import BatchNorm2d, MaxPool, Stochastic, flatten_maps
+from modiste.recipes.networks import DropConnectRecipe
 
 SAMPLING_SEED = 0
 
 
 class DropConnect(Stochastic):
-    """A dense layer with ReLU whose every weight is dropped at random, anew for each image.
+    """A dense layer with ReLU that drops each weight at random, with a new mask for each image.
 
-    In evaluation the unit's input is Gaussian with mean keep * Wx and variance keep (1 - keep) (W*W)(x*x); ``samples``
-    draws of it pass the ReLU and are averaged, always the same draws, so that an image has one answer.
+    In evaluation a unit's input is Gaussian with mean keep * Wx and variance keep (1 - keep) (W*W)(x*x). The layer
+    averages the ReLU of ``samples`` draws. The draws are always the same, so an image always has the same logits.
 
     Args:
         inputs, outputs: units.
-        rate: share of weights dropped.
-        samples: draws at test time.
+        rate: share of weights dropped, in [0, 1).
+        samples: draws in evaluation.
     """
 
     def __init__(self, inputs: int, outputs: int, rate: float, samples: int) -> None:
@@ -43,21 +44,21 @@ class DropConnect(Stochastic):
         return self._masked(x) if self.training and self.rate else self._moment_matched(x)
 
     def _masked(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n outputs"]:
-        """Sum under a fresh mask per image; the bias is masked as a weight of a constant input."""
+        """Return the output with a new mask for each image; the bias is masked like any other weight."""
         shape = (len(x), *self.linear.weight.shape)
         weights = self._mask(*shape) * self.linear.weight.to(x.dtype)
         total = torch.bmm(weights, x.unsqueeze(2)).squeeze(2)
         return torch.relu(total + self._mask(*shape[:2]) * self.linear.bias)
 
     def _mask(self, images: int, *shape: int) -> Bool[Tensor, "..."]:
-        """Draw which weights stay, by one random byte each, which is fast; the rate is met to 1/256."""
-        shape = (self.whole(images), *shape)
+        """Return a mask of the weights to keep. One random byte a weight is fast and rounds the rate to 1/256."""
+        shape = (self.images_to_draw(images), *shape)
         count, device = prod(shape), self.linear.weight.device
         words = torch.randint(-(2**63), 2**63 - 1, (count // 8 + 1,), generator=self.generator, device=device)
-        return self.own((words.view(torch.uint8)[:count] < round(256 * (1 - self.rate))).view(shape))
+        return self.own_share((words.view(torch.uint8)[:count] < round(256 * (1 - self.rate))).view(shape))
 
     def moments(self, x: Float[Tensor, "n inputs"]) -> tuple[Float[Tensor, "n outputs"], Float[Tensor, "n outputs"]]:
-        """Return mean and variance of each unit's input over the masks."""
+        """Return the mean and the variance of each unit's input over all masks."""
         keep, weight, bias = 1 - self.rate, self.linear.weight, self.linear.bias
         mean = keep * (x @ weight.T + bias)
         return mean, keep * (1 - keep) * (x.square() @ weight.square().T + bias.square())
@@ -69,39 +70,27 @@ class DropConnect(Stochastic):
 
 
 class DropConnectNet(nn.Module):
-    """Convolutions with pooling, one DropConnect layer, a linear layer; logits out.
+    """Convolutions with pooling, one DropConnect layer, one linear layer; returns logits.
 
     Args:
+        recipe: the sizes of the layers; see DropConnectRecipe.
         image_shape: (channels, height, width) of the images.
         classes: number of logits.
-        filters: of each convolution; each is followed by 2x2 max-pooling.
-        hidden: units of the DropConnect layer.
-        rate: share of its weights dropped.
-        samples: Gaussian draws at test time.
     """
 
-    def __init__(
-        self,
-        *,
-        image_shape: tuple[int, int, int],
-        classes: int,
-        filters: tuple[int, ...] = (32, 64, 64),
-        hidden: int = 128,
-        rate: float = 0.5,
-        samples: int = 64,
-    ) -> None:
+    def __init__(self, recipe: DropConnectRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
         channels, height, width = image_shape
         self.trunk = nn.Sequential()
-        for inputs, outputs in pairwise((channels, *filters)):
+        for inputs, outputs in pairwise((channels, *recipe.filters)):
             convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
             self.trunk.extend([convolution, BatchNorm2d(outputs), MaxPool(), nn.ReLU()])
-        pools = len(filters)
-        features = filters[-1] * (height >> pools) * (width >> pools)
-        self.dropconnect = DropConnect(features, hidden, rate, samples)
-        self.head = nn.Linear(hidden, classes)
+        pools = len(recipe.filters)
+        features = recipe.filters[-1] * (height >> pools) * (width >> pools)
+        self.dropconnect = DropConnect(features, recipe.hidden, recipe.rate, recipe.samples)
+        self.head = nn.Linear(recipe.hidden, classes)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
-        features = in_a_row(self.trunk(images))
+        features = flatten_maps(self.trunk(images))
         logits: Tensor = self.head(self.dropconnect(features))
         return logits

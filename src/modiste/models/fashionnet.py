@@ -1,27 +1,28 @@
 """FashionNet: after Liu, Luo, Qiu, Wang and Tang, "DeepFashion: Powering Robust Clothes Recognition", 2016.
 
-Stands for "FashionNet, Zhang et al. 2018, 94.5 %", which the paper cites and nobody has found. As in the real one: a
-VGG trunk, a branch of landmarks whose places gate local features, a global branch, both fused. Here the images are
-28 x 28 and have no landmark labels: keypoints are the expected positions under softmax maps, learnt from the classes
-alone, and what they gate is a Gaussian window around each.
+The paper cites "FashionNet, Zhang et al. 2018, 94.5 %", which could not be found; this network stands in for it. As in
+FashionNet, a VGG trunk feeds two branches that are fused: one gathers local features around landmarks, one is global.
+Fashion-MNIST has no landmark labels. A keypoint here is the expected position under a softmax map, learnt from the
+class labels alone, and it gathers features through a Gaussian window.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import BatchNorm1d, ConvolutionStage, Dropout, mean_over_places, vgg_trunk
+from modiste.models.layers import BatchNorm1d, ConvolutionStage, Dropout, average_maps, vgg_trunk
+from modiste.recipes.networks import FashionNetRecipe
 
 WINDOW = 0.25
 """Standard deviation of a keypoint's window, in half image sides."""
 
 
 class Keypoints(nn.Module):
-    """Finds places in feature maps and gathers what lies around each.
+    """Find keypoints in feature maps and gather the features around each.
 
     Args:
-        channels: of the maps.
-        keypoints: places to find.
+        channels: channels of the maps.
+        keypoints: number of keypoints.
     """
 
     def __init__(self, channels: int, keypoints: int) -> None:
@@ -47,40 +48,29 @@ class Keypoints(nn.Module):
 
 
 class FashionNet(nn.Module):
-    """VGG trunk, keypoint branch and global branch on its maps, fused by a dense layer; logits out.
+    """VGG trunk, a keypoint branch and a global branch on its maps, fused by a dense layer; returns logits.
 
     Args:
+        recipe: the sizes of the layers; see FashionNetRecipe.
         image_shape: (channels, height, width) of the images.
         classes: number of logits.
-        width: channels of the trunk's first stage; the second and third have twice and four times as many.
-        keypoints: places that the local branch looks at.
-        hidden: units of the fusing layer.
-        dropout: share of them dropped in training.
     """
 
-    def __init__(
-        self,
-        *,
-        image_shape: tuple[int, int, int],
-        classes: int,
-        width: int = 32,
-        keypoints: int = 8,
-        hidden: int = 256,
-        dropout: float = 0.5,
-    ) -> None:
+    def __init__(self, recipe: FashionNetRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
-        self.trunk = vgg_trunk(image_shape[0], width)
-        self.keypoints = Keypoints(4 * width, keypoints)
-        self.context = ConvolutionStage(4 * width, 4 * width)
+        channels, hidden = 4 * recipe.width, recipe.hidden
+        self.trunk = vgg_trunk(image_shape[0], recipe.width)
+        self.keypoints = Keypoints(channels, recipe.keypoints)
+        self.context = ConvolutionStage(channels, channels)
         self.fuse = nn.Sequential(
-            nn.Linear(4 * width * (keypoints + 1), hidden, bias=False), BatchNorm1d(hidden), nn.ReLU()
+            nn.Linear(channels * (recipe.keypoints + 1), hidden, bias=False), BatchNorm1d(hidden), nn.ReLU()
         )
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(recipe.dropout)
         self.head = nn.Linear(hidden, classes)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         maps = self.trunk(images)
-        whole = mean_over_places(self.context(maps))
+        whole = average_maps(self.context(maps))
         fused = self.fuse(torch.cat([self.keypoints(maps), whole], dim=1))
         logits: Tensor = self.head(self.dropout(fused))
         return logits

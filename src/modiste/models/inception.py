@@ -1,14 +1,16 @@
 """Inception modules: Szegedy et al., "Going Deeper with Convolutions", 2015, with batch normalisation (2015b).
 
-The paper tried "architectures that combine different kernel sizes such as Inception" and gives no more. Here: a stem,
-two pairs of modules each followed by pooling, mean over the image; no auxiliary classifiers.
+The paper tried "architectures that combine different kernel sizes such as Inception" and gives no details. Here a
+convolution and two pairs of modules, with pooling before each pair, end in the mean over the image. There are no
+auxiliary classifiers.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import BatchNorm2d, Dropout, MaxPool, mean_over_places
+from modiste.models.layers import BatchNorm2d, Dropout, MaxPool, average_maps
+from modiste.recipes.networks import InceptionRecipe
 
 
 class ConvolutionNormReLU(nn.Sequential):
@@ -23,11 +25,11 @@ class ConvolutionNormReLU(nn.Sequential):
 
 
 class InceptionModule(nn.Module):
-    """Four branches side by side: 1x1; 1x1 then 3x3; 1x1 then 5x5; 3x3 max-pooling then 1x1.
+    """Four parallel branches: 1x1; 1x1 then 3x3; 1x1 then 5x5; 3x3 max-pooling then 1x1.
 
     Args:
         inputs: channels in.
-        outputs: channels out, a multiple of 8: a quarter, a half, an eighth, an eighth by branch.
+        outputs: channels out, a multiple of 8. The branches give a quarter, a half, an eighth and an eighth of them.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -49,24 +51,17 @@ class InceptionModule(nn.Module):
 
 
 class Inception(nn.Module):
-    """Stem, two pairs of Inception modules with pooling between, mean over the image; logits out.
+    """A convolution, two pairs of Inception modules with pooling before each, mean over the image; returns logits.
 
     Args:
+        recipe: the sizes of the layers; see InceptionRecipe.
         image_shape: (channels, height, width) of the images.
         classes: number of logits.
-        width: channels of the stem and of the first pair; the second pair has twice as many.
-        dropout: share of the pooled features dropped in training.
     """
 
-    def __init__(
-        self,
-        *,
-        image_shape: tuple[int, int, int],
-        classes: int,
-        width: int = 64,
-        dropout: float = 0.3,
-    ) -> None:
+    def __init__(self, recipe: InceptionRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
+        width = recipe.width
         self.features = nn.Sequential(
             ConvolutionNormReLU(image_shape[0], width, 3),
             MaxPool(),
@@ -76,10 +71,10 @@ class Inception(nn.Module):
             InceptionModule(2 * width, 2 * width),
             InceptionModule(2 * width, 4 * width),
         )
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(recipe.dropout)
         self.head = nn.Linear(4 * width, classes)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         maps = self.features(images)
-        logits: Tensor = self.head(self.dropout(mean_over_places(maps)))
+        logits: Tensor = self.head(self.dropout(average_maps(maps)))
         return logits

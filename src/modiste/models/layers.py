@@ -17,21 +17,21 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "linear": nn.Identity,
 }
 NON_DECREASING = frozenset({"relu", "sigmoid", "tanh", "linear"})
-"""Those under which the largest of several values stays the largest, so that pooling may come first."""
+"""Activations that keep the order of values, so that max-pooling may come first."""
 
 # Keras' defaults, which hold wherever the paper is silent (torch's are 1e-5 and 0.1).
 BATCH_NORM_EPSILON = 1e-3
 BATCH_NORM_UPDATE = 0.01
 MANY_BATCHES = 2**24
-"""After so many, no momentum of use leaves anything of the start of running statistics."""
+"""After this many batches, nothing is left of the initial running statistics for any useful momentum."""
 
 
 class Standardize(nn.Module):
-    """Subtract the data's mean and divide by its deviation, so that a file of weights is enough to predict.
+    """Subtract the data's mean and divide by its deviation. A file of weights is then enough to predict.
 
     Args:
-        mean: of the training images' pixels, in [0, 1]; 0 together with deviation 1 leaves images as they are.
-        deviation: standard deviation of the same pixels, above 0.
+        mean: mean of the training images' pixels, in [0, 1].
+        deviation: standard deviation of the same pixels, above 0. Mean 0 and deviation 1 change nothing.
     """
 
     mean: Tensor
@@ -48,7 +48,7 @@ class Standardize(nn.Module):
 
 @dataclass(frozen=True)
 class BatchShare:
-    """The images ``first`` to ``last - 1`` of a batch of ``whole``, where several processes share it."""
+    """The images ``first`` to ``last - 1`` of a batch of ``whole`` images that several processes share."""
 
     first: int
     last: int
@@ -59,22 +59,22 @@ class BatchShare:
 
 
 class Stochastic(nn.Module):
-    """Base of layers that draw random numbers in training, from a generator of the training loop's.
+    """Base of layers that draw random numbers in training, from the training loop's generator.
 
-    The loop seeds that generator anew at every step, so that a draw depends on (seed, step) alone; torch's own layers
-    draw from a hidden global state, which no resumed run could repeat. Where the images are part of a larger batch, a
-    layer draws for all of it and takes its part, so that several processes draw what one would.
+    The loop seeds the generator at every step, so that a draw depends on (seed, step) alone. The layers of torch draw
+    from a hidden global state, which a resumed run cannot repeat. Where several processes share a batch, each layer
+    draws for the whole batch and takes its share. They then draw the same numbers as one process.
     """
 
     generator: torch.Generator | None = None
     part: BatchShare | None = None
 
-    def whole(self, images: int) -> int:
-        """Return how many images to draw for, of which so many are at hand."""
+    def images_to_draw(self, images: int) -> int:
+        """Return the number of images to draw for: those of the whole batch, of which this process has ``images``."""
         return images if self.part is None else self.part.whole
 
-    def own(self, drawn: Tensor) -> Tensor:
-        """Return what was drawn for the images at hand."""
+    def own_share(self, drawn: Tensor) -> Tensor:
+        """Return the numbers drawn for this process's images."""
         return drawn if self.part is None else drawn[self.part.first : self.part.last]
 
 
@@ -82,7 +82,7 @@ class Dropout(Stochastic):
     """Inverted dropout (Srivastava et al., 2014).
 
     Args:
-        rate: share of values set to zero in training; the rest are scaled so that the mean stays.
+        rate: share of values set to zero in training, in [0, 1). The rest are scaled so that the mean stays.
     """
 
     def __init__(self, rate: float) -> None:
@@ -92,27 +92,27 @@ class Dropout(Stochastic):
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         if not self.training or self.rate == 0:
             return x
-        keep = self.own(self._room(x).bernoulli_(1 - self.rate, generator=self.generator))
+        keep = self.own_share(self._empty(x).bernoulli_(1 - self.rate, generator=self.generator))
         return x * keep / (1 - self.rate)
 
-    def _room(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "m ..."]:
-        """Return memory for what is drawn, in the layout of ``x``, which decides the order of the draws."""
+    def _empty(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "m ..."]:
+        """Return an empty tensor for the whole batch in the layout of ``x``, which sets the order of the draws."""
         if self.part is None:
             return torch.empty_like(x)
         axes = sorted(range(1, x.dim()), key=x.stride, reverse=True)
-        room = x.new_empty(self.part.whole, *(x.shape[axis] for axis in axes))
-        return room.permute(0, *(axes.index(axis) + 1 for axis in range(1, x.dim())))
+        empty = x.new_empty(self.part.whole, *(x.shape[axis] for axis in axes))
+        return empty.permute(0, *(axes.index(axis) + 1 for axis in range(1, x.dim())))
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
 
 
 def normalize_alone(layer: "BatchNorm", x: Float[Tensor, "n c ..."]) -> Float[Tensor, "n c ..."]:
-    """Normalise over the images at hand, and let the layer's running statistics follow."""
+    """Return ``x`` normalised over its own images, and update the layer's running statistics."""
     mean, variance, share = layer.running_mean, layer.running_var, layer.share()
     if isinstance(share, float):
         return F.batch_norm(x, mean, variance, layer.weight, layer.bias, True, share, layer.eps)
-    of_batch = torch.zeros_like(mean), torch.zeros_like(variance)  # torch's own update takes no tensor for the share
+    of_batch = torch.zeros_like(mean), torch.zeros_like(variance)  # torch's own update accepts no tensor as the share
     normal = F.batch_norm(x, *of_batch, layer.weight, layer.bias, True, 1.0, layer.eps)
     layer.follow(*of_batch)
     return normal
@@ -121,10 +121,11 @@ def normalize_alone(layer: "BatchNorm", x: Float[Tensor, "n c ..."]) -> Float[Te
 class BatchNorm(_BatchNorm):
     """Batch normalisation (Ioffe and Szegedy, 2015) that can be evaluated after any number of steps.
 
-    torch's running statistics begin at 0 and 1. After t batches, (1 - momentum)^t of that is left: a third after 100
-    batches with momentum 0.01. Here the share of batch t is momentum / (1 - (1 - momentum)^t): nothing is left after
-    the first batch. Adam corrects its moments in the same way (Kingma and Ba, 2015, section 3). After many batches the
-    share equals the momentum to the last bit, and the layer computes what torch's does. The state has torch's names.
+    torch's running statistics start at 0 and 1. After t batches, (1 - momentum)^t of that is left: a third after 100
+    batches with momentum 0.01. Here the share of batch t is momentum / (1 - (1 - momentum)^t), so that nothing is left
+    after the first batch. Adam corrects its moments in the same way (Kingma and Ba, 2015, section 3). After many
+    batches the share equals the momentum to the last bit, and the layer computes the same as torch's. The names in the
+    state are torch's.
     """
 
     running_mean: Tensor
@@ -132,7 +133,7 @@ class BatchNorm(_BatchNorm):
     num_batches_tracked: Tensor
     momentum: float
     normalize: Callable[["BatchNorm", Tensor], Tensor] = staticmethod(normalize_alone)
-    """How a batch is normalised in training; several processes that share a batch set their own."""
+    """How a batch is normalised in training. Several processes that share a batch set another function."""
 
     def forward(self, x: Float[Tensor, "n c ..."]) -> Float[Tensor, "n c ..."]:
         if not self.training:
@@ -142,58 +143,59 @@ class BatchNorm(_BatchNorm):
         return self.normalize(self, x)
 
     def share(self) -> float | Float[Tensor, ""]:
-        """Return the share of the latest batch in the running statistics; on a GPU a tensor, which need not be read."""
+        """Return the latest batch's share of the running statistics; on a GPU a tensor, to avoid a synchronisation."""
         count = self.num_batches_tracked
         batches = count.double() if count.is_cuda else count.item()
         return self.momentum / (1 - (1 - self.momentum) ** batches)
 
     @torch.no_grad()
     def follow(self, mean: Float[Tensor, " c"], variance: Float[Tensor, " c"]) -> None:
-        """Take the latest batch into the running statistics."""
+        """Update the running statistics with the mean and the unbiased variance of the latest batch."""
         share = torch.as_tensor(self.share(), dtype=mean.dtype, device=mean.device)
         self.running_mean.lerp_(mean, share)
         self.running_var.lerp_(variance, share)
 
 
 class BatchNorm1d(BatchNorm, nn.BatchNorm1d):
-    """Of features (N, C)."""
+    """Batch normalisation of features (N, C)."""
 
 
 class BatchNorm2d(BatchNorm, nn.BatchNorm2d):
-    """Of maps (N, C, H, W)."""
+    """Batch normalisation of maps (N, C, H, W)."""
 
 
 class OwnWeights(nn.Module):
-    """Base of layers with weights that the common initialisation does not know."""
+    """Base of layers that initialise weights of their own, beyond those that ``initialize`` sets."""
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Set the layer's own weights."""
+        """Set the layer's own weights from ``generator``."""
         raise NotImplementedError
 
 
 class AuxiliaryLoss(nn.Module):
-    """Base of networks that ask for more than the right class, such as a reconstruction of the image."""
+    """Base of networks with a second loss, such as that of reconstructing the image."""
 
     def auxiliary_loss(
         self, images: Float[Tensor, "n c h w"], targets: Float[Tensor, "n classes"]
     ) -> Float[Tensor, ""]:
-        """Return what is added to the objective for the images of the latest forward in training mode."""
+        """Return the term to add to the loss for the images of the latest forward pass in training mode."""
         raise NotImplementedError
 
 
 def auxiliary_loss(
     model: nn.Module, images: Float[Tensor, "n c h w"], targets: Float[Tensor, "n classes"]
 ) -> Float[Tensor, ""]:
-    """Return the sum of what the parts of ``model`` ask for beside the right class; 0 for most."""
+    """Return the sum of the auxiliary losses of all parts of ``model``; 0 for most networks."""
     parts = [part for part in model.modules() if isinstance(part, AuxiliaryLoss)]
     return sum((part.auxiliary_loss(images, targets) for part in parts), start=targets.new_zeros(()))
 
 
 class MaxPool(nn.MaxPool2d):
-    """The largest of each 2 x 2 pixels, without overlap; an odd last row or column is left out.
+    """The largest of each 2 x 2 pixels, without overlap. An odd last row or column is left out.
 
-    torch's own keeps where each value came from, for a backward pass. Where there will be none, in prediction and
-    behind frozen layers, the larger of two neighbours, twice, gives the same values: on a processor in half the time.
+    torch's own layer stores the position of each value for the backward pass. In prediction and after frozen layers
+    there is no backward pass. Taking the larger of two neighbours twice then gives the same values, on a processor in
+    half the time.
     """
 
     def __init__(self) -> None:
@@ -208,7 +210,7 @@ class MaxPool(nn.MaxPool2d):
         return torch.maximum(rows[..., 0::2], rows[..., 1::2])
 
 
-class _Row(torch.autograd.Function):
+class _FlattenMaps(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor) -> Tensor:
         ctx.shape = maps.shape
@@ -219,27 +221,30 @@ class _Row(torch.autograd.Function):
         return gradient.view(ctx.shape).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
-def in_a_row(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-    """Lay each image's maps in a row, channel after channel.
+def flatten_maps(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+    """Return each image's maps as one vector, channel after channel, with a gradient in the channels-last layout.
 
-    The gradient comes back in the memory layout of the maps. As ``flatten`` leaves it, the activation before would meet
-    two layouts in its backward pass and take fifteen times as long, a tenth of a step of the paper's network.
+    With the gradient of ``flatten``, the backward pass of the activation before it would mix two layouts. It would take
+    fifteen times as long, which is a tenth of a step of the paper's network.
     """
     if maps.is_mkldnn:
         maps = maps.to_dense()
-    row: Tensor = _Row.apply(maps) if torch.is_grad_enabled() else maps.flatten(1)  # type: ignore[no-untyped-call]
-    return row
+    if not torch.is_grad_enabled():
+        return maps.flatten(1)
+    flat: Tensor = _FlattenMaps.apply(maps)  # type: ignore[no-untyped-call]
+    return flat
 
 
-def mean_over_places(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c"]:
-    """Average each map; the gradient comes back in the memory layout of the maps, as from ``in_a_row``."""
+def average_maps(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c"]:
+    """Return the mean of each map, with a gradient in the channels-last layout; see ``flatten_maps``."""
     return maps.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
 
 
 def same_convolution(inputs: int, outputs: int, kernel_size: int) -> list[nn.Module]:
-    """Return the layers of a convolution whose output is as large as its input.
+    """Return the layers of a convolution whose output has the height and width of its input.
 
-    An even kernel needs one more row below and column to the right, as Keras pads; torch does that with a warning.
+    An even kernel needs one more row at the bottom and one more column at the right, as in Keras. torch pads that way
+    only with a warning.
     """
     if kernel_size % 2:
         return [nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2)]
@@ -261,7 +266,7 @@ class ConvolutionStage(nn.Sequential):
 
 
 def vgg_trunk(inputs: int, width: int) -> nn.Sequential:
-    """Return stages of ``width``, twice and four times as many channels, with pooling to a quarter of the side."""
+    """Return three stages of ``width``, 2 ``width`` and 4 ``width`` channels, with 2x2 max-pooling between them."""
     return nn.Sequential(
         ConvolutionStage(inputs, width),
         MaxPool(),
@@ -272,9 +277,10 @@ def vgg_trunk(inputs: int, width: int) -> nn.Sequential:
 
 
 def to_training(model: nn.Module) -> None:
-    """Set training mode, but for batch normalisation whose weights are frozen: its running means are weights as well.
+    """Set the model to training mode, except batch normalisation with frozen weights.
 
-    So Keras has it; torch would move them on, and with them what a frozen network answers.
+    Its running statistics stay frozen with its weights, as in Keras. In torch they would change, and with them the
+    outputs of a frozen network.
     """
     model.train()
     for layer in model.modules():
@@ -284,21 +290,30 @@ def to_training(model: nn.Module) -> None:
 
 
 def keep_uncounted(model: nn.Module) -> None:
-    """Let running statistics move on from where they are, where a file of weights held them but not their count."""
+    """Keep running statistics from a file of weights that does not hold the number of batches behind them.
+
+    Without that number the first batch of training would replace them.
+    """
     for layer in model.modules():
         if isinstance(layer, BatchNorm) and not layer.num_batches_tracked and layer.running_mean.any():
             layer.num_batches_tracked.fill_(MANY_BATCHES)
 
 
 def share_generator(model: nn.Module, generator: torch.Generator, part: BatchShare | None = None) -> None:
-    """Let every layer of ``model`` that draws random numbers draw them from ``generator``, for this part of a batch."""
+    """Make every layer of ``model`` that draws random numbers use ``generator``.
+
+    Args:
+        model: any network.
+        generator: seeded by the caller before each step.
+        part: this process's share of the batch; None where it has the whole batch.
+    """
     for layer in model.modules():
         if isinstance(layer, Stochastic):
             layer.generator, layer.part = generator, part
 
 
 def initialize(model: nn.Module, generator: torch.Generator) -> None:
-    """Set weights as Keras does: uniform after Glorot and Bengio (2010), biases zero."""
+    """Initialise ``model`` as Keras does: weights uniform after Glorot and Bengio (2010), biases zero."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight, generator=generator)

@@ -1,7 +1,7 @@
-"""Faster inference on a CPU: normalisation folded into the layer before it, and maps kept in oneDNN's own layout.
+"""Faster inference on a CPU: batch normalisation folded into the layer before it, and maps in oneDNN's memory layout.
 
-With a fixed mean and deviation, normalisation multiplies and adds, which a convolution or a dense layer can do itself
-(Jacob et al., 2018). torch uses oneDNN for convolutions but pools by itself, which is slow unless the maps are in
+With fixed statistics, batch normalisation multiplies and adds. A convolution or a dense layer can do both itself
+(Jacob et al., 2018). torch computes convolutions with oneDNN but pools by itself. That is slow unless the maps are in
 oneDNN's layout.
 """
 
@@ -16,35 +16,87 @@ from modiste.models.dropconnect import DropConnectNet
 from modiste.models.layers import MaxPool
 from modiste.models.sprint import ResidualBlock, SprintNet
 
+FEW_IMAGES = 16
+"""Below this many images, oneDNN's layout costs more than it saves."""
+NETWORKS = (CNN, SprintNet, DropConnectNet)
+"""Networks whose sequences of layers follow one another, with ``flatten_maps`` after the last."""
+KNOWN = (nn.Sequential, nn.Conv2d, MaxPool, nn.ReLU, nn.Identity, ResidualBlock)
+"""Layers that work on maps in oneDNN's layout."""
+
 
 def fold(model: nn.Module) -> None:
-    """Fold each batch normalisation that follows a convolution or a dense layer in a row of layers, in place.
+    """Fold each batch normalisation into the convolution or dense layer before it, in place.
 
-    A maximum may lie between them where no scale is negative: there the larger value stays the larger.
+    Both must be in the same ``nn.Sequential``. Max-pooling may lie between them if no scale is negative, because the
+    largest value then stays the largest.
 
     Args:
         model: in evaluation mode.
     """
-    for row in [layer for layer in model.modules() if isinstance(layer, nn.Sequential)]:
-        for index in range(1, len(row)):
-            norm = row[index]
+    for layers in [layer for layer in model.modules() if isinstance(layer, nn.Sequential)]:
+        for index in range(1, len(layers)):
+            norm = layers[index]
             if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
                 continue
-            pooled = index > 1 and isinstance(row[index - 1], MaxPool) and bool((norm.weight >= 0).all())
+            pooled = index > 1 and isinstance(layers[index - 1], MaxPool) and bool((norm.weight >= 0).all())
             before = index - 1 - pooled
-            layer = row[before]
+            layer = layers[before]
             if isinstance(layer, nn.Conv2d):
-                row[before], row[index] = fuse_conv_bn_eval(layer, norm), nn.Identity()
+                layers[before], layers[index] = fuse_conv_bn_eval(layer, norm), nn.Identity()
             elif isinstance(layer, nn.Linear):
-                row[before], row[index] = fuse_linear_bn_eval(layer, norm), nn.Identity()
+                layers[before], layers[index] = fuse_linear_bn_eval(layer, norm), nn.Identity()
 
 
-FEW_IMAGES = 16
-"""Below this many, oneDNN's layout costs more than it saves."""
+def use_onednn_layout(model: nn.Module) -> None:
+    """Keep maps in oneDNN's layout throughout each sequence of layers that oneDNN supports, in place.
 
-NETWORKS = (CNN, SprintNet, DropConnectNet)
-"""Their rows of layers follow one another, and ``in_a_row`` follows the last."""
-KNOWN = (nn.Sequential, nn.Conv2d, MaxPool, nn.ReLU, nn.Identity, ResidualBlock)
+    Networks outside ``NETWORKS`` stay as they are, as does every network where torch has no oneDNN.
+
+    Args:
+        model: on the processor. It can no longer be trained afterwards.
+    """
+    for network in [layer for layer in model.modules() if isinstance(layer, NETWORKS)]:
+        for name, layers in list(network.named_children()):
+            if isinstance(layers, nn.Sequential) and is_supported(layers):
+                setattr(network, name, OneDNNSequential(layers))
+
+
+def is_supported(layers: nn.Sequential) -> bool:
+    """Return whether oneDNN supports every layer, and computes in the precision of their weights on this machine."""
+    kinds = {weight.dtype for weight in layers.parameters()}
+    if not torch.backends.mkldnn.is_available() or len(kinds) != 1:  # type: ignore[no-untyped-call]
+        return False
+    if kinds == {torch.bfloat16} and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    return all(isinstance(layer, KNOWN) for layer in layers.modules())
+
+
+class OneDNNSequential(nn.Module):
+    """A sequence of layers in two forms: in oneDNN's layout for many images, unchanged for a few.
+
+    Maps in oneDNN's layout are returned in that layout.
+
+    Args:
+        row: layers that oneDNN supports, with weights all float32 or all bfloat16.
+    """
+
+    def __init__(self, row: nn.Sequential) -> None:
+        super().__init__()
+        self.row, self.packed = row, copy.deepcopy(row)
+        self.precision = next(row.parameters()).dtype
+        pack(self.packed)
+
+    def __reduce__(self) -> tuple[type["OneDNNSequential"], tuple[nn.Sequential]]:
+        return OneDNNSequential, (self.row,)  # tensors in oneDNN's layout can be neither copied nor pickled
+
+    def forward(self, maps: Tensor) -> Tensor:
+        row = self.packed
+        if not maps.is_mkldnn and len(maps) < FEW_IMAGES:
+            row = self.row
+        elif not maps.is_mkldnn:
+            maps = maps.to(self.precision).to_mkldnn()
+        output: Tensor = row(maps)
+        return output
 
 
 class OneDNNConvolution(nn.Module):
@@ -60,56 +112,8 @@ class OneDNNConvolution(nn.Module):
         return torch.conv2d(maps, self.weight, self.bias, *self.options)  # type: ignore[arg-type]
 
 
-class InOneDNN(nn.Module):
-    """A row of layers twice: for many images in oneDNN's layout, in which their maps are left, for a few as it was.
-
-    Args:
-        row: of layers that oneDNN knows, with weights all float32 or all bfloat16.
-    """
-
-    def __init__(self, row: nn.Sequential) -> None:
-        super().__init__()
-        self.row, self.packed = row, copy.deepcopy(row)
-        self.precision = next(row.parameters()).dtype
-        pack(self.packed)
-
-    def __reduce__(self) -> tuple[type["InOneDNN"], tuple[nn.Sequential]]:
-        return InOneDNN, (self.row,)  # what lies in oneDNN's layout can be neither copied nor pickled
-
-    def forward(self, maps: Tensor) -> Tensor:
-        row = self.packed
-        if not maps.is_mkldnn and len(maps) < FEW_IMAGES:
-            row = self.row
-        elif not maps.is_mkldnn:
-            maps = maps.to(self.precision).to_mkldnn()
-        left: Tensor = row(maps)
-        return left
-
-
-def hand_over(model: nn.Module) -> None:
-    """Let each row of layers that oneDNN knows keep its maps there, in place; nothing, where torch has no oneDNN.
-
-    Args:
-        model: on the processor, never to be trained again.
-    """
-    for network in [layer for layer in model.modules() if isinstance(layer, NETWORKS)]:
-        for name, row in list(network.named_children()):
-            if isinstance(row, nn.Sequential) and is_known(row):
-                setattr(network, name, InOneDNN(row))
-
-
-def is_known(row: nn.Sequential) -> bool:
-    """Tell whether oneDNN knows every layer of the row, and computes in the precision of its weights here."""
-    kinds = {weight.dtype for weight in row.parameters()}
-    if not torch.backends.mkldnn.is_available() or len(kinds) != 1:  # type: ignore[no-untyped-call]
-        return False
-    if kinds == {torch.bfloat16} and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return False
-    return all(isinstance(layer, KNOWN) for layer in row.modules())
-
-
 def pack(model: nn.Module) -> None:
-    """Put the weights of each convolution in oneDNN's layout, and let ReLU overwrite what it is given, in place."""
+    """Replace each convolution by one in oneDNN's layout and let each ReLU overwrite its input, in place."""
     for name, layer in list(model.named_children()):
         if isinstance(layer, nn.Conv2d):
             setattr(model, name, OneDNNConvolution(layer))

@@ -1,8 +1,9 @@
 """Graph over image patches: after Han, Wang, Guo, Tang and Wu, "Vision GNN: An Image is Worth Graph of Nodes", 2022.
 
-Stands for "FashGraphs, Wang et al. 2019, 94.8 %", which the paper cites and nobody has found. A convolutional stem
-gives a grid of nodes; each block joins every node to its nearest neighbours by features, found anew, and passes it the
-largest difference to them (max-relative graph convolution, Li et al., 2019). No relative positions, no dilation.
+The paper cites "FashGraphs, Wang et al. 2019, 94.8 %", which could not be found; this network stands in for it. A
+convolutional stem gives a grid of nodes. Each block finds every node's nearest neighbours by their features and gives
+the node the largest difference to them (max-relative graph convolution, Li et al., 2019). Unlike in Han et al. there
+are no relative positions and no dilation.
 """
 
 from math import prod
@@ -13,29 +14,30 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from modiste.models.layers import BatchNorm1d, Dropout, vgg_trunk
+from modiste.recipes.networks import PatchGraphRecipe
 
 
 def nearest_neighbours(nodes: Float[Tensor, "n k c"], neighbours: int) -> Int64[Tensor, "n k m"]:
-    """Return for each node the indices of its nearest nodes by cosine similarity, itself among them."""
+    """Return the indices of each node's nearest nodes by cosine similarity, the node itself among them."""
     unit = F.normalize(nodes.detach().float(), dim=2)
     return (unit @ unit.transpose(1, 2)).topk(neighbours, dim=2).indices
 
 
 def max_relative(nodes: Float[Tensor, "n k c"], edges: Int64[Tensor, "n k m"]) -> Float[Tensor, "n k c"]:
-    """Return for each node and channel the largest difference of a neighbour to it.
+    """Return for each node and channel the largest difference of a neighbour to the node.
 
-    Which neighbour that is, the first among equals, is found without gradients; only its value is then fetched with
-    them, which is a fraction of the work of going back through every neighbour.
+    The neighbour, the first among equals, is found without gradients. Gradients then flow through its value alone,
+    a fraction of the work of a backward pass through every neighbour.
     """
     count, size = nodes.shape[:2]
     rows = (edges + torch.arange(0, count * size, size, device=nodes.device)[:, None, None]).flatten(0, 1)
     flat = nodes.flatten(0, 1)
-    if not torch.is_grad_enabled():  # the value is all there is to find, and exported files know few whole numbers
+    if not torch.is_grad_enabled():  # the value is enough, and exported files support few integer operations
         return flat[rows].amax(1).view_as(nodes) - nodes
     with torch.no_grad():
         around = flat[rows]
         order = torch.arange(rows.shape[1], 0, -1, device=nodes.device, dtype=nodes.dtype)[:, None]
-        largest = around.eq_(around.amax(1, keepdim=True)).mul_(order)  # argmax, or truth values, take far longer
+        largest = around.eq_(around.amax(1, keepdim=True)).mul_(order)  # argmax and booleans are far slower
         winners = rows.gather(1, rows.shape[1] - largest.amax(1).long())
     return flat.gather(0, winners).view_as(nodes) - nodes
 
@@ -48,12 +50,12 @@ class NodeNorm(BatchNorm1d):
 
 
 class GraphBlock(nn.Module):
-    """A graph convolution and a two-layer network on each node, both around an identity.
+    """A graph convolution, then a two-layer network on each node, each with an identity shortcut.
 
     Args:
-        channels: of a node.
-        neighbours: of each node.
-        dropout: share dropped before both identities are added.
+        channels: features of a node.
+        neighbours: neighbours of each node, itself included.
+        dropout: share of values dropped before each shortcut is added.
     """
 
     def __init__(self, channels: int, neighbours: int, dropout: float) -> None:
@@ -81,32 +83,23 @@ class GraphBlock(nn.Module):
 
 
 class PatchGraph(nn.Module):
-    """Convolutional stem to a grid of a quarter of the side, graph blocks, mean over nodes; logits out.
+    """A convolutional stem to a grid of nodes, graph blocks, mean over nodes; returns logits.
+
+    The grid has a quarter of the image's height and width.
 
     Args:
+        recipe: the sizes of the layers; see PatchGraphRecipe.
         image_shape: (channels, height, width) of the images.
         classes: number of logits.
-        channels: of a node, a multiple of 4.
-        blocks: graph blocks.
-        neighbours: of each node, itself included.
-        dropout: share dropped inside the blocks.
     """
 
-    def __init__(
-        self,
-        *,
-        image_shape: tuple[int, int, int],
-        classes: int,
-        channels: int = 128,
-        blocks: int = 2,
-        neighbours: int = 9,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, recipe: PatchGraphRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
+        channels, nodes = recipe.channels, prod(side // 4 for side in image_shape[1:])
+        neighbours = min(recipe.neighbours, nodes)
         self.stem = vgg_trunk(image_shape[0], channels // 4)
-        nodes = prod(side // 4 for side in image_shape[1:])
         self.position = nn.Parameter(torch.zeros(nodes, channels))
-        self.blocks = nn.Sequential(*(GraphBlock(channels, min(neighbours, nodes), dropout) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(GraphBlock(channels, neighbours, recipe.dropout) for _ in range(recipe.blocks)))
         self.head = nn.Linear(channels, classes)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:

@@ -1,9 +1,8 @@
-"""Networks: images (N, C, H, W) in [0, 1] enter every one of them, logits (N, classes) leave.
+"""The table of networks, and how a recipe becomes one: images (N, C, H, W) in [0, 1] enter, logits (N, classes) leave.
 
-A model never knows a data set: what it must know of one is a Task.
+A model never sees a data set. What it needs to know of one is a ``Task``.
 """
 
-import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,13 +56,13 @@ MODELS: dict[type[ModelRecipe], Callable[..., nn.Module]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a network must know of the images it will classify.
+    """The images and classes that a network is built for.
 
     Attributes:
         image_shape: (channels, height, width).
         class_names: one name per logit.
-        mean: what is subtracted from pixels in [0, 1].
-        deviation: what they are then divided by.
+        mean: subtracted from pixels in [0, 1].
+        deviation: divides the difference; above 0.
     """
 
     image_shape: tuple[int, int, int]
@@ -73,9 +72,21 @@ class Task:
 
 
 def build_model(recipe: ModelRecipe, task: Task, *, seed: int = 0) -> nn.Sequential:
-    """Return the recipe's network, initialised from ``seed``, with Standardize in front of it.
+    """Return the recipe's network, initialised from ``seed``, after a ``Standardize`` layer.
 
-    Raises RecipeError when the images are too small for the network's pooling.
+    Args:
+        recipe: the network's options.
+        task: the images and classes.
+        seed: of the random initial weights.
+
+    Raises:
+        RecipeError: the images are too small for the network.
+
+    Example:
+        >>> from modiste.models.registry import Task, build_model, count_parameters
+        >>> from modiste.recipes.networks import CNNRecipe
+        >>> count_parameters(build_model(CNNRecipe(), Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))))
+        896906
     """
     model = _uninitialized(recipe, task)
     layers.initialize(model.network, machine.generator(seed, "initialization"))  # type: ignore[arg-type]
@@ -83,21 +94,24 @@ def build_model(recipe: ModelRecipe, task: Task, *, seed: int = 0) -> nn.Sequent
 
 
 def shapes_of(recipe: ModelRecipe, task: Task) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor of ``build_model``'s network, without taking memory for any; its errors."""
+    """Return the shape of each tensor of the network that ``build_model`` returns, without allocating memory.
+
+    Raises:
+        RecipeError: the images are too small for the network.
+    """
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in _uninitialized(recipe, task).state_dict().items()}
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Return the number of trainable numbers in ``model``."""
+    """Return the number of trainable parameters of ``model``."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _uninitialized(recipe: ModelRecipe, task: Task) -> nn.Sequential:
-    options = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(recipe)}
     _check_size(recipe, task)
     with torch.random.fork_rng(devices=[]):
-        network = MODELS[type(recipe)](image_shape=task.image_shape, classes=len(task.class_names), **options)
+        network = MODELS[type(recipe)](recipe, image_shape=task.image_shape, classes=len(task.class_names))
     return nn.Sequential(OrderedDict(standardize=layers.Standardize(task.mean, task.deviation), network=network))
 
 
@@ -106,5 +120,5 @@ def _check_size(recipe: ModelRecipe, task: Task) -> None:
     if smallest < needed:
         raise RecipeError(
             f"model: expected images of {needed} pixels a side or more for this {recipe.KIND}, found {smallest}; "
-            "choose fewer poolings or smaller kernels"
+            "choose fewer pooling layers or smaller kernels"
         )

@@ -1,26 +1,27 @@
 """Pre-activation residual networks: He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks", 2016.
 
-Wide residual networks are the same with more channels: Zagoruyko and Komodakis, "Wide Residual Networks", 2016. As
-there the depth is 6n + 4.
+Wide residual networks have more channels: Zagoruyko and Komodakis, "Wide Residual Networks", 2016. As there, the depth
+is 6n + 4.
 """
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modiste.models.layers import BatchNorm2d, Dropout, mean_over_places
+from modiste.models.layers import BatchNorm2d, Dropout, average_maps
+from modiste.recipes.networks import ResNetRecipe
 
 STAGES = (16, 32, 64)
 """Channels of the three stages at width 1; each stage but the first halves the image."""
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, each after its normalisation and activation, around an identity.
+    """Two 3x3 convolutions, each after normalisation and activation, with a shortcut around both.
 
     Args:
         inputs, outputs: channels.
-        stride: 2 halves the image.
-        dropout: share of channels' values dropped between the convolutions.
+        stride: of the first convolution; 2 halves the image.
+        dropout: share of values dropped between the convolutions.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, dropout: float) -> None:
@@ -42,39 +43,29 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A convolution, three stages of residual blocks, mean over the image, one linear layer; logits out.
+    """A convolution, three stages of residual blocks, mean over the image, one linear layer; returns logits.
 
     Args:
+        recipe: the sizes of the layers; see ResNetRecipe.
         image_shape: (channels, height, width) of the images.
         classes: number of logits.
-        depth: layers with weights, 6n + 4 (10, 16, 22, 28 ...).
-        width: channels as a multiple of 16, 32, 64.
-        dropout: share dropped inside each block.
     """
 
-    def __init__(
-        self,
-        *,
-        image_shape: tuple[int, int, int],
-        classes: int,
-        depth: int = 16,
-        width: int = 1,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, recipe: ResNetRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
-        blocks = (depth - 4) // 6
-        channels = STAGES[0] * width
+        blocks = (recipe.depth - 4) // 6
+        channels = STAGES[0] * recipe.width
         self.stem = nn.Conv2d(image_shape[0], channels, 3, padding=1, bias=False)
         self.stages = nn.Sequential()
         for number, base in enumerate(STAGES):
             for index in range(blocks):
                 stride = 2 if number and not index else 1
-                self.stages.append(Block(channels, base * width, stride, dropout))
-                channels = base * width
+                self.stages.append(Block(channels, base * recipe.width, stride, recipe.dropout))
+                channels = base * recipe.width
         self.norm = BatchNorm2d(channels)
         self.head = nn.Linear(channels, classes)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         maps = F.relu(self.norm(self.stages(self.stem(images))))
-        logits: Tensor = self.head(mean_over_places(maps))
+        logits: Tensor = self.head(average_maps(maps))
         return logits

@@ -1,8 +1,8 @@
-"""Graph over superpixels: after Avelar, Tavares, da Silveira, Jung and Lamb, "Superpixel Image Classification with
-Graph Attention Networks", 2020, which attends as Veličković et al., "Graph Attention Networks", 2018. No convolution.
+"""Graph over superpixels: after Avelar et al., "Superpixel Image Classification with Graph Attention Networks", 2020.
 
-Here regions also tell their deviation, area and extent, attention knows where a neighbour lies, and blocks are residual
-with a two-layer network on each node, as in a transformer.
+Attention is that of Veličković et al., "Graph Attention Networks", 2018. There is no convolution. Three things differ
+from Avelar et al. The features of a region include its deviation, area and extent. Attention sees where a neighbour
+lies. Blocks are residual, with a two-layer network on each node as in a transformer.
 """
 
 from math import sqrt
@@ -15,15 +15,18 @@ from torch import Tensor, nn
 from modiste.models import superpixels
 from modiste.models.layers import Dropout, OwnWeights
 from modiste.models.superpixels import Graph, adjacency, describe, join
+from modiste.recipes.networks import SuperpixelGraphRecipe
 
 
 class Superpixels(nn.Module):
-    """The region of every pixel (N, H, W) of images (N, C, H, W), found by SLIC in float32 and without gradients.
+    """SLIC as a layer: images (N, C, H, W) enter, the region of every pixel (N, H, W) is returned.
+
+    It computes in float32 and without gradients.
 
     Args:
         grid: rows and columns of the regions.
         compactness: difference in intensity that counts as much as the spacing of the grid.
-        iterations: of SLIC.
+        iterations: rounds of SLIC.
     """
 
     def __init__(self, grid: tuple[int, int], compactness: float, iterations: int) -> None:
@@ -38,14 +41,14 @@ class Superpixels(nn.Module):
 
 
 class GraphAttention(OwnWeights):
-    """Each node becomes the mean of its neighbours, weighted by attention, for each head apart.
+    """Each node becomes the mean of its neighbours, weighted by attention, separately for each head.
 
     The attention of node i to j is the softmax over neighbours of LeakyReLU(a . Wx_i + b . Wx_j + c . e_ij), where e_ij
-    is what lies between them.
+    holds the rows, columns and distance from i to j.
 
     Args:
-        channels: of a node, a multiple of heads.
-        heads: that attend apart, each to its share of the channels.
+        channels: features of a node, a multiple of ``heads``.
+        heads: number of attention heads; each returns its share of the channels.
     """
 
     def __init__(self, channels: int, heads: int) -> None:
@@ -56,7 +59,7 @@ class GraphAttention(OwnWeights):
         self.bias = nn.Parameter(torch.empty(channels))
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Set matrices after Glorot and Bengio (2010), the bias to zero."""
+        """Set the matrices after Glorot and Bengio (2010) and the bias to zero."""
         for weight in (self.weight.flatten(0, 1), self.attention.flatten(0, 1), self.edge):
             nn.init.xavier_uniform_(weight, generator=generator)
         nn.init.zeros_(self.bias)
@@ -64,28 +67,30 @@ class GraphAttention(OwnWeights):
     def forward(self, x: Float[Tensor, "n k c"], graph: Graph) -> Float[Tensor, "n k c"]:
         values = F.linear(x, self.weight.flatten(0, 1)).view(*x.shape[:2], *self.weight.shape[:2]).transpose(1, 2)
         with torch.autocast(x.device.type, enabled=False):
-            heard = self.weights(x.float(), graph) @ values.float()
-        heads: Tensor = heard.transpose(1, 2).flatten(2)
+            attended = self.weights(x.float(), graph) @ values.float()
+        heads: Tensor = attended.transpose(1, 2).flatten(2)
         return heads + self.bias
 
     def weights(self, x: Float[Tensor, "n k c"], graph: Graph) -> Float[Tensor, "n h k k"]:
-        """Return the attention of every node to each, a row for a node; 0 where they are no neighbours."""
-        towards, of = F.linear(x, (self.attention.unsqueeze(2) @ self.weight).flatten(0, 2)).mT.chunk(2, dim=1)
+        """Return the attention of every node (row) to every node (column); 0 where they are not neighbours."""
+        from_node, to_neighbour = F.linear(x, (self.attention.unsqueeze(2) @ self.weight).flatten(0, 2)).mT.chunk(
+            2, dim=1
+        )
         index = graph.neighbours.unsqueeze(1).expand(-1, len(self.weight), -1, -1)
-        there = of.gather(2, index.flatten(2)).view_as(index)
-        scores = towards.unsqueeze(2) + there + F.linear(graph.between, self.edge).permute(0, 3, 1, 2)
-        known = F.leaky_relu(scores, 0.2).masked_fill(~graph.touching.unsqueeze(1), -torch.inf)
-        nothing = scores.new_zeros(*towards.shape, x.shape[1])
-        return nothing.scatter(2, index, known.softmax(2)).mT
+        gathered = to_neighbour.gather(2, index.flatten(2)).view_as(index)
+        scores = from_node.unsqueeze(2) + gathered + F.linear(graph.between, self.edge).permute(0, 3, 1, 2)
+        masked = F.leaky_relu(scores, 0.2).masked_fill(~graph.touching.unsqueeze(1), -torch.inf)
+        zeros = scores.new_zeros(*from_node.shape, x.shape[1])
+        return zeros.scatter(2, index, masked.softmax(2)).mT
 
 
 class AttentionBlock(nn.Module):
-    """Attention, then a two-layer network on each node, both normalised before and around an identity.
+    """Attention, then a two-layer network on each node, each after normalisation and with an identity shortcut.
 
     Args:
-        channels: of a node.
-        heads: of attention.
-        dropout: share dropped before both identities are added.
+        channels: features of a node.
+        heads: number of attention heads.
+        dropout: share of values dropped before each shortcut is added.
     """
 
     def __init__(self, channels: int, heads: int, dropout: float) -> None:
@@ -104,52 +109,35 @@ class AttentionBlock(nn.Module):
 
 
 class SuperpixelGraph(nn.Module):
-    """Superpixels, joined where they touch, graph blocks, mean and maximum over regions; logits out.
+    """A graph of superpixels that touch, attention blocks, mean and maximum over regions; returns logits.
 
     Args:
+        recipe: the sizes of the layers; see SuperpixelGraphRecipe.
         image_shape: (channels, height, width) of the images.
         classes: number of logits.
-        regions: about how many superpixels; their grid follows the image's shape.
-        compactness: difference in intensity, after standardisation, that counts as much as the spacing of the grid.
-        iterations: of SLIC.
-        channels: of a node, a multiple of heads.
-        blocks: graph blocks.
-        heads: of attention.
-        neighbours: most of a region, itself included.
-        dropout: share dropped inside the blocks.
     """
 
-    def __init__(
-        self,
-        *,
-        image_shape: tuple[int, int, int],
-        classes: int,
-        regions: int = 49,
-        compactness: float = 0.5,
-        iterations: int = 3,
-        channels: int = 64,
-        blocks: int = 3,
-        heads: int = 4,
-        neighbours: int = 8,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, recipe: SuperpixelGraphRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
-        grid = superpixels.grid_of(regions, *image_shape[1:])
+        channels = recipe.channels
+        grid = superpixels.grid_of(recipe.regions, *image_shape[1:])
         self.regions = grid[0] * grid[1]
-        self.neighbours = neighbours
-        self.superpixels = Superpixels(grid, compactness, iterations)
+        self.neighbours = recipe.neighbours
+        self.superpixels = Superpixels(grid, recipe.compactness, recipe.iterations)
         self.embed = nn.Linear(2 * image_shape[0] + 5, channels)
-        self.blocks = nn.ModuleList(AttentionBlock(channels, heads, dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(
+            AttentionBlock(channels, recipe.heads, recipe.dropout) for _ in range(recipe.blocks)
+        )
         self.after = nn.LayerNorm(channels)
         self.head = nn.Linear(2 * channels, classes)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         return self.classify(*self.read(images))
 
-    def classify(self, known: Float[Tensor, "n k d"], graph: Graph) -> Float[Tensor, "n classes"]:
-        """Return the logits of images of whose regions this is known."""
-        present = known[:, :, -1:] > 0
-        x = self.embed(known)
+    def classify(self, regions: Float[Tensor, "n k d"], graph: Graph) -> Float[Tensor, "n classes"]:
+        """Return the logits for images with these regions, described as by ``read``."""
+        present = regions[:, :, -1:] > 0  # the last feature is the area
+        x = self.embed(regions)
         for block in self.blocks:
             x = block(x, graph)
         x = self.after(x)
@@ -160,10 +148,10 @@ class SuperpixelGraph(nn.Module):
 
     @torch.no_grad()
     def read(self, images: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, "n k d"], Graph]:
-        """Return what is known of the regions of each image, and how they touch."""
+        """Return the features of each image's regions (see ``describe``), and the graph of regions that touch."""
         labels = self.superpixels(images)
         with torch.autocast(images.device.type, enabled=False):
-            known = describe(images, labels, self.regions)
+            regions = describe(images, labels, self.regions)
             spacing = 2 / sqrt(self.regions)  # the image is 2 wide and 2 high
-            places = known[:, :, images.shape[1] : images.shape[1] + 2] / spacing
-            return known, join(adjacency(labels, self.regions), places, self.neighbours)
+            places = regions[:, :, images.shape[1] : images.shape[1] + 2] / spacing
+            return regions, join(adjacency(labels, self.regions), places, self.neighbours)

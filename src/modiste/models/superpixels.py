@@ -1,10 +1,11 @@
-"""Superpixels by SLIC, and the graph of the regions that touch.
+"""Superpixels by SLIC, the features of these regions, and the graph of regions that touch.
 
-SLIC: Achanta, Shaji, Smith, Lucchi, Fua and Süsstrunk, "SLIC Superpixels Compared to State-of-the-Art", 2012.
+SLIC: Achanta, Shaji, Smith, Lucchi, Fua and Süsstrunk, "SLIC Superpixels Compared to State-of-the-Art", 2012. Three
+things differ. Each pixel is compared with the nine centres around its cell of the first grid, not with every centre in
+a window of twice their distance. Centres start as the means of their cells, not at the lowest gradient nearby. Pieces
+that are cut off from their region keep its label.
 
-Each pixel is compared with the nine centres whose places on the first grid surround it, not with every centre within a
-window of twice their distance. Centres begin as the means of their cells, not at the flattest place nearby, and pieces
-of a region that lost touch with the rest keep its label.
+Shapes: n images, c channels, p = h w pixels with f features each, k regions with d features and m neighbours each.
 """
 
 from dataclasses import dataclass
@@ -15,12 +16,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-# Whole multiples of this sum without rounding in any order, so that every device finds the same regions.
 QUANTUM = 1 / 1024
+"""Intensities are rounded to multiples of this. Their sums are exact in any order, so devices find the same regions."""
 
 
 def grid_of(regions: int, height: int, width: int) -> tuple[int, int]:
-    """Return the rows and columns of the grid of about ``regions`` nearly square cells, each of a pixel or more."""
+    """Return the rows and columns of a grid of about ``regions`` nearly square cells of at least one pixel."""
     spacing = sqrt(height * width / regions)
     rows, columns = (min(side, max(1, round(side / spacing))) for side in (height, width))
     return rows, columns
@@ -30,17 +31,22 @@ def grid_of(regions: int, height: int, width: int) -> tuple[int, int]:
 def slic(
     images: Float[Tensor, "n c h w"], *, grid: tuple[int, int], compactness: float, iterations: int
 ) -> Int64[Tensor, "n h w"]:
-    """Return the region of every pixel, from 0 to rows times columns less 1; a region may be left without a pixel.
+    """Return the region of every pixel, from 0 to rows * columns - 1. A region may end without a pixel.
 
-    A pixel joins the centre for which the squared difference in intensity, plus compactness squared times the squared
-    distance over the squared spacing of the grid, is least. An image's answer does not depend on its batch.
+    A pixel joins the centre with the smallest d² + (compactness * s / spacing)², where d is the difference in intensity
+    and s the distance in pixels. The result for an image does not depend on the other images of the batch.
 
     Args:
-        images: of any scale, up to about 100 in size.
+        images: intensities in any scale, up to about 100.
         grid: rows and columns of the regions.
-        compactness: the difference in intensity, in the images' own scale, that counts as much as the spacing of
-            the grid; above 0.
-        iterations: rounds of moving the centres and assigning the pixels anew.
+        compactness: difference in intensity, in the images' scale, that counts as much as the grid's spacing; above 0.
+        iterations: rounds of moving the centres and assigning the pixels again.
+
+    Example:
+        >>> import torch
+        >>> from modiste.models.superpixels import slic
+        >>> slic(torch.zeros(1, 1, 4, 4), grid=(2, 2), compactness=1.0, iterations=1)[0].tolist()
+        [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
     """
     height, width = images.shape[2:]
     pixels, regions = features(images), grid[0] * grid[1]
@@ -57,7 +63,7 @@ def slic(
 
 
 def features(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n f p"]:
-    """Return for every pixel its intensities, rounded to whole quanta, then its row and its column."""
+    """Return the features of every pixel: its intensities, rounded to multiples of QUANTUM, then its row and column."""
     count, _, height, width = images.shape
     values = (images.float() / QUANTUM).round() * QUANTUM
     row = torch.arange(height, device=images.device).float()[:, None].expand(count, 1, height, width)
@@ -66,29 +72,29 @@ def features(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n f p"]:
 
 
 def sums(pixels: Float[Tensor, "n f p"], labels: Int64[Tensor, "n p"], regions: int) -> Float[Tensor, "n f k"]:
-    """Return the sum of every feature over every region."""
+    """Return the sum of each feature over each region."""
     index = labels.unsqueeze(1).expand_as(pixels)
     return pixels.new_zeros(*pixels.shape[:2], regions).scatter_add_(2, index, pixels)
 
 
 def areas(labels: Int64[Tensor, "n p"], regions: int) -> Float[Tensor, "n 1 k"]:
-    """Return how many pixels each region has."""
+    """Return the number of pixels of each region."""
     return sums(torch.ones_like(labels, dtype=torch.float32).unsqueeze(1), labels, regions)
 
 
 def means(
     pixels: Float[Tensor, "n f p"], labels: Int64[Tensor, "n p"], otherwise: Float[Tensor, "n f k"]
 ) -> Float[Tensor, "n f k"]:
-    """Return the mean of every feature over every region; where a region has no pixel, what it is ``otherwise``."""
+    """Return the mean of each feature over each region; for a region without pixels the value from ``otherwise``."""
     regions = otherwise.shape[2]
     area = areas(labels, regions)
     return torch.where(area > 0, sums(pixels, labels, regions) / area.clamp(min=1), otherwise)
 
 
 def _candidates(grid: tuple[int, int], height: int, width: int, device: torch.device) -> Int64[Tensor, "9 p"]:
-    """Return for every pixel the regions that begin around it, its own the fifth.
+    """Return the nine regions of the first grid around every pixel; the fifth contains the pixel.
 
-    Beyond the grid's edge a region within it is named a second time, which changes nothing.
+    At the edge of the grid some of them are the same region, which changes nothing.
     """
     rows, columns = grid
     row = torch.arange(height, device=device) * rows // height
@@ -103,13 +109,13 @@ def _candidates(grid: tuple[int, int], height: int, width: int, device: torch.de
 def _nearest(
     pixels: Float[Tensor, "f p n"], centres: Float[Tensor, "f k n"], candidates: Int64[Tensor, "9 p"]
 ) -> Int64[Tensor, "n p"]:
-    """Return for every pixel the nearest of its candidates, of equally near ones the first."""
+    """Return the nearest of each pixel's candidates; the first of several at the same distance."""
     best = torch.full_like(pixels[0], torch.inf)
     labels = torch.zeros_like(best, dtype=torch.int64)
     for candidate in candidates:
         squares = centres.index_select(1, candidate).sub_(pixels).square_()
         distance = squares[0]
-        for square in squares[1:]:  # in a fixed order, which a reduction does not promise
+        for square in squares[1:]:  # a reduction would not fix the order of the sum
             distance = distance + square
         labels = torch.where(distance < best, candidate[:, None], labels)
         best = torch.minimum(best, distance)
@@ -117,18 +123,19 @@ def _nearest(
 
 
 def _images_last(values: Float[Tensor, "n f p"], scale: Float[Tensor, "f"]) -> Float[Tensor, "f p n"]:
-    """Return scaled features in the order in which looking up a centre copies whole rows of memory."""
+    """Return scaled features with the images last, so that looking up a centre copies contiguous memory."""
     return (values * scale[:, None]).permute(1, 2, 0).contiguous()
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Which regions are joined.
+    """The edges between regions that touch.
 
     Attributes:
-        neighbours: indices of each region's nearest neighbours, itself the first.
-        touching: which of them are neighbours; the rest fill the columns up.
-        between: rows, columns and distance from each region to each of them, in spacings of the grid.
+        neighbours: indices of each region's nearest neighbours, the region itself first.
+        touching: whether each entry of ``neighbours`` is a neighbour or padding.
+        between: rows, columns and distance from each region to each of its neighbours, as multiples of the grid's
+            spacing; 0 for padding.
     """
 
     neighbours: Int64[Tensor, "n m k"]
@@ -137,18 +144,18 @@ class Graph:
 
 
 def describe(images: Float[Tensor, "n c h w"], labels: Int64[Tensor, "n h w"], regions: int) -> Float[Tensor, "n k d"]:
-    """Return what is known of each region: 0 in every place where it has no pixel.
+    """Return the features of each region; all are 0 for a region without pixels.
 
-    In this order: mean intensity of each channel; centroid's row and column, from -1 to 1 across the image; deviation
-    of each channel, and of rows and columns, over that of the region were it a square cell of the grid; area, as a
-    multiple of the mean area.
+    In this order: mean intensity of each channel. Row and column of the centroid, from -1 to 1 across the image.
+    Standard deviation of each channel. Standard deviation of rows and of columns, relative to a square cell of the
+    grid. Area, relative to the mean area.
     """
     height, width = images.shape[2:]
     pixels, flat = features(images), labels.flatten(1)
-    nothing = pixels.new_zeros(*pixels.shape[:2], regions)
-    mean = means(pixels, flat, nothing)
+    zeros = pixels.new_zeros(*pixels.shape[:2], regions)
+    mean = means(pixels, flat, zeros)
     from_mean = pixels - mean.gather(2, flat.unsqueeze(1).expand_as(pixels))
-    deviation = means(from_mean.square(), flat, nothing).sqrt()
+    deviation = means(from_mean.square(), flat, zeros).sqrt()
     area = areas(flat, regions) * (regions / (height * width))
     sides = torch.cat([pixels.new_full((1, 1), side) for side in (height, width)])
     place = torch.where(area > 0, (2 * mean[:, -2:] + 1) / sides - 1, 0)
@@ -158,7 +165,7 @@ def describe(images: Float[Tensor, "n c h w"], labels: Int64[Tensor, "n h w"], r
 
 
 def adjacency(labels: Int64[Tensor, "n h w"], regions: int) -> Bool[Tensor, "n k k"]:
-    """Tell which regions share an edge between two pixels; each is next to itself."""
+    """Return which regions have pixels next to each other; each region also touches itself."""
     touching = torch.zeros(labels.shape[0], regions * regions, dtype=torch.bool, device=labels.device)
     for one, other in ((labels[:, 1:], labels[:, :-1]), (labels[:, :, 1:], labels[:, :, :-1])):
         touching.scatter_(1, (one * regions + other).flatten(1), True)
@@ -167,7 +174,13 @@ def adjacency(labels: Int64[Tensor, "n h w"], regions: int) -> Bool[Tensor, "n k
 
 
 def join(touching: Bool[Tensor, "n k k"], places: Float[Tensor, "n k 2"], most: int) -> Graph:
-    """Join each region to those that it touches, the nearest ``most`` if there are more, itself included."""
+    """Return the graph that joins each region to the nearest regions that it touches, itself included.
+
+    Args:
+        touching: which regions touch.
+        places: row and column of each region's centroid, as multiples of the grid's spacing.
+        most: the largest number of neighbours of a region.
+    """
     row, column = (part.unsqueeze(1) - part.unsqueeze(2) for part in places.unbind(2))
     distance = (row.square() + column.square()).sqrt().masked_fill(~touching, torch.inf)
     nearest, neighbours = (part.mT.contiguous() for part in distance.topk(min(most, places.shape[1]), largest=False))

@@ -1,4 +1,4 @@
-"""The named recipes: each a function that returns one complete Recipe; its docstring carries the claim."""
+"""The named recipes: each is a function that returns one complete Recipe. What each claims stands in ``claims``."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,15 +30,15 @@ from modiste.recipes.recipe import (
 )
 
 SETTLED = DataRecipe(validation_fraction=1 / 30)
-"""Of Fashion-MNIST 58,000 images to train on and 2,000 to watch, in place of 50,000 and 10,000: for recipes that were
-decided on 10,000 and let validation pick nothing any more."""
+"""58,000 images of Fashion-MNIST for training and 2,000 for validation, in place of 50,000 and 10,000.
+
+For recipes whose settings were chosen on 10,000 and whose validation no longer selects anything."""
 
 
 def paper() -> Recipe:
     """The paper's network exactly as its Listing 1: 896,906 parameters, Adam 0.001, batch 128, 50 epochs.
 
     Where the paper is silent Keras' defaults hold: Glorot-uniform weights, zero biases, Adam's epsilon 1e-7.
-    Claim (Mendez): 91.32 % on test.
     """
     return Recipe(name="paper")
 
@@ -55,22 +55,18 @@ def paper_text() -> Recipe:
 def perceptron() -> Recipe:
     """A single-layer perceptron, the paper's section 3.1: one linear map from pixels to classes, 7,850 parameters.
 
-    Claim (Xiao et al., 2017, scikit-learn's perceptron): 78.2 % on test; logistic regression, the same model under
-    this objective, 84.2 %.
+    Logistic regression is the same model with the same loss.
     """
     return replace(paper(), name="perceptron", model=MLPRecipe(), epochs=30)
 
 
 def mlp() -> Recipe:
-    """A multilayer perceptron, the paper's section 3.1: hidden layers of 256 and 128 units, 235,146 parameters.
-
-    Claim (Xiao et al., 2017, scikit-learn's MLP): 87.1 % on test.
-    """
+    """A multilayer perceptron, the paper's section 3.1: hidden layers of 256 and 128 units, 235,146 parameters."""
     return replace(paper(), name="mlp", model=MLPRecipe(hidden=(256, 128)), epochs=30)
 
 
 def _modern(name: str, model: ModelRecipe, *, epochs: int) -> Recipe:
-    """What the networks with batch normalisation share: AdamW, one cycle, flips and shifts, smoothing, bfloat16."""
+    """The settings that most networks share: AdamW, one cycle, flips and shifts, label smoothing, bfloat16."""
     return Recipe(
         name=name,
         epochs=epochs,
@@ -86,10 +82,7 @@ def _modern(name: str, model: ModelRecipe, *, epochs: int) -> Recipe:
 
 
 def sprint() -> Recipe:
-    """The paper's accuracy in the least time: one epoch of a small network, 412,474 parameters.
-
-    Claim: 91.32 % on test, the paper's figure, within 12 seconds of the command on two processor cores.
-    """
+    """The paper's accuracy in the least time: one epoch of a small network, 412,474 parameters."""
     return Recipe(
         name="sprint",
         epochs=1,
@@ -107,10 +100,7 @@ def sprint() -> Recipe:
 
 
 def sprint_93() -> Recipe:
-    """93 % in the least time: five epochs of the same network, with mirrored images.
-
-    Claim: 93 % on test within 40 seconds of the command on two processor cores.
-    """
+    """93 % in the least time: five epochs of the network of `sprint`, with mirrored images."""
     recipe = sprint()
     return replace(
         recipe,
@@ -124,10 +114,7 @@ def sprint_93() -> Recipe:
 
 
 def sprint_94() -> Recipe:
-    """94 % in the least time: ten epochs of the same widths with a residual block, 487,632 parameters.
-
-    Claim: 94 % on test within 150 seconds of the command on two processor cores.
-    """
+    """94 % in the least time: ten epochs of a network with a residual block, 487,632 parameters."""
     return replace(
         sprint_93(),
         name="sprint-94",
@@ -138,10 +125,7 @@ def sprint_94() -> Recipe:
 
 
 def sprint_95() -> Recipe:
-    """95 % in the least time: 26 epochs of residual blocks at two sizes, erasing, SGD; 2,061,626 parameters.
-
-    Claim: 95 % on test within 20 minutes of the command on two processor cores.
-    """
+    """95 % in the least time: 26 epochs of residual blocks at two sizes, erasing, SGD; 2,061,626 parameters."""
     return replace(
         sprint_94(),
         name="sprint-95",
@@ -155,7 +139,7 @@ def sprint_95() -> Recipe:
 
 
 def _in_large_batches(recipe: Recipe, *, epochs: int, learning_rate: float) -> Recipe:
-    """The recipe in batches of 512, which fill more of a GPU; such batches want a rate and epochs of their own."""
+    """The recipe in batches of 512, which use more of a GPU and need another learning rate and more or fewer epochs."""
     return replace(
         recipe,
         epochs=epochs,
@@ -165,17 +149,14 @@ def _in_large_batches(recipe: Recipe, *, epochs: int, learning_rate: float) -> R
 
 
 def sprint_94_gpu() -> Recipe:
-    """94 % in the least time on a GPU: `sprint-94` in batches of 512, which fill more of it, for fourteen epochs.
-
-    Goal: 94 % on test in 1.5 seconds of training.
-    """
+    """94 % in the least time on a GPU: `sprint-94` in batches of 512, which use more of it, for fourteen epochs."""
     return replace(_in_large_batches(sprint_94(), epochs=14, learning_rate=0.02), name="sprint-94-gpu")
 
 
 def sprint_95_gpu() -> Recipe:
     """95 % in the least time on a GPU: `sprint-95` twice as wide, in batches of 512 for 16 epochs; 5.0 million.
 
-    Claim: 95 % on test in 5 seconds of training, in a process that has trained one before.
+    The time of its goal is for a process that has trained this network before.
     """
     recipe = _in_large_batches(sprint_95(), epochs=16, learning_rate=0.3)
     model = SprintRecipe(filters=(16, 128, 256), early_blocks=1, blocks=1, hidden=256)
@@ -183,9 +164,9 @@ def sprint_95_gpu() -> Recipe:
 
 
 def sprint_96_gpu() -> Recipe:
-    """96 % in the least time on a GPU: `sprint-95-gpu` for 76 epochs, three of four images erased in part; 5.0 million.
+    """96 % in the least time on a GPU: `sprint-95-gpu` for 76 epochs, three of four images partly erased; 5.0 million.
 
-    Goal: 96 % on test in 40 seconds of training for two seeds side by side that answer together.
+    Its goal is for two seeds that train side by side and average their probabilities.
     """
     recipe = sprint_95_gpu()
     augmentation = replace(recipe.augmentation, erase=0.75)
@@ -193,28 +174,24 @@ def sprint_96_gpu() -> Recipe:
 
 
 def photo() -> Recipe:
-    """For people's own photos: `sprint-94` with images turned by up to ten degrees.
+    """For people's own photos: `sprint-94` with images rotated by up to ten degrees.
 
-    What the photo pipeline leaves of a bad photo is how the garment hangs; chosen on photographs of validation images,
-    where more (15 degrees, margins, blur and noise) cost what it gained. Claim: above `sprint-94` on turned
-    photographs, and no worse on the others.
+    Rotation is what remains of a bad photo after the photo pipeline. The angle was chosen on simulated photos made from
+    validation images. There, more augmentation (15 degrees, margins, blur and noise) lost as much as it gained.
     """
     recipe = sprint_94()
     return replace(recipe, name="photo", augmentation=replace(recipe.augmentation, rotate=10.0))
 
 
 def inception() -> Recipe:
-    """Parallel kernel sizes, which the paper tried and found "not as good" (its section 5): 206,138 parameters.
-
-    Claim: above `paper`.
-    """
+    """Parallel kernel sizes, which the paper tried and found "not as good" (its section 5): 206,138 parameters."""
     return _modern("inception", InceptionRecipe(), epochs=15)
 
 
 def resnet() -> Recipe:
     """Pre-activation residual network 16-2, 0.70 million parameters.
 
-    Claim (zhunzhong07/Random-Erasing, a ResNet-20 of 0.27 million): 95.2 %, with random erasing 95.6 %.
+    The public one that it is compared with is a ResNet-20 of 0.27 million.
     """
     recipe = _modern("resnet", ResNetRecipe(depth=16, width=2), epochs=30)
     return replace(
@@ -226,10 +203,7 @@ def resnet() -> Recipe:
 
 
 def wide_resnet() -> Recipe:
-    """Wide residual network 28-4, for a GPU: 5.9 million parameters, batches of 512, every second image erased in part.
-
-    Claim (Liang-yc/fn_playground, a 40-4 with 1,000 epochs): 96.6 %.
-    """
+    """Wide residual network 28-4 for a GPU: 5.9 million parameters, batches of 512, half the images partly erased."""
     recipe = _in_large_batches(resnet(), epochs=144, learning_rate=0.4)
     return replace(
         recipe,
@@ -241,17 +215,14 @@ def wide_resnet() -> Recipe:
 
 
 def dropconnect() -> Recipe:
-    """DropConnect (Wan et al., 2013), the work that the paper cites as a deep belief network with 90.6 %.
-
-    Claim: 92 %.
-    """
+    """DropConnect (Wan et al., 2013), the work that the paper cites as a deep belief network with 90.6 %."""
     return _modern("dropconnect", DropConnectRecipe(), epochs=15)
 
 
 def capsnet() -> Recipe:
     """Capsule network with dynamic routing (Sabour et al., 2017), with half their filters: 3.5 million parameters.
 
-    Claim of the paper: 94.6 %, which the work does not report; public plain capsule networks: 90.6 to 93.6 %.
+    The paper cites their work for 94.6 %, which it does not report.
     """
     recipe = _modern("capsnet", CapsNetRecipe(filters=128), epochs=30)
     return replace(
@@ -266,18 +237,12 @@ def capsnet() -> Recipe:
 
 
 def capsnet_gpu() -> Recipe:
-    """`capsnet` with all of their filters and more epochs, for a GPU: 8.2 million parameters.
-
-    Goal: 93.6 % on test, the best of public plain capsule networks.
-    """
+    """`capsnet` with all the authors' filters and more epochs, for a GPU: 8.2 million parameters."""
     return replace(capsnet(), name="capsnet-gpu", epochs=100, data=SETTLED, model=CapsNetRecipe())
 
 
 def capsnet_deep() -> Recipe:
-    """Capsules of our own: a deep stem, primary capsules that see the whole image, attention for routing.
-
-    Claim of the paper, for capsules: 94.6 %; public (DeepCaps): 94.5 to 94.7 %.
-    """
+    """Capsules of our own: a deep stem, primary capsules that see the whole image, attention for routing."""
     recipe = _modern("capsnet-deep", CapsNetRecipe(filters=192, stem="deep", routing="attention"), epochs=25)
     return replace(
         recipe,
@@ -292,24 +257,21 @@ def capsnet_deep() -> Recipe:
 def fashionnet() -> Recipe:
     """After FashionNet (Liu et al., 2016): VGG trunk, keypoint branch, global branch, 1.76 million parameters.
 
-    Claim of the paper, for a work that nobody has found: 94.5 %.
+    It stands in for a work with 94.5 % that the paper cites and that could not be found.
     """
     return replace(_modern("fashionnet", FashionNetRecipe(width=48), epochs=20), mirror=True)
 
 
 def patch_graph() -> Recipe:
-    """Graph convolutions over image patches (Han et al., 2022), for the "FashGraphs" that nobody has found.
+    """Graph convolutions over image patches (Han et al., 2022).
 
-    Claim of the paper: 94.8 %.
+    It stands in for "FashGraphs", with 94.8 %, which the paper cites and which could not be found.
     """
     return replace(_modern("patch-graph", PatchGraphRecipe(), epochs=20), mirror=True)
 
 
 def patch_graph_gpu() -> Recipe:
-    """`patch-graph` with four blocks of 192 channels, erasing and more epochs, for a GPU: 2.4 million parameters.
-
-    Claim of the paper: 94.8 %.
-    """
+    """`patch-graph` with four blocks of 192 channels, erasing and more epochs, for a GPU: 2.4 million parameters."""
     recipe = patch_graph()
     return replace(
         recipe,
@@ -322,18 +284,15 @@ def patch_graph_gpu() -> Recipe:
 
 
 def superpixel_graph() -> Recipe:
-    """Graph attention between 49 superpixels, without convolution: what regions alone can tell. 65,326 parameters.
-
-    Claim (Avelar et al., 2020, a graph attention network on 75 superpixels): 83.07 %.
-    """
+    """Graph attention between 49 superpixels, without convolution: what regions alone can tell. 65,326 parameters."""
     return _modern("superpixel-graph", SuperpixelGraphRecipe(), epochs=12)
 
 
 def dbn() -> Recipe:
     """Deep belief network (Hinton et al., 2006): two machines of 2,048 units, then fine-tuning; 5.8 million parameters.
 
-    Half the units without shifts, fine-tuned for 50 epochs, came to 90.8 % on validation in two minutes.
-    Claim of the paper, of a work about something else: 90.6 %.
+    Half the units without shifts, fine-tuned for 50 epochs, reached 90.8 % on validation in two minutes.
+    The paper cites 90.6 % from a work about something else.
     """
     return Recipe(
         name="dbn",
@@ -348,11 +307,10 @@ def dbn() -> Recipe:
 
 
 def dbn_frozen() -> Recipe:
-    """One wide machine left as contrastive divergence made it, with a linear readout.
+    """One wide machine trained by contrastive divergence alone, with a linear layer on top.
 
-    Two machines of 1,024 units, trained a third as long, were worse on validation (86.6 % against 88.1 %,
-    each with a readout of 25 epochs at a third of the rate).
-    Claim (public): 87.3 %.
+    Two machines of 1,024 units, trained a third as long, were worse on validation: 86.6 % against 88.1 %.
+    Both linear layers were trained for 25 epochs at a third of the rate.
     """
     return replace(
         dbn(),
@@ -366,11 +324,11 @@ def dbn_frozen() -> Recipe:
 
 
 def simclr() -> Recipe:
-    """A residual network of 10 layers trained without labels (Chen et al., 2020), then its last layer with them.
+    """A residual network of 10 layers trained without labels (Chen et al., 2020), then its last layer with labels.
 
-    What it gives is the accuracy of a linear layer on features that no label has shaped, and a source for
-    `--transfer-from`. Claim: none yet. After its five epochs, training from it was worth little on validation (one
-    seed): 67.7 % against 67.8 % from scratch with 10 labels per class, 82.2 % against 81.8 % with 100.
+    It measures a linear layer on features learnt without labels, and is a source for `--transfer-from`. After its five
+    epochs, training from it gained little on validation (one seed): 67.7 % against 67.8 % from scratch with 10 labels
+    per class, 82.2 % against 81.8 % with 100.
     """
     return Recipe(
         name="simclr",
@@ -417,7 +375,16 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def get(name: str) -> Recipe:
-    """Return the recipe of this name; RecipeError with the nearest name when there is none."""
+    """Return the recipe of this name.
+
+    Raises:
+        RecipeError: no recipe has this name; the message says which is nearest.
+
+    Example:
+        >>> from modiste.recipes import named
+        >>> named.get("sprint-93").epochs
+        5
+    """
     if name not in RECIPES:
         raise RecipeError(f"recipe {name!r} is unknown; {nearest(name, RECIPES)}")
     return RECIPES[name]()

@@ -14,7 +14,7 @@ MOST_NEIGHBOURS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecipe(Part):
-    """Base of the networks' recipes."""
+    """Base of the recipes of all networks."""
 
     def smallest_side(self) -> int:
         """Return the smallest height and width, in pixels, of images that the network accepts."""
@@ -42,9 +42,9 @@ class CNNRecipe(NetworkRecipe):
     dropout: float = 0.5
     """Share of the last hidden units dropped in training; 0 switches it off."""
     batch_norm: bool = False
-    """Normalise each convolution's output over the batch, before its activation."""
+    """Apply batch normalisation after each convolution, before its activation."""
     activation: Activation = "relu"
-    """Activation after every layer but the last."""
+    """Activation after every layer except the last."""
 
     def smallest_side(self) -> int:
         return 1 << self.pools
@@ -58,7 +58,7 @@ class CNNRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPRecipe(NetworkRecipe):
-    """A multilayer perceptron; without hidden layers a single-layer perceptron."""
+    """A multilayer perceptron; a single-layer perceptron without hidden layers."""
 
     KIND: ClassVar[str] = "mlp"
 
@@ -69,7 +69,7 @@ class MLPRecipe(NetworkRecipe):
     dropout: float = 0.0
     """Share of each hidden layer's units dropped in training; 0 switches it off."""
     batch_norm: bool = False
-    """Normalise each hidden layer's output over the batch, before its activation."""
+    """Apply batch normalisation after each hidden layer, before its activation."""
 
     def dropped(self) -> float:
         return self.dropout if self.hidden else 0.0
@@ -111,7 +111,7 @@ class InceptionRecipe(NetworkRecipe):
     KIND: ClassVar[str] = "inception"
 
     width: int = 64
-    """Channels of the stem, a multiple of 8; the last modules have four times as many."""
+    """Channels of the first convolution, a multiple of 8; the last module has four times as many."""
     dropout: float = 0.3
     """Share of the pooled features dropped in training."""
 
@@ -132,7 +132,7 @@ class ResNetRecipe(NetworkRecipe):
     depth: int = 16
     """Number of layers with weights, 6n + 4."""
     width: int = 1
-    """Channels as a multiple of 16, 32 and 64."""
+    """Factor by which the three stages are wider than 16, 32 and 64 channels."""
     dropout: float = 0.0
     """Share of values dropped between each block's convolutions in training."""
 
@@ -150,9 +150,9 @@ class DropConnectRecipe(NetworkRecipe):
     KIND: ClassVar[str] = "dropconnect"
 
     filters: tuple[int, ...] = (32, 64, 64)
-    """Filters of each convolution; each is followed by pooling."""
+    """Filters of each convolution; 2x2 max-pooling follows each."""
     hidden: int = 128
-    """Units of the layer with dropped weights."""
+    """Units of the DropConnect layer."""
     rate: float = 0.5
     """Share of that layer's weights dropped in training."""
     samples: int = 64
@@ -172,7 +172,7 @@ class DropConnectRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class CapsNetRecipe(NetworkRecipe):
-    """Capsules joined by routing, with a decoder that reconstructs the image."""
+    """Capsules connected by routing, with a decoder that reconstructs the image."""
 
     KIND: ClassVar[str] = "capsnet"
 

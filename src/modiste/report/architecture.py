@@ -1,4 +1,4 @@
-"""What a network consists of, found by sending one image through it: the stages, their outputs and parameters."""
+"""The stages of a network, their outputs and parameters, found by sending one image through it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from modiste.models.capsnet import CLASS_DIMENSIONS, CapsNet
 from modiste.models.dropconnect import DropConnect
 from modiste.models.fashionnet import Keypoints
+from modiste.models.hooks import Call, captured
 from modiste.models.inception import InceptionModule
 from modiste.models.layers import ACTIVATIONS, BatchNorm1d, BatchNorm2d, ConvolutionStage, Dropout, MaxPool, Standardize
 from modiste.models.patch_graph import GraphBlock, NodeNorm, PatchGraph
@@ -22,14 +23,14 @@ from modiste.report.style import number_of, percent
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a network.
+    """One step of a network, a row of the table.
 
     Attributes:
-        name: what it is.
-        detail: its size, such as the kernel.
-        notes: what follows it without changing the output's shape, such as the activation.
-        shape: of its output for one image: (channels, height, width) or (units,).
-        parameters: trainable numbers in it and in what its notes name.
+        name: the kind of layer, such as ``Convolution 3 × 3``.
+        detail: its size, such as the number of filters.
+        notes: layers after it that do not change the output's shape, such as the activation.
+        shape: shape of its output for one image: (channels, height, width) or (units,).
+        parameters: number of trainable parameters, those of its notes included.
     """
 
     name: str
@@ -40,8 +41,8 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class _Call:
-    """One layer's work: ``beside`` when its input is not what the call before gave but something earlier."""
+class _Step:
+    """One layer's part in the answer; ``beside`` where its input is not the previous output but an earlier one."""
 
     layer: nn.Module
     input_shape: tuple[int, ...]
@@ -68,12 +69,12 @@ STAGES: dict[type[nn.Module], Callable[[Any], tuple[str, str]]] = {
     Superpixels: lambda layer: ("Superpixels", f"a grid of {_by(layer.grid)}"),
     AttentionBlock: lambda layer: ("Graph block", f"{number_of(len(layer.attention.weight), 'head')} of attention"),
 }
-"""What is shown as one step, whatever it is made of."""
+"""Modules that the table shows as one step, whatever they are made of: their name and their detail."""
 OWN: dict[type[nn.Module], tuple[str, Callable[[Any], tuple[str, str, tuple[int, ...]]]]] = {
     CapsNet: ("primary", lambda net: ("Class capsules", _routing(net), (net.votes.shape[1], CLASS_DIMENSIONS))),
     PatchGraph: ("stem", lambda net: ("Positions", "added to the nodes", tuple(net.position.shape))),
 }
-"""Parameters that a whole network holds itself: the part after which they act, and their stage with its shape."""
+"""Networks that hold parameters themselves: the part after which these act, and the stage that shows them."""
 NOTES: dict[type[nn.Module], Callable[[Any], str]] = {
     **{kind: lambda layer: _ACTIVATION_NAMES[type(layer)] for kind in ACTIVATIONS.values()},
     BatchNorm1d: lambda layer: "batch normalisation",
@@ -87,93 +88,95 @@ NOTES: dict[type[nn.Module], Callable[[Any], str]] = {
 
 
 def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Stage]:
-    """Return the stages of ``model`` in the order in which an image passes them; their parameters sum to its own.
+    """Return the stages of ``model`` in the order in which an image passes them.
 
-    What learns without lying on the way to an answer, such as a decoder, is the last stage.
+    Their parameters sum to those of the model. Parameters that only training uses, such as a decoder's, are the last
+    stage.
+
+    Args:
+        model: a network with its standardisation, on any device.
+        image_shape: (channels, height, width) of the images.
     """
     channels, height, width = image_shape
     stages = [Stage("Image", f"{height} × {width} pixels, {number_of(channels, 'channel')}", (), image_shape, 0)]
-    calls, beside = _calls(model, image_shape)
-    for call in calls:
-        kind = type(call.layer)
+    steps, unused = _steps(model, image_shape)
+    for step in steps:
+        kind = type(step.layer)
         if kind is nn.ZeroPad2d:
             continue  # part of the convolution that it goes before, whose output is as large as its input
         if kind in NOTES:
-            stages[-1] = _attach(stages[-1], call, NOTES[kind](call.layer))
+            stages[-1] = _attach(stages[-1], step, NOTES[kind](step.layer))
             continue
-        if len(call.input_shape) < len(stages[-1].shape) and prod(call.input_shape) == prod(stages[-1].shape):
-            stages.append(Stage("Flatten", "all numbers in a row", (), call.input_shape, 0))
-        name, detail, shape = _describe(call)
-        detail += "; beside the stage above" * call.beside
-        stages.append(Stage(name, detail, (), shape, call.parameters))
+        if len(step.input_shape) < len(stages[-1].shape) and prod(step.input_shape) == prod(stages[-1].shape):
+            stages.append(Stage("Flatten", "all numbers in a row", (), step.input_shape, 0))
+        name, detail, shape = _describe(step)
+        detail += "; beside the stage above" * step.beside
+        stages.append(Stage(name, detail, (), shape, step.parameters))
     stages[-1] = replace(stages[-1], notes=(*stages[-1].notes, "softmax"))
-    if beside:
-        stages.append(Stage("Beside the answer", "used in training alone", (), stages[-1].shape, beside))
+    if unused:
+        stages.append(Stage("Beside the answer", "used in training alone", (), stages[-1].shape, unused))
     return stages
 
 
-def _calls(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[list[_Call], int]:
-    """Send one black image through the model and note every layer that is the lowest or holds parameters itself.
-
-    Return with them the number of trainable numbers that it did not meet.
-    """
-    calls: list[_Call] = []
+def _steps(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[list[_Step], int]:
+    """Return the steps of one black image through the model, and the number of trainable parameters in none of them."""
+    steps: list[_Step] = []
     counted: set[int] = set()
     outputs: list[Tensor] = []
-
-    def note(layer: nn.Module, taken: Tensor, given: Tensor) -> None:
+    for layer, taken, given in _calls(model, image_shape):
         within = layer.parameters(recurse=type(layer) in STAGES)
         own = [item for item in within if item.requires_grad and id(item) not in counted]
         counted.update(map(id, own))
         parameters = sum(item.numel() for item in own)
         beside = bool(outputs) and taken is not outputs[-1] and any(taken is earlier for earlier in outputs)
-        calls.append(_Call(layer, tuple(taken.shape[1:]), tuple(given.shape[1:]), parameters, beside))
+        steps.append(_Step(layer, tuple(taken.shape[1:]), tuple(given.shape[1:]), parameters, beside))
         outputs.append(given)
+    unused = sum(item.numel() for item in model.parameters() if item.requires_grad and id(item) not in counted)
+    return steps, unused
 
-    hooks = [_after(layer).register_forward_hook(_noting(layer, note)) for layer in _steps(model)]
+
+def _calls(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Call]:
+    """Return the calls of the layers that make a step, in order, for one black image.
+
+    A network in ``OWN`` follows the part that ``OWN`` names, with that part's output as its input and output.
+    """
+    layers = _noted(model)
+    owners = {getattr(layer, OWN[type(layer)][0]): layer for layer in layers if type(layer) in OWN}
+    parts = [layer for layer in layers if type(layer) not in OWN]
     training = model.training
+    parameter = next(model.parameters())
     try:
-        parameter = next(model.parameters())
-        with torch.inference_mode():
+        with captured(dict.fromkeys([*parts, *owners])) as seen, torch.inference_mode():
             model.eval()(torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype))
     finally:
         model.train(training)
-        for hook in hooks:
-            hook.remove()
-    beside = sum(item.numel() for item in model.parameters() if item.requires_grad and id(item) not in counted)
-    return calls, beside
+    calls = []
+    for call in seen:
+        calls += [call] if call.layer in parts else []
+        calls += [Call(owners[call.layer], call.output, call.output)] if call.layer in owners else []
+    return calls
 
 
-def _steps(model: nn.Module) -> list[nn.Module]:
-    """Return what is noted: the lowest layers, what holds parameters itself, and what the table shows as one step."""
+def _noted(model: nn.Module) -> list[nn.Module]:
+    """Return the layers that make a step: the lowest, those with parameters of their own, and those in ``STAGES``."""
     shown = [layer for layer in model.modules() if type(layer) in STAGES]
     hidden = {id(part) for layer in shown for part in layer.modules() if part is not layer}
     # An empty Sequential has no children and no parameters, and passes its input on: not a layer.
-    found = [
+    return [
         layer
         for layer in model.modules()
         if id(layer) not in hidden
         and type(layer) is not nn.Sequential
         and (type(layer) in STAGES or not list(layer.children()) or list(layer.parameters(recurse=False)))
     ]
-    return sorted(found, key=lambda layer: type(layer) in OWN)  # their hooks come after those of the part they follow
 
 
-def _after(layer: nn.Module) -> nn.Module:
-    """Return the part after whose work a step is noted."""
-    return getattr(layer, OWN[type(layer)][0]) if type(layer) in OWN else layer
-
-
-def _noting(layer: nn.Module, note: Callable[[nn.Module, Tensor, Tensor], None]) -> Callable[..., None]:
-    return lambda _part, inputs, output: note(layer, output if type(layer) in OWN else inputs[0], output)
-
-
-def _describe(call: _Call) -> tuple[str, str, tuple[int, ...]]:
-    kind = type(call.layer)
+def _describe(step: _Step) -> tuple[str, str, tuple[int, ...]]:
+    kind = type(step.layer)
     if kind in OWN:
-        return OWN[kind][1](call.layer)
-    name, detail = STAGES[kind](call.layer) if kind in STAGES else (kind.__name__, "")
-    return name, detail, call.output_shape
+        return OWN[kind][1](step.layer)
+    name, detail = STAGES[kind](step.layer) if kind in STAGES else (kind.__name__, "")
+    return name, detail, step.output_shape
 
 
 def _branches(module: InceptionModule) -> str:
@@ -186,9 +189,9 @@ def _routing(network: CapsNet) -> str:
     return f"{rounds if network.prior is None else 'routing by attention'}; lengths are the logits"
 
 
-def _attach(stage: Stage, call: _Call, note: str) -> Stage:
+def _attach(stage: Stage, step: _Step, note: str) -> Stage:
     notes = (*stage.notes, note) if note else stage.notes
-    return replace(stage, notes=notes, parameters=stage.parameters + call.parameters)
+    return replace(stage, notes=notes, parameters=stage.parameters + step.parameters)
 
 
 def _by(size: int | tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""What a network makes of images on its way to the logits, whatever network it is."""
+"""Features of images inside a network, whatever network it is: its logits, and what leads to them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +9,16 @@ from torch import Tensor, nn
 
 from modiste.data.batch import as_floats
 from modiste.evaluation.inference import parts
+from modiste.models.hooks import Call, hooked
 
 LOGITS = "logits"
 """The place that every network has."""
+DENSE, MAPS = "dense", "maps"
 
 
 @torch.inference_mode()
 def features(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> dict[str, Float[Tensor, "n _"]]:
-    """Return what ``watched`` sees of each image, on the processor."""
+    """Return the features of each image that ``watched`` collects, float32 on the processor."""
     model.eval()
     device, found = next(model.parameters()).device, list[dict[str, Tensor]]()
     for part in parts(images, device):
@@ -28,36 +30,28 @@ def features(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> dict[str, Fl
 
 @contextmanager
 def watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Note what the next call of the model computes: logits, what enters its last dense layer, means of its last maps.
+    """Collect features from the next call of the model: logits, its last dense layer's input, means of its last maps.
 
-    The first call counts, not that of the mirror images after it.
+    Only the first call inside the ``with`` block counts, not that of the mirror images after it.
     """
     seen: dict[str, Tensor] = {}
-    noting = True
     dense = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     leaves = [layer for layer in model.modules() if not list(layer.children())]
 
-    def note_input(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if noting:
-            seen["dense"] = inputs[0].flatten(1)
+    def note_maps(call: Call) -> None:
+        if LOGITS not in seen and isinstance(call.output, Tensor) and call.output.dim() == 4:
+            seen[MAPS] = call.output
 
-    def note_maps(_layer: nn.Module, _inputs: object, output: object) -> None:
-        if noting and isinstance(output, Tensor) and output.dim() == 4:
-            seen["maps"] = output
+    def note_dense(call: Call) -> None:
+        if LOGITS not in seen:
+            seen[DENSE] = call.input.flatten(1)
 
-    def note_logits(_model: nn.Module, _inputs: object, output: Tensor) -> None:
-        nonlocal noting
-        if noting:
-            seen[LOGITS] = output
-            if (maps := seen.get("maps")) is not None:
-                seen["maps"] = (maps.to_dense() if maps.is_mkldnn else maps).mean((2, 3))
-        noting = False
+    def note_logits(call: Call) -> None:
+        if LOGITS in seen:
+            return
+        seen[LOGITS] = call.output
+        if (maps := seen.get(MAPS)) is not None:
+            seen[MAPS] = (maps.to_dense() if maps.is_mkldnn else maps).mean((2, 3))
 
-    hooks = [leaf.register_forward_hook(note_maps) for leaf in leaves]
-    hooks += [dense[-1].register_forward_pre_hook(note_input)] if dense else []
-    hooks.append(model.register_forward_hook(note_logits))
-    try:
+    with hooked(leaves, note_maps), hooked(dense[-1:], note_dense, where="input"), hooked([model], note_logits):
         yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()

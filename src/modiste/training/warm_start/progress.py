@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from modiste.errors import RecipeError, StoppedError
+from modiste.models.hooks import captured
 from modiste.recipes.recipe import Recipe
 from modiste.runs.run_folder import PretrainingRow
 from modiste.training.interruption import Interruption
@@ -56,11 +57,8 @@ def linear_head(model: nn.Module, warm_start: str) -> nn.Linear:
 
 
 def features(model: nn.Module, head: nn.Linear, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-    """Return the features of each image: the input of ``head``, the last layer of ``model``."""
-    inputs: list[Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
-    try:
+    """Return the input of ``head``, the last layer of ``model``, for each image."""
+    with captured([head], where="input") as seen:
         model(images)
-    finally:
-        handle.remove()
-    return inputs[-1]
+    entered: Tensor = seen[-1].input
+    return entered

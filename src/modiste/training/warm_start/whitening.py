@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from modiste.data.batch import as_floats
 from modiste.errors import RecipeError
+from modiste.models.hooks import captured
 
 IMAGES = 1_000
 """Minimum number of images that patches come from, evenly spaced; all images if there are fewer."""
@@ -40,16 +41,14 @@ def whiten(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> None:
 
 def patches(model: nn.Module, convolution: nn.Conv2d, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "m d"]:
     """Return all input patches of ``convolution`` for these images, with the zeros of its padding."""
-    inputs: list[Tensor] = []
-    handle = convolution.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
     was_training = model.training
     try:
-        model.eval()(images)
+        with captured([convolution], where="input") as seen:
+            model.eval()(images)
     finally:
-        handle.remove()
         model.train(was_training)
     options = {name: getattr(convolution, name) for name in ("kernel_size", "dilation", "padding", "stride")}
-    return F.unfold(inputs[0], **options).transpose(1, 2).flatten(0, 1)
+    return F.unfold(seen[0].input, **options).transpose(1, 2).flatten(0, 1)
 
 
 def principal_directions(patches: Float[Tensor, "m d"]) -> Float[Tensor, "d d"]:

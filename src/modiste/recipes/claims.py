@@ -1,0 +1,122 @@
+"""The figures that each named recipe is compared with: those that others have published, and goals of our own.
+
+``CLAIMS`` is the only place for them. `modiste recipes` and the benchmarks read it. The benchmarks write them into the
+records, and from there they reach the README's table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+OURS = "our goal"
+"""The source of a figure that nobody has published: we set it ourselves."""
+NONE = "none stated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A published figure or a goal; ``str`` writes it with its source, such as ``95.2 % (the paper)``.
+
+    Attributes:
+        source: who states it, or ``OURS``.
+        accuracy: accuracy on Fashion-MNIST's test set, from 0 to 1; None where something else is claimed.
+        up_to: the highest accuracy, where the source gives a range that starts at ``accuracy``.
+        statement: what is claimed where it is not an accuracy.
+        seconds: time in which it is reached; None for a claim without a time.
+        cores: number of processor cores that ``seconds`` is for. It then includes the whole command, from the start of
+            the process to the saved model. None stands for a GPU, where ``seconds`` is the time of training alone.
+    """
+
+    source: str
+    accuracy: float | None = None
+    up_to: float | None = None
+    statement: str = ""
+    seconds: float | None = None
+    cores: int | None = None
+
+    @property
+    def is_goal(self) -> bool:
+        """Whether the figure is our own goal, not a published one."""
+        return self.source == OURS
+
+    @property
+    def figure(self) -> str:
+        """The claim without its source, such as ``94 % in 150 s on 2 cores``."""
+        ends = [f"{100 * end:g}" for end in (self.accuracy, self.up_to) if end is not None]
+        text = f"{' to '.join(ends)} %" if ends else self.statement
+        if self.seconds is None:
+            return text
+        time = f"{self.seconds:g} s" if self.seconds < 600 else f"{self.seconds / 60:g} min"
+        return f"{text} in {time} on {'a GPU' if self.cores is None else f'{self.cores} cores'}"
+
+    def __str__(self) -> str:
+        return f"{self.figure} ({self.source})"
+
+
+UNTRACEABLE = "the paper, untraceable"
+"""The source of a figure that the paper cites from a work that does not exist or does not report it."""
+CLAIMS: dict[str, tuple[Claim, ...]] = {
+    "paper": (
+        Claim(accuracy=0.9132, source="the paper"),
+        Claim(statement="50 epochs", seconds=3.0, source=OURS),
+    ),
+    "paper-text": (),
+    "perceptron": (
+        Claim(accuracy=0.842, source="Xiao et al., 2017, scikit-learn's logistic regression"),
+        Claim(accuracy=0.782, source="Xiao et al., 2017, scikit-learn's perceptron"),
+    ),
+    "mlp": (Claim(accuracy=0.871, source="Xiao et al., 2017, scikit-learn's MLP"),),
+    "sprint": (Claim(accuracy=0.9132, seconds=12.0, cores=2, source=OURS),),
+    "sprint-93": (Claim(accuracy=0.93, seconds=40.0, cores=2, source=OURS),),
+    "sprint-94": (Claim(accuracy=0.94, seconds=150.0, cores=2, source=OURS),),
+    "sprint-95": (Claim(accuracy=0.95, seconds=1200.0, cores=2, source=OURS),),
+    "sprint-94-gpu": (Claim(accuracy=0.94, seconds=1.5, source=OURS),),
+    "sprint-95-gpu": (Claim(accuracy=0.95, seconds=5.0, source=OURS),),
+    "sprint-96-gpu": (Claim(accuracy=0.96, seconds=40.0, source=OURS),),
+    "photo": (Claim(statement="above `sprint-94` on rotated photos, no worse on others", source=OURS),),
+    "inception": (Claim(statement="above `paper`", source=OURS),),
+    "resnet": (
+        Claim(accuracy=0.952, source="zhunzhong07/Random-Erasing, 0.27 M"),
+        Claim(accuracy=0.956, source="the same with random erasing"),
+    ),
+    "wide-resnet": (Claim(accuracy=0.966, source="Liang-yc/fn_playground, a 40-4 with 1,000 epochs"),),
+    "dropconnect": (Claim(accuracy=0.92, source=OURS),),
+    "capsnet": (
+        Claim(accuracy=0.946, source=UNTRACEABLE),
+        Claim(accuracy=0.906, up_to=0.936, source="public, plain capsule networks"),
+    ),
+    "capsnet-gpu": (Claim(accuracy=0.936, source="public, the best of plain capsule networks"),),
+    "capsnet-deep": (
+        Claim(accuracy=0.946, source=UNTRACEABLE),
+        Claim(accuracy=0.945, up_to=0.947, source="public, DeepCaps"),
+    ),
+    "fashionnet": (Claim(accuracy=0.945, source=UNTRACEABLE),),
+    "patch-graph": (Claim(accuracy=0.948, source=UNTRACEABLE),),
+    "patch-graph-gpu": (Claim(accuracy=0.948, source=UNTRACEABLE),),
+    "superpixel-graph": (
+        Claim(accuracy=0.8307, source="Avelar et al., 2020, graph attention on 75 superpixels"),
+    ),
+    "dbn": (Claim(accuracy=0.906, source=UNTRACEABLE),),
+    "dbn-frozen": (Claim(accuracy=0.873, source="public"),),
+    "simclr": (),
+}  # fmt: skip
+"""The claims of every named recipe, the published ones first; an empty tuple where there is none."""
+
+
+def on_cores(name: str) -> Claim | None:
+    """Return the claim of the recipe ``name`` with a time on processor cores; None if it has none."""
+    return next((claim for claim in CLAIMS[name] if claim.cores is not None), None)
+
+
+def on_gpu(name: str) -> Claim | None:
+    """Return the claim of the recipe ``name`` with a time on a GPU; None if it has none."""
+    return next((claim for claim in CLAIMS[name] if claim.seconds is not None and claim.cores is None), None)
+
+
+def without_time(name: str) -> tuple[Claim, ...]:
+    """Return the claims of the recipe ``name`` that do not depend on how long training takes."""
+    return tuple(claim for claim in CLAIMS[name] if claim.seconds is None)
+
+
+def describe(claims: Sequence[Claim]) -> str:
+    """Return the claims as one cell of a table."""
+    return "; ".join(map(str, claims)) or NONE
