@@ -1,4 +1,4 @@
-"""The networks as plain data: a dataclass for each kind, its fields the arguments of the network in ``models``."""
+"""The networks as plain data: one dataclass per kind, its fields the arguments of the network in ``models``."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -7,9 +7,9 @@ from modiste.recipes.plain import Part, demand
 
 Activation = Literal["relu", "sigmoid", "tanh", "linear"]
 MOST_BLOCKS = 1000
-"""Most blocks of one kind in a network, so that a number in a file from elsewhere cannot keep the program busy."""
+"""Of one kind in a network: what a file names as a number must not keep a reader busy for ever."""
 MOST_NEIGHBOURS = 256
-"""Most neighbours of a node in a patch graph; they are counted in bfloat16, which is exact up to this number."""
+"""Of a node in a graph over patches: bfloat16, in which they are counted, knows every whole number up to here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,11 +17,11 @@ class NetworkRecipe(Part):
     """Base of the recipes of all networks."""
 
     def smallest_side(self) -> int:
-        """Return the smallest height and width, in pixels, of images that the network accepts."""
+        """Return the least height and width, in pixels, of images that the network can take."""
         return 1
 
     def dropped(self) -> float:
-        """Return the share of units or weights that the network drops in training, 0 to below 1."""
+        """Return the share of units or weights that the network drops in training alone."""
         return float(getattr(self, "dropout", 0.0))
 
 
@@ -81,16 +81,16 @@ class MLPRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class SprintRecipe(NetworkRecipe):
-    """A small network that reaches an accuracy in the shortest time."""
+    """A small network for the least time to an accuracy."""
 
     KIND: ClassVar[str] = "sprint"
 
     filters: tuple[int, ...] = (16, 64)
     """Filters of each 3x3 convolution outside the blocks; the first and the last are followed by 2x2 max-pooling."""
     early_blocks: int = 0
-    """Residual blocks of two convolutions before the last convolution of filters, at half the image's side."""
+    """Residual blocks of two convolutions in front of the last of these, at half the image's side."""
     blocks: int = 0
-    """Residual blocks after the last convolution of filters, at a quarter of the image's side."""
+    """Residual blocks behind it, at a quarter of the side."""
     hidden: int = 128
     """Units of the dense layer."""
 
@@ -125,16 +125,16 @@ class InceptionRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetRecipe(NetworkRecipe):
-    """Pre-activation residual network; a wide one if width is above 1."""
+    """Pre-activation residual network; wide where width is above 1."""
 
     KIND: ClassVar[str] = "resnet"
 
     depth: int = 16
-    """Number of layers with weights, 6n + 4."""
+    """Layers with weights, 6n + 4."""
     width: int = 1
     """Factor by which the three stages are wider than 16, 32 and 64 channels."""
     dropout: float = 0.0
-    """Share of values dropped between each block's convolutions in training."""
+    """Share dropped inside each block in training."""
 
     def check(self) -> None:
         possible = 10 <= self.depth <= 6 * MOST_BLOCKS + 4 and self.depth % 6 == 4
@@ -145,7 +145,7 @@ class ResNetRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class DropConnectRecipe(NetworkRecipe):
-    """Convolutions, then a dense layer with random weights dropped for each image."""
+    """Convolutions, then a dense layer whose weights are dropped anew for each image."""
 
     KIND: ClassVar[str] = "dropconnect"
 
@@ -154,9 +154,9 @@ class DropConnectRecipe(NetworkRecipe):
     hidden: int = 128
     """Units of the DropConnect layer."""
     rate: float = 0.5
-    """Share of that layer's weights dropped in training."""
+    """Share of its weights dropped."""
     samples: int = 64
-    """Gaussian samples averaged at inference."""
+    """Gaussian draws averaged at test time."""
 
     def smallest_side(self) -> int:
         return 1 << len(self.filters)
@@ -177,13 +177,13 @@ class CapsNetRecipe(NetworkRecipe):
     KIND: ClassVar[str] = "capsnet"
 
     filters: int = 256
-    """Output channels of the stem, and of all primary capsules together; a multiple of 8."""
+    """Channels of the stem's end, and of the primary capsules together; a multiple of 8."""
     stem: Literal["single", "deep"] = "single"
-    """single: one convolution as in the original; deep: six, and each primary capsule sees the whole image."""
+    """One convolution as in the original, or six, with primary capsules that each see the whole image."""
     kernel_size: int = 9
-    """Kernel side, in pixels, of both convolutions if the stem is single."""
+    """Side of both convolutions' kernels where the stem is single, in pixels."""
     routing: Literal["agreement", "attention"] = "agreement"
-    """How capsules choose the capsules above: by rounds of agreement, as in the original, or by attention."""
+    """How capsules choose the capsules above: by rounds of agreement as in the original, or by attention."""
     iterations: int = 3
     """Rounds of routing by agreement."""
     hidden: tuple[int, ...] = (512, 1024)
@@ -199,18 +199,18 @@ class CapsNetRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class FashionNetRecipe(NetworkRecipe):
-    """A VGG trunk, a keypoint branch that gates local features, and a global branch, fused at the end."""
+    """VGG trunk, a branch of keypoints that gates local features, a global branch, fused."""
 
     KIND: ClassVar[str] = "fashionnet"
 
     width: int = 32
     """Channels of the trunk's first stage."""
     keypoints: int = 8
-    """Keypoints that the local branch looks at."""
+    """Places that the local branch looks at."""
     hidden: int = 256
-    """Units of the layer that fuses both branches."""
+    """Units of the fusing layer."""
     dropout: float = 0.5
-    """Share of the fusing layer's units dropped in training."""
+    """Share of them dropped in training."""
 
     def smallest_side(self) -> int:
         return 4
@@ -222,7 +222,7 @@ class FashionNetRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class PatchGraphRecipe(NetworkRecipe):
-    """A convolutional stem, then graph convolutions between nearest neighbours."""
+    """Convolutional stem, then graph convolutions over nearest neighbours."""
 
     KIND: ClassVar[str] = "patch-graph"
 
@@ -231,9 +231,9 @@ class PatchGraphRecipe(NetworkRecipe):
     blocks: int = 2
     """Graph blocks."""
     neighbours: int = 9
-    """Neighbours of a node, including itself; at most 256."""
+    """Neighbours of a node, itself included; at most 256."""
     dropout: float = 0.0
-    """Share of values dropped inside each graph block in training."""
+    """Share dropped inside the blocks in training."""
 
     def smallest_side(self) -> int:
         return 4
@@ -248,26 +248,26 @@ class PatchGraphRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class SuperpixelGraphRecipe(NetworkRecipe):
-    """Graph attention between superpixels that touch; no convolution."""
+    """Superpixels, then graph attention between those that touch; no convolution."""
 
     KIND: ClassVar[str] = "superpixel-graph"
 
     regions: int = 49
-    """Approximate number of superpixels in an image; their grid follows the image's shape."""
+    """About how many superpixels an image has; their grid follows its shape."""
     compactness: float = 0.5
-    """Difference in intensity, in the network's input scale, that weighs as much as the grid's spacing."""
+    """Difference in intensity, in the scale that enters the network, that counts as much as the grid's spacing."""
     iterations: int = 3
-    """Rounds in which the superpixels' centres move."""
+    """Rounds of moving the superpixels' centres."""
     channels: int = 64
-    """Features of a region; a multiple of heads."""
+    """Features of a region, a multiple of heads."""
     blocks: int = 3
     """Graph blocks."""
     heads: int = 4
-    """Attention heads."""
+    """Heads of attention."""
     neighbours: int = 8
-    """Largest number of neighbours of a region, including itself."""
+    """Most neighbours of a region, itself included."""
     dropout: float = 0.0
-    """Share of values dropped inside each graph block in training."""
+    """Share dropped inside the blocks in training."""
 
     def check(self) -> None:
         self.at_least(1, "regions", "iterations", "blocks", "heads", "neighbours")
@@ -280,14 +280,14 @@ class SuperpixelGraphRecipe(NetworkRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class DBNRecipe(NetworkRecipe):
-    """Deep belief network: sigmoid layers trained as restricted Boltzmann machines, and a linear readout."""
+    """Deep belief network: sigmoid layers that restricted Boltzmann machines have trained, and a readout."""
 
     KIND: ClassVar[str] = "dbn"
 
     hidden: tuple[int, ...] = (1024, 1024)
-    """Units of each sigmoid layer."""
+    """Units of each layer of the stack."""
     frozen: bool = False
-    """After pre-training, train only the readout."""
+    """Whether only the readout learns after pre-training."""
     dropout: float = 0.0
     """Share of each hidden layer's units dropped in fine-tuning."""
 
