@@ -11,9 +11,8 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from modiste.compat import HIGH_WATER_LIMIT, FlowControl, HttpToolsProtocol
 from modiste.errors import StorageError
 from modiste.serving.gate import LINGER_SECONDS, RAW_HEADERS, Gate
 from modiste.serving.inbox import Inbox
