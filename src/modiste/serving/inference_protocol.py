@@ -19,7 +19,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from modiste.inference.onnx_model import OnnxModel
-from modiste.serving.schemas import Wire, demand_marks, faults, schema_of
+from modiste.serving.schemas import Body, demand_marks, faults, schema_of
 from modiste.version import __version__
 
 JSON_BYTES = "inference-header-content-length"
@@ -40,7 +40,7 @@ MOST_LONG = 2**15 - 1
 REFUSALS = faults(400, 401, 403, 408, 413, 421, 422, 503)
 
 
-class Tensor(Wire):
+class Tensor(Body):
     """A tensor of a request; its data are here, or bytes after the JSON."""
 
     name: Literal["images"]
@@ -50,14 +50,14 @@ class Tensor(Wire):
     data: list[Any] | None = None
 
 
-class Wanted(Wire):
+class Wanted(Body):
     """An output that is wished for."""
 
     name: str
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
-class InferRequest(Wire):
+class InferRequest(Body):
     """What an inference request says."""
 
     id: str | None = None
