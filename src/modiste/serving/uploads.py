@@ -39,11 +39,12 @@ class Studio:
     """Prepares uploaded pictures on all cores and predicts their classes.
 
     Args:
-        batcher: of a classifier of square images.
+        batcher: computes the outputs of the network.
+        preparation: turns a picture file into the network's image.
     """
 
-    def __init__(self, batcher: Batcher) -> None:
-        self.batcher, self.preparation = batcher, batcher.model.preparation
+    def __init__(self, batcher: Batcher, preparation: Preparation) -> None:
+        self.batcher, self.preparation = batcher, preparation
         self._count = len(available_cores())
         self._cores = asyncio.Semaphore(self._count)
         self._threads = ThreadPoolExecutor(self._count + MOST_SLOW, thread_name_prefix="pictures")
