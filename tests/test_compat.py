@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import uvicorn
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -111,7 +112,7 @@ def test_the_logger_is_the_one_that_misses_torchvision() -> None:
 
 
 def test_the_protocol_has_what_the_server_overrides() -> None:
-    from modiste.serving.server import BoundedProtocol
+    from modiste.serving.server import BoundedProtocol, Server
 
     def methods(kind: type) -> set[str]:
         return {name for name, value in vars(kind).items() if inspect.isfunction(value)}
@@ -121,6 +122,7 @@ def test_the_protocol_has_what_the_server_overrides() -> None:
     assert overridden <= methods(compat.HttpToolsProtocol), advice("HttpToolsProtocol")
     flow = {"pause_reading", "resume_reading", "pause_writing", "resume_writing"}
     assert flow <= methods(compat.FlowControl), advice("FlowControl")
+    assert {name for name in methods(Server) if name[0] != "_"} <= methods(uvicorn.Server), "uvicorn.Server has changed"
 
 
 def test_ray_knows_the_options_and_variables() -> None:

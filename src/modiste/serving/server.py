@@ -271,7 +271,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.gate.draining or not self.started:
-            self.should_exit, self.force_exit = True, self.should_exit and sig == signal.SIGINT
+            self.force_exit = self.should_exit and sig == signal.SIGINT
+            self.should_exit = True
             return
         self.gate.draining = True
         limits = self.gate.limits
