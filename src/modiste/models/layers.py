@@ -143,7 +143,7 @@ class BatchNorm(nn.Module):
             normal: Tensor = super().forward(x)
             return normal
         if x.dim() not in self.dimensions:
-            raise ValueError(f"expected a batch of {self.dimensions} axes, found {x.dim()}")
+            raise ValueError(f"expected {' or '.join(map(str, self.dimensions))} axes, found {x.dim()}")
         self.num_batches_tracked.add_(1)
         return self.normalize(self, x)
 
