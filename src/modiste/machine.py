@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from modiste.compat import has_amx, has_avx512_bfloat16
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import Recipe, load
 from modiste.version import __version__
@@ -43,7 +44,7 @@ def fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        return bool(has_avx512_bfloat16() or has_amx())
     return False
 
 

@@ -18,7 +18,7 @@ from faults import Faults
 
 SLOW = """
 import functools, sys, time
-import modiste.serving
+import modiste.serving.serve
 from modiste.serving import app, uploads as pictures, server
 from modiste.serving.limits import Limits
 server.EXIT_SECONDS = 0.5

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from modiste.compat import sample_dirichlet
 from modiste.data.batch import Batch
 from modiste.recipes.recipe import AugmentationRecipe
 
@@ -128,7 +129,8 @@ def _uniform(images: Images, generator: torch.Generator) -> Float[Tensor, " n"]:
 
 def _beta(images: Images, alpha: float, generator: torch.Generator) -> Float[Tensor, " n"]:
     """Draw from Beta(alpha, alpha) as the first share of a two-way Dirichlet; torch's own Beta takes no generator."""
-    return torch._sample_dirichlet(torch.full((len(images), 2), alpha, device=images.device), generator)[:, 0]
+    shares: Tensor = sample_dirichlet(torch.full((len(images), 2), alpha, device=images.device), generator)
+    return shares[:, 0]
 
 
 def _partners(images: Images, generator: torch.Generator) -> Tensor:

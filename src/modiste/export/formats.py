@@ -56,8 +56,9 @@ class Format:
 
 def as_onnx(answers: Answers, info: ModelInfo) -> bytes:
     """Return an ONNX file: bytes (N, C, H, W) of any N in; logits, probabilities and novelty out."""
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    registration.setLevel(logging.ERROR)  # it misses a package that no model here needs
+    from modiste.compat import onnx_registration_logger
+
+    onnx_registration_logger.setLevel(logging.ERROR)  # it misses a package that no model here needs
     with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
         program = torch.onnx.export(
             answers,
@@ -90,7 +91,7 @@ def as_program(answers: Answers, info: ModelInfo) -> bytes:
     file = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         program = torch.export.export(answers, (_example(info),), dynamic_shapes={"images": _ANY_NUMBER})
-        program._example_inputs = None  # which would be stored as a pickle
+        program.example_inputs = None  # which would be stored as a pickle
         torch.export.save(program, file, extra_files={"modiste.json": json.dumps(metadata(answers, info))})
     return file.getvalue()
 

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -118,7 +117,7 @@ def normalize_alone(layer: "BatchNorm", x: Float[Tensor, "n c ..."]) -> Float[Te
     return normal
 
 
-class BatchNorm(_BatchNorm):
+class BatchNorm(nn.Module):
     """Batch normalisation (Ioffe and Szegedy, 2015) that can be evaluated after any number of steps.
 
     torch's running statistics start at 0 and 1. After t batches, (1 - momentum)^t of that is left: a third after 100
@@ -128,17 +127,24 @@ class BatchNorm(_BatchNorm):
     state are torch's.
     """
 
+    weight: nn.Parameter
+    bias: nn.Parameter
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
+    eps: float
     momentum: float
+    dimensions: tuple[int, ...]
+    """Numbers of axes that a batch may have."""
     normalize: Callable[["BatchNorm", Tensor], Tensor] = staticmethod(normalize_alone)
     """How a batch is normalised in training. Several processes that share a batch set another function."""
 
     def forward(self, x: Float[Tensor, "n c ..."]) -> Float[Tensor, "n c ..."]:
         if not self.training:
-            return super().forward(x)
-        self._check_input_dim(x)  # type: ignore[no-untyped-call]
+            normal: Tensor = super().forward(x)
+            return normal
+        if x.dim() not in self.dimensions:
+            raise ValueError(f"expected {' or '.join(map(str, self.dimensions))} axes, found {x.dim()}")
         self.num_batches_tracked.add_(1)
         return self.normalize(self, x)
 
@@ -156,12 +162,20 @@ class BatchNorm(_BatchNorm):
         self.running_var.lerp_(variance, share)
 
 
-class BatchNorm1d(BatchNorm, nn.BatchNorm1d):
+class BatchNorm1d(BatchNorm, nn.BatchNorm1d):  # type: ignore[misc]  # what torch lets be None is always there
     """Batch normalisation of features (N, C)."""
 
+    dimensions = (2, 3)
 
-class BatchNorm2d(BatchNorm, nn.BatchNorm2d):
+
+class BatchNorm2d(BatchNorm, nn.BatchNorm2d):  # type: ignore[misc]  # as above
     """Batch normalisation of maps (N, C, H, W)."""
+
+    dimensions = (4,)
+
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Every batch normalisation of torch, ours included."""
 
 
 class OwnWeights(nn.Module):
@@ -285,7 +299,7 @@ def to_training(model: nn.Module) -> None:
     model.train()
     for layer in model.modules():
         own = list(layer.parameters(recurse=False))
-        if isinstance(layer, _BatchNorm) and own and not any(weight.requires_grad for weight in own):
+        if isinstance(layer, BATCH_NORMS) and own and not any(weight.requires_grad for weight in own):
             layer.eval()
 
 

@@ -66,8 +66,11 @@ def is_supported(layers: nn.Sequential) -> bool:
     kinds = {weight.dtype for weight in layers.parameters()}
     if not torch.backends.mkldnn.is_available() or len(kinds) != 1:  # type: ignore[no-untyped-call]
         return False
-    if kinds == {torch.bfloat16} and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return False
+    if kinds == {torch.bfloat16}:
+        from modiste.compat import has_onednn_bfloat16  # a torch without oneDNN lacks it
+
+        if not has_onednn_bfloat16():
+            return False
     return all(isinstance(layer, KNOWN) for layer in layers.modules())
 
 

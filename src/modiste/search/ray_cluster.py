@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tarfile
 import threading
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
+from modiste import compat
 from modiste.errors import (
     ClusterError,
     FolderInUseError,
@@ -299,7 +299,7 @@ def _run(task: Task) -> TrialOutcome | None:
 
 def _connect(address: str) -> Any:
     """Join the cluster, or begin one; return Ray itself."""
-    _stay_without_raylet()
+    compat.keep_process_without_raylet()
     try:
         import ray
         import ray.exceptions
@@ -308,29 +308,19 @@ def _connect(address: str) -> Any:
     if address != "auto":
         _join(ray, address)
     elif not _is_joined(ray):
-        _stay_on_loopback(ray)
+        compat.keep_ray_on_loopback()
         begun: dict[str, Any] = {
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
-            "_temp_dir": _own_folder(),
+            compat.RAY_FOLDER: _own_folder(),
         }
         _init(ray, "local", **begun)
     return ray
 
 
-def _stay_without_raylet() -> None:
-    """Keep Ray from ending this process, in silence and with code 1, when its raylet dies.
-
-    A worker of Ray's leaves with its raylet. Ray 2.60 takes a process for such a worker if its parent is process 1, as
-    after ``nohup``, unless it knows the raylet's number. It is given this process' own, which always lives, and reads
-    it once, on its import.
-    """
-    os.environ.setdefault("RAY_RAYLET_PID", str(os.getpid()))
-
-
 def _is_joined(ray: Any) -> bool:
     """Join the cluster that this machine is part of; False if it is part of none that lives."""
-    address = os.environ.get("RAY_ADDRESS") or ray._private.utils.read_ray_address()
+    address = os.environ.get("RAY_ADDRESS") or compat.read_ray_address()
     if not address:
         return False
     try:
@@ -351,7 +341,7 @@ def _join(ray: Any, address: str) -> None:
     try:
         host = _check_answer(address)
         if ip_address(socket.gethostbyname(host)).is_loopback:
-            _stay_on_loopback(ray)
+            compat.keep_ray_on_loopback()
         _init(ray, address)
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(f"--ray {address}: no Ray cluster answers; expected auto or HOST:PORT ({error})") from error
@@ -377,38 +367,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _init(ray: Any, address: str, **begun: Any) -> None:
-    with safe_path(), _entrypoint_hidden(ray):
-        ray.init(address, job_config=_make_job(), **begun, **QUIETLY)
-
-
-@contextmanager
-def _entrypoint_hidden(ray: Any) -> Iterator[None]:
-    """Keep the command line, which may hold a database's password, from Ray's list of jobs, which every user reads."""
-    before = ray._private.utils.get_entrypoint_name
-    ray._private.utils.get_entrypoint_name = lambda: "modiste"
-    try:
-        yield
-    finally:
-        ray._private.utils.get_entrypoint_name = before
-
-
-def _make_job() -> Any:
-    """Return a job whose workers search modules where this process does; Ray adds the working directory to that."""
-    from ray.job_config import JobConfig
-
-    class Job(JobConfig):
-        def _serialize(self) -> str:
-            searched = {os.path.abspath(folder) for folder in sys.path}  # noqa: PTH100
-            self._py_driver_sys_path = [folder for folder in self._py_driver_sys_path if folder in searched]
-            return super()._serialize()
-
-    return Job()
-
-
-def _stay_on_loopback(ray: Any) -> None:
-    """Let Ray bind to loopback, as it does by itself on other systems than Linux: this process and its children."""
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+    with safe_path(), compat.ray_entrypoint_hidden():
+        ray.init(address, job_config=compat.ray_job(), **begun, **QUIETLY)
 
 
 @contextmanager

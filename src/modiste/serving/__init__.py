@@ -1,1 +1,1 @@
-"""A model on the network, without torch."""
+"""An HTTP server for a model, without torch: a page for people, an API for programs."""

@@ -1,4 +1,4 @@
-"""The application: pictures in, answers out; what is served; whether it is well; the page."""
+"""The web application: predictions, a description of the model, probes, metrics, and the page."""
 
 import asyncio
 import base64
@@ -24,43 +24,56 @@ from modiste.serving import inference_protocol
 from modiste.serving.batching import Batcher
 from modiste.serving.gate import Gate, Metrics
 from modiste.serving.limits import LOOPBACK, Limits
-from modiste.serving.schemas import ModelResponse, PredictRequest, PredictResponse, demand_marks, faults, schema_of
+from modiste.serving.schemas import (
+    Answer,
+    ModelResponse,
+    PredictRequest,
+    PredictResponse,
+    demand_marks,
+    faults,
+    schema_of,
+)
 from modiste.serving.uploads import Studio, UploadedPicture
 from modiste.version import __version__
 
 MOST_MARKS = {",": 2**10, "[": 2**6, "{": 2**6, ":": 2**10}
-"""In a request's JSON, whose pictures are text without any of these."""
+"""Largest number of each mark in a request's JSON; base64 has none of them."""
 MOST_LETTERS = 500
-"""Of a fault, in which a client's own words may be."""
+"""Length of an error message, which may quote the client."""
 BLANKS = b" \t\r\n"
 PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
 def create_app(model: OnnxModel, *, limits: Limits | None = None, hosts: tuple[str, ...] = (), token: str = "") -> Gate:
-    """Return the application that answers with a model.
+    """Return the application that serves a model.
 
     Args:
-        model: of square images, grey or in colour, RecipeError when it takes others; RunError when a class's name
-            cannot be written in an answer.
-        limits: how much is taken on.
-        hosts: names, beside those of this machine to itself, under which it may be asked.
-        token: that requests must carry; none is asked for if empty.
+        model: a network for square images, grey or in colour.
+        limits: how much the server accepts.
+        hosts: allowed host names, beside those of the loopback interface.
+        token: what requests must carry; if it is empty, no token is needed.
+
+    Raises:
+        RecipeError: the network's images are not square, or neither grey nor in colour.
+        RunError: a class name cannot be written as UTF-8.
     """
-    limits, metrics, _ = limits or Limits(), Metrics(), model.preparation
+    limits, metrics = limits or Limits(), Metrics()
+    preparation = model.preparation
     for name in model.class_names:
         if name != _utf8(name):
             raise RunError(f"class {name!r} cannot be written as UTF-8; expected a file that modiste export wrote")
     app = FastAPI(
         title="Modiste",
         version=__version__,
-        summary=f"Tells {len(model.class_names)} classes of pictures apart.",
+        summary=f"Classifies pictures into {len(model.class_names)} classes.",
         lifespan=_lifespan,
-        docs_url=None,  # these would load scripts from elsewhere
+        docs_url=None,  # both pages would load scripts from other hosts
         redoc_url=None,
         separate_input_output_schemas=False,
     )
-    app.state.model, app.state.limits, app.state.metrics = model, limits, metrics
+    app.state.model, app.state.preparation = model, preparation
+    app.state.limits, app.state.metrics = limits, metrics
     gate = Gate(app, limits, metrics, (*LOOPBACK, *hosts), token)
     app.state.gate = gate
     _add_routes(app)
@@ -74,7 +87,7 @@ def create_app(model: OnnxModel, *, limits: Limits | None = None, hosts: tuple[s
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.batcher = Batcher(state.model, most=state.limits.batch, observe=state.metrics.batch.observe)
-    state.studio = Studio(state.batcher)
+    state.studio = Studio(state.batcher, state.preparation)
     warming = asyncio.create_task(state.studio.warm_up())
     yield
     warming.cancel()
@@ -87,21 +100,21 @@ def _add_routes(app: FastAPI) -> None:
     @app.post("/v1/predict", response_model=PredictResponse, responses=faults(), openapi_extra=_body(app.state.limits))
     async def predict(
         request: Request,
-        steps: Annotated[bool, Query(description="Show what each step made of the picture.")] = False,
-        explain: Annotated[bool, Query(description="Show where the network looked, of the first few.")] = False,
+        steps: Annotated[bool, Query(description="Return the picture after each step of the preparation.")] = False,
+        explain: Annotated[bool, Query(description="Return where the network looked, for the first few.")] = False,
     ) -> PredictResponse:
-        """Tell what is on pictures; what cannot be read has a fault in the place of an answer."""
+        """Classify pictures. A picture that cannot be read gets a fault instead of a class."""
         started = time.perf_counter()
-        pictures, wishes = await _read(request, app.state.limits)
-        explained = app.state.limits.explained if explain or wishes.explain else 0
-        answers = await app.state.studio.answers(pictures, steps=steps or wishes.steps, explained=explained)
+        pictures, options = await _read(request, app.state.limits)
+        explained = app.state.limits.explained if explain or options.explain else 0
+        answers = await app.state.studio.answers(pictures, steps=steps or options.steps, explained=explained)
         for answer in answers:
             app.state.metrics.pictures.labels(_outcome(answer)).inc()
         return PredictResponse(answers=answers, seconds=round(time.perf_counter() - started, 6))
 
     @app.get("/v1/model", response_model=ModelResponse, responses=faults(401, 421))
     async def model() -> ModelResponse:
-        """Describe what is served."""
+        """Describe the model."""
         served: OnnxModel = app.state.model
         return ModelResponse(
             name=inference_protocol.model_name(served),
@@ -114,26 +127,26 @@ def _add_routes(app: FastAPI) -> None:
 
     @app.get("/livez", response_class=PlainTextResponse, responses=faults(421))
     async def live() -> str:
-        """Tell that the process answers."""
+        """Return ok: the process answers."""
         return "ok"
 
     @app.get("/readyz", response_class=PlainTextResponse, responses=faults(421, 503))
     async def ready() -> str:
-        """Tell whether requests should be sent here."""
+        """Return ok, or 503 when the server is about to stop."""
         if app.state.gate.draining:
             raise HTTPException(503, "about to stop")
         return "ok"
 
     @app.get("/metrics", response_class=PlainTextResponse, responses=faults(401, 421))
     async def count() -> Response:
-        """Return counters for Prometheus."""
+        """Return the metrics for Prometheus."""
         return Response(app.state.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 def _body(limits: Limits) -> dict[str, Any]:
-    """Describe what a request for a prediction may hold."""
-    asked = schema_of(PredictRequest)
-    asked["properties"]["images"]["maxItems"] = limits.pictures
+    """Return the OpenAPI description of the body of a prediction request."""
+    fields = schema_of(PredictRequest)
+    fields["properties"]["images"]["maxItems"] = limits.pictures
     files = {
         "type": "array",
         "minItems": 1,
@@ -142,12 +155,12 @@ def _body(limits: Limits) -> dict[str, Any]:
         "description": "JPEG, PNG, WebP, BMP or GIF files.",
     }
     form = {"type": "object", "required": ["images"], "properties": {"images": files}, "additionalProperties": False}
-    content = {"multipart/form-data": {"schema": form}, "application/json": {"schema": asked}}
+    content = {"multipart/form-data": {"schema": form}, "application/json": {"schema": fields}}
     return {"requestBody": {"required": True, "content": content}}
 
 
 async def _read(request: Request, limits: Limits) -> tuple[list[UploadedPicture], PredictRequest]:
-    """Return a request's pictures and wishes, from JSON or a form; HTTPException when it is neither."""
+    """Return a request's pictures and options, from JSON or a form; HTTPException if it is neither."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         body = await request.body()
@@ -169,13 +182,13 @@ async def _uploaded(request: Request, limits: Limits) -> list[UploadedPicture]:
         max_fields=16,
         max_part_size=limits.body_bytes,
     )
-    parser.spool_max_size = limits.body_bytes + 1  # no picture is written to a disk
+    parser.spool_max_size = limits.body_bytes + 1  # keeps every picture in memory
     try:
         form = await parser.parse()
     except MultiPartException as error:
         raise HTTPException(400, error.message) from error
     except UnicodeError as error:
-        raise HTTPException(400, "a name in the form is not of its charset") from error
+        raise HTTPException(400, "a name in the form is not valid in its charset") from error
     files = form.getlist("images")
     if not files or any(not isinstance(file, UploadFile) for file in files) or set(form) != {"images"}:
         raise HTTPException(422, "expected files in the field images, and nothing else")
@@ -188,12 +201,15 @@ async def _uploaded(request: Request, limits: Limits) -> list[UploadedPicture]:
 
 
 def _utf8(text: str) -> str:
-    """Return a text with a question mark for each letter that UTF-8 does not have: half of a surrogate pair."""
+    """Return a text with a question mark for each lone surrogate, which UTF-8 cannot encode."""
     return text.encode(errors="replace").decode()
 
 
 def _decoded(image: str) -> bytes | None:
-    """Return the bytes of a picture in base64, bare or as a data: URL, with or without line ends; None for others."""
+    """Return the bytes of a picture in base64, bare or as a data: URL; None if it is neither.
+
+    Line ends and blanks are ignored.
+    """
     if image[: len("data:")].lower() == "data:":
         kind, _, image = image.partition(",")
         if not kind.lower().endswith(";base64"):
@@ -205,7 +221,7 @@ def _decoded(image: str) -> bytes | None:
 
 
 def _share(text: str) -> float | None:
-    """Return a number from 0 to 1 that a file states; None where it states none."""
+    """Return a number from 0 to 1 from a file's metadata; None if the text is not such a number."""
     try:
         share = float(text)
     except ValueError:
@@ -213,7 +229,8 @@ def _share(text: str) -> float | None:
     return share if 0 <= share <= 1 else None
 
 
-def _outcome(answer: Any) -> str:
+def _outcome(answer: Answer) -> str:
+    """Return the label under which an answer is counted."""
     if answer.fault is not None:
         return "fault"
     return "none of the classes" if answer.none_of_the_classes else "answered"
@@ -232,7 +249,7 @@ def _add_page(app: FastAPI) -> None:
 
 
 def _add_fault_handlers(app: FastAPI) -> None:
-    """Give every fault the one shape, without the inside of the program in it."""
+    """Answer every fault with the same JSON body, which reveals nothing of the program."""
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
@@ -251,4 +268,4 @@ def _add_fault_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def broken(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": "the server failed; it says more where it was started"}, 500)
+        return JSONResponse({"error": "the server failed; its terminal shows more"}, 500)

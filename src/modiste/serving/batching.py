@@ -1,7 +1,7 @@
-"""Images of many requests through the network together.
+"""Batches of images from many requests, for one pass through the network.
 
-While a batch is computed, whatever arrives waits and forms the next: a lone image never waits for company, and the more
-arrive the larger batches grow.
+Requests that arrive while a batch is running form the next batch. The server never waits to fill a batch, and batches
+grow with the load.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ class _Waiting(NamedTuple):
 
 
 class Batcher:
-    """Answers for images, computed one batch at a time.
+    """Computes the outputs of a network for the images of many requests, one batch at a time.
 
     Args:
-        model: what computes them.
-        most: images of several requests that are computed together, 1 or more.
-        observe: is told the size of each batch.
+        model: the network.
+        most: the largest number of images in a batch of several requests, 1 or more.
+        observe: called with the size of each batch.
     """
 
     def __init__(self, model: OnnxModel, *, most: int, observe: Callable[[int], object]) -> None:
@@ -41,14 +41,16 @@ class Batcher:
         self._work = asyncio.create_task(self._compute_all())
 
     async def run(self, images: UInt8[np.ndarray, "n c h w"]) -> Outputs:
-        """Return every output of the network for the images, by name; DataError when they are of another shape.
+        """Return every output of the network for the images, by name; DataError if their shape or type is wrong.
 
-        Many images take several turns, between which other requests have theirs.
+        More images than fit one batch take several. Other requests have their turn in between.
         """
         self.model.demand_images(images.shape, str(images.dtype))
         starts = range(0, max(len(images), 1), self.most)
         parts = [await self._turn(images[start : start + self.most]) for start in starts]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts[1:] else parts[0]
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     async def _turn(self, images: UInt8[np.ndarray, "n c h w"]) -> Outputs:
         outputs: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
@@ -57,11 +59,11 @@ class Batcher:
         return await outputs
 
     async def between_batches(self, compute: Callable[[], Value]) -> Value:
-        """Compute something else with the network, when it is free."""
+        """Call ``compute`` in the network's thread, between two batches; return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, compute)
 
     def close(self) -> None:
-        """Stop without waiting for what is computed."""
+        """Stop without waiting for the running batch."""
         self._work.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -73,11 +75,11 @@ class Batcher:
                 await self._compute(batch)
 
     def _next(self) -> list[_Waiting]:
-        """Take as many of those that wait, in the order of their arrival, as fit a batch, but at least one."""
+        """Take the requests that fit one batch, in the order of their arrival, and at least one if any waits."""
         batch, count = list[_Waiting](), 0
         while self._waiting and (not batch or count + len(self._waiting[0].images) <= self.most):
             one = self._waiting.popleft()
-            if not one.outputs.done():  # its request may have been given up
+            if not one.outputs.done():  # its request may have been cancelled
                 batch.append(one)
                 count += len(one.images)
         return batch
@@ -87,7 +89,7 @@ class Batcher:
         self.observe(len(images))
         try:
             whole = await self.between_batches(lambda: self.model.run(images))
-        except Exception as error:  # each request tells its own client
+        except Exception as error:  # each request reports it to its own client
             for one in batch:
                 if not one.outputs.done():
                     one.outputs.set_exception(error)

@@ -1,4 +1,4 @@
-"""The checks before a request is read (who asks, how much, how long), the headers of every answer, and the counters."""
+"""The gate in front of the application: who may ask, how much is read and how long; headers and metrics of answers."""
 
 import asyncio
 import contextlib
@@ -16,28 +16,34 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modiste.serving.limits import LOOPBACK, Limits, host_name
 
+OPEN_PATHS = ("/", "/page.css", "/page.js", "/icon.svg", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
+"""Paths that need no token: the probes, and the page, which asks for one."""
+ONCE = ("host", "authorization", "origin", "content-type", "content-encoding", "inference-header-content-length")
+"""Headers that may stand only once: of two, a proxy in front of the server might believe the other."""
 CODINGS = {"identity": 0, "gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
-"""Content codings of HTTP, and what zlib calls them."""
-
-
-def unpacked(content: bytes, coding: str, *, most: int) -> bytes:
-    """Return at most the first ``most`` bytes of what was compressed; ValueError where it is damaged."""
-    reader = zlib.decompressobj(CODINGS[coding])
-    try:
-        plain = reader.decompress(content, most)
-    except zlib.error:
-        raise ValueError(f"the body is not {coding}, or damaged") from None
-    if len(plain) < most and (not reader.eof or reader.unused_data):
-        raise ValueError(f"the body is not the whole of one {coding} stream")
-    return plain
-
-
+"""Supported content codings of HTTP, with zlib's number for each."""
+LINGER_SECONDS = 1.0
+"""Time for which the server drops what a refused client still sends, so that the client can read the answer."""
+WHOLE_BYTES = 64 * 1024
+"""An answer longer than this counts as at work until the client has read nearly all of it."""
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+"""Headers of every answer."""
+RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
+"""Upper ends of the histograms' bins: of seconds, and of images in a batch."""
 
 
 class Metrics:
-    """Counters of one server; of two in one process each has its own."""
+    """The counters of one server, in a registry of their own: two servers in one process share none."""
 
     def __init__(self) -> None:
         own = CollectorRegistry()
@@ -51,31 +57,12 @@ class Metrics:
         self.at_work = Gauge("modiste_requests_at_work", "Requests at work or waiting.", registry=own)
 
     def text(self) -> bytes:
-        """Return everything counted."""
+        """Return all counters in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
-OPEN_PATHS = ("/", "/page.css", "/page.js", "/icon.svg", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
-"""What holds no answers needs no token: probes, and the page, which asks for one."""
-LINGER_SECONDS = 1.0
-WHOLE_BYTES = 64 * 1024
-"""A longer answer counts as at work until the client has read nearly all of it."""
-ONCE = ("host", "authorization", "origin", "content-type", "content-encoding", "inference-header-content-length")
-"""Headers that decide something; of two the server and a proxy before it may each believe another."""
-HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-}
-RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-
-
 class RefusedError(Exception):
-    """A request that is answered with an error."""
+    """A request that the gate answers with an error."""
 
     def __init__(self, status: int, message: str, **headers: str) -> None:
         super().__init__(message)
@@ -84,18 +71,17 @@ class RefusedError(Exception):
 
 @dataclass
 class Gate:
-    """An ASGI application around another.
+    """An ASGI application that checks each request before another application answers it.
 
     Attributes:
-        app: what answers those that pass.
-        limits: how much is taken on.
-        metrics: what is counted.
-        hosts: names under which the server may be asked, as ``host_name`` returns them: a foreign page's name, made to
-            point here, is none of them.
-        token: that requests must carry; none is asked for if empty.
+        app: the application that answers.
+        limits: how much the server accepts.
+        metrics: the server's counters.
+        hosts: allowed Host headers, as ``host_name`` returns them; protects against DNS rebinding.
+        token: what requests must carry; if it is empty, no token is needed.
         draining: whether the server is about to stop.
-        at_work: requests that have not been answered yet.
-        waiting_bytes: of their bodies: as many as each has, or may still have while it arrives.
+        at_work: number of requests that are not answered yet.
+        waiting_bytes: size of their bodies. A body that has not arrived counts with the size that it may reach.
     """
 
     app: ASGIApp
@@ -111,14 +97,15 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, answer = time.perf_counter(), _Answer(send, self)
-        seen = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # the server leaves out the body
+        started = time.perf_counter()
+        answer = _Answer(send, self)
+        seen = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # uvicorn leaves out the body
         try:
             await self._pass(seen, receive, answer)
         except RefusedError as refused:
             await answer.refuse(refused, receive)
-        except asyncio.CancelledError:  # the last grace is over
-            await answer.refuse(RefusedError(503, "the server stops; this took too long"))
+        except asyncio.CancelledError:  # finish_seconds are over
+            await answer.refuse(RefusedError(503, "the server is stopping, and this request took too long"))
         finally:
             route = getattr(seen.get("route"), "path", "none")
             self.metrics.requests.labels(route, str(answer.status or "none")).inc()
@@ -131,32 +118,22 @@ class Gate:
             await self.app(scope, receive, answer)
             return
         if self.at_work >= self.limits.requests:
-            raise RefusedError(503, "too many requests at work; come again in a second", **{"retry-after": "1"})
+            raise RefusedError(503, "too many requests at work; try again in a second", **{"retry-after": "1"})
         coding = headers.get("content-encoding", "identity").strip().lower()
         if coding not in CODINGS:
             raise RefusedError(
-                415, f"expected a body as it is, or one of {', '.join(CODINGS)}", **{"accept-encoding": "gzip, deflate"}
+                415, f"content-encoding: expected one of {', '.join(CODINGS)}", **{"accept-encoding": "gzip, deflate"}
             )
         with self._room_for(self._expected(headers)) as room:
             body = await self._read(receive)
             if coding != "identity":
-                body = await asyncio.to_thread(self._unpacked, body, coding)
+                body = await asyncio.to_thread(_decompressed, body, coding, self.limits.body_bytes)
             room.resize(len(body))
             await self.app(scope, _replayed(body), answer)
 
-    def _unpacked(self, body: bytes, coding: str) -> bytes:
-        most = self.limits.body_bytes
-        try:
-            plain = unpacked(body, coding, most=most + 1)
-        except ValueError as error:
-            raise RefusedError(400, f"content-encoding: {error}") from None
-        if len(plain) > most:
-            raise RefusedError(413, f"the body is too long when unpacked; expected at most {most:,} bytes")
-        return plain
-
     @contextlib.contextmanager
     def _room_for(self, size: int) -> Iterator["_Room"]:
-        """Count a request, and the bytes of its body before the first is read, as long as it is at work."""
+        """Count a request and the size of its body, before the body is read and until the request is answered."""
         room = _Room(self, size)
         self.at_work += 1
         self.metrics.at_work.set(self.at_work)
@@ -168,25 +145,26 @@ class Gate:
             self.metrics.at_work.set(self.at_work)
 
     def _expected(self, headers: Mapping[str, str]) -> int:
-        """Return how long a request's body may become; RefusedError when that is too long, or too much just now."""
-        most, said = self.limits.body_bytes, headers.get("content-length", "0")
-        size = int(said) if said.isdecimal() else most
+        """Return the size that a request's body may reach; RefusedError if that is over a limit."""
+        most, stated = self.limits.body_bytes, headers.get("content-length", "0")
+        size = int(stated) if stated.isdecimal() else most
         if "transfer-encoding" in headers or (size <= most and "content-encoding" in headers):
             size = most
         if size > most:
             raise _too_long(most)
         if self.waiting_bytes + size > self.limits.waiting_bytes:
-            raise RefusedError(503, "too much is waiting; come again in a second", **{"retry-after": "1"})
+            raise RefusedError(503, "too many bytes are waiting; try again in a second", **{"retry-after": "1"})
         return size
 
     def _check_sender(self, scope: Scope, headers: Mapping[str, str]) -> None:
+        """Raise RefusedError unless the host name, the page of origin and the token are allowed."""
         if "host" not in headers and scope["http_version"] == "1.1":
             raise RefusedError(400, "expected the header Host")
         if host_name(headers.get("host", "")) not in self.hosts:
-            raise RefusedError(421, "this server is not known by that name; start it with --allow-host NAME")
+            raise RefusedError(421, "this host name is not allowed; start the server with --allow-host NAME")
         origin = headers.get("origin")
         if origin is not None and scope["method"] != "GET" and _netloc(origin) != headers["host"].lower():
-            raise RefusedError(403, "requests from pages of other sites are not answered")
+            raise RefusedError(403, "requests from pages of other sites are not allowed")
         if self.token and scope["path"] not in OPEN_PATHS and not self._is_token(headers.get("authorization", "")):
             raise RefusedError(401, "expected the header Authorization: Bearer TOKEN", **{"www-authenticate": "Bearer"})
 
@@ -195,7 +173,7 @@ class Gate:
         return hmac.compare_digest(given.lstrip(" ").encode(), self.token.encode()) and scheme.lower() == "bearer"
 
     async def _read(self, receive: Receive) -> bytes:
-        """Return a request's body; RefusedError when it becomes too long, or does not come in time."""
+        """Return a request's body; RefusedError if it is too long, or does not arrive in time."""
         seconds = self.limits.receive_seconds
         try:
             async with asyncio.timeout(seconds):
@@ -206,7 +184,7 @@ class Gate:
 
 @dataclass
 class _Room:
-    """Bytes that a gate keeps free for one body."""
+    """Bytes that a gate reserves for one body."""
 
     gate: Gate
     size: int
@@ -215,13 +193,13 @@ class _Room:
         self.gate.waiting_bytes += self.size
 
     def resize(self, size: int) -> None:
-        """Keep ``size`` bytes in place of what was kept before."""
+        """Reserve ``size`` bytes instead of those reserved before."""
         self.gate.waiting_bytes += size - self.size
         self.size = size
 
 
 class _Answer:
-    """Sends an answer with the headers that every answer carries."""
+    """Sends an answer with the headers of every answer."""
 
     def __init__(self, send: Send, gate: Gate) -> None:
         self.send, self.gate, self.status = send, gate, 0
@@ -229,14 +207,14 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = {**message, "headers": [*message.get("headers", []), *self._more(message)]}
+            message = {**message, "headers": [*message.get("headers", []), *self._missing_headers(message)]}
         elif len(message.get("body", b"")) > WHOLE_BYTES and not message.get("more_body", False):
-            await self.send({**message, "more_body": True})  # the end waits until this has been read
+            await self.send({**message, "more_body": True})  # the end waits until the client has read this
             message = {"type": "http.response.body", "body": b""}
         await self.send(message)
 
-    def _more(self, message: Message) -> list[tuple[bytes, bytes]]:
-        """Return the headers that an answer lacks; before the end, one that sends the client elsewhere."""
+    def _missing_headers(self, message: Message) -> list[tuple[bytes, bytes]]:
+        """Return the headers that an answer lacks; after a failure or before the end, also ``connection: close``."""
         have = {name for name, _ in message.get("headers", [])}
         closing = [(b"connection", b"close")] if self.gate.draining or self.status == 500 else []
         return [(name, value) for name, value in [*RAW_HEADERS, *closing] if name not in have]
@@ -244,8 +222,8 @@ class _Answer:
     async def refuse(self, refused: RefusedError, receive: Receive | None = None) -> None:
         """Answer with an error, unless an answer has begun.
 
-        A client that is still sending would lose the answer if the connection were closed at once: what ``receive``
-        still brings is dropped for a moment.
+        A client that is still sending would lose the answer if the connection closed at once. So what ``receive``
+        yields is dropped for ``LINGER_SECONDS``.
         """
         if self.status:
             return
@@ -260,7 +238,7 @@ class _Answer:
 
 
 def _read_headers(scope: Scope) -> dict[str, str]:
-    """Return a request's headers; RefusedError when one that decides something is there twice."""
+    """Return a request's headers; RefusedError if one of ``ONCE`` stands twice."""
     headers = dict[str, str]()
     for raw_name, value in scope["headers"]:
         name = raw_name.decode("latin-1")
@@ -284,15 +262,29 @@ async def _whole_body(receive: Receive, most: int) -> bytes:
 
 
 async def _discard(receive: Receive) -> None:
-    """Take what a client still sends, for a moment, and drop it."""
+    """Drop what a client still sends, for ``LINGER_SECONDS`` at most."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_SECONDS):
             while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
                 pass
 
 
+def _decompressed(body: bytes, coding: str, most: int) -> bytes:
+    """Return a body decompressed; RefusedError if it is damaged, or longer than ``most`` bytes."""
+    reader = zlib.decompressobj(CODINGS[coding])
+    try:
+        plain = reader.decompress(body, most + 1)
+    except zlib.error:
+        raise RefusedError(400, f"content-encoding: the body is not {coding}, or damaged") from None
+    if len(plain) > most:
+        raise RefusedError(413, f"the body is too long when decompressed; expected at most {most:,} bytes")
+    if not reader.eof or reader.unused_data:
+        raise RefusedError(400, f"content-encoding: the body is not the whole of one {coding} stream")
+    return plain
+
+
 def _replayed(body: bytes) -> Receive:
-    """Return what hands an application a body that has been read already."""
+    """Return an ASGI ``receive`` that yields a body which has been read already."""
     messages: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
@@ -306,7 +298,7 @@ def _too_long(most: int) -> RefusedError:
 
 
 def _netloc(origin: str) -> str:
-    """Return the host and port of a page's address; empty for what is no address."""
+    """Return the host and port of a page's address; an empty string if it is malformed."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a client has sent and nobody has parsed yet, cut so that a parser never reads beyond the end of one request."""
+"""The bytes that a client has sent and the server has not parsed, cut so that each piece ends within one request."""
 
 HEAD_END = b"\r\n\r\n"
 
@@ -6,10 +6,10 @@ HEAD_END = b"\r\n\r\n"
 class Inbox:
     """The unparsed bytes of one connection.
 
-    A head ends with an empty line, and so does a body in chunks; a body of a stated length is counted.
+    A head ends with an empty line, and so does a chunked body. For a body of a stated length, the bytes are counted.
 
     Attributes:
-        framing_bytes: of the current request since its last byte of payload: head, chunk headers, trailers.
+        framing_bytes: bytes of the current request since its last byte of payload: head, chunk headers, trailers.
     """
 
     def __init__(self) -> None:
@@ -18,23 +18,23 @@ class Inbox:
         self._payload_left = 0
 
     def __len__(self) -> int:
-        """Return how many bytes wait."""
+        """Return the number of unparsed bytes."""
         return len(self._bytes) - self._at
 
     def put(self, data: bytes) -> None:
-        """Add what has arrived."""
+        """Add received bytes."""
         self._bytes, self._at = self._bytes[self._at :] + data, 0
 
     def clear(self) -> None:
-        """Drop what waits."""
+        """Drop all unparsed bytes."""
         self._bytes, self._at = b"", 0
 
     def expect(self, payload_bytes: int) -> None:
-        """Begin a body of this length; 0 where its length is not stated."""
+        """Begin a body of this length; 0 if its length is not stated."""
         self.framing_bytes, self._payload_left, self._last = 0, payload_bytes, b""
 
     def cut(self, most: int) -> bytes:
-        """Take the bytes up to the next place where a request may end, ``most`` of them."""
+        """Take the bytes up to the next place where a request may end, at most ``most`` of them."""
         if self._payload_left:
             piece = self._taken(min(self._payload_left, most))
             self._payload_left -= len(piece)
@@ -52,8 +52,9 @@ class Inbox:
         return piece
 
     def _frame_bytes(self, most: int) -> int:
-        """Return the distance to the end of the next empty line, which an earlier piece may begin; at least ``most``
-        where there is none so near.
+        """Return the distance to the end of the next empty line, or at least ``most`` if none is that near.
+
+        The empty line may begin in the piece before.
         """
         begun = len(self._last)
         start = self._last + self._bytes[self._at : self._at + len(HEAD_END) - 1]

@@ -1,12 +1,13 @@
-"""The routes of the Open Inference Protocol (KServe, version 2), so that clients made for other servers work unchanged.
+"""The routes of the Open Inference Protocol (KServe, version 2), so that clients of other servers work unchanged.
 
-Here images are bytes as the data set has them, (N, C, H, W), and no photos: whoever sends tensors has prepared them.
+Images are uint8 tensors (N, C, H, W) as in the data set. Photos must be prepared by the client.
 """
 
 import asyncio
 import math
 import re
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -19,29 +20,30 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from modiste.inference.onnx_model import OnnxModel
-from modiste.serving.schemas import Wire, demand_marks, faults, schema_of
+from modiste.serving.schemas import Body, demand_marks, faults, schema_of
 from modiste.version import __version__
 
 JSON_BYTES = "inference-header-content-length"
-"""Header that says how much of a body is JSON, where tensors follow it as bytes."""
+"""Header with the length of the JSON in a body, if tensors follow it as bytes."""
 DATATYPES = {"float32": "FP32", "float64": "FP64", "uint8": "UINT8"}
 VERSION = "1"
 MOST_MARKS = {",": 2**18, "[": 2**15, "{": 2**8, ":": 2**10}
-"""In a request's JSON. A tensor with more numbers is sent as bytes, which need no parsing."""
+"""Largest number of each mark in a request's JSON. Larger tensors must be sent as bytes, which need no parsing."""
 MOST_OUTPUTS = 64
 MOST_DIGITS = 18
-"""Of a length in a header."""
+"""Digits of a length in a header."""
 MOST_LETTERS = 100
-"""Of a model's name, which is a part of an address."""
+"""Length of a model's name, which is part of a URL."""
 INLINE_BYTES = 64 * 1024
-"""Longer bodies are parsed, and longer answers written, beside the loop that serves everybody."""
+"""Larger bodies are parsed in a thread, and their answers written there, so that the event loop stays free."""
 MOST_LONG = 2**15 - 1
-"""Along each axis of a tensor; four of them multiplied are still a number of bytes that NumPy can count."""
+"""Largest length of a tensor's axis; the product of four such lengths still fits NumPy's 64-bit sizes."""
 REFUSALS = faults(400, 401, 403, 408, 413, 421, 422, 503)
+TAGS: list[str | Enum] = ["inference protocol"]
 
 
-class Tensor(Wire):
-    """A tensor of a request; its data are here, or bytes after the JSON."""
+class Tensor(Body):
+    """A tensor of a request; its data stand here, or as bytes after the JSON."""
 
     name: Literal["images"]
     shape: list[Annotated[int, Field(ge=0, le=MOST_LONG)]] = Field(min_length=4, max_length=4)
@@ -50,15 +52,15 @@ class Tensor(Wire):
     data: list[Any] | None = None
 
 
-class Wanted(Wire):
-    """An output that is wished for."""
+class Wanted(Body):
+    """A requested output."""
 
     name: str
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
-class InferRequest(Wire):
-    """What an inference request says."""
+class InferRequest(Body):
+    """The JSON of an inference request."""
 
     id: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -67,50 +69,56 @@ class InferRequest(Wire):
 
 
 class _Direct(Route):
-    """What FastAPI describes and Starlette alone answers: a fifth less of the processor's time for each request."""
+    """A route that FastAPI describes but Starlette answers, which saves a fifth of the processor time of a request."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, found = super().matches(scope)
-        return match, {**found, "route": self}  # as FastAPI's own routes say, by which requests are counted
+        return match, {**found, "route": self}  # FastAPI's routes set it too; requests are counted by it
 
 
 def model_name(model: OnnxModel) -> str:
-    """Return the name under which a model is asked for: its recipe's."""
+    """Return the name of a model in URLs, which is its recipe's."""
     name = re.sub(r"[^A-Za-z0-9._-]", "-", model.told.get("recipe", ""))[:MOST_LETTERS]
     return name if name.strip(".") else "model"
 
 
 def add_routes(app: FastAPI) -> None:
-    """Add the protocol's routes to an application whose state holds a model and a batcher."""
-    model: OnnxModel = app.state.model
-    name = model_name(model)
+    """Add the protocol's routes to an application whose state holds a model, a gate and, once it runs, a batcher."""
+    _add_server_routes(app)
+    _add_model_routes(app)
 
-    @app.get("/v2", tags=["inference protocol"])
+
+def _add_server_routes(app: FastAPI) -> None:
+    @app.get("/v2", tags=TAGS)
     async def server() -> dict[str, Any]:
         """Describe the server."""
         return {"name": "modiste", "version": __version__, "extensions": ["binary_tensor_data"]}
 
-    @app.get("/v2/health/live", tags=["inference protocol"])
+    @app.get("/v2/health/live", tags=TAGS)
     async def live() -> dict[str, bool]:
-        """Tell that the process answers."""
+        """Return that the process answers."""
         return {"live": True}
 
-    @app.get("/v2/health/ready", tags=["inference protocol"], responses=REFUSALS)
+    @app.get("/v2/health/ready", tags=TAGS, responses=REFUSALS)
     async def ready() -> Response:
-        """Tell whether requests should be sent here."""
-        is_ready = not app.state.gate.draining
-        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+        """Return whether the server accepts requests; with status 503 when it is about to stop."""
+        return _readiness(app)
+
+
+def _add_model_routes(app: FastAPI) -> None:
+    model: OnnxModel = app.state.model
+    name = model_name(model)
 
     async def describe() -> dict[str, Any]:
         """Describe the model."""
         return {"name": name, "versions": [VERSION], "platform": "onnxruntime", **_tensors(model)}
 
     async def model_ready() -> Response:
-        """Tell whether the model answers."""
-        return await ready()
+        """Return whether the model answers; with status 503 when the server is about to stop."""
+        return _readiness(app)
 
     async def infer(request: Request) -> Response:
-        """Return the model's outputs for images of bytes."""
+        """Return the model's outputs for a tensor of images."""
         body, json_bytes = await request.body(), request.headers.get(JSON_BYTES)
         if len(body) <= INLINE_BYTES:
             asked, images = _read(body, json_bytes)
@@ -119,16 +127,22 @@ def add_routes(app: FastAPI) -> None:
         outputs = await app.state.batcher.run(images)
         return await asyncio.to_thread(_response, name, asked, outputs)
 
-    for place in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{VERSION}"):
-        options: dict[str, Any] = {"tags": ["inference protocol"], "responses": REFUSALS}
-        app.add_api_route(place, describe, methods=["GET"], **options)
-        app.add_api_route(f"{place}/ready", model_ready, methods=["GET"], **options)
-        body = {"required": True, "content": {"application/json": {"schema": schema_of(InferRequest)}}}
-        app.add_api_route(f"{place}/infer", infer, methods=["POST"], openapi_extra={"requestBody": body}, **options)
-        app.router.routes.insert(0, _Direct(f"{place}/infer", infer, methods=["POST"]))
+    body = {"required": True, "content": {"application/json": {"schema": schema_of(InferRequest)}}}
+    options: dict[str, Any] = {"tags": TAGS, "responses": REFUSALS}
+    for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{VERSION}"):
+        app.add_api_route(path, describe, methods=["GET"], **options)
+        app.add_api_route(f"{path}/ready", model_ready, methods=["GET"], **options)
+        app.add_api_route(f"{path}/infer", infer, methods=["POST"], openapi_extra={"requestBody": body}, **options)
+        app.router.routes.insert(0, _Direct(f"{path}/infer", infer, methods=["POST"]))
+
+
+def _readiness(app: FastAPI) -> Response:
+    is_ready = not app.state.gate.draining
+    return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
 
 def _tensors(model: OnnxModel) -> dict[str, Any]:
+    """Return the description of a model's inputs and outputs."""
     columns = {"novelty": [-1]}
     return {
         "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, *model.image_shape]}],
@@ -144,7 +158,7 @@ def _tensors(model: OnnxModel) -> dict[str, Any]:
 
 
 def _read(body: bytes, json_bytes: str | None) -> tuple[InferRequest, np.ndarray]:
-    """Return what a body asks for, and its images; HTTPException or ValidationError where it is not as it must be."""
+    """Return the request in a body, and its images; HTTPException or ValidationError if the body is malformed."""
     length = len(body) if json_bytes is None else _json_length(json_bytes, len(body))
     head = body[:length]
     demand_marks(head, MOST_MARKS, "send the tensor as bytes")
@@ -160,7 +174,7 @@ def _json_length(json_bytes: str, most: int) -> int:
 
 
 def _images(asked: InferRequest, following: bytes) -> np.ndarray:
-    """Return the one tensor that the model takes; its shape is looked at by whoever computes with it."""
+    """Return the images of a request. The batcher checks their shape."""
     (tensor,) = asked.inputs
     count = math.prod(tensor.shape)
     if "binary_data_size" in tensor.parameters:
@@ -174,6 +188,7 @@ def _images(asked: InferRequest, following: bytes) -> np.ndarray:
 
 
 def _flat(values: list[Any], depth: int) -> Iterator[Any]:
+    """Yield the numbers of nested lists, row by row; lists nested deeper than ``depth`` are yielded as they are."""
     for value in values:
         if isinstance(value, list) and depth:
             yield from _flat(value, depth - 1)
@@ -182,10 +197,11 @@ def _flat(values: list[Any], depth: int) -> Iterator[Any]:
 
 
 def _response(name: str, asked: InferRequest, outputs: Mapping[str, np.ndarray]) -> Response:
+    """Return the requested outputs as JSON, those that were requested as bytes after it."""
     wanted = {one.name: one.parameters for one in asked.outputs} or {key: dict[str, Any]() for key in outputs}
     unknown = sorted(set(wanted) - set(outputs))
     if unknown:
-        raise HTTPException(400, f"no output {unknown[0]!r}; expected of {', '.join(outputs)}")
+        raise HTTPException(400, f"no output {unknown[0]!r}; expected one of {', '.join(outputs)}")
     tensors, following = [], b""
     for key, parameters in wanted.items():
         values = outputs[key]
@@ -197,8 +213,10 @@ def _response(name: str, asked: InferRequest, outputs: Mapping[str, np.ndarray])
         else:
             tensor["data"] = values.ravel().tolist()
         tensors.append(tensor)
-    told = {"model_name": name, "model_version": VERSION, "outputs": tensors}
-    head = to_json(told if asked.id is None else {**told, "id": asked.id}, inf_nan_mode="null")
+    answer = {"model_name": name, "model_version": VERSION, "outputs": tensors}
+    if asked.id is not None:
+        answer["id"] = asked.id
+    head = to_json(answer, inf_nan_mode="null")
     if not following:
         return Response(head, media_type="application/json")
     return Response(head + following, media_type="application/octet-stream", headers={JSON_BYTES: str(len(head))})

@@ -1,4 +1,4 @@
-"""What a server accepts: the limits in one table, and the host names under which it may be asked."""
+"""What a server accepts: the limits of requests, and the host names by which it may be addressed."""
 
 import ipaddress
 import re
@@ -6,25 +6,28 @@ from dataclasses import dataclass
 
 from modiste.errors import RecipeError
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z._-]+)(:[0-9]*)?")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """The limits of a server.
 
     Attributes:
-        head_bytes: of a request's first line and headers together.
-        body_bytes: of a request's body, with all its pictures.
-        pictures: in one request.
-        explained: pictures of a request, its first, of which is told where the network looked.
-        receive_seconds: for a request's head, and for its body.
-        send_seconds: for an answer.
-        connections: open at once, fewer where this process may open fewer files; the one that has idled longest makes
-            room for the next.
-        requests: at work or waiting; the next are told to come again.
-        waiting_bytes: bodies of all of these together.
-        batch: images that go through the network together.
-        drain_seconds: between the wish to stop, from when on readiness is denied, and the end of listening.
-        finish_seconds: for the requests that are then still at work.
+        head_bytes: size of a request's first line and headers together.
+        body_bytes: size of a request's body, with all its pictures.
+        pictures: number of pictures in one request.
+        explained: number of pictures in one request, from the first, whose evidence is computed.
+        receive_seconds: time for a request's head to arrive, and again for its body.
+        send_seconds: time for the client to read an answer.
+        connections: number of open connections. Fewer are allowed where this process may open fewer files. The one
+            that has idled longest is closed for a new one.
+        requests: number of requests at work or waiting. Further ones get 503.
+        waiting_bytes: size of the bodies of all these requests together.
+        batch: number of images that the network computes together.
+        drain_seconds: time from SIGTERM, when readiness ends, until the server stops listening.
+        finish_seconds: time after that for the requests still at work.
     """
 
     head_bytes: int = 32 * 1024
@@ -41,30 +44,26 @@ class Limits:
     finish_seconds: float = 30.0
 
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-HOST = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z._-]+)(:[0-9]*)?")
-
-
 def host_name(host: str) -> str:
-    """Return the name in a Host header, without its port, in small letters; empty where it is no such header."""
+    """Return the name in a Host header, without its port and in lower case; an empty string if it is malformed."""
     found = HOST.fullmatch(host.lower())
     return found[1].strip("[]").removesuffix(".") if found else ""
 
 
 def allowed_name(name: str) -> str:
-    """Return a name for ``--allow-host`` as requests will have it; RecipeError when it is no host's name."""
+    """Return a name for ``--allow-host`` as ``host_name`` finds it in requests; RecipeError if it is no host name."""
     try:
         plain = name if name.isascii() else name.encode("idna").decode()
     except UnicodeError:
         plain = ""
     bracketed = f"[{plain}]" if plain.count(":") > 1 and not plain.startswith("[") else plain
     if not (found := host_name(bracketed)):
-        raise RecipeError(f"serve: --allow-host {name!r} is no host's name; expected one such as shop.example")
+        raise RecipeError(f"serve: --allow-host {name!r} is not a host name; expected one such as shop.example")
     return found
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address is this machine's own, reached by nobody else."""
+    """Return whether an address is this machine's own, which no other machine can reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What goes over the wire: requests and answers, as the OpenAPI document describes them."""
+"""The bodies of requests and responses, as the OpenAPI document describes them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -16,37 +16,43 @@ Base64 = Annotated[
 PngUrl = Annotated[str, Field(description="A PNG as a data: URL.")]
 
 
-class Wire(BaseModel):
-    """Of every body; what nobody knows is refused."""
+class Body(BaseModel):
+    """Base of all request and response bodies; unknown fields are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class PredictRequest(Wire):
-    """Pictures to be classified."""
+class PredictRequest(Body):
+    """Pictures to classify."""
 
     images: list[Base64] = Field(min_length=1)
-    steps: bool = Field(default=False, description="Show what each step of the preparation made of the picture.")
-    explain: bool = Field(default=False, description="Show where the network looked, of the first few.")
+    steps: bool = Field(default=False, description="Return the picture after each step of the preparation.")
+    explain: bool = Field(default=False, description="Return where the network looked, for the first few pictures.")
 
 
-class Step(Wire):
-    """A picture on its way to the network."""
+class Step(Body):
+    """The picture after one step of the preparation."""
 
     name: str
     picture: PngUrl
 
 
-class Answer(Wire):
-    """What a picture is taken for; only its name and the fault when it could not be read."""
+class Answer(Body):
+    """The prediction for one picture; only its name and the fault if it could not be read."""
 
-    name: str = Field(description="The file's, or the picture's number in the request.")
-    fault: str | None = Field(default=None, description="Why there is no answer.")
+    name: str = Field(description="Name of the file, or the picture's number in the request.")
+    fault: str | None = Field(default=None, description="Why there is no prediction.")
     label: str | None = Field(default=None, description="The likeliest class.")
-    probabilities: dict[str, float] = Field(default={}, description="Of each class, tempered, likeliest first.")
-    novelty: float | None = Field(default=None, description="How unlike anything in training; above 1 no class's.")
-    none_of_the_classes: bool | None = Field(default=None, description="Whether it is; null where nobody knows.")
-    separated: bool | None = Field(default=None, description="Whether the garment was told from its background.")
+    probabilities: dict[str, float] = Field(
+        default={}, description="Calibrated probability of each class, likeliest first."
+    )
+    novelty: float | None = Field(
+        default=None, description="Distance from the training images; above 1 the picture belongs to no class."
+    )
+    none_of_the_classes: bool | None = Field(
+        default=None, description="Whether the picture belongs to no class; null if the model does not measure it."
+    )
+    separated: bool | None = Field(default=None, description="Whether the garment was separated from its background.")
     inverted: bool | None = Field(default=None, description="Whether light and dark were exchanged.")
     steps: list[Step] = []
     evidence: list[list[float]] = Field(
@@ -54,26 +60,26 @@ class Answer(Wire):
     )
 
 
-class PredictResponse(Wire):
+class PredictResponse(Body):
     """An answer for each picture, in the order of the request."""
 
     answers: list[Answer]
-    seconds: float = Field(description="That the server took.")
+    seconds: float = Field(description="Time that the server took.")
 
 
-class ModelResponse(Wire):
-    """What is served."""
+class ModelResponse(Body):
+    """The model that is served."""
 
     name: str
     classes: list[str]
     image_shape: list[int] = Field(description="Channels, height, width.")
-    false_alarms: float | None = Field(description="Share of validation images told wrongly to be none of the classes.")
-    metadata: dict[str, str] = Field(description="What the file says of itself.")
+    false_alarms: float | None = Field(description="Share of validation images wrongly put in none of the classes.")
+    metadata: dict[str, str] = Field(description="The metadata of the model file.")
     limits: dict[str, float]
 
 
 def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of a body, whole: what it refers to is written out where it is needed."""
+    """Return the JSON schema of a body with every reference replaced by the schema it refers to."""
     whole = kind.model_json_schema()
     parts = whole.pop("$defs", {})
 
@@ -91,10 +97,15 @@ def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def demand_marks(content: bytes, most: Mapping[str, int], remedy: str) -> None:
-    """Raise HTTPException where JSON has more of its marks than a table allows.
+    """Raise HTTPException if JSON has more punctuation than a parser should be given.
 
-    A parser's time follows the values in a document, and that of its faults even more so: counted beforehand, eight
-    megabytes of empty lists stop nobody.
+    A parser's time grows with the number of values, and the time for its error messages grows faster. Counting first
+    keeps eight megabytes of empty lists from blocking the server.
+
+    Args:
+        content: the JSON.
+        most: the largest number of each mark, such as a comma.
+        remedy: advice that ends the error message.
     """
     for mark, limit in most.items():
         found = content.count(mark.encode())
@@ -102,25 +113,25 @@ def demand_marks(content: bytes, most: Mapping[str, int], remedy: str) -> None:
             raise HTTPException(422, f"JSON: expected at most {limit:,} signs {mark!r}, found {found:,}; {remedy}")
 
 
-class Fault(Wire):
+class Fault(Body):
     """Why a request was not answered."""
 
     error: str
 
 
 FAULTS = {
-    400: "The body is not what its content type says.",
+    400: "The body is not of its content type.",
     401: "The token is missing or wrong.",
     403: "The request comes from a page of another site.",
     408: "The body did not arrive in time.",
     413: "The body is too long.",
-    415: "The content type is another.",
-    421: "The server is not known by that name.",
-    422: "The body misses something, or has too much.",
-    503: "Too much to do, or about to stop; come again after Retry-After seconds.",
+    415: "The content type is not supported.",
+    421: "The host name is not allowed.",
+    422: "The body lacks something, or has too much.",
+    503: "The server is overloaded or about to stop; try again after Retry-After seconds.",
 }
 
 
 def faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the faults of a route, all that there are if none is named."""
+    """Return the OpenAPI descriptions of a route's faults; of all faults if no status is named."""
     return {status: {"model": Fault, "description": FAULTS[status]} for status in statuses or FAULTS}

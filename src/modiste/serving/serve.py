@@ -1,4 +1,4 @@
-"""A model on the network, without torch: a page for people, an API for programs, the Open Inference Protocol."""
+"""Serving a model over HTTP: checks of the arguments, export of a run where needed, and the listening socket."""
 
 import os
 import socket
@@ -32,20 +32,20 @@ def serve(
     """Answer requests until SIGTERM or SIGINT.
 
     Args:
-        source: an ONNX file of ``modiste export``, or a run's folder that holds one.
-        host: address to listen at; another than this machine's own needs a token.
+        source: an ONNX file of ``modiste export``, or a run's folder, which is exported first if it holds none.
+        host: address to listen on; any other than this machine's own needs a token.
         port: 1 to 65535, or 0 for a free one.
-        token: that requests must carry.
-        allow_hosts: names under which the server may be asked, beside ``host`` and this machine's own.
-        data_folder: where the run's data set lies; asked for only where the run is exported first.
-        limits: how much is taken on.
-        say: is told where the server listens.
+        token: what requests must carry; if it is empty, no token is needed.
+        allow_hosts: allowed host names, beside ``host`` and this machine's own.
+        data_folder: where the run's data set lies; needed only if the run is exported first.
+        limits: how much the server accepts.
+        say: called with a line that names the server's address.
 
     Raises:
-        RunError: there is no such file, or none that may be served.
-        RecipeError: it would listen to others without a token; a name or a port is none.
+        RunError: the file does not exist, is damaged, or must not be served.
+        RecipeError: other machines could reach the server without a token; or a name, the port or the network is unfit.
         StorageError: the address cannot be used, or the process may open too few files.
-        MissingExtraError: what serves is not installed.
+        MissingExtraError: a package of the extra ``serve`` is not installed.
     """
     check_token(host, token)
     if not 0 <= port <= MOST_PORT:
@@ -66,19 +66,19 @@ def serve(
 
 
 def check_token(host: str, token: str) -> None:
-    """Raise RecipeError when a server that others can reach has no token, or one that is soon guessed."""
+    """Raise RecipeError if other machines can reach the server without a token, or if the token is easy to guess."""
     if not is_loopback(host) and not token:
         raise RecipeError(
             f"serve: {host} can be reached from other machines; expected a token: --token or MODISTE_TOKEN"
         )
     if token and (len(token) < LEAST_TOKEN or not (token.isascii() and token.isprintable()) or token != token.strip()):
         raise RecipeError(
-            f"serve: expected a token of {LEAST_TOKEN} or more printable ASCII characters, no blank at its ends"
+            f"serve: expected a token of {LEAST_TOKEN} or more printable ASCII characters, with no blank at its ends"
         )
 
 
 def model_file(source: Path, data_folder: Path | None = None) -> Path:
-    """Return the ONNX file of a run's folder, exported now if it was not; RunError unless it is as it was written."""
+    """Return the ONNX file of a run's folder, exported now if it is missing; RunError if it has changed since."""
     if not storage.is_folder(source):
         return source
     files, _ = manifest.read(source)
@@ -92,13 +92,16 @@ def model_file(source: Path, data_folder: Path | None = None) -> Path:
 
 
 def export(run: Path, data_folder: Path | None = None) -> None:
-    """Export a run in a process of its own, which alone loads torch, and which imports nothing from where it runs."""
+    """Export a run in another process, so that this one does not load torch.
+
+    That process imports nothing from the working directory.
+    """
     print(f"exporting {run} first", file=sys.stderr, flush=True)
-    words = [sys.executable, "-P", "-m", "modiste", "export", str(run)]
+    arguments = [sys.executable, "-P", "-m", "modiste", "export", str(run)]
     if data_folder is not None:
-        words.append(f"--data-folder={data_folder}")
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # for the processes that this one starts
-    done = subprocess.run(words, stdout=subprocess.DEVNULL, env=environment, check=False)
+        arguments.append(f"--data-folder={data_folder}")
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # for the processes that it starts in turn
+    done = subprocess.run(arguments, stdout=subprocess.DEVNULL, env=environment, check=False)
     if done.returncode:
         raise RunError(f"{run}: could not be exported, see above")
 
@@ -107,10 +110,11 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=1024)
-    except (OSError, ValueError, TypeError) as error:  # the last two for what is no host's name
+    except (OSError, ValueError, TypeError) as error:  # the last two for a malformed host name
         reason = getattr(error, "strerror", None) or error
         raise StorageError(
             f"serve: cannot listen on {host}:{port} ({reason}); choose another --host or --port"
         ) from error
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else an answer's end waits 40 ms for the client
+    # Without this option, the end of an answer waits 40 ms for the client.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

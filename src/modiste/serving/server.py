@@ -1,4 +1,4 @@
-"""The process that listens: deadlines for slow clients, bounds on all that they send, and an orderly end."""
+"""The server process: deadlines for slow clients, bounds on what they send, and an orderly shutdown."""
 
 import asyncio
 import json
@@ -11,34 +11,33 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from modiste.compat import HIGH_WATER_LIMIT, FlowControl, HttpToolsProtocol
 from modiste.errors import StorageError
 from modiste.serving.gate import LINGER_SECONDS, RAW_HEADERS, Gate
 from modiste.serving.inbox import Inbox
 from modiste.serving.limits import Limits
 
 WAITING_CONNECTIONS = 1024
-"""Connections that the kernel keeps until they are accepted."""
+"""Connections that the kernel queues until they are accepted."""
 ACCEPTED_AT_ONCE = 16
-"""Each needs a file before there is a look at how many there are."""
+"""Connections accepted in one turn of the loop; each takes a file before the number of connections is checked."""
 OTHER_FILES = 64
-"""Open files that are kept free for everything that is no connection."""
+"""Open files reserved for everything else than connections."""
 LEAST_CONNECTIONS = 16
 PIECE_BYTES = 16 * 1024
 PIECES_AT_ONCE = 8
-"""Then other clients have their turn: a body may come in chunks of a byte each."""
+"""Pieces parsed before other clients have their turn: a body may come in chunks of one byte each."""
 TOO_LONG = b"431 Request Header Fields Too Large"
 EXIT_SECONDS = 5.0
-"""From the end of the last grace, for whatever else the process has to end."""
+"""Time after ``finish_seconds`` for the rest of the shutdown."""
 
 
 class Deadline:
-    """An action that comes at its time unless it is stopped.
+    """A timer that calls an action unless it is stopped in time.
 
     Attributes:
-        started: when the time began to run, by the loop's clock; infinity while it does not.
+        started: start of the timer, in seconds of the loop's clock; infinity while it is stopped.
     """
 
     def __init__(self) -> None:
@@ -46,19 +45,19 @@ class Deadline:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop, seconds: float, action: Callable[[], object]) -> None:
-        """Let the action come in so many seconds from now, and not before."""
+        """Call the action after ``seconds``, instead of at any time set before."""
         self.stop()
         self.started, self._timer = loop.time(), loop.call_later(seconds, action)
 
     def stop(self) -> None:
-        """Let it not come."""
+        """Cancel the action."""
         if self._timer is not None:
             self._timer.cancel()
         self.started, self._timer = math.inf, None
 
 
 class _Flow(FlowControl):
-    """Reads nothing more from a client whose next request already waits."""
+    """Reads nothing more from a client while its next request already waits."""
 
     def __init__(self, transport: asyncio.Transport, inbox: Inbox) -> None:
         super().__init__(transport)
@@ -70,10 +69,10 @@ class _Flow(FlowControl):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Bounds what one client can make the server keep, before any token is asked for.
+    """uvicorn's HTTP protocol with bounds on what one client can make the server hold, even without a token.
 
-    uvicorn has no deadline for a request's head or for a client that does not read its answer, parses requests without
-    end before the first is answered, and keeps every trailer. Here requests are parsed one at a time.
+    uvicorn itself has no deadline for a request's head, nor for a client that does not read its answer. It parses any
+    number of requests before the first is answered, and keeps every trailer. Here requests are parsed one at a time.
     """
 
     limits = Limits()
@@ -91,11 +90,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def waiting_since(self) -> float:
-        """When the server began to wait for this client, by the loop's clock; infinity while it does not."""
+        """Time when the server began to wait for this client, by the loop's clock; infinity if it does not wait."""
         return min(self.head_deadline.started, self.read_deadline.started)
 
     def give_up(self) -> None:
-        """End the connection at once, whatever is unsent."""
+        """Close the connection at once, without sending the rest of an answer."""
         self._stop_waiting()
         self.transport.abort()
 
@@ -105,7 +104,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._parse()
 
     def _parse(self) -> None:
-        """Parse what has come, up to the end of a request that is not answered yet, and no more than a part at once."""
+        """Parse received bytes, up to the end of an unanswered request and at most ``PIECES_AT_ONCE`` pieces."""
         for _ in range(PIECES_AT_ONCE):
             if not self.inbox or self._is_leaving():
                 return
@@ -134,7 +133,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return not self.in_body and self.cycle is not None and not self.cycle.response_complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.in_body:  # after a body come trailers, which nobody reads
+        if not self.in_body:  # trailers, which come after a body, are dropped
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -178,7 +177,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._hang_up()
 
     def shutdown(self) -> None:
-        """Close the connection when it has nothing to do; a request on its way is answered first."""
+        """Close the connection once it is idle; a request that is arriving is answered first."""
         if not self.inbox.framing_bytes:
             super().shutdown()
 
@@ -191,9 +190,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(b"400 Bad Request", msg)
 
     def _refuse(self, status: bytes, message: str) -> None:
-        """Answer what is no request that an application could answer, and hang up.
+        """Answer a malformed or oversized request with an error, and close the connection.
 
-        What the client still sends is dropped for a moment: it would lose the answer if the connection closed at once.
+        A client that is still sending would lose the answer if the connection closed at once. So its bytes are dropped
+        for ``LINGER_SECONDS``.
         """
         if not (self.in_body and self.cycle.response_started):
             body = json.dumps({"error": message}).encode()
@@ -219,7 +219,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.head_deadline.start(self.loop, self.limits.receive_seconds, self._hang_up)
 
     def _hang_up(self) -> None:
-        """Close the connection once its answers are sent, and in any case after ``send_seconds``."""
+        """Close the connection once its answers are sent, or after ``send_seconds`` at the latest."""
         self.head_deadline.stop()
         self.transport.close()
         self.read_deadline.start(self.loop, self.limits.send_seconds, self.give_up)
@@ -230,9 +230,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Stops in order: readiness is denied, then nothing new is let in, then what is at work is answered.
+    """A uvicorn server that shuts down in order.
 
-    Raises StorageError when too few files may be open.
+    First ``/readyz`` reports 503. Then the server stops listening. Then it answers the requests at work.
+
+    Raises:
+        StorageError: this process may open too few files.
     """
 
     def __init__(self, gate: Gate) -> None:
@@ -257,7 +260,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for one in sockets or ():
-            one.listen(WAITING_CONNECTIONS)  # the loop asks for as many as it accepts at once
+            one.listen(WAITING_CONNECTIONS)  # asyncio sets the queue to the number accepted in one turn
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         try:
@@ -268,11 +271,12 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.gate.draining or not self.started:
-            self.should_exit, self.force_exit = True, self.should_exit and sig == signal.SIGINT
+            self.force_exit = self.should_exit and sig == signal.SIGINT
+            self.should_exit = True
             return
         self.gate.draining = True
         limits = self.gate.limits
-        # The kernel's alarm ends the process even where no Python code gets to run.
+        # The kernel's alarm ends the process even if no Python code can run any more.
         signal.setitimer(signal.ITIMER_REAL, limits.drain_seconds + limits.finish_seconds + EXIT_SECONDS)
         loop = self.servers[0].get_loop()
         loop.call_soon_threadsafe(loop.call_later, limits.drain_seconds, self._stop_listening)
@@ -282,7 +286,7 @@ class Server(uvicorn.Server):
 
 
 def most_connections(limits: Limits) -> int:
-    """Return how many connections may be open; StorageError when this process may open too few files for it."""
+    """Return how many connections may be open; StorageError if this process may open too few files."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return limits.connections

@@ -1,4 +1,4 @@
-"""A person's pictures to answers, the network left to the batcher."""
+"""The way of uploaded pictures to answers: preparation on all cores, and prediction in the batches of the network."""
 
 import asyncio
 import base64
@@ -21,40 +21,41 @@ from modiste.serving.schemas import Answer, Step
 
 Value = TypeVar("Value")
 SLOW_SECONDS = 2.0
-"""After which a picture no longer keeps a core for itself."""
+"""Time after which a picture no longer occupies a core that others wait for."""
 MOST_SLOW = 8
-"""Such pictures at work beside the others."""
+"""Largest number of such slow pictures at work beside the others."""
 SHOWN_SIDE = 256
-"""Pixels of a step's longer side, as it is sent."""
+"""Longer side, in pixels, of a step's picture in a response."""
 
 
 class UploadedPicture(NamedTuple):
-    """A file that somebody sent; without content where that was no base64."""
+    """A file that a client sent; its content is None if it was not valid base64."""
 
     name: str
     content: bytes | None
 
 
 class Studio:
-    """Prepares pictures on all cores, and has them answered.
+    """Prepares uploaded pictures on all cores and predicts their classes.
 
     Args:
-        batcher: of a classifier of square images.
+        batcher: computes the outputs of the network.
+        preparation: turns a picture file into the network's image.
     """
 
-    def __init__(self, batcher: Batcher) -> None:
-        self.batcher, self.preparation = batcher, batcher.model.preparation
+    def __init__(self, batcher: Batcher, preparation: Preparation) -> None:
+        self.batcher, self.preparation = batcher, preparation
         self._count = len(available_cores())
         self._cores = asyncio.Semaphore(self._count)
         self._threads = ThreadPoolExecutor(self._count + MOST_SLOW, thread_name_prefix="pictures")
 
     async def answers(self, pictures: list[UploadedPicture], *, steps: bool, explained: int) -> list[Answer]:
-        """Return an answer for each picture; for one that cannot be read, its fault.
+        """Return an answer for each picture; a picture that cannot be read gets its fault instead of a class.
 
         Args:
             pictures: files.
-            steps: whether to show each step of the preparation.
-            explained: of how many of them, the first, to show where the network looked.
+            steps: whether to return the picture after each step of the preparation.
+            explained: number of pictures, from the first, for which to return where the network looked.
         """
         read = await self._read(pictures)
         images = batch_of(read)
@@ -65,7 +66,7 @@ class Studio:
         ]
 
     async def warm_up(self) -> None:
-        """Answer an empty picture, so that whoever comes first does not wait for libraries to be loaded."""
+        """Answer a blank picture, so that the first client does not wait until libraries are loaded."""
         side = self.preparation.side
         blank = np.full((8 * side, 8 * side), 255, np.uint8)
         blank[side:, side:] = 0
@@ -73,11 +74,11 @@ class Studio:
         await self.answers([UploadedPicture("blank", content)], steps=True, explained=1)
 
     def close(self) -> None:
-        """Stop without waiting for the pictures in hand."""
+        """Stop without waiting for the pictures at work."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _read(self, pictures: list[UploadedPicture]) -> list[Prepared | str]:
-        """Prepare a request's pictures, as many at once as there are cores: the next request has its turn meanwhile."""
+        """Prepare a request's pictures, at most one per core at a time, so that other requests have their turn."""
         turns = asyncio.Semaphore(self._count)
 
         async def read(picture: UploadedPicture) -> Prepared | str:
@@ -87,6 +88,7 @@ class Studio:
         return await asyncio.gather(*map(read, pictures))
 
     async def _shown(self, answer: FileAnswer, *, steps: bool, explain: bool) -> Answer:
+        """Return an answer as the body of a response has it."""
         if answer.prepared is None:
             return Answer(name=answer.source, fault=answer.fault)
         if not all(math.isfinite(share) for _, share in answer.probabilities):
@@ -110,7 +112,7 @@ class Studio:
         return rows
 
     async def _in_thread(self, function: Callable[..., Value], *arguments: object) -> Value:
-        """Run a function in a thread; one that takes long keeps no core from the others."""
+        """Return the result of a function that runs in a thread; after SLOW_SECONDS it gives its core to others."""
         async with self._cores:
             work = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
             await asyncio.wait([work], timeout=SLOW_SECONDS)
@@ -132,6 +134,7 @@ def _steps(prepared: Prepared) -> list[Step]:
 
 
 def _png(picture: np.ndarray) -> str:
+    """Return a picture as a data: URL of a PNG, at most SHOWN_SIDE pixels high and wide."""
     from PIL import Image
 
     image, file = Image.fromarray(picture), io.BytesIO()

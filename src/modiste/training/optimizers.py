@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim.adam import adam
-from torch.optim.sgd import sgd
 
+from modiste.compat import adam, sgd
 from modiste.recipes.recipe import OptimizerRecipe
 
 ParameterGroup = dict[str, Any]

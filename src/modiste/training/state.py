@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from modiste.compat import foreach_copy_
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder
 from modiste.runs.run_folder import EpochRow
@@ -117,6 +117,6 @@ def moving_average(decay: float) -> Callable[[Row, Row, Tensor | int], None]:
         if averages[0].is_floating_point():
             move(averages, latest, number)
         else:
-            torch._foreach_copy_(averages, latest)
+            foreach_copy_(averages, latest)
 
     return follow

@@ -1,11 +1,11 @@
-// A picture in, an answer out: asks the server that this page came from, and shows what it says.
+// Sends a picture to the server that this page came from, and shows the answer.
 "use strict";
 
 const at = (id) => document.getElementById(id);
-const SHEET = "#fdfdfd", PEN = "#20242a";  // as the shop's photos are, dark on light
+const SHEET = "#fdfdfd", PEN = "#20242a";  // dark on light, as in a shop's photos
 const ORANGE = [217, 119, 6], VIOLET = [94, 60, 153];
-const LEAST_EVIDENCE = 0.05;  // below it nothing in particular was looked at
-let asked = 0;  // of several questions only the last one's answer is shown
+const LEAST_EVIDENCE = 0.05;  // smallest value drawn in full colour
+let asked = 0;  // number of the latest request; answers to earlier ones are dropped
 
 function authorization() {
   const token = sessionStorage.getItem("token");
@@ -16,7 +16,7 @@ async function fetched(path, options = {}) {
   const response = await fetch(path, { ...options, headers: authorization() });
   if (response.status === 401) at("token-form").hidden = false;
   let content;
-  try { content = await response.json(); } catch { throw new Error(`The server answered ${response.status}, not in words this page knows.`); }
+  try { content = await response.json(); } catch { throw new Error(`The server answered ${response.status} without a JSON body.`); }
   if (!response.ok) throw new Error(content.error);
   return content;
 }
@@ -54,7 +54,7 @@ async function show(answer, seconds, milliseconds) {
   at("verdict").textContent = answer.none_of_the_classes ? `None of the ${likely.length}` : `${name}, ${percent(share)}`;
   at("doubt").textContent = [
     answer.none_of_the_classes ? `It is unlike anything the network was trained on. If it had to choose: ${name}.` : `Next: ${likely[1][0]}, ${percent(likely[1][1])}.`,
-    answer.separated ? "" : "The garment could not be told from its background; try a plainer one.",
+    answer.separated ? "" : "The garment could not be separated from its background; try a plainer background.",
   ].join(" ").trim();
   at("bars").tBodies[0].replaceChildren(...likely.map(bar));
   at("steps").replaceChildren(...answer.steps.map((step) => figure(picture(step.picture), step.name)));
@@ -116,7 +116,7 @@ function askFirst(files) {
   if (file) ask(file, file.name || "picture");
 }
 
-// Files: picked, photographed, dropped, pasted.
+// Files: chosen, photographed, dropped or pasted.
 at("pick").addEventListener("click", () => at("file").click());
 at("photograph").addEventListener("click", () => at("camera").click());
 for (const id of ["file", "camera"]) at(id).addEventListener("change", (event) => { askFirst(event.target.files); event.target.value = ""; });
@@ -172,12 +172,12 @@ at("answer").addEventListener("click", () => {
 });
 clear();
 
-// What is served, and the token that it may want.
+// The model's name and classes, and the form for the token.
 async function introduce() {
   try {
     const model = await fetched("v1/model");
     at("served").textContent = `${model.name}: ${model.classes.join(", ")}`;
-  } catch { /* a token is asked for, or the next question tells what is wrong */ }
+  } catch { /* the token form is shown, or the next request reports the error */ }
 }
 at("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
