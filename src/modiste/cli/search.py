@@ -78,7 +78,7 @@ def search(words: list[str]) -> None:
         from modiste.search.postgres import PostgresStore
 
         store = PostgresStore(options.storage, options.study or recipe.name)
-    told = (lambda _new, _all: None) if options.quiet else _ProgressTable(plan).tell
+    on_outcome = (lambda _new, _all: None) if options.quiet else _ProgressTable(plan).tell
     with silence(options.quiet):
         found = run(
             plan,
@@ -88,7 +88,7 @@ def search(words: list[str]) -> None:
             store=store,
             device=options.device,
             data_folder=options.data_folder,
-            told=told,
+            on_outcome=on_outcome,
         )
     best = outcomes.best(found)
     if best is None:
