@@ -50,10 +50,10 @@ def predict(words: list[str]) -> None:
         complaint = "expected a run and pictures: modiste predict RUN FILE ...; see modiste predict --help"
         explain(predict, words, complaint, _PredictOptions, program)
     options: _PredictOptions = parse(_PredictOptions, flags, program)
-    from modiste.inference.answers import answers, check_places
+    from modiste.inference.answers import answers, check_paths
 
     source, *places = named
-    check_places(Path(place) for place in places if place != STANDARD_INPUT)
+    check_paths(Path(place) for place in places if place != STANDARD_INPUT)
     classifier = _classifier(Path(source), options)
     count = faults = 0
     show = _shower(classifier, options)
@@ -93,7 +93,7 @@ def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
     predictor = Predictor.load(source, device=options.device, precision=precision)
     if predictor.folder:
         try:
-            return predictor.telling_strangers(source, options.data_folder)
+            return predictor.with_novelty(source, options.data_folder)
         except (DataError, StorageError) as error:
             warn(f"modiste: photos of none of the classes will not be told: {error}")
     return predictor
