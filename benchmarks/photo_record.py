@@ -103,7 +103,7 @@ def grounds(run: Path, images: np.ndarray, labels: torch.Tensor, both: dict[str,
 
 def told(run: Path, others: dict[str, np.ndarray], count: int) -> dict[str, Any]:
     """Return which share of pictures of other things is told to be such, and of the data set's own images wrongly."""
-    predictor = Predictor.load(run, device="cpu").telling_strangers(run)
+    predictor = Predictor.load(run, device="cpu").with_novelty(run)
     assert predictor.novelty is not None
     evaluate(run, split="test", device="cpu")  # the door, which counts
     test = load_split(open_run(run), "test").images.numpy()

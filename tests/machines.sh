@@ -11,7 +11,7 @@ export MKL_DYNAMIC=FALSE OMP_WAIT_POLICY=passive  # threads may outnumber cores,
 numeric="
 tests/test_machines.py
 tests/inference/test_predictor.py
-tests/export/test_export.py::test_its_logits_are_those_of_the_run_and_its_probabilities_tempered
+tests/export/test_export.py::test_its_logits_are_those_of_the_run_and_its_probabilities_calibrated
 tests/data/test_batches.py
 tests/evaluation/test_boundary.py
 tests/evaluation/test_ensemble.py::test_mirrored_answers_are_those_of_both_images

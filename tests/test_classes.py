@@ -102,7 +102,7 @@ def test_the_exported_file_prepares_and_answers_as_the_run_does(bench: Bench) ->
     assert exported.returncode == 0, exported.stderr
     model, predictor = OnnxModel.load(bench.place / "model.onnx"), Predictor.load(bench.run, device="cpu")
     assert model.preparation == predictor.preparation
-    assert (model.told["pictures"], model.image_shape) == ("whole", (3, 28, 28))
+    assert (model.metadata["pictures"], model.image_shape) == ("whole", (3, 28, 28))
     recipe = replace(predictor.info.recipe.data, source=str(bench.pictures))
     images = modiste.load_dataset(recipe).validation.images
     sound = [path for path in sorted(bench.pictures.rglob("*.*")) if not path.name.startswith("damaged")]

@@ -222,7 +222,7 @@ for weights in ("picked", "last"):
     print(evaluate(run, split="test", weights=weights, data_folder=data).test_openings)
     print(len(compare([run, twin], weights=weights, data_folder=data).contrasts))
 print(export.export(run, out, to="safetensors", data_folder=data).path.stat().st_size > 0)
-print(Predictor.load(run).telling_strangers(run, data).novelty is not None)
+print(Predictor.load(run).with_novelty(run, data).novelty is not None)
 """
 
 
@@ -266,10 +266,10 @@ class TestNothingMayBeWritten:
         assert not caplog.text
         found = evaluate(run, split="test", data_folder=tiny_folder)
         assert (found.images, found.test_openings) == (100, 1)
-        assert "nothing was kept, and this opening of the test set was not counted" in caplog.text
+        assert "nothing was stored, and this evaluation on test was not counted" in caplog.text
         caplog.clear()
         assert len(compare([run, twin], weights="last", data_folder=tiny_folder).contrasts) == 1
-        assert "nothing was kept: " in caplog.text
+        assert "nothing was stored: " in caplog.text
         export.export(run, run.parent / "elsewhere.safetensors", to="safetensors", data_folder=tiny_folder)
         with pytest.raises(StorageError, match="choose a place where you may write"):
             export.export(run, to="safetensors", data_folder=tiny_folder)

@@ -22,7 +22,7 @@ def generator() -> torch.Generator:
 
 
 def test_one_generator_draws_it_again(images: torch.Tensor) -> None:
-    for draw in (boundary.nothing, boundary.still_garments):
+    for draw in (boundary.out_of_distribution_images, boundary.in_distribution_images):
         assert torch.equal(draw(images, generator()), draw(images, generator()))
         assert draw(images, generator()).shape == images.shape
         assert draw(images, generator()).dtype == torch.uint8
@@ -31,7 +31,7 @@ def test_one_generator_draws_it_again(images: torch.Tensor) -> None:
 def test_a_cut_up_image_keeps_its_pixels_and_loses_their_order(images: torch.Tensor) -> None:
     whole = as_floats(images)
     height, width = images.shape[2] // 4 * 4, images.shape[3] // 4 * 4
-    cut = boundary.cut_up(whole, 4, generator())
+    cut = boundary.shuffled_tiles(whole, 4, generator())
     assert torch.equal(
         cut.flatten(1).sort().values,
         boundary.F.pad(whole[:, :, :height, :width], (0, whole.shape[3] - width, 0, whole.shape[2] - height))
@@ -43,7 +43,7 @@ def test_a_cut_up_image_keeps_its_pixels_and_loses_their_order(images: torch.Ten
 
 
 def test_shapes_differ_from_each_other_and_are_seldom_empty(images: torch.Tensor) -> None:
-    drawn = boundary.as_bytes(boundary.shapes(as_floats(images), generator()))
+    drawn = boundary.as_bytes(boundary.random_shapes(as_floats(images), generator()))
     assert len({one.numpy().tobytes() for one in drawn}) == len(drawn)
     assert (drawn.flatten(1).amax(1) > 20).float().mean() > 0.9
 
@@ -60,7 +60,7 @@ def test_framed_it_reaches_two_opposite_sides_in_the_middle() -> None:
 
 
 def test_a_garment_turned_a_little_still_looks_like_itself(images: torch.Tensor) -> None:
-    turned = as_floats(boundary.still_garments(images, generator()))
+    turned = as_floats(boundary.in_distribution_images(images, generator()))
     brightness = turned.mean().item() / as_floats(images).mean().item()
     assert 0.7 < brightness < 1.8
     assert not torch.equal(turned, as_floats(images))

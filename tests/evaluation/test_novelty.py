@@ -1,4 +1,4 @@
-"""Images unlike anything in training: the distance against a plain reference, told strangers, kept with the run."""
+"""The novelty score: distances against a plain reference, the threshold, and the file kept with the run."""
 
 import shutil
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from modiste.evaluation.out_of_distribution import novelty
 from modiste.evaluation.out_of_distribution.features import features, watched
 from modiste.evaluation.out_of_distribution.novelty import Layer, learn, of_run
 from modiste.evaluation.run_images import load_own_development
+from modiste.inference.predictor import Predictor
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CNNRecipe, MLPRecipe, ModelRecipe
 from modiste.runs import checkpoint, run_folder, storage
@@ -217,14 +218,28 @@ def test_a_file_of_other_numbers_is_refused_in_one_line(
 def test_a_file_of_another_network_is_refused(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
     found = of_run(open_run(folder), tiny_folder)
-    dense = next(layer for layer in found.layers if layer.place == "dense")
+    dense = next(layer for layer in found.layers if layer.name == "dense")
     rest = {name: getattr(found.boundary, name)[: len(dense.whitening)] for name in ("centre", "spread", "weights")}
     boundary = replace(found.boundary, **rest)
-    for place in ("elsewhere", "logits"):
-        other = replace(found, layers=(replace(dense, place=place),), boundary=boundary)
+    for name in ("elsewhere", "logits"):
+        other = replace(found, layers=(replace(dense, name=name),), boundary=boundary)
         run_folder.keep(open_run(folder), {novelty.FILE: novelty.content(other)})
         with pytest.raises(RunError, match="of another network"):
             of_run(open_run(folder))
+        with pytest.raises(RunError, match="of another network"):
+            Predictor.load(folder, device="cpu").with_novelty(folder)
+
+
+def test_a_predictor_loads_no_second_network_for_a_stored_detector(
+    finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    learned = of_run(open_run(folder), tiny_folder)
+    predictor = Predictor.load(folder, device="cpu")
+    monkeypatch.delattr(run_folder.Run, "load_model")
+    found = predictor.with_novelty(folder).novelty
+    assert found is not None
+    assert found.threshold == learned.threshold
 
 
 def test_features_are_of_each_image(finished_run: Path, tiny_folder: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_run_works_on_whatever_becomes_of_the_pictures(
     else:
         (picture if change == "one picture less" else own).rename(away)
     try:
-        assert Predictor.load(run, device="cpu").telling_strangers(run).novelty
+        assert Predictor.load(run, device="cpu").with_novelty(run).novelty
         assert export.export(run).proof.agreement == 1
         assert export.export(run, to="safetensors").path.exists()
         write_report(run)
@@ -127,7 +127,7 @@ def test_pictures_that_have_moved_are_missed_with_the_flag_that_helps(
     forget_what_is_kept(place / "run")
     run = open_run(place / "run")
     moved = replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, source=str(place / "gone"))))
-    with pytest.raises(DataError, match="if they have moved, name their folder: --data-folder FOLDER"):
+    with pytest.raises(DataError, match="if the data have moved, give their folder: --data-folder FOLDER"):
         load_own_development(moved)
     assert load_own_development(moved, place / "moved").fingerprint == run.load_info().fingerprint
     (place / "moved" / "boot" / "000.png").unlink()
@@ -139,7 +139,7 @@ def test_predicting_reads_no_folder_that_the_person_did_not_name(place: Path, op
     forget_what_is_kept(place / "run")
     predictor = Predictor.load(place / "run", device="cpu")
     with pytest.raises(DataError):
-        predictor.telling_strangers(place / "run")
+        predictor.with_novelty(place / "run")
     assert typical_images(predictor) == {}
     weights = Predictor.load(place / "run" / "model.safetensors", device="cpu")
     assert typical_images(weights) == {}
@@ -162,7 +162,7 @@ def test_eight_bits_and_the_proof_see_every_class(place: Path, monkeypatch: pyte
     monkeypatch.setattr(export, "compare", lambda *found: (seen.update(proof=found[2]), compare(*found))[1])
     export.export(place / "run")
     assert seen["proof"].labels.bincount().tolist() == [2, 2, 2]
-    export.export(place / "run", rounded=True)
+    export.export(place / "run", int8=True)
     train = load_development(replace(open_run(place / "run").recipe.data, source=str(place / "moved"))).train
     labels = {image.numpy().tobytes(): int(label) for image, label in zip(train.images, train.labels, strict=True)}
     assert np.bincount([labels[image.tobytes()] for image in seen["calibration"]]).tolist() == [3, 3, 3]

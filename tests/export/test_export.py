@@ -92,7 +92,7 @@ def test_the_file_of_a_run(run: Path, tiny_folder: Path) -> None:
     assert [item.name for item in session.get_outputs()] == ["logits", "probabilities", "novelty"]
 
 
-def test_its_logits_are_those_of_the_run_and_its_probabilities_tempered(run: Path, tiny_folder: Path) -> None:
+def test_its_logits_are_those_of_the_run_and_its_probabilities_calibrated(run: Path, tiny_folder: Path) -> None:
     mirrored = replace(open_run(run).recipe, mirror=True, epochs=1)
     other = run.parent / "mirrored"
     trainer.train(mirrored, other, device="cpu", data_folder=tiny_folder)
@@ -167,7 +167,7 @@ def test_a_program_holds_no_pickle(run: Path, tiny_folder: Path) -> None:
 
 def test_eight_bits_are_smaller_and_say_what_they_cost(run: Path, tiny_folder: Path) -> None:
     whole = export.export(run, data_folder=tiny_folder)
-    rounded = export.export(run, rounded=True, data_folder=tiny_folder)
+    rounded = export.export(run, int8=True, data_folder=tiny_folder)
     assert rounded.path.name == "model-int8.onnx"
     assert rounded.proof.images == len(load_own_development(open_run(run), tiny_folder).validation)
     assert 0 < rounded.proof.largest_difference < 0.3
@@ -175,17 +175,17 @@ def test_eight_bits_are_smaller_and_say_what_they_cost(run: Path, tiny_folder: P
     kinds = {node.op_type for node in onnx.load(rounded.path).graph.node}
     assert "DequantizeLinear" in kinds - {node.op_type for node in onnx.load(whole.path).graph.node}
     with pytest.raises(RunError, match="ONNX files only"):
-        export.export(run, to="torch", rounded=True)
+        export.export(run, to="torch", int8=True)
 
 
 def test_the_card_says_what_was_measured(run: Path, tiny_folder: Path) -> None:
     written = export.export(run, data_folder=tiny_folder).card.read_text()
-    assert "The test set has not been opened" in written
+    assert "has not been evaluated on the test set" in written
     measured = evaluate(run, data_folder=tiny_folder)
     assert f"| accuracy, 95 % interval | {measured.accuracy:.2%} (" in written
     evaluate(run, split="test", data_folder=tiny_folder)
     written = export.export(run, data_folder=tiny_folder).card.read_text()
-    assert "has not been opened" not in written
+    assert "has not been evaluated" not in written
     assert "test, " in written
     for name, scores in measured.per_class.items():
         assert f"| F1, {name} | {scores.f1:.3f} |" in written

@@ -30,7 +30,7 @@ class Corner(Classifier):
     def classify(self, images: np.ndarray) -> Scores:
         self.demand_images(images.shape, str(images.dtype))
         bright = (images[:, 0, :8, :8].mean((1, 2)) / 255).astype(np.float32)
-        return Scores(np.stack([bright, 1 - bright], axis=1), None)
+        return Scores(self.class_names, np.stack([bright, 1 - bright], axis=1))
 
 
 def test_what_was_looked_at_is_found_and_nothing_else() -> None:

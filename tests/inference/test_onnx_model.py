@@ -77,15 +77,15 @@ def names_that_are_no_list(proto: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (outside, "takes numbers from another file"),
-        (outside_in_an_attribute, "takes numbers from another file"),
-        (foreign_operator, "holds the operator com.example:PyOp"),
-        (loop, "holds the operator ai.onnx:Loop"),
-        (loop_in_a_branch, "holds the operator ai.onnx:Loop"),
+        (outside, "reads numbers from another file"),
+        (outside_in_an_attribute, "reads numbers from another file"),
+        (foreign_operator, "contains the operator com.example:PyOp"),
+        (loop, "contains the operator ai.onnx:Loop"),
+        (loop_in_a_branch, "contains the operator ai.onnx:Loop"),
         (other_input, "expected a file that modiste export wrote"),
-        (no_names, "other ones"),
-        (too_few_names, "other ones"),
-        (names_that_are_no_list, "other ones"),
+        (no_names, "not as expected"),
+        (too_few_names, "not as expected"),
+        (names_that_are_no_list, "not as expected"),
     ],
 )
 def test_a_hostile_file_is_refused(content: bytes, change: Callable[[onnx.ModelProto], None], reason: str) -> None:

@@ -36,6 +36,16 @@ def test_it_gives_the_logits_that_training_stored(finished_run: Path, images: to
     torch.testing.assert_close(predictor.probabilities(images).sum(1), torch.ones(len(images)))
 
 
+def test_classify_gives_what_the_other_methods_return(finished_run: Path, images: torch.Tensor) -> None:
+    predictor = Predictor.load(finished_run, device="cpu")
+    scores = predictor.classify(images.numpy())
+    assert np.array_equal(scores.logits, predictor.logits(images))
+    assert np.array_equal(scores.probabilities, predictor.probabilities(images))
+    assert np.array_equal(scores.probabilities, (predictor.logits(images) / predictor.temperature).softmax(1))
+    assert scores.names == predictor.names(images)
+    assert scores.novelty is None
+
+
 def test_it_computes_in_another_precision_than_the_run_was_trained_in(finished_run: Path, images: torch.Tensor) -> None:
     trained, named = (Predictor.load(finished_run, device="cpu", precision=name) for name in (None, "float32"))
     assert torch.equal(trained.logits(images), named.logits(images))

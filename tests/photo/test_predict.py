@@ -279,7 +279,7 @@ def test_the_command_computes_in_the_precision_asked_for(run: Path, folder: Path
 
 
 def test_pictures_of_other_things_are_told(run: Path, originals: np.ndarray) -> None:
-    predictor = Predictor.load(run, device="cpu").telling_strangers(run)
+    predictor = Predictor.load(run, device="cpu").with_novelty(run)
     assert predictor.novelty is not None
     assert 0.01 < predictor.novelty.false_alarms < 0.08
     assert predictor.novelty.images == 5000

@@ -146,7 +146,7 @@ def settle(error: Exception, task: ray_cluster.Task) -> TrialOutcome:
     """Return the outcome of a trial of which Ray reports an error."""
     import ray.exceptions
 
-    workers, inner, given = object.__new__(ray_cluster.RayWorkers), Future[ray_cluster.Returned](), time.monotonic()
+    workers, inner, given = object.__new__(ray_cluster.RayWorkers), Future[ray_cluster.NodeResult](), time.monotonic()
     workers._ray, done = ray, Future[TrialOutcome]()
     workers._running = {done: "reference"}
     inner.set_exception(error)

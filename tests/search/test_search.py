@@ -104,9 +104,9 @@ def test_a_finished_search_is_not_run_again_and_a_longer_one_goes_on(
     def tell(new: TrialOutcome, _every: object) -> None:
         told.append(new.number)
 
-    first = search(plan, finished, device="cpu", data_folder=tiny_folder, told=tell)
+    first = search(plan, finished, device="cpu", data_folder=tiny_folder, on_outcome=tell)
     assert told == []
-    longer = search(replace(plan, trials=8), finished, device="cpu", data_folder=tiny_folder, told=tell)
+    longer = search(replace(plan, trials=8), finished, device="cpu", data_folder=tiny_folder, on_outcome=tell)
     assert sorted(told) == [6, 7]
     assert longer[:6] == first
     assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -144,7 +144,7 @@ def test_what_is_served(server: Server, model_file: Path) -> None:
     model = OnnxModel.load(model_file)
     assert told["classes"] == list(model.class_names)
     assert told["image_shape"] == [1, 28, 28]
-    assert told["metadata"]["fingerprint"] == model.told["fingerprint"]
+    assert told["metadata"]["fingerprint"] == model.metadata["fingerprint"]
     assert 0 < told["false_alarms"] < 0.1
 
 
@@ -156,7 +156,7 @@ from modiste.serving.serve import serve
 load, run = OnnxModel.load, OnnxModel.run
 def odd(path):
     model = load(path)
-    return dataclasses.replace(model, told={**model.told, **{told}}, names={names} or model.names)
+    return dataclasses.replace(model, metadata={**model.metadata, **{told}}, names={names} or model.names)
 def no_numbers(self, images):
     return {name: np.full_like(values, {value}) for name, values in run(self, images).items()}
 OnnxModel.load = odd

@@ -25,7 +25,7 @@ def export(arguments: list[str]) -> None:
     options: _ExportOptions = parse(_ExportOptions, arguments, "modiste export")
     from modiste.export.export import export as write
 
-    done = write(options.run, options.out, to=options.to, rounded=options.int8, data_folder=options.data_folder)
+    done = write(options.run, options.out, to=options.to, int8=options.int8, data_folder=options.data_folder)
     say(
         f"{done.path}, {done.size_bytes / 1e6:.1f} MB, temperature {done.temperature:.2f}",
         f"{done.proof.images:,} validation images: same class for {done.proof.agreement:.2%}, "

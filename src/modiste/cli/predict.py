@@ -50,10 +50,10 @@ def predict(arguments: list[str]) -> None:
         complaint = "expected a run and pictures: modiste predict RUN FILE ...; see modiste predict --help"
         help_or_complain(predict, arguments, complaint, _PredictOptions, program)
     options: _PredictOptions = parse(_PredictOptions, flags, program)
-    from modiste.inference.answers import answers, check_places
+    from modiste.inference.answers import answers, check_paths
 
     source, *inputs = positional
-    check_places(Path(item) for item in inputs if item != STANDARD_INPUT)
+    check_paths(Path(item) for item in inputs if item != STANDARD_INPUT)
     classifier = _classifier(Path(source), options)
     count = faults = 0
     draw = _figure_writer(classifier, options)
@@ -93,7 +93,7 @@ def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
     predictor = Predictor.load(source, device=options.device, precision=precision)
     if predictor.folder:
         try:
-            return predictor.telling_strangers(source, options.data_folder)
+            return predictor.with_novelty(source, options.data_folder)
         except (DataError, StorageError) as error:
             warn(f"modiste: photos of none of the classes will not be recognised as such: {error}")
     return predictor

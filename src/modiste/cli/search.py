@@ -71,7 +71,7 @@ def _run_search(recipe: Recipe, spaces: list[str], options: _SearchOptions, out:
         from modiste.search.postgres import PostgresStore
 
         store = PostgresStore(options.storage, options.study or recipe.name)
-    report = (lambda _new, _all: None) if options.quiet else _ProgressTable(plan).add
+    on_outcome = (lambda _new, _all: None) if options.quiet else _ProgressTable(plan).add
     with silence(options.quiet):
         return run(
             plan,
@@ -81,7 +81,7 @@ def _run_search(recipe: Recipe, spaces: list[str], options: _SearchOptions, out:
             store=store,
             device=options.device,
             data_folder=options.data_folder,
-            told=report,
+            on_outcome=on_outcome,
         )
 
 

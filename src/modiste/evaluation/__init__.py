@@ -1,1 +1,1 @@
-"""Measuring: logits once, then pure functions of (logits, labels)."""
+"""Evaluation: logits are computed once, and measures are pure functions of (logits, labels)."""

@@ -1,4 +1,4 @@
-"""A finished run measured on validation or test; the one door to the test set, which counts its openings."""
+"""Evaluation of a finished run on validation or on the held-out test set. Evaluations on test are counted."""
 
 import dataclasses
 import logging
@@ -28,26 +28,26 @@ Weights = Literal["picked", "last"]
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """What a run's logits say about it.
+    """The measures of a run on one split.
 
     Attributes:
-        split: the images measured on.
-        weights: picked by validation, or of the last epoch.
-        epoch: after which they were taken; 0 for several runs together.
-        images: how many were measured.
-        accuracy: share classified correctly.
-        accuracy_interval: Wilson's 95 % interval of it.
+        split: ``validation`` or ``test``.
+        weights: ``picked``: those of the epoch selected by validation; or ``last``: those of the last epoch.
+        epoch: the epoch of the weights; 0 for an ensemble.
+        images: number of images.
+        accuracy: share of images that are classified correctly.
+        accuracy_interval: Wilson's 95 % interval of the accuracy.
         loss: mean cross-entropy, in nats.
-        per_class: scores of each class by name; of a class without images None but for the support.
-        macro: their plain mean over the classes that are labels or predictions of some image.
-        weighted: their mean by support.
-        confusion: images by label (row) and prediction (column).
-        top2_accuracy: share whose label is among the two likeliest classes.
-        brier: mean squared distance of the probabilities from the truth.
+        per_class: precision, recall, F1 and support of each class, by name.
+        macro: their plain mean over the classes that appear as a label or a prediction.
+        weighted: their mean over classes, weighted by support.
+        confusion: confusion matrix: number of images by label (row) and prediction (column).
+        top2_accuracy: share of images whose label is among the two most probable classes.
+        brier: mean squared distance of the probabilities from the one-hot labels, 0 to 2.
         calibration: bins of the reliability diagram.
-        expected_calibration_error: mean gap between confidence and accuracy.
-        test_openings: how often this run's test set has been opened, this time included. An evaluation that was killed
-            and given again may count twice.
+        expected_calibration_error: mean gap between confidence and accuracy, 0 to 1.
+        test_openings: number of times the run has been evaluated on test, including this one. An evaluation that was
+            killed and repeated may count twice.
     """
 
     split: Split
@@ -80,21 +80,25 @@ def evaluate(
     device: str = "auto",
     data_folder: Path | str | None = None,
 ) -> Assessment:
-    """Measure a finished run; ``split="test"`` opens the test set, and the run counts it.
+    """Evaluate a finished run on validation, or on the held-out test set.
 
-    Logits are computed once and stored in the run folder; later calls read them, and a look at test counts each time.
-    Where nothing may be written there, figures are returned all the same, and a warning says that nothing was kept.
+    Logits are computed once and stored in the run folder; later calls read them. The run counts every evaluation on
+    test. If the run folder is read-only, the measures are still returned, with a warning that nothing was stored.
+
+    Example::
+
+        print(modiste.evaluate("runs/paper", split="test").accuracy)
 
     Args:
-        folder: a finished run's.
+        folder: the run folder.
         split: ``validation`` or ``test``.
-        weights: those ``picked`` by validation, or of the ``last`` epoch.
-        device: where to compute.
-        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved. Stored logits are
-            refused unless they are of the images there.
+        weights: ``picked`` for those selected by validation, ``last`` for those of the last epoch.
+        device: where the logits are computed.
+        data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``. Stored logits are accepted only
+            if they belong to the images in that folder.
 
     Raises:
-        RunError: the run is unfinished or damaged, or the data are not those it was trained on or measured on.
+        RunError: the run is unfinished or damaged, or the data are not those it was trained or evaluated on.
         DataError: the images are missing or damaged.
     """
     found = measure(folder, split=split, weights=weights, device=device, data_folder=data_folder)
@@ -103,7 +107,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Measurement:
-    """A run's logits on a split, and the run as it is after they were taken."""
+    """The logits of a run on one split, and the state of the run after they were computed."""
 
     run: Run
     split: Split
@@ -111,7 +115,7 @@ class Measurement:
     measured: Measured
 
     def assess(self) -> Assessment:
-        """Return what the logits say."""
+        """Return the measures of these logits."""
         run = self.run
         return assess(
             self.measured.logits,
@@ -133,10 +137,16 @@ def measure(
     data_folder: Path | str | None = None,
     identified: bool = False,
 ) -> Measurement:
-    """Return a finished run's logits, stored or computed; see ``evaluate``.
+    """Return the logits of a finished run, stored or computed; see ``evaluate``.
 
-    With ``identified`` it is known of which images they are: where an earlier version of Modiste did not store that,
-    the images are loaded.
+    Args:
+        folder: the run folder.
+        split: ``validation`` or ``test``.
+        weights: ``picked`` or ``last``.
+        device: where the logits are computed.
+        data_folder: see ``evaluate``.
+        identified: whether the result must identify its images. Earlier versions of Modiste did not store that; the
+            images are then loaded.
     """
     run = open_run(folder)
     name = run_folder.logits_name(split, weights)
@@ -150,7 +160,7 @@ def measure(
 
 
 def assess_stored(run: Run, *, split: Split = "validation", weights: Weights = "picked") -> Assessment:
-    """Measure logits that lie in the run folder, opening nothing else; RunError when there are none."""
+    """Evaluate a run by the logits stored in its folder, without loading images; RunError if there are none."""
     return Measurement(run, split, weights, run.measured(split, weights)).assess()
 
 
@@ -160,7 +170,14 @@ def assess(
     names: tuple[str, ...],
     **circumstances: Any,
 ) -> Assessment:
-    """Compute every figure from logits and labels; ``circumstances`` are Assessment's fields that these cannot tell."""
+    """Compute all measures from logits and labels.
+
+    Args:
+        logits: of each image.
+        labels: of each image.
+        names: of the classes.
+        circumstances: the other fields of ``Assessment``: split, weights, epoch and test_openings.
+    """
     matrix = metrics.confusion(logits, labels)
     bins = reliability(logits, labels)
     return Assessment(
@@ -181,7 +198,7 @@ def assess(
 
 
 def load_split(run: Run, split: Split, data_folder: Path | str | None = None) -> ImageSet:
-    """Load the images that a run is measured on; RunError when they are not of the data it was trained on."""
+    """Load the images of a run's split; RunError if the data are not those that it was trained on."""
     development = load_own_development(run, data_folder)
     if split == "validation":
         return development.validation
@@ -194,10 +211,13 @@ def class_names(run: Run) -> tuple[str, ...]:
 
 
 def _matched(run: Run, stored: Measured | None, images: ImageSet, split: Split) -> Measured | None:
-    """Return stored logits if they are those of ``images``, None if they have to be computed; RunError if of others.
+    """Return the stored logits if they belong to ``images``; None if they must be computed.
 
-    Logits of an earlier version of Modiste do not say of which images they are. On validation these are known all the
-    same, since the data are those of the training; test images are measured anew.
+    Earlier versions of Modiste did not store which images the logits belong to. On validation the images are known,
+    because the data are those of training. On test the logits are computed again.
+
+    Raises:
+        RunError: the stored logits belong to other images.
     """
     if stored is None or (split == "test" and not stored.images):
         return None
@@ -206,37 +226,40 @@ def _matched(run: Run, stored: Measured | None, images: ImageSet, split: Split) 
         return replace(stored, images=identity)
     if stored.images != identity:
         raise RunError(
-            f"{run.folder}: the {split} images found are not those that it was measured on; restore them, or name "
-            "their folder with --data-folder"
+            f"{run.folder}: the {split} images found are not those that it was measured on; restore the original "
+            "images, or give their folder with --data-folder"
         )
     return stored
 
 
 def _kept(run: Run, files: dict[str, bytes], *, openings: int) -> Run:
-    """Write files into the run's folder and count openings, where there is anything to write and that is possible."""
+    """Write files into the run folder and count evaluations on test; warn if the folder is read-only."""
     if not files and not openings:
         return run
     try:
         return run_folder.keep(run, files, openings=openings)
     except ReadOnlyError as error:
-        lost = "nothing was kept" + ", and this opening of the test set was not counted" * bool(openings)
+        lost = "nothing was stored, and this evaluation on test was not counted" if openings else "nothing was stored"
         logging.getLogger(__name__).warning("%s: %s", lost, error)
         return replace(run, test_openings=run.test_openings + openings)
 
 
 def _epoch(run: Run, weights: Weights) -> int:
+    """Return the epoch of the weights."""
     return run.picked.epoch if weights == "picked" else run.history[-1].epoch
 
 
 def _infer(run: Run, images: ImageSet, weights: Weights, device: str) -> Measured:
-    place = machine.choose_device(device)
+    """Compute the logits of images; RunError if the network does not take them."""
+    chosen = machine.choose_device(device)
     model, info = run.load_model(weights)
     _check_task(run, images, info.task.image_shape, len(info.task.class_names))
-    logits = infer(model.to(place), images.images.to(place), run.recipe)
+    logits = infer(model.to(chosen), images.images.to(chosen), run.recipe)
     return Measured(logits, images.labels, images.identity())
 
 
 def _check_task(run: Run, images: ImageSet, shape: tuple[int, int, int], classes: int) -> None:
+    """Raise RunError unless the images have this shape and labels below ``classes``."""
     found = tuple(images.images.shape[1:])
     if found != shape or int(images.labels.max()) >= classes:
         raise RunError(

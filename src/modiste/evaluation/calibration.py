@@ -1,4 +1,4 @@
-"""Whether a stated probability is met, bins of confidence and their error; and the temperature that mends it."""
+"""Calibration: bins of confidence, the expected calibration error, and temperature scaling."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -9,14 +9,16 @@ from torch import Tensor
 
 BINS = 15
 LARGEST_FACTOR = 100.0
-"""Temperatures are between its inverse and itself."""
-MOST_STEPS, PRECISION = 100, 1e-12
-"""Of Newton's method, which takes about eight."""
+"""A temperature lies between 1 / LARGEST_FACTOR and LARGEST_FACTOR."""
+MOST_STEPS = 100
+"""Limit of Newton's method, which usually needs about eight steps."""
+PRECISION = 1e-12
+"""Relative change of the temperature below which the search ends."""
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Images whose confidence lies in one interval: mean confidence, accuracy, and how many there are."""
+    """Images whose confidence lies in one interval: mean confidence, accuracy, and number of images."""
 
     confidence: float
     accuracy: float
@@ -24,7 +26,10 @@ class Bin:
 
 
 def reliability(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], bins: int = BINS) -> list[Bin]:
-    """Divide images into equal intervals of confidence, the largest probability; empty bins are left out."""
+    """Return the bins of a reliability diagram: ``bins`` equal intervals of confidence, without the empty ones.
+
+    The confidence of an image is its largest probability.
+    """
     confidence, predicted = logits.double().softmax(1).max(1)
     correct = (predicted == labels).double()
     index = (confidence * bins).ceil().long().clamp(1, bins) - 1  # intervals are open below and closed above
@@ -37,7 +42,11 @@ def reliability(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"],
 
 
 def expected_calibration_error(bins: list[Bin]) -> float:
-    """Return the mean gap between confidence and accuracy, weighted by images (Naeini et al., 2015), 0 to 1."""
+    """Return the mean gap between confidence and accuracy, weighted by images (Naeini et al., 2015), 0 to 1.
+
+    >>> expected_calibration_error([Bin(confidence=0.75, accuracy=0.5, count=4), Bin(1.0, 1.0, 4)])
+    0.125
+    """
     total = sum(item.count for item in bins)
     return sum(abs(item.confidence - item.accuracy) * item.count for item in bins) / total
 
@@ -49,11 +58,13 @@ def confidence_and_prediction(logits: Float[Tensor, "n classes"]) -> tuple[Tenso
 
 
 def fit_temperature(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> float:
-    """Return the number that logits are divided by so that their cross-entropy is least (Guo et al., 2017).
+    """Return the temperature that minimises the cross-entropy of the logits divided by it (Guo et al., 2017).
 
-    Never a favoured class changes by it. Where every image is classified right no finite one is best; the search then
-    ends where the loss is 0 but for rounding, or at LARGEST_FACTOR below or above 1. It is Newton's, on the inverse and
-    between bounds; any of torch's would load torch's compiler, which takes longer than all else that predicting needs.
+    Temperature scaling never changes the predicted class. If every image is classified correctly, no finite
+    temperature is optimal. The search then ends when the loss is 0 up to rounding, or at 1 / LARGEST_FACTOR.
+
+    The method is Newton's on the inverse temperature, kept within bounds. We do not use torch's optimizers: they load
+    torch's compiler, which takes longer than everything else that a prediction needs.
     """
     scores = logits.double()
     right = scores.gather(1, labels[:, None])
@@ -70,10 +81,15 @@ def fit_temperature(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " 
 
 
 def derivatives(inverse: float, scores: Float[Tensor, "n classes"], right: Float[Tensor, "n 1"]) -> tuple[float, float]:
-    """Return the first and second derivative of the mean cross-entropy by the inverse temperature.
+    """Return the first and second derivative of the mean cross-entropy with respect to the inverse temperature.
 
-    They are how far the expected score lies above the right one, and the variance of the score, never below 0: the loss
-    has one valley.
+    The first is the mean of (expected score - score of the label). The second is the mean variance of the scores. It is
+    never negative, so the loss is convex.
+
+    Args:
+        inverse: the inverse temperature.
+        scores: the logits.
+        right: the logit of each image's label.
     """
     probabilities = (inverse * scores).softmax(1)
     expected = (probabilities * scores).sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Finished runs against each other: by how much they differ, how sure that is, and on which images."""
+"""Comparison of finished runs: their differences in accuracy, how certain these are, and on which images they occur."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,29 +14,29 @@ from torch import Tensor
 
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Split, Weights
-from modiste.evaluation.ensemble import Gathering, gather
+from modiste.evaluation.ensemble import MeasuredRuns, measure_runs
 from modiste.evaluation.statistics import Difference, crossed_difference, holm, mean_interval, paired_difference
 from modiste.recipes.plain import differences, flatten, to_plain
 from modiste.recipes.recipe import Recipe
 
 LEVEL = 0.05
-"""What an adjusted p-value must stay under for two sides to be called different."""
+"""Significance level: two sides differ if the adjusted p-value is below it."""
 SHOWN_FIELDS = 3
-"""So many fields of a recipe stand in a side's name, unless it takes more to tell the sides apart."""
+"""Number of recipe fields in the name of a side, unless the names would then be equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """Runs of one recipe, alike but for their seeds.
+    """The runs of one recipe, with different seeds.
 
     Attributes:
-        name: the recipe's; with the fields in which they differ where several sides share that.
+        name: of the recipe; if several sides share it, with the fields in which they differ.
         folders: of the runs.
         seeds: of the runs.
         accuracies: of the runs.
         mean: of the accuracies.
-        deviation: standard deviation of the accuracies; None of a single run.
-        interval: Student's 95 % interval of the mean accuracy over seeds, on these images; None of a single run.
+        deviation: standard deviation of the accuracies; None for a single run.
+        interval: Student's 95 % interval of the mean accuracy over seeds, on these images; None for a single run.
     """
 
     name: str
@@ -50,18 +50,19 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """Two sides on the same images, on the seeds that both have.
+    """The comparison of two sides on the same images, over the seeds that both have.
 
     Attributes:
-        first, second: names of the sides.
-        recipe_differences: fields of their recipes but for name and seed, as first and as second.
-        seeds: those compared.
-        difference: accuracy of the first minus that of the second, its 95 % interval, and p by itself.
-        adjusted_p_value: p when every contrast of the comparison is taken into account.
-        per_class: difference in the share of each class's images classified correctly, by class name;
-            None of a class without images.
-        first_alone: numbers of the images that with most seeds the first gets right and the second does not.
-        second_alone: the same the other way round.
+        first: name of the first side.
+        second: name of the second side.
+        recipe_differences: fields in which the recipes differ, except name and seed, with both values.
+        seeds: those that both sides have.
+        difference: accuracy of the first minus accuracy of the second, its 95 % interval, and its p-value.
+        adjusted_p_value: the p-value adjusted for all contrasts of the comparison (Holm, 1979).
+        per_class: difference in recall by class name; None for a class without images.
+        first_alone: positions of the images that, with more than half of the seeds, only the first classifies
+            correctly.
+        second_alone: the same for the second.
     """
 
     first: str
@@ -76,7 +77,7 @@ class Contrast:
 
     @property
     def verdict(self) -> str:
-        """What that comes to, as a sentence."""
+        """The result of the comparison as a sentence."""
         found, better, worse = self.difference, self.first, self.second
         size, (low, high) = found.difference, found.interval
         if size < 0:
@@ -89,15 +90,15 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What came of comparing runs.
+    """The result of comparing runs.
 
     Attributes:
-        split: the images measured on.
-        images: how many.
-        sides: in the order in which their first runs were named.
-        contrasts: each side with each later one; none where all runs are of one recipe.
-        wrong_in_any: images that at least one run gets wrong.
-        wrong_in_all: images that every run gets wrong.
+        split: ``validation`` or ``test``.
+        images: number of images.
+        sides: in the order of their first runs.
+        contrasts: of each side with each later one; empty if all runs have the same recipe.
+        wrong_in_any: number of images that at least one run misclassifies.
+        wrong_in_all: number of images that every run misclassifies.
     """
 
     split: Split
@@ -123,25 +124,37 @@ def compare(
     device: str = "auto",
     data_folder: Path | str | None = None,
 ) -> Comparison:
-    """Compare finished runs; those of one recipe with different seeds are one side.
+    """Compare finished runs. Runs of one recipe with different seeds form one side.
 
-    Two single runs are compared by the images that one alone gets right (McNemar); that speaks of these two runs, not
-    of their recipes. Sides with at least two seeds in common are compared over seeds and images
-    (``statistics.crossed_difference``), which speaks of the recipes. Where there are several contrasts, p-values are
-    Holm's. Several seeds of one recipe alone give their mean, deviation and interval.
+    Two sides with one seed in common are compared by the images that only one of them classifies correctly (McNemar).
+    The result holds for these two runs, not for their recipes. Two sides with more seeds in common are compared over
+    seeds and images (``statistics.crossed_difference``); this result holds for the recipes. P-values of several
+    contrasts are adjusted by Holm's method. If all runs have the same recipe, the result is their mean accuracy with
+    its standard deviation and interval.
+
+    Example::
+
+        print(modiste.compare(["runs/paper", "runs/sprint"]).contrasts[0].verdict)
+
+    Args:
+        folders: the run folders, at least two.
+        split: ``validation`` or ``test``; see ``evaluate``, also for the other arguments.
+        weights: ``picked`` or ``last``.
+        device: where the logits are computed.
+        data_folder: of Fashion-MNIST, or of data that have moved.
 
     Raises:
-        RunError: fewer than two runs, a run twice, sides without a seed in common, a run that is unfinished or
-            damaged, or runs measured on different images.
+        RunError: there are fewer than two runs, a run is given twice, sides have no seed in common, a run is unfinished
+            or damaged, or the runs were evaluated on different images.
         DataError: the images are missing or damaged.
-        MissingExtraError: several seeds, and SciPy is not installed.
+        MissingExtraError: there are several seeds, and SciPy is not installed.
     """
     paths = [Path(folder) for folder in folders]
     if len({path.resolve() for path in paths}) < len(paths):
-        raise RunError("a run is named twice; name each run's folder once")
+        raise RunError("a run is named twice; give each run folder once")
     if len(paths) < 2:
         raise RunError("nothing to compare: expected at least two runs, found one")
-    found = gather(paths, split=split, weights=weights, device=device, data_folder=data_folder)
+    found = measure_runs(paths, split=split, weights=weights, device=device, data_folder=data_folder)
     correct = torch.stack([logits.argmax(1) == found.labels for logits in found.logits])
     groups = _group(found)
     names = _names([_seedless(found.runs[group[0]].recipe) for group in groups])
@@ -161,37 +174,39 @@ def compare(
 
 
 def _seedless(recipe: Recipe) -> Recipe:
+    """Return the recipe with seed 0, the same for all runs of a side."""
     return replace(recipe, seed=0)
 
 
-def _group(found: Gathering) -> list[list[int]]:
-    """Return the positions of the runs of each side; RunError where a side has a seed twice."""
+def _group(found: MeasuredRuns) -> list[list[int]]:
+    """Return the positions of the runs of each side; RunError if a side has a seed twice."""
     groups: dict[Recipe, list[int]] = {}
     for position, run in enumerate(found.runs):
         group = groups.setdefault(_seedless(run.recipe), [])
         twin = next((found.runs[other] for other in group if found.runs[other].recipe.seed == run.recipe.seed), None)
         if twin:
-            raise RunError(f"{run.folder}: the same recipe and seed as {twin.folder}; name one of them")
+            raise RunError(f"{run.folder}: the same recipe and seed as {twin.folder}; give only one of them")
         group.append(position)
     return list(groups.values())
 
 
 def _names(recipes: Sequence[Recipe]) -> list[str]:
-    """Name each side by its recipe, and where several share a name by the fields in which they differ as well."""
+    """Return the names of the sides: of their recipes, with the fields that differ if several recipes share a name."""
     short = [_name(recipe, recipes, SHOWN_FIELDS) for recipe in recipes]
     return short if len(set(short)) == len(short) else [_name(recipe, recipes, None) for recipe in recipes]
 
 
 def _name(recipe: Recipe, recipes: Sequence[Recipe], most: int | None) -> str:
-    """Return a recipe's name, with at most so many fields in which it differs from others of that name."""
+    """Return a recipe's name, with at most ``most`` of the fields that differ from recipes of the same name."""
     own = dict(flatten(to_plain(recipe)))
     others = [dict(flatten(to_plain(other))) for other in recipes if other.name == recipe.name]
     fields = [f"{name} {value}" for name, value in own.items() if any(other.get(name) != value for other in others)]
     return f"{recipe.name} ({', '.join(fields[:most])})" if fields else recipe.name
 
 
-def _side(found: Gathering, group: list[int], name: str) -> Side:
-    accuracies = tuple(found.alone[position].accuracy for position in group)
+def _side(found: MeasuredRuns, group: list[int], name: str) -> Side:
+    """Return the side formed by the runs at these positions."""
+    accuracies = tuple(found.assessments[position].accuracy for position in group)
     interval = mean_interval(accuracies)
     return Side(
         name=name,
@@ -205,9 +220,9 @@ def _side(found: Gathering, group: list[int], name: str) -> Side:
 
 
 def _contrast(
-    found: Gathering, correct: Bool[Tensor, "runs n"], sides: tuple[list[int], list[int]], names: tuple[str, str]
+    found: MeasuredRuns, correct: Bool[Tensor, "runs n"], sides: tuple[list[int], list[int]], names: tuple[str, str]
 ) -> Contrast:
-    """Compare two sides on the seeds that they share; the p-value is not adjusted yet."""
+    """Compare two sides over the seeds that both have; the p-value is not adjusted yet."""
     by_seed = [{found.runs[position].recipe.seed: position for position in side} for side in sides]
     seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
     if not seeds:
@@ -231,6 +246,7 @@ def _contrast(
 
 
 def _difference(table: Int64[Tensor, "seeds n"]) -> Difference:
+    """Return the difference of two sides: over seeds and images, or by McNemar's test for a single seed."""
     if len(table) > 1:
         return crossed_difference(table.double())
     return paired_difference(int((table > 0).sum()), int((table < 0).sum()), table.numel())
@@ -239,6 +255,7 @@ def _difference(table: Int64[Tensor, "seeds n"]) -> Difference:
 def _per_class(
     table: Int64[Tensor, "seeds n"], labels: Int64[Tensor, " n"], names: tuple[str, ...]
 ) -> dict[str, float | None]:
+    """Return the difference in recall of each class; None for a class without images."""
     by_image = table.double().mean(0)
     return {
         name: float(by_image[labels == label].mean()) if (labels == label).any() else None

@@ -1,4 +1,4 @@
-"""The one place where images become logits outside training; an exported file holds the same."""
+"""Inference: the one place outside training that turns images into logits. Exported files hold the same computation."""
 
 import copy
 
@@ -12,22 +12,22 @@ from modiste.models.hooks import captured
 from modiste.models.onednn import fold, use_onednn_layout
 from modiste.recipes.recipe import Precision, Recipe
 
-# Fixed, because a batch's size can change the last bit of a sum and stored logits should not depend on the caller; so
-# small that a layer's maps stay in a processor's cache: with 1,000 images prediction was two to three times slower; in
-# bfloat16, where they take half the bytes, twice as many. A GPU wants more, for what it takes to launch a layer does
-# not grow with its images.
+# The batch size is fixed: it can change the last bit of a sum, and stored logits should not depend on the caller. It is
+# small enough for a layer's feature maps to stay in a processor's cache; with 1,000 images prediction was two to three
+# times slower. In bfloat16 the maps take half the bytes, so a batch holds twice as many images. A GPU needs larger
+# batches, because the time to launch a layer does not depend on the number of images.
 BATCH_IMAGES = 250
 GPU_BATCH_IMAGES = 1000
 
 
 @torch.inference_mode()
 def infer(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) -> Float[Tensor, "n classes"]:
-    """Return the logits of ``images``, float32 on the processor; the model is left as it was.
+    """Return the logits of ``images`` as float32 on the CPU. The model does not change.
 
     Args:
         model: takes images in [0, 1]; on the same device as ``images``.
-        images: bytes.
-        recipe: says in which precision, and whether the logits of each image and of its mirror image are averaged.
+        images: as bytes.
+        recipe: sets the precision, and whether the logits of each image and its mirror image are averaged.
     """
     if images.device.type == "cpu":
         return ask(ready(model, recipe, images.new_zeros(1, *images.shape[1:])), images, recipe)
@@ -40,7 +40,7 @@ def infer(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) ->
 
 @torch.inference_mode()
 def ask(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) -> Float[Tensor, "n classes"]:
-    """Return the logits that a model in evaluation mode has for ``images``; see ``infer``."""
+    """Return the logits of a model that is already in evaluation mode; see ``infer``."""
     with machine.autocast(recipe.precision, images.device), machine.gpu_arithmetic(images.device):
         some = parts(images, images.device, recipe.precision)
         return torch.cat([answer(model, as_floats(part), mirror=recipe.mirror) for part in some]).cpu()
@@ -49,19 +49,19 @@ def ask(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) -> F
 def parts(
     images: UInt8[Tensor, "n c h w"], device: torch.device, precision: Precision = "float32"
 ) -> tuple[UInt8[Tensor, "_ c h w"], ...]:
-    """Return the images in batches of the size in which ``device`` answers."""
+    """Split images into the batches in which ``device`` computes."""
     size = GPU_BATCH_IMAGES if device.type == "cuda" else BATCH_IMAGES * (2 if precision == "bfloat16" else 1)
     return torch.split(images, size) if len(images) > size else (images,)
 
 
 @torch.inference_mode()
 def ready(model: nn.Module, recipe: Recipe, image: UInt8[Tensor, "1 c h w"]) -> nn.Module:
-    """Return a copy of a model that only answers: the same logits, but for rounding, in less time.
+    """Return a copy of a model prepared for inference: faster, with the same logits up to rounding.
 
     Args:
         model: takes images in [0, 1].
-        recipe: says in which precision it answers.
-        image: any, of the kind that it takes, on its device.
+        recipe: sets the precision of inference.
+        image: any image of the model's shape, on the model's device.
     """
     model = copy.deepcopy(model).eval()
     on_processor = image.device.type == "cpu"
@@ -90,6 +90,6 @@ def round_weights(model: nn.Module, recipe: Recipe, image: UInt8[Tensor, "1 c h 
 
 
 def answer(model: nn.Module, images: Float[Tensor, "n c h w"], *, mirror: bool) -> Float[Tensor, "n classes"]:
-    """Return the logits of images in [0, 1]; with ``mirror`` their mean with those of the mirror images."""
+    """Return the logits of images in [0, 1]; with ``mirror``, averaged with the logits of the mirror images."""
     logits: Tensor = model(images).float()
     return (logits + model(images.flip(3)).float()) / 2 if mirror else logits

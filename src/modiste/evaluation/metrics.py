@@ -1,7 +1,8 @@
-"""Metrics as pure functions of logits (N, classes) and labels (N), or of the confusion matrix that they give.
+"""Metrics: pure functions of logits (N, classes) and labels (N), or of their confusion matrix.
 
-Precision, recall, F1 and support follow scikit-learn's definitions: 0 where nothing was predicted, and their plain mean
-is over the classes that some image has as its label or its prediction. A class without images has no figures.
+Precision, recall, F1 and support are defined as in scikit-learn. A ratio without a denominator is 0. The macro mean is
+over the classes that appear as a label or a prediction. A class without images has no precision, recall or F1 of its
+own.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Precision, recall and F1 in [0, 1], None of a class without images; and the number of images."""
+    """Precision, recall and F1, each 0 to 1 or None for a class without images; and the number of images."""
 
     precision: float | None
     recall: float | None
@@ -29,29 +30,33 @@ class ClassScores:
 
 
 def accuracy(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> float:
-    """Return the share of images whose largest logit is their label's."""
+    """Return the share of images whose label has the largest logit.
+
+    >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]]), torch.tensor([0, 1, 1]))
+    0.6666666666666666
+    """
     return top_accuracy(logits, labels, 1)
 
 
 def top_accuracy(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], k: int) -> float:
-    """Return the share of images whose label is among the ``k`` largest logits; of equal ones the first class wins."""
-    largest = logits.argsort(dim=1, descending=True, stable=True)[:, :k]  # as argmax has it: topk breaks ties anyhow
+    """Return the share of images whose label is among the ``k`` largest logits; the first class wins a tie."""
+    largest = logits.argsort(dim=1, descending=True, stable=True)[:, :k]  # topk would break ties in any order
     return int((largest == labels[:, None]).any(dim=1).sum()) / len(labels)
 
 
 def cross_entropy(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> float:
-    """Return the mean negative log-probability of the label, in nats."""
+    """Return the mean of the negative log-probability of each image's label, in nats."""
     return F.cross_entropy(logits.double(), labels).item()
 
 
 def brier(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> float:
-    """Return the mean squared distance of the probabilities from the truth, 0 to 2 (Brier, 1950)."""
+    """Return the mean squared distance of the probabilities from the one-hot labels, 0 to 2 (Brier, 1950)."""
     truth = F.one_hot(labels, logits.shape[1])
     return (logits.double().softmax(1) - truth).square().sum(1).mean().item()
 
 
 def confusion(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> Int64[Tensor, "classes classes"]:
-    """Count images by label (row) and predicted class (column)."""
+    """Return the confusion matrix: the number of images by label (row) and predicted class (column)."""
     classes = logits.shape[1]
     return torch.bincount(labels * classes + logits.argmax(1), minlength=classes**2).view(classes, classes)
 
@@ -66,17 +71,17 @@ def class_scores(matrix: Int64[Tensor, "classes classes"]) -> list[ClassScores]:
 
 
 def macro_mean(matrix: Int64[Tensor, "classes classes"]) -> ClassScores:
-    """Return the mean over the classes that are an image's label or prediction, each counting the same."""
+    """Return the plain mean over the classes that appear as a label or a prediction."""
     return _mean(matrix, (matrix.sum(0) + matrix.sum(1) > 0).long().tolist())
 
 
 def weighted_mean(matrix: Int64[Tensor, "classes classes"]) -> ClassScores:
-    """Return the mean over classes, each counting by its support."""
+    """Return the mean over classes, weighted by support."""
     return _mean(matrix, matrix.sum(1).tolist())
 
 
 def _figures(matrix: Int64[Tensor, "classes classes"]) -> list[tuple[float, float, float]]:
-    """Return precision, recall and F1 of each class, 0 where they are not defined."""
+    """Return precision, recall and F1 of each class; 0 where one is not defined."""
     hits, predicted, present = matrix.diag().tolist(), matrix.sum(0).tolist(), matrix.sum(1).tolist()
     return [
         (_ratio(hit, guesses), _ratio(hit, truths), _ratio(2 * hit, guesses + truths))
@@ -85,6 +90,7 @@ def _figures(matrix: Int64[Tensor, "classes classes"]) -> list[tuple[float, floa
 
 
 def _mean(matrix: Int64[Tensor, "classes classes"], weights: list[int]) -> ClassScores:
+    """Return the weighted mean of the classes' scores."""
     columns = zip(*_figures(matrix), strict=True)
     precision, recall, f1 = (sum(map(mul, column, weights)) / sum(weights) for column in columns)
     return ClassScores(precision, recall, f1, int(matrix.sum()))

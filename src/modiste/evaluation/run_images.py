@@ -1,7 +1,7 @@
-"""The images of a finished run: those that it keeps, or those of its data set.
+"""The images of a finished run: the copies in its folder, or its data set.
 
-A person's own pictures may change or move after training. Their run keeps all validation images and a sample of the
-training images, which is what export, report and figures need. This file cannot reach the test set.
+Users' own pictures may change or move after training. A run on such pictures keeps all validation images and a sample
+of the training images. Export, reports and figures need no others. This module cannot reach the test set.
 """
 
 import logging
@@ -18,19 +18,19 @@ from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import Run
 
 MOST_BYTES = 256 * 2**20
-"""Of the validation images; where they take more, none are kept."""
+"""If the validation images are larger than this, no images are kept."""
 SAMPLE, SAMPLE_BYTES = 500, 64 * 2**20
-"""So many training images are kept at most, and as many as that number of bytes holds."""
+"""Limits of the sample of training images: number and total size."""
 
 
 def keep(folder: Path, development: Development) -> None:
-    """Write what is kept into a run's folder, before it is sealed; a warning where it would be too large."""
+    """Write the images to keep into a run's folder, before its manifest is written. Warn if they are too large."""
     train, validation = development.train, development.validation
     size = validation.images.nbytes
     if size > MOST_BYTES:
         logging.getLogger(__name__).warning(
             "the validation images take %s bytes, more than %s: they are not kept in the run; "
-            "export, report and figures need the pictures as they are now",
+            "export, report and figures will need the original pictures, unchanged",
             f"{size:,}",
             f"{MOST_BYTES:,}",
         )
@@ -42,12 +42,12 @@ def keep(folder: Path, development: Development) -> None:
 
 
 def development_of(run: Run, data_folder: Path | str | None = None) -> Development:
-    """Return the images that a run keeps, or those of its data set where it keeps none or a folder is named.
+    """Return the images that a run keeps. If it keeps none, or ``data_folder`` is given, load its data set.
 
-    Of the images that a run keeps, those to train with are a sample.
+    The kept training images are a sample.
 
     Raises:
-        RunError: what is kept is damaged, or the data set is not the one that the run was trained on.
+        RunError: the kept images are damaged, or the data set is not the one that the run was trained on.
         DataError: the data set is missing or damaged.
     """
     if data_folder is None and run_folder.is_listed(run, run_folder.IMAGES):
@@ -56,26 +56,33 @@ def development_of(run: Run, data_folder: Path | str | None = None) -> Developme
 
 
 def load_own_development(run: Run, data_folder: Path | str | None = None) -> Development:
-    """Load the training and validation images of a run; RunError when those found are others than it was trained on."""
+    """Load the training and validation images of a run from its data set.
+
+    Raises:
+        RunError: the data set is not the one that the run was trained on.
+        DataError: the data set is missing or damaged.
+    """
     try:
         development = load_development(run.recipe.data, data_folder, instead=True)
     except DataError as error:
         if data_folder is not None or run.recipe.data.source == FASHION_MNIST:
             raise
-        raise DataError(f"{error}; if they have moved, name their folder: --data-folder FOLDER") from error
+        raise DataError(f"{error}; if the data have moved, give their folder: --data-folder FOLDER") from error
     if development.fingerprint != run.load_info().fingerprint:
         raise RunError(
             f"{run.folder}: the data found are not those it was trained on; "
-            "restore them, or name the folder that holds them: --data-folder FOLDER"
+            "restore the original data, or give their folder: --data-folder FOLDER"
         )
     return development
 
 
 def _named(part: str, images: ImageSet) -> dict[str, Tensor]:
+    """Return the tensors of one part (train or validation) under their names in the file."""
     return {f"{part}:images": images.images.cpu(), f"{part}:labels": images.labels.cpu()}
 
 
 def _read(run: Run) -> Development:
+    """Return the images that a run keeps; RunError if the file is damaged."""
     path, info = run.folder / run_folder.IMAGES, run.load_info()
     tensors, plain = checkpoint.read(path)
     names = info.task.class_names
@@ -91,6 +98,7 @@ def _read(run: Run) -> Development:
 
 
 def _are_sound(images: Tensor, labels: Tensor, shape: tuple[int, int, int], classes: int) -> bool:
+    """Return whether images and labels have the run's types, shape and classes, and equal lengths."""
     if images.dtype != torch.uint8 or labels.dtype != torch.int64 or images.ndim != 4 or labels.ndim != 1:
         return False
     fits = tuple(images.shape[1:]) == shape and len(images) == len(labels) > 0
@@ -98,4 +106,4 @@ def _are_sound(images: Tensor, labels: Tensor, shape: tuple[int, int, int], clas
 
 
 def _damaged(path: Path) -> RunError:
-    return RunError(f"{path}: damaged, these are not the run's images; name the folder of those: --data-folder FOLDER")
+    return RunError(f"{path}: damaged, these are not the run's images; give their folder: --data-folder FOLDER")

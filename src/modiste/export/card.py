@@ -1,4 +1,4 @@
-"""The model card beside an exported file: data, recipe, figures and limits (Mitchell et al., 2019)."""
+"""The model card beside an exported file: data, recipe, measures and limits (Mitchell et al., 2019)."""
 
 import json
 import re
@@ -14,40 +14,42 @@ from modiste.runs import run_folder
 from modiste.runs.run_folder import Run
 from modiste.version import __version__
 
-UNMEASURED = "The test set has not been opened for this run (`modiste evaluate RUN --split test`)."
+UNMEASURED = "This run has not been evaluated on the test set (`modiste evaluate RUN --split test`)."
 LIMITS = """\
-- It knows the classes above and no others. A picture of something else may still get a confident answer.
+- The model knows only the classes above. A picture of something else may still get a confident answer.
 - {way}
-- The figures hold for images like those of the data set. On photos of your own, measure before you rely on it."""
+- The measures hold for images like those of the data set. Measure on your own photos before you rely on the model."""
 WAYS = {
     "garment": """\
-It was trained on small images of one garment on black. A photo has to be brought there first, as `modiste predict`
-  and `modiste serve` do it: garment parted from a plain background, cropped, grey. Before a restless background they
-  say that they could not.""",
+The model was trained on small images of one garment on black. A photo must be prepared in the same way, as
+  `modiste predict` and `modiste serve` do: the garment is separated from a plain background, cropped and turned to
+  grey. They report if the background is not plain enough.""",
     "whole": """\
-It was trained on whole pictures, brought to its size and padded with black to a square. A photo has to be brought
-  there first, as `modiste predict` and `modiste serve` do it.""",
+The model was trained on whole pictures, resized and padded with black to a square. A photo must be prepared in the same
+  way, as `modiste predict` and `modiste serve` do.""",
     "stretched": """\
-It was trained on whole pictures, stretched to a square. A photo has to be brought there first, as `modiste predict`
-  and `modiste serve` do it.""",
+The model was trained on whole pictures, stretched to a square. A photo must be prepared in the same way, as
+  `modiste predict` and `modiste serve` do.""",
 }
-"""What a picture file has to go through, by the way in which those of the training were prepared."""
+"""How a picture file must be prepared, by the preparation of the training pictures."""
 MARKUP = re.compile(r"[\\`*_\[\]{}<>#|~&:@$^]|^[-+=]|^\d{1,9}[.)](?=\s|$)|www\.", re.IGNORECASE)
-"""What Markdown or HTML could read as more than characters, numbered lists and links without brackets among it."""
+"""Characters with a meaning in Markdown or HTML, including the starts of lists and of links without brackets."""
 HARMLESS = re.compile(r"[\w./-]+( [\w./-]+)*")
+"""Text that can stand between backquotes."""
 MOST_LETTERS = 1500
+"""Longest text that is shown in full."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a file's answers compare with its run's.
+    """Comparison of an exported file with its run.
 
     Attributes:
-        images: validation images that both have answered.
-        largest_difference: between their probabilities.
-        agreement: share of the images for which both favour the same class.
+        images: number of validation images compared.
+        largest_difference: largest difference between their probabilities.
+        agreement: share of images for which both predict the same class.
         accuracy: of the run on these images.
-        own_accuracy: of the file on them.
+        own_accuracy: of the file on these images.
     """
 
     images: int
@@ -58,13 +60,13 @@ class Agreement:
 
 
 def text(run: Run, name: str, answers: Answers, found: Agreement) -> str:
-    """Return the card of an exported file in Markdown.
+    """Return the model card of an exported file in Markdown.
 
     Args:
-        run: that was exported.
+        run: the exported run.
         name: of the file.
-        answers: what the file computes.
-        found: how it compares with the run.
+        answers: the exported module.
+        found: comparison of the file with the run.
     """
     info = run.load_info()
     channels, height, width = info.task.image_shape
@@ -73,8 +75,8 @@ def text(run: Run, name: str, answers: Answers, found: Agreement) -> str:
         f"{__version__} with the recipe {code(run.recipe.name)}, {count_parameters(answers.model):,} parameters.",
         "## Classes": ", ".join(map(plain_text, info.task.class_names)),
         "## Data": f"Source {code(run.recipe.data.source)}, SHA-256 {code(info.fingerprint)}; validation images were "
-        "set apart before training and decided what was kept.",
-        "## Figures": "\n\n".join([_figures(run), _agreement(found), *_doubt(answers)]),
+        "set apart before training and used to select the epoch.",
+        "## Measures": "\n\n".join([_measures(run), _agreement(found), *_uncertainty(answers)]),
         "## Limits": LIMITS.format(way=WAYS[run.recipe.data.pictures]),
         "## Recipe": f"```json\n{json.dumps(to_plain(run.recipe), indent=2)}\n```",
     }
@@ -82,16 +84,17 @@ def text(run: Run, name: str, answers: Answers, found: Agreement) -> str:
 
 
 def plain_text(words: str) -> str:
-    """Return words that may be a stranger's as Markdown that shows them on one line, and is nothing else."""
+    """Return untrusted text as Markdown that shows it on one line, without any markup."""
     return MARKUP.sub(lambda found: f"{found[0][:-1]}&#{ord(found[0][-1])};", printable(words, MOST_LETTERS))
 
 
 def code(words: str) -> str:
-    """Return words that may be a stranger's as code."""
+    """Return untrusted text as inline code."""
     return f"`{words}`" if HARMLESS.fullmatch(words) else f"<code>{plain_text(words)}</code>"
 
 
-def _figures(run: Run) -> str:
+def _measures(run: Run) -> str:
+    """Return a table of accuracy, calibration error and F1 on the splits that were evaluated."""
     splits: tuple[Split, ...] = ("validation", "test")
     measured = [assess_stored(run, split=split) for split in splits if _is_measured(run, split)]
     table = [
@@ -122,19 +125,23 @@ def _interval(measured: Assessment) -> str:
 
 def _agreement(found: Agreement) -> str:
     return (
-        f"On {found.images:,} validation images the file favours the run's class for {found.agreement:.2%}, its "
-        f"probabilities are at most {found.largest_difference:.1g} apart; accuracy {found.own_accuracy:.2%}, that of "
-        f"the run {found.accuracy:.2%}."
+        f"On {found.images:,} validation images the file predicts the run's class for {found.agreement:.2%}. Its "
+        f"probabilities differ by at most {found.largest_difference:.1g}. Its accuracy is {found.own_accuracy:.2%}, "
+        f"that of the run {found.accuracy:.2%}."
     )
 
 
-def _doubt(answers: Answers) -> list[str]:
-    told = f"Probabilities are tempered: logits are divided by {answers.temperature:.3f}, fitted to validation."
+def _uncertainty(answers: Answers) -> list[str]:
+    """Return the sentences about calibration and, if the file computes it, novelty."""
+    calibration = (
+        "Probabilities are calibrated: the logits are divided by a temperature fitted on validation images, "
+        f"{answers.temperature:.3f}."
+    )
     if answers.novelty is None or not answers.novelty.images:
-        return [told]
+        return [calibration]
     return [
-        told,
-        "An image whose `novelty` is above 1 is unlike anything in training; so are "
-        f"{answers.novelty.false_alarms:.1%} of {answers.novelty.images:,} validation images that had no part in "
-        "setting that threshold.",
+        calibration,
+        "An image with a `novelty` above 1 is unlike the training images. So are "
+        f"{answers.novelty.false_alarms:.1%} of {answers.novelty.images:,} validation images that were not used to set "
+        "this threshold.",
     ]

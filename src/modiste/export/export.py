@@ -1,7 +1,8 @@
-"""A finished run as one file for other programs: bytes in, probabilities out, and proof that it answers alike.
+"""Export of a finished run as one file for other programs, checked against the run.
 
-Standardisation, mirror images where the recipe averages them, the temperature and what tells images of none of the
-classes are inside; class names and where the weights come from are in the file. A model card lies beside it.
+The file takes bytes and returns probabilities. It contains the standardisation, the averaging over mirror images if the
+recipe has it, the temperature, and the detector of out-of-distribution images. Its metadata name the classes and the
+origin of the weights. A model card is written beside it.
 """
 
 from dataclasses import dataclass
@@ -9,34 +10,38 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
-from modiste.data.dataset import ImageSet
+from modiste.data.dataset import Development, ImageSet
 from modiste.data.sampling import balanced_sample
 from modiste.errors import RunError
 from modiste.evaluation.calibration import fit_temperature
+from modiste.evaluation.out_of_distribution.features import features
 from modiste.evaluation.out_of_distribution.novelty import Answers, learn_for, stored
 from modiste.evaluation.run_images import development_of
-from modiste.export import card, int8
+from modiste.export import card
 from modiste.export.card import Agreement
 from modiste.export.formats import FORMATS, Format, Probabilities
+from modiste.export.int8 import CALIBRATION_IMAGES, quantize
 from modiste.recipes.plain import nearest
 from modiste.runs import run_folder, storage
-from modiste.runs.run_folder import open_run
+from modiste.runs.run_folder import Run, open_run
 
 PROOF_IMAGES = 1_000
+"""Number of validation images on which an exported file is checked."""
 TOLERANCE = 1e-3
-"""Largest difference of a probability that an exported file may show."""
+"""Largest difference allowed between a probability of the exported file and that of the run."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file for other programs, and how far it was found to agree with the run.
+    """An exported file and its agreement with the run.
 
     Attributes:
         path: the file.
         size_bytes: its size.
-        temperature: by which logits are divided before the softmax.
-        proof: how its answers compare with the run's.
+        temperature: divides the logits before the softmax.
+        proof: comparison of its probabilities with the run's.
         card: the model card beside it.
     """
 
@@ -52,63 +57,86 @@ def export(
     out: Path | str | None = None,
     *,
     to: str = "onnx",
-    rounded: bool = False,
+    int8: bool = False,
     data_folder: Path | str | None = None,
 ) -> Exported:
-    """Write the picked weights of a finished run as one file, and compare its answers on validation images.
+    """Write the selected weights of a finished run as one file, and check its answers on validation images.
+
+    Files of format ``onnx`` and ``torch`` take bytes (N, C, H, W) for any N. They return ``logits`` and
+    ``probabilities``, (N, classes), and ``novelty``, (N,), all in float32. The temperature is fitted to the validation
+    images (Guo et al., 2017).
+
+    Example::
+
+        from modiste.export.export import export
+
+        print(export("runs/paper", "paper.onnx").proof.agreement)
 
     Args:
-        folder: a finished run's.
-        out: the file; one named by its kind in the run's folder, whose manifest then lists it, if None.
-        to: "onnx", "torch" (a program for ``torch.export.load``) or "safetensors" (weights for Modiste). The first two
-            take bytes (N, C, H, W) of any N to ``logits`` and ``probabilities``, (N, classes) in float32, and
-            ``novelty`` (N,). The temperature is fitted to the validation images (Guo et al., 2017).
-        rounded: whether weights and activations are rounded to eight bits, for ONNX only; then all validation images
-            are compared, and the accuracies say what it costs.
-        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
+        folder: the run folder.
+        out: the file to write. If None, the file is written into the run folder under the format's name, and the run's
+            manifest lists it.
+        to: ``onnx``; ``torch``, a program for ``torch.export.load``; or ``safetensors``, weights for Modiste.
+        int8: whether weights and activations are quantized to eight bits; only for ``onnx``. The file is then compared
+            on all validation images, and the accuracies show the loss.
+        data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
 
     Raises:
-        RunError: the run is unfinished or damaged, or the file answers otherwise than the run; it is not kept then.
-        DataError: the run keeps no images of its own, and those of its data set are missing or damaged.
-        MissingExtraError: what writes or runs such files is not installed.
+        RunError: the run is unfinished or damaged, or the file's answers differ from the run's; it is then not written.
+        DataError: the run keeps no images of its own, and its data set is missing or damaged.
+        MissingExtraError: a package that writes or runs such files is not installed.
     """
-    kind = _kind(to, rounded)
+    kind = _format(to, int8)
     kind.require_packages()
     run = open_run(folder)
     development = development_of(run, data_folder)
     model, info = run.load_model()
-    known = run.measured()
-    temperature = fit_temperature(known.logits, known.labels)
-    novelty = None if to == "safetensors" else stored(run) or learn_for(run, development)
-    answers = Answers(model, mirror=run.recipe.mirror, temperature=temperature, novelty=novelty).eval()
+    answers = _answers(run, model, development, with_novelty=to != "safetensors")
     content = kind.write(answers, info)
-    if rounded:
-        content = int8.rounded(content, sample(development.train, int8.CALIBRATION_IMAGES).images.numpy())
-    proof = development.validation if rounded else sample(development.validation, PROOF_IMAGES)
+    if int8:
+        content = quantize(content, sample(development.train, CALIBRATION_IMAGES).images.numpy())
+    proof = development.validation if int8 else sample(development.validation, PROOF_IMAGES)
     found = compare(kind.read(content), answers, proof)
-    if found.largest_difference > TOLERANCE and not rounded:
+    if found.largest_difference > TOLERANCE and not int8:
         raise RunError(
             f"{run.folder}: the {to} file answers otherwise than the run, by up to {found.largest_difference:.2g} "
             f"in a probability on {found.images:,} validation images; nothing was written"
         )
-    path = run.folder / _name(kind, rounded) if out is None else Path(out)
+    path = run.folder / _file_name(kind, int8) if out is None else Path(out)
     described = path.with_name(f"{path.name}.md")
-    files = {path: content, described: card.text(run, path.name, answers, found).encode()}
-    if path.parent.resolve() == run.folder.resolve():
-        run_folder.keep(run, {file.name: content for file, content in files.items()})
-    else:
-        for file, content in files.items():
-            storage.write_bytes(file, content)
-    return Exported(path, len(content), temperature, found, described)
+    _write(run, {path: content, described: card.text(run, path.name, answers, found).encode()})
+    return Exported(path, len(content), answers.temperature, found, described)
+
+
+def _format(to: str, int8: bool) -> Format:
+    """Return the format of this name; RunError if there is none, or if it cannot be quantized."""
+    if to not in FORMATS:
+        raise RunError(f"export: no format {to!r}; {nearest(to, FORMATS)}")
+    if int8 and to != "onnx":
+        raise RunError(f"export: --int8 is for ONNX files only, found {to!r}")
+    return FORMATS[to]
+
+
+def _answers(run: Run, model: nn.Module, development: Development, *, with_novelty: bool) -> Answers:
+    """Return the module to export: the run's model with its temperature and, if wanted, its detector."""
+    known, novelty = run.measured(), None
+    temperature = fit_temperature(known.logits, known.labels)
+    if with_novelty:
+        seen = features(model, development.validation.images[:1])
+        novelty = stored(run, seen) or learn_for(run, development)
+    return Answers(model, mirror=run.recipe.mirror, temperature=temperature, novelty=novelty).eval()
 
 
 def sample(images: ImageSet, count: int) -> ImageSet:
-    """Return ``count`` images drawn from all, of every class alike; all when there are no more."""
+    """Return ``count`` images drawn evenly from all classes; all images if there are no more."""
     return images[balanced_sample(images.labels, count, "export")]
 
 
 def compare(theirs: Probabilities, answers: Answers, known: ImageSet) -> Agreement:
-    """Compare answers; the first image goes alone, for a file that knows one number of images only fails there."""
+    """Compare the probabilities of a file with those of ``answers`` on ``known`` images.
+
+    The first image is a batch of its own. A file with a fixed batch size therefore fails here.
+    """
     images, labels = known.images.numpy(), known.labels.numpy()
     parts = [images[:1], *np.array_split(images[1:], max(1, len(images) // 100))]
     with torch.inference_mode():
@@ -123,13 +151,14 @@ def compare(theirs: Probabilities, answers: Answers, known: ImageSet) -> Agreeme
     )
 
 
-def _kind(to: str, rounded: bool) -> Format:
-    if to not in FORMATS:
-        raise RunError(f"export: no format {to!r}; {nearest(to, FORMATS)}")
-    if rounded and to != "onnx":
-        raise RunError(f"export: --int8 is for ONNX files only, found {to!r}")
-    return FORMATS[to]
+def _file_name(kind: Format, int8: bool) -> str:
+    return kind.name.replace(".", "-int8.") if int8 else kind.name
 
 
-def _name(kind: Format, rounded: bool) -> str:
-    return kind.name.replace(".", "-int8.") if rounded else kind.name
+def _write(run: Run, files: dict[Path, bytes]) -> None:
+    """Write files of one folder; if it is the run folder, the manifest lists them."""
+    if next(iter(files)).parent.resolve() == run.folder.resolve():
+        run_folder.keep(run, {path.name: content for path, content in files.items()})
+    else:
+        for path, content in files.items():
+            storage.write_bytes(path, content)

@@ -1,6 +1,6 @@
-"""The kinds of file that a run is exported as: how each is written, and how it is run again to see that it is right.
+"""The formats of exported files: how each is written, and how it is run again to check it.
 
-None holds a pickle, none needs a file beside it.
+No format contains a pickle, and each file stands alone.
 """
 
 import io
@@ -29,13 +29,13 @@ Probabilities = Callable[[UInt8[np.ndarray, "n c h w"]], Float[np.ndarray, "n k"
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file.
+    """A format of exported files.
 
     Attributes:
-        name: of the file, in the run's folder.
-        write: returns its content.
-        read: returns what the content computes.
-        packages: that both need.
+        name: of the file in the run folder.
+        write: returns the content of a file.
+        read: returns a function that computes probabilities as the file does.
+        packages: required to write and read the file.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Format:
     packages: tuple[str, ...] = ()
 
     def require_packages(self) -> None:
-        """Raise MissingExtraError before any work is done, not when half of it is."""
+        """Raise MissingExtraError if a package is missing; call this before the work begins."""
         try:
             for name in self.packages:
                 import_module(name)
@@ -79,7 +79,7 @@ def as_onnx(answers: Answers, info: ModelInfo) -> bytes:
 
 
 def run_onnx(content: bytes) -> Probabilities:
-    """Return what an ONNX file computes."""
+    """Return a function that computes the probabilities of an ONNX file."""
     from modiste.inference.onnx_model import OnnxModel
 
     model = OnnxModel.from_bytes(content)
@@ -97,18 +97,18 @@ def as_program(answers: Answers, info: ModelInfo) -> bytes:
 
 
 def run_program(content: bytes) -> Probabilities:
-    """Return what a PyTorch program computes."""
+    """Return a function that computes the probabilities of a PyTorch program."""
     module = torch.export.load(io.BytesIO(content)).module()
     return lambda images: module(torch.from_numpy(images))[1].detach().numpy()
 
 
 def as_weights(answers: Answers, info: ModelInfo) -> bytes:
-    """Return a model file of Modiste's own, with the temperature: for ``Predictor.load`` and ``--transfer-from``."""
+    """Return a model file with the temperature, for ``Predictor.load`` and ``--transfer-from``."""
     return checkpoint.model_bytes(answers.model.state_dict(), replace(info, temperature=answers.temperature))
 
 
 def run_weights(content: bytes) -> Probabilities:
-    """Return what a model file computes."""
+    """Return a function that computes the probabilities of a model file."""
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
         Path(file.name).write_bytes(content)
         model, info = checkpoint.load_model(Path(file.name))
@@ -117,8 +117,8 @@ def run_weights(content: bytes) -> Probabilities:
 
 
 def metadata(answers: Answers, info: ModelInfo) -> dict[str, str]:
-    """Return what a file says of itself."""
-    told = {
+    """Return the metadata of an exported file."""
+    found = {
         "modiste": __version__,
         "recipe": info.recipe.name,
         "epoch": str(info.epoch),
@@ -128,8 +128,8 @@ def metadata(answers: Answers, info: ModelInfo) -> dict[str, str]:
         "pictures": info.recipe.data.pictures,
     }
     if answers.novelty is not None:
-        told["false_alarms"] = repr(answers.novelty.false_alarms)
-    return told
+        found["false_alarms"] = repr(answers.novelty.false_alarms)
+    return found
 
 
 def _example(info: ModelInfo) -> UInt8[torch.Tensor, "n c h w"]:

@@ -1,4 +1,4 @@
-"""An ONNX file with weights and activations rounded to eight bits, after Jacob et al. (2018)."""
+"""Quantization of an ONNX file: weights and activations in eight bits, after Jacob et al. (2018)."""
 
 import logging
 import tempfile
@@ -11,23 +11,23 @@ import numpy as np
 from jaxtyping import UInt8
 
 CALIBRATION_IMAGES = 500
-ROUNDED_OPERATORS = ["Conv", "Gemm"]
-"""Where the multiplications are; a MatMul belongs to what tells strangers, which needs its digits."""
+QUANTIZED_OPERATORS = ["Conv", "Gemm"]
+"""Convolutions and dense layers. MatMul belongs to the novelty score, which needs full precision."""
 
 
-def rounded(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> bytes:
-    """Return the file with its convolutions and dense layers in eight bits.
+def quantize(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> bytes:
+    """Return an ONNX file whose convolutions and dense layers compute in eight bits.
 
     Args:
-        content: an ONNX file's.
-        images: show in which range activations lie, CALIBRATION_IMAGES of every class alike; training images, for no
-            other may be used to choose by.
+        content: of an ONNX file.
+        images: CALIBRATION_IMAGES training images, drawn evenly from all classes. They determine the range of each
+            activation. Validation images must not be used, because this is a choice.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as place, _quiet():
-        source, prepared, target = (Path(place) / name for name in ("source", "prepared", "target"))
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        source, prepared, target = (Path(folder) / name for name in ("source", "prepared", "target"))
         source.write_bytes(content)
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         quantize_static(
@@ -35,7 +35,7 @@ def rounded(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> bytes:
             target,
             _reader(images),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=ROUNDED_OPERATORS,
+            op_types_to_quantize=QUANTIZED_OPERATORS,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -45,18 +45,18 @@ def rounded(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's advice, which it gives through everybody's logger, from the person's terminal."""
-    everybody = logging.getLogger()
-    before = everybody.level
-    everybody.setLevel(logging.ERROR)
+    """Hide the warnings that the library writes to the root logger."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        everybody.setLevel(before)
+        root.setLevel(before)
 
 
 def _reader(images: UInt8[np.ndarray, "n c h w"]) -> Any:
-    """Return the images in the form that the library asks for them, a hundred at a time."""
+    """Return the images as the library's data reader, about a hundred at a time."""
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Answers for people's picture files: which class, how sure, what else it might be, or why there is no answer."""
+"""Classification of picture files: the answer for each file, or the reason why there is none."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -25,14 +25,15 @@ IDX_SUFFIXES = ("idx3-ubyte", ".idx")
 
 @dataclass(frozen=True)
 class FileAnswer:
-    """What a picture is taken for.
+    """The classification of a picture file.
 
     Attributes:
         source: name of the file.
-        probabilities: of each class, likeliest first, tempered by what validation showed.
-        novelty: how unlike anything in training it is; above 1 it is none of the classes; None where nobody knows.
-        prepared: the picture on its way to the network.
-        fault: why there is no answer; empty if there is.
+        probabilities: class names with calibrated probabilities, most probable first.
+        novelty: how unlike the training images it is; above 1 it is out of distribution. None if the classifier has no
+            detector.
+        prepared: the picture with the steps of its preparation.
+        fault: why there is no answer; empty if there is one.
     """
 
     source: str
@@ -43,12 +44,12 @@ class FileAnswer:
 
     @property
     def is_novel(self) -> bool:
-        """Whether the picture is taken for none of the classes."""
+        """Whether the picture is out of distribution: none of the classes."""
         return self.novelty is not None and self.novelty > 1
 
     @property
     def verdict(self) -> str:
-        """The likeliest class of a picture that could be read; of a novel one, that it is merely the nearest."""
+        """The most probable class of a picture that could be read; the nearest class, named as such, of a novel one."""
         name, _ = self.probabilities[0]
         return f"none of the {len(self.probabilities)} classes; nearest {name}" if self.is_novel else name
 
@@ -56,14 +57,15 @@ class FileAnswer:
 def answers(
     classifier: Classifier, pictures: Iterable[tuple[str, PictureInput | PhotoError]], *, keep_steps: bool = True
 ) -> Iterator[FileAnswer]:
-    """Yield an answer for each picture, in order; what cannot be read is an answer with its fault.
+    """Classify pictures: yield one answer for each, in order. A picture that cannot be read has an answer with a fault.
 
     Args:
-        classifier: of square images.
-        pictures: the name of each, and what it is, or why it cannot be read.
+        classifier: one that takes square images.
+        pictures: the name of each picture, with the picture or the reason why it cannot be read.
         keep_steps: whether the answers keep the steps of the preparation, some megabytes for each picture.
 
-    Raises RecipeError when the network takes other images.
+    Raises:
+        RecipeError: the classifier does not take square images of 1 or 3 channels.
     """
     preparation = classifier.preparation
     with ThreadPoolExecutor(len(available_cores())) as pool:
@@ -75,43 +77,46 @@ def answers(
             yield from answered(classifier.class_names, [name for name, _ in some], read, scores)
 
 
-def check_places(places: Iterable[Path]) -> None:
-    """Raise PhotoError for a place that is not there or cannot be looked at."""
-    for place in places:
+def check_paths(paths: Iterable[Path]) -> None:
+    """Raise PhotoError for a path that does not exist or cannot be accessed."""
+    for path in paths:
         try:
-            place.stat()
+            path.stat()
         except (FileNotFoundError, NotADirectoryError):
-            raise PhotoError(f"{shown(place)}: no such file or folder") from None
+            raise PhotoError(f"{shown(path)}: no such file or folder") from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise PhotoError(f"{shown(place)}: cannot be read ({reason})") from None
+            raise PhotoError(f"{shown(path)}: cannot be read ({reason})") from None
 
 
-def find_pictures(place: Path) -> Iterator[tuple[str, PictureInput | PhotoError]]:
-    """Yield a file, every picture by its suffix under a folder, sorted by path, or every image of an IDX file.
+def find_pictures(path: Path) -> Iterator[tuple[str, PictureInput | PhotoError]]:
+    """Yield names and pictures: a single file, the pictures in a folder sorted by path, or the images of an IDX file.
 
-    Pictures of formats that are not read, links that lead out of the folder and folders that cannot be opened are
-    yielded with the reason. What is hidden is left out, as are files that are no pictures.
+    Pictures in a folder are recognised by their suffix. Pictures of unsupported formats, links out of the folder and
+    folders that cannot be opened are yielded with the reason. Hidden files and other files are skipped.
 
-    Raises PhotoError for a name that is neither, or a folder without pictures; DataError for a damaged IDX file.
+    Raises:
+        PhotoError: there is no such file or folder, or a folder has no pictures.
+        DataError: an IDX file is damaged.
     """
-    check_places([place])
-    if place.is_dir():
-        found = _in_folder(place)
+    check_paths([path])
+    if path.is_dir():
+        found = _in_folder(path)
         first = next(found, None)
         if first is None:
             expected = f"expected files ending in {', '.join(SUFFIXES)}"
-            raise PhotoError(f"{shown(place)}: no pictures in this folder; {expected}")
+            raise PhotoError(f"{shown(path)}: no pictures in this folder; {expected}")
         yield first
         yield from found
-    elif place.name.removesuffix(".gz").endswith(IDX_SUFFIXES):
-        images = read_idx(place, dimensions=3, what="images").array
-        yield from ((f"{place}[{number}]", image) for number, image in enumerate(images))
+    elif path.name.removesuffix(".gz").endswith(IDX_SUFFIXES):
+        images = read_idx(path, dimensions=3, what="images").array
+        yield from ((f"{path}[{number}]", image) for number, image in enumerate(images))
     else:
-        yield str(place), place
+        yield str(path), path
 
 
 def _in_folder(root: Path) -> Iterator[tuple[str, Path | PhotoError]]:
+    """Yield the pictures under a folder, sorted by path, each with its name or the reason against it."""
     inside, waiting = os.path.realpath(root), visible(root)[::-1]
     while waiting:
         item = waiting.pop()
@@ -129,7 +134,7 @@ def _in_folder(root: Path) -> Iterator[tuple[str, Path | PhotoError]]:
 def prepared(
     picture: PictureInput | PhotoError, preparation: Preparation, *, keep_steps: bool = True
 ) -> Prepared | str:
-    """Return a picture as the network sees it, or why it cannot be read."""
+    """Return a picture as the network sees it, or the reason why it cannot be read."""
     if isinstance(picture, PhotoError):
         return str(picture)
     try:
@@ -140,7 +145,7 @@ def prepared(
 
 
 def batch_of(read: Iterable[Prepared | str]) -> UInt8[np.ndarray, "n c side side"] | None:
-    """Return the images of those that could be read; None where there are none."""
+    """Return the images of the pictures that could be read, as one array; None if there are none."""
     images = [one.planes for one in read if isinstance(one, Prepared)]
     return np.stack(images) if images else None
 
@@ -148,7 +153,14 @@ def batch_of(read: Iterable[Prepared | str]) -> UInt8[np.ndarray, "n c side side
 def answered(
     class_names: tuple[str, ...], names: list[str], read: list[Prepared | str], scores: Scores | None
 ) -> Iterator[FileAnswer]:
-    """Yield the answer for each picture; ``scores`` are those of ``batch_of`` the pictures."""
+    """Yield the answer for each picture.
+
+    Args:
+        class_names: of the classifier.
+        names: of the pictures.
+        read: the prepared pictures, or the reasons why they cannot be read.
+        scores: of ``batch_of(read)``; None if no picture could be read.
+    """
     rows = iter(range(len(read)))
     for name, one in zip(names, read, strict=True):
         if isinstance(one, str):

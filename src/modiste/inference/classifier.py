@@ -1,4 +1,4 @@
-"""What everything that answers has in common, whether torch computes the answer or an exported file does."""
+"""The interface of everything that classifies images, with torch (``Predictor``) or without it (``OnnxModel``)."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,19 +12,30 @@ from modiste.photo.preparation import CHANNELS, Preparation
 
 @dataclass(frozen=True)
 class Scores:
-    """What a classifier makes of N images.
+    """A classifier's results for N images.
 
     Attributes:
-        probabilities: of each class, tempered by what validation showed.
-        novelty: how unlike anything in training each image is, above 1 none of the classes; None where nobody knows.
+        class_names: one per class, in the order of the columns.
+        probabilities: of each class, calibrated by temperature scaling on validation images.
+        novelty: how unlike the training images each image is; above 1 it is out of distribution. None if the classifier
+            has no detector.
+        logits: of each class; None if an exported file leaves them out.
     """
 
+    class_names: tuple[str, ...]
     probabilities: Float[np.ndarray, "n classes"]
-    novelty: Float[np.ndarray, " n"] | None
+    novelty: Float[np.ndarray, " n"] | None = None
+    logits: Float[np.ndarray, "n classes"] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each image's most probable class."""
+        values = self.probabilities if self.logits is None else self.logits  # logits have fewer ties
+        return [self.class_names[label] for label in values.argmax(1).tolist()]
 
 
 class Classifier(ABC):
-    """Answers for images of bytes as the data set has them."""
+    """Classifies images of bytes, shaped as those of its data set."""
 
     @property
     @abstractmethod
@@ -38,16 +49,16 @@ class Classifier(ABC):
 
     @abstractmethod
     def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Scores:
-        """Return what it makes of the images, all in one pass; DataError when they are of another shape."""
+        """Return the scores of all images; DataError if they have another shape or are not bytes."""
 
     @property
     @abstractmethod
     def pictures(self) -> str:
-        """How picture files were prepared in its training: a key of ``photo.preparation.WAYS``."""
+        """How picture files were prepared for its training: a key of ``photo.preparation.WAYS``."""
 
     @property
     def preparation(self) -> Preparation:
-        """What turns picture files into its images; RecipeError when those are not square, or no pictures."""
+        """Turns picture files into its images; RecipeError unless these are square, with 1 or 3 channels."""
         channels, height, width = self.image_shape
         if channels not in CHANNELS or height != width:
             raise RecipeError(
@@ -57,7 +68,7 @@ class Classifier(ABC):
         return Preparation(self.pictures, height, channels)
 
     def demand_images(self, shape: tuple[int, ...], kind: str) -> None:
-        """Raise DataError unless an array of this shape and kind of number is a batch of its images."""
+        """Raise DataError unless an array of this shape and number type is a batch of its images."""
         if len(shape) != 4 or shape[1:] != self.image_shape or kind != "uint8":
             raise DataError(
                 f"images: expected bytes of shape (N, {', '.join(map(str, self.image_shape))}), "

@@ -1,7 +1,7 @@
-"""Where a network looked: how much of its belief in a class is lost when a patch of the image is covered.
+"""Explanation by occlusion (Zeiler and Fergus, 2014): which parts of an image speak for the predicted class.
 
-Occlusion after Zeiler and Fergus (2014). It asks nothing of the network but answers, so that any classifier can be
-explained, an exported file too.
+It covers one patch of the image after another and measures how much probability the class loses. It needs nothing but
+the classifier's probabilities, so it works for any classifier, also for an exported file.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from modiste.inference.classifier import Classifier
 
 PATCHES = 7
-"""Patches along each side that together cover the image; they are moved by half of their own width."""
+"""Number of patches side by side that cover the image. Patches start at every half of their width."""
 
 
 class Patch(NamedTuple):
@@ -23,10 +23,17 @@ class Patch(NamedTuple):
 
 
 def evidence(classifier: Classifier, image: UInt8[np.ndarray, "c h w"]) -> Float[np.ndarray, "h w"]:
-    """Return for each pixel how much the probability of the likeliest class falls when its surroundings are covered.
+    """Return for each pixel how much the probability of the predicted class falls when its surroundings are covered.
 
-    Each pixel's value is the mean over the patches that hold it, -1 to 1: above 0 where the image speaks for the
-    class, below where it speaks against it. A patch is covered with black: nothing there, as the data set has it.
+    Patches are covered with black, the background of the data set.
+
+    Args:
+        classifier: whose prediction is explained.
+        image: bytes of shape (C, H, W).
+
+    Returns:
+        The mean loss of probability over the patches that contain a pixel, -1 to 1. It is positive where the image
+        speaks for the class and negative where it speaks against it.
     """
     patches = patches_of(image.shape[1:])
     covered = np.repeat(image[None], len(patches) + 1, axis=0)
@@ -43,11 +50,12 @@ def evidence(classifier: Classifier, image: UInt8[np.ndarray, "c h w"]) -> Float
 
 
 def patches_of(shape: tuple[int, ...]) -> list[Patch]:
-    """Return patches that cover an image of ``shape``, each overlapping its neighbours by half."""
+    """Return patches that cover an image of ``shape`` (height, width), each overlapping its neighbours by half."""
     rows, columns = (_spans(size) for size in shape)
     return [Patch(row, column) for row in rows for column in columns]
 
 
 def _spans(size: int) -> list[slice]:
+    """Return the patches along one side of the image."""
     half = max(1, size // (2 * PATCHES))
     return [slice(start, min(start + 2 * half, size)) for start in range(0, max(size - half, 1), half)]

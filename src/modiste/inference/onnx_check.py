@@ -1,7 +1,8 @@
-"""What an ONNX file may hold, checked before ONNX Runtime sees it, for it may come from a stranger.
+"""Checks of an ONNX file before ONNX Runtime loads it. The file may come from an untrusted source.
 
-It names no other file, holds no operators of others, and nothing whose time or memory its size does not bound. What
-functions unfold to is counted without unfolding them: twenty that each call the one before twice are a million nodes.
+A file is refused if it refers to other files, contains custom operators, or could take time or memory out of proportion
+to its size. Functions are counted without expanding them: twenty functions that each call the one before twice expand
+to a million nodes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,24 +12,35 @@ from typing import Any
 from modiste.errors import MissingExtraError, RunError
 
 DOMAINS = ("", "ai.onnx", "pkg.onnxscript.torch_lib", "pkg.onnxscript.torch_lib.common", "pkg.torch")
-"""Sets of operators that hold no code of others."""
+"""Operator sets that contain no third-party code."""
 REFUSED = ("Loop", "Scan")
-"""Operators whose time the size of the file does not bound."""
+"""Operators whose running time does not depend on the size of the file."""
 MOST_NODES = 20_000
-"""Once functions are unfolded; the largest of Modiste's own networks has 700."""
+"""Largest number of nodes after functions are expanded; the largest of Modiste's networks has 700."""
 MOST_DEPTH = 16
-"""Of functions and branches within each other."""
+"""Deepest nesting of functions and branches."""
 MOST_PARTS = 500_000
-"""Of whatever kind: nodes, attributes, tensors, sizes. Counted before anything is made of them, for an empty node takes
-two bytes in the file and hundreds in memory."""
+"""Largest number of protobuf fields: nodes, attributes, tensors, sizes. They are counted before the file is parsed,
+because an empty node takes two bytes in the file and hundreds in memory."""
 MOST_METADATA = 4 * 2**20
+"""Largest number of characters of all metadata."""
 VARINT, LENGTH_DELIMITED, FIXED_BYTES = 0, 2, {1: 8, 5: 4}
-"""How protobuf writes a field: as a number of variable length, with its length before it, or in so many bytes."""
+"""Wire types of protobuf: variable-length number, length-prefixed, and fixed size with its bytes."""
 NEEDS_EXTRA = "needs packages that are not installed: pip install 'modiste[serve]'"
 
 
 def check(content: bytes, name: str) -> None:
-    """Raise RunError for a graph that names files, holds foreign operators, loops, or unfolds to too much."""
+    """Check an ONNX file.
+
+    Args:
+        content: of the file.
+        name: of the file, for the message.
+
+    Raises:
+        RunError: it is not an ONNX file, refers to other files, contains custom operators or loops, or is too large
+            once its functions are expanded.
+        MissingExtraError: the package onnx is not installed.
+    """
     try:
         import onnx
         from google.protobuf.message import DecodeError
@@ -39,34 +51,37 @@ def check(content: bytes, name: str) -> None:
             raise unfit(name, f"it has more than {MOST_PARTS:,} parts")
         proto = onnx.load_model_from_string(content)
     except (DecodeError, ValueError, IndexError) as error:
-        raise unfit(name, "it is no ONNX file") from error
+        raise unfit(name, "it is not an ONNX file") from error
     for message in _messages(proto):
         if reason := _fault(message):
             raise unfit(name, reason)
     if sum(len(item.key) + len(item.value) for item in proto.metadata_props) > MOST_METADATA:
-        raise unfit(name, f"it says more than {MOST_METADATA:,} letters of itself")
-    _Unfolding(name, proto.functions).check(proto.graph.node)
+        raise unfit(name, f"its metadata have more than {MOST_METADATA:,} characters")
+    _Expansion(name, proto.functions).check(proto.graph.node)
 
 
 def unfit(name: str, reason: str) -> RunError:
-    """Return the error to raise for a file."""
+    """Return the error to raise for a file that is refused."""
     return RunError(f"{name}: {reason}; expected a file that modiste export wrote")
 
 
 def _fault(message: Any) -> str:
-    """Return what is wrong with a part by itself; nothing where it is as it should be."""
+    """Return what is wrong with a single protobuf message; empty if nothing is."""
     kind = message.DESCRIPTOR.name
     if kind == "TensorProto" and (message.data_location or message.external_data):
-        return "it takes numbers from another file"
+        return "it reads numbers from another file"
     if kind == "SparseTensorProto":
-        return "it holds sparse numbers"
+        return "it contains sparse tensors"
     if kind == "NodeProto" and (message.domain not in DOMAINS or message.op_type in REFUSED):
-        return f"it holds the operator {message.domain or 'ai.onnx'}:{message.op_type}"
+        return f"it contains the operator {message.domain or 'ai.onnx'}:{message.op_type}"
     return ""
 
 
 def _has_too_many_parts(content: bytes, descriptor: Any) -> bool:
-    """Tell whether a file has more than MOST_PARTS fields, by their tags and lengths alone; ValueError if damaged."""
+    """Return whether a file has more than MOST_PARTS fields; ValueError if it is damaged.
+
+    Only tags and lengths are read.
+    """
     kinds: dict[str, dict[int, Any]] = {}
     waiting, count = [(descriptor, 0, len(content))], 0
     while waiting:
@@ -83,41 +98,44 @@ def _has_too_many_parts(content: bytes, descriptor: Any) -> bool:
     return False
 
 
-def _fields(content: bytes, place: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the number of each field of a protobuf message, and where its content lies; 0 to 0 if it has no length."""
-    while place < end:
-        tag, place = _varint(content, place)
+def _fields(content: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the number of each field of a protobuf message, and the start and end of its content.
+
+    Start and end are 0 for a field without a length prefix.
+    """
+    while position < end:
+        tag, position = _varint(content, position)
         number, wire = tag >> 3, tag & 7
         if wire == LENGTH_DELIMITED:
-            length, place = _varint(content, place)
-            yield number, place, place + length
-            place += length
+            length, position = _varint(content, position)
+            yield number, position, position + length
+            position += length
         elif wire in FIXED_BYTES:
             yield number, 0, 0
-            place += FIXED_BYTES[wire]
+            position += FIXED_BYTES[wire]
         elif wire == VARINT:
             yield number, 0, 0
-            _, place = _varint(content, place)
+            _, position = _varint(content, position)
         else:
-            raise ValueError(f"no such kind of field, {wire}")
-    if place > end:
+            raise ValueError(f"unknown wire type {wire}")
+    if position > end:
         raise ValueError("a field ends beyond its message")
 
 
-def _varint(content: bytes, place: int) -> tuple[int, int]:
-    """Return the number of variable length that begins at a place, and where it ends."""
+def _varint(content: bytes, position: int) -> tuple[int, int]:
+    """Return the variable-length number that begins at ``position``, and the position after it."""
     value = shift = 0
     while True:
-        byte = content[place]
-        value, shift, place = value | (byte & 127) << shift, shift + 7, place + 1
+        byte = content[position]
+        value, shift, position = value | (byte & 127) << shift, shift + 7, position + 1
         if byte < 128:
-            return value, place
+            return value, position
         if shift > 63:
             raise ValueError("a number has more than ten bytes")
 
 
 def _messages(message: Any) -> Iterator[Any]:
-    """Yield a protobuf message and all within it, whatever graph, function or attribute they lie in."""
+    """Yield a protobuf message and all messages nested in it."""
     waiting = [message]
     while waiting:
         message = waiting.pop()
@@ -129,20 +147,20 @@ def _messages(message: Any) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class _Size:
-    """How many nodes there are once all is unfolded, and how deep the deepest lies."""
+    """Number of nodes once functions are expanded, and the depth of the deepest."""
 
     nodes: int = 0
     depth: int = 0
 
 
 @dataclass
-class _Unfolding:
-    """The functions of a file, and the sizes of those that were measured.
+class _Expansion:
+    """Measures what the functions of a file expand to, without expanding them.
 
     Attributes:
         name: of the file.
-        functions: of the file; those of one name count together.
-        sizes: by the function's name.
+        functions: of the file; functions with the same name count together.
+        sizes: of the functions measured so far, by name.
     """
 
     name: str
@@ -155,14 +173,15 @@ class _Unfolding:
             self.bodies.setdefault(_key(function.domain, function.name), []).extend(function.node)
 
     def check(self, nodes: Iterable[Any]) -> None:
-        """Raise RunError when nodes unfold to too many, too deep, or without end."""
+        """Raise RunError if nodes expand to too many, too deep, or without end."""
         size = self._of_nodes(nodes, 0)
         if size.nodes > MOST_NODES:
-            raise unfit(self.name, f"its functions unfold to more than {MOST_NODES:,} operators")
+            raise unfit(self.name, f"its functions expand to more than {MOST_NODES:,} operators")
 
     def _of_nodes(self, nodes: Iterable[Any], above: int) -> _Size:
+        """Return the expanded size of nodes at depth ``above``."""
         if above > MOST_DEPTH:
-            raise unfit(self.name, f"functions or branches lie more than {MOST_DEPTH} deep within each other")
+            raise self._too_deep()
         count, depth = 0, 0
         for node in nodes:
             within = [self._of_nodes(graph.node, above + 1) for graph in _branches(node)]
@@ -171,8 +190,11 @@ class _Unfolding:
             count += 1 + sum(size.nodes for size in within)
             depth = max([depth, *(1 + size.depth for size in within)])
         if above + depth > MOST_DEPTH:
-            raise unfit(self.name, f"functions or branches lie more than {MOST_DEPTH} deep within each other")
+            raise self._too_deep()
         return _Size(count, depth)
+
+    def _too_deep(self) -> RunError:
+        return unfit(self.name, f"functions or branches are nested more than {MOST_DEPTH} deep")
 
     def _of_function(self, key: tuple[str, str], above: int) -> _Size:
         if key not in self.sizes:
@@ -181,6 +203,7 @@ class _Unfolding:
 
 
 def _branches(node: Any) -> Iterator[Any]:
+    """Yield the graphs in a node's attributes."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
@@ -188,4 +211,5 @@ def _branches(node: Any) -> Iterator[Any]:
 
 
 def _key(domain: str, name: str) -> tuple[str, str]:
+    """Return the key of a function or operator; the default domain has two names."""
     return ("" if domain == "ai.onnx" else domain), name

@@ -1,7 +1,7 @@
-"""An exported ONNX file in use, without torch.
+"""``OnnxModel``: an exported ONNX file that classifies images, without torch.
 
-A file may come from a stranger: what it may hold is checked before ONNX Runtime sees it (``onnx_check``), and both
-loading and running end after some time and beyond some memory.
+The file may come from an untrusted source. ``onnx_check`` checks its content before ONNX Runtime loads it. Time and
+memory of loading and running are limited.
 """
 
 import contextlib
@@ -26,18 +26,18 @@ from modiste.recipes.plain import class_name
 
 MOST_BYTES = 512 * 2**20
 BATCH_IMAGES = 64
-"""So many go through the network at once; more only take more memory."""
+"""Images that go through the network at once; larger batches only take more memory."""
 MOST_IMAGE_BYTES = 64 * 2**20
 MOST_MEMORY = 4 * 2**30
-"""Bytes of all numbers at once."""
+"""Largest total size of tensors in memory."""
 LOADING_SECONDS, LOADING_BYTES, RUNNING_SECONDS = 30.0, 4 * 2**20, 120.0
-"""A file may take so long to load, a second more for so many bytes, and so long for a batch."""
+"""Limits: loading may take LOADING_SECONDS plus a second for every LOADING_BYTES, a batch RUNNING_SECONDS."""
 GRACE_SECONDS = 5.0
-"""So long is waited for a thread that was given up, so that the process can end in order."""
+"""Time to wait for a thread that was abandoned, so that the process can exit cleanly."""
 RANKS = {"logits": 2, "probabilities": 2, "novelty": 1}
-"""How many sizes each output has."""
+"""Number of dimensions of each output."""
 NUMBERS = ("temperature", "false_alarms", "epoch")
-"""What a file says of itself in numbers."""
+"""Keys of the metadata whose values are numbers."""
 Names = tuple[str, ...]
 
 
@@ -46,22 +46,27 @@ class OnnxModel(Classifier):
     """A file that ``modiste export`` wrote.
 
     Attributes:
-        session: ONNX Runtime's.
-        told: what the file says of itself: recipe, temperature, fingerprint of the data, false alarms ...
+        session: of ONNX Runtime.
+        metadata: of the file: recipe, temperature, fingerprint of the data, false alarms ...
         shape: (channels, height, width) of its images.
         names: of its classes.
-        outputs: those that it has.
+        outputs: their names.
     """
 
     session: Any = field(repr=False)
-    told: dict[str, str]
+    metadata: dict[str, str]
     shape: tuple[int, int, int]
     names: tuple[str, ...]
     outputs: tuple[str, ...]
 
     @classmethod
     def load(cls, path: Path) -> "OnnxModel":
-        """Read a file; RunError when it is missing, too large, or none that ``modiste export`` could have written."""
+        """Load a file.
+
+        Raises:
+            RunError: the file is missing, too large, or ``modiste export`` cannot have written it.
+            MissingExtraError: a package is not installed.
+        """
         try:
             if path.stat().st_size > MOST_BYTES:
                 raise RunError(f"{path}: {path.stat().st_size:,} bytes; expected at most {MOST_BYTES:,}")
@@ -72,7 +77,7 @@ class OnnxModel(Classifier):
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str = "the ONNX file") -> "OnnxModel":
-        """Read a file's content; errors as ``load``."""
+        """Load a file from its content; errors as for ``load``."""
         try:
             import onnxruntime
         except ImportError as error:
@@ -86,7 +91,7 @@ class OnnxModel(Classifier):
             providers = ["CPUExecutionProvider"]
             return _within(seconds, lambda: onnxruntime.InferenceSession(content, options, providers=providers), name)
 
-        # ONNX Runtime computes what is constant while it optimises, and cannot be stopped then. A run can be.
+        # The optimiser of ONNX Runtime computes constants and cannot be interrupted. So first run the graph without it.
         trial = session(onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
         model = cls(trial, *_description(trial, name))
         model.run_batch(np.zeros((1, *model.shape), np.uint8), seconds, name)
@@ -102,14 +107,18 @@ class OnnxModel(Classifier):
 
     @property
     def pictures(self) -> str:
-        return self.told.get("pictures", "garment")  # what files of earlier versions meant
+        return self.metadata.get("pictures", "garment")  # files of earlier versions do not name it
 
     def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Scores:
         self.demand_images(images.shape, str(images.dtype))
-        return scores_of(self.run(images))
+        return self.scores(self.run(images))
+
+    def scores(self, outputs: Mapping[str, np.ndarray]) -> Scores:
+        """Return the outputs of ``run`` as scores."""
+        return Scores(self.names, outputs["probabilities"], outputs.get("novelty"), outputs.get("logits"))
 
     def run(self, images: UInt8[np.ndarray, "n c h w"]) -> dict[str, np.ndarray]:
-        """Return every output for images of the right shape, by name; for no images nothing, in the outputs' shapes."""
+        """Return all outputs by name, for any number of images of the right shape."""
         starts = range(0, max(len(images), 1), BATCH_IMAGES)
         parts = [self.run_batch(images[start : start + BATCH_IMAGES]) for start in starts]
         return {name: np.concatenate(values) for name, *values in zip(self.outputs, *parts, strict=True)}
@@ -117,7 +126,16 @@ class OnnxModel(Classifier):
     def run_batch(
         self, images: UInt8[np.ndarray, "n c h w"], seconds: float = RUNNING_SECONDS, name: str = "the ONNX file"
     ) -> list[np.ndarray]:
-        """Return the outputs for images in one pass; RunError where they take too long, or are no numbers an image."""
+        """Return the outputs for images in one pass.
+
+        Args:
+            images: a batch of the right shape.
+            seconds: the longest time that it may take.
+            name: of the file, for the message.
+
+        Raises:
+            RunError: it took too long, failed, or an output is not finite or has another shape.
+        """
         import onnxruntime
 
         options = onnxruntime.RunOptions()
@@ -130,21 +148,16 @@ class OnnxModel(Classifier):
         for output, values in zip(self.outputs, found, strict=True):
             shape = (len(images), len(self.names))[: RANKS[output]]
             if values.shape != shape or not np.isfinite(values).all():
-                raise unfit(name, f"its {output} are no numbers of shape {shape}")
+                raise unfit(name, f"its {output} are not finite numbers of shape {shape}")
         return found
 
 
-def scores_of(outputs: Mapping[str, np.ndarray]) -> Scores:
-    """Return what the outputs of a file say of images."""
-    return Scores(outputs["probabilities"], outputs.get("novelty"))
-
-
-def _description(session: Any, name: str) -> tuple[dict[str, str], tuple[int, int, int], tuple[str, ...], Names]:
-    """Return what a file says of itself, its images' shape, its class names and its outputs; RunError if it is odd."""
+def _description(session: Any, name: str) -> tuple[dict[str, str], tuple[int, int, int], Names, Names]:
+    """Return metadata, image shape, class names and output names; RunError unless export can have written the file."""
     try:
-        told = dict(session.get_modelmeta().custom_metadata_map)
+        metadata = dict(session.get_modelmeta().custom_metadata_map)
         (only,), outputs = session.get_inputs(), {one.name: one for one in session.get_outputs()}
-        names = tuple(class_name(one) for one in _listed(told["class_names"]))
+        names = tuple(class_name(one) for one in _listed(metadata["class_names"]))
         count, channels, height, width = only.shape
         whole = all(isinstance(size, int) and size > 0 for size in (channels, height, width))
         whole = whole and channels * height * width <= MOST_IMAGE_BYTES
@@ -153,30 +166,32 @@ def _description(session: Any, name: str) -> tuple[dict[str, str], tuple[int, in
     except (KeyError, ValueError, TypeError, IndexError, RecursionError):
         whole = right = False
     if not (whole and right):
-        raise unfit(name, "its inputs, outputs or class names are other ones")
-    if reason := _odd_word(told):
+        raise unfit(name, "its inputs, outputs or class names are not as expected")
+    if reason := _metadata_fault(metadata):
         raise unfit(name, reason)
-    return told, (channels, height, width), names, tuple(outputs)
+    return metadata, (channels, height, width), names, tuple(outputs)
 
 
 def _listed(text: str) -> list[str]:
+    """Return a JSON list of strings; TypeError or ValueError if the text is anything else."""
     listed = json.loads(text)
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
-        raise TypeError("no list of names")
+        raise TypeError("not a list of names")
     return listed
 
 
 def _is_ours(output: Any) -> bool:
+    """Return whether ``modiste export`` writes an output of this name, rank and type."""
     return len(output.shape) == RANKS.get(output.name) and output.type in ("tensor(float)", "tensor(double)")
 
 
-def _odd_word(told: Mapping[str, str]) -> str:
-    """Return what is wrong with the words of a file that are read later; nothing where all are right."""
-    if told.get("pictures", "garment") not in WAYS:
-        return f"it prepares pictures in a way that is unknown, {told['pictures']!r}"
+def _metadata_fault(metadata: Mapping[str, str]) -> str:
+    """Return what is wrong with the metadata that are used later; empty if nothing is."""
+    if metadata.get("pictures", "garment") not in WAYS:
+        return f"its way to prepare pictures is unknown, {metadata['pictures']!r}"
     for key in NUMBERS:
-        if key in told and not _is_number(told[key]):
-            return f"its {key} is no number, {told[key]!r}"
+        if key in metadata and not _is_number(metadata[key]):
+            return f"its {key} is not a number, {metadata[key]!r}"
     return ""
 
 
@@ -188,9 +203,10 @@ def _is_number(text: str) -> bool:
 
 
 def _within(seconds: float, work: Callable[[], Any], name: str, give_up: Callable[[], None] = lambda: None) -> Any:
-    """Return what ``work`` returns; RunError when that takes too long, after ``give_up``.
+    """Return what ``work`` returns; call ``give_up`` and raise RunError if it takes longer than ``seconds``.
 
-    Nothing can end ONNX Runtime within one operation: its thread goes on until that is done, or the process ends.
+    ONNX Runtime cannot be interrupted within one operation: its thread continues until the operation or the process
+    ends.
     """
     done: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
 
@@ -218,7 +234,7 @@ def _options(level: Any) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others may need the cores
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave idle cores to other programs
     options.log_severity_level = 4
     options.graph_optimization_level = level
     return options
@@ -226,14 +242,11 @@ def _options(level: Any) -> Any:
 
 @cache
 def _bound_memory() -> None:
-    """Let all sessions of this process together take no more than MOST_MEMORY for numbers."""
+    """Limit the tensors of all sessions in this process to MOST_MEMORY."""
     import onnxruntime
 
-    place = onnxruntime.OrtMemoryInfo(
+    memory = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
-    with contextlib.suppress(Exception):  # the program around this one has set a bound of its own
-        onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg({"max_mem": MOST_MEMORY}))
-
-
-__all__ = ["NEEDS_EXTRA", "OnnxModel", "scores_of"]
+    with contextlib.suppress(Exception):  # the program that uses Modiste has set a limit of its own
+        onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({"max_mem": MOST_MEMORY}))

@@ -1,6 +1,7 @@
-"""A trained model in use: images in, logits, probabilities and labels out."""
+"""``Predictor``: a trained model that classifies images with torch."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from modiste import machine
 from modiste.evaluation.calibration import fit_temperature
-from modiste.evaluation.inference import ask, parts, ready
+from modiste.evaluation.inference import parts, ready
+from modiste.evaluation.out_of_distribution.features import watched
 from modiste.evaluation.out_of_distribution.novelty import Answers, Novelty, of_run
 from modiste.inference.classifier import Classifier, Scores
 from modiste.recipes.recipe import Precision
@@ -22,16 +24,23 @@ Images = UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."]
 
 @dataclass(frozen=True)
 class Predictor(Classifier):
-    """A model ready to classify, with what its file says of it.
+    """A trained model, ready to classify images of bytes.
+
+    Example::
+
+        predictor = Predictor.load("runs/paper")
+        images = modiste.load_dataset().validation.images[:8]
+        print(predictor.names(images))
+        print(predictor.classify(images).probabilities.max(1))
 
     Attributes:
-        model: on ``device``, ready to answer and nothing else; see ``evaluation.inference.ready``.
-        info: recipe, task, epoch and fingerprint.
+        model: on ``device``, prepared for inference; see ``evaluation.inference.ready``.
+        info: recipe, task, epoch and data fingerprint.
         device: where it computes.
-        temperature: by which logits are divided before they become probabilities; fitted to the run's validation
-            images (Guo et al., 2017), 1 of a model file that was not exported.
-        novelty: what tells images of none of the classes; see ``telling_strangers``.
-        folder: of the run that it was loaded from; None of a model file.
+        temperature: divides the logits before the softmax. For a run it is fitted to the validation images (Guo et al.,
+            2017); for a model file it is the stored one, 1 if the file was not exported.
+        novelty: detector of out-of-distribution images; see ``with_novelty``.
+        folder: the run folder that it was loaded from; None for a model file.
     """
 
     model: nn.Module
@@ -43,21 +52,21 @@ class Predictor(Classifier):
 
     @classmethod
     def load(cls, source: Path | str, *, device: str = "auto", precision: Precision | None = None) -> "Predictor":
-        """Read the picked weights of a finished run's folder, or a model file.
+        """Load the selected weights of a finished run, or a model file.
 
-        On a processor this process keeps the memory that it frees from now on; see ``runtime.keep_memory``.
+        On a CPU, this process keeps the memory that it frees from now on; see ``machine.keep_memory``.
 
         Args:
-            source: the folder or the file.
+            source: a run folder or a model file.
             device: where it computes.
-            precision: in what it computes, if not in what it was trained in: ``bfloat16`` is faster where the device
-                multiplies it in hardware, and ``auto`` takes it there; the answers are the same but for rounding.
+            precision: of the computation; None is the precision of training. ``bfloat16`` is faster on devices that
+                multiply it in hardware, and ``auto`` selects it there. Results are the same up to rounding.
 
         Raises:
-            RunError: the run is unfinished, or the file is missing, damaged or no model file.
+            RunError: the run is unfinished, or the file is missing, damaged or not a model file.
             RecipeError: the device cannot be used.
         """
-        source, place = Path(source), machine.choose_device(device)
+        source, chosen = Path(source), machine.choose_device(device)
         folder = source if storage.is_folder(source) else None
         if folder:
             run = run_folder.open_run(folder)
@@ -67,33 +76,34 @@ class Predictor(Classifier):
             model, info = checkpoint.load_model(source)
             temperature = info.temperature
         if precision is not None:
-            info = replace(info, recipe=machine.settle_precision(replace(info.recipe, precision=precision), place))
-        model.to(place)
-        if place.type == "cpu":
+            info = replace(info, recipe=machine.settle_precision(replace(info.recipe, precision=precision), chosen))
+        model.to(chosen)
+        if chosen.type == "cpu":
             machine.keep_memory()
-        image = torch.zeros(1, *info.task.image_shape, dtype=torch.uint8, device=place)
-        return cls(ready(model, info.recipe, image), info, place, temperature, folder=folder)
+        image = torch.zeros(1, *info.task.image_shape, dtype=torch.uint8, device=chosen)
+        return cls(ready(model, info.recipe, image), info, chosen, temperature, folder=folder)
 
-    def telling_strangers(self, run: Path | str, data_folder: Path | str | None = None) -> "Predictor":
-        """Return a predictor that tells images of none of the classes too.
+    def with_novelty(self, run: Path | str, data_folder: Path | str | None = None) -> "Predictor":
+        """Return a predictor that also computes the novelty score, to detect out-of-distribution images.
 
-        A run of a person's own pictures holds what that needs. Others learn it from their training images once, and
-        keep it in their folder.
+        A run on a user's own pictures stores the detector. For other runs it is learned once from the training images,
+        and stored in the run folder.
 
         Args:
-            run: the folder that this predictor comes from.
-            data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
+            run: the run folder that this predictor was loaded from.
+            data_folder: of the training images; see ``load_dataset``.
 
         Raises:
-            DataError: nothing was kept yet, and the images are missing or damaged, or their folder is not named.
-            RunError: what was kept is damaged.
-            StorageError: it could not be kept.
+            DataError: nothing is stored yet, and the images are missing or damaged, or ``data_folder`` is required.
+            RunError: the stored detector is damaged.
+            StorageError: the detector could not be stored.
         """
-        return replace(self, novelty=of_run(run_folder.open_run(run), data_folder))
+        with watched(self.model) as seen:
+            self.logits(np.zeros((1, *self.image_shape), np.uint8))
+        return replace(self, novelty=of_run(run_folder.open_run(run), data_folder, seen=seen))
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """One name per class, in the order of the logits."""
         return self.info.task.class_names
 
     @property
@@ -104,37 +114,46 @@ class Predictor(Classifier):
     def pictures(self) -> str:
         return self.info.recipe.data.pictures
 
-    def logits(self, images: Images) -> Float[Tensor, "n classes"]:
-        """Return the logits of images of bytes as the data set has them, on the processor.
+    @torch.inference_mode()
+    def classify(self, images: Images) -> Scores:
+        """Return logits, probabilities and, if there is a detector, novelty of images.
 
         Args:
-            images: (N, C, H, W); (N, H, W) and (H, W) where the model knows one channel.
+            images: bytes of shape (N, C, H, W), as a tensor or an array. If the model takes one channel, also
+                (N, H, W) and (H, W).
 
         Raises:
-            DataError: they are not bytes, or not of the size that the model was trained on.
+            DataError: the images are not bytes, or not of the size that the model was trained on.
         """
-        return ask(self.model, self._as_batch(images).to(self.device), self.info.recipe)
+        batch, recipe = self._as_batch(images), self.info.recipe
+        with machine.autocast(recipe.precision, self.device), machine.gpu_arithmetic(self.device):
+            some = parts(batch, self.device, recipe.precision)
+            found = [self._answers(part.to(self.device)) for part in some]
+        logits, probabilities, *novelty = (torch.cat(column).cpu().numpy() for column in zip(*found, strict=True))
+        return Scores(self.class_names, probabilities, novelty[0] if novelty else None, logits)
+
+    def logits(self, images: Images) -> Float[Tensor, "n classes"]:
+        """Return the logits of images, on the CPU; arguments and errors as for ``classify``."""
+        scores = self.classify(images)
+        assert scores.logits is not None
+        return torch.from_numpy(scores.logits)
 
     def probabilities(self, images: Images) -> Float[Tensor, "n classes"]:
-        """Return each class's probability for each image, tempered; see ``logits``."""
-        return (self.logits(images) / self.temperature).softmax(1)
+        """Return the calibrated probabilities of each class, on the CPU; arguments and errors as for ``classify``."""
+        return torch.from_numpy(self.classify(images).probabilities)
 
     def names(self, images: Images) -> list[str]:
-        """Return the name of each image's likeliest class; see ``logits``."""
-        return [self.class_names[label] for label in self.logits(images).argmax(1).tolist()]
+        """Return the name of each image's most probable class; arguments and errors as for ``classify``."""
+        return self.classify(images).names
 
-    @torch.inference_mode()
-    def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Scores:
-        self.demand_images(images.shape, str(images.dtype))
-        recipe = self.info.recipe
-        answers = Answers(self.model, mirror=recipe.mirror, temperature=self.temperature, novelty=self.novelty).eval()
-        with machine.autocast(recipe.precision, self.device), machine.gpu_arithmetic(self.device):
-            some = parts(torch.from_numpy(images), self.device, recipe.precision)
-            found = [answers(part.to(self.device)) for part in some]
-        _, probabilities, *novelty = (torch.cat(column).cpu().numpy() for column in zip(*found, strict=True))
-        return Scores(probabilities, novelty[0] if novelty else None)
+    @cached_property
+    def _answers(self) -> Answers:
+        """The module that computes all scores in one pass."""
+        mirror, temperature = self.info.recipe.mirror, self.temperature
+        return Answers(self.model, mirror=mirror, temperature=temperature, novelty=self.novelty).eval()
 
-    def _as_batch(self, images: Images) -> Tensor:
+    def _as_batch(self, images: Images) -> UInt8[Tensor, "n c h w"]:
+        """Return the images with all four dimensions; DataError unless the model takes them."""
         batch = torch.as_tensor(images)
         if self.image_shape[0] == 1 and batch.ndim in (2, 3):
             batch = batch.reshape(-1, 1, *batch.shape[-2:])

@@ -1,4 +1,4 @@
-"""What a search is: plain data, kept in its folder, so that the same command goes on and another one is refused."""
+"""The plan of a search. It is stored in the search's folder, so that only the same command can continue the search."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,25 +16,25 @@ PLAN = "search.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Part):
-    """A search, but for where its trials run."""
+    """A search: everything that determines its results, but not where its trials run."""
 
     recipe: Recipe
-    """What every trial starts from."""
+    """The recipe that each trial changes."""
     space: tuple[str, ...]
-    """What may be chosen, as FIELD=log(1e-4,1e-1), FIELD=uniform(0,0.5), FIELD=integer(1,4) or FIELD=choice(64,128)."""
+    """The searched fields: FIELD=log(1e-4,1e-1), FIELD=uniform(0,0.5), FIELD=integer(1,4) or FIELD=choice(64,128)."""
     trials: int = 16
-    """How many recipes are trained."""
+    """Number of trials."""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
-    """Tree-structured Parzen estimator (Bergstra et al., 2011), drawing at random, or every combination in turn."""
+    """Tree-structured Parzen estimator (Bergstra et al., 2011), random values, or every combination in order."""
     prune: Literal["none", "median"] = "none"
-    """Whether a trial stops whose validation accuracy is below the median of earlier ones after as many epochs."""
+    """Whether to stop a trial whose validation accuracy is below the median of earlier trials after the same epoch."""
     seed: int = 0
-    """Seed of the sampler; that of training is the recipe's."""
+    """Seed of the sampler; the seed of training is a field of the recipe."""
     lag: int = 2
-    """A trial is chosen by the outcomes of those that were begun so many before it: so many may run at once, on all
-    machines together."""
+    """Trial k is chosen from the outcomes of trials 0 to k - lag. So at most ``lag`` trials run at the same time, on
+    all machines together."""
     trial_minutes: float = 0.0
-    """A trial that takes longer is ended and counts as failed; 0 waits for each to end by itself."""
+    """A trial that takes longer is ended and counts as failed; 0 for no limit."""
 
     def check(self) -> None:
         self.at_least(1, "trials", "lag")
@@ -44,20 +44,21 @@ class Plan(Part):
         demand(self.trials <= points, "trials", f"at most the {points} points of the grid", self.trials)
 
     def dimensions(self) -> Space:
-        """Return the space as dimensions; RecipeError when it is not one of the recipe."""
+        """Return the space as dimensions; RecipeError if it does not fit the recipe."""
         return space.parse(self.space, self.recipe)
 
 
 def claim(path: Path, now: Part, *, grows: str, noun: str) -> None:
-    """Enter a plan of work into a new folder, or check it against the folder's own, of which one number may grow.
+    """Write a plan into a new folder, or check it against the plan that the folder has. One number may increase.
 
     Args:
-        path: of the plan's file; nothing else may lie in its folder when it is new.
+        path: of the plan's file. A new folder must be empty.
         now: the plan.
-        grows: name of the field that may be larger than before, as the number of trials.
-        noun: what the folder holds, for a person.
+        grows: name of the field that may increase, for example the number of trials.
+        noun: names the content of the folder in messages.
 
-    Raises RunError when the folder holds another one, or something else.
+    Raises:
+        RunError: the folder has another plan, or other files.
     """
     if path.exists():
         if changes := changes_of(build(type(now), storage.read_json(path)), now, grows=grows):
@@ -65,15 +66,13 @@ def claim(path: Path, now: Part, *, grows: str, noun: str) -> None:
                 f"{path.parent}: holds another {noun} ({'; '.join(changes)}); "
                 "give the command that started it, or another --out"
             )
-    elif strangers := sorted(item.name for item in path.parent.iterdir() if not item.name.startswith(".")):
-        raise RunError(
-            f"{path.parent}: not a {noun}'s folder and not empty ({strangers[0]}); choose another with --out"
-        )
+    elif others := sorted(item.name for item in path.parent.iterdir() if not item.name.startswith(".")):
+        raise RunError(f"{path.parent}: not a {noun}'s folder and not empty ({others[0]}); choose another with --out")
     storage.write_json(path, to_plain(now))
 
 
 def changes_of(before: Any, now: Any, *, grows: str) -> list[str]:
-    """Name what differs between two plans, but for the field that may grow."""
+    """Return the differences between two plans, except an increase of the field ``grows``."""
     changes = differences(replace(before, **{grows: getattr(now, grows)}), now)
     if getattr(now, grows) < getattr(before, grows):
         changes.append(f"{grows}: {getattr(before, grows)} became {getattr(now, grows)}")

@@ -1,4 +1,4 @@
-"""A search as figures: every trial as a line through what was chosen for it, and which choices mattered."""
+"""Figures of a search: all trials in parallel coordinates, and the importance of each field."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import log10
@@ -12,16 +12,16 @@ from modiste.search.space import Dimension, Space
 from modiste.search.trial import TrialOutcome
 
 ROOM = 0.06
-"""Share of an axis left free at either end."""
+"""Share of an axis that is left empty at each end."""
 TICKS = 5
 
 
 @drawn
 def parallel_coordinates(space: Space, outcomes: Iterable[TrialOutcome]) -> Figure:
-    """Draw each trial that ended as a line over one axis for each field and one for its validation accuracy.
+    """Draw each trial as a line across one axis for each field and one for validation accuracy.
 
-    The better the trial, the stronger its line; the best, the earliest among equals, is drawn thick and in another
-    colour. A trial without an accuracy is left out.
+    Better trials have stronger lines. The best trial, the first of equals, has a thick line in another colour. Trials
+    without an accuracy are left out.
     """
     ended = (row for row in outcomes if row.accuracy is not None)
     rows = sorted(ended, key=lambda row: (row.accuracy, -row.number))
@@ -30,16 +30,16 @@ def parallel_coordinates(space: Space, outcomes: Iterable[TrialOutcome]) -> Figu
     low, high = min(accuracies, default=0.0), max(accuracies, default=1.0)
     figure = Figure(figsize=(max(WIDTH, 1.35 * (len(space) + 1)), 3.4))
     axes = figure.subplots()
-    for place, row in enumerate(rows):
-        last = place == len(rows) - 1
+    for rank, row in enumerate(rows):
+        best = rank == len(rows) - 1
         heights = [scale(row.values[field.field]) for field, scale in zip(space, scales, strict=True)]
-        heights.append(_within(accuracies[place], low, high))
-        colour, width, strength = (VERMILLION, 2.4, 1.0) if last else (BLUE, 1.1, 0.15 + 0.75 * place / len(rows))
-        axes.plot(range(len(heights)), heights, color=colour, linewidth=width, alpha=strength, zorder=2 + last)
-    for place, (dimension, scale) in enumerate(zip(space, scales, strict=True)):
+        heights.append(_within(accuracies[rank], low, high))
+        colour, width, strength = (VERMILLION, 2.4, 1.0) if best else (BLUE, 1.1, 0.15 + 0.75 * rank / len(rows))
+        axes.plot(range(len(heights)), heights, color=colour, linewidth=width, alpha=strength, zorder=2 + best)
+    for position, (dimension, scale) in enumerate(zip(space, scales, strict=True)):
         _axis(
             axes,
-            place,
+            position,
             [(scale(value), f"{value:.3g}" if isinstance(value, float) else str(value)) for value in _marks(dimension)],
         )
     shown = [low + (high - low) * step / (TICKS - 1) for step in range(TICKS)] if high > low else [low]
@@ -55,7 +55,7 @@ def parallel_coordinates(space: Space, outcomes: Iterable[TrialOutcome]) -> Figu
 
 @drawn
 def importance_bars(importances: Mapping[str, float]) -> Figure:
-    """Draw the share of each field in what sets good trials apart, the greatest on top."""
+    """Draw the importance of each field as a bar, the largest on top."""
     names = sorted(importances, key=lambda name: importances[name])
     figure = Figure(figsize=(WIDTH, 0.8 + 0.32 * len(names)))
     axes = figure.subplots()
@@ -66,11 +66,12 @@ def importance_bars(importances: Mapping[str, float]) -> Figure:
     return figure
 
 
-def _axis(axes: Axes, place: int, marks: Sequence[tuple[float, str]]) -> None:
-    axes.axvline(place, color=FAINT, linewidth=1, zorder=1)
+def _axis(axes: Axes, position: int, marks: Sequence[tuple[float, str]]) -> None:
+    """Draw a vertical axis with texts at some heights."""
+    axes.axvline(position, color=FAINT, linewidth=1, zorder=1)
     for height, text in marks:
         axes.text(
-            place + 0.04,
+            position + 0.04,
             height,
             text,
             fontsize=SMALL,
@@ -81,10 +82,10 @@ def _axis(axes: Axes, place: int, marks: Sequence[tuple[float, str]]) -> None:
 
 
 def _scale(dimension: Dimension) -> Callable[[Any], float]:
-    """Return what turns a value of the field into a height from 0 to 1."""
+    """Return a function from the field's values to heights on its axis, 0 to 1."""
     if dimension.kind == "choice":
-        places = {str(value): place for place, value in enumerate(dimension.values)}
-        return lambda value: _within(places[str(value)], 0, len(places) - 1)
+        order = {str(value): index for index, value in enumerate(dimension.values)}
+        return lambda value: _within(order[str(value)], 0, len(order) - 1)
     low, high = dimension.values
     if dimension.kind == "log":
         return lambda value: _within(log10(value), log10(low), log10(high))
@@ -92,7 +93,7 @@ def _scale(dimension: Dimension) -> Callable[[Any], float]:
 
 
 def _marks(dimension: Dimension) -> Sequence[Any]:
-    """Return the values that are written on the field's axis."""
+    """Return the values to write on the field's axis."""
     if dimension.kind == "choice":
         return dimension.values
     low, high = dimension.values
@@ -103,4 +104,5 @@ def _marks(dimension: Dimension) -> Sequence[Any]:
 
 
 def _within(value: float | int, low: float | int, high: float | int) -> float:
+    """Return the position of a value between two others, 0 to 1; 0.5 if they are equal."""
     return 0.5 if high == low else (value - low) / (high - low)

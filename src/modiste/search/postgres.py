@@ -1,4 +1,4 @@
-"""A search's outcomes in a PostgreSQL database, for several drivers on several machines."""
+"""The outcomes of a search in a PostgreSQL database, shared by drivers on several machines."""
 
 import json
 import re
@@ -26,24 +26,25 @@ create table if not exists modiste_outcomes (
 FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 CONNECT_SECONDS = 10
 LONGEST_NAME = 512
-"""Letters of a study's name that Optuna's table holds."""
+"""Longest name of a study that Optuna's table can hold."""
 TABLES_LOCK = "modiste tables"
+"""Name of the lock held while tables are created."""
 
 
 class PostgresStore(OutcomeStore):
-    """Two tables, and a lock of the session for every trial that runs.
+    """Outcomes in two tables, with a session lock for every trial that runs.
 
-    Such a lock is gone when its driver's connection is: a trial whose driver died is free again at once, and no clock
-    has to be trusted.
+    The database releases a session lock when the driver's connection ends. So the trial of a dead driver is free again
+    at once, without relying on clocks.
 
     Args:
         url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``, or another form that libpq reads.
-        name: of the search; drivers that give the same work together.
+        name: of the search. Drivers with the same name work together.
 
     Raises:
-        RecipeError: the name is empty, longer than ``LONGEST_NAME`` or no text.
+        RecipeError: the name is empty, longer than ``LONGEST_NAME`` or not printable.
         MissingExtraError: psycopg is not installed.
-        ClusterError: the database cannot be reached; from any method as well.
+        ClusterError: the database cannot be used. Every method can raise it.
     """
 
     look_seconds: ClassVar[float] = 1.0
@@ -55,13 +56,12 @@ class PostgresStore(OutcomeStore):
         except ImportError as error:
             raise MissingExtraError("--storage needs psycopg: pip install 'modiste[postgresql]'") from error
         self._psycopg, self._url, self._name = psycopg, url, name
-        self._place = place_of(url)
+        self._address = printable_address(url)
         self._taken, self._known = set[int](), set[int]()
-        with self._told_to_people():
+        with self._errors_translated():
             self._connection = self._connect(autocommit=True)
 
     def enter(self, plan: Plan) -> None:
-        """As every ledger does."""
         with self._alone(TABLES_LOCK):
             self._execute(TABLES)
         with self._alone(self._lock("plan")):
@@ -79,15 +79,13 @@ class PostgresStore(OutcomeStore):
             )
 
     def outcomes(self) -> list[TrialOutcome]:
-        """As every ledger does."""
         return self._read(known=[])
 
     def news(self) -> list[TrialOutcome]:
-        """As every ledger does."""
         return self._read(known=list(self._known))
 
     def take(self, number: int) -> bool:
-        """As every ledger does; a trial that this driver has taken stays taken."""
+        """Reserve a trial until ``close``; return False if another driver has it or it has an outcome."""
         if number not in self._taken:
             row = self._execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", self._lock(number)).fetchone()
             if not row[0]:
@@ -97,7 +95,6 @@ class PostgresStore(OutcomeStore):
         return self._execute(known, self._name, number).fetchone() is None
 
     def write(self, outcome: TrialOutcome) -> None:
-        """As every ledger does."""
         self._execute(
             "insert into modiste_outcomes values (%s, %s, %s) on conflict do nothing",
             self._name,
@@ -107,11 +104,11 @@ class PostgresStore(OutcomeStore):
         self._known.add(outcome.number)
 
     def close(self) -> None:
-        """Let go of the connection, and with it of every trial that this driver has taken."""
+        """Close the connection, which releases every trial that this driver has taken."""
         self._connection.close()
 
     def conclude(self, plan: Plan) -> None:
-        """Write the study into the same database, in place of what an earlier driver wrote."""
+        """Write the study into the same database, replacing one that another driver wrote."""
         from optuna import delete_study, get_all_study_names
         from optuna.exceptions import OptunaError
         from sqlalchemy.exc import SQLAlchemyError
@@ -126,7 +123,7 @@ class PostgresStore(OutcomeStore):
 
     @contextmanager
     def _study_storage(self) -> Iterator["RDBStorage"]:
-        """Open Optuna's tables by connections made here, so that its messages have no password to repeat."""
+        """Open Optuna's tables with connections made here, so that its messages cannot contain the password."""
         from optuna.storages import RDBStorage
 
         with self._alone(TABLES_LOCK):
@@ -141,6 +138,7 @@ class PostgresStore(OutcomeStore):
         return self._psycopg.connect(self._url, connect_timeout=CONNECT_SECONDS, **options)
 
     def _read(self, known: list[int]) -> list[TrialOutcome]:
+        """Return all outcomes except those with ``known`` numbers."""
         wanted = "search = %s and number <> all(%s) order by number"
         rows = self._execute(f"select outcome from modiste_outcomes where {wanted}", self._name, known)
         found = [outcomes.from_plain(plain) for (plain,) in rows.fetchall()]
@@ -149,7 +147,7 @@ class PostgresStore(OutcomeStore):
 
     @contextmanager
     def _alone(self, lock: str) -> Iterator[None]:
-        """Keep every other driver out of what is done under this lock."""
+        """Exclude other drivers from this block."""
         self._execute("select pg_advisory_lock(hashtextextended(%s, 0))", lock)
         try:
             yield
@@ -157,14 +155,16 @@ class PostgresStore(OutcomeStore):
             self._execute("select pg_advisory_unlock(hashtextextended(%s, 0))", lock)
 
     def _lock(self, what: int | str) -> str:
+        """Return the name of a lock of this search."""
         return f"modiste {self._name} {what}"
 
     def _execute(self, statement: str, *values: Any) -> Any:
-        with self._told_to_people():
+        with self._errors_translated():
             return self._connection.execute(statement, values or None)
 
     @contextmanager
-    def _told_to_people(self) -> Iterator[None]:
+    def _errors_translated(self) -> Iterator[None]:
+        """Raise errors of psycopg in this block as ClusterError."""
         try:
             yield
         except self._psycopg.Error as error:
@@ -173,7 +173,7 @@ class PostgresStore(OutcomeStore):
     def _unusable(self, error: BaseException) -> ClusterError:
         first = str(error).strip().partition("\n")[0]
         return ClusterError(
-            f"the storage at {self._place} cannot be used: {first}; what has ended is kept, "
+            f"the storage at {self._address} cannot be used: {first}; what has ended is kept, "
             "and the same command goes on"
         )
 
@@ -181,16 +181,18 @@ class PostgresStore(OutcomeStore):
 def check_name(name: str) -> None:
     """Raise RecipeError unless the database can hold this name of a search."""
     if not 0 < len(name) <= LONGEST_NAME:
-        raise RecipeError(f"--study: expected a name of 1 to {LONGEST_NAME} letters, found {len(name)}")
+        raise RecipeError(f"--study: expected a name of 1 to {LONGEST_NAME} characters, found {len(name)}")
     if not name.isprintable():
-        raise RecipeError(f"--study: expected a name that can be printed, found {printable(name, 100)}")
+        raise RecipeError(f"--study: expected a name of printable characters, found {printable(name, 100)}")
 
 
-def place_of(url: str) -> str:
-    """Return host, port and database of an address, and nothing else that it holds.
+def printable_address(url: str) -> str:
+    """Return host, port and database of an address, without user and password.
 
-    Raises ClusterError when libpq cannot read the address, or when a password with letters that are not
-    percent-encoded would be read as part of the host, port or database; the message repeats nothing of the address.
+    Raises:
+        ClusterError: libpq cannot read the address. The same error is raised if a password has special characters that
+            are not percent-encoded, because a part of it could be read as host, port or database. The message contains
+            nothing of the address.
     """
     from psycopg import Error
     from psycopg.conninfo import conninfo_to_dict
@@ -205,7 +207,7 @@ def place_of(url: str) -> str:
     )
     if not parts or not readable:
         raise ClusterError(
-            f"--storage: expected {FORM}, with every other letter than those of words in user and password "
-            "percent-encoded (@ is %40, / is %2F)"
+            f"--storage: expected {FORM}, with special characters in user and password percent-encoded "
+            "(@ is %40, / is %2F)"
         )
-    return f"{host or 'localhost'}{':' * bool(port)}{port}/{database}"
+    return f"{host or 'localhost'}{f':{port}' if port else ''}/{database}"

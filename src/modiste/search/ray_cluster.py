@@ -1,4 +1,4 @@
-"""Trials on a Ray cluster: placed by their share of cores and GPUs, tried again when a worker or node dies."""
+"""Trials on a Ray cluster: each takes its share of cores and GPUs, and runs again if its worker or node dies."""
 
 import atexit
 import io
@@ -38,20 +38,20 @@ from modiste.search.workers import MOST_DEATHS, STOP_SECONDS, Workers, settle_th
 from modiste.training.interruption import SIGNALS
 
 OBJECT_STORE_BYTES = 200 * 2**20
-"""Of a cluster begun here; only run folders that cannot be shared go through it."""
+"""Size of the object store of a cluster started here. Only run folders that are not shared go through it."""
 LOCK_SECONDS = 60.0
-"""How long a trial waits for the worker of a dead node to let go of its run folder."""
+"""Time that a trial waits for the lock of its run folder, which the worker of a dead node may still hold."""
 CONNECT_SECONDS = 5.0
 LOOK_SECONDS = 1.0
-"""Between two looks at whether the cluster's head answers."""
+"""Time between two checks that the cluster's head answers."""
 LOST_SECONDS = 20.0
-"""A head that has not answered for so long is lost; after 60 seconds Ray itself would end this process."""
+"""A head that does not answer for this long counts as lost. After 60 seconds Ray would end this process."""
 QUIETLY: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one trial takes of a node: cores, which are its threads as well, and GPUs, parts of one included."""
+    """The share of a node that one trial takes: cores, which are also its threads, and GPUs; fractions are allowed."""
 
     cpus: float = 1.0
     gpus: float = 0.0
@@ -61,16 +61,16 @@ class Share:
             if not 0 <= amount < math.inf:
                 raise RecipeError(f"{flag}: expected a number of at least 0, found {amount}")
             if amount > 1 and amount != int(amount):
-                raise RecipeError(f"{flag}: expected a part of 1 or a whole number, found {amount}")
+                raise RecipeError(f"{flag}: expected a fraction of 1 or a whole number, found {amount}")
 
 
 @dataclass(frozen=True)
-class Returned:
-    """What comes back from a node.
+class NodeResult:
+    """The result of a trial on a node.
 
     Attributes:
         outcome: of the trial; None if it was stopped on request.
-        folder: the run folder as an archive, where the driver's own could not be reached.
+        folder: the run folder as an archive, if the node does not share the driver's folder.
     """
 
     outcome: TrialOutcome | None
@@ -80,25 +80,25 @@ class Returned:
 class RayWorkers(Workers):
     """The workers of a Ray cluster.
 
-    A node that sees the driver's folder, by whatever file system they share, trains in it: a trial goes on from its
-    last epoch when its node dies. Any other trains in a folder of its own and sends it home through the object store;
-    there a trial whose node dies begins anew.
+    A node that shares the driver's folder trains in it. If such a node dies, its trials continue from their last epoch.
+    Another node trains in its own folder and sends it to the driver through the object store. If that node dies, its
+    trials begin again.
+
+    A trial fails only if its own worker has died ``MOST_DEATHS`` times. Any other failure of the cluster ends the
+    search with a ClusterError, and the next command runs the trial again.
 
     Args:
-        address: ``auto`` joins the cluster that this machine is part of, or else begins one that only this process
-            uses, bound to loopback and without a dashboard; HOST:PORT joins that one.
-        folder: where the runs are gathered.
-        share: what each trial takes.
-
-    A trial fails for good only when its own worker died, ``MOST_DEATHS`` times. Whatever else happens to the cluster
-    ends the search with a ClusterError, and the trial is run again by the next command.
+        address: ``auto`` joins the cluster of this machine. If there is none, it starts one for this process, on
+            loopback and without a dashboard. HOST:PORT joins the cluster with that address.
+        folder: of the search or reproduction, in which all run folders are gathered.
+        share: of a node that each trial takes; one core if None.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ClusterError: no cluster answers, or none of its nodes is large enough.
+        ClusterError: no cluster answers, or no node is large enough.
     """
 
-    keeps_time = True
+    limits_time = True
 
     def __init__(self, address: str, folder: Path, share: Share | None = None) -> None:
         self._share = share or Share()
@@ -115,7 +115,7 @@ class RayWorkers(Workers):
         threading.Thread(target=self._watch, daemon=True).start()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
-        """Begin a trial as soon as a node has room; ``function`` is ``run_trial``."""
+        """Submit a trial, which begins when a node has room; ``function`` must be ``run_trial``."""
         (task,) = args
         assert function is run_trial
         assert not options
@@ -134,17 +134,16 @@ class RayWorkers(Workers):
         return done
 
     def interrupt(self) -> None:
-        """Ask every trial to save and stop; those that have not begun are dropped."""
+        """Ask every trial to save and stop; trials that have not begun are cancelled."""
         for reference in list(self._running.values()):
             self._ray.cancel(reference)
 
     def kill(self) -> None:
-        """End every trial at once."""
         for reference in list(self._running.values()):
             self._ray.cancel(reference, force=True)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Leave the cluster, once what was interrupted has saved."""
+        """Leave the cluster after interrupted trials have saved."""
         if cancel_futures:
             self.kill()
         if wait:
@@ -153,8 +152,8 @@ class RayWorkers(Workers):
         self._mark.unlink(missing_ok=True)
         self._ray.shutdown()
 
-    def _settle(self, inner: Future[Returned], task: Task, given: float, done: Future[TrialOutcome]) -> None:
-        """Turn what Ray reports of a trial, submitted at the time ``given``, into its outcome."""
+    def _settle(self, inner: Future[NodeResult], task: Task, given: float, done: Future[TrialOutcome]) -> None:
+        """Pass on the outcome, or the error, of a trial that Ray has ended; it was submitted at the time ``given``."""
         try:
             outcome = self._outcome(inner, task, given)
         except BaseException as error:
@@ -162,8 +161,8 @@ class RayWorkers(Workers):
         else:
             self._end(done, outcome)
 
-    def _outcome(self, inner: Future[Returned], task: Task, given: float) -> TrialOutcome:
-        """Return the outcome of a trial; StoppedError when it was cancelled, ClusterError when it could not be run."""
+    def _outcome(self, inner: Future[NodeResult], task: Task, given: float) -> TrialOutcome:
+        """Return the outcome of a trial; StoppedError if it was cancelled, ClusterError if it could not be run."""
         errors = self._ray.exceptions
         try:
             returned = inner.result()
@@ -183,7 +182,7 @@ class RayWorkers(Workers):
         return returned.outcome
 
     def _end(self, done: Future[TrialOutcome], result: TrialOutcome | BaseException) -> None:
-        """Hand a trial's result over, unless it has one."""
+        """Set the result of a trial, unless it already has one."""
         if self._running.pop(done, None) is None:
             return
         if isinstance(result, TrialOutcome):
@@ -192,7 +191,7 @@ class RayWorkers(Workers):
             done.set_exception(result)
 
     def _watch(self) -> None:
-        """Give up on every trial when the cluster's head is lost: Ray would wait, and then end this process."""
+        """Give up all trials when the cluster's head is lost. Ray would wait for it, and then end this process."""
         address, silent_since = self._ray.get_runtime_context().gcs_address, None
         while not self._left.wait(LOOK_SECONDS):
             try:
@@ -205,11 +204,13 @@ class RayWorkers(Workers):
                     return
 
     def _give_up(self, loss: str) -> None:
+        """End all trials with the reason why the cluster was lost."""
         self._loss = loss
         for done in list(self._running):
             self._end(done, _lost(loss))
 
     def _check_size(self) -> None:
+        """Raise ClusterError unless some node has room for a trial."""
         wanted = {"CPU": self._share.cpus, "GPU": self._share.gpus}
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
@@ -222,34 +223,35 @@ class RayWorkers(Workers):
             )
 
 
-def run_on_node(task: Task, mark: Path, begun: bytes | None, threads: int) -> Returned:
-    """Run a trial in the driver's folder where this node sees it, else in one of its own that is sent home.
+def run_on_node(task: Task, mark: Path, begun: bytes | None, threads: int) -> NodeResult:
+    """Run a trial in the driver's folder if this node shares it, else in a temporary folder that is sent to the driver.
 
     Args:
-        task: of which trial; its folder is the driver's.
-        mark: a file in the driver's folder that no other has.
-        begun: the run folder as it was, if the trial has begun before.
-        threads: to compute with.
+        task: the trial; its folder is on the driver's machine.
+        mark: a file with a unique name in the driver's folder. It shows whether this node shares the folder.
+        begun: the run folder as an archive, if the trial has begun before.
+        threads: number of threads to compute with.
     """
     settle_threads(threads)
-    with _ended_after(task.minutes):
+    with _time_limit(task.minutes):
         return _run_near(task, mark, begun)
 
 
-def _run_near(task: Task, mark: Path, begun: bytes | None) -> Returned:
+def _run_near(task: Task, mark: Path, begun: bytes | None) -> NodeResult:
+    """Run a trial in the shared folder, or in a temporary one."""
     if mark.exists():
-        return Returned(_run(task))
+        return NodeResult(_run(task))
     with TemporaryDirectory(prefix="modiste-") as scratch:
         folder = Path(scratch) / "run"
         if begun is not None:
             unpack(begun, folder)
         outcome = _run(replace(task, folder=folder))
-        return Returned(outcome, pack(folder) if folder.exists() else None)
+        return NodeResult(outcome, pack(folder) if folder.exists() else None)
 
 
 @contextmanager
-def _ended_after(minutes: float) -> Iterator[None]:
-    """Have the kernel end this process, whatever it hangs in, if the block takes longer; 0 never does."""
+def _time_limit(minutes: float) -> Iterator[None]:
+    """Let the kernel end this process if the block takes longer, even if the process hangs; 0 for no limit."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
     try:
@@ -259,7 +261,7 @@ def _ended_after(minutes: float) -> Iterator[None]:
 
 
 def pack(folder: Path) -> bytes:
-    """Return a run folder as an archive, but for what only its own process needs."""
+    """Return a run folder as a tar archive, without hidden files such as the lock."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for path in sorted(folder.rglob("*")):
@@ -269,22 +271,23 @@ def pack(folder: Path) -> bytes:
 
 
 def unpack(archive: bytes, folder: Path) -> None:
-    """Write every file of an archive into ``folder``, each whole or not at all, the manifest last.
+    """Write the files of an archive into ``folder``, the manifest last. An interrupted write leaves no partial file.
 
-    RunError when it is none, or holds anything that is not a file within the folder; nothing is written then.
+    Raises:
+        RunError: it is not an archive, or contains a path outside the folder. Nothing is written then.
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
             members = [tarfile.data_filter(member, str(folder)) for member in tar]
             files = {member.name: tar.extractfile(member).read() for member in members if member.isreg()}  # type: ignore[union-attr]
     except (tarfile.TarError, OSError, ValueError) as error:
-        raise RunError(f"{folder}: a node sent no run's archive ({error})") from error
+        raise RunError(f"{folder}: a node sent something that is not the archive of a run ({error})") from error
     for name in sorted(files, key=lambda name: name == manifest.NAME):
         storage.write_bytes(folder / name, files[name])
 
 
 def _run(task: Task) -> TrialOutcome | None:
-    """Run the trial, None if it was stopped; wait while a worker whose node died still holds the folder."""
+    """Run the trial, or return None if it was stopped; wait while the worker of a dead node still locks the folder."""
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
@@ -331,13 +334,17 @@ def _is_joined(ray: Any) -> bool:
 
 
 def _own_folder() -> str:
-    """Make a folder for a cluster's logs and sockets, gone at the end; in Ray's own, others would find it and join."""
+    """Return a new folder for a cluster's logs and sockets, deleted at exit.
+
+    In Ray's default folder other programs would find the cluster and join it.
+    """
     folder = mkdtemp(prefix="modiste-ray-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def _join(ray: Any, address: str) -> None:
+    """Join the cluster with this address; ClusterError if none answers."""
     try:
         host = _check_answer(address)
         if ip_address(socket.gethostbyname(host)).is_loopback:
@@ -348,7 +355,7 @@ def _join(ray: Any, address: str) -> None:
 
 
 def _check_answer(address: str) -> str:
-    """Return the host of an address HOST:PORT; OSError when nothing listens there, ValueError when it is none."""
+    """Return the host of an address HOST:PORT; OSError if nothing listens there, ValueError if it has another form."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")  # of an IPv6 address
     socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
@@ -362,6 +369,7 @@ def _lost(reason: str) -> ClusterError:
 
 
 def _first_line(error: BaseException) -> str:
+    """Return the type of an error and the first line of its message."""
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}"
 
@@ -373,7 +381,7 @@ def _init(ray: Any, address: str, **begun: Any) -> None:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Give back the handlers that Ray puts its own in the place of."""
+    """Restore the signal handlers that Ray replaces in this block."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a search may choose: a range or a list of values for each of some fields of a recipe."""
+"""The space of a search: for each searched field of the recipe, a range or a list of values."""
 
 import json
 import re
@@ -22,13 +22,13 @@ LARGEST_GRID = 100_000
 
 @dataclass(frozen=True)
 class Dimension:
-    """One field and what it may become.
+    """One searched field and its possible values.
 
     Attributes:
-        field: name of a recipe's field, parts joined by points, as ``optimizer.learning_rate``.
-        kind: ``log`` and ``uniform`` draw a number between two, ``integer`` a whole one, ``choice`` one of a list.
-        values: low and high, or the list.
-        whole: whether the field holds whole numbers, so that ``log`` draws one.
+        field: dotted name of a recipe's field, for example ``optimizer.learning_rate``.
+        kind: ``log`` and ``uniform`` draw a number from a range, ``integer`` a whole number, ``choice`` from a list.
+        values: the ends of the range, or the list.
+        whole: whether the field holds whole numbers, so that ``log`` draws whole numbers.
     """
 
     field: str
@@ -37,7 +37,7 @@ class Dimension:
     whole: bool = False
 
     def distribution(self) -> "BaseDistribution":
-        """Return what Optuna draws from."""
+        """Return Optuna's distribution for this dimension."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.kind == "choice":
@@ -47,64 +47,73 @@ class Dimension:
         return FloatDistribution(self.values[0], self.values[1], log=self.kind == "log")
 
     def drawn(self, value: Any) -> Any:
-        """Return the field's value for what Optuna drew."""
+        """Return the field's value for a value that Optuna drew."""
         if self.kind != "choice":
             return value
         return self.values[[_as_category(one) for one in self.values].index(value)]
 
     def category(self, value: Any) -> Any:
-        """Return what Optuna draws for the field's value: lists are text there."""
+        """Return Optuna's value for the field's value; Optuna represents lists as text."""
         return _as_category(value) if self.kind == "choice" else value
 
     def points(self) -> Sequence[Any]:
-        """Return every value there is; RecipeError where there is no end to them."""
+        """Return all possible values; RecipeError if there are infinitely many."""
         if self.kind == "choice":
             return self.values
         if self.kind == "integer":
             return range(self.values[0], self.values[1] + 1)
-        raise RecipeError(f"{self.field}: a grid has no end of values between two numbers; expected choice or integer")
+        raise RecipeError(f"{self.field}: a grid needs a finite number of values; expected choice or integer")
 
 
 Space = tuple[Dimension, ...]
 
 
 def parse(texts: Iterable[str], recipe: Recipe) -> Space:
-    """Read a space from texts of the form ``FIELD=KIND(...)``, and try its values on the recipe.
+    """Parse a space and check its values with the recipe.
+
+    Args:
+        texts: of the form ``FIELD=KIND(...)``, for example ``optimizer.learning_rate=log(1e-4,1e-1)``.
+        recipe: that has the fields.
 
     Raises:
-        RecipeError: a text of another form, a field that the recipe does not have or that stands twice, or values that
-            the field cannot take.
+        RecipeError: a text has another form, the recipe has no such field, a field appears twice, or a value is not
+            valid for its field.
     """
     known = {name: value for name, value in flatten(to_plain(recipe)) if not name.endswith(".kind")}
     space = tuple(_fit(_dimension(text), recipe, known) for text in texts)
     if not space:
-        raise RecipeError(f"the space is empty; expected at least one {FORM}")
+        raise RecipeError(f"the space is empty; expected at least one field: {FORM}")
     names = [dimension.field for dimension in space]
     for name in names:
         if names.count(name) > 1:
-            raise RecipeError(f"{name}: stands twice in the space; name each field once")
+            raise RecipeError(f"{name}: appears twice in the space; give each field once")
     return space
 
 
-def read(words: Iterable[str]) -> tuple[str, ...]:
-    """Return the texts of a space from a command's words, some of which may name .toml or .json files of them.
+def read(arguments: Iterable[str]) -> tuple[str, ...]:
+    """Return the texts of a space from command-line arguments, reading the files among them.
 
-    A file holds the names of fields, nested as in a recipe or joined by points, each with its text after the ``=``.
-    Raises RecipeError when a file cannot be read.
+    A .toml or .json file maps field names, nested as in a recipe or dotted, to texts such as ``log(1e-4,1e-1)``.
+
+    Args:
+        arguments: each a text ``FIELD=KIND(...)`` or the name of a file.
+
+    Raises:
+        RecipeError: a file cannot be read.
     """
     texts: list[str] = []
-    for word in words:
-        if word.endswith((".toml", ".json")):
-            table = read_table(Path(word))
-            demand(isinstance(table, Mapping), word, "a table of fields", table)
+    for argument in arguments:
+        if argument.endswith((".toml", ".json")):
+            table = read_table(Path(argument))
+            demand(isinstance(table, Mapping), argument, "a table of fields", table)
             texts += [f"{field}={text}" for field, text in flatten(table)]
         else:
-            texts.append(word)
+            texts.append(argument)
     return tuple(texts)
 
 
 def apply(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """Return the recipe with these values in these fields; RecipeError names the first that cannot be."""
+    """Return the recipe with these values in these fields; RecipeError if a value is not valid."""
     plain = to_plain(recipe)
     for field, value in values.items():
         *parts, name = field.split(".")
@@ -116,17 +125,17 @@ def apply(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 
 def grid(space: Space, number: int) -> dict[str, Any]:
-    """Return the point of this number; the last field turns fastest."""
+    """Return the values of one point of the grid; the last field varies fastest."""
     values = {}
     for dimension in reversed(space):
         points = dimension.points()
-        number, place = divmod(number, len(points))
-        values[dimension.field] = points[place]
+        number, index = divmod(number, len(points))
+        values[dimension.field] = points[index]
     return {dimension.field: values[dimension.field] for dimension in space}
 
 
 def grid_size(space: Space) -> int:
-    """Return how many points the grid has; RecipeError where they are too many."""
+    """Return the number of points of the grid; RecipeError if it is above LARGEST_GRID."""
     size = prod(len(dimension.points()) for dimension in space)
     if size > LARGEST_GRID:
         raise RecipeError(f"the grid has {size:,} points; expected at most {LARGEST_GRID:,}; narrow the space")
@@ -134,6 +143,7 @@ def grid_size(space: Space) -> int:
 
 
 def _dimension(text: str) -> Dimension:
+    """Parse one dimension, without the recipe."""
     match = re.fullmatch(r"\s*([\w.-]+)\s*=\s*(\w+)\((.*)\)\s*", text)
     if match is None:
         raise RecipeError(f"{text!r}: expected {FORM}")
@@ -155,7 +165,7 @@ def _dimension(text: str) -> Dimension:
 
 
 def _fit(dimension: Dimension, recipe: Recipe, known: Mapping[str, Any]) -> Dimension:
-    """Return the dimension knowing what its field holds; RecipeError when the recipe has no such field or value."""
+    """Return the dimension with ``whole`` set from the recipe; RecipeError if the field or a value is not valid."""
     name = dimension.field
     if name not in known:
         raise RecipeError(f"{name}: no such field of {recipe.name}; {nearest(name, known)}")
@@ -168,11 +178,12 @@ def _fit(dimension: Dimension, recipe: Recipe, known: Mapping[str, Any]) -> Dime
 
 
 def _split(inside: str) -> list[str]:
-    """Divide at the commas that stand in no brackets."""
+    """Split at the commas outside brackets."""
     return [part.strip() for part in re.split(r",(?![^\[]*\])", inside) if part.strip()]
 
 
 def _value(text: str) -> Any:
+    """Return a JSON value, or the text itself if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Which recipe a trial tries."""
+"""Suggestions: the values of the searched fields for each trial."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 STARTUP_TRIALS = 10
-"""So many are drawn at random before the estimator has something to go by; Optuna's default."""
+"""Number of random trials before the estimator is used; Optuna's default."""
 
 
 class Suggestions:
-    """The trials of a plan, one after the other.
+    """The values for the trials of a plan, in order.
 
-    What trial k tries follows from the plan and the outcomes of trials 0 to k - ``lag`` alone, never from what happened
-    to have finished: Optuna's study is told of each just before it is asked, and its sampler is seeded anew for each.
-    So a search that was killed and begun again, at whatever moment, makes the same table as one that nobody disturbed.
+    The values of trial k depend only on the plan and on the outcomes of trials 0 to k - ``lag``. Other trials may have
+    finished, but Optuna's study receives only these outcomes before each suggestion, and its sampler gets a new seed
+    for each trial. So an interrupted search gives the same results as an uninterrupted one.
+
+    Args:
+        plan: of the search.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -31,27 +34,27 @@ class Suggestions:
         self._plan, self._space = plan, plan.dimensions()
         self._study = optuna.create_study(direction="maximize")
         self._asked: list[Trial] = []
-        self._told = 0
+        self._reported = 0
 
     @property
     def asked(self) -> int:
-        """How many trials have been suggested, which is the number of the next."""
+        """The number of trials suggested so far, which is also the number of the next trial."""
         return len(self._asked)
 
     def awaits(self) -> range:
-        """Return the trials whose outcomes the next suggestion goes by."""
+        """Return the numbers of the trials whose outcomes the next suggestion depends on."""
         return range(max(0, self.asked - self._plan.lag + 1))
 
     def next(self, outcomes: Mapping[int, TrialOutcome]) -> dict[str, Any]:
-        """Return the values of the next trial; one that has an outcome is given those that it had.
+        """Return the values of the next trial. If it already has an outcome, these are its values.
 
         Args:
-            outcomes: by number, of all that ``awaits`` names at least.
+            outcomes: by number; at least those of the trials in ``awaits``.
         """
         number = self.asked
-        for earlier in self.awaits()[self._told :]:
-            self._tell(outcomes[earlier])
-        self._told = len(self.awaits())
+        for earlier in self.awaits()[self._reported :]:
+            self._report(outcomes[earlier])
+        self._reported = len(self.awaits())
         if number in outcomes:
             self._fix(outcomes[number].values)
         elif self._plan.sampler == "grid":
@@ -62,10 +65,12 @@ class Suggestions:
         return {dimension.field: dimension.drawn(trial.params[dimension.field]) for dimension in self._space}
 
     def _fix(self, values: Mapping[str, Any]) -> None:
+        """Make the study suggest these values next."""
         known = {dimension.field: dimension.category(values[dimension.field]) for dimension in self._space}
         self._study.enqueue_trial(known)
 
-    def _tell(self, outcome: TrialOutcome) -> None:
+    def _report(self, outcome: TrialOutcome) -> None:
+        """Report an outcome to the study."""
         from optuna.trial import TrialState
 
         trial = self._asked[outcome.number]
@@ -78,7 +83,7 @@ class Suggestions:
 
 
 def sampler(plan: Plan, number: int) -> "BaseSampler":
-    """Return the sampler of this trial, seeded for it."""
+    """Return the sampler for one trial, with its own seed."""
     from optuna.samplers import RandomSampler, TPESampler
 
     seed = seed_for(plan.seed, "search", number) % 2**32

@@ -1,4 +1,4 @@
-"""One trial of a search: a run in a folder of its own, and what came of it."""
+"""One trial of a search: a run in its own folder, and its outcome."""
 
 import time
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from modiste.training.tracking import Listener, Timing
 
 State = Literal["complete", "pruned", "failed"]
 LEAST_CURVES = 4
-"""Trials must have run to their end before the median of their curves judges another."""
+"""Number of complete trials needed before the median of their curves can prune another trial."""
 
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """What came of a trial.
+    """The outcome of a trial.
 
     Attributes:
         number: of the trial.
-        values: of the fields that the search chose.
-        state: ``complete``; ``pruned``, stopped as hopeless; ``failed``.
-        accuracy: on validation, of the epoch that the recipe picks; of a pruned trial the last; None of a failed one.
+        values: of the searched fields.
+        state: ``complete``, ``pruned`` or ``failed``.
+        accuracy: on validation, of the selected epoch. For a pruned trial, of its last epoch; None for a failed one.
         curve: validation accuracy after each epoch.
         reason: why it failed or was pruned.
     """
@@ -42,17 +42,17 @@ class TrialOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a worker needs to know, wherever it is.
+    """A trial to run, as sent to a worker on this or another machine.
 
     Attributes:
         number: of the trial.
-        values: of the fields that the search chose.
+        values: of the searched fields.
         recipe: with those values.
         folder: of the run.
-        device: where to compute.
-        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
-        curves: validation accuracies of earlier trials, epoch by epoch, that may prune this one; empty for no pruning.
-        minutes: that it may take; 0 for any number.
+        device: where it computes.
+        data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
+        curves: validation accuracies of earlier trials after each epoch, for pruning; empty for no pruning.
+        minutes: longest time that it may take; 0 for no limit.
     """
 
     number: int
@@ -66,31 +66,31 @@ class Task:
 
     @property
     def clock(self) -> Path:
-        """File that a worker writes when it begins: its age is how long the trial has taken."""
+        """The file that a worker writes when it begins the trial. Its age is the time that the trial has taken."""
         return self.folder.with_name(f".{self.folder.name}.begun")
 
     def is_late(self) -> bool:
-        """Tell whether this has begun, and takes too long."""
+        """Return whether the trial has begun and takes too long."""
         try:
             return self.minutes > 0 and time.time() - self.clock.stat().st_mtime > 60 * self.minutes
         except FileNotFoundError:
             return False
 
     def outcome(self, state: State, accuracy: float | None = None, reason: str = "") -> TrialOutcome:
-        """Return this as the outcome, with what the run's log tells."""
+        """Return an outcome of this trial, with the curve from the run's log."""
         log = self.folder / run_folder.LOG
         curve = tuple(row["validation_accuracy"] for row in run_folder.read_lines(log)) if log.exists() else ()
         return TrialOutcome(self.number, self.values, state, accuracy, curve, reason)
 
     def overdue(self) -> TrialOutcome:
-        """Return that this took too long; without the curve, which would tell how fast the machine was."""
+        """Return the outcome of a trial that took too long, without a curve: it would depend on the machine's speed."""
         return TrialOutcome(
             self.number, self.values, "failed", None, reason=f"had not ended after {self.minutes:g} minutes"
         )
 
 
-class HopelessError(Exception):
-    """The trial is not worth going on with; ``accuracy`` is what it came to."""
+class PrunedError(Exception):
+    """Raised to prune a trial; ``accuracy`` is that of its last epoch."""
 
     def __init__(self, row: EpochRow) -> None:
         super().__init__(f"below the median of earlier trials after epoch {row.epoch}")
@@ -98,10 +98,13 @@ class HopelessError(Exception):
 
 
 class Pruner(Listener):
-    """Stops a trial whose best validation accuracy so far is below the median of others after as many epochs.
+    """Stops a trial whose best validation accuracy is below the median of earlier trials after the same epoch.
 
-    That is the median stopping rule (Golovin et al., 2017). The others are given, not looked up, so that a trial that
-    was killed and began anew is judged as before.
+    This is the median stopping rule (Golovin et al., 2017). The earlier trials are an argument, so that a trial that
+    was killed and begins again is compared with the same ones.
+
+    Args:
+        curves: validation accuracies of the earlier trials after each epoch.
     """
 
     def __init__(self, curves: Sequence[Sequence[float]]) -> None:
@@ -117,32 +120,32 @@ class Pruner(Listener):
         self._trial = self._study.ask()
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
-        """Take in the epochs of a run that goes on, and judge them as they would have been."""
+        """Compare the epochs that a continued run already has with the median."""
         self._last_epoch = recipe.epochs
         for row in history:
             self._judge(row)
 
     def epoch_done(self, row: EpochRow, timing: Timing) -> None:
-        """Judge."""
+        """Compare the new epoch with the median; PrunedError if the trial should stop."""
         self._judge(row)
 
     def _judge(self, row: EpochRow) -> None:
         self._trial.report(row.validation_accuracy, row.epoch)
         if row.epoch < self._last_epoch and self._trial.should_prune():
-            raise HopelessError(row)
+            raise PrunedError(row)
 
 
 def run_trial(task: Task) -> TrialOutcome:
-    """Train the task's recipe, or go on with it; whatever is wrong with it is an outcome, not an error.
+    """Train the task's recipe, or continue its run, and return the outcome.
 
-    What is wrong with the machine is an error: other trials would fail of it too, and none would be tried again.
+    A fault of the recipe is an outcome. A fault of the machine is an error, because every other trial would fail too.
 
     Raises:
         StoppedError: a signal asked to stop.
         RecipeError: the device cannot be used here.
         FolderInUseError: another process is training in the task's folder.
-        DataError: the images are missing or damaged, and the search chose nothing about them.
-        StorageError, MissingExtraError.
+        DataError: the images are missing or damaged, and the search does not choose the data.
+        StorageError, MissingExtraError: nothing can be written, or a package is missing.
     """
     machine.choose_device(task.device)
     listeners = [Pruner(task.curves)] if task.curves else []
@@ -151,7 +154,7 @@ def run_trial(task: Task) -> TrialOutcome:
         storage.write_text(task.clock, "")
     try:
         done = trainer.train(task.recipe, task.folder, **choices)
-    except HopelessError as reason:
+    except PrunedError as reason:
         return task.outcome("pruned", reason.accuracy, str(reason))
     except (StoppedError, FolderInUseError, StorageError, MissingExtraError):
         raise
@@ -159,7 +162,7 @@ def run_trial(task: Task) -> TrialOutcome:
         if isinstance(error, DataError) and not any(name.startswith("data.") for name in task.values):
             raise
         return task.outcome("failed", reason=str(error))
-    except Exception as error:  # out of memory, say: the search goes on, the table tells
+    except Exception as error:  # for example out of memory: the search continues, and the table shows the reason
         return task.outcome("failed", reason=f"{type(error).__name__}: {error}")
     finally:
         task.clock.unlink(missing_ok=True)

@@ -120,8 +120,8 @@ def _add_routes(app: FastAPI) -> None:
             name=inference_protocol.model_name(served),
             classes=list(served.class_names),
             image_shape=list(served.image_shape),
-            false_alarms=_share(served.told.get("false_alarms", "")),
-            metadata={key: value for key, value in served.told.items() if key != "class_names"},
+            false_alarms=_share(served.metadata.get("false_alarms", "")),
+            metadata={key: value for key, value in served.metadata.items() if key != "class_names"},
             limits=asdict(app.state.limits),
         )
 

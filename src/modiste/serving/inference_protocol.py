@@ -77,8 +77,8 @@ class _Direct(Route):
 
 
 def model_name(model: OnnxModel) -> str:
-    """Return the name of a model in URLs, which is its recipe's."""
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", model.told.get("recipe", ""))[:MOST_LETTERS]
+    """Return the name under which a model is asked for: its recipe's."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", model.metadata.get("recipe", ""))[:MOST_LETTERS]
     return name if name.strip(".") else "model"
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from modiste.inference.answers import FileAnswer, answered, batch_of, prepared
 from modiste.inference.explanation import evidence
-from modiste.inference.onnx_model import scores_of
 from modiste.photo.garment import Prepared
 from modiste.photo.preparation import Preparation
 from modiste.processes import available_cores
@@ -59,7 +58,7 @@ class Studio:
         """
         read = await self._read(pictures)
         images = batch_of(read)
-        scores = None if images is None else scores_of(await self.batcher.run(images))
+        scores = None if images is None else self.batcher.model.scores(await self.batcher.run(images))
         found = answered(self.batcher.model.class_names, [one.name for one in pictures], read, scores)
         return [
             await self._shown(answer, steps=steps, explain=number < explained) for number, answer in enumerate(found)

@@ -1,1 +1,1 @@
-"""Images that belong to none of the classes."""
+"""Detection of out-of-distribution images: those that show none of the classes."""

@@ -1,9 +1,10 @@
 """The linear boundary of the novelty score, and the images that it is learned from.
 
-The boundary is learned from examples of both kinds (outlier exposure: Hendrycks, Mazeika and Dietterich, 2019). Some
-are still garments, as a careless photo shows them. The others are garments cut up and put together wrongly, and plain
-random shapes. A generator draws them, so that the same run always learns from the same images. The classifier is a
-logistic regression on features that are scaled and clipped.
+The boundary separates images of the classes from images that show none of them. It is learned from examples of both
+(outlier exposure: Hendrycks, Mazeika and Dietterich, 2019). The in-distribution examples include garments altered as in
+a careless photo. The out-of-distribution examples are garments cut up and rearranged, and random shapes. One generator
+draws them all, so that the same run always learns from the same images. The classifier is a logistic regression on
+features that are scaled and clipped.
 """
 
 from dataclasses import dataclass, replace
@@ -21,28 +22,104 @@ from modiste.data.batch import as_floats
 Images = Float[Tensor, "n c h w"]
 Bytes = UInt8[Tensor, "n c h w"]
 
+FARTHEST = 8.0
+"""Features are clipped at this many standard deviations, so that no single one outweighs all others."""
+ROUNDING = 1e-5
+"""Differences between features below this share of their mean magnitude are rounding errors."""
+LEAST_DEVIATION = 0.01
+"""Lower bound of the standard deviation that heights are divided by; it would be 0 if all images were equal."""
+DECAY = 1e-4
+"""Weight of the squared weights in the loss of the logistic regression."""
+ITERATIONS = 100
+"""Limit of the logistic regression's optimizer."""
+
 MOST_DEGREES = 15.0
+"""Largest rotation of an in-distribution example."""
 MOST_SHAPES = 8
-GROUND = 8 / 255
-"""Up to this brightness a pixel is ground."""
+"""Largest number of random shapes in an image."""
+BACKGROUND = 8 / 255
+"""Pixels up to this brightness are background."""
 
 
-def still_garments(images: Bytes, generator: torch.Generator) -> Bytes:
-    """Turn images by up to MOST_DEGREES, soften them, and frame them anew."""
+@dataclass(frozen=True)
+class Boundary:
+    """A linear boundary in the space of the features.
+
+    Attributes:
+        centre: mean of each feature.
+        spread: standard deviation of each feature.
+        weights: of the scaled features.
+        bias: a vector of one number.
+    """
+
+    NAMES: ClassVar = ("centre", "spread", "weights", "bias")
+    centre: Float[Tensor, " d"]
+    spread: Float[Tensor, " d"]
+    weights: Float[Tensor, " d"]
+    bias: Float[Tensor, " 1"]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the attributes by name."""
+        return {name: getattr(self, name) for name in self.NAMES}
+
+    def heights(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Return each image's height above the boundary: a logit, or its standardised value after ``standardised``."""
+        centre, spread, weights, bias = (one.to(features.device) for one in self.tensors().values())
+        return _scaled(features, centre, spread) @ weights + bias
+
+    def standardised(self, features: Float[Tensor, "n d"]) -> "Boundary":
+        """Return the same boundary, rescaled so that these features' heights have mean 0 and standard deviation 1."""
+        deviation, mean = torch.std_mean(self.heights(features), correction=0)
+        scale = 1 / deviation.clamp(min=LEAST_DEVIATION)
+        return replace(self, weights=self.weights * scale, bias=(self.bias - mean) * scale)
+
+
+def separate(inside: Float[Tensor, "n d"], outside: Float[Tensor, "m d"]) -> Boundary:
+    """Return the boundary with ``inside`` below it and ``outside`` above it.
+
+    Both sets have the same total weight in the loss, whatever their sizes.
+    """
+    inside, outside = inside.double(), outside.double()
+    centre, spread = inside.mean(0), inside.std(0) + 1e-3 * inside.std() + ROUNDING * inside.abs().mean() + 1e-12
+    inside, outside = (_scaled(one, centre, spread) for one in (inside, outside))
+    weights, bias = (torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in (len(centre), 1))
+    optimizer = torch.optim.LBFGS([weights, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        below, above = F.softplus(inside @ weights + bias).mean(), F.softplus(-outside @ weights - bias).mean()
+        total = below + above + DECAY * weights.square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return Boundary(centre, spread, weights.detach(), bias.detach())
+
+
+def _scaled(features: Tensor, centre: Tensor, spread: Tensor) -> Float[Tensor, "n d"]:
+    return ((features.double() - centre) / spread).clamp(-FARTHEST, FARTHEST)
+
+
+def in_distribution_images(images: Bytes, generator: torch.Generator) -> Bytes:
+    """Return the images as a careless photo shows them: rotated by up to MOST_DEGREES, blurred, and framed again."""
     turned = augment.rotate(as_floats(images), MOST_DEGREES, generator)
     return as_bytes(framed(softened(turned, 0.5, generator)))
 
 
-def nothing(images: Bytes, generator: torch.Generator) -> Bytes:
-    """Return so many images of nothing: a quarter cut in four, a quarter in sixteen, the others shapes."""
+def out_of_distribution_images(images: Bytes, generator: torch.Generator) -> Bytes:
+    """Return as many images of no class as ``images``.
+
+    A quarter are images cut into 2 x 2 tiles, a quarter images cut into 4 x 4 tiles, and the rest random shapes.
+    """
     quarter = len(images) // 4
     floats = as_floats(images)
-    halves, quarters = cut_up(floats[:quarter], 2, generator), cut_up(floats[quarter : 2 * quarter], 4, generator)
-    return as_bytes(torch.cat([halves, quarters, shapes(floats[2 * quarter :], generator)]))
+    coarse = shuffled_tiles(floats[:quarter], 2, generator)
+    fine = shuffled_tiles(floats[quarter : 2 * quarter], 4, generator)
+    return as_bytes(torch.cat([coarse, fine, random_shapes(floats[2 * quarter :], generator)]))
 
 
-def cut_up(images: Images, parts: int, generator: torch.Generator) -> Images:
-    """Cut each image in ``parts`` times ``parts`` tiles and lay them in another order."""
+def shuffled_tiles(images: Images, parts: int, generator: torch.Generator) -> Images:
+    """Cut each image into ``parts`` x ``parts`` tiles and arrange them in random order."""
     count, channels, height, width = images.shape
     tall, wide = height // parts, width // parts
     tiles = images[:, :, : parts * tall, : parts * wide].reshape(count, channels, parts, tall, parts, wide)
@@ -53,8 +130,11 @@ def cut_up(images: Images, parts: int, generator: torch.Generator) -> Images:
     return F.pad(whole, (0, width - parts * wide, 0, height - parts * tall))
 
 
-def shapes(like: Images, generator: torch.Generator) -> Images:
-    """Draw up to MOST_SHAPES ellipses and boxes over each other, some rings or holes, framed as garments are."""
+def random_shapes(like: Images, generator: torch.Generator) -> Images:
+    """Return images of the same shape with up to MOST_SHAPES overlapping ellipses and boxes, framed as garments are.
+
+    Some shapes are rings, some are holes in the shapes below them.
+    """
     count, channels, height, width = like.shape
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     number = torch.randint(1, MOST_SHAPES + 1, (count, 1, 1, 1), generator=generator)
@@ -79,14 +159,14 @@ def shapes(like: Images, generator: torch.Generator) -> Images:
 
 
 def softened(images: Images, most: float, generator: torch.Generator) -> Images:
-    """Blend each image with its blurred self, by up to ``most``."""
+    """Blend each image with a blurred copy of itself; the copy's share is drawn between 0 and ``most``."""
     blurred = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
     return images.lerp(blurred, most * torch.rand(len(images), 1, 1, 1, generator=generator))
 
 
 def framed(images: Images) -> Images:
-    """Enlarge what is not ground until it reaches two sides, centred, as the data set's images are."""
-    is_seen = images.amax(1) > GROUND
+    """Enlarge the foreground until it touches two opposite sides, centred as in the data set's images."""
+    is_seen = images.amax(1) > BACKGROUND
     (top, bottom), (left, right) = (_extent(is_seen.any(axis)) for axis in (2, 1))
     scale = torch.maximum(bottom - top, right - left)
     middle = torch.stack([left + right - 1, top + bottom - 1], dim=1)
@@ -95,78 +175,12 @@ def framed(images: Images) -> Images:
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def as_bytes(images: Images) -> Bytes:
-    """Return images in [0, 1] as bytes."""
-    return (images * 255).round().to(torch.uint8)
-
-
 def _extent(is_seen: Tensor) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """Return where the first and the last True of each row begin and end, as shares of the row; 0 and 1 if none."""
+    """Return the start of the first True and the end of the last in each row, as shares of its length; 0, 1 if none."""
     length, flags = is_seen.shape[1], is_seen.int()
     return flags.argmax(1) / length, 1 - flags.flip(1).argmax(1) / length
 
 
-FARTHEST = 8.0
-"""Deviations beyond which a feature counts no more, so that no single one outweighs all others."""
-ROUNDING = 1e-5
-"""Share of the mean magnitude of the features below which differences are rounding."""
-LEAST_DEVIATION = 0.01
-"""Of heights that are brought to a deviation of 1: images that do not differ have none."""
-DECAY = 1e-4
-ITERATIONS = 100
-
-
-@dataclass(frozen=True)
-class Boundary:
-    """A plane, and how far above it features lie.
-
-    Attributes:
-        centre: mean of each feature.
-        spread: deviation of each.
-        weights: of the features after that.
-        bias: what is added, a vector of one number.
-    """
-
-    NAMES: ClassVar = ("centre", "spread", "weights", "bias")
-    centre: Float[Tensor, " d"]
-    spread: Float[Tensor, " d"]
-    weights: Float[Tensor, " d"]
-    bias: Float[Tensor, " 1"]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return what it consists of, by name."""
-        return {name: getattr(self, name) for name in self.NAMES}
-
-    def heights(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """Return how far above the plane each vector lies, in the units of a logit, until ``standardised``."""
-        centre, spread, weights, bias = (one.to(features.device) for one in self.tensors().values())
-        return _scaled(features, centre, spread) @ weights + bias
-
-    def standardised(self, features: Float[Tensor, "n d"]) -> "Boundary":
-        """Return the same plane, the heights of these features 0 in the mean with a deviation of 1."""
-        deviation, mean = torch.std_mean(self.heights(features), correction=0)
-        scale = 1 / deviation.clamp(min=LEAST_DEVIATION)
-        return replace(self, weights=self.weights * scale, bias=(self.bias - mean) * scale)
-
-
-def separate(inside: Float[Tensor, "n d"], outside: Float[Tensor, "m d"]) -> Boundary:
-    """Return the plane that has ``inside`` below it and ``outside`` above; both count alike, however many they are."""
-    inside, outside = inside.double(), outside.double()
-    centre, spread = inside.mean(0), inside.std(0) + 1e-3 * inside.std() + ROUNDING * inside.abs().mean() + 1e-12
-    inside, outside = (_scaled(one, centre, spread) for one in (inside, outside))
-    weights, bias = (torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in (len(centre), 1))
-    optimizer = torch.optim.LBFGS([weights, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        below, above = F.softplus(inside @ weights + bias).mean(), F.softplus(-outside @ weights - bias).mean()
-        total = below + above + DECAY * weights.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return Boundary(centre, spread, weights.detach(), bias.detach())
-
-
-def _scaled(features: Tensor, centre: Tensor, spread: Tensor) -> Float[Tensor, "n d"]:
-    return ((features.double() - centre) / spread).clamp(-FARTHEST, FARTHEST)
+def as_bytes(images: Images) -> Bytes:
+    """Return images in [0, 1] as bytes."""
+    return (images * 255).round().to(torch.uint8)
