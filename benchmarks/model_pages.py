@@ -32,7 +32,7 @@ from modiste.report.architecture import trace
 from modiste.report.block_diagram import block_diagram, inside
 from modiste.report.network_diagram import network_diagram
 from modiste.report.style import render
-from modiste.report.views.views import VIEWS, View, scene_of
+from modiste.report.views.registry import VIEWS, View, scene_of
 from modiste.runs import manifest, storage
 from modiste.runs.run_folder import open_run
 

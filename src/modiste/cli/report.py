@@ -37,7 +37,7 @@ class _FiguresOptions(DataFolderOption):
 def figures(words: list[str]) -> None:
     """Draw the five figures of the paper, what augmentation does, and what a run's network sees."""
     options: _FiguresOptions = parse(_FiguresOptions, words, "modiste figures")
-    from modiste.report.report import write_figures
+    from modiste.report.figures import write_figures
 
     written = write_figures(
         options.out,

@@ -45,7 +45,7 @@ def reproduce(words: list[str]) -> None:
             workers=options.make_workers(out),
             device=options.device,
             data_folder=options.data_folder,
-            told=(lambda _outcome, _done, _all: None) if options.quiet else _tell,
+            on_outcome=(lambda _outcome, _done, _all: None) if options.quiet else _tell,
         )
     if not options.quiet:
         say(html, markdown)
