@@ -1,5 +1,8 @@
 """The page of the reproduction: as self-contained HTML, and as Markdown with figures in a folder."""
 
+import modiste.report  # noqa: F401 - before matplotlib: it checks the packages and tolerates any MPLBACKEND
+
+# isort: split
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
