@@ -32,16 +32,16 @@ def test_a_module_is_one_stage() -> None:
     assert [stage.shape for stage in stages if stage.name == "Inception module"][-1] == (256, 7, 7)
 
 
-def test_only_the_keypoints_are_parallel_to_the_stage_above() -> None:
+def test_only_the_keypoints_stand_beside_the_stage_above() -> None:
     for name in named.RECIPES:
         stages = trace(build_model(named.get(name).model, TASK), SHAPE)
-        beside = [stage.name for stage in stages if "parallel to the stage" in stage.detail]
+        beside = [stage.name for stage in stages if "beside the stage" in stage.detail]
         assert beside == (["Keypoints"] if name == "fashionnet" else [])
 
 
 def test_what_a_network_holds_itself_stands_where_it_acts() -> None:
     capsules = trace(build_model(named.capsnet().model, TASK), SHAPE)
-    assert [stage.name for stage in capsules][-2:] == ["Class capsules", "Training only"]
+    assert [stage.name for stage in capsules][-2:] == ["Class capsules", "Beside the answer"]
     assert (capsules[-2].shape, capsules[-2].parameters) == ((10, 16), 576 * 10 * 16 * 8)
     graph = trace(build_model(named.patch_graph().model, TASK), SHAPE)
     names = [stage.name for stage in graph]

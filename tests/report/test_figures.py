@@ -302,5 +302,5 @@ def test_what_an_image_does_not_pass_is_named() -> None:
         named.RECIPES["capsnet"]().model, Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))
     )
     last = trace(model, (1, 28, 28))[-1]
-    assert last.name == "Training only"
+    assert last.name == "Beside the answer"
     assert last.parameters == 160 * 512 + 512 + 512 * 1024 + 1024 + 1024 * 784 + 784

@@ -1,4 +1,4 @@
-"""The stages of a network with their output shapes and parameters, found by a forward pass of one image."""
+"""What a network consists of, found by sending one image through it: the stages, their outputs and parameters."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,11 +25,11 @@ class Stage:
     """One step of a network.
 
     Attributes:
-        name: kind of layer.
-        detail: its size, such as the number of filters.
-        notes: layers that follow without changing the output's shape, such as the activation.
-        shape: shape of the output for one image: (channels, height, width) or (units,).
-        parameters: number of trainable parameters, those of the notes included.
+        name: what it is.
+        detail: its size, such as the kernel.
+        notes: what follows it without changing the output's shape, such as the activation.
+        shape: of its output for one image: (channels, height, width) or (units,).
+        parameters: trainable numbers in it and in what its notes name.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class _Call:
-    """One call of a layer; ``beside`` if its input is an earlier output than that of the call before."""
+    """One layer's work: ``beside`` when its input is not what the call before gave but something earlier."""
 
     layer: nn.Module
     input_shape: tuple[int, ...]
@@ -68,12 +68,12 @@ STAGES: dict[type[nn.Module], Callable[[Any], tuple[str, str]]] = {
     Superpixels: lambda layer: ("Superpixels", f"a grid of {_by(layer.grid)}"),
     AttentionBlock: lambda layer: ("Graph block", f"{number_of(len(layer.attention.weight), 'head')} of attention"),
 }
-"""Layers that are one stage each, with the stage's name and detail; their parts are not shown."""
+"""What is shown as one step, whatever it is made of."""
 OWN: dict[type[nn.Module], tuple[str, Callable[[Any], tuple[str, str, tuple[int, ...]]]]] = {
     CapsNet: ("primary", lambda net: ("Class capsules", _routing(net), (net.votes.shape[1], CLASS_DIMENSIONS))),
     PatchGraph: ("stem", lambda net: ("Positions", "added to the nodes", tuple(net.position.shape))),
 }
-"""Networks that hold parameters themselves: the submodule after which these act, and their stage with its shape."""
+"""Parameters that a whole network holds itself: the part after which they act, and their stage with its shape."""
 NOTES: dict[type[nn.Module], Callable[[Any], str]] = {
     **{kind: lambda layer: _ACTIVATION_NAMES[type(layer)] for kind in ACTIVATIONS.values()},
     BatchNorm1d: lambda layer: "batch normalisation",
@@ -87,13 +87,9 @@ NOTES: dict[type[nn.Module], Callable[[Any], str]] = {
 
 
 def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Stage]:
-    """Return the stages of ``model`` in the order of the forward pass; their parameters sum to those of the model.
+    """Return the stages of ``model`` in the order in which an image passes them; their parameters sum to its own.
 
-    Parameters that only training uses, such as a decoder's, are the last stage.
-
-    Args:
-        model: the network.
-        image_shape: (channels, height, width) of its images.
+    What learns without lying on the way to an answer, such as a decoder, is the last stage.
     """
     channels, height, width = image_shape
     stages = [Stage("Image", f"{height} × {width} pixels, {number_of(channels, 'channel')}", (), image_shape, 0)]
@@ -101,23 +97,26 @@ def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Stage]:
     for call in calls:
         kind = type(call.layer)
         if kind is nn.ZeroPad2d:
-            continue  # part of the next convolution, whose output is as large as this layer's input
+            continue  # part of the convolution that it goes before, whose output is as large as its input
         if kind in NOTES:
             stages[-1] = _attach(stages[-1], call, NOTES[kind](call.layer))
             continue
         if len(call.input_shape) < len(stages[-1].shape) and prod(call.input_shape) == prod(stages[-1].shape):
-            stages.append(Stage("Flatten", "to one vector", (), call.input_shape, 0))
+            stages.append(Stage("Flatten", "all numbers in a row", (), call.input_shape, 0))
         name, detail, shape = _describe(call)
-        detail += "; parallel to the stage above" * call.beside
+        detail += "; beside the stage above" * call.beside
         stages.append(Stage(name, detail, (), shape, call.parameters))
     stages[-1] = replace(stages[-1], notes=(*stages[-1].notes, "softmax"))
     if beside:
-        stages.append(Stage("Training only", "not used in prediction", (), stages[-1].shape, beside))
+        stages.append(Stage("Beside the answer", "used in training alone", (), stages[-1].shape, beside))
     return stages
 
 
 def _calls(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[list[_Call], int]:
-    """Return the calls of one forward pass of a black image, and the number of parameters that it did not use."""
+    """Send one black image through the model and note every layer that is the lowest or holds parameters itself.
+
+    Return with them the number of trainable numbers that it did not meet.
+    """
     calls: list[_Call] = []
     counted: set[int] = set()
     outputs: list[Tensor] = []
@@ -146,10 +145,10 @@ def _calls(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[list[_C
 
 
 def _steps(model: nn.Module) -> list[nn.Module]:
-    """Return the layers to record: those of ``STAGES``, those without children, those with parameters of their own."""
+    """Return what is noted: the lowest layers, what holds parameters itself, and what the table shows as one step."""
     shown = [layer for layer in model.modules() if type(layer) in STAGES]
     hidden = {id(part) for layer in shown for part in layer.modules() if part is not layer}
-    # An empty Sequential is the identity: no children, no parameters, no stage.
+    # An empty Sequential has no children and no parameters, and passes its input on: not a layer.
     found = [
         layer
         for layer in model.modules()
@@ -161,7 +160,7 @@ def _steps(model: nn.Module) -> list[nn.Module]:
 
 
 def _after(layer: nn.Module) -> nn.Module:
-    """Return the module after whose forward pass the layer is recorded."""
+    """Return the part after whose work a step is noted."""
     return getattr(layer, OWN[type(layer)][0]) if type(layer) in OWN else layer
 
 
