@@ -5,7 +5,6 @@ python benchmarks/classes_record.py [--recipe sprint] [--pictures 2000] [--out r
 The test set of Fashion-MNIST has no part in it; that of the own pictures is measured once, after training.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -20,7 +19,6 @@ import torch
 
 import modiste
 import own_pictures
-from modiste import machine
 from modiste.audit.audit import audit
 from modiste.audit.confidence import held_out_probabilities
 from modiste.audit.duplicates import exact_groups, near_pairs
@@ -28,8 +26,7 @@ from modiste.audit.labels import suspicious_labels
 from modiste.data.dataset import ImageSet, Known, load_known
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe, Recipe
-from modiste.runs import storage
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows
 
 FOLDS, SEED = 4, 0
 SHARE_WRONG = 0.02
@@ -40,24 +37,20 @@ EPOCHS, REPEATS = 10, 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recipe", default="sprint")
-    parser.add_argument("--pictures", type=int, default=2000)
-    parser.add_argument("--out", type=Path, default=Path("records/classes"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/classes")
+    arguments.add_argument("--recipe", default="sprint")
+    arguments.add_argument("--pictures", type=int, default=2000)
+    options = arguments.parse_args()
     recipe = named.get(options.recipe)
     known = load_known(recipe.data)
     with tempfile.TemporaryDirectory() as place:
         own = own_classes(Path(place), known, options.pictures)
-    record = {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
+    record = provenance() | {
         "recipe": options.recipe,
         "fashion_mnist": {**duplicates(known), **planted_errors(known, recipe)},
         "own": own,
     }
-    storage.write_json(options.out / "record.json", record)
-    storage.write_text(options.out / "README.md", as_markdown(record))
+    Record(options.out).save(record, as_markdown(record))
 
 
 def duplicates(known: Known) -> dict[str, Any]:

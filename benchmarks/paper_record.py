@@ -6,7 +6,6 @@ Kill it at any moment: the same command goes on. Each run's test set is opened t
 weights that validation picked, and with those of the last epoch, which are what the paper's text describes.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +15,18 @@ from typing import Any
 import modiste
 from modiste.reproduction import paper
 from modiste.reproduction.paper import Claim, Evidence, Finding, mean_and_spread
-from modiste.runs import run_folder, storage
+from modiste.runs import run_folder
 from modiste.runs.run_folder import Run, open_run
 from modiste.training.tracking import ConsoleLog
-from record_page import describe_machine, measure_test, rows, seconds, summary, this_command, training
+from record import Record, describe_machine, measure_test, parser, rows, seconds, summary, this_command, training
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--runs", type=Path, default=Path("runs/record"))
-    parser.add_argument("--out", type=Path, default=Path("records/paper"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/paper")
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--epochs", type=int, default=50)
+    arguments.add_argument("--runs", type=Path, default=Path("runs/record"))
+    options = arguments.parse_args()
     folders = [options.runs / f"paper-{seed}" for seed in range(options.seeds)]
     for seed, folder in enumerate(folders):
         recipe = replace(modiste.get_recipe("paper"), seed=seed, epochs=options.epochs)
@@ -52,8 +50,7 @@ def write_record(
     for run in runs:
         log = run_folder.read_lines(run.folder / run_folder.LOG)
         run_folder.write_lines(out / f"seed-{run.recipe.seed}.jsonl", log)
-    storage.write_json(out / "record.json", as_plain(runs, evidence, findings))
-    storage.write_text(out / "README.md", as_markdown(runs, evidence, findings))
+    Record(out).save(as_plain(runs, evidence, findings), as_markdown(runs, evidence, findings))
 
 
 def as_plain(
@@ -89,7 +86,7 @@ def as_markdown(runs: Sequence[Run], evidence: Sequence[Evidence], findings: Seq
 
 Recipe `paper` (Listing 1, {runs[0].recipe.precision}), {len(runs)} seeds, {runs[0].recipe.epochs} epochs each, on the
 real Fashion-MNIST: 50,000 images to train on, 10,000 to validate on (stratified), 10,000 to test on. Made by
-`python benchmarks/paper_record.py`, which anyone can run again. Figures are means ± standard deviations over seeds.
+`{this_command()}`. Numbers are means ± standard deviations over seeds.
 
 **Test accuracy at the epoch that validation picks: {mean_and_spread(accuracies)}** (n = {len(runs)}; paper: 91.32 %).
 The test set was opened {", ".join(str(item.last.test_openings) for item in evidence)} times per run: once with the

@@ -7,7 +7,6 @@ none of the ten, which opens it once for each run. The pipeline's few numbers, a
 ``photo``, were chosen on the validation images before ``--first``.
 """
 
-import argparse
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -20,27 +19,24 @@ import torch
 
 import photographs
 import strangers
-from modiste import machine
 from modiste.data.dataset import load_development
 from modiste.errors import PhotoError
 from modiste.evaluation.assessment import evaluate, load_split
 from modiste.inference.predictor import Predictor
 from modiste.photo.garment import prepare
-from modiste.runs import storage
 from modiste.runs.run_folder import open_run
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows
 
 SEED = 0
 ARMS = ("pipeline", "plain")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--first", type=int, default=2000)
-    parser.add_argument("--out", type=Path, default=Path("records/photos"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/photos")
+    arguments.add_argument("runs", type=Path, nargs="+")
+    arguments.add_argument("--images", type=int, default=1000)
+    arguments.add_argument("--first", type=int, default=2000)
+    options = arguments.parse_args()
     validation = load_development().validation
     chosen = slice(options.first, options.first + options.images)
     images, labels = validation.images[chosen, 0].numpy(), validation.labels[chosen]
@@ -52,15 +48,12 @@ def main() -> None:
         found = {**grounds(run, images, labels, both), **told(run, others, options.images)}
         measured.setdefault(open_run(run).recipe.name, []).append(found)
         print(run, found, flush=True)
-    record = {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
+    record = provenance() | {
         "images": options.images,
         "recipes": {name: {"n": len(found), **mean_of(found)} for name, found in measured.items()},
         "runs": measured,
     }
-    storage.write_json(options.out / "record.json", record)
-    storage.write_text(options.out / "README.md", as_markdown(record))
+    Record(options.out).save(record, as_markdown(record))
 
 
 def mean_of(found: list[Any]) -> Any:

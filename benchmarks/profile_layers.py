@@ -21,15 +21,13 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import modiste
-from modiste import machine
 from modiste.data.dataset import load_development
 from modiste.errors import StoppedError
 from modiste.evaluation.inference import ask, ready
 from modiste.models.registry import build_model
-from modiste.runs import storage
 from modiste.training import trainer
 from modiste.training.tracking import Listener
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows
 
 TRAINED = (("paper", "float32"), ("paper", "bfloat16"), ("sprint", "bfloat16"), ("sprint-95", "bfloat16"))
 ASKED = (("paper", "float32"), ("paper", "bfloat16"), ("sprint", "bfloat16"))
@@ -68,16 +66,14 @@ def of_processor() -> profile:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=Path("records/speed"))
-    options = parser.parse_args()
-    record: dict[str, Any] = {"command": this_command(), "machine": machine.facts(torch.device("cpu"))}
+    arguments = parser(__doc__, "records/speed")
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("--steps", type=int, default=20)
+    options = arguments.parse_args()
+    record = provenance()
     record["steps"] = {", ".join(arm): of_training(*arm, options) for arm in TRAINED}
     record["predictions"] = {", ".join(arm): of_prediction(*arm, options) for arm in ASKED}
-    storage.write_json(options.out / "profile.json", record)
-    storage.write_text(options.out / "profile.md", as_markdown(record))
+    Record(options.out, "profile.json", "profile.md").save(record, as_markdown(record))
 
 
 def of_training(name: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:

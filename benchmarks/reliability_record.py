@@ -6,7 +6,6 @@ What ``make torture`` runs, with its figures kept. Each kind of fault takes ``--
 a run that breaks off, is written down as that; the exit code is 1 then.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -24,32 +23,29 @@ from xml.etree import ElementTree
 import torch
 
 from modiste import machine
-from modiste.runs import storage
-from record_page import describe_machine, rows
+from record import Record, describe_machine, parser, rows
 
 ROWS = ("resume", "saving", "locks", "signals", "data", "picture", "photos", "no", "serving", "search", "supply")
 """The first words of areas, in the order in which they are told; one that is not named here comes after these."""
 PYTEST = ("-m", "pytest", "-n", "2", "--dist", "worksteal", "-q")
 LIMIT_MINUTES = 240
 PACKAGES = ("safetensors", "pillow", "fastapi", "uvicorn", "optuna", "ray", "onnxruntime", "pytest", "hypothesis")
-Record = dict[str, Any]
+Content = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--out", type=Path, default=Path("records/reliability"))
-    parser.add_argument("words", nargs="*", help="for pytest")
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/reliability")
+    arguments.add_argument("--minutes", type=float, default=10)
+    arguments.add_argument("words", nargs="*", help="arguments for pytest")
+    options = arguments.parse_args()
     with TemporaryDirectory() as folder:
         record = torture(options.minutes, options.words, Path(folder))
-    storage.write_json(options.out / "results.json", record)
-    storage.write_text(options.out / "README.md", as_markdown(record))
+    Record(options.out, "results.json").save(record, as_markdown(record))
     print(f"{options.out}/README.md")
     sys.exit(0 if is_good(record) else 1)
 
 
-def torture(minutes: float, words: Sequence[str], folder: Path) -> Record:
+def torture(minutes: float, words: Sequence[str], folder: Path) -> Content:
     """Run the tests that count faults; return what came of them, whatever it was."""
     counts, outcomes = folder / "counts.json", folder / "outcomes.xml"
     variables = {"OMP_NUM_THREADS": "1", "MODISTE_TORTURE": str(minutes), "MODISTE_TORTURE_RECORD": str(counts)}
@@ -104,13 +100,13 @@ def read_outcomes(path: Path) -> tuple[list[str], list[str]]:
     return failed, skipped
 
 
-def is_good(record: Record) -> bool:
+def is_good(record: Content) -> bool:
     """Tell whether every fault that was tried was survived, and the tests ran to their end."""
     areas = record["areas"].values()
     return bool(areas) and not record["exit_code"] and all(area["tried"] == area["survived"] for area in areas)
 
 
-def as_markdown(record: Record) -> str:
+def as_markdown(record: Content) -> str:
     """Write the page for people."""
     areas = dict(sorted(record["areas"].items(), key=lambda item: place(item[0])))
     tried, survived = (sum(area[name] for area in areas.values()) for name in ("tried", "survived"))

@@ -9,7 +9,6 @@ recipe picks. The baseline, one of the runs that ``paper_record.py`` leaves, is 
 compared with, image by image; ``--without-baseline`` leaves that out.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -24,10 +23,22 @@ import modiste
 from modiste.evaluation.statistics import PairedDifference, paired_difference
 from modiste.models.registry import count_parameters
 from modiste.reproduction.paper import mean_and_spread
-from modiste.runs import manifest, run_folder, storage
+from modiste.runs import manifest, run_folder
 from modiste.runs.run_folder import Run, open_run
 from modiste.training.tracking import ConsoleLog
-from record_page import describe_machine, duration, measure_test, place, rows, seconds, summary, this_command, training
+from record import (
+    Record,
+    describe_machine,
+    duration,
+    measure_test,
+    parser,
+    place,
+    rows,
+    seconds,
+    summary,
+    this_command,
+    training,
+)
 
 CLAIMS = {
     "paper": "91.32 % (the paper)",
@@ -48,19 +59,18 @@ CLAIMS = {
     "resnet": "95.2 % (zhunzhong07/Random-Erasing, 0.27 M)",
     "wide-resnet": "96.6 % (Liang-yc/fn_playground)",
 }
-Record = dict[str, Any]
+Content = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipes", nargs="*")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--runs", type=Path, default=Path("runs/systems"))
-    parser.add_argument("--baseline", type=Path, default=Path("runs/record/paper-0"))
-    parser.add_argument("--without-baseline", action="store_true")
-    parser.add_argument("--add", action="store_true", help="keep what the record has of other seeds of these recipes")
-    parser.add_argument("--out", type=Path, default=Path("records/systems"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/systems")
+    arguments.add_argument("recipes", nargs="*")
+    arguments.add_argument("--seeds", type=int, default=1)
+    arguments.add_argument("--runs", type=Path, default=Path("runs/systems"))
+    arguments.add_argument("--baseline", type=Path, default=Path("runs/record/paper-0"))
+    arguments.add_argument("--without-baseline", action="store_true")
+    arguments.add_argument("--add", action="store_true", help="keep other seeds of these recipes in the record")
+    options = arguments.parse_args()
     for name in options.recipes:
         for seed in range(options.seeds):
             recipe = replace(modiste.get_recipe(name), seed=seed)
@@ -70,12 +80,11 @@ def main() -> None:
     found = {name: runs for name in CLAIMS if (runs := finished_runs(name, folders.get(name, options.runs)))}
     if not found:
         sys.exit(f"{options.runs}: no finished run; name the recipes to train")
-    path = options.out / "record.json"
-    before = storage.read_json(path) if path.exists() else {"runs": [], "against_paper": {}}
+    files = Record(options.out)
+    before = files.read() or {"runs": [], "against_paper": {}}
     record = merged(before, found, baseline, add=options.add)
-    storage.write_json(path, record)
-    storage.write_text(path.with_name("README.md"), as_markdown(record))
-    print(path.with_name("README.md"))
+    files.save(record, as_markdown(record))
+    print(f"{options.out}/README.md")
 
 
 def finished(baseline: Path) -> Run:
@@ -105,7 +114,7 @@ def against(run: Run, baseline: Run) -> PairedDifference:
     return paired_difference(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()), len(ours))
 
 
-def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None, *, add: bool) -> Record:
+def merged(before: Content, found: Mapping[str, list[Run]], baseline: Run | None, *, add: bool) -> Content:
     """Return the record with these runs in place of those it had of their recipes, or with ``add`` of their seeds."""
     key_of = itemgetter("recipe", "seed") if add else itemgetter("recipe")
     new = [as_plain(run) for own in found.values() for run in own]
@@ -129,17 +138,17 @@ def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None,
     }
 
 
-def time_of(runs: Sequence[Record]) -> str:
+def time_of(runs: Sequence[Content]) -> str:
     """Say how long a recipe's first run trained, and on what: others may have had another machine."""
     return training(runs[0]["train_seconds"], runs[0]["starts"][-1])
 
 
-def by_recipe(runs: Sequence[Record]) -> dict[str, list[Record]]:
+def by_recipe(runs: Sequence[Content]) -> dict[str, list[Content]]:
     """Gather what belongs to each recipe."""
     return {name: list(own) for name, own in groupby(runs, key=lambda row: str(row["recipe"]))}
 
 
-def as_plain(run: Run) -> Record:
+def as_plain(run: Run) -> Content:
     """Measure a run and return what the record rests on as plain data."""
     test, (model, _) = measure_test(run), run.load_model()
     _, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
@@ -157,7 +166,7 @@ def as_plain(run: Run) -> Record:
     }
 
 
-def as_markdown(record: Record) -> str:
+def as_markdown(record: Content) -> str:
     """Write the page for people."""
     return f"""# The systems of the paper, measured
 
@@ -181,7 +190,7 @@ training on cores: those times are no measurement of speed.
 """
 
 
-def line(name: str, runs: Sequence[Record], paired: Mapping[str, Any] | None) -> tuple[object, ...]:
+def line(name: str, runs: Sequence[Content], paired: Mapping[str, Any] | None) -> tuple[object, ...]:
     """Return a recipe's row."""
     low, high = runs[0]["test"]["accuracy_interval"]
     doubt = f" ({low:.2%} to {high:.2%})" if len(runs) == 1 else ""

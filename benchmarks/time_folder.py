@@ -6,7 +6,6 @@ From the run's folder and from its exported ONNX file, in turn; from the start o
 product photos of 200 pixels (JPEG) made of validation images; damaged ones are cut, empty, or no pictures at all.
 """
 
-import argparse
 import json
 import subprocess
 import tempfile
@@ -15,27 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import photographs
 from clock import MODISTE, spread, time_process
-from modiste import machine
 from modiste.data.dataset import load_development
-from modiste.runs import storage
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows, with_range
 
 BAD = 3
 """How the command leaves when a picture could not be read."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--files", type=int, default=1000)
-    parser.add_argument("--damaged", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("records/photos"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/photos", rounds=3)
+    arguments.add_argument("run", type=Path)
+    arguments.add_argument("--files", type=int, default=1000)
+    arguments.add_argument("--damaged", type=int, default=50)
+    options = arguments.parse_args()
     time_process((*MODISTE, "export", options.run))
     sources = {"run folder": options.run, "its ONNX file": options.run / "model.onnx"}
     found: dict[str, list[float]] = {name: [] for name in sources}
@@ -50,16 +44,13 @@ def main() -> None:
                 print(
                     f"round {number + 1}, {name}: {found[name][-1]:.2f} s, {starts[name][-1]:.2f} for one", flush=True
                 )
-    record = {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
+    record = provenance() | {
         "files": options.files,
         "damaged": options.damaged,
         "seconds": {name: spread(values) for name, values in found.items()},
         "seconds_for_one": {name: spread(values) for name, values in starts.items()},
     }
-    storage.write_json(options.out / "folder.json", record)
-    storage.write_text(options.out / "folder.md", as_markdown(record))
+    Record(options.out, "folder.json", "folder.md").save(record, as_markdown(record))
 
 
 def fill(place: Path, files: int, damaged: int) -> set[str]:
@@ -92,9 +83,8 @@ def as_markdown(record: dict[str, Any]) -> str:
     lines = []
     for name, one in record["seconds"].items():
         whole, start = one["median"], record["seconds_for_one"][name]["median"]
-        taken = f"{whole:.2f} ({one['lowest']:.2f} to {one['highest']:.2f})"
         rates = (record["files"] / whole, record["files"] / (whole - start))
-        lines.append((name, taken, f"{start:.2f}", *(f"{rate:.0f}" for rate in rates)))
+        lines.append((name, with_range(one, ".2f"), f"{start:.2f}", *(f"{rate:.0f}" for rate in rates)))
     return f"""# A folder of pictures
 
 `modiste predict` on {record["files"]:,} product photos of 200 pixels (JPEG), {record["damaged"]} of them damaged, from

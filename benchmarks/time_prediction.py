@@ -13,14 +13,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-
 from clock import MODISTE, peer, spread, time_process
-from modiste import machine
-from modiste.runs import storage
 from modiste.runs.run_folder import open_run
 from prediction import FILES
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows, with_range
 
 Commands = dict[tuple[str, str], tuple[tuple[object, ...], dict[str, str]]]
 """By network and by who predicts with it: a command, and what its environment has beside this one's."""
@@ -44,12 +40,10 @@ BASELINE = "Keras on TensorFlow, `model.predict`"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--runs", type=Path, default=Path("runs/speed"))
-    parser.add_argument("--out", type=Path, default=Path("records/speed"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/speed", rounds=5)
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("--runs", type=Path, default=Path("runs/speed"))
+    options = arguments.parse_args()
     commands = {**ours(options), **theirs(options)}
     found: dict[tuple[str, str], list[dict[str, Any]]] = {who: [] for who in commands}
     for number in range(options.rounds):
@@ -57,8 +51,7 @@ def main() -> None:
             found[who].append(time_process(command, environment).last_line())
             print(f"round {number + 1}, {', '.join(who)}: {found[who][-1]}", flush=True)
     record = summary(found)
-    storage.write_json(options.out / "prediction.json", record)
-    storage.write_text(options.out / "prediction.md", as_markdown(record))
+    Record(options.out, "prediction.json", "prediction.md").save(record, as_markdown(record))
 
 
 def ours(options: argparse.Namespace) -> Commands:
@@ -102,11 +95,7 @@ def summary(found: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, Any
             arm[f"{clock}_ratio"] = median([row[clock] for row in base]) / arm[clock]["median"]
         arm["validation_accuracy"] = rounds[0].get("validation_accuracy")
         arms.append(arm)
-    return {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
-        "arms": arms,
-    }
+    return provenance() | {"arms": arms}
 
 
 def as_markdown(record: dict[str, Any]) -> str:
@@ -132,9 +121,9 @@ def line(arm: dict[str, Any]) -> tuple[object, ...]:
     return (
         arm["network"],
         arm["who"],
-        f"{1e3 * batch['median']:.0f} ({1e3 * batch['lowest']:.0f} to {1e3 * batch['highest']:.0f})",
+        with_range(batch, ".0f", 1e3),
         f"{arm['batch_seconds_ratio']:.1f}",
-        f"{1e3 * single['median']:.3f} ({1e3 * single['lowest']:.3f} to {1e3 * single['highest']:.3f})",
+        with_range(single, ".3f", 1e3),
         f"{arm['single_seconds_ratio']:.1f}",
         "" if arm["validation_accuracy"] is None else f"{arm['validation_accuracy']:.2%}",
     )

@@ -3,7 +3,6 @@
 python benchmarks/time_search.py DATA_FOLDER [--trials 12] [--rounds 3] [--empty 100] [--out records/search]
 """
 
-import argparse
 import os
 import tempfile
 import time
@@ -12,31 +11,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from clock import spread
-from modiste import machine
 from modiste.recipes import named
-from modiste.runs import storage
 from modiste.search import outcomes
 from modiste.search.plan import Plan
 from modiste.search.ray_cluster import RayWorkers
 from modiste.search.search import search
 from ray_nodes import nodes
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows, with_range
 
 SPACE = ("optimizer.learning_rate=log(1e-3,1e-1)",)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--trials", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--empty", type=int, default=100, help="trials that are done as soon as they begin")
-    parser.add_argument("--images-per-class", type=int, default=4000)
-    parser.add_argument("--out", type=Path, default=Path("records/search"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/search", rounds=3)
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("--trials", type=int, default=12)
+    arguments.add_argument("--empty", type=int, default=100, help="number of trials without any training")
+    arguments.add_argument("--images-per-class", type=int, default=4000)
+    options = arguments.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     recipe = named.get("sprint")
     recipe = replace(recipe, epochs=1, data=replace(recipe.data, images_per_class=options.images_per_class))
@@ -47,8 +40,7 @@ def main() -> None:
             found.append(time_search(plan, workers, options.data))
         print(f"round {number + 1}: {[found[-1] for found in seconds.values()]}", flush=True)
     record = summary(options.trials, seconds, time_empty(plan, options.empty, options.data), options.empty)
-    storage.write_json(options.out / "record.json", record)
-    storage.write_text(options.out / "README.md", as_markdown(record))
+    Record(options.out).save(record, as_markdown(record))
 
 
 def time_search(plan: Plan, workers: int, data: Path) -> float:
@@ -87,9 +79,7 @@ def numbers(count: int) -> str:
 def summary(trials: int, seconds: dict[int, list[float]], empty: list[float], empty_trials: int) -> dict[str, Any]:
     """Gather the searches' seconds, the throughput's ratio, and what a trial costs beside its training."""
     ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
-    return {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
+    return provenance() | {
         "trials": trials,
         "seconds": {str(workers): spread(found) for workers, found in seconds.items()},
         "throughput_ratio": spread(ratios),
@@ -123,7 +113,7 @@ reading the run, keeping the outcome.
 
 def line(workers: str, arm: dict[str, Any]) -> tuple[object, ...]:
     """Return a row of the table."""
-    return workers, arm["n"], f"{arm['median']:.1f} ({arm['lowest']:.1f} to {arm['highest']:.1f})"
+    return workers, arm["n"], with_range(arm, ".1f")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ to a picture only what is commonly done. Runs that are not there yet are trained
 no accuracy.
 """
 
-import argparse
 import json
 import socket
 import subprocess
@@ -16,56 +15,51 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import photographs
 from clients import load, request
 from clock import MODISTE, PEERS, spread, time_process
-from modiste import machine
 from modiste.data.dataset import load_development
-from modiste.runs import storage
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows
 
 NETWORKS = ("sprint", "paper", "resnet")
 SERVERS = ("batched", "one by one", "plain")
 CLIENTS = (1, 64)
 ALONE = "from modiste.serving.serve import serve; from modiste.serving.limits import Limits; import sys; \
 serve(sys.argv[1], port=int(sys.argv[2]), limits=Limits(batch=1), say=lambda line: print(line, flush=True))"
-PATIENCE = 60
+WARM_UP_SECONDS = 0.5
+PATIENCE_SECONDS = 60
+"""Longest time that a server may take to start."""
 
 Key = tuple[str, str, str, int]
 """Network, kind of request, server, clients."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--runs", type=Path, default=Path("runs/serving"))
-    parser.add_argument("--out", type=Path, default=Path("records/serving"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/serving", rounds=3)
+    arguments.add_argument("--seconds", type=float, default=4)
+    arguments.add_argument("--runs", type=Path, default=Path("runs/serving"))
+    options = arguments.parse_args()
     runs = {name: trained(name, options.runs) for name in NETWORKS}
     images = load_development().validation.images[:64, 0].numpy()
     found: dict[Key, list[dict[str, float]]] = {}
     starts: dict[str, list[float]] = {server: [] for server in SERVERS}
-    for number in range(options.rounds):
-        for network, run in runs.items():
-            for server in SERVERS:
-                with listening(server, run) as (port, seconds):
-                    starts[server].append(seconds)
-                    for kind, asked in requests(images, network, plain=server == "plain").items():
-                        for clients in CLIENTS:
-                            load(port, asked, clients=clients, seconds=0.5)
-                            row = figures(load(port, asked, clients=clients, seconds=options.seconds))
-                            found.setdefault((network, kind, server, clients), []).append(row)
-                            print(f"round {number + 1}, {network}, {server}, {kind}, {clients} clients: {row}")
+    for number, network, server in product(range(options.rounds), NETWORKS, SERVERS):
+        asked = requests(images, network, plain=server == "plain")
+        with listening(server, runs[network]) as (port, seconds):
+            starts[server].append(seconds)
+            for kind, clients in product(asked, CLIENTS):
+                load(port, asked[kind], clients=clients, seconds=WARM_UP_SECONDS)
+                row = figures(load(port, asked[kind], clients=clients, seconds=options.seconds))
+                found.setdefault((network, kind, server, clients), []).append(row)
+                print(f"round {number + 1}, {network}, {server}, {kind}, {clients} clients: {row}")
     record = summary(found, starts)
-    storage.write_json(options.out / "record.json", record)
-    storage.write_text(options.out / "README.md", as_markdown(record))
+    Record(options.out).save(record, as_markdown(record))
 
 
 def trained(name: str, runs: Path) -> Path:
@@ -102,7 +96,7 @@ def listening(server: str, run: Path) -> Iterator[tuple[int, float]]:
 
 def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
     """Wait until the port takes connections; SystemExit when the server has gone, or takes too long."""
-    for _ in range(100 * PATIENCE):
+    for _ in range(100 * PATIENCE_SECONDS):
         with socket.socket() as tried:
             if tried.connect_ex(("127.0.0.1", port)) == 0:
                 return
@@ -171,9 +165,7 @@ def summary(found: dict[Key, list[dict[str, float]]], starts: dict[str, list[flo
                 [row["requests_per_second"] / one["requests_per_second"] for row, one in pairs]
             )
         arms.append(arm)
-    return {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
+    return provenance() | {
         "start_seconds": {server: spread(values) for server, values in starts.items()},
         "arms": arms,
     }

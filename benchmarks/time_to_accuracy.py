@@ -15,48 +15,43 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import modiste
 from clock import MODISTE, Timed, peer, time_process, trimmed_mean
-from modiste import machine
-from modiste.runs import run_folder, storage
-from record_page import describe_machine, rows, summary, this_command, training
+from modiste.runs import run_folder
+from record import Record, describe_machine, parser, provenance, rows, summary, training
 
 MARKS = {"sprint": 0.9132, "sprint-93": 0.93, "sprint-94": 0.94, "sprint-95": 0.95}
 """Test accuracy that each recipe is for."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("recipes", nargs="*", default=list(MARKS))
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--keras-epochs", type=int, default=50, help="0 leaves Keras out")
-    parser.add_argument("--epochs", type=int, help="fewer epochs of ours, to try the script with")
-    parser.add_argument("--out", type=Path, default=Path("records/speed"))
-    options = parser.parse_args()
-    path = options.out / "record.json"
-    record = storage.read_json(path) if path.exists() else {"command": "", "runs": {}, "keras": None}
+    arguments = parser(__doc__, "records/speed")
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("recipes", nargs="*", default=list(MARKS))
+    arguments.add_argument("--seeds", type=int, default=10)
+    arguments.add_argument("--keras-epochs", type=int, default=50, help="0 leaves Keras out")
+    arguments.add_argument("--epochs", type=int, help="fewer epochs of ours, to try the script with")
+    options = arguments.parse_args()
+    files = Record(options.out)
+    record = files.read() or {"command": "", "runs": {}, "keras": None}
     for seed in range(options.seeds):
         if options.keras_epochs and not record["keras"] and seed == options.seeds // 2:
             record["keras"] = train_keras(options)
-            note(path, record)
+            save(files, record)
         for name in options.recipes:
             done = record["runs"].setdefault(name, [])
             if seed not in [row["seed"] for row in done]:
                 done.append(train_ours(name, seed, options))
                 print(f"{name}, seed {seed}: {done[-1]['seconds']:.1f} s, {done[-1]['test_accuracy']:.2%}", flush=True)
-                note(path, record)
+                save(files, record)
 
 
-def note(path: Path, record: dict[str, Any]) -> None:
+def save(files: Record, record: dict[str, Any]) -> None:
     """Write the record and its page."""
-    record["command"], record["machine"] = this_command(), machine.facts(torch.device("cpu"))
+    record |= provenance()
     runs, keras = record["runs"], record["keras"]
     record["results"] = [result(name, runs[name], keras, record["machine"]) for name in MARKS if name in runs]
-    storage.write_json(path, record)
-    storage.write_text(path.with_name("README.md"), as_markdown(record))
+    files.save(record, as_markdown(record))
 
 
 def train_ours(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:

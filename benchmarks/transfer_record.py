@@ -6,7 +6,6 @@ Kill it at any moment: the same command goes on. The record is written anew afte
 trained and what is there is written down. Each run's test set is opened once, when the run has finished.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +14,19 @@ from typing import Any
 
 from modiste.evaluation.assessment import Assessment
 from modiste.reproduction.paper import mean_and_spread
-from modiste.runs import manifest, storage
+from modiste.runs import manifest
 from modiste.runs.run_folder import Run, open_run
-from record_page import describe_machine, measure_test, rows, seconds, spread, this_command
+from record import Record, describe_machine, deviation, measure_test, parser, rows, seconds, this_command
 from transfer_figure import Arms, draw
 from transfer_study import ARMS, EPOCHS, LABELS_PER_CLASS, NETWORK, Study, folder, make_studies, source_folder, train
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--runs", type=Path, default=Path("runs/transfer"))
-    parser.add_argument("--out", type=Path, default=Path("records/transfer"))
-    parser.add_argument("--figure", type=Path, default=Path("docs/images/transfer.png"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/transfer")
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--runs", type=Path, default=Path("runs/transfer"))
+    arguments.add_argument("--figure", type=Path, default=Path("docs/images/transfer.png"))
+    options = arguments.parse_args()
     studies = make_studies(options.runs)
     for seed in range(options.seeds):
         for study in studies:
@@ -67,8 +65,7 @@ def write_record(studies: Sequence[Study], runs: Path, out: Path, figure: Path) 
     sources = {study: finished_sources(study, runs) for study in studies}
     if not all(results.values()):
         raise SystemExit(f"{runs}: no finished pair of runs for every study; give --seeds 1 or more")
-    storage.write_json(out / "record.json", as_plain(results, sources))
-    storage.write_text(out / "README.md", as_markdown(results, sources))
+    Record(out).save(as_plain(results, sources), as_markdown(results, sources))
     draw({study.title: curves(items) for study, items in results.items()}, figure)
 
 
@@ -142,7 +139,7 @@ from scratch, or from the weights of a source, all but the last layer. Recipe an
 arms ({EPOCHS} epochs of 100 steps of 100 images). The seed decides weights, order and which images are labelled; the
 validation set is always the same. Test accuracy after the last epoch, mean ± standard deviation over n seeds; the gain
 is the mean of the differences seed by seed. Every choice was made on validation; each run's test set was opened once.
-Made by `python benchmarks/transfer_record.py`.
+Made by `{this_command()}`.
 
 ![Test accuracy by labels per class, from scratch and from a source](../../docs/images/transfer.png)
 
@@ -170,7 +167,7 @@ def section(study: Study, items: Sequence[Comparison], sources: Sequence[Run]) -
 def line(item: Comparison) -> tuple[object, ...]:
     """Return the row of one number of labels."""
     gains = [100 * gain for gain in item.gains()]
-    gain = f"{mean(gains):+.2f}" + (f" ± {spread(gains):.2f}" if len(gains) > 1 else "")
+    gain = f"{mean(gains):+.2f}" + (f" ± {deviation(gains):.2f}" if len(gains) > 1 else "")
     return (f"{item.labels:,}", len(gains), *(mean_and_spread(item.accuracies(arm)) for arm in ARMS), gain)
 
 

@@ -19,7 +19,7 @@ from modiste import machine
 from modiste.runs import storage
 from modiste.runs.run_folder import open_run
 from modiste.search import space
-from record_page import seconds, this_command
+from record import provenance, seconds
 
 Arm = dict[str, Any]
 
@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     path = options.out / "arms.json"
     record: Arm = storage.read_json(path) if path.exists() else {"arms": []}
-    record |= {"command": this_command(), "machine": machine.facts(machine.choose_device())}
+    record |= provenance(machine.choose_device())
     with lent.time_limit(options.budget_seconds):
         for arm in storage.read_json(options.arms):
             if arm not in [{key: done[key] for key in arm} for done in record["arms"]]:

@@ -25,8 +25,8 @@ from modiste import machine
 from modiste.evaluation import metrics
 from modiste.evaluation.ensemble import mean_probabilities
 from modiste.models.registry import count_parameters
-from modiste.runs import run_folder, storage
-from record_page import describe_machine, measure_test, rows, seconds, summary, this_command, training
+from modiste.runs import run_folder
+from record import Record, describe_machine, measure_test, rows, seconds, summary, this_command, training
 
 GOALS = {
     "paper": "50 epochs in 3 s",
@@ -50,16 +50,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--out", type=Path, default=Path("records/gpu"))
     options = parser.parse_args()
-    path = options.out / "record.json"
-    record: dict[str, Any] = storage.read_json(path) if path.exists() else {"results": []}
+    files = Record(options.out)
+    record: dict[str, Any] = files.read() or {"results": []}
     record["command"] = this_command()
     with lent.time_limit(options.budget_seconds):
         for name in options.recipes:
             if name not in [result["recipe"] for result in record["results"]]:
                 found = measure(name, options)
                 record["results"] += found
-                storage.write_json(path, record)
-                storage.write_text(path.with_name("README.md"), as_markdown(record))
+                files.save(record, as_markdown(record))
                 print(*found, sep="\n", flush=True)
 
 

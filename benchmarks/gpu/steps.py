@@ -25,7 +25,6 @@ from modiste import machine
 from modiste.data.dataset import Development, load_development
 from modiste.models.registry import build_model
 from modiste.recipes.recipe import Recipe
-from modiste.runs import storage
 from modiste.training import trainer
 from modiste.training.context import Context
 from modiste.training.cuda_graph import ResidentSteps
@@ -33,7 +32,7 @@ from modiste.training.interruption import Interruption
 from modiste.training.loop import train_epoch
 from modiste.training.step import Steps
 from modiste.training.tracking import Listener
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, provenance, rows
 
 SPRINTS = ("sprint", "sprint-93", "sprint-94", "sprint-95")
 WARM_STARTS = ("none", "class-prior", "whitening")
@@ -48,15 +47,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("records/gpu"))
     options = parser.parse_args()
     device = machine.choose_device()
-    record: dict[str, Any] = {"command": this_command(), "machine": machine.facts(device), "results": []}
+    files = Record(options.out, "steps.json", "steps.md")
+    record: dict[str, Any] = provenance(device) | {"results": []}
     for name in options.recipes:
         try:
             record["results"].append(compare(briefly(lent.tried(modiste.get_recipe(name), options)), device, options))
         except Exception:  # the other recipes are worth their minutes
             record["results"].append({"recipe": name, "failed": traceback.format_exc()})
         print(record["results"][-1], flush=True)
-        storage.write_json(options.out / "steps.json", record)
-        storage.write_text(options.out / "steps.md", as_markdown(record))
+        files.save(record, as_markdown(record))
 
 
 def briefly(recipe: Recipe) -> Recipe:

@@ -17,7 +17,7 @@ import lent
 import modiste
 from modiste.runs.run_folder import open_run
 from modiste.training.tracking import ConsoleLog
-from record_page import measure_test
+from record import measure_test
 
 SYSTEMS = (
     "perceptron", "mlp", "paper", "paper-text", "inception", "dbn", "dbn-frozen", "dropconnect", "fashionnet",

@@ -1,4 +1,4 @@
-"""The commands that the records name: each is taken by its script as it stands."""
+"""The commands that the records name: each script accepts its own."""
 
 import argparse
 import json
@@ -10,9 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-import record_page
-
-ROOT = record_page.ROOT
+from record import ROOT, this_command
 
 
 def recorded() -> dict[str, str]:
@@ -57,4 +55,4 @@ def test_every_page_names_the_command_of_its_record() -> None:
 def test_the_command_is_given_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     script = ROOT / "benchmarks" / "time_search.py"
     monkeypatch.setattr(sys, "argv", [str(script), "/some where/data", "--trials", "8"])
-    assert record_page.this_command() == "python benchmarks/time_search.py '/some where/data' --trials 8"
+    assert this_command() == "python benchmarks/time_search.py '/some where/data' --trials 8"

@@ -26,7 +26,7 @@ def test_of_something_else():
 
 
 @pytest.fixture
-def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> reliability_record.Record:
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> reliability_record.Content:
     """What a run of these tests comes to."""
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["faults"]\n')
     (tmp_path / "test_it.py").write_text(TESTS)
@@ -34,7 +34,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> reliability_recor
     return reliability_record.torture(1, ["-n", "0", f"--rootdir={tmp_path}", str(tmp_path)], tmp_path)
 
 
-def test_what_failed_and_what_was_left_out_is_written_down(record: reliability_record.Record) -> None:
+def test_what_failed_and_what_was_left_out_is_written_down(record: reliability_record.Content) -> None:
     page = reliability_record.as_markdown(record)
     assert not reliability_record.is_good(record)
     assert "34 faults were tried and 33 survived" in page
