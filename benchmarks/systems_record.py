@@ -2,11 +2,11 @@
 
     python benchmarks/systems_record.py [RECIPE ...] [--seeds 1] [--runs runs/systems] [--baseline runs/record/paper-0]
 
-Kill it at any moment: the same command goes on. Without names, every recipe that has a finished run is written down and
-nothing is trained; recipes without one stay as the record has them, and with ``--add`` other seeds of those that have
-one stay as well, which is for runs of the same settings. Each run's test set is opened once, with the weights that its
-recipe picks. The baseline, one of the runs that ``paper_record.py`` leaves, is what each recipe's first seed is
-compared with, image by image; ``--without-baseline`` leaves that out.
+The command can be killed at any moment; the same command resumes. Without names nothing is trained, and every recipe
+with a finished run is recorded. Recipes without a finished run keep their rows. With ``--add``, other seeds of a recipe
+are kept too, for runs of the same settings. Each run's test set is opened once, with the weights that its recipe
+selects. The first seed of each recipe is compared, image by image, with the baseline, a run of ``paper_record.py``;
+``--without-baseline`` leaves that out.
 """
 
 import sys
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def finished(baseline: Path) -> Run:
-    """Open the run that the others are compared with, or leave with what makes it."""
+    """Return the baseline; exits with the command that makes it if it is missing."""
     if not (baseline / manifest.NAME).is_file():
         sys.exit(
             f"{baseline}: no finished run to compare with; make it by benchmarks/paper_record.py, or name another "
@@ -104,7 +104,7 @@ def finished_runs(name: str, folder: Path) -> list[Run]:
 
 
 def against(run: Run, baseline: Run) -> PairedDifference:
-    """Compare a run with the baseline on the test set, image by image, from the logits that both have stored."""
+    """Compare a run with the baseline on the test set, image by image, by their stored logits."""
     ours, theirs = (
         logits.argmax(1) == labels
         for logits, labels in (
@@ -115,7 +115,7 @@ def against(run: Run, baseline: Run) -> PairedDifference:
 
 
 def merged(before: Content, found: Mapping[str, list[Run]], baseline: Run | None, *, add: bool) -> Content:
-    """Return the record with these runs in place of those it had of their recipes, or with ``add`` of their seeds."""
+    """Return the record with these runs in place of those of the same recipes or, with ``add``, the same seeds."""
     key_of = itemgetter("recipe", "seed") if add else itemgetter("recipe")
     new = [as_plain(run) for own in found.values() for run in own]
     taken = set(map(key_of, new))
@@ -139,17 +139,17 @@ def merged(before: Content, found: Mapping[str, list[Run]], baseline: Run | None
 
 
 def time_of(runs: Sequence[Content]) -> str:
-    """Say how long a recipe's first run trained, and on what: others may have had another machine."""
+    """Return training time and machine of a recipe's first run; others may have had another machine."""
     return training(runs[0]["train_seconds"], runs[0]["starts"][-1])
 
 
 def by_recipe(runs: Sequence[Content]) -> dict[str, list[Content]]:
-    """Gather what belongs to each recipe."""
+    """Return the runs by recipe."""
     return {name: list(own) for name, own in groupby(runs, key=lambda row: str(row["recipe"]))}
 
 
 def as_plain(run: Run) -> Content:
-    """Measure a run and return what the record rests on as plain data."""
+    """Return the results of a run as plain data."""
     test, (model, _) = measure_test(run), run.load_model()
     _, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
     return {
@@ -167,16 +167,16 @@ def as_plain(run: Run) -> Content:
 
 
 def as_markdown(record: Content) -> str:
-    """Write the page for people."""
+    """Return the page."""
     return f"""# The systems of the paper, measured
 
-One line per recipe, trained on the real Fashion-MNIST with the recipe's own settings and measured once on the 10,000
-test images, with the weights of the epoch that its recipe picks by validation or of the last. Of the 60,000 training
-images those of validation are not trained on: 10,000, or 2,000 where a recipe was decided on 10,000 and validation
-picks nothing any more. n is the number of seeds; the interval of a single run is Wilson's. The sixth column compares
-the first seed with a run of `paper`, seed 0, on the same images: the difference in points with its 95 % interval, and
-McNemar's exact p; it is empty where no such run was at hand. Time and machine are the first seed's. Made by
-`python benchmarks/systems_record.py`.
+One line per recipe, trained on the real Fashion-MNIST with the recipe's own settings. Each run is measured once on the
+10,000 test images, with the weights of the epoch selected on validation or of the last epoch, as its recipe says.
+Validation images are not trained on: 10,000 of the 60,000 training images. They are 2,000 for recipes that were
+developed with 10,000 and select no epoch. n is the number of seeds; the interval of a single run is Wilson's. The sixth
+column compares the first seed with a run of `paper`, seed 0, on the same images: the difference in points with its 95 %
+interval, and McNemar's exact p. It is empty if there was no such run. Time and machine are those of the first seed.
+Made by `python benchmarks/systems_record.py`.
 
 | recipe | parameters | n | test accuracy | validation | against `paper` | epochs | training | on | claim |
 |---|---|---|---|---|---|---|---|---|---|
@@ -185,8 +185,8 @@ McNemar's exact p; it is empty where no such run was at hand. Time and machine a
 ## Machine
 
 {describe_machine(record["runs"][0]["starts"][-1])}
-That is the first run's; every run's own machine and commit stand in `record.json`. Other work ran beside some of the
-training on cores: those times are no measurement of speed.
+This is the machine of the first run; machine and commit of every run are in `record.json`. Other processes ran at the
+same time as some trainings on cores: those times do not measure speed.
 """
 
 
@@ -209,7 +209,7 @@ def line(name: str, runs: Sequence[Content], paired: Mapping[str, Any] | None) -
 
 
 def in_points(paired: Mapping[str, Any]) -> str:
-    """Write a difference as a table wants it."""
+    """Return a difference in points with its interval and p-value as text."""
     low, high = paired["interval"]
     p_value = f"p = {paired['p_value']:.2g}" if paired["p_value"] >= 1e-4 else "p < 0.0001"
     return f"{100 * paired['difference']:+.2f} ({100 * low:+.2f} to {100 * high:+.2f}), {p_value}"

@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def train(data: Path) -> dict[str, float]:
-    """Train ``sprint`` in a process of its own; return its seconds of training and its threads."""
+    """Train ``sprint`` in its own process; return its seconds of training and its number of threads."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         time_process((*MODISTE, "train", "sprint", "--quiet", "--device", "cpu", "--data-folder", data, "--out", run))
@@ -45,7 +45,7 @@ def train(data: Path) -> dict[str, float]:
 
 
 def summary(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Gather the seconds, how much slower the second is, and how many cores are left of all."""
+    """Return the seconds, the slowdown, and the slowdown that the lost core alone would cause."""
     cores = len(available_cores())
     arms = {
         name: spread([row["train_seconds"] for row in done]) | {"threads": median(row["threads"] for row in done)}
@@ -60,12 +60,12 @@ def summary(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     return f"""# Beside other work
 
 One epoch of `sprint` alone, and while another process keeps one core busy: the median of the seconds of training, and
-the range. It is {record["slower"]:.2f} times slower; in proportion to the cores that are left it would be
-{record["in_proportion"]:.2f} times. Made by `{record["command"]}`.
+the range. It is {record["slower"]:.2f} times slower. In proportion to the remaining cores it would be
+{record["in_proportion"]:.2f} times slower. Made by `{record["command"]}`.
 
 | | n | seconds | threads |
 |---|---|---|---|

@@ -2,8 +2,8 @@
 
     python benchmarks/time_folder.py RUN [--files 1000] [--damaged 50] [--rounds 3]
 
-From the run's folder and from its exported ONNX file, in turn; from the start of the command to its end. Pictures are
-product photos of 200 pixels (JPEG) made of validation images; damaged ones are cut, empty, or no pictures at all.
+The whole command is timed, with the run's folder and with its exported ONNX file. Pictures are product photos of 200
+pixels (JPEG) made from validation images; damaged files are truncated, empty, or not pictures at all.
 """
 
 import json
@@ -21,7 +21,7 @@ from modiste.data.dataset import load_development
 from record import Record, describe_machine, parser, provenance, rows, with_range
 
 BAD = 3
-"""How the command leaves when a picture could not be read."""
+"""Exit code of the command when a picture cannot be read."""
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def fill(place: Path, files: int, damaged: int) -> set[str]:
-    """Write the pictures; return the names of the damaged."""
+    """Write the pictures; return the names of the damaged files."""
     random = np.random.default_rng(0)
     images = load_development().validation.images[:files, 0].numpy()
     chosen = {f"{number:04d}.jpg" for number in random.choice(files, damaged, replace=False)}
@@ -67,10 +67,10 @@ def fill(place: Path, files: int, damaged: int) -> set[str]:
 
 
 def seconds(source: Path, folder: Path, damaged: set[str]) -> float:
-    """Return the seconds of one command; SystemExit unless it answers the good files and names every bad one."""
-    words = [str(word) for word in (*MODISTE, "predict", source, folder, "--json", "--device", "cpu")]
+    """Return the seconds of one command; raises SystemExit unless it names exactly the damaged files."""
+    command = [str(argument) for argument in (*MODISTE, "predict", source, folder, "--json", "--device", "cpu")]
     begun = time.perf_counter()
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     taken = time.perf_counter() - begun
     named = {Path(answer["file"]).name for answer in json.loads(done.stdout) if answer.get("fault")}
     if done.returncode != BAD or named != damaged:
@@ -79,7 +79,7 @@ def seconds(source: Path, folder: Path, damaged: set[str]) -> float:
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     lines = []
     for name, one in record["seconds"].items():
         whole, start = one["median"], record["seconds_for_one"][name]["median"]
@@ -88,7 +88,7 @@ def as_markdown(record: dict[str, Any]) -> str:
     return f"""# A folder of pictures
 
 `modiste predict` on {record["files"]:,} product photos of 200 pixels (JPEG), {record["damaged"]} of them damaged, from
-the start of the command to its end: it finishes, names every damaged file with its reason, and leaves with {BAD}.
+the start of the command to its end. It finishes, reports every damaged file with the reason, and exits with code {BAD}.
 Medians and ranges over {next(iter(record["seconds"].values()))["n"]} rounds. Made by `{record["command"]}`.
 
 | from | seconds | of which to start: a folder of one | files a second | after the start |

@@ -1,4 +1,4 @@
-"""Time one search on a Ray cluster of one node and of two, and what the scheduler costs; write ``records/search``.
+"""Time a search on a Ray cluster of one node and of two, and the cost of scheduling; write ``records/search``.
 
 python benchmarks/time_search.py DATA_FOLDER [--trials 12] [--rounds 3] [--empty 100] [--out records/search]
 """
@@ -44,13 +44,13 @@ def main() -> None:
 
 
 def time_search(plan: Plan, workers: int, data: Path) -> float:
-    """Return the seconds of the whole search on a cluster that is there, from joining it to the table."""
+    """Return the seconds of a search on a running cluster, from joining it to the table."""
     with tempfile.TemporaryDirectory() as folder, nodes(workers) as (address, _):
         return timed(replace(plan, lag=workers), Path(folder) / "s", address, data)
 
 
 def time_empty(plan: Plan, trials: int, data: Path) -> list[float]:
-    """Return the seconds of two searches all of whose runs but the first are done: of that one trial, and of all."""
+    """Return the seconds of one trial and of all trials, when every run has finished before."""
     tiny = replace(plan.recipe, data=replace(plan.recipe.data, images_per_class=20))
     plan = replace(plan, recipe=tiny, trials=trials, sampler="grid", space=("seed=choice(" + numbers(trials) + ")",))
     with tempfile.TemporaryDirectory() as scratch, nodes(1) as (address, _):
@@ -72,12 +72,12 @@ def timed(plan: Plan, folder: Path, address: str, data: Path) -> float:
 
 
 def numbers(count: int) -> str:
-    """Write 0, 1, 2 ... as the values of a choice."""
+    """Return ``0,1,2,...``, the values of a choice."""
     return ",".join(map(str, range(count)))
 
 
 def summary(trials: int, seconds: dict[int, list[float]], empty: list[float], empty_trials: int) -> dict[str, Any]:
-    """Gather the searches' seconds, the throughput's ratio, and what a trial costs beside its training."""
+    """Return seconds of the searches, ratio of throughput, and cost of a trial without its training."""
     ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
     return provenance() | {
         "trials": trials,
@@ -90,12 +90,12 @@ def summary(trials: int, seconds: dict[int, list[float]], empty: list[float], em
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     ratio = record["throughput_ratio"]
     return f"""# Search on a cluster
 
-The same {record["trials"]} trials, an epoch of `sprint` each, on a Ray cluster of one node with one core and of two,
-all on this machine; seconds from joining the cluster to the table, workers' start included. Two nodes have
+The same {record["trials"]} trials, an epoch of `sprint` each, on a Ray cluster of one node with one core and of two
+nodes, all on this machine. Seconds are from joining the cluster to the table, with the start of workers. Two nodes have
 {ratio["median"]:.2f} times the throughput of one (median of rounds; {ratio["lowest"]:.2f} to {ratio["highest"]:.2f}).
 Made by `{record["command"]}`.
 
@@ -103,9 +103,9 @@ Made by `{record["command"]}`.
 |---|---|---|
 {rows(line(workers, arm) for workers, arm in record["seconds"].items())}
 
-What a trial costs beside its training: {record["empty_trials"]} trials whose runs are done already, so that a worker
-reads what they came to and returns it, took {record["seconds_per_empty_trial"]:.3f} s each on one node: scheduling,
-reading the run, keeping the outcome.
+The cost of a trial without its training: {record["empty_trials"]} trials whose runs had already finished took
+{record["seconds_per_empty_trial"]:.3f} s each on one node. This is the time to schedule a trial, to read its run and to
+store its outcome.
 
 {describe_machine(record["machine"])}
 """

@@ -1,11 +1,10 @@
-"""Time ``modiste serve`` with and without batching beside a plain server, in turn; write ``records/serving``.
+"""Time ``modiste serve`` with and without batching, and a plain server; write ``records/serving``.
 
     python benchmarks/time_serving.py [--rounds 3] [--seconds 4] [--runs runs/serving]
 
-Clients and server share the machine. Pictures are product photos of 200 pixels as JPEG; a tensor is one image of the
-data set as it is. The plain server (``peers/plain_server.py``) computes with PyTorch, one request at a time, and does
-to a picture only what is commonly done. Runs that are not there yet are trained first, on few images: speed asks for
-no accuracy.
+Clients and server share the machine. Pictures are product photos of 200 pixels as JPEG; a tensor is an image of the
+data set, unchanged. The plain server (``peers/plain_server.py``) computes with PyTorch, one request at a time, and only
+scales and inverts a picture. Runs that are missing are trained first, on few images: accuracy does not matter here.
 """
 
 import json
@@ -63,7 +62,7 @@ def main() -> None:
 
 
 def trained(name: str, runs: Path) -> Path:
-    """Return a run with its ONNX file and its PyTorch program."""
+    """Return a run with its ONNX file and its PyTorch program; train it if it is missing."""
     run = runs / name
     few = ("--epochs", 1, "--data.images-per-class", 200)
     time_process((*MODISTE, "train", name, *few, "--quiet", "--out", run))
@@ -75,7 +74,7 @@ def trained(name: str, runs: Path) -> Path:
 
 @contextmanager
 def listening(server: str, run: Path) -> Iterator[tuple[int, float]]:
-    """Start a server; yield its port and the seconds until it answered, and end it whatever happens."""
+    """Start a server, yield its port and the seconds until it listened, and stop it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -95,7 +94,7 @@ def listening(server: str, run: Path) -> Iterator[tuple[int, float]]:
 
 
 def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    """Wait until the port takes connections; SystemExit when the server has gone, or takes too long."""
+    """Wait until the port accepts connections; raises SystemExit if the server ends or takes too long."""
     for _ in range(100 * PATIENCE_SECONDS):
         with socket.socket() as tried:
             if tried.connect_ex(("127.0.0.1", port)) == 0:
@@ -107,7 +106,7 @@ def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 
 def requests(images: np.ndarray, network: str, *, plain: bool) -> dict[str, list[bytes]]:
-    """Return the requests of each kind, an image each."""
+    """Return requests by kind, each with one image."""
     random = np.random.default_rng(0)
     pictures = [photographs.compressed(image, random) for image in images]
     if plain:
@@ -122,14 +121,14 @@ def requests(images: np.ndarray, network: str, *, plain: bool) -> dict[str, list
 
 
 def in_a_form(picture: bytes) -> bytes:
-    """Return a request for ``/v1/predict`` as a page's form would send it."""
+    """Return a request for ``/v1/predict`` as an HTML form sends it."""
     head = b'--edge\r\ncontent-disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
     kind = "multipart/form-data; boundary=edge"
     return request("/v1/predict", head + picture + b"\r\n--edge--\r\n", content_type=kind)
 
 
 def inference(image: np.ndarray, network: str) -> bytes:
-    """Return a request of the Open Inference Protocol with its tensor as bytes."""
+    """Return a request of the Open Inference Protocol with a binary tensor."""
     tensor = {"name": "images", "shape": [1, 1, *image.shape], "datatype": "UINT8"}
     asked = {"inputs": [{**tensor, "parameters": {"binary_data_size": image.size}}]}
     head = json.dumps({**asked, "outputs": [{"name": "probabilities"}]}).encode()
@@ -142,7 +141,7 @@ def inference(image: np.ndarray, network: str) -> bytes:
 
 
 def figures(seen: Any) -> dict[str, float]:
-    """Return requests a second, and milliseconds within which half, 95 % and 99 % of them were answered."""
+    """Return requests per second, and the 50th, 95th and 99th percentile of latency in milliseconds."""
     half, most, nearly_all = (1e3 * np.percentile(seen.latencies, (50, 95, 99))).round(3).tolist()
     return {
         "requests_per_second": round(len(seen.latencies) / seen.seconds, 1),
@@ -153,7 +152,7 @@ def figures(seen: Any) -> dict[str, float]:
 
 
 def summary(found: dict[Key, list[dict[str, float]]], starts: dict[str, list[float]]) -> dict[str, Any]:
-    """Gather medians and ranges over the rounds, and the ratios of throughput within each round."""
+    """Return medians and ranges over the rounds, and ratios of throughput within each round."""
     arms = []
     for (network, kind, server, clients), rounds in found.items():
         arm: dict[str, Any] = {"network": network, "request": kind, "server": server, "clients": clients}
@@ -172,15 +171,16 @@ def summary(found: dict[Key, list[dict[str, float]]], starts: dict[str, list[flo
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     starts = ", ".join(f"{server} {found['median']:.2f} s" for server, found in record["start_seconds"].items())
     return f"""# Serving
 
-Requests of one image each, from clients on the same machine that wait for their answer before they ask again; medians
-over {record["arms"][0]["p50_ms"]["n"]} rounds, in turn. *Batched* is `modiste serve`; *one by one* the same with
-batches of one image; *plain* FastAPI with PyTorch, one request, one forward pass (`benchmarks/peers/plain_server.py`).
-A picture is a product photo of 200 pixels (JPEG): Modiste finds the garment in it, the plain server only scales it. A
-tensor is an image of the data set as it is. Ratios are of requests a second, in the same round.
+Requests of one image each, from clients on the same machine that wait for a response before their next request. The
+numbers are medians over {record["arms"][0]["p50_ms"]["n"]} rounds; every round measures every server. *Batched* is
+`modiste serve`; *one by one* is the same with batches of one image; *plain* is FastAPI with PyTorch, one forward pass
+for each request (`benchmarks/peers/plain_server.py`). A picture is a product photo of 200 pixels (JPEG): Modiste finds
+the garment in it, the plain server only scales it. A tensor is an image of the data set, unchanged. Ratios are of
+requests per second in the same round.
 
 Made by `{record["command"]}`. From the command until it listens: {starts}.
 
@@ -193,7 +193,7 @@ Made by `{record["command"]}`. From the command until it listens: {starts}.
 
 
 def line(arm: dict[str, Any]) -> tuple[object, ...]:
-    """Return the row of the table for a server under a load."""
+    """Return the row of a server under one load."""
     return (
         f"`{arm['network']}`",
         arm["request"],

@@ -1,13 +1,12 @@
-"""Time the way from a command to a saved model, here and by Keras, in one run; write ``records/speed``.
+"""Time from the start of a command to a saved model, by Modiste and by Keras; write ``records/speed``.
 
     python benchmarks/time_to_accuracy.py DATA_FOLDER [RECIPE ...] [--seeds 10] [--keras-epochs 50]
 
-The clock starts before the process and stops when it has ended: imports, reading and checking the data, training,
-validation and saving are inside. The number of epochs is the recipe's, set beforehand; every seed is shown, and the
-mean of the seconds leaves out the fastest and the slowest (after MLPerf's rules). Test accuracy is measured
-afterwards, by its own door. Keras trains the paper's Listing 1 between two seeds: timed to its last epoch, and until it
-first passes a mark on test, its evaluation left out of both. Every finished process is noted at once; the same command
-goes on from there, and other recipes join what is there.
+The whole process is timed: imports, reading and checking the data, training, validation and saving. The recipe fixes
+the number of epochs. Every seed is shown; the mean of the seconds leaves out the fastest and the slowest seed, as in
+MLPerf's rules. Test accuracy is measured afterwards, by a separate evaluation. Keras trains the paper's Listing 1
+halfway through the seeds. It is timed to its last epoch, and until it first reaches the goal on test, both without its
+evaluation. Every finished process is recorded at once; the same command resumes, and other recipes are added.
 """
 
 import argparse
@@ -55,12 +54,12 @@ def save(files: Record, record: dict[str, Any]) -> None:
 
 
 def train_ours(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Train one seed of a recipe in a process of its own, then measure it."""
-    words = ["train", name, "--seed", seed, "--quiet", "--device", "cpu", "--data-folder", options.data]
+    """Train one seed of a recipe in its own process, then evaluate it on test."""
+    arguments = ["train", name, "--seed", seed, "--quiet", "--device", "cpu", "--data-folder", options.data]
     if options.epochs:
-        words += ["--epochs", options.epochs]
+        arguments += ["--epochs", options.epochs]
     with tempfile.TemporaryDirectory() as folder:
-        done = time_process((*MODISTE, *words, "--out", Path(folder) / "run"))
+        done = time_process((*MODISTE, *arguments, "--out", Path(folder) / "run"))
         timing = run_folder.open_run(Path(folder) / "run").timing()
         found = modiste.evaluate(Path(folder) / "run", split="test", data_folder=options.data)
     return as_row(done, sum(row["train_seconds"] for row in timing), found.accuracy) | {"seed": seed}
@@ -69,15 +68,15 @@ def train_ours(name: str, seed: int, options: argparse.Namespace) -> dict[str, A
 def train_keras(options: argparse.Namespace) -> dict[str, Any]:
     """Train the paper's Listing 1 in Keras on TensorFlow."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ("train", options.data, Path(folder) / "model.keras", "--epochs", options.keras_epochs)
-        done = time_process(peer("keras_tensorflow", "listing1_keras.py", *words), {"KERAS_BACKEND": "tensorflow"})
+        arguments = ("train", options.data, Path(folder) / "model.keras", "--epochs", options.keras_epochs)
+        done = time_process(peer("keras_tensorflow", "listing1_keras.py", *arguments), {"KERAS_BACKEND": "tensorflow"})
     epochs = done.last_line()["epochs"]
     row = as_row(done, sum(row["train_seconds"] for row in epochs), epochs[-1]["test_accuracy"])
     return row | {"epochs": epochs}
 
 
 def as_row(done: Timed, train_seconds: float, accuracy: float) -> dict[str, Any]:
-    """Gather what one process came to."""
+    """Return the measurements of one process."""
     return {
         "seconds": done.seconds,
         "train_seconds": train_seconds,
@@ -89,7 +88,7 @@ def as_row(done: Timed, train_seconds: float, accuracy: float) -> dict[str, Any]
 def result(
     name: str, runs: list[dict[str, Any]], keras: dict[str, Any] | None, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Gather the figures of a recipe, with their ratios to Keras; ``facts`` are of the machine."""
+    """Return the results of a recipe, with ratios to Keras; ``facts`` describe the machine."""
     seconds, passed = trimmed_mean([row["seconds"] for row in runs]), first_pass(keras, MARKS[name])
     train_seconds = trimmed_mean([row["train_seconds"] for row in runs])
     accuracies = [row["test_accuracy"] for row in runs]
@@ -103,27 +102,27 @@ def result(
 
 
 def whole(keras: dict[str, Any]) -> float:
-    """Return when Keras was through with its last epoch, in seconds."""
+    """Return the seconds until Keras finished its last epoch."""
     seconds: float = keras["epochs"][-1]["at_seconds"]
     return seconds
 
 
 def first_pass(keras: dict[str, Any] | None, mark: float) -> float | None:
-    """Return when Keras first had a test accuracy of ``mark``, in seconds; None when it never had."""
+    """Return the seconds until Keras first reached a test accuracy of ``mark``; None if it never did."""
     epochs = keras["epochs"] if keras else []
     return next((row["at_seconds"] for row in epochs if row["test_accuracy"] >= mark), None)
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     return f"""# From a command to a saved model
 
-Seconds from the start of the process to its end, with the model saved: the mean over the seeds but for the fastest and
-the slowest, and the range; of them, seconds of training alone. The mark is what a recipe is for; accuracy is the mean
-over the seeds with their deviation. Ratios are to Keras on TensorFlow with the paper's Listing 1 in the same run: all
-of its epochs, and the moment when it first passed the mark on test.
+Seconds from the start of the process to its end, with the model saved: the mean over the seeds without the fastest and
+the slowest, and the range. The next column is training alone. The mark is the accuracy that a recipe aims at. Accuracy
+is the mean over the seeds with their standard deviation. Ratios are to Keras on TensorFlow with the paper's Listing 1,
+in the same run: to all of its epochs, and to the time until it first reached the mark on test.
 {beside(record["keras"])}
-Every run stands in `record.json`. Made by `{record["command"]}`.
+Every run is in `record.json`. Made by `{record["command"]}`.
 
 | recipe | mark | test accuracy | seeds | seconds | training | memory | Keras, whole | Keras, first at the mark |
 |---|---|---|---|---|---|---|---|---|
@@ -150,17 +149,17 @@ def line(found: dict[str, Any], runs: list[dict[str, Any]]) -> tuple[object, ...
 
 
 def beside(keras: dict[str, Any] | None) -> str:
-    """Say what Keras came to."""
+    """Return a sentence on the result of Keras."""
     if keras is None:
         return "Keras was left out."
     return (
-        f"Keras took {whole(keras):.0f} s for {len(keras['epochs'])} epochs, its evaluation left out, to "
+        f"Keras took {whole(keras):.0f} s for {len(keras['epochs'])} epochs, without its evaluation, and reached "
         f"{keras['test_accuracy']:.2%} on test."
     )
 
 
 def ratio(value: float | None) -> str:
-    """Write a ratio, or that there is none."""
+    """Return a ratio as text."""
     return f"{value:.1f} times" if value else "never"
 
 

@@ -1,10 +1,10 @@
-"""Time the training of the paper's Listing 1, here and by the peers, in turn; write ``records/speed/training``.
+"""Time the training of the paper's Listing 1, by Modiste and by the peers; write ``records/speed/training``.
 
     python benchmarks/time_training.py DATA_FOLDER [--rounds 3] [--epochs 3] [--out records/speed]
 
-Everyone trains on the same 50,000 images in batches of 128 with Adam. What counts is the epochs after the first, which
-in Keras holds the tracing; evaluation is left out, for everyone. The rate of the machine itself is that of torch's
-product of two square matrices, measured between the rounds.
+All train on the same 50,000 images in batches of 128 with Adam. The first epoch is not counted, because Keras traces
+its graph in it; evaluation is not counted either. The machine's own rate is that of torch's product of two square
+matrices, measured before each round.
 """
 
 import argparse
@@ -30,7 +30,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Arm:
-    """One who trains: a name for the page, the precision that it computes in, and how to get seconds by epoch."""
+    """A trainer: its name on the page, its precision, and a function that trains and returns seconds by epoch."""
 
     name: str
     precision: str
@@ -57,18 +57,18 @@ def main() -> None:
 
 
 def ours(precision: str) -> Callable[[argparse.Namespace, Path], list[float]]:
-    """Return what trains the recipe ``paper`` in this precision."""
+    """Return a function that trains the recipe ``paper`` in this precision."""
 
     def train(options: argparse.Namespace, folder: Path) -> list[float]:
-        words = ("train", "paper", "--precision", precision, "--epochs", options.epochs, "--quiet", "--device", "cpu")
-        time_process((*MODISTE, *words, "--data-folder", options.data, "--out", folder / "run"))
+        recipe = ("paper", "--precision", precision, "--epochs", options.epochs, "--data-folder", options.data)
+        time_process((*MODISTE, "train", *recipe, "--quiet", "--device", "cpu", "--out", folder / "run"))
         return [row["train_seconds"] for row in run_folder.open_run(folder / "run").timing()]
 
     return train
 
 
 def theirs(environment: str, script: str, backend: str = "") -> Callable[[argparse.Namespace, Path], list[float]]:
-    """Return what trains a peer's Listing 1."""
+    """Return a function that trains a peer's Listing 1."""
 
     def train(options: argparse.Namespace, folder: Path) -> list[float]:
         command = peer(environment, script, "train", options.data, folder / "model.keras", "--epochs", options.epochs)
@@ -89,7 +89,7 @@ KERAS = "Keras on TensorFlow"
 
 
 def summary(seconds: dict[str, list[float]], rates: dict[str, list[float]]) -> dict[str, Any]:
-    """Gather the figures: images per second, ratio to Keras, share of the machine's own rate."""
+    """Return images per second, ratio to Keras, and share of the machine's own rate."""
     work = flop_per_image()
     arms = {}
     for arm in ARMS:
@@ -105,7 +105,7 @@ def summary(seconds: dict[str, list[float]], rates: dict[str, list[float]]) -> d
 
 
 def flop_per_image() -> float:
-    """Count the operations of one image, forward and backward, in matrix products and convolutions."""
+    """Return the FLOP of one image, forward and backward, in matrix products and convolutions."""
     task = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))
     model = build_model(modiste.get_recipe("paper").model, task)
     with FlopCounterMode(display=False) as counter:
@@ -114,16 +114,16 @@ def flop_per_image() -> float:
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     rates = {name: found["median"] / 1e9 for name, found in record["flop_per_second"].items()}
     epochs = next(iter(record["arms"].values()))["images_per_second"]["n"]
     return f"""# Training the paper's Listing 1
 
-Images per second of training on 50,000 images in batches of 128: the median of {epochs} epochs, and the range;
-evaluation and each process's first epoch are left out. The third column is against Keras on TensorFlow in the same run;
-the last is the share of the rate at which torch multiplies matrices here in the same precision
-({rates["float32"]:,.0f} GFLOP/s in float32, {rates["bfloat16"]:,.0f} in bfloat16), by
-{record["flop_per_image"] / 1e6:.1f} MFLOP an image. Made by `{record["command"]}`.
+Images per second of training on 50,000 images in batches of 128: the median of {epochs} epochs, and the range.
+Evaluation and the first epoch of each process are not counted. The third column is the ratio to Keras on TensorFlow in
+the same run. The last column is the share of the rate at which torch multiplies matrices here in the same precision
+({rates["float32"]:,.0f} GFLOP/s in float32, {rates["bfloat16"]:,.0f} in bfloat16), at
+{record["flop_per_image"] / 1e6:.1f} MFLOP per image. Made by `{record["command"]}`.
 
 | who | images per second | against Keras | share of the machine's rate |
 |---|---|---|---|
