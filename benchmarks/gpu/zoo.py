@@ -3,8 +3,8 @@
     python benchmarks/gpu/zoo.py [RECIPE ...] [--seeds 3] [--budget-seconds 570] [--runs DIR] [--data-folder DIR]
 
 The script stops when its time is over, with everything saved; the same command resumes. It goes seed by seed, so that
-every system has one result before any has two. It runs from a source checkout and needs only torch, numpy, safetensors and
-jaxtyping (and rich for its rows). Afterwards ``benchmarks/systems_record.py --runs DIR`` writes the record.
+every system has one result before any has two. It runs from a source checkout and needs only torch, numpy, safetensors
+and jaxtyping (and rich for its rows). Afterwards ``benchmarks/systems_record.py --runs DIR`` writes the record.
 """
 
 import argparse
