@@ -33,6 +33,18 @@ def maps(scene: Scene) -> Figure:
     return image_rows(rows, heads=scene.names(labels))
 
 
+def weights(scene: Scene) -> Figure:
+    """Return a figure of the first layer's weights: of each class without a hidden layer, else of forty units."""
+    network = scene.network_as(MLP)
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Linear))
+    _, *shape = scene.validation.images.shape
+    pictures = weight_images(first.weight, (shape[0], shape[1], shape[2]))
+    if first is not network.head:
+        return tile_grid(pictures[:MOST], columns=8, scale="signed")
+    names = tuple(shorten(name, 14) for name in scene.class_names)
+    return tile_grid(pictures, columns=5, scale="signed", captions=names)
+
+
 @torch.no_grad()
 def stage_maps(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n d i j"]]:
     """Return the feature maps after each activation."""
@@ -48,15 +60,3 @@ def convolutions(scene: Scene) -> nn.Sequential:
     """Return the network's convolutions with the layers between them."""
     assert isinstance(scene.network, CNN | SprintNet)
     return scene.network.convolutions
-
-
-def weights(scene: Scene) -> Figure:
-    """Return a figure of the first layer's weights: of each class without a hidden layer, else of forty units."""
-    network = scene.network_as(MLP)
-    first = next(layer for layer in network.modules() if isinstance(layer, nn.Linear))
-    _, *shape = scene.validation.images.shape
-    pictures = weight_images(first.weight, (shape[0], shape[1], shape[2]))
-    if first is not network.head:
-        return tile_grid(pictures[:MOST], columns=8, scale="signed")
-    names = tuple(shorten(name, 14) for name in scene.class_names)
-    return tile_grid(pictures, columns=5, scale="signed", captions=names)
