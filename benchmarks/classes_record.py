@@ -1,11 +1,10 @@
-"""Audit the data set itself and a folder of own pictures, both with planted faults; write ``records/classes``.
+"""Audit Fashion-MNIST and a folder of pictures, both with planted faults; write ``records/classes``.
 
 python benchmarks/classes_record.py [--recipe sprint] [--pictures 2000] [--out records/classes]
 
-The test set of Fashion-MNIST has no part in it; that of the own pictures is measured once, after training.
+The test set of Fashion-MNIST is not used. The network for the folder is evaluated once on its test pictures.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -20,7 +19,6 @@ import torch
 
 import modiste
 import own_pictures
-from modiste import machine
 from modiste.audit.audit import audit
 from modiste.audit.confidence import out_of_fold_probabilities
 from modiste.audit.duplicates import exact_groups, near_pairs
@@ -28,40 +26,35 @@ from modiste.audit.labels import suspicious_labels
 from modiste.data.dataset import ImageSet, SplitImages, load_split_images
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe, Recipe
-from modiste.runs import storage
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows
 
 FOLDS, SEED = 4, 0
 SHARE_WRONG = 0.02
 CLASSES = {"T-shirt": 0, "Trouser": 1, "Dress": 3, "Sneaker": 7, "Bag": 8}
 SHARES = (0.4, 0.25, 0.15, 0.12, 0.08)
-"""Of the pictures, by class: unequal."""
+"""Shares of the pictures by class, unequal on purpose."""
 EPOCHS, REPEATS = 10, 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recipe", default="sprint")
-    parser.add_argument("--pictures", type=int, default=2000)
-    parser.add_argument("--out", type=Path, default=Path("records/classes"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/classes")
+    arguments.add_argument("--recipe", default="sprint")
+    arguments.add_argument("--pictures", type=int, default=2000)
+    options = arguments.parse_args()
     recipe = named.get(options.recipe)
     known = load_split_images(recipe.data)
     with tempfile.TemporaryDirectory() as place:
         own = own_classes(Path(place), known, options.pictures)
-    record = {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
+    record = provenance() | {
         "recipe": options.recipe,
         "fashion_mnist": {**duplicates(known), **planted_errors(known, recipe)},
         "own": own,
     }
-    storage.write_json(options.out / "record.json", record)
-    storage.write_text(options.out / "README.md", as_markdown(record))
+    Record(options.out).save(record, as_markdown(record))
 
 
 def duplicates(known: SplitImages) -> dict[str, Any]:
-    """Count the duplicates among the data set's own training images."""
+    """Return the number of duplicates among the training images."""
     started = time.perf_counter()
     images, labels = known.images.images, known.images.labels
     exact, near = exact_groups(images), near_pairs(images)
@@ -73,7 +66,7 @@ def duplicates(known: SplitImages) -> dict[str, Any]:
 
 
 def planted_errors(known: SplitImages, recipe: Recipe) -> dict[str, Any]:
-    """Give a share of the images a wrong label, and see which of them the audit suspects."""
+    """Give a share of the images a wrong label; return how many of these the audit finds."""
     random, labels = np.random.default_rng(SEED), known.images.labels.clone()
     chosen = torch.from_numpy(random.choice(len(labels), round(SHARE_WRONG * len(labels)), replace=False))
     classes = len(known.class_names)
@@ -96,7 +89,7 @@ def planted_errors(known: SplitImages, recipe: Recipe) -> dict[str, Any]:
 
 
 def own_classes(root: Path, known: SplitImages, count: int) -> dict[str, Any]:
-    """Make a folder of pictures, start twice, train, measure, audit."""
+    """Make a folder of pictures; return times of two starts, accuracy after training, and findings of an audit."""
     images, labels = chosen_images(known, count)
     planted = own_pictures.write_folder(root / "own", images, labels, list(CLASSES), faults=max(6, count // 50))
     data = DataRecipe(source=str(root / "own"), pictures="whole", colour=True, repeats=REPEATS)
@@ -127,7 +120,7 @@ def own_classes(root: Path, known: SplitImages, count: int) -> dict[str, Any]:
 
 
 def chosen_images(known: SplitImages, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images of a few classes, unequal in number, and their labels from 0."""
+    """Return images of a few classes in unequal numbers, and their labels, counted from 0."""
     images, labels = [], []
     for number, (label, share) in enumerate(zip(CLASSES.values(), SHARES, strict=True)):
         members = (known.images.labels == label).nonzero().squeeze(1)[: round(share * count)]
@@ -137,7 +130,7 @@ def chosen_images(known: SplitImages, count: int) -> tuple[np.ndarray, np.ndarra
 
 
 def start_seconds(data: DataRecipe, cache: Path) -> float:
-    """Return how long a process of its own takes to have the images ready, libraries not counted."""
+    """Return the seconds that a new process needs to load the images, without importing libraries."""
     script = (
         "import time; from modiste.data.dataset import load_development; "
         "from modiste.recipes.recipe import DataRecipe; "
@@ -150,16 +143,16 @@ def start_seconds(data: DataRecipe, cache: Path) -> float:
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     known, own = record["fashion_mnist"], record["own"]
     low, high = own["test_interval"]
     figures = [
         ("wrong labels planted", f"{known['planted']:,} of {known['images']:,}, each another class at random"),
         ("suspected", f"{known['suspected']:,}"),
-        ("planted ones among them (recall)", f"{known['recall']:.1%}"),
-        ("share planted of all suspected (precision)", f"{known['precision']:.1%}"),
-        ("of as many as were planted, likeliest first", f"{known['precision_of_first']:.1%}"),
-        ("of the first 100", f"{known['precision_of_first_100']:.0%}"),
+        ("share of the planted labels that were suspected (recall)", f"{known['recall']:.1%}"),
+        ("share of the suspected labels that were planted (precision)", f"{known['precision']:.1%}"),
+        (f"precision of the first {known['planted']:,}, most suspicious first", f"{known['precision_of_first']:.1%}"),
+        ("precision of the first 100", f"{known['precision_of_first_100']:.0%}"),
         ("exact duplicates among the training images", f"{known['exact']:,}"),
         (
             "near duplicates (correlation 0.99)",
@@ -172,7 +165,7 @@ def as_markdown(record: dict[str, Any]) -> str:
         ("first start, seconds", f"{own['first_start_seconds']}"),
         ("second start, seconds", f"{own['second_start_seconds']}"),
         ("accuracy on validation", f"{own['validation_accuracy']:.2%}"),
-        (f"accuracy on {own['test_images']} sealed pictures", f"{own['test_accuracy']:.2%} ({low:.2%} to {high:.2%})"),
+        (f"accuracy on {own['test_images']} test pictures", f"{own['test_accuracy']:.2%} ({low:.2%} to {high:.2%})"),
         ("planted exact duplicates found", "{} of {}".format(*own["exact"])),
         ("planted near duplicates found", "{} of {}".format(*own["near"])),
         ("planted wrong labels found", "{} of {}".format(*own["wrong_labels"]) + f", {own['suspected']} suspected"),
@@ -181,9 +174,9 @@ def as_markdown(record: dict[str, Any]) -> str:
 
 ## The data set itself
 
-The training images of Fashion-MNIST with planted errors, audited as `modiste data audit` does it: {FOLDS} networks of
-the recipe `{record["recipe"]}`, each answering what it was trained without. The data set has doubtful labels of its
-own, so that not all that is suspected beside the planted ones is wrongly suspected. The test set was not opened.
+The training images of Fashion-MNIST with planted errors, audited as by `modiste data audit`: {FOLDS} networks of the
+recipe `{record["recipe"]}` each judge the images that they were not trained on. The data set has doubtful labels of its
+own: not every other suspicion is wrong. The test set was not opened.
 
 | | |
 |---|---|
@@ -191,9 +184,9 @@ own, so that not all that is suspected beside the planted ones is wrongly suspec
 
 ## A folder of pictures
 
-Made of training images of Fashion-MNIST by `benchmarks/own_pictures.py`: enlarged, coloured, JPEG and PNG, with damaged
-files, copies, and {own["mislabelled_share"]:.1%} wrong labels, which no accuracy can reach. Trained whole and in colour
-with `sprint-93`, {EPOCHS} epochs of {REPEATS} times the pictures, `--balance 1`.
+Made from training images of Fashion-MNIST by `benchmarks/own_pictures.py`: enlarged, coloured, JPEG and PNG, with
+damaged files, copies, and {own["mislabelled_share"]:.1%} wrong labels, which limit the accuracy. Trained uncropped and
+in colour with `sprint-93`, {EPOCHS} epochs of {REPEATS} passes over the pictures, `--balance 1`.
 
 | | |
 |---|---|

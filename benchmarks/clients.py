@@ -1,6 +1,6 @@
-"""Many clients of a server at once, each on a connection that it keeps, waiting for its answer before it asks again.
+"""Many concurrent clients of a server. Each keeps its connection and waits for a response before its next request.
 
-They speak just enough HTTP to cost little: the machine's cores are the server's.
+The clients implement only as much HTTP as they need, to leave the machine's cores to the server.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Load:
-    """What a number of clients saw.
+    """The measurements of a number of clients.
 
     Attributes:
-        seconds: that they asked for.
-        latencies: of every answer, in seconds.
+        seconds: duration of the load.
+        latencies: seconds until each response.
     """
 
     seconds: float
@@ -23,14 +23,17 @@ class Load:
 
 
 def request(path: str, body: bytes, **headers: object) -> bytes:
-    """Return a POST request; underscores in a header's name stand for hyphens."""
+    """Return a POST request; underscores in the names of headers become hyphens."""
     named = {"host": "localhost", "content_length": len(body), **headers}
     lines = [f"POST {path} HTTP/1.1", *(f"{name.replace('_', '-')}: {value}" for name, value in named.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 def load(port: int, requests: Sequence[bytes], *, clients: int, seconds: float) -> Load:
-    """Ask for so long, each client through the requests in turn; SystemExit for an answer other than 200."""
+    """Send requests for a number of seconds; each client goes through them in turn.
+
+    Raises SystemExit for a response other than 200.
+    """
     return asyncio.run(_load(port, requests, clients, seconds))
 
 

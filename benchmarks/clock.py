@@ -1,4 +1,4 @@
-"""Timing processes in turn on one machine, and what that machine can do at all."""
+"""Timing of processes, and the speed of the machine itself."""
 
 import json
 import os
@@ -20,12 +20,12 @@ MODISTE = (sys.executable, "-m", "modiste")
 
 @dataclass(frozen=True)
 class Timed:
-    """What a process came to.
+    """The measurements of a process.
 
     Attributes:
-        seconds: from before its start until it had ended.
-        peak_memory_bytes: the largest resident memory that it had.
-        output: what it wrote to its standard output.
+        seconds: time from before its start until its end.
+        peak_memory_bytes: largest resident memory.
+        output: its standard output.
     """
 
     seconds: float
@@ -39,10 +39,10 @@ class Timed:
 
 
 def time_process(command: Sequence[object], environment: Mapping[str, str] | None = None) -> Timed:
-    """Run a command to its end; SystemExit with what it said when it fails."""
-    words = [str(word) for word in command]
+    """Run a command to its end and return its measurements; raises SystemExit if it fails."""
+    arguments = [str(argument) for argument in command]
     start = time.perf_counter()
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})})
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})})
     assert process.stdout is not None
     with process.stdout as pipe:
         output = pipe.read()
@@ -50,31 +50,31 @@ def time_process(command: Sequence[object], environment: Mapping[str, str] | Non
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{' '.join(words)}: failed with status {process.returncode}")
+        raise SystemExit(f"{' '.join(arguments)}: failed with status {process.returncode}")
     unit = 1 if sys.platform == "darwin" else 1024
     return Timed(seconds, usage.ru_maxrss * unit, output)
 
 
-def peer(environment: str, script: str, *words: object) -> tuple[object, ...]:
-    """Return the command of a peer in its own environment; SystemExit when ``make peers`` has not made that."""
+def peer(environment: str, script: str, *arguments: object) -> tuple[object, ...]:
+    """Return the command of a peer in its own environment; raises SystemExit if that is missing."""
     python = PEERS / ".venvs" / environment / "bin" / "python"
     if not python.exists():
         raise SystemExit(f"{python.parent.parent}: missing; make it with: make peers")
-    return (python, PEERS / script, *words)
+    return (python, PEERS / script, *arguments)
 
 
 def trimmed_mean(values: Sequence[float]) -> float:
-    """Return the mean without the smallest and the largest, as MLPerf does; of fewer than three values, of all."""
+    """Return the mean without the smallest and the largest value, as MLPerf does; of one or two values, their mean."""
     return mean(sorted(values)[1:-1] if len(values) > 2 else values)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return the median and the range."""
+    """Return the number of values, their median and their range."""
     return {"n": len(values), "median": median(values), "lowest": min(values), "highest": max(values)}
 
 
 def matrix_multiply_rate(dtype: torch.dtype, side: int = 4096, repetitions: int = 5) -> float:
-    """Return the FLOP/s that torch reaches in the product of two square matrices; the best of several."""
+    """Return the FLOP/s of torch in the product of two square matrices: the best of several repetitions."""
     left, right = (torch.randn(side, side).to(dtype) for _ in range(2))
     torch.mm(left, right)
     times = []

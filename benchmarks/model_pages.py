@@ -1,9 +1,9 @@
-"""Draw the pictures of ``docs/models`` and write what those pages take from the code and the records.
+"""Draw the pictures of ``docs/models`` and write the parts of its pages that come from code and records.
 
     python benchmarks/model_pages.py [--runs runs/systems runs/record] [--text] [--check]
 
-Diagrams need nothing but the code, the augmentation's preview the data, and what networks see their finished runs
-(``NAME-0`` in one of the folders); it tells which are missing, and leaves their pictures as they are.
+Diagrams need only the code. The preview of augmentation needs the data. Pictures of what networks see need finished
+runs, ``NAME-0`` in one of the folders. The script prints which runs are missing and keeps their pictures.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from modiste.report.architecture import trace
 from modiste.report.block_diagram import block_diagram, inside
 from modiste.report.network_diagram import network_diagram
 from modiste.report.style import render
-from modiste.report.views.views import VIEWS, View, scene_of
+from modiste.report.views.registry import VIEWS, View, scene_of
 from modiste.runs import manifest, storage
 from modiste.runs.run_folder import open_run
 
@@ -46,12 +46,12 @@ STANDARDIZED = dataclasses.replace(TASK, mean=0.286, deviation=0.353)
 
 @dataclass(frozen=True)
 class Page:
-    """A page of docs/models; a new network is one more entry of PAGES and one more file there.
+    """A page of docs/models; a new network needs an entry in PAGES and a file there.
 
     Attributes:
-        recipes: what it is about; all have the same kind of network.
-        seen: those whose finished runs are shown, with the names of the views; none for all.
-        diagrams: those whose networks are drawn.
+        recipes: recipes of the page, all with the same kind of network.
+        seen: recipes whose finished runs are shown, with the names of the views; no names for all views.
+        diagrams: recipes whose networks are drawn.
     """
 
     recipes: tuple[str, ...]
@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, nargs="+", default=[Path("runs/systems"), Path("runs/record")])
     parser.add_argument("--text", action="store_true", help="only write the pages, draw nothing")
-    parser.add_argument("--check", action="store_true", help="only tell whether the pages are as code and records say")
+    parser.add_argument("--check", action="store_true", help="only check that the pages agree with code and records")
     options = parser.parse_args()
     if not (options.text or options.check):
         draw(options.runs)
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def draw(folders: list[Path]) -> None:
-    """Draw everything that there is something to draw from."""
+    """Draw all pictures for which the data and runs are there."""
     save(augmentations.every_field(load_development()), IMAGES / "augmentations.png")
     for page in PAGES.values():
         draw_diagrams(page)
@@ -106,7 +106,7 @@ def draw(folders: list[Path]) -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as a PNG that is as small as its pixels allow: no transparency, the best compression."""
+    """Write a figure as a small PNG: without transparency, with the best compression."""
     buffer = io.BytesIO()
     Image.open(io.BytesIO(render(figure, "png", dpi=DPI))).convert("RGB").save(buffer, "png", optimize=True)
     storage.write_bytes(path, buffer.getvalue())
@@ -114,7 +114,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def draw_diagrams(page: Page) -> None:
-    """Draw the networks of a page, and the inside of what makes each."""
+    """Draw the networks of a page, and the inside of their characteristic parts."""
     for name in page.diagrams:
         recipe = modiste.get_recipe(name)
         model = build_model(recipe.model, STANDARDIZED if recipe.standardize else TASK)
@@ -125,7 +125,7 @@ def draw_diagrams(page: Page) -> None:
 
 
 def draw_seen(name: str, page: Page, folders: list[Path]) -> None:
-    """Draw what the network of a recipe's finished run sees, or say that there is none."""
+    """Draw what the network of a recipe's finished run sees, or print that there is no run."""
     found = [folder / f"{name}-0" for folder in folders if (folder / f"{name}-0" / manifest.NAME).is_file()]
     if not found:
         print(f"missing: no finished run {name}-0 in {', '.join(map(str, folders))}")
@@ -139,14 +139,14 @@ def draw_seen(name: str, page: Page, folders: list[Path]) -> None:
 
 
 def views(name: str, page: Page) -> Iterator[View]:
-    """Yield the views of a recipe that its page shows."""
+    """Yield the views of a recipe on its page."""
     for view in VIEWS[type(modiste.get_recipe(name).model)]:
         if not page.seen[name] or view.name in page.seen[name]:
             yield view
 
 
 def written(name: str, page: Page, *, check: bool) -> bool:
-    """Write the parts of a page that are not by hand; with ``check`` only tell whether they are as they should be."""
+    """Write the generated parts of a page; with ``check`` only return whether they are up to date."""
     path = FOLDER / f"{name}.md"
     before = after = path.read_text(encoding="utf-8")
     parts = {"measured": measured(page), "diagram": diagram(page), "seen": seen(page), "fields": fields_table(page)}
@@ -158,7 +158,7 @@ def written(name: str, page: Page, *, check: bool) -> bool:
 
 
 def with_part(text: str, part: str, content: str) -> str:
-    """Return ``text`` with what stands between the markers of ``part`` replaced."""
+    """Return ``text`` with the content between the markers of ``part`` replaced."""
     start, end = f"<!-- {part} -->", f"<!-- end of {part} -->"
     before, rest = text.split(start)
     _, after = rest.split(end)
@@ -166,20 +166,20 @@ def with_part(text: str, part: str, content: str) -> str:
 
 
 def measured(page: Page) -> str:
-    """Say what the records hold of a page's recipes."""
-    said = []
+    """Return the results of a page's recipes in the records."""
+    parts = []
     for path in sorted((ROOT / "records").glob("*/record.json")):
         for result in json.loads(path.read_text(encoding="utf-8")).get("results", ()):
             if result["recipe"] in page.recipes:
                 count, mean = result["n"], result["test_accuracy"]["mean"]
                 seeds = "one seed" if count == 1 else f"{count} seeds"
                 link = f"[records/{path.parent.name}](../../records/{path.parent.name}/README.md)"
-                said.append(f"`{result['recipe']}` {100 * mean:.2f} % on test ({seeds}, {result['training']}, {link})")
-    return "; ".join(said) or "not yet"
+                parts.append(f"`{result['recipe']}` {100 * mean:.2f} % on test ({seeds}, {result['training']}, {link})")
+    return "; ".join(parts) or "not yet"
 
 
 def diagram(page: Page) -> str:
-    """Show the diagrams that there are."""
+    """Return the diagrams of a page in Markdown."""
     lines = []
     for name in page.diagrams:
         for kind, words in (("network", "the network, stage by stage"), ("part", "its characteristic part")):
@@ -189,7 +189,7 @@ def diagram(page: Page) -> str:
 
 
 def seen(page: Page) -> str:
-    """Show what the networks see, each drawing with its words."""
+    """Return the views of a page in Markdown, each with its caption."""
     shown = [(name, view) for name in page.seen for view in views(name, page) if picture(name, view.name).is_file()]
     if not shown:
         return "\nNot drawn yet: a finished run is wanted (`python benchmarks/model_pages.py`).\n"
@@ -213,7 +213,7 @@ def fields_table(page: Page) -> str:
 
 
 def field_notes(kind: type) -> dict[str, str]:
-    """Return the words beneath each field of a dataclass in its source."""
+    """Return the docstring of each field of a dataclass, from its source."""
     (body,) = (node.body for node in ast.parse(inspect.getsource(kind)).body if isinstance(node, ast.ClassDef))
     notes = {}
     for one, next_one in pairwise(body):
@@ -223,14 +223,14 @@ def field_notes(kind: type) -> dict[str, str]:
 
 
 def show(value: object) -> str:
-    """Write a plain value for a reader."""
+    """Return a plain value as text."""
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def picture(name: str, kind: str) -> Path:
-    """Return where a picture lies."""
+    """Return the path of a picture."""
     return IMAGES / "models" / f"{name}-{kind}.png"
 
 
@@ -245,7 +245,7 @@ def title(view: View) -> str:
 
 
 def wrap(text: str) -> str:
-    """Break a paragraph into lines of the width that the documents have."""
+    """Return a paragraph in lines of 120 characters."""
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 

@@ -1,6 +1,6 @@
-"""A folder of somebody's own pictures, made of the data set's: enlarged, coloured, unequal in number, with faults.
+"""A folder of pictures like a user's own, made from the data set's images: enlarged, coloured, with planted faults.
 
-What is planted is told: damaged files, exact and near duplicates, wrong labels.
+The faults are damaged files, exact and near duplicates, and wrong labels; ``write_folder`` returns all of them.
 """
 
 import io
@@ -12,17 +12,17 @@ import numpy as np
 from PIL import Image
 
 GROUND = np.array([235, 232, 224])
-"""Colour of the table that things lie on."""
+"""Colour of the background."""
 
 
 @dataclass
 class Planted:
-    """What was hidden in a folder, by the names of the files.
+    """The planted faults, by names of files.
 
     Attributes:
-        damaged: files that are no pictures.
+        damaged: files that are not pictures.
         exact: pairs of files with the same pixels.
-        near: pairs of the same picture, scaled and compressed anew.
+        near: pairs of a picture and its scaled, compressed copy.
         mislabelled: files in the folder of another class.
     """
 
@@ -33,13 +33,13 @@ class Planted:
 
 
 def colours_of(names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return a colour for each class, all different, so that colour helps."""
+    """Return a different colour for each class."""
     random = np.random.default_rng(5)
     return {name: random.uniform(20, 160, 3) for name in names}
 
 
 def enlarged(image: np.ndarray, colour: np.ndarray, random: np.random.Generator) -> Image.Image:
-    """Return (28, 28) bytes as a coloured picture of 100 to 150 pixels, wider or taller than square."""
+    """Return an image, uint8 of shape (28, 28), as a coloured picture of 100 to 162 pixels a side."""
     side = int(random.integers(100, 140))
     wide, tall = side + int(random.integers(0, 24)), side + int(random.integers(0, 24))
     small = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
@@ -56,13 +56,13 @@ def enlarged(image: np.ndarray, colour: np.ndarray, random: np.random.Generator)
 def write_folder(
     root: Path, images: np.ndarray, labels: np.ndarray, names: Sequence[str], *, faults: int = 6, seed: int = 0
 ) -> Planted:
-    """Write class folders below ``root``, with ``faults`` of each kind planted; return what they are."""
+    """Write class folders into ``root`` with ``faults`` faults of each kind; return the faults."""
     random, planted = np.random.default_rng(seed), Planted()
     colours = colours_of(names)
     wrong = set(random.choice(len(images), faults, replace=False).tolist())
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        said = (int(label) + 1) % len(names) if number in wrong else int(label)
-        name = f"{names[said]}/{number:04d}.png"
+        given = (int(label) + 1) % len(names) if number in wrong else int(label)
+        name = f"{names[given]}/{number:04d}.png"
         write(root / name, enlarged(image, colours[names[int(label)]], random))
         if number in wrong:
             planted.mislabelled.append(name)
@@ -96,7 +96,7 @@ def pair(root: Path, one: Path, other: Path) -> tuple[str, str]:
 
 
 def damaged(content: bytes, count: int) -> Iterator[bytes]:
-    """Yield contents that are no pictures: cut short, foreign, empty."""
+    """Yield contents of files that are not pictures: truncated, text, empty."""
     kinds = (content[: len(content) // 2], b"no picture at all", b"")
     for number in range(count):
         yield kinds[number % len(kinds)]

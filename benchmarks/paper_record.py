@@ -2,11 +2,10 @@
 
     python benchmarks/paper_record.py [--seeds 3] [--epochs 50] [--runs runs/record] [--out records/paper]
 
-Kill it at any moment: the same command goes on. Each run's test set is opened twice and the record says so: with the
-weights that validation picked, and with those of the last epoch, which are what the paper's text describes.
+The command can be killed at any moment; the same command resumes. Each run's test set is opened twice: with the weights
+selected on validation, and with those of the last epoch, which the paper's text describes. The record says so.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,19 +16,18 @@ import modiste
 from modiste.recipes.claims import describe, without_time
 from modiste.reproduction import paper
 from modiste.reproduction.paper import Claim, Evidence, Finding, mean_and_spread
-from modiste.runs import run_folder, storage
+from modiste.runs import run_folder
 from modiste.runs.run_folder import Run, open_run
 from modiste.training.tracking import ConsoleLog
-from record_page import describe_machine, measure_test, rows, seconds, summary, this_command, training
+from record import Record, describe_machine, measure_test, parser, rows, seconds, summary, this_command, training
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--runs", type=Path, default=Path("runs/record"))
-    parser.add_argument("--out", type=Path, default=Path("records/paper"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/paper")
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--epochs", type=int, default=50)
+    arguments.add_argument("--runs", type=Path, default=Path("runs/record"))
+    options = arguments.parse_args()
     folders = [options.runs / f"paper-{seed}" for seed in range(options.seeds)]
     for seed, folder in enumerate(folders):
         recipe = replace(modiste.get_recipe("paper"), seed=seed, epochs=options.epochs)
@@ -42,25 +40,24 @@ def main() -> None:
 
 
 def measure(run: Run) -> Evidence:
-    """Measure the test set with the picked and with the last weights."""
+    """Return a run's results on test, with the selected and with the last weights."""
     return Evidence(run.history, measure_test(run, "picked"), measure_test(run, "last"))
 
 
 def write_record(
     out: Path, runs: Sequence[Run], evidence: Sequence[Evidence], findings: Sequence[tuple[Claim, Finding]]
 ) -> None:
-    """Write one log per seed, everything as JSON, and the page for people."""
+    """Write one log per seed, all numbers as JSON, and the page."""
     for run in runs:
         log = run_folder.read_lines(run.folder / run_folder.LOG)
         run_folder.write_lines(out / f"seed-{run.recipe.seed}.jsonl", log)
-    storage.write_json(out / "record.json", as_plain(runs, evidence, findings))
-    storage.write_text(out / "README.md", as_markdown(runs, evidence, findings))
+    Record(out).save(as_plain(runs, evidence, findings), as_markdown(runs, evidence, findings))
 
 
 def as_plain(
     runs: Sequence[Run], evidence: Sequence[Evidence], findings: Sequence[tuple[Claim, Finding]]
 ) -> dict[str, Any]:
-    """Gather what the record rests on as plain data."""
+    """Return all numbers as plain data."""
     time = training(mean(map(seconds, runs)), runs[0].facts()[-1])
     return {
         "command": this_command(),
@@ -86,17 +83,17 @@ def as_plain(
 
 
 def as_markdown(runs: Sequence[Run], evidence: Sequence[Evidence], findings: Sequence[tuple[Claim, Finding]]) -> str:
-    """Write the page: the claims with their verdicts, Table 2 beside ours, the course of training, the machine."""
+    """Return the page: claims with verdicts, Table 2 and ours, every epoch, the machine."""
     accuracies = [item.picked.accuracy for item in evidence]
     return f"""# The paper, measured
 
 Recipe `paper` (Listing 1, {runs[0].recipe.precision}), {len(runs)} seeds, {runs[0].recipe.epochs} epochs each, on the
 real Fashion-MNIST: 50,000 images to train on, 10,000 to validate on (stratified), 10,000 to test on. Made by
-`python benchmarks/paper_record.py`, which anyone can run again. Figures are means ± standard deviations over seeds.
+`{this_command()}`. Numbers are means ± standard deviations over seeds.
 
-**Test accuracy at the epoch that validation picks: {mean_and_spread(accuracies)}** (n = {len(runs)}; paper: 91.32 %).
+**Test accuracy at the epoch selected on validation: {mean_and_spread(accuracies)}** (n = {len(runs)}; paper: 91.32 %).
 The test set was opened {", ".join(str(item.last.test_openings) for item in evidence)} times per run: once with the
-picked weights, once with those of the last epoch.
+selected weights, once with those of the last epoch.
 
 | section | the paper claims | measured | verdict |
 |---|---|---|---|
@@ -104,7 +101,7 @@ picked weights, once with those of the last epoch.
 
 ## Table 2
 
-Test set, weights picked by validation; the paper's figure, then ours.
+Test set, weights selected on validation; first the paper's number, then ours.
 
 | class | precision | recall | F1 |
 |---|---|---|---|
@@ -112,7 +109,7 @@ Test set, weights picked by validation; the paper's figure, then ours.
 
 ## Epoch by epoch
 
-Mean over seeds. Training figures are the mean over an epoch's steps with dropout on, as Keras reports them.
+Means over seeds. Training values are averaged over the steps of an epoch, with dropout, as Keras reports them.
 
 | epoch | train loss | train accuracy | validation loss | validation accuracy |
 |---|---|---|---|---|
@@ -121,13 +118,13 @@ Mean over seeds. Training figures are the mean over an epoch's steps with dropou
 ## Machine
 
 {describe_machine(runs[0].facts()[-1])}
-Training took {", ".join(f"{seconds(run):,.0f} s" for run in runs)}; other work ran beside it, so this is no
-measurement of speed.
+Training took {", ".join(f"{seconds(run):,.0f} s" for run in runs)}; other processes ran at the same time,
+so this does not measure speed.
 """
 
 
 def table_2(evidence: Sequence[Evidence]) -> str:
-    """Set the paper's scores beside ours, class by class."""
+    """Return the rows of the paper's scores and ours, by class."""
     lines = []
     for name, claimed in paper.TABLE_2.items():
         scores = [item.picked.per_class[name] for item in evidence]
@@ -138,7 +135,7 @@ def table_2(evidence: Sequence[Evidence]) -> str:
 
 
 def epochs(evidence: Sequence[Evidence]) -> str:
-    """Write one line per epoch, the mean over runs."""
+    """Return a row for each epoch, averaged over runs."""
     lines = []
     for at in zip(*(item.history for item in evidence), strict=True):
         losses = [mean(getattr(row, f"{part}_loss") for row in at) for part in ("train", "validation")]

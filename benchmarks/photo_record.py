@@ -1,13 +1,12 @@
-"""Bring photographs made of validation images back to what they were made of; write ``records/photos``.
+"""Measure the photo pipeline on photographs simulated from validation images; write ``records/photos``.
 
     python benchmarks/photo_record.py RUN ... [--images 1000] [--first 2000] [--out records/photos]
 
-Runs of one recipe are its seeds. The test set has no part in it but to measure how often one of its images is taken for
-none of the ten, which opens it once for each run. The pipeline's few numbers, and the augmentation of the recipe
+Runs of the same recipe count as its seeds. The test set is opened once for each run, only to measure how many of its
+images are wrongly called out-of-distribution. The pipeline's few constants, and the augmentation of the recipe
 ``photo``, were chosen on the validation images before ``--first``.
 """
 
-import argparse
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -20,58 +19,52 @@ import torch
 
 import photographs
 import strangers
-from modiste import machine
 from modiste.data.dataset import load_development
 from modiste.errors import PhotoError
 from modiste.evaluation.assessment import evaluate, load_split
 from modiste.inference.predictor import Predictor
 from modiste.photo.garment import prepare
-from modiste.runs import storage
 from modiste.runs.run_folder import open_run
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows
 
 SEED = 0
 ARMS = ("pipeline", "plain")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--first", type=int, default=2000)
-    parser.add_argument("--out", type=Path, default=Path("records/photos"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/photos")
+    arguments.add_argument("runs", type=Path, nargs="+")
+    arguments.add_argument("--images", type=int, default=1000)
+    arguments.add_argument("--first", type=int, default=2000)
+    options = arguments.parse_args()
     validation = load_development().validation
     chosen = slice(options.first, options.first + options.images)
     images, labels = validation.images[chosen, 0].numpy(), validation.labels[chosen]
     with ProcessPoolExecutor() as pool:
-        both = dict(zip(photographs.MAKERS, pool.map(partial(brought_back, images), photographs.MAKERS), strict=True))
+        both = dict(zip(photographs.MAKERS, pool.map(partial(photographed, images), photographs.MAKERS), strict=True))
         others = dict(zip(strangers.MAKERS, pool.map(partial(prepared, options.images), strangers.MAKERS), strict=True))
     measured: dict[str, list[dict[str, Any]]] = {}
     for run in options.runs:
-        found = {**grounds(run, images, labels, both), **told(run, others, options.images)}
+        found = {**grounds(run, images, labels, both), **detections(run, others, options.images)}
         measured.setdefault(open_run(run).recipe.name, []).append(found)
         print(run, found, flush=True)
-    record = {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
+    record = provenance() | {
         "images": options.images,
         "recipes": {name: {"n": len(found), **mean_of(found)} for name, found in measured.items()},
         "runs": measured,
     }
-    storage.write_json(options.out / "record.json", record)
-    storage.write_text(options.out / "README.md", as_markdown(record))
+    Record(options.out).save(record, as_markdown(record))
 
 
 def mean_of(found: list[Any]) -> Any:
-    """Return the mean of numbers, or of each entry of tables alike."""
+    """Return the mean of numbers, or of each entry of dictionaries with the same keys."""
     if isinstance(found[0], dict):
         return {name: mean_of([one[name] for one in found]) for name in found[0]}
     return mean(found)
 
 
-def brought_back(images: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Photograph each image, and return what the pipeline and what plain scaling make of that."""
+def photographed(images: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return simulated photographs of the images after the pipeline, and after plain scaling."""
     random = np.random.default_rng(SEED)
     files = [photographs.MAKERS[name](image, random) for image in images]
     return (
@@ -81,7 +74,7 @@ def brought_back(images: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def prepared(count: int, name: str) -> np.ndarray:
-    """Return pictures of other things as the network sees them; those on which nothing stands out are left out."""
+    """Return out-of-distribution pictures as the network sees them, without those that the pipeline rejects."""
     random, found = np.random.default_rng(SEED), []
     for _ in range(count):
         try:
@@ -92,7 +85,7 @@ def prepared(count: int, name: str) -> np.ndarray:
 
 
 def grounds(run: Path, images: np.ndarray, labels: torch.Tensor, both: dict[str, Any]) -> dict[str, Any]:
-    """Return what a run makes of the images and of each way to photograph them."""
+    """Return agreement and accuracy of a run on each kind of photograph."""
     predictor = Predictor.load(run, device="cpu")
     found = {
         name: {arm: shares(predictor, images, seen, labels) for arm, seen in zip(ARMS, pair, strict=True)}
@@ -101,11 +94,11 @@ def grounds(run: Path, images: np.ndarray, labels: torch.Tensor, both: dict[str,
     return {"clean_accuracy": shares(predictor, images, images, labels)["accuracy"], "grounds": found}
 
 
-def told(run: Path, others: dict[str, np.ndarray], count: int) -> dict[str, Any]:
-    """Return which share of pictures of other things is told to be such, and of the data set's own images wrongly."""
+def detections(run: Path, others: dict[str, np.ndarray], count: int) -> dict[str, Any]:
+    """Return the share of out-of-distribution pictures that is detected, and of the data set's images wrongly."""
     predictor = Predictor.load(run, device="cpu").with_novelty(run)
     assert predictor.novelty is not None
-    evaluate(run, split="test", device="cpu")  # the door, which counts
+    evaluate(run, split="test", device="cpu")  # counts the opening of the test set
     test = load_split(open_run(run), "test").images.numpy()
 
     def alarms(images: np.ndarray) -> int:
@@ -121,14 +114,14 @@ def told(run: Path, others: dict[str, np.ndarray], count: int) -> dict[str, Any]
 
 
 def shares(predictor: Predictor, images: np.ndarray, seen: np.ndarray, labels: torch.Tensor) -> dict[str, float]:
-    """Return how often ``seen`` is answered as the images are, and how often rightly."""
-    answers, originals = predictor.logits(seen).argmax(1), predictor.logits(images).argmax(1)
-    same, right = (answers == originals).float().mean(), (answers == labels).float().mean()
+    """Return how often the prediction for ``seen`` is that for the images, and how often it is correct."""
+    predicted, originals = predictor.logits(seen).argmax(1), predictor.logits(images).argmax(1)
+    same, right = (predicted == originals).float().mean(), (predicted == labels).float().mean()
     return {"agreement": float(same), "accuracy": float(right)}
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     recipes = record["recipes"]
     (first, found), *_ = recipes.items()
     both = [
@@ -148,35 +141,36 @@ def as_markdown(record: dict[str, Any]) -> str:
     seeds = ", ".join(f"`{name}` {one['n']}" for name, one in recipes.items())
     return f"""# Photographs
 
-{record["images"]:,} validation images as photographs of 762 pixels (`benchmarks/photographs.py`), brought back by
-`modiste.photo`. No choice was made on these images; the test set has no part in it, except for its one line below.
+{record["images"]:,} validation images as simulated photographs of 762 pixels (`benchmarks/photographs.py`),
+preprocessed by `modiste.photo`. No choice was made on these images. The test set is used only for its one line below.
 Means over seeds: {seeds}. Made by `{record["command"]}`.
 
 ## With the pipeline and without
 
-Answered by `{first}`, beside what is commonly done: grey, scaled to 28 x 28, light and dark exchanged. Agreement is
-with the answers for the images themselves, of which {found["clean_accuracy"]:.1%} are right.
+Predictions of `{first}`, with the pipeline and with plain scaling: grey, scaled to 28 x 28, inverted. Agreement is with
+the predictions for the images themselves, of which {found["clean_accuracy"]:.1%} are correct.
 
-| ground | pipeline: agreement | accuracy | plain: agreement | accuracy |
+| photograph | pipeline: agreement | accuracy | plain: agreement | accuracy |
 |---|---|---|---|---|
 {rows(both)}
 
-shop: dark on #fdfdfd, as the data set began; coloured: any light colour; noisy: the same with a sensor's noise; dark: a
-light garment on dark; turned: by up to 15 degrees; shaded: darker to one side by a third; JPEG: 200 pixels, quality 30.
+shop: dark on #fdfdfd, like the data set's product photos; coloured: any light background; noisy: the same with sensor
+noise; dark: a light garment on a dark background; turned: by up to 15 degrees; shaded: darker to one side by a third;
+JPEG: 200 pixels, quality 30.
 
-## Trained for it and not
+## Trained with the photo augmentation and without
 
-Accuracy through the pipeline. `photo` differs from `sprint-94` by its augmentation alone.
+Accuracy with the pipeline. `photo` differs from `sprint-94` only in its augmentation.
 
-{table("ground", recipes, accuracies)}
+{table("photograph", recipes, accuracies)}
 
-## None of the ten
+## Out-of-distribution pictures
 
-{record["images"]:,} pictures each of other things (`benchmarks/strangers.py`), through the same pipeline; told are
-those answered with none of the ten, and the few on which nothing stands out from the background. The threshold is from
-validation images, the first line of false alarms from others that had no part in it.
+{record["images"]:,} pictures of each kind of other things (`benchmarks/strangers.py`), through the same pipeline. A
+picture counts as detected if the answer is none of the classes, or if nothing stands out from its background. The
+threshold is computed from validation images; the first line of false alarms is from other validation images.
 
-{table("told to be none of the ten", recipes, [*strange, *alarms])}
+{table("detected as none of the classes", recipes, [*strange, *alarms])}
 
 {describe_machine(record["machine"])}
 """

@@ -1,6 +1,7 @@
-"""Photographs made of the data set's images: on plain, coloured, dark and noisy ground, turned, shaded, compressed.
+"""Photographs simulated from the data set's images: various backgrounds, turned, shaded, compressed.
 
-Each takes (28, 28) bytes and a generator, and gives the bytes of an image file as a camera or shop would.
+Each function takes an image, uint8 of shape (28, 28), and a generator. It returns the bytes of an image file, like
+those of a camera or a shop.
 """
 
 import io
@@ -12,52 +13,52 @@ from PIL import Image
 SIDE = 762
 """Pixels of a product photo's longer side."""
 SHOP_WHITE = 253
-"""#fdfdfd, the ground of the data set's own product photos."""
+"""#fdfdfd, the background of the data set's original product photos."""
 MARGIN = 0.12
 FADE = 24.0
-"""Brightness at which a garment's pixel covers its background wholly."""
+"""Brightness from which a pixel of the garment is opaque."""
 
 Pixels = np.ndarray
 Maker = Callable[[Pixels, np.random.Generator], bytes]
 
 
 def on_shop_white(image: Pixels, random: np.random.Generator) -> bytes:
-    """A product photo: dark on #fdfdfd, as the data set began."""
+    """Return a product photo: dark on #fdfdfd."""
     values = enlarged(image, MARGIN * random.random())
     return as_file(np.repeat((SHOP_WHITE * (1 - values / 255))[..., None], 3, 2), "PNG")
 
 
 def on_colour(image: Pixels, random: np.random.Generator) -> bytes:
-    """On a plain ground of any light colour."""
+    """Return a photo with a plain background of any light colour."""
     return as_file(laid(image, random.uniform(130, 250, 3), random), "PNG")
 
 
 def on_noise(image: Pixels, random: np.random.Generator) -> bytes:
-    """On a light ground that a camera's sensor speckles."""
+    """Return a photo with a light background and sensor noise."""
     photo = laid(image, random.uniform(150, 250, 3), random)
     return as_file(photo + random.normal(0, 10, photo.shape), "PNG")
 
 
 def on_dark(image: Pixels, random: np.random.Generator) -> bytes:
-    """A light garment on a plain dark ground."""
+    """Return a photo of a light garment on a plain dark background."""
     return as_file(laid(image, random.uniform(5, 60, 3), random, light=True), "PNG")
 
 
 def turned(image: Pixels, random: np.random.Generator) -> bytes:
-    """On a light ground, turned by up to 15 degrees."""
+    """Return a photo with a light background, turned by up to 15 degrees."""
     grown = Image.fromarray(np.pad(image, 8)).rotate(random.uniform(-15, 15), Image.Resampling.BICUBIC)
     return as_file(laid(np.asarray(grown), random.uniform(180, 250, 3), random), "PNG")
 
 
 def shaded(image: Pixels, random: np.random.Generator) -> bytes:
-    """On a light ground that grows darker to one side, by a third."""
+    """Return a photo with a light background that gets darker to one side, by a third."""
     photo = laid(image, random.uniform(200, 250, 3), random)
     light = np.linspace(1, 0.67, photo.shape[1])[:: random.choice([-1, 1])]
     return as_file(photo * light[None, :, None], "PNG")
 
 
 def compressed(image: Pixels, random: np.random.Generator) -> bytes:
-    """A small JPEG of low quality."""
+    """Return a small JPEG of low quality."""
     photo = Image.fromarray(as_colours(laid(image, random.uniform(180, 250, 3), random)))
     photo.thumbnail((200, 200))
     return as_file(np.asarray(photo), "JPEG", quality=30)
@@ -75,7 +76,7 @@ MAKERS: dict[str, Maker] = {
 
 
 def laid(image: Pixels, ground: Pixels, random: np.random.Generator, *, light: bool = False) -> Pixels:
-    """Lay the garment on a ground of one colour: as dark as the image is bright, or as bright where ``light``."""
+    """Return the garment on a background of one colour: inverted, or with ``light`` as bright as in the image."""
     values = enlarged(image, MARGIN * random.random())
     cover = (values / FADE).clip(0, 1)[..., None]
     garment = values if light else 255 - values
@@ -83,7 +84,7 @@ def laid(image: Pixels, ground: Pixels, random: np.random.Generator, *, light: b
 
 
 def enlarged(image: Pixels, margin: float) -> Pixels:
-    """Return the image SIDE pixels wide, with a margin of this share of its side around it."""
+    """Return the image enlarged to SIDE pixels; ``margin`` is a share of its side, on each side of it."""
     around = round(margin * len(image))
     picture = Image.fromarray(np.pad(image, around)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     return np.asarray(picture, dtype=np.float64)
@@ -101,5 +102,5 @@ def as_file(photo: Pixels, kind: str, **options: int) -> bytes:
 
 
 def naive(content: bytes) -> Image.Image:
-    """What is commonly done in place of a pipeline: grey, 28 x 28, light and dark exchanged."""
+    """Return what is commonly done instead of a pipeline: grey, 28 x 28, inverted."""
     return Image.eval(Image.open(io.BytesIO(content)).convert("L").resize((28, 28)), lambda value: 255 - value)

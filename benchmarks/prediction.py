@@ -1,4 +1,4 @@
-"""Time a finished run's predictor or an ONNX file of it, in this process; one JSON object on the last line of output.
+"""Time the predictor of a finished run, or its ONNX file; print one JSON object on the last line.
 
 python benchmarks/prediction.py {predictor,bfloat16,onnx,int8} RUN DATA_FOLDER
 """
@@ -17,11 +17,11 @@ from peers.protocol import median_seconds
 
 Logits = Callable[[np.ndarray], np.ndarray]
 FILES = {"onnx": "model.onnx", "int8": "model-int8.onnx"}
-"""In a run's folder: what the doors of that name run."""
+"""Files of a run's folder by kind of predictor."""
 
 
 def predictor(run: Path, precision: Precision | None) -> Logits:
-    """Return what predicts as Python's users do."""
+    """Return a function that predicts with ``modiste.Predictor``."""
     from modiste import Predictor
 
     loaded = Predictor.load(run, device="cpu", precision=precision)
@@ -29,7 +29,7 @@ def predictor(run: Path, precision: Precision | None) -> Logits:
 
 
 def onnx(file: Path) -> Logits:
-    """Return what runs an exported file, in batches of the predictor's size."""
+    """Return a function that predicts with an ONNX file, in batches of the predictor's size."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -43,8 +43,8 @@ def onnx(file: Path) -> Logits:
 
 
 def main() -> None:
-    door, run, folder = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-    predict = onnx(run / FILES[door]) if door in FILES else predictor(run, "bfloat16" if door == "bfloat16" else None)
+    kind, run, folder = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+    predict = onnx(run / FILES[kind]) if kind in FILES else predictor(run, "bfloat16" if kind == "bfloat16" else None)
     validation = load_development(folder=folder).validation
     images = validation.images.numpy()
     found = {

@@ -2,9 +2,8 @@
 
     python benchmarks/profile_layers.py DATA_FOLDER [--steps 20] [--out records/speed]
 
-What is profiled is ``modiste.train`` itself, in the middle of its first epoch, and what a predictor does of all
-validation images, with a network that has learnt nothing, by torch's own profiler; that slows the time between
-operations, not the operations.
+Torch's profiler measures ``modiste.train`` itself, in the middle of its first epoch, and the prediction of all
+validation images with an untrained network. It slows the time between operations, not the operations.
 """
 
 import argparse
@@ -21,29 +20,27 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import modiste
-from modiste import machine
 from modiste.data.dataset import load_development
 from modiste.errors import StoppedError
 from modiste.evaluation.inference import ask, ready
 from modiste.models.registry import build_model
-from modiste.runs import storage
 from modiste.training import setup
 from modiste.training.tracking import Listener
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows
 
 TRAINED = (("paper", "float32"), ("paper", "bfloat16"), ("sprint", "bfloat16"), ("sprint-95", "bfloat16"))
 ASKED = (("paper", "float32"), ("paper", "bfloat16"), ("sprint", "bfloat16"))
 LEAST_SHARE = 0.02
-"""Of an operation that has a row of its own."""
+"""Smallest share of the whole time for which an operation has a row."""
 TOUCHED_BYTES = 2_000_000_000
-"""Just less than what the C library gives back to the system; see ``runtime.keep_memory``."""
+"""Slightly less than the size from which memory is returned to the system; see ``machine.keep_memory``."""
 
 
 class Profiled(Listener):
-    """Profiles so many steps, after as many that are not counted; then stops the run.
+    """Profiles ``steps`` steps after the same number of other steps, then stops the run.
 
-    What the profiler keeps lies between the maps that a step frees, which then have to be found room elsewhere: in
-    memory that nothing has touched yet, page by page, unless enough of it was touched and freed before.
+    The profiler's own data lie between the feature maps that a step frees, so that the next step needs other memory.
+    Touching enough memory first and freeing it avoids page faults there, which would slow the profiled steps.
     """
 
     def __init__(self, steps: int) -> None:
@@ -51,7 +48,7 @@ class Profiled(Listener):
         self.profiler = of_processor()
 
     def step_done(self, step: int) -> None:
-        """Begin or end."""
+        """Start or stop the profiler."""
         if step == self.steps:
             torch.ones(TOUCHED_BYTES, dtype=torch.uint8)
             self.profiler.start()
@@ -59,29 +56,27 @@ class Profiled(Listener):
         elif step == 2 * self.steps:
             self.seconds += time.perf_counter()
             self.profiler.stop()
-            signal.raise_signal(signal.SIGTERM)  # as anyone would stop it
+            signal.raise_signal(signal.SIGTERM)  # stops the run in the usual way
 
 
 def of_processor() -> profile:
-    """Return a profiler of what the processor does."""
+    """Return a profiler of the CPU."""
     return profile(activities=[ProfilerActivity.CPU], record_shapes=True, acc_events=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=Path("records/speed"))
-    options = parser.parse_args()
-    record: dict[str, Any] = {"command": this_command(), "machine": machine.facts(torch.device("cpu"))}
+    arguments = parser(__doc__, "records/speed")
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("--steps", type=int, default=20)
+    options = arguments.parse_args()
+    record = provenance()
     record["steps"] = {", ".join(arm): of_training(*arm, options) for arm in TRAINED}
     record["predictions"] = {", ".join(arm): of_prediction(*arm, options) for arm in ASKED}
-    storage.write_json(options.out / "profile.json", record)
-    storage.write_text(options.out / "profile.md", as_markdown(record))
+    Record(options.out, "profile.json", "profile.md").save(record, as_markdown(record))
 
 
 def of_training(name: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Train a recipe as far as needed; return the milliseconds of a step by phase and by operation."""
+    """Profile steps of a recipe's training; return the milliseconds of a step by phase and by operation."""
     recipe = replace(modiste.get_recipe(name), precision=precision)
     listener = Profiled(options.steps)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(StoppedError):
@@ -92,7 +87,7 @@ def of_training(name: str, precision: str, options: argparse.Namespace) -> dict[
 
 
 def of_prediction(name: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Ask a recipe's network, as a predictor does; return the milliseconds by operation."""
+    """Profile a prediction with a recipe's network; return the milliseconds by phase and by operation."""
     recipe = replace(modiste.get_recipe(name), precision=precision)
     development = load_development(recipe.data, options.data)
     model = build_model(recipe.model, setup.describe_task(development, recipe), seed=0)
@@ -107,9 +102,13 @@ def of_prediction(name: str, precision: str, options: argparse.Namespace) -> dic
 
 
 def shared_out(profiler: profile, seconds: float, times: int, forward: str) -> dict[str, Any]:
-    """Share out what something took that was done so many times, by phase and by operation.
+    """Return the milliseconds of one repetition by phase and by operation.
 
-    ``forward`` is the name of the phase in which nothing is learnt.
+    Args:
+        profiler: the finished profiler.
+        seconds: time of all repetitions.
+        times: number of repetitions.
+        forward: name of the phase before the backward pass.
     """
     phases: Counter[str] = Counter()
     operations: Counter[tuple[str, str, str]] = Counter()
@@ -129,7 +128,7 @@ def shared_out(profiler: profile, seconds: float, times: int, forward: str) -> d
 
 
 def phase_of(event: Any) -> str | None:
-    """Return the part of learning that an operation belongs to, by what called it; None if to none."""
+    """Return ``backward`` or ``optimizer`` for operations called from there; None for others."""
     while event.cpu_parent is not None:
         event = event.cpu_parent
     if event.name.startswith("autograd::engine"):
@@ -138,18 +137,19 @@ def phase_of(event: Any) -> str | None:
 
 
 def shapes(event: Any) -> str:
-    """Write the shapes of the first tensors that an operation took."""
+    """Return the shapes of an operation's first three tensors as text."""
     sizes = [size for size in event.input_shapes if size]
     return ", ".join("×".join(map(str, size)) for size in sizes[:3])
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     return f"""# Where the time goes
 
-Milliseconds of a step, by torch's profiler in the middle of an epoch of `modiste train`: by phase, and the operations
-that take at least {LEAST_SHARE:.0%} of it, with what they take in (images first, as N×C×H×W); then the same of all
-validation images' prediction. The profiler itself is in what lies between operations. Made by `{record["command"]}`.
+Milliseconds of a step, by torch's profiler in the middle of an epoch of `modiste train`: by phase, and for operations
+that take at least {LEAST_SHARE:.0%} of the step, with the shapes of their inputs (images first, as N×C×H×W). Then the
+same for the prediction of all validation images. The profiler's own time counts as time between operations. Made by
+`{record["command"]}`.
 
 {parts("A step of", record["steps"])}
 
@@ -160,12 +160,12 @@ validation images' prediction. The profiler itself is in what lies between opera
 
 
 def parts(what: str, arms: dict[str, dict[str, Any]]) -> str:
-    """Write the part of the page that these recipes have."""
+    """Return the sections of these recipes."""
     return "\n\n".join(part(f"{what} {name}", arm) for name, arm in arms.items())
 
 
 def part(title: str, arm: dict[str, Any]) -> str:
-    """Write the part of the page that one recipe has."""
+    """Return the section of one recipe."""
     whole = arm["milliseconds"]
     phases = rows((phase, *figures(spent, whole)) for phase, spent in arm["phases"].items())
     operations = rows(
@@ -184,7 +184,7 @@ def part(title: str, arm: dict[str, Any]) -> str:
 
 
 def figures(spent: float, whole: float) -> tuple[str, str]:
-    """Write milliseconds, and their share of the whole."""
+    """Return milliseconds and their share of the whole as text."""
     return f"{spent:.2f}", f"{spent / whole:.0%}"
 
 

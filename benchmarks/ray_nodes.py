@@ -2,7 +2,7 @@
 
 python benchmarks/ray_nodes.py COUNT
 
-Prints its address, kills a node for each line "kill one" that it reads, and goes when its input ends.
+Prints the cluster's address, kills a node for each line "kill one" of its input, and ends when its input ends.
 """
 
 import os
@@ -18,9 +18,12 @@ SMALL = {"object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
 
 @contextmanager
 def nodes(count: int, *before: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, Keeper]]:
-    """Keep a cluster of so many nodes in a process of its own; give its address, and the process that answers.
+    """Run a cluster of ``count`` nodes in its own process; yield its address and the process.
 
-    ``before`` is a command that starts another.
+    Args:
+        count: number of nodes.
+        before: a command that runs another command, put before that of the process.
+        environment: environment variables of the process.
     """
     with subprocess.Popen(
         [*before, sys.executable, __file__, str(count)],
@@ -41,12 +44,12 @@ def main() -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # loopback, on Linux as well
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
-        os.environ["RAY_TMPDIR"] = folder  # where no other command looks for a cluster to join
+        os.environ["RAY_TMPDIR"] = folder  # no other command looks for a cluster here
         keep(int(sys.argv[1]))
 
 
 def keep(count: int) -> None:
-    """Begin the nodes, and do as the input says."""
+    """Start the nodes and obey the lines of the input."""
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False}

@@ -1,12 +1,11 @@
-"""Run the torture room and write ``records/reliability``: of each fault, how many were tried and how many survived.
+"""Run the fault-injection tests; write ``records/reliability``: how many faults were injected and survived.
 
-    python benchmarks/reliability_record.py [--minutes 10] [--out records/reliability] [-- PYTEST WORDS]
+    python benchmarks/reliability_record.py [--minutes 10] [--out records/reliability] [-- PYTEST ARGUMENTS]
 
-What ``make torture`` runs, with its figures kept. Each kind of fault takes ``--minutes`` at most. A test that fails, or
-a run that breaks off, is written down as that; the exit code is 1 then.
+Runs the tests of ``make torture`` and keeps their counts. Each kind of fault takes at most ``--minutes``. Failed tests
+and an aborted run are recorded, and the exit code is then 1.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -24,40 +23,37 @@ from xml.etree import ElementTree
 import torch
 
 from modiste import machine
-from modiste.runs import storage
-from record_page import describe_machine, rows
+from record import Record, describe_machine, parser, rows
 
 ROWS = ("resume", "saving", "locks", "signals", "data", "picture", "photos", "no", "serving", "search", "supply")
-"""The first words of areas, in the order in which they are told; one that is not named here comes after these."""
+"""First words of areas, in the order of the page; other areas come last."""
 PYTEST = ("-m", "pytest", "-n", "2", "--dist", "worksteal", "-q")
 LIMIT_MINUTES = 240
 PACKAGES = ("safetensors", "pillow", "fastapi", "uvicorn", "optuna", "ray", "onnxruntime", "pytest", "hypothesis")
-Record = dict[str, Any]
+Content = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--out", type=Path, default=Path("records/reliability"))
-    parser.add_argument("words", nargs="*", help="for pytest")
-    options = parser.parse_args()
+    made = parser(__doc__, "records/reliability")
+    made.add_argument("--minutes", type=float, default=10)
+    made.add_argument("arguments", nargs="*", help="arguments for pytest")
+    options = made.parse_args()
     with TemporaryDirectory() as folder:
-        record = torture(options.minutes, options.words, Path(folder))
-    storage.write_json(options.out / "results.json", record)
-    storage.write_text(options.out / "README.md", as_markdown(record))
+        record = torture(options.minutes, options.arguments, Path(folder))
+    Record(options.out, "results.json").save(record, as_markdown(record))
     print(f"{options.out}/README.md")
     sys.exit(0 if is_good(record) else 1)
 
 
-def torture(minutes: float, words: Sequence[str], folder: Path) -> Record:
-    """Run the tests that count faults; return what came of them, whatever it was."""
+def torture(minutes: float, arguments: Sequence[str], folder: Path) -> Content:
+    """Run the tests that count faults and return their results, failures included."""
     counts, outcomes = folder / "counts.json", folder / "outcomes.xml"
     variables = {"OMP_NUM_THREADS": "1", "MODISTE_TORTURE": str(minutes), "MODISTE_TORTURE_RECORD": str(counts)}
     facts, started = machine.facts(torch.device("cpu")), time.monotonic()
-    code = run([sys.executable, *PYTEST, f"--junitxml={outcomes}", *words], variables)
+    code = run([sys.executable, *PYTEST, f"--junitxml={outcomes}", *arguments], variables)
     failed, skipped = read_outcomes(outcomes)
     return {
-        "command": f"make torture MINUTES={minutes:g}" + "".join(f" {word}" for word in words),
+        "command": f"make torture MINUTES={minutes:g}" + "".join(f" {argument}" for argument in arguments),
         "minutes_each": minutes,
         "seconds": round(time.monotonic() - started),
         "exit_code": code,
@@ -70,14 +66,14 @@ def torture(minutes: float, words: Sequence[str], folder: Path) -> Record:
 
 
 def installed() -> Iterator[tuple[str, str]]:
-    """Name the versions of the packages that stand between a fault and Modiste."""
+    """Yield the name and version of each package that the tests depend on."""
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             yield name, version(name)
 
 
 def run(command: Sequence[str], variables: dict[str, str]) -> int:
-    """Run the tests in a group of their own, which ends as a whole when it takes too long."""
+    """Run the tests in their own process group, which is killed if it takes too long; return the exit code."""
     with subprocess.Popen(command, env=os.environ | variables, start_new_session=True) as child:
         try:
             return child.wait(60 * LIMIT_MINUTES)
@@ -89,12 +85,12 @@ def run(command: Sequence[str], variables: dict[str, str]) -> int:
 
 
 def read_outcomes(path: Path) -> tuple[list[str], list[str]]:
-    """Name the tests that failed and those that were left out, each with the reason in a line."""
+    """Return the failed and the skipped tests, each with its reason in one line."""
     failed, skipped = [], []
     try:
         cases = list(ElementTree.parse(path).iter("testcase"))
     except (OSError, ElementTree.ParseError):
-        return ["the run broke off before it could say what had failed"], []
+        return ["the run was aborted before it reported its results"], []
     for case in cases:
         for what in case:
             kept = {"failure": failed, "error": failed, "skipped": skipped}.get(what.tag)
@@ -104,37 +100,37 @@ def read_outcomes(path: Path) -> tuple[list[str], list[str]]:
     return failed, skipped
 
 
-def is_good(record: Record) -> bool:
-    """Tell whether every fault that was tried was survived, and the tests ran to their end."""
+def is_good(record: Content) -> bool:
+    """Return whether every injected fault was survived and the tests ran to their end."""
     areas = record["areas"].values()
     return bool(areas) and not record["exit_code"] and all(area["tried"] == area["survived"] for area in areas)
 
 
-def as_markdown(record: Record) -> str:
-    """Write the page for people."""
+def as_markdown(record: Content) -> str:
+    """Return the page."""
     areas = dict(sorted(record["areas"].items(), key=lambda item: place(item[0])))
     tried, survived = (sum(area[name] for area in areas.values()) for name in ("tried", "survived"))
-    verdict = "Every test passed." if is_good(record) else "**Not all was well**: see what failed, below."
-    return f"""# What was done to it, and what it survived
+    verdict = "Every test passed." if is_good(record) else "**Some tests failed**: they are listed below."
+    return f"""# Injected faults, and how many were survived
 
-{tried:,.0f} faults were tried and {survived:,.0f} survived in {record["seconds"] / 60:.0f} minutes. {verdict} By real
-processes, signals, sockets and files; [docs/reliability.md](../../docs/reliability.md) says what each row does and what
-is promised.
+{tried:,.0f} faults were injected and {survived:,.0f} survived in {record["seconds"] / 60:.0f} minutes. {verdict} The
+faults are real: processes, signals, sockets and files. [docs/reliability.md](../../docs/reliability.md) describes each
+row and what Modiste guarantees.
 
-Made by `python benchmarks/reliability_record.py --minutes {record["minutes_each"]:g}`, which runs what
-`{record["command"]}` runs.
+Made by `python benchmarks/reliability_record.py --minutes {record["minutes_each"]:g}`, which runs the
+tests of `{record["command"]}`.
 
-| fault | at every change | planned here | tried | survived | minutes |
+| fault | at every change | planned here | injected | survived | minutes |
 |---|---|---|---|---|---|
 {rows(line(name, area) for name, area in areas.items())}
 
-Where fewer were tried than planned, the time was over: {record["minutes_each"]:g} minutes for each test.
+Each test has at most {record["minutes_each"]:g} minutes: fewer faults than planned mean that this time was over.
 
 ## Failed
 
 {listed(record["failed"])}
 
-## Left out on this machine
+## Skipped on this machine
 
 {listed(record["skipped"])}
 
@@ -146,7 +142,7 @@ Where fewer were tried than planned, the time was over: {record["minutes_each"]:
 
 
 def place(area: str) -> tuple[int, str]:
-    """Return where an area stands in the table."""
+    """Return the sort key of an area in the table."""
     row = area.split(":")[0].split()[0]
     return (ROWS.index(row) if row in ROWS else len(ROWS)), area
 
@@ -158,7 +154,7 @@ def line(name: str, area: dict[str, float]) -> tuple[object, ...]:
 
 
 def listed(texts: Iterable[str]) -> str:
-    """Write lines as a list, or that there is nothing."""
+    """Return texts as a Markdown list; ``Nothing.`` if there are none."""
     return "\n".join(f"- `{text}`" for text in texts) or "Nothing."
 
 

@@ -1,4 +1,4 @@
-"""Pictures of none of the ten classes, made by script: noise, textures, digits, letters, faces as children draw."""
+"""Out-of-distribution pictures, generated: noise, textures, digits, letters, drawn faces."""
 
 import io
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Maker = Callable[[np.random.Generator], Pixels]
 
 
 def noise(random: np.random.Generator) -> Pixels:
-    """Pixels at random, of one of three kinds."""
+    """Return random pixels of one of three kinds."""
     kind = random.integers(3)
     if kind == 0:
         return random.integers(0, 256, (SIDE, SIDE))
@@ -29,7 +29,7 @@ def noise(random: np.random.Generator) -> Pixels:
 
 
 def texture(random: np.random.Generator) -> Pixels:
-    """Stripes, waves, chequers or a slope, at any angle."""
+    """Return stripes, waves, a chequerboard or a gradient, at any angle."""
     rows, columns = np.mgrid[:SIDE, :SIDE] / SIDE
     angle, period = random.uniform(0, np.pi), random.uniform(0.1, 0.4)
     along, across = np.cos(angle) * columns + np.sin(angle) * rows, np.cos(angle) * rows - np.sin(angle) * columns
@@ -39,17 +39,17 @@ def texture(random: np.random.Generator) -> Pixels:
 
 
 def digit(random: np.random.Generator) -> Pixels:
-    """A printed digit."""
+    """Return a printed digit."""
     return _glyph("0123456789", random)
 
 
 def letter(random: np.random.Generator) -> Pixels:
-    """A printed letter."""
+    """Return a printed letter."""
     return _glyph(LETTERS, random)
 
 
 def face(random: np.random.Generator) -> Pixels:
-    """An oval with eyes, nose and mouth, at times with hair."""
+    """Return an oval with eyes, nose and mouth, sometimes with hair."""
     image = Image.new("L", (SIDE, SIDE), 250)
     draw = ImageDraw.Draw(image)
     middle, half, skin, ink = SIDE // 2, int(random.integers(48, 66)), int(random.integers(90, 200)), 20

@@ -2,14 +2,13 @@
 
     python benchmarks/systems_record.py [RECIPE ...] [--seeds 1] [--runs runs/systems] [--baseline runs/record/paper-0]
 
-Kill it at any moment: the same command goes on. Without names, every recipe that has a finished run is written down and
-nothing is trained; recipes without one stay as the record has them, and with ``--add`` other seeds of those that have
-one stay as well, which is for runs of the same settings. Each run's test set is opened once, with the weights that its
-recipe picks. The baseline, one of the runs that ``paper_record.py`` leaves, is what each recipe's first seed is
-compared with, image by image; ``--without-baseline`` leaves that out.
+The command can be killed at any moment; the same command resumes. Without names nothing is trained, and every recipe
+with a finished run is recorded. Recipes without a finished run keep their rows. With ``--add``, other seeds of a recipe
+are kept too, for runs of the same settings. Each run's test set is opened once, with the weights that its recipe
+selects. The first seed of each recipe is compared, image by image, with the baseline, a run of ``paper_record.py``;
+``--without-baseline`` leaves that out.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -25,10 +24,22 @@ from modiste.evaluation.statistics import PairedDifference, paired_difference
 from modiste.models.registry import count_parameters
 from modiste.recipes import claims
 from modiste.reproduction.paper import mean_and_spread
-from modiste.runs import manifest, run_folder, storage
+from modiste.runs import manifest, run_folder
 from modiste.runs.run_folder import Run, open_run
 from modiste.training.tracking import ConsoleLog
-from record_page import describe_machine, duration, measure_test, place, rows, seconds, summary, this_command, training
+from record import (
+    Record,
+    describe_machine,
+    duration,
+    measure_test,
+    parser,
+    place,
+    rows,
+    seconds,
+    summary,
+    this_command,
+    training,
+)
 
 SYSTEMS = (
     "paper", "perceptron", "mlp", "paper-text", "inception", "dbn", "dbn-frozen", "dropconnect", "capsnet",
@@ -36,19 +47,18 @@ SYSTEMS = (
     "wide-resnet",
 )  # fmt: skip
 """The recipes of this record, in the order of its rows."""
-Record = dict[str, Any]
+Content = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipes", nargs="*")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--runs", type=Path, default=Path("runs/systems"))
-    parser.add_argument("--baseline", type=Path, default=Path("runs/record/paper-0"))
-    parser.add_argument("--without-baseline", action="store_true")
-    parser.add_argument("--add", action="store_true", help="keep what the record has of other seeds of these recipes")
-    parser.add_argument("--out", type=Path, default=Path("records/systems"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/systems")
+    arguments.add_argument("recipes", nargs="*")
+    arguments.add_argument("--seeds", type=int, default=1)
+    arguments.add_argument("--runs", type=Path, default=Path("runs/systems"))
+    arguments.add_argument("--baseline", type=Path, default=Path("runs/record/paper-0"))
+    arguments.add_argument("--without-baseline", action="store_true")
+    arguments.add_argument("--add", action="store_true", help="keep other seeds of these recipes in the record")
+    options = arguments.parse_args()
     for name in options.recipes:
         for seed in range(options.seeds):
             recipe = replace(modiste.get_recipe(name), seed=seed)
@@ -58,16 +68,15 @@ def main() -> None:
     found = {name: runs for name in SYSTEMS if (runs := finished_runs(name, folders.get(name, options.runs)))}
     if not found:
         sys.exit(f"{options.runs}: no finished run; name the recipes to train")
-    path = options.out / "record.json"
-    before = storage.read_json(path) if path.exists() else {"runs": [], "against_paper": {}}
+    files = Record(options.out)
+    before = files.read() or {"runs": [], "against_paper": {}}
     record = merged(before, found, baseline, add=options.add)
-    storage.write_json(path, record)
-    storage.write_text(path.with_name("README.md"), as_markdown(record))
-    print(path.with_name("README.md"))
+    files.save(record, as_markdown(record))
+    print(f"{options.out}/README.md")
 
 
 def finished(baseline: Path) -> Run:
-    """Open the run that the others are compared with, or leave with what makes it."""
+    """Return the baseline; exits with the command that makes it if it is missing."""
     if not (baseline / manifest.NAME).is_file():
         sys.exit(
             f"{baseline}: no finished run to compare with; make it by benchmarks/paper_record.py, or name another "
@@ -83,7 +92,7 @@ def finished_runs(name: str, folder: Path) -> list[Run]:
 
 
 def against(run: Run, baseline: Run) -> PairedDifference:
-    """Compare a run with the baseline on the test set, image by image, from the logits that both have stored."""
+    """Compare a run with the baseline on the test set, image by image, by their stored logits."""
     ours, theirs = (
         logits.argmax(1) == labels
         for logits, labels in (
@@ -93,8 +102,8 @@ def against(run: Run, baseline: Run) -> PairedDifference:
     return paired_difference(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()), len(ours))
 
 
-def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None, *, add: bool) -> Record:
-    """Return the record with these runs in place of those it had of their recipes, or with ``add`` of their seeds."""
+def merged(before: Content, found: Mapping[str, list[Run]], baseline: Run | None, *, add: bool) -> Content:
+    """Return the record with these runs in place of those of the same recipes or, with ``add``, the same seeds."""
     key_of = itemgetter("recipe", "seed") if add else itemgetter("recipe")
     new = [as_plain(run) for own in found.values() for run in own]
     taken = set(map(key_of, new))
@@ -119,18 +128,18 @@ def merged(before: Record, found: Mapping[str, list[Run]], baseline: Run | None,
     }
 
 
-def time_of(runs: Sequence[Record]) -> str:
-    """Say how long a recipe's first run trained, and on what: others may have had another machine."""
+def time_of(runs: Sequence[Content]) -> str:
+    """Return training time and machine of a recipe's first run; others may have had another machine."""
     return training(runs[0]["train_seconds"], runs[0]["starts"][-1])
 
 
-def by_recipe(runs: Sequence[Record]) -> dict[str, list[Record]]:
-    """Gather what belongs to each recipe."""
+def by_recipe(runs: Sequence[Content]) -> dict[str, list[Content]]:
+    """Return the runs by recipe."""
     return {name: list(own) for name, own in groupby(runs, key=lambda row: str(row["recipe"]))}
 
 
-def as_plain(run: Run) -> Record:
-    """Measure a run and return what the record rests on as plain data."""
+def as_plain(run: Run) -> Content:
+    """Return the results of a run as plain data."""
     test, (model, _) = measure_test(run), run.load_model()
     _, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
     return {
@@ -147,17 +156,17 @@ def as_plain(run: Run) -> Record:
     }
 
 
-def as_markdown(record: Record) -> str:
-    """Write the page for people."""
+def as_markdown(record: Content) -> str:
+    """Return the page."""
     return f"""# The systems of the paper, measured
 
-One line per recipe, trained on the real Fashion-MNIST with the recipe's own settings and measured once on the 10,000
-test images, with the weights of the epoch that its recipe picks by validation or of the last. Of the 60,000 training
-images those of validation are not trained on: 10,000, or 2,000 where a recipe was decided on 10,000 and validation
-picks nothing any more. n is the number of seeds; the interval of a single run is Wilson's. The sixth column compares
-the first seed with a run of `paper`, seed 0, on the same images: the difference in points with its 95 % interval, and
-McNemar's exact p; it is empty where no such run was at hand. Time and machine are the first seed's. Made by
-`python benchmarks/systems_record.py`.
+One line per recipe, trained on the real Fashion-MNIST with the recipe's own settings. Each run is measured once on the
+10,000 test images, with the weights of the epoch selected on validation or of the last epoch, as its recipe says.
+Validation images are not trained on: 10,000 of the 60,000 training images. They are 2,000 for recipes that were
+developed with 10,000 and select no epoch. n is the number of seeds; the interval of a single run is Wilson's. The sixth
+column compares the first seed with a run of `paper`, seed 0, on the same images: the difference in points with its 95 %
+interval, and McNemar's exact p. It is empty if there was no such run. Time and machine are those of the first seed.
+Made by `python benchmarks/systems_record.py`.
 
 | recipe | parameters | n | test accuracy | validation | against `paper` | epochs | training | on | claim |
 |---|---|---|---|---|---|---|---|---|---|
@@ -166,12 +175,12 @@ McNemar's exact p; it is empty where no such run was at hand. Time and machine a
 ## Machine
 
 {describe_machine(record["runs"][0]["starts"][-1])}
-That is the first run's; every run's own machine and commit stand in `record.json`. Other work ran beside some of the
-training on cores: those times are no measurement of speed.
+This is the machine of the first run; machine and commit of every run are in `record.json`. Other processes ran at the
+same time as some trainings on cores: those times do not measure speed.
 """
 
 
-def line(name: str, runs: Sequence[Record], paired: Mapping[str, Any] | None) -> tuple[object, ...]:
+def line(name: str, runs: Sequence[Content], paired: Mapping[str, Any] | None) -> tuple[object, ...]:
     """Return a recipe's row."""
     low, high = runs[0]["test"]["accuracy_interval"]
     doubt = f" ({low:.2%} to {high:.2%})" if len(runs) == 1 else ""
@@ -190,7 +199,7 @@ def line(name: str, runs: Sequence[Record], paired: Mapping[str, Any] | None) ->
 
 
 def in_points(paired: Mapping[str, Any]) -> str:
-    """Write a difference as a table wants it."""
+    """Return a difference in points with its interval and p-value as text."""
     low, high = paired["interval"]
     p_value = f"p = {paired['p_value']:.2g}" if paired["p_value"] >= 1e-4 else "p < 0.0001"
     return f"{100 * paired['difference']:+.2f} ({100 * low:+.2f} to {100 * high:+.2f}), {p_value}"

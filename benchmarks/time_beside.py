@@ -3,7 +3,6 @@
 python benchmarks/time_beside.py DATA_FOLDER [--rounds 5] [--out records/speed]
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -11,24 +10,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-
 from clock import MODISTE, spread, time_process
-from modiste import machine
 from modiste.processes import available_cores
-from modiste.runs import storage
 from modiste.runs.run_folder import open_run
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows, with_range
 
 BUSY = (sys.executable, "-c", "while True: pass")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("records/speed"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/speed", rounds=5)
+    arguments.add_argument("data", type=Path)
+    options = arguments.parse_args()
     found: dict[str, list[dict[str, float]]] = {"alone": [], "beside a busy process": []}
     for number in range(options.rounds):
         found["alone"].append(train(options.data))
@@ -39,12 +32,11 @@ def main() -> None:
                 busy.kill()
         print(f"round {number + 1}: {[done[-1] for done in found.values()]}", flush=True)
     record = summary(found)
-    storage.write_json(options.out / "beside.json", record)
-    storage.write_text(options.out / "beside.md", as_markdown(record))
+    Record(options.out, "beside.json", "beside.md").save(record, as_markdown(record))
 
 
 def train(data: Path) -> dict[str, float]:
-    """Train ``sprint`` in a process of its own; return its seconds of training and its threads."""
+    """Train ``sprint`` in its own process; return its seconds of training and its number of threads."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         time_process((*MODISTE, "train", "sprint", "--quiet", "--device", "cpu", "--data-folder", data, "--out", run))
@@ -53,16 +45,14 @@ def train(data: Path) -> dict[str, float]:
 
 
 def summary(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Gather the seconds, how much slower the second is, and how many cores are left of all."""
+    """Return the seconds, the slowdown, and the slowdown that the lost core alone would cause."""
     cores = len(available_cores())
     arms = {
         name: spread([row["train_seconds"] for row in done]) | {"threads": median(row["threads"] for row in done)}
         for name, done in found.items()
     }
     alone, beside = (arm["median"] for arm in arms.values())
-    return {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
+    return provenance() | {
         "arms": arms,
         "slower": beside / alone,
         "in_proportion": cores / max(cores - 1, 1),
@@ -70,12 +60,12 @@ def summary(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     return f"""# Beside other work
 
 One epoch of `sprint` alone, and while another process keeps one core busy: the median of the seconds of training, and
-the range. It is {record["slower"]:.2f} times slower; in proportion to the cores that are left it would be
-{record["in_proportion"]:.2f} times. Made by `{record["command"]}`.
+the range. It is {record["slower"]:.2f} times slower. In proportion to the remaining cores it would be
+{record["in_proportion"]:.2f} times slower. Made by `{record["command"]}`.
 
 | | n | seconds | threads |
 |---|---|---|---|
@@ -87,8 +77,7 @@ the range. It is {record["slower"]:.2f} times slower; in proportion to the cores
 
 def line(name: str, arm: dict[str, Any]) -> tuple[object, ...]:
     """Return an arm's row of the table."""
-    seconds = f"{arm['median']:.2f} ({arm['lowest']:.2f} to {arm['highest']:.2f})"
-    return name, arm["n"], seconds, f"{arm['threads']:.0f}"
+    return name, arm["n"], with_range(arm, ".2f"), f"{arm['threads']:.0f}"
 
 
 if __name__ == "__main__":

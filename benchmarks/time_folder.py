@@ -2,11 +2,10 @@
 
     python benchmarks/time_folder.py RUN [--files 1000] [--damaged 50] [--rounds 3]
 
-From the run's folder and from its exported ONNX file, in turn; from the start of the command to its end. Pictures are
-product photos of 200 pixels (JPEG) made of validation images; damaged ones are cut, empty, or no pictures at all.
+The whole command is timed, with the run's folder and with its exported ONNX file. Pictures are product photos of 200
+pixels (JPEG) made from validation images; damaged files are truncated, empty, or not pictures at all.
 """
 
-import argparse
 import json
 import subprocess
 import tempfile
@@ -15,27 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import photographs
 from clock import MODISTE, spread, time_process
-from modiste import machine
 from modiste.data.dataset import load_development
-from modiste.runs import storage
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows, with_range
 
 BAD = 3
-"""How the command leaves when a picture could not be read."""
+"""Exit code of the command when a picture cannot be read."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--files", type=int, default=1000)
-    parser.add_argument("--damaged", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("records/photos"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/photos", rounds=3)
+    arguments.add_argument("run", type=Path)
+    arguments.add_argument("--files", type=int, default=1000)
+    arguments.add_argument("--damaged", type=int, default=50)
+    options = arguments.parse_args()
     time_process((*MODISTE, "export", options.run))
     sources = {"run folder": options.run, "its ONNX file": options.run / "model.onnx"}
     found: dict[str, list[float]] = {name: [] for name in sources}
@@ -50,20 +44,17 @@ def main() -> None:
                 print(
                     f"round {number + 1}, {name}: {found[name][-1]:.2f} s, {starts[name][-1]:.2f} for one", flush=True
                 )
-    record = {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
+    record = provenance() | {
         "files": options.files,
         "damaged": options.damaged,
         "seconds": {name: spread(values) for name, values in found.items()},
         "seconds_for_one": {name: spread(values) for name, values in starts.items()},
     }
-    storage.write_json(options.out / "folder.json", record)
-    storage.write_text(options.out / "folder.md", as_markdown(record))
+    Record(options.out, "folder.json", "folder.md").save(record, as_markdown(record))
 
 
 def fill(place: Path, files: int, damaged: int) -> set[str]:
-    """Write the pictures; return the names of the damaged."""
+    """Write the pictures; return the names of the damaged files."""
     random = np.random.default_rng(0)
     images = load_development().validation.images[:files, 0].numpy()
     chosen = {f"{number:04d}.jpg" for number in random.choice(files, damaged, replace=False)}
@@ -76,10 +67,10 @@ def fill(place: Path, files: int, damaged: int) -> set[str]:
 
 
 def seconds(source: Path, folder: Path, damaged: set[str]) -> float:
-    """Return the seconds of one command; SystemExit unless it answers the good files and names every bad one."""
-    words = [str(word) for word in (*MODISTE, "predict", source, folder, "--json", "--device", "cpu")]
+    """Return the seconds of one command; raises SystemExit unless it names exactly the damaged files."""
+    command = [str(argument) for argument in (*MODISTE, "predict", source, folder, "--json", "--device", "cpu")]
     begun = time.perf_counter()
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     taken = time.perf_counter() - begun
     named = {Path(answer["file"]).name for answer in json.loads(done.stdout) if answer.get("fault")}
     if done.returncode != BAD or named != damaged:
@@ -88,17 +79,16 @@ def seconds(source: Path, folder: Path, damaged: set[str]) -> float:
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     lines = []
     for name, one in record["seconds"].items():
         whole, start = one["median"], record["seconds_for_one"][name]["median"]
-        taken = f"{whole:.2f} ({one['lowest']:.2f} to {one['highest']:.2f})"
         rates = (record["files"] / whole, record["files"] / (whole - start))
-        lines.append((name, taken, f"{start:.2f}", *(f"{rate:.0f}" for rate in rates)))
+        lines.append((name, with_range(one, ".2f"), f"{start:.2f}", *(f"{rate:.0f}" for rate in rates)))
     return f"""# A folder of pictures
 
 `modiste predict` on {record["files"]:,} product photos of 200 pixels (JPEG), {record["damaged"]} of them damaged, from
-the start of the command to its end: it finishes, names every damaged file with its reason, and leaves with {BAD}.
+the start of the command to its end. It finishes, reports every damaged file with the reason, and exits with code {BAD}.
 Medians and ranges over {next(iter(record["seconds"].values()))["n"]} rounds. Made by `{record["command"]}`.
 
 | from | seconds | of which to start: a folder of one | files a second | after the start |

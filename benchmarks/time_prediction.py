@@ -1,10 +1,10 @@
-"""Time prediction with a loaded model, here and by the peers, in turn; write ``records/speed/prediction``.
+"""Time prediction with a loaded model, by Modiste and by the peers; write ``records/speed/prediction``.
 
     python benchmarks/time_prediction.py DATA_FOLDER [--rounds 5] [--runs runs/speed]
 
-Ten thousand images at once, and one image at a time, images and answers in memory: medians after a warm-up, in a
-process for each. Ours are Listing 1 and ``sprint``, through the predictor, in the precision of the run and in bfloat16,
-and as ONNX files in ONNX Runtime, in float32 and in eight bits; models that are not there yet are trained first.
+Every process times 10,000 images at once and one image at a time, in memory, after a warm-up. Modiste predicts with
+Listing 1 and ``sprint``: through the predictor, in the precision of the run and in bfloat16, and as ONNX files in ONNX
+Runtime, in float32 and in eight bits. Models that are missing are trained first.
 """
 
 import argparse
@@ -13,17 +13,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-
 from clock import MODISTE, peer, spread, time_process
-from modiste import machine
-from modiste.runs import storage
 from modiste.runs.run_folder import open_run
 from prediction import FILES
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows, with_range
 
 Commands = dict[tuple[str, str], tuple[tuple[object, ...], dict[str, str]]]
-"""By network and by who predicts with it: a command, and what its environment has beside this one's."""
+"""By network and predictor: a command, and its additional environment variables."""
 HERE = Path(__file__).parent
 RECIPES = {"paper": "Listing 1", "sprint": "`sprint`"}
 PEER_NAMES = {
@@ -32,24 +28,22 @@ PEER_NAMES = {
     "pytorch": ("listing1_pytorch.py", "Listing 1", "PyTorch as its tutorials write it"),
     "scikit_learn": ("mlp_scikit_learn.py", "an MLP", "scikit-learn's MLP"),
 }
-DOORS = {
+PREDICTORS = {
     "predictor": "Modiste's predictor",
     "bfloat16": "the same in bfloat16",
     "onnx": "Modiste's ONNX file in ONNX Runtime",
     "int8": "the same in eight bits",
 }
-"""What ``prediction.py`` times, and what the page calls it."""
+"""The kinds of predictor that ``prediction.py`` times, and their names on the page."""
 BASELINE = "Keras on TensorFlow, `model.predict`"
-"""What ratios are to."""
+"""The predictor that ratios refer to."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--runs", type=Path, default=Path("runs/speed"))
-    parser.add_argument("--out", type=Path, default=Path("records/speed"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/speed", rounds=5)
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("--runs", type=Path, default=Path("runs/speed"))
+    options = arguments.parse_args()
     commands = {**ours(options), **theirs(options)}
     found: dict[tuple[str, str], list[dict[str, Any]]] = {who: [] for who in commands}
     for number in range(options.rounds):
@@ -57,30 +51,29 @@ def main() -> None:
             found[who].append(time_process(command, environment).last_line())
             print(f"round {number + 1}, {', '.join(who)}: {found[who][-1]}", flush=True)
     record = summary(found)
-    storage.write_json(options.out / "prediction.json", record)
-    storage.write_text(options.out / "prediction.md", as_markdown(record))
+    Record(options.out, "prediction.json", "prediction.md").save(record, as_markdown(record))
 
 
 def ours(options: argparse.Namespace) -> Commands:
-    """Train and export what is missing; return what times it."""
+    """Train and export what is missing; return the commands that time our predictors."""
     commands: Commands = {}
     for recipe, network in RECIPES.items():
         run = options.runs / recipe
         short = ("--epochs", 1) if recipe == "paper" else ()
         time_process((*MODISTE, "train", recipe, *short, "--quiet", "--data-folder", options.data, "--out", run))
-        for door, file in FILES.items():
+        for kind, file in FILES.items():
             if not (run / file).exists():
-                words = ("export", run, "--out", run / file, *(("--int8",) if door == "int8" else ()))
-                time_process((*MODISTE, *words, "--data-folder", options.data))
-        for door, who in DOORS.items():
-            if door == "bfloat16" and open_run(run).recipe.precision == "bfloat16":
+                arguments = ("export", run, "--out", run / file, *(("--int8",) if kind == "int8" else ()))
+                time_process((*MODISTE, *arguments, "--data-folder", options.data))
+        for kind, who in PREDICTORS.items():
+            if kind == "bfloat16" and open_run(run).recipe.precision == "bfloat16":
                 continue
-            commands[network, who] = ((sys.executable, HERE / "prediction.py", door, run, options.data), {})
+            commands[network, who] = ((sys.executable, HERE / "prediction.py", kind, run, options.data), {})
     return commands
 
 
 def theirs(options: argparse.Namespace) -> Commands:
-    """Train each peer for an epoch where its model is missing; return what times them."""
+    """Train each peer whose model is missing for an epoch; return the commands that time the peers."""
     commands: Commands = {}
     for environment, (script, network, who) in PEER_NAMES.items():
         model = options.runs / f"{environment}.keras"
@@ -92,7 +85,7 @@ def theirs(options: argparse.Namespace) -> Commands:
 
 
 def summary(found: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, Any]:
-    """Gather medians, ranges and ratios to the baseline."""
+    """Return medians, ranges and ratios to the baseline."""
     base = next(rounds for (_, who), rounds in found.items() if who == BASELINE)
     arms = []
     for (network, who), rounds in found.items():
@@ -102,21 +95,17 @@ def summary(found: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, Any
             arm[f"{clock}_ratio"] = median([row[clock] for row in base]) / arm[clock]["median"]
         arm["validation_accuracy"] = rounds[0].get("validation_accuracy")
         arms.append(arm)
-    return {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
-        "arms": arms,
-    }
+    return provenance() | {"arms": arms}
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     return f"""# Prediction
 
-A loaded model, images and answers in memory: 10,000 images at once, and one image at a time. The median over
-{record["arms"][0]["batch_seconds"]["n"]} processes of each one's median after a warm-up, and the range; "times" is how
-often faster that is than `model.predict` of Keras on TensorFlow with Listing 1. Accuracy, of ours after one epoch of
-training, shows what a precision costs. Made by `{record["command"]}`.
+A loaded model, images and answers in memory: 10,000 images at once, and one image at a time. The numbers are the median
+over {record["arms"][0]["batch_seconds"]["n"]} processes of each process's median after a warm-up, and the range.
+"Times" is the speed-up over `model.predict` of Keras on TensorFlow with Listing 1. Our models were trained for one
+epoch; their accuracy shows what a precision costs. Made by `{record["command"]}`.
 
 | network | who | 10,000 images, ms | times | one image, ms | times | validation accuracy |
 |---|---|---|---|---|---|---|
@@ -127,14 +116,14 @@ training, shows what a precision costs. Made by `{record["command"]}`.
 
 
 def line(arm: dict[str, Any]) -> tuple[object, ...]:
-    """Return the row of the table for one who predicts."""
+    """Return the row of a predictor."""
     batch, single = arm["batch_seconds"], arm["single_seconds"]
     return (
         arm["network"],
         arm["who"],
-        f"{1e3 * batch['median']:.0f} ({1e3 * batch['lowest']:.0f} to {1e3 * batch['highest']:.0f})",
+        with_range(batch, ".0f", 1e3),
         f"{arm['batch_seconds_ratio']:.1f}",
-        f"{1e3 * single['median']:.3f} ({1e3 * single['lowest']:.3f} to {1e3 * single['highest']:.3f})",
+        with_range(single, ".3f", 1e3),
         f"{arm['single_seconds_ratio']:.1f}",
         "" if arm["validation_accuracy"] is None else f"{arm['validation_accuracy']:.2%}",
     )

@@ -1,9 +1,8 @@
-"""Time one search on a Ray cluster of one node and of two, and what the scheduler costs; write ``records/search``.
+"""Time a search on a Ray cluster of one node and of two, and the cost of scheduling; write ``records/search``.
 
 python benchmarks/time_search.py DATA_FOLDER [--trials 12] [--rounds 3] [--empty 100] [--out records/search]
 """
 
-import argparse
 import os
 import tempfile
 import time
@@ -12,31 +11,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from clock import spread
-from modiste import machine
 from modiste.recipes import named
-from modiste.runs import storage
 from modiste.search import outcomes
 from modiste.search.plan import Plan
 from modiste.search.ray_cluster import RayWorkers
 from modiste.search.search import search
 from ray_nodes import nodes
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows, with_range
 
 SPACE = ("optimizer.learning_rate=log(1e-3,1e-1)",)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--trials", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--empty", type=int, default=100, help="trials that are done as soon as they begin")
-    parser.add_argument("--images-per-class", type=int, default=4000)
-    parser.add_argument("--out", type=Path, default=Path("records/search"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/search", rounds=3)
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("--trials", type=int, default=12)
+    arguments.add_argument("--empty", type=int, default=100, help="number of trials without any training")
+    arguments.add_argument("--images-per-class", type=int, default=4000)
+    options = arguments.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     recipe = named.get("sprint")
     recipe = replace(recipe, epochs=1, data=replace(recipe.data, images_per_class=options.images_per_class))
@@ -47,18 +40,17 @@ def main() -> None:
             found.append(time_search(plan, workers, options.data))
         print(f"round {number + 1}: {[found[-1] for found in seconds.values()]}", flush=True)
     record = summary(options.trials, seconds, time_empty(plan, options.empty, options.data), options.empty)
-    storage.write_json(options.out / "record.json", record)
-    storage.write_text(options.out / "README.md", as_markdown(record))
+    Record(options.out).save(record, as_markdown(record))
 
 
 def time_search(plan: Plan, workers: int, data: Path) -> float:
-    """Return the seconds of the whole search on a cluster that is there, from joining it to the table."""
+    """Return the seconds of a search on a running cluster, from joining it to the table."""
     with tempfile.TemporaryDirectory() as folder, nodes(workers) as (address, _):
         return timed(replace(plan, lag=workers), Path(folder) / "s", address, data)
 
 
 def time_empty(plan: Plan, trials: int, data: Path) -> list[float]:
-    """Return the seconds of two searches all of whose runs but the first are done: of that one trial, and of all."""
+    """Return the seconds of one trial and of all trials, when every run has finished before."""
     tiny = replace(plan.recipe, data=replace(plan.recipe.data, images_per_class=20))
     plan = replace(plan, recipe=tiny, trials=trials, sampler="grid", space=("seed=choice(" + numbers(trials) + ")",))
     with tempfile.TemporaryDirectory() as scratch, nodes(1) as (address, _):
@@ -80,16 +72,14 @@ def timed(plan: Plan, folder: Path, address: str, data: Path) -> float:
 
 
 def numbers(count: int) -> str:
-    """Write 0, 1, 2 ... as the values of a choice."""
+    """Return ``0,1,2,...``, the values of a choice."""
     return ",".join(map(str, range(count)))
 
 
 def summary(trials: int, seconds: dict[int, list[float]], empty: list[float], empty_trials: int) -> dict[str, Any]:
-    """Gather the searches' seconds, the throughput's ratio, and what a trial costs beside its training."""
+    """Return seconds of the searches, ratio of throughput, and cost of a trial without its training."""
     ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
-    return {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
+    return provenance() | {
         "trials": trials,
         "seconds": {str(workers): spread(found) for workers, found in seconds.items()},
         "throughput_ratio": spread(ratios),
@@ -100,12 +90,12 @@ def summary(trials: int, seconds: dict[int, list[float]], empty: list[float], em
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     ratio = record["throughput_ratio"]
     return f"""# Search on a cluster
 
-The same {record["trials"]} trials, an epoch of `sprint` each, on a Ray cluster of one node with one core and of two,
-all on this machine; seconds from joining the cluster to the table, workers' start included. Two nodes have
+The same {record["trials"]} trials, an epoch of `sprint` each, on a Ray cluster of one node with one core and of two
+nodes, all on this machine. Seconds are from joining the cluster to the table, with the start of workers. Two nodes have
 {ratio["median"]:.2f} times the throughput of one (median of rounds; {ratio["lowest"]:.2f} to {ratio["highest"]:.2f}).
 Made by `{record["command"]}`.
 
@@ -113,9 +103,9 @@ Made by `{record["command"]}`.
 |---|---|---|
 {rows(line(workers, arm) for workers, arm in record["seconds"].items())}
 
-What a trial costs beside its training: {record["empty_trials"]} trials whose runs are done already, so that a worker
-reads what they came to and returns it, took {record["seconds_per_empty_trial"]:.3f} s each on one node: scheduling,
-reading the run, keeping the outcome.
+The cost of a trial without its training: {record["empty_trials"]} trials whose runs had already finished took
+{record["seconds_per_empty_trial"]:.3f} s each on one node. This is the time to schedule a trial, to read its run and to
+store its outcome.
 
 {describe_machine(record["machine"])}
 """
@@ -123,7 +113,7 @@ reading the run, keeping the outcome.
 
 def line(workers: str, arm: dict[str, Any]) -> tuple[object, ...]:
     """Return a row of the table."""
-    return workers, arm["n"], f"{arm['median']:.1f} ({arm['lowest']:.1f} to {arm['highest']:.1f})"
+    return workers, arm["n"], with_range(arm, ".1f")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
-"""Time ``modiste serve`` with and without batching beside a plain server, in turn; write ``records/serving``.
+"""Time ``modiste serve`` with and without batching, and a plain server; write ``records/serving``.
 
     python benchmarks/time_serving.py [--rounds 3] [--seconds 4] [--runs runs/serving]
 
-Clients and server share the machine. Pictures are product photos of 200 pixels as JPEG; a tensor is one image of the
-data set as it is. The plain server (``peers/plain_server.py``) computes with PyTorch, one request at a time, and does
-to a picture only what is commonly done. Runs that are not there yet are trained first, on few images: speed asks for
-no accuracy.
+Clients and server share the machine. Pictures are product photos of 200 pixels as JPEG; a tensor is an image of the
+data set, unchanged. The plain server (``peers/plain_server.py``) computes with PyTorch, one request at a time, and only
+scales and inverts a picture. Runs that are missing are trained first, on few images: accuracy does not matter here.
 """
 
-import argparse
 import json
 import socket
 import subprocess
@@ -16,60 +14,55 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import photographs
 from clients import load, request
 from clock import MODISTE, PEERS, spread, time_process
-from modiste import machine
 from modiste.data.dataset import load_development
-from modiste.runs import storage
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, parser, provenance, rows
 
 NETWORKS = ("sprint", "paper", "resnet")
 SERVERS = ("batched", "one by one", "plain")
 CLIENTS = (1, 64)
 ALONE = "from modiste.serving.serve import serve; from modiste.serving.limits import Limits; import sys; \
 serve(sys.argv[1], port=int(sys.argv[2]), limits=Limits(batch=1), say=lambda line: print(line, flush=True))"
-PATIENCE = 60
+WARM_UP_SECONDS = 0.5
+PATIENCE_SECONDS = 60
+"""Longest time that a server may take to start."""
 
 Key = tuple[str, str, str, int]
 """Network, kind of request, server, clients."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--runs", type=Path, default=Path("runs/serving"))
-    parser.add_argument("--out", type=Path, default=Path("records/serving"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/serving", rounds=3)
+    arguments.add_argument("--seconds", type=float, default=4)
+    arguments.add_argument("--runs", type=Path, default=Path("runs/serving"))
+    options = arguments.parse_args()
     runs = {name: trained(name, options.runs) for name in NETWORKS}
     images = load_development().validation.images[:64, 0].numpy()
     found: dict[Key, list[dict[str, float]]] = {}
     starts: dict[str, list[float]] = {server: [] for server in SERVERS}
-    for number in range(options.rounds):
-        for network, run in runs.items():
-            for server in SERVERS:
-                with listening(server, run) as (port, seconds):
-                    starts[server].append(seconds)
-                    for kind, asked in requests(images, network, plain=server == "plain").items():
-                        for clients in CLIENTS:
-                            load(port, asked, clients=clients, seconds=0.5)
-                            row = figures(load(port, asked, clients=clients, seconds=options.seconds))
-                            found.setdefault((network, kind, server, clients), []).append(row)
-                            print(f"round {number + 1}, {network}, {server}, {kind}, {clients} clients: {row}")
+    for number, network, server in product(range(options.rounds), NETWORKS, SERVERS):
+        asked = requests(images, network, plain=server == "plain")
+        with listening(server, runs[network]) as (port, seconds):
+            starts[server].append(seconds)
+            for kind, clients in product(asked, CLIENTS):
+                load(port, asked[kind], clients=clients, seconds=WARM_UP_SECONDS)
+                row = figures(load(port, asked[kind], clients=clients, seconds=options.seconds))
+                found.setdefault((network, kind, server, clients), []).append(row)
+                print(f"round {number + 1}, {network}, {server}, {kind}, {clients} clients: {row}")
     record = summary(found, starts)
-    storage.write_json(options.out / "record.json", record)
-    storage.write_text(options.out / "README.md", as_markdown(record))
+    Record(options.out).save(record, as_markdown(record))
 
 
 def trained(name: str, runs: Path) -> Path:
-    """Return a run with its ONNX file and its PyTorch program."""
+    """Return a run with its ONNX file and its PyTorch program; train it if it is missing."""
     run = runs / name
     few = ("--epochs", 1, "--data.images-per-class", 200)
     time_process((*MODISTE, "train", name, *few, "--quiet", "--out", run))
@@ -81,7 +74,7 @@ def trained(name: str, runs: Path) -> Path:
 
 @contextmanager
 def listening(server: str, run: Path) -> Iterator[tuple[int, float]]:
-    """Start a server; yield its port and the seconds until it answered, and end it whatever happens."""
+    """Start a server, yield its port and the seconds until it listened, and stop it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -101,8 +94,8 @@ def listening(server: str, run: Path) -> Iterator[tuple[int, float]]:
 
 
 def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    """Wait until the port takes connections; SystemExit when the server has gone, or takes too long."""
-    for _ in range(100 * PATIENCE):
+    """Wait until the port accepts connections; raises SystemExit if the server ends or takes too long."""
+    for _ in range(100 * PATIENCE_SECONDS):
         with socket.socket() as tried:
             if tried.connect_ex(("127.0.0.1", port)) == 0:
                 return
@@ -113,7 +106,7 @@ def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 
 def requests(images: np.ndarray, network: str, *, plain: bool) -> dict[str, list[bytes]]:
-    """Return the requests of each kind, an image each."""
+    """Return requests by kind, each with one image."""
     random = np.random.default_rng(0)
     pictures = [photographs.compressed(image, random) for image in images]
     if plain:
@@ -128,14 +121,14 @@ def requests(images: np.ndarray, network: str, *, plain: bool) -> dict[str, list
 
 
 def in_a_form(picture: bytes) -> bytes:
-    """Return a request for ``/v1/predict`` as a page's form would send it."""
+    """Return a request for ``/v1/predict`` as an HTML form sends it."""
     head = b'--edge\r\ncontent-disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
     kind = "multipart/form-data; boundary=edge"
     return request("/v1/predict", head + picture + b"\r\n--edge--\r\n", content_type=kind)
 
 
 def inference(image: np.ndarray, network: str) -> bytes:
-    """Return a request of the Open Inference Protocol with its tensor as bytes."""
+    """Return a request of the Open Inference Protocol with a binary tensor."""
     tensor = {"name": "images", "shape": [1, 1, *image.shape], "datatype": "UINT8"}
     asked = {"inputs": [{**tensor, "parameters": {"binary_data_size": image.size}}]}
     head = json.dumps({**asked, "outputs": [{"name": "probabilities"}]}).encode()
@@ -148,7 +141,7 @@ def inference(image: np.ndarray, network: str) -> bytes:
 
 
 def figures(seen: Any) -> dict[str, float]:
-    """Return requests a second, and milliseconds within which half, 95 % and 99 % of them were answered."""
+    """Return requests per second, and the 50th, 95th and 99th percentile of latency in milliseconds."""
     half, most, nearly_all = (1e3 * np.percentile(seen.latencies, (50, 95, 99))).round(3).tolist()
     return {
         "requests_per_second": round(len(seen.latencies) / seen.seconds, 1),
@@ -159,7 +152,7 @@ def figures(seen: Any) -> dict[str, float]:
 
 
 def summary(found: dict[Key, list[dict[str, float]]], starts: dict[str, list[float]]) -> dict[str, Any]:
-    """Gather medians and ranges over the rounds, and the ratios of throughput within each round."""
+    """Return medians and ranges over the rounds, and ratios of throughput within each round."""
     arms = []
     for (network, kind, server, clients), rounds in found.items():
         arm: dict[str, Any] = {"network": network, "request": kind, "server": server, "clients": clients}
@@ -171,24 +164,23 @@ def summary(found: dict[Key, list[dict[str, float]]], starts: dict[str, list[flo
                 [row["requests_per_second"] / one["requests_per_second"] for row, one in pairs]
             )
         arms.append(arm)
-    return {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
+    return provenance() | {
         "start_seconds": {server: spread(values) for server, values in starts.items()},
         "arms": arms,
     }
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     starts = ", ".join(f"{server} {found['median']:.2f} s" for server, found in record["start_seconds"].items())
     return f"""# Serving
 
-Requests of one image each, from clients on the same machine that wait for their answer before they ask again; medians
-over {record["arms"][0]["p50_ms"]["n"]} rounds, in turn. *Batched* is `modiste serve`; *one by one* the same with
-batches of one image; *plain* FastAPI with PyTorch, one request, one forward pass (`benchmarks/peers/plain_server.py`).
-A picture is a product photo of 200 pixels (JPEG): Modiste finds the garment in it, the plain server only scales it. A
-tensor is an image of the data set as it is. Ratios are of requests a second, in the same round.
+Requests of one image each, from clients on the same machine that wait for a response before their next request. The
+numbers are medians over {record["arms"][0]["p50_ms"]["n"]} rounds; every round measures every server. *Batched* is
+`modiste serve`; *one by one* is the same with batches of one image; *plain* is FastAPI with PyTorch, one forward pass
+for each request (`benchmarks/peers/plain_server.py`). A picture is a product photo of 200 pixels (JPEG): Modiste finds
+the garment in it, the plain server only scales it. A tensor is an image of the data set, unchanged. Ratios are of
+requests per second in the same round.
 
 Made by `{record["command"]}`. From the command until it listens: {starts}.
 
@@ -201,7 +193,7 @@ Made by `{record["command"]}`. From the command until it listens: {starts}.
 
 
 def line(arm: dict[str, Any]) -> tuple[object, ...]:
-    """Return the row of the table for a server under a load."""
+    """Return the row of a server under one load."""
     return (
         f"`{arm['network']}`",
         arm["request"],

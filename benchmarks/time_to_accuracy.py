@@ -1,13 +1,12 @@
-"""Time the way from a command to a saved model, here and by Keras, in one run; write ``records/speed``.
+"""Time from the start of a command to a saved model, by Modiste and by Keras; write ``records/speed``.
 
     python benchmarks/time_to_accuracy.py DATA_FOLDER [RECIPE ...] [--seeds 10] [--keras-epochs 50]
 
-The clock starts before the process and stops when it has ended: imports, reading and checking the data, training,
-validation and saving are inside. The number of epochs is the recipe's, set beforehand; every seed is shown, and the
-mean of the seconds leaves out the fastest and the slowest (after MLPerf's rules). Test accuracy is measured
-afterwards, by its own door. Keras trains the paper's Listing 1 between two seeds: timed to its last epoch, and until it
-first passes a mark on test, its evaluation left out of both. Every finished process is noted at once; the same command
-goes on from there, and other recipes join what is there.
+The whole process is timed: imports, reading and checking the data, training, validation and saving. The recipe fixes
+the number of epochs. Every seed is shown; the mean of the seconds leaves out the fastest and the slowest seed, as in
+MLPerf's rules. Test accuracy is measured afterwards, by a separate evaluation. Keras trains the paper's Listing 1
+halfway through the seeds. It is timed to its last epoch, and until it first reaches the goal on test, both without its
+evaluation. Every finished process is recorded at once; the same command resumes, and other recipes are added.
 """
 
 import argparse
@@ -15,58 +14,53 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import modiste
 from clock import MODISTE, Timed, peer, time_process, trimmed_mean
-from modiste import machine
 from modiste.recipes.claims import CLAIMS, on_cores
-from modiste.runs import run_folder, storage
-from record_page import describe_machine, rows, summary, this_command, training
+from modiste.runs import run_folder
+from record import Record, describe_machine, parser, provenance, rows, summary, training
 
 MARKS = {name: goal.accuracy for name in CLAIMS if (goal := on_cores(name)) and goal.accuracy}
 """Test accuracy of each recipe that has a goal on processor cores."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("recipes", nargs="*", default=list(MARKS))
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--keras-epochs", type=int, default=50, help="0 leaves Keras out")
-    parser.add_argument("--epochs", type=int, help="fewer epochs of ours, to try the script with")
-    parser.add_argument("--out", type=Path, default=Path("records/speed"))
-    options = parser.parse_args()
-    path = options.out / "record.json"
-    record = storage.read_json(path) if path.exists() else {"command": "", "runs": {}, "keras": None}
+    arguments = parser(__doc__, "records/speed")
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("recipes", nargs="*", default=list(MARKS))
+    arguments.add_argument("--seeds", type=int, default=10)
+    arguments.add_argument("--keras-epochs", type=int, default=50, help="0 leaves Keras out")
+    arguments.add_argument("--epochs", type=int, help="fewer epochs of ours, to try the script with")
+    options = arguments.parse_args()
+    files = Record(options.out)
+    record = files.read() or {"command": "", "runs": {}, "keras": None}
     for seed in range(options.seeds):
         if options.keras_epochs and not record["keras"] and seed == options.seeds // 2:
             record["keras"] = train_keras(options)
-            note(path, record)
+            save(files, record)
         for name in options.recipes:
             done = record["runs"].setdefault(name, [])
             if seed not in [row["seed"] for row in done]:
                 done.append(train_ours(name, seed, options))
                 print(f"{name}, seed {seed}: {done[-1]['seconds']:.1f} s, {done[-1]['test_accuracy']:.2%}", flush=True)
-                note(path, record)
+                save(files, record)
 
 
-def note(path: Path, record: dict[str, Any]) -> None:
+def save(files: Record, record: dict[str, Any]) -> None:
     """Write the record and its page."""
-    record["command"], record["machine"] = this_command(), machine.facts(torch.device("cpu"))
+    record |= provenance()
     runs, keras = record["runs"], record["keras"]
     record["results"] = [result(name, runs[name], keras, record["machine"]) for name in MARKS if name in runs]
-    storage.write_json(path, record)
-    storage.write_text(path.with_name("README.md"), as_markdown(record))
+    files.save(record, as_markdown(record))
 
 
 def train_ours(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Train one seed of a recipe in a process of its own, then measure it."""
-    words = ["train", name, "--seed", seed, "--quiet", "--device", "cpu", "--data-folder", options.data]
+    """Train one seed of a recipe in its own process, then evaluate it on test."""
+    arguments = ["train", name, "--seed", seed, "--quiet", "--device", "cpu", "--data-folder", options.data]
     if options.epochs:
-        words += ["--epochs", options.epochs]
+        arguments += ["--epochs", options.epochs]
     with tempfile.TemporaryDirectory() as folder:
-        done = time_process((*MODISTE, *words, "--out", Path(folder) / "run"))
+        done = time_process((*MODISTE, *arguments, "--out", Path(folder) / "run"))
         timing = run_folder.open_run(Path(folder) / "run").timing()
         found = modiste.evaluate(Path(folder) / "run", split="test", data_folder=options.data)
     return as_row(done, sum(row["train_seconds"] for row in timing), found.accuracy) | {"seed": seed}
@@ -75,15 +69,15 @@ def train_ours(name: str, seed: int, options: argparse.Namespace) -> dict[str, A
 def train_keras(options: argparse.Namespace) -> dict[str, Any]:
     """Train the paper's Listing 1 in Keras on TensorFlow."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ("train", options.data, Path(folder) / "model.keras", "--epochs", options.keras_epochs)
-        done = time_process(peer("keras_tensorflow", "listing1_keras.py", *words), {"KERAS_BACKEND": "tensorflow"})
+        arguments = ("train", options.data, Path(folder) / "model.keras", "--epochs", options.keras_epochs)
+        done = time_process(peer("keras_tensorflow", "listing1_keras.py", *arguments), {"KERAS_BACKEND": "tensorflow"})
     epochs = done.last_line()["epochs"]
     row = as_row(done, sum(row["train_seconds"] for row in epochs), epochs[-1]["test_accuracy"])
     return row | {"epochs": epochs}
 
 
 def as_row(done: Timed, train_seconds: float, accuracy: float) -> dict[str, Any]:
-    """Gather what one process came to."""
+    """Return the measurements of one process."""
     return {
         "seconds": done.seconds,
         "train_seconds": train_seconds,
@@ -95,7 +89,7 @@ def as_row(done: Timed, train_seconds: float, accuracy: float) -> dict[str, Any]
 def result(
     name: str, runs: list[dict[str, Any]], keras: dict[str, Any] | None, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Gather the figures of a recipe, with their ratios to Keras; ``facts`` are of the machine."""
+    """Return the results of a recipe, with ratios to Keras; ``facts`` describe the machine."""
     seconds, passed = trimmed_mean([row["seconds"] for row in runs]), first_pass(keras, MARKS[name])
     train_seconds = trimmed_mean([row["train_seconds"] for row in runs])
     accuracies = [row["test_accuracy"] for row in runs]
@@ -109,27 +103,27 @@ def result(
 
 
 def whole(keras: dict[str, Any]) -> float:
-    """Return when Keras was through with its last epoch, in seconds."""
+    """Return the seconds until Keras finished its last epoch."""
     seconds: float = keras["epochs"][-1]["at_seconds"]
     return seconds
 
 
 def first_pass(keras: dict[str, Any] | None, mark: float) -> float | None:
-    """Return when Keras first had a test accuracy of ``mark``, in seconds; None when it never had."""
+    """Return the seconds until Keras first reached a test accuracy of ``mark``; None if it never did."""
     epochs = keras["epochs"] if keras else []
     return next((row["at_seconds"] for row in epochs if row["test_accuracy"] >= mark), None)
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     return f"""# From a command to a saved model
 
-Seconds from the start of the process to its end, with the model saved: the mean over the seeds but for the fastest and
-the slowest, and the range; of them, seconds of training alone. The mark is what a recipe is for; accuracy is the mean
-over the seeds with their deviation. Ratios are to Keras on TensorFlow with the paper's Listing 1 in the same run: all
-of its epochs, and the moment when it first passed the mark on test.
+Seconds from the start of the process to its end, with the model saved: the mean over the seeds without the fastest and
+the slowest, and the range. The next column is training alone. The mark is the accuracy that a recipe aims at. Accuracy
+is the mean over the seeds with their standard deviation. Ratios are to Keras on TensorFlow with the paper's Listing 1,
+in the same run: to all of its epochs, and to the time until it first reached the mark on test.
 {beside(record["keras"])}
-Every run stands in `record.json`. Made by `{record["command"]}`.
+Every run is in `record.json`. Made by `{record["command"]}`.
 
 | recipe | mark | test accuracy | seeds | seconds | training | memory | Keras, whole | Keras, first at the mark |
 |---|---|---|---|---|---|---|---|---|
@@ -156,17 +150,17 @@ def line(found: dict[str, Any], runs: list[dict[str, Any]]) -> tuple[object, ...
 
 
 def beside(keras: dict[str, Any] | None) -> str:
-    """Say what Keras came to."""
+    """Return a sentence on the result of Keras."""
     if keras is None:
         return "Keras was left out."
     return (
-        f"Keras took {whole(keras):.0f} s for {len(keras['epochs'])} epochs, its evaluation left out, to "
+        f"Keras took {whole(keras):.0f} s for {len(keras['epochs'])} epochs, without its evaluation, and reached "
         f"{keras['test_accuracy']:.2%} on test."
     )
 
 
 def ratio(value: float | None) -> str:
-    """Write a ratio, or that there is none."""
+    """Return a ratio as text."""
     return f"{value:.1f} times" if value else "never"
 
 

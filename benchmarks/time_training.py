@@ -1,10 +1,10 @@
-"""Time the training of the paper's Listing 1, here and by the peers, in turn; write ``records/speed/training``.
+"""Time the training of the paper's Listing 1, by Modiste and by the peers; write ``records/speed/training``.
 
     python benchmarks/time_training.py DATA_FOLDER [--rounds 3] [--epochs 3] [--out records/speed]
 
-Everyone trains on the same 50,000 images in batches of 128 with Adam. What counts is the epochs after the first, which
-in Keras holds the tracing; evaluation is left out, for everyone. The rate of the machine itself is that of torch's
-product of two square matrices, measured between the rounds.
+All train on the same 50,000 images in batches of 128 with Adam. The first epoch is not counted, because Keras traces
+its graph in it; evaluation is not counted either. The machine's own rate is that of torch's product of two square
+matrices, measured before each round.
 """
 
 import argparse
@@ -20,10 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import modiste
 from clock import MODISTE, matrix_multiply_rate, peer, spread, time_process
-from modiste import machine
 from modiste.models.registry import Task, build_model
-from modiste.runs import run_folder, storage
-from record_page import describe_machine, this_command
+from modiste.runs import run_folder
+from record import Record, describe_machine, parser, provenance, rows, with_range
 
 IMAGES = 50_000
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -31,7 +30,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Arm:
-    """One who trains: a name for the page, the precision that it computes in, and how to get seconds by epoch."""
+    """A trainer: its name on the page, its precision, and a function that trains and returns seconds by epoch."""
 
     name: str
     precision: str
@@ -39,12 +38,10 @@ class Arm:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("records/speed"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/speed", rounds=3)
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("--epochs", type=int, default=3)
+    options = arguments.parse_args()
     seconds: dict[str, list[float]] = {arm.name: [] for arm in ARMS}
     rates: dict[str, list[float]] = {name: [] for name in PRECISIONS}
     for number in range(options.rounds):
@@ -55,24 +52,23 @@ def main() -> None:
                 epochs = arm.train(options, Path(folder))
             seconds[arm.name] += epochs[1:]
             print(f"round {number + 1}, {arm.name}: {IMAGES / median(epochs[1:]):,.0f} images/s", flush=True)
-    result = summary(seconds, rates)
-    storage.write_json(options.out / "training.json", result)
-    storage.write_text(options.out / "training.md", as_markdown(result))
+    record = summary(seconds, rates)
+    Record(options.out, "training.json", "training.md").save(record, as_markdown(record))
 
 
 def ours(precision: str) -> Callable[[argparse.Namespace, Path], list[float]]:
-    """Return what trains the recipe ``paper`` in this precision."""
+    """Return a function that trains the recipe ``paper`` in this precision."""
 
     def train(options: argparse.Namespace, folder: Path) -> list[float]:
-        words = ("train", "paper", "--precision", precision, "--epochs", options.epochs, "--quiet", "--device", "cpu")
-        time_process((*MODISTE, *words, "--data-folder", options.data, "--out", folder / "run"))
+        recipe = ("paper", "--precision", precision, "--epochs", options.epochs, "--data-folder", options.data)
+        time_process((*MODISTE, "train", *recipe, "--quiet", "--device", "cpu", "--out", folder / "run"))
         return [row["train_seconds"] for row in run_folder.open_run(folder / "run").timing()]
 
     return train
 
 
 def theirs(environment: str, script: str, backend: str = "") -> Callable[[argparse.Namespace, Path], list[float]]:
-    """Return what trains a peer's Listing 1."""
+    """Return a function that trains a peer's Listing 1."""
 
     def train(options: argparse.Namespace, folder: Path) -> list[float]:
         command = peer(environment, script, "train", options.data, folder / "model.keras", "--epochs", options.epochs)
@@ -93,7 +89,7 @@ KERAS = "Keras on TensorFlow"
 
 
 def summary(seconds: dict[str, list[float]], rates: dict[str, list[float]]) -> dict[str, Any]:
-    """Gather the figures: images per second, ratio to Keras, share of the machine's own rate."""
+    """Return images per second, ratio to Keras, and share of the machine's own rate."""
     work = flop_per_image()
     arms = {}
     for arm in ARMS:
@@ -101,9 +97,7 @@ def summary(seconds: dict[str, list[float]], rates: dict[str, list[float]]) -> d
         share = speed["median"] * work / median(rates[arm.precision])
         ratio = speed["median"] * median(seconds[KERAS]) / IMAGES
         arms[arm.name] = {"images_per_second": speed, "against_keras": ratio, "share_of_rate": share}
-    return {
-        "command": this_command(),
-        "machine": machine.facts(torch.device("cpu")),
+    return provenance() | {
         "flop_per_image": work,
         "flop_per_second": {name: spread(values) for name, values in rates.items()},
         "arms": arms,
@@ -111,7 +105,7 @@ def summary(seconds: dict[str, list[float]], rates: dict[str, list[float]]) -> d
 
 
 def flop_per_image() -> float:
-    """Count the operations of one image, forward and backward, in matrix products and convolutions."""
+    """Return the FLOP of one image, forward and backward, in matrix products and convolutions."""
     task = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))
     model = build_model(modiste.get_recipe("paper").model, task)
     with FlopCounterMode(display=False) as counter:
@@ -119,29 +113,30 @@ def flop_per_image() -> float:
     return counter.get_total_flops() / 8
 
 
-def as_markdown(result: dict[str, Any]) -> str:
-    """Write the page."""
-    rates = {name: found["median"] / 1e9 for name, found in result["flop_per_second"].items()}
-    lines, epochs = [], 0
-    for name, found in result["arms"].items():
-        speed, epochs = found["images_per_second"], found["images_per_second"]["n"]
-        measured = f"{speed['median']:,.0f} ({speed['lowest']:,.0f} to {speed['highest']:,.0f})"
-        lines.append(f"| {name} | {measured} | {found['against_keras']:.2f} | {found['share_of_rate']:.0%} |")
-    table = "\n".join(lines)
+def as_markdown(record: dict[str, Any]) -> str:
+    """Return the page."""
+    rates = {name: found["median"] / 1e9 for name, found in record["flop_per_second"].items()}
+    epochs = next(iter(record["arms"].values()))["images_per_second"]["n"]
     return f"""# Training the paper's Listing 1
 
-Images per second of training on 50,000 images in batches of 128: the median of {epochs} epochs, and the range;
-evaluation and each process's first epoch are left out. The third column is against Keras on TensorFlow in the same run;
-the last is the share of the rate at which torch multiplies matrices here in the same precision
-({rates["float32"]:,.0f} GFLOP/s in float32, {rates["bfloat16"]:,.0f} in bfloat16), by
-{result["flop_per_image"] / 1e6:.1f} MFLOP an image. Made by `{result["command"]}`.
+Images per second of training on 50,000 images in batches of 128: the median of {epochs} epochs, and the range.
+Evaluation and the first epoch of each process are not counted. The third column is the ratio to Keras on TensorFlow in
+the same run. The last column is the share of the rate at which torch multiplies matrices here in the same precision
+({rates["float32"]:,.0f} GFLOP/s in float32, {rates["bfloat16"]:,.0f} in bfloat16), at
+{record["flop_per_image"] / 1e6:.1f} MFLOP per image. Made by `{record["command"]}`.
 
 | who | images per second | against Keras | share of the machine's rate |
 |---|---|---|---|
-{table}
+{rows(line(name, arm) for name, arm in record["arms"].items())}
 
-{describe_machine(result["machine"])}
+{describe_machine(record["machine"])}
 """
+
+
+def line(name: str, arm: dict[str, Any]) -> tuple[object, ...]:
+    """Return an arm's row of the table."""
+    speed = with_range(arm["images_per_second"], ",.0f")
+    return name, speed, f"{arm['against_keras']:.2f}", f"{arm['share_of_rate']:.0%}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The figure of the study of transfer: accuracy by labels per class, from scratch and from a source."""
+"""The figure of the transfer study: accuracy by labels per class, from scratch and from a source."""
 
 from pathlib import Path
 from statistics import mean
@@ -9,18 +9,18 @@ from matplotlib.figure import Figure
 from modiste.report.style import BLUE, INK, SMALL, VERMILLION, WIDTH, drawn, percent_axis, save
 
 Arms = dict[str, dict[int, list[float]]]
-"""For each arm, by labels per class, the accuracy of every seed."""
+"""Accuracy of every seed, by arm and labels per class."""
 LOOKS = {"scratch": ("from scratch", BLUE, "--", "s"), "transfer": ("from the source", VERMILLION, "-", "o")}
 
 
 def draw(panels: dict[str, Arms], path: Path) -> None:
-    """Write the figure: one panel per study, a mark per seed, a line through the means."""
+    """Write the figure: one panel for each study, a mark for each seed, a line through the means."""
     save(panels_of(panels), path)
 
 
 @drawn
 def panels_of(panels: dict[str, Arms]) -> Figure:
-    """Draw the panels one above the other."""
+    """Return a figure with a panel for each study."""
     figure = Figure(figsize=(WIDTH, 2.9 * len(panels)))
     for axes, (title, arms) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels.items(), strict=True):
         _draw_arms(axes, arms)

@@ -1,12 +1,11 @@
-"""Measure what transfer is worth when labels are few, and write ``records/transfer`` and its figure.
+"""Measure the gain of transfer when labels are few; write ``records/transfer`` and its figure.
 
     python benchmarks/transfer_record.py [--seeds 3] [--runs runs/transfer] [--out records/transfer]
 
-Kill it at any moment: the same command goes on. The record is written anew after every seed; with --seeds 0 nothing is
-trained and what is there is written down. Each run's test set is opened once, when the run has finished.
+The command can be killed at any moment; the same command resumes. The record is written again after every seed. With
+``--seeds 0`` nothing is trained, and the finished runs are recorded. Each run's test set is opened once.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +14,19 @@ from typing import Any
 
 from modiste.evaluation.assessment import Assessment
 from modiste.reproduction.paper import mean_and_spread
-from modiste.runs import manifest, storage
+from modiste.runs import manifest
 from modiste.runs.run_folder import Run, open_run
-from record_page import describe_machine, measure_test, rows, seconds, spread, this_command
+from record import Record, describe_machine, deviation, measure_test, parser, rows, seconds, this_command
 from transfer_figure import Arms, draw
 from transfer_study import ARMS, EPOCHS, LABELS_PER_CLASS, NETWORK, Study, folder, make_studies, source_folder, train
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--runs", type=Path, default=Path("runs/transfer"))
-    parser.add_argument("--out", type=Path, default=Path("records/transfer"))
-    parser.add_argument("--figure", type=Path, default=Path("docs/images/transfer.png"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "records/transfer")
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--runs", type=Path, default=Path("runs/transfer"))
+    arguments.add_argument("--figure", type=Path, default=Path("docs/images/transfer.png"))
+    options = arguments.parse_args()
     studies = make_studies(options.runs)
     for seed in range(options.seeds):
         for study in studies:
@@ -41,7 +39,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs with so many labels per class, from scratch and from a source, seed by seed; their test sets."""
+    """Runs with a number of labels per class, from scratch and from a source, by seed; and their results on test."""
 
     labels: int
     runs: dict[str, list[Run]]
@@ -52,7 +50,7 @@ class Comparison:
         return [test.accuracy for test in self.tests[arm]]
 
     def gains(self) -> list[float]:
-        """Return what the source adds, seed by seed."""
+        """Return the gain in accuracy from the source, by seed."""
         pairs = zip(*(self.accuracies(arm) for arm in ARMS), strict=True)
         return [tuned - scratch for scratch, tuned in pairs]
 
@@ -61,19 +59,18 @@ Results = dict[Study, list[Comparison]]
 
 
 def write_record(studies: Sequence[Study], runs: Path, out: Path, figure: Path) -> None:
-    """Write what the finished pairs of runs came to, as JSON, as a page, as a figure."""
+    """Write the results of the finished pairs of runs as JSON, page and figure."""
     found = {study: [measure(study, labels, runs) for labels in LABELS_PER_CLASS] for study in studies}
     results = {study: [item for item in items if item.tests["scratch"]] for study, items in found.items()}
     sources = {study: finished_sources(study, runs) for study in studies}
     if not all(results.values()):
         raise SystemExit(f"{runs}: no finished pair of runs for every study; give --seeds 1 or more")
-    storage.write_json(out / "record.json", as_plain(results, sources))
-    storage.write_text(out / "README.md", as_markdown(results, sources))
+    Record(out).save(as_plain(results, sources), as_markdown(results, sources))
     draw({study.title: curves(items) for study, items in results.items()}, figure)
 
 
 def measure(study: Study, labels: int, runs: Path) -> Comparison:
-    """Gather the seeds that both arms have finished, and open each run's test set once."""
+    """Return the results of the seeds that both arms have finished; opens each run's test set once."""
     finished: dict[str, list[Run]] = {arm: [] for arm in ARMS}
     for done in sorted(runs.glob(f"{study.name}-{ARMS[0]}-{labels}-*/{manifest.NAME}")):
         seed = int(done.parent.name.rpartition("-")[2])
@@ -86,17 +83,17 @@ def measure(study: Study, labels: int, runs: Path) -> Comparison:
 
 
 def finished_sources(study: Study, runs: Path) -> list[Run]:
-    """Return the sources that have finished, by seed."""
+    """Return the finished runs of the source, by seed."""
     return [open_run(path.parent) for path in sorted(runs.glob(f"{source_folder(study, '*')}/{manifest.NAME}"))]
 
 
 def curves(items: Sequence[Comparison]) -> Arms:
-    """Return each arm's accuracies by number of labels, as the figure wants them."""
+    """Return each arm's accuracies by number of labels, for the figure."""
     return {arm: {item.labels: item.accuracies(arm) for item in items} for arm in ARMS}
 
 
 def as_plain(results: Results, sources: dict[Study, list[Run]]) -> dict[str, Any]:
-    """Gather what the record rests on as plain data; no recipe of the README's table, hence no ``results``."""
+    """Return all numbers as plain data; ``results`` is empty because no recipe here is in the README's table."""
     return {
         "command": this_command(),
         "results": [],
@@ -132,17 +129,17 @@ def as_plain(results: Results, sources: dict[Study, list[Run]]) -> dict[str, Any
 
 
 def as_markdown(results: Results, sources: dict[Study, list[Run]]) -> str:
-    """Write the page for people."""
+    """Return the page."""
     run = next(iter(results.values()))[0].runs["scratch"][0]
     pages = "\n".join(section(study, items, sources[study]) for study, items in results.items())
-    return f"""# What transfer is worth when labels are few
+    return f"""# The gain of transfer when labels are few
 
 {NETWORK}, {run.recipe.precision}, trained with 10, 100 and 1,000 labelled images of each class:
-from scratch, or from the weights of a source, all but the last layer. Recipe and number of steps are the same in both
-arms ({EPOCHS} epochs of 100 steps of 100 images). The seed decides weights, order and which images are labelled; the
-validation set is always the same. Test accuracy after the last epoch, mean ± standard deviation over n seeds; the gain
-is the mean of the differences seed by seed. Every choice was made on validation; each run's test set was opened once.
-Made by `python benchmarks/transfer_record.py`.
+from scratch, or from the weights of a source, except the last layer. Recipe and number of steps are the same in both
+arms ({EPOCHS} epochs of 100 steps of 100 images). The seed determines weights, order and the labelled images; the
+validation set is always the same. Test accuracy is measured after the last epoch: mean ± standard deviation over n
+seeds. The gain is the mean difference by seed. Every choice was made on validation; each test set was opened once.
+Made by `{this_command()}`.
 
 ![Test accuracy by labels per class, from scratch and from a source](../../docs/images/transfer.png)
 
@@ -150,12 +147,13 @@ Made by `python benchmarks/transfer_record.py`.
 ## Machine
 
 {describe_machine(run.facts()[-1])}
-That is the first run's; every run's own machine and commit stand in `record.json`. Other work ran beside it.
+This is the machine of the first run; machine and commit of every run are in `record.json`. Other processes ran at the
+same time.
 """
 
 
 def section(study: Study, items: Sequence[Comparison], sources: Sequence[Run]) -> str:
-    """Write a study's table."""
+    """Return the section of a study."""
     reached = mean_and_spread([run.picked.validation_accuracy for run in sources])
     return f"""## {study.title}
 
@@ -170,7 +168,7 @@ def section(study: Study, items: Sequence[Comparison], sources: Sequence[Run]) -
 def line(item: Comparison) -> tuple[object, ...]:
     """Return the row of one number of labels."""
     gains = [100 * gain for gain in item.gains()]
-    gain = f"{mean(gains):+.2f}" + (f" ± {spread(gains):.2f}" if len(gains) > 1 else "")
+    gain = f"{mean(gains):+.2f}" + (f" ± {deviation(gains):.2f}" if len(gains) > 1 else "")
     return (f"{item.labels:,}", len(gains), *(mean_and_spread(item.accuracies(arm)) for arm in ARMS), gain)
 
 

@@ -1,4 +1,4 @@
-"""The study of transfer: its sources, its pairs of runs, and the images of other classes that it cuts out."""
+"""The transfer study: its sources, its pairs of runs, and its data sets with a subset of the classes."""
 
 import struct
 from collections.abc import Sequence
@@ -26,28 +26,28 @@ from modiste.training.transfer.transfer import source_hash
 LABELS_PER_CLASS = (10, 100, 1_000)
 EPOCHS, IMAGES_PER_EPOCH, BATCH_SIZE = 4, 10_000, 100
 TARGET_CLASSES = (0, 2, 4, 6, 8)
-"""T-shirt, pullover, coat, shirt, bag: the harder half. The source has the others."""
+"""T-shirt, pullover, coat, shirt and bag, the harder half. The source is trained on the others."""
 HEAD = ("network.head",)
 NETWORK = "A residual network of 10 layers with 77,562 parameters"
-WITHOUT_LABELS = """The source is the recipe `simclr`: the network learns from the 50,000 training images, not from
-their labels. A linear layer on its features, with every label, comes to {accuracy} on validation; that layer is
-not taken."""
-OTHER_CLASSES = """The source learnt trouser, dress, sandal, sneaker and ankle boot from 5,000 labelled images each
-({accuracy} on validation). The task is to tell T-shirt, pullover, coat, shirt and bag apart: an IDX folder of its
-own, with their 5,000 test images."""
+WITHOUT_LABELS = """The source is the recipe `simclr`: the network learns from the 50,000 training images without
+their labels. A linear layer on its features, trained with every label, reaches {accuracy} on validation; that layer
+is not transferred."""
+OTHER_CLASSES = """The source was trained on trouser, dress, sandal, sneaker and ankle boot, with 5,000 labelled images
+each ({accuracy} on validation). The target classes are T-shirt, pullover, coat, shirt and bag: a separate IDX
+folder, with their 5,000 test images."""
 ARMS = ("scratch", "transfer")
 
 
 @dataclass(frozen=True)
 class Study:
-    """A question that several pairs of runs answer: from scratch against from a source.
+    """A comparison of pairs of runs: trained from scratch, and from a source.
 
     Attributes:
-        name: of the study, and the beginning of its run folders' names.
-        title: for people.
-        source: what the source learnt, with a place for its accuracy on validation.
-        classes: number of classes to tell apart.
-        data_folder: where the images lie; None for Fashion-MNIST, wherever it is found.
+        name: name of the study, and prefix of the names of its run folders.
+        title: title on the page.
+        source: description of the source, with a placeholder for its accuracy on validation.
+        classes: number of target classes.
+        data_folder: folder of the images; None for Fashion-MNIST.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Study:
 
 
 def make_studies(runs: Path) -> list[Study]:
-    """Return the studies, the images of the second cut out of Fashion-MNIST's verified files."""
+    """Return the studies; writes the images of the second, a subset of Fashion-MNIST, to files."""
     source, target = runs / "data" / "source", runs / "data" / "target"
     others = tuple(label for label in range(10) if label not in TARGET_CLASSES)
     training = sources.load_training("fashion-mnist")
@@ -72,7 +72,7 @@ def make_studies(runs: Path) -> list[Study]:
 
 
 def write_classes(raw: IdxSet, classes: Sequence[int], folder: Path, part: str) -> None:
-    """Write the images of some classes in IDX form, their labels counted from 0, and their names."""
+    """Write images and labels of some classes as IDX files, with labels counted from 0, and the class names."""
     chosen = np.isin(raw.labels, classes)
     labels = np.searchsorted(classes, raw.labels[chosen]).astype(np.uint8)
     storage.write_bytes(folder / f"{part}-images-idx3-ubyte", as_idx(raw.images[chosen]))
@@ -81,12 +81,12 @@ def write_classes(raw: IdxSet, classes: Sequence[int], folder: Path, part: str) 
 
 
 def as_idx(array: np.ndarray) -> bytes:
-    """Return an array of bytes in IDX form."""
+    """Return a uint8 array as the content of an IDX file."""
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
 def train(study: Study, seed: int, runs: Path) -> None:
-    """Train the source of one seed, then from it and from scratch with every number of labels."""
+    """Train the source of one seed, then both arms with every number of labels."""
     source = runs / source_folder(study, seed)
     data = None if study.data_folder is None else runs / "data" / "source"
     modiste.train(source_recipe(study, seed), source, data_folder=data, listeners=[ConsoleLog()])
@@ -99,24 +99,24 @@ def train(study: Study, seed: int, runs: Path) -> None:
 
 
 def source_folder(study: Study, seed: int | str) -> str:
-    """Name the folder of a source."""
+    """Return the name of a source's run folder."""
     return f"{study.name}-source-{seed}"
 
 
 def folder(runs: Path, study: Study, arm: str, labels: int, seed: int) -> Path:
-    """Name the folder of a run."""
+    """Return the folder of a run."""
     return runs / f"{study.name}-{arm}-{labels}-{seed}"
 
 
 def source_recipe(study: Study, seed: int) -> Recipe:
-    """Return what the source is trained by: the recipe ``simclr``, or the fine-tuning's own with every label."""
+    """Return the recipe of the source: ``simclr``, or the fine-tuning recipe with every label."""
     if study.data_folder is None:
         return replace(modiste.get_recipe("simclr"), seed=seed)
     return replace(tuning_recipe(study, 0, seed), data=DataRecipe(source="fashion-mnist-source"))
 
 
 def tuning_recipe(study: Study, labels: int, seed: int) -> Recipe:
-    """Return the recipe of fine-tuning and of training from scratch: one, and 400 steps for any number of labels."""
+    """Return the recipe of both arms, which has 400 steps for any number of labels."""
     name = "fashion-mnist" if study.data_folder is None else "fashion-mnist-target"
     repeats = IMAGES_PER_EPOCH // (labels * study.classes) if labels else 1
     return replace(

@@ -1,10 +1,10 @@
-"""Train variants of recipes on a machine lent for minutes, and say what each comes to on validation.
+"""Train variants of recipes on a machine with limited time, and record their accuracy on validation.
 
     python benchmarks/gpu/arms.py ARMS.json [--seeds 2] [--budget-seconds 300] [--data-folder DIR] [--out DIR]
 
 ARMS.json is a list of ``{"recipe": NAME, "changes": {"optimizer.learning_rate": 0.2, ...}}``. The seeds of an arm are
-trained side by side, on the recipe's own division of the training images unless its changes name another; the test set
-stays closed. Writes ``arms.json`` anew after every arm, and passes over those that are in it: the same command goes on.
+trained at the same time, on the recipe's own split unless its changes name another; the test set is not opened. The
+script writes ``arms.json`` after every arm and skips the arms in it: the same command resumes.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from modiste import machine
 from modiste.runs import storage
 from modiste.runs.run_folder import open_run
 from modiste.search import space
-from record_page import seconds, this_command
+from record import provenance, seconds
 
 Arm = dict[str, Any]
 
@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     path = options.out / "arms.json"
     record: Arm = storage.read_json(path) if path.exists() else {"arms": []}
-    record |= {"command": this_command(), "machine": machine.facts(machine.choose_device())}
+    record |= provenance(machine.choose_device())
     with lent.time_limit(options.budget_seconds):
         for arm in storage.read_json(options.arms):
             if arm not in [{key: done[key] for key in arm} for done in record["arms"]]:
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def train(arm: Arm, options: argparse.Namespace) -> Arm:
-    """Train an arm's seeds at once; return their accuracies and the seconds of training of them all."""
+    """Train the seeds of an arm at the same time; return their accuracies, and the seconds of training of all."""
     recipe = lent.tried(space.apply(modiste.get_recipe(arm["recipe"]), arm["changes"]), options)
     with tempfile.TemporaryDirectory() as folder:
         folders = modiste.train_seeds(recipe, range(options.seeds), folder, data_folder=options.data_folder)

@@ -1,4 +1,4 @@
-"""What the scripts for a machine lent for minutes share: their options, a recipe to try them with, and their end."""
+"""What the scripts for a machine with limited time share: options, changes of a recipe for a trial, a time limit."""
 
 import argparse
 import contextlib
@@ -18,7 +18,7 @@ from modiste.recipes.recipe import Recipe
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser of the options that all have."""
+    """Return a parser with the options that all of these scripts have."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--data-folder", type=Path)
     made.add_argument("--source", help="another IDX set's folder, to try the script on")
@@ -27,7 +27,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def tried(recipe: Recipe, options: argparse.Namespace) -> Recipe:
-    """Return the recipe with what the options change of it to try a script with."""
+    """Return the recipe with the changes of ``--source`` and ``--epochs``."""
     if options.source:
         recipe = replace(recipe, data=replace(recipe.data, source=options.source))
     return replace(recipe, epochs=options.epochs) if options.epochs else recipe
@@ -35,7 +35,7 @@ def tried(recipe: Recipe, options: argparse.Namespace) -> Recipe:
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Ask the process to stop, as SIGTERM does, when its time is up, and say so."""
+    """Stop the process as SIGTERM does when its time is over, and print that."""
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,12 +1,12 @@
-"""Time recipes on a machine lent for minutes, one seed alone and then many at once; write ``records/gpu``.
+"""Time recipes on a machine with limited time, one seed alone and then many at once; write ``records/gpu``.
 
     python benchmarks/gpu/sprint.py [RECIPE ...] [--alone 2] [--seeds 10] [--budget-seconds 570] [--out DIR]
     python benchmarks/gpu/sprint.py sprint-96-gpu --seeds 2 --teams 3 [...]
 
-Writes its record anew after every recipe, and passes over those that are in it: the same command goes on. Runs from a
-source checkout and needs torch, numpy, safetensors and jaxtyping alone. Test accuracy is measured once for every seed,
-after its training: of the seeds trained at once, or, without any, of those trained alone. Several teams of seeds are
-trained one team after another, and measured as teams as well, each answering by the mean of its probabilities.
+The script writes its record after every recipe and skips the recipes in it: the same command resumes. It runs from a
+source checkout and needs only torch, numpy, safetensors and jaxtyping. Accuracy on test is measured once for every seed
+that was trained at once with others or, if there are none, alone. With ``--teams``, several teams of seeds are trained
+one after another; each team is also evaluated as an ensemble, by the mean of its probabilities.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from modiste.evaluation import metrics
 from modiste.evaluation.ensemble import mean_probabilities
 from modiste.models.registry import count_parameters
 from modiste.recipes import claims
-from modiste.runs import run_folder, storage
-from record_page import describe_machine, measure_test, rows, seconds, summary, this_command, training
+from modiste.runs import run_folder
+from record import Record, describe_machine, measure_test, rows, seconds, summary, this_command, training
 
 RECIPES = ("sprint", "sprint-93", "sprint-94", "sprint-95", "sprint-94-gpu", "sprint-95-gpu", "paper")
 
@@ -37,28 +37,27 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*", default=RECIPES)
     parser.add_argument("--alone", type=int, default=2, help="seeds trained one after another, for the time of one")
     parser.add_argument("--seeds", type=int, default=10, help="seeds trained at once; 0 for none")
-    parser.add_argument("--teams", type=int, default=1, help="how often so many are trained at once, with new seeds")
+    parser.add_argument("--teams", type=int, default=1, help="teams of that many seeds, trained one after another")
     parser.add_argument("--budget-seconds", type=float, default=570.0)
     parser.add_argument("--runs", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--out", type=Path, default=Path("records/gpu"))
     options = parser.parse_args()
-    path = options.out / "record.json"
-    record: dict[str, Any] = storage.read_json(path) if path.exists() else {"results": []}
+    files = Record(options.out)
+    record: dict[str, Any] = files.read() or {"results": []}
     record["command"] = this_command()
     with lent.time_limit(options.budget_seconds):
         for name in options.recipes:
             if name not in [result["recipe"] for result in record["results"]]:
                 found = measure(name, options)
                 record["results"] += found
-                storage.write_json(path, record)
-                storage.write_text(path.with_name("README.md"), as_markdown(record))
+                files.save(record, as_markdown(record))
                 print(*found, sep="\n", flush=True)
 
 
 def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Train seeds alone, for the first run of a network pays for choosing kernels; then as many as asked at once.
+    """Return the results of a recipe and, with several teams, of its ensembles.
 
-    Returns the recipe's result, and behind it that of several teams.
+    Several seeds are trained alone, because the first run of a network includes the choice of kernels.
     """
     recipe = lent.tried(modiste.get_recipe(name), options)
     alone = [train_alone(replace(recipe, seed=seed), options) for seed in range(options.alone)]
@@ -86,7 +85,7 @@ def claim_of(name: str) -> str:
 
 
 def as_teams(found: dict[str, Any], teams: Sequence[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
-    """Return the result of teams, each of which answers as one."""
+    """Return the result of teams as ensembles."""
     name, took = f"{found['recipe']}, {options.seeds} together", training(teams[0]["train_seconds"], found["machine"])
     own = {
         "parameters": options.seeds * found["parameters"],
@@ -97,13 +96,13 @@ def as_teams(found: dict[str, Any], teams: Sequence[dict[str, Any]], options: ar
 
 
 def accuracy(team: Sequence[run_folder.Run], split: str) -> float:
-    """Return the accuracy of the mean of the team's probabilities, from the logits that lie in its run folders."""
+    """Return the accuracy of the mean of a team's probabilities, from the logits stored in its run folders."""
     stored = [run_folder.read_logits(run.folder / run_folder.logits_name(split)) for run in team]
     return metrics.accuracy(mean_probabilities([logits for logits, _ in stored]), stored[0][1])
 
 
 def train_alone(recipe: modiste.Recipe, options: argparse.Namespace) -> dict[str, Any]:
-    """Train one seed; return its run, the seconds of the whole and of training alone."""
+    """Train one seed; return its run, the seconds of the whole run and of training alone."""
     folder, started = options.runs / "alone" / f"{recipe.name}-{recipe.seed}", time.perf_counter()
     modiste.train(recipe, folder, data_folder=options.data_folder)
     synchronize()
@@ -112,7 +111,7 @@ def train_alone(recipe: modiste.Recipe, options: argparse.Namespace) -> dict[str
 
 
 def train_together(recipe: modiste.Recipe, team: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Train a team's seeds at once; return their runs, the seconds of the whole and of training alone."""
+    """Train the seeds of a team at once; return their runs, the seconds of the whole and of training alone."""
     started, first = time.perf_counter(), team * options.seeds
     seeds = range(first, first + options.seeds)
     folders = modiste.train_seeds(recipe, seeds, options.runs, data_folder=options.data_folder)
@@ -122,30 +121,30 @@ def train_together(recipe: modiste.Recipe, team: int, options: argparse.Namespac
 
 
 def synchronize() -> None:
-    """Wait until the GPU has done what it was told."""
+    """Wait until the GPU has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     newest = record["results"][-1]["machine"]
     return f"""# On a GPU
 
-Seconds of training for one seed alone, and of the whole run with reading the data, validation and saving: the first
-time in its process, which pays for loading and choosing kernels, and again. Then seconds of training for several seeds
-at once, and how many times one seed's that is. Test accuracy is the mean over the seeds with their deviation, each
-measured once after its training. Where several answer together, by the mean of their probabilities, what is counted
-are such teams.
+Seconds of training for one seed alone, and of the whole run with reading the data, validation and saving. They are
+measured in the first run of a process, which includes loading and choosing kernels, and again in the next. Then seconds
+of training for several seeds at once, and the ratio to one seed. Test accuracy is the mean over the seeds with their
+standard deviation, each measured once after its training. In the rows of teams, n is the number of ensembles, which
+average probabilities.
 
-Every run stands in `record.json`. Made by `{record["command"]}`.
+Every run is in `record.json`. Made by `{record["command"]}`.
 
 | recipe | goal | test accuracy | seeds | validation | parameters | epochs | batch | alone | again | at once | on |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 {rows(map(line, record["results"]))}
 
 {newest["device"]}; {describe_machine(newest)}
-That is the newest result's; every result's own machine and commit stand in `record.json`.
+This is the machine of the newest result; machine and commit of every result are in `record.json`.
 """
 
 
@@ -169,12 +168,12 @@ def line(found: dict[str, Any]) -> Sequence[object]:
 
 
 def of_whole(row: dict[str, float]) -> str:
-    """Write seconds of training and of the whole run."""
+    """Return seconds of training and of the whole run as text."""
     return f"{row['train_seconds']:.2f} of {row['seconds']:.1f} s"
 
 
 def at_once(together: dict[str, Any] | None, alone: Sequence[dict[str, float]]) -> str:
-    """Say what several seeds took together, and how many times one seed's time that is."""
+    """Return the seconds of several seeds together, and the ratio to one seed, as text."""
     if together is None:
         return ""
     took = f"{together['seeds']} in {together['train_seconds']:.2f} s"

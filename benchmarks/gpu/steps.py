@@ -1,11 +1,11 @@
-"""Set steps that stay on the GPU beside the same steps looked at one by one: their figures, their weights, their time.
+"""Compare steps that stay on the GPU with the same steps checked one by one: losses, weights, time.
 
     python benchmarks/gpu/steps.py [RECIPE ...] [--images 5000] [--epochs 4] [--data-folder DIR] [--out DIR]
 
-Every recipe is trained three times on a few images from the same start: step by step, and twice without a word to the
-host. Says how far losses and weights differ, whether the two are the same to the last bit, and how long a step of the
-last epoch takes; writes ``steps.json`` and ``steps.md`` there. Without a GPU nothing is recorded, and what stays is
-computed as it comes.
+Every recipe is trained three times on a few images from the same initial weights: step by step, and twice with steps
+recorded as a CUDA graph, which do not synchronise with the host. The script writes ``steps.json`` and ``steps.md`` with
+the differences of losses and weights, whether the last two agree to the last bit, and the time of a step in the last
+epoch. Without a GPU no graph is recorded, and the steps run directly.
 """
 
 import argparse
@@ -24,18 +24,17 @@ import modiste
 from modiste import machine
 from modiste.data.dataset import Development, load_development
 from modiste.recipes.recipe import Recipe
-from modiste.runs import storage
 from modiste.training.cuda_graph import ResidentSteps
 from modiste.training.loop import train_epoch
 from modiste.training.setup import open_session, set_up
 from modiste.training.step import Steps
 from modiste.training.tracking import Listener
 from modiste.training.trainer import starting_state
-from record_page import describe_machine, rows, this_command
+from record import Record, describe_machine, provenance, rows
 
 SPRINTS = ("sprint", "sprint-93", "sprint-94", "sprint-95")
 WARM_STARTS = ("none", "class-prior", "whitening")
-"""Those that take no time."""
+"""Warm starts that take no time."""
 
 
 def main() -> None:
@@ -46,15 +45,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("records/gpu"))
     options = parser.parse_args()
     device = machine.choose_device()
-    record: dict[str, Any] = {"command": this_command(), "machine": machine.facts(device), "results": []}
+    files = Record(options.out, "steps.json", "steps.md")
+    record: dict[str, Any] = provenance(device) | {"results": []}
     for name in options.recipes:
         try:
             record["results"].append(compare(briefly(lent.tried(modiste.get_recipe(name), options)), options))
         except Exception:  # the other recipes are worth their minutes
             record["results"].append({"recipe": name, "failed": traceback.format_exc()})
         print(record["results"][-1], flush=True)
-        storage.write_json(options.out / "steps.json", record)
-        storage.write_text(options.out / "steps.md", as_markdown(record))
+        files.save(record, as_markdown(record))
 
 
 def briefly(recipe: Recipe) -> Recipe:
@@ -101,14 +100,14 @@ def max_difference(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Write the page."""
+    """Return the page."""
     return f"""# Steps that stay on the GPU
 
-Milliseconds of a step: looked at one by one, as on a processor, and recorded once and launched as one; how many times
-faster that is. Then the largest difference between the weights that the two come to, and whether two runs of the second
-kind are the same to the last bit.
+Milliseconds of a step: checked one by one, as on a CPU, and recorded once as a CUDA graph and launched as one; and the
+speed-up. Then the largest difference between the final weights of both, and whether two runs of the second kind agree
+to the last bit.
 
-Every figure stands in `steps.json`. Made by `{record["command"]}`.
+Every number is in `steps.json`. Made by `{record["command"]}`.
 
 | recipe | one by one | recorded | times | difference | twice the same |
 |---|---|---|---|---|---|

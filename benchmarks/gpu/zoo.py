@@ -1,10 +1,10 @@
-"""Train every system with several seeds on a machine lent for minutes at a time.
+"""Train every system with several seeds on a machine with limited time.
 
     python benchmarks/gpu/zoo.py [RECIPE ...] [--seeds 3] [--budget-seconds 570] [--runs DIR] [--data-folder DIR]
 
-Stops by itself when its time is up, everything saved; the same command goes on. Seed by seed, so that whatever time
-there is gives every system a figure before any has two. Runs from a source checkout and needs torch, numpy, safetensors
-and jaxtyping alone (and rich for its rows). Afterwards ``benchmarks/systems_record.py --runs DIR`` writes the record.
+The script stops when its time is over, with everything saved; the same command resumes. It goes seed by seed, so that
+every system has one result before any has two. It runs from a source checkout and needs only torch, numpy, safetensors
+and jaxtyping (and rich for its rows). Afterwards ``benchmarks/systems_record.py --runs DIR`` writes the record.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import lent
 import modiste
 from modiste.runs.run_folder import open_run
 from modiste.training.tracking import ConsoleLog
-from record_page import measure_test
+from record import measure_test
 
 SYSTEMS = (
     "perceptron", "mlp", "paper", "paper-text", "inception", "dbn", "dbn-frozen", "dropconnect", "fashionnet",
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def train(name: str, seed: int, options: argparse.Namespace) -> float:
-    """Train one system with one seed, or go on with it; open the test set once and return the accuracy on it."""
+    """Train or resume one system with one seed; return its accuracy on test, which is opened once."""
     recipe = replace(lent.tried(modiste.get_recipe(name), options), seed=seed)
     folder = options.runs / f"{name}-{seed}"
     modiste.train(recipe, folder, data_folder=options.data_folder, listeners=[ConsoleLog()])

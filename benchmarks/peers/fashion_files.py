@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 TRAINING = 50_000
-"""Images that the peers learn from; the 10,000 after them are held out, as in the paper."""
+"""Number of training images; the next 10,000 are for validation, as in the paper."""
 
 
 def load(folder: str) -> dict[str, np.ndarray]:

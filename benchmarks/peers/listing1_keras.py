@@ -1,4 +1,4 @@
-"""The paper's Listing 1 in Keras, on whichever backend KERAS_BACKEND names."""
+"""The paper's Listing 1 in Keras, on the backend that KERAS_BACKEND names."""
 
 from argparse import Namespace
 from typing import Any
@@ -28,18 +28,18 @@ def network() -> keras.Model:
 
 
 class Marks(keras.callbacks.Callback):
-    """Tells the clock when an epoch begins and ends."""
+    """Starts and stops the clock of each epoch."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         super().__init__()
         self.images, self.labels, self.epochs = images, labels, protocol.Epochs()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Start."""
+        """Start the clock."""
         self.epochs.begin()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stop, and measure."""
+        """Stop the clock, then measure the accuracy on test."""
         self.epochs.end(lambda: accuracy(self.model, self.images, self.labels))
 
 

@@ -1,4 +1,4 @@
-"""The paper's Listing 1 in PyTorch as its tutorials write it: a Dataset, a DataLoader, a loop."""
+"""The paper's Listing 1 in PyTorch in the style of its tutorials: a Dataset, a DataLoader, a loop."""
 
 from argparse import Namespace
 from typing import Any
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class FashionImages(Dataset):
-    """One image and its label at a time, turned into numbers when it is asked for."""
+    """Images and labels, converted to tensors one at a time."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         self.images, self.labels = images, labels

@@ -1,4 +1,4 @@
-"""scikit-learn's multilayer perceptron, one hidden layer of 100 units as it comes, on pixels in [0, 1]."""
+"""scikit-learn's multilayer perceptron with its default hidden layer of 100 units, on pixels in [0, 1]."""
 
 import pickle
 from argparse import Namespace

@@ -1,4 +1,4 @@
-"""What is commonly written to serve a network: one request, one forward pass, PyTorch behind FastAPI.
+"""A common way to serve a network: PyTorch behind FastAPI, one forward pass for each request.
 
     python benchmarks/peers/plain_server.py MODEL.pt2 PORT
 

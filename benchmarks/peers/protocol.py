@@ -1,4 +1,4 @@
-"""The command line that every peer has, and the clocks they share."""
+"""The command line and the clocks that the peers share."""
 
 import argparse
 import json
@@ -8,25 +8,25 @@ from statistics import median
 from typing import Any
 
 STARTED = time.perf_counter()
-"""When this process came to its first line; the caller's clock, around the process, is the one that decides."""
+"""Time of this process's first line; the caller's clock around the whole process is the one that counts."""
 
 
 def run(train: Callable[..., dict[str, Any]], predict: Callable[..., dict[str, Any]]) -> None:
-    """Carry out ``train`` or ``predict`` as the command line says, and print what came of it as JSON."""
+    """Run ``train`` or ``predict`` as the command line says, and print the result as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("action", choices=("train", "predict"))
     parser.add_argument("data")
     parser.add_argument("model")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--images", type=int, help="learn from so many images only, to try the script with")
+    parser.add_argument("--images", type=int, help="train on fewer images, to try the script with")
     options = parser.parse_args()
     found = train(options) if options.action == "train" else predict(options)
     print(json.dumps({**found, "seconds": time.perf_counter() - STARTED}))
 
 
 class Epochs:
-    """What each epoch came to: its seconds, and the accuracy on test, whose measuring does not count."""
+    """Seconds of each epoch, and accuracy on test; the time of measuring it is not counted."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
@@ -37,7 +37,7 @@ class Epochs:
         self.start = time.perf_counter()
 
     def end(self, accuracy: Callable[[], float]) -> None:
-        """Stop the clock, then measure."""
+        """Stop the clock, then measure the accuracy."""
         trained = time.perf_counter()
         row = {"train_seconds": trained - self.start, "at_seconds": trained - STARTED - self.measuring}
         row["test_accuracy"] = float(accuracy())
@@ -46,7 +46,7 @@ class Epochs:
 
 
 def median_seconds(action: Callable[[], Any], repetitions: int) -> float:
-    """Return the median time of an action, after one that is not counted."""
+    """Return the median seconds of an action, after one repetition that is not counted."""
     action()
     times = []
     for _ in range(repetitions):

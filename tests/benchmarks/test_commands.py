@@ -1,4 +1,4 @@
-"""The commands that the records name: each is taken by its script as it stands."""
+"""The commands that the records name: each script accepts its own."""
 
 import argparse
 import json
@@ -6,13 +6,12 @@ import re
 import runpy
 import shlex
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-import record_page
-
-ROOT = record_page.ROOT
+from record import ROOT, Record, provenance, this_command, with_range
 
 
 def recorded() -> dict[str, str]:
@@ -57,4 +56,19 @@ def test_every_page_names_the_command_of_its_record() -> None:
 def test_the_command_is_given_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     script = ROOT / "benchmarks" / "time_search.py"
     monkeypatch.setattr(sys, "argv", [str(script), "/some where/data", "--trials", "8"])
-    assert record_page.this_command() == "python benchmarks/time_search.py '/some where/data' --trials 8"
+    assert this_command() == "python benchmarks/time_search.py '/some where/data' --trials 8"
+
+
+def test_a_record_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    files = Record(tmp_path, "speed.json", "speed.md")
+    assert files.read() is None
+    files.save(provenance() | {"seconds": [1.5]}, "# Speed\n")
+    found = files.read()
+    assert found is not None
+    assert list(found) == ["command", "machine", "seconds"]
+    assert found["seconds"] == [1.5]
+    assert (tmp_path / "speed.md").read_text() == "# Speed\n"
+
+
+def test_a_range_is_written_behind_its_median() -> None:
+    assert with_range({"median": 0.0041, "lowest": 0.0039, "highest": 0.0044}, ".1f", 1e3) == "4.1 (3.9 to 4.4)"

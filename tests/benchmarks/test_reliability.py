@@ -1,4 +1,4 @@
-"""The record of the torture room says what was tried, what failed, and that a run broke off."""
+"""The record of injected faults says what was injected, what failed, and that a run was aborted."""
 
 from pathlib import Path
 
@@ -26,29 +26,29 @@ def test_of_something_else():
 
 
 @pytest.fixture
-def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> reliability_record.Record:
-    """What a run of these tests comes to."""
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> reliability_record.Content:
+    """The result of a run of these tests."""
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["faults"]\n')
     (tmp_path / "test_it.py").write_text(TESTS)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     return reliability_record.torture(1, ["-n", "0", f"--rootdir={tmp_path}", str(tmp_path)], tmp_path)
 
 
-def test_what_failed_and_what_was_left_out_is_written_down(record: reliability_record.Record) -> None:
+def test_failed_and_skipped_tests_are_recorded(record: reliability_record.Content) -> None:
     page = reliability_record.as_markdown(record)
     assert not reliability_record.is_good(record)
-    assert "34 faults were tried and 33 survived" in page
+    assert "34 faults were injected and 33 survived" in page
     assert "| saving: a small thing | 2 | 30 | 30 | 30 |" in page
     assert "| saving: a large thing | 2 | 5 | 4 | 3 |" in page
     assert record["failed"] == ["test_it.test_does_not: AssertionError: the third was lost"]
     assert "test_it.test_cannot_be_tried_here: needs a disk of its own" in page
-    assert "**Not all was well**" in page
+    assert "**Some tests failed**" in page
     assert "test_of_something_else" not in page
     broken = record | {"areas": {}, "exit_code": -9}
     assert not reliability_record.is_good(broken)
-    assert "0 faults were tried" in reliability_record.as_markdown(broken)
+    assert "0 faults were injected" in reliability_record.as_markdown(broken)
 
 
-def test_a_run_that_breaks_off_is_written_down(tmp_path: Path) -> None:
+def test_an_aborted_run_is_recorded(tmp_path: Path) -> None:
     failed, _ = reliability_record.read_outcomes(tmp_path / "none.xml")
-    assert "broke off" in failed[0]
+    assert "aborted" in failed[0]

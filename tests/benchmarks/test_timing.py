@@ -57,7 +57,7 @@ def test_ratios_are_to_the_whole_and_to_the_first_pass() -> None:
     assert time_to_accuracy.result("sprint-94", runs, keras, facts)["keras_first_pass_ratio"] is None
 
 
-def test_listing1s_page_tells_ratios_and_shares() -> None:
+def test_listing1s_page_has_ratios_and_shares() -> None:
     seconds = {arm.name: [10.0, 20.0, 40.0] for arm in time_training.ARMS}
     seconds["Modiste, float32"] = [10.0, 10.0, 10.0]
     rates = {name: [1e12] for name in time_training.PRECISIONS}
@@ -69,7 +69,7 @@ def test_listing1s_page_tells_ratios_and_shares() -> None:
     assert "| Modiste, float32 | 5,000 (5,000 to 5,000) | 2.00 |" in time_training.as_markdown(found)
 
 
-def test_predictions_page_tells_how_often_faster() -> None:
+def test_predictions_page_has_speed_ups() -> None:
     slow = {"batch_seconds": 1.0, "single_seconds": 0.05}
     fast = {"batch_seconds": 0.25, "single_seconds": 0.001, "validation_accuracy": 0.92}
     found = time_prediction.summary(
@@ -88,8 +88,8 @@ def test_our_own_prediction_is_timed(tmp_path: Path) -> None:
     for words in (("train", "perceptron", "--epochs", 1, "--quiet", "--out", run), ("export", run), rounded):
         clock.time_process((*clock.MODISTE, *words))
     reached = open_run(run).picked.validation_accuracy
-    for door in time_prediction.DOORS:
-        timed = clock.time_process((sys.executable, BENCHMARKS / "prediction.py", door, run, folder))
+    for kind in time_prediction.PREDICTORS:
+        timed = clock.time_process((sys.executable, BENCHMARKS / "prediction.py", kind, run, folder))
         found = timed.last_line()
         assert min(found["single_seconds"], found["batch_seconds"]) > 0
         assert found["validation_accuracy"] == pytest.approx(reached, abs=0.01)
@@ -109,7 +109,7 @@ def test_a_profile_shares_out_the_whole_step(tmp_path: Path) -> None:
     assert (tmp_path / "profile.md").read_text().count("\n## ") == 4 + 3
 
 
-def test_a_failed_process_and_a_missing_peer_are_told() -> None:
+def test_a_failed_process_and_a_missing_peer_are_reported() -> None:
     with pytest.raises(SystemExit, match="failed with status 3"):
         clock.time_process((sys.executable, "-c", "raise SystemExit(3)"))
     with pytest.raises(SystemExit, match="make peers"):
@@ -120,7 +120,7 @@ def test_the_machines_rate_is_that_of_a_product() -> None:
     assert clock.matrix_multiply_rate(torch.float32, side=256, repetitions=2) > 0
 
 
-def test_slower_is_told_beside_what_the_cores_left_would_make_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slowdown_is_compared_with_the_share_of_cores_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_beside, "available_cores", lambda: {0, 1, 2, 3})
     rows = ([2.0, 9.0, 1.0], 4), ([5.0, 3.0, 4.0], 3)
     alone, beside = ([{"train_seconds": value, "threads": threads} for value in values] for values, threads in rows)

@@ -20,8 +20,9 @@ from modiste.export import export, int8
 from modiste.inference.predictor import Predictor
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.recipe import DataRecipe, Recipe
+from modiste.report.figures import write_figures
 from modiste.report.photo import typical_images
-from modiste.report.report import write_figures, write_report
+from modiste.report.report import write_report
 from modiste.runs import checkpoint, manifest, storage
 from modiste.runs.run_folder import IMAGES, open_run
 from modiste.training import trainer

@@ -30,7 +30,7 @@ def written(figure: Figure) -> list[str]:
 
 def check_legible(figure: Figure) -> None:
     """No text leaves the figure, none lies upon another, none is tiny."""
-    with style.house_style():
+    with style.figure_style():
         figure.canvas.draw()
         drawn = [(item, item.get_window_extent()) for item in texts(figure)]
     width, height = figure.get_size_inches() * figure.dpi

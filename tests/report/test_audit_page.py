@@ -15,8 +15,7 @@ from modiste.audit.audit import Findings, Item
 from modiste.audit.duplicates import Pair
 from modiste.audit.labels import Suspicion
 from modiste.data.dataset import ImageSet
-from modiste.report.page import as_uri
-from modiste.report.report import write_audit
+from modiste.report.page import as_uri, write_audit
 
 
 def findings(channels: int, parts: tuple[str, ...]) -> Findings:
@@ -39,11 +38,14 @@ def findings(channels: int, parts: tuple[str, ...]) -> Findings:
 def test_the_page_says_what_was_found(channels: int, last: str, tmp_path: Path) -> None:
     found = findings(channels, ("training", "training", "training", last))
     page = write_audit(found, tmp_path / "audit.html", tmp_path / "audit.json").read_text()
-    assert ("The sealed test images were opened" in page) == (last == "test")
+    assert ("The held-out test images were opened" in page) == (last == "test")
     assert ("The test set was not opened" in page) == (last != "test")
-    assert "doubt 1 label of 3 images" in page
-    assert "2 images found more than once, the same to the last pixel as training sees them; 1 of them in" in page
-    assert "1 pair whose pixels correlate" in page
+    assert "question 1 label of 3 images" in page
+    assert (
+        "2 images found more than once: as training sees them, the copies are the same to the last pixel. 1 of them in"
+        in page
+    )
+    assert "1 pair whose pixels have a correlation" in page
     assert not re.search(r"<(b|u|i|\d)>", page)
     assert "&lt;b&gt;own&lt;/b&gt;" in page
     assert len(re.findall("data:image/png;base64,", page)) == 1 + 4 + 2

@@ -16,7 +16,8 @@ from modiste.data.batch import Batch, as_floats, as_targets
 from modiste.data.dataset import Development, ImageSet
 from modiste.recipes import named
 from modiste.recipes.recipe import AugmentationRecipe, Recipe
-from modiste.report import augmentations, report, style
+from modiste.report import augmentations, style
+from modiste.report.figures import write_figures
 from modiste.report.image_rows import FINE
 from modiste.report.images import choose_samples
 
@@ -81,7 +82,7 @@ def test_captions_leave_room_between_them(names: tuple[str, ...], development: D
     mixing = Recipe(name="x", augmentation=AugmentationRecipe(mixup=0.4, cutmix=1.0), label_smoothing=0.1)
     for figure in (augmentations.every_field(renamed), augmentations.of_recipe(renamed, mixing)):
         check_legible(figure)
-        with style.house_style():
+        with style.figure_style():
             boxes = [item.get_window_extent() for item in texts(figure) if item.get_fontsize() == FINE]
         assert len(boxes) >= 2 * IMAGES
         for one, other in combinations(sorted(boxes, key=lambda box: box.x0), 2):
@@ -89,7 +90,7 @@ def test_captions_leave_room_between_them(names: tuple[str, ...], development: D
                 assert other.x0 - one.x1 > 0.03 * figure.dpi
 
 
-def test_a_target_is_told_in_percent() -> None:
+def test_a_target_is_written_in_percent() -> None:
     target = torch.tensor([0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.7, 0.0])
     assert augmentations.target_text(target, NAMES).replace("\N{NO-BREAK SPACE}", " ") == "70 % Bag\n30 % Trouser"
     alone = torch.eye(10)[1]
@@ -103,5 +104,5 @@ def test_changes_in_words() -> None:
 
 def test_figures_are_written_for_a_recipe_that_augments(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     recipe = replace(tiny_recipe, augmentation=AugmentationRecipe(flip=True, mixup=0.5))
-    paths = report.write_figures(tmp_path, recipe=recipe, data_folder=tiny_folder, format="svg")
+    paths = write_figures(tmp_path, recipe=recipe, data_folder=tiny_folder, format="svg")
     assert [path.stem for path in paths[4:]] == ["augmentations", "augmentation-of-tiny"]

@@ -26,11 +26,11 @@ from modiste.report.images import (
     Mistake,
     cell_rows,
     choose_samples,
+    confidence_text,
     largest_cells,
     mistake_grid,
     most_confident,
     sample_grid,
-    sureness,
 )
 from modiste.report.network_diagram import network_diagram
 from modiste.runs.run_folder import EpochRow
@@ -212,16 +212,16 @@ class TestMistakes:
         ("confidence", "said"), [(0.5, "50.0 % sure"), (0.99899, "99.8 % sure"), (0.9999999, "over 99.9 % sure")]
     )
     def test_nothing_is_rounded_up_to_certainty(self, confidence: float, said: str) -> None:
-        assert sureness(Mistake(0, 0, 1, confidence)).replace("\N{NO-BREAK SPACE}", " ") == said
+        assert confidence_text(Mistake(0, 0, 1, confidence)).replace("\N{NO-BREAK SPACE}", " ") == said
 
 
 class TestCurves:
     @pytest.mark.parametrize("epochs", [1, 2, 3, 12, 50])
-    def test_the_picked_epoch_and_the_turn_are_marked(self, epochs: int) -> None:
+    def test_the_selected_epoch_and_the_lowest_loss_are_marked(self, epochs: int) -> None:
         rows = history(epochs)
         lowest = min(rows, key=lambda row: row.validation_loss)
         figure = learning_curves(rows, rows[-1])
-        assert f"picked: epoch {epochs}" in written(figure)
+        assert f"selected: epoch {epochs}" in written(figure)
         assert f"lowest validation loss: epoch {lowest.epoch}" in written(figure)
         check_legible(figure)
 
@@ -286,7 +286,7 @@ class TestStyle:
             assert mpl.rcParams["font.size"] == 30
 
     def test_nothing_draws_through_pyplot(self) -> None:
-        code = "import sys, modiste.report.run_page; sys.exit('matplotlib.pyplot' in sys.modules)"
+        code = "import sys, modiste.report.report; sys.exit('matplotlib.pyplot' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

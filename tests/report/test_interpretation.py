@@ -106,16 +106,16 @@ def test_a_level_loss_with_a_modest_gap_is_well_fitted() -> None:
     assert "no longer improved" in text(reading)
 
 
-def test_the_gap_is_told_at_the_picked_and_at_the_last_epoch() -> None:
+def test_the_gap_is_stated_at_the_selected_and_at_the_last_epoch() -> None:
     rows = history(TURNED, validation_accuracies=[0.8, 0.82, 0.84, 0.85, 0.9, 0.88, 0.87, 0.87, 0.87, 0.86])
-    told = text(read_fit(rows, PLAIN))
-    assert "At epoch 5, picked, training accuracy was 92.00 % and validation accuracy 90.00 %" in told
-    assert "At epoch 10, last, training accuracy was 88.00 % and validation accuracy 86.00 %" in told
-    assert "accuracy is 6.00 points higher there, but so is the loss, by 0.0400" in told
+    shown = text(read_fit(rows, PLAIN))
+    assert "At epoch 5 (selected), training accuracy was 92.00 % and validation accuracy 90.00 %" in shown
+    assert "At epoch 10 (last), training accuracy was 88.00 % and validation accuracy 86.00 %" in shown
+    assert "accuracy is 6.00 points higher, but its loss is higher too, by 0.0400" in shown
 
 
 def test_the_reader_is_warned_of_figures_that_cannot_be_compared() -> None:
-    assert "taken with dropout" in text(read_fit(history(LEVEL), WITH_DROPOUT))
+    assert "measured with dropout" in text(read_fit(history(LEVEL), WITH_DROPOUT))
     smoothed = replace(PLAIN, label_smoothing=0.1)
     assert "with smoothed labels" in text(read_fit(history(LEVEL), smoothed))
     assert "not their levels" not in text(read_fit(history(LEVEL), PLAIN))
@@ -123,9 +123,9 @@ def test_the_reader_is_warned_of_figures_that_cannot_be_compared() -> None:
 
 def test_every_handicap_is_found() -> None:
     everything = replace(WITH_DROPOUT, augmentation=AugmentationRecipe(flip=True), ema_decay=0.99, mirror=True)
-    names = ("with dropout", "with augmentation", "with weights not yet averaged", "without mirror images")
+    names = ("with dropout", "with augmentation", "without averaged weights", "without mirror images")
     assert handicaps(everything) == names
-    assert f"taken {', '.join(names[:3])} and {names[3]}. All" in text(read_fit(history(LEVEL), everything))
+    assert f"measured {', '.join(names[:3])} and {names[3]}. All" in text(read_fit(history(LEVEL), everything))
     assert handicaps(PLAIN) == ()
 
 
@@ -157,10 +157,10 @@ def test_a_network_that_draws_in_training_is_known_by_its_recipe(model: ModelRec
             "with mixed images and with weighted classes,",
         ),
         ({"model": CapsNetRecipe(), "objective": "margin"}, "margin with the error of a reconstruction,"),
-        ({"objective": "squared-error"}, "Training loss is squared-error, validation loss plain cross-entropy:"),
+        ({"objective": "squared-error"}, "Training loss is squared-error, validation loss is plain cross-entropy:"),
     ],
 )
-def test_losses_that_are_no_plain_cross_entropy_are_told(changes: dict[str, object], words: str) -> None:
+def test_losses_that_are_no_plain_cross_entropy_are_named(changes: dict[str, object], words: str) -> None:
     assert words in text(read_fit(history(LEVEL), replace(PLAIN, **changes)))  # type: ignore[arg-type]
 
 

@@ -1,5 +1,6 @@
 """The page: it says what the run says, needs nothing else, and never opens the test set."""
 
+import importlib
 import re
 import shutil
 import sys
@@ -17,7 +18,8 @@ from modiste.evaluation.assessment import Assessment, evaluate
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe
 from modiste.report import report
-from modiste.report.run_page import recipe_parts
+from modiste.report.figures import write_figures
+from modiste.report.report import recipe_parts
 from modiste.report.style import breakable
 from modiste.runs import run_folder
 from modiste.training import trainer
@@ -255,13 +257,12 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
-def test_a_missing_package_is_told_plainly(package: str, untested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("modiste.report.") or name.split(".")[0] == package]:
+def test_a_missing_package_is_named_with_its_extra(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("modiste.report") or name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
-        monkeypatch.delattr(report, name.rpartition(".")[2], raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=re.escape("pip install 'modiste[report]'")):
-        report.write_report(untested.parent)
+        importlib.import_module("modiste.report.style")
 
 
 def test_a_fields_name_breaks_between_its_words(untested: Path) -> None:
@@ -318,7 +319,7 @@ main(sys.argv[2:])
         ("scipy,scipy.stats", ("reproduce", "--quick"), "evaluation"),
     ],
 )
-def test_a_missing_package_is_told_in_a_line_before_any_work(
+def test_a_missing_package_is_named_in_a_line_before_any_work(
     missing: str, words: tuple[str, ...], extra: str, tmp_path: Path
 ) -> None:
     done = run_python("-c", WITHOUT, missing, *words, cwd=tmp_path)
@@ -331,7 +332,7 @@ def test_a_missing_package_is_told_in_a_line_before_any_work(
 
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_the_papers_figures_alone(kind: str, untested: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    paths = report.write_figures(tmp_path, run=untested.parent, data_folder=tiny_folder, format=kind)
+    paths = write_figures(tmp_path, run=untested.parent, data_folder=tiny_folder, format=kind)
     assert [path.name for path in paths] == [
         f"figure-1-layers.{kind}",
         f"figure-2-activations.{kind}",
@@ -346,5 +347,5 @@ def test_the_papers_figures_alone(kind: str, untested: Path, tiny_folder: Path, 
 
 
 def test_without_a_run_there_is_no_fifth_figure(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
-    paths = report.write_figures(tmp_path, recipe=tiny_recipe, data_folder=tiny_folder, format="svg")
+    paths = write_figures(tmp_path, recipe=tiny_recipe, data_folder=tiny_folder, format="svg")
     assert [path.name[:8] for path in paths] == ["figure-1", "figure-2", "figure-3", "figure-4", "augmenta"]

@@ -43,8 +43,8 @@ from modiste.report.views import (
     resnet,
     superpixel_graph,
 )
+from modiste.report.views.registry import VIEWS, View, scene_of
 from modiste.report.views.scene import Scene, evidence
-from modiste.report.views.views import VIEWS, View, scene_of
 from modiste.runs.run_folder import PretrainingRow, open_run
 from networks import SMALL
 
@@ -331,7 +331,7 @@ class TestWeightsAndMaps:
     def test_a_silent_branch_changes_answers_as_zeros_in_its_place_do(self) -> None:
         stage = scene(InceptionRecipe(width=8))
         pixels = stage.standardize(as_floats(stage.validation.images[:30]))
-        shares = inception.changed_answers(stage.network, pixels)  # type: ignore[arg-type]
+        shares = inception.changed_predictions(stage.network, pixels)  # type: ignore[arg-type]
         branch = stage.network.features[2].branches[1]  # type: ignore[index, union-attr]
         with torch.no_grad():
             usual = stage.network(pixels).argmax(1)

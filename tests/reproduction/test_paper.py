@@ -79,7 +79,7 @@ def test_overfitting_is_seen(overfitted):
 
 
 def test_the_epoch_that_meets_the_paper_is_named(overfitted):
-    assert "loss is passed at epoch 2, 2" in finding("training accuracy", overfitted).measured
+    assert "loss is reached at epoch 2, 2" in finding("training accuracy", overfitted).measured
     assert "as low as the paper's at epoch 2, 2" in finding("validation accuracy", overfitted).measured
 
 
@@ -91,7 +91,7 @@ def test_accuracy_is_held_against_the_paper(overfitted, wrong, verdict):
 
 def test_a_claim_never_reached_says_never(overfitted):
     runs = [Evidence(run.history[:1], run.picked, run.last) for run in overfitted]
-    assert "loss is passed never, its accuracy never" in finding("training accuracy", runs).measured
+    assert "loss is reached never, its accuracy never" in finding("training accuracy", runs).measured
 
 
 def test_parameters_are_counted_on_the_real_networks(overfitted):

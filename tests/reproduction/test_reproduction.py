@@ -18,6 +18,7 @@ from modiste.reproduction.study import Point, Study, study
 from modiste.reproduction.work import QUICK, Scope, Work
 from modiste.runs import run_folder, storage
 from modiste.search.plan import claim
+from modiste.search.trial import TrialOutcome
 from workbench import run_modiste, run_python
 
 NETWORK = EXPERIMENTS[-1]
@@ -96,14 +97,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dropout = next(one for one in EXPERIMENTS if one.name == "dropout")
     few = (replace(dropout, variants=(dropout.variants[0], dropout.variants[2])), NETWORK)
     folder = tmp_path_factory.mktemp("reproduced") / "r"
-    told: list[str] = []
+    reported: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         for module in (reproduction, work):
             patch.setattr(module, "EXPERIMENTS", few)
         scope = Scope(seeds=2, epochs=1, study_epochs=1, images_per_class=10)
-        reproduce(scope, folder, device="cpu", told=lambda one, done, every: told.append(f"{done}/{every} {one.state}"))
+
+        def report(outcome: TrialOutcome, done: int, every: int) -> None:
+            reported.append(f"{done}/{every} {outcome.state}")
+
+        reproduce(scope, folder, device="cpu", on_outcome=report)
         first = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        assert told == [f"{done}/8 complete" for done in range(1, 9)]
+        assert reported == [f"{done}/8 complete" for done in range(1, 9)]
         reproduce(scope, folder, device="cpu")
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == first
     return folder
@@ -126,7 +131,7 @@ def test_the_page_says_what_the_record_says(small: Path) -> None:
         "not judged: quick"
     }
     assert verdicts["406,270 trainable parameters"] == "does not hold"
-    assert "What was cut short is measured, not judged." in markdown
+    assert "Claims about shortened training are measured, not judged." in markdown
     for experiment in record["experiments"]:
         for row in experiment["points"]:
             assert f"{sum(row['accuracies']) / 2:.2%}" in markdown
@@ -147,7 +152,7 @@ def test_the_pages_pictures_are_there_and_nothing_is_fetched(small: Path) -> Non
     assert len(ids) == len(set(ids))
 
 
-def test_a_run_that_cannot_be_finished_is_said(small: Path) -> None:
+def test_a_run_that_fails_is_reported(small: Path) -> None:
     made = Work(Scope(seeds=2, epochs=1, study_epochs=1, images_per_class=10), small)
     without = [made.variant_folders(NETWORK, variant) for variant in NETWORK.variants]
     found = study(NETWORK, [without[0], without[1][:1], []], [[], ["diverged"], ["diverged"] * 2])
@@ -195,8 +200,9 @@ from modiste.search.ray_cluster import RayWorkers, Share
 
 reproduction.EXPERIMENTS = work.EXPERIMENTS = (EXPERIMENTS[2],)
 scope = Scope(seeds=1, epochs=1, study_epochs=1, images_per_class=10)
-told = lambda outcome, done, every: print(done, every, outcome.state)
-reproduce(scope, "r", workers=partial(RayWorkers, "auto", Path("r"), Share(cpus=0.5)), device="cpu", told=told)
+on_outcome = lambda outcome, done, every: print(done, every, outcome.state)
+workers = partial(RayWorkers, "auto", Path("r"), Share(cpus=0.5))
+reproduce(scope, "r", workers=workers, device="cpu", on_outcome=on_outcome)
 """
 
 

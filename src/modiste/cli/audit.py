@@ -36,7 +36,7 @@ def audit(arguments: list[str]) -> None:
     """Find duplicates and labels that are likely wrong; write a page that shows them."""
     data, options = parse_with_recipe(_AuditOptions(), DataRecipe(), source_as_flag(arguments), "modiste data audit")
     from modiste.audit.audit import audit as run_audit
-    from modiste.report.report import write_audit
+    from modiste.report.page import write_audit
 
     recipe = replace(named_recipe(options.recipe), data=data)
     found = run_audit(

@@ -37,7 +37,7 @@ class _FiguresOptions(DataFolderOption):
 def figures(arguments: list[str]) -> None:
     """Draw the five figures of the paper, the effect of augmentation, and what a run's network sees."""
     options: _FiguresOptions = parse(_FiguresOptions, arguments, "modiste figures")
-    from modiste.report.report import write_figures
+    from modiste.report.figures import write_figures
 
     written = write_figures(
         options.out,

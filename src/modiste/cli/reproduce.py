@@ -45,7 +45,7 @@ def reproduce(arguments: list[str]) -> None:
             workers=options.worker_factory(out),
             device=options.device,
             data_folder=options.data_folder,
-            told=(lambda _outcome, _done, _all: None) if options.quiet else _print_progress,
+            on_outcome=(lambda _outcome, _done, _all: None) if options.quiet else _print_progress,
         )
     if not options.quiet:
         say(html, markdown)

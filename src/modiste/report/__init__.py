@@ -1,3 +1,9 @@
-"""Reports of a run for people: pages and figures. Importing this raises MissingExtraError without their packages."""
+"""Reports of a run for people: pages and figures.
 
-import modiste.report.packages  # noqa: F401 - before any module here imports matplotlib
+Importing any module of this package needs matplotlib and Jinja (``pip install 'modiste[report]'``), and raises
+MissingExtraError without them.
+"""
+
+from modiste.report.packages import import_packages
+
+import_packages()

@@ -1,4 +1,4 @@
-"""What augmentation does to training images: each field alone, and a recipe's own as the network meets it."""
+"""The effect of augmentation on training images: each field alone, and all fields of a recipe together."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -29,45 +29,45 @@ EXAMPLES: dict[str, tuple[bool | int | float, str]] = {
     "mixup": (0.4, "shares of Beta(0.4, 0.4)"),
     "cutmix": (1.0, "areas of Beta(1, 1)"),
 }
-"""Every field at a strength that a recipe might have, and what it means in words."""
+"""A typical strength of every field, and its meaning in words."""
 MIXING = ("mixup", "cutmix")
 WIDTH, LABELS = 7.4, 1.55
 """Inches."""
 
 
 def every_field(development: Development, *, seed: int = 1) -> Figure:
-    """Draw images of several classes, then what each field of the augmentation makes of them, one row a field."""
+    """Return a figure of images of several classes, then one row for each field with the images it makes of them."""
     batch = _batch(development, smoothing=0.0)
-    rows = [Row("as they are", batch.images)]
+    rows = [Row("original", batch.images)]
     for step, (name, (strength, words)) in enumerate(EXAMPLES.items()):
         recipe = AugmentationRecipe(**{name: strength})  # type: ignore[arg-type]
         changed = augment(batch, recipe, machine.generator(seed, "augmentation", step))
-        rows.append(_row(f"{name} {_number(strength)}\n{words}", changed, development, told=name in MIXING))
+        rows.append(_row(f"{name} {_number(strength)}\n{words}", changed, development, with_targets=name in MIXING))
     return _draw(rows, development)
 
 
 def of_recipe(development: Development, recipe: Recipe) -> Figure:
-    """Draw images of several classes, then what the recipe's network gets for them in each of five draws.
+    """Return a figure of images of several classes, then five draws of the recipe's augmentation for them.
 
-    Partners of a mixture come from the images shown; in training they come from the whole batch.
+    Mixup and CutMix mix the images shown; in training they mix images of the whole batch.
     """
     batch = _batch(development, smoothing=recipe.label_smoothing)
     mixed = any(getattr(recipe.augmentation, name) for name in MIXING)
-    rows = [_row("as they are", batch, development, told=recipe.label_smoothing > 0 and not mixed)]
+    rows = [_row("original", batch, development, with_targets=recipe.label_smoothing > 0 and not mixed)]
     for step in range(DRAWS):
         changed = augment(batch, recipe.augmentation, machine.generator(recipe.seed, "augmentation", step))
-        rows.append(_row(f"draw {step + 1}", changed, development, told=mixed))
+        rows.append(_row(f"draw {step + 1}", changed, development, with_targets=mixed))
     return _draw(rows, development)
 
 
 def changes(recipe: AugmentationRecipe) -> str:
-    """Return what a recipe's augmentation does as ``flip, shift 2``; empty when it does nothing."""
+    """Return a recipe's augmentation as ``flip, shift 2``; empty if it does nothing."""
     fields = ((item.name, getattr(recipe, item.name)) for item in dataclasses.fields(recipe))
     return ", ".join(f"{name} {_number(value)}".strip() for name, value in fields if value)
 
 
 def target_text(target: Float[Tensor, " classes"], names: Sequence[str]) -> str:
-    """Return the two largest probabilities of a target, a line each, as ``62 % Coat``; a single one if it is alone."""
+    """Return the two largest probabilities of a target, a line each, as ``62 % Coat``; 0 % is left out."""
     shares, labels = target.topk(min(2, len(target)))
     pairs = zip(shares.tolist(), labels.tolist(), strict=True)
     return "\n".join(
@@ -76,15 +76,17 @@ def target_text(target: Float[Tensor, " classes"], names: Sequence[str]) -> str:
 
 
 def _batch(development: Development, *, smoothing: float) -> Batch:
-    """Return training images, as many classes among them as there is room for, with their targets."""
+    """Return the images to show, from as many classes as fit, with their targets."""
     train = development.train
     chosen = torch.tensor(choose_samples(train.labels.cpu(), IMAGES))
     images, labels = train.images.cpu()[chosen], train.labels.cpu()[chosen]
     return Batch(as_floats(images), as_targets(labels, len(development.class_names), smoothing))
 
 
-def _row(label: str, batch: Batch, development: Development, *, told: bool) -> Row:
-    captions = tuple(target_text(target, development.class_names) for target in batch.targets) if told else ()
+def _row(label: str, batch: Batch, development: Development, *, with_targets: bool) -> Row:
+    if not with_targets:
+        return Row(label, batch.images)
+    captions = tuple(target_text(target, development.class_names) for target in batch.targets)
     return Row(label, batch.images, captions)
 
 

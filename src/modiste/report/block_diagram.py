@@ -1,4 +1,4 @@
-"""Block diagrams of a network's characteristic part: boxes and arrows, in sequence and in parallel branches."""
+"""Block diagrams of a network's characteristic part: steps in sequence and in parallel branches."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ from modiste.report.style import FAINT, INK, MUTED, ON_LIGHT, PALE_BLUE, PALE_GR
 
 @dataclass(frozen=True)
 class Fork:
-    """Branches from one place; an empty one passes its input on.
+    """Parallel branches.
 
     Attributes:
-        branches: the steps of each.
-        join: how they meet again; empty when they do not.
+        branches: the steps of each branch; a branch without steps is the identity.
+        join: how the branches are combined; empty if they are not.
     """
 
     branches: tuple[tuple[str, ...], ...]
@@ -34,17 +34,19 @@ class Fork:
 
 Step = str | Fork
 MARGIN, GAP, ARROW = 0.12, 0.14, 0.2
+"""Inches around the diagram, between branches, and of an arrow."""
 LINE, PADDING = 0.14, 0.14
-"""Inches of a line of text, and of what a box adds to its lines."""
+"""Inches of a line of text, and of the space that a box adds to its lines."""
 WIDEST = 2.6
+"""Inches of the widest box."""
 FINE = 8.0
-"""Points."""
-PASSED_ON = "as it is"
+"""Font size in points."""
+IDENTITY = "identity"
 
 
 @drawn
 def block_diagram(steps: Sequence[Step]) -> Figure:
-    """Draw the steps from top to bottom."""
+    """Return a diagram of the steps from top to bottom."""
     height = sum(map(_height, steps)) + ARROW * (len(steps) - 1) + 2 * MARGIN
     figure, axes = schematic(WIDTH, height)
     y = height - MARGIN
@@ -84,7 +86,7 @@ def _draw_fork(axes: Axes, fork: Fork, top: float) -> None:
             _box(axes, text, x, y, width=min(WIDEST, room - GAP), colour=PALE_GREEN)
             y -= _height(text)
         if not branch:
-            axes.text(x + 0.08, (y + bottom) / 2, PASSED_ON, va="center", fontsize=FINE, color=FAINT)
+            axes.text(x + 0.08, (y + bottom) / 2, IDENTITY, va="center", fontsize=FINE, color=FAINT)
         if fork.join:
             axes.plot([x, x], [y, bottom], color=FAINT, linewidth=1)
     if fork.join:
@@ -109,7 +111,7 @@ def _box(axes: Axes, text: str, x: float, top: float, *, width: float, colour: s
 
 
 def inside(model: nn.Module) -> tuple[str, tuple[Step, ...]] | None:
-    """Return the name and the steps of the last part of ``model`` that the table knows; None for plain networks."""
+    """Return the name and the steps of the last part of ``model`` listed in ``BLOCKS``; None if there is none."""
     known = [part for part in model.modules() if type(part) in BLOCKS]
     if not known:
         return None
@@ -121,7 +123,7 @@ def _inception(module: InceptionModule) -> tuple[Step, ...]:
     convolutions = [[part for part in branch.modules() if isinstance(part, nn.Conv2d)] for branch in module.branches]
     total = sum(branch[-1].out_channels for branch in convolutions)
     branches = tuple(tuple(filter(None, map(_layer, branch.modules()))) for branch in module.branches)
-    return f"{convolutions[0][0].in_channels} maps", Fork(branches, f"side by side: {total} maps")
+    return f"{convolutions[0][0].in_channels} maps", Fork(branches, f"concatenated: {total} maps")
 
 
 def _residual(block: Block) -> tuple[Step, ...]:
@@ -141,26 +143,26 @@ def _graph(block: GraphBlock) -> tuple[Step, ...]:
     channels = block.before.in_features
     first = block.node[0]
     grown = first.out_features if isinstance(first, nn.Linear) else 0
-    asked = (
+    message = (
         "dense",
         f"the {block.neighbours} nearest nodes by cosine;\nlargest difference to them, by channel",
         "dense with the node itself,\nbatch normalisation, gelu",
         "dense, batch normalisation",
     )
-    alone = (f"dense to {grown:,}, batch normalisation, gelu", f"dense to {channels:,}, batch normalisation")
-    return f"nodes of {channels:,} numbers", Fork((asked, ()), "added"), Fork((alone, ()), "added")
+    node = (f"dense to {grown:,}, batch normalisation, gelu", f"dense to {channels:,}, batch normalisation")
+    return f"nodes of {channels:,} numbers", Fork((message, ()), "added"), Fork((node, ()), "added")
 
 
 def _attention(block: AttentionBlock) -> tuple[Step, ...]:
     heads, size, channels = block.attention.weight.shape
     grown = next(layer.out_features for layer in block.node if isinstance(layer, nn.Linear))
-    asked = (
+    message = (
         "layer normalisation",
-        f"{number_of(heads, 'head')}: attention to regions it touches,\nfrom both's numbers and how they lie",
-        f"each head's weighted mean of theirs,\n{size} numbers",
+        f"{number_of(heads, 'head')}: attention to adjacent regions,\nby both vectors and relative position",
+        f"weighted mean of their vectors by head,\n{size} numbers each",
     )
-    alone = ("layer normalisation", f"dense to {grown:,}, gelu", f"dense to {channels:,}")
-    return f"regions of {channels:,} numbers", Fork((asked, ()), "added"), Fork((alone, ()), "added")
+    node = ("layer normalisation", f"dense to {grown:,}, gelu", f"dense to {channels:,}")
+    return f"regions of {channels:,} numbers", Fork((message, ()), "added"), Fork((node, ()), "added")
 
 
 def _fashionnet(network: FashionNet) -> tuple[Step, ...]:
@@ -168,8 +170,8 @@ def _fashionnet(network: FashionNet) -> tuple[Step, ...]:
     channels, count = score.in_channels, score.out_channels
     local = (
         f"1 × 1 convolution: scores of {count} keypoints",
-        "softmax over the places of each;\nits expected place",
-        "mean of the maps in a window\naround each place",
+        "softmax over positions;\nexpected position of each",
+        "mean of the maps in a window\naround each position",
         f"{count} × {channels} numbers",
     )
     whole = (f"VGG stage, {channels} filters", "mean over the image", f"{channels} numbers")
@@ -178,7 +180,7 @@ def _fashionnet(network: FashionNet) -> tuple[Step, ...]:
     return (
         "image",
         f"three VGG stages, pooling between:\n{channels} maps",
-        Fork((local, whole), f"side by side: {(count + 1) * channels:,} numbers"),
+        Fork((local, whole), f"concatenated: {(count + 1) * channels:,} numbers"),
         f"dense, {fused} units, batch normalisation, relu",
         f"dense, {network.head.out_features} classes",
     )
@@ -187,15 +189,15 @@ def _fashionnet(network: FashionNet) -> tuple[Step, ...]:
 def _capsules(network: CapsNet) -> tuple[Step, ...]:
     lower, classes = network.votes.shape[:2]
     sizes = [part.out_features for part in network.decoder if isinstance(part, nn.Linear)]
-    decoder = ("all capsules but its class's masked", *(f"dense, {size:,} units" for size in sizes[:-1]))
+    decoder = ("capsules of other classes masked", *(f"dense, {size:,} units" for size in sizes[:-1]))
     return (
         "image",
         *_stem(network),
         f"{lower:,} capsules of {PRIMARY_DIMENSIONS} numbers",
-        f"a vote of each for every class,\n{CLASS_DIMENSIONS} numbers",
+        f"a vote of each capsule for every class,\n{CLASS_DIMENSIONS} numbers",
         _routing(network),
         f"{classes} class capsules of {CLASS_DIMENSIONS} numbers",
-        Fork((("length of each: the logits",), (*decoder, f"the image again, {sizes[-1]:,} pixels"))),
+        Fork((("length of each: the logits",), (*decoder, f"reconstructed image, {sizes[-1]:,} pixels"))),
     )
 
 
@@ -218,7 +220,7 @@ def _routing(network: CapsNet) -> str:
 
 def _layer(layer: nn.Module) -> str:
     if isinstance(layer, nn.MaxPool2d):
-        return f"largest of {layer.kernel_size} × {layer.kernel_size}"
+        return f"max-pooling {layer.kernel_size} × {layer.kernel_size}"
     if not isinstance(layer, nn.Conv2d):
         return ""
     height, width = layer.kernel_size

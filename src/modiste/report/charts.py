@@ -1,9 +1,8 @@
 """The charts of a run: learning curves (figure 5 of the paper), confusion matrix, reliability diagram."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor
 
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -34,12 +33,30 @@ from modiste.report.style import (
 from modiste.runs.run_folder import EpochRow
 
 STEP = 0.05
-"""The accuracy axis begins at a multiple of this."""
+"""The accuracy axis of the learning curves begins at a multiple of this."""
+
+ERRORS = LinearSegmentedColormap.from_list("errors", ["#fdeee2", "#f3a36b", "#d55e00", "#7a3300"])
+"""Colours of the confusion matrix off the diagonal."""
+DARK = 0.72
+"""Share of the colour scale above which the text of a cell is light."""
+CELL = 0.46
+"""Inches of a cell's side, if there are at most ``LEGIBLE`` classes."""
+LEFT, RIGHT, ABOVE, BELOW = 1.45, 0.75, 1.15, 0.75
+"""Inches around the matrix: class names, end of the last slanting name, slanting names, colour scale."""
+LEGIBLE = 20
+"""Up to this many classes every cell shows its numbers; with more, only its colour, and the axes name some classes."""
+WRITTEN = 0.005
+"""Smallest share of a class that is written beneath a count."""
 
 
 @drawn
-def learning_curves(history: Sequence[EpochRow], picked: EpochRow) -> Figure:
-    """Draw loss over accuracy by epoch, marking the picked epoch and that of the lowest validation loss."""
+def learning_curves(history: Sequence[EpochRow], selected: EpochRow) -> Figure:
+    """Return a chart of loss and accuracy by epoch that marks the selected epoch and the lowest validation loss.
+
+    Args:
+        history: one row per epoch.
+        selected: the epoch whose weights the run keeps.
+    """
     figure = Figure(figsize=(WIDTH, 5.2))
     losses, accuracies = figure.subplots(2, 1, sharex=True)
     lowest = min(history, key=lambda row: row.validation_loss)
@@ -52,19 +69,19 @@ def learning_curves(history: Sequence[EpochRow], picked: EpochRow) -> Figure:
     accuracies.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     for axes in (losses, accuracies):
         axes.axvline(lowest.epoch, color=FAINT, linestyle=":", linewidth=1)
-        axes.axvline(picked.epoch, color=FAINT, linestyle="-", linewidth=1)
-    margin = min(0.9, max(0.4, len(history) / 50))  # never as far as 0, which is no epoch
+        axes.axvline(selected.epoch, color=FAINT, linestyle="-", linewidth=1)
+    margin = min(0.9, max(0.4, len(history) / 50))  # less than 1: there is no epoch 0
     losses.set_xlim(history[0].epoch - margin, history[-1].epoch + margin)
     _mark(losses, lowest.epoch, lowest.validation_loss, f"lowest validation loss: epoch {lowest.epoch}")
-    _mark(accuracies, picked.epoch, picked.validation_accuracy, f"picked: epoch {picked.epoch}")
+    _mark(accuracies, selected.epoch, selected.validation_accuracy, f"selected: epoch {selected.epoch}")
     figure.legend(*losses.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 
 
 def accuracy_floor(history: Sequence[EpochRow]) -> float:
-    """Return where the accuracy axis begins: the multiple of 5 % below every value; it always ends at 100 %."""
+    """Return the start of the accuracy axis, a multiple of 5 % below every value; the axis always ends at 100 %."""
     least = min(min(row.train_accuracy, row.validation_accuracy) for row in history)
-    return min(0.95, max(0.0, STEP * math.floor(least / STEP - 0.2)))
+    return min(0.95, max(0.0, STEP * floor(least / STEP - 0.2)))
 
 
 def _plot(axes: Axes, history: Sequence[EpochRow], quantity: str) -> None:
@@ -88,7 +105,7 @@ def _plot(axes: Axes, history: Sequence[EpochRow], quantity: str) -> None:
 
 
 def _mark(axes: Axes, epoch: int, value: float, text: str) -> None:
-    """Ring a point, and say above the panel, where no curve runs, what it is."""
+    """Ring a point and write what it is above the panel, where no curve runs."""
     axes.plot([epoch], [value], "o", markersize=9, markerfacecolor="none", markeredgecolor=INK, zorder=5, clip_on=False)
     first, last = axes.get_xlim()
     place = (epoch - first) / (last - first)
@@ -96,21 +113,9 @@ def _mark(axes: Axes, epoch: int, value: float, text: str) -> None:
     axes.text(epoch, 1.02, text, transform=axes.get_xaxis_transform(), ha=side, va="bottom", fontsize=SMALL)
 
 
-ERRORS = LinearSegmentedColormap.from_list("errors", ["#fdeee2", "#f3a36b", "#d55e00", "#7a3300"])
-DARK = 0.72
-"""Share of the scale above which text in a cell is light."""
-CELL = 0.46
-LEFT, RIGHT, ABOVE, BELOW = 1.45, 0.75, 1.15, 0.75
-"""Inches around the matrix: class names, the last slanting name, slanting names, the scale of colours."""
-LEGIBLE = 20
-"""Classes up to which every cell carries its figures; beyond, colour alone, and the axes name some classes."""
-WRITTEN = 0.005
-"""Share of a class from which a cell's share is written beneath its count."""
-
-
 @dataclass(frozen=True)
 class _Grid:
-    """Where the cells are, in inches from the lower left, and how their colours are scaled."""
+    """Position of the cells, in inches from the lower left, and the scale of their colours."""
 
     axes: Axes
     classes: int
@@ -127,7 +132,12 @@ class _Grid:
 
 @drawn
 def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
-    """Draw counts by true class (row) and predicted class (column); colour is the share of the row that went astray."""
+    """Return a figure of a confusion matrix; colours show the share of a row that was predicted as another class.
+
+    Args:
+        matrix: number of images by true class (row) and predicted class (column).
+        names: name of each class.
+    """
     classes = len(names)
     cell = CELL * min(1, LEGIBLE / classes)
     shares = [[count / max(1, sum(row)) for count in row] for row in matrix]
@@ -136,7 +146,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> F
     grid = _Grid(axes, classes, cell, Normalize(0, worst or 1))
     for row, counts in enumerate(matrix):
         for column, count in enumerate(counts):
-            if count or (row == column and any(counts)):  # a class without images has no share to write
+            if count or (row == column and any(counts)):  # a class without images has no share
                 _draw_cell(grid, row, column, count, shares[row][column])
     _draw_lines(grid)
     _write_names(grid, names)
@@ -180,7 +190,7 @@ def _write_names(grid: _Grid, names: Sequence[str]) -> None:
 
 
 def _draw_scale(grid: _Grid, worst: float) -> None:
-    """Draw what the colours mean: a bar from nothing to the worst share of errors."""
+    """Draw the colour bar, from 0 % to the largest share of errors."""
     width, bottom = max(1.6, min(grid.side, 3.2)), BELOW - 0.36
     steps = 40 if worst else 0
     for step in range(steps):
@@ -195,7 +205,7 @@ def _draw_scale(grid: _Grid, worst: float) -> None:
 
 @drawn
 def reliability_diagram(bins: Sequence[Bin]) -> Figure:
-    """Draw accuracy against confidence with 95 % intervals, over a histogram of the images' confidence."""
+    """Return a chart of accuracy against confidence with 95 % intervals, above a histogram of confidence."""
     figure = Figure(figsize=(WIDTH, 5.0))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _draw_accuracy(upper, bins)
@@ -210,7 +220,7 @@ def reliability_diagram(bins: Sequence[Bin]) -> Figure:
 
 
 def _draw_accuracy(axes: Axes, bins: Sequence[Bin]) -> None:
-    axes.plot([0, 1], [0, 1], "--", color=FAINT, linewidth=1, label="as often right as sure")
+    axes.plot([0, 1], [0, 1], "--", color=FAINT, linewidth=1, label="perfect calibration")
     low, high = zip(*(wilson_interval(round(item.accuracy * item.count), item.count) for item in bins), strict=True)
     accuracy = [item.accuracy for item in bins]
     below = [max(0.0, value - edge) for value, edge in zip(accuracy, low, strict=True)]

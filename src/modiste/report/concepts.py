@@ -1,4 +1,4 @@
-"""Figures 1 and 2 of the paper: the layers of a neural network, and the curves of the activation functions."""
+"""Figures 1 and 2 of the paper: the layers of a neural network, and the activation functions."""
 
 from itertools import pairwise
 
@@ -46,7 +46,7 @@ SOFTMAX = (
 
 @drawn
 def neural_network() -> Figure:
-    """Draw a network of three layers, each fully connected to the next."""
+    """Return figure 1: a network of three fully connected layers."""
     figure, axes = schematic(WIDTH, 4.25)
     places = [_places(x, units.split()) for x, (_, units, _, _) in zip(COLUMNS, LAYERS, strict=True)]
     for before, after in pairwise(places):
@@ -62,7 +62,7 @@ def neural_network() -> Figure:
 
 @drawn
 def activation_curves() -> Figure:
-    """Draw the activation functions that networks here can have, on one scale, and say what softmax does."""
+    """Return figure 2: the activation functions that recipes can name, on one scale, and a note on softmax."""
     rows = (len(ACTIVATIONS) + 1) // 2
     figure = Figure(figsize=(WIDTH, 2.1 * rows + 0.6))
     panels = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False).flatten()

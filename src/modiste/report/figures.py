@@ -1,4 +1,4 @@
-"""The five figures of the paper, each by its number; what augmentation does, and what a run's network sees."""
+"""The five figures of the paper by number, the effect of augmentation, and what a run's network sees, as files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ from modiste.report.concepts import activation_curves, neural_network
 from modiste.report.images import choose_samples, sample_grid
 from modiste.report.network_diagram import network_diagram
 from modiste.report.style import save
-from modiste.report.views.views import draw_views
+from modiste.report.views.registry import draw_views
 from modiste.runs import run_folder
 from modiste.runs.run_folder import Run
 
@@ -27,9 +27,40 @@ SAMPLES = 25
 
 
 def write_figures(
-    out: Path, *, recipe: Recipe | None, run: Path | None, data_folder: Path | None, kind: str
+    out: Path,
+    *,
+    recipe: Recipe | None = None,
+    run: Path | None = None,
+    data_folder: Path | None = None,
+    format: str = "png",  # noqa: A002 - the word that users look for
 ) -> list[Path]:
-    """Write the figures into ``out`` as ``kind`` and return their paths; see ``report.write_figures``."""
+    """Write the five figures of the paper and some more, a file each, and return the files' paths.
+
+    The files are ``figure-1-layers`` to ``figure-5-curves``, and also:
+
+    - ``network-part``: the inside of the network's characteristic block, if it has one;
+    - ``augmentations``: the effect of each field of the augmentation;
+    - ``augmentation-of-NAME``: training images as the recipe augments them, if it does;
+    - ``sees-NAME``: what the run's network sees (``modiste.report.views``).
+
+    Learning curves (figure 5) and what the network sees need a run.
+
+    Args:
+        out: folder for the figures; made if missing.
+        recipe: recipe whose network and augmentation are shown; by default the run's, without a run the paper's.
+        run: folder of a finished run.
+        data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
+        format: ``png`` (300 dots an inch), ``svg`` or ``pdf``.
+
+    Raises:
+        RunError: the run is unfinished or damaged.
+        DataError: the images are missing or damaged.
+        StorageError: a figure cannot be written.
+
+    Example::
+
+        write_figures(Path("figures"), run=Path("runs/sprint"), format="pdf")
+    """
     finished = None if run is None else run_folder.open_run(run)
     recipe = recipe or (finished.recipe if finished else named.paper())
     development = development_of(finished, data_folder) if finished else load_development(recipe.data, data_folder)
@@ -48,27 +79,27 @@ def write_figures(
     draw["augmentations"] = lambda: augmentations.every_field(development)
     if augmentations.changes(recipe.augmentation):
         draw[f"augmentation-of-{recipe.name}"] = lambda: augmentations.of_recipe(development, recipe)
-    written = [save(figure(), out / f"{name}.{kind}") for name, figure in draw.items()]
+    written = [save(figure(), out / f"{name}.{format}") for name, figure in draw.items()]
     if finished:
-        found = draw_views(finished, development)
-        written += [save(figure, out / f"sees-{view.name}.{kind}") for view, figure in found]
+        views = draw_views(finished, development)
+        written += [save(figure, out / f"sees-{view.name}.{format}") for view, figure in views]
     return written
 
 
 def network_figure(model: nn.Module, image_shape: tuple[int, int, int]) -> Figure:
-    """Draw Figure 3 of a model."""
+    """Return figure 3: the diagram of a model."""
     return network_diagram(trace(model, image_shape))
 
 
 def samples_figure(development: Development) -> Figure:
-    """Draw Figure 4: training images of every class, always the same."""
+    """Return figure 4: training images of every class, the same on every call."""
     train = development.train
     chosen = choose_samples(train.labels, SAMPLES)
     return sample_grid(train.images[chosen], train.labels[chosen].tolist(), development.class_names)
 
 
 def curves_figure(run: Run) -> Figure:
-    """Draw Figure 5 of a run."""
+    """Return figure 5: the learning curves of a run."""
     return learning_curves(run.history, run.picked)
 
 

@@ -1,4 +1,4 @@
-"""Rows of labelled images in a figure: grey levels as ink on paper, colours as they are, signed numbers as colours."""
+"""Rows of labelled images in a figure, and how pixels become colours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,49 +14,24 @@ from torch import Tensor
 from modiste.report.style import BLUE, FAINT, PALE_BLUE, PAPER, RULE, SMALL, VERMILLION, WIDTH, drawn, fit, schematic
 
 Scale = Literal["ink", "signed", "heat"]
-"""``ink`` and ``heat`` take values from 0 to 1, ``signed`` from -1 to 1."""
+"""``ink`` (grey, 1 is black) and ``heat`` take values from 0 to 1, ``signed`` from -1 to 1."""
 COLOURS: dict[str, tuple[str | Colormap, float]] = {
     "ink": ("gray_r", 0.0),
     "signed": (LinearSegmentedColormap.from_list("signed", [BLUE, PAPER, VERMILLION]), -1.0),
     "heat": (LinearSegmentedColormap.from_list("heat", [PAPER, PALE_BLUE, BLUE, "#00263d"]), 0.0),
 }
-"""Colours of a scale, and its lowest value; the highest is 1."""
+"""Colour map of each scale, and the scale's lowest value; the highest is 1."""
 Box = tuple[float, float, float, float]
-
-
-def draw_picture(
-    axes: Axes, image: Num[Tensor, "c h w"], corner: tuple[float, float], side: float, scale: Scale = "ink"
-) -> Box:
-    """Draw one picture in a frame; return its left, right, bottom and top.
-
-    Args:
-        axes: measured in inches, as ``style.schematic`` makes them.
-        image: bytes, or numbers in the range of ``scale``.
-        corner: left and bottom of the place.
-        side: of the place; what is higher than wide, or wider than high, fills it one way.
-        scale: how one channel becomes colours; three channels are red, green and blue.
-    """
-    channels, height, width = image.shape
-    bytewise = image.dtype == torch.uint8
-    pixels = image.permute(1, 2, 0) if channels > 1 else image[0] / 255 if bytewise else image[0]
-    largest = max(height, width)
-    box = (corner[0], corner[0] + side * width / largest, corner[1], corner[1] + side * height / largest)
-    limits = axes.get_xlim(), axes.get_ylim()
-    colours, lowest = COLOURS[scale]
-    axes.imshow(pixels.numpy(), extent=box, interpolation="none", aspect="auto", cmap=colours, vmin=lowest, vmax=1)
-    axes.set(xlim=limits[0], ylim=limits[1])
-    left, right, bottom, top = box
-    axes.plot([left, right, right, left, left], [bottom, bottom, top, top, bottom], color=RULE, linewidth=0.6)
-    return box
-
+"""Left, right, bottom and top of a picture, in inches."""
 
 MARGIN, GAP = 0.1, 0.06
+"""Inches around the figure and between pictures."""
 LINE = 0.125
 """Inches of one line of text beneath a picture or above a column."""
 FINE = 7.5
-"""Points."""
+"""Font size of captions, in points."""
 PALE = 0.45
-"""How dark images are beneath marks."""
+"""Factor by which images are dimmed where marks are drawn on them."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +39,10 @@ class Row:
     """Pictures side by side.
 
     Attributes:
-        label: at the left.
-        images: bytes, or numbers in the range of ``scale``.
-        captions: beneath each picture, cut to its width; empty for none.
-        scale: how numbers become colours.
+        label: text at the left.
+        images: uint8, or floats in the range of ``scale``; shape (N, C, H, W) with one or three channels.
+        captions: one beneath each picture, cut to its width; empty for none.
+        scale: how a single channel becomes colours.
     """
 
     label: str
@@ -80,14 +55,21 @@ class Row:
 def image_rows(
     rows: Sequence[Row], *, heads: Sequence[str] = (), width: float = WIDTH, label_width: float = 1.1
 ) -> Figure:
-    """Draw the rows one beneath the other, ``heads`` above the columns; widths in inches."""
+    """Return a figure of rows one below the other.
+
+    Args:
+        rows: the rows, first at the top.
+        heads: text above each column.
+        width: width of the figure in inches.
+        label_width: width of the labels in inches.
+    """
     return place_rows(rows, heads=heads, width=width, label_width=label_width)[0]
 
 
 def place_rows(
     rows: Sequence[Row], *, heads: Sequence[str], width: float, label_width: float
 ) -> tuple[Figure, Axes, list[list[Box]]]:
-    """Draw the rows and tell where every picture lies, for those who draw upon them."""
+    """Return the figure of ``image_rows`` with its axes and each picture's box, for drawing on the pictures."""
     columns = max(len(row.images) for row in rows)
     side = (width - 2 * MARGIN - label_width + GAP) / columns - GAP
     head = LINE * max((text.count("\n") + 1 for text in heads), default=0)
@@ -104,6 +86,32 @@ def place_rows(
         boxes.append(_draw_row(axes, row, (left, top), side))
         top -= height
     return figure, axes, boxes
+
+
+def draw_picture(
+    axes: Axes, image: Num[Tensor, "c h w"], corner: tuple[float, float], side: float, scale: Scale = "ink"
+) -> Box:
+    """Draw one picture in a frame and return its box.
+
+    Args:
+        axes: axes in inches, as ``style.schematic`` returns them.
+        image: uint8, or floats in the range of ``scale``; three channels are red, green and blue.
+        corner: left and bottom of the square in which the picture is drawn.
+        side: length of the square's side; the longer side of the picture fills it.
+        scale: how a single channel becomes colours.
+    """
+    channels, height, width = image.shape
+    bytewise = image.dtype == torch.uint8
+    pixels = image.permute(1, 2, 0) if channels > 1 else image[0] / 255 if bytewise else image[0]
+    largest = max(height, width)
+    box = (corner[0], corner[0] + side * width / largest, corner[1], corner[1] + side * height / largest)
+    limits = axes.get_xlim(), axes.get_ylim()
+    colours, lowest = COLOURS[scale]
+    axes.imshow(pixels.numpy(), extent=box, interpolation="none", aspect="auto", cmap=colours, vmin=lowest, vmax=1)
+    axes.set(xlim=limits[0], ylim=limits[1])
+    left, right, bottom, top = box
+    axes.plot([left, right, right, left, left], [bottom, bottom, top, top, bottom], color=RULE, linewidth=0.6)
+    return box
 
 
 def _height(row: Row, side: float) -> float:

@@ -1,4 +1,4 @@
-"""What the learning curves say, in plain sentences: underfitted, overfitted or well fitted, and by which figures."""
+"""A verdict on the learning curves in plain sentences: underfitted, overfitted or well fitted, and why."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ from modiste.runs.run_folder import EpochRow, picked
 Verdict = Literal["underfitted", "overfitted", "well fitted", "too short to tell"]
 
 RISE = 0.10
-"""Share by which validation loss must have risen above its lowest to count as turned."""
+"""Validation loss that ends this share above its minimum counts as overfitted."""
 WIDE_GAP = 0.05
 """Training accuracy this far above validation accuracy counts as overfitted."""
 NARROW_GAP = 0.01
-"""Training accuracy no further than this above validation accuracy counts as underfitted."""
+"""Training accuracy less than this above validation accuracy counts as underfitted."""
 PROGRESS = 0.01
-"""Share by which validation loss must have fallen in the last fifth of the epochs to count as still improving."""
+"""Validation loss that fell by more than this share in the last fifth of the epochs counts as still improving."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A verdict on the fit, what it rests on, and what to do.
+    """A verdict on the fit, with its reasons and advice.
 
     Attributes:
         verdict: the fit at the end of training.
-        sentences: the reading, to be shown as paragraphs.
-        lowest: the epoch where validation loss was lowest.
-        rise: share by which validation loss had risen above its lowest by the end.
-        improving: whether validation loss still fell at the end.
+        sentences: reasons and advice, a paragraph each.
+        lowest: the epoch with the lowest validation loss.
+        rise: share by which validation loss ended above its minimum.
+        improving: whether validation loss was still falling at the end.
     """
 
     verdict: Verdict
@@ -41,18 +41,22 @@ class Reading:
 
 
 def read_fit(history: Sequence[EpochRow], recipe: Recipe) -> Reading:
-    """Judge the fit from the log of a run; the first of these rules that holds decides.
+    """Return a verdict on the fit; the first of these rules that applies decides.
 
-    1. Too short to tell: a single epoch.
-    2. Overfitted: at the end, the mean of the last tenth of the epochs, validation loss lies 10 % or more above its
-       lowest; or it no longer improves and training accuracy ends 5 points or more above validation accuracy.
-    3. Underfitted: validation loss still improves, that is, in the last fifth of the epochs it fell by more than 1 %
-       below its lowest before; or fewer than half of the training images are classified rightly; or training accuracy
-       ends less than 1 point above validation accuracy, below 99 %, and nothing makes it look worse than it is.
+    1. Too short to tell: there is a single epoch.
+    2. Overfitted: validation loss ends 10 % or more above its minimum (the end is the mean over the last tenth of the
+       epochs). Or it no longer improves, and training accuracy ends 5 points or more above validation accuracy.
+    3. Underfitted: validation loss still improves: in the last fifth of the epochs it fell more than 1 % below its
+       earlier minimum. Or training accuracy ends below 50 %. Or it ends less than 1 point above validation accuracy
+       and below 99 %, and the recipe has no handicap.
     4. Well fitted: everything else.
 
-    Dropout and augmentation make training figures look worse than the network is, and they are means over an epoch
-    in which the network still learnt; so a true gap is at least as wide as the one seen.
+    Dropout and augmentation make training values look worse than the network is. Training values are also averaged
+    over an epoch in which the network still learns. The true gap is therefore at least as wide as the one shown.
+
+    Args:
+        history: one row per epoch.
+        recipe: the recipe of the run.
     """
     lowest = min(history, key=lambda row: row.validation_loss)
     rise = _final_loss(history) / lowest.validation_loss - 1 if lowest.validation_loss > 0 else 0.0
@@ -60,10 +64,10 @@ def read_fit(history: Sequence[EpochRow], recipe: Recipe) -> Reading:
     verdict = _verdict(history, rise, improving, handicaps(recipe))
     sentences = (
         _opening(verdict, rise, improving),
-        _turn(history, lowest, rise),
+        _minimum(history, lowest, rise),
         *_gaps(history, picked(history, recipe)),
         _ending(improving, len(history)),
-        _after_the_turn(picked(history, recipe), lowest),
+        _after_the_minimum(picked(history, recipe), lowest),
         _caution(handicaps(recipe)),
         _incomparable(recipe),
     )
@@ -72,18 +76,18 @@ def read_fit(history: Sequence[EpochRow], recipe: Recipe) -> Reading:
 
 
 def handicaps(recipe: Recipe) -> tuple[str, ...]:
-    """Name what makes the recipe's training figures look worse than the network is; any augmentation counts."""
+    """Return what makes training values look worse than the network is; any augmentation counts."""
     found = {
         "with dropout": recipe.model.dropped() > 0,
         "with augmentation": recipe.augmentation != AugmentationRecipe(),
-        "with weights not yet averaged": recipe.ema_decay > 0,
+        "without averaged weights": recipe.ema_decay > 0,
         "without mirror images": recipe.mirror,
     }
     return tuple(name for name, present in found.items() if present)
 
 
 def _final_loss(history: Sequence[EpochRow]) -> float:
-    """Mean over the last tenth, so that one lucky or unlucky epoch does not decide."""
+    """Return the mean over the last tenth of the epochs, so that no single epoch decides."""
     tail = history[-max(1, len(history) // 10) :]
     return sum(row.validation_loss for row in tail) / len(tail)
 
@@ -111,22 +115,22 @@ def _verdict(history: Sequence[EpochRow], rise: float, improving: bool, handicap
 
 def _opening(verdict: Verdict, rise: float, improving: bool) -> str:
     if verdict == "too short to tell":
-        return "Too short to tell. One epoch shows no course; train for more."
+        return "Too short to tell. One epoch shows no trend; train for more."
     if verdict == "overfitted" and rise >= RISE:
-        return "Overfitted by the end. Validation loss turned and rose while training went on."
+        return "Overfitted by the end. Validation loss reached its minimum and then rose while training continued."
     if verdict == "overfitted":
-        return "Overfitted by the end. The network knows its training images much better than new ones."
+        return "Overfitted by the end. The network classifies its training images much better than new ones."
     if verdict == "underfitted" and improving:
         return "Underfitted. Training ended while the network was still improving; more epochs may help."
     if verdict == "underfitted":
         return (
-            "Underfitted. The network errs on the images it learns from about as often as on new ones; "
+            "Underfitted. The network makes about as many mistakes on its training images as on new ones; "
             "a larger network or other settings may help."
         )
-    return "Well fitted. Validation loss levelled off without turning, and the gap to training is modest."
+    return "Well fitted. Validation loss levelled off without rising, and the gap to training is modest."
 
 
-def _turn(history: Sequence[EpochRow], lowest: EpochRow, rise: float) -> str:
+def _minimum(history: Sequence[EpochRow], lowest: EpochRow, rise: float) -> str:
     if len(history) == 1:
         return ""
     if lowest.epoch == history[-1].epoch:
@@ -139,19 +143,19 @@ def _turn(history: Sequence[EpochRow], lowest: EpochRow, rise: float) -> str:
     )
 
 
-def _gaps(history: Sequence[EpochRow], picked_row: EpochRow) -> list[str]:
+def _gaps(history: Sequence[EpochRow], selected: EpochRow) -> list[str]:
     last = history[-1]
-    if picked_row.epoch == last.epoch:
-        return [_gap("picked and last", last)]
-    return [_gap("picked", picked_row), _gap("last", last)]
+    if selected.epoch == last.epoch:
+        return [_gap("selected and last", last)]
+    return [_gap("selected", selected), _gap("last", last)]
 
 
 def _gap(what: str, row: EpochRow) -> str:
     points = 100 * (row.train_accuracy - row.validation_accuracy)
     side = "above" if points >= 0 else "below"
     return (
-        f"At epoch {row.epoch}, {what}, training accuracy was {percent(row.train_accuracy)} and validation accuracy "
-        f"{percent(row.validation_accuracy)}: training lies {abs(points):.2f} points {side}. "
+        f"At epoch {row.epoch} ({what}), training accuracy was {percent(row.train_accuracy)} and validation accuracy "
+        f"{percent(row.validation_accuracy)}: training is {abs(points):.2f} points {side}. "
         f"Training loss was {row.train_loss:.4f}, validation loss {row.validation_loss:.4f}."
     )
 
@@ -161,26 +165,27 @@ def _ending(improving: bool, epochs: int) -> str:
         return ""
     recent = max(1, epochs // 5)
     span = f"the last {recent} epochs" if recent > 1 else "the last epoch"
-    return f"In {span} validation loss {'still reached new lows' if improving else 'no longer improved'}."
+    return f"In {span} validation loss {'still improved' if improving else 'no longer improved'}."
 
 
-def _after_the_turn(picked_row: EpochRow, lowest: EpochRow) -> str:
-    gained = 100 * (picked_row.validation_accuracy - lowest.validation_accuracy)
-    if picked_row.epoch <= lowest.epoch or gained <= 0:
+def _after_the_minimum(selected: EpochRow, lowest: EpochRow) -> str:
+    gained = 100 * (selected.validation_accuracy - lowest.validation_accuracy)
+    if selected.epoch <= lowest.epoch or gained <= 0:
         return ""
     return (
-        f"The picked epoch lies after that of the lowest loss: accuracy is {gained:.2f} points higher there, but so is "
-        f"the loss, by {picked_row.validation_loss - lowest.validation_loss:.4f}. Its mistakes are surer."
+        f"The selected epoch comes after the epoch of the lowest loss. Its accuracy is {gained:.2f} points higher, but "
+        f"its loss is higher too, by {selected.validation_loss - lowest.validation_loss:.4f}: its mistakes are more "
+        "confident."
     )
 
 
 def _caution(handicaps: tuple[str, ...]) -> str:
-    means = "Training figures are means over an epoch in which the network still learns, validation is its end"
+    averaged = "Training values are averaged during the epoch; validation is measured after it."
     if not handicaps:
-        return f"{means}; so early on training can look the worse of the two."
+        return f"{averaged} Early on, training can therefore look worse than validation."
     return (
-        f"{means}; and training figures are taken {_listed(handicaps)}. "
-        "All of this makes training look worse than it is: a gap is wider than shown."
+        f"{averaged} Training values are also measured {_listed(handicaps)}. "
+        "All of this makes training look worse than it is: the true gap is wider than shown."
     )
 
 
@@ -195,8 +200,8 @@ def _incomparable(recipe: Recipe) -> str:
     if recipe.objective == "cross-entropy" and not changes:
         return ""
     return (
-        f"Training loss is {' '.join([recipe.objective, _listed(changes)]).strip()}, validation loss plain "
-        "cross-entropy: compare their courses, not their levels."
+        f"Training loss is {' '.join([recipe.objective, _listed(changes)]).strip()}, validation loss is plain "
+        "cross-entropy: compare the shapes of the curves, not their levels."
     )
 
 

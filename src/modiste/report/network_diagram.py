@@ -1,4 +1,4 @@
-"""Figure 3 of the paper: a network as a column of volumes, each with its output's shape and its parameters."""
+"""Figure 3 of the paper: a network as a column of volumes, each with its output shape and number of parameters."""
 
 import textwrap
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ from modiste.report.style import (
 )
 
 MIDDLE, NAMES, SHAPES, COUNTS = 0.86, 1.78, 3.5, WIDTH - 0.12
-"""Where the columns are: the volumes' middle, two left edges, the right edge of the counts."""
+"""Columns, in inches: the middle of the volumes, the left edges of names and shapes, the right edge of the counts."""
 ROW, LINE, HEAD = 0.66, 0.16, 0.42
 FACE = 0.4
-"""Side of the largest picture's face; others are in proportion."""
+"""Inches of the largest volume's face; the others are in proportion."""
 DEPTH = 0.1
-"""Length that stands for one doubling of channels or units."""
+"""Inches of depth for each doubling of channels or units."""
 OBLIQUE = (0.93, 0.2)
 WRAP = 26
 COLOURS = {"Image": MUTED, "Max-pooling": PALE_GREEN, "Dense": PALE_ORANGE, "DropConnect": PALE_ORANGE}
@@ -38,7 +38,7 @@ COLOURS |= dict.fromkeys(("Convolution", "Inception", "Residual", "VGG", "Graph"
 
 @drawn
 def network_diagram(stages: Sequence[Stage]) -> Figure:
-    """Draw the stages from top to bottom, and the sum of their parameters.
+    """Return a diagram of the stages from top to bottom, with the sum of their parameters.
 
     A volume's face is in proportion to height and width of the output, its depth to the logarithm of the channels.
     """
@@ -108,7 +108,7 @@ def _draw_output(axes: Axes, stage: Stage, middle: float, scale: float) -> None:
 
 
 def _draw_volume(axes: Axes, size: tuple[float, float, float], middle: float, colour: str) -> None:
-    """Draw a box in oblique projection: front face, then its top and its right side going back."""
+    """Draw a box in oblique projection: its top, its right side and its front."""
     width, height, depth = size
     back, up = depth * OBLIQUE[0], depth * OBLIQUE[1]
     x, y = MIDDLE - (width + back) / 2, middle - (height + up) / 2

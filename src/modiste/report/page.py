@@ -1,4 +1,4 @@
-"""Self-contained pages, without network access or JavaScript: the templates, and the page of an audit."""
+"""Self-contained HTML pages, without network access or JavaScript: the templates, and the page of an audit."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ from modiste.version import __version__
 
 
 def render(template: str, **content: Any) -> str:
-    """Return a page; everything that enters it is escaped, and what the template misses is an error."""
+    """Return the page of a template as HTML; all content is escaped, and an undefined name raises an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("modiste", "report"),
         autoescape=True,
@@ -30,28 +30,47 @@ def render(template: str, **content: Any) -> str:
     return environment.get_template(template).render(version=__version__, **content)
 
 
-MOST_LABELS, MOST_DUPLICATES = 120, 60
-MOST_COPIES = 6
-"""Of one image so many are drawn."""
+def as_uri(planes: np.ndarray) -> str:
+    """Return an image, uint8 of shape (C, H, W) with one or three channels, as the data URI of a PNG."""
+    file = io.BytesIO()
+    pixels = np.moveaxis(planes, 0, 2) if len(planes) == 3 else np.repeat(planes[0][..., None], 3, 2)
+    matplotlib.image.imsave(file, np.ascontiguousarray(pixels), format="png")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+MOST_LABELS, MOST_DUPLICATES, MOST_COPIES = 120, 60, 6
+"""Limits of an audit's page: suspicious labels, groups and pairs of duplicates, copies of one image."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A picture of the page: what it shows as a data URI, and the lines beneath it."""
+class AuditImage:
+    """One image of an audit's page: a data URI, and the lines of text beneath it."""
 
     source: str
     lines: tuple[str, ...]
 
 
 def write_audit(found: Findings, page: Path, plain: Path) -> Path:
-    """Write what an audit found as a page and as JSON; return the page's path."""
+    """Write the findings of an audit as a page and as JSON.
+
+    Args:
+        found: what ``modiste.audit.audit`` returned.
+        page: path of the HTML file.
+        plain: path of the JSON file, which lists everything.
+
+    Returns:
+        ``page``.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
     storage.write_json(plain, found.as_plain())
-    storage.write_text(page, text(found, plain.name))
+    storage.write_text(page, render_audit(found, plain.name))
     return page
 
 
-def text(found: Findings, plain: str) -> str:
-    """Return the page; ``plain`` names the file that lists everything."""
+def render_audit(found: Findings, plain: str) -> str:
+    """Return the page of an audit as HTML; ``plain`` is the name of the JSON file that lists everything."""
     exact = sorted(found.exact, key=found.crosses, reverse=True)
     near = sorted(found.near, key=lambda pair: (found.crosses(pair[:2]), pair.likeness), reverse=True)
     parts = {part: sum(item.split == part for item in found.items) for part in ("training", "validation", "test")}
@@ -63,12 +82,12 @@ def text(found: Findings, plain: str) -> str:
         notes=found.notes,
         plain=plain,
         labels=[
-            _picture(found, one.image, f"looks like {found.class_names[one.looks_like]}", f"by {one.margin:.2f}")
+            _image(found, one.image, f"looks like {found.class_names[one.looks_like]}", f"by {one.margin:.2f}")
             for one in found.suspicious[:MOST_LABELS]
         ],
-        exact=[[_picture(found, index) for index in group[:MOST_COPIES]] for group in exact[:MOST_DUPLICATES]],
+        exact=[[_image(found, index) for index in group[:MOST_COPIES]] for group in exact[:MOST_DUPLICATES]],
         near=[
-            (f"{pair.likeness:.4f}", [_picture(found, index) for index in pair[:2]]) for pair in near[:MOST_DUPLICATES]
+            (f"{pair.likeness:.4f}", [_image(found, index) for index in pair[:2]]) for pair in near[:MOST_DUPLICATES]
         ],
         counts={
             "labels": len(found.suspicious),
@@ -81,15 +100,7 @@ def text(found: Findings, plain: str) -> str:
     )
 
 
-def _picture(found: Findings, index: int, *more: str) -> Shown:
+def _image(found: Findings, index: int, *more: str) -> AuditImage:
     item = found.items[index]
     lines = (shown(item.name), f"{shown(item.label)}, {item.split}", *more)
-    return Shown(as_uri(found.images.images[index].cpu().numpy()), lines)
-
-
-def as_uri(planes: np.ndarray) -> str:
-    """Return a (C, H, W) image of bytes as a PNG that a page can hold."""
-    file = io.BytesIO()
-    pixels = np.moveaxis(planes, 0, 2) if len(planes) == 3 else np.repeat(planes[0][..., None], 3, 2)
-    matplotlib.image.imsave(file, np.ascontiguousarray(pixels), format="png")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return AuditImage(as_uri(found.images.images[index].cpu().numpy()), lines)

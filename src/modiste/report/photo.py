@@ -1,4 +1,4 @@
-"""A photo's way to the network as a figure: every step, and beside it what the network knows of that class."""
+"""A photo's preprocessing as a figure: every step, the evidence for the answer, and a typical image of its class."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,18 +20,18 @@ WHERE = "where it looked"
 EVIDENCE_COLOURS = "PuOr_r"
 """Orange speaks for the class, violet against it."""
 LEAST_EVIDENCE = 0.05
-"""Below such a loss of probability nothing in particular was looked at."""
+"""Weaker evidence than this loss of probability is drawn pale, not scaled up."""
 COARSE = 64
-"""Below so many pixels a side, each is to be seen as such."""
+"""Pictures with fewer pixels a side are drawn with sharp pixels."""
 
 
 @drawn
 def steps_figure(answer: FileAnswer, looked: Float[np.ndarray, "side side"], typical: Typical) -> Figure:
-    """Draw the steps from left to right, where the network looked, and a typical image of the class it answered.
+    """Return a figure of the steps from left to right, then the evidence, then a typical image of the predicted class.
 
     Args:
-        answer: of a picture that could be read.
-        looked: how much each place of it speaks for the class.
+        answer: the answer to a picture that could be read.
+        looked: evidence of each position for the predicted class: the probability lost when it is hidden.
         typical: an image of each class.
     """
     prepared, (name, probability) = answer.prepared, answer.probabilities[0]
@@ -49,7 +49,7 @@ def steps_figure(answer: FileAnswer, looked: Float[np.ndarray, "side side"], typ
             axes.imshow(looked, cmap=EVIDENCE_COLOURS, vmin=-reach, vmax=reach, alpha=alpha, interpolation="nearest")
         axes.set_title(title, fontsize=SMALL)
         axes.set_axis_off()
-    doubt = "" if prepared.separated else ", not told from its background"
+    doubt = "" if prepared.separated else ", not separated from its background"
     figure.suptitle(f"{answer.verdict}, {probability:.1%}{doubt}", fontsize=SMALL)
     return figure
 
@@ -57,25 +57,28 @@ def steps_figure(answer: FileAnswer, looked: Float[np.ndarray, "side side"], typ
 def typical_images(
     predictor: Predictor, data_folder: Path | str | None = None
 ) -> dict[str, UInt8[np.ndarray, "h w *colours"]]:
-    """Return for each class the validation image that the network is surest of; DataError without the data.
+    """Return for each class the validation image with the highest probability.
 
-    Nothing where those images are a person's own, their run keeps none, and no folder is named.
+    Returns an empty dictionary if the images are the user's own, the run keeps no copy and no folder is given.
+
+    Raises:
+        DataError: the images are missing or damaged.
     """
     validation = _validation(predictor, data_folder)
     if validation is None:
         return {}
-    sure, labels = predictor.probabilities(validation.images), validation.labels.cpu()
+    probabilities, labels = predictor.probabilities(validation.images), validation.labels.cpu()
     found = {}
     for label, name in enumerate(predictor.class_names):
         of_class = (labels == label).nonzero().flatten()
         if len(of_class):
-            planes = validation.images[of_class[sure[of_class, label].argmax()]].cpu().numpy()
+            planes = validation.images[of_class[probabilities[of_class, label].argmax()]].cpu().numpy()
             found[name] = planes[0] if len(planes) == 1 else np.moveaxis(planes, 0, 2)
     return found
 
 
 def _validation(predictor: Predictor, data_folder: Path | str | None) -> ImageSet | None:
-    """Return validation images of the predictor's data set; it may be a stranger's, who cannot choose what is read."""
+    """Return the validation images, or None; a run from an untrusted source cannot choose which files are read."""
     data, run = predictor.info.recipe.data, open_run(predictor.folder) if predictor.folder else None
     is_kept = run is not None and is_listed(run, IMAGES)
     if data_folder is None and data.source != FASHION_MNIST and not is_kept:

@@ -1,4 +1,4 @@
-"""The style of every figure: sizes, colours, fonts, the format of numbers and names, and how a figure is saved.
+"""The style of every figure: colours, sizes, fonts, file formats, and how numbers and names are written.
 
 The colours are those of Okabe and Ito (2008), which colour-blind readers can distinguish. No figure relies on colour
 alone.
@@ -23,44 +23,21 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from modiste.runs import storage
 
-SPACE = "\N{NO-BREAK SPACE}"
-
-
-def percent(share: float, digits: int = 2) -> str:
-    """Return a share as ``91.32 %``, with a space that no line breaks at."""
-    return f"{100 * share:.{digits}f}{SPACE}%"
-
-
-def shorten(name: str, length: int) -> str:
-    """Return ``name``, cut with an ellipsis when it is longer than ``length``."""
-    return name if len(name) <= length else name[: length - 1].rstrip() + "…"
-
-
-def breakable(name: str) -> Markup:
-    """Return a name such as ``learning_rate_factor`` as HTML that breaks lines behind its underscores, not in words."""
-    return escape(name).replace("_", Markup("_<wbr>"))
-
-
-def number_of(count: int, noun: str) -> str:
-    """Return ``1 image`` or ``2,000 images``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 P = ParamSpec("P")
 
 BLUE, VERMILLION = "#0072b2", "#d55e00"
 INK, FAINT, RULE, PAPER = "#1c1c1c", "#5f6368", "#d0d3d6", "#ffffff"
 MUTED, PALE_BLUE, PALE_GREEN, PALE_ORANGE = "#e3e5e7", "#b5dcf3", "#a6dccb", "#f5d38c"
 ON_LIGHT, ON_DARK = "#111111", "#fdfdfd"
-"""Text upon a fill that stays as it is when the page turns dark."""
+"""Text on a filled area, whose colour does not change in the page's dark mode."""
 
 WIDTH = 5.4
-"""Inches: the column of a printed page, and still legible when shrunk to a phone."""
+"""Inches: the column of a printed page. Text stays legible when the figure is shrunk to a phone."""
 TEXT, SMALL = 9.5, 8.5
-"""Points."""
+"""Font sizes in points."""
 DPI = 300
 ENLARGED = 1.36
-"""How much larger a figure may be shown on a page, so that it fills the column of text."""
+"""Largest scale at which a page shows a figure, so that it fills the column of text."""
 
 STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
@@ -95,7 +72,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "modiste",  # the same figure, the same bytes
 }
 THEMED = {INK: "--ink", FAINT: "--faint", RULE: "--rule", PAPER: "--paper", BLUE: "--accent"}
-"""Colours that the page replaces when it turns dark."""
+"""Colours that become CSS variables in a page, so that its dark mode can replace them."""
 UNDATED: dict[str, dict[str, str | None]] = {
     "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
     "pdf": {"CreationDate": None},
@@ -104,21 +81,21 @@ UNDATED: dict[str, dict[str, str | None]] = {
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
-    """Set the style for the block, whatever the person's own settings of matplotlib are."""
+def figure_style() -> Iterator[None]:
+    """Apply the style in the block, regardless of the user's own matplotlib settings."""
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the page's reader has more fonts
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a browser has more fonts
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         yield
 
 
 def drawn(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Let ``draw`` work in the house style, and lay its figure out before the style is gone."""
+    """Decorate a drawing function: it runs under ``figure_style``, which also lays its figure out."""
 
     @functools.wraps(draw)
     def styled(*args: P.args, **options: P.kwargs) -> Figure:
-        with house_style():
+        with figure_style():
             figure = draw(*args, **options)
             figure.draw_without_rendering()
         return figure
@@ -127,7 +104,7 @@ def drawn(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def schematic(width: float, height: float) -> tuple[Figure, Axes]:
-    """Return a figure whose only axes are invisible and measure in inches from the lower left."""
+    """Return a figure with one invisible pair of axes, measured in inches from the lower left."""
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
@@ -136,51 +113,38 @@ def schematic(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def fit(text: str, width: float, points: float) -> str:
-    """Return ``text`` with each line cut by an ellipsis where it would be wider than ``width`` inches."""
-    return "\n".join(_fit_line(line, width, points) for line in text.split("\n"))
-
-
-def _fit_line(line: str, width: float, points: float) -> str:
-    shown, letters = line, len(line)
-    while letters > 1 and TextPath((0, 0), shown, size=points).get_extents().width > 72 * width:
-        letters -= 1
-        shown = shorten(line, letters)
-    return shown
-
-
 def percent_axis(axes: Axes, which: str) -> None:
-    """Let the ``x`` or ``y`` axis of shares read in percent, without ticks at halves that would be rounded."""
+    """Label the ``x`` or ``y`` axis of shares in percent, at steps of 1, 2 or 5: the labels have no decimals."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
     axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
 
 
 def save(figure: Figure, path: Path, *, dpi: int = DPI) -> Path:
-    """Write a figure as .png, .svg or .pdf, whole or not at all; the same figure gives the same bytes."""
+    """Write a figure as .png, .svg or .pdf, atomically; the same figure gives the same bytes."""
     storage.write_bytes(path, render(figure, path.suffix.removeprefix("."), dpi=dpi))
     return path
 
 
 def render(figure: Figure, kind: str, *, dpi: int = DPI) -> bytes:
-    """Return a figure as the bytes of a ``png``, ``svg`` or ``pdf`` file, without a date."""
+    """Return a figure as the bytes of a ``png``, ``svg`` or ``pdf`` file that holds no date."""
     buffer = io.BytesIO()
-    with house_style():
+    with figure_style():
         figure.savefig(buffer, format=kind, dpi=dpi, metadata=UNDATED[kind])
     return buffer.getvalue()
 
 
 def inline_svg(figure: Figure, name: str, title: str, description: str) -> str:
-    """Return a figure as an ``<svg>`` element of a page: text as text, colours that follow the page's.
+    """Return a figure as an ``<svg>`` element for a page: its text is text, its colours follow the page's.
 
     Args:
-        figure: what to show.
-        name: unlike any other figure's on the page; every id starts with it.
+        figure: the figure.
+        name: prefix of every id in the element; must be unique on the page.
         title: what the figure is.
-        description: what it shows, for those who cannot see it.
+        description: what the figure shows, for screen readers.
     """
     buffer = io.StringIO()
-    with house_style(), mpl.rc_context({"svg.fonttype": "none"}):
+    with figure_style(), mpl.rc_context({"svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=UNDATED["svg"])
     body = buffer.getvalue().partition("<svg")[2].partition(">")[2]
     body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
@@ -194,3 +158,39 @@ def inline_svg(figure: Figure, name: str, title: str, description: str) -> str:
         f'<title id="{name}-title">{html.escape(title)}</title>'
         f'<desc id="{name}-description">{html.escape(description)}</desc>{body}'
     )
+
+
+SPACE = "\N{NO-BREAK SPACE}"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """Return a share from 0 to 1 as ``91.32 %``, with a no-break space."""
+    return f"{100 * share:.{digits}f}{SPACE}%"
+
+
+def number_of(count: int, noun: str) -> str:
+    """Return ``1 image`` or ``2,000 images``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def breakable(name: str) -> Markup:
+    """Return HTML for a name such as ``learning_rate_factor`` that may break after each underscore."""
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
+def shorten(name: str, length: int) -> str:
+    """Return ``name``, cut with an ellipsis if it is longer than ``length`` characters."""
+    return name if len(name) <= length else name[: length - 1].rstrip() + "…"
+
+
+def fit(text: str, width: float, points: float) -> str:
+    """Return ``text`` with an ellipsis in each line that would be wider than ``width`` inches."""
+    return "\n".join(_fit_line(line, width, points) for line in text.split("\n"))
+
+
+def _fit_line(line: str, width: float, points: float) -> str:
+    shown, letters = line, len(line)
+    while letters > 1 and TextPath((0, 0), shown, size=points).get_extents().width > 72 * width:
+        letters -= 1
+        shown = shorten(line, letters)
+    return shown

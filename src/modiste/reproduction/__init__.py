@@ -1,1 +1,1 @@
-"""The paper and its reproduction."""
+"""The paper as data, and its reproduction by one command."""

@@ -1,4 +1,4 @@
-"""The paper's experiments, of which it gives no numbers: what each varies, and what the paper chose."""
+"""The paper's experiments, which it reports without numbers: what each varies, and what the paper chose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from modiste.search.space import apply
 
 @dataclass(frozen=True)
 class Variant:
-    """One thing that an experiment tries: how it is called, and its recipe."""
+    """One variant of an experiment: its label and its recipe."""
 
     label: str
     recipe: Recipe
@@ -20,15 +20,15 @@ class Variant:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A question that the paper put to itself.
+    """An experiment of the paper: variants of one setting.
 
     Attributes:
-        name: what is varied.
-        section: of the paper that speaks of it.
+        name: the setting that varies.
+        section: section of the paper.
         statement: what the paper says or chose.
-        variants: what is tried, in the order in which it is drawn.
-        chosen: label of what the paper chose.
-        expected_worse: label of what the paper says was not as good; empty where it says nothing of the kind.
+        variants: the variants, in the order of the figure.
+        chosen: label of the variant that the paper chose.
+        expected_worse: label of the variant that the paper calls worse; empty if there is none.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Experiment:
 
     @property
     def slug(self) -> str:
-        """The name as part of a file's name."""
+        """The name as part of a file name."""
         return self.name.replace(" ", "-")
 
 
@@ -88,7 +88,7 @@ EXPERIMENTS = (
     Experiment(
         "filters",
         "5",
-        "32, 64 and 128 filters in Listing 1, 64 and 32 in the prose, for more were not necessary",
+        "32, 64 and 128 filters in Listing 1, 64 and 32 in the prose, because more were not necessary",
         _varied(
             "model.filters",
             ([64, 32], [32, 64], [32, 64, 128], [64, 128, 256]),
@@ -109,4 +109,4 @@ EXPERIMENTS = (
         "Inception",
     ),
 )
-"""All are trained as the paper trains, so that nothing differs but what is varied."""
+"""All variants are trained like the paper's model: only the named setting differs."""

@@ -1,8 +1,8 @@
-"""The paper as data: what it claims, and how each claim is measured.
+"""The paper as data: its claims, and how each is measured.
 
 Mendez, "Deep Learning Models for Fashion-MNIST Classification". A claim is measured on finished runs of the recipe
-``paper``, one per seed. Where those were trained for less than the paper says, what depends on training is measured
-and not judged.
+``paper``, one per seed. If these were trained for less than in the paper, claims that depend on training are measured
+but not judged.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from modiste.recipes.networks import CNNRecipe
 from modiste.runs.run_folder import EpochRow
 
 Shortage = Literal["", "quick", "shortened"]
-"""How runs differ from the whole: not at all; in images, and mostly epochs; in epochs alone."""
+"""How runs fall short of the paper: not at all; fewer images (and usually epochs); fewer epochs alone."""
 Verdict = Literal[
     "holds",
     "does not hold",
@@ -27,7 +27,7 @@ Verdict = Literal[
     "not judged: shortened",
 ]
 EPOCHS = 50
-"""For which the paper trains."""
+"""Epochs of training in the paper."""
 
 TRAIN_ACCURACY, TRAIN_LOSS = 0.9503, 0.1345
 VALIDATION_ACCURACY, VALIDATION_LOSS = 0.9141, 0.2348
@@ -50,7 +50,7 @@ TABLE_2 = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """One finished run: its history, and the test set measured with the picked and with the last weights."""
+    """One finished run: its history, and its results on test with the selected and with the last weights."""
 
     history: Sequence[EpochRow]
     picked: Assessment
@@ -59,13 +59,13 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was measured of a claim, in a sentence or two, and what follows."""
+    """What was measured for a claim, in a sentence or two, and the verdict."""
 
     measured: str
     verdict: Verdict
 
-    def of(self, shortage: Shortage) -> "Finding":
-        """Return what follows from runs of which so much is missing: no verdict, if anything is."""
+    def with_shortage(self, shortage: Shortage) -> "Finding":
+        """Return the finding for runs with this shortage: without a verdict, if there is any."""
         verdicts: dict[Shortage, Verdict] = {"quick": "not judged: quick", "shortened": "not judged: shortened"}
         return replace(self, verdict=verdicts.get(shortage, self.verdict))
 
@@ -75,10 +75,10 @@ class Claim:
     """A statement of the paper.
 
     Attributes:
-        section: where it stands.
-        statement: what it says.
-        measure: what the claim comes to on finished runs.
-        needs_training: whether it depends on those runs; if not, it is measured without them.
+        section: section of the paper.
+        statement: the claim.
+        measure: function that returns the finding for finished runs.
+        needs_training: whether the claim depends on those runs; if not, ``measure`` gets none.
     """
 
     section: str
@@ -87,12 +87,12 @@ class Claim:
     needs_training: bool = False
 
     def finding(self, runs: Sequence[Evidence], shortage: Shortage = "") -> Finding:
-        """Measure the claim on runs, and judge it unless it needs training and the runs were cut short."""
-        return self.measure(runs).of(shortage) if self.needs_training else self.measure(())
+        """Return the finding for runs; it has no verdict if it needs training and the runs have a shortage."""
+        return self.measure(runs).with_shortage(shortage) if self.needs_training else self.measure(())
 
 
 def first_epoch(runs: Sequence[Evidence], reached: Callable[[EpochRow], bool]) -> str:
-    """Say at which epoch each run first satisfies a condition: ``at epoch 9, 10, never``, or ``never``."""
+    """Return when each run first satisfies a condition: ``at epoch 9, 10, never``, or ``never``."""
     epochs = [next((row.epoch for row in run.history if reached(row)), None) for run in runs]
     if not any(epochs):
         return "never"
@@ -100,7 +100,7 @@ def first_epoch(runs: Sequence[Evidence], reached: Callable[[EpochRow], bool]) -
 
 
 def mean_and_spread(values: Sequence[float], form: str = ".2%") -> str:
-    """Write a mean with its standard deviation over seeds."""
+    """Return a mean and, of several values, their standard deviation: ``91.98% ± 0.16%``."""
     spread = f" ± {stdev(values):{form}}" if len(values) > 1 else ""
     return f"{mean(values):{form}}{spread}"
 
@@ -143,7 +143,7 @@ def _training(runs: Sequence[Evidence]) -> Finding:
     last = [run.history[-1] for run in runs]
     return Finding(
         f"after epoch {last[0].epoch}: {mean_and_spread([row.train_accuracy for row in last])}, "
-        f"loss {mean_and_spread([row.train_loss for row in last], '.4f')}; the paper's loss is passed "
+        f"loss {mean_and_spread([row.train_loss for row in last], '.4f')}; the paper's loss is reached "
         f"{first_epoch(runs, lambda row: row.train_loss <= TRAIN_LOSS)}, "
         f"its accuracy {first_epoch(runs, lambda row: row.train_accuracy >= TRAIN_ACCURACY)}",
         "holds" if all(abs(row.train_loss - TRAIN_LOSS) < 0.01 for row in last) else "does not hold",
@@ -156,7 +156,7 @@ def _validation(runs: Sequence[Evidence]) -> Finding:
     return Finding(
         f"best epoch {mean_and_spread(best)}; after epoch {last[0].epoch} "
         f"{mean_and_spread([row.validation_accuracy for row in last])}, "
-        f"loss {mean_and_spread([row.validation_loss for row in last], '.4f')}; the paper's accuracy is passed "
+        f"loss {mean_and_spread([row.validation_loss for row in last], '.4f')}; the paper's accuracy is reached "
         f"{first_epoch(runs, lambda row: row.validation_accuracy >= VALIDATION_ACCURACY)}, a loss as low "
         f"as the paper's {first_epoch(runs, lambda row: row.validation_loss <= VALIDATION_LOSS)}",
         "holds" if all(abs(row.validation_loss - VALIDATION_LOSS) < 0.02 for row in last) else "does not hold",
@@ -164,12 +164,12 @@ def _validation(runs: Sequence[Evidence]) -> Finding:
 
 
 def _test(runs: Sequence[Evidence]) -> Finding:
-    picked, last = [run.picked for run in runs], [run.last for run in runs]
-    reached = mean(item.accuracy for item in picked) >= TEST_ACCURACY
+    selected, last = [run.picked for run in runs], [run.last for run in runs]
+    reached = mean(item.accuracy for item in selected) >= TEST_ACCURACY
     return Finding(
-        f"at the epoch that validation picks ({', '.join(str(item.epoch) for item in picked)}) "
-        f"{mean_and_spread([item.accuracy for item in picked])}, "
-        f"loss {mean_and_spread([item.loss for item in picked], '.4f')}; after epoch {last[0].epoch} "
+        f"at the epoch selected on validation ({', '.join(str(item.epoch) for item in selected)}) "
+        f"{mean_and_spread([item.accuracy for item in selected])}, "
+        f"loss {mean_and_spread([item.loss for item in selected], '.4f')}; after epoch {last[0].epoch} "
         f"{mean_and_spread([item.accuracy for item in last])}, "
         f"loss {mean_and_spread([item.loss for item in last], '.4f')}",
         "holds" if reached else "does not hold",
@@ -202,11 +202,11 @@ def _table_2_f1(_runs: Sequence[Evidence]) -> Finding:
     wrong = [name for name, figures in TABLE_2.items() if not f1_is_possible(*figures)]
     if not wrong:
         return Finding("every F1 follows from its precision and recall", "holds")
-    return Finding(f"not for {', '.join(wrong)}, whatever the digits that rounding hid", "contradicts itself")
+    return Finding(f"not for {', '.join(wrong)}, whatever the digits lost in rounding", "contradicts itself")
 
 
 def f1_is_possible(precision: float, recall: float, f1: float, rounding: float = 0.005) -> bool:
-    """Tell whether an F1 can belong to precision and recall, all three rounded by up to ``rounding``."""
+    """Return whether an F1 is consistent with precision and recall, all three rounded by up to ``rounding``."""
     lowest, highest = (
         2 * (precision + shift) * (recall + shift) / (precision + recall + 2 * shift) for shift in (-rounding, rounding)
     )
@@ -219,7 +219,7 @@ def _hardest(runs: Sequence[Evidence]) -> Finding:
     worse = max(means[name] for name in ("Shirt", "Pullover"))
     order = sorted(means, key=lambda name: means[name])
     return Finding(
-        f"the least recall of the four is {better:.3f}, the greater of the two {worse:.3f}; lowest of all "
+        f"the lowest recall of the four is {better:.3f}, the higher of the two {worse:.3f}; lowest of all "
         f"{order[0]} ({means[order[0]]:.3f}) and {order[1]} ({means[order[1]]:.3f})",
         "holds" if better > worse else "does not hold",
     )

@@ -1,4 +1,4 @@
-"""The whole paper from one command: its final model, its experiments, its claims with their verdicts, on one page."""
+"""The reproduction of the paper: trains its final model and experiments, judges its claims, writes one page."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -25,8 +25,8 @@ from modiste.training.interruption import Interruption
 
 TWO_PROCESSES = partial(Processes, 2)
 SCOPE, RECORD = "reproduction.json", "record.json"
-Told = Callable[[TrialOutcome, int, int], None]
-"""Called with each new outcome, how many there are, and how many there will be."""
+OnOutcome = Callable[[TrialOutcome, int, int], None]
+"""Called with each new outcome, the number of outcomes so far, and the number of runs."""
 
 
 def reproduce(
@@ -36,31 +36,41 @@ def reproduce(
     workers: MakeWorkers = TWO_PROCESSES,
     device: str = "auto",
     data_folder: Path | str | None = None,
-    told: Told = lambda _outcome, _done, _all: None,
+    on_outcome: OnOutcome = lambda _outcome, _done, _all: None,
 ) -> tuple[Path, Path]:
-    """Train what the paper trained, measure what it claims, and write the page; return it as HTML and as Markdown.
+    """Train the models of the paper, measure its claims, and write a page about them.
 
-    Kill it at any moment: the same command goes on. Runs that have finished are not trained again. The test set is
-    opened for the final model's runs alone, twice for each: with the weights that validation picked, and the last.
+    A reproduction that was killed is resumed by the same call; finished runs are not trained again. The test set is
+    opened only for the runs of the final model, twice for each: with the weights selected on validation, and with the
+    last weights.
 
     Args:
-        scope: how many seeds, epochs and images.
+        scope: number of seeds, epochs and images.
         out: folder for runs, page and figures; made if missing.
-        workers: makes what runs are submitted to.
-        device: where each run computes.
-        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
-        told: of every run that ends.
+        workers: makes the workers that runs are submitted to; two processes by default.
+        device: device of each run.
+        data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
+        on_outcome: called after every run.
+
+    Returns:
+        the paths of the page as HTML and as Markdown.
 
     Raises:
-        RunError: the folder holds another scope, or no run of the final model could be finished.
-        DataError, StorageError, FolderInUseError, MissingExtraError; StoppedError after a signal.
+        RunError: the folder belongs to another scope, or no run of the final model finished.
+        MissingExtraError: SciPy is missing, which intervals over several seeds need.
+        StoppedError: a signal asked the process to stop.
+        DataError, StorageError, FolderInUseError: as in training.
+
+    Example::
+
+        reproduce(QUICK, "runs/reproduction-quick")
     """
     if scope.seeds > 1:
-        mean_interval((0.0, 1.0))  # by SciPy: not first when everything is trained
+        mean_interval((0.0, 1.0))  # needs SciPy: raises MissingExtraError now, not after the training
     work, place = Work(scope, Path(out)), None if data_folder is None else Path(data_folder)
     with storage.lock(work.folder), Interruption() as interruption:
         claim(work.folder / SCOPE, scope, grows="seeds", noun="reproduction")
-        failures = train(work, workers, device, place, interruption, told)
+        failures = train(work, workers, device, place, interruption, on_outcome)
         content = measure(work, failures, place)
         storage.write_json(work.folder / RECORD, as_record(content))
         return page.write(work.folder, content)
@@ -72,9 +82,9 @@ def train(
     device: str,
     data_folder: Path | None,
     interruption: Interruption,
-    told: Told,
+    on_outcome: OnOutcome,
 ) -> dict[Path, str]:
-    """Train every run that has not finished; return why others could not be, by folder."""
+    """Train every run that has not finished; return the reasons of failed runs by folder."""
     tasks = work.tasks(device, data_folder)
     waiting = [task for task in tasks if not (task.folder / manifest.NAME).exists()]
     outcomes = [TrialOutcome(task.number, task.values, "complete", None) for task in tasks if task not in waiting]
@@ -86,7 +96,7 @@ def train(
 
     def keep(outcome: TrialOutcome) -> None:
         outcomes.append(outcome)
-        told(outcome, len(outcomes), len(tasks))
+        on_outcome(outcome, len(outcomes), len(tasks))
 
     if not TrialPool(workers, ready, keep, interruption).work():
         raise StoppedError(
@@ -98,7 +108,7 @@ def train(
 
 
 def measure(work: Work, failures: dict[Path, str], data_folder: Path | None) -> Content:
-    """Measure every claim and experiment on the runs that have finished."""
+    """Return the results of every claim and experiment, from the finished runs."""
     finals = tuple(open_run(folder) for folder in work.final_folders() if folder not in failures)
     if not finals:
         raise RunError(f"{work.folder}: no run of the final model could be finished ({'; '.join(failures.values())})")
@@ -114,7 +124,7 @@ def measure(work: Work, failures: dict[Path, str], data_folder: Path | None) -> 
 
 
 def as_record(content: Content) -> dict[str, object]:
-    """Return every figure of the page as plain data."""
+    """Return all numbers of the page as plain data."""
     return {
         "scope": to_plain(content.scope),
         "machine": content.finals[0].facts()[-1],
@@ -140,11 +150,11 @@ def _study(work: Work, number: int, failures: dict[Path, str], data_folder: Path
 
 
 def _evidence(folder: Path, data_folder: Path | None) -> Evidence:
-    """Open the test set once for either weights; made again, the page rests on the stored logits."""
+    """Return a run's results on test; opens the test set only for weights without stored logits."""
     both: tuple[Weights, Weights] = ("picked", "last")
     for weights in both:
         if not run_folder.is_listed(open_run(folder), run_folder.logits_name("test", weights)):
             evaluate(folder, split="test", weights=weights, data_folder=data_folder)
     run = open_run(folder)
-    picked, last = (assess_stored(run, split="test", weights=weights) for weights in both)
-    return Evidence(run.history, picked, last)
+    selected, last = (assess_stored(run, split="test", weights=weights) for weights in both)
+    return Evidence(run.history, selected, last)

@@ -1,4 +1,4 @@
-"""An experiment measured: each variant over seeds, and against what the paper chose."""
+"""The results of an experiment: each variant over seeds, compared with the variant that the paper chose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from modiste.runs.run_folder import Run, open_run
 
 @dataclass(frozen=True)
 class Point:
-    """What a variant came to on validation.
+    """The results of a variant on validation.
 
     Attributes:
-        label: of the variant.
-        accuracies: of its finished runs, with the weights that validation picked.
-        losses: of the same.
-        interval: 95 % interval of the mean accuracy over seeds, within 0 and 1; None of a single run.
-        loss_interval: the same of the mean loss.
-        curve: accuracy after each epoch, mean over the runs.
-        against_chosen: its accuracy less that of the paper's choice; None of the choice itself.
-        adjusted_p_value: that difference's p, all variants of the experiment taken into account.
-        failures: why runs are missing.
+        label: label of the variant.
+        accuracies: accuracy of each finished run, with the weights selected on validation.
+        losses: loss of each finished run, with the same weights.
+        interval: 95 % interval of the mean accuracy over seeds, clipped to [0, 1]; None for a single run.
+        loss_interval: 95 % interval of the mean loss over seeds; None for a single run.
+        curve: accuracy after each epoch, averaged over the runs.
+        against_chosen: difference in accuracy to the paper's choice; None for the choice itself.
+        adjusted_p_value: p-value of this difference after Holm's correction over the variants.
+        failures: reasons of missing runs.
     """
 
     label: str
@@ -40,26 +40,26 @@ class Point:
 
     @property
     def accuracy(self) -> float:
-        """Mean over the runs."""
+        """Mean accuracy over the runs."""
         return mean(self.accuracies)
 
     @property
     def differs(self) -> bool:
-        """Whether it is shown to be better or worse than the paper's choice."""
+        """Whether the variant is significantly better or worse than the paper's choice."""
         return self.adjusted_p_value is not None and self.adjusted_p_value < LEVEL
 
 
 @dataclass(frozen=True)
 class Study:
-    """An experiment with what was measured of each variant that has a finished run."""
+    """An experiment with the results of every variant that has a finished run."""
 
     experiment: Experiment
     points: tuple[Point, ...]
 
     def finding(self, shortage: Shortage = "") -> Finding:
-        """Say what became of the paper's statement; no verdict where the runs were cut short."""
+        """Return the finding on the paper's statement; it has no verdict if the runs have a shortage."""
         measured = "; ".join(self._words(point) for point in self.points)
-        return Finding(measured, self._verdict()).of(shortage)
+        return Finding(measured, self._verdict()).with_shortage(shortage)
 
     def _verdict(self) -> Verdict:
         better = [p for p in self.points if p.differs and p.against_chosen and p.against_chosen.difference > 0]
@@ -85,13 +85,13 @@ def study(
     failures: Sequence[Sequence[str]],
     data_folder: Path | None = None,
 ) -> Study:
-    """Measure an experiment on its finished runs.
+    """Return the results of an experiment from its finished runs.
 
     Args:
-        experiment: whose variants were trained.
-        folders: of the finished runs of each variant.
-        failures: of each variant, why other runs are missing.
-        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
+        experiment: the experiment.
+        folders: for each variant, the folders of its finished runs.
+        failures: for each variant, the reasons of missing runs.
+        data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
     """
     rows = list(zip(experiment.variants, folders, failures, strict=True))
     chosen = next(where for variant, where, _ in rows if variant.label == experiment.chosen)

@@ -1,4 +1,4 @@
-"""What the reproduction trains: every variant of every experiment and the final model, over seeds, each recipe once."""
+"""The runs of the reproduction: the final model and every variant of every experiment, over seeds."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from modiste.search.trial import Task
 
 @dataclass(frozen=True, kw_only=True)
 class Scope(Part):
-    """How much of it is done."""
+    """How much of the paper's training is done."""
 
     seeds: int = 3
     """Runs of each recipe, seeds 0, 1, 2 ..."""
@@ -33,29 +33,29 @@ class Scope(Part):
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is trained for less than in the paper."""
+        """Whether no run is trained for less than in the paper."""
         return not self.shortage(self.epochs) and not self.shortage(self.study_epochs)
 
     def shortage(self, epochs: int) -> Shortage:
-        """Say what is missing of runs of so many epochs."""
+        """Return how runs of this many epochs fall short of the paper."""
         if self.images_per_class:
             return "quick"
         return "shortened" if epochs < EPOCHS else ""
 
 
 QUICK = Scope(epochs=4, study_epochs=4, images_per_class=300, precision="auto")
-"""A look in ten minutes at what the whole takes a day for."""
+"""A reproduction in about ten minutes; the whole takes a day."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """The runs of a reproduction in its folder."""
+    """The runs of a reproduction, and their folders."""
 
     scope: Scope
     folder: Path
 
     def recipe(self, recipe: Recipe, seed: int, *, final: bool = False) -> Recipe:
-        """Return a variant's recipe as this scope trains it, or that of the final model."""
+        """Return a recipe as this scope trains it for an experiment or, with ``final``, as the final model."""
         return replace(
             recipe,
             seed=seed,
@@ -65,17 +65,17 @@ class Work:
         )
 
     def final_folders(self) -> list[Path]:
-        """Name the folders of the final model's runs."""
+        """Return the folders of the final model's runs."""
         same = self.scope.epochs == self.scope.study_epochs
         return [self._named("paper" if same else "final", seed) for seed in range(self.scope.seeds)]
 
     def variant_folders(self, experiment: Experiment, variant: Variant) -> list[Path]:
-        """Name the folders of a variant's runs; the paper's own recipe is trained once for all experiments."""
+        """Return the folders of a variant's runs; all experiments share the runs of the paper's own recipe."""
         name = "paper" if variant.recipe == paper() else f"{experiment.slug}-{_slug(variant.label)}"
         return [self._named(name, seed) for seed in range(self.scope.seeds)]
 
     def tasks(self, device: str, data_folder: Path | None) -> list[Task]:
-        """Return every run, the final model's first, then all variants' first seeds, then their second ..."""
+        """Return every run: the final model's, then the first seed of all variants, then the second, and so on."""
         recipes: dict[Path, Recipe] = {}
         for seed, folder in enumerate(self.final_folders()):
             recipes[folder] = self.recipe(paper(), seed, final=True)

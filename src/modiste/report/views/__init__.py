@@ -1,1 +1,1 @@
-"""What a trained network sees: drawings of its inside."""
+"""Visualizations of what a trained network has learnt."""

@@ -1,4 +1,4 @@
-"""What class capsules hold: images decoded from them, and what each of their dimensions changes in an image."""
+"""What class capsules represent: images decoded from them, and the effect of each of their dimensions."""
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +13,12 @@ from modiste.report.views.scene import Scene
 
 IMAGES = 10
 STEPS = torch.arange(-5, 6) * 0.05
-"""What is added to a dimension, as Sabour et al. do."""
+"""Added to a dimension, as in Sabour, Frosst and Hinton, "Dynamic Routing Between Capsules", 2017."""
 
 
 @torch.no_grad()
 def reconstructions(scene: Scene) -> Figure:
-    """Draw images, and beneath each what the decoder makes of the capsule of its class."""
+    """Return a figure of images, and below each the image decoded from the capsule of its class."""
     images, labels = scene.examples(IMAGES)
     network = scene.network_as(CapsNet)
     decoded = decode(network, network.encode(scene.standardize(images)), labels, images.shape)
@@ -28,10 +28,7 @@ def reconstructions(scene: Scene) -> Figure:
 
 @torch.no_grad()
 def dimensions(scene: Scene) -> Figure:
-    """Draw a row for each dimension of one class capsule: the image decoded while that number moves from -0.25 to 0.25.
-
-    The image is the first of the validation images.
-    """
+    """Return a figure with a row for each dimension of one class capsule, shifted by -0.25 to 0.25 and decoded."""
     images, labels = scene.sample(1)
     network = scene.network_as(CapsNet)
     capsules = network.encode(scene.standardize(images))
@@ -47,6 +44,6 @@ def dimensions(scene: Scene) -> Figure:
 def decode(
     network: CapsNet, capsules: Float[Tensor, "n classes d"], labels: Int64[Tensor, " n"], shape: tuple[int, ...]
 ) -> Float[Tensor, "n c h w"]:
-    """Return the images that the decoder makes of the capsules of ``labels``."""
+    """Return the images decoded from the capsules of ``labels``."""
     targets = F.one_hot(labels, capsules.shape[1]).to(capsules.dtype)
     return network.reconstruct(capsules, targets).view(shape)

@@ -1,4 +1,4 @@
-"""What a convolutional or a dense network sees: the weights of its first layer, the maps of its convolutions."""
+"""What a convolutional or a dense network sees: weights of its first layer, feature maps of its convolutions."""
 
 import torch
 from jaxtyping import Float
@@ -17,14 +17,14 @@ IMAGES, MAPS, FILTERS = 8, 3, 64
 
 
 def filters(scene: Scene) -> Figure:
-    """Draw the kernels of the first convolution in proportion to one another, averaged over channels of colour."""
+    """Return a figure of the first convolution's kernels on one scale, averaged over the image's channels."""
     first = next(layer for layer in convolutions(scene) if isinstance(layer, nn.Conv2d))
     kernels = first.weight.detach()[:FILTERS].mean(1, keepdim=True)
     return tile_grid(signed(kernels), columns=8, scale="signed")
 
 
 def maps(scene: Scene) -> Figure:
-    """Draw images, and beneath them the three maps of each convolution that answer most over all of them."""
+    """Return a figure of images, and below them each convolution's three maps of highest mean activation."""
     images, labels = scene.examples(IMAGES)
     rows = [Row("image", images)]
     for depth, activations in enumerate(stage_maps(scene, images), start=1):
@@ -33,9 +33,21 @@ def maps(scene: Scene) -> Figure:
     return image_rows(rows, heads=scene.names(labels))
 
 
+def weights(scene: Scene) -> Figure:
+    """Return a figure of the first layer's weights: of each class without a hidden layer, else of forty units."""
+    network = scene.network_as(MLP)
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Linear))
+    _, *shape = scene.validation.images.shape
+    pictures = weight_images(first.weight, (shape[0], shape[1], shape[2]))
+    if first is not network.head:
+        return tile_grid(pictures[:MOST], columns=8, scale="signed")
+    names = tuple(shorten(name, 14) for name in scene.class_names)
+    return tile_grid(pictures, columns=5, scale="signed", captions=names)
+
+
 @torch.no_grad()
 def stage_maps(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n d i j"]]:
-    """Return what each convolution gives after its activation."""
+    """Return the feature maps after each activation."""
     x, found = scene.standardize(images), []
     for layer in convolutions(scene):
         x = layer(x)
@@ -45,18 +57,6 @@ def stage_maps(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Float[Ten
 
 
 def convolutions(scene: Scene) -> nn.Sequential:
-    """Return the network's convolutions with what stands between them."""
+    """Return the network's convolutions with the layers between them."""
     assert isinstance(scene.network, CNN | SprintNet)
     return scene.network.convolutions
-
-
-def weights(scene: Scene) -> Figure:
-    """Draw the first layer's units: one per class and named where there is no hidden layer, else the first forty."""
-    network = scene.network_as(MLP)
-    first = next(layer for layer in network.modules() if isinstance(layer, nn.Linear))
-    _, *shape = scene.validation.images.shape
-    pictures = weight_images(first.weight, (shape[0], shape[1], shape[2]))
-    if first is not network.head:
-        return tile_grid(pictures[:MOST], columns=8, scale="signed")
-    names = tuple(shorten(name, 14) for name in scene.class_names)
-    return tile_grid(pictures, columns=5, scale="signed", captions=names)

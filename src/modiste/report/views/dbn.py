@@ -1,4 +1,4 @@
-"""What the first restricted Boltzmann machine of a deep belief network knows: its filters, its dreams, its errors."""
+"""The first restricted Boltzmann machine of a deep belief network: its filters, Gibbs chains and errors."""
 
 import torch
 from jaxtyping import Float
@@ -16,17 +16,17 @@ from modiste.runs.run_folder import PretrainingRow
 QUANTITY = "reconstruction error"
 IMAGES, SAMPLE = 8, 1000
 CHAIN = (1, 10, 100, 1000)
-"""Alternations after which a chain is shown."""
+"""Gibbs steps after which a chain is shown."""
 
 
 def filters(scene: Scene) -> Figure:
-    """Draw the weights of the first forty hidden units, in proportion to one another."""
+    """Return a figure of the weights of the first forty hidden units on one scale."""
     return tile_grid(weight_images(_first(scene).weight[:MOST], _shape(scene)), columns=8, scale="signed")
 
 
 @torch.no_grad()
 def chains(scene: Scene) -> Figure:
-    """Draw images, what the machine makes of them at once, and where Gibbs chains that begin at them lead."""
+    """Return a figure of images, their reconstructions, and samples of Gibbs chains that start at them."""
     images, labels = scene.examples(IMAGES)
     rbm = first_machine(scene)
     visible = scene.standardize(images).flatten(1)
@@ -41,24 +41,25 @@ def chains(scene: Scene) -> Figure:
 
 
 def errors(scene: Scene) -> Figure | None:
-    """Draw the reconstruction error by epoch of pre-training, a curve for each layer; None when it was not noted."""
+    """Return the reconstruction error by epoch of pre-training, a curve for each layer; None if it was not recorded."""
     rows = [row for row in scene.pretraining if row.quantity == QUANTITY]
     return _curves(rows) if rows else None
 
 
 @torch.no_grad()
 def first_machine(scene: Scene) -> RBM:
-    """Return the machine at the bottom of the stack, with its visible biases found again.
+    """Return the first machine of the stack, with its visible biases estimated.
 
-    A model file keeps what answers need, and no visible bias is part of an answer. Contrastive divergence settles where
-    the mean reconstruction is the mean image; the biases returned are those for which that holds, on validation images.
+    A model file holds only the weights that predictions need, which do not include visible biases. Contrastive
+    divergence converges where the mean reconstruction is the mean image. The estimated biases are those for which this
+    holds on validation images.
     """
     rbm = RBM(_first(scene))
     images, _ = scene.sample(SAMPLE)
     visible = scene.standardize(images).flatten(1)
     downward = rbm.hidden(visible) @ rbm.weight
     low, high = torch.full_like(visible[0], -100), torch.full_like(visible[0], 100)
-    for _ in range(40):  # bisection, each pixel by itself
+    for _ in range(40):  # bisection for every pixel
         middle = (low + high) / 2
         short = torch.sigmoid(downward + middle).mean(0) < visible.mean(0)
         low, high = torch.where(short, middle, low), torch.where(short, high, middle)

@@ -1,4 +1,4 @@
-"""What moment matching stands for: a class's probability over Gaussian draws, beside that over masks really drawn."""
+"""Moment matching compared with sampling: class probabilities under Gaussian draws and under drawn masks."""
 
 import copy
 
@@ -20,14 +20,14 @@ DRAWS, SAMPLE, BINS = 1000, 1000, 25
 
 @drawn
 def masks(scene: Scene) -> Figure:
-    """Draw histograms for the surest answer and for the least sure, of the class that the network favours."""
+    """Return histograms of the predicted class's probability, for the most and the least confident prediction."""
     images, _ = scene.sample(SAMPLE)
     network = scene.network_as(DropConnectNet)
     with torch.no_grad():
         confidence = network(scene.standardize(images)).softmax(1).max(1).values
     figure = Figure(figsize=(WIDTH, 4.4))
     panels = figure.subplots(2, 2, width_ratios=(1, 3), squeeze=False)
-    chosen = {"surest": int(confidence.argmax()), "least sure": int(confidence.argmin())}
+    chosen = {"most confident": int(confidence.argmax()), "least confident": int(confidence.argmin())}
     for (left, right), (name, index) in zip(panels, chosen.items(), strict=True):
         _draw_image(left, images[index], name)
         _draw_histograms(right, scene, images[index : index + 1])
@@ -38,7 +38,7 @@ def masks(scene: Scene) -> Figure:
 
 @torch.no_grad()
 def gaussian_draws(network: DropConnectNet, pixels: Float[Tensor, "1 c h w"], draws: int) -> Float[Tensor, "d classes"]:
-    """Return the class probabilities under draws of the units' inputs from their matched Gaussians."""
+    """Return class probabilities when the units' inputs are drawn from their matched Gaussians."""
     mean, variance = network.dropconnect.moments(network.trunk(pixels).flatten(1))
     generator = machine.generator(0, "gaussian view")
     noise = torch.randn(draws, mean.shape[1], generator=generator)
@@ -47,7 +47,7 @@ def gaussian_draws(network: DropConnectNet, pixels: Float[Tensor, "1 c h w"], dr
 
 @torch.no_grad()
 def masked_draws(network: DropConnectNet, pixels: Float[Tensor, "1 c h w"], draws: int) -> Float[Tensor, "d classes"]:
-    """Return the class probabilities under masks over the weights, as in training."""
+    """Return class probabilities when masks over the weights are drawn, as in training."""
     features = network.trunk(pixels).flatten(1)
     layer = copy.deepcopy(network.dropconnect).train()
     layer.generator = machine.generator(0, "mask view")
@@ -66,14 +66,14 @@ def _draw_histograms(axes: Axes, scene: Scene, image: Float[Tensor, "1 c h w"]) 
     network, pixels = scene.network_as(DropConnectNet), scene.standardize(image)
     with torch.no_grad():
         answer = network(pixels).softmax(1)[0]
-    favoured = int(answer.argmax())
-    gaussian, masked = (draw(network, pixels, DRAWS)[:, favoured] for draw in (gaussian_draws, masked_draws))
+    predicted = int(answer.argmax())
+    gaussian, masked = (draw(network, pixels, DRAWS)[:, predicted] for draw in (gaussian_draws, masked_draws))
     low = min(float(gaussian.min()), float(masked.min()))
     high = max(float(gaussian.max()), float(masked.max()))
     edges = torch.linspace(low, max(high, low + 1e-6), BINS + 1).tolist()
     axes.hist(masked.numpy(), edges, color=VERMILLION, histtype="step", linewidth=1.5, label="masks drawn")
     axes.hist(gaussian.numpy(), edges, color=BLUE, alpha=0.4, label="Gaussian draws")
-    axes.axvline(float(answer[favoured]), color=FAINT, linestyle="--", label="the answer")
-    axes.set_title(shorten(scene.class_names[favoured], 16), fontsize=SMALL)
+    axes.axvline(float(answer[predicted]), color=FAINT, linestyle="--", label="prediction")
+    axes.set_title(shorten(scene.class_names[predicted], 16), fontsize=SMALL)
     axes.set_yticks([])
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.08 else 1, symbol=" %"))

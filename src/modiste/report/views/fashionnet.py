@@ -1,4 +1,4 @@
-"""Where keypoints lie: on images of several classes, and over many images of each class."""
+"""Positions of the keypoints: on single images, and over many images of each class."""
 
 import torch
 from jaxtyping import Float
@@ -21,13 +21,13 @@ MARKS = (
     ("X", "#1c1c1c"),
     ("<", "#f0e442"),
 )
-"""Shape and colour of a keypoint by its index; a ninth begins again."""
+"""Shape and colour of a keypoint by its index, repeated after eight."""
 EACH, CLASSES, MANY = 6, 10, 100
 
 
 @drawn
 def keypoints(scene: Scene) -> Figure:
-    """Draw the first images of each class with their keypoints, a class a row."""
+    """Return a figure of the first images of each class with their keypoints, a row for each class."""
     groups = [(name, images[:EACH]) for name, images in _by_class(scene)]
     rows = [Row(name, images * PALE) for name, images in groups]
     figure, axes, boxes = place_rows(rows, heads=["\n\n"], width=WIDTH, label_width=1.0)
@@ -40,7 +40,7 @@ def keypoints(scene: Scene) -> Figure:
 
 @drawn
 def clouds(scene: Scene) -> Figure:
-    """Draw each class's mean image with the keypoints of a hundred of its images."""
+    """Return a figure of each class's mean image with the keypoints of up to a hundred of its images."""
     groups = list(_by_class(scene))
     rows, per_row = [], 5
     for start in range(0, len(groups), per_row):
@@ -56,26 +56,26 @@ def clouds(scene: Scene) -> Figure:
 
 @torch.no_grad()
 def locate(scene: Scene, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k 2"]:
-    """Return where each keypoint lies on each image as (row, column) in pixels, whole at a pixel's centre."""
+    """Return each keypoint's (row, column) in pixels on each image; integers are centres of pixels."""
     network = scene.network_as(FashionNet)
     maps = network.trunk(scene.standardize(images))
     return as_pixels(network.keypoints.locate(maps), sides(maps), sides(images))
 
 
 def as_pixels(places: Float[Tensor, "n k 2"], cells: tuple[int, int], size: tuple[int, int]) -> Float[Tensor, "n k 2"]:
-    """Turn places in [-1, 1], the centres of the first and the last cell of a map, into pixels of the image."""
+    """Convert positions on a map to pixels; -1 and 1 are the centres of the map's first and last cell."""
     count = torch.tensor(cells)
     stride = torch.tensor(size) // count
     return ((places + 1) / 2 * (count - 1) + 0.5) * stride - 0.5
 
 
 def sides(images: Float[Tensor, "n c h w"]) -> tuple[int, int]:
-    """Return height and width."""
+    """Return height and width of images."""
     return images.shape[2], images.shape[3]
 
 
 def mark(axes: Axes, points: Float[Tensor, "n k 2"], box: Box, image: tuple[int, int], *, size: float) -> None:
-    """Set marks at (row, column) of the picture that fills ``box``; ``size`` is an area in square points."""
+    """Draw marks at points (row, column) of the picture in ``box``; ``size`` is an area in square points."""
     left, right, bottom, top = box
     x = left + (points[..., 1] + 0.5) / image[1] * (right - left)
     y = top - (points[..., 0] + 0.5) / image[0] * (top - bottom)
@@ -97,7 +97,7 @@ def _legend(axes: Axes, count: int) -> None:
 
 
 def _by_class(scene: Scene) -> list[tuple[str, Tensor]]:
-    """Return the first images of each class, a hundred at most, with its name."""
+    """Return the name of each class with its first images, at most a hundred."""
     images, labels = scene.sample(len(scene.validation))
     present = sorted(set(labels.tolist()))[:CLASSES]
     return [(scene.names(torch.tensor([label]))[0], images[labels == label][:MANY]) for label in present]

@@ -1,4 +1,4 @@
-"""What the branches of Inception modules are for: what each answers to, and what is lost without it."""
+"""The branches of Inception modules: their activations, and the predictions that change without them."""
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ IMAGES, SAMPLE = 8, 200
 
 @torch.no_grad()
 def branches(scene: Scene) -> Figure:
-    """Draw images, and the mean activation of each branch of the first and of the last module."""
+    """Return a figure of images, and the mean activation of each branch of the first and the last module."""
     images, labels = scene.examples(IMAGES)
     seen = list(branch_outputs(scene.network_as(Inception), scene.standardize(images)).values())
     rows = [Row("image", images)]
@@ -28,9 +28,9 @@ def branches(scene: Scene) -> Figure:
 
 @drawn
 def silenced(scene: Scene) -> Figure:
-    """Draw the share of answers that change when a branch gives nothing, by module and branch."""
+    """Return a figure of the share of predictions that change if a branch is zeroed, by module and branch."""
     images, _ = scene.sample(SAMPLE)
-    shares = changed_answers(scene.network_as(Inception), scene.standardize(images))
+    shares = changed_predictions(scene.network_as(Inception), scene.standardize(images))
     figure = Figure(figsize=(WIDTH, 0.42 * len(shares) + 1.0))
     axes = figure.subplots()
     axes.imshow(shares.numpy(), cmap=COLOURS["heat"][0], vmin=0, vmax=max(0.5, float(shares.max())), aspect="auto")
@@ -46,22 +46,22 @@ def silenced(scene: Scene) -> Figure:
 
 
 @torch.no_grad()
-def changed_answers(network: Inception, pixels: Float[Tensor, "n c h w"]) -> Float[Tensor, "modules branches"]:
-    """Return, for each module and branch, the share of images whose predicted class changes when it gives zeros."""
+def changed_predictions(network: Inception, pixels: Float[Tensor, "n c h w"]) -> Float[Tensor, "modules branches"]:
+    """Return, by module and branch, the share of images whose predicted class changes if the branch is zeroed."""
     usual = network(pixels).argmax(1)
     rows = []
     for index, outputs in branch_outputs(network, pixels).items():
-        answers = []
+        predictions = []
         for branch, output in enumerate(outputs):
-            silent = [*outputs[:branch], torch.zeros_like(output), *outputs[branch + 1 :]]
-            answers.append(_finish(network, torch.cat(silent, dim=1), index + 1).argmax(1))
-        rows.append(torch.stack([(answer != usual).float().mean() for answer in answers]))
+            zeroed = [*outputs[:branch], torch.zeros_like(output), *outputs[branch + 1 :]]
+            predictions.append(_finish(network, torch.cat(zeroed, dim=1), index + 1).argmax(1))
+        rows.append(torch.stack([(predicted != usual).float().mean() for predicted in predictions]))
     return torch.stack(rows)
 
 
 @torch.no_grad()
 def branch_outputs(network: Inception, pixels: Float[Tensor, "n c h w"]) -> dict[int, list[Tensor]]:
-    """Return what each branch of each module gives, by the module's place among the layers."""
+    """Return the output of each branch of each module, by the index of the module's layer."""
     x, found = pixels, {}
     for index, layer in enumerate(network.features):
         if isinstance(layer, InceptionModule):
@@ -73,7 +73,7 @@ def branch_outputs(network: Inception, pixels: Float[Tensor, "n c h w"]) -> dict
 
 
 def _finish(network: Inception, maps: Float[Tensor, "n c h w"], first: int) -> Float[Tensor, "n classes"]:
-    """Return the logits of what enters the layer ``first``."""
+    """Return the logits for maps that enter layer ``first``."""
     pooled = network.features[first:](maps).mean((2, 3))
     logits: Tensor = network.head(pooled)
     return logits

@@ -1,4 +1,4 @@
-"""Whom the nodes of a patch graph ask: the nearest neighbours of two nodes, in the first and in the last block."""
+"""The edges of a patch graph: the nearest neighbours of two nodes, in the first and in the last block."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,7 +17,7 @@ IMAGES = 6
 
 @drawn
 def edges(scene: Scene) -> Figure:
-    """Draw images with the grid of nodes and the edges of two of them: the middle one, and one near a corner."""
+    """Return a figure of images with the grid of nodes and the edges of two: the middle one, one near a corner."""
     images, labels = scene.examples(IMAGES)
     graph = block_edges(scene, images)
     shown = {f"block {number}": graph[number - 1] for number in (1, len(graph))}
@@ -35,7 +35,7 @@ def edges(scene: Scene) -> Figure:
 
 @torch.no_grad()
 def block_edges(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Int64[Tensor, "n k m"]]:
-    """Return for each block and node the neighbours it joins, itself among them."""
+    """Return for each block and node the neighbours of the node, which include itself."""
     network = scene.network_as(PatchGraph)
     x = network.stem(scene.standardize(images)).flatten(2).transpose(1, 2) + network.position
     found = []
@@ -47,7 +47,7 @@ def block_edges(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Int64[Te
 
 
 def grid_of(images: Float[Tensor, "n c h w"]) -> tuple[int, int]:
-    """Return the rows and columns of nodes that the stem makes of an image."""
+    """Return the numbers of rows and columns of nodes for images of this size."""
     height, width = images.shape[2:]
     return height // 4, width // 4
 

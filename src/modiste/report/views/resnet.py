@@ -1,4 +1,4 @@
-"""What a residual network sees: mean activation after each stage, and the places that speak for its answer."""
+"""What a residual network sees: activation after each stage, and the evidence for its prediction."""
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ IMAGES = 8
 
 @torch.no_grad()
 def stages(scene: Scene) -> Figure:
-    """Draw images, the mean magnitude over channels after each of the three stages, and the evidence of each place."""
+    """Return a figure of images, the mean magnitude over channels after each stage, and the evidence by position."""
     network = scene.network_as(ResNet)
     images, labels = scene.examples(IMAGES)
     found = stage_outputs(network, scene.standardize(images))
@@ -26,7 +26,7 @@ def stages(scene: Scene) -> Figure:
     final = F.relu(network.norm(found[-1]))
     predicted = network.head(final.mean((2, 3))).argmax(1)
     pictures = each_signed(evidence(final, network.head, predicted))
-    rows.append(Row("evidence for\nits answer", pictures, tuple(scene.names(predicted)), "signed"))
+    rows.append(Row("evidence for\nprediction", pictures, tuple(scene.names(predicted)), "signed"))
     return image_rows(rows, heads=scene.names(labels))
 
 

@@ -1,9 +1,4 @@
-"""What a view is drawn from: a trained network and validation images; weights as tiles, and evidence maps.
-
-The evidence for a class at each place is exact where a mean over the image is followed by one linear layer. Class
-activation maps: Zhou, Khosla, Lapedriza, Oliva and Torralba, "Learning Deep Features for Discriminative Localization",
-2016.
-"""
+"""What views share: the network and images that they are drawn from, colour scales, tiles, and evidence maps."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -24,17 +19,20 @@ from modiste.runs.run_folder import PretrainingRow
 
 Network = TypeVar("Network", bound=nn.Module)
 
+MOST = 40
+"""Most units whose weights are shown."""
+
 
 @dataclass(frozen=True)
 class Scene:
-    """A network on the processor, and images that it did not learn from.
+    """A network on the CPU, and validation images.
 
     Attributes:
         standardize: the model's first layer.
-        network: what follows it, in evaluation mode.
+        network: the other layers, in evaluation mode.
         validation: images with labels.
-        class_names: one per label.
-        pretraining: what the run's warm start noted, a row per epoch.
+        class_names: one name per label.
+        pretraining: log of the run's warm start, a row per epoch.
     """
 
     standardize: Standardize
@@ -44,20 +42,20 @@ class Scene:
     pretraining: tuple[PretrainingRow, ...] = ()
 
     def network_as(self, kind: type[Network]) -> Network:
-        """Return the network, which the table of views promises to be of this kind."""
+        """Return the network as an instance of ``kind``, which the table of views guarantees."""
         assert isinstance(self.network, kind)
         return self.network
 
     def examples(self, count: int) -> tuple[Float[Tensor, "n c h w"], Int64[Tensor, " n"]]:
-        """Return images in [0, 1] with labels: the first of every class in turn, always the same."""
+        """Return ``count`` images in [0, 1] with labels: the first of every class in turn, the same on every call."""
         return self._floats(torch.tensor(choose_samples(self.validation.labels, count)))
 
     def sample(self, count: int) -> tuple[Float[Tensor, "n c h w"], Int64[Tensor, " n"]]:
-        """Return validation images in [0, 1] with labels, drawn of every class alike; all when there are no more."""
+        """Return ``count`` random images in [0, 1] with labels, balanced over classes; all if there are fewer."""
         return self._floats(balanced_sample(self.validation.labels, count, "view"))
 
     def names(self, labels: Int64[Tensor, " n"], length: int = 12) -> list[str]:
-        """Return the class names of labels, cut to ``length``."""
+        """Return the class names of labels, cut to ``length`` characters."""
         return [shorten(self.class_names[label], length) for label in labels.tolist()]
 
     def _floats(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,22 +63,19 @@ class Scene:
         return as_floats(part.images), part.labels
 
 
-MOST = 40
-
-
 def signed(weights: Float[Tensor, "n *rest"]) -> Float[Tensor, "n *rest"]:
-    """Scale all alike; the hundredth part of largest magnitude is cut to 1, so that a few do not make the rest pale."""
+    """Scale all weights by the 99th percentile of their magnitudes and clip them to [-1, 1]."""
     largest = weights.abs().flatten().quantile(0.99)
     return (weights / largest.clamp(min=1e-12)).clamp(-1, 1)
 
 
 def each_signed(maps: Float[Tensor, "n *rest"]) -> Float[Tensor, "n *rest"]:
-    """Scale each picture by itself so that its largest magnitude is 1."""
+    """Scale each picture on its own so that its largest magnitude is 1."""
     return maps / maps.abs().flatten(1).amax(1).clamp(min=1e-12).view(-1, *[1] * (maps.ndim - 1))
 
 
 def heat(maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n 1 h w"]:
-    """Scale each map by itself from its least value, 0, to its largest, 1."""
+    """Scale each map on its own so that its values span [0, 1]."""
     low, high = maps.flatten(1).aminmax(dim=1)
     scaled = (maps - low[:, None, None]) / (high - low).clamp(min=1e-12)[:, None, None]
     return scaled.unsqueeze(1)
@@ -89,7 +84,7 @@ def heat(maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n 1 h w"]:
 def tile_grid(
     pictures: Float[Tensor, "n c h w"], *, columns: int, scale: Scale, captions: tuple[str, ...] = ()
 ) -> Figure:
-    """Draw pictures side by side in rows, captions beneath them."""
+    """Return a figure of pictures in rows, with captions beneath them."""
     starts = range(0, len(pictures), columns)
     rows = [Row("", pictures[i : i + columns], captions[i : i + columns], scale) for i in starts]
     return image_rows(rows, width=WIDTH, label_width=0.0)
@@ -98,14 +93,21 @@ def tile_grid(
 def weight_images(
     weights: Float[Tensor, "units pixels"], image_shape: tuple[int, int, int]
 ) -> Float[Tensor, "units 1 h w"]:
-    """Return the weights of dense units as pictures, in proportion to one another; channels are averaged."""
+    """Return the weights of dense units as pictures on one scale, averaged over channels."""
     return signed(weights.detach().view(-1, *image_shape).mean(1, keepdim=True))
 
 
 def evidence(maps: Float[Tensor, "n d h w"], head: nn.Linear, classes: Int64[Tensor, " n"]) -> Float[Tensor, "n 1 h w"]:
-    """Return what each place adds to the logit of a class beyond what it adds to the mean logit.
+    """Return what each position adds to the logit of a class, minus what it adds to the mean logit.
 
-    The mean over the places is that difference of the logits, but for the biases.
+    This is exact where one linear layer follows a mean over positions: the mean of the evidence is then the difference
+    of the two logits, apart from their biases. Class activation maps: Zhou, Khosla, Lapedriza, Oliva and Torralba,
+    "Learning Deep Features for Discriminative Localization", 2016.
+
+    Args:
+        maps: feature maps before the mean over positions.
+        head: the linear layer.
+        classes: one class for each image.
     """
     weights = head.weight - head.weight.mean(0)
     return torch.einsum("ndhw,nd->nhw", maps, weights[classes]).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""What a graph over superpixels gets of an image, and to whom its regions attend."""
+"""What a graph over superpixels gets of an image, and the attention between its regions."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,12 +14,12 @@ from modiste.report.views.scene import Scene
 
 IMAGES = 6
 WIDEST, DOT = 5.0, 2.5
-"""Points: the width of a line that stands for all of a region's attention, the least diameter of its dot."""
+"""Points: the width of a line for an attention of 1, and the smallest diameter of a region's dot."""
 
 
 @drawn
 def regions(scene: Scene) -> Figure:
-    """Draw images with the borders of their superpixels, and beneath each what is left of its pixels."""
+    """Return a figure of images with the borders of their superpixels, and below each the mean of every region."""
     images, labels = scene.examples(IMAGES)
     found = superpixels(scene, images)
     rows = [Row("superpixels", images), Row("mean of\neach region", redrawn(scene, images))]
@@ -31,7 +31,7 @@ def regions(scene: Scene) -> Figure:
 
 @drawn
 def attention(scene: Scene) -> Figure:
-    """Draw images, and upon each in the first and the last block the attention of two of its regions."""
+    """Return a figure of images with the attention of two of their regions, in the first and in the last block."""
     images, labels = scene.examples(IMAGES)
     network, found = scene.network_as(SuperpixelGraph), superpixels(scene, images)
     known, _ = network.read(scene.standardize(images))
@@ -50,13 +50,13 @@ def attention(scene: Scene) -> Figure:
 
 
 def superpixels(scene: Scene, images: Float[Tensor, "n c h w"]) -> Int64[Tensor, "n h w"]:
-    """Return the region of every pixel, as the network finds them."""
+    """Return the region of every pixel, as the network computes it."""
     found: Tensor = scene.network_as(SuperpixelGraph).superpixels(scene.standardize(images))
     return found
 
 
 def redrawn(scene: Scene, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    """Return images whose every pixel has the mean intensity that the network is told of its region."""
+    """Return images in which every pixel has the mean intensity of its region, which the network gets."""
     pixels, channels = scene.standardize(images), images.shape[1]
     known, _ = scene.network_as(SuperpixelGraph).read(pixels)
     index = superpixels(scene, images).flatten(1).unsqueeze(2).expand(-1, -1, channels)
@@ -66,7 +66,7 @@ def redrawn(scene: Scene, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 
 
 @torch.no_grad()
 def block_attention(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n k k"]]:
-    """Return for each block the attention that every region gives to each, averaged over heads."""
+    """Return for each block the attention of every region to each, averaged over heads."""
     network = scene.network_as(SuperpixelGraph)
     known, graph = network.read(scene.standardize(images))
     x, found = network.embed(known), []
@@ -78,7 +78,7 @@ def block_attention(scene: Scene, images: Float[Tensor, "n c h w"]) -> list[Floa
 
 
 def choose(known: Float[Tensor, "n k d"], joined: Tensor, channels: int) -> Int64[Tensor, "n 2"]:
-    """Return the largest region of each image, and the one whose intensity differs most from those it is joined to."""
+    """Return two regions of each image: the largest, and the one that differs most in intensity from its neighbours."""
     intensity = known[:, :, :channels].mean(2)
     apart = (intensity.unsqueeze(2) - intensity.unsqueeze(1)).abs() * joined
     difference = apart.sum(2) / joined.sum(2)
@@ -86,7 +86,7 @@ def choose(known: Float[Tensor, "n k d"], joined: Tensor, channels: int) -> Int6
 
 
 def borders(regions: Int64[Tensor, "h w"]) -> Float[Tensor, "m 2 2"]:
-    """Return the edges between pixels of different regions, from and to (x, y) in pixels from the upper left."""
+    """Return the edges between pixels of different regions as (x, y) to (x, y), in pixels from the upper left."""
     row, column = (regions[:, 1:] != regions[:, :-1]).nonzero().float().unbind(1)
     upright = torch.stack([column + 1, row, column + 1, row + 1], dim=1)
     row, column = (regions[1:] != regions[:-1]).nonzero().float().unbind(1)
@@ -95,7 +95,7 @@ def borders(regions: Int64[Tensor, "h w"]) -> Float[Tensor, "m 2 2"]:
 
 
 def draw_borders(axes: Axes, regions: Int64[Tensor, "h w"], box: Box, colour: str, width: float) -> None:
-    """Draw the borders of regions upon the picture that fills ``box``."""
+    """Draw the borders of regions on the picture in ``box``."""
     height, wide = regions.shape
     left, right, bottom, top = box
     scale = torch.tensor([(right - left) / wide, -(top - bottom) / height])
@@ -106,7 +106,7 @@ def draw_borders(axes: Axes, regions: Int64[Tensor, "h w"], box: Box, colour: st
 def draw_attention(
     axes: Axes, node: int, weights: Float[Tensor, " k"], places: Float[Tensor, "k 2"], box: Box, colour: str
 ) -> None:
-    """Draw a line from a region to each that it attends to, and its own dot; places are (row, column) in [-1, 1]."""
+    """Draw a region's dot and a line to each region that it attends to; ``places`` are (row, column) in [-1, 1]."""
     left, right, bottom, top = box
     x = (left + (places[:, 1] + 1) / 2 * (right - left)).tolist()
     y = (top - (places[:, 0] + 1) / 2 * (top - bottom)).tolist()

@@ -1,6 +1,7 @@
-"""What a trained network sees: drawings of its inside, made from validation images; a table of them by kind of network.
+"""The table of views by kind of network.
 
-A view is a function of a Scene; it returns a figure, or None where the run holds nothing to draw.
+A view shows what a trained network sees in validation images. It is a function of a ``Scene`` that returns a figure,
+or None if the run has no data for it.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,16 +41,16 @@ from modiste.runs.run_folder import Run
 
 @dataclass(frozen=True)
 class View:
-    """One drawing: its name in files and pages, what is written beneath it, and how it is drawn."""
+    """One visualization: its name in files and pages, its caption, and the function that draws it."""
 
     name: str
     caption: str
     draw: Callable[[Scene], Figure | None]
 
 
-SIGNED = "Orange is positive, blue negative, white zero; full colour from the strongest hundredth on."
-HEAT = "Each map in its own range, dark is most."
-TUNED = "Only a frozen stack still has the weights that contrastive divergence left; fine-tuning moves them."
+SIGNED = "Orange is positive, blue negative, white zero; the strongest hundredth has full colour."
+HEAT = "Each map has its own range; dark is high."
+TUNED = "Only a frozen stack still has the weights of contrastive divergence; fine-tuning changes them."
 CONVOLUTIONAL = (
     View("filters", f"The kernels of the first convolution. {SIGNED}", cnn.filters),
     View("maps", f"The three most active maps of each convolution, on images of several classes. {HEAT}", cnn.maps),
@@ -70,24 +71,25 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
         ),
         View(
             "silenced",
-            f"Answers that change when one branch is silent. Share of {inception.SAMPLE} validation images.",
+            f"Predictions that change when one branch is zeroed. Share of {inception.SAMPLE} validation images.",
             inception.silenced,
         ),
     ),
     ResNetRecipe: (
         View(
             "stages",
-            "Mean magnitude after each stage, and what each place adds to the answer's logit beyond the mean class's. "
-            f"{HEAT} In the last row orange speaks for the class that is written beneath, blue against it.",
+            "Mean magnitude after each stage, and the evidence of each position for the predicted class: what it adds "
+            f"to that logit, minus what it adds to the mean logit. {HEAT} In the last row orange is evidence for the "
+            "class that is written beneath, blue against it.",
             resnet.stages,
         ),
     ),
     DropConnectRecipe: (
         View(
             "masks",
-            f"What moment matching stands for. Probability of the favoured class over {dropconnect.DRAWS:,} masks and "
-            f"over as many draws of the Gaussian that replaces them, for the surest and the least sure of "
-            f"{dropconnect.SAMPLE:,} validation images.",
+            f"Moment matching compared with sampling. Probability of the predicted class over {dropconnect.DRAWS:,} "
+            f"masks and over {dropconnect.DRAWS:,} draws of the Gaussian that replaces them. Shown are the most and "
+            f"the least confident prediction for {dropconnect.SAMPLE:,} validation images.",
             dropconnect.masks,
         ),
     ),
@@ -95,8 +97,8 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
         View("reconstructions", "Images decoded from the capsule of their class.", capsnet.reconstructions),
         View(
             "dimensions",
-            "One capsule of a validation image, decoded while one number at a time is moved. A row for each of "
-            "its dimensions.",
+            "One capsule of a validation image, decoded while one of its dimensions is changed. A row for each "
+            "dimension.",
             capsnet.dimensions,
         ),
     ),
@@ -104,32 +106,32 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
         View("keypoints", "Keypoints on images of each class, by index.", fashionnet.keypoints),
         View(
             "clouds",
-            f"Keypoints of {fashionnet.MANY} images of each class, on the class's mean image. A keypoint that keeps "
-            "its meaning lies in the same part of the garment throughout a class.",
+            f"Keypoints of {fashionnet.MANY} images of each class, on the class's mean image. A keypoint with a stable "
+            "meaning lies in the same part of the garment throughout a class.",
             fashionnet.clouds,
         ),
     ),
     PatchGraphRecipe: (
         View(
             "edges",
-            "Edges of two nodes in the first and in the last block. Blue: those of the middle node; orange: those of "
-            "one near the corner; shaded: the neighbours found by features.",
+            "Edges of two nodes in the first and in the last block. Blue: the middle node; orange: a node near the "
+            "corner; shaded: their nearest neighbours by features.",
             patch_graph.edges,
         ),
     ),
     SuperpixelGraphRecipe: (
         View(
             "regions",
-            "Superpixels, and the mean intensity of each. The network gets that mean, where the region lies, how large "
-            "it is, and how far its pixels and their intensities spread; of its outline nothing else. A region may be "
-            "of several pieces.",
+            "Superpixels, and the mean intensity of each. The network gets this mean, the region's position and size, "
+            "and the spread of its pixels and of their intensities, but not its outline. A region may consist of "
+            "several pieces.",
             superpixel_graph.regions,
         ),
         View(
             "attention",
-            "Attention of two regions in the first and in the last block. A line is as wide as the attention that the "
-            "region gives to one it touches, averaged over heads; its dot grows with what it gives to itself. Blue: "
-            "the largest region; orange: the one that differs most from those it touches.",
+            "Attention of two regions in the first and in the last block. The width of a line is the attention to an "
+            "adjacent region, averaged over heads; the size of the dot is the attention to the region itself. Blue: "
+            "the largest region; orange: the one that differs most from its neighbours.",
             superpixel_graph.attention,
         ),
     ),
@@ -137,8 +139,8 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
         View("filters", f"Weights of the first machine's first forty hidden units. {SIGNED} {TUNED}", dbn.filters),
         View(
             "chains",
-            "Images, their reconstructions by the first machine, and where Gibbs chains from them lead. Visible biases "
-            f"are found again from the mean image, as the model file keeps none. {TUNED}",
+            "Images, their reconstructions by the first machine, and samples of Gibbs chains from them. The model file "
+            f"holds no visible biases; they are estimated from the mean image. {TUNED}",
             dbn.chains,
         ),
         View("errors", "Reconstruction error by epoch of pre-training.", dbn.errors),
@@ -147,7 +149,7 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
 
 
 def draw_views(run: Run, development: Development) -> Iterator[tuple[View, Figure]]:
-    """Draw every view of a run's network that there is something to draw for."""
+    """Yield every view of a run's network with its figure; views without data are left out."""
     scene = scene_of(run, development)
     for view in VIEWS.get(type(run.recipe.model), ()):
         figure = view.draw(scene)
@@ -156,7 +158,7 @@ def draw_views(run: Run, development: Development) -> Iterator[tuple[View, Figur
 
 
 def scene_of(run: Run, development: Development) -> Scene:
-    """Return a run's network, and the validation images that it was picked by."""
+    """Return a run's network and the validation images that selected its weights."""
     model, info = run.load_model()
     standardize, network = model.eval().children()
     known = development.validation, info.task.class_names, tuple(run.pretraining())
