@@ -12,7 +12,7 @@ from modiste.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "modiste"
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "records/README.md")]
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "records/README.md")]
 PAGES += [ROOT / "records" / "speed" / "LOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OF_A_CHECKOUT = ("py", "sh", "c", "toml", "txt", "lock", "md", "html")
 """Endings of the files that a checkout holds; the others, such as ``json``, are mostly those of run folders."""
