@@ -57,6 +57,17 @@ def named_files(text: str) -> set[str]:
     return {*quoted, *paths}
 
 
+def test_every_name_in_the_architecture_page_exists() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    code = "".join(path.read_text() for folder in ("src", "tests", "benchmarks") for path in python_files(folder))
+    for name in re.findall(r"`(?:\w+\.)*(_?[A-Za-z]\w+)`", page):
+        assert re.search(rf"\b{name}\b", code) or (SOURCE / name).is_dir(), name
+
+
+def python_files(folder: str) -> list[Path]:
+    return [path for path in (ROOT / folder).rglob("*.py") if ".venvs" not in path.parts]
+
+
 @every_page
 def test_every_command_is_known(page: Path) -> None:
     text = page.read_text()
