@@ -1,7 +1,8 @@
 # make demo   set up, get the data, train, evaluate, report: about a minute
 # make test   set up and run the tests
-# make check  lint, types, import contract
-# make help   the rest
+# make dev    set up the environment that tests and checks need, and nothing more
+# make check  lint, types, import contracts
+# make help   all targets
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -17,33 +18,37 @@ MODISTE := $(BIN)/modiste
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check data postgresql chromium lock sbom audit record peers clean
+.PHONY: help demo test dev torture check data postgresql chromium lock sbom audit record peers clean
 
 help:
-	@echo "make demo     train a small network for seconds, evaluate it, write its report"
-	@echo "make test     run the tests"
-	@echo "make torture  the same faults by the thousand, MINUTES=10 at most for each kind"
-	@echo "make check    lint, types, import contract"
-	@echo "make data     find Fashion-MNIST or fetch it, and verify it"
-	@echo "make postgresql  Debian's package of it, which some tests start for themselves; without it they are left out"
-	@echo "make chromium  Debian's package of it, which drives the page in the tests; without it those are left out"
-	@echo "make lock     write constraints.lock anew, after a change of constraints.txt"
-	@echo "make sbom     list all that is installed, as CycloneDX"
-	@echo "make audit    ask for known vulnerabilities in what constraints.lock names"
-	@echo "make record   train the paper's recipe with three seeds and write records/paper (about an hour)"
-	@echo "make peers    an environment for each tool that benchmarks time Modiste against (gigabytes)"
-	@echo "make clean    remove .venv and caches; run folders stay"
+	@echo "make demo        train a small network for seconds, evaluate it, write its report"
+	@echo "make test        run the tests"
+	@echo "make dev         set up the environment that tests and checks need, without running them"
+	@echo "make check       lint, types, import contracts"
+	@echo "make torture     run the tests with thousands of faults of each kind, at most MINUTES=10 for each"
+	@echo "make data        find or download Fashion-MNIST, and verify it"
+	@echo "make postgresql  install PostgreSQL from Debian; without it the tests that need it are skipped"
+	@echo "make chromium    install Chromium from Debian; without it the tests of the web page are skipped"
+	@echo "make lock        write constraints.lock again, after a change of constraints.txt"
+	@echo "make sbom        write dist/modiste.cdx.json, a CycloneDX list of everything that is installed"
+	@echo "make audit       look for known vulnerabilities in the packages of constraints.lock"
+	@echo "make record      train the paper's recipe with three seeds and write records/paper (about an hour)"
+	@echo "make peers       set up the tools that benchmarks compare Modiste with (gigabytes)"
+	@echo "make clean       remove .venv, dist and caches; run folders stay"
 
 demo: data
 	$(MODISTE) train sprint --out runs/demo
 	$(MODISTE) evaluate runs/demo --split test
 	$(MODISTE) report runs/demo
 
-test: $(VENV)/.dev data
+# Tests read the data set, so that the environment comes with it.
+dev: $(VENV)/.dev data
+
+test: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 MINUTES ?= 10
-torture: $(VENV)/.dev data
+torture: dev
 	OMP_NUM_THREADS=1 MODISTE_TORTURE=$(MINUTES) $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 check: $(VENV)/.dev
@@ -84,7 +89,7 @@ chromium:
 	@command -v chromium >/dev/null || { $(call from_debian,chromium); }
 
 clean:
-	rm -rf $(VENV) $(PEERS)/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf $(VENV) $(PEERS)/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis .grimp_cache dist
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:

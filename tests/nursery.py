@@ -20,8 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-PRELOADED = ("torch._dynamo", "modiste.cli", "modiste.training", "modiste.evaluation.assessment", "tyro", "pooch")
-COMMAND = "modiste.cli:main"
+PRELOADED = (
+    "torch._dynamo",
+    "modiste.cli.main",
+    "modiste.training.trainer",
+    "modiste.evaluation.assessment",
+    "tyro",
+    "pooch",
+)
+COMMAND = "modiste.cli.main:main"
 
 
 @dataclass(frozen=True)

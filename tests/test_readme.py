@@ -1,4 +1,4 @@
-"""The README says what is there: its tree names every file, its results are those of the records."""
+"""The pages for people are true: generated parts are up to date, commands are known, files that they name exist."""
 
 import re
 import subprocess
@@ -6,39 +6,79 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from modiste.cli.main import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "modiste"
-SHIPPED = (".py", ".html", ".css", ".js", ".svg")
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "records/README.md")]
+PAGES += [ROOT / "records" / "speed" / "LOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OF_A_CHECKOUT = ("py", "sh", "c", "toml", "txt", "lock", "md", "html")
+"""Endings of the files that a checkout holds; the others, such as ``json``, are mostly those of run folders."""
+NOT_HERE = {"torch.py", "reproduction.html", "audit/audit.html", "results.md", "space.toml", "classes.txt"}
+"""Names in the pages of files that a user has or a command writes."""
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-def test_the_tree_names_every_file_once():
-    text = (ROOT / "README.md").read_text()
-    tree = text.split("src/modiste/\n")[1].split("```")[0]
-    named = []
-    folders: dict[int, str] = {0: ""}
-    for line in tree.splitlines():
-        match = re.match(r"( +)([\w.]+/?)  +\S", line)
-        if match is None:
+@pytest.mark.parametrize("script", ["readme_results.py", "architecture_page.py"])
+def test_generated_parts_are_up_to_date(script: str) -> None:
+    subprocess.run([sys.executable, str(ROOT / "benchmarks" / script), "--check"], check=True)
+
+
+@every_page
+def test_every_linked_file_exists(page: Path) -> None:
+    for target, fragment in re.findall(r"\]\(([^)#]*)(#[^)]*)?\)", page.read_text()):
+        if target.startswith(("http://", "https://")):
             continue
-        depth, name = len(match[1]) // 2, match[2]
-        within = folders[depth - 1]
-        if name.endswith("/"):
-            folders[depth] = within + name
-        else:
-            named.append(within + name)
-    real = [str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*") if path.suffix in SHIPPED]
-    missing_is_fine = {path for path in real if path.endswith("/__init__.py")}
-    assert sorted(set(named) | missing_is_fine) == sorted(real)
-    assert len(named) == len(set(named))
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        if fragment:
+            assert fragment in anchors(linked.read_text()), f"{target}{fragment}"
 
 
-def test_the_results_are_those_of_the_records():
-    script = ROOT / "benchmarks" / "readme_results.py"
-    subprocess.run([sys.executable, str(script), "--check"], check=True)
+def anchors(text: str) -> set[str]:
+    """The fragments by which GitHub reaches a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {"#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@every_page
+def test_every_file_that_is_named_exists(page: Path) -> None:
+    for name in named_files(page.read_text()) - NOT_HERE:
+        places = (ROOT, SOURCE, SOURCE.parent, ROOT / "benchmarks", page.parent)
+        assert any((place / name).exists() for place in places), name
+
+
+def named_files(text: str) -> set[str]:
+    """What stands between backticks and looks like a file of the checkout, and paths in commands."""
+    quoted = re.findall(rf"`([\w./-]+\.(?:{'|'.join(OF_A_CHECKOUT)}))`", text)
+    paths = re.findall(r"\b(?:benchmarks|tests|src/modiste)/[\w./-]*\w", text)
+    return {*quoted, *paths}
+
+
+def test_every_name_in_the_architecture_page_exists() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    code = "".join(path.read_text() for folder in ("src", "tests", "benchmarks") for path in python_files(folder))
+    for name in re.findall(r"`(?:\w+\.)*(_?[A-Za-z]\w+)`", page):
+        assert re.search(rf"\b{name}\b", code) or (SOURCE / name).is_dir(), name
+
+
+def python_files(folder: str) -> list[Path]:
+    return [path for path in (ROOT / folder).rglob("*.py") if ".venvs" not in path.parts]
+
+
+@every_page
+def test_every_command_is_known(page: Path) -> None:
+    text = page.read_text()
+    assert set(re.findall(r"^\s*modiste ([a-z]+)", text, re.MULTILINE)) <= COMMANDS.keys()
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)) <= targets
 
 
 NEEDED = {  # extras of each command in the README, with all that it lists
     "predict": {"photo", "report"},
+    "data": {"photo", "report"},
     "evaluate": {"evaluation"},
     "compare": {"evaluation"},
     "report": {"report"},
@@ -50,17 +90,15 @@ NEEDED = {  # extras of each command in the README, with all that it lists
 }
 
 
-def test_make_demo_installs_what_the_commands_below_it_need():
+def test_make_demo_installs_what_the_readmes_commands_need() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    listed = re.search(r"--editable '\.\[([\w,]+)\]'", (ROOT / "Makefile").read_text())[1].split(",")
-    needed = [line for extra in listed for line in extras[extra]]
-    installed = {*listed, *(name for line in needed for name in re.findall(r"modiste\[(\w+)\]", line))}
-    start = (ROOT / "README.md").read_text().split("## Start")[1].split("## ")[0]
-    commands = set(re.findall(r"^modiste (\w+)", start, re.MULTILINE))
+    [listed] = re.findall(r"--editable '\.\[(evaluation[\w,]+)\]'", (ROOT / "Makefile").read_text())
+    needed = [line for extra in listed.split(",") for line in extras[extra]]
+    installed = {*listed.split(","), *(name for line in needed for name in re.findall(r"modiste\[(\w+)\]", line))}
+    commands = set(re.findall(r"^modiste (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert commands > NEEDED.keys()
     assert {extra for needed in NEEDED.values() for extra in needed} <= installed
 
 
-def test_every_linked_file_exists():
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
-        assert target.startswith("http") or (ROOT / target).exists(), target
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
