@@ -1,5 +1,6 @@
 # make demo   set up, get the data, train, evaluate, report: about a minute
 # make test   set up and run the tests
+# make test-all  the rest of the tests: every injected fault, and the slow ones
 # make check  lint, types, import contract
 # make help   the rest
 
@@ -17,11 +18,12 @@ MODISTE := $(BIN)/modiste
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check data postgresql chromium lock sbom audit record peers clean
+.PHONY: help demo test test-all torture check data postgresql chromium lock sbom audit record peers clean
 
 help:
 	@echo "make demo     train a small network for seconds, evaluate it, write its report"
 	@echo "make test     run the tests"
+	@echo "make test-all the rest of the tests: every injected fault, and the slow ones"
 	@echo "make torture  the same faults by the thousand, MINUTES=10 at most for each kind"
 	@echo "make check    lint, types, import contract"
 	@echo "make data     find Fashion-MNIST or fetch it, and verify it"
@@ -41,6 +43,9 @@ demo: data
 
 test: $(VENV)/.dev data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+test-all: $(VENV)/.dev data
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q --in-full
 
 MINUTES ?= 10
 torture: $(VENV)/.dev data
