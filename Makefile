@@ -1,6 +1,7 @@
 # make demo   set up, get the data, train, evaluate, report: about a minute
 # make test   set up and run the tests
 # make dev    set up the environment that tests and checks need, and nothing more
+# make test-all  run the rest of the tests: every injected fault, and the slow ones
 # make check  lint, types, import contracts
 # make help   all targets
 
@@ -18,11 +19,12 @@ MODISTE := $(BIN)/modiste
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev torture check data postgresql chromium lock sbom audit record peers clean
+.PHONY: help demo test test-all dev torture check data postgresql chromium lock sbom audit record peers clean
 
 help:
 	@echo "make demo        train a small network for seconds, evaluate it, write its report"
 	@echo "make test        run the tests"
+	@echo "make test-all    run the rest of the tests: every injected fault, and the slow ones"
 	@echo "make dev         set up the environment that tests and checks need, without running them"
 	@echo "make check       lint, types, import contracts"
 	@echo "make torture     run the tests with thousands of faults of each kind, at most MINUTES=10 for each"
@@ -46,6 +48,9 @@ dev: $(VENV)/.dev data
 
 test: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+test-all: $(VENV)/.dev data
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q --in-full
 
 MINUTES ?= 10
 torture: dev

@@ -1,12 +1,14 @@
-"""How many faults the tests tried and how many were survived: few at every change, many in ``make torture``.
+"""Counts the faults that tests inject: a sample in ``make test``, few in ``make test-all``, many in ``make torture``.
 
-A test takes the fixture ``faults`` and runs through what it is given, one turn a fault (or ``each`` of them):
+A test takes the fixture ``faults`` and loops over it, one turn a fault (or ``each`` faults a turn):
 
     for number in faults("saving: a flipped bit", few=500, many=10_000):
         ...
 
-A turn that comes to its end is a fault survived. ``MODISTE_TORTURE`` holds the minutes that each such test may take
-for its many; when they are over, it stops early and the table says how many it came to.
+A turn that comes to its end is a fault survived. ``pytest`` alone, which is ``make test``, injects a tenth of ``few``,
+spread over their numbers, and leaves out the tests that are marked ``slow``. ``pytest --in-full`` runs what that leaves
+out: the tests that inject faults, with all of their few, and the slow tests. ``MODISTE_TORTURE`` holds the minutes that
+each test may take for its many; a test stops early when they are over, and the table says how many it injected.
 """
 
 import json
@@ -20,20 +22,28 @@ import pytest
 
 MINUTES = "MODISTE_TORTURE"
 RECORD = "MODISTE_TORTURE_RECORD"
+SAMPLE = 10
+"""One fault in so many is injected in ``make test``."""
 Faults = Callable[..., Iterator[int]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--in-full", action="store_true", help="run what make test leaves out: all faults, slow tests")
 
 
 @pytest.fixture
 def faults(request: pytest.FixtureRequest) -> Faults:
-    """Numbers from 0 to ``few`` or, in the torture room, ``many``, counted as they are used."""
+    """Numbers below ``few``, or below ``many`` in ``make torture``, counted as they are used."""
 
     def plan(area: str, few: int = 1, many: int = 1, each: int = 1) -> Iterator[int]:
         minutes = float(os.environ.get(MINUTES, 0))
-        planned = many if minutes else few
+        step = 1 if minutes or request.config.getoption("--in-full") else SAMPLE
+        turns = range(0, -(-(many if minutes else few) // each), step)
+        planned = len(turns) * each
         count = {"area": area, "few": few, "planned": planned, "tried": 0, "survived": 0, "seconds": 0.0}
         request.node.user_properties.append(("faults", count))
         begun = time.monotonic()
-        for number in range(-(-planned // each)):
+        for number in turns:
             if minutes and time.monotonic() - begun > 60 * minutes:
                 break
             count["tried"] += each
@@ -45,14 +55,18 @@ def faults(request: pytest.FixtureRequest) -> Faults:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In the torture room, keep the tests that count faults, and let them take their time."""
-    if not os.environ.get(MINUTES):
-        return
-    kept = [item for item in items if "faults" in getattr(item, "fixturenames", ())]
-    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    """Keep the tests that inject faults for ``make torture``, these and the slow ones in full, or all but the slow."""
+    torture, in_full = os.environ.get(MINUTES), config.getoption("--in-full")
+    kept = [item for item in items if is_kept(item, torture=bool(torture), in_full=in_full)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
     items[:] = kept
-    for item in kept:
-        item.add_marker(pytest.mark.timeout(60 * (2 * float(os.environ[MINUTES]) + 5)))
+    for item in kept if torture else ():
+        item.add_marker(pytest.mark.timeout(60 * (2 * float(torture) + 5)))
+
+
+def is_kept(item: pytest.Item, *, torture: bool, in_full: bool) -> bool:
+    injects, slow = "faults" in getattr(item, "fixturenames", ()), item.get_closest_marker("slow") is not None
+    return injects or (slow and not torture) if torture or in_full else not slow
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
