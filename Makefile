@@ -49,7 +49,7 @@ dev: $(VENV)/.dev data
 test: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-test-all: $(VENV)/.dev data
+test-all: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q --in-full
 
 MINUTES ?= 10
