@@ -20,9 +20,8 @@ import torch
 import modiste
 import own_pictures
 from modiste.audit.audit import audit
-from modiste.audit.confidence import out_of_fold_probabilities
 from modiste.audit.duplicates import exact_groups, near_pairs
-from modiste.audit.labels import suspicious_labels
+from modiste.audit.labels import out_of_fold_probabilities, suspicious_labels
 from modiste.data.dataset import ImageSet, SplitImages, load_split_images
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe, Recipe

@@ -5,8 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from modiste.audit.confidence import assign_folds, fold_development, out_of_fold_probabilities
-from modiste.audit.labels import confident_classes, confident_joint, suspicious_labels
+from modiste.audit.labels import (
+    assign_folds,
+    confident_classes,
+    confident_joint,
+    fold_development,
+    out_of_fold_probabilities,
+    suspicious_labels,
+)
 from modiste.data.dataset import ImageSet, SplitImages
 from modiste.errors import RecipeError
 from modiste.recipes.networks import MLPRecipe

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from modiste.data.sampling import balanced_order, balanced_sample
+from modiste.data.dataset import balanced_order, balanced_sample
 
 SORTED = torch.arange(4).repeat_interleave(torch.tensor([50, 3, 50, 20]))
 

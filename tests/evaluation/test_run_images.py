@@ -16,7 +16,7 @@ from modiste.errors import DataError, RunError
 from modiste.evaluation import run_images
 from modiste.evaluation.out_of_distribution import novelty
 from modiste.evaluation.run_images import development_of, load_own_development
-from modiste.export import export, int8
+from modiste.export import export, formats
 from modiste.inference.predictor import Predictor
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.recipe import DataRecipe, Recipe
@@ -155,11 +155,11 @@ def test_typical_images_come_from_what_is_kept(place: Path, opened: list[Path]) 
 
 def test_eight_bits_and_the_proof_see_every_class(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures come class by class: the first of them are all of one class."""
-    monkeypatch.setattr(int8, "CALIBRATION_IMAGES", 9)
+    monkeypatch.setattr(formats, "CALIBRATION_IMAGES", 9)
     monkeypatch.setattr(export, "PROOF_IMAGES", 6)
     seen: dict[str, Any] = {}
-    reader, compare = int8._reader, export.compare
-    monkeypatch.setattr(int8, "_reader", lambda images: (seen.update(calibration=images), reader(images))[1])
+    reader, compare = formats._reader, export.compare
+    monkeypatch.setattr(formats, "_reader", lambda images: (seen.update(calibration=images), reader(images))[1])
     monkeypatch.setattr(export, "compare", lambda *found: (seen.update(proof=found[2]), compare(*found))[1])
     export.export(place / "run")
     assert seen["proof"].labels.bincount().tolist() == [2, 2, 2]

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from modiste.errors import DataError, RecipeError
-from modiste.inference.classifier import Classifier, Scores
-from modiste.inference.explanation import evidence, patches_of
+from modiste.inference.classifier import Classifier, Scores, evidence, patches_of
 from modiste.photo.preparation import Preparation
 
 

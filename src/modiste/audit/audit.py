@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from modiste.audit.confidence import out_of_fold_probabilities
 from modiste.audit.duplicates import Pair, exact_groups, near_pairs
-from modiste.audit.labels import Suspicion, suspicious_labels
+from modiste.audit.labels import Suspicion, out_of_fold_probabilities, suspicious_labels
 from modiste.data.dataset import ImageSet, SplitImages, load_split_images
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import DataRecipe, Recipe

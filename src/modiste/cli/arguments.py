@@ -1,16 +1,21 @@
-"""Parse command-line arguments into typed options, print JSON, and report wrong usage."""
+"""Parse command-line arguments into typed options, print JSON, and report wrong usage; options that commands share."""
 
 import math
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 from modiste.cli.streams import escaped_output, say, warn
-from modiste.errors import ModisteError
+from modiste.errors import ModisteError, RecipeError
 from modiste.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from modiste.search.workers import MakeWorkers
+
 
 Options = TypeVar("Options")
 Fields = TypeVar("Fields")
@@ -188,3 +193,33 @@ def complain(message: str, code: int) -> NoReturn:
 def is_first_process() -> bool:
     """Return whether this process may print: of the processes that torchrun started, only the first may."""
     return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(DataFolderOption):
+    """Options of every command that trains many runs."""
+
+    workers: int = 2
+    """Runs to train at once, each in a process with its share of the cores."""
+    ray: str | None = None
+    """Train on a Ray cluster: auto joins this machine's or starts one for this command, HOST:PORT joins that one."""
+    trial_cpus: float = 1.0
+    """Cores, and threads, of each run on the Ray cluster."""
+    trial_gpus: float = 0.0
+    """GPUs of each run on the Ray cluster; with 0.25, four runs share one."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 ..."""
+    quiet: bool = False
+    """Print only errors."""
+
+    def worker_factory(self, out: Path) -> "MakeWorkers":
+        """Return a function that makes the workers of runs collected in ``out``; RecipeError for a wrong number."""
+        if self.workers < 1:
+            raise RecipeError(f"--workers: expected at least 1, found {self.workers}")
+        if self.ray is None:
+            from modiste.search.workers import Processes
+
+            return partial(Processes, self.workers)
+        from modiste.search.ray_cluster import RayWorkers, Share
+
+        return partial(RayWorkers, self.ray, out, Share(self.trial_cpus, self.trial_gpus))

@@ -104,7 +104,7 @@ def _figure_writer(classifier: "Classifier", options: _PredictOptions) -> "Calla
     if options.show is None:
         return lambda _number, _answer: None
     folder = options.show
-    from modiste.inference.explanation import evidence
+    from modiste.inference.classifier import evidence
     from modiste.inference.predictor import Predictor
 
     with extra_for("--show", "matplotlib", "report"):

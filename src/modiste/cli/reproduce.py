@@ -4,9 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modiste.cli.arguments import parse
+from modiste.cli.arguments import WorkerOptions, parse
 from modiste.cli.streams import say, silence
-from modiste.cli.workers import WorkerOptions
 
 if TYPE_CHECKING:
     from modiste.search.trial import TrialOutcome

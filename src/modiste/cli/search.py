@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modiste.cli.arguments import complain, help_or_complain, named_recipe, parse_with_recipe
+from modiste.cli.arguments import WorkerOptions, complain, help_or_complain, named_recipe, parse_with_recipe
 from modiste.cli.streams import say, silence
-from modiste.cli.workers import WorkerOptions
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import Recipe
 

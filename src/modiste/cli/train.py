@@ -6,13 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modiste.cli.arguments import (
-    DataFolderOption,
-    help_or_complain,
-    is_first_process,
-    named_recipe,
-    parse_with_recipe,
-)
+from modiste.cli.arguments import DataFolderOption, help_or_complain, is_first_process, named_recipe, parse_with_recipe
 from modiste.cli.streams import say, silence
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import Recipe

@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from modiste.data.dataset import Development, ImageSet, load_development
-from modiste.data.sampling import balanced_sample
+from modiste.data.dataset import Development, ImageSet, balanced_sample, load_development
 from modiste.data.sources import FASHION_MNIST
 from modiste.errors import DataError, RunError
 from modiste.runs import checkpoint, run_folder, storage

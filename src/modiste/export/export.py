@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from modiste.data.dataset import Development, ImageSet
-from modiste.data.sampling import balanced_sample
+from modiste.data.dataset import Development, ImageSet, balanced_sample
 from modiste.errors import RunError
 from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.out_of_distribution.features import features
@@ -21,8 +20,7 @@ from modiste.evaluation.out_of_distribution.novelty import Answers, learn_for, s
 from modiste.evaluation.run_images import development_of
 from modiste.export import card
 from modiste.export.card import Agreement
-from modiste.export.formats import FORMATS, Format, Probabilities
-from modiste.export.int8 import CALIBRATION_IMAGES, quantize
+from modiste.export.formats import CALIBRATION_IMAGES, FORMATS, Format, Probabilities, quantize
 from modiste.recipes.plain import nearest
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import Run, open_run

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from modiste.inference.answers import FileAnswer, answered, batch_of, prepared
-from modiste.inference.explanation import evidence
+from modiste.inference.classifier import evidence
 from modiste.photo.garment import Prepared
 from modiste.photo.preparation import Preparation
 from modiste.processes import available_cores

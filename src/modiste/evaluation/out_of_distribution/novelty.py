@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from modiste import machine
 from modiste.data.batch import as_floats
-from modiste.data.dataset import Development
-from modiste.data.sampling import balanced_order, rank_within_class
+from modiste.data.dataset import Development, balanced_order, rank_within_class
 from modiste.data.sources import FASHION_MNIST
 from modiste.errors import DataError, FolderInUseError, ReadOnlyError, RunError
 from modiste.evaluation.inference import answer

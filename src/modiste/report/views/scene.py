@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from modiste.data.batch import as_floats
-from modiste.data.dataset import ImageSet
-from modiste.data.sampling import balanced_sample
+from modiste.data.dataset import ImageSet, balanced_sample
 from modiste.models.layers import Standardize
 from modiste.report.image_rows import Row, Scale, image_rows
 from modiste.report.images import choose_samples
