@@ -1,7 +1,7 @@
 """The interface of everything that classifies images, and the explanation by occlusion that works for each of them.
 
 A classifier runs with torch (``Predictor``) or without it (``OnnxModel``). Occlusion (Zeiler and Fergus, 2014) covers
-one patch of the image after another and measures how much probability the predicted class loses. It needs nothing but the
+one patch of the image after another and measures how much probability the predicted class loses. It needs only the
 classifier's probabilities.
 """
 
