@@ -12,16 +12,16 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
+from commands_and_data import tiny_files
+from fork_server import ForkServer
 from modiste.recipes import named
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.plain import Part
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.search.plan import Plan  # noqa: F401 - a part of its own, found below
 from modiste.training import trainer
-from nursery import Nursery
-from workbench import tiny_files
 
-pytest_plugins = ["faults", "outside"]
+pytest_plugins = ["fault_counter", "network_guard"]
 
 
 def parts(base: type[Part] = Part) -> Iterator[type[Part]]:
@@ -92,13 +92,13 @@ def memory_path() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     """Processes that begin in milliseconds, on a disk that can be told to fail."""
     if sys.platform != "linux" or not shutil.which("cc"):
         pytest.skip("needs Linux and a C compiler")
-    folder = tmp_path_factory.mktemp("nursery")
+    folder = tmp_path_factory.mktemp("fork_server")
     library, source = folder / "faulty_disk.so", Path(__file__).parent / "faulty_disk.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, source, "-ldl"], check=True, timeout=60)
-    nursery = Nursery(folder, library)
-    yield nursery
-    nursery.close()
+    fork_server = ForkServer(folder, library)
+    yield fork_server
+    fork_server.close()

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listening import listening
 from PIL import Image
+from server_process import listening
 
 import modiste
 import own_pictures
+from commands_and_data import run_modiste
 from modiste.inference.answers import answers
 from modiste.inference.onnx_model import OnnxModel
 from modiste.inference.predictor import Predictor
 from modiste.report.report import write_report
 from own_pictures import Planted
-from workbench import run_modiste
 
 NAMES = {"bag": 8, "sneaker": 7, "trouser": 1}
 COUNTS = (40, 60, 120)

@@ -22,9 +22,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from commands_and_data import child_environment
 from modiste import compat
 from modiste.errors import MissingExtraError
-from workbench import child_environment
 
 ROOT = Path(__file__).parents[1]
 

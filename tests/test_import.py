@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import modiste
-from workbench import child_environment, run_modiste, run_python
+from commands_and_data import child_environment, run_modiste, run_python
 
 HEAVY = {
     "torch",

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import modiste
+from commands_and_data import run_python
 from modiste import machine
 from modiste.cli.main import main
 from modiste.errors import StoppedError
@@ -24,7 +25,6 @@ from modiste.runs.run_folder import open_run
 from modiste.training import trainer
 from modiste.training.seeds import train_seeds
 from modiste.training.tracking import Listener
-from workbench import run_python
 
 OTHER = {
     "ONEDNN_MAX_CPU_ISA": "SSE41",

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import modiste
+from commands_and_data import run_python, write_pictures
 from modiste.cli import main
-from workbench import run_python, write_pictures
 
 SOURCE = Path(modiste.__file__).parent
 MAY_REACH_IT = {"data/held_out.py", "evaluation/assessment.py", "cli/data.py", "cli/audit.py"}

@@ -10,7 +10,7 @@ import pytest
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from workbench import run_python
+from commands_and_data import run_python
 
 ROOT = Path(__file__).parents[1]
 UNLOCKED = {"torch"}

@@ -28,7 +28,7 @@ def test_of_something_else():
 @pytest.fixture
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> reliability_record.Content:
     """The result of a run of these tests."""
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["faults"]\n')
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["fault_counter"]\n')
     (tmp_path / "test_it.py").write_text(TESTS)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     return reliability_record.torture(1, ["-n", "0", f"--rootdir={tmp_path}", str(tmp_path)], tmp_path)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from commands_and_data import child_environment
 from modiste.evaluation.ensemble import evaluate_together
 from modiste.runs.run_folder import open_run
-from workbench import child_environment
 
 ROOT = Path(__file__).parents[2]
 

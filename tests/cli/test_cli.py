@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import modiste
+from commands_and_data import child_environment, run_modiste, run_python, write_pictures
 from modiste.cli import main
 from modiste.cli.answer_writers import safe_cell
 from modiste.cli.arguments import print_json, split_flags
@@ -39,7 +40,6 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
 from modiste.training import setup, trainer
 from modiste.training.tracking import Listener
-from workbench import child_environment, run_modiste, run_python, write_pictures
 
 pytestmark = pytest.mark.usefixtures("without_type_checks")
 
@@ -598,7 +598,7 @@ class TestTrain:
 
     def test_blank_images_that_are_standardised(self, command, tmp_path: Path) -> None:
         """They have no deviation to divide by: say so, or manage."""
-        from specimens import IMAGES, LABELS, idx, write
+        from idx_files import IMAGES, LABELS, idx, write
 
         folder = write(tmp_path / "blank", {IMAGES: idx([[[7] * 4] * 4] * 60), LABELS: idx([0, 1] * 30)})
         result = command(

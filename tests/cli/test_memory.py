@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from workbench import run_python
+from commands_and_data import run_python
 
 FAULTS = """
 import resource, sys

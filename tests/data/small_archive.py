@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from specimens import idx, packed
+from idx_files import idx, packed
 
 from modiste.data.idx.download import Connection, download
 from modiste.data.idx.files import PublishedFile

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from commands_and_data import epoch_from
 from modiste.data.batch import Batch, as_floats, as_targets, class_weights, weighted
 from modiste.data.batches import Batches, steps_per_epoch
 from modiste.data.dataset import ImageSet
 from modiste.recipes.recipe import AugmentationRecipe, Recipe
-from workbench import epoch_from
 
 COUNT, CLASSES = 53, 5
 # Every image is told by its first two pixels.

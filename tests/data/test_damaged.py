@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from specimens import (
+from idx_files import (
     GOOD,
     GOOD_IMAGES,
     GOOD_LABELS,
@@ -31,10 +31,10 @@ from specimens import (
     write,
 )
 
-from faults import Faults
+from commands_and_data import run_python
+from fault_counter import Faults
 from modiste.data import held_out, sources
 from modiste.errors import DataError
-from workbench import run_python
 
 Content = bytes | Callable[[Path], object] | None
 """What to put at a path: bytes, an action on the path, or nothing at all."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from specimens import IMAGES
+from idx_files import IMAGES
 
 from modiste.data import sources
 from modiste.data.dataset import Development, as_image_set, load_development, mean_and_deviation, split_indices

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from small_archive import ARCHIVE, FILE
 
-from faults import Faults
+from fault_counter import Faults
+from fork_server import ForkServer
 from modiste.data import sources
 from modiste.data.idx.download import MIRRORS, Connection, download
 from modiste.errors import DataError, StorageError
-from nursery import Nursery
 
 HANG_SECONDS = 100
 """Nothing that works takes so long, however busy the machine."""
@@ -239,11 +239,11 @@ def test_a_person_sees_a_bar(tmp_path: Path, mirror: Callable[[str], str], monke
 
 
 def test_a_killed_download_leaves_no_final_name_but_the_right_file(
-    tmp_path: Path, nursery: Nursery, mirror: Callable[[str], str], faults: Faults
+    tmp_path: Path, fork_server: ForkServer, mirror: Callable[[str], str], faults: Faults
 ) -> None:
     draw, path = random.Random(404), tmp_path / FILE.archive_name
     for _ in faults("data: a download killed", few=10, many=200):
-        while not killed_on_the_way(nursery, tmp_path, mirror("trickle"), draw.uniform(0, 0.2)):
+        while not killed_on_the_way(fork_server, tmp_path, mirror("trickle"), draw.uniform(0, 0.2)):
             assert path.read_bytes() == ARCHIVE  # it was done before
             path.unlink()
         assert not path.exists() or path.read_bytes() == ARCHIVE
@@ -252,14 +252,14 @@ def test_a_killed_download_leaves_no_final_name_but_the_right_file(
     assert path.read_bytes() == ARCHIVE
 
 
-def killed_on_the_way(nursery: Nursery, folder: Path, address: str, delay: float) -> bool:
+def killed_on_the_way(fork_server: ForkServer, folder: Path, address: str, delay: float) -> bool:
     before = len(Mirror.asked)
-    child = nursery.start("small_archive:fetch", folder, address)
-    while len(Mirror.asked) == before and not nursery.has_ended():
+    child = fork_server.start("small_archive:fetch", folder, address)
+    while len(Mirror.asked) == before and not fork_server.has_ended():
         time.sleep(0.001)
     time.sleep(delay)
     os.kill(child, signal.SIGKILL)
-    ended = nursery.wait()
+    ended = fork_server.wait()
     assert ended.code in (-signal.SIGKILL, 0), ended
     return ended.code != 0
 

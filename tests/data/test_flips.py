@@ -5,9 +5,9 @@ import random
 from pathlib import Path
 
 import pytest
-from specimens import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, flip
+from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, flip
 
-from faults import Faults
+from fault_counter import Faults
 from modiste.data import held_out, sources
 from modiste.errors import DataError
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from specimens import bomb, header, idx, packed
+from idx_files import bomb, header, idx, packed
 
-from faults import Faults
+from fault_counter import Faults
 from modiste.data.idx.reader import BLOCK_BYTES, DEFLATE_RATIO, LIMIT_BYTES, IdxFile, read_idx
 from modiste.errors import DataError
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faults import Faults
+from commands_and_data import write_pictures
+from fault_counter import Faults
 from modiste.data.pictures import picture_cache
 from modiste.data.pictures.picture_cache import Decoded, cache_file, decode, decode_cached
 from modiste.errors import MissingExtraError, StorageError
 from modiste.photo.preparation import Preparation
-from workbench import write_pictures
 
 WHOLE = Preparation("whole", 12, 3)
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from commands_and_data import write_pictures
 from modiste import cli
 from modiste.cli import main
 from modiste.data import held_out
@@ -28,7 +29,6 @@ from modiste.data.pictures.listing import SPLITS
 from modiste.data.pictures.picture_source import list_pictures
 from modiste.errors import DataError, RecipeError
 from modiste.recipes.recipe import DataRecipe
-from workbench import write_pictures
 
 pytestmark = pytest.mark.usefixtures("without_type_checks")
 COUNTS = {"boot": 12, "cap": 18, "scarf": 6}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from specimens import GOOD, GOOD_IMAGES, GOOD_LABELS, GOOD_TEST, IMAGES, LABELS, flip, idx, packed, write
+from idx_files import GOOD, GOOD_IMAGES, GOOD_LABELS, GOOD_TEST, IMAGES, LABELS, flip, idx, packed, write
 
 from modiste.cli import main
 from modiste.cli.doctor import EXTRAS

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from specimens import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
+from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
 
+from commands_and_data import as_before, child_environment, tiny_files
 from modiste.data import held_out
 from modiste.data.dataset import as_image_set
 from modiste.errors import DataError, FolderInUseError, RunError, StoppedError, StorageError
@@ -26,7 +27,6 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import manifest, run_folder, storage
 from modiste.training import trainer
 from modiste.training.tracking import Listener
-from workbench import as_before, child_environment, tiny_files
 
 KEYS = [
     "split",

@@ -9,6 +9,7 @@ from statistics import mean, stdev
 import pytest
 import torch
 
+from commands_and_data import run_modiste
 from modiste.cli.main import main
 from modiste.errors import DataError, RunError
 from modiste.evaluation.comparison import Comparison, _names, _per_class, compare
@@ -17,7 +18,6 @@ from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
 from modiste.training import trainer
-from workbench import run_modiste
 
 Runs = dict[str, Path]
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from commands_and_data import as_before, run_modiste, write_pictures
 from modiste.data.batch import as_floats
 from modiste.data.dataset import load_development
 from modiste.errors import DataError, RunError
@@ -19,7 +20,6 @@ from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder
 from modiste.training import trainer
 from networks import assert_rounded
-from workbench import as_before, run_modiste, write_pictures
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from commands_and_data import run_modiste, write_pictures
 from modiste.data.dataset import load_development
 from modiste.data.pictures import picture_cache
 from modiste.errors import DataError, RunError
@@ -26,7 +27,6 @@ from modiste.report.report import write_report
 from modiste.runs import checkpoint, manifest, storage
 from modiste.runs.run_folder import IMAGES, open_run
 from modiste.training import trainer
-from workbench import run_modiste, write_pictures
 
 COUNTS = {"boot": 30, "cap": 20, "scarf": 20}
 KEPT = (IMAGES, novelty.FILE)

@@ -15,6 +15,7 @@ import onnxruntime
 import pytest
 import torch
 
+from commands_and_data import run_modiste
 from modiste.data.dataset import Development, ImageSet
 from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.assessment import evaluate
@@ -34,7 +35,6 @@ from modiste.runs.checkpoint import ModelInfo
 from modiste.runs.run_folder import open_run
 from modiste.training import trainer
 from networks import SMALL, assert_rounded
-from workbench import run_modiste
 
 NETWORKS = [*SMALL, CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True)]
 ROUNDING = 1000 * float(np.finfo(np.float32).eps)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from offers import Shelf, Sound
+from hostile_cases import Shelf, Sound
 
 from modiste.runs import manifest, storage
 

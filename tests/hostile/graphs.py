@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
-from offers import Shelf, Sound
+from hostile_cases import Shelf, Sound
 from onnx import TensorProto, helper, numpy_helper
 
 Change = Callable[[onnx.ModelProto], None]

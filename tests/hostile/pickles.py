@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from offers import Shelf, Sound
+from hostile_cases import Shelf, Sound
 
 from modiste.runs import checkpoint, manifest, storage
 

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from offers import Shelf, Sound
+from hostile_cases import Shelf, Sound
 
 Header = dict[str, Any]
 Change = Callable[[Header], None]

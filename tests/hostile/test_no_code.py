@@ -16,13 +16,13 @@ import pickles
 import pytest
 import tensors
 import texts
-from offers import Case, Shelf, Sound
+from hostile_cases import Case, Shelf, Sound
 
-from faults import Faults
+from commands_and_data import child_environment
+from fault_counter import Faults
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import Recipe
 from modiste.training import trainer
-from workbench import child_environment
 
 BURGLAR = """
 import pathlib
@@ -65,7 +65,7 @@ def reader(sound: Sound, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     folder = tmp_path_factory.mktemp("reader")
     (folder / f"{pickles.MODULE}.py").write_text(BURGLAR)
     with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("watched.py"))],
+        [sys.executable, str(Path(__file__).with_name("watched_reader.py"))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from faults import Faults
+from commands_and_data import child_environment, write_pictures
+from fault_counter import Faults
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe
 from modiste.runs import storage
-from workbench import child_environment, write_pictures
 
 COMMAND = """
 from modiste.cli.main import main

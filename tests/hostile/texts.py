@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from offers import Shelf
+from hostile_cases import Shelf
 
 from modiste.recipes import recipe
 from modiste.runs import storage

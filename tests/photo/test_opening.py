@@ -11,12 +11,12 @@ from pictures import segments as segments_of_notes
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from faults import Faults
+from commands_and_data import run_python
+from fault_counter import Faults
 from modiste.errors import PhotoError
 from modiste.photo.garment import prepare
 from modiste.photo.jpeg import segments
 from modiste.photo.opening import LONGEST_SIDE, MOST_BYTES, open_photo
-from workbench import run_python
 
 
 def test_there_are_enough_kinds() -> None:
@@ -120,7 +120,7 @@ def test_older_programs_write_exif_as_text() -> None:
     assert open_photo(saved(garment(), "PNG", pnginfo=notes)).shape == (80, 100, 3)
 
 
-MUTANTS = str(Path(__file__).parent / "mutants.py")
+MUTANTS = str(Path(__file__).parent / "mutated_pictures.py")
 EACH = 2_500
 
 

@@ -16,6 +16,7 @@ import pytest
 import modiste
 import photographs
 import strangers
+from commands_and_data import run_modiste, run_python
 from modiste.cli import main
 from modiste.data.pictures.folder_layout import visible
 from modiste.errors import DataError, PhotoError, RecipeError
@@ -23,7 +24,6 @@ from modiste.inference.answers import BATCH, answers, find_pictures
 from modiste.inference.predictor import Predictor
 from modiste.photo.garment import prepare
 from modiste.report.photo import steps_figure
-from workbench import run_modiste, run_python
 
 COUNT = 60
 

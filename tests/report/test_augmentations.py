@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from legibility import check_legible, texts, written
+from figure_checks import check_legible, texts, written
 from matplotlib.figure import Figure
 
 from modiste import machine

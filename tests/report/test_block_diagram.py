@@ -1,7 +1,7 @@
 """Networks with branches: stages in their true order, and the inside of their parts."""
 
 import pytest
-from legibility import check_legible, written
+from figure_checks import check_legible, written
 
 from modiste.models.registry import Task, build_model
 from modiste.recipes import named

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
-from legibility import check_legible, written
+from figure_checks import check_legible, written
 from torch import Tensor
 
 from modiste.evaluation import metrics

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from commands_and_data import run_python
 from modiste.cli.main import main
 from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.assessment import Assessment, evaluate
@@ -23,7 +24,6 @@ from modiste.report.report import recipe_parts
 from modiste.report.style import breakable
 from modiste.runs import run_folder
 from modiste.training import trainer
-from workbench import run_python
 
 HOSTILE = ("<script>alert(1)</script>", "$x^2$ & y", "\"quoted\" 'name'", "{{ 7 * 7 }}", "衣服")
 VOID = {"meta", "br", "hr", "img", "input", "link", "wbr"}

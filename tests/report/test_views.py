@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from legibility import check_legible, written
+from figure_checks import check_legible, written
 from matplotlib.figure import Figure
 from torch import Tensor
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from commands_and_data import run_modiste, run_python
 from modiste.errors import RecipeError, RunError
 from modiste.evaluation.statistics import Difference
 from modiste.recipes.named import get
@@ -19,7 +20,6 @@ from modiste.reproduction.work import QUICK, Scope, Work
 from modiste.runs import run_folder, storage
 from modiste.search.plan import claim
 from modiste.search.trial import TrialOutcome
-from workbench import run_modiste, run_python
 
 NETWORK = EXPERIMENTS[-1]
 

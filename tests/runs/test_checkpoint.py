@@ -13,7 +13,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from faults import Faults
+from commands_and_data import damaged
+from fault_counter import Faults
 from modiste.errors import RunError
 from modiste.models.registry import Task, build_model
 from modiste.recipes import named
@@ -21,7 +22,6 @@ from modiste.recipes.networks import CNNRecipe, MLPRecipe
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint
 from modiste.runs.checkpoint import ModelInfo
-from workbench import damaged
 
 TASK = Task(image_shape=(1, 8, 9), class_names=("shoe", "größe", "袋"), mean=0.2860, deviation=0.3530)
 MODELS = [MLPRecipe(hidden=(4,), batch_norm=True), CNNRecipe(filters=(2, 3), pools=1, hidden=(4,), batch_norm=True)]

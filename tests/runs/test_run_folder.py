@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from faults import Faults
+from commands_and_data import damaged
+from fault_counter import Faults
 from modiste.errors import RunError
 from modiste.evaluation.assessment import assess_stored
 from modiste.recipes.recipe import Recipe
@@ -18,7 +19,6 @@ from modiste.report.report import describe_timing
 from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.runs.run_folder import EpochRow
 from modiste.training import setup
-from workbench import damaged
 
 LISTED = {
     "recipe.json",

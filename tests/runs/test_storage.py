@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from commands_and_data import run_modiste
 from modiste.errors import FolderInUseError, ReadOnlyError, RunError, StorageError
 from modiste.runs import storage
-from workbench import run_modiste
 
 OLD, NEW = b"the old content", b"the new content, which is longer"
 OPERATIONS = {

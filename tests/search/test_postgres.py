@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from searching import start, table, wait_for
+from search_process import start, table, wait_for
 
 from modiste.errors import ClusterError, RecipeError, RunError
 from modiste.recipes.networks import CNNRecipe

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from searching import done, start, table, wait_for
+from search_process import done, start, table, wait_for
 
-from faults import Faults
+from commands_and_data import child_environment
+from fault_counter import Faults
 from modiste.errors import ClusterError, RunError, StoppedError, StorageError
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.recipe import Recipe
@@ -26,7 +27,6 @@ from modiste.search import outcomes, ray_cluster
 from modiste.search.plan import Plan
 from modiste.search.trial import TrialOutcome
 from ray_nodes import nodes
-from workbench import child_environment
 
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "batch_size=log(16,64)")
 

@@ -18,9 +18,10 @@ import psutil
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from searching import done, start, wait_for
+from search_process import done, start, wait_for
 
-from faults import Faults
+from commands_and_data import run_modiste, run_python
+from fault_counter import Faults
 from modiste.errors import DataError, MissingExtraError, RecipeError, RunError, StorageError
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.plain import to_plain
@@ -34,7 +35,6 @@ from modiste.search.suggestions import Suggestions
 from modiste.search.trial import Task, TrialOutcome, run_trial
 from modiste.search.workers import Processes
 from modiste.training import trainer
-from workbench import run_modiste, run_python
 
 KILLS = 4
 """In one search of six trials."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listening import Server, listening
+from server_process import Server, listening
 
 import modiste
 import photographs

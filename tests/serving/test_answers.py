@@ -11,13 +11,13 @@ import httpx2
 import numpy as np
 import pytest
 import tritonclient.http
-from listening import Server, listening
+from server_process import Server, listening
 from tritonclient.utils import InferenceServerException
 
 import modiste
+from commands_and_data import run_modiste, run_python
 from modiste.inference.answers import FileAnswer, answers
 from modiste.inference.onnx_model import OnnxModel
-from workbench import run_modiste, run_python
 
 CLIENTS = 64
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx2
 import psutil
 import pytest
-from listening import Server, listening
+from server_process import Server, listening
 
-from faults import Faults
+from fault_counter import Faults
 
 MEGABYTE = 2**20
 FEW_FILES = """

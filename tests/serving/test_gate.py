@@ -21,10 +21,10 @@ import psutil
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from listening import Server, listening
+from server_process import Server, listening
 
-from faults import MINUTES, Faults
-from workbench import run_modiste
+from commands_and_data import run_modiste
+from fault_counter import MINUTES, Faults
 
 INSIDE = re.compile(
     rb"Traceback|\.py\b|/usr/|/home/|/root/|/tmp/|site-packages|uvicorn|starlette|fastapi", re.IGNORECASE

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from listening import Server, listening
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from server_process import Server, listening
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: make chromium")

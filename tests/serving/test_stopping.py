@@ -12,9 +12,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from listening import Server, listening
+from server_process import Server, listening
 
-from faults import Faults
+from fault_counter import Faults
 
 SLOW = """
 import functools, sys, time

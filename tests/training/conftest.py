@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from disturbed import LONG, words_for
+from run_equality import LONG, words_for
 
+from commands_and_data import run_modiste
 from modiste.recipes.plain import to_plain
-from workbench import run_modiste
 
 
 @pytest.fixture(scope="session")

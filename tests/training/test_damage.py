@@ -6,16 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from disturbed import LONG, assert_same
+from run_equality import LONG, assert_same
 
-from faults import Faults
+from commands_and_data import damaged
+from fault_counter import Faults
 from modiste.errors import RecipeError, RunError, StoppedError
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import load
 from modiste.runs import run_folder
 from modiste.training import trainer
 from modiste.training.tracking import Listener
-from workbench import damaged
 
 RECIPE = replace(LONG, epochs=3, batch_size=100, model=MLPRecipe(hidden=(4,)))
 

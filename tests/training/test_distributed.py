@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from commands_and_data import child_environment, run_python
 from modiste.models.layers import BatchShare, Dropout
 from modiste.models.registry import MODELS
 from modiste.recipes.networks import CNNRecipe, DropConnectRecipe, ResNetRecipe
@@ -18,7 +19,6 @@ from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
 from modiste.runs import run_folder, storage
 from modiste.training.distributed import ALONE, Group
-from workbench import child_environment, run_python
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 RECORDER = """

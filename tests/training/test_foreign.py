@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from commands_and_data import run_modiste
 from modiste.errors import RecipeError, RunError
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import ResNetRecipe
@@ -18,7 +19,6 @@ from modiste.runs import storage
 from modiste.training import trainer
 from modiste.training.transfer.source import locate, read
 from modiste.training.transfer.transfer import TransferReport, read_report, transfer
-from workbench import run_modiste
 
 TASK = Task(image_shape=(1, 12, 12), class_names=("a", "b", "c"))
 RULES = (

@@ -20,12 +20,12 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 
+from commands_and_data import run_modiste
 from modiste.errors import MissingExtraError, ModisteError, RecipeError, RunError, StorageError
 from modiste.runs import storage
 from modiste.runs.run_folder import open_run
 from modiste.training.transfer import transfer
 from modiste.training.transfer.hub import Hub, HubFile, fetch, parse
-from workbench import run_modiste
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONTENT = safetensors.torch.save({"a": torch.arange(50_000.0)})

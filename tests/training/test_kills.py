@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from disturbed import LONG, assert_same, words_for
+from run_equality import LONG, assert_same, words_for
 
-from faults import Faults
+from fault_counter import Faults
+from fork_server import COMMAND, Disk, Ended, ForkServer
 from modiste.recipes.plain import to_plain
 from modiste.runs import run_folder
-from nursery import COMMAND, Disk, Ended, Nursery
 
 WAYS_TO_DIE = ("die before", "die after", "die halfway", "power cut")
 
@@ -26,7 +26,7 @@ WAYS_TO_DIE = ("die before", "die after", "die halfway", "power cut")
 class Victim:
     """One run, begun by the same command whenever it was killed."""
 
-    nursery: Nursery
+    fork_server: ForkServer
     words: list[str]
     run: Path
     seconds: float = 0.0
@@ -36,27 +36,27 @@ class Victim:
     def measure(self) -> None:
         ended = self.go_on(Disk(self.run))
         assert ended.code == 0, ended.said
-        self.seconds, self.operations = ended.seconds, len(self.nursery.operations())
+        self.seconds, self.operations = ended.seconds, len(self.fork_server.operations())
 
     def go_on(self, disk: Disk | None = None) -> Ended:
-        return self.nursery.run(COMMAND, self.words, disk=disk)
+        return self.fork_server.run(COMMAND, self.words, disk=disk)
 
     def killed_while_saving(self, draw: random.Random) -> Ended:
         return self.go_on(Disk(self.run, draw.randint(1, self.operations), draw.choice(WAYS_TO_DIE)))
 
     def killed_at_some_moment(self, draw: random.Random, share: float = 1.0) -> Ended:
-        child = self.nursery.start(COMMAND, self.words)
-        self.nursery.kill_after(child, draw.uniform(0, share * self.seconds))
-        return self.nursery.wait()
+        child = self.fork_server.start(COMMAND, self.words)
+        self.fork_server.kill_after(child, draw.uniform(0, share * self.seconds))
+        return self.fork_server.wait()
 
 
 @pytest.fixture(scope="module")
-def calm(nursery: Nursery, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Victim:
+def calm(fork_server: ForkServer, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Victim:
     """A run that is left in peace."""
     folder = tmp_path_factory.mktemp("calm")
     recipe, run = folder / "recipe.json", folder / "run"
     recipe.write_text(json.dumps(to_plain(replace(LONG, epochs=3, batch_size=20))))
-    victim = Victim(nursery, words_for(recipe, tiny_folder, run), run)
+    victim = Victim(fork_server, words_for(recipe, tiny_folder, run), run)
     victim.measure()
     return victim
 
@@ -105,12 +105,12 @@ def test_twenty_kills_of_one_run_do_not_hinder_it(victim: Victim, calm: Victim, 
 
 
 def test_an_evaluation_killed_anywhere_is_made_good_by_the_next(
-    nursery: Nursery, finished_run: Path, tiny_folder: Path, memory_path: Path, faults: Faults
+    fork_server: ForkServer, finished_run: Path, tiny_folder: Path, memory_path: Path, faults: Faults
 ) -> None:
     """The logits of the test set are those of an evaluation left in peace, and the manifest vouches for them."""
     calm, run = (Path(shutil.copytree(finished_run, memory_path / name)) for name in ("calm", "run"))
     words = ["evaluate", "--split", "test", "--data-folder", str(tiny_folder), "--device", "cpu", "--json"]
-    peaceful = Victim(nursery, [*words, str(calm)], calm)
+    peaceful = Victim(fork_server, [*words, str(calm)], calm)
     peaceful.measure()
     victim = replace(peaceful, words=[*words, str(run)], run=run)
     draw = random.Random(13)

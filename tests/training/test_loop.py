@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from commands_and_data import epoch_from, run_modiste
 from modiste.data.batches import Batches
 from modiste.data.dataset import Development, ImageSet, load_development
 from modiste.errors import DivergedError, RecipeError
@@ -38,7 +39,6 @@ from modiste.training.state import TrainingState, new_training_state
 from modiste.training.step import train_step
 from modiste.training.tracking import Listener, Timing
 from networks import SMALL
-from workbench import epoch_from, run_modiste
 
 GOLDEN = {
     "train_loss": [1.611862, 1.579969, 1.533218],

@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from disturbed import assert_same, newest_step, results, words_for
+from run_equality import assert_same, newest_step, results, words_for
 
+from commands_and_data import child_environment, run_modiste, tiny_files
 from modiste.errors import RunError, StoppedError
 from modiste.recipes.networks import CNNRecipe, MLPRecipe
 from modiste.recipes.recipe import (
@@ -30,7 +31,6 @@ from modiste.runs import manifest, run_folder
 from modiste.training import trainer
 from modiste.training.step import Steps
 from modiste.training.tracking import Listener
-from workbench import child_environment, run_modiste, tiny_files
 
 Moment = Callable[[Path], bool]
 

@@ -18,15 +18,15 @@ from pathlib import Path
 from unittest.mock import ANY
 
 import pytest
-from disturbed import LONG, assert_same, words_for
+from run_equality import LONG, assert_same, words_for
 
-import saves
-from faults import Faults
+import forked_tasks
+from fault_counter import Faults
+from fork_server import COMMAND, Disk, Ended, ForkServer
 from modiste.errors import RunError, StorageError
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.plain import to_plain
 from modiste.runs import checkpoint, run_folder
-from nursery import COMMAND, Disk, Ended, Nursery
 
 ANYWHERE = ("die before", "die after", "power cut", "EIO")
 IN_A_WRITE = (*ANYWHERE, "ENOSPC", "die halfway", "short")
@@ -70,24 +70,24 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def calm(nursery: Nursery, recipe_file: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calm(fork_server: ForkServer, recipe_file: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("calm") / "run"
-    ended = nursery.run(COMMAND, words_for(recipe_file, tiny_folder, run), disk=Disk(run))
+    ended = fork_server.run(COMMAND, words_for(recipe_file, tiny_folder, run), disk=Disk(run))
     assert ended.code == 0, ended.said
     return run
 
 
 @pytest.fixture(scope="module")
-def operations(nursery: Nursery, calm: Path) -> list[str]:
+def operations(fork_server: ForkServer, calm: Path) -> list[str]:
     """The operations of a whole run, of every kind."""
-    found = nursery.operations()
+    found = fork_server.operations()
     kinds = {operation.split()[0] for operation in found}
     assert kinds == {"mkdir", "create", "open", "read", "write", "fsync", "close", "rename", "unlink"}
     return found
 
 
 def test_whatever_fails_in_a_run_the_newest_state_is_whole_and_the_run_goes_on(
-    nursery: Nursery,
+    fork_server: ForkServer,
     recipe_file: Path,
     tiny_folder: Path,
     calm: Path,
@@ -100,100 +100,100 @@ def test_whatever_fails_in_a_run_the_newest_state_is_whole_and_the_run_goes_on(
     words = words_for(recipe_file, tiny_folder, run)
     for number in faults("saving: a file operation of a run fails", few=30, many=len(every)):
         at, _, fault = every[number]
-        assert_told(nursery.run(COMMAND, words, disk=Disk(run, at, fault)), every[number])
+        assert_told(fork_server.run(COMMAND, words, disk=Disk(run, at, fault)), every[number])
         state = checkpoint.load_state(run / "checkpoints")
         assert state is None or not state.complaints, every[number]
         assert {path.name for path in run.glob("checkpoints/step-*")} <= states
-        ended = nursery.run(COMMAND, words)
+        ended = fork_server.run(COMMAND, words)
         assert (ended.code, ended.said) == (0, ""), every[number]
         assert_same(run, calm)
         shutil.rmtree(run)
 
 
 def test_whatever_fails_in_saving_a_state_the_old_or_the_new_is_loaded(
-    nursery: Nursery, memory_path: Path, faults: Faults
+    fork_server: ForkServer, memory_path: Path, faults: Faults
 ) -> None:
     """The third state goes beside the second, and the first goes."""
     before, folder = memory_path / "before", memory_path / "states"
     for step in (1, 2):
-        saves.state(str(before), step)
+        forked_tasks.state(str(before), step)
     shutil.copytree(before, folder)
-    nursery.run("saves:state", folder, 3, disk=Disk(folder))
-    every = points(nursery.operations())
+    fork_server.run("forked_tasks:state", folder, 3, disk=Disk(folder))
+    every = points(fork_server.operations())
     assert len(every) >= 40
     for number in faults("saving: a file operation of a checkpoint fails", few=len(every), many=len(every)):
         at, _, fault = every[number]
         shutil.rmtree(folder)
         shutil.copytree(before, folder)
-        nursery.run("saves:state", folder, 3, disk=Disk(folder, at, fault))
+        fork_server.run("forked_tasks:state", folder, 3, disk=Disk(folder, at, fault))
         for steps in ((2, 3), (3,)):
             state = checkpoint.load_state(folder)
             assert state is not None
             assert state.plain["step"] in steps, every[number]
             assert not state.complaints
             assert (state.tensors["weights"] == state.plain["step"]).all()
-            saves.state(str(folder), 3)
+            forked_tasks.state(str(folder), 3)
 
 
 def test_whatever_fails_in_writing_a_manifest_the_run_stays_whole(
-    nursery: Nursery, calm: Path, memory_path: Path, faults: Faults
+    fork_server: ForkServer, calm: Path, memory_path: Path, faults: Faults
 ) -> None:
     run = Path(shutil.copytree(calm, memory_path / "run"))
-    nursery.run("saves:manifest", run, disk=Disk(run))
-    every = points([line for line in nursery.operations() if not line.startswith("read")])
+    fork_server.run("forked_tasks:manifest", run, disk=Disk(run))
+    every = points([line for line in fork_server.operations() if not line.startswith("read")])
     counted = run_folder.open_run(run).test_openings
     assert counted == 1
     for number in faults("saving: a file operation of a manifest fails", few=50, many=len(every)):
         at, _, fault = every[number]
-        nursery.run("saves:manifest", run, disk=Disk(run, at, fault))
+        fork_server.run("forked_tasks:manifest", run, disk=Disk(run, at, fault))
         found = run_folder.open_run(run).test_openings
         assert found in (counted, counted + 1), every[number]
         counted = found
 
 
 @pytest.fixture(scope="module")
-def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     """Processes that may mount a disk of their own, which goes when they go."""
     if os.geteuid() or subprocess.run(["unshare", "--mount", "true"], check=False, timeout=20).returncode:
         pytest.skip("needs root, and unshare, to mount a small disk")
-    nursery = Nursery(tmp_path_factory.mktemp("nursery"), within=("unshare", "--mount"))
-    yield nursery
-    nursery.close()
+    fork_server = ForkServer(tmp_path_factory.mktemp("fork_server"), within=("unshare", "--mount"))
+    yield fork_server
+    fork_server.close()
 
 
 def test_a_disk_that_is_really_full_is_told_and_the_run_goes_on_when_there_is_room(
-    small_disk: Nursery, recipe_file: Path, tiny_folder: Path, calm: Path, tmp_path: Path, faults: Faults
+    small_disk: ForkServer, recipe_file: Path, tiny_folder: Path, calm: Path, tmp_path: Path, faults: Faults
 ) -> None:
     run = tmp_path / "run"
     words = words_for(recipe_file, tiny_folder, run)
     for number in faults("saving: a small disk is full", few=12, many=40):
-        assert small_disk.run("saves:mount", tmp_path, f"size={4 + 4 * number}k").code == 0
+        assert small_disk.run("forked_tasks:mount", tmp_path, f"size={4 + 4 * number}k").code == 0
         ended = small_disk.run(COMMAND, words)
         assert ended.code or number >= TOO_SMALL
         if ended.code:
             assert ended.code == StorageError.exit_code, ended
             assert "(No space left on device)" in ended.said
             assert ended.said.count("\n") == 1
-        assert small_disk.run("saves:mount", tmp_path, "remount,size=8m").code == 0
+        assert small_disk.run("forked_tasks:mount", tmp_path, "remount,size=8m").code == 0
         assert small_disk.run(COMMAND, words) == Ended(0, ANY, "")
-        assert small_disk.run("saves:same", run, calm) == Ended(0, ANY, "")
+        assert small_disk.run("forked_tasks:same", run, calm) == Ended(0, ANY, "")
 
 
 def test_a_folder_that_is_really_read_only_is_refused_and_left_as_it_was(
-    small_disk: Nursery, recipe_file: Path, tiny_folder: Path, calm: Path, tmp_path: Path, faults: Faults
+    small_disk: ForkServer, recipe_file: Path, tiny_folder: Path, calm: Path, tmp_path: Path, faults: Faults
 ) -> None:
     run, draw = tmp_path / "run", random.Random(30)
     words = words_for(recipe_file, tiny_folder, run)
     for _ in faults("saving: the folder is read-only", few=5, many=100):
-        assert small_disk.run("saves:mount", tmp_path, "size=8m").code == 0
+        assert small_disk.run("forked_tasks:mount", tmp_path, "size=8m").code == 0
         small_disk.kill_after(small_disk.start(COMMAND, words), draw.uniform(0, 0.1))
         small_disk.wait()
-        assert small_disk.run("saves:mount", tmp_path, "remount,ro").code == 0
+        assert small_disk.run("forked_tasks:mount", tmp_path, "remount,ro").code == 0
         ended = small_disk.run(COMMAND, words)
         assert ended.code == StorageError.exit_code
         assert re.match(
             rf"modiste: {run}\S*: cannot be (used as a run folder|written) \(Read-only file system\)", ended.said
         )
-        assert small_disk.run("saves:mount", tmp_path, "remount,rw").code == 0
+        assert small_disk.run("forked_tasks:mount", tmp_path, "remount,rw").code == 0
         assert small_disk.run(COMMAND, words) == Ended(0, ANY, "")
-        assert small_disk.run("saves:same", run, calm) == Ended(0, ANY, "")
+        assert small_disk.run("forked_tasks:same", run, calm) == Ended(0, ANY, "")

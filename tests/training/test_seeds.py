@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from commands_and_data import tiny_files
 from modiste.errors import DivergedError, RecipeError, RunError, StoppedError
 from modiste.recipes import named
 from modiste.recipes.networks import CapsNetRecipe, DropConnectRecipe, MLPRecipe, SprintRecipe
@@ -25,7 +26,6 @@ from modiste.runs.run_folder import EpochRow, open_run
 from modiste.training import setup, trainer
 from modiste.training.seeds import train_seeds
 from modiste.training.tracking import Listener, Timing
-from workbench import tiny_files
 
 
 @pytest.fixture

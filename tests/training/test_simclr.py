@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from specimens import LABELS, idx
+from idx_files import LABELS, idx
 from torch import Tensor, nn
 
 from modiste import machine

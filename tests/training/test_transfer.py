@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from commands_and_data import run_modiste
 from modiste.errors import RecipeError, RunError
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CNNRecipe, MLPRecipe
@@ -20,7 +21,6 @@ from modiste.training.state import new_training_state
 from modiste.training.tracking import Listener
 from modiste.training.transfer.transfer import freeze, read_report, source_hash, transfer
 from networks import assert_rounded
-from workbench import run_modiste
 
 
 class Killed(Exception):

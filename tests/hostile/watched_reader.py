@@ -1,4 +1,4 @@
-"""A process that reads what it is told to, and tells what each reading came to and what it tried beside it.
+"""A process that reads hostile files, and reports the result of each and whatever else the reading tried to do.
 
 It is given a folder of sound files to warm up with; after that, whatever imports a module, starts a process, opens a
 socket, runs code, or touches a file outside the case's own folder is an event, and told. One line in, one line out:

@@ -1,4 +1,4 @@
-"""What several tests work with: a small set of learnable images, and the real command in a process of its own."""
+"""The real command in a process of its own, and small sets of learnable images for it."""
 
 import os
 import random
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from specimens import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
+from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
 
 if TYPE_CHECKING:
     from modiste.data.batch import Batch

@@ -1,7 +1,7 @@
 """A process of its own, with little memory and time, that opens pictures changed at random, or bombs.
 
-    python mutants.py FIRST COUNT    so many mutants; each follows from its number alone
-    python mutants.py NAME ...       pictures that are none, by name
+    python mutated_pictures.py FIRST COUNT    so many mutants; each follows from its number alone
+    python mutated_pictures.py NAME ...       pictures that are none, by name
 
 It prints how many were read and refused, or what each took; anything but a picture or a PhotoError is a traceback.
 """

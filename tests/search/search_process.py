@@ -1,4 +1,4 @@
-"""The real command searching, for the tests of every place where it may run."""
+"""`modiste search` as a process, for the tests of every place where its trials may run."""
 
 import subprocess
 import sys
@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from commands_and_data import child_environment
 from modiste.recipes.plain import to_plain
 from modiste.runs import storage
 from modiste.search import outcomes
 from modiste.search.plan import Plan
-from workbench import child_environment
 
 
 def start(

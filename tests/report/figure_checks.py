@@ -1,4 +1,4 @@
-"""What is written in a figure, and whether a person can read it."""
+"""The texts of a figure, and a check that they are legible: inside, apart, and large enough."""
 
 from itertools import combinations
 

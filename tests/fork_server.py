@@ -1,4 +1,4 @@
-"""Real processes that begin in milliseconds: children of one that has imported torch already.
+"""A fork server: real processes that start in milliseconds, forked from one that has imported torch already.
 
 Run as a script, this is the parent: for each line on its standard input, JSON, it forks and runs a function there.
 The class is how a test asks for children. A child can be killed, sent signals and limited like any other process.
@@ -49,11 +49,11 @@ class Disk:
     fault: str = ""
 
 
-class Nursery:
+class ForkServer:
     """Gives one child at a time."""
 
     def __init__(self, folder: Path, preload: Path | None = None, within: Sequence[str] = ()) -> None:
-        from workbench import child_environment
+        from commands_and_data import child_environment
 
         self.folder = folder
         shared = {"LD_PRELOAD": str(preload)} if preload else {}

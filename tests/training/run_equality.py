@@ -1,4 +1,4 @@
-"""What a run that was disturbed is compared by with one that nobody disturbed."""
+"""Compares a run that was interrupted with one that was not: all results must be the same byte for byte."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a stranger may hand over: a reader's name, what is to be read, and whether taking it is no harm."""
+"""Hostile files and folders as cases: the reader's name, what it reads, and whether accepting it does no harm."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The tests open no outside connection: every process of theirs is guarded, and who tried fails the whole."""
+"""Guards every process of the tests: a connection to another machine is refused, and the test run fails."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""The real server in a process of its own."""
+"""The real server as a process."""
 
 import re
 import socket
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx2
 
-from workbench import child_environment
+from commands_and_data import child_environment
 
 
 @dataclass(frozen=True)

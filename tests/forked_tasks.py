@@ -1,4 +1,4 @@
-"""What children of the nursery do on a disk that fails, beside the real command."""
+"""Functions that processes of the fork server run, beside the real command: mostly on a disk that fails."""
 
 import os
 import signal
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
+from fork_server import end_with_parent
 from modiste.cli.main import main
 from modiste.recipes.recipe import load
 from modiste.runs import checkpoint, run_folder
 from modiste.training import trainer
 from modiste.training.tracking import Listener
-from nursery import end_with_parent
 
 
 def state(folder: str, step: int) -> None:
@@ -79,6 +79,6 @@ def mount(folder: str, options: str) -> None:
 
 def same(run: str, calm: str) -> None:
     """Compare two runs where only this process sees both."""
-    from disturbed import assert_same
+    from run_equality import assert_same
 
     assert_same(Path(run), Path(calm))
