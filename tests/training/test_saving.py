@@ -70,7 +70,9 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def calm(fork_server: ForkServer, recipe_file: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calm(
+    fork_server: ForkServer, recipe_file: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     run = tmp_path_factory.mktemp("calm") / "run"
     ended = fork_server.run(COMMAND, words_for(recipe_file, tiny_folder, run), disk=Disk(run))
     assert ended.code == 0, ended.said
