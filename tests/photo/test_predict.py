@@ -137,8 +137,8 @@ def test_what_a_folder_holds_is_answered_or_named_or_hidden(predict, folder: Pat
     code, out, err = predict(inside)
     assert code == 3
     assert [line.partition(": ")[0] for line in out.splitlines()] == [str(inside / "a.jfif"), str(inside / "b.JPE")]
-    assert f"{inside / 'c.heic'}: a picture of a format that is not read (heic); save it as JPEG or PNG\n" in err
-    assert f"{inside / 'd.TIFF'}: a picture of a format that is not read (tiff)" in err
+    assert f"{inside / 'c.heic'}: a picture of an unsupported format (heic); save it as JPEG or PNG\n" in err
+    assert f"{inside / 'd.TIFF'}: a picture of an unsupported format (tiff)" in err
     assert "2 of 4 files could not be read" in err
     code, out, err = predict(links)
     assert (code, out) == (3, "")
