@@ -486,7 +486,7 @@ class TestTrain:
             "cpu",
         ]
         loud = command("train", "perceptron", *words)
-        assert "bad.png: no image" in loud.err
+        assert "bad.png: not a readable image" in loud.err
         quiet = command("train", "perceptron", *words, "--quiet", "--out", "here")
         assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
         assert logging.getLogger("modiste.data").isEnabledFor(logging.ERROR)
