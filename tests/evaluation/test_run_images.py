@@ -155,7 +155,7 @@ def test_typical_images_come_from_what_is_kept(place: Path, opened: list[Path]) 
 
 def test_eight_bits_and_the_proof_see_every_class(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures come class by class: the first of them are all of one class."""
-    monkeypatch.setattr(formats, "CALIBRATION_IMAGES", 9)
+    monkeypatch.setattr(export, "CALIBRATION_IMAGES", 9)
     monkeypatch.setattr(export, "PROOF_IMAGES", 6)
     seen: dict[str, Any] = {}
     reader, compare = formats._reader, export.compare
