@@ -203,8 +203,8 @@ plain = builtins.__import__
 
 def importing(*names, **more):
     found = plain(*names, **more)
-    training = sys.modules.get("modiste.training")
-    if hasattr(training, "run"):
+    training = sys.modules.get("modiste.training.trainer")
+    if hasattr(training, "train"):
         builtins.__import__, train = plain, training.train
 
         def deadly(recipe, *rest, **options):
