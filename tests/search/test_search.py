@@ -519,7 +519,7 @@ def test_the_command_tells_a_person(tmp_path: Path, plan: Plan, tiny_folder: Pat
         (("paper", "epochs=integer(1,2)", "--workers", "0"), "--workers: expected at least 1, found 0", 4),
         (("paper", "epochs=integer(1,2)", "--drivers", "0"), "--drivers: expected at least 1, found 0", 4),
         (("paper", "epochs=integer(1,2)", "--ray", "auto", "--trial-cpus=-1"), "--trial-cpus: expected a number", 4),
-        (("paper", "epochs=integer(1,2)", "--ray", "auto", "--trial-gpus=1.5"), "--trial-gpus: expected a part", 4),
+        (("paper", "epochs=integer(1,2)", "--ray", "auto", "--trial-gpus=1.5"), "--trial-gpus: expected a fraction", 4),
         (("paper", "epochs=integer(1,2)", "--out", "x" * 5000), "File name too long", 5),
         (("x" * 5000, "epochs=integer(1,2)"), "recipe", 4),
         (("paper", "x" * 5000 + ".toml"), "x.toml", 4),
