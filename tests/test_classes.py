@@ -148,17 +148,17 @@ def test_the_audit_finds_what_was_planted(bench: Bench) -> None:
     assert {frozenset(pair) for pair in bench.planted.exact} == {frozenset(one["files"]) for one in found["exact"]}
     near = {frozenset(one["files"]) for one in found["near"]}
     assert len({frozenset(pair) for pair in bench.planted.near} & near) >= 5
-    asked = set(bench.planted.mislabelled) - sealed_files(bench)
+    asked = set(bench.planted.mislabelled) - held_out_files(bench)
     suspected = {one["file"] for one in found["suspicious"]}
     assert len(asked & suspected) > len(asked) / 2
     assert len(suspected) < 30
     page = (bench.place / "audited" / "audit.html").read_text()
-    assert "The sealed test images were opened" in page
+    assert "The held-out test images were opened" in page
     assert all(name in page for name in asked & suspected)
     assert json.loads((bench.place / "audited" / "audit.json").read_text()) == found
 
 
-def sealed_files(bench: Bench) -> set[str]:
+def held_out_files(bench: Bench) -> set[str]:
     from modiste.data.pictures.division import divide
     from modiste.data.pictures.picture_source import list_pictures
     from modiste.recipes.recipe import DataRecipe
