@@ -392,7 +392,7 @@ class TestBatchNorm:
         ours, theirs = layers.BatchNorm2d(3), nn.BatchNorm2d(3)
         images = torch.rand(4, 3, 5, 5)
         assert torch.equal(ours(images), theirs(images))
-        with pytest.raises(ValueError, match="4D"):
+        with pytest.raises(ValueError, match="expected 4 axes, found 3"):
             ours(images[0])
 
     def test_a_tensor_for_the_share_gives_what_a_number_gives(self) -> None:

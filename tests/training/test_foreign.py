@@ -208,7 +208,7 @@ def test_tensors_are_read_only_when_they_are_wanted(
         name: replace(item, read=lambda name=name, item=item: (read_names.append(name), item.read())[1])
         for name, item in stored.items()
     }
-    monkeypatch.setattr("modiste.training.transfer.source.read", lambda path: noted)
+    monkeypatch.setattr("modiste.training.transfer.transfer.read", lambda path: noted)
     take(tmp_path / "r.safetensors", *RULES)
     assert "conv1.weight" in read_names
     assert not {"bn1.weight", "fc.weight"} & set(read_names)
