@@ -38,49 +38,48 @@ others="
 
 probe='import torch
 torch.nn.functional.conv2d(torch.ones(2, 3, 12, 12), torch.ones(8, 3, 3, 3))
-print("torch: ATen", torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), "threads")'
+print("torch: ATen", torch.backends.cpu.get_cpu_capability())'
 
-# within ISA CAPABILITY THREADS COMMAND...: run a command with these; "default" leaves the choice to the library
+# within ISA CAPABILITY COMMAND...: run a command with these; "default" leaves the choice to the library
 within() {
-    isa=$1 capability=$2 threads=$3
-    shift 3
+    isa=$1 capability=$2
+    shift 2
     [ "$capability" = default ] || set -- "ATEN_CPU_CAPABILITY=$capability" "$@"
     [ "$isa" = default ] || set -- "ONEDNN_MAX_CPU_ISA=$isa" "$@"
-    env "OMP_NUM_THREADS=$threads" "$@"
+    env "$@"
 }
-
-# what the libraries use within ISA CAPABILITY THREADS
-used() { within "$@" ONEDNN_VERBOSE=1 "$python" -c "$probe" | sed -n 's/.*cpu,isa://p; s/^torch: //p' | paste -s -d ';'; }
 
 # between two settings, whatever the threads: with one is enough
 between="--deselect tests/test_machines.py::test_a_run_answers_and_goes_on_within_rounding_on_another_machine"
 
-if [ $# = 3 ]; then  # one setting
+if [ $# = 3 ]; then  # one setting: ISA CAPABILITY THREADS
     said=$(mktemp) verdict=FAILED
     trap 'rm -f "$said"' EXIT
     [ "$3" = 1 ] || others="$others $between"
     # shellcheck disable=SC2086 - lists of words
-    within "$@" "$python" -m pytest -q -p no:cacheprovider -n 0 $numeric $others > "$said" 2>&1 && verdict=passed
-    echo "$verdict  oneDNN $1, ATen $2, threads $3 ($(used "$@")): $(tail -n 1 "$said")"
+    OMP_NUM_THREADS=$3 within "$1" "$2" "$python" -m pytest -q -p no:cacheprovider -n 0 $numeric $others > "$said" 2>&1 \
+        && verdict=passed
+    echo "$verdict  oneDNN $1, ATen $2, threads $3: $(tail -n 1 "$said")"
     [ "$verdict" = passed ] || { grep -E '^(FAILED|ERROR|E  )' "$said"; exit 1; }
     exit
 fi
 
-settings=$(mktemp) seen=$(mktemp)
-trap 'rm -f "$settings" "$seen"' EXIT
+one=$(mktemp) more=$(mktemp) seen=$(mktemp) failed=0
+trap 'rm -f "$one" "$more" "$seen"' EXIT
 for isa in SSE41 AVX2 AVX512_CORE AVX512_CORE_BF16 default; do
-    for more in "default 1" "avx2 1" "default 2" "default 4"; do
-        # shellcheck disable=SC2086 - two words
-        use=$(used $isa $more)
-        if grep -qxF "$use" "$seen"; then
-            echo "as before  oneDNN $isa, ATen and threads $more ($use)"
-        else
-            echo "$use" >> "$seen"
-            echo "$isa $more" >> "$settings"
+    for capability in default avx2; do
+        used=$(ONEDNN_VERBOSE=1 within $isa $capability "$python" -c "$probe" |
+            sed -n 's/.*cpu,isa://p; s/^torch: //p' | paste -s -d ';')
+        if grep -qxF "$used" "$seen"; then
+            echo "as before  oneDNN $isa, ATen $capability: $used"
+            continue
         fi
+        echo "to try     oneDNN $isa, ATen $capability: $used"
+        echo "$used" >> "$seen"
+        echo "$isa $capability 1" >> "$one"
+        [ $capability = avx2 ] || printf '%s\n' "$isa default 2" "$isa default 4" >> "$more"
     done
 done
-failed=0
-grep ' 1$' "$settings" | xargs -P 2 -L 1 tests/machines.sh || failed=1
-grep -v ' 1$' "$settings" | xargs -L 1 tests/machines.sh || failed=1
+xargs -P 2 -L 1 tests/machines.sh < "$one" || failed=1
+xargs -L 1 tests/machines.sh < "$more" || failed=1
 exit $failed
