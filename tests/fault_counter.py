@@ -56,17 +56,23 @@ def faults(request: pytest.FixtureRequest) -> Faults:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests that inject faults for ``make torture``, these and the slow ones in full, or all but the slow."""
-    torture, in_full = os.environ.get(MINUTES), config.getoption("--in-full")
-    kept = [item for item in items if is_kept(item, torture=bool(torture), in_full=in_full)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    torture = os.environ.get(MINUTES)
+    kept, left = [], []
+    for item in items:
+        injects, is_slow = "faults" in getattr(item, "fixturenames", ()), bool(item.get_closest_marker("slow"))
+        if torture:
+            is_kept = injects
+        elif config.getoption("--in-full"):
+            is_kept = injects or is_slow
+        else:
+            is_kept = not is_slow
+        (kept if is_kept else left).append(item)
+    config.hook.pytest_deselected(items=left)
     items[:] = kept
-    for item in kept if torture else ():
-        item.add_marker(pytest.mark.timeout(60 * (2 * float(torture) + 5)))
-
-
-def is_kept(item: pytest.Item, *, torture: bool, in_full: bool) -> bool:
-    injects, slow = "faults" in getattr(item, "fixturenames", ()), item.get_closest_marker("slow") is not None
-    return injects or (slow and not torture) if torture or in_full else not slow
+    if torture:
+        limit = pytest.mark.timeout(60 * (2 * float(torture) + 5))
+        for item in kept:
+            item.add_marker(limit)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
