@@ -14,6 +14,7 @@ import torch
 
 import modiste
 from commands_and_data import run_python
+from listeners import StopAfter
 from modiste import machine
 from modiste.cli.main import main
 from modiste.errors import StoppedError
@@ -24,7 +25,6 @@ from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import open_run
 from modiste.training import trainer
 from modiste.training.seeds import train_seeds
-from modiste.training.tracking import Listener
 
 OTHER = {
     "ONEDNN_MAX_CPU_ISA": "SSE41",
@@ -51,15 +51,6 @@ assessed = [modiste.evaluate(run, weights=name, device="cpu", data_folder=data) 
 print(json.dumps([{"loss": one.loss, "accuracy": one.accuracy} for one in assessed]))
 training.train(open_run(run).recipe, begun, device="cpu", data_folder=data)
 """
-
-
-class StopAfter(Listener):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def step_done(self, step: int) -> None:
-        if step == self.step:
-            raise StoppedError
 
 
 def rounding(run: Path) -> float:

@@ -16,6 +16,7 @@ import torch
 from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
 
 from commands_and_data import as_before, child_environment, tiny_files
+from listeners import StopAfter
 from modiste.data import held_out
 from modiste.data.dataset import as_image_set
 from modiste.errors import DataError, FolderInUseError, RunError, StoppedError, StorageError
@@ -26,7 +27,6 @@ from modiste.export import card, export
 from modiste.recipes.recipe import Recipe
 from modiste.runs import manifest, run_folder, storage
 from modiste.training import trainer
-from modiste.training.tracking import Listener
 
 KEYS = [
     "split",
@@ -302,15 +302,6 @@ def test_a_class_that_the_split_lacks_has_no_figures() -> None:
     assert plain["per_class"]["c"] == {"precision": None, "recall": None, "f1": None, "support": 0}
     assert plain["macro"]["f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
     assert [card._f1(scores) for scores in result.per_class.values()] == ["0.667", "0.667", "no images", "1.000"]
-
-
-class StopAfter(Listener):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def step_done(self, step: int) -> None:
-        if step == self.step:
-            raise StoppedError
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:

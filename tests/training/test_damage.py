@@ -10,27 +10,21 @@ from run_equality import LONG, assert_same
 
 from commands_and_data import damaged
 from fault_counter import Faults
+from listeners import StopAfter
 from modiste.errors import RecipeError, RunError, StoppedError
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import load
 from modiste.runs import run_folder
 from modiste.training import trainer
-from modiste.training.tracking import Listener
 
 RECIPE = replace(LONG, epochs=3, batch_size=100, model=MLPRecipe(hidden=(4,)))
-
-
-class Stop(Listener):
-    def step_done(self, step: int) -> None:
-        if step == 9:
-            raise StoppedError
 
 
 @pytest.fixture
 def begun(tiny_folder: Path, tmp_path: Path) -> Path:
     """A run that broke off in its third epoch, with two states."""
     with pytest.raises(StoppedError):
-        trainer.train(RECIPE, tmp_path / "begun", device="cpu", data_folder=tiny_folder, listeners=[Stop()])
+        trainer.train(RECIPE, tmp_path / "begun", device="cpu", data_folder=tiny_folder, listeners=[StopAfter(9)])
     return tmp_path / "begun"
 
 

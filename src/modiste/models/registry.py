@@ -24,33 +24,20 @@ from modiste.models.patch_graph import PatchGraph
 from modiste.models.resnet import ResNet
 from modiste.models.sprint import SprintNet
 from modiste.models.superpixel_graph import SuperpixelGraph
-from modiste.recipes.networks import (
-    CapsNetRecipe,
-    CNNRecipe,
-    DBNRecipe,
-    DropConnectRecipe,
-    FashionNetRecipe,
-    InceptionRecipe,
-    MLPRecipe,
-    ModelRecipe,
-    PatchGraphRecipe,
-    ResNetRecipe,
-    SprintRecipe,
-    SuperpixelGraphRecipe,
-)
+from modiste.recipes import networks
 
-MODELS: dict[type[ModelRecipe], Callable[..., nn.Module]] = {
-    CNNRecipe: CNN,
-    MLPRecipe: MLP,
-    SprintRecipe: SprintNet,
-    InceptionRecipe: Inception,
-    ResNetRecipe: ResNet,
-    DropConnectRecipe: DropConnectNet,
-    CapsNetRecipe: CapsNet,
-    FashionNetRecipe: FashionNet,
-    PatchGraphRecipe: PatchGraph,
-    SuperpixelGraphRecipe: SuperpixelGraph,
-    DBNRecipe: DBN,
+MODELS: dict[type[networks.ModelRecipe], Callable[..., nn.Module]] = {
+    networks.CNNRecipe: CNN,
+    networks.MLPRecipe: MLP,
+    networks.SprintRecipe: SprintNet,
+    networks.InceptionRecipe: Inception,
+    networks.ResNetRecipe: ResNet,
+    networks.DropConnectRecipe: DropConnectNet,
+    networks.CapsNetRecipe: CapsNet,
+    networks.FashionNetRecipe: FashionNet,
+    networks.PatchGraphRecipe: PatchGraph,
+    networks.SuperpixelGraphRecipe: SuperpixelGraph,
+    networks.DBNRecipe: DBN,
 }
 
 
@@ -71,7 +58,7 @@ class Task:
     deviation: float = 1.0
 
 
-def build_model(recipe: ModelRecipe, task: Task, *, seed: int = 0) -> nn.Sequential:
+def build_model(recipe: networks.ModelRecipe, task: Task, *, seed: int = 0) -> nn.Sequential:
     """Return the recipe's network, initialised from ``seed``, after a ``Standardize`` layer.
 
     Args:
@@ -93,7 +80,7 @@ def build_model(recipe: ModelRecipe, task: Task, *, seed: int = 0) -> nn.Sequent
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def shapes_of(recipe: ModelRecipe, task: Task) -> dict[str, tuple[int, ...]]:
+def shapes_of(recipe: networks.ModelRecipe, task: Task) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor of the network that ``build_model`` returns, without allocating memory.
 
     Raises:
@@ -108,14 +95,14 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _uninitialized(recipe: ModelRecipe, task: Task) -> nn.Sequential:
+def _uninitialized(recipe: networks.ModelRecipe, task: Task) -> nn.Sequential:
     _check_size(recipe, task)
     with torch.random.fork_rng(devices=[]):
         network = MODELS[type(recipe)](recipe, image_shape=task.image_shape, classes=len(task.class_names))
     return nn.Sequential(OrderedDict(standardize=layers.Standardize(task.mean, task.deviation), network=network))
 
 
-def _check_size(recipe: ModelRecipe, task: Task) -> None:
+def _check_size(recipe: networks.ModelRecipe, task: Task) -> None:
     smallest, needed = min(task.image_shape[1:]), recipe.smallest_side()
     if smallest < needed:
         raise RecipeError(

@@ -4,20 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from modiste.errors import RecipeError
-from modiste.recipes.networks import (
-    CapsNetRecipe,
-    CNNRecipe,
-    DBNRecipe,
-    DropConnectRecipe,
-    FashionNetRecipe,
-    InceptionRecipe,
-    MLPRecipe,
-    ModelRecipe,
-    PatchGraphRecipe,
-    ResNetRecipe,
-    SprintRecipe,
-    SuperpixelGraphRecipe,
-)
+from modiste.recipes import networks
 from modiste.recipes.plain import nearest
 from modiste.recipes.recipe import (
     AugmentationRecipe,
@@ -48,7 +35,7 @@ def paper_text() -> Recipe:
 
     The paper states 406,270 parameters, which neither this network nor its Listing 1 has.
     """
-    model = CNNRecipe(filters=(64, 32), kernel_size=2, hidden=(256,))
+    model = networks.CNNRecipe(filters=(64, 32), kernel_size=2, hidden=(256,))
     return replace(paper(), name="paper-text", model=model)
 
 
@@ -57,15 +44,15 @@ def perceptron() -> Recipe:
 
     Logistic regression is the same model with the same loss.
     """
-    return replace(paper(), name="perceptron", model=MLPRecipe(), epochs=30)
+    return replace(paper(), name="perceptron", model=networks.MLPRecipe(), epochs=30)
 
 
 def mlp() -> Recipe:
     """A multilayer perceptron, the paper's section 3.1: hidden layers of 256 and 128 units, 235,146 parameters."""
-    return replace(paper(), name="mlp", model=MLPRecipe(hidden=(256, 128)), epochs=30)
+    return replace(paper(), name="mlp", model=networks.MLPRecipe(hidden=(256, 128)), epochs=30)
 
 
-def _modern(name: str, model: ModelRecipe, *, epochs: int) -> Recipe:
+def _modern(name: str, model: networks.ModelRecipe, *, epochs: int) -> Recipe:
     """The settings that most networks share: AdamW, one cycle, flips and shifts, label smoothing, bfloat16."""
     return Recipe(
         name=name,
@@ -92,7 +79,7 @@ def sprint() -> Recipe:
         label_smoothing=0.1,
         warm_start="whitening",
         pick="last",
-        model=SprintRecipe(),
+        model=networks.SprintRecipe(),
         optimizer=OptimizerRecipe(name="adamw", learning_rate=0.014, betas=(0.9, 0.95), epsilon=1e-8),
         schedule=ScheduleRecipe(shape="linear", warm_up=0.2),
         transfer=TransferRecipe(freeze=("network.convolutions.0",)),
@@ -119,7 +106,7 @@ def sprint_94() -> Recipe:
         sprint_93(),
         name="sprint-94",
         epochs=10,
-        model=SprintRecipe(filters=(18, 64), blocks=1),
+        model=networks.SprintRecipe(filters=(18, 64), blocks=1),
         augmentation=AugmentationRecipe(flip=True, shift=1),
     )
 
@@ -132,7 +119,7 @@ def sprint_95() -> Recipe:
         epochs=26,
         batch_size=256,
         data=SETTLED,
-        model=SprintRecipe(filters=(16, 64, 128), early_blocks=1, blocks=1, hidden=256),
+        model=networks.SprintRecipe(filters=(16, 64, 128), early_blocks=1, blocks=1, hidden=256),
         augmentation=AugmentationRecipe(flip=True, shift=1, erase=0.25),
         optimizer=OptimizerRecipe(name="sgd", learning_rate=0.2, weight_decay=5e-4),
     )
@@ -159,7 +146,7 @@ def sprint_95_gpu() -> Recipe:
     The time of its goal is for a process that has trained this network before.
     """
     recipe = _in_large_batches(sprint_95(), epochs=16, learning_rate=0.3)
-    model = SprintRecipe(filters=(16, 128, 256), early_blocks=1, blocks=1, hidden=256)
+    model = networks.SprintRecipe(filters=(16, 128, 256), early_blocks=1, blocks=1, hidden=256)
     return replace(recipe, name="sprint-95-gpu", model=model)
 
 
@@ -185,7 +172,7 @@ def photo() -> Recipe:
 
 def inception() -> Recipe:
     """Parallel kernel sizes, which the paper tried and found "not as good" (its section 5): 206,138 parameters."""
-    return _modern("inception", InceptionRecipe(), epochs=15)
+    return _modern("inception", networks.InceptionRecipe(), epochs=15)
 
 
 def resnet() -> Recipe:
@@ -193,7 +180,7 @@ def resnet() -> Recipe:
 
     The public one that it is compared with is a ResNet-20 of 0.27 million.
     """
-    recipe = _modern("resnet", ResNetRecipe(depth=16, width=2), epochs=30)
+    recipe = _modern("resnet", networks.ResNetRecipe(depth=16, width=2), epochs=30)
     return replace(
         recipe,
         mirror=True,
@@ -209,14 +196,14 @@ def wide_resnet() -> Recipe:
         recipe,
         name="wide-resnet",
         data=SETTLED,
-        model=ResNetRecipe(depth=28, width=4),
+        model=networks.ResNetRecipe(depth=28, width=4),
         augmentation=replace(recipe.augmentation, erase=0.5),
     )
 
 
 def dropconnect() -> Recipe:
     """DropConnect (Wan et al., 2013), the work that the paper cites as a deep belief network with 90.6 %."""
-    return _modern("dropconnect", DropConnectRecipe(), epochs=15)
+    return _modern("dropconnect", networks.DropConnectRecipe(), epochs=15)
 
 
 def capsnet() -> Recipe:
@@ -224,7 +211,7 @@ def capsnet() -> Recipe:
 
     The paper cites their work for 94.6 %, which it does not report.
     """
-    recipe = _modern("capsnet", CapsNetRecipe(filters=128), epochs=30)
+    recipe = _modern("capsnet", networks.CapsNetRecipe(filters=128), epochs=30)
     return replace(
         recipe,
         label_smoothing=0.0,
@@ -238,12 +225,12 @@ def capsnet() -> Recipe:
 
 def capsnet_gpu() -> Recipe:
     """`capsnet` with all the authors' filters and more epochs, for a GPU: 8.2 million parameters."""
-    return replace(capsnet(), name="capsnet-gpu", epochs=100, data=SETTLED, model=CapsNetRecipe())
+    return replace(capsnet(), name="capsnet-gpu", epochs=100, data=SETTLED, model=networks.CapsNetRecipe())
 
 
 def capsnet_deep() -> Recipe:
     """Capsules of our own: a deep stem, primary capsules that see the whole image, attention for routing."""
-    recipe = _modern("capsnet-deep", CapsNetRecipe(filters=192, stem="deep", routing="attention"), epochs=25)
+    recipe = _modern("capsnet-deep", networks.CapsNetRecipe(filters=192, stem="deep", routing="attention"), epochs=25)
     return replace(
         recipe,
         data=SETTLED,
@@ -259,7 +246,7 @@ def fashionnet() -> Recipe:
 
     It stands in for a work with 94.5 % that the paper cites and that could not be found.
     """
-    return replace(_modern("fashionnet", FashionNetRecipe(width=48), epochs=20), mirror=True)
+    return replace(_modern("fashionnet", networks.FashionNetRecipe(width=48), epochs=20), mirror=True)
 
 
 def patch_graph() -> Recipe:
@@ -267,7 +254,7 @@ def patch_graph() -> Recipe:
 
     It stands in for "FashGraphs", with 94.8 %, which the paper cites and which could not be found.
     """
-    return replace(_modern("patch-graph", PatchGraphRecipe(), epochs=20), mirror=True)
+    return replace(_modern("patch-graph", networks.PatchGraphRecipe(), epochs=20), mirror=True)
 
 
 def patch_graph_gpu() -> Recipe:
@@ -278,14 +265,14 @@ def patch_graph_gpu() -> Recipe:
         name="patch-graph-gpu",
         epochs=30,
         data=SETTLED,
-        model=PatchGraphRecipe(channels=192, blocks=4),
+        model=networks.PatchGraphRecipe(channels=192, blocks=4),
         augmentation=replace(recipe.augmentation, erase=0.25),
     )
 
 
 def superpixel_graph() -> Recipe:
     """Graph attention between 49 superpixels, without convolution: what regions alone can tell. 65,326 parameters."""
-    return _modern("superpixel-graph", SuperpixelGraphRecipe(), epochs=12)
+    return _modern("superpixel-graph", networks.SuperpixelGraphRecipe(), epochs=12)
 
 
 def dbn() -> Recipe:
@@ -298,7 +285,7 @@ def dbn() -> Recipe:
         name="dbn",
         epochs=150,
         precision="auto",
-        model=DBNRecipe(hidden=(2048, 2048), dropout=0.2),
+        model=networks.DBNRecipe(hidden=(2048, 2048), dropout=0.2),
         warm_start="contrastive-divergence",
         augmentation=AugmentationRecipe(flip=True, shift=1),
         optimizer=OptimizerRecipe(name="adam", learning_rate=1e-3, epsilon=1e-8),
@@ -315,7 +302,7 @@ def dbn_frozen() -> Recipe:
     return replace(
         dbn(),
         name="dbn-frozen",
-        model=DBNRecipe(hidden=(2048,), frozen=True),
+        model=networks.DBNRecipe(hidden=(2048,), frozen=True),
         epochs=60,
         augmentation=AugmentationRecipe(),
         optimizer=OptimizerRecipe(name="adam", learning_rate=3e-3, epsilon=1e-8),
@@ -336,7 +323,7 @@ def simclr() -> Recipe:
         precision="auto",
         standardize=True,
         pick="last",
-        model=ResNetRecipe(depth=10),
+        model=networks.ResNetRecipe(depth=10),
         warm_start="simclr",
         optimizer=OptimizerRecipe(name="adamw", learning_rate=3e-3, epsilon=1e-8),
         schedule=ScheduleRecipe(shape="one-cycle", warm_up=0.2),

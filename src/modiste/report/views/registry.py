@@ -10,20 +10,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from modiste.data.dataset import Development
-from modiste.recipes.networks import (
-    CapsNetRecipe,
-    CNNRecipe,
-    DBNRecipe,
-    DropConnectRecipe,
-    FashionNetRecipe,
-    InceptionRecipe,
-    MLPRecipe,
-    ModelRecipe,
-    PatchGraphRecipe,
-    ResNetRecipe,
-    SprintRecipe,
-    SuperpixelGraphRecipe,
-)
+from modiste.recipes import networks
 from modiste.report.views import (
     capsnet,
     cnn,
@@ -55,17 +42,17 @@ CONVOLUTIONAL = (
     View("filters", f"The kernels of the first convolution. {SIGNED}", cnn.filters),
     View("maps", f"The three most active maps of each convolution, on images of several classes. {HEAT}", cnn.maps),
 )
-VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
-    CNNRecipe: CONVOLUTIONAL,
-    SprintRecipe: CONVOLUTIONAL,
-    MLPRecipe: (
+VIEWS: dict[type[networks.ModelRecipe], tuple[View, ...]] = {
+    networks.CNNRecipe: CONVOLUTIONAL,
+    networks.SprintRecipe: CONVOLUTIONAL,
+    networks.MLPRecipe: (
         View(
             "weights",
             f"The weights from the pixels to the classes, or to the first forty hidden units. {SIGNED}",
             cnn.weights,
         ),
     ),
-    InceptionRecipe: (
+    networks.InceptionRecipe: (
         View(
             "branches", f"Mean activation of the branches of the first and the last module. {HEAT}", inception.branches
         ),
@@ -75,7 +62,7 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
             inception.silenced,
         ),
     ),
-    ResNetRecipe: (
+    networks.ResNetRecipe: (
         View(
             "stages",
             "Mean magnitude after each stage, and the evidence of each position for the predicted class: what it adds "
@@ -84,7 +71,7 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
             resnet.stages,
         ),
     ),
-    DropConnectRecipe: (
+    networks.DropConnectRecipe: (
         View(
             "masks",
             f"Moment matching compared with sampling. Probability of the predicted class over {dropconnect.DRAWS:,} "
@@ -93,7 +80,7 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
             dropconnect.masks,
         ),
     ),
-    CapsNetRecipe: (
+    networks.CapsNetRecipe: (
         View("reconstructions", "Images decoded from the capsule of their class.", capsnet.reconstructions),
         View(
             "dimensions",
@@ -102,7 +89,7 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
             capsnet.dimensions,
         ),
     ),
-    FashionNetRecipe: (
+    networks.FashionNetRecipe: (
         View("keypoints", "Keypoints on images of each class, by index.", fashionnet.keypoints),
         View(
             "clouds",
@@ -111,7 +98,7 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
             fashionnet.clouds,
         ),
     ),
-    PatchGraphRecipe: (
+    networks.PatchGraphRecipe: (
         View(
             "edges",
             "Edges of two nodes in the first and in the last block. Blue: the middle node; orange: a node near the "
@@ -119,7 +106,7 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
             patch_graph.edges,
         ),
     ),
-    SuperpixelGraphRecipe: (
+    networks.SuperpixelGraphRecipe: (
         View(
             "regions",
             "Superpixels, and the mean intensity of each. The network gets this mean, the region's position and size, "
@@ -135,7 +122,7 @@ VIEWS: dict[type[ModelRecipe], tuple[View, ...]] = {
             superpixel_graph.attention,
         ),
     ),
-    DBNRecipe: (
+    networks.DBNRecipe: (
         View("filters", f"Weights of the first machine's first forty hidden units. {SIGNED} {TUNED}", dbn.filters),
         View(
             "chains",

@@ -1,0 +1,15 @@
+"""Listeners that end training where a test wants it."""
+
+from modiste.errors import StoppedError
+from modiste.training.tracking import Listener
+
+
+class StopAfter(Listener):
+    """Ends training after a step, as a request to stop does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def step_done(self, step: int) -> None:
+        if step == self.step:
+            raise StoppedError
