@@ -80,6 +80,7 @@ PAGES = {
     "fashionnet": Page(("fashionnet",), {"fashionnet": ()}, ("fashionnet",)),
     "patch-graph": Page(("patch-graph", "patch-graph-gpu"), {"patch-graph": ()}, ("patch-graph",)),
     "superpixel-graph": Page(("superpixel-graph",), {"superpixel-graph": ()}, ("superpixel-graph",)),
+    "efficientnet-lite": Page(("backbone-linear", "backbone-linear-2"), {}, ("backbone-linear",)),
 }
 
 
@@ -117,8 +118,11 @@ def draw_diagrams(page: Page) -> None:
     """Draw the networks of a page, and the inside of their characteristic parts."""
     for name in page.diagrams:
         recipe = modiste.get_recipe(name)
-        model = build_model(recipe.model, STANDARDIZED if recipe.standardize else TASK)
-        save(network_diagram(trace(model, TASK.image_shape)), picture(name, "network"))
+        task = STANDARDIZED if recipe.standardize else TASK
+        if recipe.data.colour:
+            task = dataclasses.replace(task, image_shape=(3, recipe.data.side, recipe.data.side))
+        model = build_model(recipe.model, task)
+        save(network_diagram(trace(model, task.image_shape)), picture(name, "network"))
         part = inside(model)
         if part:
             save(block_diagram(part[1]), picture(name, "part"))

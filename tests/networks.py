@@ -8,6 +8,7 @@ from modiste.recipes.networks import (
     CNNRecipe,
     DBNRecipe,
     DropConnectRecipe,
+    EfficientNetLiteRecipe,
     FashionNetRecipe,
     InceptionRecipe,
     MLPRecipe,
@@ -32,6 +33,7 @@ SMALL: list[ModelRecipe] = [
     PatchGraphRecipe(channels=8, blocks=2, neighbours=5),
     SuperpixelGraphRecipe(regions=9, iterations=1, channels=8, blocks=2, heads=2, neighbours=5),
     DBNRecipe(hidden=(50, 20)),
+    EfficientNetLiteRecipe(),
 ]
 
 

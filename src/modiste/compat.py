@@ -75,6 +75,14 @@ NAMES = {
     "foreach_copy_": PrivateName(
         "torch:_foreach_copy_", "Copies many tensors in one call. Tensor.copy_ needs one call each, at every step."
     ),
+    "fused_convolution": PrivateName(
+        "torch:ops.mkldnn._convolution_pointwise",
+        "A convolution with its activation in one pass of oneDNN, as torch's compiler uses it. The compiler needs "
+        "half a minute and a C++ compiler.",
+    ),
+    "pack_convolution": PrivateName(
+        "torch:ops.mkldnn._reorder_convolution_weight", "Lays out the weights of fused_convolution once for all calls."
+    ),
     "has_avx512_bfloat16": PrivateName(
         "torch.cpu:_is_avx512_bf16_supported",
         "The public torch.cpu.get_capabilities has not been tried on torch 2.11, which Modiste allows.",

@@ -1,5 +1,7 @@
 """Rows of layers in oneDNN's layout: the same answers, where torch has oneDNN, and for as many images as it is for."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,9 +9,10 @@ from torch import Tensor, nn
 from modiste import machine
 from modiste.evaluation.inference import answer, ready
 from modiste.evaluation.out_of_distribution.features import watched
-from modiste.models.onednn import FEW_IMAGES, OneDNNConvolution
+from modiste.models.onednn import FEW_IMAGES, FusedConvolution, OneDNNConvolution, computes_in
 from modiste.models.registry import Task, build_model
 from modiste.recipes import named
+from modiste.recipes.networks import EfficientNetLiteRecipe
 from modiste.recipes.recipe import Recipe
 from networks import assert_rounded
 
@@ -52,6 +55,40 @@ def test_the_answers_are_the_networks_own(name: str, count: int) -> None:
     for place, one in seen.items():
         assert_rounded(seen_quickly[place], one, model)
     assert laid_out == [True] * (HANDED_OVER[name] if count == FEW_IMAGES else 0)
+
+
+@pytest.mark.parametrize("side", [33, 64])
+def test_activations_in_the_same_pass_change_nothing(side: int) -> None:
+    recipe = Recipe(name="x", model=EfficientNetLiteRecipe())
+    model = build_model(recipe.model, Task(image_shape=(3, side, side), class_names=("a", "b", "c")))
+    pictures = torch.rand(4, 3, side, side, generator=machine.generator(0, "pictures"))
+    for _ in range(3):
+        model(pictures)
+    quick = ready(model.eval(), recipe, torch.zeros(1, 3, side, side, dtype=torch.uint8))
+    assert len([layer for layer in quick.modules() if isinstance(layer, FusedConvolution)]) == 49
+    with torch.inference_mode(), watched(model) as seen, watched(quick) as seen_quickly:
+        expected, found = (answer(one, pictures, mirror=False) for one in (model, quick))
+        assert torch.equal(answer(copy.deepcopy(quick), pictures, mirror=False), found)
+    assert_rounded(found, expected, model)
+    assert seen.keys() == seen_quickly.keys()
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("active", [False, True])
+@pytest.mark.parametrize("groups", [1, 8])
+def test_a_fused_convolution_is_the_two_layers(precision: torch.dtype, active: bool, groups: int) -> None:
+    layer = nn.Conv2d(8, 16, 3, stride=2, padding=1, groups=groups).to(precision)
+    if not computes_in(layer):
+        pytest.skip("oneDNN does not compute in this precision on this machine")
+    maps = 9 * torch.randn(2, 8, 9, 7, generator=machine.generator(0, "maps"))
+    with torch.inference_mode():
+        found = FusedConvolution(layer, has_activation=active)(maps)
+        expected = layer.float()(maps.to(precision).float())
+    expected = expected.clamp(0, 6) if active else expected
+    assert found.dtype == precision
+    rounding = 80 * torch.finfo(torch.float32).eps if precision == torch.float32 else 4 * torch.finfo(precision).eps
+    apart = rounding * expected.abs().max().item()
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=apart)
 
 
 def test_without_onednn_a_network_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

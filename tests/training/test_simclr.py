@@ -56,7 +56,7 @@ class Witness(Listener):
         self.interruption, self.stop = interruption, stop
         self.steps, self.step, self.rows = 0, 0, list[PretrainingRow]()
 
-    def pretraining_started(self, _recipe: Recipe, steps: int) -> None:
+    def pretraining_started(self, _name: str, steps: int) -> None:
         self.steps = steps
 
     def pretraining_step_done(self, step: int) -> None:
@@ -71,7 +71,7 @@ class Witness(Listener):
 def pretrained(recipe: Recipe, images: Tensor, witness: Witness | None = None, task: Task = TASK) -> nn.Module:
     model = build_model(recipe.model, task, seed=recipe.seed)
     witness = witness or Witness()
-    pretrain(model, images, recipe, Progress(recipe, witness, witness.interruption or Interruption()))
+    pretrain(model, images, recipe, Progress("simclr", witness, witness.interruption or Interruption()))
     return model
 
 
@@ -232,7 +232,7 @@ def test_a_loss_that_is_not_finite_moves_no_weight(development: Development) -> 
         next(model.parameters()).fill_(float("nan"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(DivergedError, match="step 1 of the warm start simclr: the loss is nan"):
-        pretrain(model, development.unlabelled, BASE, Progress(BASE, Listener(), Interruption()))
+        pretrain(model, development.unlabelled, BASE, Progress("simclr", Listener(), Interruption()))
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0, equal_nan=True)
 

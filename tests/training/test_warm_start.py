@@ -28,7 +28,7 @@ class Witness(Listener):
     def __init__(self) -> None:
         self.steps, self.told, self.rows = 0, 0, list[PretrainingRow]()
 
-    def pretraining_started(self, _recipe: Recipe, steps: int) -> None:
+    def pretraining_started(self, _name: str, steps: int) -> None:
         self.steps = steps
 
     def pretraining_step_done(self, step: int) -> None:
@@ -39,7 +39,7 @@ class Witness(Listener):
 
 
 def warm(model: nn.Module, development: Development, recipe: Recipe, listener: Listener | None = None) -> None:
-    progress = Progress(recipe, listener or Listener(), Interruption())
+    progress = Progress(recipe.warm_start, listener or Listener(), Interruption())
     WARM_STARTS[recipe.warm_start](model, development, recipe, progress)
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.arguments import DataFolderOption, help_or_complain, is_first_process, named_recipe, parse_with_recipe
-from modiste.cli.streams import say, silence
+from modiste.cli.streams import say, silence, warn
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import Recipe
 
@@ -26,6 +26,8 @@ class _TrainOptions(DataFolderOption):
     """auto, cpu, cuda, cuda:1 ..."""
     transfer_from: str | None = None
     """Weights to start from: a finished run's folder, a .safetensors file, or hub:OWNER/NAME; see docs/hub.md."""
+    effort: Literal["quick", "better"] = "quick"
+    """Where a folder stands for the recipe: the recipe that takes the least time, or a more accurate one."""
     tensorboard: bool = False
     """Also write TensorBoard events into the run folder."""
     quiet: bool = False
@@ -36,21 +38,47 @@ def train(arguments: list[str]) -> None:
     """Train a recipe into a run folder, or continue a run that was stopped.
 
     modiste train RECIPE [--epochs N] [--seed S] [--out DIR] ...
+    modiste train FOLDER [--effort better] ...
 
-    RECIPE is a name (see `modiste recipes`) or a .toml or .json file. Every field of the recipe is a flag.
+    RECIPE is a name (see `modiste recipes`) or a .toml or .json file. Every field of the recipe is a flag. For a FOLDER
+    of class folders, or a .csv list of pictures, a recipe is chosen by looking at them.
     """
     if not arguments or arguments[0].startswith("-"):
         from modiste.recipes.named import RECIPES
 
-        complaint = "the recipe comes first: modiste train RECIPE [options]; see modiste train --help"
+        complaint = "a recipe or a folder comes first: modiste train RECIPE [options]; see modiste train --help"
         more = (f"Recipes: {', '.join(RECIPES)}.", "modiste train paper --help lists the recipe's flags too.")
         help_or_complain(train, arguments, complaint, _TrainOptions, "modiste train RECIPE", *more)
-    recipe = named_recipe(arguments[0])
-    recipe, options = parse_with_recipe(_TrainOptions(), recipe, arguments[1:], f"modiste train {recipe.name}")
+    program = f"modiste train {arguments[0]}"
+    if _is_data(arguments[0]):
+        recipe, options = _choose_recipe(arguments[0], arguments[1:], program)
+    else:
+        recipe, options = parse_with_recipe(_TrainOptions(), named_recipe(arguments[0]), arguments[1:], program)
     quiet = options.quiet or not is_first_process()
     outcome = _train(recipe, options, quiet)
     if not quiet:
         _report(outcome)
+
+
+def _is_data(name: str) -> bool:
+    """Return whether a folder or a list of pictures stands where a recipe's name is expected."""
+    from modiste.recipes.named import RECIPES
+
+    return name not in RECIPES and (name.lower().endswith(".csv") or Path(name).is_dir())
+
+
+def _choose_recipe(source: str, arguments: list[str], program: str) -> tuple[Recipe, _TrainOptions]:
+    """Choose a recipe for the data set at ``source`` and say which; flags in ``arguments`` change its fields."""
+    from modiste.training.choice import choose_recipe
+
+    _, options = parse_with_recipe(_TrainOptions(), Recipe(name="chosen"), arguments, program)
+    choice = choose_recipe(source, options.effort)
+    recipe, options = parse_with_recipe(_TrainOptions(), choice.recipe, arguments, program)
+    if not options.quiet and is_first_process():
+        warn(
+            f"{recipe.name}, because of {choice.reason}; choose otherwise: modiste train RECIPE --data.source {source}"
+        )
+    return recipe, options
 
 
 def _train(recipe: Recipe, options: _TrainOptions, quiet: bool) -> "Outcome":

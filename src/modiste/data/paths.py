@@ -18,6 +18,13 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("modiste", appauthor=False)) / "fashion-mnist"
 
 
+def backbone_folder() -> Path:
+    """Return the folder for published weights in safetensors form; it may be deleted at any time."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("modiste", appauthor=False)) / "backbones"
+
+
 def picture_cache_folder() -> Path:
     """Return the folder for decoded pictures; it may be deleted at any time."""
     import platformdirs

@@ -18,6 +18,8 @@ from modiste.recipes.recipe import Precision, Recipe
 # batches, because the time to launch a layer does not depend on the number of images.
 BATCH_IMAGES = 250
 GPU_BATCH_IMAGES = 1000
+BATCH_PIXELS = BATCH_IMAGES * 28 * 28
+"""A batch of larger images on a CPU has about as many pixels, for the same reason."""
 
 
 @torch.inference_mode()
@@ -50,7 +52,9 @@ def parts(
     images: UInt8[Tensor, "n c h w"], device: torch.device, precision: Precision = "float32"
 ) -> tuple[UInt8[Tensor, "_ c h w"], ...]:
     """Split images into the batches in which ``device`` computes."""
-    size = GPU_BATCH_IMAGES if device.type == "cuda" else BATCH_IMAGES * (2 if precision == "bfloat16" else 1)
+    pixels = images.shape[2] * images.shape[3]
+    on_cpu = max(1, min(BATCH_IMAGES, BATCH_PIXELS // pixels)) * (2 if precision == "bfloat16" else 1)
+    size = GPU_BATCH_IMAGES if device.type == "cuda" else on_cpu
     return torch.split(images, size) if len(images) > size else (images,)
 
 

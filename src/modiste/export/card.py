@@ -12,6 +12,7 @@ from modiste.models.registry import count_parameters
 from modiste.recipes.plain import to_plain
 from modiste.runs import run_folder
 from modiste.runs.run_folder import Run
+from modiste.training.transfer.transfer import read_report
 from modiste.version import __version__
 
 UNMEASURED = "This run has not been evaluated on the test set (`modiste evaluate RUN --split test`)."
@@ -76,11 +77,21 @@ def text(run: Run, name: str, answers: Answers, found: Agreement) -> str:
         "## Classes": ", ".join(map(plain_text, info.task.class_names)),
         "## Data": f"Source {code(run.recipe.data.source)}, SHA-256 {code(info.fingerprint)}; validation images were "
         "set apart before training and used to select the epoch.",
+        **_weights(run),
         "## Measures": "\n\n".join([_measures(run), _agreement(found), *_uncertainty(answers)]),
         "## Limits": LIMITS.format(way=WAYS[run.recipe.data.pictures]),
         "## Recipe": f"```json\n{json.dumps(to_plain(run.recipe), indent=2)}\n```",
     }
     return "\n\n".join(f"{title}\n\n{body}" for title, body in sections.items()) + "\n"
+
+
+def _weights(run: Run) -> dict[str, str]:
+    """Return the section on transferred weights, with their origin and licence where known; empty without any."""
+    if not run.recipe.transfer.source:
+        return {}
+    origin = read_report(run.folder).origin or {}
+    named = f" from {plain_text(origin['name'])}" if origin.get("name") else ""
+    return {"## Weights": f"Training began from the file with SHA-256 {code(run.recipe.transfer.source)}{named}."}
 
 
 def plain_text(words: str) -> str:

@@ -6,6 +6,8 @@ oneDNN's layout.
 """
 
 import copy
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from modiste.models.cnn import CNN
 from modiste.models.dropconnect import DropConnectNet
+from modiste.models.efficientnet_lite import Convolution
 from modiste.models.layers import MaxPool
 from modiste.models.sprint import ResidualBlock, SprintNet
 
@@ -50,11 +53,16 @@ def fold(model: nn.Module) -> None:
 def use_onednn_layout(model: nn.Module) -> None:
     """Keep maps in oneDNN's layout throughout each sequence of layers that oneDNN supports, in place.
 
-    Networks outside ``NETWORKS`` stay as they are, as does every network where torch has no oneDNN.
+    The convolutions of EfficientNet-Lite take their activation into the same pass. Other networks outside ``NETWORKS``
+    stay as they are, as does every network where torch has no oneDNN.
 
     Args:
         model: on the processor. It can no longer be trained afterwards.
     """
+    for row in [layer for layer in model.modules() if isinstance(layer, Convolution) and computes_in(layer)]:
+        fused = FusedConvolution(row.convolution, has_activation=hasattr(row, "activation"))
+        row.add_module("convolution", fused)
+        row.add_module("activation", nn.Identity())
     for network in [layer for layer in model.modules() if isinstance(layer, NETWORKS)]:
         for name, layers in list(network.named_children()):
             if isinstance(layers, nn.Sequential) and is_supported(layers):
@@ -63,15 +71,19 @@ def use_onednn_layout(model: nn.Module) -> None:
 
 def is_supported(layers: nn.Sequential) -> bool:
     """Return whether oneDNN supports every layer, and computes in the precision of their weights on this machine."""
+    return computes_in(layers) and all(isinstance(layer, KNOWN) for layer in layers.modules())
+
+
+def computes_in(layers: nn.Module) -> bool:
+    """Return whether oneDNN computes in the precision of the layers' weights on this machine."""
     kinds = {weight.dtype for weight in layers.parameters()}
     if not torch.backends.mkldnn.is_available() or len(kinds) != 1:  # type: ignore[no-untyped-call]
         return False
     if kinds == {torch.bfloat16}:
         from modiste.compat import has_onednn_bfloat16  # a torch without oneDNN lacks it
 
-        if not has_onednn_bfloat16():
-            return False
-    return all(isinstance(layer, KNOWN) for layer in layers.modules())
+        return bool(has_onednn_bfloat16())
+    return True
 
 
 class OneDNNSequential(nn.Module):
@@ -99,6 +111,34 @@ class OneDNNSequential(nn.Module):
         elif not maps.is_mkldnn:
             maps = maps.to(self.precision).to_mkldnn()
         output: Tensor = row(maps)
+        return output
+
+
+class FusedConvolution(nn.Module):
+    """A convolution and the ReLU6 after it in one pass; torch would write the maps, read them and write them again.
+
+    Args:
+        layer: of one precision, with a bias.
+        has_activation: whether a ReLU6 follows.
+    """
+
+    def __init__(self, layer: nn.Conv2d, *, has_activation: bool) -> None:
+        super().__init__()
+        from modiste.compat import pack_convolution
+
+        self.layer, self.has_activation = layer, has_activation
+        self.options = [list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups]
+        self.packed = pack_convolution(layer.weight.detach(), *self.options)
+        self.activation = ("hardtanh", [0.0, 6.0]) if has_activation else ("none", [])
+
+    def __reduce__(self) -> tuple[Any, tuple[nn.Conv2d]]:
+        return partial(FusedConvolution, has_activation=self.has_activation), (self.layer,)  # as OneDNNSequential
+
+    def forward(self, maps: Tensor) -> Tensor:
+        from modiste.compat import fused_convolution
+
+        maps = maps.to(self.layer.weight.dtype, memory_format=torch.channels_last)
+        output: Tensor = fused_convolution(maps, self.packed, self.layer.bias, *self.options, *self.activation, "")
         return output
 
 

@@ -17,6 +17,7 @@ from modiste.models.capsnet import CapsNet
 from modiste.models.cnn import CNN
 from modiste.models.dbn import DBN
 from modiste.models.dropconnect import DropConnectNet
+from modiste.models.efficientnet_lite import EfficientNetLite
 from modiste.models.fashionnet import FashionNet
 from modiste.models.inception import Inception
 from modiste.models.mlp import MLP
@@ -38,6 +39,7 @@ MODELS: dict[type[networks.ModelRecipe], Callable[..., nn.Module]] = {
     networks.PatchGraphRecipe: PatchGraph,
     networks.SuperpixelGraphRecipe: SuperpixelGraph,
     networks.DBNRecipe: DBN,
+    networks.EfficientNetLiteRecipe: EfficientNetLite,
 }
 
 

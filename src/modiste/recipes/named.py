@@ -331,6 +331,38 @@ def simclr() -> Recipe:
     )
 
 
+LITE0 = "39763c19519e2bd7c2c81cbf1bf38933652dda051385e2b4214c4ed2b5d07b15"
+LITE2 = "542feb0faa611992ceb4032aad47f50c6102ddadf9beeed1fc833aa22d353ed2"
+"""SHA-256 of the published weights; ``training.transfer.backbones`` says where they come from."""
+
+
+def backbone_linear() -> Recipe:
+    """For your own photos: logistic regression on the features of EfficientNet-Lite0, which was trained on ImageNet."""
+    trunk = ("network.stem", "network.blocks", "network.features")
+    return Recipe(
+        name="backbone-linear",
+        epochs=0,
+        precision="auto",
+        data=DataRecipe(pictures="whole", side=224, colour=True),
+        model=networks.EfficientNetLiteRecipe(),
+        transfer=TransferRecipe(source=LITE0, freeze=trunk, linear_probe=True),
+    )
+
+
+def backbone_linear_2() -> Recipe:
+    """`backbone-linear` with the larger EfficientNet-Lite2, pictures of 260 pixels, and their mirror images."""
+    recipe = backbone_linear()
+    return replace(
+        recipe,
+        name="backbone-linear-2",
+        mirror=True,
+        data=replace(recipe.data, side=260),
+        augmentation=AugmentationRecipe(flip=True),
+        model=networks.EfficientNetLiteRecipe(size=2),
+        transfer=replace(recipe.transfer, source=LITE2),
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "paper": paper,
     "paper-text": paper_text,
@@ -358,6 +390,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "dbn": dbn,
     "dbn-frozen": dbn_frozen,
     "simclr": simclr,
+    "backbone-linear": backbone_linear,
+    "backbone-linear-2": backbone_linear_2,
 }
 
 

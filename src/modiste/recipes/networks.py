@@ -24,6 +24,10 @@ class NetworkRecipe(Part):
         """Return the share of units or weights that the network drops in training alone."""
         return float(getattr(self, "dropout", 0.0))
 
+    def standardization(self) -> tuple[float, float] | None:
+        """Return the mean and deviation of pixels that the network's published weights expect; None without such."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class CNNRecipe(NetworkRecipe):
@@ -297,6 +301,25 @@ class DBNRecipe(NetworkRecipe):
         self.below_one("dropout")
 
 
+@dataclass(frozen=True, kw_only=True)
+class EfficientNetLiteRecipe(NetworkRecipe):
+    """EfficientNet-Lite: inverted residuals for colour pictures of 224 pixels and more, with weights from ImageNet."""
+
+    KIND: ClassVar[str] = "efficientnet-lite"
+
+    size: int = 0
+    """0, 1 or 2: for pictures of 224, 240 or 260 pixels a side; a larger network is slower and more accurate."""
+    dropout: float = 0.2
+    """Share of the 1,280 features dropped in training."""
+
+    def standardization(self) -> tuple[float, float]:
+        return 127 / 255, 128 / 255
+
+    def check(self) -> None:
+        demand(self.size in (0, 1, 2), "size", "0, 1 or 2", self.size)
+        self.below_one("dropout")
+
+
 ModelRecipe = (
     CNNRecipe
     | MLPRecipe
@@ -309,4 +332,5 @@ ModelRecipe = (
     | PatchGraphRecipe
     | SuperpixelGraphRecipe
     | DBNRecipe
+    | EfficientNetLiteRecipe
 )

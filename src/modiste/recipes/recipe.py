@@ -229,6 +229,8 @@ class TransferRecipe(Part):
     """Prefixes of the names of tensors that are not taken, such as network.head for other classes."""
     learning_rate_factor: float = 1.0
     """Factor of the learning rate for the tensors that were taken."""
+    linear_probe: bool = False
+    """Fit the last layer by logistic regression before the first step; with no epochs it is all that is trained."""
     rename: tuple[str, ...] = ()
     """OLD=NEW renames a prefix of the source's names, such as conv1=network.stem; .OLD=.NEW renames a part inside."""
 
@@ -298,7 +300,10 @@ class Recipe(Part):
     def check(self) -> None:
         safe = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
         demand(safe, "name", "letters, digits, '-', '_' and '.'", self.name)
-        self.at_least(1, "epochs", "batch_size")
+        self.at_least(1, "batch_size")
+        demand(
+            self.epochs >= (not self.transfer.linear_probe), "epochs", "at least 1, or 0 with linear_probe", self.epochs
+        )
         self.below_one("label_smoothing", "ema_decay")
         demand(0 <= self.balance <= 1, "balance", "from 0 to 1", self.balance)
         self.at_least(0, "patience")

@@ -35,6 +35,9 @@ def fit(state: TrainingState, context: Context) -> None:
         StoppedError: a signal asked to stop. The state after the last step is on disk.
     """
     recipe = context.recipe
+    if not recipe.epochs:
+        _finish_without_training(state, context)
+        return
     steps = ResidentSteps(state, context) if can_stay(context) else Steps(state, context)
     last_saved = time.monotonic()
     while not is_over(state.history, recipe):
@@ -74,9 +77,9 @@ def finish_epoch(state: TrainingState, context: Context) -> None:
     loss, accuracy = validate(state, validation, recipe)
     images = len(context.development.train)
     row = EpochRow(
-        epoch=len(state.history) + 1,
+        epoch=len(state.history) + 1 if recipe.epochs else 0,
         step=state.step,
-        learning_rate=learning_rate(recipe, state.step - 1, context.steps_per_epoch),
+        learning_rate=learning_rate(recipe, state.step - 1, context.steps_per_epoch) if recipe.epochs else 0.0,
         train_loss=state.loss_sum / images,
         train_accuracy=state.correct / images,
         validation_loss=loss,
@@ -107,6 +110,16 @@ def out_of_patience(history: list[EpochRow], recipe: Recipe) -> bool:
         return False
     best = max(history, key=lambda row: row.validation_accuracy)
     return len(history) - best.epoch >= recipe.patience
+
+
+def _finish_without_training(state: TrainingState, context: Context) -> None:
+    """Measure a network that was fitted before the first epoch, as the only row of the history: epoch 0."""
+    if state.history:
+        return
+    started = time.perf_counter()
+    finish_epoch(state, context)
+    state.save(context.folder / run_folder.STATES, context.development.fingerprint)
+    context.listener.epoch_done(state.history[-1], Timing.since(started, started, 0))
 
 
 def _save_and_stop(state: TrainingState, context: Context) -> None:

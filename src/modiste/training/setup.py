@@ -26,7 +26,7 @@ from modiste.training.context import Context
 from modiste.training.distributed import ALONE, Group
 from modiste.training.interruption import Interruption
 from modiste.training.tracking import Listener
-from modiste.training.transfer import transfer
+from modiste.training.transfer import backbones, transfer
 
 Data = Development | Path | str | None
 """Images in memory, or the folder to find them in as ``load_dataset`` takes it."""
@@ -109,6 +109,7 @@ def set_up(recipe: Recipe, folder: Path, session: Session, data: Data = None) ->
 
     Raises:
         DataError: images are missing, damaged, too few, or all of one value.
+        MissingExtraError: the recipe names published weights that are not installed.
         RecipeError: the recipe cannot be trained on these images or with these processes.
         RunError: the folder holds something else, a run of another recipe or of other images, or a damaged file.
         StorageError: the folder cannot be written.
@@ -118,6 +119,7 @@ def set_up(recipe: Recipe, folder: Path, session: Session, data: Data = None) ->
     check_group(recipe, group)
     if not group.of_leader(claim(folder, recipe)):
         return None
+    check_backbone(recipe)
     development = images_of(recipe, data, session)
     task = describe_task(development, recipe)
     model = build_model(recipe.model, task, seed=recipe.seed).to(device)
@@ -130,6 +132,12 @@ def check_group(recipe: Recipe, group: Group) -> None:
     """Raise RecipeError if several processes train together and the recipe asks for transfer."""
     if not group.is_alone and recipe.transfer.source:
         raise RecipeError(f"transfer is for one process; found {group.size} under torchrun")
+
+
+def check_backbone(recipe: Recipe) -> None:
+    """Raise MissingExtraError, RunError or StorageError if the recipe names published weights that cannot be read."""
+    if backbone := backbones.of_hash(recipe.transfer.source):
+        backbones.locate(backbone)
 
 
 def claim(folder: Path, recipe: Recipe) -> bool:
@@ -173,10 +181,14 @@ def images_of(recipe: Recipe, data: Data, session: Session) -> Development:
 def describe_task(development: Development, recipe: Recipe) -> Task:
     """Return what the network must know of the images; without standardisation mean 0 and deviation 1.
 
+    A network with published weights takes the mean and deviation that these expect.
+
     Raises:
         DataError: all training pixels have the same value, and the recipe standardises.
     """
-    mean, deviation = mean_and_deviation(development.train.images) if recipe.standardize else (0.0, 1.0)
+    published = recipe.model.standardization()
+    measured = mean_and_deviation(development.train.images) if recipe.standardize and not published else (0.0, 1.0)
+    mean, deviation = published or measured
     if deviation == 0:
         raise DataError(
             f"{recipe.data.source}: every training pixel has the same value, which leaves nothing to standardise by; "

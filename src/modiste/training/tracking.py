@@ -41,7 +41,8 @@ class Timing:
             images: number of images trained.
         """
         now, train_seconds = time.perf_counter(), trained - started
-        return cls(now - started, train_seconds, images / train_seconds, machine.peak_memory_bytes())
+        rate = images / train_seconds if train_seconds else 0.0
+        return cls(now - started, train_seconds, rate, machine.peak_memory_bytes())
 
 
 class Listener:
@@ -50,8 +51,8 @@ class Listener:
     def transferred(self, report: TransferReport) -> None:
         """Weights of another network were transferred."""
 
-    def pretraining_started(self, recipe: Recipe, steps: int) -> None:
-        """The warm start begins to train; it will take ``steps`` steps."""
+    def pretraining_started(self, name: str, steps: int) -> None:
+        """The warm start of this name begins to train; it will take ``steps`` steps."""
 
     def pretraining_step_done(self, step: int) -> None:
         """``step`` steps of the warm start are done."""
@@ -83,10 +84,10 @@ class Listeners(Listener):
         for member in self.members:
             member.transferred(report)
 
-    def pretraining_started(self, recipe: Recipe, steps: int) -> None:
+    def pretraining_started(self, name: str, steps: int) -> None:
         """Call every member."""
         for member in self.members:
-            member.pretraining_started(recipe, steps)
+            member.pretraining_started(name, steps)
 
     def pretraining_step_done(self, step: int) -> None:
         """Call every member."""
@@ -180,10 +181,10 @@ class ConsoleLog(Listener):
         """Print the transfer report."""
         self._print(str(report))
 
-    def pretraining_started(self, recipe: Recipe, steps: int) -> None:
+    def pretraining_started(self, name: str, steps: int) -> None:
         """Print the name of the warm start, and show its progress bar."""
-        self._print(f"{recipe.warm_start}: {steps:,} steps before the first epoch")
-        self.task = self.progress.add_task(recipe.warm_start, total=steps)
+        self._print(f"{name}: {steps:,} steps before the first epoch")
+        self.task = self.progress.add_task(name, total=steps)
         self.progress.start()
 
     def pretraining_step_done(self, step: int) -> None:

@@ -23,7 +23,7 @@ from modiste.training.loop import fit
 from modiste.training.setup import RunSetUp, note_facts, open_session, set_up, settle_threads
 from modiste.training.state import TrainingState, new_training_state
 from modiste.training.tracking import FileLog, Listener, Listeners
-from modiste.training.transfer import transfer
+from modiste.training.transfer import linear_probe, transfer
 from modiste.training.transfer.source import Source
 from modiste.training.warm_start.progress import Progress
 from modiste.training.warm_start.warm_starts import WARM_STARTS
@@ -112,14 +112,20 @@ def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | 
     recipe, model, saved = run.recipe, run.model, run.saved
     machine.keep_memory()
     if saved is None:
-        progress = Progress(recipe, context.listener, context.interruption)
+        progress = Progress(recipe.warm_start, context.listener, context.interruption)
         with machine.gpu_arithmetic(context.device):
             WARM_STARTS[recipe.warm_start](model, context.development, recipe, progress)
     taken = take_weights(model, context, transfer_from, has_begun=saved is not None)
+    totals = linear_probe.Totals()
+    if saved is None and recipe.transfer.linear_probe:
+        progress = Progress(linear_probe.NAME, context.listener, context.interruption)
+        totals = linear_probe.fit_head(model, context.development, recipe, progress)
     state = new_training_state(model, recipe, taken)
     if saved is not None:
         state.restore(saved)
-    elif recipe.warm_start != "none":
+    elif recipe.warm_start != "none" or recipe.transfer.linear_probe:
+        if not recipe.epochs:
+            state.loss_sum, state.correct = totals.loss, totals.correct
         state.save(context.folder / run_folder.STATES, context.development.fingerprint)
     state.network = context.group.join(model)
     return state

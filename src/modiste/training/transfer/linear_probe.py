@@ -1,0 +1,165 @@
+"""The last layer fitted to the features of a network by logistic regression, before any step of training.
+
+Kumar et al., "Fine-Tuning can Distort Pretrained Features", 2022, fit the last layer first and then train all others.
+Without that training the result is a linear classifier on fixed features. Every feature is standardised, and an L2
+penalty of the weights is selected by the loss on validation images.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from modiste import machine
+from modiste.data.batch import as_floats, as_targets, class_weights
+from modiste.data.dataset import Development
+from modiste.errors import extra_for
+from modiste.evaluation.inference import parts, ready
+from modiste.recipes.recipe import Recipe
+from modiste.training.warm_start.progress import Progress, features, linear_head
+
+NAME = "linear-probe"
+PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+"""From strong to weak: each fit starts from the one before it, so that all together take little longer than one."""
+MOST_ITERATIONS = 200
+"""Of L-BFGS for each penalty."""
+LEAST_DEVIATION = 1e-6
+"""Lower bound of a feature's deviation, as a share of the largest one: a feature that never changes stays at 0."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the training images after the fit: of their losses, in nats, and of those classified correctly."""
+
+    loss: float = 0.0
+    correct: int = 0
+
+
+@dataclass(frozen=True)
+class Standardized:
+    """Features of training and validation images, standardised by those of the training images.
+
+    Attributes:
+        mean, deviation: of each feature of the training images.
+        train, validation: the features.
+    """
+
+    mean: Float[Tensor, " d"]
+    deviation: Float[Tensor, " d"]
+    train: Float[Tensor, "n d"]
+    validation: Float[Tensor, "m d"]
+
+
+def fit_head(model: nn.Module, development: Development, recipe: Recipe, progress: Progress) -> Totals:
+    """Fit the last layer of ``model``, in place.
+
+    With ``augmentation.flip``, the mirror image of each training image counts as another image.
+
+    Args:
+        model: a network that ends in a linear layer.
+        development: the images, on the model's device.
+        recipe: sets precision, label smoothing, class balance, and mirror images.
+        progress: is notified of each batch, and of the validation loss of each penalty.
+
+    Raises:
+        MissingExtraError: SciPy is not installed.
+        RecipeError: the network does not end in a linear layer.
+        StoppedError: a signal asked to stop.
+    """
+    head, train = linear_head(model, NAME), development.train
+    images = torch.cat([train.images, train.images.flip(3)]) if recipe.augmentation.flip else train.images
+    batches = [len(parts(one, one.device, recipe.precision)) for one in (images, development.validation.images)]
+    progress.start(sum(batches))
+    found = standardized(
+        *(head_inputs(model, one, recipe, progress) for one in (images, development.validation.images))
+    )
+    labels = train.labels.cpu().repeat(len(images) // len(train))
+    weight, bias = _select(found, labels, development.validation.labels.cpu(), recipe, progress)
+    logits = found.train[: len(train)] @ weight.T + bias
+    with torch.no_grad():
+        head.weight.copy_(weight / found.deviation)
+        head.bias.copy_(bias - (weight / found.deviation) @ found.mean)
+    own = labels[: len(train)]
+    return Totals(F.cross_entropy(logits, own, reduction="sum").item(), int((logits.argmax(1) == own).sum()))
+
+
+@torch.inference_mode()
+def head_inputs(
+    model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe, progress: Progress
+) -> Float[Tensor, "n d"]:
+    """Return the features that enter the last layer, as it gets them when it classifies; float32 on the CPU."""
+    quick, device = ready(model, recipe, images[:1]), images.device
+    head, found = linear_head(quick, NAME), list[Tensor]()
+    with machine.autocast(recipe.precision, device), machine.gpu_arithmetic(device):
+        for part in parts(images, device, recipe.precision):
+            found.append(features(quick, head, as_floats(part)).float().cpu())
+            progress.step_done()
+    return torch.cat(found).clone()
+
+
+def standardized(train: Float[Tensor, "n d"], validation: Float[Tensor, "m d"]) -> Standardized:
+    """Standardise features by the mean and the deviation of those of the training images."""
+    deviation, mean = torch.std_mean(train, dim=0, correction=0)
+    deviation = deviation.clamp(min=max(LEAST_DEVIATION * deviation.max().item(), torch.finfo().tiny))
+    return Standardized(mean, deviation, (train - mean) / deviation, (validation - mean) / deviation)
+
+
+def _select(
+    found: Standardized, labels: Tensor, validation_labels: Tensor, recipe: Recipe, progress: Progress
+) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+    """Return weights and bias of the penalty with the least validation loss, among those up to the first rise."""
+    classes = int(labels.max()) + 1
+    targets = as_targets(labels, classes, recipe.label_smoothing)
+    weights = targets @ class_weights(labels, classes, recipe.balance) if recipe.balance else torch.ones(len(labels))
+    fitted = torch.zeros(classes, found.train.shape[1] + 1)
+    best, least = fitted, float("inf")
+    for number, penalty in enumerate(PENALTIES, 1):
+        fitted = logistic_regression(found.train, targets, weights, penalty, fitted)
+        logits = found.validation @ fitted[:, :-1].T + fitted[:, -1]
+        loss = F.cross_entropy(logits, validation_labels).item()
+        progress.epoch_done(f"last layer, penalty {penalty:g}", number, "validation loss", loss)
+        if loss >= least:
+            break
+        best, least = fitted, loss
+    return best[:, :-1], best[:, -1]
+
+
+def logistic_regression(
+    features: Float[Tensor, "n d"],
+    targets: Float[Tensor, "n k"],
+    weights: Float[Tensor, " n"],
+    penalty: float,
+    start: Float[Tensor, "k e"],
+) -> Float[Tensor, "k e"]:
+    """Minimise the mean cross-entropy plus half the penalty times the squared weights, by L-BFGS (Liu, Nocedal, 1989).
+
+    Args:
+        features: of each image.
+        targets: a probability for every class.
+        weights: of each image in the mean.
+        penalty: factor of the squared weights; the biases are free.
+        start: where to begin: weights, and the bias as the last column.
+
+    Returns:
+        The minimum, in the form of ``start``.
+    """
+    with extra_for("a linear probe", "SciPy", "evaluation"):
+        from scipy.optimize import minimize
+
+    def loss_and_gradient(flat: Float[np.ndarray, " z"]) -> tuple[float, Float[np.ndarray, " z"]]:
+        both = torch.from_numpy(flat).float().view_as(start)
+        weight = both[:, :-1]
+        logs = (features @ weight.T + both[:, -1]).log_softmax(1)
+        loss = (
+            -(weights @ (targets * logs).sum(1)).double() / len(features) + penalty / 2 * weight.double().square().sum()
+        )
+        slope = (logs.exp() - targets) * (weights / len(features))[:, None]
+        gradient = torch.cat([slope.T @ features + penalty * weight, slope.sum(0)[:, None]], dim=1)
+        return loss.item(), gradient.flatten().double().numpy()
+
+    options = {"maxiter": MOST_ITERATIONS}
+    found = minimize(loss_and_gradient, start.flatten().double().numpy(), jac=True, method="L-BFGS-B", options=options)
+    return torch.from_numpy(found.x).float().view_as(start)

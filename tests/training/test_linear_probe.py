@@ -1,0 +1,124 @@
+"""The last layer by logistic regression: scikit-learn's answer, and a run of it that goes on after a kill."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from modiste import machine
+from modiste.data.batch import as_targets
+from modiste.data.dataset import load_development
+from modiste.errors import RecipeError, StoppedError
+from modiste.evaluation.inference import infer
+from modiste.models.registry import Task, build_model
+from modiste.recipes.networks import CNNRecipe, MLPRecipe
+from modiste.recipes.recipe import AugmentationRecipe, Recipe, TransferRecipe
+from modiste.runs.run_folder import open_run
+from modiste.training import trainer
+from modiste.training.interruption import Interruption
+from modiste.training.tracking import Listener
+from modiste.training.transfer import linear_probe
+from modiste.training.transfer.linear_probe import logistic_regression, standardized
+from modiste.training.warm_start.progress import Progress
+
+PROBE = TransferRecipe(freeze=("network.convolutions",), linear_probe=True)
+
+
+@pytest.fixture
+def probe(tiny_recipe: Recipe) -> Recipe:
+    return replace(tiny_recipe, epochs=0, model=CNNRecipe(filters=(4, 6), hidden=()), transfer=PROBE)
+
+
+def test_it_finds_what_scikit_learn_finds() -> None:
+    draw = machine.generator(0, "features")
+    features, labels = torch.randn(300, 12, generator=draw), torch.randint(0, 3, (300,), generator=draw)
+    features[:, 0] += labels
+    penalty, start = 0.05, torch.zeros(3, 13)
+    ours = logistic_regression(features, as_targets(labels, 3, 0.0), torch.ones(300), penalty, start)
+    theirs = LogisticRegression(C=1 / (penalty * 300), tol=1e-8, max_iter=2000).fit(features, labels)
+    found = features @ ours[:, :-1].T + ours[:, -1]
+    expected = torch.from_numpy(theirs.decision_function(features.numpy())).float()
+    torch.testing.assert_close(found.softmax(1), expected.softmax(1), rtol=0, atol=2e-3)
+
+
+def test_a_weight_counts_as_many_images() -> None:
+    draw = machine.generator(0, "features")
+    features, labels = torch.randn(60, 4, generator=draw), torch.randint(0, 2, (60,), generator=draw)
+    targets, start = as_targets(labels, 2, 0.0), torch.zeros(2, 5)
+    twice = torch.arange(60) < 20
+    weights = torch.where(twice, 1.5, 0.75)  # twice as much, with mean 1
+    doubled = torch.cat([features, features[twice]]), torch.cat([targets, targets[twice]])
+    one = logistic_regression(features, targets, weights, 0.1, start)
+    other = logistic_regression(*doubled, torch.ones(80), 0.1, start)
+    torch.testing.assert_close(one, other, rtol=0, atol=2e-3)
+
+
+def test_a_feature_that_never_changes_stays_at_zero() -> None:
+    train = torch.tensor([[1.0, 7.0], [3.0, 7.0]])
+    found = standardized(train, torch.tensor([[2.0, 7.0]]))
+    assert found.train.tolist() == [[-1.0, 0.0], [1.0, 0.0]]
+    assert found.validation.tolist() == [[0.0, 0.0]]
+
+
+def test_a_run_without_epochs_is_the_fitted_layer(probe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    outcome = trainer.train(probe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    run, development = open_run(tmp_path / "run"), load_development(probe.data, tiny_folder)
+    model, _ = run.load_model()
+    labels = development.train.labels
+    correct = (infer(model, development.train.images, probe).argmax(1) == labels).sum().item()
+    assert [row.epoch for row in run.history] == [0]
+    assert outcome.picked.train_accuracy == correct / len(labels)
+    assert outcome.picked.validation_accuracy > 0.3, "no better than a guess"
+    untouched = build_model(probe.model, run.load_info().task, seed=probe.seed).network
+    assert torch.equal(model.network.convolutions[0].weight, untouched.convolutions[0].weight)  # type: ignore[index, union-attr]
+    assert next(row.quantity for row in run.pretraining()) == "validation loss"
+
+
+class Stop(Listener):
+    """Asks to stop after the first batch of features."""
+
+    def __init__(self, interruption: Interruption | None = None) -> None:
+        self.interruption = interruption
+
+    def pretraining_step_done(self, step: int) -> None:
+        import os
+        import signal
+
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_stopped_while_features_are_computed_it_ends_in_the_same_bytes(
+    probe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    calm, run = tmp_path / "calm", tmp_path / "run"
+    trainer.train(probe, calm, device="cpu", data_folder=tiny_folder)
+    with pytest.raises(StoppedError, match="linear-probe"):
+        trainer.train(probe, run, device="cpu", data_folder=tiny_folder, listeners=[Stop()])
+    trainer.train(probe, run, device="cpu", data_folder=tiny_folder)
+    for name in ("model.safetensors", "log.jsonl"):
+        assert (calm / name).read_bytes() == (run / name).read_bytes()
+
+
+def test_mirror_images_count_as_images_of_their_own(probe: Recipe, tiny_folder: Path) -> None:
+    """Pictures that are their own mirror images, twice over, are what they are once."""
+    development = load_development(probe.data, tiny_folder)
+    half = development.train.images[..., : development.image_shape[2] // 2]
+    whole = torch.cat([half, half.flip(3)], dim=3)
+    alike = replace(development, train=replace(development.train, images=whole))
+    task = Task(image_shape=development.image_shape, class_names=development.class_names)
+    found = []
+    for flip in (False, True):
+        model = build_model(probe.model, task)
+        recipe = replace(probe, augmentation=AugmentationRecipe(flip=flip))
+        linear_probe.fit_head(model, alike, recipe, Progress("linear-probe", Listener(), Interruption()))
+        found.append(infer(model, whole, recipe).softmax(1))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=2e-2)
+
+
+def test_a_network_without_a_linear_end_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    assert MLPRecipe().hidden == ()
+    with pytest.raises(RecipeError, match="epochs: expected at least 1"):
+        replace(tiny_recipe, epochs=0)
