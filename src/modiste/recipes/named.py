@@ -357,7 +357,6 @@ def backbone_linear_2() -> Recipe:
         name="backbone-linear-2",
         mirror=True,
         data=replace(recipe.data, side=260),
-        augmentation=AugmentationRecipe(flip=True),
         model=networks.EfficientNetLiteRecipe(size=2),
         transfer=replace(recipe.transfer, source=LITE2),
     )

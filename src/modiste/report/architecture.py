@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from modiste.models.capsnet import CLASS_DIMENSIONS, CapsNet
 from modiste.models.dropconnect import DropConnect
+from modiste.models.efficientnet_lite import InvertedResidual, SamePadding
 from modiste.models.fashionnet import Keypoints
 from modiste.models.hooks import Call, captured
 from modiste.models.inception import InceptionModule
@@ -65,6 +66,10 @@ STAGES: dict[type[nn.Module], Callable[[Any], tuple[str, str]]] = {
     ResidualBlock: lambda layer: ("Residual block", f"3 × 3 twice, {layer.residual[0].out_channels:,} filters"),
     ConvolutionStage: lambda layer: ("VGG stage", f"3 × 3 twice, {layer[0].out_channels:,} filters"),
     Keypoints: lambda layer: ("Keypoints", f"a window around each of {layer.score.out_channels:,} positions"),
+    InvertedResidual: lambda layer: (
+        "Inverted residual",
+        f"{_by(layer.filter.convolution.kernel_size)} inside, {layer.narrow.convolution.out_channels:,} filters",
+    ),
     GraphBlock: lambda layer: ("Graph block", f"{layer.neighbours:,} neighbours of each node"),
     Superpixels: lambda layer: ("Superpixels", f"a grid of {_by(layer.grid)}"),
     AttentionBlock: lambda layer: ("Graph block", f"{number_of(len(layer.attention.weight), 'head')} of attention"),
@@ -82,9 +87,14 @@ NOTES: dict[type[nn.Module], Callable[[Any], str]] = {
     NodeNorm: lambda layer: "batch normalisation",
     nn.LayerNorm: lambda layer: "layer normalisation",
     nn.GELU: lambda layer: "gelu",
+    nn.ReLU6: lambda layer: "relu up to 6",
     Dropout: lambda layer: f"dropout {percent(layer.rate, 0)}" if layer.rate else "",
     Standardize: lambda layer: "" if _changes_nothing(layer) else "standardised",
 }
+
+
+PADDINGS = (nn.ZeroPad2d, SamePadding)
+"""Part of the convolution that follows, and no step of their own."""
 
 
 def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Stage]:
@@ -102,8 +112,8 @@ def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Stage]:
     steps, unused = _steps(model, image_shape)
     for step in steps:
         kind = type(step.layer)
-        if kind is nn.ZeroPad2d:
-            continue  # part of the convolution that it goes before, whose output is as large as its input
+        if kind in PADDINGS:
+            continue
         if kind in NOTES:
             stages[-1] = _attach(stages[-1], step, NOTES[kind](step.layer))
             continue

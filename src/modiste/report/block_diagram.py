@@ -10,6 +10,7 @@ from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
 from modiste.models.capsnet import CLASS_DIMENSIONS, PRIMARY_DIMENSIONS, CapsNet
+from modiste.models.efficientnet_lite import InvertedResidual
 from modiste.models.fashionnet import FashionNet
 from modiste.models.inception import InceptionModule
 from modiste.models.patch_graph import GraphBlock
@@ -111,8 +112,11 @@ def _box(axes: Axes, text: str, x: float, top: float, *, width: float, colour: s
 
 
 def inside(model: nn.Module) -> tuple[str, tuple[Step, ...]] | None:
-    """Return the name and the steps of the last part of ``model`` listed in ``BLOCKS``; None if there is none."""
-    known = [part for part in model.modules() if type(part) in BLOCKS]
+    """Return the name and the steps of the last part of ``model`` listed in ``BLOCKS``; None if there is none.
+
+    Inverted residuals without a shortcut are passed over.
+    """
+    known = [part for part in model.modules() if type(part) in BLOCKS and getattr(part, "has_shortcut", True)]
     if not known:
         return None
     name, describe = BLOCKS[type(known[-1])]
@@ -137,6 +141,14 @@ def _residual_first_form(block: ResidualBlock) -> tuple[Step, ...]:
     first, second = (_layer(part) for part in block.residual if isinstance(part, nn.Conv2d))
     long_way = (first, "batch normalisation, relu", second, "batch normalisation")
     return f"{block.residual[0].in_channels} maps", Fork((long_way, ()), "added, relu")
+
+
+def _inverted_residual(block: InvertedResidual) -> tuple[Step, ...]:
+    active = "batch normalisation, relu up to 6"
+    convolutions = [part for part in block.modules() if isinstance(part, nn.Conv2d)]
+    widen, filters, narrow = map(_layer, convolutions)
+    long_way = (widen, active, f"{filters},\neach of one channel", active, narrow, "batch normalisation")
+    return f"{convolutions[0].in_channels} maps", Fork((long_way, ()), "added")
 
 
 def _graph(block: GraphBlock) -> tuple[Step, ...]:
@@ -232,6 +244,7 @@ BLOCKS: dict[type[nn.Module], tuple[str, Callable[[Any], tuple[Step, ...]]]] = {
     InceptionModule: ("Inception module", _inception),
     Block: ("Residual block", _residual),
     ResidualBlock: ("Residual block", _residual_first_form),
+    InvertedResidual: ("Inverted residual", _inverted_residual),
     GraphBlock: ("Graph block", _graph),
     AttentionBlock: ("Graph block", _attention),
     FashionNet: ("Two branches on one trunk", _fashionnet),

@@ -56,7 +56,8 @@ class Standardized:
 def fit_head(model: nn.Module, development: Development, recipe: Recipe, progress: Progress) -> Totals:
     """Fit the last layer of ``model``, in place.
 
-    With ``augmentation.flip``, the mirror image of each training image counts as another image.
+    With ``augmentation.flip``, the mirror image of each training image counts as another image. With ``mirror``, the
+    features of each image are averaged with those of its mirror image, as its logits are when it is classified.
 
     Args:
         model: a network that ends in a linear layer.
@@ -95,7 +96,9 @@ def head_inputs(
     head, found = linear_head(quick, NAME), list[Tensor]()
     with machine.autocast(recipe.precision, device), machine.gpu_arithmetic(device):
         for part in parts(images, device, recipe.precision):
-            found.append(features(quick, head, as_floats(part)).float().cpu())
+            pixels = as_floats(part)
+            views = [pixels, pixels.flip(3)] if recipe.mirror else [pixels]
+            found.append(torch.stack([features(quick, head, view).float() for view in views]).mean(0).cpu())
             progress.step_done()
     return torch.cat(found).clone()
 

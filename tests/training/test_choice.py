@@ -1,0 +1,94 @@
+"""A folder in place of a recipe: what is chosen for it, by pictures made here, and that held-out pictures stay shut."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from commands_and_data import run_modiste
+from modiste.errors import DataError, PhotoError
+from modiste.recipes import named
+from modiste.training import choice
+from modiste.training.choice import choose_recipe
+
+
+def write_shop(folder: Path, side: int, *, colour: bool = True, count: int = 6) -> Path:
+    """Write class folders of noise: bags are dark, caps light."""
+    draw = np.random.RandomState(side)
+    for name, low in (("bag", 0), ("cap", 128)):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = draw.randint(low, low + 128, (side, side // 2, 3)).astype(np.uint8)
+            Image.fromarray(pixels if colour else pixels[..., 0]).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_photographs_take_the_installed_backbone(tmp_path: Path) -> None:
+    shop = write_shop(tmp_path / "shop", 96)
+    found = choose_recipe(str(shop))
+    assert (found.recipe.name, found.recipe.data.source) == ("backbone-linear", str(shop))
+    assert "efficientnet-lite0 is installed" in found.reason
+    assert "of about 96 pixels, in colour" in found.reason
+
+
+def test_without_the_backbone_the_reason_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "is_installed", lambda _backbone: False)
+    found = choose_recipe(str(write_shop(tmp_path / "shop", 96, colour=False)))
+    data = found.recipe.data
+    assert (found.recipe.name, data.pictures, data.side, data.colour) == ("sprint-93", "whole", 64, False)
+    assert "pip install 'modiste[backbones]'" in found.reason
+
+
+@pytest.mark.parametrize(("size", "side"), [(20, 28), (30, 32), (50, 64)])
+def test_small_pictures_are_learnt_from_scratch_at_their_size(tmp_path: Path, size: int, side: int) -> None:
+    data = choose_recipe(str(write_shop(tmp_path / "shop", size))).recipe.data
+    assert (data.side, data.colour) == (side, True)
+    assert data.repeats > 1, "a few pictures make a short epoch"
+
+
+def test_idx_files_take_a_recipe_for_small_images(tiny_folder: Path) -> None:
+    found = choose_recipe(str(tiny_folder))
+    assert (found.recipe.name, found.recipe.data.source) == ("sprint-93", str(tiny_folder))
+    assert choose_recipe(str(tiny_folder), "better").recipe.name == "sprint-95"
+
+
+def test_held_out_pictures_stay_shut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = tmp_path / "shop"
+    for split in ("train", "validation", "test"):
+        write_shop(shop / split, 80)
+    opened: list[Path] = []
+    real = choice.open_photo
+    monkeypatch.setattr(choice, "open_photo", lambda path: opened.append(path) or real(path))  # type: ignore[func-returns-value]
+    choose_recipe(str(shop))
+    assert opened
+    assert all((shop / "train") in path.parents for path in opened)
+
+
+def test_unreadable_pictures_are_named(tmp_path: Path) -> None:
+    shop = write_shop(tmp_path / "shop", 40)
+    for path in shop.rglob("*.png"):
+        path.write_bytes(b"no picture")
+    with pytest.raises(PhotoError, match=r"0\.png: not a readable image.*modiste data lists all"):
+        choose_recipe(str(shop))
+
+
+def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no data set in it"):
+        choose_recipe(str(tmp_path))
+
+
+def test_every_recipe_that_may_be_chosen_exists() -> None:
+    for table in (choice.WITH_BACKBONE, choice.FROM_SCRATCH):
+        assert set(table) == {"quick", "better"}
+        assert set(table.values()) <= set(named.RECIPES)
+
+
+def test_the_command_says_what_it_chose_and_flags_change_it(tmp_path: Path) -> None:
+    shop = write_shop(tmp_path / "shop", 24, count=30)
+    out = tmp_path / "run"
+    done = run_modiste("train", shop, "--epochs", "2", "--data.repeats", "1", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "sprint-93, because of 42 training pictures of about 24 pixels, in colour" in done.stderr
+    assert f"modiste train RECIPE --data.source {shop}" in done.stderr
+    assert '"epochs": 2' in (out / "recipe.json").read_text()
