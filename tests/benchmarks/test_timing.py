@@ -1,5 +1,6 @@
 """The scripts that time, tried at small sizes: every figure lands where the page says."""
 
+import argparse
 import json
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ import torch
 import clock
 import prediction
 import time_beside
+import time_own_classes
 import time_prediction
 import time_to_accuracy
 import time_training
@@ -142,3 +144,23 @@ def test_a_search_on_one_node_and_on_two(tmp_path: Path) -> None:
     assert record["throughput_ratio"]["median"] == pytest.approx(one / two)
     assert len(record["empty_seconds"]) == 2
     assert f"{one / two:.2f} times the throughput" in (tmp_path / "README.md").read_text()
+
+
+def test_a_row_of_own_classes_has_the_medians_of_its_arm(tmp_path: Path) -> None:
+    for split, count in (("train", 3), ("validation", 1)):
+        (tmp_path / split / "bag").mkdir(parents=True)
+        for number in range(count):
+            (tmp_path / split / "bag" / f"{number}.jpg").touch()
+    arms = [arm.name for arm in time_own_classes.ARMS]
+    found = {
+        name: [
+            (clock.Timed(seconds * 10.0**place, 2**30, ""), accuracy)
+            for seconds, accuracy in ((1, 0.7), (4, 0.9), (2, 0.8))
+        ]
+        for place, name in enumerate(arms)
+    }
+    record = time_own_classes.summary(argparse.Namespace(photos=tmp_path), found)
+    page = time_own_classes.as_markdown(record)
+    assert record["photos"] == {"train": 3, "validation": 1}
+    assert f"| {arms[0]} | 80.00% | 2.0 (1.0 to 4.0) | 100.0 | 1.0 GiB |" in page
+    assert f"| {time_own_classes.PEER} | 80.00% | 200.0 (100.0 to 400.0) | 1.0 | 1.0 GiB |" in page
