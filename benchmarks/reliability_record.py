@@ -1,9 +1,10 @@
 """Run the fault-injection tests; write ``records/reliability``: how many faults were injected and survived.
 
-    python benchmarks/reliability_record.py [--minutes 10] [--out records/reliability] [-- PYTEST ARGUMENTS]
+    python benchmarks/reliability_record.py [--minutes 10] [--again] [--out records/reliability] [-- PYTEST ARGUMENTS]
 
 Runs the tests of ``make torture`` and keeps their counts. Each kind of fault takes at most ``--minutes``. Failed tests
-and an aborted run are recorded, and the exit code is then 1.
+and an aborted run are recorded, and the exit code is then 1. ``--again`` runs only the tests that failed in the record,
+after a mend; the record and its page say which these were.
 """
 
 import contextlib
@@ -36,11 +37,18 @@ Content = dict[str, Any]
 def main() -> None:
     made = parser(__doc__, "records/reliability")
     made.add_argument("--minutes", type=float, default=10)
+    made.add_argument("--again", action="store_true", help="run only the tests that failed in the record")
     made.add_argument("arguments", nargs="*", help="arguments for pytest")
     options = made.parse_args()
+    file = Record(options.out, "results.json")
+    before = (file.read() or {}) if options.again else {}
+    tests = [node_of(failure) for failure in before.get("failed", [])]
+    if options.again and not tests:
+        sys.exit(f"{options.out}: no test failed in this record; expected one; leave out --again")
     with TemporaryDirectory() as folder:
-        record = torture(options.minutes, options.arguments, Path(folder))
-    Record(options.out, "results.json").save(record, as_markdown(record))
+        record = torture(options.minutes, [*options.arguments, *tests], Path(folder))
+    record = joined(before, record) if options.again else record
+    file.save(record, as_markdown(record))
     print(f"{options.out}/README.md")
     sys.exit(0 if is_good(record) else 1)
 
@@ -100,6 +108,33 @@ def read_outcomes(path: Path) -> tuple[list[str], list[str]]:
     return failed, skipped
 
 
+def node_of(failure: str) -> str:
+    """Return pytest's name of a test from its line in the record, such as ``tests/data/test_idx.py::test_it``."""
+    module, _, test = failure.partition(": ")[0].rpartition(".")
+    return f"{module.replace('.', '/')}.py::{test}"
+
+
+def joined(before: Content, again: Content) -> Content:
+    """Return a record with the results of the tests that ran again in place of those that had failed."""
+    return before | {
+        "areas": before["areas"] | again["areas"],
+        "exit_code": again["exit_code"],
+        "failed": again["failed"],
+        "again": {"tests": before["failed"], "seconds": again["seconds"], "commit": again["machine"].get("commit")},
+    }
+
+
+def again_text(record: Content) -> str:
+    """Return a paragraph on the tests that ran again; empty if none did."""
+    if "again" not in record:
+        return ""
+    commit = f" (commit {record['again']['commit'][:12]})" if record["again"]["commit"] else ""
+    return (
+        "\nThese had failed first. They were mended, ran again alone, and stand in the table as they ran then"
+        f"{commit}:\n\n{listed(record['again']['tests'])}\n"
+    )
+
+
 def is_good(record: Content) -> bool:
     """Return whether every injected fault was survived and the tests ran to their end."""
     areas = record["areas"].values()
@@ -125,7 +160,7 @@ tests of `{record["command"]}`.
 {rows(line(name, area) for name, area in areas.items())}
 
 Each test has at most {record["minutes_each"]:g} minutes: fewer faults than planned mean that this time was over.
-
+{again_text(record)}
 ## Failed
 
 {listed(record["failed"])}
