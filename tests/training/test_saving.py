@@ -189,7 +189,8 @@ def test_a_folder_that_is_really_read_only_is_refused_and_left_as_it_was(
     for _ in faults("saving: the folder is read-only", few=5, many=100):
         assert small_disk.run("forked_tasks:mount", tmp_path, "size=8m").code == 0
         small_disk.kill_after(small_disk.start(COMMAND, words), draw.uniform(0, 0.1))
-        finished_before = small_disk.wait().code == 0  # on a fast machine
+        small_disk.wait()
+        finished_before = small_disk.run("forked_tasks:same", run, calm).code == 0  # on a fast machine
         assert small_disk.run("forked_tasks:mount", tmp_path, "remount,ro").code == 0
         ended = small_disk.run(COMMAND, words)
         refusal = rf"modiste: {run}\S*: cannot be (used as a run folder|written) \(Read-only file system\)"
