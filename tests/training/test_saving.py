@@ -193,7 +193,7 @@ def test_a_folder_that_is_really_read_only_is_refused_and_left_as_it_was(
         finished_before = small_disk.run("forked_tasks:same", run, calm).code == 0  # on a fast machine
         assert small_disk.run("forked_tasks:mount", tmp_path, "remount,ro").code == 0
         ended = small_disk.run(COMMAND, words)
-        refusal = rf"modiste: {run}\S*: cannot be (used as a run folder|written) \(Read-only file system\)"
+        refusal = rf"modiste: {run}\S*: cannot be (used as a run folder|written|deleted) \(Read-only file system\)"
         assert ended.code == (0 if finished_before else StorageError.exit_code)
         assert re.match("" if finished_before else refusal, ended.said)
         assert small_disk.run("forked_tasks:mount", tmp_path, "remount,rw").code == 0
