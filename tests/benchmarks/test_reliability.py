@@ -52,3 +52,17 @@ def test_failed_and_skipped_tests_are_recorded(record: reliability_record.Conten
 def test_an_aborted_run_is_recorded(tmp_path: Path) -> None:
     failed, _ = reliability_record.read_outcomes(tmp_path / "none.xml")
     assert "aborted" in failed[0]
+
+
+def test_what_ran_again_after_a_mend_stands_in_its_place(record: reliability_record.Content) -> None:
+    (failure,) = record["failed"]
+    assert reliability_record.node_of(f"tests.{failure}") == "tests/test_it.py::test_does_not"
+    mended = {"saving: a large thing": {"few": 2, "planned": 5, "tried": 5, "survived": 5, "seconds": 1.0}}
+    again = {"areas": mended, "exit_code": 0, "failed": [], "seconds": 1, "machine": {"commit": "0123456789abcdef"}}
+    joined = reliability_record.joined(record, again)
+    page = reliability_record.as_markdown(joined)
+    assert reliability_record.is_good(joined)
+    assert "35 faults were injected and 35 survived" in page
+    assert "ran again alone" in page
+    assert "(commit 0123456789ab):\n\n- `test_it.test_does_not: AssertionError: the third was lost`" in page
+    assert "ran again" not in reliability_record.as_markdown(record)
