@@ -207,8 +207,16 @@ def _load_heif(data: bytes) -> _Loaded:
     _check_size(container.size, MOST_HEIF_PIXELS)
     if container.codec == HEVC:
         image = decode_heic(container.picture)
+        _check_size(image.size, MOST_HEIF_PIXELS)  # it may have been cropped
         return _Loaded(image, UPRIGHT, image.info.get("icc_profile"))
-    image = _decode(container.picture, ("AVIF",), MOST_HEIF_PIXELS)
+    from PIL import features
+
+    if not features.check("avif"):
+        raise PhotoError("an AVIF photo, which needs Pillow 11.3 or later, built with AVIF; save it as JPEG")
+    try:
+        image = _decode(container.picture, ("AVIF",), MOST_HEIF_PIXELS)
+    except RuntimeError as error:  # libavif's own
+        raise PhotoError(f"the image is damaged ({error})") from error
     return _Loaded(image, orientation_of(image.info), image.info.get("icc_profile"))
 
 

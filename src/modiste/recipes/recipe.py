@@ -49,8 +49,7 @@ class DataRecipe(Part):
     colour: bool = False
     """Keep the colours of picture files; not for garment, which is grey."""
     decoder: int = DECODERS[-1]
-    """Version of the decoder of picture files: 2 converts colours to sRGB; 1, of earlier runs, ignores colour profiles,
-    and takes no HEIC, AVIF, TIFF or PPM from folders."""
+    """Decoder of picture files: 2 converts colours to sRGB; 1, of earlier runs, does not and takes fewer formats."""
     test_fraction: float = 1 / 6
     """Share of picture files held out for testing if the source has no test split; 0 holds out none."""
     test_seed: int = 0
