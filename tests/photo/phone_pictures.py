@@ -160,7 +160,7 @@ PHONE_GOOD: dict[str, Callable[[], bytes]] = {
     "palette tiff": lambda: saved(garment().quantize(8), "TIFF"),
     "cmyk tiff": lambda: saved(garment().convert("CMYK"), "TIFF"),
     "lab tiff": lambda: saved(in_lab(garment()), "TIFF"),
-    "tiff of pages": lambda: saved(garment(), "TIFF", save_all=True, append_images=[BLACK]),
+    "tiff of pages": lambda: saved(garment(), "TIFF", save_all=True, append_images=[BLACK.copy()]),
     "tiff in the other byte order": lambda: plain_tiff(">"),
     "tiff of tiles": tiled_tiff,
     "tiff with a row a strip": lambda: saved(garment(), "TIFF", compression="tiff_lzw", strip_size=240),

@@ -389,7 +389,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "a packed picture": (lambda: gzip.compress(saved(garment(), "PNG")), NO_IMAGE),
     "a picture in words": (lambda: base64.b64encode(saved(garment(), "PNG")), NO_IMAGE),
     "a film": (lambda: b"\0\0\0\x18ftypmp42" + bytes(500), "image"),
-    "a heic photo without a picture": (lambda: b"\0\0\0\x18ftypheic" + bytes(500), "damaged"),
+    "a heic photo without a picture": (lambda: b"\0\0\0\x18ftypheic" + bytes(500), "found a film or another container"),
     "a sound": (lambda: b"RIFF" + struct.pack("<I", 500) + b"WAVEfmt " + bytes(500), NO_IMAGE),
     "a program": (lambda: b"\x7fELF" + bytes(500), NO_IMAGE),
     "json": (lambda: b'{"image": "shirt.jpg"}', NO_IMAGE),

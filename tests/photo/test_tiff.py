@@ -47,7 +47,7 @@ def test_a_scanner_is_held_as_its_tag_says(turn: int) -> None:
 
 
 def test_only_the_first_page_is_read() -> None:
-    pages = saved(garment(), "TIFF", save_all=True, append_images=[BLACK] * 5)
+    pages = saved(garment(), "TIFF", save_all=True, append_images=[BLACK.copy()] * 5)
     assert np.array_equal(open_photo(pages), np.asarray(garment()))
     with Image.open(io.BytesIO(read_tiff(pages).picture)) as reduced:
         assert reduced.n_frames == 1
