@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import hashlib
 import importlib
+import json
 import os
 import pkgutil
 import shutil
@@ -15,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -25,8 +28,8 @@ from modiste.data import held_out
 from modiste.data.dataset import load_development
 from modiste.data.pictures import picture_cache, picture_source
 from modiste.data.pictures.division import divide
-from modiste.data.pictures.listing import SPLITS
-from modiste.data.pictures.picture_source import list_pictures
+from modiste.data.pictures.listing import NOT_FIRST, SPLITS
+from modiste.data.pictures.picture_source import list_pictures, load_development_pictures
 from modiste.errors import DataError, RecipeError
 from modiste.recipes.recipe import DataRecipe
 
@@ -266,11 +269,11 @@ class TestFaults:
         (folder / "__MACOSX" / "boot").mkdir(parents=True)
         (folder / "__MACOSX" / "boot" / "._000.png").write_bytes(b"fork")
         assert list_pictures(folder) == before
-        (folder / "boot" / "phone.HEIC").write_bytes(b"anything")
+        (folder / "boot" / "phone.JXL").write_bytes(b"anything")
         (folder / "boot" / "old.jfif").write_bytes(b"anything")
         now = list_pictures(folder)
-        reason = "a picture of an unsupported format (heic); save it as JPEG or PNG"
-        assert now.skipped == (*before.skipped, ("boot/phone.HEIC", reason))
+        reason = "a picture of an unsupported format (jxl); save it as JPEG or PNG"
+        assert now.skipped == (*before.skipped, ("boot/phone.JXL", reason))
         assert "boot/old.jfif" in {entry.name for entry in now.entries}
 
     def test_what_cannot_be_read_is_told_with_its_reason(self, folder: Path) -> None:
@@ -718,8 +721,8 @@ def test_a_file_of_another_kind_is_named(name: str, said: str, tmp_path: Path) -
         (["shop.zip"], "found 1 of .zip; unpack it and name the folder"),
         (["labels.csv"], "found 1 of .csv; name the table: labels.csv"),
         ([], "found nothing; name another folder"),
-        (["boot/1.heic", "boot/2.HEIC", "cap/1.heic"], "boot: a class without pictures: expected files that end in"),
-        (["boot/1.heic", "boot/2.HEIC", "cap/1.heic"], "found 2 of .heic; save them as JPEG or PNG"),
+        (["boot/1.jxl", "boot/2.JXL", "cap/1.jxl"], "boot: a class without pictures: expected files that end in"),
+        (["boot/1.jxl", "boot/2.JXL", "cap/1.jxl"], "found 2 of .jxl; save them as JPEG or PNG"),
     ],
 )
 def test_what_lies_in_a_folder_without_a_data_set_is_told(files: list[str], said: str, tmp_path: Path) -> None:
@@ -734,9 +737,59 @@ def test_what_lies_in_a_folder_without_a_data_set_is_told(files: list[str], said
 
 
 def test_a_picture_of_another_format_is_told_by_its_format(folder: Path) -> None:
-    (folder / "boot" / "phone.HEIC").write_bytes(b"content")
-    reason = "a picture of an unsupported format (heic); save it as JPEG or PNG"
-    assert dict(list_pictures(folder).skipped) == {"boot/phone.HEIC": reason}
+    (folder / "boot" / "phone.JXL").write_bytes(b"content")
+    reason = "a picture of an unsupported format (jxl); save it as JPEG or PNG"
+    assert dict(list_pictures(folder).skipped) == {"boot/phone.JXL": reason}
+
+
+def test_pictures_of_phones_and_scanners_are_read(folder: Path) -> None:
+    picture = Image.open(folder / "boot" / "000.png").convert("RGB")
+    for name in ("one.tif", "two.TIFF", "three.avif", "four.ppm", "five.jfif"):
+        kind = {".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF", ".ppm": "PPM", ".jfif": "JPEG"}
+        picture.save(folder / "boot" / name, kind[Path(name).suffix.lower()])
+    pillow_heif.from_pillow(picture).save(folder / "boot" / "six.HEIC")
+    before, after = (len(load_development(whole(folder, decoder=number)).train.labels) for number in (1, 2))
+    assert list_pictures(folder).skipped == ()
+    assert len(list_pictures(folder).entries) == sum(COUNTS.values()) + 6
+    assert after > before
+
+
+def test_the_first_decoder_finds_the_pictures_that_it_always_found(folder: Path) -> None:
+    before = load_development(whole(folder, decoder=1))
+    Image.new("RGB", (30, 30)).save(folder / "boot" / "new.tif")
+    now = load_development(whole(folder, decoder=1))
+    assert now.fingerprint == before.fingerprint
+    assert dict(list_pictures(folder, 1).skipped) == {"boot/new.tif": NOT_FIRST}
+    rows = [(str(path.relative_to(folder)), path.parent.name) for path in folder.glob("*/*.*")]
+    table = write_table(folder / "list.csv", [("path", "label"), *rows])
+    recipe = whole(table, test_fraction=0.0)
+    assert load_development_pictures(table, recipe).pictures.faults == ()
+    faults = load_development_pictures(table, replace(recipe, decoder=1)).pictures.faults
+    assert faults == (("boot/new.tif", NOT_FIRST),)
+
+
+def test_a_decoder_and_no_other_changes_the_fingerprint(folder: Path) -> None:
+    """Runs of earlier versions have the hash over way, side, channels and files."""
+    old, new = (load_development_pictures(folder, whole(folder, decoder=number)).pictures for number in (1, 2))
+    entries = divide(folder, list_pictures(folder), whole(folder)).entries
+    digests = [hashlib.sha256((folder / entry.name).read_bytes()).hexdigest() for entry in entries]
+    rows = [[one.name, one.class_name, one.split, digest, True] for one, digest in zip(entries, digests, strict=True)]
+    recipe = whole(folder)
+    start = [recipe.pictures, recipe.side, 3 if recipe.colour else 1]
+    assert old.fingerprint == hashlib.sha256(json.dumps([*start, rows]).encode()).hexdigest()
+    assert new.fingerprint == hashlib.sha256(json.dumps([*start, 2, rows]).encode()).hexdigest()
+
+
+def test_a_heic_without_its_extra_is_left_out_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pillow_heif.from_pillow(Image.open(folder / "boot" / "000.png").convert("RGB")).save(folder / "boot" / "six.heic")
+    recipe = whole(folder, test_fraction=0.0)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pillow_heif", None)
+        without.setattr("modiste.photo.heif.version", lambda: "")
+        ((name, reason),) = load_development_pictures(folder, recipe).pictures.faults
+    assert name == "boot/six.heic"
+    assert "pip install 'modiste[heif]'" in reason
+    assert load_development_pictures(folder, recipe).pictures.faults == ()  # no fault of then is cached
 
 
 HEADER = "path,label\n"

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.append(str(Path(__file__).parent))
+from phone_pictures import PHONE_BAD, PHONE_GOOD
 from pictures import BAD, GOOD
 
 from modiste.errors import PhotoError
@@ -31,7 +32,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def specimens() -> list[bytes]:
-    pictures = [make() for name, make in GOOD.items() if "large" not in name]
+    pictures = [make() for name, make in (GOOD | PHONE_GOOD).items() if "large" not in name]
     return [picture for picture in pictures if len(picture) <= LARGEST_SPECIMEN_BYTES]
 
 
@@ -102,7 +103,7 @@ def main(first: int, count: int) -> dict[str, int]:
 
 def one(name: str) -> dict[str, float]:
     """Refuse a picture, and say how much memory that took."""
-    content = BAD[name][0]()
+    content = (BAD | PHONE_BAD)[name][0]()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refused = not is_photo(content)
     grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -114,6 +115,7 @@ if __name__ == "__main__":
     if sys.argv[1].isdecimal():
         print(json.dumps(main(*map(int, sys.argv[1:]))))
     else:
-        is_photo(GOOD["jpeg"]())  # so that everything is loaded
+        for name in ("jpeg", "heic", "avif", "tiff_lzw tiff"):  # so that everything is loaded
+            is_photo((GOOD | PHONE_GOOD)[name]())
         for name in sys.argv[1:]:
             print(json.dumps(one(name)))

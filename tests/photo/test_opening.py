@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from phone_pictures import PHONE_BAD, PHONE_GOOD
 from pictures import BAD, GOOD, garment, oriented, saved, with_exif, with_preview
 from pictures import segments as segments_of_notes
 from PIL import Image, ImageOps
@@ -18,29 +19,31 @@ from modiste.photo.garment import prepare
 from modiste.photo.jpeg import segments
 from modiste.photo.opening import LONGEST_SIDE, MOST_BYTES, open_photo
 
+ALL_GOOD, ALL_BAD = GOOD | PHONE_GOOD, BAD | PHONE_BAD
+
 
 def test_there_are_enough_kinds() -> None:
-    assert len(GOOD) + len(BAD) >= 100
+    assert len(ALL_GOOD) + len(ALL_BAD) >= 200
 
 
-@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("name", ALL_GOOD)
 def test_a_photo_is_read(name: str, faults: Faults) -> None:
     for _ in faults("photos: a kind of file"):
-        photo = open_photo(GOOD[name]())
+        photo = open_photo(ALL_GOOD[name]())
         assert photo.dtype == np.uint8
         assert max(photo.shape[:2]) <= LONGEST_SIDE
         dark = photo.mean(axis=2) < 150
         assert 0.1 < dark.mean() < 0.4
-        prepared = prepare(GOOD[name]())
+        prepared = prepare(ALL_GOOD[name]())
         assert prepared.separated
         assert prepared.inverted
         assert prepared.image.shape == (28, 28)
         assert prepared.image.max() > 100
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", ALL_BAD)
 def test_what_is_no_photo_is_refused(name: str, faults: Faults) -> None:
-    make, reason = BAD[name]
+    make, reason = ALL_BAD[name]
     for _ in faults("photos: a kind of file"):
         with pytest.raises(PhotoError) as caught:
             prepare(make())
@@ -135,7 +138,7 @@ def test_changed_anywhere_it_is_read_or_refused_within_limits(faults: Faults) ->
 
 
 def test_a_bomb_is_refused_from_its_header(faults: Faults) -> None:
-    bombs = [name for name in BAD if "bomb" in name]
+    bombs = [name for name in ALL_BAD if "bomb" in name]
     done = run_python(MUTANTS, *bombs)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]

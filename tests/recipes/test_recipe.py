@@ -44,6 +44,7 @@ from modiste.recipes.recipe import (
     SelfSupervisedRecipe,
     TransferRecipe,
     from_plain,
+    from_stored,
     load,
 )
 from modiste.training.objectives import OBJECTIVES
@@ -126,6 +127,18 @@ def test_a_recipe_written_before_a_field_was_there_means_its_default() -> None:
     assert from_plain(old) == named.dbn()
 
 
+def test_a_stored_recipe_without_a_decoder_keeps_that_of_its_time() -> None:
+    stored = to_plain(named.dbn())
+    assert from_stored(stored) == named.dbn()
+    del stored["data"]["decoder"]
+    assert from_stored(stored) == dataclasses.replace(named.dbn(), data=DataRecipe(decoder=1))
+    assert from_plain(stored) == named.dbn()  # a recipe that somebody wrote means the default
+    assert "decoder" not in stored["data"]
+    for plain in ({"name": "x", "data": 3}, {"name": "x", "data": {"decoder": 9}}):
+        with pytest.raises(RecipeError):
+            from_stored(plain)
+
+
 def test_no_default_is_missing_but_the_name() -> None:
     assert from_plain({"name": "x"}) == Recipe(name="x")
     with pytest.raises(RecipeError, match="name"):
@@ -196,6 +209,7 @@ OUT_OF_RANGE = [
     (DataRecipe, "validation_fraction", [0, 1, -0.1, 1.5]),
     (DataRecipe, "images_per_class", [-1]),
     (DataRecipe, "repeats", [0]),
+    (DataRecipe, "decoder", [0, 3]),
     (CNNRecipe, "filters", [[], [0], [32, -1]]),
     (CNNRecipe, "hidden", [[0], [128, -3]]),
     (CNNRecipe, "kernel_size", [0, -3]),

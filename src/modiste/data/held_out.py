@@ -92,7 +92,7 @@ def load_test(recipe: DataRecipe, folder: Path | None = None) -> ImageSet:
 
 def load_held_out_pictures(path: Path, recipe: DataRecipe) -> PictureSet:
     """Decode the pictures of a source that training may not open; DataError when there are none."""
-    listing = list_pictures(path)
+    listing = list_pictures(path, recipe.decoder)
     development = set(divide(path, listing, recipe).entries)
     entries = [entry for entry in listing.entries if entry not in development]
     if not entries:

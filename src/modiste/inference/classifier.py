@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 
 from modiste.errors import DataError, RecipeError
 from modiste.photo.preparation import CHANNELS, Preparation
+from modiste.recipes.recipe import DECODERS
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class Classifier(ABC):
         """How picture files were prepared for its training: a key of ``photo.preparation.WAYS``."""
 
     @property
+    def decoder(self) -> int:
+        """How picture files were decoded for its training: one of DECODERS."""
+        return DECODERS[-1]
+
+    @property
     def preparation(self) -> Preparation:
         """Turns picture files into its images; RecipeError unless these are square, with 1 or 3 channels."""
         channels, height, width = self.image_shape
@@ -71,7 +77,7 @@ class Classifier(ABC):
                 f"photos become square images, grey or in colour; this network takes {channels} x {height} x {width}; "
                 "choose one for images of one or three channels and equal sides"
             )
-        return Preparation(self.pictures, height, channels)
+        return Preparation(self.pictures, height, channels, self.decoder)
 
     def demand_images(self, shape: tuple[int, ...], kind: str) -> None:
         """Raise DataError unless an array of this shape and number type is a batch of its images."""

@@ -23,6 +23,7 @@ from modiste.inference.classifier import Classifier, Scores
 from modiste.inference.onnx_check import NEEDS_EXTRA, check, unfit
 from modiste.photo.preparation import WAYS
 from modiste.recipes.plain import class_name
+from modiste.recipes.recipe import DECODERS
 
 MOST_BYTES = 512 * 2**20
 BATCH_IMAGES = 64
@@ -109,6 +110,10 @@ class OnnxModel(Classifier):
     def pictures(self) -> str:
         return self.metadata.get("pictures", "garment")  # files of earlier versions do not name it
 
+    @property
+    def decoder(self) -> int:
+        return int(self.metadata.get("decoder", "1"))  # that of earlier versions, which do not name it
+
     def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Scores:
         self.demand_images(images.shape, str(images.dtype))
         return self.scores(self.run(images))
@@ -189,6 +194,8 @@ def _metadata_fault(metadata: Mapping[str, str]) -> str:
     """Return what is wrong with the metadata that are used later; empty if nothing is."""
     if metadata.get("pictures", "garment") not in WAYS:
         return f"its way to prepare pictures is unknown, {metadata['pictures']!r}"
+    if metadata.get("decoder", "1") not in map(str, DECODERS):
+        return f"its decoder of pictures is unknown, {metadata['decoder']!r}"
     for key in NUMBERS:
         if key in metadata and not _is_number(metadata[key]):
             return f"its {key} is not a number, {metadata[key]!r}"

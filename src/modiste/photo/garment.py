@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from modiste.errors import PhotoError
 from modiste.photo.background import Garment, find_garment
 from modiste.photo.opening import open_photo
+from modiste.recipes.recipe import DECODERS
 
 SHARPNESS = 0.75
 """Weight of the detail that sharpening adds: the image minus its Gaussian blur of deviation 1."""
@@ -41,14 +42,15 @@ class Prepared:
         return self.image[None] if self.image.ndim == 2 else np.moveaxis(self.image, 2, 0)
 
 
-def prepare(content: bytes | Path, *, side: int = 28) -> Prepared:
+def prepare(content: bytes | Path, *, side: int = 28, decoder: int = DECODERS[-1]) -> Prepared:
     """Turn a photo of a garment into the image that the network sees.
 
     An image of the network's size that is grey and black in a corner is used unchanged.
 
     Args:
-        content: a JPEG, PNG, WebP, BMP or GIF file, or its bytes.
+        content: a file of one of ``opening.FORMATS``, or its bytes.
         side: of the network's images, in pixels.
+        decoder: one of DECODERS.
 
     Raises:
         PhotoError: the file is no such image, damaged, too large, or shows nothing.
@@ -67,7 +69,7 @@ def prepare(content: bytes | Path, *, side: int = 28) -> Prepared:
         >>> list(prepared.steps)
         ['photo', 'garment alone', 'cropped', "network's view"]
     """
-    photo = open_photo(content)
+    photo = open_photo(content, decoder=decoder)
     if _is_ready(photo, side):
         return as_it_is(photo[..., 0].copy(), side)
     garment = find_garment(photo)

@@ -21,7 +21,7 @@ _FIRST_WITH_LENGTH, _SOI, _EOI, _SOS, _COM = 0xC0, 0xD8, 0xD9, 0xDA, 0xFE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _METADATA = frozenset(range(0xE1, 0xF0)) - {0xEE} | {_COM}
 """Application segments and comments, except JFIF (0xE0) and Adobe (0xEE), which tell the decoder the colours."""
-_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Jpeg:
         scans: number of passes over the pixels.
         ended: whether the file has its end marker.
         info: ``exif`` and ``xmp``, the first segment of each.
+        profile: the colour profile, joined from its segments; None if there is none, or some are missing.
         last_scan: data of the last scan if the file lacks its end marker; otherwise empty.
     """
 
@@ -41,8 +42,16 @@ class Jpeg:
     ended: bool = False
     info: dict[str, bytes] = field(default_factory=dict)
     last_scan: bytes = b""
+    _profile: dict[int, bytes] = field(default_factory=dict)
+    _profile_parts: int = 0
     _components: int = 0
     _sent: set[tuple[int, int]] = field(default_factory=set)
+
+    @property
+    def profile(self) -> bytes | None:
+        if not 0 < self._profile_parts == len(self._profile):
+            return None
+        return b"".join(part for _, part in sorted(self._profile.items()))
 
     @property
     def is_complete(self) -> bool:
@@ -73,6 +82,10 @@ class Jpeg:
         for name, prefix in (("exif", _EXIF), ("xmp", _XMP)):
             if segment[1] == 0xE1 and segment.startswith(prefix, 4):
                 self.info.setdefault(name, segment[4 + len(prefix) :])
+        if segment[1] == 0xE2 and segment.startswith(_ICC, 4) and len(segment) > 4 + len(_ICC) + 2:
+            number, parts = segment[4 + len(_ICC) : 6 + len(_ICC)]
+            self._profile_parts = parts
+            self._profile.setdefault(number, segment[6 + len(_ICC) :])
 
 
 def read_jpeg(data: bytes) -> Jpeg:

@@ -1,35 +1,48 @@
 """Opens a picture file as an upright colour image.
 
-Every limit is checked in the header, before anything is decoded. Of the camera's metadata only the orientation is read,
-at a bounded cost. A decoder that makes too many reads or takes too long is stopped.
+Every limit is checked in the header, before anything is decoded. The camera's metadata are never given to a decoder,
+except where they come in the formats of the web, and there only the orientation and the colour profile are used. A
+decoder of Pillow's that makes too many reads or takes too long is stopped.
 """
 
 import io
-import re
 import struct
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
 
 from modiste.errors import PhotoError, extra_for, reason_of
+from modiste.photo.colour import from_lab, to_srgb
+from modiste.photo.container import HEVC, read_container
+from modiste.photo.heif import decode_heic
 from modiste.photo.jpeg import MOST_SCANNED_PIXELS, START, Jpeg, read_jpeg
+from modiste.photo.orientation import UPRIGHT, orientation_of, turn_upright
+from modiste.photo.pnm import KINDS as PNM_KINDS
+from modiste.photo.pnm import Pnm
+from modiste.photo.tiff import STARTS as TIFF_STARTS
+from modiste.photo.tiff import read_tiff
+from modiste.recipes.recipe import DECODERS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from PIL.ImageFile import ImageFile
 
 EXTRA = ("photos", "Pillow and SciPy", "photo")
 """Arguments of ``extra_for``."""
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+WEB_FORMATS = ("PNG", "WEBP", "BMP", "GIF")
+"""Formats that Pillow recognises, reads and limits by itself, but for what is checked here."""
+FORMATS = ("JPEG", *WEB_FORMATS, "HEIC", "AVIF", "TIFF", "PPM")
 MOST_BYTES = 20 * 2**20
 MOST_PIXELS = 24_000_000
 MOST_JPEG_PIXELS = 64_000_000
 """A JPEG can be decoded at a half, a quarter or an eighth of its size."""
+MOST_HEIF_PIXELS = 52_000_000
+"""For HEIC and AVIF. Phones take up to 50 million, each a grid of tiles."""
 RUNS, MOST_RUN_PIXELS = "bmp_rle", 4_000_000
 """Pillow decodes a run-length encoded BMP pixel by pixel, in Python."""
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -60,24 +73,20 @@ DAMAGE = (
     struct.error,
 )
 """Errors that decoders raise on damaged files, in addition to Pillow's own."""
-UPRIGHT = 1
-ORIENTATION_TAG = 0x0112
-MOST_ENTRIES = 1_000
-"""Most entries of an Exif directory that are searched for the orientation."""
-INTEGER_TYPES = {1: "B", 3: "H", 4: "I"}
-"""TIFF's integer types and their codes in ``struct``."""
-_IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
-_RAW_PROFILE = "Raw profile type exif"
 
 
-def open_photo(content: bytes | Path) -> UInt8[np.ndarray, "h w 3"]:
+def open_photo(content: bytes | Path, *, decoder: int = DECODERS[-1]) -> UInt8[np.ndarray, "h w 3"]:
     """Return a photo in red, green and blue, upright, its longer side at most LONGEST_SIDE pixels.
 
-    Transparent parts become white. Of an animation the first frame is returned. A JPEG may lack its end marker, but no
-    pixel.
+    Transparent parts become white. Of an animation or of several pages the first image is returned. A JPEG may lack its
+    end marker, but no pixel.
+
+    Args:
+        content: a file of one of FORMATS, or its bytes.
+        decoder: 2 converts colours to sRGB; 1 ignores colour profiles. A run keeps that of its training.
 
     Raises:
-        PhotoError: the file is of none of FORMATS, damaged, or too large to be a photo.
+        PhotoError: the file is of none of FORMATS, damaged, or too large to be a photo; or HEIC, without pillow-heif.
         MissingExtraError: Pillow is not installed.
     """
     data = read_file(content) if isinstance(content, Path) else content
@@ -85,16 +94,14 @@ def open_photo(content: bytes | Path) -> UInt8[np.ndarray, "h w 3"]:
         raise PhotoError("the file is empty; expected a photo")
     if len(data) > MOST_BYTES:
         raise PhotoError(f"the file has {len(data):,} bytes; expected at most {MOST_BYTES:,}; make it smaller")
-    if data.startswith(PNG) and sum(map(data.count, PACKED_NOTES)) > MOST_PACKED_NOTES:
-        raise PhotoError(
-            f"the image has more than {MOST_PACKED_NOTES} compressed notes; expected a photo; save it again"
-        )
     if not data.startswith(START):
-        return _decode(data)
+        return _as_photo(lambda: _load(data), decoder)
     jpeg = read_jpeg(data)
-    photo = _decode(jpeg.picture, jpeg)
-    if not jpeg.ended and not (jpeg.is_complete and np.array_equal(photo, _decode(jpeg.continued, jpeg))):
-        raise PhotoError("the image is damaged (its end is missing)")
+    photo = _as_photo(lambda: _load_jpeg(jpeg, jpeg.picture), decoder)
+    if not jpeg.ended:
+        same = jpeg.is_complete and np.array_equal(photo, _as_photo(lambda: _load_jpeg(jpeg, jpeg.continued), decoder))
+        if not same:
+            raise PhotoError("the image is damaged (its end is missing)")
     return photo
 
 
@@ -132,39 +139,113 @@ class RationedReader(io.BytesIO):
         return super().read(size)
 
 
-def _decode(data: bytes, jpeg: Jpeg | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the photo in a file's bytes; for a JPEG, ``data`` is the file without its metadata."""
+@dataclass(frozen=True)
+class _Loaded:
+    """A decoded image, as it is stored.
+
+    Attributes:
+        image: with all its pixels.
+        orientation: 1 to 8.
+        profile: its colour profile; None if it has none.
+    """
+
+    image: "Image"
+    orientation: int = UPRIGHT
+    profile: bytes | None = None
+
+
+def _as_photo(load: Callable[[], _Loaded], decoder: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the image that ``load`` decodes as ``open_photo`` does; PhotoError if it is damaged or too large."""
     with extra_for(*EXTRA):
         from PIL import Image, UnidentifiedImageError
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow's own limit, and of slightly wrong metadata
-            reader = RationedReader(data)
-            with Image.open(reader, formats=FORMATS) as image:
-                _check_size(image, jpeg.scans if jpeg else 1)
-                reader.allow_pixels()
-                image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
-                image.decodermaxblock = PIECE_BYTES
-                image.load()
-                photo = _as_rgb(_upright(image, jpeg.info if jpeg else image.info))
-                photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
-                return np.asarray(photo).copy()
+            loaded = load()
+            image = turn_upright(loaded.image, loaded.orientation)
+            profile = loaded.profile if decoder > 1 else None
+            photo = image if profile and image.mode == "CMYK" else _as_rgb(image)
+            photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
+            return np.asarray(to_srgb(photo, profile)).copy()
     except UnidentifiedImageError:
         raise PhotoError(f"not a readable image; expected {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:
         raise PhotoError(
             f"the image is too large; expected at most {MOST_PIXELS // 10**6} million pixels, "
-            f"{MOST_JPEG_PIXELS // 10**6} million for a JPEG"
+            f"{MOST_HEIF_PIXELS // 10**6} million for HEIC and AVIF, {MOST_JPEG_PIXELS // 10**6} million for a JPEG"
         ) from None
     except DAMAGE as error:
         raise PhotoError(f"the image is damaged ({error})") from error
 
 
-def _check_size(image: "ImageFile", scans: int) -> None:
-    """Raise PhotoError if the header announces too many or too few pixels, a strip, or too many scans."""
-    width, height = image.size
+def _load(data: bytes) -> _Loaded:
+    """Decode a file of any format but JPEG."""
+    if data[4:8] == b"ftyp":
+        return _load_heif(data)
+    if data[:4] in TIFF_STARTS:
+        tiff = read_tiff(data)
+        return _Loaded(_decode(tiff.picture, ("TIFF",), MOST_PIXELS), tiff.orientation, tiff.profile)
+    if data[:2] in PNM_KINDS and data[2:3] in b" \t\r\n#":
+        return _load_pnm(data)
+    if data.startswith(PNG) and sum(map(data.count, PACKED_NOTES)) > MOST_PACKED_NOTES:
+        raise PhotoError(
+            f"the image has more than {MOST_PACKED_NOTES} compressed notes; expected a photo; save it again"
+        )
+    image = _decode(data, WEB_FORMATS, MOST_PIXELS)
+    return _Loaded(image, orientation_of(image.info), image.info.get("icc_profile"))
+
+
+def _load_jpeg(jpeg: Jpeg, data: bytes) -> _Loaded:
+    """Decode a JPEG's ``picture``, or the same ``continued``."""
+    image = _decode(data, ("JPEG",), MOST_JPEG_PIXELS, jpeg.scans)
+    return _Loaded(image, orientation_of(jpeg.info), jpeg.profile)
+
+
+def _load_heif(data: bytes) -> _Loaded:
+    """Decode a HEIC or AVIF file. Its container says how to turn it; the camera's notes may say so again."""
+    container = read_container(data, MOST_HEIF_PIXELS)
+    _check_size(container.size, MOST_HEIF_PIXELS)
+    if container.codec == HEVC:
+        image = decode_heic(container.picture)
+        _check_size(image.size, MOST_HEIF_PIXELS)  # it may have been cropped
+        return _Loaded(image, UPRIGHT, image.info.get("icc_profile"))
+    from PIL import features
+
+    if not features.check("avif"):
+        raise PhotoError("an AVIF photo, which needs Pillow 11.3 or later, built with AVIF; save it as JPEG")
+    try:
+        image = _decode(container.picture, ("AVIF",), MOST_HEIF_PIXELS)
+    except RuntimeError as error:  # libavif's own
+        raise PhotoError(f"the image is damaged ({error})") from error
+    return _Loaded(image, orientation_of(image.info), image.info.get("icc_profile"))
+
+
+def _load_pnm(data: bytes) -> _Loaded:
+    from PIL import Image
+
+    pnm = Pnm(data)
+    _check_size(pnm.size, MOST_PIXELS)
+    return _Loaded(Image.fromarray(pnm.pixels()))
+
+
+def _decode(data: bytes, formats: tuple[str, ...], most: int, scans: int = 1) -> "Image":
+    """Return the image that Pillow decodes. It may have ``most`` pixels; a JPEG has several ``scans`` of them."""
+    from PIL import Image
+
+    reader = RationedReader(data)
+    image = Image.open(reader, formats=formats)
     runs = bool(image.tile) and image.tile[0][0] == RUNS
-    most = MOST_JPEG_PIXELS if image.format == "JPEG" else MOST_RUN_PIXELS if runs else MOST_PIXELS
+    _check_size(image.size, MOST_RUN_PIXELS if runs else most, scans)
+    reader.allow_pixels()
+    image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
+    image.decodermaxblock = PIECE_BYTES
+    image.load()
+    return image
+
+
+def _check_size(size: tuple[int, int], most: int, scans: int = 1) -> None:
+    """Raise PhotoError if the header announces more than ``most`` pixels, too few, a strip, or too many scans."""
+    width, height = size
     if width * height > most:
         raise PhotoError(f"the image is {width:,} x {height:,}; expected at most {most // 10**6} million pixels")
     if min(width, height) < LEAST_SIDE or max(width, height) > MOST_ASPECT * min(width, height):
@@ -181,6 +262,8 @@ def _as_rgb(image: "Image") -> "Image":
     """Convert an image of any mode to red, green and blue."""
     from PIL import Image
 
+    if image.mode == "LAB":
+        return from_lab(image)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, dtype=np.float64)
         top = 65535.0 if values.max(initial=0) > 255 else 255.0
@@ -190,59 +273,3 @@ def _as_rgb(image: "Image") -> "Image":
         ground = Image.new("RGBA", layer.size, (*WHITE, 255))
         image = Image.alpha_composite(ground, layer)
     return image.convert("RGB")
-
-
-def _upright(image: "Image", info: Mapping[Any, Any]) -> "Image":
-    """Rotate or mirror an image as its metadata say."""
-    from PIL.Image import Transpose
-
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    turn = turns.get(_orientation(info))
-    return image if turn is None else image.transpose(turn)
-
-
-def _orientation(info: Mapping[str, Any]) -> int:
-    """Return the orientation, 1 to 8, from an image's Exif or else its XMP metadata; UPRIGHT without either.
-
-    ``info`` has the keys that Pillow gives to an image's metadata.
-    """
-    exif = info.get("exif") or _exif_in_text(info.get(_RAW_PROFILE))
-    return _orientation_in_exif(exif) or _orientation_in_xmp(info.get("xmp")) or UPRIGHT
-
-
-def _orientation_in_exif(exif: bytes) -> int | None:
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return None
-    try:
-        (at,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (count,) = struct.unpack_from(f"{order}H", tiff, at)
-        for entry in range(at + 2, at + 2 + 12 * min(count, MOST_ENTRIES), 12):
-            tag, kind = struct.unpack_from(f"{order}HH", tiff, entry)
-            if tag == ORIENTATION_TAG and kind in INTEGER_TYPES:
-                return int(struct.unpack_from(order + INTEGER_TYPES[kind], tiff, entry + 8)[0])
-    except struct.error:
-        return None
-    return None
-
-
-def _orientation_in_xmp(xmp: bytes | str | None) -> int | None:
-    found = _IN_XMP.search(xmp.encode() if isinstance(xmp, str) else xmp or b"")
-    return int(found[1]) if found else None
-
-
-def _exif_in_text(profile: str | None) -> bytes:
-    """Return the Exif metadata that older programs write into a PNG as hexadecimal digits, after three lines."""
-    try:
-        return bytes.fromhex("".join((profile or "").split("\n")[3:]))
-    except ValueError:
-        return b""

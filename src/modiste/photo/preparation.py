@@ -15,8 +15,9 @@ from modiste.photo.background import LUMINANCE
 from modiste.photo.garment import Prepared, as_bytes, as_it_is, centred, prepare, resized
 from modiste.photo.opening import open_photo
 from modiste.recipes.plain import nearest
+from modiste.recipes.recipe import DECODERS
 
-VERSION = 2
+VERSION = 3
 """Raise this when a preparation gives other pixels than before; cached pictures are then decoded again."""
 CHANNELS = (1, 3)
 PictureInput = bytes | Path | UInt8[np.ndarray, "h w"]
@@ -31,15 +32,19 @@ class Preparation:
         way: a key of WAYS: "garment" separates it from its background; "whole" and "stretched" keep all of the picture.
         side: of the square image, in pixels.
         channels: 1 for grey, 3 for red, green and blue.
+        decoder: one of DECODERS.
     """
 
     way: str = "garment"
     side: int = 28
     channels: int = 1
+    decoder: int = DECODERS[-1]
 
     def __post_init__(self) -> None:
         if self.way not in WAYS:
             raise RecipeError(f"pictures: {self.way!r} is unknown; {nearest(self.way, WAYS)}")
+        if self.decoder not in DECODERS:
+            raise RecipeError(f"decoder: expected one of {', '.join(map(str, DECODERS))}, found {self.decoder}")
         if self.channels not in CHANNELS or (self.channels != 1 and self.way == "garment"):
             raise RecipeError(
                 f"pictures: {self.way} gives images of {'1' if self.way == 'garment' else '1 or 3'} channels, this "
@@ -53,25 +58,26 @@ class Preparation:
         return WAYS[self.way](picture, self)
 
 
-def prepare_whole(content: bytes | Path, *, side: int, channels: int) -> Prepared:
+def prepare_whole(content: bytes | Path, *, side: int, channels: int, decoder: int = DECODERS[-1]) -> Prepared:
     """Turn a picture file into the network's image: all of the picture, padded with black to a square.
 
     A picture that already has the network's size keeps every pixel.
 
     Args:
-        content: a JPEG, PNG, WebP, BMP or GIF file, or its bytes.
+        content: a file of one of ``opening.FORMATS``, or its bytes.
         side: of the network's images, in pixels.
         channels: 3 for red, green and blue, 1 for their luminance.
+        decoder: one of DECODERS.
 
     Raises:
         PhotoError: the file is no such image, damaged or too large.
     """
-    return _as_image(open_photo(content), side, channels, keep_aspect=True)
+    return _as_image(open_photo(content, decoder=decoder), side, channels, keep_aspect=True)
 
 
-def prepare_stretched(content: bytes | Path, *, side: int, channels: int) -> Prepared:
+def prepare_stretched(content: bytes | Path, *, side: int, channels: int, decoder: int = DECODERS[-1]) -> Prepared:
     """Turn a picture file into the network's image as ``prepare_whole`` does, but stretched to a square."""
-    return _as_image(open_photo(content), side, channels, keep_aspect=False)
+    return _as_image(open_photo(content, decoder=decoder), side, channels, keep_aspect=False)
 
 
 def _as_image(photo: UInt8[np.ndarray, "h w 3"], side: int, channels: int, *, keep_aspect: bool) -> Prepared:
@@ -83,15 +89,15 @@ def _as_image(photo: UInt8[np.ndarray, "h w 3"], side: int, channels: int, *, ke
 
 
 def _garment(content: bytes | Path, preparation: Preparation) -> Prepared:
-    return prepare(content, side=preparation.side)
+    return prepare(content, side=preparation.side, decoder=preparation.decoder)
 
 
 def _whole(content: bytes | Path, preparation: Preparation) -> Prepared:
-    return prepare_whole(content, side=preparation.side, channels=preparation.channels)
+    return prepare_whole(content, side=preparation.side, channels=preparation.channels, decoder=preparation.decoder)
 
 
 def _stretched(content: bytes | Path, preparation: Preparation) -> Prepared:
-    return prepare_stretched(content, side=preparation.side, channels=preparation.channels)
+    return prepare_stretched(content, side=preparation.side, channels=preparation.channels, decoder=preparation.decoder)
 
 
 WAYS: dict[str, Callable[[bytes | Path, Preparation], Prepared]] = {

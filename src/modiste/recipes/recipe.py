@@ -17,6 +17,10 @@ from modiste.recipes.plain import Part, build, demand
 
 MOST_BYTES = 64 * 1024
 """Largest file of a recipe or a search space that is read."""
+DECODERS = (1, 2)
+"""Versions of the decoder of picture files: 1 ignores colour profiles, 2 converts colours to sRGB."""
+EARLIER_DATA = {"decoder": 1}
+"""Fields of the data recipe that earlier versions did not have, and what those versions did."""
 Precision = Literal["float32", "bfloat16", "auto"]
 
 
@@ -44,6 +48,8 @@ class DataRecipe(Part):
     """Side in pixels of the images that picture files become."""
     colour: bool = False
     """Keep the colours of picture files; not for garment, which is grey."""
+    decoder: int = DECODERS[-1]
+    """Decoder of picture files: 2 converts colours to sRGB; 1, of earlier runs, does not and takes fewer formats."""
     test_fraction: float = 1 / 6
     """Share of picture files held out for testing if the source has no test split; 0 holds out none."""
     test_seed: int = 0
@@ -59,6 +65,7 @@ class DataRecipe(Part):
         self.at_least(0, "images_per_class")
         self.at_least(1, "repeats")
         demand(8 <= self.side <= 1024, "side", "from 8 to 1024", self.side)
+        demand(self.decoder in DECODERS, "decoder", " or ".join(map(str, DECODERS)), self.decoder)
         self.below_one("test_fraction")
         grey = self.pictures == "garment"
         demand(not (grey and self.colour), "pictures", "whole or stretched with colour", self.pictures)
@@ -313,6 +320,21 @@ def from_plain(plain: Mapping[str, Any]) -> Recipe:
     """Return the recipe that plain data describes; RecipeError names the first field that is wrong."""
     recipe: Recipe = build(Recipe, plain)
     return recipe
+
+
+def from_stored(plain: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that a run or a model file holds.
+
+    Fields that it lacks were added by later versions. They take the value with which its run was trained, in place of
+    the default for new runs.
+
+    Raises:
+        RecipeError: names the first field that is wrong.
+    """
+    data = plain.get("data") if isinstance(plain, Mapping) else None
+    if not isinstance(data, Mapping):
+        return from_plain(plain)
+    return from_plain({**plain, "data": {**EARLIER_DATA, **data}})
 
 
 def load(path: Path) -> Recipe:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from modiste.errors import RunError
 from modiste.models.registry import Task, build_model, shapes_of
 from modiste.recipes.plain import class_name, demand, to_plain
-from modiste.recipes.recipe import Recipe, from_plain
+from modiste.recipes.recipe import Recipe, from_stored
 from modiste.runs import storage
 
 FORMAT = 1
@@ -166,7 +166,7 @@ def _info(plain: dict[str, Any]) -> ModelInfo:
     demand(type(plain["epoch"]) is int, "epoch", "a whole number", plain["epoch"])
     demand(isinstance(plain["fingerprint"], str), "fingerprint", "a hash", plain["fingerprint"])
     return ModelInfo(
-        recipe=from_plain(plain["recipe"]),
+        recipe=from_stored(plain["recipe"]),
         task=Task(image_shape=shape, class_names=names, mean=task["mean"], deviation=task["deviation"]),
         epoch=plain["epoch"],
         fingerprint=plain["fingerprint"],

@@ -29,7 +29,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from modiste.errors import RunError
-from modiste.recipes.recipe import Recipe, from_plain
+from modiste.recipes.recipe import Recipe, from_stored
 from modiste.runs import checkpoint, manifest, storage
 from modiste.runs.checkpoint import ModelInfo
 
@@ -181,7 +181,7 @@ def open_run(folder: Path | str) -> Run:
     history = tuple(_rows(folder / LOG, EpochRow))
     if not history:
         raise RunError(f"{folder / LOG}: damaged, it lists no epoch; restore it or train the run again")
-    recipe = from_plain(storage.read_json(folder / RECIPE))
+    recipe = from_stored(storage.read_json(folder / RECIPE))
     return Run(folder, recipe, history, files, test_openings)
 
 

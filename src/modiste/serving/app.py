@@ -152,7 +152,7 @@ def _body(limits: Limits) -> dict[str, Any]:
         "minItems": 1,
         "maxItems": limits.pictures,
         "items": {"type": "string", "format": "binary"},
-        "description": "JPEG, PNG, WebP, BMP or GIF files.",
+        "description": "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF or PPM files.",
     }
     form = {"type": "object", "required": ["images"], "properties": {"images": files}, "additionalProperties": False}
     content = {"multipart/form-data": {"schema": form}, "application/json": {"schema": fields}}

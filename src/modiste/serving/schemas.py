@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 Base64 = Annotated[
     str,
     Field(
-        description="A JPEG, PNG, WebP, BMP or GIF file, in base64 (RFC 4648, section 4), with or without line ends, "
-        "and with or without data:image/...;base64, before it."
+        description="A JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF or PPM file, in base64 (RFC 4648, section 4), with "
+        "or without line ends, and with or without data:image/...;base64, before it."
     ),
 ]
 PngUrl = Annotated[str, Field(description="A PNG as a data: URL.")]

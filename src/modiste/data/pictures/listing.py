@@ -8,18 +8,25 @@ import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modiste.errors import fault, reason_of, shown
 
 SPLITS = ("train", "validation", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".jfif", ".jpe")
+FIRST_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".jfif", ".jpe")
+"""Files that decoder 1 takes from a folder."""
+LATER_SUFFIXES = (
+    *(".mpo", ".heic", ".heif", ".hif", ".avif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+SUFFIXES = FIRST_SUFFIXES + LATER_SUFFIXES
 UNREAD_SUFFIXES = (
-    *(".heic", ".heif", ".avif", ".tif", ".tiff", ".jp2", ".jxl", ".svg", ".pdf", ".psd"),
+    *(".jp2", ".jxl", ".svg", ".pdf", ".psd"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".orf", ".raf", ".rw2"),
 )
 """Picture formats that are not supported."""
+NOT_FIRST = "a picture of a format that decoder 1 does not read; train with decoder 2"
 NO_PICTURE = "not a picture, judging by its extension"
 MOST_PICTURES = 1_000_000
 MOST_CLASSES = 1_000
@@ -109,6 +116,18 @@ def reason_against_name(name: str) -> str:
     if suffix not in UNREAD_SUFFIXES:
         return NO_PICTURE
     return f"a picture of an unsupported format ({suffix[1:]}); save it as JPEG or PNG"
+
+
+def is_later(name: str) -> bool:
+    """Return whether a file of this name is of a format that decoder 1 does not read."""
+    return name.lower().endswith(LATER_SUFFIXES)
+
+
+def without_later(found: PictureList) -> PictureList:
+    """Return the list that decoder 1 made of a folder, so that earlier runs find the pictures of their training."""
+    kept = tuple(entry for entry in found.entries if not is_later(entry.name))
+    later = [(entry.name, NOT_FIRST) for entry in found.entries if is_later(entry.name)]
+    return replace(found, entries=kept, skipped=tuple(sorted([*found.skipped, *later])))
 
 
 def reason_against(path: Path, root: str) -> str:

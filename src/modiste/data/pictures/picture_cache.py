@@ -25,7 +25,9 @@ from jaxtyping import UInt8
 from safetensors import SafetensorError
 
 from modiste.data.paths import picture_cache_folder
+from modiste.data.pictures.listing import NOT_FIRST, is_later
 from modiste.errors import MissingExtraError, PhotoError, StorageError, reason_of
+from modiste.photo import heif
 from modiste.photo.opening import read_file
 from modiste.photo.preparation import VERSION, Preparation
 from modiste.processes import available_cores
@@ -115,11 +117,11 @@ def check_installed(preparation: Preparation) -> None:
 
 
 def cache_file(folder: Path, preparation: Preparation, part: str) -> Path:
-    """Return the cache file for pictures in ``folder``: one for each part, preparation and version of the decoder."""
+    """Return the cache file for pictures in ``folder``: one for each part, preparation and version of the libraries."""
     from PIL import __version__ as pillow
 
-    key = [os.path.realpath(folder), preparation.way, preparation.side, preparation.channels, part]
-    digest = hashlib.sha256(json.dumps([*key, FORMAT, VERSION, pillow]).encode()).hexdigest()
+    key = [os.path.realpath(folder), preparation.way, preparation.side, preparation.channels, preparation.decoder, part]
+    digest = hashlib.sha256(json.dumps([*key, FORMAT, VERSION, pillow, heif.version()]).encode()).hexdigest()
     return picture_cache_folder() / f"{digest[:32]}.safetensors"
 
 
@@ -129,6 +131,8 @@ def _decode_one(path: Path, preparation: Preparation) -> tuple[str, UInt8[np.nda
     try:
         content = read_file(path)
         digest = hashlib.sha256(content).hexdigest()
+        if preparation.decoder == 1 and is_later(path.name):
+            return digest, None, NOT_FIRST
         return digest, preparation(content).planes, ""
     except PhotoError as error:
         return digest, None, str(error)

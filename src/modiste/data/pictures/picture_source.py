@@ -16,12 +16,12 @@ from modiste.data.pictures.class_folders import read_class_folders
 from modiste.data.pictures.csv_list import read_picture_table
 from modiste.data.pictures.division import divide
 from modiste.data.pictures.folder_layout import visible
-from modiste.data.pictures.listing import Entry, PictureList, describe_contents
+from modiste.data.pictures.listing import Entry, PictureList, describe_contents, without_later
 from modiste.data.pictures.picture_cache import decode_cached
 from modiste.data.sources import FASHION_MNIST, source_folder
 from modiste.errors import fault, reason_of, shown
 from modiste.photo.preparation import Preparation
-from modiste.recipes.recipe import DataRecipe
+from modiste.recipes.recipe import DECODERS, DataRecipe
 
 TABLE = ".csv"
 IDX_FILES = "*idx[13]-ubyte*"
@@ -93,9 +93,15 @@ def locate_pictures(source: str, folder: Path | None = None) -> Path | None:
     return path
 
 
-def list_pictures(path: Path) -> PictureList:
-    """Return the pictures of a source, a CSV file or a folder; DataError if it is not a valid data set."""
-    return read_picture_table(path) if kind_at(path) == "file" else read_class_folders(path)
+def list_pictures(path: Path, decoder: int = DECODERS[-1]) -> PictureList:
+    """Return the pictures of a source, a CSV file or a folder; DataError if it is not a valid data set.
+
+    ``decoder`` is that of the recipe: the first one takes fewer formats from a folder.
+    """
+    if kind_at(path) == "file":
+        return read_picture_table(path)
+    listing = read_class_folders(path)
+    return listing if decoder > 1 else without_later(listing)
 
 
 def load_development_pictures(path: Path, recipe: DataRecipe, *, allow_unreadable: bool = False) -> DevelopmentPictures:
@@ -105,7 +111,7 @@ def load_development_pictures(path: Path, recipe: DataRecipe, *, allow_unreadabl
         DataError: there are too few pictures to split. Without ``allow_unreadable`` also: more than half of the files
             cannot be read, or a class has no readable picture in training or validation.
     """
-    listing = list_pictures(path)
+    listing = list_pictures(path, recipe.decoder)
     division = divide(path, listing, recipe)
     found = decode_entries(path, listing, division.entries, recipe, DEVELOPMENT)
     training = {entry.name for entry in division.train}
@@ -172,7 +178,7 @@ def decode_entries(
 
 def preparation_of(recipe: DataRecipe) -> Preparation:
     """Return the preparation of picture files that a recipe asks for."""
-    return Preparation(recipe.pictures, recipe.side, 3 if recipe.colour else 1)
+    return Preparation(recipe.pictures, recipe.side, 3 if recipe.colour else 1, recipe.decoder)
 
 
 def fault_notes(path: Path, faults: Sequence[tuple[str, str]]) -> tuple[str, ...]:
@@ -229,5 +235,6 @@ def _fingerprint(
         [entry.name, entry.class_name, entry.split, digest, not reason]
         for entry, digest, reason in zip(entries, digests, faults, strict=True)
     ]
-    content = [preparation.way, preparation.side, preparation.channels, rows]
+    later = [preparation.decoder] if preparation.decoder > 1 else []  # runs of earlier versions have hashes without it
+    content = [preparation.way, preparation.side, preparation.channels, *later, rows]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
