@@ -5,6 +5,7 @@ import torch
 
 from modiste.data.batch import as_floats
 from modiste.evaluation.out_of_distribution import boundary
+from modiste.recipes.recipe import AugmentationRecipe
 
 
 @pytest.fixture(scope="module", params=[(1, 28, 28), (3, 30, 33), (1, 12, 12)], ids=str)
@@ -21,8 +22,12 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(5)
 
 
+def altered(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return boundary.in_distribution_images(images, AugmentationRecipe(shift=1, erase=0.5), generator)
+
+
 def test_one_generator_draws_it_again(images: torch.Tensor) -> None:
-    for draw in (boundary.out_of_distribution_images, boundary.in_distribution_images):
+    for draw in (boundary.out_of_distribution_images, altered):
         assert torch.equal(draw(images, generator()), draw(images, generator()))
         assert draw(images, generator()).shape == images.shape
         assert draw(images, generator()).dtype == torch.uint8
@@ -60,7 +65,36 @@ def test_framed_it_reaches_two_opposite_sides_in_the_middle() -> None:
 
 
 def test_a_garment_turned_a_little_still_looks_like_itself(images: torch.Tensor) -> None:
-    turned = as_floats(boundary.in_distribution_images(images, generator()))
+    turned = as_floats(boundary.in_distribution_images(images, AugmentationRecipe(), generator()))
     brightness = turned.mean().item() / as_floats(images).mean().item()
     assert 0.7 < brightness < 1.8
     assert not torch.equal(turned, as_floats(images))
+
+
+def test_what_training_changes_is_changed_except_mirroring(images: torch.Tensor) -> None:
+    plain = boundary.in_distribution_images(images, AugmentationRecipe(), generator())
+    flipped = boundary.in_distribution_images(images, AugmentationRecipe(flip=True), generator())
+    erased = boundary.in_distribution_images(images, AugmentationRecipe(erase=1.0), generator())
+    assert torch.equal(plain, flipped)
+    assert not torch.equal(plain, erased)
+
+
+def test_stretched_it_is_wider_or_narrower_and_whole() -> None:
+    image = torch.zeros(40, 1, 28, 28)
+    image[:, :, 4:-4, 4:-4] = 1
+    found = boundary.stretched(image, generator())[:, 0] > 0.5
+    width, height = (found.any(axis).sum(1) for axis in (1, 2))
+    ratio = width / height
+    low, high = boundary.STRETCH
+    assert low - 0.1 < ratio.min() < 1 < 1.3 < ratio.max() < high + 0.1
+    assert (torch.maximum(width, height) <= 21).all()
+
+
+def test_a_negative_share_of_blur_sharpens() -> None:
+    image = torch.full((3, 1, 9, 9), 0.3)
+    image[:, :, :, 4:] = 0.6
+    soft = boundary.softened(image, 0.5, generator(), least=0.5)
+    sharp = boundary.softened(image, -0.5, generator(), least=-0.5)
+    step = [(one[:, 0, 4, 4] - one[:, 0, 4, 3]).mean().item() for one in (soft, image, sharp)]
+    assert step == sorted(step)
+    assert step[0] < step[1] < step[2]

@@ -16,13 +16,16 @@ from modiste.data.dataset import Development, ImageSet
 from modiste.errors import DataError, RunError
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.inference import answer
-from modiste.evaluation.out_of_distribution import novelty
+from modiste.evaluation.out_of_distribution import learning, run_detector
 from modiste.evaluation.out_of_distribution.features import features, watched
-from modiste.evaluation.out_of_distribution.novelty import Layer, learn, of_run
+from modiste.evaluation.out_of_distribution.learning import allowed_changes, learn
+from modiste.evaluation.out_of_distribution.novelty import Layer
+from modiste.evaluation.out_of_distribution.run_detector import of_run
 from modiste.evaluation.run_images import load_own_development
 from modiste.inference.predictor import Predictor
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CNNRecipe, MLPRecipe, ModelRecipe
+from modiste.recipes.recipe import AugmentationRecipe, Recipe
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import open_run
 from networks import assert_rounded
@@ -42,20 +45,20 @@ def test_means_and_covariance_are_those_within_the_classes() -> None:
     labels = torch.arange(4000) % 2
     spread = torch.tensor([[1.0, 0.5], [0.0, 2.0]])
     seen = torch.randn(4000, 2, generator=generator) @ spread + 10 * labels[:, None]
-    layer = novelty._layer("dense", seen, labels, seen)
+    layer = learning._layer("dense", seen, labels, seen, seen)
     assert torch.allclose(
         layer.means, torch.tensor([[0.0, 0.0], [10.0, 10.0]], dtype=torch.float64), atol=0.25
     )  # 5 standard errors
     precision = layer.whitening.double() @ layer.whitening.double().T
     assert torch.allclose(torch.linalg.inv(precision), (spread.T @ spread).double(), atol=0.25)
-    assert (layer.distances(seen) > 1).double().mean().item() == pytest.approx(1 - novelty.KNOWN, abs=0.001)
+    assert (layer.distances(seen) > 1).double().mean().item() == pytest.approx(1 - learning.KNOWN, abs=0.001)
 
 
 def test_it_is_learnt_once_and_kept_with_the_run(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished_run, folder)
     first = of_run(open_run(folder), tiny_folder)
-    assert run_folder.is_listed(open_run(folder), novelty.FILE)
+    assert run_folder.is_listed(open_run(folder), run_detector.FILE)
     again = of_run(open_run(folder), tmp_path / "no data here")
     model, _ = open_run(folder).load_model()
     images = load_own_development(open_run(folder), tiny_folder).validation.images
@@ -71,7 +74,7 @@ def test_where_it_cannot_be_kept_it_is_used_all_the_same(
     monkeypatch.setattr(run_folder, "PATIENCE_SECONDS", 0.0)
     with storage.lock(folder):
         assert of_run(open_run(folder), tiny_folder).images > 0
-    assert not run_folder.is_listed(open_run(folder), novelty.FILE)
+    assert not run_folder.is_listed(open_run(folder), run_detector.FILE)
 
 
 def test_an_opening_of_the_test_set_meanwhile_is_not_lost(
@@ -84,7 +87,7 @@ def test_an_opening_of_the_test_set_meanwhile_is_not_lost(
     of_run(early, tiny_folder)
     found = open_run(folder)
     assert found.test_openings == 1
-    assert {novelty.FILE, run_folder.logits_name("test")} <= set(found.files)
+    assert {run_detector.FILE, run_folder.logits_name("test")} <= set(found.files)
 
 
 def test_half_of_the_validation_images_sets_the_threshold_and_the_others_measure_it(
@@ -95,24 +98,70 @@ def test_half_of_the_validation_images_sets_the_threshold_and_the_others_measure
     development = load_own_development(run, tiny_folder)
     found = learn(model, development)
     scores = found.scores(features(model, development.validation.images))
-    choosing, measuring = novelty.halves(development.validation.labels)
+    choosing, measuring = learning.halves(development.validation.labels)
     assert sorted([*choosing.tolist(), *measuring.tolist()]) == list(range(len(scores)))
     assert found.images == len(measuring)
     assert (scores[measuring] > 1).double().mean().item() == pytest.approx(found.false_alarms)
-    assert (scores[choosing] > 1).double().mean().item() == pytest.approx(1 - novelty.KNOWN, abs=0.04)
+    assert (scores[choosing] > 1).double().mean().item() == pytest.approx(1 - learning.KNOWN, abs=0.04)
+
+
+def test_another_rate_accepts_as_many_as_it_says(finished_run: Path, tiny_folder: Path) -> None:
+    run = open_run(finished_run)
+    model, _ = run.load_model()
+    development = load_own_development(run, tiny_folder)
+    usual = learn(model, development)
+    seen = features(model, development.validation.images)
+    choosing, measuring = learning.halves(development.validation.labels)
+    for rate in (0.1, 0.3, 0.5):
+        found = usual.accepting(rate)
+        alarms = (found.scores(seen) > 1).double()
+        assert alarms[choosing].mean().item() == pytest.approx(rate, abs=1 / len(choosing) + 1e-9)
+        assert alarms[measuring].mean().item() == pytest.approx(found.false_alarms)
+        assert torch.allclose(found.accepting(learning.USUAL_RATE).scores(seen), usual.scores(seen))
+    assert torch.equal(usual.accepting(learning.USUAL_RATE).scores(seen), usual.scores(seen))
+
+
+def wedges(count: int) -> ImageSet:
+    """Return images of wedges that all point left, low ones and high ones, with some noise: two classes."""
+    random = torch.Generator().manual_seed(4)
+    columns, rows = torch.arange(16), torch.arange(16)[:, None]
+    labels = torch.arange(count) % 2
+    height = (columns + 1) * torch.where(labels == 0, 0.4, 0.8)[:, None]
+    images = 200.0 * ((rows - 8).abs() < height[:, None] / 2)
+    images += 40 * torch.rand(images.shape, generator=random)
+    return ImageSet(images.to(torch.uint8)[:, None], labels)
+
+
+def test_mirror_images_are_of_the_classes_where_training_mirrors() -> None:
+    train, validation = wedges(300), wedges(200)
+    development = Development("wedges", train, train.images, validation, ("low", "high"), "f" * 64)
+    task = Task(image_shape=(1, 16, 16), class_names=("low", "high"), mean=0.3, deviation=0.3)
+    model = build_model(CNNRecipe(filters=(6, 8), pools=1, hidden=(12,)), task, seed=1).eval()
+    mirrored = features(model, validation.images.flip(3))
+    changes = AugmentationRecipe(flip=True)
+    assert (learn(model, development).scores(mirrored) > 1).double().mean() > 0.9
+    found = learn(model, development, changes)
+    assert (found.scores(mirrored) > 1).double().mean() < 0.1
+    assert {len(layer.means) for layer in found.layers} == {4}
+
+
+def test_what_a_recipe_allows_is_its_augmentation_of_single_images() -> None:
+    recipe = Recipe(name="any", augmentation=AugmentationRecipe(shift=2, erase=0.5, mixup=0.2, cutmix=1.0))
+    assert allowed_changes(recipe) == AugmentationRecipe(shift=2, erase=0.5)
+    assert allowed_changes(replace(recipe, mirror=True)) == AugmentationRecipe(flip=True, shift=2, erase=0.5)
 
 
 @pytest.mark.parametrize("labels", [torch.arange(40) // 20, torch.arange(40) % 2], ids=["sorted", "by turns"])
 def test_each_half_holds_every_class(labels: torch.Tensor) -> None:
-    for half in novelty.halves(labels):
+    for half in learning.halves(labels):
         assert labels[half].bincount().tolist() == [10, 10]
 
 
 def test_every_class_is_learnt_though_the_files_are_sorted_by_class(
     finished_run: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(novelty, "MOST_IMAGES", 100)
-    monkeypatch.setattr(novelty, "MOST_EXPOSED", 50)
+    monkeypatch.setattr(learning, "MOST_IMAGES", 100)
+    monkeypatch.setattr(learning, "MOST_EXPOSED", 50)
     run = open_run(finished_run)
     model, _ = run.load_model()
     development = load_own_development(run, tiny_folder)
@@ -162,18 +211,59 @@ def test_images_that_do_not_vary_are_known_and_others_are_not(kind: str, network
         assert (others > 1).all()
 
 
-def test_what_an_earlier_version_learnt_of_sorted_files_is_learnt_anew(
-    finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
-    with monkeypatch.context() as patch:
-        patch.setattr(novelty, "METHOD", novelty.OLD_METHOD)
+@pytest.fixture
+def learned_by(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Return a function that makes a run whose detector was learned by a method of an earlier version."""
+
+    def make(method: str) -> Path:
+        folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
         of_run(open_run(folder), tiny_folder)
-    assert novelty.stored(open_run(folder)), "of few images all were taken"
-    monkeypatch.setattr(novelty, "MOST_EXPOSED", 100)
-    assert novelty.stored(open_run(folder)) is None
-    of_run(open_run(folder), tiny_folder)
-    assert novelty.stored(open_run(folder))
+        tensors, plain = checkpoint.read(folder / run_detector.FILE)
+        del plain["acceptance"]
+        run_folder.keep(open_run(folder), {run_detector.FILE: checkpoint.to_bytes(tensors, plain | {"method": method})})
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize("method", [run_detector.UNCHANGED_METHOD, run_detector.FIRST_METHOD])
+def test_what_an_earlier_version_learnt_answers_until_its_images_are_at_hand(
+    learned_by: Callable[[str], Path], tiny_folder: Path, method: str
+) -> None:
+    folder = learned_by(method)
+    assert run_detector.stored(open_run(folder)) is None
+    with pytest.raises(RunError, match=r"earlier version, for one rate only.*--data-folder FOLDER"):
+        of_run(open_run(folder)).accepting(0.1)
+    assert of_run(open_run(folder), tiny_folder).accepting(0.1)
+    assert run_detector.stored(open_run(folder)), "and it is stored"
+
+
+def test_what_an_earlier_version_learnt_of_sorted_files_does_not_answer(
+    learned_by: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = learned_by(run_detector.FIRST_METHOD)
+    monkeypatch.setattr(run_detector, "MOST_EXPOSED", 100)
+    assert run_detector.stored(open_run(folder), earlier=True) is None
+    with pytest.raises(DataError, match="--data-folder FOLDER"):
+        of_run(open_run(folder))
+
+
+def test_what_an_earlier_version_learnt_of_fashion_mnist_answers_where_that_is_missing(
+    learned_by: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = open_run(learned_by(run_detector.UNCHANGED_METHOD))
+    ours = replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, source="fashion-mnist")))
+    asked = []
+
+    def missing(run: Any, data_folder: Any) -> Development:
+        asked.append(data_folder)
+        raise DataError("not installed")
+
+    monkeypatch.setattr(run_detector, "load_own_development", missing)
+    assert of_run(ours).acceptance is None
+    assert asked == [None]
+    with pytest.raises(DataError, match="not installed"):
+        of_run(ours, "elsewhere")
 
 
 def test_the_recipes_own_folder_is_not_read_unasked(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
@@ -200,6 +290,8 @@ def test_the_recipes_own_folder_is_not_read_unasked(finished_run: Path, tiny_fol
         ("threshold", lambda one: float("nan")),
         ("false_alarms", lambda one: None),
         ("images", lambda one: 0.5),
+        ("acceptance", lambda one: one[::-1]),
+        ("acceptance", lambda one: "none"),
     ],
 )
 def test_a_file_of_other_numbers_is_refused_in_one_line(
@@ -207,10 +299,10 @@ def test_a_file_of_other_numbers_is_refused_in_one_line(
 ) -> None:
     folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
     of_run(open_run(folder), tiny_folder)
-    tensors, plain = checkpoint.read(folder / novelty.FILE)
+    tensors, plain = checkpoint.read(folder / run_detector.FILE)
     part = tensors if name in tensors else plain
     part[name] = change(part[name])
-    run_folder.keep(open_run(folder), {novelty.FILE: checkpoint.to_bytes(tensors, plain)})
+    run_folder.keep(open_run(folder), {run_detector.FILE: checkpoint.to_bytes(tensors, plain)})
     with pytest.raises(RunError, match="damaged or of another kind"):
         of_run(open_run(folder))
 
@@ -223,7 +315,7 @@ def test_a_file_of_another_network_is_refused(finished_run: Path, tiny_folder: P
     boundary = replace(found.boundary, **rest)
     for name in ("elsewhere", "logits"):
         other = replace(found, layers=(replace(dense, name=name),), boundary=boundary)
-        run_folder.keep(open_run(folder), {novelty.FILE: novelty.content(other)})
+        run_folder.keep(open_run(folder), {run_detector.FILE: run_detector.content(other)})
         with pytest.raises(RunError, match="of another network"):
             of_run(open_run(folder))
         with pytest.raises(RunError, match="of another network"):

@@ -15,7 +15,7 @@ from modiste.data.dataset import load_development
 from modiste.data.pictures import picture_cache
 from modiste.errors import DataError, RunError
 from modiste.evaluation import run_images
-from modiste.evaluation.out_of_distribution import novelty
+from modiste.evaluation.out_of_distribution import run_detector
 from modiste.evaluation.run_images import development_of, load_own_development
 from modiste.export import export, formats
 from modiste.inference.predictor import Predictor
@@ -29,7 +29,7 @@ from modiste.runs.run_folder import IMAGES, open_run
 from modiste.training import trainer
 
 COUNTS = {"boot": 30, "cap": 20, "scarf": 20}
-KEPT = (IMAGES, novelty.FILE)
+KEPT = (IMAGES, run_detector.FILE)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_the_commands_say_which_flag_helps_an_older_run(place: Path) -> None:
     assert "--data-folder FOLDER" in first.stderr
     done = run_modiste("predict", place / "run", picture, "--data-folder", moved)
     assert (done.returncode, done.stderr) == (0, "")
-    assert novelty.FILE in open_run(place / "run").files
+    assert run_detector.FILE in open_run(place / "run").files
     assert run_modiste("export", place / "run", "--data-folder", moved).returncode == 0
 
 

@@ -19,7 +19,8 @@ from commands_and_data import run_modiste
 from modiste.data.dataset import Development, ImageSet
 from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.assessment import evaluate
-from modiste.evaluation.out_of_distribution.novelty import Answers, learn
+from modiste.evaluation.out_of_distribution.learning import learn
+from modiste.evaluation.out_of_distribution.novelty import Answers
 from modiste.evaluation.run_images import load_own_development
 from modiste.export import card, export
 from modiste.export.export import compare
@@ -61,6 +62,29 @@ def test_the_file_answers_like_the_network_for_any_number_of_images(network: Mod
     with torch.inference_mode():
         novelty = answers(torch.from_numpy(images))[2].numpy()
     np.testing.assert_allclose(OnnxModel.from_bytes(content).classify(images).novelty, novelty, rtol=1e-3, atol=1e-4)
+
+
+def test_the_file_has_the_runs_table_of_false_alarm_rates(run: Path, tiny_folder: Path) -> None:
+    model = OnnxModel.load(export.export(run, data_folder=tiny_folder).path)
+    predictor = Predictor.load(run, device="cpu").with_novelty(run)
+    images = load_own_development(open_run(run), tiny_folder).validation.images.numpy()
+    usual = model.classify(images).novelty
+    for rate in (0.01, 0.123, 0.5):
+        scores = model.accepting(rate).classify(images).novelty
+        assert not np.allclose(scores, usual)
+        np.testing.assert_allclose(scores, predictor.accepting(rate).classify(images).novelty, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(model.accepting(rate).accepting(0.04).classify(images).novelty, usual)
+
+
+def test_a_file_of_an_earlier_version_answers_at_its_one_rate(run: Path, tiny_folder: Path) -> None:
+    proto = onnx.load(export.export(run, data_folder=tiny_folder).path)
+    kept = {item.key: item.value for item in proto.metadata_props if item.key != "acceptance"}
+    onnx.helper.set_model_props(proto, kept)
+    model = OnnxModel.from_bytes(proto.SerializeToString())
+    images = load_own_development(open_run(run), tiny_folder).validation.images.numpy()
+    assert model.classify(images).novelty is not None
+    with pytest.raises(RunError, match=r"one false-alarm rate only.*modiste export RUN"):
+        model.accepting(0.1)
 
 
 def development(images: np.ndarray) -> Development:

@@ -318,6 +318,8 @@ HOSTILE: dict[str, Change] = {
     "endless words": endless_words,
     "false alarms that are no number": another_word("false_alarms", "many"),
     "false alarms that are no finite number": another_word("false_alarms", "nan"),
+    "a table of rates that is none": another_word("acceptance", "[[0.04, 1.0]]"),
+    "a table of rates without end": another_word("acceptance", "[" * 100_000),
     "a temperature of words": another_word("temperature", "__import__('os')"),
     "pictures in another way": another_word("pictures", "\x1b[2J"),
     "novelty in whole numbers": output_of_kind(TensorProto.INT64, "novelty", "n", 2),

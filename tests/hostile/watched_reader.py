@@ -23,7 +23,7 @@ import numpy as np
 
 from modiste.data.sources import load_training
 from modiste.errors import ModisteError
-from modiste.evaluation.out_of_distribution import novelty
+from modiste.evaluation.out_of_distribution import run_detector
 from modiste.inference.answers import find_pictures, prepared
 from modiste.inference.onnx_model import OnnxModel
 from modiste.inference.predictor import Predictor
@@ -70,8 +70,8 @@ def read_run(path: Path) -> None:
     run.load_model("last")
     run.pretraining(), run.timing(), run.facts()
     run_folder.read_logits(path / run_folder.logits_name("validation"))
-    if run_folder.is_listed(run, novelty.FILE):
-        novelty.of_run(run)
+    if run_folder.is_listed(run, run_detector.FILE):
+        run_detector.of_run(run)
     if run_folder.is_listed(run, run_folder.TRANSFER):
         transfer.read_report(path)
     Predictor.load(path, device="cpu")

@@ -14,6 +14,7 @@ from modiste.errors import DataError, PhotoError, StorageError, extra_for, print
 if TYPE_CHECKING:
     from modiste.inference.answers import FileAnswer
     from modiste.inference.classifier import Classifier
+    from modiste.inference.predictor import Predictor
     from modiste.photo.preparation import PictureInput
 
 STANDARD_INPUT = "-"
@@ -31,6 +32,8 @@ class _PredictOptions(DataFolderOption):
     """Draw into this folder how each file is prepared and what the network looks at."""
     device: str = "auto"
     """auto, cpu, cuda ..."""
+    accept: float | None = None
+    """Share of garments that may wrongly be answered none of the classes, 0.001 to 0.5; unset, it is 0.04."""
     precision: Literal["trained", "float32", "bfloat16", "auto"] = "trained"
     """Number format to compute in; trained is the format of training, auto is bfloat16 where that is faster."""
 
@@ -82,11 +85,18 @@ def _pictures(inputs: list[str]) -> "Iterator[tuple[str, PictureInput | PhotoErr
 
 
 def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
-    """Load the model; a run without stored novelty features computes and stores them now."""
+    """Load the model, with the false-alarm rate that is wanted."""
     if source.suffix == ".onnx":
         from modiste.inference.onnx_model import OnnxModel
 
-        return OnnxModel.load(source)
+        model = OnnxModel.load(source)
+        return model if options.accept is None else model.accepting(options.accept)
+    predictor = _predictor(source, options)
+    return predictor if options.accept is None else predictor.accepting(options.accept)
+
+
+def _predictor(source: Path, options: _PredictOptions) -> "Predictor":
+    """Load a run or a model file; a run without a stored detector learns and stores it now."""
     from modiste.inference.predictor import Predictor
 
     precision = None if options.precision == "trained" else options.precision

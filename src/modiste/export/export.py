@@ -16,7 +16,8 @@ from modiste.data.dataset import Development, ImageSet, balanced_sample
 from modiste.errors import RunError
 from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.out_of_distribution.features import features
-from modiste.evaluation.out_of_distribution.novelty import Answers, learn_for, stored
+from modiste.evaluation.out_of_distribution.novelty import Answers, Novelty
+from modiste.evaluation.out_of_distribution.run_detector import is_learned_again, learn_for, stored
 from modiste.evaluation.run_images import development_of
 from modiste.export import card
 from modiste.export.card import Agreement
@@ -89,7 +90,8 @@ def export(
     run = open_run(folder)
     development = development_of(run, data_folder)
     model, info = run.load_model()
-    answers = _answers(run, model, development, with_novelty=to != "safetensors")
+    novelty = None if to == "safetensors" else _novelty(run, model, development, data_folder)
+    answers = _answers(run, model, novelty)
     content = kind.write(answers, info)
     if int8:
         content = quantize(content, sample(development.train, CALIBRATION_IMAGES).images.numpy())
@@ -115,13 +117,20 @@ def _format(to: str, int8: bool) -> Format:
     return FORMATS[to]
 
 
-def _answers(run: Run, model: nn.Module, development: Development, *, with_novelty: bool) -> Answers:
-    """Return the module to export: the run's model with its temperature and, if wanted, its detector."""
-    known, novelty = run.measured(), None
+def _novelty(run: Run, model: nn.Module, development: Development, data_folder: Path | str | None) -> Novelty:
+    """Return the detector stored with a run, or learn it. One of an earlier version stays if its images are not read.
+
+    The images that a run keeps are no reason to learn again: of the training images they are only a sample.
+    """
+    seen = features(model, development.validation.images[:1])
+    found = stored(run, seen, earlier=not is_learned_again(run, data_folder))
+    return found or learn_for(run, development)
+
+
+def _answers(run: Run, model: nn.Module, novelty: Novelty | None) -> Answers:
+    """Return the module to export: the run's model with its temperature and, if there is one, its detector."""
+    known = run.measured()
     temperature = fit_temperature(known.logits, known.labels)
-    if with_novelty:
-        seen = features(model, development.validation.images[:1])
-        novelty = stored(run, seen) or learn_for(run, development)
     return Answers(model, mirror=run.recipe.mirror, temperature=temperature, novelty=novelty).eval()
 
 

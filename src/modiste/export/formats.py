@@ -131,6 +131,8 @@ def metadata(answers: Answers, info: ModelInfo) -> dict[str, str]:
     }
     if answers.novelty is not None:
         found["false_alarms"] = repr(answers.novelty.false_alarms)
+        if answers.novelty.acceptance is not None:
+            found["acceptance"] = json.dumps(answers.novelty.acceptance.plain())
     return found
 
 

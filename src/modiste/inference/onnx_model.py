@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from modiste.errors import MissingExtraError, RunError
+from modiste.evaluation.out_of_distribution import acceptance
 from modiste.inference.classifier import Classifier, Scores
 from modiste.inference.onnx_check import NEEDS_EXTRA, check, unfit
 from modiste.photo.preparation import WAYS
@@ -37,6 +38,8 @@ GRACE_SECONDS = 5.0
 """Time to wait for a thread that was abandoned, so that the process can exit cleanly."""
 RANKS = {"logits": 2, "probabilities": 2, "novelty": 1}
 """Number of dimensions of each output."""
+ACCEPTANCE = "acceptance"
+"""Key of the metadata whose value is a table; see ``acceptance.Acceptance``."""
 NUMBERS = ("temperature", "false_alarms", "epoch")
 """Keys of the metadata whose values are numbers."""
 Names = tuple[str, ...]
@@ -52,6 +55,7 @@ class OnnxModel(Classifier):
         shape: (channels, height, width) of its images.
         names: of its classes.
         outputs: their names.
+        limit: of the file's own novelty score, above which an image is out of distribution; see ``accepting``.
     """
 
     session: Any = field(repr=False)
@@ -59,6 +63,7 @@ class OnnxModel(Classifier):
     shape: tuple[int, int, int]
     names: tuple[str, ...]
     outputs: tuple[str, ...]
+    limit: float = 1.0
 
     @classmethod
     def load(cls, path: Path) -> "OnnxModel":
@@ -97,6 +102,24 @@ class OnnxModel(Classifier):
         model = cls(trial, *_description(trial, name))
         model.run_batch(np.zeros((1, *model.shape), np.uint8), seconds, name)
         return replace(model, session=session(onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL))
+
+    def accepting(self, rate: float) -> "OnnxModel":
+        """Return the same model with another false-alarm rate; its novelty scores are above 1 for as many images.
+
+        Args:
+            rate: share of images of the classes that may be called out of distribution, wrongly.
+
+        Raises:
+            RecipeError: the rate is outside the file's table.
+            RunError: the file has no table, because an earlier version exported it.
+        """
+        if ACCEPTANCE not in self.metadata:
+            raise RunError(
+                "--accept: the ONNX file holds one false-alarm rate only, an earlier version wrote it; "
+                "export the run again: modiste export RUN"
+            )
+        limit, measured = acceptance.from_plain(json.loads(self.metadata[ACCEPTANCE])).at(rate)
+        return replace(self, limit=limit, metadata=self.metadata | {"false_alarms": repr(measured)})
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -150,6 +173,9 @@ class OnnxModel(Classifier):
             name,
             give_up=lambda: setattr(options, "terminate", True),
         )
+        if "novelty" in self.outputs:
+            place = self.outputs.index("novelty")
+            found[place] = found[place] / self.limit
         for output, values in zip(self.outputs, found, strict=True):
             shape = (len(images), len(self.names))[: RANKS[output]]
             if values.shape != shape or not np.isfinite(values).all():
@@ -199,7 +225,15 @@ def _metadata_fault(metadata: Mapping[str, str]) -> str:
     for key in NUMBERS:
         if key in metadata and not _is_number(metadata[key]):
             return f"its {key} is not a number, {metadata[key]!r}"
-    return ""
+    return "" if _holds_table(metadata) else "its table of false-alarm rates is damaged"
+
+
+def _holds_table(metadata: Mapping[str, str]) -> bool:
+    """Return whether the table of false-alarm rates is sound, or missing as in files of earlier versions."""
+    try:
+        return ACCEPTANCE not in metadata or bool(acceptance.from_plain(json.loads(metadata[ACCEPTANCE])))
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_number(text: str) -> bool:

@@ -10,10 +10,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
+from modiste.errors import RunError
 from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.inference import parts, ready
 from modiste.evaluation.out_of_distribution.features import watched
-from modiste.evaluation.out_of_distribution.novelty import Answers, Novelty, of_run
+from modiste.evaluation.out_of_distribution.novelty import Answers, Novelty
+from modiste.evaluation.out_of_distribution.run_detector import of_run
 from modiste.inference.classifier import Classifier, Scores
 from modiste.recipes.recipe import Precision
 from modiste.runs import checkpoint, run_folder, storage
@@ -101,6 +103,22 @@ class Predictor(Classifier):
         with watched(self.model) as seen:
             self.logits(np.zeros((1, *self.image_shape), np.uint8))
         return replace(self, novelty=of_run(run_folder.open_run(run), data_folder, seen=seen))
+
+    def accepting(self, rate: float) -> "Predictor":
+        """Return a predictor with another false-alarm rate: the score is above 1 for as many images of the classes.
+
+        Args:
+            rate: share of images of the classes that may be called out of distribution, wrongly.
+
+        Raises:
+            RecipeError: the rate is outside the detector's table.
+            RunError: there is no detector, or an earlier version learned it for one rate only.
+        """
+        if self.novelty is None:
+            raise RunError(
+                "--accept: there is no detector of out-of-distribution images; expected a run or an ONNX file"
+            )
+        return replace(self, novelty=self.novelty.accepting(rate))
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from torch import nn
 from modiste import machine
 from modiste.evaluation import run_images
 from modiste.evaluation.inference import infer
-from modiste.evaluation.out_of_distribution import novelty
+from modiste.evaluation.out_of_distribution import run_detector
+from modiste.evaluation.out_of_distribution.learning import allowed_changes, learn
 from modiste.evaluation.statistics import wilson_interval
 from modiste.models.registry import Task
 from modiste.recipes.recipe import Recipe
@@ -163,7 +164,7 @@ def finish(state: TrainingState, context: Context, task: Task) -> None:
     storage.write_bytes(folder / run_folder.VALIDATION_LOGITS, run_folder.logits_bytes(measured, best.epoch))
     if context.development.own_pictures:
         run_images.keep(folder, context.development)
-        novelty.write(folder, novelty.learn(state.evaluated, context.development))
+        run_detector.write(folder, learn(state.evaluated, context.development, allowed_changes(recipe)))
     checkpoint.prune_states(folder / run_folder.STATES, 1)
     run_folder.write_manifest(folder)
 

@@ -8,7 +8,7 @@ features that are scaled and clipped.
 """
 
 from dataclasses import dataclass, replace
-from math import pi
+from math import log, pi
 from typing import ClassVar
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from modiste.data import augment
 from modiste.data.batch import as_floats
+from modiste.recipes.recipe import AugmentationRecipe
 
 Images = Float[Tensor, "n c h w"]
 Bytes = UInt8[Tensor, "n c h w"]
@@ -35,6 +36,14 @@ ITERATIONS = 100
 
 MOST_DEGREES = 15.0
 """Largest rotation of an in-distribution example."""
+STRETCH = 0.85, 1.5
+"""Least and largest width of an in-distribution example, as a multiple of its own: people lay garments wider."""
+MOST_CONTRAST = 1.65
+"""Largest exponent of the brightness of an in-distribution example, and the inverse of the smallest."""
+DARKEST = 0.4
+"""Largest loss of brightness of an in-distribution example, as a share of its own."""
+SOFTEST, SHARPEST = 0.7, 0.75
+"""Largest shares of blur and of sharpening in an in-distribution example; the photo pipeline sharpens by 0.75."""
 MOST_SHAPES = 8
 """Largest number of random shapes in an image."""
 BACKGROUND = 8 / 255
@@ -100,10 +109,18 @@ def _scaled(features: Tensor, centre: Tensor, spread: Tensor) -> Float[Tensor, "
     return ((features.double() - centre) / spread).clamp(-FARTHEST, FARTHEST)
 
 
-def in_distribution_images(images: Bytes, generator: torch.Generator) -> Bytes:
-    """Return the images as a careless photo shows them: rotated by up to MOST_DEGREES, blurred, and framed again."""
-    turned = augment.rotate(as_floats(images), MOST_DEGREES, generator)
-    return as_bytes(framed(softened(turned, 0.5, generator)))
+def in_distribution_images(images: Bytes, changes: AugmentationRecipe, generator: torch.Generator) -> Bytes:
+    """Return the images as training may show them, and as the photo pipeline makes them of a careless photo.
+
+    Each image gets the changes of training, except mirroring. Then it is rotated by up to MOST_DEGREES, made wider or
+    narrower, framed again, given another brightness and contrast, and made softer or sharper.
+    """
+    changed = as_floats(images)
+    for name, change in augment.CHANGES.items():
+        if name != "flip" and (strength := getattr(changes, name)):
+            changed = change(changed, strength, generator)
+    laid = stretched(augment.rotate(changed, MOST_DEGREES, generator), generator)
+    return as_bytes(softened(toned(framed(laid), generator), SOFTEST, generator, least=-SHARPEST))
 
 
 def out_of_distribution_images(images: Bytes, generator: torch.Generator) -> Bytes:
@@ -158,10 +175,31 @@ def random_shapes(like: Images, generator: torch.Generator) -> Images:
     return softened(framed((drawn + grain * (drawn > 0)).clamp(0, 1)), 1.0, generator)
 
 
-def softened(images: Images, most: float, generator: torch.Generator) -> Images:
-    """Blend each image with a blurred copy of itself; the copy's share is drawn between 0 and ``most``."""
+def softened(images: Images, most: float, generator: torch.Generator, *, least: float = 0.0) -> Images:
+    """Blend each image with a blurred copy of itself; the copy's share is drawn between ``least`` and ``most``.
+
+    A negative share sharpens the image, as the photo pipeline does.
+    """
     blurred = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
-    return images.lerp(blurred, most * torch.rand(len(images), 1, 1, 1, generator=generator))
+    share = least + (most - least) * torch.rand(len(images), 1, 1, 1, generator=generator)
+    return images.lerp(blurred, share).clamp(0, 1)
+
+
+def stretched(images: Images, generator: torch.Generator) -> Images:
+    """Make each image narrower or wider, by a factor drawn from STRETCH, and shrink it as much as that needs."""
+    narrowest, widest = STRETCH
+    wider = narrowest * (widest / narrowest) ** torch.rand(len(images), generator=generator)
+    shrunk = wider.clamp(min=1)
+    maps = torch.diag_embed(torch.stack([shrunk / wider, shrunk], dim=1))
+    grid = F.affine_grid(F.pad(maps, (0, 1)), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def toned(images: Images, generator: torch.Generator) -> Images:
+    """Change the brightness of each image, and the contrast between its light and dark parts."""
+    contrast, brightness = torch.rand(2, len(images), 1, 1, 1, generator=generator)
+    exponent = torch.exp((2 * contrast - 1) * log(MOST_CONTRAST))
+    return (1 - DARKEST * brightness) * images.clamp(min=0).pow(exponent)
 
 
 def framed(images: Images) -> Images:

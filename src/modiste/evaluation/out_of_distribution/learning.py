@@ -1,0 +1,165 @@
+"""Learns the detector of out-of-distribution images from the images of a run.
+
+What the training allows, the detector allows: mirror images have means of their own, and images with the recipe's
+augmentation and with what a photo and its preparation change count as images of the classes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from modiste import machine
+from modiste.data.dataset import Development, ImageSet, balanced_order, rank_within_class
+from modiste.evaluation.out_of_distribution import boundary
+from modiste.evaluation.out_of_distribution.acceptance import RATES, USUAL_RATE, Acceptance
+from modiste.evaluation.out_of_distribution.boundary import Boundary, separate
+from modiste.evaluation.out_of_distribution.features import LOGITS, features
+from modiste.evaluation.out_of_distribution.novelty import Layer, Novelty, joined, largest_distances, raw_scores
+from modiste.recipes.recipe import AugmentationRecipe, Recipe
+
+KNOWN = 1 - USUAL_RATE
+"""Share of the validation images that the threshold accepts."""
+MOST_IMAGES = 20_000
+"""Largest number of training images, mirror images among them, for the means and the covariance."""
+MOST_EXPOSED = 6_000
+"""Largest number of out-of-distribution images for the boundary, and of altered images of the classes."""
+ALTERED_SHARE = 0.5
+"""Weight of the altered images in the covariance."""
+WIDEST_LAYER = 1024
+"""Largest number of features of a layer whose distances are computed."""
+SHRINKAGE = 1e-3
+"""Added to the covariance's diagonal, as a share of its mean: directions without variance have little weight."""
+LEAST_VARIANCE, TINY = 1e-8, 1e-12
+"""Lower bounds of that addition: a share of the features' mean square, and a constant for classes without variance."""
+ROUNDING = 1e-3
+"""A threshold lies above the highest accepted score by this share, so that a copy of that image is accepted too."""
+LEAST_SCALE, LEAST_MEAN, LEAST_THRESHOLD = 1.0, 0.01, 0.1
+"""Lower bounds of divisors, so that rounding errors do not count when images do not differ."""
+UNCHANGED = AugmentationRecipe()
+
+Features = Mapping[str, Float[Tensor, "n _"]]
+
+
+def allowed_changes(recipe: Recipe) -> AugmentationRecipe:
+    """Return the changes of one image that a recipe allows: its augmentation, and mirroring if it averages both."""
+    changes = recipe.augmentation
+    return replace(changes, flip=changes.flip or recipe.mirror, mixup=0.0, cutmix=0.0)
+
+
+def learn(model: nn.Module, development: Development, changes: AugmentationRecipe = UNCHANGED) -> Novelty:
+    """Learn the detector: layers and boundary from training images, scales and thresholds from validation images.
+
+    Half of the validation images set the scales and the thresholds; the other half measures the false alarms.
+
+    Args:
+        model: the network.
+        development: the images.
+        changes: of an image that the training allows; see ``allowed_changes``.
+    """
+    train, draw = _training_images(development, with_mirror_images=changes.flip), machine.generator(0, "exposure")
+    some = train.images[:MOST_EXPOSED].cpu()
+    altered = features(model, boundary.in_distribution_images(some, changes, draw))
+    unlike = features(model, boundary.out_of_distribution_images(some, draw))
+    known, unseen = features(model, train.images), features(model, development.validation.images)
+    choosing, measuring = halves(development.validation.labels)
+    chosen, others = ({name: one[half] for name, one in unseen.items()} for half in (choosing, measuring))
+    names = _layer_names(known, len(train))
+    found = [_layer(name, known[name], train.labels, altered[name], chosen[name]) for name in names]
+    layers = _with_mean_one(found, chosen)
+    inside = torch.cat([joined(known, names), joined(altered, names)])
+    plane = separate(inside, joined(unlike, names)).standardised(joined(chosen, names))
+    return _with_thresholds(layers, plane, raw_scores(layers, plane, chosen), raw_scores(layers, plane, others))
+
+
+def halves(labels: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " k"], Int64[Tensor, " m"]]:
+    """Return the positions of the validation images that set the threshold, and of those that measure its false alarms.
+
+    The images of each class are divided in half.
+    """
+    is_second = rank_within_class(labels, "threshold") % 2 == 1
+    return (~is_second).nonzero().squeeze(1), is_second.nonzero().squeeze(1)
+
+
+def _training_images(development: Development, *, with_mirror_images: bool) -> ImageSet:
+    """Return at most MOST_IMAGES training images, the classes by turns.
+
+    With mirror images, each image is followed by its own, and the classes of mirror images follow the others.
+    """
+    order, classes = balanced_order(development.train.labels, "novelty"), len(development.class_names)
+    if not with_mirror_images:
+        return development.train[order[:MOST_IMAGES]]
+    some = development.train[order[: MOST_IMAGES // 2]]
+    images = torch.stack([some.images, some.images.flip(3)], dim=1).flatten(0, 1)
+    return ImageSet(images, torch.stack([some.labels, some.labels + classes], dim=1).flatten())
+
+
+def _layer_names(seen: Features, count: int) -> list[str]:
+    """Return the layers with one vector per image of at most WIDEST_LAYER features, sorted; else the logits."""
+    inner = (name for name in sorted(seen) if name != LOGITS)
+    return [name for name in inner if seen[name].shape[1] <= WIDEST_LAYER and len(seen[name]) == count] or [LOGITS]
+
+
+def _layer(
+    name: str,
+    known: Float[Tensor, "n d"],
+    labels: Int64[Tensor, " n"],
+    altered: Float[Tensor, "k d"],
+    others: Float[Tensor, "m d"],
+) -> Layer:
+    """Return the classes' distribution in a layer.
+
+    Args:
+        name: of the layer.
+        known: features of training images, for means and covariance.
+        labels: of these images.
+        altered: features of the first of these images, altered; for the covariance.
+        others: features of other images of the classes, for the scale.
+    """
+    known, labels = known.double(), labels.cpu()
+    present = sorted(set(labels.tolist()))
+    groups = torch.searchsorted(torch.tensor(present), labels)
+    means = torch.stack([known[labels == label].mean(0) for label in present])
+    covariance = _scatter(known - means[groups])
+    covariance = covariance.lerp(_scatter(altered.double() - means[groups[: len(altered)]]), ALTERED_SHARE)
+    least = max(SHRINKAGE * covariance.diagonal().mean().item(), LEAST_VARIANCE * known.square().mean().item(), TINY)
+    covariance += least * torch.eye(len(covariance))
+    layer = Layer(name, means, torch.linalg.cholesky(torch.linalg.inv(covariance)).float(), 1.0)
+    return replace(layer, scale=max(torch.quantile(layer.distances(others), KNOWN).item(), LEAST_SCALE))
+
+
+def _scatter(away: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+    """Return the mean outer product of deviations from the mean."""
+    return away.T @ away / len(away)
+
+
+def _with_mean_one(layers: list[Layer], others: Features) -> tuple[Layer, ...]:
+    """Rescale the layers so that the largest distance of an image in ``others`` is 1 on average."""
+    mean = max(largest_distances(layers, others).mean().item(), LEAST_MEAN)
+    return tuple(replace(layer, scale=layer.scale * mean) for layer in layers)
+
+
+def _with_thresholds(
+    layers: tuple[Layer, ...], plane: Boundary, chosen: Float[Tensor, " k"], others: Float[Tensor, " m"]
+) -> Novelty:
+    """Return the detector with the threshold of each rate.
+
+    Args:
+        layers: of the detector.
+        plane: its boundary.
+        chosen: raw scores of the validation images that set the thresholds.
+        others: raw scores of those that measure the false alarms.
+    """
+    limits = [_limit(chosen, rate) for rate in RATES]
+    measured = tuple((others > limit).double().mean().nan_to_num().item() for limit in limits)
+    usual = RATES.index(USUAL_RATE)
+    table = Acceptance(RATES, tuple(limit / limits[usual] for limit in limits), measured)
+    return Novelty(layers, plane, limits[usual], measured[usual], len(others), table)
+
+
+def _limit(scores: Float[Tensor, " n"], rate: float) -> float:
+    """Return the score that the share ``rate`` exceeds."""
+    highest = torch.quantile(scores, 1 - rate, interpolation="higher").item()
+    return max(highest * (1 + ROUNDING), LEAST_THRESHOLD)
