@@ -127,6 +127,7 @@ def metadata(answers: Answers, info: ModelInfo) -> dict[str, str]:
         "temperature": repr(answers.temperature),
         "class_names": json.dumps(info.task.class_names),
         "pictures": info.recipe.data.pictures,
+        "background": info.recipe.data.background,
     }
     if answers.novelty is not None:
         found["false_alarms"] = repr(answers.novelty.false_alarms)

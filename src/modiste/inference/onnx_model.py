@@ -22,6 +22,7 @@ from modiste.errors import MissingExtraError, RunError
 from modiste.inference.classifier import Classifier, Scores
 from modiste.inference.onnx_check import NEEDS_EXTRA, check, unfit
 from modiste.photo.preparation import WAYS
+from modiste.photo.separation import BACKGROUNDS
 from modiste.recipes.plain import class_name
 
 MOST_BYTES = 512 * 2**20
@@ -109,6 +110,10 @@ class OnnxModel(Classifier):
     def pictures(self) -> str:
         return self.metadata.get("pictures", "garment")  # files of earlier versions do not name it
 
+    @property
+    def background(self) -> str:
+        return self.metadata.get("background", "plain")  # nor this
+
     def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Scores:
         self.demand_images(images.shape, str(images.dtype))
         return self.scores(self.run(images))
@@ -189,6 +194,8 @@ def _metadata_fault(metadata: Mapping[str, str]) -> str:
     """Return what is wrong with the metadata that are used later; empty if nothing is."""
     if metadata.get("pictures", "garment") not in WAYS:
         return f"its way to prepare pictures is unknown, {metadata['pictures']!r}"
+    if metadata.get("background", "plain") not in BACKGROUNDS:
+        return f"its way to find a garment is unknown, {metadata['background']!r}"
     for key in NUMBERS:
         if key in metadata and not _is_number(metadata[key]):
             return f"its {key} is not a number, {metadata[key]!r}"

@@ -114,6 +114,10 @@ class Predictor(Classifier):
     def pictures(self) -> str:
         return self.info.recipe.data.pictures
 
+    @property
+    def background(self) -> str:
+        return self.info.recipe.data.background
+
     @torch.inference_mode()
     def classify(self, images: Images) -> Scores:
         """Return logits, probabilities and, if there is a detector, novelty of images.

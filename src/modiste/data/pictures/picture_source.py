@@ -172,7 +172,7 @@ def decode_entries(
 
 def preparation_of(recipe: DataRecipe) -> Preparation:
     """Return the preparation of picture files that a recipe asks for."""
-    return Preparation(recipe.pictures, recipe.side, 3 if recipe.colour else 1)
+    return Preparation(recipe.pictures, recipe.side, 3 if recipe.colour else 1, recipe.background)
 
 
 def fault_notes(path: Path, faults: Sequence[tuple[str, str]]) -> tuple[str, ...]:
@@ -230,4 +230,6 @@ def _fingerprint(
         for entry, digest, reason in zip(entries, digests, faults, strict=True)
     ]
     content = [preparation.way, preparation.side, preparation.channels, rows]
+    if preparation.background != "plain":  # which runs of earlier versions do not name
+        content.append(preparation.background)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
