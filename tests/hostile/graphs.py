@@ -322,6 +322,7 @@ HOSTILE: dict[str, Change] = {
     "a table of rates without end": another_word("acceptance", "[" * 100_000),
     "a temperature of words": another_word("temperature", "__import__('os')"),
     "pictures in another way": another_word("pictures", "\x1b[2J"),
+    "garments found in another way": another_word("background", "\x1b[2J"),
     "novelty in whole numbers": output_of_kind(TensorProto.INT64, "novelty", "n", 2),
     "novelty of two numbers": output_of_kind(TensorProto.FLOAT, "novelty", "n", 2),
     "an output of another name": output_of_kind(TensorProto.FLOAT, "secrets", "n", 2),

@@ -15,6 +15,7 @@ from modiste.errors import printable, shown
 
 if TYPE_CHECKING:
     from modiste.inference.answers import FileAnswer
+    from modiste.photo.garment import Prepared
 
 COLUMNS = ("file", "class", "probability", "runner_up", "runner_up_probability", "novelty", "fault")
 FORMULA = "=+-@"
@@ -45,7 +46,7 @@ class LineWriter(AnswerWriter):
     def _write(self, answer: "FileAnswer") -> None:
         if answer.prepared is None:
             return
-        doubt = "" if answer.prepared.separated else "; the garment could not be separated from its background"
+        doubt = _doubt(answer.prepared)
         (_, probability), *others = answer.probabilities
         then = f", then {shown(others[0][0])} {others[0][1]:.1%}" if others else ""
         say(f"{shown(answer.source)}: {shown(answer.verdict)} {probability:.1%}{then}{doubt}")
@@ -108,8 +109,18 @@ def as_plain(answer: "FileAnswer") -> dict[str, object]:
         "novelty": answer.novelty,
         "none_of_the_classes": answer.is_novel,
         "separated": answer.prepared.separated,
+        "background": answer.prepared.background or None,
+        "doubt": answer.prepared.doubt,
         "inverted": answer.prepared.inverted,
     }
+
+
+def _doubt(prepared: "Prepared") -> str:
+    """Return what follows an answer if the garment could not be separated, or may be another."""
+    reason = prepared.doubt
+    if prepared.separated:
+        return f"; {reason}" if reason else ""
+    return "; the garment could not be separated from its background" + (f": {reason}" if reason else "")
 
 
 def _is_number(text: str) -> bool:

@@ -15,6 +15,7 @@ EXTRAS = {
     "ray": ("ray",),
     "report": ("matplotlib", "jinja2"),
     "search": ("optuna",),
+    "segmentation": ("PIL", "scipy", "onnxruntime"),
     "serve": ("fastapi", "httptools", "multipart", "onnx", "onnxruntime", "prometheus_client", "uvicorn"),
     "tensorboard": ("tensorboard",),
 }

@@ -30,6 +30,8 @@ class _PredictOptions(DataFolderOption):
     """Print CSV: file, class, probability, runner-up, its probability, novelty, fault."""
     show: Path | None = None
     """Draw into this folder how each file is prepared and what the network looks at."""
+    background: Literal["trained", "plain", "network", "auto"] = "trained"
+    """How to find the garment: on a plain background; by a segmentation network, on any; auto takes what holds."""
     device: str = "auto"
     """auto, cpu, cuda ..."""
     accept: float | None = None
@@ -58,10 +60,13 @@ def predict(arguments: list[str]) -> None:
     source, *inputs = positional
     check_paths(Path(item) for item in inputs if item != STANDARD_INPUT)
     classifier = _classifier(Path(source), options)
+    background = None if options.background == "trained" else options.background
     count = faults = 0
     draw = _figure_writer(classifier, options)
     with _writer(options).opened() as writer:
-        for answer in answers(classifier, _pictures(inputs), keep_steps=options.show is not None):
+        for answer in answers(
+            classifier, _pictures(inputs), background=background, keep_steps=options.show is not None
+        ):
             writer.write(answer)
             draw(count, answer)
             count, faults = count + 1, faults + bool(answer.fault)

@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from modiste.cli.arguments import DataFolderOption, parse
 from modiste.cli.streams import say
@@ -21,6 +22,8 @@ class _ServeOptions(DataFolderOption):
     """Address to listen on; any but this machine's own needs a token."""
     token: str = ""
     """Token that requests must send as Authorization: Bearer TOKEN; other users cannot see it in MODISTE_TOKEN."""
+    background: Literal["trained", "plain", "network", "auto"] = "trained"
+    """How to find the garment: on a plain background; by a segmentation network, on any; auto takes what holds."""
     allow_host: tuple[str, ...] = ()
     """Further host names that requests may use."""
 
@@ -37,6 +40,7 @@ def serve(arguments: list[str]) -> None:
         port=options.port,
         token=options.token or os.environ.get("MODISTE_TOKEN", ""),
         allow_hosts=options.allow_host,
+        background=None if options.background == "trained" else options.background,
         data_folder=options.data_folder,
         say=lambda text: say(*text.splitlines()),
     )

@@ -128,6 +128,7 @@ def metadata(answers: Answers, info: ModelInfo) -> dict[str, str]:
         "class_names": json.dumps(info.task.class_names),
         "pictures": info.recipe.data.pictures,
         "decoder": str(info.recipe.data.decoder),
+        "background": info.recipe.data.background,
     }
     if answers.novelty is not None:
         found["false_alarms"] = repr(answers.novelty.false_alarms)

@@ -55,19 +55,25 @@ class FileAnswer:
 
 
 def answers(
-    classifier: Classifier, pictures: Iterable[tuple[str, PictureInput | PhotoError]], *, keep_steps: bool = True
+    classifier: Classifier,
+    pictures: Iterable[tuple[str, PictureInput | PhotoError]],
+    *,
+    background: str | None = None,
+    keep_steps: bool = True,
 ) -> Iterator[FileAnswer]:
     """Classify pictures: yield one answer for each, in order. A picture that cannot be read has an answer with a fault.
 
     Args:
         classifier: one that takes square images.
         pictures: the name of each picture, with the picture or the reason why it cannot be read.
+        background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for its training.
         keep_steps: whether the answers keep the steps of the preparation, some megabytes for each picture.
 
     Raises:
-        RecipeError: the classifier does not take square images of 1 or 3 channels.
+        RecipeError: the classifier does not take square images of 1 or 3 channels, or no garments but whole pictures.
+        MissingExtraError, DataError: the segmentation network is not installed, or its file is another one.
     """
-    preparation = classifier.preparation
+    preparation = classifier.preparation_with(background)
     with ThreadPoolExecutor(len(available_cores())) as pool:
         waiting = iter(pictures)
         while some := list(islice(waiting, BATCH)):

@@ -6,7 +6,7 @@ classifier's probabilities.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -69,6 +69,11 @@ class Classifier(ABC):
         return DECODERS[-1]
 
     @property
+    def background(self) -> str:
+        """How garments were found for its training: a key of ``photo.separation.BACKGROUNDS``."""
+        return "plain"
+
+    @property
     def preparation(self) -> Preparation:
         """Turns picture files into its images; RecipeError unless these are square, with 1 or 3 channels."""
         channels, height, width = self.image_shape
@@ -77,7 +82,19 @@ class Classifier(ABC):
                 f"photos become square images, grey or in colour; this network takes {channels} x {height} x {width}; "
                 "choose one for images of one or three channels and equal sides"
             )
-        return Preparation(self.pictures, height, channels, self.decoder)
+        return Preparation(self.pictures, height, channels, self.decoder, self.background)
+
+    def preparation_with(self, background: str | None) -> Preparation:
+        """Return the preparation with another way to find a garment, ready for use; None leaves it as it is.
+
+        Raises:
+            RecipeError: as for ``preparation``; or there is no such way, or the network takes whole pictures.
+            MissingExtraError, DataError: the segmentation network is not installed, or its file is another one.
+        """
+        own = self.preparation
+        chosen = own if background is None else replace(own, background=background)
+        chosen.check_network()
+        return chosen
 
     def demand_images(self, shape: tuple[int, ...], kind: str) -> None:
         """Raise DataError unless an array of this shape and number type is a batch of its images."""

@@ -23,6 +23,7 @@ from modiste.evaluation.out_of_distribution import acceptance
 from modiste.inference.classifier import Classifier, Scores
 from modiste.inference.onnx_check import NEEDS_EXTRA, check, unfit
 from modiste.photo.preparation import WAYS
+from modiste.photo.separation import BACKGROUNDS
 from modiste.recipes.plain import class_name
 from modiste.recipes.recipe import DECODERS
 
@@ -137,6 +138,10 @@ class OnnxModel(Classifier):
     def decoder(self) -> int:
         return int(self.metadata.get("decoder", "1"))  # that of earlier versions, which do not name it
 
+    @property
+    def background(self) -> str:
+        return self.metadata.get("background", "plain")  # nor this
+
     def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Scores:
         self.demand_images(images.shape, str(images.dtype))
         return self.scores(self.run(images))
@@ -222,6 +227,8 @@ def _metadata_fault(metadata: Mapping[str, str]) -> str:
         return f"its way to prepare pictures is unknown, {metadata['pictures']!r}"
     if metadata.get("decoder", "1") not in map(str, DECODERS):
         return f"its decoder of pictures is unknown, {metadata['decoder']!r}"
+    if metadata.get("background", "plain") not in BACKGROUNDS:
+        return f"its way to find a garment is unknown, {metadata['background']!r}"
     for key in NUMBERS:
         if key in metadata and not _is_number(metadata[key]):
             return f"its {key} is not a number, {metadata[key]!r}"

@@ -136,6 +136,10 @@ class Predictor(Classifier):
     def decoder(self) -> int:
         return self.info.recipe.data.decoder
 
+    @property
+    def background(self) -> str:
+        return self.info.recipe.data.background
+
     @torch.inference_mode()
     def classify(self, images: Images) -> Scores:
         """Return logits, probabilities and, if there is a detector, novelty of images.

@@ -19,8 +19,13 @@ NOISE_FACTOR = 4.0
 """For a noisy background the least distance is this many times its own scatter, if that is more."""
 LEAST_AREA = 0.01
 """Least share of the photo that a garment covers."""
-MOST_SCATTER = 40.0
-"""Largest scatter of a plain background."""
+MOST_AREA, MOST_EDGE = 0.9, 0.5
+"""Largest share of the photo, and of its edge, that a garment covers."""
+MOST_SCATTER = 25.0
+"""Largest scatter of a plain background, in grey levels."""
+LOWERED, LEAST_STEADINESS = 0.65, 0.75
+"""A garment that stands out keeps its outline when the threshold is LOWERED: the two masks overlap by at least so much.
+A threshold that cuts through the garment, or through a fold of the background, gives another mask at once."""
 FITS = 4
 """Number of fits, each without the outliers of the one before."""
 FIRST_FIT = 0.6
@@ -36,26 +41,31 @@ class Garment:
     Attributes:
         grey: luminance of the photo, 0 to 255.
         mask: pixels of the garment; all pixels if it could not be separated from the background.
-        background: luminance of the background, 0 to 255.
-        separated: whether the garment could be separated.
         darker: whether the garment is darker than the background.
+        background: how it was separated, a key of ``separation.BACKGROUNDS``; empty if it could not be.
+        doubt: why the garment could not be separated, or may be another; empty if nothing speaks against it.
     """
 
     grey: Float[np.ndarray, "h w"]
     mask: Bool[np.ndarray, "h w"]
-    background: Float[np.ndarray, "h w"]
-    separated: bool
     darker: bool
+    background: str
+    doubt: str = ""
+
+    @property
+    def separated(self) -> bool:
+        """Whether the garment could be separated from its background."""
+        return bool(self.background)
 
 
-def find_garment(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
+def find_on_plain(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
     """Separate the garment from a background that is plain, or shaded evenly from one side to the other.
 
     A plane is fitted to each colour of the photo's edge, without outliers. Pixels far from that plane belong to the
-    garment. If the edge is too uneven for a plane, the whole photo counts as garment.
+    garment. If the edge is too uneven for a plane, or its mask fails ``doubt_of``, the whole photo counts as garment.
 
     Raises:
-        PhotoError: nothing stands out from the background.
+        PhotoError: the photo shows nothing but a plain background.
         MissingExtraError: SciPy is not installed.
     """
     with extra_for(*EXTRA):
@@ -64,18 +74,39 @@ def find_garment(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
     small = _reduced(photo)
     ground, scatter = _fit_background(small)
     distance = _root_mean_square(small - ground)
+    if np.mean(distance > LEAST_CONTRAST) < LEAST_AREA:
+        raise PhotoError("nothing stands out from the background; expected a garment on a plain one")
     threshold = max(LEAST_CONTRAST, NOISE_FACTOR * scatter)
     smooth = ndimage.gaussian_filter(distance, 0.7) if scatter > 1 else distance
     mask = _cleaned(smooth > threshold)
-    if scatter > MOST_SCATTER or mask.all():
-        mask, separated = np.ones(mask.shape, bool), False
-    elif mask.mean() < LEAST_AREA:
-        raise PhotoError("nothing stands out from the background; expected a garment on a plain one")
-    else:
-        separated = True
+    wider = _cleaned(smooth > max(LEAST_CONTRAST, LOWERED * threshold))
+    uneven = scatter > MOST_SCATTER or overlap(mask, wider) < LEAST_STEADINESS
+    doubt = doubt_of(mask) or ("the background is uneven" if uneven else "")
     grey, behind = small @ LUMINANCE, ground @ LUMINANCE
-    darker = bool((grey - behind)[mask].mean() < 0) if separated else bool(behind.mean() > 127)
-    return Garment(grey, mask, behind, separated, darker)
+    if doubt:
+        return unseparated(grey, light_behind=bool(behind.mean() > 127), doubt=doubt)
+    return Garment(grey, mask, bool((grey - behind)[mask].mean() < 0), "plain")
+
+
+def unseparated(grey: Float[np.ndarray, "h w"], *, light_behind: bool, doubt: str) -> Garment:
+    """Return the whole photo as a garment that could not be separated from its background."""
+    return Garment(grey, np.ones(grey.shape, bool), light_behind, "", doubt)
+
+
+def overlap(one: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"]) -> float:
+    """Return the intersection of two masks over their union, 0 to 1; 1 if both are empty."""
+    union = int((one | other).sum())
+    return int((one & other).sum()) / union if union else 1.0
+
+
+def doubt_of(mask: Bool[np.ndarray, "h w"]) -> str:
+    """Return why a mask is not that of a garment on a background; empty if nothing speaks against it."""
+    if mask.mean() < LEAST_AREA:
+        return "nothing stands out clearly from the background"
+    _, edge = _plane_and_edge(*mask.shape)
+    if mask.mean() > MOST_AREA or mask.ravel()[edge].mean() > MOST_EDGE:
+        return "what stands out fills the photo"
+    return ""
 
 
 def _reduced(photo: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "a b 3"]:
@@ -131,7 +162,14 @@ def _cleaned(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     from scipy import ndimage
 
     closed = ndimage.binary_closing(np.pad(mask, 2), iterations=2)[2:-2, 2:-2]
-    labels, count = ndimage.label(closed | mask, np.ones((3, 3)))
+    return largest_parts(closed | mask)
+
+
+def largest_parts(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Return the mask without its specks: parts of less than a twentieth of the largest."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
     if count == 0:
         return mask
     areas = np.bincount(labels.ravel())[1:]

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from modiste.errors import PhotoError
-from modiste.photo.background import Garment, find_garment
+from modiste.photo.background import Garment
 from modiste.photo.opening import open_photo
+from modiste.photo.separation import separate
 from modiste.recipes.recipe import DECODERS
 
 SHARPNESS = 0.75
@@ -29,12 +30,16 @@ class Prepared:
         steps: result of each step by its name, in order: (H, W, 3) or (H, W) bytes.
         separated: whether the garment could be separated from its background.
         inverted: whether light and dark were exchanged, as for a garment that is darker than its background.
+        background: how the garment was separated, "plain" or "network"; empty if it could not be, or need not be.
+        doubt: why the garment could not be separated, or may be another; empty if nothing speaks against it.
     """
 
     image: UInt8[np.ndarray, "side side *colours"]
     steps: dict[str, Pixels]
     separated: bool
     inverted: bool
+    background: str = ""
+    doubt: str = ""
 
     @property
     def planes(self) -> UInt8[np.ndarray, "c side side"]:
@@ -42,7 +47,9 @@ class Prepared:
         return self.image[None] if self.image.ndim == 2 else np.moveaxis(self.image, 2, 0)
 
 
-def prepare(content: bytes | Path, *, side: int = 28, decoder: int = DECODERS[-1]) -> Prepared:
+def prepare(
+    content: bytes | Path, *, side: int = 28, decoder: int = DECODERS[-1], background: str = "plain"
+) -> Prepared:
     """Turn a photo of a garment into the image that the network sees.
 
     An image of the network's size that is grey and black in a corner is used unchanged.
@@ -51,10 +58,12 @@ def prepare(content: bytes | Path, *, side: int = 28, decoder: int = DECODERS[-1
         content: a file of one of ``opening.FORMATS``, or its bytes.
         side: of the network's images, in pixels.
         decoder: one of DECODERS.
+        background: how the garment is found, a key of ``photo.separation.BACKGROUNDS``.
 
     Raises:
         PhotoError: the file is no such image, damaged, too large, or shows nothing.
-        MissingExtraError: Pillow or SciPy is not installed.
+        MissingExtraError: Pillow, SciPy or the segmentation network is not installed.
+        DataError: the segmentation network's file is another one.
 
     Example:
         >>> import io
@@ -72,9 +81,10 @@ def prepare(content: bytes | Path, *, side: int = 28, decoder: int = DECODERS[-1
     photo = open_photo(content, decoder=decoder)
     if _is_ready(photo, side):
         return as_it_is(photo[..., 0].copy(), side)
-    garment = find_garment(photo)
+    garment = separate(photo, background)
     image, steps = _shape(garment, side)
-    return Prepared(image, {"photo": photo, **steps}, garment.separated, garment.darker)
+    steps = {"photo": photo, **steps}
+    return Prepared(image, steps, garment.separated, garment.darker, garment.background, garment.doubt)
 
 
 def as_it_is(image: UInt8[np.ndarray, "h w"], side: int, channels: int = 1) -> Prepared:

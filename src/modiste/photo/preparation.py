@@ -14,6 +14,8 @@ from modiste.errors import RecipeError
 from modiste.photo.background import LUMINANCE
 from modiste.photo.garment import Prepared, as_bytes, as_it_is, centred, prepare, resized
 from modiste.photo.opening import open_photo
+from modiste.photo.segmentation import load_network
+from modiste.photo.separation import BACKGROUNDS
 from modiste.recipes.plain import nearest
 from modiste.recipes.recipe import DECODERS
 
@@ -33,12 +35,14 @@ class Preparation:
         side: of the square image, in pixels.
         channels: 1 for grey, 3 for red, green and blue.
         decoder: one of DECODERS.
+        background: how a garment is found, a key of ``separation.BACKGROUNDS``; whole pictures need none but "plain".
     """
 
     way: str = "garment"
     side: int = 28
     channels: int = 1
     decoder: int = DECODERS[-1]
+    background: str = "plain"
 
     def __post_init__(self) -> None:
         if self.way not in WAYS:
@@ -50,12 +54,23 @@ class Preparation:
                 f"pictures: {self.way} gives images of {'1' if self.way == 'garment' else '1 or 3'} channels, this "
                 f"network takes {self.channels}; choose whole for colour"
             )
+        if self.background not in BACKGROUNDS:
+            raise RecipeError(f"background: {self.background!r} is unknown; {nearest(self.background, BACKGROUNDS)}")
+        if self.background != "plain" and self.way != "garment":
+            raise RecipeError(
+                f"background: {self.background} finds garments, this network takes {self.way} pictures; leave it out"
+            )
 
     def __call__(self, picture: PictureInput) -> Prepared:
         """Prepare a picture; PhotoError if it cannot be read or shows nothing."""
         if isinstance(picture, np.ndarray):
             return as_it_is(picture, self.side, self.channels)
         return WAYS[self.way](picture, self)
+
+    def check_network(self) -> None:
+        """Load the segmentation network if it is needed; MissingExtraError or DataError if that is impossible."""
+        if self.background != "plain":
+            load_network()
 
 
 def prepare_whole(content: bytes | Path, *, side: int, channels: int, decoder: int = DECODERS[-1]) -> Prepared:
@@ -89,7 +104,7 @@ def _as_image(photo: UInt8[np.ndarray, "h w 3"], side: int, channels: int, *, ke
 
 
 def _garment(content: bytes | Path, preparation: Preparation) -> Prepared:
-    return prepare(content, side=preparation.side, decoder=preparation.decoder)
+    return prepare(content, side=preparation.side, decoder=preparation.decoder, background=preparation.background)
 
 
 def _whole(content: bytes | Path, preparation: Preparation) -> Prepared:

@@ -44,6 +44,8 @@ class DataRecipe(Part):
     """Times that an epoch shows each training image; with few images this makes validation less frequent."""
     pictures: Literal["garment", "whole", "stretched"] = "garment"
     """How a run prepares picture files, also to predict: the garment alone; the whole picture, padded; or stretched."""
+    background: Literal["plain", "network", "auto"] = "plain"
+    """How a garment is found: on a plain background; by a segmentation network, on any; auto takes what holds."""
     side: int = 28
     """Side in pixels of the images that picture files become."""
     colour: bool = False
@@ -69,6 +71,7 @@ class DataRecipe(Part):
         self.below_one("test_fraction")
         grey = self.pictures == "garment"
         demand(not (grey and self.colour), "pictures", "whole or stretched with colour", self.pictures)
+        demand(grey or self.background == "plain", "background", "plain with whole pictures", self.background)
 
 
 @dataclass(frozen=True, kw_only=True)

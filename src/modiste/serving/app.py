@@ -45,7 +45,14 @@ PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
-def create_app(model: OnnxModel, *, limits: Limits | None = None, hosts: tuple[str, ...] = (), token: str = "") -> Gate:
+def create_app(
+    model: OnnxModel,
+    *,
+    limits: Limits | None = None,
+    hosts: tuple[str, ...] = (),
+    token: str = "",
+    background: str | None = None,
+) -> Gate:
     """Return the application that serves a model.
 
     Args:
@@ -53,13 +60,16 @@ def create_app(model: OnnxModel, *, limits: Limits | None = None, hosts: tuple[s
         limits: how much the server accepts.
         hosts: allowed host names, beside those of the loopback interface.
         token: what requests must carry; if it is empty, no token is needed.
+        background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
 
     Raises:
-        RecipeError: the network's images are not square, or neither grey nor in colour.
+        RecipeError: the network's images are not square, or neither grey nor in colour; or they are whole pictures,
+            and ``background`` finds garments.
+        MissingExtraError, DataError: the segmentation network is not installed, or its file is another one.
         RunError: a class name cannot be written as UTF-8.
     """
     limits, metrics = limits or Limits(), Metrics()
-    preparation = model.preparation
+    preparation = model.preparation_with(background)
     for name in model.class_names:
         if name != _utf8(name):
             raise RunError(f"class {name!r} cannot be written as UTF-8; expected a file that modiste export wrote")

@@ -53,6 +53,10 @@ class Answer(Body):
         default=None, description="Whether the picture belongs to no class; null if the model does not measure it."
     )
     separated: bool | None = Field(default=None, description="Whether the garment was separated from its background.")
+    background: str | None = Field(
+        default=None, description="How the garment was separated: plain or network; null if it was not, or need not be."
+    )
+    doubt: str = Field(default="", description="Why the garment was not separated, or may be another; or empty.")
     inverted: bool | None = Field(default=None, description="Whether light and dark were exchanged.")
     steps: list[Step] = []
     evidence: list[list[float]] = Field(

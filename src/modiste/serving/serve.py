@@ -26,6 +26,7 @@ def serve(
     token: str = "",
     allow_hosts: tuple[str, ...] = (),
     data_folder: Path | None = None,
+    background: str | None = None,
     limits: Limits | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
@@ -38,6 +39,7 @@ def serve(
         token: what requests must carry; if it is empty, no token is needed.
         allow_hosts: allowed host names, beside ``host`` and this machine's own.
         data_folder: where the run's data set lies; needed only if the run is exported first.
+        background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
         limits: how much the server accepts.
         say: called with a line that names the server's address.
 
@@ -45,7 +47,8 @@ def serve(
         RunError: the file does not exist, is damaged, or must not be served.
         RecipeError: other machines could reach the server without a token; or a name, the port or the network is unfit.
         StorageError: the address cannot be used, or the process may open too few files.
-        MissingExtraError: a package of the extra ``serve`` is not installed.
+        MissingExtraError: a package of the extra ``serve``, or the segmentation network, is not installed.
+        DataError: the segmentation network's file is another one.
     """
     check_token(host, token)
     if not 0 <= port <= MOST_PORT:
@@ -57,7 +60,7 @@ def serve(
         from modiste.serving.server import Server
     except ImportError as error:
         raise MissingExtraError(f"serve: {NEEDS_EXTRA}") from error
-    gate = create_app(model, limits=limits, hosts=(host.lower(), *hosts), token=token)
+    gate = create_app(model, limits=limits, hosts=(host.lower(), *hosts), token=token, background=background)
     server = Server(gate)
     with _listening(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host

@@ -99,6 +99,8 @@ class Studio:
             novelty=_finite(answer.novelty),
             none_of_the_classes=None if answer.novelty is None else answer.is_novel,
             separated=answer.prepared.separated,
+            background=answer.prepared.background or None,
+            doubt=answer.prepared.doubt,
             inverted=answer.prepared.inverted,
             evidence=await self._evidence(answer.prepared) if explain else [],
             steps=await self._in_thread(_steps, answer.prepared) if steps else [],

@@ -107,13 +107,17 @@ def decode(folder: Path, names: Sequence[str], preparation: Preparation) -> Deco
 
 
 def check_installed(preparation: Preparation) -> None:
-    """Raise MissingExtraError unless Pillow, and SciPy for the garment preparation, is installed."""
+    """Raise MissingExtraError unless Pillow is installed; for garments also SciPy, and the network if it is named.
+
+    DataError if the segmentation network's file is another one.
+    """
     try:
         import_module("PIL")
         if preparation.way == "garment":
             import_module("scipy.ndimage")
     except ImportError as error:
         raise MissingExtraError("pictures need Pillow and SciPy: pip install 'modiste[photo]'") from error
+    preparation.check_network()
 
 
 def cache_file(folder: Path, preparation: Preparation, part: str) -> Path:
@@ -121,6 +125,7 @@ def cache_file(folder: Path, preparation: Preparation, part: str) -> Path:
     from PIL import __version__ as pillow
 
     key = [os.path.realpath(folder), preparation.way, preparation.side, preparation.channels, preparation.decoder, part]
+    key += [preparation.background] if preparation.background != "plain" else []
     digest = hashlib.sha256(json.dumps([*key, FORMAT, VERSION, pillow, heif.version()]).encode()).hexdigest()
     return picture_cache_folder() / f"{digest[:32]}.safetensors"
 

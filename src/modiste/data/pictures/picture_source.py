@@ -178,7 +178,7 @@ def decode_entries(
 
 def preparation_of(recipe: DataRecipe) -> Preparation:
     """Return the preparation of picture files that a recipe asks for."""
-    return Preparation(recipe.pictures, recipe.side, 3 if recipe.colour else 1, recipe.decoder)
+    return Preparation(recipe.pictures, recipe.side, 3 if recipe.colour else 1, recipe.decoder, recipe.background)
 
 
 def fault_notes(path: Path, faults: Sequence[tuple[str, str]]) -> tuple[str, ...]:
@@ -235,6 +235,8 @@ def _fingerprint(
         [entry.name, entry.class_name, entry.split, digest, not reason]
         for entry, digest, reason in zip(entries, digests, faults, strict=True)
     ]
-    later = [preparation.decoder] if preparation.decoder > 1 else []  # runs of earlier versions have hashes without it
+    later: list[int | str] = [preparation.decoder] if preparation.decoder > 1 else []
+    later += [preparation.background] if preparation.background != "plain" else []
+    # Runs of earlier versions have hashes without these.
     content = [preparation.way, preparation.side, preparation.channels, *later, rows]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

