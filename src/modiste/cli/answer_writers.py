@@ -16,7 +16,11 @@ from modiste.errors import printable, shown
 if TYPE_CHECKING:
     from modiste.inference.answers import FileAnswer
 
-COLUMNS = ("file", "class", "probability", "runner_up", "runner_up_probability", "novelty", "fault")
+COLUMNS = (
+    *("file", "class", "probability", "runner_up", "runner_up_probability", "novelty", "fault"),
+    *("answer", "separated", "refused", "advice"),
+)
+"""Of the CSV table. ``class`` is the nearest class, whatever the answer is; ``answer`` may be none."""
 FORMULA = "=+-@"
 """A spreadsheet computes a cell that begins with one of these characters."""
 
@@ -63,7 +67,9 @@ class TableWriter(AnswerWriter):
     def _write(self, answer: "FileAnswer") -> None:
         best = [cell for name, value in answer.probabilities[:2] for cell in (name, f"{value:.6f}")]
         novelty = "" if answer.novelty is None else f"{answer.novelty:.4f}"
-        self._write_row((answer.source, *(best + [""] * 4)[:4], novelty, answer.fault))
+        separated = "" if answer.prepared is None else _word(answer.prepared.separated)
+        conclusion = (answer.answer, separated, _word(bool(answer.fault)), answer.advice)
+        self._write_row((answer.source, *(best + [""] * 4)[:4], novelty, answer.fault, *conclusion))
 
     def _write_row(self, cells: tuple[str, ...]) -> None:
         csv.writer(sys.stdout).writerow(map(safe_cell, cells))
@@ -100,16 +106,24 @@ def safe_cell(text: str) -> str:
 def as_plain(answer: "FileAnswer") -> dict[str, object]:
     """Return an answer as plain data for JSON."""
     if answer.prepared is None:
-        return {"file": answer.source, "fault": answer.fault}
+        return {"file": answer.source, "refused": True, "fault": answer.fault, "advice": answer.advice}
     return {
         "file": answer.source,
-        "class": answer.probabilities[0][0],
+        "answer": answer.answer,
+        "class": answer.nearest,
+        "probability": answer.probabilities[0][1],
         "probabilities": dict(answer.probabilities),
         "novelty": answer.novelty,
         "none_of_the_classes": answer.is_novel,
         "separated": answer.prepared.separated,
         "inverted": answer.prepared.inverted,
+        "refused": False,
+        "advice": answer.advice,
     }
+
+
+def _word(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _is_number(text: str) -> bool:
