@@ -9,7 +9,10 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
+from typing import Any
 
 STAT = Path("/proc/stat")
 IDLE, WAITING = 4, 5
@@ -70,3 +73,27 @@ def safe_path() -> Iterator[None]:
             del os.environ[SAFE_PATH]
         else:
             os.environ[SAFE_PATH] = before
+
+
+class RecordingContext(SpawnContext):
+    """Spawns processes, which inherit nothing from this one, and records them."""
+
+    def __init__(self) -> None:
+        self._started: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **options: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+        """Return a new process, not yet started."""
+        self._started.append(SpawnProcess(*args, **options))
+        return self._started[-1]
+
+    def alive(self) -> list[SpawnProcess]:
+        """Return the processes that are running."""
+        return [process for process in self._started if process.is_alive()]
+
+
+def leave_with_parent() -> None:
+    """Wait until the process that started this one has ended, then end this one; for a thread of a worker."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -23,7 +23,7 @@ from modiste.errors import ClusterError, RunError, StoppedError, StorageError
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
-from modiste.search import outcomes, ray_cluster
+from modiste.search import outcomes, ray_cluster, ray_connection
 from modiste.search.plan import Plan
 from modiste.search.trial import TrialOutcome
 from ray_nodes import nodes
@@ -331,7 +331,7 @@ def test_ray_is_not_handed_the_command_line(monkeypatch: pytest.MonkeyPatch) -> 
 
     before, handed = utils.get_entrypoint_name, []
     monkeypatch.setattr(ray, "init", lambda *_words, **_options: handed.append(utils.get_entrypoint_name()))
-    ray_cluster._init(ray, "local")
+    ray_connection._init(ray, "local")
     assert handed == ["modiste"]
     assert utils.get_entrypoint_name is before
 

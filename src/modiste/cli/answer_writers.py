@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from modiste.inference.answers import FileAnswer
     from modiste.photo.garment import Prepared
 
-COLUMNS = ("file", "class", "probability", "runner_up", "runner_up_probability", "novelty", "fault")
+COLUMNS = (
+    *("file", "class", "probability", "runner_up", "runner_up_probability", "novelty", "fault"),
+    *("answer", "separated", "refused", "advice"),
+)
+"""Of the CSV table. ``class`` is the nearest class, whatever the answer is; ``answer`` may be none."""
 FORMULA = "=+-@"
 """A spreadsheet computes a cell that begins with one of these characters."""
 
@@ -64,7 +68,9 @@ class TableWriter(AnswerWriter):
     def _write(self, answer: "FileAnswer") -> None:
         best = [cell for name, value in answer.probabilities[:2] for cell in (name, f"{value:.6f}")]
         novelty = "" if answer.novelty is None else f"{answer.novelty:.4f}"
-        self._write_row((answer.source, *(best + [""] * 4)[:4], novelty, answer.fault))
+        separated = "" if answer.prepared is None else _word(answer.prepared.separated)
+        conclusion = (answer.answer, separated, _word(bool(answer.fault)), answer.advice)
+        self._write_row((answer.source, *(best + [""] * 4)[:4], novelty, answer.fault, *conclusion))
 
     def _write_row(self, cells: tuple[str, ...]) -> None:
         csv.writer(sys.stdout).writerow(map(safe_cell, cells))
@@ -101,10 +107,12 @@ def safe_cell(text: str) -> str:
 def as_plain(answer: "FileAnswer") -> dict[str, object]:
     """Return an answer as plain data for JSON."""
     if answer.prepared is None:
-        return {"file": answer.source, "fault": answer.fault}
+        return {"file": answer.source, "refused": True, "fault": answer.fault, "advice": answer.advice}
     return {
         "file": answer.source,
-        "class": answer.probabilities[0][0],
+        "answer": answer.answer,
+        "class": answer.nearest,
+        "probability": answer.probabilities[0][1],
         "probabilities": dict(answer.probabilities),
         "novelty": answer.novelty,
         "none_of_the_classes": answer.is_novel,
@@ -112,6 +120,8 @@ def as_plain(answer: "FileAnswer") -> dict[str, object]:
         "background": answer.prepared.background or None,
         "doubt": answer.prepared.doubt,
         "inverted": answer.prepared.inverted,
+        "refused": False,
+        "advice": answer.advice,
     }
 
 
@@ -121,6 +131,10 @@ def _doubt(prepared: "Prepared") -> str:
     if prepared.separated:
         return f"; {reason}" if reason else ""
     return "; the garment could not be separated from its background" + (f": {reason}" if reason else "")
+
+
+def _word(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _is_number(text: str) -> bool:

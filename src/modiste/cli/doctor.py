@@ -10,6 +10,7 @@ EXTRAS = {
     "evaluation": ("scipy",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "hub": ("huggingface_hub",),
+    "parquet": ("onnx", "onnxruntime", "pyarrow"),
     "photo": ("PIL", "scipy"),
     "postgresql": ("psycopg",),
     "ray": ("ray",),

@@ -3,21 +3,26 @@
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.answer_writers import AnswerWriter, JsonWriter, LineWriter, TableWriter
-from modiste.cli.arguments import DataFolderOption, complain, help_or_complain, parse, split_flags
-from modiste.cli.streams import warn
-from modiste.errors import DataError, PhotoError, StorageError, extra_for, printable
+from modiste.cli.arguments import USAGE, DataFolderOption, complain, help_or_complain, parse, split_flags
+from modiste.cli.progress import ProgressBar
+from modiste.cli.streams import say, warn
+from modiste.errors import DataError, PhotoError, StorageError, extra_for, printable, shown
 
 if TYPE_CHECKING:
+    from modiste.catalogue.workers import MakeShardWorkers
     from modiste.inference.answers import FileAnswer
     from modiste.inference.classifier import Classifier
     from modiste.inference.predictor import Predictor
     from modiste.photo.preparation import PictureInput
 
 STANDARD_INPUT = "-"
+FOR_PRINTING = ("json", "csv", "show", "device", "precision", "background", "accept")
+"""Options that do not go with ``--out``."""
 LONGEST_STEM = 100
 """Characters of a photo's name that the name of its figure keeps."""
 
@@ -27,7 +32,7 @@ class _PredictOptions(DataFolderOption):
     json: bool = False
     """Print JSON: every class's probability for every file."""
     csv: bool = False
-    """Print CSV: file, class, probability, runner-up, its probability, novelty, fault."""
+    """Print CSV, a line for each file: nearest class, its probability, answer, fault, advice and more."""
     show: Path | None = None
     """Draw into this folder how each file is prepared and what the network looks at."""
     background: Literal["trained", "plain", "network", "auto"] = "trained"
@@ -38,16 +43,25 @@ class _PredictOptions(DataFolderOption):
     """Share of garments that may wrongly be answered none of the classes, 0.001 to 0.5; unset, it is 0.04."""
     precision: Literal["trained", "float32", "bfloat16", "auto"] = "trained"
     """Number format to compute in; trained is the format of training, auto is bfloat16 where that is faster."""
+    out: Path | None = None
+    """Write the answers for a folder, or a .csv or .parquet list of paths, into this folder as shards of parquet."""
+    shard_rows: int = 1024
+    """With --out: pictures in a shard, which is all that a kill can cost each process."""
+    ray: str | None = None
+    """With --out: answer on a Ray cluster: auto joins this machine's or starts one, HOST:PORT joins that one."""
 
 
 def predict(arguments: list[str]) -> None:
     """Classify photos: print the class, its probability, and the runner-up.
 
     modiste predict RUN FILE|FOLDER|- ... [--json|--csv] [--show FOLDER]
+    modiste predict RUN FOLDER|LIST.csv|LIST.parquet --out FOLDER [--ray auto|HOST:PORT]
 
     RUN is the folder of a finished run, a model file, or an ONNX file from modiste export. A garment on a plain
     background, light or dark, is found, cropped and prepared like the training images. Images of an IDX file are
     used as they are; - reads a picture from standard input.
+
+    --out writes answers for millions of pictures as shards of parquet. After a kill the same command goes on.
     """
     positional, flags = split_flags(arguments, _PredictOptions)
     program = "modiste predict RUN FILE"
@@ -55,23 +69,76 @@ def predict(arguments: list[str]) -> None:
         complaint = "expected a run and pictures: modiste predict RUN FILE ...; see modiste predict --help"
         help_or_complain(predict, arguments, complaint, _PredictOptions, program)
     options: _PredictOptions = parse(_PredictOptions, flags, program)
+    source, *inputs = positional
+    if options.out is None:
+        _print_answers(Path(source), inputs, options)
+    else:
+        _write_answers(Path(source), inputs, options.out, options)
+
+
+def _print_answers(source: Path, inputs: list[str], options: _PredictOptions) -> None:
+    """Print the answer for each picture as it comes."""
     from modiste.inference.answers import answers, check_paths
 
-    source, *inputs = positional
     check_paths(Path(item) for item in inputs if item != STANDARD_INPUT)
-    classifier = _classifier(Path(source), options)
+    classifier = _classifier(source, options)
     background = None if options.background == "trained" else options.background
     count = faults = 0
     draw = _figure_writer(classifier, options)
-    with _writer(options).opened() as writer:
-        for answer in answers(
-            classifier, _pictures(inputs), background=background, keep_steps=options.show is not None
-        ):
+    with ProgressBar(partial(_count, inputs)).shown() as bar, _writer(options).opened() as writer:
+        found = answers(classifier, _pictures(inputs), background=background, keep_steps=options.show is not None)
+        for answer in found:
+            if answer.fault or sys.stdout.isatty():
+                bar.clear()
             writer.write(answer)
             draw(count, answer)
+            bar.step()
             count, faults = count + 1, faults + bool(answer.fault)
     if faults:
         complain(f"{faults} of {count} files could not be read, see above", PhotoError.exit_code)
+
+
+def _write_answers(source: Path, inputs: list[str], out: Path, options: _PredictOptions) -> None:
+    """Write the answers for all pictures of one place into a folder, and print how many there are."""
+    default = _PredictOptions()
+    unfit = [name for name in FOR_PRINTING if getattr(options, name) != getattr(default, name)]
+    if unfit:
+        complain(f"--{unfit[0]} does not go with --out, which answers by ONNX Runtime on the processor", USAGE)
+    if len(inputs) != 1:
+        complain("--out: expected one folder, or one .csv or .parquet list of paths", USAGE)
+    from modiste.catalogue.catalogue import answer_catalogue
+
+    with ProgressBar().shown() as bar:
+        done = answer_catalogue(
+            source,
+            inputs[0],
+            out,
+            shard_rows=options.shard_rows,
+            workers=_shard_workers(options.ray),
+            data_folder=options.data_folder,
+            on_progress=bar.move_to,
+        )
+    say(
+        f"{shown(out)}: {done.pictures:,} pictures in {done.shards:,} shards; {done.none:,} show none of the classes, "
+        f"{done.refused:,} could not be read (column fault)"
+    )
+
+
+def _shard_workers(ray: str | None) -> "MakeShardWorkers":
+    if ray is None:
+        from modiste.catalogue.workers import LocalWorkers
+
+        return LocalWorkers
+    from modiste.catalogue.ray_workers import RayShardWorkers
+
+    return partial(RayShardWorkers, ray)
+
+
+def _count(inputs: list[str]) -> int:
+    """Return the number of pictures, without a look into them."""
+    from modiste.inference.answers import find_pictures
+
+    return sum(1 if item == STANDARD_INPUT else sum(1 for _ in find_pictures(Path(item))) for item in inputs)
 
 
 def _writer(options: _PredictOptions) -> AnswerWriter:

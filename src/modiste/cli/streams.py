@@ -32,6 +32,13 @@ def warn(*lines: object) -> None:
             print(printable(str(line)), file=sys.stderr, flush=True)
 
 
+def bare(text: str) -> None:
+    """Write text of our own to standard error as it is, without an end of line; drop it if it cannot be written."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
 @contextmanager
 def escaped_output() -> Iterator[None]:
     """Escape control characters, but not colours, in all that a library prints inside the block."""

@@ -12,22 +12,25 @@ import numpy as np
 import torch
 from torch import nn
 
+from modiste import machine
 from modiste.data.dataset import Development, ImageSet, balanced_sample
 from modiste.errors import RunError
 from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.out_of_distribution.features import features
 from modiste.evaluation.out_of_distribution.novelty import Answers, Novelty
-from modiste.evaluation.out_of_distribution.run_detector import is_learned_again, learn_for, stored
+from modiste.evaluation.out_of_distribution.run_detector import is_learned_again, learn_for, of_run, stored
 from modiste.evaluation.run_images import development_of
 from modiste.export import card
 from modiste.export.card import Agreement
 from modiste.export.formats import CALIBRATION_IMAGES, FORMATS, Format, Probabilities, quantize
 from modiste.recipes.plain import nearest
-from modiste.runs import run_folder, storage
+from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import Run, open_run
 
 PROOF_IMAGES = 1_000
 """Number of validation images on which an exported file is checked."""
+RANDOM_IMAGES = 16
+"""Number of random images on which a file is checked that is made without the run's data."""
 TOLERANCE = 1e-3
 """Largest difference allowed between a probability of the exported file and that of the run."""
 
@@ -106,6 +109,43 @@ def export(
     described = path.with_name(f"{path.name}.md")
     _write(run, {path: content, described: card.text(run, path.name, answers, found).encode()})
     return Exported(path, len(content), answers.temperature, found, described)
+
+
+def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
+    """Return a run or a model file as the content of an ONNX file, checked against its network on random images.
+
+    A run gets the detector of out-of-distribution images; a model file has none.
+
+    Args:
+        source: folder of a finished run, or a model file.
+        data_folder: of the run's images, if its detector is not yet stored; see ``load_dataset``.
+
+    Raises:
+        RunError: the run or file is damaged, or the ONNX file answers otherwise than the network.
+        DataError: the detector is not stored, and the images are missing or damaged.
+        MissingExtraError: a package that writes or runs such files is not installed.
+    """
+    kind = FORMATS["onnx"]
+    kind.require_packages()
+    novelty = None
+    if storage.is_folder(source):
+        run = open_run(source)
+        (model, info), known = run.load_model(), run.measured()
+        temperature = fit_temperature(known.logits, known.labels)
+        seen = features(model, torch.zeros(1, *info.task.image_shape, dtype=torch.uint8))
+        novelty = of_run(run, data_folder, seen=seen)
+    else:
+        model, info = checkpoint.load_model(source)
+        temperature = info.temperature
+    answers = Answers(model, mirror=info.recipe.mirror, temperature=temperature, novelty=novelty).eval()
+    content = kind.write(answers, info)
+    draw = machine.generator(0, "export")
+    images = torch.randint(0, 256, (RANDOM_IMAGES, *info.task.image_shape), generator=draw, dtype=torch.uint8)
+    with torch.inference_mode():
+        apart = np.abs(answers(images)[1].numpy() - kind.read(content)(images.numpy())).max()
+    if apart > TOLERANCE:
+        raise RunError(f"{source}: as an ONNX file it answers otherwise, by up to {apart:.2g} in a probability")
+    return content
 
 
 def _format(to: str, int8: bool) -> Format:

@@ -1,9 +1,11 @@
 """Classification of picture files: the answer for each file, or the reason why there is none."""
 
 import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +21,13 @@ from modiste.photo.garment import Prepared
 from modiste.photo.preparation import PictureInput, Preparation
 from modiste.processes import available_cores
 
-BATCH = 64
+BATCH = 16
+"""Pictures that the network answers at once. The answers of a batch appear together, and its members are fixed by their
+place in the list, so that the last digit of an answer does not depend on the speed of the machine."""
+AHEAD = 2 * BATCH
+"""Pictures that are prepared, or waiting for it, while the network answers."""
+NONE = "none"
+"""The answer for a picture that shows none of the classes."""
 IDX_SUFFIXES = ("idx3-ubyte", ".idx")
 
 
@@ -48,6 +56,25 @@ class FileAnswer:
         return self.novelty is not None and self.novelty > 1
 
     @property
+    def nearest(self) -> str:
+        """The most probable class, even of a novel picture; empty if the picture was refused."""
+        return self.probabilities[0][0] if self.probabilities else ""
+
+    @property
+    def answer(self) -> str:
+        """The most probable class, NONE for a novel picture; empty if the picture was refused."""
+        return NONE if self.is_novel else self.nearest
+
+    @property
+    def advice(self) -> str:
+        """What a person should do about the picture; empty if the answer can be taken as it is."""
+        if self.prepared is None:
+            return "replace the file; its fault says what is wrong"
+        if not self.prepared.separated:
+            return "photograph the garment on a plain background, or check the answer by eye"
+        return "look at the picture: it resembles none of the classes" if self.is_novel else ""
+
+    @property
     def verdict(self) -> str:
         """The most probable class of a picture that could be read; the nearest class, named as such, of a novel one."""
         name, _ = self.probabilities[0]
@@ -60,6 +87,7 @@ def answers(
     *,
     background: str | None = None,
     keep_steps: bool = True,
+    threads: int | None = None,
 ) -> Iterator[FileAnswer]:
     """Classify pictures: yield one answer for each, in order. A picture that cannot be read has an answer with a fault.
 
@@ -68,19 +96,43 @@ def answers(
         pictures: the name of each picture, with the picture or the reason why it cannot be read.
         background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for its training.
         keep_steps: whether the answers keep the steps of the preparation, some megabytes for each picture.
+        threads: number of threads that prepare pictures; None for one on each core.
 
     Raises:
         RecipeError: the classifier does not take square images of 1 or 3 channels, or no garments but whole pictures.
         MissingExtraError, DataError: the segmentation network is not installed, or its file is another one.
     """
     preparation = classifier.preparation_with(background)
-    with ThreadPoolExecutor(len(available_cores())) as pool:
-        waiting = iter(pictures)
+    prepare = partial(prepared, preparation=preparation, keep_steps=keep_steps)
+    pool = ThreadPoolExecutor(threads or len(available_cores()))
+    try:
+        waiting = _prepared_ahead(pool, prepare, pictures)
         while some := list(islice(waiting, BATCH)):
-            read = list(pool.map(lambda one: prepared(one[1], preparation, keep_steps=keep_steps), some))
+            read = [one for _, one in some]
             images = batch_of(read)
             scores = None if images is None else classifier.classify(images)
             yield from answered(classifier.class_names, [name for name, _ in some], read, scores)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepared_ahead(
+    pool: ThreadPoolExecutor,
+    prepare: Callable[[PictureInput | PhotoError], Prepared | str],
+    pictures: Iterable[tuple[str, PictureInput | PhotoError]],
+) -> Iterator[tuple[str, Prepared | str]]:
+    """Yield names and prepared pictures in order, while the pool prepares up to AHEAD of the next ones."""
+    begun: deque[tuple[str, Future[Prepared | str]]] = deque()
+    for name, picture in pictures:
+        begun.append((name, pool.submit(prepare, picture)))
+        if len(begun) > AHEAD:
+            yield _ended(*begun.popleft())
+    while begun:
+        yield _ended(*begun.popleft())
+
+
+def _ended(name: str, work: Future[Prepared | str]) -> tuple[str, Prepared | str]:
+    return name, work.result()
 
 
 def check_paths(paths: Iterable[Path]) -> None:

@@ -83,8 +83,14 @@ class OnnxModel(Classifier):
         return cls.from_bytes(content, str(path))
 
     @classmethod
-    def from_bytes(cls, content: bytes, name: str = "the ONNX file") -> "OnnxModel":
-        """Load a file from its content; errors as for ``load``."""
+    def from_bytes(cls, content: bytes, name: str = "the ONNX file", *, threads: int | None = None) -> "OnnxModel":
+        """Load a file from its content; errors as for ``load``.
+
+        Args:
+            content: of the file.
+            name: of the file, for messages.
+            threads: number of threads that compute; None for one on each core.
+        """
         try:
             import onnxruntime
         except ImportError as error:
@@ -94,7 +100,7 @@ class OnnxModel(Classifier):
         seconds = LOADING_SECONDS + len(content) / LOADING_BYTES
 
         def session(level: Any) -> Any:
-            options = _options(level)
+            options = _options(level, threads)
             providers = ["CPUExecutionProvider"]
             return _within(seconds, lambda: onnxruntime.InferenceSession(content, options, providers=providers), name)
 
@@ -277,10 +283,12 @@ def _within(seconds: float, work: Callable[[], Any], name: str, give_up: Callabl
     return value
 
 
-def _options(level: Any) -> Any:
+def _options(level: Any, threads: int | None = None) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave idle cores to other programs
     options.log_severity_level = 4

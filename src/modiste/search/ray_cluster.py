@@ -1,12 +1,8 @@
 """Trials on a Ray cluster: each takes its share of cores and GPUs, and runs again if its worker or node dies."""
 
-import atexit
 import io
 import math
-import os
-import shutil
 import signal
-import socket
 import tarfile
 import threading
 import time
@@ -16,37 +12,25 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from modiste import compat
 from modiste.errors import (
     ClusterError,
     FolderInUseError,
-    MissingExtraError,
     ModisteError,
     RecipeError,
     RunError,
     StoppedError,
 )
-from modiste.processes import safe_path
 from modiste.runs import manifest, storage
+from modiste.search.ray_connection import connect, first_line, lost, watch_head
 from modiste.search.trial import Task, TrialOutcome, run_trial
 from modiste.search.workers import MOST_DEATHS, STOP_SECONDS, Workers, settle_threads
-from modiste.training.interruption import SIGNALS
 
-OBJECT_STORE_BYTES = 200 * 2**20
-"""Size of the object store of a cluster started here. Only run folders that are not shared go through it."""
 LOCK_SECONDS = 60.0
 """Time that a trial waits for the lock of its run folder, which the worker of a dead node may still hold."""
-CONNECT_SECONDS = 5.0
-LOOK_SECONDS = 1.0
-"""Time between two checks that the cluster's head answers."""
-LOST_SECONDS = 20.0
-"""A head that does not answer for this long counts as lost. After 60 seconds Ray would end this process."""
-QUIETLY: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 
 
 @dataclass(frozen=True)
@@ -105,14 +89,13 @@ class RayWorkers(Workers):
         self._running: dict[Future[TrialOutcome], Any] = {}
         self._mark = folder / f".seen-{uuid.uuid4().hex}"
         self._left, self._loss = threading.Event(), ""
-        with _signals_kept():
-            self._ray = _connect(address)
+        self._ray = connect(address)
         self._check_size()
         storage.write_text(self._mark, "")
         self._remote = self._ray.remote(
             num_cpus=self._share.cpus, num_gpus=self._share.gpus, max_retries=MOST_DEATHS - 1
         )(run_on_node)
-        threading.Thread(target=self._watch, daemon=True).start()
+        watch_head(self._ray, self._left, self._give_up)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
         """Submit a trial, which begins when a node has room; ``function`` must be ``run_trial``."""
@@ -120,13 +103,13 @@ class RayWorkers(Workers):
         assert function is run_trial
         assert not options
         if self._loss:
-            raise _lost(self._loss)
+            raise lost(self._loss)
         task = replace(task, folder=task.folder.resolve())
         begun, given = pack(task.folder) if task.folder.exists() else None, time.monotonic()
         try:
             reference = self._remote.remote(task, self._mark.resolve(), begun, max(1, int(self._share.cpus)))
         except self._ray.exceptions.RayError as error:
-            raise _lost(_first_line(error)) from error
+            raise lost(first_line(error)) from error
         done: Future[TrialOutcome] = Future()
         self._running[done] = reference
         done.set_running_or_notify_cancel()
@@ -174,7 +157,7 @@ class RayWorkers(Workers):
             return task.overdue() if late else task.outcome("failed", reason=reason)
         except errors.RayError as error:
             cause = getattr(error, "cause", None)
-            raise cause if isinstance(cause, ModisteError) else _lost(_first_line(cause or error)) from error
+            raise cause if isinstance(cause, ModisteError) else lost(first_line(cause or error)) from error
         if returned.folder is not None:
             unpack(returned.folder, task.folder)
         if returned.outcome is None:
@@ -190,24 +173,11 @@ class RayWorkers(Workers):
         else:
             done.set_exception(result)
 
-    def _watch(self) -> None:
-        """Give up all trials when the cluster's head is lost. Ray would wait for it, and then end this process."""
-        address, silent_since = self._ray.get_runtime_context().gcs_address, None
-        while not self._left.wait(LOOK_SECONDS):
-            try:
-                _check_answer(address)
-                silent_since = None
-            except OSError as error:
-                silent_since = silent_since or time.monotonic()
-                if time.monotonic() - silent_since > LOST_SECONDS:
-                    self._give_up(f"its head at {address} does not answer: {error.strerror or error}")
-                    return
-
     def _give_up(self, loss: str) -> None:
         """End all trials with the reason why the cluster was lost."""
         self._loss = loss
         for done in list(self._running):
-            self._end(done, _lost(loss))
+            self._end(done, lost(loss))
 
     def _check_size(self) -> None:
         """Raise ClusterError unless some node has room for a trial."""
@@ -298,94 +268,3 @@ def _run(task: Task) -> TrialOutcome | None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
-
-
-def _connect(address: str) -> Any:
-    """Join the cluster, or begin one; return Ray itself."""
-    compat.keep_process_without_raylet()
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError as error:
-        raise MissingExtraError("--ray needs Ray: pip install 'modiste[ray]'") from error
-    if address != "auto":
-        _join(ray, address)
-    elif not _is_joined(ray):
-        compat.keep_ray_on_loopback()
-        begun: dict[str, Any] = {
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-            compat.RAY_FOLDER: _own_folder(),
-        }
-        _init(ray, "local", **begun)
-    return ray
-
-
-def _is_joined(ray: Any) -> bool:
-    """Join the cluster that this machine is part of; False if it is part of none that lives."""
-    address = os.environ.get("RAY_ADDRESS") or compat.read_ray_address()
-    if not address:
-        return False
-    try:
-        _join(ray, address)
-    except ClusterError:
-        return False
-    return True
-
-
-def _own_folder() -> str:
-    """Return a new folder for a cluster's logs and sockets, deleted at exit.
-
-    In Ray's default folder other programs would find the cluster and join it.
-    """
-    folder = mkdtemp(prefix="modiste-ray-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _join(ray: Any, address: str) -> None:
-    """Join the cluster with this address; ClusterError if none answers."""
-    try:
-        host = _check_answer(address)
-        if ip_address(socket.gethostbyname(host)).is_loopback:
-            compat.keep_ray_on_loopback()
-        _init(ray, address)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ClusterError(f"--ray {address}: no Ray cluster answers; expected auto or HOST:PORT ({error})") from error
-
-
-def _check_answer(address: str) -> str:
-    """Return the host of an address HOST:PORT; OSError if nothing listens there, ValueError if it has another form."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")  # of an IPv6 address
-    socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    return host
-
-
-def _lost(reason: str) -> ClusterError:
-    return ClusterError(
-        f"the Ray cluster cannot be used any longer ({reason}); what has ended is kept, and the same command goes on"
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the type of an error and the first line of its message."""
-    first = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first}"
-
-
-def _init(ray: Any, address: str, **begun: Any) -> None:
-    with safe_path(), compat.ray_entrypoint_hidden():
-        ray.init(address, job_config=compat.ray_job(), **begun, **QUIETLY)
-
-
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Restore the signal handlers that Ray replaces in this block."""
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():
-                signal.signal(number, handler)

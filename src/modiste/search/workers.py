@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import parent_process
-from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, ClassVar
 
 from modiste.errors import RunError
-from modiste.processes import available_cores, safe_path
+from modiste.processes import RecordingContext, available_cores, leave_with_parent, safe_path
 from modiste.search.trial import Task, TrialOutcome, run_trial
 from modiste.training.interruption import SIGNALS, Interruption
 
@@ -169,7 +167,7 @@ class Processes(ProcessPoolExecutor, Workers):
 
     def __init__(self, count: int) -> None:
         threads = max(1, len(available_cores()) // count)
-        self._context = _RecordingContext()
+        self._context = RecordingContext()
         with _starting():
             super().__init__(count, mp_context=self._context, initializer=_begin, initargs=(threads,))
 
@@ -201,22 +199,6 @@ def _starting() -> Iterator[None]:
         ) from error
 
 
-class _RecordingContext(SpawnContext):
-    """Spawns processes, which inherit nothing from this one, and records them."""
-
-    def __init__(self) -> None:
-        self._started: list[SpawnProcess] = []
-
-    def Process(self, *args: Any, **options: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
-        """Return a new process, not yet started."""
-        self._started.append(SpawnProcess(*args, **options))
-        return self._started[-1]
-
-    def alive(self) -> list[SpawnProcess]:
-        """Return the processes that are running."""
-        return [process for process in self._started if process.is_alive()]
-
-
 def settle_threads(threads: int) -> None:
     """Set the number of threads that this process computes with; it affects the last bits of the results."""
     import torch
@@ -231,12 +213,4 @@ def _begin(threads: int) -> None:
     os.setpgid(0, 0)  # Ctrl-C reaches only the driver, which passes it on once: a second signal would kill the worker
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """End this process when its driver has ended."""
-    driver = parent_process()
-    assert driver is not None
-    driver.join()
-    os._exit(1)
+    threading.Thread(target=leave_with_parent, daemon=True).start()

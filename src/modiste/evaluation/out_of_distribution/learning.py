@@ -24,6 +24,8 @@ KNOWN = 1 - USUAL_RATE
 """Share of the validation images that the threshold accepts."""
 MOST_IMAGES = 20_000
 """Largest number of training images, mirror images among them, for the means and the covariance."""
+MOST_PIXELS, LEAST_OF_CLASS = MOST_IMAGES * 28 * 28, 8
+"""Larger images are fewer: about so many pixels in all, but images enough for every class."""
 MOST_EXPOSED = 6_000
 """Largest number of out-of-distribution images for the boundary, and of altered images of the classes."""
 ALTERED_SHARE = 0.5
@@ -89,9 +91,11 @@ def _training_images(development: Development, *, with_mirror_images: bool) -> I
     With mirror images, each image is followed by its own, and the classes of mirror images follow the others.
     """
     order, classes = balanced_order(development.train.labels, "novelty"), len(development.class_names)
+    _, height, width = development.image_shape
+    most = min(MOST_IMAGES, max(MOST_PIXELS // (height * width), LEAST_OF_CLASS * classes))
     if not with_mirror_images:
-        return development.train[order[:MOST_IMAGES]]
-    some = development.train[order[: MOST_IMAGES // 2]]
+        return development.train[order[:most]]
+    some = development.train[order[: most // 2]]
     images = torch.stack([some.images, some.images.flip(3)], dim=1).flatten(0, 1)
     return ImageSet(images, torch.stack([some.labels, some.labels + classes], dim=1).flatten())
 

@@ -1,0 +1,170 @@
+"""``answer_catalogue``: answers all pictures of a folder or a list, in shards, and goes on where it was stopped."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from modiste.catalogue.listing import Place, read_part
+from modiste.catalogue.model import digest_of, onnx_of
+from modiste.catalogue.parquet import demand_package, read_facts
+from modiste.catalogue.plan import FOLDER, MODEL, Plan, claim, read_model
+from modiste.catalogue.shards import ShardTask, is_done, shard_path
+from modiste.catalogue.workers import MOST_DEATHS, DiedError, LocalWorkers, MakeShardWorkers, ShardWorkers, gave_up
+from modiste.errors import RecipeError, StoppedError
+from modiste.inference.answers import check_paths
+from modiste.runs import storage
+from modiste.training.interruption import Interruption
+
+SHARD_ROWS = 1024
+"""Pictures in a shard: all that a killed worker can lose."""
+PATIENCE_SECONDS = 0.2
+"""Longest time until a request to stop is noticed."""
+OnProgress = Callable[[int, int], None]
+"""Called with the number of pictures that are done, and of all."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a folder of answers holds.
+
+    Attributes:
+        pictures: number of pictures.
+        shards: number of shards.
+        none: number of pictures that show none of the classes.
+        refused: number of pictures that could not be read.
+    """
+
+    pictures: int
+    shards: int
+    none: int
+    refused: int
+
+
+def answer_catalogue(
+    source: Path | str,
+    place: Path | str,
+    out: Path | str,
+    *,
+    shard_rows: int = SHARD_ROWS,
+    workers: MakeShardWorkers = LocalWorkers,
+    data_folder: Path | str | None = None,
+    on_progress: OnProgress = lambda _done, _all: None,
+) -> Summary:
+    """Answer every picture of a place, and write the answers into ``out`` as shards of parquet.
+
+    After a kill, or a request to stop, the same call goes on with the shards that are missing. All shards are the same
+    bytes as without a kill, whichever workers answer, on processors of one kind.
+
+    Args:
+        source: folder of a finished run, a model file, or an ONNX file of ``modiste export``.
+        place: a folder of pictures, or a list (.csv or .parquet) whose column ``path`` names them.
+        out: folder of the answers; created if missing.
+        shard_rows: number of pictures in a shard.
+        workers: makes the workers.
+        data_folder: of the images of a run that has not yet learnt to recognise out-of-distribution images.
+        on_progress: called at the start and after each shard.
+
+    Raises:
+        StoppedError: a signal asked to stop. The shards that are done are kept.
+        RunError: the folder holds answers of another model or list, or a shard cannot be answered.
+        PhotoError, DataError: there are no such pictures.
+        FolderInUseError, StorageError, MissingExtraError, ClusterError: the work cannot be done here.
+    """
+    demand_package()
+    source, place, out = Path(source), Path(place), Path(out)
+    if shard_rows < 1:
+        raise RecipeError(f"--shard-rows: expected at least 1, found {shard_rows}")
+    check_paths([place])
+    found = Place.at(place)
+    folder = None if data_folder is None else Path(data_folder)
+    with storage.lock(out), Interruption() as interruption:
+        storage.remove_leftovers(out)
+        plan = claim(out, found, digest_of(source), shard_rows, lambda: onnx_of(source, folder))
+        read_model(out, plan)
+        if not _Work(plan, found, out, interruption, on_progress).run(workers):
+            done = sum(plan.rows(number) for number in range(plan.shards) if is_done(out, plan, number))
+            raise StoppedError(
+                f"stopped on request with {done:,} of {plan.count:,} pictures answered; they are kept in {out}, and "
+                "the same command goes on from here"
+            )
+        return _summary(out, plan)
+
+
+class _Work:
+    """Hands the missing shards to workers, and writes each as it comes back."""
+
+    def __init__(
+        self, plan: Plan, place: Place, out: Path, interruption: Interruption, on_progress: OnProgress
+    ) -> None:
+        self._plan, self._place, self._out = plan, place, out
+        self._interruption, self._on_progress = interruption, on_progress
+        self._missing = deque(number for number in range(plan.shards) if not is_done(out, plan, number))
+        self._deaths = Counter[int]()
+        self._done = plan.count - sum(map(plan.rows, self._missing))
+
+    def run(self, make: MakeShardWorkers) -> bool:
+        """Answer all missing shards; return False if a signal asked to stop before."""
+        self._on_progress(self._done, self._plan.count)
+        if not self._missing:
+            return True
+        with make(self._out / FOLDER / MODEL, len(self._missing)) as workers:
+            while self._missing and not self._interruption.requested:
+                self._run_until_a_death(workers)
+        return not self._missing
+
+    def _run_until_a_death(self, workers: ShardWorkers) -> None:
+        """Answer shards until none is missing, a stop is requested, or a worker dies, which is then replaced."""
+        running: dict[Future[bytes], int] = {}
+        waiting = iter(list(self._missing))
+        try:
+            while not self._interruption.requested and (self._hand_out(workers, waiting, running) or running):
+                for future in wait(running, PATIENCE_SECONDS, FIRST_COMPLETED).done:
+                    self._keep(running[future], workers.result(future))
+                    del running[future]
+        except DiedError:
+            self._count_deaths(running.values())
+            workers.restart()
+
+    def _hand_out(self, workers: ShardWorkers, waiting: Iterator[int], running: dict[Future[bytes], int]) -> bool:
+        """Give the workers as many shards as they have room for; return whether any was given."""
+        before = len(running)
+        while len(running) < workers.slots and (number := next(waiting, None)) is not None:
+            running[workers.submit(self._task(number))] = number
+        return len(running) > before
+
+    def _task(self, number: int) -> ShardTask:
+        return ShardTask(
+            number=number,
+            root=str(self._place.root),
+            names=read_part(self._out / FOLDER, number),
+            plan=self._plan.digest,
+            onnx=self._plan.onnx,
+            stays_inside=self._place.table is None,
+        )
+
+    def _keep(self, number: int, content: bytes) -> None:
+        storage.write_bytes(shard_path(self._out, number), content)
+        self._missing.remove(number)
+        self._done += self._plan.rows(number)
+        self._on_progress(self._done, self._plan.count)
+
+    def _count_deaths(self, numbers: Iterable[int]) -> None:
+        """Note that a worker died while these shards were at work; RunError if one of them has seen too many."""
+        self._deaths.update(numbers)
+        for number, deaths in self._deaths.most_common(1):
+            if deaths >= MOST_DEATHS:
+                raise gave_up(self._task(number), deaths)
+
+
+def _summary(out: Path, plan: Plan) -> Summary:
+    """Return the sums over all shards."""
+    found = [read_facts(shard_path(out, number)) for number in range(plan.shards)]
+    whole = [facts for facts in found if facts is not None]
+    return Summary(
+        pictures=sum(facts.rows for facts in whole),
+        shards=len(whole),
+        none=sum(facts.none for facts in whole),
+        refused=sum(facts.refused for facts in whole),
+    )

@@ -1,0 +1,152 @@
+"""The plan of a catalogue: which pictures, which model, and how they are divided. It decides what the answers are.
+
+The folder of answers keeps it in ``_plan``, so that only the same command can go on in that folder.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from modiste.catalogue.listing import Place, hash_list, write_list
+from modiste.errors import PhotoError, RunError, StorageError, reason_of, shown
+from modiste.photo.preparation import VERSION
+from modiste.runs import storage
+
+FOLDER = "_plan"
+"""Within the folder of answers; readers of parquet folders pass over names that begin so."""
+PLAN = "plan.json"
+MODEL = "model.onnx"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that determines the shards.
+
+    Attributes:
+        model: SHA-256 of the model that was named, or of a run's selected weights.
+        onnx: SHA-256 of the ONNX file that answers.
+        pictures: SHA-256 of the list of pictures.
+        count: number of pictures.
+        shard_rows: number of pictures in each shard but the last.
+        preparation: version of the preparation of pictures.
+    """
+
+    model: str
+    onnx: str
+    pictures: str
+    count: int
+    shard_rows: int
+    preparation: int = VERSION
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the plan, which every shard bears."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def shards(self) -> int:
+        """The number of shards."""
+        return -(-self.count // self.shard_rows)
+
+    def rows(self, number: int) -> int:
+        """Return the number of pictures in a shard."""
+        return min(self.shard_rows, self.count - number * self.shard_rows)
+
+
+def claim(out: Path, place: Place, model: str, shard_rows: int, onnx: Callable[[], bytes]) -> Plan:
+    """Return the plan of a folder of answers: a new one, or the one that it has if nothing has changed.
+
+    Args:
+        out: folder of answers, whose lock is held.
+        place: where the pictures are.
+        model: SHA-256 of the model.
+        shard_rows: number of pictures in each shard.
+        onnx: returns the content of the ONNX file that answers; called for a new folder only.
+
+    Raises:
+        RunError: the folder holds answers of another model or list, or other files.
+        PhotoError: there are no pictures.
+        DataError, StorageError: the list cannot be read, or not be written.
+    """
+    folder = out / FOLDER
+    if (folder / PLAN).exists():
+        before = _read(folder / PLAN)
+        digest, count = hash_list(place.names(folder))
+        _compare(out, before, model=model, count=count, pictures=digest, shard_rows=shard_rows)
+        return before
+    _demand_empty(out)
+    _clear(folder)
+    digest, count = write_list(place.names(folder), folder, shard_rows)
+    if not count:
+        raise PhotoError(f"{shown(place.table or place.root)}: no pictures; expected files such as .jpg or .png")
+    content = onnx()
+    storage.write_bytes(folder / MODEL, content)
+    onnx_digest = hashlib.sha256(content).hexdigest()
+    plan = Plan(model=model, onnx=onnx_digest, pictures=digest, count=count, shard_rows=shard_rows)
+    storage.write_hashed_json(folder / PLAN, asdict(plan))
+    return plan
+
+
+def read_model(out: Path, plan: Plan) -> bytes:
+    """Return the content of the ONNX file that answers; RunError if it is not the plan's."""
+    path = out / FOLDER / MODEL
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({reason_of(error)}); begin again with another --out") from None
+    if hashlib.sha256(content).hexdigest() != plan.onnx:
+        raise RunError(f"{path}: damaged, its content does not match the plan; begin again with another --out")
+    return content
+
+
+def _read(path: Path) -> Plan:
+    content = storage.read_hashed_json(path)
+    try:
+        return Plan(**content)
+    except TypeError:
+        raise RunError(f"{path}: made by another version of Modiste; use that version, or another --out") from None
+
+
+def _compare(out: Path, before: Plan, **now: Any) -> None:
+    """Raise RunError if the command asks for other answers than those that the folder holds."""
+    names = {
+        "count": "number of pictures",
+        "pictures": "list of pictures",
+        "shard_rows": "--shard-rows",
+    }
+    for field, value in {**now, "preparation": VERSION}.items():
+        known = getattr(before, field)
+        if known != value:
+            what = names.get(field, field)
+            raise RunError(
+                f"{out}: holds answers for another {what}: expected {_short(known)}, found {_short(value)}; "
+                "give the command that began it, or another --out"
+            )
+
+
+def _short(value: object) -> str:
+    return f"SHA-256 {value[:12]}..." if isinstance(value, str) else f"{value:,}"
+
+
+def _demand_empty(out: Path) -> None:
+    """Raise RunError if the folder holds anything that this command cannot have begun."""
+    others = sorted(item.name for item in out.iterdir() if item.name not in (FOLDER, storage.LOCK_NAME))
+    if others:
+        raise RunError(
+            f"{out}: not empty and without a plan ({shown(others[0])}); choose a new folder with another --out"
+        )
+
+
+def _clear(folder: Path) -> None:
+    """Make the plan's folder, without what a killed command may have left there before its plan was whole."""
+    try:
+        if folder.is_symlink():
+            raise RunError(f"{folder}: a link, which is not followed; delete it")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be made ({reason_of(error)}); choose another --out") from None

@@ -1,0 +1,112 @@
+"""One shard of a catalogue: its pictures are answered in order, in fixed batches, by one thread of ONNX Runtime.
+
+Any process that answers a shard returns the same bytes, alone or among many, with or without a kill before it. No torch
+is needed here.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from modiste.catalogue.listing import UNREADABLE
+from modiste.catalogue.parquet import AnsweredRow, read_facts, shard_content
+from modiste.catalogue.plan import Plan
+from modiste.data.pictures.listing import UNREAD_SUFFIXES, reason_against, reason_against_name
+from modiste.errors import ClusterError, PhotoError, RunError, shown
+from modiste.inference.answers import answers
+from modiste.inference.onnx_model import OnnxModel
+
+CLOSED = "a folder that cannot be opened; check its permissions"
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard to answer.
+
+    Attributes:
+        number: of the shard.
+        root: folder that the names are relative to; a list may also have absolute names.
+        names: of the pictures, in order.
+        plan: hash of the catalogue's plan.
+        onnx: SHA-256 of the model.
+        stays_inside: whether links that lead out of the root are refused.
+        witness: a picture that the driver sees. A node that does not see it lacks the folder of pictures.
+    """
+
+    number: int
+    root: str
+    names: tuple[bytes, ...]
+    plan: str
+    onnx: str
+    stays_inside: bool
+    witness: bytes | None = None
+
+
+_models: dict[str, OnnxModel] = {}
+"""The model of this process, by its hash."""
+
+
+def answer_shard(task: ShardTask, model: bytes | Path) -> bytes:
+    """Return a shard as the content of a parquet file.
+
+    Args:
+        task: the shard.
+        model: content or path of the ONNX file.
+
+    Raises:
+        ClusterError: this machine does not see the pictures.
+        RunError: the model is damaged, or gives no finite numbers.
+        MissingExtraError: a package is not installed on this machine.
+    """
+    if task.witness is not None and not os.path.lexists(_path(task, task.witness)):
+        name = shown(os.fsdecode(_path(task, task.witness)))
+        raise ClusterError(f"node {os.uname().nodename} does not see {name}; mount the pictures there at the same path")
+    loaded = _loaded(task.onnx, model)
+    pictures = ((os.fsdecode(name), _picture(task, name)) for name in task.names)
+    found = answers(loaded, pictures, keep_steps=False, threads=1)
+    texts = (name.removesuffix(UNREADABLE).decode("utf-8", "backslashreplace") for name in task.names)
+    rows = map(AnsweredRow, texts, found)
+    return shard_content(rows, loaded.class_names, task.plan, task.number)
+
+
+def witness_of(task: ShardTask) -> bytes | None:
+    """Return the first picture of a shard that this machine sees; None if there is none."""
+    return next((name for name in task.names if os.path.lexists(_path(task, name))), None)
+
+
+def shard_path(out: Path, number: int) -> Path:
+    """Return the path of a shard in the folder of answers."""
+    return out / f"answers-{number:06d}.parquet"
+
+
+def is_done(out: Path, plan: Plan, number: int) -> bool:
+    """Return whether the folder of answers holds this shard of this plan."""
+    facts = read_facts(shard_path(out, number))
+    return facts is not None and (facts.plan, facts.number, facts.rows) == (plan.digest, number, plan.rows(number))
+
+
+def _path(task: ShardTask, name: bytes) -> bytes:
+    return os.path.join(os.fsencode(task.root), name)  # noqa: PTH118 - bytes
+
+
+def _picture(task: ShardTask, name: bytes) -> Path | PhotoError:
+    """Return the path of a picture, or the reason why it must not be opened."""
+    if name.endswith(UNREADABLE):
+        return PhotoError(CLOSED)
+    path = Path(os.fsdecode(_path(task, name)))
+    is_unread = path.suffix.lower() in UNREAD_SUFFIXES
+    reason = reason_against(path, task.root if task.stays_inside else path.anchor)
+    reason = reason or (reason_against_name(path.name) if is_unread else "")
+    return PhotoError(reason) if reason else path
+
+
+def _loaded(digest: str, model: bytes | Path) -> OnnxModel:
+    """Return the model, loaded once in each process."""
+    if digest not in _models:
+        content = model if isinstance(model, bytes) else model.read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise RunError("the model that answers is damaged: its content does not match the plan; use another --out")
+        _models.clear()
+        _models[digest] = OnnxModel.from_bytes(content, "the model", threads=1)
+    return _models[digest]

@@ -1,0 +1,380 @@
+"""A catalogue of pictures: each is answered once, and the shards are the same bytes whatever dies on the way."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pyarrow
+import pyarrow.parquet
+import pytest
+from small_catalogue import CLASSES, InThisProcess, network, write_small_pictures
+
+from commands_and_data import child_environment, run_modiste, run_python
+from fault_counter import Faults
+from modiste.catalogue import listing
+from modiste.catalogue.catalogue import answer_catalogue
+from modiste.catalogue.listing import Place, hash_list, in_order, read_part, write_list
+from modiste.catalogue.plan import FOLDER, MODEL, PLAN
+from modiste.catalogue.shards import ShardTask
+from modiste.catalogue.workers import MOST_DEATHS, DiedError
+from modiste.errors import DataError, RunError, StoppedError
+from modiste.inference.answers import answers, find_pictures
+from modiste.inference.onnx_model import OnnxModel
+
+COUNT, ROWS = 90, 16
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "small.onnx"
+    path.write_bytes(network())
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    write_small_pictures(folder, COUNT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calm(model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The shards of a run that nothing disturbed, in one process."""
+    out = tmp_path_factory.mktemp("calm") / "answers"
+    answer_catalogue(model, pictures, out, shard_rows=ROWS, workers=InThisProcess)
+    return shards(out)
+
+
+def shards(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(out.glob("*.parquet"))}
+
+
+def rows(out: Path) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = pyarrow.parquet.read_table(out).to_pylist()
+    return found
+
+
+def command(model: Path, place: Path, out: Path) -> list[str]:
+    words = [sys.executable, "-m", "modiste", "predict", model, place, "--out", out, "--shard-rows", ROWS]
+    return list(map(str, words))
+
+
+def start(model: Path, place: Path, out: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        command(model, place, out), env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(reached: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 120
+    while not reached():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_each_picture_is_answered_once_as_predict_answers_it(model: Path, pictures: Path, tmp_path: Path) -> None:
+    done = answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
+    found = rows(tmp_path)
+    expected = list(answers(OnnxModel.load(model), find_pictures(pictures)))
+    assert [str(pictures / str(row["path"])) for row in found] == [one.source for one in expected]
+    for row, one in zip(found, expected, strict=True):
+        assert (row["fault"] or "") == one.fault
+        if not one.fault:
+            assert one.prepared is not None
+            assert row["probabilities"] == [dict(one.probabilities)[name] for name in CLASSES]
+            assert (row["answer"], row["nearest"]) == (one.answer, one.nearest)
+            assert (row["novelty"], row["separated"]) == (one.novelty, one.prepared.separated)
+    refused, none = sum(bool(one.fault) for one in expected), sum(one.is_novel for one in expected)
+    assert (done.pictures, done.shards, done.none, done.refused) == (COUNT + 1, 6, none, refused)
+    assert refused == COUNT / 10 + 1
+    assert 0 < none < COUNT / 2
+
+
+def test_the_command_answers_on_all_cores_with_the_same_bytes(
+    model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path
+) -> None:
+    done = run_modiste("predict", model, pictures, "--out", tmp_path / "answers", "--shard-rows", ROWS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{COUNT + 1} pictures in 6 shards" in done.stdout
+    assert shards(tmp_path / "answers") == calm
+
+
+def test_killed_at_any_moment_it_goes_on_and_no_picture_is_missing_or_there_twice(
+    model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path, faults: Faults
+) -> None:
+    draw = random.Random(1)
+    began = time.monotonic()
+    assert start(model, pictures, tmp_path / "timed").wait(120) == 0
+    seconds = time.monotonic() - began
+    for number in faults("catalogue: SIGKILL at a random moment", few=10, many=60):
+        out = tmp_path / str(number)
+        process = start(model, pictures, out)
+        time.sleep(draw.uniform(0.2, 1) * seconds)
+        workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.kill()
+        process.wait()
+        assert not psutil.wait_procs(workers, timeout=30)[1]
+        assert set(shards(out).items()) <= set(calm.items())
+        again = run_modiste(*command(model, pictures, out)[3:])
+        assert again.returncode == 0, again.stderr
+        assert shards(out) == calm
+        assert not list(out.rglob("*.part"))
+
+
+def test_a_worker_that_is_killed_costs_only_its_shard(
+    model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path, faults: Faults
+) -> None:
+    for number in faults("catalogue: a worker killed", few=10, many=60):
+        process = start(model, pictures, tmp_path / str(number))
+        family = psutil.Process(process.pid)
+        wait_for(lambda: any("spawn_main" in " ".join(one.cmdline()) for one in family.children()), process)  # noqa: B023
+        for child in family.children():
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+                break
+        _, complaint = process.communicate(timeout=120)
+        assert (process.returncode, complaint) == (0, "")
+        assert shards(tmp_path / str(number)) == calm
+
+
+def test_asked_to_stop_it_keeps_what_is_done_and_goes_on(
+    model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path
+) -> None:
+    def ask(task: ShardTask) -> None:
+        if task.number == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(StoppedError, match=r"stopped on request with 48 of 91 pictures answered"):
+        answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=partial(InThisProcess, before=ask))
+    assert shards(tmp_path) == dict(list(calm.items())[:3])
+    again = list[int]()
+    noted = partial(InThisProcess, before=lambda task: again.append(task.number))
+    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=noted)
+    assert again == [3, 4, 5]
+    assert shards(tmp_path) == calm
+    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=noted)
+    assert again == [3, 4, 5]
+
+
+def test_a_shard_that_kills_its_workers_is_named(model: Path, pictures: Path, tmp_path: Path) -> None:
+    tried = list[int]()
+
+    def die(task: ShardTask) -> None:
+        tried.append(task.number)
+        if task.number == 1:
+            raise DiedError
+
+    with pytest.raises(RunError, match=r"workers died 3 times over shard 1, 16 pictures from .*\.png on"):
+        answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=partial(InThisProcess, before=die))
+    assert tried == [0] + MOST_DEATHS * [1]
+
+
+@pytest.mark.parametrize(
+    "change", ["missing", "empty", "cut", "of another plan", "of another number", "with rows missing"]
+)
+def test_a_shard_that_is_not_whole_is_answered_again(
+    change: str, model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path
+) -> None:
+    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
+    path = tmp_path / "answers-000001.parquet"
+    content, table = path.read_bytes(), pyarrow.parquet.read_table(path)
+    path.unlink()
+    if change == "empty":
+        path.touch()
+    elif change == "cut":
+        path.write_bytes(content[:-9])
+    elif change == "of another plan":
+        pyarrow.parquet.write_table(table.replace_schema_metadata({"modiste.plan": "other"}), path)
+    elif change == "of another number":
+        path.write_bytes(calm["answers-000002.parquet"])
+    elif change == "with rows missing":
+        pyarrow.parquet.write_table(table.slice(1), path)
+    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
+    assert shards(tmp_path) == calm
+
+
+def test_another_model_list_or_division_is_refused(model: Path, tmp_path: Path) -> None:
+    place, out, other = tmp_path / "pictures", tmp_path / "answers", tmp_path / "other.onnx"
+    write_small_pictures(place, 20)
+    other.write_bytes(network(seed=1))
+    answer = partial(answer_catalogue, shard_rows=ROWS, workers=InThisProcess)
+    answer(model, place, out)
+    before = shards(out)
+    with pytest.raises(RunError, match=r"another model: expected SHA-256 \w+\.\.\., found SHA-256 \w+\.\.\.; give"):
+        answer(other, place, out)
+    with pytest.raises(RunError, match=r"another --shard-rows: expected 16, found 8"):
+        answer_catalogue(model, place, out, shard_rows=8, workers=InThisProcess)
+    (place / "even" / "0000.png").rename(place / "even" / "0001.png")
+    with pytest.raises(RunError, match="another list of pictures"):
+        answer(model, place, out)
+    (place / "even" / "0001.png").unlink()
+    with pytest.raises(RunError, match=r"another number of pictures: expected 21, found 20"):
+        answer(model, place, out)
+    assert shards(out) == before
+
+
+@pytest.mark.parametrize("name", [PLAN, MODEL, "pictures-000000"])
+def test_what_fixes_the_work_is_refused_when_it_is_damaged(
+    name: str, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    answer = partial(answer_catalogue, model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
+    answer()
+    (tmp_path / "answers-000000.parquet").unlink()
+    path = tmp_path / FOLDER / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="damaged"):
+        answer()
+
+
+def test_other_files_are_not_touched(model: Path, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"not empty and without a plan \(letter\.txt\)"):
+        answer_catalogue(model, pictures, tmp_path, workers=InThisProcess)
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == ["letter.txt"]
+
+
+def test_a_list_is_answered_in_its_order_with_absolute_paths_and_repetitions(
+    model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    names = ["odd/0001.png", str(pictures / "even" / "0002.png"), "odd/0001.png", "nowhere.png", "letter.txt"]
+    for ending in ("csv", "parquet"):
+        table = pictures / f"list.{ending}"
+        if ending == "csv":
+            with table.open("w", newline="") as file:
+                csv.writer(file).writerows([("price", "path"), *((9, name) for name in names)])
+        else:
+            pyarrow.parquet.write_table(pyarrow.table({"path": names, "price": [9] * len(names)}), table)
+        out = tmp_path / ending
+        answer_catalogue(model, table, out, workers=InThisProcess)
+        found = rows(out)
+        assert [row["path"] for row in found] == names
+        assert found[0] == found[2]
+        assert [bool(row["fault"]) for row in found] == [False, False, False, True, True]
+        assert found[3]["fault"] == "no such file"
+        table.unlink()
+    assert shards(tmp_path / "csv").keys() == shards(tmp_path / "parquet").keys()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"file,label\na,b\n", "line 1: wrong: expected one column named path, found file, label"),
+        (b"path,path\na,b\n", "line 1: wrong: expected one column named path"),
+        (b"", "line 1: wrong: expected one column named path, found nothing"),
+        (b"path,b\na.png,1\n,2\n", "line 3: wrong: expected a path, found nothing"),
+        (b'path\n"a.png\n', "expected a CSV file"),
+        (b"path\n", "no pictures"),
+    ],
+)
+def test_a_csv_list_that_is_none_is_refused(content: bytes, complaint: str, model: Path, tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    table.write_bytes(content)
+    with pytest.raises(DataError, match=complaint):
+        answer_catalogue(model, table, tmp_path / "answers", workers=InThisProcess)
+
+
+def test_a_parquet_list_that_is_none_is_refused(model: Path, tmp_path: Path) -> None:
+    table = tmp_path / "list.parquet"
+    for content, complaint in (
+        (pyarrow.table({"file": ["a"]}), "expected one column path of strings, found file"),
+        (pyarrow.table({"path": [1]}), "expected one column path of strings"),
+        (pyarrow.table({"path": ["a", None]}), "a row without a path"),
+    ):
+        pyarrow.parquet.write_table(content, table)
+        with pytest.raises(DataError, match=complaint):
+            answer_catalogue(model, table, tmp_path / "answers", workers=InThisProcess)
+    table.write_bytes(b"PAR1 nothing")
+    with pytest.raises(DataError, match="unreadable: expected a parquet file"):
+        answer_catalogue(model, table, tmp_path / "answers", workers=InThisProcess)
+
+
+def test_a_folder_of_any_size_is_sorted_in_bounded_parts(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number % 7}/{number}-{letter}.png".encode() for number in range(50) for letter in "ab/c"]
+    random.Random(0).shuffle(names)
+    expected = sorted(names, key=lambda name: name.split(b"/"))
+    for size in (1, 16, 200, 1000):
+        monkeypatch.setattr(listing, "SORTED_AT_ONCE", size)
+        assert list(in_order(names, tmp_path)) == expected
+        found = [os.fsencode(pictures / os.fsdecode(name)) for name in Place.at(pictures).names(tmp_path)]
+        assert found == [os.fsencode(name) for name, _ in find_pictures(pictures)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_is_kept_as_it_was_in_parts_of_equal_size(tmp_path: Path) -> None:
+    names = [b"a\nb.png", b"\xff.png", "\u8863.png".encode(), b"d.png", b"d.png"]
+    assert write_list(names, tmp_path, 2) == hash_list(names)
+    assert [name for number in range(3) for name in read_part(tmp_path, number)] == names
+    assert write_list(names[:-1], tmp_path, 2) != hash_list(names)
+
+
+def test_links_and_closed_folders_are_refused_as_predict_refuses_them(model: Path, tmp_path: Path) -> None:
+    place = tmp_path / "pictures"
+    write_small_pictures(place, 4)
+    (place / "out.png").symlink_to(model)
+    (place / "nothing.png").symlink_to(place / "none")
+    os.mkfifo(place / "pipe.png")
+    (place / os.fsdecode(b"bad\xff.png")).write_bytes((place / "even" / "0000.png").read_bytes())
+    answer_catalogue(model, place, tmp_path / "answers", workers=InThisProcess)
+    found = {row["path"]: row["fault"] for row in rows(tmp_path / "answers")}
+    expected = {
+        os.path.relpath(one.source, place): one.fault for one in answers(OnnxModel.load(model), find_pictures(place))
+    }
+    assert found.pop("bad\\xff.png") is None
+    assert expected.pop("bad\udcff.png") == ""
+    assert found == {name: fault or None for name, fault in expected.items()}
+    assert found["out.png"] == "a link that leads out of the folder"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint", "code"),
+    [
+        (("PICTURES", "--json"), "--json does not go with --out", 2),
+        (("PICTURES", "PICTURES"), "--out: expected one folder", 2),
+        (("PICTURES", "--shard-rows", "0"), "--shard-rows: expected at least 1, found 0", 4),
+        (("nowhere",), "nowhere: no such file or folder", 3),
+        (("MODEL",), "expected a folder of pictures, or a list of paths", 3),
+        (("EMPTY",), "no pictures", 3),
+    ],
+)
+def test_the_command_refuses_in_one_line(
+    words: tuple[str, ...], complaint: str, code: int, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    named = {"PICTURES": pictures, "MODEL": model, "EMPTY": tmp_path / "empty"}
+    done = run_modiste("predict", model, *(named.get(word, word) for word in words), "--out", tmp_path / "answers")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert complaint in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_is_not_installed_is_named(model: Path, pictures: Path, tmp_path: Path) -> None:
+    words = ["predict", str(model), str(pictures), "--out", str(tmp_path / "answers")]
+    script = f"import sys; sys.modules['pyarrow'] = None; from modiste.cli.main import main; main({words})"
+    done = run_python("-c", script)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == "modiste: answers in parquet: needs pyarrow: pip install 'modiste[parquet]'\n"
+
+
+def test_neither_the_driver_nor_its_workers_load_torch(model: Path, pictures: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from modiste.catalogue.catalogue import answer_catalogue\n"
+        f"from small_catalogue import InThisProcess\n"
+        f"answer_catalogue({str(model)!r}, {str(pictures)!r}, {str(tmp_path)!r}, workers=InThisProcess)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = run_python("-c", script, PYTHONPATH=str(Path(__file__).parent))
+    assert (done.stdout, done.stderr) == ("False\n", "")

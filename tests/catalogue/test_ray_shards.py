@@ -1,0 +1,115 @@
+"""A catalogue on a real Ray cluster of two nodes: the bytes of one process, whatever dies."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from small_catalogue import InThisProcess, network, write_small_pictures
+
+from commands_and_data import child_environment
+from fault_counter import Faults
+from modiste.catalogue.catalogue import answer_catalogue
+from modiste.catalogue.plan import FOLDER, MODEL
+from modiste.catalogue.shards import ShardTask, answer_shard
+from modiste.errors import ClusterError
+from ray_nodes import nodes
+
+COUNT, ROWS = 400, 8
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "small.onnx"
+    path.write_bytes(network())
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    write_small_pictures(folder, COUNT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("alone") / "answers"
+    answer_catalogue(model, pictures, out, shard_rows=ROWS, workers=InThisProcess)
+    return shards(out)
+
+
+def shards(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(out.glob("*.parquet"))}
+
+
+def start(model: Path, pictures: Path, out: Path, address: str) -> "subprocess.Popen[str]":
+    words = ["predict", model, pictures, "--out", out, "--shard-rows", ROWS, "--ray", address]
+    return subprocess.Popen(
+        [sys.executable, "-m", "modiste", *map(str, words)],
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_a_shard(out: Path, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 120
+    while not shards(out):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_driver_a_worker_and_a_node_that_are_killed_cost_only_what_they_had_at_work(
+    model: Path, pictures: Path, alone: dict[str, bytes], tmp_path: Path, faults: Faults
+) -> None:
+    for number in faults("catalogue: driver, worker and node killed (Ray)", few=3, many=60, each=3):
+        kill_each(model, pictures, alone, tmp_path / str(number))
+
+
+def kill_each(model: Path, pictures: Path, alone: dict[str, bytes], out: Path) -> None:
+    with nodes(2, environment=child_environment()) as (address, keeper):
+        driver = start(model, pictures, out, address)
+        wait_for_a_shard(out, driver)
+        driver.kill()
+        driver.wait()
+        before = shards(out)
+        assert before.items() <= alone.items()
+        again = start(model, pictures, out, address)
+        workers = [one for one in psutil.Process(keeper.pid).children(recursive=True) if is_worker(one)]
+        if workers:
+            workers[0].kill()
+        assert keeper.stdin
+        assert keeper.stdout
+        keeper.stdin.write("kill one\n")
+        keeper.stdin.flush()
+        assert keeper.stdout.readline() == "killed\n"
+        _, complaint = again.communicate(timeout=200)
+    assert (again.returncode, complaint) == (0, "")
+    assert shards(out) == alone
+
+
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return "answer_shard" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_node_that_does_not_see_the_pictures_says_so(model: Path, tmp_path: Path) -> None:
+    task = ShardTask(0, str(tmp_path), (b"a.png",), "plan", "onnx", stays_inside=True, witness=b"a.png")
+    with pytest.raises(ClusterError, match=r"does not see .*a\.png; mount the pictures there at the same path"):
+        answer_shard(task, model)
+
+
+def test_no_cluster_is_said(model: Path, pictures: Path, tmp_path: Path) -> None:
+    process = start(model, pictures, tmp_path / "answers", "127.0.0.1:1")
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == ClusterError.exit_code
+    assert "no Ray cluster answers" in complaint
+    assert len(complaint.splitlines()) == 1
+    assert (tmp_path / "answers" / FOLDER / MODEL).exists()
