@@ -80,7 +80,7 @@ PAGES = {
     "fashionnet": Page(("fashionnet",), {"fashionnet": ()}, ("fashionnet",)),
     "patch-graph": Page(("patch-graph", "patch-graph-gpu"), {"patch-graph": ()}, ("patch-graph",)),
     "superpixel-graph": Page(("superpixel-graph",), {"superpixel-graph": ()}, ("superpixel-graph",)),
-    "efficientnet-lite": Page(("backbone-linear", "backbone-linear-2"), {}, ("backbone-linear",)),
+    "efficientnet-lite": Page(("backbone-linear",), {}, ("backbone-linear",)),
 }
 
 

@@ -162,5 +162,5 @@ def test_a_row_of_own_classes_has_the_medians_of_its_arm(tmp_path: Path) -> None
     record = time_own_classes.summary(argparse.Namespace(photos=tmp_path), found)
     page = time_own_classes.as_markdown(record)
     assert record["photos"] == {"train": 3, "validation": 1}
-    assert f"| {arms[0]} | 80.00% | 2.0 (1.0 to 4.0) | 100.0 | 1.0 GiB |" in page
-    assert f"| {time_own_classes.PEER} | 80.00% | 200.0 (100.0 to 400.0) | 1.0 | 1.0 GiB |" in page
+    assert f"| {arms[0]} | 80.00% | 2.0 (1.0 to 4.0) | 10.0 | 1.0 GiB |" in page
+    assert f"| {time_own_classes.PEER} | 80.00% | 20.0 (10.0 to 40.0) | 1.0 | 1.0 GiB |" in page

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from modiste.cli.arguments import DataFolderOption, help_or_complain, is_first_process, named_recipe, parse_with_recipe
 from modiste.cli.streams import say, silence, warn
@@ -26,8 +26,6 @@ class _TrainOptions(DataFolderOption):
     """auto, cpu, cuda, cuda:1 ..."""
     transfer_from: str | None = None
     """Weights to start from: a finished run's folder, a .safetensors file, or hub:OWNER/NAME; see docs/hub.md."""
-    effort: Literal["quick", "better"] = "quick"
-    """Where a folder stands for the recipe: the recipe that takes the least time, or a more accurate one."""
     tensorboard: bool = False
     """Also write TensorBoard events into the run folder."""
     quiet: bool = False
@@ -38,7 +36,7 @@ def train(arguments: list[str]) -> None:
     """Train a recipe into a run folder, or continue a run that was stopped.
 
     modiste train RECIPE [--epochs N] [--seed S] [--out DIR] ...
-    modiste train FOLDER [--effort better] ...
+    modiste train FOLDER ...
 
     RECIPE is a name (see `modiste recipes`) or a .toml or .json file. Every field of the recipe is a flag. For a FOLDER
     of class folders, or a .csv list of pictures, a recipe is chosen by looking at them.
@@ -71,8 +69,7 @@ def _choose_recipe(source: str, arguments: list[str], program: str) -> tuple[Rec
     """Choose a recipe for the data set at ``source`` and say which; flags in ``arguments`` change its fields."""
     from modiste.training.choice import choose_recipe
 
-    _, options = parse_with_recipe(_TrainOptions(), Recipe(name="chosen"), arguments, program)
-    choice = choose_recipe(source, options.effort)
+    choice = choose_recipe(source)
     recipe, options = parse_with_recipe(_TrainOptions(), choice.recipe, arguments, program)
     if not options.quiet and is_first_process():
         warn(

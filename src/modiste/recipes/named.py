@@ -332,8 +332,7 @@ def simclr() -> Recipe:
 
 
 LITE0 = "39763c19519e2bd7c2c81cbf1bf38933652dda051385e2b4214c4ed2b5d07b15"
-LITE2 = "542feb0faa611992ceb4032aad47f50c6102ddadf9beeed1fc833aa22d353ed2"
-"""SHA-256 of the published weights; ``training.transfer.backbones`` says where they come from."""
+"""SHA-256 of the published weights of EfficientNet-Lite0; ``training.transfer.backbones`` says where they come from."""
 
 
 def backbone_linear() -> Recipe:
@@ -346,19 +345,6 @@ def backbone_linear() -> Recipe:
         data=DataRecipe(pictures="whole", side=224, colour=True),
         model=networks.EfficientNetLiteRecipe(),
         transfer=TransferRecipe(source=LITE0, freeze=trunk, linear_probe=True),
-    )
-
-
-def backbone_linear_2() -> Recipe:
-    """`backbone-linear` with the larger EfficientNet-Lite2, pictures of 260 pixels, and their mirror images."""
-    recipe = backbone_linear()
-    return replace(
-        recipe,
-        name="backbone-linear-2",
-        mirror=True,
-        data=replace(recipe.data, side=260),
-        model=networks.EfficientNetLiteRecipe(size=2),
-        transfer=replace(recipe.transfer, source=LITE2),
     )
 
 
@@ -390,7 +376,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "dbn-frozen": dbn_frozen,
     "simclr": simclr,
     "backbone-linear": backbone_linear,
-    "backbone-linear-2": backbone_linear_2,
 }
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Literal
 
 import numpy as np
 
@@ -16,9 +15,7 @@ from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.training.transfer.backbones import Backbone, is_installed, of_hash
 
-Effort = Literal["quick", "better"]
-WITH_BACKBONE: dict[str, str] = {"quick": "backbone-linear", "better": "backbone-linear-2"}
-FROM_SCRATCH: dict[str, str] = {"quick": "sprint-93", "better": "sprint-95"}
+WITH_BACKBONE, FROM_SCRATCH = "backbone-linear", "sprint-93"
 LOOKED_AT = 32
 """Pictures that are opened to see their size and colour."""
 LEAST_SIDE = 64
@@ -53,12 +50,11 @@ class Look:
         )
 
 
-def choose_recipe(source: str, effort: Effort = "quick") -> Choice:
+def choose_recipe(source: str) -> Choice:
     """Return a recipe for the data set at ``source``; its held-out pictures stay unopened.
 
     Args:
         source: a folder of class folders or of IDX files, or a CSV file.
-        effort: ``quick`` for the least time, ``better`` for more accuracy in more time.
 
     Raises:
         DataError: there is no data set, or none of the pictures looked at can be read.
@@ -66,17 +62,17 @@ def choose_recipe(source: str, effort: Effort = "quick") -> Choice:
     """
     path = locate_pictures(source)
     if path is None:
-        recipe = replace(named.get(FROM_SCRATCH[effort]), data=DataRecipe(source=source))
+        recipe = replace(named.get(FROM_SCRATCH), data=DataRecipe(source=source))
         return Choice(recipe, "images of one size, ready for a network")
     listing = list_pictures(path)
     names = [entry.name for entry in divide(path, listing, DataRecipe(source=source)).train]
     look = look_at(listing.folder, names)
-    recipe = named.get(WITH_BACKBONE[effort])
+    recipe = named.get(WITH_BACKBONE)
     backbone = of_hash(recipe.transfer.source)
     if backbone is None or look.side < LEAST_SIDE:
-        return Choice(_from_scratch(source, look, effort), f"{look}, too small for a backbone")
+        return Choice(_from_scratch(source, look), f"{look}, too small for a backbone")
     if not is_installed(backbone):
-        return Choice(_from_scratch(source, look, effort), f"{look}; {_advice(backbone)}")
+        return Choice(_from_scratch(source, look), f"{look}; {_advice(backbone)}")
     return Choice(replace(recipe, data=replace(recipe.data, source=source)), f"{look}; {backbone.name} is installed")
 
 
@@ -96,11 +92,11 @@ def look_at(folder: Path, names: Sequence[str]) -> Look:
     return Look(len(names), round(median(sides)), sum(colours) * 2 > len(colours))
 
 
-def _from_scratch(source: str, look: Look, effort: Effort) -> Recipe:
+def _from_scratch(source: str, look: Look) -> Recipe:
     side = next((side for side in SIDES if look.side <= side), SIDES[-1])
     repeats = max(1, round(EPOCH_IMAGES / look.count))
     data = DataRecipe(source=source, pictures="whole", side=side, colour=look.is_colour, repeats=repeats)
-    return replace(named.get(FROM_SCRATCH[effort]), data=data)
+    return replace(named.get(FROM_SCRATCH), data=data)
 
 
 def _advice(backbone: Backbone) -> str:
