@@ -16,7 +16,7 @@ from modiste.audit.labels import (
 from modiste.data.dataset import ImageSet, SplitImages
 from modiste.errors import RecipeError
 from modiste.recipes.networks import MLPRecipe
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import Recipe, TransferRecipe
 
 
 @pytest.fixture
@@ -56,6 +56,20 @@ def test_changed_labels_come_first(noisy: tuple[torch.Tensor, torch.Tensor, set[
         assert one.looks_like != labels[one.image]
 
 
+@pytest.mark.parametrize("apart", [2.0, 3.0, 5.0])
+def test_the_estimate_is_the_share_of_wrong_labels(apart: float) -> None:
+    """Points of three classes, more or less apart, with their exact probabilities; one label in twenty is changed."""
+    draw = torch.Generator().manual_seed(1)
+    count, centres = 12_000, apart * torch.eye(3)
+    truth = torch.randint(0, 3, (count,), generator=draw)
+    points = centres[truth] + torch.randn(count, 3, generator=draw)
+    probabilities = (-torch.cdist(points, centres).square() / 2).softmax(1)
+    labels = torch.where(torch.rand(count, generator=draw) < 0.05, (truth + 1) % 3, truth)
+    found = suspicious_labels(probabilities, labels)
+    share = sum(labels[one.image] != truth[one.image] for one in found) / len(found)
+    assert sum(one.wrong for one in found) / len(found) == pytest.approx(float(share), abs=0.05)
+
+
 def test_labels_that_all_agree_are_not_suspicious() -> None:
     labels = torch.arange(30) % 3
     assert suspicious_labels(torch.eye(3)[labels] * 0.9 + 0.1 / 3, labels) == []
@@ -83,9 +97,17 @@ def test_no_batch_holds_a_single_image(count: int) -> None:
     images = ImageSet(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), torch.zeros(count, dtype=torch.long))
     empty = torch.empty(0, dtype=torch.long)
     known = SplitImages("x", images, empty, empty, ("a", "b"), "")
-    development = fold_development(known, torch.arange(count), torch.arange(2), batch_size=32)
+    development = fold_development(known, torch.arange(count), torch.arange(2), Recipe(name="x", batch_size=32))
     assert len(development.train) % 32 != 1
     assert len(development.train) >= 7_999
+
+
+def test_a_recipe_without_epochs_takes_every_image_once() -> None:
+    images = ImageSet(torch.zeros(70, 1, 2, 2, dtype=torch.uint8), torch.zeros(70, dtype=torch.long))
+    empty = torch.empty(0, dtype=torch.long)
+    known = SplitImages("x", images, empty, empty, ("a", "b"), "")
+    recipe = Recipe(name="x", epochs=0, transfer=TransferRecipe(linear_probe=True))
+    assert len(fold_development(known, torch.arange(70), torch.arange(2), recipe).train) == 70
 
 
 def test_batches_of_one_image_are_refused_as_in_training(tiny_recipe: Recipe) -> None:

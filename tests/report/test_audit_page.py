@@ -27,7 +27,7 @@ def findings(channels: int, parts: tuple[str, ...]) -> Findings:
         class_names=("a&b", "<i>"),
         exact=((0, 1), (2, 3)),
         near=(Pair(0, 3, 0.995),),
-        suspicious=(Suspicion(2, 1, 0.75),),
+        suspicious=(Suspicion(2, 1, 0.75, 0.4),),
         probabilities=torch.zeros(3, 2),
         notes=("a note <u>",),
     )
@@ -53,7 +53,9 @@ def test_the_page_says_what_was_found(channels: int, last: str, tmp_path: Path) 
     plain = json.loads((tmp_path / "audit.json").read_text())
     assert plain == found.as_plain()
     assert [one["across"] for one in plain["exact"]] == [False, True]
-    assert plain["suspicious"] == [{"file": "<2>.png", "label": "a&b", "looks_like": "<i>", "margin": 0.75}]
+    assert plain["suspicious"] == [
+        {"file": "<2>.png", "label": "a&b", "looks_like": "<i>", "margin": 0.75, "wrong": 0.4}
+    ]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

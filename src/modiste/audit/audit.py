@@ -59,6 +59,11 @@ class Findings:
     probabilities: Float[Tensor, "n classes"]
     notes: tuple[str, ...]
 
+    @property
+    def wrong_labels(self) -> int:
+        """Estimated number of wrong labels among the suspicious ones."""
+        return round(sum(one.wrong for one in self.suspicious))
+
     def crosses(self, indices: Sequence[int]) -> bool:
         """Return whether images belong to different splits."""
         return len({self.items[index].split for index in indices}) > 1
@@ -79,6 +84,7 @@ class Findings:
                     "label": self.items[one.image].label,
                     "looks_like": self.class_names[one.looks_like],
                     "margin": round(one.margin, 5),
+                    "wrong": round(one.wrong, 5),
                 }
                 for one in self.suspicious
             ],

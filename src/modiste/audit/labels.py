@@ -28,6 +28,12 @@ from modiste.training.setup import open_session, set_up, settle_threads
 from modiste.training.tracking import Listener
 from modiste.training.trainer import starting_state
 
+LEAST_COUNT = 1e-6
+"""Divisor for a class that no image belongs to, and least probability of a label."""
+TEMPERATURES = tuple(10 ** (step / 10) for step in range(-8, 9))
+"""From 0.16 to 6.3."""
+ROUNDS = 30
+"""Of expectation and maximisation."""
 LEAST_SHOWN = 8_000
 """Least number of images in an epoch, so that a network also learns a small set."""
 
@@ -38,7 +44,8 @@ def out_of_fold_probabilities(
     """Return the probability of each class for each image, from a network that was trained without that image.
 
     Args:
-        known: the images; validation images are used like the others, because nothing is selected here.
+        known: the images; validation images are used like the others, because nothing is selected here but the penalty
+            of a linear probe, one number for a whole fold.
         recipe: of the networks. The weights of its last epoch are used. Labels are not smoothed, because smoothing
             would distort the confidence.
         folds: number of folds, each with an even share of every class.
@@ -55,7 +62,7 @@ def out_of_fold_probabilities(
     for number in range(folds):
         own = (fold == number).nonzero().squeeze(1)
         others = (fold != number).nonzero().squeeze(1)
-        development = fold_development(known, others, own, recipe.batch_size)
+        development = fold_development(known, others, own, recipe)
         logits = _train_and_infer(development, recipe, device, watch)
         found[own] = logits.softmax(1)
         right = (logits.argmax(1) == known.images.labels[own]).float().mean().item()
@@ -76,11 +83,14 @@ def assign_folds(labels: Int64[Tensor, " n"], folds: int, seed: int) -> Int64[Te
 
 
 def fold_development(
-    known: SplitImages, train: Int64[Tensor, " n"], fold: Int64[Tensor, " m"], batch_size: int
+    known: SplitImages, train: Int64[Tensor, " n"], fold: Int64[Tensor, " m"], recipe: Recipe
 ) -> Development:
-    """Return a fold as a data set; few images are repeated to LEAST_SHOWN, and no batch holds a single image."""
-    shown = train.repeat(-(-LEAST_SHOWN // len(train)))
-    shown = shown[:-1] if len(shown) % batch_size == 1 else shown
+    """Return a fold as a data set; few images are repeated to LEAST_SHOWN, and no batch holds a single image.
+
+    A recipe without epochs, which fits the last layer alone, needs no image twice.
+    """
+    shown = train.repeat(-(-LEAST_SHOWN // len(train)) if recipe.epochs else 1)
+    shown = shown[:-1] if len(shown) % recipe.batch_size == 1 else shown
     images = known.images[shown]
     return Development(known.name, images, images.images, known.images[fold], known.class_names, known.fingerprint)
 
@@ -103,11 +113,19 @@ def _train_and_infer(
 
 
 class Suspicion(NamedTuple):
-    """An image by its index, the class it looks like, and the margin of that class's probability over its label's."""
+    """A label that is likely wrong.
+
+    Attributes:
+        image: index of the image.
+        looks_like: the class that it looks like.
+        margin: of that class's probability over that of its label.
+        wrong: estimated share of wrong labels among suspicions like this one; see ``error_probabilities``.
+    """
 
     image: int
     looks_like: int
     margin: float
+    wrong: float
 
 
 def suspicious_labels(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> list[Suspicion]:
@@ -126,8 +144,36 @@ def suspicious_labels(probabilities: Float[Tensor, "n classes"], labels: Int64[T
                 chosen[members[margins[members, other].topk(count).indices], other] = True
     best = margins.masked_fill(~chosen | (margins <= 0), 0.0).max(1)
     order = best.values.argsort(descending=True, stable=True)[: int((best.values > 0).sum())]
-    rows = zip(order.tolist(), best.indices[order].tolist(), best.values[order].tolist(), strict=True)
-    return [Suspicion(*row) for row in rows]
+    wrong = error_probabilities(probabilities, labels)
+    columns = order, best.indices[order], best.values[order], wrong[order]
+    return [Suspicion(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def error_probabilities(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return the probability that each label is wrong, by Bayes' rule.
+
+    The evidence is the probability of each class, sharpened or flattened by a temperature. The prior is how often an
+    image of each class has each label. Both are those under which the labels are most likely; the prior is found by
+    expectation and maximisation (Dempster, Laird and Rubin, 1977), from the confident joint on.
+    """
+    logs = probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
+    fits = [_fitted((logs / temperature).softmax(1), labels) for temperature in TEMPERATURES]
+    _, posterior = max(fits, key=lambda fit: fit[0])
+    return 1 - posterior.gather(1, labels[:, None]).squeeze(1)
+
+
+def _fitted(
+    evidence: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]
+) -> tuple[float, Float[Tensor, "n classes"]]:
+    """Return the mean log-likelihood of the labels, and the probability of each class given evidence and label."""
+    counts = confident_joint(evidence, labels)
+    for _ in range(ROUNDS):
+        mislabelled = counts / counts.sum(0, keepdim=True).clamp(min=LEAST_COUNT)
+        agreement = evidence * mislabelled[labels]
+        likelihood = agreement.sum(1, keepdim=True).clamp(min=LEAST_COUNT)
+        posterior = agreement / likelihood
+        counts = torch.zeros_like(counts).index_add_(0, labels, posterior)
+    return likelihood.log().mean().item(), posterior
 
 
 def confident_joint(

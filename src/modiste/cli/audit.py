@@ -10,9 +10,11 @@ from modiste.recipes.recipe import DataRecipe
 
 if TYPE_CHECKING:
     from modiste.audit.audit import Findings, HeldOutImages
+    from modiste.recipes.recipe import Recipe
 
 SHOWN = 5
 """Findings of each kind to print; the page shows more, the JSON file lists all."""
+USUAL_RECIPE = "sprint"
 PAGE, LIST = "audit.html", "audit.json"
 
 
@@ -20,8 +22,8 @@ PAGE, LIST = "audit.html", "audit.json"
 class _AuditOptions(DataFolderOption):
     out: Path = Path("audit")
     """Folder for the page and the JSON file."""
-    recipe: str = "sprint"
-    """Recipe of the networks that find wrong labels: a name or a file, as for modiste train."""
+    recipe: str = ""
+    """Recipe of the networks that find wrong labels, a name or a file; unset, sprint, or for photographs a backbone."""
     folds: int = 4
     """Number of networks; each predicts the part of the images that it was not trained on; 0 finds only duplicates."""
     with_test: bool = False
@@ -38,11 +40,11 @@ def audit(arguments: list[str]) -> None:
     from modiste.audit.audit import audit as run_audit
     from modiste.report.page import write_audit
 
-    recipe = replace(named_recipe(options.recipe), data=data)
+    recipe = _recipe(data, options)
     found = run_audit(
         recipe,
         folds=options.folds,
-        test_images=_held_out(data, options.data_folder) if options.with_test else None,
+        test_images=_held_out(recipe.data, options.data_folder) if options.with_test else None,
         data_folder=options.data_folder,
         device=options.device,
         report=warn,
@@ -52,6 +54,18 @@ def audit(arguments: list[str]) -> None:
         print_json(found.as_plain())
     else:
         _show(found, page)
+
+
+def _recipe(data: DataRecipe, options: _AuditOptions) -> "Recipe":
+    """Return the recipe of the networks. Photographs without a stated preparation take that of the backbone."""
+    if not options.recipe and options.folds and data == DataRecipe(source=data.source) and not options.data_folder:
+        from modiste.training.choice import WITH_BACKBONE, choose_recipe
+
+        choice = choose_recipe(data.source)
+        if choice.recipe.name == WITH_BACKBONE:
+            warn(f"{WITH_BACKBONE}, because of {choice.reason}; choose otherwise with --recipe or --pictures")
+            return choice.recipe
+    return replace(named_recipe(options.recipe or USUAL_RECIPE), data=data)
 
 
 def _held_out(recipe: DataRecipe, folder: Path | None) -> "HeldOutImages":
@@ -80,9 +94,10 @@ def _show(found: "Findings", page: Path) -> None:
     say(f"near duplicates: {len(found.near):,} pairs, {across[1]:,} of them across splits")
     for pair in found.near[:SHOWN]:
         say("    " + " ~ ".join(_named(found, index) for index in pair[:2]) + f"  {pair.likeness:.4f}")
-    say(f"suspicious labels: {len(found.suspicious):,}")
+    say(f"suspicious labels: {len(found.suspicious):,}, of which about {found.wrong_labels:,} are wrong")
     for one in found.suspicious[:SHOWN]:
-        say(f"    {_named(found, one.image)}, looks like {found.class_names[one.looks_like]}, by {one.margin:.2f}")
+        looks_like = found.class_names[one.looks_like]
+        say(f"    {_named(found, one.image)}, looks like {looks_like}; of such labels {one.wrong:.0%} are wrong")
     say(f"see {page}; all of them: {page.with_name(LIST)}")
 
 

@@ -82,7 +82,12 @@ def render_audit(found: Findings, plain: str) -> str:
         notes=found.notes,
         plain=plain,
         labels=[
-            _image(found, one.image, f"looks like {found.class_names[one.looks_like]}", f"by {one.margin:.2f}")
+            _image(
+                found,
+                one.image,
+                f"looks like {found.class_names[one.looks_like]}",
+                f"of such {one.wrong:.0%} are wrong",
+            )
             for one in found.suspicious[:MOST_LABELS]
         ],
         exact=[[_image(found, index) for index in group[:MOST_COPIES]] for group in exact[:MOST_DUPLICATES]],
@@ -91,6 +96,7 @@ def render_audit(found: Findings, plain: str) -> str:
         ],
         counts={
             "labels": len(found.suspicious),
+            "wrong": found.wrong_labels,
             "asked": len(found.probabilities),
             "exact": len(exact),
             "exact_across": sum(map(found.crosses, exact)),
