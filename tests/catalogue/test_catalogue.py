@@ -114,7 +114,7 @@ def test_killed_at_any_moment_it_goes_on_and_no_picture_is_missing_or_there_twic
 ) -> None:
     draw = random.Random(1)
     began = time.monotonic()
-    assert start(model, pictures, tmp_path / "timed").wait(120) == 0
+    assert run_modiste(*command(model, pictures, tmp_path / "timed")[3:]).returncode == 0
     seconds = time.monotonic() - began
     for number in faults("catalogue: SIGKILL at a random moment", few=10, many=60):
         out = tmp_path / str(number)
@@ -122,7 +122,7 @@ def test_killed_at_any_moment_it_goes_on_and_no_picture_is_missing_or_there_twic
         time.sleep(draw.uniform(0.2, 1) * seconds)
         workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.kill()
-        process.wait()
+        process.communicate()
         assert not psutil.wait_procs(workers, timeout=30)[1]
         assert set(shards(out).items()) <= set(calm.items())
         again = run_modiste(*command(model, pictures, out)[3:])

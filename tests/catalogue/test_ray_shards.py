@@ -17,7 +17,7 @@ from modiste.catalogue.shards import ShardTask, answer_shard
 from modiste.errors import ClusterError
 from ray_nodes import nodes
 
-COUNT, ROWS = 400, 8
+COUNT, ROWS = 800, 8
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +76,11 @@ def kill_each(model: Path, pictures: Path, alone: dict[str, bytes], out: Path) -
         driver = start(model, pictures, out, address)
         wait_for_a_shard(out, driver)
         driver.kill()
-        driver.wait()
+        driver.communicate()
         before = shards(out)
         assert before.items() <= alone.items()
         again = start(model, pictures, out, address)
-        workers = [one for one in psutil.Process(keeper.pid).children(recursive=True) if is_worker(one)]
-        if workers:
-            workers[0].kill()
+        kill_a_worker(psutil.Process(keeper.pid), again)
         assert keeper.stdin
         assert keeper.stdout
         keeper.stdin.write("kill one\n")
@@ -91,6 +89,13 @@ def kill_each(model: Path, pictures: Path, alone: dict[str, bytes], out: Path) -
         _, complaint = again.communicate(timeout=200)
     assert (again.returncode, complaint) == (0, "")
     assert shards(out) == alone
+
+
+def kill_a_worker(cluster: psutil.Process, driver: "subprocess.Popen[str]") -> None:
+    """Kill a process of the cluster while it answers a shard."""
+    while not (workers := [one for one in cluster.children(recursive=True) if is_worker(one)]):
+        assert driver.poll() is None, driver.communicate()
+    workers[0].kill()
 
 
 def is_worker(process: psutil.Process) -> bool:

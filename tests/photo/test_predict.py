@@ -4,9 +4,13 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +20,14 @@ import pytest
 import modiste
 import photographs
 import strangers
-from commands_and_data import run_modiste, run_python
+from commands_and_data import child_environment, run_modiste, run_python
 from modiste.cli import main
+from modiste.cli.progress import ERASE, ProgressBar
 from modiste.data.pictures.folder_layout import visible
 from modiste.errors import DataError, PhotoError, RecipeError
-from modiste.inference.answers import BATCH, answers, find_pictures
+from modiste.inference.answers import AHEAD, BATCH, FileAnswer, answers, find_pictures
 from modiste.inference.predictor import Predictor
-from modiste.photo.garment import prepare
+from modiste.photo.garment import Prepared, prepare
 from modiste.report.photo import steps_figure
 
 COUNT = 60
@@ -101,6 +106,14 @@ def test_a_folder_is_answered_to_its_end_and_bad_files_are_named(run: Path, fold
     rows = list(csv.DictReader(io.StringIO(table)))
     assert [row["class"] for row in rows] == [one.get("class", "") for one in found]
     assert [row["file"] for row in rows] == [one["file"] for one in found]
+    for row, one in zip(rows, found, strict=True):
+        shared = ("answer", "class", "fault", "advice")
+        assert [row[name] for name in shared] == [one.get(name, "") for name in shared]
+        assert row["refused"] == json.dumps(one["refused"]) == json.dumps(bool(row["fault"]))
+        assert row["separated"] == (json.dumps(one["separated"]) if row["class"] else "")
+        assert row["probability"] == (f"{one['probability']:.6f}" if row["class"] else "")
+        assert (row["answer"] == "none") == bool(row["novelty"] and float(row["novelty"]) > 1)
+        assert row["answer"] in ("none", row["class"])
     answered = [row for row in rows if row["class"]]
     for line, row in zip(done.stdout.splitlines(), answered, strict=True):
         assert line.startswith(f"{row['file']}: ")
@@ -178,6 +191,72 @@ def test_flags_stand_anywhere(predict, folder: Path) -> None:
     assert predict("--json", one, other) == predict(one, "--json", other) == expected
 
 
+@pytest.mark.parametrize(
+    ("novelty", "separated", "answer", "advice"),
+    [
+        (0.5, True, "Coat", ""),
+        (None, True, "Coat", ""),
+        (1.5, True, "none", "look at the picture: it resembles none of the classes"),
+        (0.5, False, "Coat", "photograph the garment on a plain background, or check the answer by eye"),
+        (1.5, False, "none", "photograph the garment on a plain background, or check the answer by eye"),
+    ],
+)
+def test_the_answer_and_what_to_do_follow_from_the_scores(
+    novelty: float | None, separated: bool, answer: str, advice: str
+) -> None:
+    prepared = Prepared(np.zeros((28, 28), np.uint8), {}, separated, inverted=False)
+    found = FileAnswer("a.jpg", (("Coat", 0.7), ("Bag", 0.3)), novelty, prepared)
+    assert (found.answer, found.nearest, found.advice) == (answer, "Coat", advice)
+    refused = FileAnswer("a.jpg", fault="damaged")
+    assert (refused.answer, refused.nearest) == ("", "")
+    assert refused.advice == "replace the file; its fault says what is wrong"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a pseudo-terminal")
+def test_at_a_terminal_a_bar_shows_how_many_are_done_and_leaves_no_trace(run: Path, folder: Path) -> None:
+    terminal, end = os.openpty()
+    words = ["predict", run / "model.safetensors", folder, "--csv", "--device", "cpu"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "modiste", *map(str, words)], env=child_environment(), stdout=subprocess.PIPE, stderr=end
+    ) as process:
+        os.close(end)
+        printed = b"".join(iter(partial(read_terminal, terminal), b"")).decode()
+        assert process.stdout
+        assert len(process.stdout.read().splitlines()) == 21
+    os.close(terminal)
+    assert re.search(r"\[[#.]{24}\] \d+ of 20 pictures, [\d,]+ a second", printed)
+    *_, last = printed.splitlines()
+    assert last.endswith("2 of 20 files could not be read, see above")
+    assert ERASE in printed[: printed.rindex("modiste: 2 of 20")][-len(ERASE) :]
+
+
+def read_terminal(terminal: int) -> bytes:
+    """Return what a terminal shows next; nothing when the other end is closed."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("done", "begun", "total", "line"),
+    [
+        (0, 0, 100, "[........................] 0 of 100 pictures, 0 a second"),
+        (50, 0, 100, "[############............] 50 of 100 pictures, 25 a second, 2 s left"),
+        (1_500, 1_000, 2_000, "[##################......] 1,500 of 2,000 pictures, 250 a second, 2 s left"),
+        (100, 0, 100, "[########################] 100 of 100 pictures, 50 a second, 0 s left"),
+    ],
+)
+def test_the_bar_says_how_fast_and_how_long(done: int, begun: int, total: int, line: str) -> None:
+    bar = ProgressBar()
+    bar.move_to(begun, total)
+    bar.move_to(done, total)
+    assert bar.line(seconds=2.0) == line
+    unknown = ProgressBar()
+    unknown.step(done)
+    assert unknown.line(seconds=2.0) == f"{done:,} pictures, {done / 2:,.0f} a second"
+
+
 def test_hostile_names_move_no_cursor_and_are_no_formula(
     predict, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +285,7 @@ def test_answers_come_as_the_pictures_do_and_keep_none(run: Path, originals: np.
             yield str(asked), PhotoError("no") if asked % 2 else originals[0]
 
     for place, answer in enumerate(answers(predictor, pictures(), keep_steps=False)):
-        assert asked <= (place // BATCH + 1) * BATCH
+        assert asked <= (place // BATCH + 1) * BATCH + AHEAD + 1
         assert answer.prepared is None or answer.prepared.steps == {}
 
 
