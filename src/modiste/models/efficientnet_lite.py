@@ -134,7 +134,7 @@ class EfficientNetLite(nn.Module):
 def rounded(channels: float) -> int:
     """Return the multiple of 8 nearest to ``channels``, but no more than a tenth below it.
 
-    >>> rounded(44), rounded(211.2)
+    >>> rounded(44.0), rounded(211.2)
     (48, 208)
     """
     nearest = max(8, int(channels + 4) // 8 * 8)
