@@ -20,6 +20,8 @@ tests/evaluation/test_novelty.py
 tests/models/test_folding.py
 tests/models/test_onednn.py
 tests/models/test_references.py
+tests/training/test_backbones.py::test_the_features_are_those_of_the_published_network
+tests/training/test_linear_probe.py::test_it_finds_what_scikit_learn_finds
 tests/training/test_loop.py
 tests/training/test_objectives.py
 tests/training/test_optimizers.py
