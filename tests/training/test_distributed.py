@@ -62,7 +62,7 @@ import copy, json, sys
 from pathlib import Path
 import torch
 from modiste.data.batch import Batch
-from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.networks import EfficientNetLiteRecipe, MLPRecipe
 from modiste.models.registry import Task, build_model; from modiste.models import layers
 from modiste.recipes.recipe import OptimizerRecipe, Recipe
 from modiste.training.distributed import ALONE, gathered
@@ -73,20 +73,23 @@ sys.path.append(sys.argv[1])
 from networks import SMALL
 
 IMAGES = torch.rand(9, 1, 12, 12, generator=torch.Generator().manual_seed(0))
-BATCH = Batch(IMAGES, torch.eye(5)[torch.arange(9) % 5])
+TARGETS = torch.eye(5)[torch.arange(9) % 5]
 TASK = Task(image_shape=(1, 12, 12), class_names=tuple("abcde"))
 
 def losses(network, group):
     recipe = Recipe(name="x", model=network, optimizer=OptimizerRecipe(name="sgd", learning_rate=1e-4))
-    learner = new_training_state(build_model(network, TASK), recipe)
+    # Untrained, the deepest network makes a hundredth of a gradient out of a millionth of an image.
+    exact = torch.float64 if isinstance(network, EfficientNetLiteRecipe) else torch.float32
+    batch = Batch(IMAGES.to(exact), TARGETS.to(exact))
+    learner = new_training_state(build_model(network, TASK).to(exact), recipe)
     learner.network, found, dropout = group.join(learner.model), [], torch.Generator()
     for step in range(3):
         layers.share_generator(learner.model, dropout.manual_seed(step), None if group.is_alone else group.part(9))
         learner.loss_sum = 0.0
-        train_step(learner, BATCH, recipe, group)
+        train_step(learner, batch, recipe, group)
         found.append(learner.loss_sum / 9)
     learner.model.eval()
-    return found, learner.model(IMAGES).flatten().tolist()
+    return found, learner.model(batch.images).flatten().tolist()
 
 with gathered() as group:
     networks = [*SMALL, MLPRecipe(hidden=(8,), batch_norm=True)]

@@ -116,16 +116,20 @@ def gathered() -> Iterator[Group]:
 
 
 def normalize_together(layer: BatchNorm, x: Float[Tensor, "n c ..."]) -> Float[Tensor, "n c ..."]:
-    """Normalise over the images of all processes, on any device, and update the running statistics."""
-    values = x.float()
+    """Normalise over the images of all processes, on any device, in the precision of the layer's weights.
+
+    Updates the running statistics.
+    """
+    precision = layer.weight.dtype
+    values = x.to(precision)
     axes, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
     count = torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64, device=x.device)
     sums = _summed(torch.cat([values.sum(axes, dtype=torch.float64), count]))
     number = sums[-1].detach()
-    mean = (sums[:-1] / number).float()
+    mean = (sums[:-1] / number).to(precision)
     centred = values - mean.view(shape)
-    variance = (_summed(centred.square().sum(axes, dtype=torch.float64)) / number).float()
-    layer.follow(mean, variance * (number / (number - 1)).float())
+    variance = (_summed(centred.square().sum(axes, dtype=torch.float64)) / number).to(precision)
+    layer.follow(mean, variance * (number / (number - 1)).to(precision))
     scale = (variance + layer.eps).rsqrt() * layer.weight
     normal: Tensor = centred * scale.view(shape) + layer.bias.view(shape)
     return normal.to(x.dtype)

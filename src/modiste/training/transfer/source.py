@@ -4,6 +4,7 @@ All files are safetensors. A file of Modiste's own is loaded and checked as a wh
 only the header is read until a tensor is needed.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +25,8 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"), "whole"),
 }
 """Kinds of numbers by safetensors' names of formats; other formats, such as 8-bit floats, need scales to be read."""
-PICKLES = (b"PK\x03\x04", b"\x80")
-"""First bytes of files written by ``torch.save``: of a zip archive, or of a pickle in old files."""
+PICKLE = re.compile(rb"PK\x03\x04|\x80[\x02-\x05][^\x00]")
+"""Begins files written by ``torch.save``: a zip archive, or in old files a pickle of protocols 2 to 5."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _stored(file: Any, name: str) -> Stored:
 def _complaint(path: Path, error: Exception) -> str:
     try:
         with path.open("rb") as file:
-            pickled = file.read(4).startswith(PICKLES)
+            pickled = PICKLE.match(file.read(4)) is not None
     except OSError:
         pickled = False
     if pickled:
