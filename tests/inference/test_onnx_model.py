@@ -140,6 +140,17 @@ def test_functions_are_taken_as_long_as_they_unfold_to_little() -> None:
     assert scores.probabilities.shape == (2, 2)
 
 
+def test_a_file_keeps_the_decoder_of_its_training(content: bytes) -> None:
+    assert OnnxModel.from_bytes(content).decoder == 2
+    proto = onnx.load_from_string(content)
+    (named,) = (one for one in proto.metadata_props if one.key == "decoder")
+    named.value = "9"
+    with pytest.raises(RunError, match="its decoder of pictures is unknown, '9'"):
+        OnnxModel.from_bytes(proto.SerializeToString())
+    proto.metadata_props.remove(named)  # as in files of earlier versions
+    assert OnnxModel.from_bytes(proto.SerializeToString()).decoder == 1
+
+
 def test_class_names_steer_no_terminal(content: bytes) -> None:
     proto = onnx.load_model_from_string(content)
     named = next(one for one in proto.metadata_props if one.key == "class_names")

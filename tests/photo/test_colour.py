@@ -1,5 +1,7 @@
 """Colour profiles: converted as the definition of their colour space says, the same in training and ever after."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from phone_pictures import (
@@ -18,8 +20,14 @@ from PIL import Image
 from profiles import ADOBE_GAMMA, ADOBE_RGB, D50, DISPLAY_P3, srgb_of_lab, srgb_of_screen, srgb_of_xyz
 
 from modiste.errors import RecipeError
+from modiste.inference.predictor import Predictor
+from modiste.models.registry import Task, build_model
 from modiste.photo.opening import open_photo
 from modiste.photo.preparation import Preparation
+from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.recipe import DataRecipe, Recipe
+from modiste.runs import checkpoint
+from modiste.runs.checkpoint import ModelInfo
 
 COLOURS = np.array(
     [(200, 60, 60), (60, 180, 90), (70, 80, 190), (128, 128, 128), (240, 220, 60), (30, 40, 35)], np.uint8
@@ -106,6 +114,24 @@ def test_a_jpeg_whose_profile_lacks_a_part_keeps_its_colours() -> None:
     without = whole[:at] + whole[at + 2 + length :]
     assert np.array_equal(open_photo(without), open_photo(whole, decoder=1))
     assert not np.array_equal(open_photo(without), open_photo(whole))
+
+
+def test_a_model_of_an_earlier_version_keeps_its_answers(tmp_path: Path) -> None:
+    recipe = Recipe(
+        name="old", model=MLPRecipe(hidden=(8,)), data=DataRecipe(pictures="stretched", side=8, colour=True)
+    )
+    task = Task(image_shape=(3, 8, 8), class_names=("a", "b"), mean=0.3, deviation=0.4)
+    path = tmp_path / "model.safetensors"
+    checkpoint.save_model(path, build_model(recipe.model, task, seed=1).state_dict(), ModelInfo(recipe, task, 1, "f"))
+    new = Predictor.load(path, device="cpu")
+    tensors, plain = checkpoint.read(path)
+    del plain["recipe"]["data"]["decoder"]
+    path.write_bytes(checkpoint.to_bytes(tensors, plain))
+    old = Predictor.load(path, device="cpu")
+    tagged, plain_file = (saved(patches(), "PNG", icc_profile=one) for one in (P3_PROFILE, None))
+    assert np.array_equal(old.preparation(tagged).image, old.preparation(plain_file).image)
+    assert not np.array_equal(new.preparation(tagged).image, new.preparation(plain_file).image)
+    assert np.array_equal(new.preparation(plain_file).image, old.preparation(plain_file).image)
 
 
 def test_a_preparation_keeps_its_decoder() -> None:

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
+from PIL import Image
 
 import modiste
 import photographs
@@ -139,7 +141,7 @@ def predict(run: Path, capsys: pytest.CaptureFixture[str]):
 def test_what_a_folder_holds_is_answered_or_named_or_hidden(predict, folder: Path) -> None:
     photo = (folder / "00.jpg").read_bytes()
     inside, links = folder / "inside", folder / "links"
-    for name in ("a.jfif", "b.JPE", "c.heic", "d.TIFF", ".e.jpg", "__MACOSX/f.jpg", ".git/g.jpg", "h.txt"):
+    for name in ("a.jfif", "b.JPE", "c.jxl", "d.JP2", ".e.jpg", "__MACOSX/f.jpg", ".git/g.jpg", "h.txt"):
         (inside / name).parent.mkdir(parents=True, exist_ok=True)
         (inside / name).write_bytes(photo)
     links.mkdir()
@@ -150,14 +152,29 @@ def test_what_a_folder_holds_is_answered_or_named_or_hidden(predict, folder: Pat
     code, out, err = predict(inside)
     assert code == 3
     assert [line.partition(": ")[0] for line in out.splitlines()] == [str(inside / "a.jfif"), str(inside / "b.JPE")]
-    assert f"{inside / 'c.heic'}: a picture of an unsupported format (heic); save it as JPEG or PNG\n" in err
-    assert f"{inside / 'd.TIFF'}: a picture of an unsupported format (tiff)" in err
+    assert f"{inside / 'c.jxl'}: a picture of an unsupported format (jxl); save it as JPEG or PNG\n" in err
+    assert f"{inside / 'd.JP2'}: a picture of an unsupported format (jp2)" in err
     assert "2 of 4 files could not be read" in err
     code, out, err = predict(links)
     assert (code, out) == (3, "")
     assert "out.jpg: a link that leads out of the folder" in err
     assert "nothing.jpg: a link to nothing" in err
     assert "pipe.jpg: a pipe, socket or device" in err
+
+
+def test_a_photo_has_one_answer_in_every_format(predict, folder: Path) -> None:
+    with Image.open(folder / "00.jpg") as opened:
+        photo = opened.convert("RGB")
+    inside = folder / "inside"
+    inside.mkdir()
+    for name, kind in (("a.png", "PNG"), ("b.tif", "TIFF"), ("c.ppm", "PPM"), ("d.avif", "AVIF"), ("e.mpo", "MPO")):
+        photo.save(inside / name, kind, quality=95)
+    pillow_heif.from_pillow(photo).save(inside / "f.HEIC", quality=95)
+    code, out, err = predict(inside, "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert (code, err) == (0, "")
+    assert [Path(row["file"]).name for row in rows] == ["a.png", "b.tif", "c.ppm", "d.avif", "e.mpo", "f.HEIC"]
+    assert len({row["class"] for row in rows}) == 1
 
 
 def test_a_folder_that_cannot_be_opened_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Answers over the network are those given without it, whoever asks, however many ask at once."""
 
 import base64
+import io
 import json
 import shutil
 import threading
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import httpx2
 import numpy as np
+import pillow_heif
 import pytest
 import tritonclient.http
+from PIL import Image
 from server_process import Server, listening
 from tritonclient.utils import InferenceServerException
 
@@ -68,6 +71,19 @@ def test_many_clients_at_once_get_the_answers_that_each_gets_alone(
     batches = next(line for line in counted.splitlines() if line.startswith("modiste_batch_images_count"))
     images = next(line for line in counted.splitlines() if line.startswith("modiste_batch_images_sum"))
     assert float(images.split()[1]) > float(batches.split()[1])  # some went together
+
+
+def test_a_photo_has_one_answer_in_every_format(server: Server, photos: list[bytes]) -> None:
+    with Image.open(io.BytesIO(photos[0])) as opened:
+        photo = opened.convert("RGB")
+    files = [io.BytesIO() for _ in range(4)]
+    for file, kind in zip(files[:3], ("PNG", "TIFF", "AVIF"), strict=True):
+        photo.save(file, kind, quality=95)
+    pillow_heif.from_pillow(photo).save(files[3], quality=95)
+    with server.client() as client:
+        asked = [("images", (str(number), file.getvalue())) for number, file in enumerate(files)]
+        found = client.post("/v1/predict", files=asked).json()["answers"]
+    assert len({one["label"] for one in found}) == 1
 
 
 def test_a_picture_that_cannot_be_read_spoils_no_other(server: Server, photos: list[bytes]) -> None:
