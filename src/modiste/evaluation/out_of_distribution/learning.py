@@ -26,7 +26,7 @@ MOST_IMAGES = 20_000
 """Largest number of training images, mirror images among them, for the means and the covariance."""
 MOST_EXPOSED = 6_000
 """Largest number of out-of-distribution images for the boundary, and of altered images of the classes."""
-ALTERED_SHARE = 0.5
+ALTERED_SHARE = 0.2
 """Weight of the altered images in the covariance."""
 WIDEST_LAYER = 1024
 """Largest number of features of a layer whose distances are computed."""
