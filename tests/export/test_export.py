@@ -15,8 +15,9 @@ import onnxruntime
 import pytest
 import torch
 
-from commands_and_data import run_modiste
+from commands_and_data import TEST_IMAGES, run_modiste
 from modiste.data.dataset import Development, ImageSet
+from modiste.data.idx.reader import read_idx
 from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.out_of_distribution.learning import learn
@@ -69,6 +70,10 @@ def test_the_file_has_the_runs_table_of_false_alarm_rates(run: Path, tiny_folder
     predictor = Predictor.load(run, device="cpu").with_novelty(run)
     images = load_own_development(open_run(run), tiny_folder).validation.images.numpy()
     usual = model.classify(images).novelty
+    test = read_idx(tiny_folder / TEST_IMAGES, dimensions=3, what="images").array[:, None]
+    words = ("predict", run / "model.onnx", tiny_folder / TEST_IMAGES, "--json", "--accept", "0.5")
+    answered = [one["novelty"] for one in json.loads(run_modiste(*words).stdout)]
+    np.testing.assert_allclose(answered, model.accepting(0.5).classify(test).novelty, rtol=1e-6)
     for rate in (0.01, 0.123, 0.5):
         scores = model.accepting(rate).classify(images).novelty
         assert not np.allclose(scores, usual)

@@ -26,7 +26,7 @@ from commands_and_data import child_environment, run_modiste, run_python
 from modiste.cli import main
 from modiste.cli.progress import ERASE, ProgressBar
 from modiste.data.pictures.folder_layout import visible
-from modiste.errors import DataError, PhotoError, RecipeError
+from modiste.errors import DataError, PhotoError, RecipeError, RunError
 from modiste.inference.answers import AHEAD, BATCH, FileAnswer, answers, find_pictures
 from modiste.inference.predictor import Predictor
 from modiste.photo.garment import Prepared, prepare
@@ -426,3 +426,27 @@ def test_a_network_of_other_images_is_refused(finished_run: Path) -> None:
     wide = replace(predictor, info=replace(predictor.info, task=replace(predictor.info.task, image_shape=(3, 12, 12))))
     with pytest.raises(RecipeError, match="choose whole for colour"):
         list(answers(wide, []))
+
+
+def test_a_person_chooses_how_many_garments_may_be_answered_none(
+    run: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def scores(*words: str) -> np.ndarray:
+        main.main(["predict", str(run), str(folder / "more"), "--json", "--device", "cpu", *words])
+        return np.array([one["novelty"] for one in json.loads(capsys.readouterr().out) if "fault" not in one])
+
+    (folder / "more" / "03.jpg").unlink()
+    few, usual, many = scores("--accept", "0.001"), scores(), scores("--accept", "0.5")
+    assert (few <= usual).all()
+    assert (usual <= many).all()
+    assert few.sum() < usual.sum() < many.sum()
+    np.testing.assert_allclose(scores("--accept", "0.04"), usual)
+
+
+def test_a_rate_that_cannot_be_chosen_is_refused_in_one_line(run: Path, folder: Path, predict: Any) -> None:
+    code, printed, complaint = predict(folder / "00.jpg", "--accept", "0.1")
+    assert (code, printed) == (RunError.exit_code, "")
+    assert complaint.count("\n") == 1
+    assert "--accept: there is no detector" in complaint
+    with pytest.raises(RecipeError, match=r"--accept 0\.9: expected a share from 0\.001 to 0\.5"):
+        Predictor.load(run, device="cpu").with_novelty(run).accepting(0.9)

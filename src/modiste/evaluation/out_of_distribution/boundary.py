@@ -199,8 +199,8 @@ def toned(images: Images, generator: torch.Generator) -> Images:
     """Change the brightness of each image, and the contrast between its light and dark parts."""
     contrast, brightness = torch.rand(2, len(images), 1, 1, 1, generator=generator)
     exponent = torch.exp((2 * contrast - 1) * log(MOST_CONTRAST))
-    changed: Tensor = (1 - DARKEST * brightness) * images.clamp(min=0).pow(exponent)
-    return changed
+    shown: Images = (1 - DARKEST * brightness) * images.clamp(min=0).pow(exponent)
+    return shown
 
 
 def framed(images: Images) -> Images:

@@ -28,7 +28,7 @@ MOST_PIXELS, LEAST_OF_CLASS = MOST_IMAGES * 28 * 28, 8
 """Larger images are fewer: about so many pixels in all, but images enough for every class."""
 MOST_EXPOSED = 6_000
 """Largest number of out-of-distribution images for the boundary, and of altered images of the classes."""
-ALTERED_SHARE = 0.5
+ALTERED_SHARE = 0.2
 """Weight of the altered images in the covariance."""
 WIDEST_LAYER = 1024
 """Largest number of features of a layer whose distances are computed."""
