@@ -26,7 +26,7 @@ from modiste.inference.answers import answers
 from modiste.inference.onnx_model import OnnxModel
 from modiste.inference.predictor import Predictor
 from modiste.photo import segmentation, separation
-from modiste.photo.background import find_on_plain
+from modiste.photo.background import UNCLEAR, find_on_plain
 from modiste.photo.garment import prepare
 from modiste.photo.preparation import Preparation
 from modiste.photo.separation import BACKGROUNDS, separate
@@ -113,13 +113,15 @@ def test_the_cut_is_made_at_the_full_size_of_the_photo() -> None:
     assert max(separate(on(240), "plain").mask.shape) == 160
 
 
-def test_an_outline_that_moves_with_the_threshold_is_not_trusted() -> None:
-    """The dark print of a pale garment stands out clearly, the garment itself hardly; a mask of the print is wrong."""
-    random, photo = np.random.default_rng(0), on(200, 172).astype(float)
+@pytest.mark.parametrize("pale", [172, 150, 130])
+def test_the_print_of_a_pale_garment_is_not_taken_for_the_garment(pale: int) -> None:
+    """The dark print stands out clearly, the garment itself hardly: the outline moves with the threshold."""
+    random, photo = np.random.default_rng(0), on(200, pale).astype(float)
     photo[130:170, 110:140] = 40
     noise = random.normal(0, 12, (HEIGHT // 5, WIDTH // 5, 1)).repeat(5, 0).repeat(5, 1)
     garment = find_on_plain((photo + noise).clip(0, 255).astype(np.uint8))
-    assert (garment.separated, garment.doubt) == (False, "the background is uneven")
+    assert garment.separated
+    assert garment.mask.mean() == pytest.approx(mask_of(photo).mean(), rel=0.15)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -138,7 +140,7 @@ def test_a_faint_garment_on_noise_is_reported_instead_of_refused() -> None:
     coarse = photo[::4, ::4].repeat(4, 0).repeat(4, 1)
     garment = separate(coarse, "plain")
     assert not garment.separated
-    assert "nothing stands out clearly" in garment.doubt
+    assert garment.doubt == UNCLEAR
 
 
 @pytest.mark.parametrize("way", ["network", "auto"])

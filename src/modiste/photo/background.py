@@ -23,9 +23,11 @@ MOST_AREA, MOST_EDGE = 0.9, 0.5
 """Largest share of the photo, and of its edge, that a garment covers."""
 MOST_SCATTER = 25.0
 """Largest scatter of a plain background, in grey levels."""
-LOWERED, LEAST_STEADINESS = 0.65, 0.75
+LOWERED, LEAST_STEADINESS, THRESHOLDS = 0.65, 0.75, 3
 """A garment that stands out keeps its outline when the threshold is LOWERED: the two masks overlap by at least so much.
-A threshold that cuts through the garment, or through a fold of the background, gives another mask at once."""
+A threshold that cuts through the garment, or through a fold of the background, gives another mask at once. So many
+thresholds are tried, each LOWERED from the one before."""
+UNCLEAR = "the background is uneven, or the garment's outline unclear"
 FITS = 4
 """Number of fits, each without the outliers of the one before."""
 FIRST_FIT = 0.6
@@ -62,7 +64,8 @@ def find_on_plain(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
     """Separate the garment from a background that is plain, or shaded evenly from one side to the other.
 
     A plane is fitted to each colour of the photo's edge, without outliers. Pixels far from that plane belong to the
-    garment. If the edge is too uneven for a plane, or its mask fails ``doubt_of``, the whole photo counts as garment.
+    garment. If the edge is too uneven for a plane, or no threshold gives a steady outline, the whole photo counts as
+    garment.
 
     Raises:
         PhotoError: the photo shows nothing but a plain background.
@@ -78,13 +81,10 @@ def find_on_plain(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
         raise PhotoError("nothing stands out from the background; expected a garment on a plain one")
     threshold = max(LEAST_CONTRAST, NOISE_FACTOR * scatter)
     smooth = ndimage.gaussian_filter(distance, 0.7) if scatter > 1 else distance
-    mask = _cleaned(smooth > threshold)
-    wider = _cleaned(smooth > max(LEAST_CONTRAST, LOWERED * threshold))
-    uneven = scatter > MOST_SCATTER or overlap(mask, wider) < LEAST_STEADINESS
-    doubt = doubt_of(mask) or ("the background is uneven" if uneven else "")
+    mask = _steady_mask(smooth, threshold) if scatter <= MOST_SCATTER else None
     grey, behind = small @ LUMINANCE, ground @ LUMINANCE
-    if doubt:
-        return unseparated(grey, light_behind=bool(behind.mean() > 127), doubt=doubt)
+    if mask is None:
+        return unseparated(grey, light_behind=bool(behind.mean() > 127), doubt=UNCLEAR)
     return Garment(grey, mask, bool((grey - behind)[mask].mean() < 0), "plain")
 
 
@@ -155,6 +155,20 @@ def _root_mean_square(colours: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarra
     """Return the root mean square of red, green and blue; NumPy's own mean is slow along such a short axis."""
     squares: Float[np.ndarray, "*shape"] = np.einsum("...c,...c->...", colours, colours)
     return np.sqrt(squares / 3)
+
+
+def _steady_mask(distance: Float[np.ndarray, "h w"], threshold: float) -> Bool[np.ndarray, "h w"] | None:
+    """Return the mask above the first threshold with a steady outline that passes ``doubt_of``; None without one."""
+    mask = _cleaned(distance > threshold)
+    for _ in range(THRESHOLDS):
+        lower = max(LEAST_CONTRAST, LOWERED * threshold)
+        wider = mask if lower == threshold else _cleaned(distance > lower)
+        if overlap(mask, wider) >= LEAST_STEADINESS and not doubt_of(mask):
+            return mask
+        if lower == LEAST_CONTRAST:
+            return None
+        mask, threshold = wider, lower
+    return None
 
 
 def _cleaned(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
