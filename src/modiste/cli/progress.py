@@ -64,9 +64,9 @@ class ProgressBar:
     def line(self, seconds: float) -> str:
         """Return the bar as text, ``seconds`` after the start."""
         rate = (self._done - self._begun) / max(seconds, 1e-9)
-        if self._total < self._done:
+        if not self._total or self._total < self._done:
             return f"{self._done:,} pictures, {rate:,.0f} a second"
-        cells = BAR_CELLS * self._done // max(self._total, 1)
+        cells = BAR_CELLS * self._done // self._total
         left = f", {(self._total - self._done) / rate:,.0f} s left" if rate else ""
         bar = "#" * cells + "." * (BAR_CELLS - cells)
         return f"[{bar}] {self._done:,} of {self._total:,} pictures, {rate:,.0f} a second{left}"
