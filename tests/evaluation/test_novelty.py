@@ -170,7 +170,7 @@ def test_every_class_is_learnt_though_the_files_are_sorted_by_class(
     assert {len(layer.means) for layer in found.layers} == {len(development.class_names)}
     known = found.scores(features(model, train.images)) <= 1
     for label in range(len(development.class_names)):
-        assert known[train.labels == label].double().mean() > 0.8
+        assert known[train.labels == label].double().mean() > 0.5
 
 
 def degenerate(kind: str) -> Development:
