@@ -127,6 +127,22 @@ def hidden_pictures(count: int) -> bytes:
     return with_content(whole, content_of(whole) * count)
 
 
+def many_parameters(count: int) -> bytes:
+    """A HEIC whose first parameter set is there so many times, by its number."""
+    whole = bytearray(heic(garment()))
+    at = whole.index(b"hvcC") + 4 + 23 + 1
+    whole[at : at + 2] = struct.pack(">H", count)
+    return bytes(whole)
+
+
+def many_links(count: int) -> bytes:
+    """A HEIC of tiles whose grid names so many of them."""
+    whole = bytearray(heic(garment(240, 300), tile_size=64))
+    at = whole.index(b"dimg") + 6
+    whole[at : at + 2] = struct.pack(">H", count)
+    return bytes(whole)
+
+
 def boxes(count: int) -> bytes:
     """A HEIC with so many empty boxes."""
     return heic(garment()) + b"\0\0\0\x08free" * count
@@ -234,6 +250,8 @@ PHONE_BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "an avif bomb of frames": (lambda: hidden_frames(500), "too many parts for its size"),
     "a heic bomb of pictures": (lambda: hidden_pictures(50), "it holds 50 pictures in one"),
+    "a heic bomb of parameters": (lambda: many_parameters(60_000), "60,000 sets of parameters; expected at most 16"),
+    "a heic bomb of links": (lambda: many_links(60_000), "more than 20,000 parts"),
     "a heic bomb of boxes": (lambda: boxes(30_000), "more than 20,000 parts"),
     "a heic of another size": (lambda: announced(heic(garment()), 800, 1000), "damaged"),
     "a small heic": (lambda: announced(heic(garment()), 3, 100), "expected at least 4 pixels a side"),

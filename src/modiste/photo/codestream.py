@@ -14,6 +14,8 @@ _SLICES = range(32)
 _SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6
 """Types of open bitstream units."""
 MOST_UNITS = 10_000
+MOST_PARAMETERS = 16
+"""Most parameter sets of one type; HEVC numbers its sequence parameter sets from 0 to 15."""
 MOST_SPS_BYTES = 1_000
 
 
@@ -96,7 +98,9 @@ def _configured_units(configuration: bytes) -> Iterator[bytes]:
     for _ in range(_byte(configuration, 22)):
         count = int.from_bytes(configuration[at + 1 : at + 3])
         at += 3
-        for _ in range(min(count, MOST_UNITS)):
+        if count > MOST_PARAMETERS:
+            raise PhotoError(f"the image has {count:,} sets of parameters; expected at most {MOST_PARAMETERS}")
+        for _ in range(count):
             size = int.from_bytes(configuration[at : at + 2])
             yield configuration[at + 2 : at + 2 + size]
             at += 2 + size

@@ -41,6 +41,7 @@ class _Meta:
         parts: items that a derived item is made of.
         beside: items that accompany an item, such as its transparency.
         seen: names of the boxes that occurred.
+        links: number of references between items, and from items to properties.
     """
 
     primary: int = 0
@@ -53,6 +54,13 @@ class _Meta:
     parts: dict[int, tuple[int, ...]] = field(default_factory=dict)
     beside: dict[int, list[int]] = field(default_factory=dict)
     seen: set[bytes] = field(default_factory=set)
+    links: int = 0
+
+    def count(self, more: int) -> None:
+        """Count links; PhotoError when there are more than MOST_BOXES."""
+        self.links += more
+        if self.links > MOST_BOXES:
+            raise PhotoError(f"the image has more than {MOST_BOXES:,} parts; expected a photo; save it again")
 
     def properties_of(self, item: int, kind: bytes) -> list[bytes]:
         chosen = [self.properties[index - 1] for index in self.belong.get(item, ()) if index <= len(self.properties)]
@@ -157,9 +165,12 @@ def _read_references(meta: _Meta, data: bytes, start: int, stop: int) -> None:
     code, size = ("H", 2) if data[start] == 0 else ("I", 4)
     for kind, at, _ in _boxes(data, start + 4, stop):
         item, count = struct.unpack_from(f">{code}H", data, at)
+        meta.count(count)
         targets = struct.unpack_from(f">{count}{code}", data, at + size + 2)
         if kind == b"dimg":
-            meta.parts[item] = meta.parts.get(item, ()) + targets
+            if item in meta.parts:
+                raise PhotoError("the image is damaged (a grid is described twice)")
+            meta.parts[item] = targets
         elif kind == b"auxl":
             for target in targets:
                 meta.beside.setdefault(target, []).append(item)
@@ -198,6 +209,7 @@ def _read_associations(meta: _Meta, data: bytes, start: int, stop: int) -> None:
     for _ in range(min(count, MOST_ITEMS + 1)):
         item, at = _number(data, at, code)
         several, at = _number(data, at, 1)
+        meta.count(several)
         for _ in range(several):
             index, at = _number(data, at, 2 if wide else 1)
             meta.belong.setdefault(item, []).append(index & (0x7FFF if wide else 0x7F))
@@ -221,13 +233,11 @@ def _number(data: bytes, at: int, size: int) -> tuple[int, int]:
 
 def _check_items(data: bytes, meta: _Meta, most_pixels: int) -> bytes:
     """Return the codec of the primary item; PhotoError if it needs others than HEVC or AV1, or too much work."""
-    parts = _parts(data, meta, meta.primary, most_pixels)
-    codec = meta.kinds.get(parts[0], b"")
+    wanted = _wanted(data, meta, most_pixels)
+    codec = meta.kinds.get(wanted[0], b"")
     if codec not in BRANDS:
         raise PhotoError(f"the image is of an unsupported kind ({codec!r}); save it as JPEG or PNG")
-    beside = [other for item in {meta.primary, *parts} for other in meta.beside.get(item, ())]
-    wanted = [*parts, *(part for other in beside for part in _parts(data, meta, other, most_pixels))]
-    if len(wanted) > MOST_ITEMS or any(meta.kinds.get(item) != codec for item in wanted):
+    if any(meta.kinds.get(item) != codec for item in wanted):
         raise PhotoError("the image is damaged (its parts are of several kinds)")
     done: dict[int, Coded] = {}
     total = left = 0
@@ -244,6 +254,19 @@ def _check_items(data: bytes, meta: _Meta, most_pixels: int) -> bytes:
     if total > MOST_CODED_PIXELS:
         raise PhotoError("the image has too many parts for its size; expected a photo; save it again")
     return codec
+
+
+def _wanted(data: bytes, meta: _Meta, most_pixels: int) -> list[int]:
+    """Return the coded pictures that a decoder of the primary item visits, one as often as it is named."""
+    wanted = list(_parts(data, meta, meta.primary, most_pixels))
+    beside = {other for item in {meta.primary, *wanted} for other in meta.beside.get(item, ())}
+    for other in sorted(beside):
+        wanted += _parts(data, meta, other, most_pixels)
+        if len(wanted) > MOST_ITEMS:
+            break
+    if len(wanted) > MOST_ITEMS:
+        raise PhotoError(f"the image has more than {MOST_ITEMS:,} tiles; expected a photo; save it again")
+    return wanted
 
 
 def _parts(data: bytes, meta: _Meta, item: int, most_pixels: int) -> Sequence[int]:
