@@ -1,0 +1,29 @@
+"""The ONNX file that a catalogue makes of a run answers as the run does, and the run's weights identify it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modiste.catalogue.model import digest_of, onnx_of
+from modiste.errors import RunError
+from modiste.inference.onnx_model import OnnxModel
+from modiste.inference.predictor import Predictor
+from modiste.runs import storage
+
+
+def test_a_run_becomes_a_file_that_answers_as_it_does(finished_run: Path, tiny_folder: Path) -> None:
+    images = np.random.RandomState(0).randint(0, 256, (20, 1, 12, 12)).astype(np.uint8)
+    found = OnnxModel.from_bytes(onnx_of(finished_run, tiny_folder), threads=1).classify(images)
+    expected = Predictor.load(finished_run, device="cpu").with_novelty(finished_run, tiny_folder).classify(images)
+    assert found.novelty is not None
+    assert expected.novelty is not None
+    assert found.class_names == expected.class_names
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-3)
+    np.testing.assert_allclose(found.novelty, expected.novelty, rtol=1e-2)
+    assert digest_of(finished_run) == storage.sha256(finished_run / "model.safetensors")
+
+
+def test_no_model_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no such file; expected a run, a model file, or an ONNX file"):
+        digest_of(tmp_path / "nothing.onnx")
