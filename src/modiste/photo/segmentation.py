@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from modiste.errors import MissingExtraError, extra_for, fault, reason_of
+from modiste.processes import available_cores
 
 SHA256 = "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
 FILE_NAME, FILE_BYTES = "u2netp.onnx", 4_574_861
@@ -31,8 +32,8 @@ DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 """Of red, green and blue over ImageNet, as the network was trained."""
 LEAST_CERTAINTY = 0.5
 """Least value of the most certain pixel; on photos of one colour or shade it is below 0.1."""
-MOST_AT_ONCE = 4
-"""Most photos in the network at a time; each takes one thread and about 200 MB."""
+MOST_AT_ONCE, MOST_THREADS = 1, 4
+"""Most photos in the network at a time, and most threads for each: every further photo would take 500 MB more."""
 _turns = threading.BoundedSemaphore(MOST_AT_ONCE)
 _loading = threading.Lock()
 
@@ -112,8 +113,10 @@ def _load(named: str) -> Any:
 
     content = _checked_content(find_file(named))
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # photos are prepared on all cores already
-    options.enable_cpu_mem_arena = False  # which would keep 550 MB instead of 200
+    options.intra_op_num_threads = min(len(available_cores()), MOST_THREADS)
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave idle cores to other programs
+    options.enable_cpu_mem_arena = False  # it would keep 550 MB instead of 350
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
