@@ -130,7 +130,9 @@ def _layer(
     covariance = covariance.lerp(_scatter(altered.double() - means[groups[: len(altered)]]), ALTERED_SHARE)
     least = max(SHRINKAGE * covariance.diagonal().mean().item(), LEAST_VARIANCE * known.square().mean().item(), TINY)
     covariance += least * torch.eye(len(covariance))
-    layer = Layer(name, means, torch.linalg.cholesky(torch.linalg.inv(covariance)).float(), 1.0)
+    # Laid out as when it is read from a file: another layout would change the last digit of a score.
+    whitening = torch.linalg.cholesky(torch.linalg.inv(covariance)).float().contiguous()
+    layer = Layer(name, means, whitening, 1.0)
     return replace(layer, scale=max(torch.quantile(layer.distances(others), KNOWN).item(), LEAST_SCALE))
 
 
