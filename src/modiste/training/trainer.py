@@ -164,7 +164,8 @@ def finish(state: TrainingState, context: Context, task: Task) -> None:
     storage.write_bytes(folder / run_folder.VALIDATION_LOGITS, run_folder.logits_bytes(measured, best.epoch))
     if context.development.own_pictures:
         run_images.keep(folder, context.development)
-        run_detector.write(folder, learn(state.evaluated, context.development, allowed_changes(recipe)))
+        found = learn(state.evaluated, context.development, allowed_changes(recipe), recipe.precision)
+        run_detector.write(folder, found)
     checkpoint.prune_states(folder / run_folder.STATES, 1)
     run_folder.write_manifest(folder)
 

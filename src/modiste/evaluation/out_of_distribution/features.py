@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from modiste import machine
 from modiste.data.batch import as_floats
 from modiste.evaluation.inference import parts, ready
 from modiste.models.hooks import Call, hooked
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import Precision, Recipe
 
 LOGITS = "logits"
 """The place that every network has."""
@@ -18,12 +19,20 @@ DENSE, MAPS = "dense", "maps"
 
 
 @torch.inference_mode()
-def features(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> dict[str, Float[Tensor, "n _"]]:
-    """Return the features of each image that ``watched`` collects, float32 on the processor."""
+def features(
+    model: nn.Module, images: UInt8[Tensor, "n c h w"], precision: Precision = "float32"
+) -> dict[str, Float[Tensor, "n _"]]:
+    """Return the features of each image that ``watched`` collects, float32 on the processor.
+
+    Args:
+        model: any network.
+        images: as bytes.
+        precision: of the computation.
+    """
     device, found = next(model.parameters()).device, list[dict[str, Tensor]]()
-    quick = ready(model, Recipe(name="features"), images[:1].to(device))
-    for part in parts(images, device):
-        with watched(quick) as seen:
+    quick = ready(model, Recipe(name="features", precision=precision), images[:1].to(device))
+    for part in parts(images, device, precision):
+        with watched(quick) as seen, machine.autocast(precision, device):
             quick(as_floats(part.to(device)))
         found.append({place: one.float().cpu() for place, one in seen.items()})
     return {place: torch.cat([one[place] for one in found]) for place in found[0]}

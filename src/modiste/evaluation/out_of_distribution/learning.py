@@ -18,7 +18,7 @@ from modiste.evaluation.out_of_distribution.acceptance import RATES, USUAL_RATE,
 from modiste.evaluation.out_of_distribution.boundary import Boundary, separate
 from modiste.evaluation.out_of_distribution.features import LOGITS, features
 from modiste.evaluation.out_of_distribution.novelty import Layer, Novelty, joined, largest_distances, raw_scores
-from modiste.recipes.recipe import AugmentationRecipe, Recipe
+from modiste.recipes.recipe import AugmentationRecipe, Precision, Recipe
 
 KNOWN = 1 - USUAL_RATE
 """Share of the validation images that the threshold accepts."""
@@ -51,7 +51,12 @@ def allowed_changes(recipe: Recipe) -> AugmentationRecipe:
     return replace(changes, flip=changes.flip or recipe.mirror, mixup=0.0, cutmix=0.0)
 
 
-def learn(model: nn.Module, development: Development, changes: AugmentationRecipe = UNCHANGED) -> Novelty:
+def learn(
+    model: nn.Module,
+    development: Development,
+    changes: AugmentationRecipe = UNCHANGED,
+    precision: Precision = "float32",
+) -> Novelty:
     """Learn the detector: layers and boundary from training images, scales and thresholds from validation images.
 
     Half of the validation images set the scales and the thresholds; the other half measures the false alarms.
@@ -60,12 +65,13 @@ def learn(model: nn.Module, development: Development, changes: AugmentationRecip
         model: the network.
         development: the images.
         changes: of an image that the training allows; see ``allowed_changes``.
+        precision: of the network's computation.
     """
     train, draw = _training_images(development, with_mirror_images=changes.flip), machine.generator(0, "exposure")
     some = train.images[:MOST_EXPOSED].cpu()
-    altered = features(model, boundary.in_distribution_images(some, changes, draw))
-    unlike = features(model, boundary.out_of_distribution_images(some, draw))
-    known, unseen = features(model, train.images), features(model, development.validation.images)
+    altered = features(model, boundary.in_distribution_images(some, changes, draw), precision)
+    unlike = features(model, boundary.out_of_distribution_images(some, draw), precision)
+    known, unseen = (features(model, one, precision) for one in (train.images, development.validation.images))
     choosing, measuring = halves(development.validation.labels)
     chosen, others = ({name: one[half] for name, one in unseen.items()} for half in (choosing, measuring))
     names = _layer_names(known, len(train))

@@ -24,8 +24,8 @@ from modiste.training.warm_start.progress import Progress, features, linear_head
 NAME = "linear-probe"
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """From strong to weak: each fit starts from the one before it, so that all together take little longer than one."""
-MOST_ITERATIONS = 200
-"""Of L-BFGS for each penalty."""
+MOST_ITERATIONS, TOLERANCE, MOST_SLOPE = 200, 1e-7, 1e-4
+"""Of L-BFGS for each penalty: its end, by the relative change of the loss or by the largest slope."""
 LEAST_DEVIATION = 1e-6
 """Lower bound of a feature's deviation, as a share of the largest one: a feature that never changes stays at 0."""
 
@@ -163,6 +163,6 @@ def logistic_regression(
         gradient = torch.cat([slope.T @ features + penalty * weight, slope.sum(0)[:, None]], dim=1)
         return loss.item(), gradient.flatten().double().numpy()
 
-    options = {"maxiter": MOST_ITERATIONS}
+    options = {"maxiter": MOST_ITERATIONS, "ftol": TOLERANCE, "gtol": MOST_SLOPE}
     found = minimize(loss_and_gradient, start.flatten().double().numpy(), jac=True, method="L-BFGS-B", options=options)
     return torch.from_numpy(found.x).float().view_as(start)
