@@ -5,7 +5,7 @@ import io
 import json
 import re
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,13 @@ class Bench:
             self.run,
         )
 
+    @cached_property
+    def exported(self) -> Path:
+        """The run's ONNX file."""
+        done = self.modiste("export", "run", "--out", self.place / "model.onnx")
+        assert done.returncode == 0, done.stderr
+        return self.place / "model.onnx"
+
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
@@ -98,9 +105,7 @@ def test_the_sealed_share_is_measured_and_counted(bench: Bench) -> None:
 
 def test_the_exported_file_prepares_and_answers_as_the_run_does(bench: Bench) -> None:
     """One preparation: the picture that a command is given becomes, bit for bit, what training saw."""
-    exported = bench.modiste("export", "run", "--out", bench.place / "model.onnx")
-    assert exported.returncode == 0, exported.stderr
-    model, predictor = OnnxModel.load(bench.place / "model.onnx"), Predictor.load(bench.run, device="cpu")
+    model, predictor = OnnxModel.load(bench.exported), Predictor.load(bench.run, device="cpu")
     assert model.preparation == predictor.preparation
     assert (model.metadata["pictures"], model.image_shape) == ("whole", (3, 28, 28))
     recipe = replace(predictor.info.recipe.data, source=str(bench.pictures))
@@ -109,7 +114,7 @@ def test_the_exported_file_prepares_and_answers_as_the_run_does(bench: Bench) ->
     prepared = {path: predictor.preparation(path).planes.tobytes() for path in sound}
     assert {image.numpy().tobytes() for image in images} <= set(prepared.values())
     chosen = sound[:20]
-    done = bench.modiste("predict", "model.onnx", *chosen, "--json")
+    done = bench.modiste("predict", bench.exported, *chosen, "--json")
     assert done.returncode == 0, done.stderr
     for told, answer in zip(
         json.loads(done.stdout), answers(predictor, zip(names(chosen), chosen, strict=True)), strict=True
@@ -125,13 +130,13 @@ def names(paths: list[Path]) -> list[str]:
 
 def test_the_exported_file_is_served_in_colour(bench: Bench) -> None:
     picture = next(bench.pictures.rglob("0*.png"))
-    with listening(bench.place / "model.onnx") as server, server.client() as client:
+    with listening(bench.exported) as server, server.client() as client:
         found = client.post("/v1/predict?steps=true&explain=true", files=[("images", ("a.png", picture.read_bytes()))])
         model = client.get("/v1/model").json()
     (answer,) = found.json()["answers"]
     ((_, prepared),) = [(step["name"], step["picture"]) for step in answer["steps"] if "view" in step["name"]]
     image = np.asarray(Image.open(io.BytesIO(base64.b64decode(prepared.partition(",")[2]))))
-    own = OnnxModel.load(bench.place / "model.onnx").preparation(picture)
+    own = OnnxModel.load(bench.exported).preparation(picture)
     assert np.array_equal(image, own.image)
     assert np.shape(answer["evidence"]) == (28, 28)
     assert set(answer["probabilities"]) == set(NAMES)
