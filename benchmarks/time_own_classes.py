@@ -76,7 +76,9 @@ def summary(options: argparse.Namespace, found: dict[str, list[Result]]) -> dict
         for name, results in found.items()
     }
     counts = {split: len(list((options.photos / split).glob("*/*"))) for split in ("train", "validation")}
-    return provenance() | {"photos": counts, "arms": arms}
+    origin = provenance()
+    command = origin["command"].replace(str(options.photos), "PHOTOS")  # a path of this machine says nothing elsewhere
+    return origin | {"command": command, "photos": counts, "arms": arms}
 
 
 def as_markdown(record: dict[str, Any]) -> str:
