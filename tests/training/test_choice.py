@@ -64,6 +64,16 @@ def test_held_out_pictures_stay_shut(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all((shop / "train") in path.parents for path in opened)
 
 
+@pytest.mark.parametrize("count", [1, 32, 33, 63, 64, 1000])
+def test_no_more_pictures_are_opened_than_the_guide_says(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+    grey = np.zeros((40, 30, 3), np.uint8)
+    monkeypatch.setattr(choice, "open_photo", lambda path: opened.append(path) or grey)  # type: ignore[func-returns-value]
+    look = choice.look_at(Path("shop"), [f"{number}.jpg" for number in range(count)])
+    assert (look.count, look.side, look.is_colour) == (count, 40, False)
+    assert min(count, 16) <= len(opened) <= choice.LOOKED_AT
+
+
 def test_unreadable_pictures_are_named(tmp_path: Path) -> None:
     shop = write_shop(tmp_path / "shop", 40)
     for path in shop.rglob("*.png"):

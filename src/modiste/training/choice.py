@@ -79,7 +79,8 @@ def choose_recipe(source: str) -> Choice:
 def look_at(folder: Path, names: Sequence[str]) -> Look:
     """Open a sample of these pictures; PhotoError, with the first reason, if none of them can be read."""
     sides, colours, first = list[int](), list[bool](), ""
-    for name in names[:: max(1, len(names) // LOOKED_AT)]:
+    sample = names[:: -(-len(names) // LOOKED_AT)]
+    for name in sample:
         try:
             photo = open_photo(folder / name)
         except PhotoError as error:
@@ -88,7 +89,7 @@ def look_at(folder: Path, names: Sequence[str]) -> Look:
         sides.append(max(photo.shape[:2]))
         colours.append(int(np.ptp(photo, axis=2).max()) > GREY)
     if not sides:
-        raise PhotoError(f"{first}; none of the {LOOKED_AT} pictures looked at can be read: modiste data lists all")
+        raise PhotoError(f"{first}; none of the {len(sample)} pictures looked at can be read: modiste data lists all")
     return Look(len(names), round(median(sides)), sum(colours) * 2 > len(colours))
 
 
