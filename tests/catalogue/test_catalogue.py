@@ -15,7 +15,7 @@ import psutil
 import pyarrow
 import pyarrow.parquet
 import pytest
-from small_catalogue import CLASSES, InThisProcess, network, write_small_pictures
+from small_catalogue import CLASSES, InThisProcess, network, shards, write_small_pictures
 
 from commands_and_data import child_environment, run_modiste, run_python
 from fault_counter import Faults
@@ -33,13 +33,6 @@ COUNT, ROWS = 90, 16
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "small.onnx"
-    path.write_bytes(network())
-    return path
-
-
-@pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     write_small_pictures(folder, COUNT)
@@ -52,10 +45,6 @@ def calm(model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) 
     out = tmp_path_factory.mktemp("calm") / "answers"
     answer_catalogue(model, pictures, out, shard_rows=ROWS, workers=InThisProcess)
     return shards(out)
-
-
-def shards(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(out.glob("*.parquet"))}
 
 
 def rows(out: Path) -> list[dict[str, object]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from small_catalogue import InThisProcess, network, write_small_pictures
+from small_catalogue import InThisProcess, shards, write_small_pictures
 
 from commands_and_data import child_environment
 from fault_counter import Faults
@@ -18,13 +18,6 @@ from modiste.errors import ClusterError
 from ray_nodes import nodes
 
 COUNT, ROWS = 800, 8
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "small.onnx"
-    path.write_bytes(network())
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +32,6 @@ def alone(model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory)
     out = tmp_path_factory.mktemp("alone") / "answers"
     answer_catalogue(model, pictures, out, shard_rows=ROWS, workers=InThisProcess)
     return shards(out)
-
-
-def shards(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(out.glob("*.parquet"))}
 
 
 def start(model: Path, pictures: Path, out: Path, address: str) -> "subprocess.Popen[str]":

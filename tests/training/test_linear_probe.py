@@ -1,5 +1,7 @@
 """The last layer by logistic regression: scikit-learn's answer, and a run of it that goes on after a kill."""
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,13 +81,7 @@ def test_a_run_without_epochs_is_the_fitted_layer(probe: Recipe, tiny_folder: Pa
 class Stop(Listener):
     """Asks to stop after the first batch of features."""
 
-    def __init__(self, interruption: Interruption | None = None) -> None:
-        self.interruption = interruption
-
     def pretraining_step_done(self, step: int) -> None:
-        import os
-        import signal
-
         if step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from modiste.models.efficientnet_lite import EfficientNetLite
 from modiste.report.image_rows import Row, image_rows
-from modiste.report.views.scene import Scene, each_signed, evidence, heat
+from modiste.report.views.scene import Scene, heat
 
 IMAGES = 8
 
@@ -20,10 +20,7 @@ def sizes(scene: Scene) -> Figure:
     found = maps_by_size(network, scene.standardize(images))
     rows = [Row("image", images)]
     rows += [Row(f"{maps.shape[2]} × {maps.shape[3]}", heat(maps.abs().mean(1)), scale="heat") for maps in found]
-    final = network.features(found[-1])
-    predicted = network.head(final.mean((2, 3))).argmax(1)
-    pictures = each_signed(evidence(final, network.head, predicted))
-    rows.append(Row("evidence for\nprediction", pictures, tuple(scene.names(predicted)), "signed"))
+    rows.append(scene.evidence_row(network.features(found[-1]), network.head))
     return image_rows(rows, heads=scene.names(labels))
 
 

@@ -38,6 +38,10 @@ class View:
 
 SIGNED = "Orange is positive, blue negative, white zero; the strongest hundredth has full colour."
 HEAT = "Each map has its own range; dark is high."
+EVIDENCE = (
+    "the evidence of each position for the predicted class: what it adds to that logit, minus what it adds to the mean "
+    f"logit. {HEAT} In the last row orange is evidence for the class that is written beneath, blue against it."
+)
 TUNED = "Only a frozen stack still has the weights of contrastive divergence; fine-tuning changes them."
 CONVOLUTIONAL = (
     View("filters", f"The kernels of the first convolution. {SIGNED}", cnn.filters),
@@ -66,18 +70,14 @@ VIEWS: dict[type[networks.ModelRecipe], tuple[View, ...]] = {
     networks.ResNetRecipe: (
         View(
             "stages",
-            "Mean magnitude after each stage, and the evidence of each position for the predicted class: what it adds "
-            f"to that logit, minus what it adds to the mean logit. {HEAT} In the last row orange is evidence for the "
-            "class that is written beneath, blue against it.",
+            f"Mean magnitude after each stage, and {EVIDENCE}",
             resnet.stages,
         ),
     ),
     networks.EfficientNetLiteRecipe: (
         View(
             "sizes",
-            "Mean magnitude of the last maps of each size, and the evidence of each position for the predicted class: "
-            f"what it adds to that logit, minus what it adds to the mean logit. {HEAT} In the last row orange is "
-            "evidence for the class that is written beneath, blue against it.",
+            f"Mean magnitude of the last maps of each size, and {EVIDENCE}",
             efficientnet_lite.sizes,
         ),
     ),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from modiste.models.resnet import STAGES, ResNet
 from modiste.report.image_rows import Row, image_rows
-from modiste.report.views.scene import Scene, each_signed, evidence, heat
+from modiste.report.views.scene import Scene, heat
 
 IMAGES = 8
 
@@ -23,10 +23,7 @@ def stages(scene: Scene) -> Figure:
     for number, maps in enumerate(found, start=1):
         size = f"{maps.shape[2]} × {maps.shape[3]}"
         rows.append(Row(f"stage {number},\n{size}", heat(maps.abs().mean(1)), scale="heat"))
-    final = F.relu(network.norm(found[-1]))
-    predicted = network.head(final.mean((2, 3))).argmax(1)
-    pictures = each_signed(evidence(final, network.head, predicted))
-    rows.append(Row("evidence for\nprediction", pictures, tuple(scene.names(predicted)), "signed"))
+    rows.append(scene.evidence_row(F.relu(network.norm(found[-1])), network.head))
     return image_rows(rows, heads=scene.names(labels))
 
 

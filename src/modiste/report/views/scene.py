@@ -57,6 +57,12 @@ class Scene:
         """Return the class names of labels, cut to ``length`` characters."""
         return [shorten(self.class_names[label], length) for label in labels.tolist()]
 
+    def evidence_row(self, maps: Float[Tensor, "n d h w"], head: nn.Linear) -> Row:
+        """Return a row of the evidence for each image's predicted class, which stands beneath; see ``evidence``."""
+        predicted = head(maps.mean((2, 3))).argmax(1)
+        pictures = each_signed(evidence(maps, head, predicted))
+        return Row("evidence for\nprediction", pictures, tuple(self.names(predicted)), "signed")
+
     def _floats(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         part = self.validation[chosen]
         return as_floats(part.images), part.labels

@@ -131,8 +131,11 @@ def _check_known(field: str, beginnings: tuple[str, ...], names: Iterable[str]) 
 
 
 def _matching_source(source: Path | str | Source | None, recipe: TransferRecipe) -> Source:
-    backbone = backbones.of_hash(recipe.source) if source is None else None
-    found = backbones.locate(backbone) if backbone else None if source is None else locate(source)
+    found = None
+    if source is not None:
+        found = locate(source)
+    elif backbone := backbones.of_hash(recipe.source):
+        found = backbones.locate(backbone)
     if found is None or found.sha256 != recipe.source:
         expected = f"the model file with SHA-256 {recipe.source[:16]}..."
         other = "none" if found is None else f"{found.path}, another file"
