@@ -86,7 +86,7 @@ def render_audit(found: Findings, plain: str) -> str:
                 found,
                 one.image,
                 f"looks like {found.class_names[one.looks_like]}",
-                f"of such {one.wrong:.0%} are wrong",
+                f"{one.wrong:.0%} of such labels are wrong",
             )
             for one in found.suspicious[:MOST_LABELS]
         ],
