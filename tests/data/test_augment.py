@@ -8,7 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modiste import machine
-from modiste.data.augment import CHANGES, MIXTURES, augment, crop, cutout, erase, flip, photo, rotate, shift
+from modiste.data.augment import (
+    CHANGES,
+    MIXTURES,
+    augment,
+    colour,
+    crop,
+    cutout,
+    erase,
+    flip,
+    photo,
+    resized_crop,
+    rotate,
+    shift,
+)
 from modiste.data.batch import Batch, as_targets
 from modiste.recipes.recipe import AugmentationRecipe
 
@@ -71,8 +84,10 @@ STRENGTHS = {
     "flip": True,
     "shift": 3,
     "crop": 0.3,
+    "resized_crop": 0.5,
     "rotate": 20.0,
     "photo": 0.6,
+    "colour": 0.4,
     "erase": 0.9,
     "cutout": 3,
     "mixup": 0.8,
@@ -167,6 +182,50 @@ def test_rotation_and_crop_keep_the_centre() -> None:
     ramp = torch.linspace(0, 1, 16).expand(50, 1, 16, 16)
     closer = crop(ramp, 0.5, generator())
     assert (closer.diff(dim=3)[:, :, :, 1:-1].mean((1, 2, 3)) < ramp.diff(dim=3).mean()).all(), "not enlarged"
+
+
+def test_a_resized_crop_lies_inside_with_the_area_and_aspect_allowed() -> None:
+    """The two channels are the coordinates, from -1 to 1: the slopes of the result are the sides of the crop."""
+    side = 32
+    at = (2 * torch.arange(side) + 1) / side - 1
+    places = torch.stack([at.expand(side, side), at[:, None].expand(side, side)]).expand(500, 2, side, side)
+    taken = resized_crop(places, 0.6, generator())
+    inner = taken[:, :, 4:-4, 4:-4]
+    wide = inner[:, 0].diff(dim=2).mean((1, 2)) * side / 2
+    tall = inner[:, 1].diff(dim=1).mean((1, 2)) * side / 2
+    assert 0.38 < (wide * tall).min() < 0.45
+    assert 0.95 < (wide * tall).max() < 1.001
+    assert 0.74 < (wide / tall).min() < 0.8
+    assert 1.25 < (wide / tall).max() < 1.35
+    centres = taken.mean((2, 3)).abs()
+    assert (centres[:, 0] + wide < 1.01).all()
+    assert (centres[:, 1] + tall < 1.01).all()
+
+
+def test_colour_changes_light_and_contrast_by_what_is_allowed() -> None:
+    plain = torch.full((800, 3, 4, 4), 0.4)
+    lit = colour(plain, 0.5, generator())
+    assert (lit.amax((2, 3)) - lit.amin((2, 3))).max() < 1e-5, "an even image became uneven"
+    channels = lit[:, :, 0, 0] / 0.4
+    level = channels.mean(1)
+    assert 0.5 * 0.85 < level.min() < 0.6
+    assert 1.4 < level.max() < 1.5 * 1.15
+    assert channels.mean() == pytest.approx(1, abs=0.05)
+    assert (channels / level[:, None] - 1).abs().max() > 0.1, "the light has no colour"
+    halves = torch.full((800, 3, 4, 4), 0.3)
+    halves[:, :, :2] = 0.5
+    spans = colour(halves, 0.5, generator())[:, :, 0, 0] - colour(halves, 0.5, generator())[:, :, 3, 0]
+    assert spans.min() > 0, "light and dark changed places"
+    assert spans.max() / spans.min() > 4
+
+
+def test_colour_fades_to_grey_and_no_further() -> None:
+    red = torch.zeros(800, 3, 2, 2)
+    red[:, 0] = 0.5
+    changed = colour(red, 0.9, generator())
+    assert (changed[:, 0] >= changed[:, 1:].amax(1)).all()
+    assert (changed[:, 1] == 0).any(), "no image is more saturated"
+    assert (changed[:, 1] > 0.1).any(), "no image is less saturated"
 
 
 def test_a_photo_keeps_the_object_inside_and_lifts_the_background() -> None:

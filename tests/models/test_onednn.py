@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from modiste import machine
 from modiste.evaluation.inference import answer, ready
 from modiste.evaluation.out_of_distribution.features import watched
-from modiste.models.onednn import FEW_IMAGES, FusedConvolution, OneDNNConvolution, computes_in
+from modiste.models import layers
+from modiste.models.onednn import FEW_IMAGES, FusedConvolution, OneDNNConvolution, computes_in, fuse_beginning
 from modiste.models.registry import Task, build_model
 from modiste.recipes import named
 from modiste.recipes.networks import EfficientNetLiteRecipe
 from modiste.recipes.recipe import Recipe
+from modiste.training.transfer.transfer import freeze
 from networks import assert_rounded
 
 TASK = Task(image_shape=(1, 28, 28), class_names=tuple("abcdefghij"), mean=0.3, deviation=0.35)
@@ -71,6 +73,37 @@ def test_activations_in_the_same_pass_change_nothing(side: int) -> None:
         assert torch.equal(answer(copy.deepcopy(quick), pictures, mirror=False), found)
     assert_rounded(found, expected, model)
     assert seen.keys() == seen_quickly.keys()
+
+
+def test_a_frozen_beginning_is_fused_and_the_rest_learns_as_before() -> None:
+    """The gradients themselves are not compared: at this depth rounding alone changes them by a hundredth."""
+    model = build_model(EfficientNetLiteRecipe(dropout=0.0), Task(image_shape=(3, 32, 32), class_names=("a", "b", "c")))
+    pictures = torch.rand(8, 3, 32, 32, generator=machine.generator(0, "pictures"))
+    for _ in range(3):
+        model(pictures)
+    freeze(model, ("network.stem", "network.blocks.0", "network.blocks.2", "network.blocks.3.filter"))
+    layers.to_training(model)
+    view = fuse_beginning(model, torch.float32)
+    assert [type(layer) for layer in view.network.blocks] == [type(layer) for layer in model.network.blocks]
+    fused = [name for name, layer in view.named_modules() if isinstance(layer, FusedConvolution)]
+    assert fused == [
+        "network.stem.convolution",
+        *(f"network.blocks.0.{part}.convolution" for part in ("filter", "narrow")),
+    ]
+    shared = [name for name, layer in view.named_modules() if layer is dict(model.named_modules()).get(name)]
+    assert {f"network.blocks.{number}" for number in range(1, 16)} < set(shared)
+    assert_rounded(view(pictures), model(pictures), model)
+    view(pictures).square().mean().backward()
+    learning = {name for name, one in model.named_parameters() if one.requires_grad}
+    assert {name for name, one in model.named_parameters() if one.grad is not None} == learning
+
+
+def test_without_a_frozen_beginning_it_is_the_model_itself() -> None:
+    model = build_model(EfficientNetLiteRecipe(), Task(image_shape=(3, 32, 32), class_names=("a", "b")))
+    freeze(model, ("network.blocks.0",))
+    assert fuse_beginning(model, torch.float32) is model
+    other = build_model(named.get("sprint").model, TASK)
+    assert fuse_beginning(other, torch.float32) is other
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

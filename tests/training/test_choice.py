@@ -88,7 +88,32 @@ def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_recipe_that_may_be_chosen_exists() -> None:
-    assert {choice.WITH_BACKBONE, choice.FROM_SCRATCH} <= set(named.RECIPES)
+    assert {*choice.WITH_BACKBONE.values(), *choice.FROM_SCRATCH.values()} <= set(named.RECIPES)
+
+
+def test_more_effort_tunes_the_backbone_for_longer(tmp_path: Path) -> None:
+    shop = str(write_shop(tmp_path / "shop", 96))
+    better, best = (choose_recipe(shop, effort).recipe for effort in ("better", "best"))
+    assert better.name == best.name == "backbone-tuned"
+    assert 0 < better.epochs < best.epochs == named.get("backbone-tuned").epochs
+    small = str(write_shop(tmp_path / "small", 28))
+    chosen = [choose_recipe(small, effort).recipe.name for effort in ("fast", "better", "best")]
+    assert chosen == ["sprint-93", "sprint-94", "sprint-95"]
+
+
+@pytest.mark.parametrize("flags", [["--effort", "best"], ["--seed", "3", "--effort=best"]])
+def test_the_command_takes_the_effort(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str]) -> None:
+    from modiste.cli.train import _choose_recipe
+
+    recipe, options = _choose_recipe(str(write_shop(tmp_path / "shop", 96)), flags, "modiste train shop")
+    assert (recipe.name, recipe.seed, options.effort) == ("backbone-tuned", 3 if len(flags) > 2 else 0, "best")
+    assert "backbone-tuned, because of" in capsys.readouterr().err
+
+
+def test_a_recipe_has_no_effort() -> None:
+    done = run_modiste("train", "sprint", "--effort", "best")
+    assert done.returncode == 4
+    assert "--effort: expected with a folder, found with the recipe sprint; leave it out" in done.stderr
 
 
 def test_the_command_says_what_it_chose_and_flags_change_it(tmp_path: Path) -> None:

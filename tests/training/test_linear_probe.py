@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_equality import assert_same
+from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
 from modiste import machine
@@ -15,14 +17,16 @@ from modiste.data.dataset import load_development
 from modiste.errors import RecipeError, StoppedError
 from modiste.evaluation.inference import infer
 from modiste.models.registry import Task, build_model
-from modiste.recipes.networks import CNNRecipe, MLPRecipe
-from modiste.recipes.recipe import AugmentationRecipe, Recipe, TransferRecipe
+from modiste.recipes import named
+from modiste.recipes.networks import CNNRecipe, EfficientNetLiteRecipe, MLPRecipe
+from modiste.recipes.recipe import AugmentationRecipe, DataRecipe, Recipe, TransferRecipe
 from modiste.runs.run_folder import open_run
 from modiste.training import trainer
 from modiste.training.interruption import Interruption
 from modiste.training.tracking import Listener
 from modiste.training.transfer import linear_probe
 from modiste.training.transfer.linear_probe import logistic_regression, standardized
+from modiste.training.transfer.transfer import source_hash
 from modiste.training.warm_start.progress import Progress
 
 PROBE = TransferRecipe(freeze=("network.convolutions",), linear_probe=True)
@@ -96,6 +100,41 @@ def test_stopped_while_features_are_computed_it_ends_in_the_same_bytes(
     trainer.train(probe, run, device="cpu", data_folder=tiny_folder)
     for name in ("model.safetensors", "log.jsonl"):
         assert (calm / name).read_bytes() == (run / name).read_bytes()
+
+
+def test_a_tuned_backbone_goes_on_after_a_stop_in_the_same_bytes(tiny_folder: Path, tmp_path: Path) -> None:
+    """A frozen beginning in one pass, late blocks that learn, an average, after the last layer was fitted."""
+    network = EfficientNetLiteRecipe()
+    task = Task(image_shape=(1, 12, 12), class_names=tuple("abcde"))
+    save_file(build_model(network, task, seed=3).state_dict(), tmp_path / "weights.safetensors")
+    tuned = named.get("backbone-tuned")
+    recipe = replace(
+        tuned,
+        epochs=2,
+        precision="float32",
+        data=DataRecipe(source="tiny"),
+        transfer=replace(tuned.transfer, source=source_hash(tmp_path / "weights.safetensors")),
+    )
+    options = {"device": "cpu", "data_folder": tiny_folder, "transfer_from": tmp_path / "weights.safetensors"}
+    calm, run = tmp_path / "calm", tmp_path / "run"
+    trainer.train(recipe, calm, **options)  # type: ignore[arg-type]
+    with pytest.raises(StoppedError, match="after step 3"):
+        trainer.train(recipe, run, listeners=[StopInTraining()], **options)  # type: ignore[arg-type]
+    trainer.train(recipe, run, **options)  # type: ignore[arg-type]
+    assert_same(run, calm)
+    before, after = load_file(tmp_path / "weights.safetensors"), load_file(run / "last.safetensors")
+    moved = {name for name in before if name in after and not torch.equal(before[name], after[name])}
+    assert not [name for name in moved if name.startswith(("network.stem", "network.blocks.10."))]
+    assert {"network.blocks.11.widen.convolution.weight", "network.head.weight"} <= moved
+    assert "network.blocks.12.filter.convolution.weight" not in moved
+
+
+class StopInTraining(Listener):
+    """Asks to stop after the third step."""
+
+    def step_done(self, step: int) -> None:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_mirror_images_count_as_images_of_their_own(probe: Recipe, tiny_folder: Path) -> None:

@@ -149,6 +149,20 @@ def test_frozen_normalisation_keeps_its_running_means(tiny_recipe: Recipe, tiny_
     assert not torch.equal(before["network.head.weight"], after["network.head.weight"])
 
 
+def test_kept_statistics_stay_while_the_weights_learn(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    source = replace(tiny_recipe, epochs=1, model=replace(tiny_recipe.model, batch_norm=True))
+    trainer.train(source, tmp_path / "s", device="cpu", data_folder=tiny_folder)
+    part = TransferRecipe(source=source_hash(tmp_path / "s"), keep_statistics=True)
+    recipe = replace(source, seed=4, batch_size=1, transfer=part)
+    trainer.train(recipe, tmp_path / "f", device="cpu", data_folder=tiny_folder, transfer_from=tmp_path / "s")
+    before, after = weights_of(tmp_path / "s"), weights_of(tmp_path / "f")
+    statistics = {name for name in before if "running" in name or "num_batches" in name}
+    assert statistics
+    for name in before:
+        if not name.startswith("standardize."):
+            assert torch.equal(before[name], after[name]) == (name in statistics), name
+
+
 def test_freezing_by_name() -> None:
     task = Task(image_shape=(1, 4, 4), class_names=("a", "b"))
     model = build_model(CNNRecipe(filters=(2,), pools=0, hidden=(3,)), task)

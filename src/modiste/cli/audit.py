@@ -61,9 +61,10 @@ def _recipe(data: DataRecipe, options: _AuditOptions) -> "Recipe":
     if not options.recipe and options.folds and data == DataRecipe(source=data.source) and not options.data_folder:
         from modiste.training.choice import WITH_BACKBONE, choose_recipe
 
+        usual = WITH_BACKBONE["fast"]
         choice = choose_recipe(data.source)
-        if choice.recipe.name == WITH_BACKBONE:
-            warn(f"{WITH_BACKBONE}, because of {choice.reason}; choose otherwise with --recipe or --pictures")
+        if choice.recipe.name == usual:
+            warn(f"{usual}, because of {choice.reason}; choose otherwise with --recipe or --pictures")
             return choice.recipe
     return replace(named_recipe(options.recipe or USUAL_RECIPE), data=data)
 

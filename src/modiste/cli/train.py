@@ -1,10 +1,10 @@
 """``modiste train``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.arguments import DataFolderOption, help_or_complain, is_first_process, named_recipe, parse_with_recipe
 from modiste.cli.streams import say, silence, warn
@@ -14,6 +14,7 @@ from modiste.recipes.recipe import Recipe
 if TYPE_CHECKING:
     import torch
 
+    from modiste.training.choice import Effort
     from modiste.training.tracking import Listener
     from modiste.training.trainer import Outcome
 
@@ -30,13 +31,15 @@ class _TrainOptions(DataFolderOption):
     """Also write TensorBoard events into the run folder."""
     quiet: bool = False
     """Print only errors."""
+    effort: Literal["", "fast", "better", "best"] = ""
+    """With a FOLDER: how long training may take; for 3,000 photographs one, two or ten minutes on two cores."""
 
 
 def train(arguments: list[str]) -> None:
     """Train a recipe into a run folder, or continue a run that was stopped.
 
     modiste train RECIPE [--epochs N] [--seed S] [--out DIR] ...
-    modiste train FOLDER ...
+    modiste train FOLDER [--effort fast|better|best] ...
 
     RECIPE is a name (see `modiste recipes`) or a .toml or .json file. Every field of the recipe is a flag. For a FOLDER
     of class folders, or a .csv list of pictures, a recipe is chosen by looking at them.
@@ -52,6 +55,8 @@ def train(arguments: list[str]) -> None:
         recipe, options = _choose_recipe(arguments[0], arguments[1:], program)
     else:
         recipe, options = parse_with_recipe(_TrainOptions(), named_recipe(arguments[0]), arguments[1:], program)
+        if options.effort:
+            raise RecipeError(f"--effort: expected with a folder, found with the recipe {recipe.name}; leave it out")
     quiet = options.quiet or not is_first_process()
     outcome = _train(recipe, options, quiet)
     if not quiet:
@@ -69,13 +74,22 @@ def _choose_recipe(source: str, arguments: list[str], program: str) -> tuple[Rec
     """Choose a recipe for the data set at ``source`` and say which; flags in ``arguments`` change its fields."""
     from modiste.training.choice import choose_recipe
 
-    choice = choose_recipe(source)
+    choice = choose_recipe(source, _effort(arguments))
     recipe, options = parse_with_recipe(_TrainOptions(), choice.recipe, arguments, program)
     if not options.quiet and is_first_process():
         warn(
             f"{recipe.name}, because of {choice.reason}; choose otherwise: modiste train RECIPE --data.source {source}"
         )
     return recipe, options
+
+
+def _effort(arguments: Sequence[str]) -> "Effort":
+    """Return the value of ``--effort``, which is needed before the recipe, and so before all flags are known."""
+    from modiste.training.choice import WITH_BACKBONE
+
+    flags = " ".join(arguments).replace("=", " ").split()
+    values = [value for flag, value in pairwise(flags) if flag == "--effort"]
+    return next((effort for effort in WITH_BACKBONE if [effort] == values[-1:]), "fast")
 
 
 def _train(recipe: Recipe, options: _TrainOptions, quiet: bool) -> "Outcome":

@@ -16,6 +16,10 @@ from modiste.data.batch import Batch
 from modiste.recipes.recipe import AugmentationRecipe
 
 Images = Float[Tensor, "n c h w"]
+WIDEST_CROP = torch.tensor(4 / 3)
+"""Largest aspect of a resized crop, relative to that of the image; the smallest is its inverse."""
+LIGHT_SHARE = 0.3
+"""The colour of the light changes by this share of what brightness does: rooms are rarely lit in strong colours."""
 
 
 def augment(batch: Batch, recipe: AugmentationRecipe, generator: torch.Generator) -> Batch:
@@ -55,6 +59,22 @@ def crop(images: Images, most: float, generator: torch.Generator) -> Images:
     return _warp(images, _affine(angle=torch.zeros_like(kept), scale=kept, offset=corner))
 
 
+def resized_crop(images: Images, most: float, generator: torch.Generator) -> Images:
+    """Crop a random part and resize it to the full size (Szegedy et al., 2015).
+
+    The crop removes up to the share ``most`` of the area. Its aspect, relative to that of the image, is from 3:4 to
+    4:3, unless that would be wider or taller than the image.
+    """
+    kept = 1 - most * _uniform(images, generator)
+    aspect = torch.exp((2 * _uniform(images, generator) - 1) * WIDEST_CROP.log())
+    wide, tall = (kept * aspect).sqrt().clamp(max=1), (kept / aspect).sqrt().clamp(max=1)
+    corner = (2 * torch.rand(2, len(images), generator=generator, device=images.device) - 1) * (
+        1 - torch.stack([wide, tall])
+    )
+    none = torch.zeros_like(wide)
+    return _warp(images, torch.stack([wide, none, corner[0], none, tall, corner[1]], dim=1).view(-1, 2, 3))
+
+
 def rotate(images: Images, most_degrees: float, generator: torch.Generator) -> Images:
     """Rotate each image about its centre by -most_degrees to most_degrees; zeros fill the corners."""
     angle = (2 * _uniform(images, generator) - 1) * (most_degrees * pi / 180)
@@ -91,6 +111,19 @@ def photo(images: Images, strength: float, generator: torch.Generator) -> Images
     return (soft + level * (1 - soft) + noise).clamp(0, 1)
 
 
+def colour(images: Images, strength: float, generator: torch.Generator) -> Images:
+    """Change brightness, contrast, saturation and the colour of the light, each up to ``strength`` (Howard, 2013)."""
+    brightness, contrast, saturation = (
+        (1 + strength * (2 * _uniform(images, generator) - 1))[:, None, None, None] for _ in range(3)
+    )
+    draws = torch.rand(*images.shape[:2], 1, 1, generator=generator, device=images.device)
+    lit = images * brightness * (1 + LIGHT_SHARE * strength * (2 * draws - 1))
+    level = lit.mean((1, 2, 3), keepdim=True)
+    grey = lit.mean(1, keepdim=True)
+    # Contrast about the image's mean and saturation about each pixel's grey, in one pass over the pixels.
+    return (lit * (contrast * saturation) + grey * (contrast * (1 - saturation)) + level * (1 - contrast)).clamp(0, 1)
+
+
 def mixup(images: Images, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Blend each image and target with another's, by a share from Beta(alpha, alpha) (Zhang et al., 2018)."""
     share, partner = _beta(images, alpha, generator), _partners(images, generator)
@@ -112,8 +145,10 @@ CHANGES: dict[str, Callable[..., Images]] = {
     "flip": flip,
     "shift": shift,
     "crop": crop,
+    "resized_crop": resized_crop,
     "rotate": rotate,
     "photo": photo,
+    "colour": colour,
     "erase": erase,
     "cutout": cutout,
 }

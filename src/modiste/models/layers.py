@@ -290,16 +290,17 @@ def vgg_trunk(inputs: int, width: int) -> nn.Sequential:
     )
 
 
-def to_training(model: nn.Module) -> None:
+def to_training(model: nn.Module, *, keep_statistics: bool = False) -> None:
     """Set the model to training mode, except batch normalisation with frozen weights.
 
     Its running statistics stay frozen with its weights, as in Keras. In torch they would change, and with them the
-    outputs of a frozen network.
+    outputs of a frozen network. With ``keep_statistics`` those of every batch normalisation stay.
     """
     model.train()
     for layer in model.modules():
         own = list(layer.parameters(recurse=False))
-        if isinstance(layer, BATCH_NORMS) and own and not any(weight.requires_grad for weight in own):
+        is_frozen = own and not any(weight.requires_grad for weight in own)
+        if isinstance(layer, BATCH_NORMS) and (keep_statistics or is_frozen):
             layer.eval()
 
 

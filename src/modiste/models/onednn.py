@@ -6,7 +6,9 @@ oneDNN's layout.
 """
 
 import copy
+from collections.abc import Mapping
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -67,6 +69,42 @@ def use_onednn_layout(model: nn.Module) -> None:
         for name, layers in list(network.named_children()):
             if isinstance(layers, nn.Sequential) and is_supported(layers):
                 setattr(network, name, OneDNNSequential(layers))
+
+
+def fuse_beginning(model: nn.Module, precision: torch.dtype) -> nn.Module:
+    """Return a view of a model for training that computes its frozen beginning as inference does, without gradients.
+
+    The convolutions of EfficientNet-Lite that come before every trained one are replaced by copies with batch
+    normalisation and activation in the same pass. All other layers are those of the model. A model without such a
+    beginning is returned itself.
+
+    Args:
+        model: on the processor, with its frozen weights in place. They may not change while the view is in use.
+        precision: of the frozen convolutions.
+    """
+    rows = [layer for layer in model.modules() if isinstance(layer, Convolution)]
+    frozen = takewhile(lambda row: not any(weight.requires_grad for weight in row.parameters()), rows)
+    return _with_others(model, {row: _fused(row, precision) for row in frozen})
+
+
+def _fused(row: Convolution, precision: torch.dtype) -> nn.Module:
+    copied = copy.deepcopy(row).eval()
+    fold(copied)
+    copied.to(precision)
+    use_onednn_layout(copied)
+    return copied
+
+
+def _with_others(model: nn.Module, others: Mapping[nn.Module, nn.Module]) -> nn.Module:
+    """Return a module with descendants replaced by ``others``; it shares everything else with ``model``."""
+    if model in others:
+        return others[model]
+    children = {name: _with_others(child, others) for name, child in model.named_children()}
+    if all(child is model.get_submodule(name) for name, child in children.items()):
+        return model
+    view = copy.copy(model)
+    view.__dict__["_modules"] = dict(model.named_children()) | children
+    return view
 
 
 def is_supported(layers: nn.Sequential) -> bool:

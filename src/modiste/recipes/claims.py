@@ -99,6 +99,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "dbn-frozen": (Claim(accuracy=0.873, source="public"),),
     "simclr": (),
     "backbone-linear": (),
+    "backbone-tuned": (),
 }  # fmt: skip
 """The claims of every named recipe, the published ones first; an empty tuple where there is none."""
 

@@ -348,6 +348,31 @@ def backbone_linear() -> Recipe:
     )
 
 
+def backbone_tuned() -> Recipe:
+    """For your own photos: `backbone-linear`, and then the last five of the network's 16 blocks trained with it.
+
+    The filters of single channels stay as published, because their gradients would take most of the time.
+    """
+    tuned = range(11, 15)
+    blocks = (f"network.blocks.{number}." for number in range(tuned.start))
+    filters = (f"network.blocks.{number}.filter.convolution" for number in tuned)
+    linear = backbone_linear()
+    return replace(
+        linear,
+        name="backbone-tuned",
+        epochs=12,
+        batch_size=64,
+        label_smoothing=0.1,
+        ema_decay=0.998,
+        mirror=True,
+        pick="last",
+        augmentation=AugmentationRecipe(flip=True, resized_crop=0.5, colour=0.3),
+        optimizer=OptimizerRecipe(name="adamw", learning_rate=1e-3, weight_decay=0.05, epsilon=1e-8),
+        schedule=ScheduleRecipe(shape="one-cycle", warm_up=0.1),
+        transfer=replace(linear.transfer, freeze=("network.stem", *blocks, *filters), keep_statistics=True),
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "paper": paper,
     "paper-text": paper_text,
@@ -376,6 +401,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "dbn-frozen": dbn_frozen,
     "simclr": simclr,
     "backbone-linear": backbone_linear,
+    "backbone-tuned": backbone_tuned,
 }
 
 

@@ -84,10 +84,14 @@ class AugmentationRecipe(Part):
     """Move each image by up to this many pixels in both directions, filling with zeros."""
     crop: float = 0.0
     """Crop up to this share of each side and enlarge the rest."""
+    resized_crop: float = 0.0
+    """Crop up to this share of the area, with an aspect from 3:4 to 4:3 of the image's, and enlarge the rest."""
     rotate: float = 0.0
     """Rotate each image by up to this many degrees either way."""
     photo: float = 0.0
     """Simulate a bad photo with margin, blur, background and noise, up to this strength; 1 is strong."""
+    colour: float = 0.0
+    """Change brightness, contrast, saturation and the light's colour, each by up to this share."""
     erase: float = 0.0
     """Probability of replacing a rectangle by noise (random erasing)."""
     cutout: int = 0
@@ -99,7 +103,7 @@ class AugmentationRecipe(Part):
 
     def check(self) -> None:
         self.at_least(0, "shift", "rotate", "cutout", "mixup", "cutmix")
-        self.below_one("crop")
+        self.below_one("crop", "resized_crop", "colour")
         for name in ("photo", "erase"):
             demand(0 <= getattr(self, name) <= 1, name, "from 0 to 1", getattr(self, name))
 
@@ -148,6 +152,8 @@ class SelfSupervisedRecipe(Part):
     """Mirror half of the views left to right."""
     crop: float = 0.5
     """Crop up to this share of each side and enlarge the rest."""
+    resized_crop: float = 0.0
+    """Crop up to this share of the area, with an aspect from 3:4 to 4:3 of the image's, and enlarge the rest."""
     rotate: float = 10.0
     """Rotate each view by up to this many degrees either way."""
     photo: float = 0.0
@@ -239,6 +245,8 @@ class TransferRecipe(Part):
     """Prefixes of the names of tensors that are not taken, such as network.head for other classes."""
     learning_rate_factor: float = 1.0
     """Factor of the learning rate for the tensors that were taken."""
+    keep_statistics: bool = False
+    """Keep the running statistics of batch normalisation, and normalise by them in training too."""
     linear_probe: bool = False
     """Fit the last layer by logistic regression before the first step; with no epochs it is all that is trained."""
     rename: tuple[str, ...] = ()

@@ -56,7 +56,7 @@ def fit(state: TrainingState, context: Context) -> None:
 
 def train_epoch(state: TrainingState, context: Context, steps: Steps) -> None:
     """Take the remaining steps of the current epoch."""
-    layers.to_training(state.model)
+    layers.to_training(state.model, keep_statistics=context.recipe.transfer.keep_statistics)
     with machine.gpu_arithmetic(context.device):
         for chosen in steps.batches.choose(state.step):
             if context.stop_requested():

@@ -153,7 +153,7 @@ def train_epoch(together: SideBySide) -> None:
     """Take the remaining steps of the current epoch."""
     steps = together.steps
     for own in steps:
-        layers.to_training(own.state.model)
+        layers.to_training(own.state.model, keep_statistics=own.context.recipe.transfer.keep_statistics)
     with machine.gpu_arithmetic(steps[0].context.device):
         for chosen in zip(*(own.batches.choose(own.state.step) for own in steps), strict=True):
             if steps[0].context.stop_requested():

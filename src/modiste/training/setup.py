@@ -231,7 +231,7 @@ def trains_on_one(model: nn.Module, train: ImageSet, recipe: Recipe) -> bool:
     """Tell whether the network can be trained on a batch of one image. Passes one through a copy of the network."""
     probe = copy.deepcopy(model)
     transfer.freeze(probe, recipe.transfer.freeze)
-    layers.to_training(probe)
+    layers.to_training(probe, keep_statistics=recipe.transfer.keep_statistics)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             probe(as_floats(train.images[:1]))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from modiste import machine
@@ -13,6 +14,7 @@ from modiste.evaluation.inference import infer
 from modiste.evaluation.out_of_distribution import run_detector
 from modiste.evaluation.out_of_distribution.learning import allowed_changes, learn
 from modiste.evaluation.statistics import wilson_interval
+from modiste.models.onednn import fuse_beginning
 from modiste.models.registry import Task
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder, storage
@@ -128,8 +130,15 @@ def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | 
         if not recipe.epochs:
             state.loss_sum, state.correct = totals.loss, totals.correct
         state.save(context.folder / run_folder.STATES, context.development.fingerprint)
-    state.network = context.group.join(model)
+    state.network = trained_network(model, context)
     return state
+
+
+def trained_network(model: nn.Module, context: Context) -> nn.Module:
+    """Return the network for the forward pass of training: joined with other processes, or quick where it is frozen."""
+    if context.group.is_alone and context.device.type == "cpu":
+        return fuse_beginning(model, torch.bfloat16 if context.recipe.precision == "bfloat16" else torch.float32)
+    return context.group.join(model)
 
 
 def take_weights(
