@@ -91,11 +91,11 @@ def test_every_recipe_that_may_be_chosen_exists() -> None:
     assert {*choice.WITH_BACKBONE.values(), *choice.FROM_SCRATCH.values()} <= set(named.RECIPES)
 
 
-def test_more_effort_tunes_the_backbone_for_longer(tmp_path: Path) -> None:
+def test_more_effort_tunes_a_backbone_and_then_a_larger_one(tmp_path: Path) -> None:
     shop = str(write_shop(tmp_path / "shop", 96))
     better, best = (choose_recipe(shop, effort).recipe for effort in ("better", "best"))
-    assert better.name == best.name == "backbone-tuned"
-    assert 0 < better.epochs < best.epochs == named.get("backbone-tuned").epochs
+    assert (better.name, best.name) == ("backbone-tuned", "backbone-tuned-lite2")
+    assert 0 < better.epochs < best.epochs
     small = str(write_shop(tmp_path / "small", 28))
     chosen = [choose_recipe(small, effort).recipe.name for effort in ("fast", "better", "best")]
     assert chosen == ["sprint-93", "sprint-94", "sprint-95"]
@@ -106,8 +106,8 @@ def test_the_command_takes_the_effort(tmp_path: Path, capsys: pytest.CaptureFixt
     from modiste.cli.train import _choose_recipe
 
     recipe, options = _choose_recipe(str(write_shop(tmp_path / "shop", 96)), flags, "modiste train shop")
-    assert (recipe.name, recipe.seed, options.effort) == ("backbone-tuned", 3 if len(flags) > 2 else 0, "best")
-    assert "backbone-tuned, because of" in capsys.readouterr().err
+    assert (recipe.name, recipe.seed, options.effort) == ("backbone-tuned-lite2", 3 if len(flags) > 2 else 0, "best")
+    assert "backbone-tuned-lite2, because of" in capsys.readouterr().err
 
 
 def test_a_recipe_has_no_effort() -> None:

@@ -100,6 +100,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "simclr": (),
     "backbone-linear": (),
     "backbone-tuned": (),
+    "backbone-tuned-lite2": (),
 }  # fmt: skip
 """The claims of every named recipe, the published ones first; an empty tuple where there is none."""
 

@@ -332,7 +332,8 @@ def simclr() -> Recipe:
 
 
 LITE0 = "39763c19519e2bd7c2c81cbf1bf38933652dda051385e2b4214c4ed2b5d07b15"
-"""SHA-256 of the published weights of EfficientNet-Lite0; ``training.transfer.backbones`` says where they come from."""
+LITE2 = "542feb0faa611992ceb4032aad47f50c6102ddadf9beeed1fc833aa22d353ed2"
+"""SHA-256 of the weights of EfficientNet-Lite0 and 2; ``training.transfer.backbones`` says where they come from."""
 
 
 def backbone_linear() -> Recipe:
@@ -349,28 +350,48 @@ def backbone_linear() -> Recipe:
 
 
 def backbone_tuned() -> Recipe:
-    """For your own photos: `backbone-linear`, and then the last five of the network's 16 blocks trained with it.
-
-    The filters of single channels stay as published, because their gradients would take most of the time.
-    """
-    tuned = range(11, 15)
-    blocks = (f"network.blocks.{number}." for number in range(tuned.start))
-    filters = (f"network.blocks.{number}.filter.convolution" for number in tuned)
+    """For your own photos: `backbone-linear`, and then the last five of the network's 16 blocks trained with it."""
     linear = backbone_linear()
     return replace(
         linear,
         name="backbone-tuned",
-        epochs=12,
+        epochs=3,
         batch_size=64,
         label_smoothing=0.1,
-        ema_decay=0.998,
+        ema_decay=0.99,
         mirror=True,
         pick="last",
-        augmentation=AugmentationRecipe(flip=True, resized_crop=0.5, colour=0.3),
+        augmentation=AugmentationRecipe(flip=True, resized_crop=0.6, colour=0.3),
         optimizer=OptimizerRecipe(name="adamw", learning_rate=1e-3, weight_decay=0.05, epsilon=1e-8),
         schedule=ScheduleRecipe(shape="one-cycle", warm_up=0.1),
-        transfer=replace(linear.transfer, freeze=("network.stem", *blocks, *filters), keep_statistics=True),
+        transfer=replace(linear.transfer, freeze=_all_but_late_blocks(range(11, 15)), keep_statistics=True),
     )
+
+
+def backbone_tuned_lite2() -> Recipe:
+    """For your own photos: `backbone-tuned` with the larger EfficientNet-Lite2, and for longer."""
+    tuned = backbone_tuned()
+    return replace(
+        tuned,
+        name="backbone-tuned-lite2",
+        epochs=6,
+        ema_decay=0.998,
+        data=replace(tuned.data, side=260),
+        model=networks.EfficientNetLiteRecipe(size=2),
+        optimizer=replace(tuned.optimizer, learning_rate=6e-4),
+        transfer=replace(tuned.transfer, source=LITE2, freeze=_all_but_late_blocks(range(15, 20))),
+    )
+
+
+def _all_but_late_blocks(late: range) -> tuple[str, ...]:
+    """Return what is not trained in EfficientNet-Lite if the blocks from ``late`` on are.
+
+    In the blocks of ``late`` the filters of single channels, 5 x 5 each, stay as published too: they are 2 % of the
+    weights, and their gradients would take most of the time.
+    """
+    before = (f"network.blocks.{number}." for number in range(late.start))
+    filters = (f"network.blocks.{number}.filter.convolution" for number in late)
+    return ("network.stem", *before, *filters)
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -402,6 +423,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "simclr": simclr,
     "backbone-linear": backbone_linear,
     "backbone-tuned": backbone_tuned,
+    "backbone-tuned-lite2": backbone_tuned_lite2,
 }
 
 

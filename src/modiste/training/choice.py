@@ -17,10 +17,12 @@ from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.training.transfer.backbones import Backbone, is_installed, of_hash
 
 Effort = Literal["fast", "better", "best"]
-WITH_BACKBONE: dict[Effort, str] = {"fast": "backbone-linear", "better": "backbone-tuned", "best": "backbone-tuned"}
+WITH_BACKBONE: dict[Effort, str] = {
+    "fast": "backbone-linear",
+    "better": "backbone-tuned",
+    "best": "backbone-tuned-lite2",
+}
 FROM_SCRATCH: dict[Effort, str] = {"fast": "sprint-93", "better": "sprint-94", "best": "sprint-95"}
-BETTER_EPOCHS = 3
-"""Of ``backbone-tuned`` for the effort ``better``, which takes about two minutes for 3,000 pictures."""
 LOOKED_AT = 32
 """Pictures that are opened to see their size and colour."""
 LEAST_SIDE = 64
@@ -74,8 +76,6 @@ def choose_recipe(source: str, effort: Effort = "fast") -> Choice:
     names = [entry.name for entry in divide(path, listing, DataRecipe(source=source)).train]
     look = look_at(listing.folder, names)
     recipe = named.get(WITH_BACKBONE[effort])
-    if effort == "better":
-        recipe = replace(recipe, epochs=BETTER_EPOCHS)
     backbone = of_hash(recipe.transfer.source)
     if backbone is None or look.side < LEAST_SIDE:
         return Choice(_from_scratch(source, look, effort), f"{look}, too small for a backbone")
