@@ -80,7 +80,7 @@ PAGES = {
     "fashionnet": Page(("fashionnet",), {"fashionnet": ()}, ("fashionnet",)),
     "patch-graph": Page(("patch-graph", "patch-graph-gpu"), {"patch-graph": ()}, ("patch-graph",)),
     "superpixel-graph": Page(("superpixel-graph",), {"superpixel-graph": ()}, ("superpixel-graph",)),
-    "efficientnet-lite": Page(("backbone-linear",), {}, ("backbone-linear",)),
+    "efficientnet-lite": Page(("backbone-linear", "backbone-tuned", "backbone-tuned-lite2"), {}, ("backbone-linear",)),
 }
 
 

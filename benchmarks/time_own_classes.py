@@ -1,10 +1,11 @@
 """Time the training of a classifier for a folder of photographs, ours and a peer's; write ``records/own-classes``.
 
-    python benchmarks/time_own_classes.py PHOTOS [--rounds 3] [--out records/own-classes]
+    python benchmarks/time_own_classes.py PHOTOS [--efforts fast better best] [--rounds 3] [--out records/own-classes]
 
 PHOTOS holds the folders train and validation, with a folder for each class in both. Each arm runs as a process of its
 own, from the command to the saved model, with empty caches: weights are converted and every picture is decoded. All
-arms train on ``train`` alone and are measured on ``validation``, on which Modiste also selects the penalty.
+arms train on ``train`` alone and are measured on ``validation``, on which Modiste also selects the penalty. Each round
+has another seed.
 """
 
 import argparse
@@ -20,49 +21,51 @@ from record import Record, describe_machine, parser, provenance, rows, with_rang
 
 Result = tuple[Timed, float]
 """Of one process: its measurements, and the accuracy on validation."""
+PEER = "EfficientNet-Lite0 and scikit-learn, by public packages"
+EFFORTS = ("fast", "better", "best")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to train: its name on the page, and the function that runs it once with a folder for its files."""
+    """A way to train: its name on the page, and the function that runs it once with a folder for files and a seed."""
 
     name: str
-    train: Callable[[Path, Path], Result]
+    train: Callable[[Path, Path, int], Result]
 
 
 def main() -> None:
     arguments = parser(__doc__, "records/own-classes", rounds=3)
     arguments.add_argument("photos", type=Path)
+    arguments.add_argument("--efforts", nargs="+", choices=EFFORTS, default=EFFORTS)
     options = arguments.parse_args()
-    found: dict[str, list[Result]] = {arm.name: [] for arm in ARMS}
+    arms = [*map(ours, options.efforts), Arm(PEER, theirs)]
+    found: dict[str, list[Result]] = {arm.name: [] for arm in arms}
     for number in range(options.rounds):
-        for arm in ARMS:
+        for arm in arms:
             with tempfile.TemporaryDirectory() as folder:
-                timed, accuracy = arm.train(options.photos, Path(folder))
+                timed, accuracy = arm.train(options.photos, Path(folder), number)
             found[arm.name].append((timed, accuracy))
             print(f"round {number + 1}, {arm.name}: {accuracy:.2%} in {timed.seconds:.1f} s", flush=True)
     record = summary(options, found)
     Record(options.out).save(record, as_markdown(record))
 
 
-def ours(photos: Path, folder: Path) -> Result:
-    """Give the command ``modiste train PHOTOS``; no photo is held out for testing."""
-    command = (*MODISTE, "train", photos, "--data.test-fraction", "0", "--quiet", "--out", folder / "run")
-    timed = time_process(command, {"XDG_CACHE_HOME": str(folder / "cache")})
-    return timed, open_run(folder / "run").picked.validation_accuracy
+def ours(effort: str) -> Arm:
+    """Return the arm of the command ``modiste train FOLDER`` with an effort; no photo is held out for testing."""
+    flags = () if effort == "fast" else ("--effort", effort)
+
+    def train(photos: Path, folder: Path, seed: int) -> Result:
+        others = ("--data.test-fraction", "0", "--seed", seed, "--quiet", "--out", folder / "run")
+        timed = time_process((*MODISTE, "train", photos, *flags, *others), {"XDG_CACHE_HOME": str(folder / "cache")})
+        return timed, open_run(folder / "run").picked.validation_accuracy
+
+    return Arm(f"`{' '.join(('modiste train FOLDER', *flags))}`", train)
 
 
-def theirs(photos: Path, _folder: Path) -> Result:
+def theirs(photos: Path, _folder: Path, _seed: int) -> Result:
     """Run the peer."""
     timed = time_process(peer("features", "features_scikit_learn.py", photos))
     return timed, timed.last_line()["validation_accuracy"]
-
-
-PEER = "EfficientNet-Lite0 and scikit-learn, by public packages"
-ARMS = (
-    Arm("`modiste train FOLDER`", ours),
-    Arm(PEER, theirs),
-)
 
 
 def summary(options: argparse.Namespace, found: dict[str, list[Result]]) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def line(name: str, arm: dict[str, Any], peers: dict[str, Any]) -> tuple[object,
     """Return an arm's row of the table."""
     ratio = peers["seconds"]["median"] / arm["seconds"]["median"]
     memory = f"{arm['peak_memory_bytes'] / 2**30:.1f} GiB"
-    accuracy = f"{arm['validation_accuracy']['median']:.2%}"
+    accuracy = with_range(arm["validation_accuracy"], ".2%")
     return name, accuracy, with_range(arm["seconds"], ".1f"), f"{ratio:.1f}", memory
 
 

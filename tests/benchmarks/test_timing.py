@@ -151,7 +151,7 @@ def test_a_row_of_own_classes_has_the_medians_of_its_arm(tmp_path: Path) -> None
         (tmp_path / split / "bag").mkdir(parents=True)
         for number in range(count):
             (tmp_path / split / "bag" / f"{number}.jpg").touch()
-    arms = [arm.name for arm in time_own_classes.ARMS]
+    arms = [time_own_classes.ours("best").name, time_own_classes.PEER]
     found = {
         name: [
             (clock.Timed(seconds * 10.0**place, 2**30, ""), accuracy)
@@ -162,5 +162,8 @@ def test_a_row_of_own_classes_has_the_medians_of_its_arm(tmp_path: Path) -> None
     record = time_own_classes.summary(argparse.Namespace(photos=tmp_path), found)
     page = time_own_classes.as_markdown(record)
     assert record["photos"] == {"train": 3, "validation": 1}
-    assert f"| {arms[0]} | 80.00% | 2.0 (1.0 to 4.0) | 10.0 | 1.0 GiB |" in page
-    assert f"| {time_own_classes.PEER} | 80.00% | 20.0 (10.0 to 40.0) | 1.0 | 1.0 GiB |" in page
+    assert (
+        "| `modiste train FOLDER --effort best` | 80.00% (70.00% to 90.00%) | 2.0 (1.0 to 4.0) | 10.0 | 1.0 GiB |"
+        in page
+    )
+    assert f"| {time_own_classes.PEER} | 80.00% (70.00% to 90.00%) | 20.0 (10.0 to 40.0) | 1.0 | 1.0 GiB |" in page

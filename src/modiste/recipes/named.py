@@ -362,8 +362,8 @@ def backbone_tuned() -> Recipe:
         mirror=True,
         pick="last",
         augmentation=AugmentationRecipe(flip=True, resized_crop=0.6, colour=0.3),
-        optimizer=OptimizerRecipe(name="adamw", learning_rate=1e-3, weight_decay=0.05, epsilon=1e-8),
-        schedule=ScheduleRecipe(shape="one-cycle", warm_up=0.1),
+        optimizer=OptimizerRecipe(name="adamw", learning_rate=5e-4, weight_decay=0.05, epsilon=1e-8),
+        schedule=ScheduleRecipe(shape="one-cycle", warm_up=0.3),
         transfer=replace(linear.transfer, freeze=_all_but_late_blocks(range(11, 15)), keep_statistics=True),
     )
 
