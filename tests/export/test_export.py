@@ -25,12 +25,12 @@ from modiste.evaluation.out_of_distribution.novelty import Answers
 from modiste.evaluation.run_images import load_own_development
 from modiste.export import card, export
 from modiste.export.export import compare
-from modiste.export.formats import FORMATS
+from modiste.export.formats import FORMATS, parts, quantize
 from modiste.inference.onnx_model import OnnxModel
 from modiste.inference.predictor import Predictor
 from modiste.models.capsnet import CapsNet
 from modiste.models.registry import Task, build_model
-from modiste.recipes.networks import CNNRecipe, ModelRecipe
+from modiste.recipes.networks import CNNRecipe, EfficientNetLiteRecipe, ModelRecipe
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.runs.checkpoint import ModelInfo
@@ -205,6 +205,29 @@ def test_eight_bits_are_smaller_and_say_what_they_cost(run: Path, tiny_folder: P
     assert "DequantizeLinear" in kinds - {node.op_type for node in onnx.load(whole.path).graph.node}
     with pytest.raises(RunError, match="ONNX files only"):
         export.export(run, to="torch", int8=True)
+
+
+def test_in_eight_bits_a_mirrored_network_holds_its_weights_once_and_its_activations_first() -> None:
+    task = replace(TASK, image_shape=(3, 32, 32))
+    images = np.random.RandomState(5).randint(0, 256, (8, *task.image_shape)).astype(np.uint8)
+    network = EfficientNetLiteRecipe()
+    answers = Answers(build_model(network, task, seed=3).eval(), mirror=True, temperature=1.0).eval()
+    whole = FORMATS["onnx"].write(answers, ModelInfo(Recipe(name="tried", model=network), task, 4, "f" * 64))
+    rounded = quantize(whole, images)
+    assert len(rounded) < 0.4 * len(whole)
+    graph = onnx.load_from_string(rounded).graph
+    made_by = {output: node for node in graph.node for output in node.output}
+    before = [made_by[node.input[0]].op_type for node in graph.node if node.op_type in ("Clip", "Relu")]
+    assert "DequantizeLinear" not in before, "rounded before what is cut off is gone"
+
+
+@pytest.mark.parametrize(("side", "most"), [(28, 100), (224, 1), (40, 49)])
+def test_larger_images_go_through_a_file_in_smaller_parts(side: int, most: int) -> None:
+    images = np.zeros((130, 1, side, side), np.uint8)
+    some = parts(images)
+    assert sum(map(len, some)) == 130
+    assert max(map(len, some)) <= 2 * most
+    assert sum(map(len, parts(images[:1]))) == 1
 
 
 def test_the_card_says_what_was_measured(run: Path, tiny_folder: Path) -> None:

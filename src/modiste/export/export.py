@@ -22,7 +22,7 @@ from modiste.evaluation.out_of_distribution.run_detector import is_learned_again
 from modiste.evaluation.run_images import development_of
 from modiste.export import card
 from modiste.export.card import Agreement
-from modiste.export.formats import CALIBRATION_IMAGES, FORMATS, Format, Probabilities, quantize
+from modiste.export.formats import CALIBRATION_IMAGES, FORMATS, Format, Probabilities, parts, quantize
 from modiste.recipes.plain import nearest
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import Run, open_run
@@ -185,10 +185,10 @@ def compare(theirs: Probabilities, answers: Answers, known: ImageSet) -> Agreeme
     The first image is a batch of its own. A file with a fixed batch size therefore fails here.
     """
     images, labels = known.images.numpy(), known.labels.numpy()
-    parts = [images[:1], *np.array_split(images[1:], max(1, len(images) // 100))]
+    some = [images[:1], *parts(images[1:])]
     with torch.inference_mode():
-        ours = np.concatenate([answers(torch.from_numpy(part))[1].numpy() for part in parts])
-        found = np.concatenate([theirs(part) for part in parts])
+        ours = np.concatenate([answers(torch.from_numpy(part))[1].numpy() for part in some])
+        found = np.concatenate([theirs(part) for part in some])
     return Agreement(
         images=len(images),
         largest_difference=float(np.abs(ours - found).max()),

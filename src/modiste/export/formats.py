@@ -3,6 +3,7 @@
 No format contains a pickle, and each file stands alone. Quantization follows Jacob et al. (2018).
 """
 
+import copy
 import io
 import json
 import logging
@@ -21,6 +22,7 @@ from jaxtyping import Float, UInt8
 
 from modiste.errors import MissingExtraError
 from modiste.evaluation.out_of_distribution.novelty import Answers
+from modiste.models.onednn import fold
 from modiste.runs import checkpoint
 from modiste.runs.checkpoint import ModelInfo
 from modiste.version import __version__
@@ -60,6 +62,8 @@ def as_onnx(answers: Answers, info: ModelInfo) -> bytes:
     from modiste.compat import onnx_registration_logger
 
     onnx_registration_logger.setLevel(logging.ERROR)  # it misses a package that no model here needs
+    answers = copy.deepcopy(answers)
+    fold(answers.model)  # left to ONNX Runtime, each use of a convolution would get weights of its own in eight bits
     with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
         program = torch.onnx.export(
             answers,
@@ -149,9 +153,13 @@ FORMATS = {
 }
 
 
+PART_PIXELS = 100 * 28 * 28
 CALIBRATION_IMAGES = 500
-QUANTIZED_OPERATORS = ["Conv", "Gemm"]
-"""Convolutions and dense layers. MatMul belongs to the novelty score, which needs full precision."""
+QUANTIZED_OPERATORS = ["Conv", "Gemm", "Relu", "Clip"]
+"""Convolutions and dense layers, with the activations after them: what those cut off needs none of the 256 steps.
+
+MatMul belongs to the novelty score, which needs full precision.
+"""
 
 
 def quantize(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> bytes:
@@ -182,6 +190,12 @@ def quantize(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> bytes:
         return target.read_bytes()
 
 
+def parts(images: UInt8[np.ndarray, "n c h w"]) -> list[UInt8[np.ndarray, "_ c h w"]]:
+    """Split images into parts of about PART_PIXELS pixels, at least one image each: a file needs memory for a part."""
+    size = max(1, PART_PIXELS // (images.shape[2] * images.shape[3]))
+    return np.array_split(images, max(1, len(images) // size))
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hide the warnings that the library writes to the root logger."""
@@ -195,12 +209,12 @@ def _quiet() -> Iterator[None]:
 
 
 def _reader(images: UInt8[np.ndarray, "n c h w"]) -> Any:
-    """Return the images as the library's data reader, about a hundred at a time."""
+    """Return the images as the library's data reader, in parts."""
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.parts: Iterator[np.ndarray] = iter(np.array_split(images, max(1, len(images) // 100)))
+            self.parts = iter(parts(images))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             part = next(self.parts, None)
