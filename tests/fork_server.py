@@ -41,6 +41,16 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Streams:
+    """Where a child stands, its environment, and the files that its two streams are written to."""
+
+    folder: Path
+    environment: dict[str, str]
+    output: Path
+    errors: Path
+
+
+@dataclass(frozen=True)
 class Disk:
     """A fault of the disk for one child (see faulty_disk.c): at which operation in ``folder``, and what."""
 
@@ -61,19 +71,26 @@ class ForkServer:
         pipe = subprocess.PIPE
         self.parent = subprocess.Popen(command, env=child_environment(**shared), stdin=pipe, stdout=pipe, bufsize=0)
 
-    def start(self, call: str, *arguments: object, disk: Disk | None = None) -> int:
+    def start(self, call: str, *arguments: object, disk: Disk | None = None, streams: Streams | None = None) -> int:
         """Begin ``module:function`` in a child; return its process number, which stays its own until ``wait``."""
-        request = {"call": call, "arguments": arguments, "said": str(self.folder / "said")}
+        said = self.folder / "said"
+        request: dict[str, Any] = {"call": call, "arguments": arguments, "streams": [str(said), str(said)]}
+        if streams:
+            request |= {"folder": streams.folder, "environment": streams.environment}
+            request["streams"] = [str(streams.output), str(streams.errors)]
+        for path in set(request["streams"]):
+            Path(path).write_bytes(b"")
         if disk:
             request["disk"] = [str(disk.folder), disk.at, disk.fault, str(self.folder / "operations")]
         self._tell(json.dumps(request, default=str))
         return int(self._line())
 
     def wait(self) -> Ended:
-        """Wait until the child has left, and say how."""
+        """Wait until the child has left, and say how; nothing of a child whose streams went elsewhere."""
         self._tell("reap")
         code, seconds = self._line().split()
-        return Ended(int(code), float(seconds), (self.folder / "said").read_text())
+        said = self.folder / "said"
+        return Ended(int(code), float(seconds), said.read_text() if said.exists() else "")
 
     def run(self, call: str, *arguments: object, disk: Disk | None = None) -> Ended:
         """Begin a child and wait for its end."""
@@ -84,10 +101,10 @@ class ForkServer:
         """Return the operations on files of the last child that was given a Disk: a name and a path each."""
         return (self.folder / "operations").read_text().splitlines()
 
-    def has_ended(self) -> bool:
-        """Tell whether the child has left by itself."""
+    def has_ended(self, seconds: float = 0) -> bool:
+        """Tell whether the child leaves by itself within some seconds."""
         assert self.parent.stdout is not None
-        return bool(select.select([self.parent.stdout], [], [], 0)[0])
+        return bool(select.select([self.parent.stdout], [], [], seconds)[0])
 
     def kill_after(self, child: int, seconds: float) -> None:
         """Kill a child once it has used so much processor time: a busy machine moves no moment."""
@@ -132,11 +149,15 @@ def serve() -> None:
 def perform(request: dict[str, Any]) -> NoReturn:
     """Run the function that is asked for, and leave as Python would."""
     end_with_parent()
-    said = os.open(request["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(said, stream)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the parent's input holds requests
+    for stream, path in enumerate(request["streams"], start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     code = 0
     try:
+        if "folder" in request:
+            os.chdir(request["folder"])
+            os.environ.clear()
+            os.environ.update(request["environment"])
         if "disk" in request:
             arm(*request["disk"])
         module, _, name = request["call"].partition(":")

@@ -13,7 +13,14 @@ from modiste.data import sources
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
 
 
-@pytest.mark.parametrize("script", ["listing1_keras.py", "listing1_pytorch.py", "mlp_scikit_learn.py"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param("listing1_keras.py", marks=pytest.mark.slow),
+        pytest.param("listing1_pytorch.py", marks=pytest.mark.slow),
+        "mlp_scikit_learn.py",
+    ],
+)
 def test_a_peer_learns_measures_and_saves(script: str, tmp_path: Path) -> None:
     folder = sources.load_training("fashion-mnist").folder
     model = tmp_path / "model.keras"

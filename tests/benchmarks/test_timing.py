@@ -23,6 +23,7 @@ from modiste.runs.run_folder import open_run
 BENCHMARKS = Path(clock.__file__).parent
 
 
+@pytest.mark.slow
 def test_the_way_to_an_accuracy(tmp_path: Path) -> None:
     folder = sources.load_training("fashion-mnist").folder
     for seeds in (1, 2, 2):
@@ -83,6 +84,7 @@ def test_predictions_page_has_speed_ups() -> None:
     )
 
 
+@pytest.mark.slow
 def test_our_own_prediction_is_timed(tmp_path: Path) -> None:
     folder = sources.load_training("fashion-mnist").folder
     run = tmp_path / "run"
@@ -97,6 +99,7 @@ def test_our_own_prediction_is_timed(tmp_path: Path) -> None:
         assert found["validation_accuracy"] == pytest.approx(reached, abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_profile_shares_out_the_whole_step(tmp_path: Path) -> None:
     folder = sources.load_training("fashion-mnist").folder
     command = [sys.executable, BENCHMARKS / "profile_layers.py", folder, "--steps", 3, "--out", tmp_path]
@@ -133,6 +136,7 @@ def test_slowdown_is_compared_with_the_share_of_cores_left(monkeypatch: pytest.M
     assert "| beside a busy process | 3 | 4.00 (3.00 to 5.00) | 3 |" in page
 
 
+@pytest.mark.slow
 def test_a_search_on_one_node_and_on_two(tmp_path: Path) -> None:
     folder = sources.load_training("fashion-mnist").folder
     small = ["--trials", 2, "--rounds", 1, "--empty", 3, "--images-per-class", 20]

@@ -37,6 +37,7 @@ def test_it_stops_goes_on_and_finishes_every_run(tmp_path: Path, tiny_folder: Pa
     assert open_run(runs / "resnet-1").test_openings == 1, "the test set was opened again"
 
 
+@pytest.mark.slow
 def test_seeds_are_added_to_those_of_the_record_or_take_their_place(tmp_path: Path, tiny_folder: Path) -> None:
     assert zoo(tmp_path / "runs", tiny_folder, 180).returncode == 0
     of_both, of_one = tmp_path / "runs", tmp_path / "one"
@@ -70,6 +71,7 @@ def test_a_record_without_runs_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_sprints_are_timed_and_measured_and_not_again(tmp_path: Path, tiny_folder: Path) -> None:
     script, out = ROOT / "benchmarks" / "gpu" / "sprint.py", tmp_path / "out"
     options = ["--epochs", "1", "--source", tiny_folder, "--runs", tmp_path / "runs", "--out", out]
@@ -93,6 +95,7 @@ def test_the_sprints_are_timed_and_measured_and_not_again(tmp_path: Path, tiny_f
     assert f"{sprint['test_accuracy']['mean']:.2%}" in page
 
 
+@pytest.mark.slow
 def test_arms_are_trained_once_each_with_their_changes_and_the_test_set_closed(
     tmp_path: Path, tiny_folder: Path
 ) -> None:

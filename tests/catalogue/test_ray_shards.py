@@ -53,6 +53,7 @@ def wait_for_a_shard(out: Path, process: "subprocess.Popen[str]") -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_driver_a_worker_and_a_node_that_are_killed_cost_only_what_they_had_at_work(
     model: Path, pictures: Path, alone: dict[str, bytes], tmp_path: Path, faults: Faults
 ) -> None:

@@ -84,7 +84,14 @@ def test_a_data_set_that_cannot_change_is_not_kept(finished_run: Path) -> None:
     assert not set(KEPT) & set(open_run(finished_run).files)
 
 
-@pytest.mark.parametrize("change", ["one picture more", "one picture less", "all gone"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("one picture more", marks=pytest.mark.slow),
+        pytest.param("one picture less", marks=pytest.mark.slow),
+        "all gone",
+    ],
+)
 def test_a_run_works_on_whatever_becomes_of_the_pictures(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -153,6 +160,7 @@ def test_typical_images_come_from_what_is_kept(place: Path, opened: list[Path]) 
     assert opened == []
 
 
+@pytest.mark.slow
 def test_eight_bits_and_the_proof_see_every_class(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures come class by class: the first of them are all of one class."""
     monkeypatch.setattr(export, "CALIBRATION_IMAGES", 9)

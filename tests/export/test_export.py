@@ -41,14 +41,21 @@ from networks import SMALL, assert_rounded
 NETWORKS = [*SMALL, CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True)]
 ROUNDING = 1000 * float(np.finfo(np.float32).eps)
 """A probability computed from sums of up to a thousand terms."""
+QUICK = ("cnn", "mlp", "dbn", "resnet")
+"""Kinds of network that are written and read in a few seconds."""
 TASK = Task(image_shape=(2, 12, 16), class_names=("a", "b", "ü"), mean=0.3, deviation=0.4)
+
+
+def marks_of(network: ModelRecipe) -> list[pytest.MarkDecorator]:
+    """Leave a network that takes long to write to ``make test-all``."""
+    return [] if network.KIND in QUICK else [pytest.mark.slow]
 
 
 def test_every_kind_of_network_is_tried() -> None:
     assert {type(recipe) for recipe in NETWORKS} == set(ModelRecipe.__args__)
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda recipe: recipe.KIND)
+@pytest.mark.parametrize("network", [pytest.param(one, id=one.KIND, marks=marks_of(one)) for one in NETWORKS])
 def test_the_file_answers_like_the_network_for_any_number_of_images(network: ModelRecipe) -> None:
     images = np.random.RandomState(5).randint(0, 256, (131, *TASK.image_shape)).astype(np.uint8)
     model = build_model(network, TASK, seed=3).eval()
@@ -194,6 +201,7 @@ def test_a_program_holds_no_pickle(run: Path, tiny_folder: Path) -> None:
     assert not [name for name, content in named.items() if name.endswith((".pt", ".pkl")) and content]
 
 
+@pytest.mark.slow
 def test_eight_bits_are_smaller_and_say_what_they_cost(run: Path, tiny_folder: Path) -> None:
     whole = export.export(run, data_folder=tiny_folder)
     rounded = export.export(run, int8=True, data_folder=tiny_folder)

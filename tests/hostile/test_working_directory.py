@@ -80,6 +80,7 @@ def test_search(where: tuple[object, ...], trapped: Trapped, recipe: Path, tiny_
     assert (done.returncode, "best: trial" in done.stdout) == (0, True), done.stderr
 
 
+@pytest.mark.slow
 def test_a_search_begun_from_python(trapped: Trapped, recipe: Path, tiny_folder: Path) -> None:
     program = f"""
 import os
@@ -112,6 +113,7 @@ def test_serve_of_a_run_that_is_exported_first(trapped: Trapped, finished_run: P
     assert (done.returncode, "could not be exported" in done.stderr) == (4, True)
 
 
+@pytest.mark.slow
 def test_predict_and_data(trapped: Trapped, finished_run: Path, tmp_path: Path) -> None:
     write_pictures(tmp_path / "pictures", {"bags": 4, "coats": 4})
     predicted = trapped.run("predict", finished_run, tmp_path / "pictures" / "bags", "--device", "cpu")

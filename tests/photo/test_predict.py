@@ -45,7 +45,15 @@ def originals() -> np.ndarray:
     return modiste.load_dataset().validation.images[:COUNT, 0].numpy()
 
 
-@pytest.mark.parametrize(("ground", "least"), [("shop", 0.9), ("coloured", 0.85), ("dark", 0.85), ("JPEG", 0.85)])
+@pytest.mark.parametrize(
+    ("ground", "least"),
+    [
+        pytest.param("shop", 0.9, marks=pytest.mark.slow),
+        pytest.param("coloured", 0.85, marks=pytest.mark.slow),
+        pytest.param("dark", 0.85, marks=pytest.mark.slow),
+        ("JPEG", 0.85),
+    ],
+)
 def test_a_photograph_of_an_image_is_answered_as_the_image(
     ground: str, least: float, run: Path, originals: np.ndarray
 ) -> None:
@@ -363,6 +371,7 @@ def test_any_name_is_printed_in_any_locale(
         assert "b\u0142\u0105d.jpg" in printed
 
 
+@pytest.mark.slow
 def test_the_command_computes_in_the_precision_asked_for(run: Path, folder: Path) -> None:
     told = {}
     for precision in ("trained", "float32", "bfloat16"):

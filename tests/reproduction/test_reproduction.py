@@ -114,12 +114,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_test_set_is_opened_for_the_final_model_alone(small: Path) -> None:
     openings = {run.name: run_folder.open_run(run).test_openings for run in (small / "runs").iterdir()}
     assert openings == {name: 2 if name.startswith("paper-seed") else 0 for name in openings}
     assert len(openings) == 8
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_record_says(small: Path) -> None:
     record = json.loads((small / reproduction.RECORD).read_text())
     html, markdown = (small / page.HTML).read_text(), (small / page.MARKDOWN).read_text()
@@ -141,6 +143,7 @@ def test_the_page_says_what_the_record_says(small: Path) -> None:
     assert "This is the quick reproduction" in markdown
 
 
+@pytest.mark.slow
 def test_the_pages_pictures_are_there_and_nothing_is_fetched(small: Path) -> None:
     html, markdown = (small / page.HTML).read_text(), (small / page.MARKDOWN).read_text()
     named = re.findall(r"\]\((figures/[^)]+)\)", markdown)
@@ -152,6 +155,7 @@ def test_the_pages_pictures_are_there_and_nothing_is_fetched(small: Path) -> Non
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_reported(small: Path) -> None:
     made = Work(Scope(seeds=2, epochs=1, study_epochs=1, images_per_class=10), small)
     without = [made.variant_folders(NETWORK, variant) for variant in NETWORK.variants]
@@ -206,6 +210,7 @@ reproduce(scope, "r", workers=workers, device="cpu", on_outcome=on_outcome)
 """
 
 
+@pytest.mark.slow
 def test_on_a_ray_cluster_it_is_the_same(small: Path, tmp_path: Path) -> None:
     done = run_python("-c", ON_RAY, cwd=tmp_path, timeout=200)
     assert done.returncode == 0, done.stderr

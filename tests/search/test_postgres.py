@@ -71,6 +71,7 @@ def alone(plan: Plan, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Pat
     return table(folder)
 
 
+@pytest.mark.slow
 def test_two_drivers_share_a_search_and_the_death_of_one_costs_only_what_it_ran(
     plan: Plan, alone: bytes, server: str, tmp_path: Path, tiny_folder: Path
 ) -> None:
@@ -103,6 +104,7 @@ print(json.dumps([trial.value for trial in study.trials]))
 """
 
 
+@pytest.mark.slow
 def test_the_study_opens_in_optuna(plan: Plan, alone: bytes, server: str, tmp_path: Path, tiny_folder: Path) -> None:
     words = ("--storage", server, "--study", "shown")
     for _time in range(2):

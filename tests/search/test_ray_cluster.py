@@ -46,6 +46,7 @@ def alone(plan: Plan, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Pat
     return table(folder)
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_costs_only_what_it_ran(
     plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
@@ -72,6 +73,7 @@ def kill_a_node(plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path) -> 
     assert not list((tmp_path / "s").glob(".seen-*"))
 
 
+@pytest.mark.slow
 def test_begun_for_this_command_it_stays_on_loopback_saves_when_asked_to_stop_and_goes_on(
     plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path
 ) -> None:
@@ -108,6 +110,7 @@ def kill_part(part: str, family: list[psutil.Process]) -> None:
                 member.kill()
 
 
+@pytest.mark.slow
 def test_a_lost_cluster_ends_the_search_and_the_same_command_goes_on(
     plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path
 ) -> None:
@@ -128,6 +131,7 @@ def test_a_lost_cluster_ends_the_search_and_the_same_command_goes_on(
     assert table(tmp_path / "s") == alone
 
 
+@pytest.mark.slow
 def test_a_lost_head_ends_the_search(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
     long = replace(plan, trials=1000, sampler="random")  # some go on without a head, and end before it counts as lost
     words = ("--ray", "auto", "--trial-cpus", "0.5", "--sampler", "random")
@@ -179,6 +183,7 @@ def test_only_the_death_of_its_own_worker_counts_against_a_trial(plan: Plan, tmp
         settle(exceptions.RayTaskError("run_on_node", "traceback", StorageError("full")), task)
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_goes_on(
     plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
@@ -222,6 +227,7 @@ builtins.__import__ = importing
 """What every Python of the nodes begins with: as the tests do, and then trials of two epochs hang and of three fail."""
 
 
+@pytest.mark.slow
 def test_a_trial_that_hangs_or_fails_on_a_node_is_a_row_and_the_search_goes_on(
     plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
@@ -251,6 +257,7 @@ def may_hide() -> bool:
     return subprocess.run([*HIDDEN, "/mnt", "true"], capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not may_hide(), reason="needs a mount namespace of its own")
 def test_from_nodes_that_do_not_see_the_folder_the_runs_come_home(
     plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path

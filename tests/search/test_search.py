@@ -9,6 +9,7 @@ import subprocess
 import time
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from modiste.search.trial import Task, TrialOutcome, run_trial
 from modiste.search.workers import Processes
 from modiste.training import trainer
 
+slow = partial(pytest.param, marks=pytest.mark.slow)
 KILLS = 4
 """In one search of six trials."""
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "model.hidden=choice([8],[16])", "batch_size=log(16,64)")
@@ -168,6 +170,7 @@ def test_what_fails_is_an_outcome(plan: Plan, tmp_path: Path, tiny_folder: Path)
     assert "failed: " in (tmp_path / "s" / outcomes.TABLE_FOR_PEOPLE).read_text()
 
 
+@pytest.mark.slow
 def test_values_that_cannot_be_together_are_an_outcome(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
     deeper = replace(plan.recipe, model=CNNRecipe(filters=(4, 4), pools=1, hidden=(16,)))
     pools = replace(
@@ -203,6 +206,7 @@ def test_a_hopeless_trial_stops_early_and_again_when_begun_again(
     assert (few.state, len(few.curve)) == ("complete", 3)
 
 
+@pytest.mark.slow
 def test_a_search_killed_again_and_again_makes_the_table_of_one_left_alone(
     plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
@@ -278,6 +282,7 @@ if __name__ == "__main__":
         assert table(place / "s") == table(finished)[:6]
 
 
+@pytest.mark.slow
 def test_a_trial_that_kills_its_worker_fails_and_no_other_with_it(
     plan: Plan, tmp_path: Path, tiny_folder: Path
 ) -> None:
@@ -310,6 +315,7 @@ if __name__ == "__main__":
     ]
 
 
+@pytest.mark.slow
 def test_a_trial_that_hangs_fails_or_diverges_is_a_row_and_the_search_goes_on(
     plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
@@ -388,10 +394,12 @@ def run_without(names: list[str], words: list[str], folder: Path) -> "subprocess
     ("missing", "more", "complaint"),
     [
         (["matplotlib"], [], "searching needs matplotlib: pip install 'modiste[search]'"),
-        (["optuna"], [], "searching needs optuna: pip install 'modiste[search]'"),
-        (["matplotlib", "optuna"], [], "searching needs matplotlib and optuna: pip install 'modiste[search]'"),
-        (["psycopg"], ["--storage", "postgresql://127.0.0.1:1/x"], "needs psycopg: pip install 'modiste[postgresql]'"),
-        (["ray"], ["--ray", "auto"], "needs Ray: pip install 'modiste[ray]'"),
+        slow(["optuna"], [], "searching needs optuna: pip install 'modiste[search]'"),
+        slow(["matplotlib", "optuna"], [], "searching needs matplotlib and optuna: pip install 'modiste[search]'"),
+        slow(
+            ["psycopg"], ["--storage", "postgresql://127.0.0.1:1/x"], "needs psycopg: pip install 'modiste[postgresql]'"
+        ),
+        slow(["ray"], ["--ray", "auto"], "needs Ray: pip install 'modiste[ray]'"),
     ],
 )
 def test_a_missing_package_is_named_before_any_work(
@@ -404,6 +412,7 @@ def test_a_missing_package_is_named_before_any_work(
     assert not (tmp_path / "s" / outcomes.TRIALS).exists()
 
 
+@pytest.mark.slow
 def test_a_search_needs_no_scipy(tmp_path: Path, plan: Plan, tiny_folder: Path) -> None:
     storage.write_json(tmp_path / "small.json", to_plain(plan.recipe))
     words = ["search", "small.json", SPACE[0], "--trials", "5", "--epochs", "1", "--prune", "median", "--quiet"]

@@ -252,7 +252,7 @@ def test_a_run_is_exported_first_and_served_only_as_it_was_written(
 HOSTILE = "from pathlib import Path\nPath('{trace}').write_text('code of a stranger ran')\n"
 
 
-@pytest.mark.parametrize("start", [["-P", "-m", "modiste"], ["-m", "modiste"]])
+@pytest.mark.parametrize("start", [pytest.param(["-P", "-m", "modiste"], marks=pytest.mark.slow), ["-m", "modiste"]])
 def test_no_code_from_where_one_stands_is_run(photo_run: Path, tmp_path: Path, start: list[str]) -> None:
     """A finished run's folder with files named as what Modiste imports, and ``modiste serve .`` in it."""
     run, trace = shutil.copytree(photo_run, tmp_path / "run"), tmp_path / "trace"
@@ -264,6 +264,7 @@ def test_no_code_from_where_one_stands_is_run(photo_run: Path, tmp_path: Path, s
     assert not trace.exists()
 
 
+@pytest.mark.slow
 def test_the_data_folder_is_handed_to_the_export(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
     run = shutil.copytree(finished_run, tmp_path / "run")
     refused = run_modiste("serve", run, "--port", "0")

@@ -222,6 +222,7 @@ def test_more_than_can_be_carried_is_told_to_come_again(model_file: Path, photos
             assert [ask(number).status_code for number in range(at_work)] == [200] * at_work
 
 
+@pytest.mark.slow
 def test_what_is_at_work_is_answered_before_the_end(model_file: Path, photos: list[bytes], faults: Faults) -> None:
     for _ in faults("serving: requests at work when asked to stop", few=32, many=960, each=32):
         stop_under_load(model_file, photos)
@@ -472,6 +473,7 @@ def ask_raw(server: Server, content: bytes) -> bytes:
         return receive_all(connection)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow(server: Server, photos: list[bytes], faults: Faults) -> None:
     """Good and bad requests in turn. A leak grows in every fifth of them; what an allocator keeps does not."""
     process, boundary = psutil.Process(server.process.pid), "multipart/form-data; boundary=x"

@@ -111,7 +111,13 @@ def test_every_network_is_trained_by_two_processes_as_by_one(tmp_path: Path) -> 
         assert logits == pytest.approx(its_logits, abs=1e-2), name
 
 
-@pytest.mark.parametrize("name", variants(Recipe(name="tiny")))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "dropped weights" else [pytest.mark.slow])
+        for name in variants(Recipe(name="tiny"))
+    ],
+)
 def test_two_processes_have_the_losses_of_one(
     name: str, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -130,6 +136,7 @@ def test_two_processes_have_the_losses_of_one(
     assert (first.facts()[-1]["processes"], second.facts()[-1]["processes"]) == (1, 2)
 
 
+@pytest.mark.slow
 def test_the_command_speaks_once_stops_when_asked_and_goes_on(
     tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ KILLS: list[tuple[str, Callable[[Path], Moment], float]] = [
 ]
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(recipe_file: Path, tiny_folder: Path, tmp_path: Path, undisturbed: Path) -> None:
     """Ten SIGKILLs on one folder: while loading, in and between epochs, while writing, while finishing."""
     run, draw, killed = tmp_path / "run", random.Random(75), []
@@ -99,6 +100,7 @@ def test_killed_again_and_again(recipe_file: Path, tiny_folder: Path, tmp_path: 
     assert_same(run, undisturbed)
 
 
+@pytest.mark.slow
 def test_asked_to_stop_again_and_again(recipe_file: Path, tiny_folder: Path, tmp_path: Path, undisturbed: Path) -> None:
     """SIGTERM and SIGINT save the very step, leave with 75, and the same command goes on from there."""
     run = tmp_path / "run"
