@@ -4,12 +4,14 @@ Order, augmentation and dropout follow from (seed, step). So every process makes
 it. A group trains the same network as a single process, up to rounding, because sums are taken in another order.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from traceback import clear_frames
 from typing import Any, TypeVar
 
 import torch
@@ -104,14 +106,24 @@ ALONE = Group()
 
 @contextmanager
 def gathered() -> Iterator[Group]:
-    """Connect the processes that torchrun started, and yield their group; without torchrun, a group of one."""
+    """Connect the processes that torchrun started, and yield their group; without torchrun, a group of one.
+
+    At the end nothing keeps the group, so that its threads are joined. A thread that drops a tensor while Python ends
+    aborts the process (https://github.com/pytorch/pytorch/issues/190489).
+    """
     if not dist.is_available() or not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
         return
+    import torch.distributed.nn  # as default arguments it keeps the group that there is when it is imported
+
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Group(dist.get_rank(), dist.get_world_size())
+    except BaseException as error:
+        clear_frames(error.__traceback__)  # they hold wrapped networks
+        raise
     finally:
+        gc.collect()  # a wrapped network is part of a cycle, and keeps the group
         dist.destroy_process_group()
 
 
