@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modiste.catalogue.model import digest_of, onnx_of
+from modiste.catalogue.catalogue import digest_of, onnx_of
 from modiste.errors import RunError
 from modiste.inference.onnx_model import OnnxModel
 from modiste.inference.predictor import Predictor

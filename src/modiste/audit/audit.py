@@ -136,34 +136,43 @@ def audit(
     known = load_split_images(recipe.data, data_folder)
     if folds and not 2 <= folds <= len(known.images):
         raise RecipeError(f"folds: expected 0, or from 2 to {len(known.images):,}, one for each image, found {folds}")
-    compared = known.images
-    if known.files:
-        other = load_split_images(for_comparison(recipe.data), data_folder)
-        compared = select_files(known.files, other.images, other.files)
-    items, images = _items(known), known.images
+    items, images, compared = _items(known), known.images, _prepared_for_comparison(known, recipe.data, data_folder)
     if test_images:
         items += _test_items(test_images, known)
         images, compared = _concatenated(images, test_images.images), _concatenated(compared, test_images.compared)
     report(f"{len(items):,} images are compared")
-    exact, near = exact_groups(images.images), near_pairs(compared.images)
-    classes = len(known.class_names)
-    probabilities = torch.zeros(0, classes)
-    suspicious: list[Suspicion] = []
+    exact, near = _duplicates(images, compared)
+    probabilities, suspicious = torch.zeros(0, len(known.class_names)), list[Suspicion]()
     if folds:
         probabilities = out_of_fold_probabilities(known, recipe, folds, device=device, report=report)
         suspicious = suspicious_labels(probabilities, known.images.labels)
-    group_of = {index: number for number, group in enumerate(exact) for index in group}
     return Findings(
         name=known.name,
         items=items,
         images=images,
         class_names=known.class_names,
-        exact=tuple(exact),
-        near=tuple(pair for pair in near if group_of.get(pair.first, -1) != group_of.get(pair.second, -2)),
+        exact=exact,
+        near=near,
         suspicious=tuple(suspicious),
         probabilities=probabilities,
         notes=known.notes,
     )
+
+
+def _prepared_for_comparison(known: SplitImages, recipe: DataRecipe, data_folder: Path | None) -> ImageSet:
+    """Return the same images, in the same order; picture files in the preparation in which they are compared."""
+    if not known.files:
+        return known.images
+    other = load_split_images(for_comparison(recipe), data_folder)
+    return select_files(known.files, other.images, other.files)
+
+
+def _duplicates(images: ImageSet, compared: ImageSet) -> tuple[tuple[tuple[int, ...], ...], tuple[Pair, ...]]:
+    """Return the groups of images with identical pixels, and the pairs that nearly agree and are in no such group."""
+    exact = tuple(exact_groups(images.images))
+    group_of = {index: number for number, group in enumerate(exact) for index in group}
+    near = near_pairs(compared.images)
+    return exact, tuple(pair for pair in near if group_of.get(pair.first, -1) != group_of.get(pair.second, -2))
 
 
 def for_comparison(recipe: DataRecipe) -> DataRecipe:

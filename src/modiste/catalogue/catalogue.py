@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modiste.catalogue.listing import Place, read_part
-from modiste.catalogue.model import digest_of, onnx_of
 from modiste.catalogue.parquet import demand_package, read_facts
 from modiste.catalogue.plan import FOLDER, MODEL, Plan, claim, read_model
 from modiste.catalogue.shards import ShardTask, is_done, shard_path
 from modiste.catalogue.workers import MOST_DEATHS, DiedError, LocalWorkers, MakeShardWorkers, ShardWorkers, gave_up
-from modiste.errors import RecipeError, StoppedError
+from modiste.errors import RecipeError, RunError, StoppedError, reason_of
 from modiste.inference.answers import check_paths
+from modiste.inference.onnx_model import MOST_BYTES
 from modiste.runs import storage
 from modiste.training.interruption import Interruption
 
@@ -21,6 +21,7 @@ SHARD_ROWS = 1024
 """Pictures in a shard: all that a killed worker can lose."""
 PATIENCE_SECONDS = 0.2
 """Longest time until a request to stop is noticed."""
+ONNX_ENDING = ".onnx"
 OnProgress = Callable[[int, int], None]
 """Called with the number of pictures that are done, and of all."""
 
@@ -84,12 +85,57 @@ def answer_catalogue(
         plan = claim(out, found, digest_of(source), shard_rows, lambda: onnx_of(source, folder))
         read_model(out, plan)
         if not _Work(plan, found, out, interruption, on_progress).run(workers):
-            done = sum(plan.rows(number) for number in range(plan.shards) if is_done(out, plan, number))
-            raise StoppedError(
-                f"stopped on request with {done:,} of {plan.count:,} pictures answered; they are kept in {out}, and "
-                "the same command goes on from here"
-            )
+            raise _stopped(out, plan)
         return _summary(out, plan)
+
+
+def _stopped(out: Path, plan: Plan) -> StoppedError:
+    done = sum(plan.rows(number) for number in range(plan.shards) if is_done(out, plan, number))
+    return StoppedError(
+        f"stopped on request with {done:,} of {plan.count:,} pictures answered; they are kept in {out}, and "
+        "the same command goes on from here"
+    )
+
+
+def digest_of(source: Path) -> str:
+    """Return the SHA-256 that identifies a model: of the file, or of a run's selected weights.
+
+    Raises:
+        RunError: there is no such file, or the run is unfinished or damaged.
+    """
+    if storage.is_folder(source):
+        from modiste.runs import run_folder
+
+        return run_folder.open_run(source).files[run_folder.WEIGHTS["picked"]]
+    if not source.is_file():
+        raise RunError(f"{source}: no such file; expected a run, a model file, or an ONNX file of modiste export")
+    return storage.sha256(source)
+
+
+def onnx_of(source: Path, data_folder: Path | None = None) -> bytes:
+    """Return the content of the ONNX file that answers for a model.
+
+    Args:
+        source: folder of a finished run, a model file, or an ONNX file, which is taken as it is.
+        data_folder: of the images of a run that has not yet learnt to recognise out-of-distribution images.
+
+    Raises:
+        RunError: the model is missing, damaged or too large.
+        DataError: the run's images are needed and missing.
+        MissingExtraError: a package that writes ONNX files is not installed.
+    """
+    if source.suffix != ONNX_ENDING:
+        from modiste.export.export import onnx_content
+
+        return onnx_content(source, data_folder)
+    try:
+        with source.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise RunError(f"{source}: cannot be read ({reason_of(error)}); expected a file of modiste export") from error
+    if len(content) > MOST_BYTES:
+        raise RunError(f"{source}: expected at most {MOST_BYTES:,} bytes, found more")
+    return content
 
 
 class _Work:

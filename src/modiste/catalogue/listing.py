@@ -152,19 +152,23 @@ def _below(root: Path) -> Iterator[bytes]:
     while waiting:
         folder = waiting.pop()
         try:
-            with os.scandir(os.path.join(base, folder)) as items:  # noqa: PTH118 - bytes
-                for item in items:
-                    name = folder + item.name
-                    if item.name.startswith(HIDDEN) or os.fsdecode(item.name) in SYSTEM_FOLDERS:
-                        continue
-                    if item.is_dir(follow_symlinks=False):
-                        waiting.append(name + SLASH)
-                    elif name.lower().endswith(ENDINGS):
-                        yield name
+            for item in _visible_in(os.path.join(base, folder)):  # noqa: PTH118 - bytes
+                name = folder + item.name
+                if item.is_dir(follow_symlinks=False):
+                    waiting.append(name + SLASH)
+                elif name.lower().endswith(ENDINGS):
+                    yield name
         except OSError as error:
             if not folder:
                 raise PhotoError(f"{shown(root)}: cannot be read ({reason_of(error)})") from None
             yield folder
+
+
+def _visible_in(folder: bytes) -> Iterator["os.DirEntry[bytes]"]:
+    with os.scandir(folder) as items:
+        for item in items:
+            if not item.name.startswith(HIDDEN) and os.fsdecode(item.name) not in SYSTEM_FOLDERS:
+                yield item
 
 
 def _csv_paths(table: Path) -> Iterator[str]:
@@ -174,18 +178,24 @@ def _csv_paths(table: Path) -> Iterator[str]:
     """
     line = 1
     try:
-        with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
-            if rows.fieldnames.count(parquet.PATH) != 1:
-                raise _fault(table, line, "one column named path", ", ".join(rows.fieldnames))
-            for row in rows:
-                line, path = rows.line_num, (row[parquet.PATH] or "").strip()
-                if not path or "\0" in path:
-                    raise _fault(table, line, "a path", path)
-                yield path
+        for line, row in _csv_rows(table):
+            path = (row[parquet.PATH] or "").strip()
+            if not path or "\0" in path:
+                raise _fault(table, line, "a path", path)
+            yield path
     except (OSError, csv.Error) as error:
         raise _fault(table, line, "a CSV file", reason_of(error)) from None
+
+
+def _csv_rows(table: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Yield the number of the last line of each row, and the row by the names of its columns."""
+    with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        rows = csv.DictReader(file, strict=True)
+        rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+        if rows.fieldnames.count(parquet.PATH) != 1:
+            raise _fault(table, 1, "one column named path", ", ".join(rows.fieldnames))
+        for row in rows:
+            yield rows.line_num, row
 
 
 def _fault(table: Path, line: int, expected: str, found: str) -> DataError:

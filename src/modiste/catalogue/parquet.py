@@ -64,13 +64,17 @@ def read_paths(table: Path) -> Iterator[str]:
         with pyarrow.parquet.ParquetFile(table) as file:
             _check_column(table, file.schema_arrow)
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=[PATH]):
-                for path in batch.column(0).to_pylist():
-                    if not path or "\0" in path:
-                        raise fault(table, "a row without a path", expected="a path", found="nothing", remedy="fill it")
-                    yield path
+                yield from _checked_paths(table, batch.column(0).to_pylist())
     except (OSError, pyarrow.ArrowException) as error:
         found = reason_of(error).partition("\n")[0]
         raise fault(table, "unreadable", expected="a parquet file", found=shown(found)) from None
+
+
+def _checked_paths(table: Path, paths: list[str | None]) -> Iterator[str]:
+    for path in paths:
+        if not path or "\0" in path:
+            raise fault(table, "a row without a path", expected="a path", found="nothing", remedy="fill it")
+        yield path
 
 
 def shard_content(rows: Iterable[AnsweredRow], class_names: Sequence[str], plan: str, number: int) -> bytes:

@@ -149,28 +149,29 @@ def compare(
         DataError: the images are missing or damaged.
         MissingExtraError: there are several seeds, and SciPy is not installed.
     """
+    paths = _different_paths(folders)
+    found = measure_runs(paths, split=split, weights=weights, device=device, data_folder=data_folder)
+    correct = torch.stack([logits.argmax(1) == found.labels for logits in found.logits])
+    groups = _group(found)
+    names = _names([_seedless(found.runs[group[0]].recipe) for group in groups])
+    return Comparison(
+        split=split,
+        images=len(found.labels),
+        sides=tuple(_side(found, group, name) for group, name in zip(groups, names, strict=True)),
+        contrasts=_contrasts(found, correct, groups, names),
+        wrong_in_any=int((~correct).any(0).sum()),
+        wrong_in_all=int((~correct).all(0).sum()),
+    )
+
+
+def _different_paths(folders: Sequence[Path | str]) -> list[Path]:
+    """Return the folders as paths; RunError if there is only one, or one of them twice."""
     paths = [Path(folder) for folder in folders]
     if len({path.resolve() for path in paths}) < len(paths):
         raise RunError("a run is named twice; give each run folder once")
     if len(paths) < 2:
         raise RunError("nothing to compare: expected at least two runs, found one")
-    found = measure_runs(paths, split=split, weights=weights, device=device, data_folder=data_folder)
-    correct = torch.stack([logits.argmax(1) == found.labels for logits in found.logits])
-    groups = _group(found)
-    names = _names([_seedless(found.runs[group[0]].recipe) for group in groups])
-    raw = [
-        _contrast(found, correct, (groups[one], groups[other]), (names[one], names[other]))
-        for one, other in combinations(range(len(groups)), 2)
-    ]
-    adjusted = holm([contrast.difference.p_value for contrast in raw])
-    return Comparison(
-        split=split,
-        images=len(found.labels),
-        sides=tuple(_side(found, group, name) for group, name in zip(groups, names, strict=True)),
-        contrasts=tuple(replace(one, adjusted_p_value=p) for one, p in zip(raw, adjusted, strict=True)),
-        wrong_in_any=int((~correct).any(0).sum()),
-        wrong_in_all=int((~correct).all(0).sum()),
-    )
+    return paths
 
 
 def _seedless(recipe: Recipe) -> Recipe:
@@ -217,6 +218,18 @@ def _side(found: MeasuredRuns, group: list[int], name: str) -> Side:
         deviation=stdev(accuracies) if len(accuracies) > 1 else None,
         interval=None if interval is None else (max(0.0, interval[0]), min(1.0, interval[1])),
     )
+
+
+def _contrasts(
+    found: MeasuredRuns, correct: Bool[Tensor, "runs n"], groups: list[list[int]], names: list[str]
+) -> tuple[Contrast, ...]:
+    """Compare each side with each later one; p-values are adjusted for all of these contrasts."""
+    raw = [
+        _contrast(found, correct, (groups[one], groups[other]), (names[one], names[other]))
+        for one, other in combinations(range(len(groups)), 2)
+    ]
+    adjusted = holm([contrast.difference.p_value for contrast in raw])
+    return tuple(replace(one, adjusted_p_value=p) for one, p in zip(raw, adjusted, strict=True))
 
 
 def _contrast(

@@ -98,17 +98,23 @@ def export(
     content = kind.write(answers, info)
     if int8:
         content = quantize(content, sample(development.train, CALIBRATION_IMAGES).images.numpy())
-    proof = development.validation if int8 else sample(development.validation, PROOF_IMAGES)
-    found = compare(kind.read(content), answers, proof)
-    if found.largest_difference > TOLERANCE and not int8:
-        raise RunError(
-            f"{run.folder}: the {to} file answers otherwise than the run, by up to {found.largest_difference:.2g} "
-            f"in a probability on {found.images:,} validation images; nothing was written"
-        )
+        found = compare(kind.read(content), answers, development.validation)
+    else:
+        found = compare(kind.read(content), answers, sample(development.validation, PROOF_IMAGES))
+        _check_agreement(run, to, found)
     path = run.folder / _file_name(kind, int8) if out is None else Path(out)
     described = path.with_name(f"{path.name}.md")
     _write(run, {path: content, described: card.text(run, path.name, answers, found).encode()})
     return Exported(path, len(content), answers.temperature, found, described)
+
+
+def _check_agreement(run: Run, to: str, found: Agreement) -> None:
+    """Raise RunError if a probability of the file is not that of the run."""
+    if found.largest_difference > TOLERANCE:
+        raise RunError(
+            f"{run.folder}: the {to} file answers otherwise than the run, by up to {found.largest_difference:.2g} "
+            f"in a probability on {found.images:,} validation images; nothing was written"
+        )
 
 
 def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
@@ -127,17 +133,14 @@ def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
     """
     kind = FORMATS["onnx"]
     kind.require_packages()
-    novelty = None
     if storage.is_folder(source):
         run = open_run(source)
-        (model, info), known = run.load_model(), run.measured()
-        temperature = fit_temperature(known.logits, known.labels)
+        model, info = run.load_model()
         seen = features(model, torch.zeros(1, *info.task.image_shape, dtype=torch.uint8))
-        novelty = of_run(run, data_folder, seen=seen)
+        answers = _answers(run, model, of_run(run, data_folder, seen=seen))
     else:
         model, info = checkpoint.load_model(source)
-        temperature = info.temperature
-    answers = Answers(model, mirror=info.recipe.mirror, temperature=temperature, novelty=novelty).eval()
+        answers = Answers(model, mirror=info.recipe.mirror, temperature=info.temperature).eval()
     content = kind.write(answers, info)
     draw = machine.generator(0, "export")
     images = torch.randint(0, 256, (RANDOM_IMAGES, *info.task.image_shape), generator=draw, dtype=torch.uint8)

@@ -143,18 +143,22 @@ def _open_units(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
         header = data[at]
         at += 2 if header & 4 else 1
-        size, shift = len(data) - at, 0
-        if header & 2:
-            size = 0
-            while shift < 56:
-                byte = _byte(data, at)
-                size |= (byte & 127) << shift
-                at, shift = at + 1, shift + 7
-                if byte < 128:
-                    break
+        size, at = _little_endian(data, at) if header & 2 else (len(data) - at, at)
         yield header >> 3 & 15, data[at : at + min(size, MOST_SPS_BYTES)]
         at += size
     raise PhotoError(f"the image has more than {MOST_UNITS:,} parts; expected a photo; save it again")
+
+
+def _little_endian(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number at a position, in groups of seven bits with the lowest first, and the position after it."""
+    number = 0
+    for shift in range(0, 56, 7):
+        byte = _byte(data, at)
+        number |= (byte & 127) << shift
+        at += 1
+        if byte < 128:
+            break
+    return number, at
 
 
 def _size_of_sequence(unit: bytes) -> int:

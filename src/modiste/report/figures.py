@@ -24,6 +24,8 @@ from modiste.runs import run_folder
 from modiste.runs.run_folder import Run
 
 SAMPLES = 25
+Drawings = dict[str, Callable[[], Figure]]
+"""Functions that draw a figure, by the name of its file without the ending."""
 
 
 def write_figures(
@@ -64,8 +66,20 @@ def write_figures(
     finished = None if run is None else run_folder.open_run(run)
     recipe = recipe or (finished.recipe if finished else named.paper())
     development = development_of(finished, data_folder) if finished else load_development(recipe.data, data_folder)
-    model = _model(recipe, development)
-    draw: dict[str, Callable[[], Figure]] = {
+    draw = _network_figures(_model(recipe, development), development)
+    if finished:
+        draw["figure-5-curves"] = lambda: curves_figure(finished)
+    draw |= _augmentation_figures(recipe, development)
+    written = [save(figure(), out / f"{name}.{format}") for name, figure in draw.items()]
+    if finished:
+        views = draw_views(finished, development)
+        written += [save(figure, out / f"sees-{view.name}.{format}") for view, figure in views]
+    return written
+
+
+def _network_figures(model: nn.Module, development: Development) -> Drawings:
+    """Return the figures of a network and its images, by the names of their files."""
+    draw: Drawings = {
         "figure-1-layers": neural_network,
         "figure-2-activations": activation_curves,
         "figure-3-network": lambda: network_figure(model, development.image_shape),
@@ -74,16 +88,15 @@ def write_figures(
     part = inside(model)
     if part:
         draw["network-part"] = lambda: block_diagram(part[1])
-    if finished:
-        draw["figure-5-curves"] = lambda: curves_figure(finished)
-    draw["augmentations"] = lambda: augmentations.every_field(development)
+    return draw
+
+
+def _augmentation_figures(recipe: Recipe, development: Development) -> Drawings:
+    """Return the figures of every augmentation, and of the recipe's if it has one, by the names of their files."""
+    draw: Drawings = {"augmentations": lambda: augmentations.every_field(development)}
     if augmentations.changes(recipe.augmentation):
         draw[f"augmentation-of-{recipe.name}"] = lambda: augmentations.of_recipe(development, recipe)
-    written = [save(figure(), out / f"{name}.{format}") for name, figure in draw.items()]
-    if finished:
-        views = draw_views(finished, development)
-        written += [save(figure, out / f"sees-{view.name}.{format}") for view, figure in views]
-    return written
+    return draw
 
 
 def network_figure(model: nn.Module, image_shape: tuple[int, int, int]) -> Figure:

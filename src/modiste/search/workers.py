@@ -92,20 +92,17 @@ class TrialPool:
         while not self._interruption.requested:
             begun = self._begin(suspects, running)
             try:
-                while begun:
-                    begun[0].clock.unlink(missing_ok=True)
-                    running[pool.submit(run_trial, begun[0])] = begun[0]
-                    del begun[0]
-                if running:
-                    self._collect(running)
-                    if not pool.limits_time and self._give_up_late(running):
-                        pool.kill()
-                        self._again += running.values()
-                        return suspects
-                elif self._finished():
-                    return None
-                else:
+                _submit(pool, begun, running)
+                if not running:
+                    if self._finished():
+                        return None
                     time.sleep(PATIENCE_SECONDS)
+                    continue
+                self._collect(running)
+                if not pool.limits_time and self._give_up_late(running):
+                    pool.kill()
+                    self._again += running.values()
+                    return suspects
             except (BrokenProcessPool, CancelledError):
                 pool.kill()
                 return [*self._suspects(list(running.values())), *begun, *suspects]
@@ -147,6 +144,14 @@ class TrialPool:
             return running
         self._keep(task.outcome("failed", reason=f"the process that ran it died {MOST_DEATHS} times"))
         return []
+
+
+def _submit(pool: Workers, begun: list[Task], running: dict[Future[TrialOutcome], Task]) -> None:
+    """Move trials from ``begun`` to ``running``; if the pool dies meanwhile, the others stay in ``begun``."""
+    while begun:
+        begun[0].clock.unlink(missing_ok=True)
+        running[pool.submit(run_trial, begun[0])] = begun[0]
+        del begun[0]
 
 
 def _stop(pool: Workers, running: Mapping[Future[TrialOutcome], Task]) -> None:

@@ -73,15 +73,7 @@ def create_app(
     for name in model.class_names:
         if name != _utf8(name):
             raise RunError(f"class {name!r} cannot be written as UTF-8; expected a file that modiste export wrote")
-    app = FastAPI(
-        title="Modiste",
-        version=__version__,
-        summary=f"Classifies pictures into {len(model.class_names)} classes.",
-        lifespan=_lifespan,
-        docs_url=None,  # both pages would load scripts from other hosts
-        redoc_url=None,
-        separate_input_output_schemas=False,
-    )
+    app = _new_app(model)
     app.state.model, app.state.preparation = model, preparation
     app.state.limits, app.state.metrics = limits, metrics
     gate = Gate(app, limits, metrics, (*LOOPBACK, *hosts), token)
@@ -91,6 +83,18 @@ def create_app(
     _add_page(app)
     _add_fault_handlers(app)
     return gate
+
+
+def _new_app(model: OnnxModel) -> FastAPI:
+    return FastAPI(
+        title="Modiste",
+        version=__version__,
+        summary=f"Classifies pictures into {len(model.class_names)} classes.",
+        lifespan=_lifespan,
+        docs_url=None,  # both pages would load scripts from other hosts
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
 
 
 @asynccontextmanager

@@ -51,8 +51,7 @@ def serve(
         DataError: the segmentation network's file is another one.
     """
     check_token(host, token)
-    if not 0 <= port <= MOST_PORT:
-        raise RecipeError(f"serve: --port {port}: expected a number from 0 to {MOST_PORT:,}")
+    check_port(port)
     hosts = tuple(map(allowed_name, allow_hosts))
     model = OnnxModel.load(model_file(Path(source), data_folder))
     try:
@@ -66,6 +65,12 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         say(f"serving {source} on http://{shown}:{listener.getsockname()[1]}/ - stop with Ctrl-C")
         server.run(sockets=[listener])
+
+
+def check_port(port: int) -> None:
+    """Raise RecipeError if there is no such port."""
+    if not 0 <= port <= MOST_PORT:
+        raise RecipeError(f"serve: --port {port}: expected a number from 0 to {MOST_PORT:,}")
 
 
 def check_token(host: str, token: str) -> None:
