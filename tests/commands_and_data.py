@@ -26,6 +26,8 @@ CLASSES = 5
 TRAINING_IMAGES = 480
 TEST_COUNT = 100
 
+PROGRAMS = Path(__file__).with_name("programs")
+"""Programs that tests run in processes of their own."""
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -27,6 +27,11 @@ SAMPLE = 10
 Faults = Callable[..., Iterator[int]]
 
 
+def slow_case(*values: object, **options: Any) -> Any:
+    """Return a case of a parametrised test that takes many seconds: ``make test`` runs only the other cases."""
+    return pytest.param(*values, **options, marks=pytest.mark.slow)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--in-full", action="store_true", help="run what make test leaves out: all faults, slow tests")
 

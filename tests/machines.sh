@@ -17,9 +17,14 @@ tests/evaluation/test_boundary.py
 tests/evaluation/test_ensemble.py::test_mirrored_answers_are_those_of_both_images
 tests/evaluation/test_inference.py
 tests/evaluation/test_novelty.py
+tests/models/test_capsnet.py
+tests/models/test_dbn.py
+tests/models/test_dropconnect.py
+tests/models/test_fashionnet.py
 tests/models/test_folding.py
+tests/models/test_layers.py
 tests/models/test_onednn.py
-tests/models/test_references.py
+tests/models/test_patch_graph.py
 tests/training/test_backbones.py::test_the_features_are_those_of_the_published_network
 tests/training/test_linear_probe.py::test_it_finds_what_scikit_learn_finds
 tests/training/test_loop.py

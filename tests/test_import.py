@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import modiste
-from commands_and_data import child_environment, run_modiste, run_python
+from commands_and_data import PROGRAMS, child_environment, run_modiste, run_python
 
 HEAVY = {
     "torch",
@@ -93,28 +93,9 @@ def test_help_of_the_real_command_imports_nothing_heavy(words: list[str], needed
     assert "modiste" in done.stdout
 
 
-WITHOUT_COMPILER = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-import modiste
-
-folder, out = map(Path, sys.argv[1:])
-for name in ("adam", "adamw", "sgd"):
-    recipe = modiste.get_recipe("perceptron")
-    recipe = replace(
-        recipe, epochs=1, data=replace(recipe.data, source="tiny"), optimizer=replace(recipe.optimizer, name=name)
-    )
-    modiste.train(recipe, out / name, data_folder=folder)
-    modiste.evaluate(out / name, data_folder=folder)
-    modiste.Predictor.load(out / name)
-print(sorted(name for name in sys.modules if name.startswith(("torch._dynamo", "torch._inductor"))))
-"""
-
-
 def test_no_run_loads_the_compiler_of_torch(tiny_folder: Path, tmp_path: Path) -> None:
     """It takes most of a second, and torch's own optimizers load it at their first call."""
-    done = run_python("-c", WITHOUT_COMPILER, tiny_folder, tmp_path)
+    done = run_python(PROGRAMS / "list_compiler_modules.py", tiny_folder, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import modiste
-from commands_and_data import run_python
+from commands_and_data import PROGRAMS, run_python
 from listeners import StopAfter
 from modiste import machine
 from modiste.cli.main import main
@@ -32,25 +32,6 @@ OTHER = {
     "OMP_NUM_THREADS": "3",
     "MKL_DYNAMIC": "FALSE",
 }
-THERE = """
-import json, sys
-from pathlib import Path
-import numpy as np, onnxruntime
-import modiste
-from modiste.training import trainer as training
-from modiste.data.dataset import load_development
-from modiste.runs.run_folder import open_run
-
-run, begun, file, data = map(Path, sys.argv[1:])
-images = load_development(open_run(run).recipe.data, data).validation.images
-predictor = modiste.Predictor.load(run, device="cpu")
-logits, probabilities = predictor.logits(images), predictor.probabilities(images)
-exported, = onnxruntime.InferenceSession(file).run(["probabilities"], {"images": images.numpy()})
-np.savez(run / "there", logits=logits, probabilities=probabilities, exported=exported)
-assessed = [modiste.evaluate(run, weights=name, device="cpu", data_folder=data) for name in ("picked", "last")]
-print(json.dumps([{"loss": one.loss, "accuracy": one.accuracy} for one in assessed]))
-training.train(open_run(run).recipe, begun, device="cpu", data_folder=data)
-"""
 
 
 def rounding(run: Path) -> float:
@@ -66,7 +47,7 @@ def test_a_run_answers_and_goes_on_within_rounding_on_another_machine(
     exported = export.export(run, data_folder=tiny_folder)
     with pytest.raises(StoppedError):
         trainer.train(tiny_recipe, begun, device="cpu", data_folder=tiny_folder, listeners=[StopAfter(30)])
-    done = run_python("-c", THERE, run, begun, exported.path, tiny_folder, **OTHER)
+    done = run_python(PROGRAMS / "answer_and_go_on.py", run, begun, exported.path, tiny_folder, **OTHER)
     assert done.returncode == 0, done.stderr
     there, here = np.load(run / "there.npz"), modiste.Predictor.load(run, device="cpu")
     stored, _ = run_folder.read_logits(run / run_folder.logits_name("validation"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import modiste
-from commands_and_data import run_python, write_pictures
+from commands_and_data import PROGRAMS, run_python, write_pictures
 from modiste.cli import main
 
 SOURCE = Path(modiste.__file__).parent
@@ -70,25 +70,9 @@ def test_the_door_and_its_user_would_be_noticed() -> None:
         assert mentions(ast.parse(hidden)), hidden
 
 
-WATCHED = """
-import sys
-opened = set()
-def watch(event, arguments):
-    if event in ("open", "os.open") and isinstance(arguments[0], (str, bytes)):
-        opened.add(arguments[0] if isinstance(arguments[0], str) else arguments[0].decode(errors="replace"))
-sys.addaudithook(watch)
-from modiste.cli.main import main
-try:
-    main(sys.argv[1:])
-finally:
-    print("held_out was loaded" if "modiste.data.held_out" in sys.modules else "held_out was not loaded")
-    print(*sorted(opened), sep="\\n")
-"""
-
-
 def opened_by(*words: object, **options: Any) -> str:
     """Run a command in a process of its own and return what it opened."""
-    done = run_python("-c", WATCHED, *words, timeout=180, **options)
+    done = run_python(PROGRAMS / "list_opened_files.py", *words, timeout=180, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

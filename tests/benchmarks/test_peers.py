@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fault_counter import slow_case
 from modiste.data import sources
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
@@ -16,8 +17,8 @@ PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
 @pytest.mark.parametrize(
     "script",
     [
-        pytest.param("listing1_keras.py", marks=pytest.mark.slow),
-        pytest.param("listing1_pytorch.py", marks=pytest.mark.slow),
+        slow_case("listing1_keras.py"),
+        slow_case("listing1_pytorch.py"),
         "mlp_scikit_learn.py",
     ],
 )

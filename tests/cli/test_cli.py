@@ -16,6 +16,7 @@ import torch
 
 import modiste
 from commands_and_data import child_environment, run_modiste, run_python, write_pictures
+from fault_counter import slow_case
 from modiste.cli import main
 from modiste.cli.answer_writers import safe_cell
 from modiste.cli.arguments import print_json, split_flags
@@ -261,7 +262,7 @@ class TestStreams:
         subprocess.run(["bash", "-c", line], cwd=tmp_path, env=child_environment(), check=True, timeout=60)
         assert int((tmp_path / "found").read_text()) > 2
 
-    @pytest.mark.parametrize("encoding", ["ascii", "iso-8859-2", "utf-8"])
+    @pytest.mark.parametrize("encoding", [slow_case("ascii"), "iso-8859-2", slow_case("utf-8")])
     def test_names_beyond_the_letters_of_the_locale_are_escaped(self, tmp_path: Path, encoding: str) -> None:
         write_pictures(tmp_path / "set", {"błąd": 6, "衣服": 6})
         words = ("data", "set", "--pictures", "whole")
@@ -368,8 +369,8 @@ class TestMissingExtras:
         ("package", "words", "extra"),
         [
             ("PIL", ("data", "set"), "photo"),
-            ("scipy", ("data", "set"), "photo"),
-            ("matplotlib", ("report", "run"), "report"),
+            slow_case("scipy", ("data", "set"), "photo"),
+            slow_case("matplotlib", ("report", "run"), "report"),
         ],
     )
     def test_a_package_that_is_missing_is_named_with_its_extra(

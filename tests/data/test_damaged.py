@@ -31,7 +31,7 @@ from idx_files import (
     write,
 )
 
-from commands_and_data import run_python
+from commands_and_data import PROGRAMS, run_python
 from fault_counter import Faults
 from modiste.data import held_out, sources
 from modiste.errors import DataError
@@ -253,32 +253,10 @@ def assert_told(case: Case, folder: Path) -> None:
     assert re.search(r": expected .+, found .+; .+", message), message
 
 
-CHILD = """
-import json, sys
-from pathlib import Path
-sys.path[:0] = sys.argv[2:]
-from test_damaged import CASES, DataError, load, make
-
-def memory(field):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
-
-for number, case in enumerate(CASES):
-    folder = make(Path(sys.argv[1]) / str(number), case.change)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = memory("VmRSS")
-    try:
-        load(case, folder)
-    except DataError:
-        files = [path.stat().st_size for path in folder.iterdir() if path.is_file()]
-        print(json.dumps([case.name, memory("VmHWM") - before, max(files, default=0)]))
-"""
-
-
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
 def test_no_fault_takes_more_memory_than_the_file_and_a_little(tmp_path: Path, faults: Faults) -> None:
     here = Path(__file__).parent
-    done = run_python("-c", CHILD, tmp_path, here, here.parent)
+    done = run_python(PROGRAMS / "measure_damaged_sets.py", tmp_path, here, here.parent)
     assert done.returncode == 0, done.stderr
     taken = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(taken) == len(CASES)

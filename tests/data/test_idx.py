@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from idx_files import bomb, header, idx, packed
 
+from commands_and_data import PROGRAMS
 from fault_counter import Faults
 from modiste.data.idx.reader import BLOCK_BYTES, DEFLATE_RATIO, LIMIT_BYTES, IdxFile, read_idx
 from modiste.errors import DataError
@@ -61,44 +62,11 @@ def test_real_files_fit_their_published_hashes(real_files: dict[str, Path]) -> N
     assert images.sha256 == "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
 
 
-CHILD = """
-import json, sys, zlib
-from pathlib import Path
-import numpy
-from modiste.data.idx.reader import read_idx
-from modiste.errors import DataError
-
-def memory(field):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
-
-class Counted:
-    unpacked = 0
-
-    def __init__(self, make=zlib.decompressobj, **words):
-        self.own = make(**words)
-
-    def __getattr__(self, name):
-        return getattr(self.own, name)
-
-    def decompress(self, *arguments):
-        block = self.own.decompress(*arguments)
-        Counted.unpacked += len(block)
-        return block
-
-zlib.decompressobj = Counted
-before, said = memory("VmRSS"), ""
-try:
-    read_idx(Path(sys.argv[1]))
-except DataError as error:
-    said = str(error)
-print(json.dumps({"bytes": memory("VmHWM") - before, "unpacked": Counted.unpacked, "said": said}))
-"""
-
-
 def measured_in_child(path: Path) -> dict[str, object]:
     """Read in a process of its own: growth of its peak resident memory, bytes unpacked, what the error said."""
-    run = subprocess.run([sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, PROGRAMS / "measure_idx_file.py", path], capture_output=True, text=True, check=True
+    )
     return dict(json.loads(run.stdout))
 
 

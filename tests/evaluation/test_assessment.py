@@ -15,7 +15,7 @@ import pytest
 import torch
 from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
 
-from commands_and_data import as_before, child_environment, tiny_files
+from commands_and_data import PROGRAMS, as_before, child_environment, tiny_files
 from listeners import StopAfter
 from modiste.data import held_out
 from modiste.data.dataset import as_image_set
@@ -210,22 +210,6 @@ class TestRunsOfBefore:
             evaluate(run, data_folder=images)
 
 
-ELSEWHERE = """
-import sys
-from pathlib import Path
-from modiste.export import export
-from modiste.evaluation.assessment import evaluate
-from modiste.evaluation.comparison import compare
-from modiste.inference.predictor import Predictor
-run, twin, data, out = map(Path, sys.argv[1:])
-for weights in ("picked", "last"):
-    print(evaluate(run, split="test", weights=weights, data_folder=data).test_openings)
-    print(len(compare([run, twin], weights=weights, data_folder=data).contrasts))
-print(export.export(run, out, to="safetensors", data_folder=data).path.stat().st_size > 0)
-print(Predictor.load(run).with_novelty(run, data).novelty is not None)
-"""
-
-
 class TestNothingMayBeWritten:
     @pytest.fixture
     def twin(self, run: Path) -> Path:
@@ -279,7 +263,7 @@ class TestNothingMayBeWritten:
     def test_a_disk_that_is_really_read_only(self, run: Path, twin: Path, tiny_folder: Path, tmp_path: Path) -> None:
         mounted = f'mount --bind {run.parent} {run.parent} && mount -o remount,ro,bind {run.parent} && exec "$@"'
         (out := tmp_path.with_name(f"{tmp_path.name}-out")).mkdir()
-        words = [sys.executable, "-c", ELSEWHERE, run, twin, tiny_folder, out / "model.safetensors"]
+        words = [sys.executable, PROGRAMS / "measure_run.py", run, twin, tiny_folder, out / "model.safetensors"]
         done = subprocess.run(
             ["unshare", "--mount", "sh", "-c", mounted, "sh", *map(str, words)],
             env=child_environment(),

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from commands_and_data import run_modiste, write_pictures
+from fault_counter import slow_case
 from modiste.data.dataset import load_development
 from modiste.data.pictures import picture_cache
 from modiste.errors import DataError, RunError
@@ -87,8 +88,8 @@ def test_a_data_set_that_cannot_change_is_not_kept(finished_run: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param("one picture more", marks=pytest.mark.slow),
-        pytest.param("one picture less", marks=pytest.mark.slow),
+        slow_case("one picture more"),
+        slow_case("one picture less"),
         "all gone",
     ],
 )

@@ -8,6 +8,7 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from commands_and_data import TEST_IMAGES, run_modiste
+from fault_counter import slow_case
 from modiste.data.dataset import Development, ImageSet
 from modiste.data.idx.reader import read_idx
 from modiste.errors import MissingExtraError, RunError
@@ -46,16 +48,16 @@ QUICK = ("cnn", "mlp", "dbn", "resnet")
 TASK = Task(image_shape=(2, 12, 16), class_names=("a", "b", "ü"), mean=0.3, deviation=0.4)
 
 
-def marks_of(network: ModelRecipe) -> list[pytest.MarkDecorator]:
-    """Leave a network that takes long to write to ``make test-all``."""
-    return [] if network.KIND in QUICK else [pytest.mark.slow]
+def case_of(network: ModelRecipe) -> Any:
+    """Return a network as a case of a test; one that takes long to write is left to ``make test-all``."""
+    return (pytest.param if network.KIND in QUICK else slow_case)(network, id=network.KIND)
 
 
 def test_every_kind_of_network_is_tried() -> None:
     assert {type(recipe) for recipe in NETWORKS} == set(ModelRecipe.__args__)
 
 
-@pytest.mark.parametrize("network", [pytest.param(one, id=one.KIND, marks=marks_of(one)) for one in NETWORKS])
+@pytest.mark.parametrize("network", [case_of(one) for one in NETWORKS])
 def test_the_file_answers_like_the_network_for_any_number_of_images(network: ModelRecipe) -> None:
     images = np.random.RandomState(5).randint(0, 256, (131, *TASK.image_shape)).astype(np.uint8)
     model = build_model(network, TASK, seed=3).eval()
@@ -215,6 +217,7 @@ def test_eight_bits_are_smaller_and_say_what_they_cost(run: Path, tiny_folder: P
         export.export(run, to="torch", int8=True)
 
 
+@pytest.mark.slow
 def test_in_eight_bits_a_mirrored_network_holds_its_weights_once_and_its_activations_first() -> None:
     task = replace(TASK, image_shape=(3, 32, 32))
     images = np.random.RandomState(5).randint(0, 256, (8, *task.image_shape)).astype(np.uint8)
@@ -238,6 +241,7 @@ def test_larger_images_go_through_a_file_in_smaller_parts(side: int, most: int) 
     assert sum(map(len, parts(images[:1]))) == 1
 
 
+@pytest.mark.slow
 def test_the_card_says_what_was_measured(run: Path, tiny_folder: Path) -> None:
     written = export.export(run, data_folder=tiny_folder).card.read_text()
     assert "has not been evaluated on the test set" in written

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from commands_and_data import child_environment, write_pictures
-from fault_counter import Faults
+from commands_and_data import PROGRAMS, child_environment, write_pictures
+from fault_counter import Faults, slow_case
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe
@@ -73,7 +73,13 @@ def recipe(tmp_path: Path, tiny_recipe: Recipe) -> Path:
     return tmp_path / "small.json"
 
 
-@pytest.mark.parametrize("where", [("--workers", 1), ("--ray", "auto", "--trial-cpus", 0.5)], ids=["processes", "ray"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        slow_case(("--workers", 1), id="processes"),
+        pytest.param(("--ray", "auto", "--trial-cpus", 0.5), id="ray"),
+    ],
+)
 def test_search(where: tuple[object, ...], trapped: Trapped, recipe: Path, tiny_folder: Path) -> None:
     words = ("--sampler", "grid", "--trials", 1, "--device", "cpu", "--data-folder", tiny_folder)
     done = trapped.run("search", recipe, "epochs=choice(1,2)", *words, *where)
@@ -82,20 +88,8 @@ def test_search(where: tuple[object, ...], trapped: Trapped, recipe: Path, tiny_
 
 @pytest.mark.slow
 def test_a_search_begun_from_python(trapped: Trapped, recipe: Path, tiny_folder: Path) -> None:
-    program = f"""
-import os
-from pathlib import Path
-from modiste.recipes import recipe
-from modiste.search.plan import Plan; from modiste.search.search import search
-
-if __name__ == "__main__":
-    before = dict(os.environ)
-    plan = Plan(recipe=recipe.load(Path({str(recipe)!r})), space=("epochs=choice(1,2)",), sampler="grid", trials=1)
-    print([row.state for row in search(plan, "s", device="cpu", data_folder={str(tiny_folder)!r})])
-    assert before == dict(os.environ)
-"""
-    storage.write_text(recipe.parent / "bin" / "modiste", program)
-    done = trapped.run()
+    shutil.copy(PROGRAMS / "search_from_python.py", recipe.parent / "bin" / "modiste")
+    done = trapped.run(recipe, tiny_folder)
     assert done.stdout == "['complete']\n", done.stderr
 
 

@@ -23,6 +23,7 @@ import modiste
 import photographs
 import strangers
 from commands_and_data import child_environment, run_modiste, run_python
+from fault_counter import slow_case
 from modiste.cli import main
 from modiste.cli.progress import ERASE, ProgressBar
 from modiste.data.pictures.folder_layout import visible
@@ -48,9 +49,9 @@ def originals() -> np.ndarray:
 @pytest.mark.parametrize(
     ("ground", "least"),
     [
-        pytest.param("shop", 0.9, marks=pytest.mark.slow),
-        pytest.param("coloured", 0.85, marks=pytest.mark.slow),
-        pytest.param("dark", 0.85, marks=pytest.mark.slow),
+        slow_case("shop", 0.9),
+        slow_case("coloured", 0.85),
+        slow_case("dark", 0.85),
         ("JPEG", 0.85),
     ],
 )
@@ -337,7 +338,7 @@ def test_standard_input_is_read_to_the_largest_photo(predict, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("package", "words", "extra"),
-    [("PIL", (), "photo"), ("scipy", (), "photo"), ("matplotlib", ("--show", "shown"), "report")],
+    [("PIL", (), "photo"), slow_case("scipy", (), "photo"), slow_case("matplotlib", ("--show", "shown"), "report")],
 )
 def test_what_is_not_installed_is_named(
     run: Path, folder: Path, tmp_path: Path, package: str, words: tuple[str, ...], extra: str

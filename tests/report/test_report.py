@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from commands_and_data import run_python
+from commands_and_data import PROGRAMS, run_python
+from fault_counter import slow_case
 from modiste.cli.main import main
 from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.assessment import Assessment, evaluate
@@ -272,57 +273,37 @@ def test_a_fields_name_breaks_between_its_words(untested: Path) -> None:
     assert breakable("<a_b>") == "&lt;a_<wbr>b&gt;"
 
 
-IN_A_NOTEBOOK = """
-import os, sys
-import {module}
-import matplotlib
-from modiste.report.concepts import neural_network
-from modiste.report.style import render
-assert len(render(neural_network(), "png")) > 1000
-assert os.environ["MPLBACKEND"] == sys.argv[1]
-print(matplotlib.get_backend(auto_select=False))
-"""
-
-
 @pytest.mark.parametrize(
     ("module", "wanted", "kept"),
     [
         ("modiste.report", "module://matplotlib_inline.backend_inline", None),
-        ("modiste.report", "pdf", "pdf"),
-        ("modiste.reproduction.reproduction", "no-such", None),
-        ("modiste.report.style, modiste.search.plots", "no-such", None),
+        slow_case("modiste.report", "pdf", "pdf"),
+        slow_case("modiste.reproduction.reproduction", "no-such", None),
+        slow_case("modiste.report.style,modiste.search.plots", "no-such", None),
     ],
 )
 def test_figures_are_drawn_whatever_backend_a_notebook_asks_for(module: str, wanted: str, kept: str | None) -> None:
     if "inline" in wanted and find_spec("matplotlib_inline"):
         kept = wanted
-    done = run_python("-c", IN_A_NOTEBOOK.format(module=module), wanted, MPLBACKEND=wanted)
+    done = run_python(PROGRAMS / "draw_as_notebook.py", module, wanted, MPLBACKEND=wanted)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(kept)
-
-
-WITHOUT = """
-import sys
-sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))
-from modiste.cli.main import main
-main(sys.argv[2:])
-"""
 
 
 @pytest.mark.parametrize(
     ("missing", "words", "extra"),
     [
         ("matplotlib", ("report", "."), "report"),
-        ("PIL", ("report", "."), "report"),
-        ("jinja2", ("figures",), "report"),
-        ("matplotlib", ("reproduce", "--quick"), "report"),
-        ("scipy,scipy.stats", ("reproduce", "--quick"), "evaluation"),
+        slow_case("PIL", ("report", "."), "report"),
+        slow_case("jinja2", ("figures",), "report"),
+        slow_case("matplotlib", ("reproduce", "--quick"), "report"),
+        slow_case("scipy,scipy.stats", ("reproduce", "--quick"), "evaluation"),
     ],
 )
 def test_a_missing_package_is_named_in_a_line_before_any_work(
     missing: str, words: tuple[str, ...], extra: str, tmp_path: Path
 ) -> None:
-    done = run_python("-c", WITHOUT, missing, *words, cwd=tmp_path)
+    done = run_python(PROGRAMS / "without_packages.py", missing, *words, cwd=tmp_path)
     assert done.returncode == 4, done.stderr
     assert done.stderr.startswith("modiste: ")
     assert done.stderr.count("\n") == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from commands_and_data import run_modiste, run_python
+from commands_and_data import PROGRAMS, run_modiste, run_python
 from modiste.errors import RecipeError, RunError
 from modiste.evaluation.statistics import Difference
 from modiste.recipes.named import get
@@ -193,26 +193,9 @@ def test_the_command_refuses() -> None:
     assert (done.returncode, "seeds: expected at least 1" in done.stderr) == (4, True)
 
 
-ON_RAY = """
-from functools import partial
-from pathlib import Path
-from modiste.reproduction import reproduction, work
-from modiste.reproduction.experiments import EXPERIMENTS
-from modiste.reproduction.reproduction import reproduce
-from modiste.reproduction.work import Scope
-from modiste.search.ray_cluster import RayWorkers, Share
-
-reproduction.EXPERIMENTS = work.EXPERIMENTS = (EXPERIMENTS[2],)
-scope = Scope(seeds=1, epochs=1, study_epochs=1, images_per_class=10)
-on_outcome = lambda outcome, done, every: print(done, every, outcome.state)
-workers = partial(RayWorkers, "auto", Path("r"), Share(cpus=0.5))
-reproduce(scope, "r", workers=workers, device="cpu", on_outcome=on_outcome)
-"""
-
-
 @pytest.mark.slow
 def test_on_a_ray_cluster_it_is_the_same(small: Path, tmp_path: Path) -> None:
-    done = run_python("-c", ON_RAY, cwd=tmp_path, timeout=200)
+    done = run_python(PROGRAMS / "reproduce_on_ray.py", cwd=tmp_path, timeout=200)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"{number} 4 complete" for number in range(1, 5)]
     one, other = (run_folder.open_run(folder / "runs" / "paper-seed-0").history for folder in (small, tmp_path / "r"))

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 from search_process import start, table, wait_for
 
+from commands_and_data import PROGRAMS
 from modiste.errors import ClusterError, RecipeError, RunError
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.recipe import Recipe
@@ -28,8 +29,8 @@ from modiste.search.plan import Plan
 from modiste.search.postgres import PostgresStore
 from modiste.search.trial import TrialOutcome
 
-PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
-pytestmark = pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed: make postgresql")
+POSTGRESQL = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+pytestmark = pytest.mark.skipif(POSTGRESQL is None, reason="PostgreSQL is not installed: make postgresql")
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "batch_size=log(16,64)")
 
 
@@ -42,7 +43,7 @@ def plan(tiny_recipe: Recipe) -> Plan:
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """A server of its own on loopback; as root, which PostgreSQL refuses, by the user that its package makes."""
-    assert PROGRAMS
+    assert POSTGRESQL
     user = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     folder = Path(tempfile.mkdtemp(prefix="modiste-postgres-"))
     os.chown(folder, user.pw_uid, user.pw_gid)
@@ -50,7 +51,7 @@ def server() -> Iterator[str]:
         port = probe.getsockname()[1]
 
     def run(program: str, *words: str) -> None:
-        command = [str(PROGRAMS / program), *words]
+        command = [str(POSTGRESQL / program), *words]
         subprocess.run(command, check=True, user=user.pw_uid, group=user.pw_gid, cwd=folder, capture_output=True)
 
     run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "modiste")
@@ -97,20 +98,15 @@ def has_tables(store: PostgresStore) -> bool:
     return True
 
 
-READER = """
-import json, optuna, sys
-study = optuna.load_study(study_name="shown", storage=sys.argv[1].replace("postgresql://", "postgresql+psycopg://"))
-print(json.dumps([trial.value for trial in study.trials]))
-"""
-
-
 @pytest.mark.slow
 def test_the_study_opens_in_optuna(plan: Plan, alone: bytes, server: str, tmp_path: Path, tiny_folder: Path) -> None:
     words = ("--storage", server, "--study", "shown")
     for _time in range(2):
         assert start(tmp_path / "s", plan, tiny_folder, *words).communicate(timeout=120)[1] == ""
     assert table(tmp_path / "s") == alone
-    read = subprocess.run([sys.executable, "-c", READER, server], capture_output=True, text=True, check=True)
+    read = subprocess.run(
+        [sys.executable, PROGRAMS / "read_study.py", server, "shown"], capture_output=True, text=True, check=True
+    )
     with closing(PostgresStore(server, "shown")) as store:
         assert json.loads(read.stdout) == [one.accuracy for one in store.outcomes()]
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from search_process import done, start, table, wait_for
 
-from commands_and_data import child_environment
+from commands_and_data import PROGRAMS, child_environment
 from fault_counter import Faults
 from modiste.errors import ClusterError, RunError, StoppedError, StorageError
 from modiste.recipes.networks import CNNRecipe
@@ -199,40 +199,12 @@ def test_a_driver_that_is_killed_goes_on(
     assert table(tmp_path / "s") == alone
 
 
-GUARD = Path(__file__).parents[1] / "guard" / "sitecustomize.py"
-DEADLY = f"""
-import builtins, sys, time
-
-exec(open({str(GUARD)!r}).read(), {{"__name__": "guard"}})
-plain = builtins.__import__
-
-def importing(*names, **more):
-    found = plain(*names, **more)
-    training = sys.modules.get("modiste.training.trainer")
-    if hasattr(training, "train"):
-        builtins.__import__, train = plain, training.train
-
-        def deadly(recipe, *rest, **options):
-            if recipe.epochs == 2:
-                time.sleep(600)
-            if recipe.epochs == 3:
-                raise MemoryError("no room")
-            return train(recipe, *rest, **options)
-
-        training.train = deadly
-    return found
-
-builtins.__import__ = importing
-"""
-"""What every Python of the nodes begins with: as the tests do, and then trials of two epochs hang and of three fail."""
-
-
 @pytest.mark.slow
 def test_a_trial_that_hangs_or_fails_on_a_node_is_a_row_and_the_search_goes_on(
     plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text(DEADLY)
-    environment = child_environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    hanging = PROGRAMS / "hanging_trials"
+    environment = child_environment(PYTHONPATH=f"{hanging}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     deadly = replace(plan, space=("epochs=integer(1,4)",), trials=4)
     limits = ("--sampler", "grid", "--trial-minutes", 0.1)
     for _time in faults("search: a trial that hangs or fails (Ray)", few=2, many=2, each=2):
@@ -322,6 +294,7 @@ def test_an_archive_writes_nowhere_else(name: str, kind: bytes, link: str, tmp_p
     assert not Path("/outside").exists()
 
 
+@pytest.mark.slow
 def test_no_cluster_and_one_too_small_are_said(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
     process = start(tmp_path / "a", plan, tiny_folder, "--ray", "127.0.0.1:1")
     _, complaint = process.communicate(timeout=60)

@@ -9,7 +9,6 @@ import subprocess
 import time
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from search_process import done, start, wait_for
 
-from commands_and_data import run_modiste, run_python
-from fault_counter import Faults
+from commands_and_data import PROGRAMS, run_modiste, run_python
+from fault_counter import Faults, slow_case
 from modiste.errors import DataError, MissingExtraError, RecipeError, RunError, StorageError
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.plain import to_plain
@@ -37,7 +36,6 @@ from modiste.search.trial import Task, TrialOutcome, run_trial
 from modiste.search.workers import Processes
 from modiste.training import trainer
 
-slow = partial(pytest.param, marks=pytest.mark.slow)
 KILLS = 4
 """In one search of six trials."""
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "model.hidden=choice([8],[16])", "batch_size=log(16,64)")
@@ -255,30 +253,11 @@ def test_asked_to_stop_it_saves_leaves_with_75_and_goes_on(plan: Plan, tmp_path:
 def test_a_worker_that_dies_is_replaced(
     plan: Plan, finished: Path, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
-    script = f"""
-import os, signal, threading, time
-from multiprocessing import active_children
-from pathlib import Path
-from modiste.runs import storage
-from modiste.recipes.plain import build
-from modiste.search.plan import Plan; from modiste.search.search import search
-
-def kill_some():
-    for count in range(1, 1 + {KILLS}):
-        while len(list(Path("s").glob("outcomes/*.json"))) < count:
-            time.sleep(0.02)
-        os.kill(active_children()[0].pid, signal.SIGKILL)
-
-if __name__ == "__main__":
-    threading.Thread(target=kill_some, daemon=True).start()
-    plan = build(Plan, storage.read_json(Path("plan.json")))
-    print([row.state for row in search(plan, "s", device="cpu", data_folder={str(tiny_folder)!r})])
-"""
     for number in faults("search: a worker killed", few=KILLS, many=100, each=KILLS):
         place = tmp_path / str(number)
         place.mkdir()
         storage.write_json(place / "plan.json", to_plain(plan))
-        assert drive(script, place) == [str(["complete"] * 6)]
+        assert drive("search_with_deaths.py", place, KILLS, tiny_folder) == [str(["complete"] * 6)]
         assert table(place / "s") == table(finished)[:6]
 
 
@@ -286,72 +265,25 @@ if __name__ == "__main__":
 def test_a_trial_that_kills_its_worker_fails_and_no_other_with_it(
     plan: Plan, tmp_path: Path, tiny_folder: Path
 ) -> None:
-    script = f"""
-import os, signal
-from modiste.runs import storage
-from modiste.recipes.plain import build
-from modiste.search.plan import Plan; from modiste.search.search import search
-from modiste.training import trainer as training
-
-train = training.train
-
-def deadly(recipe, *rest, **options):
-    if recipe.epochs == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return train(recipe, *rest, **options)
-
-training.train = deadly
-if __name__ == "__main__":
-    from pathlib import Path
-    plan = build(Plan, storage.read_json(Path("plan.json")))
-    print([row.state for row in search(plan, "s", device="cpu", data_folder={str(tiny_folder)!r})])
-    print(search(plan, "s")[2].reason)
-"""
     deadly = replace(plan, space=("epochs=integer(1,4)",), sampler="grid", trials=4)
     storage.write_json(tmp_path / "plan.json", to_plain(deadly))
-    assert drive(script, tmp_path) == [
-        str(["complete", "complete", "failed", "complete"]),
-        "the process that ran it died 3 times",
-    ]
+    (found,) = drive("search_with_faulty_trials.py", tmp_path, "3=die", tiny_folder)
+    rows = ast.literal_eval(found)
+    assert [state for state, _ in rows] == ["complete", "complete", "failed", "complete"]
+    assert rows[2][1] == "the process that ran it died 3 times"
 
 
 @pytest.mark.slow
 def test_a_trial_that_hangs_fails_or_diverges_is_a_row_and_the_search_goes_on(
     plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
-    script = f"""
-import signal, time
-from dataclasses import replace
-from pathlib import Path
-from modiste.runs import storage
-from modiste.recipes.plain import build
-from modiste.search.plan import Plan; from modiste.search.search import search
-from modiste.training import trainer as training
-
-train = training.train
-
-def deadly(recipe, *rest, **options):
-    if recipe.epochs == 2:
-        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))  # as deaf as a hang in foreign code
-        time.sleep(600)
-    if recipe.epochs == 3:
-        raise MemoryError("no room")
-    if recipe.epochs == 4:
-        recipe = replace(recipe, optimizer=replace(recipe.optimizer, learning_rate=1e30))
-    return train(recipe, *rest, **options)
-
-training.train = deadly
-if __name__ == "__main__":
-    plan = build(Plan, storage.read_json(Path("plan.json")))
-    rows = search(plan, "s", device="cpu", data_folder={str(tiny_folder)!r})
-    print([(row.state, row.reason[:40]) for row in rows])
-"""
     for number in faults("search: a trial that hangs, fails or diverges", few=3, many=30, each=3):
         place = tmp_path / str(number)
         place.mkdir()
         deadly = replace(plan, space=("epochs=integer(1,5)",), sampler="grid", trials=5, trial_minutes=0.2)
         storage.write_json(place / "plan.json", to_plain(deadly))
-        states = drive(script, place)[0]
+        faulty = ("2=hang", "3=fail", "4=diverge")
+        (states,) = drive("search_with_faulty_trials.py", place, *faulty, tiny_folder)
         assert [row[0] for row in ast.literal_eval(states)] == ["complete", "failed", "failed", "failed", "complete"]
         assert "had not ended after 0.2 minutes" in states
         assert "MemoryError: no room" in states
@@ -375,31 +307,21 @@ def test_only_the_workers_of_the_pool_are_ended() -> None:
     bystander.close()
 
 
-BLOCKED = """
-import sys
-sys.modules.update(dict.fromkeys({names!r}))
-from modiste.cli.main import main
-if __name__ == "__main__":
-    main({words!r})
-"""
-
-
 def run_without(names: list[str], words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run the command where some packages cannot be imported."""
-    (folder / "command.py").write_text(BLOCKED.format(names=names, words=words))
-    return run_python("command.py", cwd=folder)
+    return run_python(PROGRAMS / "without_packages.py", ",".join(names), *words, cwd=folder)
 
 
 @pytest.mark.parametrize(
     ("missing", "more", "complaint"),
     [
         (["matplotlib"], [], "searching needs matplotlib: pip install 'modiste[search]'"),
-        slow(["optuna"], [], "searching needs optuna: pip install 'modiste[search]'"),
-        slow(["matplotlib", "optuna"], [], "searching needs matplotlib and optuna: pip install 'modiste[search]'"),
-        slow(
+        slow_case(["optuna"], [], "searching needs optuna: pip install 'modiste[search]'"),
+        slow_case(["matplotlib", "optuna"], [], "searching needs matplotlib and optuna: pip install 'modiste[search]'"),
+        slow_case(
             ["psycopg"], ["--storage", "postgresql://127.0.0.1:1/x"], "needs psycopg: pip install 'modiste[postgresql]'"
         ),
-        slow(["ray"], ["--ray", "auto"], "needs Ray: pip install 'modiste[ray]'"),
+        slow_case(["ray"], ["--ray", "auto"], "needs Ray: pip install 'modiste[ray]'"),
     ],
 )
 def test_a_missing_package_is_named_before_any_work(
@@ -466,9 +388,8 @@ def test_data_that_the_search_chose_is_an_outcome(plan: Plan, tmp_path: Path) ->
     assert run_trial(task).state == "failed"
 
 
-def drive(script: str, folder: Path) -> list[str]:
-    (folder / "driver.py").write_text(script)
-    done = run_python("driver.py", cwd=folder)
+def drive(program: str, folder: Path, *words: object) -> list[str]:
+    done = run_python(PROGRAMS / program, *words, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

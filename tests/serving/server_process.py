@@ -40,13 +40,13 @@ class Server:
 def listening(
     source: Path,
     *options: object,
-    script: str = "",
+    program: Path | None = None,
     start: Sequence[str] = ("-m", "modiste"),
     folder: Path | None = None,
     **variables: str,
 ) -> Iterator[Server]:
-    """Start ``modiste serve`` in a folder on a free port, or a script that does so its own way; stop it at the end."""
-    command = ["-c", script] if script else [*start, "serve"]
+    """Start ``modiste serve`` in a folder on a free port, or a program that serves otherwise; stop it at the end."""
+    command = [str(program)] if program else [*start, "serve"]
     words = [sys.executable, *command, str(source), "--port", "0", *map(str, options)]
     environment = child_environment(**variables)
     with subprocess.Popen(

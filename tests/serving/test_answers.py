@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx2
@@ -18,7 +19,8 @@ from server_process import Server, listening
 from tritonclient.utils import InferenceServerException
 
 import modiste
-from commands_and_data import run_modiste, run_python
+from commands_and_data import PROGRAMS, run_modiste, run_python
+from fault_counter import slow_case
 from modiste.inference.answers import FileAnswer, answers
 from modiste.inference.onnx_model import OnnxModel
 
@@ -164,53 +166,34 @@ def test_what_is_served(server: Server, model_file: Path) -> None:
     assert 0 < told["false_alarms"] < 0.1
 
 
-ODD = """
-import dataclasses, sys
-import numpy as np
-from modiste.inference.onnx_model import OnnxModel
-from modiste.serving.serve import serve
-load, run = OnnxModel.load, OnnxModel.run
-def odd(path):
-    model = load(path)
-    return dataclasses.replace(model, metadata={**model.metadata, **{told}}, names={names} or model.names)
-def no_numbers(self, images):
-    return {name: np.full_like(values, {value}) for name, values in run(self, images).items()}
-OnnxModel.load = odd
-if {value} != 0:
-    OnnxModel.run = no_numbers
-serve(sys.argv[1], port=0, say=lambda text: print(text, flush=True))
-"""
-
-
-def odd_model(*, told: dict[str, str] | None = None, names: tuple[str, ...] = (), value: str = "0") -> str:
-    """Return a script that serves a model which tells other things of itself, or gives another value everywhere."""
-    return ODD.replace("{told}", repr(told or {})).replace("{names}", repr(names)).replace("{value}", value)
+def listening_oddly(model_file: Path, *options: str) -> AbstractContextManager[Server]:
+    """Serve a model that tells other things of itself, or gives another value everywhere."""
+    return listening(model_file, *options, program=PROGRAMS / "serve_odd_model.py")
 
 
 def test_a_name_that_nobody_can_write_is_not_served(model_file: Path) -> None:
-    script = odd_model(names=("\ud800", *"bcdefghij"))
-    with pytest.raises(AssertionError, match="cannot be written as UTF-8"), listening(model_file, script=script):
+    names = json.dumps(["\ud800", *"bcdefghij"])
+    served = listening_oddly(model_file, "--names", names)
+    with pytest.raises(AssertionError, match="cannot be written as UTF-8"), served:
         pass
 
 
 @pytest.mark.parametrize("alarms", ["many", "", "nan", "inf", "-1", "2", "9" * 5_000])
 def test_a_file_that_tells_odd_things_is_described(model_file: Path, alarms: str) -> None:
     told = {"false_alarms": alarms, "recipe": "../" * 50 + "\u00fc" * 500}
-    script = odd_model(told=told)
-    with listening(model_file, script=script) as server, server.client() as client:
+    with listening_oddly(model_file, "--metadata", json.dumps(told)) as server, server.client() as client:
         described = client.get("/v1/model")
         assert described.status_code == 200
         assert described.json()["false_alarms"] is None
         assert client.get(f"/v2/models/{described.json()['name']}").status_code == 200
 
 
-@pytest.mark.parametrize("value", ["np.nan", "np.inf"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
 def test_what_is_no_number_is_no_number_in_json_either(model_file: Path, photos: list[bytes], value: str) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
-    script = odd_model(value=value)
-    with listening(model_file, script=script) as server, server.client() as client:
+    with listening_oddly(model_file, "--value", value) as server, server.client() as client:
         answer = client.post("/v1/predict?explain=true&steps=true", files={"images": photos[0]})
         assert answer.status_code == 200
         (found,) = json.loads(answer.text, parse_constant=refuse)["answers"]
@@ -235,6 +218,7 @@ def test_it_starts_without_torch(model_file: Path) -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_first_and_served_only_as_it_was_written(
     photo_run: Path, tmp_path: Path, photos: list[bytes]
 ) -> None:
@@ -252,7 +236,7 @@ def test_a_run_is_exported_first_and_served_only_as_it_was_written(
 HOSTILE = "from pathlib import Path\nPath('{trace}').write_text('code of a stranger ran')\n"
 
 
-@pytest.mark.parametrize("start", [pytest.param(["-P", "-m", "modiste"], marks=pytest.mark.slow), ["-m", "modiste"]])
+@pytest.mark.parametrize("start", [slow_case(["-P", "-m", "modiste"]), ["-m", "modiste"]])
 def test_no_code_from_where_one_stands_is_run(photo_run: Path, tmp_path: Path, start: list[str]) -> None:
     """A finished run's folder with files named as what Modiste imports, and ``modiste serve .`` in it."""
     run, trace = shutil.copytree(photo_run, tmp_path / "run"), tmp_path / "trace"

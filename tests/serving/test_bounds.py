@@ -11,21 +11,12 @@ import psutil
 import pytest
 from server_process import Server, listening
 
+from commands_and_data import PROGRAMS
 from fault_counter import Faults
 
 MEGABYTE = 2**20
-FEW_FILES = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))
-from modiste.serving.serve import serve
-serve(sys.argv[1], port=0, say=lambda text: print(text, flush=True))
-"""
-IMPATIENT = """
-import sys
-from modiste.serving.serve import serve
-from modiste.serving.limits import Limits
-serve(sys.argv[1], port=0, limits=Limits(send_seconds=1.0), say=lambda text: print(text, flush=True))
-"""
+IMPATIENT = '{"send_seconds": 1.0}'
+SERVE_WITH_LIMITS = PROGRAMS / "serve_with_limits.py"
 STARTS = {
     "GET": "GET /livez HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n",
     "POST": "POST /v1/predict HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -136,7 +127,7 @@ def test_pipelined_requests_are_answered_in_their_order(server: Server) -> None:
 
 
 def test_a_client_that_does_not_read_is_left(model_file: Path) -> None:
-    with listening(model_file, script=IMPATIENT) as server:
+    with listening(model_file, "--limits", IMPATIENT, program=SERVE_WITH_LIMITS) as server:
         process = psutil.Process(server.process.pid)
         with server.client() as client:
             client.get("/livez")
@@ -165,7 +156,7 @@ def assert_quiet_end(server: Server) -> None:
 
 def test_idle_connections_keep_nobody_out(model_file: Path, faults: Faults) -> None:
     """More connections than the process may open files: the longest idle make room, and the log stays empty."""
-    with listening(model_file, script=FEW_FILES.replace("{files}", "256")) as server, contextlib.ExitStack() as stack:
+    with listening(model_file, "--files", 256, program=SERVE_WITH_LIMITS) as server, contextlib.ExitStack() as stack:
         for _ in faults("serving: idle connections", few=600, many=60_000, each=600):
             for _ in range(600):
                 stack.enter_context(connection_to(server))
@@ -180,8 +171,7 @@ def test_idle_connections_keep_nobody_out(model_file: Path, faults: Faults) -> N
 
 
 def test_a_request_at_work_is_no_idle_connection(model_file: Path) -> None:
-    script = FEW_FILES.replace("{files}", "96")
-    with listening(model_file, script=script) as server, connection_to(server) as waiting:
+    with listening(model_file, "--files", 96, program=SERVE_WITH_LIMITS) as server, connection_to(server) as waiting:
         head = f"POST /v1/predict HTTP/1.1\r\nHost: {server.host}\r\nContent-Type: application/json\r\n"
         waiting.sendall(f"{head}Content-Length: 20\r\nConnection: close\r\n\r\n".encode())
         time.sleep(0.2)
@@ -193,10 +183,9 @@ def test_a_request_at_work_is_no_idle_connection(model_file: Path) -> None:
 
 
 def test_too_few_files_are_told(model_file: Path) -> None:
-    script = FEW_FILES.replace("{files}", "70")
     with (
         pytest.raises(AssertionError, match="may open 70 files; expected at least 80"),
-        listening(model_file, script=script),
+        listening(model_file, "--files", 70, program=SERVE_WITH_LIMITS),
     ):
         pass
 

@@ -24,23 +24,17 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from server_process import Server, listening
 
-from commands_and_data import run_modiste
+from commands_and_data import PROGRAMS, run_modiste
 from fault_counter import MINUTES, Faults
 
 INSIDE = re.compile(
     rb"Traceback|\.py\b|/usr/|/home/|/root/|/tmp/|site-packages|uvicorn|starlette|fastapi", re.IGNORECASE
 )
-TIGHT = """
-import sys
-from modiste.serving.serve import serve
-from modiste.serving.limits import Limits
-serve(sys.argv[1], port=0, limits=Limits(**{changes}), say=lambda text: print(text, flush=True))
-"""
 
 
 def with_limits(model: Path, **changes: float) -> AbstractContextManager[Server]:
     """Start the server with other limits than its own, so that a test need not wait for them."""
-    return listening(model, script=TIGHT.replace("{changes}", repr(changes)))
+    return listening(model, "--limits", json.dumps(changes), program=PROGRAMS / "serve_with_limits.py")
 
 
 def post(server: Server, body: bytes, *headers: str) -> bytes:

@@ -14,31 +14,10 @@ import httpx2
 import pytest
 from server_process import Server, listening
 
+from commands_and_data import PROGRAMS
 from fault_counter import Faults
 
-SLOW = """
-import functools, sys, time
-import modiste.serving.serve
-from modiste.serving import app, uploads as pictures, server
-from modiste.serving.limits import Limits
-server.EXIT_SECONDS = 0.5
-pictures.SLOW_SECONDS = 0.2
-prepared, answered = pictures._prepared, pictures.answered
-def slow(content, preparation):
-    if content == b"slow":
-        time.sleep(600)
-    return prepared(content, preparation)
-def stuck(*arguments):
-    if arguments[1] == ["stuck"]:
-        print("stuck", flush=True)
-        time.sleep(600)
-    return answered(*arguments)
-pictures._prepared, pictures.answered = slow, stuck
-limits = Limits(drain_seconds=0.2, finish_seconds=1.0)
-modiste.serving.serve.serve = functools.partial(modiste.serving.serve.serve, limits=limits)
-from modiste.cli.main import main
-main(["serve", *sys.argv[1:]])
-"""
+SERVE_SLOWLY = PROGRAMS / "serve_slowly.py"
 SLOW_PICTURE = {"files": {"images": b"slow"}}
 
 
@@ -68,7 +47,7 @@ def wait_until_at_work(server: Server, count: int) -> None:
 
 def test_a_picture_that_takes_long_does_not_hold_the_process(model_file: Path, faults: Faults) -> None:
     for _ in faults("serving: asked to stop while a decoder works", few=1, many=20):
-        with listening(model_file, script=SLOW) as server, posting(server, **SLOW_PICTURE) as found:
+        with listening(model_file, program=SERVE_SLOWLY) as server, posting(server, **SLOW_PICTURE) as found:
             wait_until_at_work(server, 1)
             server.process.terminate()
             assert server.process.wait(30) == 0
@@ -81,7 +60,7 @@ def test_a_picture_that_takes_long_does_not_hold_the_process(model_file: Path, f
 
 def test_a_loop_that_stands_still_does_not_hold_the_process(model_file: Path, photos: list[bytes]) -> None:
     files = {"files": [("images", ("stuck", photos[0]))]}
-    with listening(model_file, script=SLOW) as server, posting(server, **files):
+    with listening(model_file, program=SERVE_SLOWLY) as server, posting(server, **files):
         assert server.process.stdout is not None
         assert server.process.stdout.readline() == "stuck\n"
         server.process.terminate()
@@ -91,7 +70,7 @@ def test_a_loop_that_stands_still_does_not_hold_the_process(model_file: Path, ph
 def test_pictures_that_take_long_do_not_stop_the_others(model_file: Path, photos: list[bytes]) -> None:
     many = {"files": [("images", b"slow")] * 64}
     with (
-        listening(model_file, script=SLOW) as server,
+        listening(model_file, program=SERVE_SLOWLY) as server,
         posting(server, **SLOW_PICTURE),
         posting(server, **SLOW_PICTURE),
         posting(server, **many),

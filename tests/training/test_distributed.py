@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands_and_data import child_environment, run_python
+from commands_and_data import PROGRAMS, child_environment, run_python
+from fault_counter import slow_case
 from modiste.models.layers import BatchShare, Dropout
 from modiste.models.registry import MODELS
 from modiste.recipes.networks import CNNRecipe, DropConnectRecipe, ResNetRecipe
@@ -21,24 +22,6 @@ from modiste.runs import run_folder, storage
 from modiste.training.distributed import ALONE, Group
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-RECORDER = """
-import json, os, sys
-from pathlib import Path
-from modiste.training import trainer as training
-from modiste.recipes.recipe import load
-from modiste.training import step
-
-losses, check = [], step._check_finite
-
-def record(loss, norm, step):
-    losses.append(loss)
-    check(loss, norm, step)
-
-step._check_finite = record
-training.train(load(Path("recipe.json")), sys.argv[1], device="cpu", data_folder=sys.argv[2])
-if os.environ.get("RANK", "0") == "0":
-    Path(sys.argv[1] + ".losses").write_text(json.dumps(losses))
-"""
 EVERYTHING = AugmentationRecipe(flip=True, shift=1, erase=0.3, mixup=0.4)
 
 
@@ -57,54 +40,13 @@ def variants(tiny: Recipe) -> dict[str, Recipe]:
     }
 
 
-EVERY_NETWORK = """
-import copy, json, sys
-from pathlib import Path
-import torch
-from modiste.data.batch import Batch
-from modiste.recipes.networks import EfficientNetLiteRecipe, MLPRecipe
-from modiste.models.registry import Task, build_model; from modiste.models import layers
-from modiste.recipes.recipe import OptimizerRecipe, Recipe
-from modiste.training.distributed import ALONE, gathered
-from modiste.training.state import new_training_state
-from modiste.training.step import train_step
-
-sys.path.append(sys.argv[1])
-from networks import SMALL
-
-IMAGES = torch.rand(9, 1, 12, 12, generator=torch.Generator().manual_seed(0))
-TARGETS = torch.eye(5)[torch.arange(9) % 5]
-TASK = Task(image_shape=(1, 12, 12), class_names=tuple("abcde"))
-
-def losses(network, group):
-    recipe = Recipe(name="x", model=network, optimizer=OptimizerRecipe(name="sgd", learning_rate=1e-4))
-    # Untrained, the deepest network makes a hundredth of a gradient out of a millionth of an image.
-    exact = torch.float64 if isinstance(network, EfficientNetLiteRecipe) else torch.float32
-    batch = Batch(IMAGES.to(exact), TARGETS.to(exact))
-    learner = new_training_state(build_model(network, TASK).to(exact), recipe)
-    learner.network, found, dropout = group.join(learner.model), [], torch.Generator()
-    for step in range(3):
-        layers.share_generator(learner.model, dropout.manual_seed(step), None if group.is_alone else group.part(9))
-        learner.loss_sum = 0.0
-        train_step(learner, batch, recipe, group)
-        found.append(learner.loss_sum / 9)
-    learner.model.eval()
-    return found, learner.model(batch.images).flatten().tolist()
-
-with gathered() as group:
-    networks = [*SMALL, MLPRecipe(hidden=(8,), batch_norm=True)]
-    both = [(str(one), losses(one, ALONE), losses(one, group)) for one in networks]
-    if group.rank == 0:
-        Path("found.json").write_text(json.dumps(both))
-"""
-
-
 def test_every_network_is_trained_by_two_processes_as_by_one(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text(EVERY_NETWORK)
     tests = Path(__file__).parents[1]
-    done = run_python(*TORCHRUN, "train.py", tests, cwd=tmp_path, timeout=300)
+    done = run_python(*TORCHRUN, PROGRAMS / "train_every_network.py", tests, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "found.json").read_text())
+    of_rank = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in range(2)]
+    assert [one["threads"] for one in of_rank] == [[], []], "a thread that outlives its group may abort the process"
+    found = of_rank[0]["networks"]
     assert {row[0].partition("(")[0] for row in found} == {kind.__name__ for kind in MODELS}
     for name, (alone, its_logits), (together, logits) in found:
         assert together == pytest.approx(alone, abs=1e-3), name
@@ -113,18 +55,16 @@ def test_every_network_is_trained_by_two_processes_as_by_one(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[] if name == "dropped weights" else [pytest.mark.slow])
-        for name in variants(Recipe(name="tiny"))
-    ],
+    [name if name == "dropped weights" else slow_case(name) for name in variants(Recipe(name="tiny"))],
 )
 def test_two_processes_have_the_losses_of_one(
     name: str, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
     storage.write_json(tmp_path / "recipe.json", to_plain(variants(tiny_recipe)[name]))
-    (tmp_path / "record.py").write_text(RECORDER)
     for folder, before in (("one", ()), ("two", TORCHRUN)):
-        done = run_python(*before, "record.py", folder, tiny_folder, cwd=tmp_path, timeout=200)
+        done = run_python(
+            *before, PROGRAMS / "train_and_note_losses.py", folder, tiny_folder, cwd=tmp_path, timeout=200
+        )
         assert done.returncode == 0, done.stderr
         assert "Warning" not in done.stderr
     one, two = (json.loads((tmp_path / f"{folder}.losses").read_text()) for folder in ("one", "two"))

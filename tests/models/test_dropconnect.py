@@ -1,0 +1,40 @@
+"""DropConnect against real masks, and without dropping against a dense layer."""
+
+import torch
+
+from modiste.models.dropconnect import DropConnect
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_moments_are_those_of_real_masks():
+    """The Gaussian of test time stands for the masked sum: the mean activity over 8,000 drawn masks is the same."""
+    layer = DropConnect(300, 5, rate=0.3, samples=20_000)
+    layer.linear.weight.data.normal_(std=0.1, generator=generator())
+    layer.linear.bias.data.normal_(std=0.1, generator=generator(1))
+    x = torch.randn(1, 300, generator=generator(3))
+    layer.generator = generator(4)
+    with torch.no_grad():
+        real = layer.train()(x.expand(8_000, -1)).mean(0)
+        assert torch.allclose(layer.eval()(x)[0], real, rtol=0.03, atol=0.01)
+
+
+def test_a_mask_is_fresh_for_every_image_and_follows_the_generator():
+    layer = DropConnect(12, 5, rate=0.5, samples=8).train()
+    x = torch.ones(2, 12)
+    outputs = []
+    for _ in range(2):
+        layer.generator = generator(5)
+        outputs.append(layer(x))
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0][0], outputs[0][1])
+
+
+def test_without_dropping_it_is_a_dense_layer():
+    layer = DropConnect(12, 5, rate=0.0, samples=8)
+    x = torch.randn(3, 12, generator=generator())
+    expected = torch.relu(layer.linear(x))
+    assert torch.allclose(layer.train()(x), expected, atol=1e-6)
+    assert torch.allclose(layer.eval()(x), expected, atol=1e-6)

@@ -1,0 +1,27 @@
+"""Prints how many pages a process takes anew as it fills and frees memory for the tenth time. Argument: ``keep``?"""
+
+import resource
+import sys
+
+import torch
+
+from modiste import machine
+
+
+def take_and_free() -> None:
+    """Fill six tensors of 12 MB."""
+    _maps = [torch.empty(3, 1024, 1024).fill_(1) for _ in range(6)]
+
+
+def count_faults() -> int:
+    """Return the number of pages that were taken so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+if sys.argv[1] == "keep":
+    machine.keep_memory()
+before = 0
+for _ in range(10):
+    before = count_faults()
+    take_and_free()
+print(count_faults() - before)

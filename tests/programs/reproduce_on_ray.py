@@ -1,0 +1,22 @@
+"""Reproduces one experiment with few images on Ray, in the working directory."""
+
+from functools import partial
+from pathlib import Path
+
+from modiste.reproduction import reproduction, work
+from modiste.reproduction.experiments import EXPERIMENTS
+from modiste.reproduction.work import Scope
+from modiste.search.ray_cluster import RayWorkers, Share
+from modiste.search.trial import TrialOutcome
+
+
+def report(outcome: TrialOutcome, done: int, every: int) -> None:
+    """Print what has ended."""
+    print(done, every, outcome.state)
+
+
+if __name__ == "__main__":
+    reproduction.EXPERIMENTS = work.EXPERIMENTS = (EXPERIMENTS[2],)  # type: ignore[attr-defined, assignment]
+    scope = Scope(seeds=1, epochs=1, study_epochs=1, images_per_class=10)
+    workers = partial(RayWorkers, "auto", Path("r"), Share(cpus=0.5))
+    reproduction.reproduce(scope, "r", workers=workers, device="cpu", on_outcome=report)

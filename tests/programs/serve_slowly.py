@@ -1,0 +1,37 @@
+"""The command ``modiste serve`` where some pictures take for ever, and the server waits for little."""
+
+import functools
+import sys
+import time
+from typing import Any
+
+import modiste.serving.serve
+from modiste.cli.main import main
+from modiste.serving import server, uploads
+from modiste.serving.limits import Limits
+
+server.EXIT_SECONDS = 0.5
+uploads.SLOW_SECONDS = 0.2
+prepared, answered = uploads._prepared, uploads.answered  # type: ignore[attr-defined]
+
+
+def prepare_slowly(content: bytes, preparation: Any) -> Any:
+    """Prepare a picture; one that holds the word "slow" takes for ever."""
+    if content == b"slow":
+        time.sleep(600)
+    return prepared(content, preparation)
+
+
+def answer_slowly(*arguments: Any) -> Any:
+    """Answer, and hold the whole process for ever if the picture's name is "stuck"."""
+    if arguments[1] == ["stuck"]:
+        print("stuck", flush=True)
+        time.sleep(600)
+    return answered(*arguments)
+
+
+uploads._prepared = prepare_slowly  # type: ignore[assignment]
+uploads.answered = answer_slowly  # type: ignore[attr-defined, assignment]
+limits = Limits(drain_seconds=0.2, finish_seconds=1.0)
+modiste.serving.serve.serve = functools.partial(modiste.serving.serve.serve, limits=limits)
+main(["serve", *sys.argv[1:]])

@@ -1,0 +1,24 @@
+"""Trains ``recipe.json`` and writes the loss of every step. Arguments: the run's folder, the folder of images."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from modiste.recipes.recipe import load
+from modiste.training import step as steps
+from modiste.training import trainer
+
+losses, check = list[float](), steps._check_finite
+
+
+def note(loss: float, norm: float, step: int) -> None:
+    """Keep the loss of a step, and check it as training does."""
+    losses.append(loss)
+    check(loss, norm, step)
+
+
+steps._check_finite = note
+trainer.train(load(Path("recipe.json")), sys.argv[1], device="cpu", data_folder=sys.argv[2])
+if os.environ.get("RANK", "0") == "0":
+    Path(sys.argv[1] + ".losses").write_text(json.dumps(losses))
