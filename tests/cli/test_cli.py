@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -194,9 +195,10 @@ def test_exit_codes_are_those_of_the_documents() -> None:
 
 
 def test_a_real_process_leaves_the_same_way(tmp_path: Path) -> None:
-    done = run_modiste("trian", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "modiste: no command 'trian'; did you mean 'train'?\n"
+    for run in (run_modiste, partial(run_python, "-m", "modiste")):  # forked from a process, and from the beginning
+        done = run("trian", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "modiste: no command 'trian'; did you mean 'train'?\n"
 
 
 def test_interrupted_before_training_it_leaves_quietly(command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from modiste import machine
 from modiste.data import sources
+from modiste.data.idx.files import IdxSet
 from modiste.data.pictures.picture_source import (
     PictureSet,
     fault_notes,
@@ -203,7 +204,7 @@ def load_split_images(recipe: DataRecipe, folder: Path | str | None = None, *, i
     return _load_idx(recipe, own, instead) if path is None else _load_pictures(path, recipe)
 
 
-def as_image_set(raw: sources.IdxSet | PictureSet) -> ImageSet:
+def as_image_set(raw: IdxSet | PictureSet) -> ImageSet:
     """Convert arrays to tensors; the images share their memory."""
     images = torch.from_numpy(raw.images)
     labels = torch.from_numpy(raw.labels.astype(np.int64))
