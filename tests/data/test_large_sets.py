@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import torch
 from commands_and_data import write_pictures
 from modiste.audit.audit import audit
 from modiste.data import dataset
+from modiste.data.batch import read_floats
 from modiste.data.dataset import load_development, mean_and_deviation
 from modiste.data.pictures import picture_cache, picture_source
 from modiste.data.pictures.picture_cache import Decoded, cache_file, decode, decode_cached
@@ -143,6 +145,28 @@ def test_memory_holds_few_pictures_at_a_time(folder: Path, monkeypatch: pytest.M
         tracemalloc.stop()
     assert found.images.nbytes == 1_000 * 3 * 64 * 64
     assert peak < found.images.nbytes / 3
+
+
+def resident_kilobytes(path: Path) -> int:
+    """The memory of this process that holds pages of a mapped file."""
+    blocks = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)
+    own = [block for block in blocks if str(path) in block]
+    assert own
+    return sum(int(number) for block in own for number in re.findall(r"^Rss: +(\d+) kB", block, re.MULTILINE))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not say")
+@pytest.mark.usefixtures("small_memory")
+def test_pages_that_were_read_are_released(folder: Path) -> None:
+    development, path = load_development(recipe_of(folder).data), cache_file(folder, WHOLE, "development")
+    assert resident_kilobytes(path) == 0, "comparing the pictures leaves none"
+    images = development.train.images
+    assert images.sum() > 0
+    assert resident_kilobytes(path) > 0
+    read_floats(images[:1])
+    assert resident_kilobytes(path) == 0
+    mean_and_deviation(images)
+    assert resident_kilobytes(path) == 0
 
 
 KILLED = """

@@ -18,6 +18,7 @@ from modiste import machine
 from modiste.data import sources
 from modiste.data.idx.files import IdxSet
 from modiste.data.idx.reader import LIMIT_BYTES
+from modiste.data.pictures.picture_file import release_pages
 from modiste.data.pictures.picture_source import (
     PictureSet,
     fault_notes,
@@ -296,7 +297,10 @@ def require_in_memory(images: UInt8[Tensor, "n c h w"], purpose: str) -> None:
 
 def mean_and_deviation(images: UInt8[Tensor, "n c h w"]) -> tuple[float, float]:
     """Return the exact mean and standard deviation of all pixels, in [0, 1]."""
-    parts = [torch.bincount(some.flatten(), minlength=256) for some in torch.split(images, COUNTED_IMAGES)]
+    parts = []
+    for some in torch.split(images, COUNTED_IMAGES):
+        parts.append(torch.bincount(some.flatten(), minlength=256))
+        release_pages()
     counts = torch.stack(parts).sum(0).double()
     values = torch.arange(256, dtype=torch.float64, device=images.device) / 255
     mean = (counts * values).sum() / counts.sum()

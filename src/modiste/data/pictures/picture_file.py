@@ -8,6 +8,7 @@ import hashlib
 import json
 import mmap
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from modiste.runs import storage
 HASH_BYTES, SIZE_BYTES = 32, 8
 BLOCK_BYTES = 2**20
 Index = dict[str, Any]
+MAPPINGS = weakref.WeakSet[mmap.mmap]()
+"""All files that this process has mapped."""
 
 
 @dataclass
@@ -83,6 +86,15 @@ def read_picture_file(
         return images.reshape(rows, *shape), json.loads(content[:-SIZE_BYTES])
 
 
+def release_pages() -> None:
+    """Give back the memory of mapped pictures that were read; they are read again when they are used.
+
+    The system may keep them in its own cache. But this process's memory stays small, however many pictures it passes.
+    """
+    for mapping in list(MAPPINGS):
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
 def _pixel_bytes(file: BinaryIO) -> int:
     """Return the number of bytes before the index; ValueError if there is no index."""
     size = os.fstat(file.fileno()).st_size
@@ -103,7 +115,9 @@ def _mapping(file: BinaryIO, pixels: int) -> UInt8[np.ndarray, " p"]:
     """Return the first ``pixels`` bytes of a file, mapped; an empty array where there are none."""
     if not pixels:
         return np.empty(0, np.uint8)
-    return np.frombuffer(mmap.mmap(file.fileno(), pixels, access=mmap.ACCESS_READ), np.uint8)
+    mapping = mmap.mmap(file.fileno(), pixels, access=mmap.ACCESS_READ)
+    MAPPINGS.add(mapping)
+    return np.frombuffer(mapping, np.uint8)
 
 
 def _fill(file: BinaryIO, images: UInt8[np.ndarray, " p"]) -> "hashlib._Hash":

@@ -19,6 +19,7 @@ from modiste.data.pictures.division import divide
 from modiste.data.pictures.folder_layout import visible
 from modiste.data.pictures.listing import Entry, PictureList, describe_contents, without_later
 from modiste.data.pictures.picture_cache import cache_file, decode_cached
+from modiste.data.pictures.picture_file import release_pages
 from modiste.data.sources import FASHION_MNIST, source_folder
 from modiste.errors import fault, reason_of, shown
 from modiste.photo.preparation import Preparation
@@ -206,7 +207,7 @@ def mapping_notes(path: Path, pictures: PictureSet) -> tuple[str, ...]:
 def shared_picture_notes(path: Path, development: DevelopmentPictures) -> tuple[str, ...]:
     """Return a note about validation pictures that are, pixel for pixel, in training too; none if there are none."""
     images, files, count = development.pictures.images, development.pictures.files, development.training
-    digests = [hashlib.blake2b(image, digest_size=16).digest() for image in images]
+    digests = [_digest(image) for image in images]
     training = dict(zip(digests[:count], files, strict=False))
     validation = zip(digests[count:], files[count:], strict=True)
     shared = [(file, training[digest]) for digest, file in validation if digest in training]
@@ -217,6 +218,13 @@ def shared_picture_notes(path: Path, development: DevelopmentPictures) -> tuple[
         f"{shown(path)}: {number if len(shared) > 1 else 'a validation picture is'} in training too, such as "
         f"{shown(one)} = {shown(other)}: accuracy will be overstated; modiste data audit finds them all",
     )
+
+
+def _digest(image: UInt8[np.ndarray, "c side side"]) -> bytes:
+    """Return a hash of an image's pixels, and release the image."""
+    digest = hashlib.blake2b(image.data, digest_size=16).digest()
+    release_pages()
+    return digest
 
 
 def _holds_idx(folder: Path) -> bool:

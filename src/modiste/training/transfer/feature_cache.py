@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from modiste import machine
 from modiste.data.paths import feature_cache_folder
+from modiste.data.pictures.picture_file import release_pages
 from modiste.errors import StorageError
 from modiste.runs import storage
 
@@ -95,6 +96,7 @@ def open_cache(
     pixels = hashlib.sha256(str(tuple(images.shape)).encode())
     for some in torch.split(images, HASHED_IMAGES):
         pixels.update(some.contiguous().cpu().numpy().data)
+        release_pages()
     facts = machine.facts(device)
     same = {name: facts[name] for name in ("device", "processor", "threads", "torch", "modiste")}
     capability = torch.backends.cpu.get_cpu_capability()

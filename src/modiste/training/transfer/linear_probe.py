@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
-from modiste.data.batch import as_floats, as_targets, class_weights
+from modiste.data.batch import as_targets, class_weights, read_floats
 from modiste.data.dataset import Development
 from modiste.errors import extra_for
 from modiste.evaluation.inference import parts, ready
@@ -121,7 +121,7 @@ def head_inputs(
             part = some[number % len(some)]
             own = cache.take(count, count + len(part))
             if own is None:
-                pixels = as_floats(part if number < len(some) else part.flip(3))
+                pixels = read_floats(part if number < len(some) else part.flip(3))
                 views = [pixels, pixels.flip(3)] if recipe.mirror else [pixels]
                 own = torch.stack([features(quick, head, view).float() for view in views]).mean(0).cpu()
                 cache.add(own)
