@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from commands_and_data import write_pictures
+from commands_and_data import PROGRAMS, write_pictures
 from modiste.audit.audit import audit
 from modiste.data import dataset
 from modiste.data.batch import read_floats
@@ -169,36 +169,11 @@ def test_pages_that_were_read_are_released(folder: Path) -> None:
     assert resident_kilobytes(path) == 0
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from modiste.data.pictures import picture_cache
-from modiste.photo.preparation import Preparation
-folder, cache = map(Path, sys.argv[1:])
-picture_cache.picture_cache_folder = lambda: cache
-write, written = picture_cache.new_picture_file, 0
-class Killer:
-    def __init__(self, file): self.file, self.left = file, 20
-    def add(self, image):
-        self.file.add(image)
-        self.left -= 1
-        if not self.left:
-            self.file.file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-from contextlib import contextmanager
-@contextmanager
-def killing(path):
-    with write(path) as file: yield Killer(file)
-picture_cache.new_picture_file = killing
-names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png"))
-picture_cache.decode_cached(folder, names, Preparation("whole", 12, 3), "development", mapped=True)
-"""
-
-
 def test_a_kill_leaves_nothing_that_is_taken_for_whole(
     folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(cache)], check=False)
+    command = [sys.executable, str(PROGRAMS / "decode_until_killed.py"), str(folder), str(cache), "20"]
+    done = subprocess.run(command, check=False)
     assert done.returncode == -signal.SIGKILL
     (part,) = cache.iterdir()
     assert part.suffix == ".part"

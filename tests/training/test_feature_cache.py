@@ -7,10 +7,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from commands_and_data import PROGRAMS
 from modiste.errors import StorageError
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CNNRecipe
@@ -162,30 +164,14 @@ def test_the_oldest_features_are_deleted(folder: Path, monkeypatch: pytest.Monke
     assert len(list(folder.iterdir())) == 2
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import test_feature_cache as shared
-from modiste.training.transfer import feature_cache
-from modiste.training.warm_start.progress import Progress
-feature_cache.feature_cache_folder = lambda: Path(sys.argv[1])
-feature_cache.SECONDS_BETWEEN_FILES = 0.0
-Progress.step_done = lambda self: os.kill(os.getpid(), signal.SIGKILL) if self.listener.count() else None
-class Counter(shared.Listener):
-    left = 2
-    def count(self):
-        self.left -= 1
-        return not self.left
-shared.progress = lambda: Progress("linear-probe", Counter(), shared.Interruption())
-shared.found()
-"""
-
-
 def test_killed_it_goes_on_and_ends_in_the_same_bytes(
-    folder: Path, computed: Computed, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, computed: Computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    done = subprocess.run([sys.executable, "-c", KILLED, str(folder)], env=environment, check=False)
+    np.save(tmp_path / "images.npy", IMAGES.numpy())
+    program, images = PROGRAMS / "probe_until_killed.py", tmp_path / "images.npy"
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, str(program), str(images), str(folder), "2"]
+    done = subprocess.run(command, env=environment, check=False)
     assert done.returncode == -signal.SIGKILL
     assert [path.name[:10] for path in sorted(folder.glob("*/*"))] == ["0000000000", "0000000250"]
     resumed = found()
