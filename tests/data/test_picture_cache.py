@@ -129,10 +129,10 @@ def test_a_damaged_cache_is_told_and_made_anew(
 def test_a_cache_that_cannot_be_written_costs_time_only(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(path: Path, _content: bytes) -> None:
+    def refuse(path: Path) -> None:
         raise StorageError(f"{path}: cannot be written (No space left on device)")
 
-    monkeypatch.setattr("modiste.runs.storage.write_bytes", refuse)
+    monkeypatch.setattr(picture_cache, "new_picture_file", refuse)
     caplog.set_level(logging.WARNING)
     assert same(load(folder), decode(folder, names_in(folder), WHOLE))
     assert "pictures will be read again next time" in caplog.text

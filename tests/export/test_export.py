@@ -45,7 +45,7 @@ ROUNDING = 1000 * float(np.finfo(np.float32).eps)
 """A probability computed from sums of up to a thousand terms."""
 QUICK = ("cnn", "mlp", "dbn", "resnet")
 """Kinds of network that are written and read in a few seconds."""
-TASK = Task(image_shape=(2, 12, 16), class_names=("a", "b", "ü"), mean=0.3, deviation=0.4)
+TASK = Task(image_shape=(2, 12, 16), class_names=("a", "b", "ü"), mean=(0.3, 0.5), deviation=(0.4, 0.3))
 
 
 def case_of(network: ModelRecipe) -> Any:

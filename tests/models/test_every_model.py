@@ -22,7 +22,7 @@ from modiste.recipes.recipe import Recipe
 from networks import assert_rounded
 
 FASHION = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"), mean=0.2860, deviation=0.3530)
-COLOUR = Task(image_shape=(3, 32, 32), class_names=("a", "b", "c"), mean=0.5, deviation=0.25)
+COLOUR = Task(image_shape=(3, 32, 32), class_names=("a", "b", "c"), mean=(0.5, 0.4, 0.6), deviation=(0.25, 0.2, 0.3))
 WIDE = Task(image_shape=(2, 9, 14), class_names=("a", "b"))
 PARAMETERS = {
     "paper": 896_906,

@@ -137,6 +137,15 @@ def test_a_damaged_copy_is_made_anew(own_cache: Path) -> None:
     assert [one.name for one in own_cache.iterdir()] == [path.name]
 
 
+def test_a_folder_that_cannot_be_entered_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbones, "backbone_folder", lambda: Path("/tmp") / ("x" * 300))
+    with pytest.raises(OSError, match="too long"):
+        (backbones.backbone_folder() / "any").is_file()
+    assert backbones.is_installed(BACKBONES["efficientnet-lite0"])
+    with pytest.raises(StorageError, match=r"cannot be written \(File name too long\); use a shorter name"):
+        locate(BACKBONES["efficientnet-lite0"])
+
+
 def test_a_folder_that_cannot_be_written_is_reported_in_one_line(own_cache: Path) -> None:
     own_cache.write_text("a file where the folder should be")
     with pytest.raises(StorageError) as caught:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from modiste.audit.duplicates import Pair, exact_groups, near_pairs
 from modiste.audit.labels import Suspicion, out_of_fold_probabilities, suspicious_labels
-from modiste.data.dataset import ImageSet, SplitImages, load_split_images
+from modiste.data.dataset import ImageSet, SplitImages, load_split_images, require_in_memory
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import DataRecipe, Recipe
 
@@ -134,6 +134,7 @@ def audit(
         RecipeError, DivergedError, StoppedError: as in training.
     """
     known = load_split_images(recipe.data, data_folder)
+    require_in_memory(known.images.images, "an audit")
     if folds and not 2 <= folds <= len(known.images):
         raise RecipeError(f"folds: expected 0, or from 2 to {len(known.images):,}, one for each image, found {folds}")
     items, images, compared = _items(known), known.images, _prepared_for_comparison(known, recipe.data, data_folder)

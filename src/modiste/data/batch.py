@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from modiste.data.pictures.picture_file import release_pages
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -32,6 +34,13 @@ class Batch:
 def as_floats(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """Convert bytes to floats in [0, 1], in the memory layout that is fastest for convolutions."""
     return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def read_floats(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """Return the same as ``as_floats``, and release the memory of images that are mapped from a file."""
+    floats = as_floats(images)
+    release_pages()
+    return floats
 
 
 def as_targets(labels: Int64[Tensor, " n"], classes: int, smoothing: float) -> Float[Tensor, "n classes"]:

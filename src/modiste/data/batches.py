@@ -8,7 +8,7 @@ from torch import Tensor
 
 from modiste import machine
 from modiste.data.augment import augment
-from modiste.data.batch import Batch, as_floats, as_targets, class_weights, weighted
+from modiste.data.batch import Batch, as_targets, class_weights, read_floats, weighted
 from modiste.data.dataset import ImageSet
 from modiste.recipes.recipe import Recipe
 
@@ -49,5 +49,5 @@ class Batches:
     def make(self, chosen: Int64[Tensor, " n"]) -> Batch:
         """Return the batch of these images, augmented."""
         some = self.train[chosen]
-        batch = Batch(as_floats(some.images), as_targets(some.labels, self.classes, self.recipe.label_smoothing))
+        batch = Batch(read_floats(some.images), as_targets(some.labels, self.classes, self.recipe.label_smoothing))
         return weighted(augment(batch, self.recipe.augmentation, self.generator), self.weights)

@@ -5,6 +5,7 @@ This file cannot reach the test set: see ``held_out``.
 
 import hashlib
 import logging
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,14 +17,17 @@ from torch import Tensor
 from modiste import machine
 from modiste.data import sources
 from modiste.data.idx.files import IdxSet
+from modiste.data.idx.reader import LIMIT_BYTES
+from modiste.data.pictures.picture_file import release_pages
 from modiste.data.pictures.picture_source import (
     PictureSet,
     fault_notes,
     load_development_pictures,
     locate_pictures,
+    mapping_notes,
     shared_picture_notes,
 )
-from modiste.errors import DataError
+from modiste.errors import DataError, RecipeError
 from modiste.recipes.recipe import DataRecipe
 
 
@@ -55,6 +59,10 @@ def rank_within_class(labels: Int64[Tensor, " n"], purpose: str) -> Int64[Tensor
     return ranks
 
 
+COUNTED_IMAGES = 1024
+"""Images whose pixels are counted at a time."""
+LEAST_SHARE = 0.1
+"""Least deviation of a channel, as a share of that of all pixels."""
 UNEQUAL = 1.5
 """Warn when the largest class has more than this many times the images of the smallest."""
 
@@ -184,12 +192,29 @@ def load_development(
     chosen = training_subset(whole.labels, every, recipe) if recipe.images_per_class else every
     notes = split.notes + unequal_class_notes(whole.labels[chosen], split.class_names)
     chosen = chosen if recipe.repeats == 1 else chosen.repeat(recipe.repeats)
-    train = whole[chosen]
-    unlabelled = train.images if chosen is every else whole.images[every]
-    validation, own_pictures = whole[split.validation], bool(split.files)
+    train = _part(whole, chosen, recipe)
+    unlabelled = train.images if chosen is every else _part(whole, every, recipe).images
+    validation, own_pictures = _part(whole, split.validation, recipe), bool(split.files)
     return Development(
         split.name, train, unlabelled, validation, split.class_names, split.fingerprint, notes, own_pictures
     )
+
+
+def _part(whole: ImageSet, indices: Int64[Tensor, " n"], recipe: DataRecipe) -> ImageSet:
+    """Return the images of these indices: a view of images that follow one another, else a copy in memory.
+
+    Raises RecipeError if the images are mapped from a file, and the copy would be as large.
+    """
+    first, count = int(indices[0]), len(indices)
+    if torch.equal(indices, torch.arange(first, first + count)):
+        return whole[first : first + count]
+    if count * whole.images[0].nbytes > LIMIT_BYTES < whole.images.nbytes:
+        raise RecipeError(
+            f"{recipe.source}: too large to be copied, {count:,} of {len(whole):,} images chosen with "
+            f"data.images_per_class {recipe.images_per_class} and data.repeats {recipe.repeats}; expected at most "
+            f"{LIMIT_BYTES:,} bytes; train with all images once (0 and 1), or with a smaller --data.side"
+        )
+    return whole[indices]
 
 
 def load_split_images(recipe: DataRecipe, folder: Path | str | None = None, *, instead: bool = False) -> SplitImages:
@@ -206,7 +231,9 @@ def load_split_images(recipe: DataRecipe, folder: Path | str | None = None, *, i
 
 def as_image_set(raw: IdxSet | PictureSet) -> ImageSet:
     """Convert arrays to tensors; the images share their memory."""
-    images = torch.from_numpy(raw.images)
+    with warnings.catch_warnings():  # mapped images are read-only: no one may write to them
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        images = torch.from_numpy(raw.images)
     labels = torch.from_numpy(raw.labels.astype(np.int64))
     digests = torch.from_numpy(raw.digests) if isinstance(raw, PictureSet) else None
     return ImageSet(images if images.ndim == 4 else images.unsqueeze(1), labels, digests)
@@ -259,13 +286,36 @@ def unequal_class_notes(labels: Int64[Tensor, " n"], names: tuple[str, ...]) -> 
     return (f"unequal classes, in training {shown}; --balance 1 gives each class the same weight, 0 each image",)
 
 
+def require_in_memory(images: UInt8[Tensor, "n c h w"], purpose: str) -> None:
+    """Raise RecipeError if the images are too large for memory, for a ``purpose`` that copies all of them."""
+    if images.nbytes > LIMIT_BYTES:
+        raise RecipeError(
+            f"{purpose}: keeps all images in memory, expected at most {LIMIT_BYTES:,} bytes, found {images.nbytes:,}; "
+            "choose a smaller --data.side"
+        )
+
+
 def mean_and_deviation(images: UInt8[Tensor, "n c h w"]) -> tuple[float, float]:
     """Return the exact mean and standard deviation of all pixels, in [0, 1]."""
-    counts = torch.bincount(images.flatten(), minlength=256).double()
+    parts = []
+    for some in torch.split(images, COUNTED_IMAGES):
+        parts.append(torch.bincount(some.flatten(), minlength=256))
+        release_pages()
+    counts = torch.stack(parts).sum(0).double()
     values = torch.arange(256, dtype=torch.float64, device=images.device) / 255
     mean = (counts * values).sum() / counts.sum()
     variance = (counts * (values - mean) ** 2).sum() / counts.sum()
     return mean.item(), variance.sqrt().item()
+
+
+def channel_statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the exact mean and standard deviation of each channel's pixels, in [0, 1].
+
+    A channel that hardly changes counts with LEAST_SHARE of the deviation of all pixels, so that its noise stays small.
+    """
+    _, whole = mean_and_deviation(images)
+    means, deviations = zip(*(mean_and_deviation(images[:, c : c + 1]) for c in range(images.shape[1])), strict=True)
+    return means, tuple(max(deviation, LEAST_SHARE * whole) for deviation in deviations)
 
 
 def _load_idx(recipe: DataRecipe, folder: Path | None, instead: bool) -> SplitImages:
@@ -283,7 +333,7 @@ def _load_pictures(path: Path, recipe: DataRecipe) -> SplitImages:
     pictures = development.pictures
     train, validation = torch.arange(len(pictures.labels)).tensor_split([development.training])
     whole = as_image_set(pictures)
-    notes = fault_notes(path, pictures.faults) + shared_picture_notes(path, development)
+    notes = mapping_notes(path, pictures) + fault_notes(path, pictures.faults) + shared_picture_notes(path, development)
     return SplitImages(
         pictures.name, whole, train, validation, pictures.class_names, pictures.fingerprint, pictures.files, notes
     )

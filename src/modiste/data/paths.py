@@ -25,6 +25,13 @@ def backbone_folder() -> Path:
     return Path(platformdirs.user_cache_dir("modiste", appauthor=False)) / "backbones"
 
 
+def feature_cache_folder() -> Path:
+    """Return the folder for features of pictures; it may be deleted at any time."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("modiste", appauthor=False)) / "features"
+
+
 def picture_cache_folder() -> Path:
     """Return the folder for decoded pictures; it may be deleted at any time."""
     import platformdirs

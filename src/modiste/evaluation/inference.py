@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
-from modiste.data.batch import as_floats
+from modiste.data.batch import as_floats, read_floats
 from modiste.models.hooks import captured
 from modiste.models.onednn import fold, use_onednn_layout
 from modiste.recipes.recipe import Precision, Recipe
@@ -45,7 +45,7 @@ def ask(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) -> F
     """Return the logits of a model that is already in evaluation mode; see ``infer``."""
     with machine.autocast(recipe.precision, images.device), machine.gpu_arithmetic(images.device):
         some = parts(images, images.device, recipe.precision)
-        return torch.cat([answer(model, as_floats(part), mirror=recipe.mirror) for part in some]).cpu()
+        return torch.cat([answer(model, read_floats(part), mirror=recipe.mirror) for part in some]).cpu()
 
 
 def parts(

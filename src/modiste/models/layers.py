@@ -25,21 +25,28 @@ MANY_BATCHES = 2**24
 """After this many batches, nothing is left of the initial running statistics for any useful momentum."""
 
 
+Statistic = float | tuple[float, ...]
+"""A number for all pixels, or one for each channel."""
+
+
 class Standardize(nn.Module):
     """Subtract the data's mean and divide by its deviation. A file of weights is then enough to predict.
 
+    The tensors are scalars, or (channels, 1, 1).
+
     Args:
-        mean: mean of the training images' pixels, in [0, 1].
+        mean: mean of the training images' pixels, in [0, 1]; of all pixels, or of each channel.
         deviation: standard deviation of the same pixels, above 0. Mean 0 and deviation 1 change nothing.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, mean: float, deviation: float) -> None:
+    def __init__(self, mean: Statistic, deviation: Statistic) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("deviation", torch.tensor(deviation))
+        for name, value in {"mean": mean, "deviation": deviation}.items():
+            numbers = torch.tensor(value)
+            self.register_buffer(name, numbers if numbers.ndim == 0 else numbers[:, None, None])
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         return (images - self.mean) / self.deviation

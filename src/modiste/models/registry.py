@@ -50,14 +50,14 @@ class Task:
     Attributes:
         image_shape: (channels, height, width).
         class_names: one name per logit.
-        mean: subtracted from pixels in [0, 1].
-        deviation: divides the difference; above 0.
+        mean: subtracted from pixels in [0, 1]; a number, or one for each channel.
+        deviation: divides the difference; above 0; in the form of the mean.
     """
 
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
-    mean: float = 0.0
-    deviation: float = 1.0
+    mean: layers.Statistic = 0.0
+    deviation: layers.Statistic = 1.0
 
 
 def build_model(recipe: networks.ModelRecipe, task: Task, *, seed: int = 0) -> nn.Sequential:

@@ -61,6 +61,11 @@ class Preparation:
                 f"background: {self.background} finds garments, this network takes {self.way} pictures; leave it out"
             )
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the image."""
+        return self.channels, self.side, self.side
+
     def __call__(self, picture: PictureInput) -> Prepared:
         """Prepare a picture; PhotoError if it cannot be read or shows nothing."""
         if isinstance(picture, np.ndarray):

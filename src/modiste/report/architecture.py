@@ -210,4 +210,4 @@ def _by(size: int | tuple[int, ...]) -> str:
 
 
 def _changes_nothing(layer: Standardize) -> bool:
-    return layer.mean.item() == 0 and layer.deviation.item() == 1
+    return not layer.mean.any() and bool((layer.deviation == 1).all())

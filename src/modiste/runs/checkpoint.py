@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from modiste.errors import RunError
+from modiste.models.layers import Statistic
 from modiste.models.registry import Task, build_model, shapes_of
 from modiste.recipes.plain import class_name, demand, to_plain
 from modiste.recipes.recipe import Recipe, from_stored
@@ -160,18 +161,29 @@ def _info(plain: dict[str, Any]) -> ModelInfo:
     demand(sizes, "task.image_shape", "three sizes", shape)
     demand(all(isinstance(name, str) for name in names), "task.class_names", "names", names)
     names = tuple(class_name(name) for name in names)
-    for name, number in {"mean": task["mean"], "deviation": task["deviation"], "temperature": temperature}.items():
-        possible = isinstance(number, float) and math.isfinite(number) and (name == "mean" or number > 0)
-        demand(possible, name, "a number", number)
+    mean, deviation = (_statistic(name, task[name], shape[0]) for name in ("mean", "deviation"))
+    demand(_is_finite(temperature) and temperature > 0, "temperature", "a number", temperature)
     demand(type(plain["epoch"]) is int, "epoch", "a whole number", plain["epoch"])
     demand(isinstance(plain["fingerprint"], str), "fingerprint", "a hash", plain["fingerprint"])
     return ModelInfo(
         recipe=from_stored(plain["recipe"]),
-        task=Task(image_shape=shape, class_names=names, mean=task["mean"], deviation=task["deviation"]),
+        task=Task(image_shape=shape, class_names=names, mean=mean, deviation=deviation),
         epoch=plain["epoch"],
         fingerprint=plain["fingerprint"],
         temperature=temperature,
     )
+
+
+def _statistic(name: str, stored: Any, channels: int) -> Statistic:
+    """Return a mean or deviation: a number, or a number for each channel; RecipeError if it is neither."""
+    numbers = stored if isinstance(stored, list) and len(stored) == channels else [stored]
+    sound = all(_is_finite(one) and (name == "mean" or one > 0) for one in numbers)
+    demand(sound, name, "a number, or one for each channel", stored)
+    return tuple(stored) if isinstance(stored, list) else float(stored)
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, float) and math.isfinite(number)
 
 
 def _check_tensors(tensors: Tensors, info: ModelInfo) -> None:

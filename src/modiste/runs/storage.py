@@ -12,7 +12,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from modiste.errors import FolderInUseError, ReadOnlyError, RunError, StorageError
 
@@ -28,14 +28,26 @@ UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """Error numbers of file systems that lack an operation."""
 NO_LOCKS = (*UNSUPPORTED, errno.ENOLCK, errno.EBADF)
 """The same for locks; NFS gives EBADF for a lock on a file that is open for reading only."""
+ABANDONED_SECONDS = 60.0
 LOG = logging.getLogger(__name__)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``; after any crash the file is either the old one or the new one.
 
+    Errors as for ``new_content``.
+    """
+    with new_content(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def new_content(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write to, which replaces ``path`` at the end of the block, whole or not at all.
+
     The steps are those of SQLite and LevelDB: write a temporary file in the same folder, fsync it, rename it, fsync
-    the folder. The umask decides who may read the file.
+    the folder. The umask decides who may read the file. The temporary file is locked while the block runs, so that
+    ``remove_abandoned`` knows it from one whose process was killed.
 
     Raises:
         StorageError: the disk refuses; ReadOnlyError if the folder may not be written. The old file is then unchanged,
@@ -47,7 +59,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         descriptor = os.open(temporary, NEW_FILE, 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
+                with contextlib.suppress(OSError):  # a file system without locks
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -135,6 +149,19 @@ def sha256(path: Path) -> str:
         raise StorageError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
 
 
+def make_private(folder: Path) -> None:
+    """Create a folder that only its owner may enter, or close an existing one: cached pictures may show people.
+
+    Raises StorageError if that is impossible.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be made private to its owner ({error.strerror})") from error
+
+
 def remove(path: Path) -> None:
     """Delete a file if it exists; StorageError if the disk refuses."""
     try:
@@ -147,6 +174,18 @@ def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of processes that were killed while writing; the caller must hold the lock."""
     for leftover in folder.rglob(".*.part"):
         remove(leftover)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Delete the temporary files that no process writes any more; for a folder that has no lock.
+
+    A file that began less than ABANDONED_SECONDS ago may not be locked yet, and stays.
+    """
+    for leftover in folder.glob(".*.part"):
+        with contextlib.suppress(OSError), leftover.open("rb") as file:
+            if time.time() - os.fstat(file.fileno()).st_mtime > ABANDONED_SECONDS:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftover.unlink()
 
 
 @contextlib.contextmanager

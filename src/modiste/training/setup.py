@@ -14,9 +14,10 @@ from torch import nn
 
 from modiste import machine
 from modiste.data.batch import as_floats
-from modiste.data.dataset import Development, ImageSet, load_development, mean_and_deviation
+from modiste.data.dataset import Development, ImageSet, channel_statistics, load_development, mean_and_deviation
 from modiste.errors import DataError, RecipeError, RunError
 from modiste.models import layers
+from modiste.models.layers import Statistic
 from modiste.models.registry import Task, build_model
 from modiste.processes import CoreWatch
 from modiste.recipes.plain import differences, to_plain
@@ -30,6 +31,10 @@ from modiste.training.transfer import backbones, transfer
 
 Data = Development | Path | str | None
 """Images in memory, or the folder to find them in as ``load_dataset`` takes it."""
+
+
+SAVED_MEAN = "model:standardize.mean"
+"""Name of the mean in a saved training state."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +126,10 @@ def set_up(recipe: Recipe, folder: Path, session: Session, data: Data = None) ->
         return None
     check_backbone(recipe)
     development = images_of(recipe, data, session)
-    task = describe_task(development, recipe)
+    saved = group.of_leader(newest_state(folder, development.fingerprint))
+    task = describe_task(development, recipe, of_channels=saved is None or saved.tensors[SAVED_MEAN].ndim > 0)
     model = build_model(recipe.model, task, seed=recipe.seed).to(device)
     check_batches(model, development.train, recipe, group)
-    saved = group.of_leader(newest_state(folder, development.fingerprint))
     return RunSetUp(recipe, folder, development, task, model, saved, session)
 
 
@@ -178,18 +183,22 @@ def images_of(recipe: Recipe, data: Data, session: Session) -> Development:
     return development
 
 
-def describe_task(development: Development, recipe: Recipe) -> Task:
+def describe_task(development: Development, recipe: Recipe, *, of_channels: bool = True) -> Task:
     """Return what the network must know of the images; without standardisation mean 0 and deviation 1.
 
     A network with published weights takes the mean and deviation that these expect.
 
+    Args:
+        development: the images.
+        recipe: says whether they are standardised.
+        of_channels: whether each channel of a colour picture has a mean and a deviation of its own. A run that an
+            earlier version began has one for all.
+
     Raises:
         DataError: all training pixels have the same value, and the recipe standardises.
     """
-    published = recipe.model.standardization()
-    measured = mean_and_deviation(development.train.images) if recipe.standardize and not published else (0.0, 1.0)
-    mean, deviation = published or measured
-    if deviation == 0:
+    mean, deviation = _standardization(development, recipe, of_channels=of_channels)
+    if not torch.tensor(deviation).all():
         raise DataError(
             f"{recipe.data.source}: every training pixel has the same value, which leaves nothing to standardise by; "
             "expected different pixels; check the images, or switch --standardize off"
@@ -200,6 +209,16 @@ def describe_task(development: Development, recipe: Recipe) -> Task:
         mean=mean,
         deviation=deviation,
     )
+
+
+def _standardization(development: Development, recipe: Recipe, *, of_channels: bool) -> tuple[Statistic, Statistic]:
+    """Return the mean and deviation for ``describe_task``."""
+    if published := recipe.model.standardization():
+        return published
+    if not recipe.standardize:
+        return 0.0, 1.0
+    images = development.train.images
+    return channel_statistics(images) if of_channels and images.shape[1] > 1 else mean_and_deviation(images)
 
 
 def check_batches(model: nn.Module, train: ImageSet, recipe: Recipe, group: Group) -> None:

@@ -1,32 +1,34 @@
 """A cache of decoded pictures, so that each file is decoded only once.
 
-There is one cache file for a source, a preparation and a part of the data. It begins with the SHA-256 of the rest. An
-entry is valid while the picture file keeps its size, times of change and inode. Only files that changed are decoded
-again. For a file that cannot be read, the reason is cached.
+There is one cache file for a source, a preparation and a part of the data; see ``picture_file``. An entry is valid
+while the picture file keeps its size, times of change and inode. Only files that changed are decoded again. For a file
+that cannot be read, the reason is cached.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
-import stat
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from jaxtyping import UInt8
-from safetensors import SafetensorError
 
 from modiste.data.paths import picture_cache_folder
 from modiste.data.pictures.listing import NOT_FIRST, is_later
-from modiste.errors import MissingExtraError, PhotoError, StorageError, reason_of
+from modiste.data.pictures.picture_file import new_picture_file, read_picture_file
+from modiste.errors import MissingExtraError, PhotoError, StorageError
 from modiste.photo import heif
 from modiste.photo.opening import read_file
 from modiste.photo.preparation import VERSION, Preparation
@@ -34,11 +36,14 @@ from modiste.processes import available_cores
 from modiste.runs import storage
 
 LOG = logging.getLogger(__name__)
-FORMAT = 1
+FORMAT = 2
 """Version of the cache file's format."""
-HASH_BYTES = 32
+AHEAD = 64
+"""Files that are decoded ahead of the one that is stored."""
 BAR_FROM = 200
 """Least number of pictures for which a terminal shows a progress bar."""
+Result = tuple[str, UInt8[np.ndarray, "c side side"] | None, str]
+"""The hash of a file's content, its image, and its fault."""
 Passing = Callable[[Iterable[Any]], Iterable[Any]]
 
 
@@ -60,6 +65,8 @@ class Decoded:
 
     def select(self, names: Sequence[str]) -> "Decoded":
         """Return the files of these names alone, in this order."""
+        if tuple(names) == self.names:
+            return self
         positions = {name: position for position, name in enumerate(self.names)}
         order = [positions[name] for name in names]
         rows = np.cumsum([not fault for fault in self.faults]) - 1
@@ -68,7 +75,9 @@ class Decoded:
         return Decoded(tuple(names), images, digests, tuple(self.faults[position] for position in order))
 
 
-def decode_cached(folder: Path, names: Sequence[str], preparation: Preparation, part: str) -> Decoded:
+def decode_cached(
+    folder: Path, names: Sequence[str], preparation: Preparation, part: str, *, mapped: bool = False
+) -> Decoded:
     """Return the same as ``decode``, from the cache for files that have not changed, and update the cache.
 
     Args:
@@ -76,34 +85,136 @@ def decode_cached(folder: Path, names: Sequence[str], preparation: Preparation, 
         names: of the files.
         preparation: from a file to an image.
         part: of the data, development or held out: each has a cache file of its own.
+        mapped: whether the images stay in the cache's file, mapped and read-only, and never come into memory together.
 
     Raises:
         MissingExtraError: a package that opens or prepares pictures is not installed.
+        StorageError: with ``mapped``, if the cache cannot be written, or its disk has too little space.
     """
     check_installed(preparation)
     path = cache_file(folder, preparation, part)
+    with _writing_alone(path.parent) if mapped else nullcontext():
+        return _up_to_date(path, folder, names, preparation, mapped=mapped)
+
+
+def _up_to_date(path: Path, folder: Path, names: Sequence[str], preparation: Preparation, *, mapped: bool) -> Decoded:
+    """Return the pictures of these names from the cache's file, which is brought up to date."""
     stamps = {name: _stamp(folder / name) for name in names}
-    cached, old_stamps = _load(path)
-    changed = [name for name in names if not stamps[name] or old_stamps.get(name) != stamps[name]]
-    if not changed and cached is not None:
+    cached, old_stamps = _load(path, preparation, mapped=mapped)
+    changed = {name for name in names if not stamps[name] or old_stamps.get(name) != stamps[name]}
+    if cached is not None and not changed and (not mapped or cached.names == tuple(names)):
         return cached.select(names)
-    new = decode(folder, changed, preparation)
-    unchanged = [] if cached is None else [name for name in names if name not in set(changed)]
-    whole = new if cached is None or not unchanged else _concatenated(cached.select(unchanged), new).select(names)
+    unchanged = Kept(cached) if cached is not None and len(changed) < len(names) else Kept()
+    results = _renewed(folder, names, preparation, changed, unchanged)
+    with _progress_bar(len(names)) as advance:
+        if mapped:
+            return _written(path, names, advance(results), preparation, stamps)
+        whole = _collected(names, advance(results), preparation)
     _save(path, whole, stamps)
     return whole
 
 
 def decode(folder: Path, names: Sequence[str], preparation: Preparation) -> Decoded:
     """Read and prepare the files of these names in ``folder``, on all cores."""
-    with ThreadPoolExecutor(len(available_cores())) as pool, _progress_bar(len(names)) as advance:
-        results = pool.map(lambda name: _decode_one(folder / name, preparation), names)
-        done = list(advance(results))
-    side, channels = preparation.side, preparation.channels
-    images = np.empty((sum(not fault for *_, fault in done), channels, side, side), np.uint8)
-    for row, image in enumerate(image for _, image, fault in done if not fault):
-        images[row] = image
-    return Decoded(tuple(names), images, tuple(one[0] for one in done), tuple(one[2] for one in done))
+    return _collected(names, _decoded(folder, names, preparation), preparation)
+
+
+class Kept:
+    """Pictures of the cache by their names.
+
+    Args:
+        cached: what the cache holds; None for nothing.
+    """
+
+    def __init__(self, cached: Decoded | None = None) -> None:
+        self.cached = cached
+        names, faults = ((), ()) if cached is None else (cached.names, cached.faults)
+        self.positions = {name: position for position, name in enumerate(names)}
+        self.rows = np.cumsum([not fault for fault in faults], dtype=np.int64) - 1
+
+    def __getitem__(self, name: str) -> Result:
+        assert self.cached is not None
+        position = self.positions[name]
+        fault = self.cached.faults[position]
+        image = None if fault else self.cached.images[self.rows[position]]
+        return self.cached.digests[position], image, fault
+
+
+def _renewed(
+    folder: Path, names: Sequence[str], preparation: Preparation, changed: Set[str], unchanged: Kept
+) -> Iterator[Result]:
+    """Yield the result of each file: decoded if it has changed, else from the cache."""
+    new = _decoded(folder, [name for name in names if name in changed], preparation)
+    for name in names:
+        yield next(new) if name in changed else unchanged[name]
+
+
+def _decoded(folder: Path, names: Sequence[str], preparation: Preparation) -> Iterator[Result]:
+    """Yield the result of each file, decoded on all cores; few are held at a time."""
+    with ThreadPoolExecutor(len(available_cores())) as pool:
+        waiting = deque[Future[Result]]()
+        for name in names:
+            waiting.append(pool.submit(_decode_one, folder / name, preparation))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _collected(names: Sequence[str], results: Iterable[Result], preparation: Preparation) -> Decoded:
+    """Return all results in memory."""
+    images, digests, faults, row = np.empty((len(names), *preparation.shape), np.uint8), list[str](), list[str](), 0
+    for digest, image, fault in results:
+        digests.append(digest)
+        faults.append(fault)
+        if image is not None:
+            images[row] = image
+            row += 1
+    return Decoded(tuple(names), images[:row], tuple(digests), tuple(faults))
+
+
+def _written(
+    path: Path, names: Sequence[str], results: Iterable[Result], preparation: Preparation, stamps: dict[str, str]
+) -> Decoded:
+    """Write all results to the cache's file, one by one, and return them mapped."""
+    storage.remove_abandoned(path.parent)
+    check_space(path, len(names), preparation)
+    digests, faults = list[str](), list[str]()
+    with new_picture_file(path) as file:
+        for digest, image, fault in results:
+            digests.append(digest)
+            faults.append(fault)
+            if image is not None:
+                file.add(image)
+        file.finish(_index(names, digests, faults, stamps))
+    whole, _ = _load(path, preparation, mapped=True)
+    if whole is None:
+        raise StorageError(f"{path}: cannot be read after it was written; check the disk")
+    return whole
+
+
+@contextmanager
+def _writing_alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process writes a large file in the cache: it may be the same one, and fill the disk twice."""
+    storage.make_private(folder)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def check_space(path: Path, pictures: int, preparation: Preparation) -> None:
+    """Raise StorageError if the disk of the cache has too little space for these pictures."""
+    needed, free = pictures * math.prod(preparation.shape), shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise StorageError(
+            f"{path.parent}: {pictures:,} pictures of {preparation.side} x {preparation.side} need "
+            f"{needed / 1e9:.3g} GB of this disk, {free / 1e9:.3g} GB are free; free space there, set XDG_CACHE_HOME "
+            "to a folder on another disk, or choose a smaller --data.side"
+        )
 
 
 def check_installed(preparation: Preparation) -> None:
@@ -127,10 +238,10 @@ def cache_file(folder: Path, preparation: Preparation, part: str) -> Path:
     key = [os.path.realpath(folder), preparation.way, preparation.side, preparation.channels, preparation.decoder, part]
     key += [preparation.background] if preparation.background != "plain" else []
     digest = hashlib.sha256(json.dumps([*key, FORMAT, VERSION, pillow, heif.version()]).encode()).hexdigest()
-    return picture_cache_folder() / f"{digest[:32]}.safetensors"
+    return picture_cache_folder() / f"{digest[:32]}.pictures"
 
 
-def _decode_one(path: Path, preparation: Preparation) -> tuple[str, UInt8[np.ndarray, "c side side"] | None, str]:
+def _decode_one(path: Path, preparation: Preparation) -> Result:
     """Return the hash of a file's content, its image, and its fault."""
     digest = ""
     try:
@@ -167,63 +278,30 @@ def _stamp(path: Path) -> str:
     return f"{facts.st_size}:{facts.st_mtime_ns}:{facts.st_ctime_ns}:{facts.st_ino}"
 
 
-def _concatenated(one: Decoded, other: Decoded) -> Decoded:
-    return Decoded(
-        one.names + other.names,
-        np.concatenate([one.images, other.images]),
-        one.digests + other.digests,
-        one.faults + other.faults,
-    )
-
-
-def _load(path: Path) -> tuple[Decoded | None, dict[str, str]]:
+def _load(path: Path, preparation: Preparation, *, mapped: bool) -> tuple[Decoded | None, dict[str, str]]:
     """Return the cached pictures and the stamp of each file; None and no stamps if the cache is absent or damaged."""
     try:
-        content = path.read_bytes()
+        images, index = read_picture_file(path, preparation.shape, mapped=mapped)
+        names, faults = tuple(index["names"]), tuple(index["faults"])
+        return Decoded(names, images, tuple(index["digests"]), faults), dict(zip(names, index["marks"], strict=True))
     except OSError:
         return None, {}
-    try:
-        return _from_bytes(content)
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         LOG.warning("%s: damaged (%s); pictures are read again", path, error)
         return None, {}
 
 
-def _from_bytes(content: bytes) -> tuple[Decoded, dict[str, str]]:
-    digest, body = content[:HASH_BYTES], memoryview(content)[HASH_BYTES:]
-    if hashlib.sha256(body).digest() != digest:
-        raise ValueError("its content does not match its hash")
-    header = json.loads(bytes(body[8 : 8 + int.from_bytes(body[:8], "little")]))
-    plain: dict[str, Any] = json.loads(header["__metadata__"]["pictures"])
-    images = safetensors.numpy.load(bytes(body))["images"]
-    names = tuple(plain["names"])
-    whole = Decoded(names, images, tuple(plain["digests"]), tuple(plain["faults"]))
-    return whole, dict(zip(names, plain["marks"], strict=True))
-
-
 def _save(path: Path, whole: Decoded, stamps: dict[str, str]) -> None:
-    plain = {
-        "names": whole.names,
-        "digests": whole.digests,
-        "faults": whole.faults,
-        "marks": [stamps[name] for name in whole.names],
-    }
-    content = safetensors.numpy.save({"images": whole.images}, {"pictures": json.dumps(plain)})
     try:
-        _make_private(path.parent)
-        storage.write_bytes(path, hashlib.sha256(content).digest() + content)
+        storage.make_private(path.parent)
+        with new_picture_file(path) as file:
+            file.add(whole.images)
+            file.finish(_index(whole.names, whole.digests, whole.faults, stamps))
     except StorageError as error:
         LOG.warning("pictures will be read again next time: %s", error)
 
 
-def _make_private(folder: Path) -> None:
-    """Create a folder that only its owner may enter, or close an existing one: the pictures may show people.
-
-    Raises StorageError if that is impossible.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if stat.S_IMODE(folder.stat().st_mode) & 0o077:
-            folder.chmod(0o700)
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be made private to its owner ({reason_of(error)})") from error
+def _index(
+    names: Sequence[str], digests: Sequence[str], faults: Sequence[str], stamps: dict[str, str]
+) -> dict[str, Sequence[str]]:
+    return {"names": names, "digests": digests, "faults": faults, "marks": [stamps[name] for name in names]}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from modiste.data.pictures.csv_list import read_picture_table
 from modiste.data.pictures.division import divide
 from modiste.data.pictures.folder_layout import visible
 from modiste.data.pictures.listing import Entry, PictureList, describe_contents, without_later
-from modiste.data.pictures.picture_cache import decode_cached
+from modiste.data.pictures.picture_cache import cache_file, decode_cached
+from modiste.data.pictures.picture_file import release_pages
 from modiste.data.sources import FASHION_MNIST, source_folder
 from modiste.errors import fault, reason_of, shown
 from modiste.photo.preparation import Preparation
@@ -46,6 +48,7 @@ class PictureSet:
         digests: SHA-256 of each image's file.
         fingerprint: SHA-256 over each file's content, class and split, and over the preparation.
         faults: name of each file that gave no image, with the reason.
+        file: that the images are mapped from, read-only; None if they are in memory.
     """
 
     name: str
@@ -56,6 +59,7 @@ class PictureSet:
     digests: UInt8[np.ndarray, "n 32"]
     fingerprint: str
     faults: tuple[tuple[str, str], ...]
+    file: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,16 +154,16 @@ def decode_entries(
         recipe: sets what the pictures become.
         part: DEVELOPMENT or HELD_OUT, which have separate cache files.
 
+    Returns:
+        The pictures. If they take more than LIMIT_BYTES, they are mapped from the cache's file.
+
     Raises:
-        DataError: the images would need more than LIMIT_BYTES.
+        StorageError: there is no space for that file.
     """
     preparation = preparation_of(recipe)
-    size = len(entries) * preparation.channels * preparation.side**2
-    if size > LIMIT_BYTES:
-        found = f"{len(entries):,} of {preparation.side} x {preparation.side}"
-        remedy = "train with a smaller --data.side"
-        raise fault(path, "too many pictures", expected=f"{LIMIT_BYTES:,} bytes", found=found, remedy=remedy)
-    done = decode_cached(listing.folder, [entry.name for entry in entries], preparation, part)
+    mapped = len(entries) * math.prod(preparation.shape) > LIMIT_BYTES
+    names = [entry.name for entry in entries]
+    done = decode_cached(listing.folder, names, preparation, part, mapped=mapped)
     bad = tuple((name, reason) for name, reason in zip(done.names, done.faults, strict=True) if reason)
     kept = [entry for entry, reason in zip(entries, done.faults, strict=True) if not reason]
     digests = [digest for digest, reason in zip(done.digests, done.faults, strict=True) if not reason]
@@ -173,6 +177,7 @@ def decode_entries(
         digests=np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32).copy(),
         fingerprint=_fingerprint(entries, done.digests, done.faults, preparation),
         faults=bad + listing.skipped,
+        file=cache_file(listing.folder, preparation, part) if mapped else None,
     )
 
 
@@ -191,12 +196,21 @@ def fault_notes(path: Path, faults: Sequence[tuple[str, str]]) -> tuple[str, ...
     return (f"{shown(path)}: {left} left out: {first}{more} (modiste data {shown(path)} lists all)",)
 
 
+def mapping_notes(path: Path, pictures: PictureSet) -> tuple[str, ...]:
+    """Return a note about pictures that are too large for memory, with their file; none if they are in memory."""
+    if pictures.file is None:
+        return ()
+    sizes = f"{pictures.images.nbytes / 1e9:.3g} GB, more than the {LIMIT_BYTES / 1e9:.3g} GB that are kept in memory"
+    return (f"{shown(path)}: the pictures take {sizes}: they are read from the disk, in {shown(pictures.file)}",)
+
+
 def shared_picture_notes(path: Path, development: DevelopmentPictures) -> tuple[str, ...]:
     """Return a note about validation pictures that are, pixel for pixel, in training too; none if there are none."""
     images, files, count = development.pictures.images, development.pictures.files, development.training
-    training = {image.tobytes(): file for image, file in zip(images[:count], files, strict=False)}
-    validation = zip(images[count:], files[count:], strict=True)
-    shared = [(file, training[image.tobytes()]) for image, file in validation if image.tobytes() in training]
+    digests = [_digest(image) for image in images]
+    training = dict(zip(digests[:count], files, strict=False))
+    validation = zip(digests[count:], files[count:], strict=True)
+    shared = [(file, training[digest]) for digest, file in validation if digest in training]
     if not shared:
         return ()
     (one, other), number = shared[0], f"{len(shared):,} validation pictures are"
@@ -204,6 +218,13 @@ def shared_picture_notes(path: Path, development: DevelopmentPictures) -> tuple[
         f"{shown(path)}: {number if len(shared) > 1 else 'a validation picture is'} in training too, such as "
         f"{shown(one)} = {shown(other)}: accuracy will be overstated; modiste data audit finds them all",
     )
+
+
+def _digest(image: UInt8[np.ndarray, "c side side"]) -> bytes:
+    """Return a hash of an image's pixels, and release the image."""
+    digest = hashlib.blake2b(image.data, digest_size=16).digest()
+    release_pages()
+    return digest
 
 
 def _holds_idx(folder: Path) -> bool:

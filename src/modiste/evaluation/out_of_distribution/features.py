@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
-from modiste.data.batch import as_floats
+from modiste.data.batch import read_floats
 from modiste.evaluation.inference import parts, ready
 from modiste.models.hooks import Call, hooked
 from modiste.recipes.recipe import Precision, Recipe
@@ -33,7 +33,7 @@ def features(
     quick = ready(model, Recipe(name="features", precision=precision), images[:1].to(device))
     for part in parts(images, device, precision):
         with watched(quick) as seen, machine.autocast(precision, device):
-            quick(as_floats(part.to(device)))
+            quick(read_floats(part.to(device)))
         found.append({place: one.float().cpu() for place, one in seen.items()})
     return {place: torch.cat([one[place] for one in found]) for place in found[0]}
 

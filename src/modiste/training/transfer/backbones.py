@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from modiste.data.paths import backbone_folder
-from modiste.errors import MissingExtraError, RunError, reason_of
+from modiste.errors import MissingExtraError, RunError, StorageError, reason_of
 from modiste.runs import storage
 from modiste.training.transfer.renaming import rename
 from modiste.training.transfer.source import Source
@@ -103,7 +103,7 @@ def of_hash(sha256: str) -> Backbone | None:
 
 def is_installed(backbone: Backbone) -> bool:
     """Return whether the weights are on this machine, as our copy or in their package. No file is read."""
-    return _copy_of(backbone).is_file() or _packaged_file(backbone) is not None
+    return _holds_copy(backbone) or _packaged_file(backbone) is not None
 
 
 def locate(backbone: Backbone) -> Source:
@@ -115,8 +115,12 @@ def locate(backbone: Backbone) -> Source:
         StorageError: the copy cannot be written.
     """
     copy = _copy_of(backbone)
-    if not copy.is_file() or storage.sha256(copy) != backbone.sha256:
-        storage.write_bytes(copy, as_safetensors(_published_content(backbone)))
+    if not _holds_copy(backbone) or storage.sha256(copy) != backbone.sha256:
+        content = as_safetensors(_published_content(backbone))
+        try:
+            storage.write_bytes(copy, content)
+        except StorageError as error:
+            raise StorageError(f"{error}; XDG_CACHE_HOME names another cache folder") from error
     return Source(copy, backbone.sha256, backbone.origin)
 
 
@@ -129,6 +133,14 @@ def as_safetensors(content: bytes) -> bytes:
 
 def _copy_of(backbone: Backbone) -> Path:
     return backbone_folder() / f"{backbone.name}.safetensors"
+
+
+def _holds_copy(backbone: Backbone) -> bool:
+    """Return whether our copy is in the cache; it is not in a folder that may not be entered."""
+    try:
+        return _copy_of(backbone).is_file()
+    except OSError:
+        return False
 
 
 def _packaged_file(backbone: Backbone) -> Path | None:

@@ -14,11 +14,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
-from modiste.data.batch import as_floats, as_targets, class_weights
+from modiste.data.batch import as_targets, class_weights, read_floats
 from modiste.data.dataset import Development
 from modiste.errors import extra_for
 from modiste.evaluation.inference import parts, ready
 from modiste.recipes.recipe import Recipe
+from modiste.training.transfer.feature_cache import open_cache
 from modiste.training.warm_start.progress import Progress, features, linear_head
 
 NAME = "linear-probe"
@@ -74,14 +75,15 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
     head, train = linear_head(model, NAME), development.train
     if recipe.epochs:
         recipe = replace(recipe, mirror=False, augmentation=replace(recipe.augmentation, flip=False))
-    images = torch.cat([train.images, train.images.flip(3)]) if recipe.augmentation.flip else train.images
-    batches = [len(parts(one, one.device, recipe.precision)) for one in (images, development.validation.images)]
-    progress.start(sum(batches))
+    validation, views = development.validation, 1 + recipe.augmentation.flip
+    batches = [len(parts(one.images, one.images.device, recipe.precision)) for one in (train, validation)]
+    progress.start(views * batches[0] + batches[1])
     found = standardized(
-        *(head_inputs(model, one, recipe, progress) for one in (images, development.validation.images))
+        head_inputs(model, train.images, recipe, progress, with_mirror_images=recipe.augmentation.flip),
+        head_inputs(model, validation.images, recipe, progress),
     )
-    labels = train.labels.cpu().repeat(len(images) // len(train))
-    weight, bias = _select(found, labels, development.validation.labels.cpu(), recipe, progress)
+    labels = train.labels.cpu().repeat(views)
+    weight, bias = _select(found, labels, validation.labels.cpu(), recipe, progress)
     logits = found.train[: len(train)] @ weight.T + bias
     with torch.no_grad():
         head.weight.copy_(weight / found.deviation)
@@ -92,16 +94,39 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
 
 @torch.inference_mode()
 def head_inputs(
-    model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe, progress: Progress
-) -> Float[Tensor, "n d"]:
-    """Return the features that enter the last layer, as it gets them when it classifies; float32 on the CPU."""
+    model: nn.Module,
+    images: UInt8[Tensor, "n c h w"],
+    recipe: Recipe,
+    progress: Progress,
+    *,
+    with_mirror_images: bool = False,
+) -> Float[Tensor, "m d"]:
+    """Return the features that enter the last layer, as it gets them when it classifies; float32 on the CPU.
+
+    Those of an earlier call with the same arguments, or of a call that was killed, are read from the user's cache.
+
+    Args:
+        model: that ends in a linear layer, on the device of the images.
+        images: as bytes.
+        recipe: sets the precision, and whether the features of each image and its mirror image are averaged.
+        progress: is notified of each batch.
+        with_mirror_images: whether the features of the mirror images follow those of the images.
+    """
     quick, device = ready(model, recipe, images[:1]), images.device
-    head, found = linear_head(quick, NAME), list[Tensor]()
-    with machine.autocast(recipe.precision, device), machine.gpu_arithmetic(device):
-        for part in parts(images, device, recipe.precision):
-            pixels = as_floats(part)
-            views = [pixels, pixels.flip(3)] if recipe.mirror else [pixels]
-            found.append(torch.stack([features(quick, head, view).float() for view in views]).mean(0).cpu())
+    head, found, count = linear_head(quick, NAME), list[Tensor](), 0
+    choices = {"precision": recipe.precision, "mirror": recipe.mirror, "with_mirror_images": with_mirror_images}
+    cache, some = open_cache(images, model, device, choices), parts(images, device, recipe.precision)
+    with machine.autocast(recipe.precision, device), machine.gpu_arithmetic(device), cache:
+        for number in range(len(some) * (1 + with_mirror_images)):
+            part = some[number % len(some)]
+            own = cache.take(count, count + len(part))
+            if own is None:
+                pixels = read_floats(part if number < len(some) else part.flip(3))
+                views = [pixels, pixels.flip(3)] if recipe.mirror else [pixels]
+                own = torch.stack([features(quick, head, view).float() for view in views]).mean(0).cpu()
+                cache.add(own)
+            found.append(own)
+            count += len(part)
             progress.step_done()
     return torch.cat(found).clone()
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from modiste import machine
 from modiste.data.augment import augment
-from modiste.data.batch import Batch, as_floats
+from modiste.data.batch import Batch, read_floats
 from modiste.errors import DivergedError, RecipeError
 from modiste.models import layers
 from modiste.recipes.recipe import OptimizerRecipe, Recipe, ScheduleRecipe
@@ -99,7 +99,7 @@ def train_step(embedding: Embedding, optimizer: Optimizer, images: Images, recip
 
 def two_views(images: Images, recipe: Recipe, generator: torch.Generator) -> Float[Tensor, "m c h w"]:
     """Return two random views of each image: one view of all images, then the other views in the same order."""
-    twice = as_floats(images).repeat(2, 1, 1, 1)
+    twice = read_floats(images).repeat(2, 1, 1, 1)
     no_targets = twice.new_zeros(len(twice), 1)
     return augment(Batch(twice, no_targets), recipe.self_supervised.views, generator).images
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from modiste.data.dataset import Development
+from modiste.data.dataset import Development, require_in_memory
 from modiste.recipes.recipe import Recipe
 from modiste.training.warm_start import contrastive_divergence, simclr, whitening
 from modiste.training.warm_start.progress import Progress, linear_head
@@ -34,6 +34,7 @@ def whitened_patches(model: nn.Module, development: Development, _recipe: Recipe
 
 def unsupervised_stack(model: nn.Module, development: Development, recipe: Recipe, progress: Progress) -> None:
     """Train a deep belief network's stack by contrastive divergence; labels are not used."""
+    require_in_memory(development.unlabelled, "warm_start contrastive-divergence")
     contrastive_divergence.pretrain(model, development.unlabelled, recipe, progress)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from modiste.data.batch import as_floats
+from modiste.data.batch import read_floats
 from modiste.errors import RecipeError
 from modiste.models.hooks import captured
 
@@ -33,7 +33,7 @@ def whiten(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> None:
     if convolution is None or convolution.groups != 1:
         raise RecipeError("warm_start: whitening needs a network whose first convolution sees all channels")
     every = max(1, len(images) // IMAGES)
-    directions = principal_directions(patches(model, convolution, as_floats(images[::every])))
+    directions = principal_directions(patches(model, convolution, read_floats(images[::every])))
     count = min(len(directions), convolution.out_channels // 2)
     filters = directions[:count].view(count, *convolution.weight.shape[1:])
     convolution.weight[: 2 * count] = torch.cat([filters, -filters])

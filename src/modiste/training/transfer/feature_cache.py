@@ -1,0 +1,147 @@
+"""Features of images in a folder of the user's cache, so that the same network computes them once for the same images.
+
+The name of the folder is a hash of everything that a feature's last bit depends on: pixels, weights, precision, the
+processor and its threads, the versions. Every few seconds the features computed since then are written to a file, whole
+or not at all. What a process that was killed had computed is read by the next one, and the result is the same.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from jaxtyping import Float, UInt8
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from modiste import machine
+from modiste.data.paths import feature_cache_folder
+from modiste.data.pictures.picture_file import release_pages
+from modiste.errors import StorageError
+from modiste.runs import storage
+
+SECONDS_BETWEEN_FILES = 5.0
+"""Features that take less time are not kept."""
+MOST_BYTES = 2 * 2**30
+"""Of all features in the cache; the oldest are deleted."""
+HASHED_IMAGES = 1024
+LOG = logging.getLogger(__name__)
+
+
+class FeatureCache:
+    """The features of the images of one call, in their order.
+
+    Args:
+        folder: of these features; it may be missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.found = folder, _stored(folder)
+        self.new: list[Tensor] = []
+        self.count, self.saved_at, self.keeps = len(self.found), time.monotonic(), True
+
+    def take(self, first: int, last: int) -> Float[Tensor, "n d"] | None:
+        """Return the stored features of the images ``first`` to ``last - 1``; None if they must be computed."""
+        return self.found[first:last] if last <= len(self.found) else None
+
+    def add(self, features: Float[Tensor, "n d"]) -> None:
+        """Add features of the next images; those of the last seconds are written together."""
+        self.new.append(features)
+        if time.monotonic() - self.saved_at >= SECONDS_BETWEEN_FILES:
+            self.save()
+
+    def __enter__(self) -> "FeatureCache":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Write the last features, if those before them were written."""
+        if self.new and self.count:
+            self.save()
+
+    def save(self) -> None:
+        """Write the new features. A disk that refuses costs a warning, and later the time to compute them again."""
+        if not self.keeps:
+            return
+        features = torch.cat(self.new)
+        content = safetensors.torch.save({"features": features})
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        try:
+            storage.make_private(self.folder.parent)
+            storage.write_bytes(self.folder / f"{self.count:010d}-{digest}.safetensors", content)
+            with contextlib.suppress(OSError):  # another process deletes them too
+                _delete_oldest(self.folder)
+        except StorageError as error:
+            LOG.warning("features will be computed again next time: %s", error)
+            self.keeps = False
+        self.new, self.count, self.saved_at = [], self.count + len(features), time.monotonic()
+
+
+def open_cache(
+    images: UInt8[Tensor, "n c h w"], model: nn.Module, device: torch.device, choices: dict[str, Any]
+) -> FeatureCache:
+    """Return the cache for the features of these images.
+
+    Args:
+        images: as bytes.
+        model: whose features they are; its last layer has no part in them.
+        device: that computes.
+        choices: all else that the features depend on, as plain data.
+    """
+    pixels = hashlib.sha256(str(tuple(images.shape)).encode())
+    for some in torch.split(images, HASHED_IMAGES):
+        pixels.update(some.contiguous().cpu().numpy().data)
+        release_pages()
+    facts = machine.facts(device)
+    same = {name: facts[name] for name in ("device", "processor", "threads", "torch", "modiste")}
+    capability = torch.backends.cpu.get_cpu_capability()
+    content = {"pixels": pixels.hexdigest(), "weights": _hash_of(model), "capability": capability, **same, **choices}
+    name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    return FeatureCache(feature_cache_folder() / name)
+
+
+def _hash_of(model: nn.Module) -> str:
+    """Return a hash of a network's layers and weights, without those of its last layer, which is called head."""
+    digest = hashlib.sha256(str(model).encode())
+    for name, tensor in model.state_dict().items():
+        if not any(part.endswith("head") for part in name.split(".")):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _stored(folder: Path) -> Tensor:
+    """Return the features in a folder, from the first image to the first gap or damaged file."""
+    found, count = list[Tensor](), 0
+    while path := next(folder.glob(f"{count:010d}-*.safetensors"), None):
+        try:
+            found.append(_read(path))
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            LOG.warning("%s: damaged (%s); its features are computed again", path, error)
+            path.unlink(missing_ok=True)
+            break
+        count += len(found[-1])
+    return torch.cat(found) if found else torch.empty(0, 0)
+
+
+def _read(path: Path) -> Tensor:
+    """Return the features in a file; ValueError or an error of the system or the format if it is damaged."""
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest()[:16] != path.stem[-16:]:
+        raise ValueError("its content does not match the hash in its name")
+    return safetensors.torch.load(content)["features"]
+
+
+def _delete_oldest(kept: Path) -> None:
+    """Delete the features that are oldest until all take at most MOST_BYTES; those in ``kept`` stay."""
+    folders = {folder: sum(path.stat().st_size for path in folder.iterdir()) for folder in kept.parent.iterdir()}
+    for folder in sorted(folders.keys() - {kept}, key=lambda folder: folder.stat().st_mtime):
+        if sum(folders.values()) <= MOST_BYTES:
+            break
+        shutil.rmtree(folder, ignore_errors=True)
+        del folders[folder]
