@@ -26,7 +26,7 @@ def add_or_die(writer: picture_file.Writer, images: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-picture_file.Writer.add = add_or_die  # type: ignore[method-assign]
+picture_file.Writer.add = add_or_die  # type: ignore[method-assign, assignment]
 picture_cache.picture_cache_folder = lambda: cache  # type: ignore[attr-defined]
 names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png"))
 picture_cache.decode_cached(folder, names, Preparation("whole", 12, 3), "development", mapped=True)
