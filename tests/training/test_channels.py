@@ -65,7 +65,7 @@ class TestStatistics:
     def test_more_images_than_are_counted_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         images = colours()
         whole = mean_and_deviation(images), channel_statistics(images)
-        monkeypatch.setattr("modiste.data.dataset.COUNTED_IMAGES", 7)
+        monkeypatch.setattr("modiste.data.batch.BLOCK_BYTES", 7 * 3 * 9 * 8)
         assert (mean_and_deviation(images), channel_statistics(images)) == whole
 
     def test_a_channel_that_never_changes_is_not_divided_by_nothing(self) -> None:

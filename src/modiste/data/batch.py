@@ -9,6 +9,9 @@ from torch import Tensor
 
 from modiste.data.pictures.picture_file import release_pages
 
+BLOCK_BYTES = 2**26
+"""Of images that are looked at together, in a pass over all of them."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -41,6 +44,12 @@ def read_floats(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     floats = as_floats(images)
     release_pages()
     return floats
+
+
+def blocks(images: UInt8[Tensor, "n c h w"]) -> tuple[UInt8[Tensor, "_ c h w"], ...]:
+    """Split images, which may be mapped from a file, into views of at most BLOCK_BYTES, or of one image."""
+    size = max(1, BLOCK_BYTES // (images[:1].nbytes or 1))
+    return tuple(images[first : first + size] for first in range(0, max(1, len(images)), size))
 
 
 def as_targets(labels: Int64[Tensor, " n"], classes: int, smoothing: float) -> Float[Tensor, "n classes"]:

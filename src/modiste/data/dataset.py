@@ -16,6 +16,7 @@ from torch import Tensor
 
 from modiste import machine
 from modiste.data import sources
+from modiste.data.batch import blocks
 from modiste.data.idx.files import IdxSet
 from modiste.data.idx.reader import LIMIT_BYTES
 from modiste.data.pictures.picture_file import release_pages
@@ -59,8 +60,6 @@ def rank_within_class(labels: Int64[Tensor, " n"], purpose: str) -> Int64[Tensor
     return ranks
 
 
-COUNTED_IMAGES = 1024
-"""Images whose pixels are counted at a time."""
 LEAST_SHARE = 0.1
 """Least deviation of a channel, as a share of that of all pixels."""
 UNEQUAL = 1.5
@@ -298,7 +297,7 @@ def require_in_memory(images: UInt8[Tensor, "n c h w"], purpose: str) -> None:
 def mean_and_deviation(images: UInt8[Tensor, "n c h w"]) -> tuple[float, float]:
     """Return the exact mean and standard deviation of all pixels, in [0, 1]."""
     parts = []
-    for some in torch.split(images, COUNTED_IMAGES):
+    for some in blocks(images):
         parts.append(torch.bincount(some.flatten(), minlength=256))
         release_pages()
     counts = torch.stack(parts).sum(0).double()

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from modiste import machine
+from modiste.data.batch import blocks
 from modiste.data.paths import feature_cache_folder
 from modiste.data.pictures.picture_file import release_pages
 from modiste.errors import StorageError
@@ -30,7 +31,6 @@ SECONDS_BETWEEN_FILES = 5.0
 """Features that take less time are not kept."""
 MOST_BYTES = 2 * 2**30
 """Of all features in the cache; the oldest are deleted."""
-HASHED_IMAGES = 1024
 LOG = logging.getLogger(__name__)
 
 
@@ -94,7 +94,7 @@ def open_cache(
         choices: all else that the features depend on, as plain data.
     """
     pixels = hashlib.sha256(str(tuple(images.shape)).encode())
-    for some in torch.split(images, HASHED_IMAGES):
+    for some in blocks(images):
         pixels.update(some.contiguous().cpu().numpy().data)
         release_pages()
     facts = machine.facts(device)
