@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import stand_in
 from PIL import Image
+from scipy import ndimage
 
 from modiste.cli import main
 from modiste.cli.predict import _PredictOptions
@@ -26,7 +27,7 @@ from modiste.inference.answers import answers
 from modiste.inference.onnx_model import OnnxModel
 from modiste.inference.predictor import Predictor
 from modiste.photo import segmentation, separation
-from modiste.photo.background import UNCLEAR, find_on_plain
+from modiste.photo.background import UNCLEAR, _cleaned, find_on_plain, largest_parts
 from modiste.photo.garment import prepare
 from modiste.photo.preparation import Preparation
 from modiste.photo.separation import BACKGROUNDS, separate
@@ -62,6 +63,25 @@ def folded() -> np.ndarray:
     """A sheet with soft folds; a third of it lies in their shadow."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     return (200 + 40 * np.sin((rows + 2 * columns) / 25))[..., None].repeat(3, 2)
+
+
+def shirt_mask() -> np.ndarray:
+    """A T-shirt: a body, two short sleeves, a neck."""
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[70:240, 75:165] = True
+    mask[70:120, 35:205] = True
+    mask[70:85, 105:135] = False
+    return mask
+
+
+def shirt_on(background: np.ndarray | int) -> np.ndarray:
+    """A photo of a dark T-shirt with soft folds, on a background."""
+    photo = np.zeros((HEIGHT, WIDTH, 3)) + np.asarray(background)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    cloth = np.array([45, 50, 95]) + 12 * np.sin(columns / 9 + rows / 40)[..., None]
+    mask = shirt_mask()
+    photo[mask] = cloth[mask]
+    return photo.clip(0, 255).astype(np.uint8)
 
 
 def png(photo: np.ndarray) -> bytes:
@@ -173,6 +193,15 @@ def test_where_neither_holds_the_whole_photo_is_taken() -> None:
     assert (found.background, found.mask.all(), found.doubt) == ("", True, "what stands out fills the photo")
 
 
+def test_gaps_are_closed_as_scipy_closes_them() -> None:
+    random = np.random.default_rng(0)
+    for size in ((5, 40), (60, 7), (33, 48)):
+        mask = ndimage.gaussian_filter(random.normal(size=size), 1.0) > 0.1
+        closed = ndimage.binary_closing(np.pad(mask, 2), iterations=2)[2:-2, 2:-2] | mask
+        assert np.array_equal(_cleaned(mask), largest_parts(closed))
+        assert not np.array_equal(closed, mask)
+
+
 def test_specks_are_no_garment() -> None:
     photo = on(240)
     photo[5:9, 5:9] = 0
@@ -278,6 +307,76 @@ def test_one_photo_is_in_the_network_at_a_time(monkeypatch: pytest.MonkeyPatch) 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(segmentation.segment, [np.zeros((8, 8, 3), np.uint8)] * 24))
     assert slow.most == segmentation.MOST_AT_ONCE == 1
+
+
+# Photos that show more, or less, than one garment
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_of_several_garments_the_largest_is_taken_and_that_is_said(way: str) -> None:
+    photo = np.full((HEIGHT, WIDTH, 3), 240, np.uint8)
+    photo[40:200, 20:120] = 20
+    photo[60:160, 150:220] = 30
+    found = separate(photo, way)
+    assert found.doubt == separation.SEVERAL
+    assert found.mask.mean() == pytest.approx(160 * 100 / (HEIGHT * WIDTH), rel=0.1)
+    columns = np.flatnonzero(found.mask.any(0)) / found.mask.shape[1] * WIDTH
+    assert columns.min() == pytest.approx(20, abs=3)
+    assert columns.max() == pytest.approx(120, abs=3)
+
+
+def test_each_of_several_garments_is_compared_with_the_background_alone() -> None:
+    """The larger garment is light, the smaller dark: what counts is the one that is taken."""
+    photo = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    photo[40:200, 20:120] = 250
+    photo[60:160, 150:220] = 0
+    assert not separate(photo, "plain").darker
+    photo[40:200, 20:120], photo[60:160, 150:220] = 0, 250
+    assert separate(photo, "plain").darker
+
+
+def test_buttons_and_straps_are_part_of_a_garment() -> None:
+    photo = on(240)
+    photo[140:150] = 240  # a gap as of a belt in the background's colour
+    photo[TOP : TOP + 20, 10:30] = 20  # a tag
+    found = separate(photo, "network")
+    assert found.doubt == separation.SEVERAL  # both halves are large
+    photo[150 : HEIGHT - TOP] = 240
+    photo[155:165, LEFT : LEFT + 40] = 20
+    found = separate(photo, "network")
+    assert found.doubt == ""
+    assert found.mask[160, LEFT + 5]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_garment_that_the_edge_cuts_off_is_answered_and_that_is_said(way: str) -> None:
+    photo = np.full((HEIGHT, WIDTH, 3), 240, np.uint8)
+    photo[100:, 50:190] = 20
+    found = separate(photo, way)
+    assert found.separated
+    assert found.doubt == separation.CUT_OFF
+    photo[100:, 50:190] = 240
+    photo[100:, 110:120] = 20  # a strap that reaches the edge
+    assert separate(photo, way).doubt == ""
+
+
+@pytest.mark.parametrize("way", ["plain", "network"])
+def test_a_photo_in_the_dark_shows_the_same_garment(way: str) -> None:
+    light = separate(shirt_on(240), way)
+    dark = separate((shirt_on(240) * 0.25).astype(np.uint8), way)
+    assert dark.separated
+    assert dark.darker
+    assert separation.overlap(light.mask, dark.mask) > 0.95
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_photo_upside_down_is_not_turned(way: str) -> None:
+    photo = shirt_on(240)
+    upright, turned = prepare(png(photo), background=way), prepare(png(photo[::-1]), background=way)
+    assert turned.separated
+    difference = np.abs(turned.image[::-1].astype(int) - upright.image)
+    assert difference.mean() < 8
+    assert np.abs(turned.image.astype(int) - upright.image).mean() > 2 * difference.mean()
 
 
 # The same everywhere

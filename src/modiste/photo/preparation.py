@@ -19,7 +19,7 @@ from modiste.photo.separation import BACKGROUNDS
 from modiste.recipes.plain import nearest
 from modiste.recipes.recipe import DECODERS
 
-VERSION = 3
+VERSION = 4
 """Raise this when a preparation gives other pixels than before; cached pictures are then decoded again."""
 CHANNELS = (1, 3)
 PictureInput = bytes | Path | UInt8[np.ndarray, "h w"]
