@@ -7,6 +7,7 @@ module has the name of another package, rembg. The file is read only if its SHA-
 import hashlib
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -34,7 +35,8 @@ LEAST_CERTAINTY = 0.5
 """Least value of the most certain pixel; on photos of one colour or shade it is below 0.1."""
 MOST_AT_ONCE, MOST_THREADS = 1, 4
 """Most photos in the network at a time, and most threads for each: every further photo would take 500 MB more."""
-_turns = threading.BoundedSemaphore(MOST_AT_ONCE)
+_runner = ThreadPoolExecutor(MOST_AT_ONCE, "segmentation")
+"""Runs the network. glibc keeps what each thread frees for that thread: from every caller's it would take more."""
 _loading = threading.Lock()
 
 
@@ -54,8 +56,8 @@ def segment(photo: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
     small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.LANCZOS), dtype=np.float32)
     scaled = (small / max(float(small.max()), 1.0) - MEAN) / DEVIATION
     planes = np.ascontiguousarray(np.moveaxis(scaled, 2, 0)[None])
-    with _turns:
-        (found,) = session.run([session.get_outputs()[0].name], {session.get_inputs()[0].name: planes})
+    feed = {session.get_inputs()[0].name: planes}
+    (found,) = _runner.submit(session.run, [session.get_outputs()[0].name], feed).result()
     values = found[0, 0]
     lowest, highest = float(values.min()), float(values.max())
     if highest < LEAST_CERTAINTY:
