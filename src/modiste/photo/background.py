@@ -48,6 +48,7 @@ class Garment:
         darker: whether the garment is darker than the background.
         background: how it was separated, a key of ``separation.BACKGROUNDS``; empty if it could not be.
         doubt: why the garment could not be separated, or may be another; empty if nothing speaks against it.
+        network: name of the segmentation network that found it; empty if none did.
     """
 
     grey: Float[np.ndarray, "h w"]
@@ -55,6 +56,7 @@ class Garment:
     darker: bool
     background: str
     doubt: str = ""
+    network: str = ""
 
     @property
     def separated(self) -> bool:

@@ -32,6 +32,7 @@ class Prepared:
         inverted: whether light and dark were exchanged, as for a garment that is darker than its background.
         background: how the garment was separated, "plain" or "network"; empty if it could not be, or need not be.
         doubt: why the garment could not be separated, or may be another; empty if nothing speaks against it.
+        network: name of the segmentation network that found the garment; empty if none did.
     """
 
     image: UInt8[np.ndarray, "side side *colours"]
@@ -40,6 +41,7 @@ class Prepared:
     inverted: bool
     background: str = ""
     doubt: str = ""
+    network: str = ""
 
     @property
     def planes(self) -> UInt8[np.ndarray, "c side side"]:
@@ -84,7 +86,8 @@ def prepare(
     garment = separate(photo, background)
     image, steps = _shape(garment, side)
     steps = {"photo": photo, **steps}
-    return Prepared(image, steps, garment.separated, garment.darker, garment.background, garment.doubt)
+    facts = (garment.separated, garment.darker, garment.background, garment.doubt, garment.network)
+    return Prepared(image, steps, *facts)
 
 
 def as_it_is(image: UInt8[np.ndarray, "h w"], side: int, channels: int = 1) -> Prepared:

@@ -17,7 +17,7 @@ from modiste.photo.background import (
     overlap,
     unseparated,
 )
-from modiste.photo.segmentation import segment
+from modiste.photo.segmentation import choose_network, segment
 
 LEAST_AGREEMENT = 0.5
 """Least overlap of two masks of the same garment: their intersection over their union."""
@@ -118,7 +118,8 @@ def _by_network(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
     doubt = doubt_of(mask)
     if doubt:
         return unseparated(grey, light_behind=bool(grey.mean() > 127), doubt=doubt)
-    return Garment(grey, mask, bool(grey[mask].mean() < grey[~mask].mean()), "network")
+    darker = bool(grey[mask].mean() < grey[~mask].mean())
+    return Garment(grey, mask, darker, "network", network=choose_network().name)
 
 
 def _compared(network: Garment, plain: Garment) -> Garment:
