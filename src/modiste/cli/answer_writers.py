@@ -118,6 +118,7 @@ def as_plain(answer: "FileAnswer") -> dict[str, object]:
         "none_of_the_classes": answer.is_novel,
         "separated": answer.prepared.separated,
         "background": answer.prepared.background or None,
+        "network": answer.prepared.network or None,
         "doubt": answer.prepared.doubt,
         "inverted": answer.prepared.inverted,
         "refused": False,

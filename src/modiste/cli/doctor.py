@@ -13,7 +13,7 @@ EXTRAS = {
     "heif": ("pillow_heif",),
     "hub": ("huggingface_hub",),
     "parquet": ("onnx", "onnxruntime", "pyarrow"),
-    "photo": ("PIL", "scipy"),
+    "photo": ("PIL", "scipy", "onnxruntime"),
     "postgresql": ("psycopg",),
     "ray": ("ray",),
     "report": ("matplotlib", "jinja2"),
@@ -30,12 +30,14 @@ def doctor(arguments: list[str]) -> None:
     from importlib.util import find_spec
 
     from modiste import machine
+    from modiste.photo.segmentation import choose_network
 
     for name, value in machine.facts(machine.choose_device()).items():
         _print_row(name, value)
     for extra, packages in EXTRAS.items():
         missing = [package for package in packages if find_spec(package) is None]
         _print_row(extra, f"missing: pip install 'modiste[{extra}]'" if missing else "ready")
+    _print_row("network", f"for --background network: {choose_network().about}")
     for line in _data():
         _print_row("data", line)
 

