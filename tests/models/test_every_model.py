@@ -52,6 +52,8 @@ PARAMETERS = {
     "dbn-frozen": 20_490,
     "simclr": 77_562,
     "backbone-linear": 3_383_242,
+    "backbone-tuned": 3_383_242,
+    "backbone-tuned-lite2": 4_823_306,
 }
 SMALL = {
     "cnn": CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), dropout=0.3),
