@@ -70,6 +70,8 @@ def of_run(
 
 def is_learned_again(run: Run, data_folder: Path | str | None) -> bool:
     """Return whether an earlier version's detector is replaced: its images may be read, unasked or in this folder."""
+    if run.recipe.data.extra:
+        return False
     return data_folder is not None or run.recipe.data.source == FASHION_MNIST
 
 
