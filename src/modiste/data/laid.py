@@ -20,8 +20,10 @@ COARSEST, FINEST = 2, 12
 """Fewest and most patches a side of a printed pattern."""
 INVERTED = 0.3
 """Probability that ``tone`` exchanges light and dark, at strength 1."""
-SHARPEST = 0.75
-"""Largest share of sharpening; the preparation of photographs sharpens by so much."""
+SHARPEST, SOFTEST = 1.5, 0.5
+"""Largest shares of sharpening and of blur at strength 1: photographs are sharpened, and warped images are soft."""
+GRAIN = 0.1
+"""Largest standard deviation of grain at strength 1."""
 
 
 def aspect(images: Images, most: float, generator: torch.Generator) -> Images:
@@ -50,18 +52,20 @@ def print_pattern(images: Images, probability: float, generator: torch.Generator
 
 
 def tone(images: Images, strength: float, generator: torch.Generator) -> Images:
-    """Change brightness and contrast of each garment, and exchange light and dark of some; make it softer or sharper.
+    """Change brightness and contrast of each garment, and exchange light and dark of some; sharpen or blur, add grain.
 
     At strength 1 brightness falls by up to 60 %, and the exponent of brightness lies between 1/3 and 3.
     """
     garment = is_garment(images)
-    draws = torch.rand(4, len(images), 1, 1, 1, generator=generator, device=images.device)
+    draws = torch.rand(5, len(images), 1, 1, 1, generator=generator, device=images.device)
     exponent = torch.exp((2 * draws[0] - 1) * log(1 + 2 * strength))
     shown = images.clamp(min=0).pow(exponent)
     shown = torch.where(garment & (draws[1] < INVERTED * strength), 1 + BACKGROUND - shown, shown)
     shown = shown * (1 - 0.6 * strength * draws[2])
     blurred = F.avg_pool2d(shown, 3, stride=1, padding=1, count_include_pad=False)
-    return shown.lerp(blurred, strength * (1.5 * draws[3] - SHARPEST)).clamp(0, 1)
+    shown = shown.lerp(blurred, strength * ((SHARPEST + SOFTEST) * draws[3] - SHARPEST))
+    grain = torch.randn(images.shape, generator=generator, device=images.device) * (GRAIN * strength * draws[4])
+    return (shown + grain * garment).clamp(0, 1)
 
 
 def hide(images: Images, probability: float, generator: torch.Generator) -> Images:

@@ -181,8 +181,8 @@ def photo_home() -> Recipe:
     They are laid wider, turned, folded, printed, in other light and partly hidden; shoes come in pairs. Trousers and
     dresses that are cut short teach what shorts and skirts look like, which are of none of the classes.
     """
-    changes = AugmentationRecipe(flip=True, rotate=15.0, aspect=0.6, fold=0.04, pattern=0.4, tone=0.7, hide=0.2)
-    by_class = ByClassRecipe(pair=SHOES, outliers=0.15, upper=(TROUSER,), lower=(TROUSER, DRESS))
+    changes = AugmentationRecipe(flip=True, rotate=10.0, aspect=0.4, fold=0.02, pattern=0.1, tone=0.6, hide=0.1)
+    by_class = ByClassRecipe(pair=SHOES, outliers=0.1, upper=(TROUSER,), lower=(TROUSER, DRESS))
     return replace(sprint_94(), name="photo-home", augmentation=changes, by_class=by_class)
 
 

@@ -114,7 +114,7 @@ class AugmentationRecipe(Part):
     pattern: float = 0.0
     """Probability of covering the garment by a printed pattern, more or less."""
     tone: float = 0.0
-    """Change brightness, contrast and sharpness, and exchange light and dark of some garments, up to this strength."""
+    """Change brightness, contrast, sharpness and grain, and exchange light and dark of some, up to this strength."""
     hide: float = 0.0
     """Probability of hiding a part at the edge, as by a head, a hand or a wrong outline."""
     mixup: float = 0.0

@@ -81,6 +81,39 @@ class Boundary:
         return replace(self, weights=self.weights * scale, bias=(self.bias - mean) * scale)
 
 
+@dataclass(frozen=True)
+class Energy:
+    """The energy of the logits, minus their log-sum-exp (Liu, Wang, Owens and Li, 2020).
+
+    It takes the place of a boundary where training itself taught the network images of no class: these get logits that
+    are equal and low.
+
+    Attributes:
+        mean: over images of the classes, a vector of one number.
+        deviation: standard deviation over them, likewise.
+    """
+
+    NAMES: ClassVar = ("mean", "deviation")
+    WEIGHT: ClassVar = 5.0
+    mean: Float[Tensor, " 1"]
+    deviation: Float[Tensor, " 1"]
+
+    @classmethod
+    def of(cls, logits: Float[Tensor, "n classes"]) -> "Energy":
+        """Return the energy with mean and deviation over these images of the classes."""
+        deviation, mean = torch.std_mean(-logits.double().logsumexp(1), correction=0)
+        return cls(mean[None], deviation.clamp(min=LEAST_DEVIATION)[None])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the attributes by name."""
+        return {name: getattr(self, name) for name in self.NAMES}
+
+    def heights(self, logits: Float[Tensor, "n classes"]) -> Float[Tensor, " n"]:
+        """Return WEIGHT times each image's standardised energy."""
+        mean, deviation = (one.to(logits.device) for one in (self.mean, self.deviation))
+        return self.WEIGHT * (-logits.double().logsumexp(1) - mean) / deviation
+
+
 def separate(inside: Float[Tensor, "n d"], outside: Float[Tensor, "m d"]) -> Boundary:
     """Return the boundary with ``inside`` below it and ``outside`` above it.
 

@@ -18,7 +18,7 @@ from modiste.data.dataset import Development, ImageSet, balanced_order, rank_wit
 from modiste.data.extra import Extra
 from modiste.evaluation.out_of_distribution import boundary
 from modiste.evaluation.out_of_distribution.acceptance import RATES, USUAL_RATE, Acceptance
-from modiste.evaluation.out_of_distribution.boundary import Boundary, separate
+from modiste.evaluation.out_of_distribution.boundary import Boundary, Energy, separate
 from modiste.evaluation.out_of_distribution.features import LOGITS, features
 from modiste.evaluation.out_of_distribution.novelty import Layer, Novelty, joined, largest_distances, raw_scores
 from modiste.recipes.recipe import AugmentationRecipe, ByClassRecipe, Precision, Recipe
@@ -102,8 +102,11 @@ def learn(
     names = _layer_names(known, len(train))
     found = [_layer(name, known[name], train.labels, altered[name][: len(some)], chosen[name]) for name in names]
     layers = _with_mean_one(found, chosen)
-    plane = separate(torch.cat([joined(known, names), joined(altered, names)]), joined(unlike, names))
-    plane = plane.standardised(joined(chosen, names))
+    if changes.by_class.outliers and not development.extra:  # real pictures of no class teach a boundary better
+        plane: Boundary | Energy = Energy.of(chosen[LOGITS])
+    else:
+        parted = separate(torch.cat([joined(known, names), joined(altered, names)]), joined(unlike, names))
+        plane = parted.standardised(joined(chosen, names))
     setting = [chosen]
     if (extra := development.extra) and (shows := extra.held_back.shows_a_class).any():
         setting.append(features(model, extra.held_back.images[shows], precision))
@@ -206,7 +209,7 @@ def _with_mean_one(layers: list[Layer], others: Features) -> tuple[Layer, ...]:
 
 
 def _with_thresholds(
-    layers: tuple[Layer, ...], plane: Boundary, chosen: Sequence[Tensor], others: Float[Tensor, " m"]
+    layers: tuple[Layer, ...], plane: Boundary | Energy, chosen: Sequence[Tensor], others: Float[Tensor, " m"]
 ) -> Novelty:
     """Return the detector with the threshold of each rate: so high that no set has more false alarms.
 
