@@ -176,14 +176,14 @@ SHOES, TROUSER, DRESS = (5, 7, 9), 1, 3
 
 
 def photo_home() -> Recipe:
-    """For photographs taken at home: `sprint-94` on images changed as such photographs show garments.
+    """For photographs taken at home: the network of `sprint-93` on images changed as such photographs show garments.
 
-    They are laid wider, turned, folded, printed, in other light and partly hidden; shoes come in pairs. Trousers and
-    dresses that are cut short teach what shorts and skirts look like, which are of none of the classes.
+    They are laid wider, turned, folded, printed, in other light, sharpened and partly hidden; shoes come in pairs.
+    Trousers and dresses that are cut short teach what shorts and skirts look like, which are of none of the classes.
     """
     changes = AugmentationRecipe(flip=True, rotate=10.0, aspect=0.4, fold=0.02, pattern=0.1, tone=0.6, hide=0.1)
     by_class = ByClassRecipe(pair=SHOES, outliers=0.1, upper=(TROUSER,), lower=(TROUSER, DRESS))
-    return replace(sprint_94(), name="photo-home", augmentation=changes, by_class=by_class)
+    return replace(sprint_93(), name="photo-home", epochs=10, augmentation=changes, by_class=by_class)
 
 
 CLOTHING = (
@@ -204,8 +204,10 @@ def photo_clothing() -> Recipe:
     Get them with `modiste data fetch clothing`, or name a folder: `--data.extra FOLDER`. Its hats, shorts and skirts
     teach what is none of the ten classes.
     """
-    data = DataRecipe(extra="clothing", extra_classes=CLOTHING)
-    return replace(photo_home(), name="photo-clothing", data=data)
+    recipe = photo_home()
+    data = DataRecipe(extra="clothing", extra_classes=CLOTHING, extra_share=0.5)
+    by_class = replace(recipe.by_class, outliers=0.05)
+    return replace(recipe, name="photo-clothing", data=data, by_class=by_class)
 
 
 def inception() -> Recipe:
