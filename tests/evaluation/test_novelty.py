@@ -168,6 +168,8 @@ def test_where_training_teaches_no_class_the_energy_stands_for_the_boundary(tmp_
     logits = seen["logits"].double()
     energy = -logits.exp().sum(1).log()
     assert isinstance(found.boundary, Energy)
+    assert found.boundary.centring == 0
+    assert Energy.of(logits, centred=True).heights(logits + 3).mean().abs() < 1e-9, "centred, an offset does not count"
     standard = (energy - found.boundary.mean) / found.boundary.deviation
     expected = learning.largest_distances(found.layers, seen) + Energy.WEIGHT * standard
     assert torch.allclose(found.scores(seen), (expected / found.threshold).clamp(min=0))
@@ -198,6 +200,7 @@ def test_extra_pictures_of_classes_are_accepted_and_those_of_none_are_not() -> N
     assert shares[0] < 0.06
     inside, outside = (found.boundary.heights(learning.joined(kind, ["dense", "maps"])) for kind in kinds)
     assert inside.max() < outside.min()
+    assert {len(layer.means) for layer in found.layers} == {len(before.layers[0].means) + 1}
 
 
 @pytest.mark.parametrize("labels", [torch.arange(40) // 20, torch.arange(40) % 2], ids=["sorted", "by turns"])

@@ -86,23 +86,28 @@ class Energy:
     """The energy of the logits, minus their log-sum-exp (Liu, Wang, Owens and Li, 2020).
 
     It takes the place of a boundary where training itself taught the network images of no class: these get logits that
-    are equal and low.
+    are equal and low. Centred it is a constant less the divergence of the probabilities from equal ones, which is what
+    training lowers for them; that is better for pictures like those that taught it, and worse for others.
 
     Attributes:
         mean: over images of the classes, a vector of one number.
         deviation: standard deviation over them, likewise.
+        centring: 1 if the mean of each image's logits is subtracted from them, else 0; likewise.
     """
 
-    NAMES: ClassVar = ("mean", "deviation")
+    NAMES: ClassVar = ("mean", "deviation", "centring")
     WEIGHT: ClassVar = 5.0
     mean: Float[Tensor, " 1"]
     deviation: Float[Tensor, " 1"]
+    centring: Float[Tensor, " 1"]
 
     @classmethod
-    def of(cls, logits: Float[Tensor, "n classes"]) -> "Energy":
+    def of(cls, logits: Float[Tensor, "n classes"], *, centred: bool) -> "Energy":
         """Return the energy with mean and deviation over these images of the classes."""
-        deviation, mean = torch.std_mean(-logits.double().logsumexp(1), correction=0)
-        return cls(mean[None], deviation.clamp(min=LEAST_DEVIATION)[None])
+        zero, one, centring = torch.tensor([[0.0], [1.0], [float(centred)]], dtype=torch.float64)
+        raw = cls(zero, one, centring).heights(logits) / cls.WEIGHT
+        deviation, mean = torch.std_mean(raw, correction=0)
+        return cls(mean[None], deviation.clamp(min=LEAST_DEVIATION)[None], centring)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the attributes by name."""
@@ -110,8 +115,10 @@ class Energy:
 
     def heights(self, logits: Float[Tensor, "n classes"]) -> Float[Tensor, " n"]:
         """Return WEIGHT times each image's standardised energy."""
-        mean, deviation = (one.to(logits.device) for one in (self.mean, self.deviation))
-        return self.WEIGHT * (-logits.double().logsumexp(1) - mean) / deviation
+        mean, deviation, centring = (one.to(logits.device) for one in self.tensors().values())
+        precise = logits.double()
+        energy = centring * precise.mean(1) - precise.logsumexp(1)
+        return self.WEIGHT * (energy - mean) / deviation
 
 
 def separate(inside: Float[Tensor, "n d"], outside: Float[Tensor, "m d"]) -> Boundary:

@@ -93,7 +93,9 @@ def learn(
     mirrored = changes.augmentation.flip
     train, draw = _training_images(development, with_mirror_images=mirrored), machine.generator(0, "exposure")
     classes = len(development.class_names)
-    some = ImageSet(train.images[:MOST_EXPOSED].cpu(), train.labels[:MOST_EXPOSED].cpu() % classes)
+    count = min(MOST_EXPOSED, len(train))
+    some = ImageSet(train.images[:count].cpu(), train.labels[:count].cpu() % classes)
+    train = _with_pictures(train, development.extra, 2 * classes)
     inside, outside = _examples(some, development.extra, changes, draw)
     altered, unlike = (features(model, one, precision) for one in (inside, outside))
     known, unseen = (features(model, one, precision) for one in (train.images, development.validation.images))
@@ -102,8 +104,8 @@ def learn(
     names = _layer_names(known, len(train))
     found = [_layer(name, known[name], train.labels, altered[name][: len(some)], chosen[name]) for name in names]
     layers = _with_mean_one(found, chosen)
-    if changes.by_class.outliers and not development.extra:  # real pictures of no class teach a boundary better
-        plane: Boundary | Energy = Energy.of(chosen[LOGITS])
+    if changes.by_class.outliers:
+        plane: Boundary | Energy = Energy.of(chosen[LOGITS], centred=development.extra is not None)
     else:
         parted = separate(torch.cat([joined(known, names), joined(altered, names)]), joined(unlike, names))
         plane = parted.standardised(joined(chosen, names))
@@ -112,6 +114,16 @@ def learn(
         setting.append(features(model, extra.held_back.images[shows], precision))
     scores = [raw_scores(layers, plane, one) for one in setting]
     return _with_thresholds(layers, plane, scores, raw_scores(layers, plane, others))
+
+
+def _with_pictures(train: ImageSet, extra: Extra | None, first: int) -> ImageSet:
+    """Return the images, then the extra pictures of the classes, each kind with its own label from ``first``."""
+    if extra is None:
+        return train
+    shows = extra.train.shows_a_class
+    kinds = torch.unique(extra.train.targets[shows], dim=0, return_inverse=True)[1]
+    images = torch.cat([train.images, extra.train.images[shows]])
+    return ImageSet(images, torch.cat([train.labels, first + kinds]))
 
 
 def _examples(
