@@ -1,10 +1,10 @@
 """Measure the photo pipeline on real photographs in class folders, by each way to find the garment.
 
-    python benchmarks/real_photos.py RUN --photos FOLDER [--nearest-only] [--out records/photos]
+    python benchmarks/real_photos.py RUN --photos FOLDER [--nearest-only] [--name real] [--out records/photos]
 
 FOLDER has the class folders of the public clothing-dataset-small (CC0 1.0): dress, hat, longsleeve, ... Needs the
-segmentation network (docs/photos.md). Writes ``real.json`` and ``real.md``. With ``--nearest-only`` the detector of
-out-of-distribution images is not learned: the answers "none" are left out.
+segmentation network (docs/photos.md). Writes ``real.json`` and ``real.md``, or files of another name. With
+``--nearest-only`` the detector of out-of-distribution images is not learned: the answers "none" are left out.
 """
 
 from collections import Counter
@@ -56,6 +56,7 @@ def main() -> None:
     arguments.add_argument("run", type=Path)
     arguments.add_argument("--photos", type=Path, required=True)
     arguments.add_argument("--nearest-only", action="store_true")
+    arguments.add_argument("--name", default="real")
     options = arguments.parse_args()
     files = sorted(options.photos.rglob("*.jpg"))
     separation.segment = once_each(separation.segment)
@@ -63,15 +64,18 @@ def main() -> None:
     predictor = Predictor.load(options.run, device="cpu")
     if not options.nearest_only:
         predictor = predictor.with_novelty(options.run)
+    recipe = open_run(options.run).recipe
     record = provenance() | {
         "command": "python benchmarks/real_photos.py RUN --photos FOLDER" + " --nearest-only" * options.nearest_only,
-        "recipe": open_run(options.run).recipe.name,
+        "recipe": recipe.name,
+        "epochs": recipe.epochs,
+        "extra": recipe.data.extra_classes if recipe.data.extra else (),
         "photos": len(files),
         "kinds": dict(Counter(path.parent.name for path in files)),
         "masks": masks,
         "answers": {way: score(predictor, files, way) for way in WAYS},
     }
-    Record(options.out, "real.json", "real.md").save(record, as_markdown(record))
+    Record(options.out, f"{options.name}.json", f"{options.name}.md").save(record, as_markdown(record))
 
 
 def prepared(content: bytes, way: str) -> Prepared | None:
@@ -166,6 +170,8 @@ def share(value: float | None) -> str:
 def as_markdown(record: dict[str, Any]) -> str:
     """Return the page."""
     masks, answers = record["masks"], record["answers"]
+    learned = f"Fashion-MNIST and **extra photographs** ({', '.join(record['extra'])})"
+    learned = learned if record["extra"] else "Fashion-MNIST alone"
     by_way = [
         (
             f"`{way}`",
@@ -203,8 +209,9 @@ photographs.
 
 ## Answers
 
-Of `{record["recipe"]}`, which learned from Fashion-MNIST alone: {answers["plain"]["garments"]} photographs of the seven
-kinds that have a class, and {answers["plain"]["others"]} of hats, shorts and skirts, which have none.
+Of `{record["recipe"]}` ({record["epochs"]} epochs), which learned from {learned}: {answers["plain"]["garments"]}
+photographs of the seven kinds that have a class, and {answers["plain"]["others"]} of hats, shorts and skirts, which
+have none.
 
 | way | nearest class right | right, and not answered "none" | hats, shorts, skirts answered "none" |
 |---|---|---|---|

@@ -90,6 +90,11 @@ STRENGTHS = {
     "colour": 0.4,
     "erase": 0.9,
     "cutout": 3,
+    "aspect": 0.6,
+    "fold": 0.2,
+    "pattern": 0.8,
+    "tone": 0.9,
+    "hide": 0.9,
     "mixup": 0.8,
     "cutmix": 1.0,
 }

@@ -13,19 +13,21 @@ import torch
 import strangers
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet
+from modiste.data.extra import Extra, ExtraPictures
 from modiste.errors import DataError, RunError
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.inference import answer
 from modiste.evaluation.out_of_distribution import learning, run_detector
+from modiste.evaluation.out_of_distribution.boundary import Energy
 from modiste.evaluation.out_of_distribution.features import features, watched
-from modiste.evaluation.out_of_distribution.learning import allowed_changes, learn
+from modiste.evaluation.out_of_distribution.learning import Changes, allowed_changes, learn
 from modiste.evaluation.out_of_distribution.novelty import Layer
 from modiste.evaluation.out_of_distribution.run_detector import of_run
 from modiste.evaluation.run_images import load_own_development
 from modiste.inference.predictor import Predictor
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CNNRecipe, MLPRecipe, ModelRecipe
-from modiste.recipes.recipe import AugmentationRecipe, Recipe
+from modiste.recipes.recipe import AugmentationRecipe, ByClassRecipe, Recipe
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import open_run
 from networks import assert_rounded
@@ -132,13 +134,19 @@ def wedges(count: int) -> ImageSet:
     return ImageSet(images.to(torch.uint8)[:, None], labels)
 
 
-def test_mirror_images_are_of_the_classes_where_training_mirrors() -> None:
+def development_of_wedges() -> tuple[Development, torch.nn.Module]:
+    """Return the wedges and an untrained network."""
     train, validation = wedges(300), wedges(200)
     development = Development("wedges", train, train.images, validation, ("low", "high"), "f" * 64)
     task = Task(image_shape=(1, 16, 16), class_names=("low", "high"), mean=0.3, deviation=0.3)
-    model = build_model(CNNRecipe(filters=(6, 8), pools=1, hidden=(12,)), task, seed=1).eval()
+    return development, build_model(CNNRecipe(filters=(6, 8), pools=1, hidden=(12,)), task, seed=1).eval()
+
+
+def test_mirror_images_are_of_the_classes_where_training_mirrors() -> None:
+    development, model = development_of_wedges()
+    validation = development.validation
     mirrored = features(model, validation.images.flip(3))
-    changes = AugmentationRecipe(flip=True)
+    changes = Changes(AugmentationRecipe(flip=True))
     assert (learn(model, development).scores(mirrored) > 1).double().mean() > 0.9
     found = learn(model, development, changes)
     assert (found.scores(mirrored) > 1).double().mean() < 0.1
@@ -147,8 +155,52 @@ def test_mirror_images_are_of_the_classes_where_training_mirrors() -> None:
 
 def test_what_a_recipe_allows_is_its_augmentation_of_single_images() -> None:
     recipe = Recipe(name="any", augmentation=AugmentationRecipe(shift=2, erase=0.5, mixup=0.2, cutmix=1.0))
-    assert allowed_changes(recipe) == AugmentationRecipe(shift=2, erase=0.5)
-    assert allowed_changes(replace(recipe, mirror=True)) == AugmentationRecipe(flip=True, shift=2, erase=0.5)
+    assert allowed_changes(recipe) == Changes(AugmentationRecipe(shift=2, erase=0.5))
+    assert allowed_changes(replace(recipe, mirror=True)).augmentation == AugmentationRecipe(
+        flip=True, shift=2, erase=0.5
+    )
+
+
+def test_where_training_teaches_no_class_the_energy_stands_for_the_boundary(tmp_path: Path) -> None:
+    development, model = development_of_wedges()
+    found = learn(model, development, Changes(by_class=ByClassRecipe(outliers=0.1)))
+    seen = features(model, development.validation.images)
+    logits = seen["logits"].double()
+    energy = -logits.exp().sum(1).log()
+    assert isinstance(found.boundary, Energy)
+    assert found.boundary.centring == 0
+    assert Energy.of(logits, centred=True).heights(logits + 3).mean().abs() < 1e-9, "centred, an offset does not count"
+    standard = (energy - found.boundary.mean) / found.boundary.deviation
+    expected = learning.largest_distances(found.layers, seen) + Energy.WEIGHT * standard
+    assert torch.allclose(found.scores(seen), (expected / found.threshold).clamp(min=0))
+    assert found.false_alarms < 0.15
+    (tmp_path / "x.safetensors").write_bytes(run_detector.content(found))
+    again = run_detector._from_plain(*checkpoint.read(tmp_path / "x.safetensors"))
+    run_detector._check(again)
+    assert torch.equal(again.scores(seen), found.scores(seen))
+
+
+def test_extra_pictures_of_classes_are_accepted_and_those_of_none_are_not() -> None:
+    """They are bright all over or striped, which no wedge is."""
+    development, model = development_of_wedges()
+    random = torch.Generator().manual_seed(3)
+    bright = (200 + 55 * torch.rand(80, 1, 16, 16, generator=random)).to(torch.uint8)
+    striped = bright.clone()
+    striped[:, :, ::2] = 0
+    even = torch.full((40, 2), 0.5)
+    pictures = ExtraPictures(
+        torch.cat([bright[:40], striped[:40]]), torch.cat([torch.tensor([[1.0, 0.0]]).expand(40, 2), even])
+    )
+    held_back = ExtraPictures(bright[40:], torch.tensor([[1.0, 0.0]]).expand(40, 2))
+    kinds = [features(model, one) for one in (bright[40:], striped[40:])]
+    before = learn(model, development)
+    found = learn(model, replace(development, extra=Extra(pictures, held_back, "e" * 64)))
+    shares = [(found.scores(kind) > 1).double().mean().item() for kind in kinds]
+    assert (before.scores(kinds[0]) > 1).double().mean() > 0.9
+    assert shares[0] < 0.06
+    inside, outside = (found.boundary.heights(learning.joined(kind, ["dense", "maps"])) for kind in kinds)
+    assert inside.max() < outside.min()
+    assert {len(layer.means) for layer in found.layers} == {len(before.layers[0].means) + 1}
 
 
 @pytest.mark.parametrize("labels", [torch.arange(40) // 20, torch.arange(40) % 2], ids=["sorted", "by turns"])

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modiste.cli.arguments import DataFolderOption, parse_with_recipe, source_as_flag
+from modiste.cli.arguments import DataFolderOption, NoOptions, help_or_complain, parse_with_recipe, source_as_flag
 from modiste.cli.audit import audit
 from modiste.cli.streams import say
 from modiste.recipes.recipe import DataRecipe
@@ -17,9 +17,13 @@ def data(arguments: list[str]) -> None:
 
     modiste data [SOURCE]
     modiste data audit [SOURCE]
+    modiste data fetch clothing
     """
     if arguments[:1] == ["audit"]:
         audit(arguments[1:])
+        return
+    if arguments[:1] == ["fetch"]:
+        _fetch(arguments[1:])
         return
     recipe, options = parse_with_recipe(DataFolderOption(), DataRecipe(), source_as_flag(arguments), "modiste data")
     from modiste.data import sources
@@ -31,6 +35,26 @@ def data(arguments: list[str]) -> None:
         _describe_files(recipe, options.data_folder)
     else:
         _describe_pictures(place, recipe)
+
+
+def _fetch(arguments: list[str]) -> None:
+    """Download the photographs of clothing that `modiste train photo-clothing` also learns from, and check them.
+
+    modiste data fetch clothing
+    """
+    from modiste.data import clothing
+
+    if arguments != [clothing.NAME]:
+        complaint = f"modiste data fetch: expected {clothing.NAME}, found {' '.join(arguments) or 'nothing'}"
+        help_or_complain(_fetch, arguments, complaint, NoOptions, "modiste data fetch")
+    found = clothing.fetch()
+    for part in clothing.PUBLISHED:
+        kinds = {name.split("/")[1]: number for name, number in found.counts.items() if name.startswith(f"{part}/")}
+        say(f"{part}: {sum(kinds.values()):,} pictures, {', '.join(f'{kind} {n:,}' for kind, n in kinds.items())}")
+    say(
+        f"in {found.folder}: every picture can be read; SHA-256 of them all {found.digest}",
+        "no hash is published: compare this one with another machine's",
+    )
 
 
 def _describe_files(recipe: DataRecipe, folder: Path | None) -> None:

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from modiste import machine
 from modiste.data.augment import augment
-from modiste.data.batch import Batch, as_targets, class_weights, read_floats, weighted
+from modiste.data.batch import Batch, as_floats, as_targets, class_weights, read_floats, weighted
+from modiste.data.by_class import change_by_class
 from modiste.data.dataset import ImageSet
+from modiste.data.extra import ExtraPictures
 from modiste.recipes.recipe import Recipe
 
 
@@ -25,11 +27,13 @@ class Batches:
 
     Args:
         train: training images, on the device that computes.
+        extra: more pictures to learn from, on the same device; None if there are none.
         recipe: sets batch size, seed, label smoothing, augmentation and class balance.
         classes: number of classes.
     """
 
-    def __init__(self, train: ImageSet, recipe: Recipe, classes: int) -> None:
+    def __init__(self, train: ImageSet, recipe: Recipe, classes: int, extra: ExtraPictures | None = None) -> None:
+        self.extra = extra
         self.train, self.recipe, self.classes = train, recipe, classes
         self.generator = torch.Generator(train.labels.device)
         self.weights = class_weights(train.labels, classes, recipe.balance) if recipe.balance else None
@@ -50,4 +54,16 @@ class Batches:
         """Return the batch of these images, augmented."""
         some = self.train[chosen]
         batch = Batch(read_floats(some.images), as_targets(some.labels, self.classes, self.recipe.label_smoothing))
+        if self.extra is not None:
+            batch = self._with_extra(batch, self.extra)
+        batch = change_by_class(batch, self.recipe.by_class, self.generator)
         return weighted(augment(batch, self.recipe.augmentation, self.generator), self.weights)
+
+    def _with_extra(self, batch: Batch, extra: ExtraPictures) -> Batch:
+        """Replace the last images of a batch by random extra pictures; weights of classes come later."""
+        count = round(self.recipe.data.extra_share * len(batch))
+        drawn = torch.randint(len(extra), (count,), generator=self.generator, device=batch.targets.device)
+        kept, smoothing = len(batch) - count, self.recipe.label_smoothing
+        targets = extra.targets[drawn] * (1 - smoothing) + smoothing / self.classes
+        images = torch.cat([batch.images[:kept], as_floats(extra.images[drawn])])
+        return Batch(images.contiguous(memory_format=torch.channels_last), torch.cat([batch.targets[:kept], targets]))

@@ -17,6 +17,7 @@ from torch import Tensor
 from modiste import machine
 from modiste.data import sources
 from modiste.data.batch import blocks
+from modiste.data.extra import Extra, joined_fingerprint, load_extra
 from modiste.data.idx.files import IdxSet
 from modiste.data.idx.reader import LIMIT_BYTES
 from modiste.data.pictures.picture_file import release_pages
@@ -117,7 +118,8 @@ class Development:
         class_names: one per label.
         fingerprint: hash of the files' content, the same wherever the files are.
         notes: warnings for the user: files left out, unequal classes.
-        own_pictures: whether these are the user's own picture files, which may change or move at any time.
+        own_pictures: whether there are picture files of the user's own, which may change or move at any time.
+        extra: more pictures to learn from; see ``data.extra``.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Development:
     fingerprint: str
     notes: tuple[str, ...] = ()
     own_pictures: bool = False
+    extra: Extra | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -139,7 +142,8 @@ class Development:
         """Return the same sets on ``device``."""
         train = self.train.to(device)
         unlabelled = train.images if self.unlabelled is self.train.images else self.unlabelled.to(device)
-        return replace(self, train=train, unlabelled=unlabelled, validation=self.validation.to(device))
+        extra = None if self.extra is None else self.extra.to(device)
+        return replace(self, train=train, unlabelled=unlabelled, validation=self.validation.to(device), extra=extra)
 
 
 @dataclass(frozen=True)
@@ -194,8 +198,21 @@ def load_development(
     train = _part(whole, chosen, recipe)
     unlabelled = train.images if chosen is every else _part(whole, every, recipe).images
     validation, own_pictures = _part(whole, split.validation, recipe), bool(split.files)
-    return Development(
+    development = Development(
         split.name, train, unlabelled, validation, split.class_names, split.fingerprint, notes, own_pictures
+    )
+    return with_extra(development, recipe) if recipe.extra else development
+
+
+def with_extra(development: Development, recipe: DataRecipe) -> Development:
+    """Return the same images together with the recipe's extra pictures; errors as ``load_extra``."""
+    extra = load_extra(recipe, development.class_names, development.image_shape)
+    return replace(
+        development,
+        fingerprint=joined_fingerprint(development.fingerprint, extra),
+        notes=development.notes + extra.notes,
+        own_pictures=True,
+        extra=extra,
     )
 
 

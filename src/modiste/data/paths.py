@@ -32,6 +32,13 @@ def feature_cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("modiste", appauthor=False)) / "features"
 
 
+def clothing_folder() -> Path:
+    """Return the folder for the fetched photographs of clothing; it may be deleted at any time."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("modiste", appauthor=False)) / "clothing"
+
+
 def picture_cache_folder() -> Path:
     """Return the folder for decoded pictures; it may be deleted at any time."""
     import platformdirs

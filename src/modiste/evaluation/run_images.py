@@ -5,12 +5,14 @@ of the training images. Export, reports and figures need no others. This module 
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from modiste.data.dataset import Development, ImageSet, balanced_sample, load_development
+from modiste.data.extra import own_fingerprint
 from modiste.data.sources import FASHION_MNIST
 from modiste.errors import DataError, RunError
 from modiste.runs import checkpoint, run_folder, storage
@@ -55,19 +57,20 @@ def development_of(run: Run, data_folder: Path | str | None = None) -> Developme
 
 
 def load_own_development(run: Run, data_folder: Path | str | None = None) -> Development:
-    """Load the training and validation images of a run from its data set.
+    """Load the training and validation images of a run from its data set, without extra pictures.
 
     Raises:
         RunError: the data set is not the one that the run was trained on.
         DataError: the data set is missing or damaged.
     """
+    own = replace(run.recipe.data, extra="")
     try:
-        development = load_development(run.recipe.data, data_folder, instead=True)
+        development = load_development(own, data_folder, instead=True)
     except DataError as error:
         if data_folder is not None or run.recipe.data.source == FASHION_MNIST:
             raise
         raise DataError(f"{error}; if the data have moved, give their folder: --data-folder FOLDER") from error
-    if development.fingerprint != run.load_info().fingerprint:
+    if development.fingerprint != own_fingerprint(run.load_info().fingerprint):
         raise RunError(
             f"{run.folder}: the data found are not those it was trained on; "
             "restore the original data, or give their folder: --data-folder FOLDER"

@@ -10,6 +10,7 @@ from modiste.evaluation.metrics import ClassScores
 from modiste.evaluation.out_of_distribution.novelty import Answers
 from modiste.models.registry import count_parameters
 from modiste.recipes.plain import to_plain
+from modiste.recipes.recipe import DataRecipe
 from modiste.runs import run_folder
 from modiste.runs.run_folder import Run
 from modiste.training.transfer.transfer import read_report
@@ -76,13 +77,24 @@ def text(run: Run, name: str, answers: Answers, found: Agreement) -> str:
         f"{__version__} with the recipe {code(run.recipe.name)}, {count_parameters(answers.model):,} parameters.",
         "## Classes": ", ".join(map(plain_text, info.task.class_names)),
         "## Data": f"Source {code(run.recipe.data.source)}, SHA-256 {code(info.fingerprint)}; validation images were "
-        "set apart before training and used to select the epoch.",
+        "set apart before training and used to select the epoch." + _extra(run.recipe.data),
         **_weights(run),
         "## Measures": "\n\n".join([_measures(run), _agreement(found), *_uncertainty(answers)]),
         "## Limits": LIMITS.format(way=WAYS[run.recipe.data.pictures]),
         "## Recipe": f"```json\n{json.dumps(to_plain(run.recipe), indent=2)}\n```",
     }
     return "\n\n".join(f"{title}\n\n{body}" for title, body in sections.items()) + "\n"
+
+
+def _extra(data: DataRecipe) -> str:
+    """Return the sentences on extra pictures, with what each folder was taken for; empty without any."""
+    if not data.extra:
+        return ""
+    rules = ", ".join(code(rule) for rule in data.extra_classes)
+    return (
+        f" **Learnt with extra data**: {100 * data.extra_share:g} % of each batch were pictures of {code(data.extra)}, "
+        f"taken for {rules}; its other folders were taken for none of the classes."
+    )
 
 
 def _weights(run: Run) -> dict[str, str]:

@@ -73,6 +73,8 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "sprint-95-gpu": (Claim(accuracy=0.95, seconds=5.0, source=OURS),),
     "sprint-96-gpu": (Claim(accuracy=0.96, seconds=40.0, source=OURS),),
     "photo": (Claim(statement="above `sprint-94` on rotated photos, no worse on others", source=OURS),),
+    "photo-home": (Claim(statement="60 % of home photos with the nearest class right", source=OURS),),
+    "photo-clothing": (Claim(statement="80 % of home photos right and answered, with extra data", source=OURS),),
     "inception": (Claim(statement="above `paper`", source=OURS),),
     "resnet": (
         Claim(accuracy=0.952, source="zhunzhong07/Random-Erasing, 0.27 M"),

@@ -56,6 +56,12 @@ class DataRecipe(Part):
     """Share of picture files held out for testing if the source has no test split; 0 holds out none."""
     test_seed: int = 0
     """Seed of the choice of test files; apart from the split's, so that they stay held out when split_seed changes."""
+    extra: str = ""
+    """More pictures to learn from: clothing, after `modiste data fetch clothing`, or a folder of class folders."""
+    extra_classes: tuple[str, ...] = ()
+    """What its folders show, such as shoes=Sneaker+Sandal; folders without a rule show none of the classes."""
+    extra_share: float = 0.25
+    """Share of each batch that is taken from the extra pictures."""
 
     def check(self) -> None:
         demand(
@@ -68,7 +74,12 @@ class DataRecipe(Part):
         self.at_least(1, "repeats")
         demand(8 <= self.side <= 1024, "side", "from 8 to 1024", self.side)
         demand(self.decoder in DECODERS, "decoder", " or ".join(map(str, DECODERS)), self.decoder)
-        self.below_one("test_fraction")
+        self.below_one("test_fraction", "extra_share")
+        for rule in self.extra_classes:
+            folder, _, classes = rule.partition("=")
+            whole = bool(folder) and all(classes.split("+"))
+            demand(whole, "extra_classes", "rules of the form FOLDER=CLASS+CLASS", rule)
+        demand(bool(self.extra) <= bool(self.extra_classes), "extra_classes", "a rule for extra", self.extra_classes)
         grey = self.pictures == "garment"
         demand(not (grey and self.colour), "pictures", "whole or stretched with colour", self.pictures)
         demand(grey or self.background == "plain", "background", "plain with whole pictures", self.background)
@@ -96,16 +107,46 @@ class AugmentationRecipe(Part):
     """Probability of replacing a rectangle by noise (random erasing)."""
     cutout: int = 0
     """Blacken a square of this many pixels a side."""
+    aspect: float = 0.0
+    """Make each image wider or narrower, by a factor of up to 1 plus this, and fill the frame with it."""
+    fold: float = 0.0
+    """Displace parts of each image smoothly, by up to this share of a side."""
+    pattern: float = 0.0
+    """Probability of covering the garment by a printed pattern, more or less."""
+    tone: float = 0.0
+    """Change brightness, contrast, sharpness and grain, and exchange light and dark of some, up to this strength."""
+    hide: float = 0.0
+    """Probability of hiding a part at the edge, as by a head, a hand or a wrong outline."""
     mixup: float = 0.0
     """Blend pairs of images, with a share drawn from Beta(a, a); this is a."""
     cutmix: float = 0.0
     """Paste a rectangle of another image, with a share of the area drawn from Beta(a, a); this is a."""
 
     def check(self) -> None:
-        self.at_least(0, "shift", "rotate", "cutout", "mixup", "cutmix")
+        self.at_least(0, "shift", "rotate", "cutout", "mixup", "cutmix", "aspect")
         self.below_one("crop", "resized_crop", "colour")
-        for name in ("photo", "erase"):
+        for name in ("photo", "erase", "fold", "pattern", "tone", "hide"):
             demand(0 <= getattr(self, name) <= 1, name, "from 0 to 1", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByClassRecipe(Part):
+    """Random changes to the training images that depend on their class; they come before the augmentation."""
+
+    pair: tuple[int, ...] = ()
+    """Labels of images that are also shown as mirrored pairs, as seen from above: shoes."""
+    outliers: float = 0.0
+    """Share of each batch that becomes images of none of the classes, with the same target for every class."""
+    upper: tuple[int, ...] = ()
+    """Labels of classes whose upper part alone is an outlier: of trousers it looks like shorts."""
+    lower: tuple[int, ...] = ()
+    """Labels of classes whose lower part alone is an outlier: of dresses it looks like a skirt."""
+
+    def check(self) -> None:
+        self.at_least(0, "pair", "upper", "lower")
+        self.below_one("outliers")
+        cut = bool(self.upper or self.lower)
+        demand(not cut or self.outliers > 0, "outliers", "above 0 with upper or lower", self.outliers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,6 +345,8 @@ class Recipe(Part):
     """The network."""
     augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
     """Random changes to the training images."""
+    by_class: ByClassRecipe = field(default_factory=ByClassRecipe)
+    """Random changes to the training images that depend on their class."""
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     """The optimizer."""
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)

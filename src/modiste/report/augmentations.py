@@ -26,6 +26,11 @@ EXAMPLES: dict[str, tuple[bool | int | float, str]] = {
     "photo": (0.7, "strength 0.7 of 1"),
     "erase": (0.5, "half of the images"),
     "cutout": (12, "12 pixels a side"),
+    "aspect": (0.6, "to 1.6 times the width"),
+    "fold": (0.1, "up to 10 % of a side"),
+    "pattern": (0.7, "70 % of the images"),
+    "tone": (1.0, "strength 1 of 1"),
+    "hide": (0.7, "70 % of the images"),
     "mixup": (0.4, "shares of Beta(0.4, 0.4)"),
     "cutmix": (1.0, "areas of Beta(1, 1)"),
 }

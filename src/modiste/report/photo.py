@@ -81,7 +81,7 @@ def _validation(predictor: Predictor, data_folder: Path | str | None) -> ImageSe
     """Return the validation images, or None; a run from an untrusted source cannot choose which files are read."""
     data, run = predictor.info.recipe.data, open_run(predictor.folder) if predictor.folder else None
     is_kept = run is not None and is_listed(run, IMAGES)
-    if data_folder is None and data.source != FASHION_MNIST and not is_kept:
+    if data_folder is None and (data.extra or data.source != FASHION_MNIST) and not is_kept:
         return None
     if run is not None:
         return run_images.development_of(run, data_folder).validation

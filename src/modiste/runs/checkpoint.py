@@ -38,7 +38,7 @@ class ModelInfo:
         recipe: how the model was trained.
         task: image shape, class names and pixel statistics.
         epoch: the epoch whose weights these are, from 1.
-        fingerprint: hash of the training data.
+        fingerprint: hash of the training data; with extra pictures two hashes, with a plus between.
         temperature: logits are divided by it before softmax; above 0, fitted on validation images at export.
     """
 

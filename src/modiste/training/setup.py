@@ -271,9 +271,12 @@ def newest_state(folder: Path, fingerprint: str) -> checkpoint.State | None:
     for complaint in saved.complaints:
         logging.getLogger(__name__).error("%s; going on from the state before it", complaint)
     if saved.plain["fingerprint"] != fingerprint:
+        before, now = (
+            "+".join(part[:16] for part in one.split("+")) for one in (saved.plain["fingerprint"], fingerprint)
+        )
         raise RunError(
-            f"{folder}: was trained on other data (fingerprint {saved.plain['fingerprint'][:16]}, "
-            f"found {fingerprint[:16]}); restore the data, or choose another --out"
+            f"{folder}: was trained on other data (fingerprint {before}, found {now}); "
+            "restore the data, or choose another --out"
         )
     return saved
 

@@ -36,7 +36,9 @@ class Steps:
 
     def __init__(self, state: TrainingState, context: Context) -> None:
         self.state, self.context = state, context
-        self.batches = Batches(context.development.train, context.recipe, context.classes)
+        development = context.development
+        extra = development.extra.train if development.extra else None
+        self.batches = Batches(development.train, context.recipe, context.classes, extra)
         self.dropout = torch.Generator(context.device)
         layers.share_generator(state.model, self.dropout)
 

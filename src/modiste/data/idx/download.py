@@ -85,6 +85,21 @@ def download(
     return tuple(_download_one(file, folder, mirrors, connection) for file in files)
 
 
+def fetch_file(url: str, path: Path, connection: Connection, *, limit_bytes: int) -> None:
+    """Download a file whose hash is not known beforehand; the caller checks its content.
+
+    Raises:
+        DataError: nothing could be fetched, or more than ``limit_bytes``; the message says what the server did.
+        OSError: the file cannot be written.
+    """
+    import requests
+
+    try:
+        _Fetch(connection, limit_bytes)(url, path)
+    except (requests.RequestException, MirrorError) as error:
+        raise DataError(_reason(error, connection)) from error
+
+
 def _download_one(file: PublishedFile, folder: Path, mirrors: tuple[str, ...], connection: Connection) -> Path:
     failures = []
     for mirror in mirrors:

@@ -46,17 +46,17 @@ def divide(source: Path, listing: PictureList, recipe: DataRecipe) -> Division:
     named_test = sum(entry.split == "test" for entry in listing.entries)
     drawn: list[Entry] = []
     if not named_test and recipe.test_fraction:
-        drawn = _draw(pool, recipe.test_fraction, f"{recipe.test_seed}:test")
+        drawn = draw(pool, recipe.test_fraction, f"{recipe.test_seed}:test")
     if not validation:
         rest = _without(pool, drawn)
-        validation = _draw(rest, recipe.validation_fraction, f"{recipe.split_seed}:validation")
+        validation = draw(rest, recipe.validation_fraction, f"{recipe.split_seed}:validation")
         drawn = drawn + validation
     train = _without(pool, drawn)
     _check_classes(source, listing, {"training": train, "validation": validation})
     return Division(tuple(train), tuple(validation), len(listing.entries) - len(train) - len(validation))
 
 
-def _draw(pool: Sequence[Entry], fraction: float, key: str) -> list[Entry]:
+def draw(pool: Sequence[Entry], fraction: float, key: str) -> list[Entry]:
     """Return a random share of each class's pictures, at least one of each, sorted by name."""
     classes: dict[str, list[Entry]] = {}
     for entry in pool:

@@ -8,7 +8,7 @@ features that are scaled and clipped.
 """
 
 from dataclasses import dataclass, replace
-from math import log, pi
+from math import log
 from typing import ClassVar
 
 import torch
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from modiste.data import augment
 from modiste.data.batch import as_floats
+from modiste.data.laid import framed
+from modiste.data.no_class import images_of_no_class, softened
 from modiste.recipes.recipe import AugmentationRecipe
 
 Images = Float[Tensor, "n c h w"]
@@ -44,10 +46,6 @@ DARKEST = 0.4
 """Largest loss of brightness of an in-distribution example, as a share of its own."""
 SOFTEST, SHARPEST = 0.7, 0.75
 """Largest shares of blur and of sharpening in an in-distribution example; the photo pipeline sharpens by 0.75."""
-MOST_SHAPES = 8
-"""Largest number of random shapes in an image."""
-BACKGROUND = 8 / 255
-"""Pixels up to this brightness are background."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,46 @@ class Boundary:
         deviation, mean = torch.std_mean(self.heights(features), correction=0)
         scale = 1 / deviation.clamp(min=LEAST_DEVIATION)
         return replace(self, weights=self.weights * scale, bias=(self.bias - mean) * scale)
+
+
+@dataclass(frozen=True)
+class Energy:
+    """The energy of the logits, minus their log-sum-exp (Liu, Wang, Owens and Li, 2020).
+
+    It takes the place of a boundary where training itself taught the network images of no class: these get logits that
+    are equal and low. Centred it is a constant less the divergence of the probabilities from equal ones, which is what
+    training lowers for them; that is better for pictures like those that taught it, and worse for others.
+
+    Attributes:
+        mean: over images of the classes, a vector of one number.
+        deviation: standard deviation over them, likewise.
+        centring: 1 if the mean of each image's logits is subtracted from them, else 0; likewise.
+    """
+
+    NAMES: ClassVar = ("mean", "deviation", "centring")
+    WEIGHT: ClassVar = 5.0
+    mean: Float[Tensor, " 1"]
+    deviation: Float[Tensor, " 1"]
+    centring: Float[Tensor, " 1"]
+
+    @classmethod
+    def of(cls, logits: Float[Tensor, "n classes"], *, centred: bool) -> "Energy":
+        """Return the energy with mean and deviation over these images of the classes."""
+        zero, one, centring = torch.tensor([[0.0], [1.0], [float(centred)]], dtype=torch.float64)
+        raw = cls(zero, one, centring).heights(logits) / cls.WEIGHT
+        deviation, mean = torch.std_mean(raw, correction=0)
+        return cls(mean[None], deviation.clamp(min=LEAST_DEVIATION)[None], centring)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the attributes by name."""
+        return {name: getattr(self, name) for name in self.NAMES}
+
+    def heights(self, logits: Float[Tensor, "n classes"]) -> Float[Tensor, " n"]:
+        """Return WEIGHT times each image's standardised energy."""
+        mean, deviation, centring = (one.to(logits.device) for one in self.tensors().values())
+        precise = logits.double()
+        energy = centring * precise.mean(1) - precise.logsumexp(1)
+        return self.WEIGHT * (energy - mean) / deviation
 
 
 def separate(inside: Float[Tensor, "n d"], outside: Float[Tensor, "m d"]) -> Boundary:
@@ -124,65 +162,8 @@ def in_distribution_images(images: Bytes, changes: AugmentationRecipe, generator
 
 
 def out_of_distribution_images(images: Bytes, generator: torch.Generator) -> Bytes:
-    """Return as many images of no class as ``images``.
-
-    A quarter are images cut into 2 x 2 tiles, a quarter images cut into 4 x 4 tiles, and the rest random shapes.
-    """
-    quarter = len(images) // 4
-    floats = as_floats(images)
-    coarse = shuffled_tiles(floats[:quarter], 2, generator)
-    fine = shuffled_tiles(floats[quarter : 2 * quarter], 4, generator)
-    return as_bytes(torch.cat([coarse, fine, random_shapes(floats[2 * quarter :], generator)]))
-
-
-def shuffled_tiles(images: Images, parts: int, generator: torch.Generator) -> Images:
-    """Cut each image into ``parts`` x ``parts`` tiles and arrange them in random order."""
-    count, channels, height, width = images.shape
-    tall, wide = height // parts, width // parts
-    tiles = images[:, :, : parts * tall, : parts * wide].reshape(count, channels, parts, tall, parts, wide)
-    tiles = tiles.permute(0, 2, 4, 1, 3, 5).reshape(count, parts**2, channels, tall, wide)
-    order = torch.rand(count, parts**2, generator=generator).argsort(1)
-    tiles = tiles[torch.arange(count)[:, None], order].reshape(count, parts, parts, channels, tall, wide)
-    whole = tiles.permute(0, 3, 1, 4, 2, 5).reshape(count, channels, parts * tall, parts * wide)
-    return F.pad(whole, (0, width - parts * wide, 0, height - parts * tall))
-
-
-def random_shapes(like: Images, generator: torch.Generator) -> Images:
-    """Return images of the same shape with up to MOST_SHAPES overlapping ellipses and boxes, framed as garments are.
-
-    Some shapes are rings, some are holes in the shapes below them.
-    """
-    count, channels, height, width = like.shape
-    rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    number = torch.randint(1, MOST_SHAPES + 1, (count, 1, 1, 1), generator=generator)
-    drawn = torch.zeros(like.shape)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.rand(count, *(shape or (1, 1, 1)), generator=generator)
-
-    for layer in range(MOST_SHAPES):
-        reach, size = (0.3, 1.0) if layer == 0 else (0.8, 0.6)
-        right, down, angle = reach * (2 * draw() - 1), reach * (2 * draw() - 1), pi * draw()
-        long, short = 0.05 + 0.9 * size * draw() ** 1.5, 0.05 + 0.9 * size * draw() ** 1.5
-        along = ((columns - right) * angle.cos() + (rows - down) * angle.sin()) / long
-        across = ((rows - down) * angle.cos() - (columns - right) * angle.sin()) / short
-        away = torch.where(draw() < 0.5, (along**2 + across**2).sqrt(), torch.maximum(along.abs(), across.abs()))
-        inside = (away < 1) & ((draw() > 0.25) | (away > 0.7)) & (layer < number)
-        is_hole = (draw() < 0.25) & (layer > 0)
-        brightness = (0.1 + 0.9 * draw(channels, 1, 1)) * ~is_hole
-        drawn = torch.where(inside, brightness, drawn)
-    grain = 0.05 * torch.rand(count, 1, 1, 1, generator=generator) * torch.randn(like.shape, generator=generator)
-    return softened(framed((drawn + grain * (drawn > 0)).clamp(0, 1)), 1.0, generator)
-
-
-def softened(images: Images, most: float, generator: torch.Generator, *, least: float = 0.0) -> Images:
-    """Blend each image with a blurred copy of itself; the copy's share is drawn between ``least`` and ``most``.
-
-    A negative share sharpens the image, as the photo pipeline does.
-    """
-    blurred = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
-    share = least + (most - least) * torch.rand(len(images), 1, 1, 1, generator=generator)
-    return images.lerp(blurred, share).clamp(0, 1)
+    """Return as many images of no class as ``images``; see ``images_of_no_class``."""
+    return as_bytes(images_of_no_class(as_floats(images), generator))
 
 
 def stretched(images: Images, generator: torch.Generator) -> Images:
@@ -201,23 +182,6 @@ def toned(images: Images, generator: torch.Generator) -> Images:
     exponent = torch.exp((2 * contrast - 1) * log(MOST_CONTRAST))
     shown: Images = (1 - DARKEST * brightness) * images.clamp(min=0).pow(exponent)
     return shown
-
-
-def framed(images: Images) -> Images:
-    """Enlarge the foreground until it touches two opposite sides, centred as in the data set's images."""
-    is_seen = images.amax(1) > BACKGROUND
-    (top, bottom), (left, right) = (_extent(is_seen.any(axis)) for axis in (2, 1))
-    scale = torch.maximum(bottom - top, right - left)
-    middle = torch.stack([left + right - 1, top + bottom - 1], dim=1)
-    maps = torch.cat([torch.diag_embed(scale[:, None].expand(-1, 2)), middle[:, :, None]], dim=2)
-    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
-def _extent(is_seen: Tensor) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """Return the start of the first True and the end of the last in each row, as shares of its length; 0, 1 if none."""
-    length, flags = is_seen.shape[1], is_seen.int()
-    return flags.argmax(1) / length, 1 - flags.flip(1).argmax(1) / length
 
 
 def as_bytes(images: Images) -> Bytes:

@@ -4,21 +4,24 @@ What the training allows, the detector allows: mirror images have means of their
 augmentation and with what a photo and its preparation change count as images of the classes.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
+from modiste.data.batch import as_floats
+from modiste.data.by_class import cut_short, pair
 from modiste.data.dataset import Development, ImageSet, balanced_order, rank_within_class
+from modiste.data.extra import Extra
 from modiste.evaluation.out_of_distribution import boundary
 from modiste.evaluation.out_of_distribution.acceptance import RATES, USUAL_RATE, Acceptance
-from modiste.evaluation.out_of_distribution.boundary import Boundary, separate
+from modiste.evaluation.out_of_distribution.boundary import Boundary, Energy, separate
 from modiste.evaluation.out_of_distribution.features import LOGITS, features
 from modiste.evaluation.out_of_distribution.novelty import Layer, Novelty, joined, largest_distances, raw_scores
-from modiste.recipes.recipe import AugmentationRecipe, Precision, Recipe
+from modiste.recipes.recipe import AugmentationRecipe, ByClassRecipe, Precision, Recipe
 
 KNOWN = 1 - USUAL_RATE
 """Share of the validation images that the threshold accepts."""
@@ -28,6 +31,8 @@ MOST_PIXELS, LEAST_OF_CLASS = MOST_IMAGES * 28 * 28, 8
 """Larger images are fewer: about so many pixels in all, but images enough for every class."""
 MOST_EXPOSED = 6_000
 """Largest number of out-of-distribution images for the boundary, and of altered images of the classes."""
+REPEATED = 3
+"""Times that extra pictures count for the boundary: they are few."""
 ALTERED_SHARE = 0.2
 """Weight of the altered images in the covariance."""
 WIDEST_LAYER = 1024
@@ -40,26 +45,44 @@ ROUNDING = 1e-3
 """A threshold lies above the highest accepted score by this share, so that a copy of that image is accepted too."""
 LEAST_SCALE, LEAST_MEAN, LEAST_THRESHOLD = 1.0, 0.01, 0.1
 """Lower bounds of divisors, so that rounding errors do not count when images do not differ."""
-UNCHANGED = AugmentationRecipe()
+UNCHANGED, ALIKE = AugmentationRecipe(), ByClassRecipe()
 
 Features = Mapping[str, Float[Tensor, "n _"]]
 
 
-def allowed_changes(recipe: Recipe) -> AugmentationRecipe:
-    """Return the changes of one image that a recipe allows: its augmentation, and mirroring if it averages both."""
+@dataclass(frozen=True)
+class Changes:
+    """The changes of one image that training allows.
+
+    Attributes:
+        augmentation: those that keep the class; without mixtures.
+        by_class: pairs, which keep the class, and outliers, which have none.
+    """
+
+    augmentation: AugmentationRecipe = UNCHANGED
+    by_class: ByClassRecipe = ALIKE
+
+
+def allowed_changes(recipe: Recipe) -> Changes:
+    """Return the changes of one image that a recipe allows; mirroring too if it averages both."""
     changes = recipe.augmentation
-    return replace(changes, flip=changes.flip or recipe.mirror, mixup=0.0, cutmix=0.0)
+    flips = changes.flip or recipe.mirror
+    return Changes(replace(changes, flip=flips, mixup=0.0, cutmix=0.0), recipe.by_class)
+
+
+NO_CHANGES = Changes()
 
 
 def learn(
     model: nn.Module,
     development: Development,
-    changes: AugmentationRecipe = UNCHANGED,
+    changes: Changes = NO_CHANGES,
     precision: Precision = "float32",
 ) -> Novelty:
     """Learn the detector: layers and boundary from training images, scales and thresholds from validation images.
 
-    Half of the validation images set the scales and the thresholds; the other half measures the false alarms.
+    Half of the validation images set the scales and the thresholds; the other half measures the false alarms. Extra
+    pictures count as images of the classes or of none, and those that are held back raise the thresholds.
 
     Args:
         model: the network.
@@ -67,19 +90,63 @@ def learn(
         changes: of an image that the training allows; see ``allowed_changes``.
         precision: of the network's computation.
     """
-    train, draw = _training_images(development, with_mirror_images=changes.flip), machine.generator(0, "exposure")
-    some = train.images[:MOST_EXPOSED].cpu()
-    altered = features(model, boundary.in_distribution_images(some, changes, draw), precision)
-    unlike = features(model, boundary.out_of_distribution_images(some, draw), precision)
+    mirrored = changes.augmentation.flip
+    train, draw = _training_images(development, with_mirror_images=mirrored), machine.generator(0, "exposure")
+    classes = len(development.class_names)
+    count = min(MOST_EXPOSED, len(train))
+    some = ImageSet(train.images[:count].cpu(), train.labels[:count].cpu() % classes)
+    train = _with_pictures(train, development.extra, 2 * classes)
+    inside, outside = _examples(some, development.extra, changes, draw)
+    altered, unlike = (features(model, one, precision) for one in (inside, outside))
     known, unseen = (features(model, one, precision) for one in (train.images, development.validation.images))
     choosing, measuring = halves(development.validation.labels)
     chosen, others = ({name: one[half] for name, one in unseen.items()} for half in (choosing, measuring))
     names = _layer_names(known, len(train))
-    found = [_layer(name, known[name], train.labels, altered[name], chosen[name]) for name in names]
+    found = [_layer(name, known[name], train.labels, altered[name][: len(some)], chosen[name]) for name in names]
     layers = _with_mean_one(found, chosen)
-    inside = torch.cat([joined(known, names), joined(altered, names)])
-    plane = separate(inside, joined(unlike, names)).standardised(joined(chosen, names))
-    return _with_thresholds(layers, plane, raw_scores(layers, plane, chosen), raw_scores(layers, plane, others))
+    if changes.by_class.outliers:
+        plane: Boundary | Energy = Energy.of(chosen[LOGITS], centred=development.extra is not None)
+    else:
+        parted = separate(torch.cat([joined(known, names), joined(altered, names)]), joined(unlike, names))
+        plane = parted.standardised(joined(chosen, names))
+    setting = [chosen]
+    if (extra := development.extra) and (shows := extra.held_back.shows_a_class).any():
+        setting.append(features(model, extra.held_back.images[shows], precision))
+    scores = [raw_scores(layers, plane, one) for one in setting]
+    return _with_thresholds(layers, plane, scores, raw_scores(layers, plane, others))
+
+
+def _with_pictures(train: ImageSet, extra: Extra | None, first: int) -> ImageSet:
+    """Return the images, then the extra pictures of the classes, each kind with its own label from ``first``."""
+    if extra is None:
+        return train
+    shows = extra.train.shows_a_class
+    kinds = torch.unique(extra.train.targets[shows], dim=0, return_inverse=True)[1]
+    images = torch.cat([train.images, extra.train.images[shows]])
+    return ImageSet(images, torch.cat([train.labels, first + kinds]))
+
+
+def _examples(
+    some: ImageSet, extra: Extra | None, changes: Changes, draw: torch.Generator
+) -> tuple[UInt8[Tensor, "k c h w"], UInt8[Tensor, "m c h w"]]:
+    """Return images of the classes, altered, the first of them from ``some`` in their order; and images of no class.
+
+    Both include the extra pictures, and what the training makes of images by their class.
+    """
+    by_class, altered = changes.by_class, changes.augmentation
+    shown = some.images
+    if by_class.pair:
+        shown = boundary.as_bytes(pair(as_floats(shown), some.labels, by_class.pair, draw))
+    inside = [boundary.in_distribution_images(shown, altered, draw)]
+    outside = [boundary.out_of_distribution_images(some.images, draw)]
+    if by_class.upper or by_class.lower:
+        parts, cut = cut_short(as_floats(some.images), some.labels, by_class, draw)
+        outside += [boundary.in_distribution_images(boundary.as_bytes(parts[cut]), altered, draw)]
+    if extra:
+        pictures, shows = extra.train.images.cpu(), extra.train.shows_a_class.cpu()
+        inside += [pictures[shows]] * REPEATED
+        outside += [pictures[~shows]] * REPEATED
+    return torch.cat(inside), torch.cat(outside)
 
 
 def halves(labels: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " k"], Int64[Tensor, " m"]]:
@@ -154,17 +221,17 @@ def _with_mean_one(layers: list[Layer], others: Features) -> tuple[Layer, ...]:
 
 
 def _with_thresholds(
-    layers: tuple[Layer, ...], plane: Boundary, chosen: Float[Tensor, " k"], others: Float[Tensor, " m"]
+    layers: tuple[Layer, ...], plane: Boundary | Energy, chosen: Sequence[Tensor], others: Float[Tensor, " m"]
 ) -> Novelty:
-    """Return the detector with the threshold of each rate.
+    """Return the detector with the threshold of each rate: so high that no set has more false alarms.
 
     Args:
         layers: of the detector.
         plane: its boundary.
-        chosen: raw scores of the validation images that set the thresholds.
+        chosen: raw scores of the sets that set the thresholds: validation images, and extra pictures if there are any.
         others: raw scores of those that measure the false alarms.
     """
-    limits = [_limit(chosen, rate) for rate in RATES]
+    limits = [max(_limit(one, rate) for one in chosen) for rate in RATES]
     measured = tuple((others > limit).double().mean().nan_to_num().item() for limit in limits)
     usual = RATES.index(USUAL_RATE)
     table = Acceptance(RATES, tuple(limit / limits[usual] for limit in limits), measured)

@@ -2,7 +2,8 @@
 
 The score is the sum of two. The first is the Mahalanobis distance to the nearest class mean, with one covariance for
 all classes; the larger of the two layers' distances counts (Lee, Lee, Lee and Shin, 2018). It finds images that lie far
-from all classes. The second is the height above a linear boundary between garments and out-of-distribution images.
+from all classes. The second is the height above a linear boundary between garments and out-of-distribution images. If
+training taught the network images of no class, it is the energy of the logits instead.
 
 ``Answers`` computes logits, probabilities and the score in one pass, for the predictor and for exported files.
 """
@@ -18,8 +19,8 @@ from modiste.data.batch import as_floats
 from modiste.errors import RunError
 from modiste.evaluation.inference import answer
 from modiste.evaluation.out_of_distribution.acceptance import Acceptance
-from modiste.evaluation.out_of_distribution.boundary import Boundary
-from modiste.evaluation.out_of_distribution.features import watched
+from modiste.evaluation.out_of_distribution.boundary import Boundary, Energy
+from modiste.evaluation.out_of_distribution.features import LOGITS, watched
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Novelty:
 
     Attributes:
         layers: those whose distances are computed.
-        boundary: in the concatenated features of the same layers.
+        boundary: in the concatenated features of the same layers; or the energy of the logits.
         threshold: the largest raw score of an image that is accepted as one of the classes.
         false_alarms: share of validation images above the threshold, in the half that did not set it.
         images: number of images in that half.
@@ -60,7 +61,7 @@ class Novelty:
     """
 
     layers: tuple[Layer, ...]
-    boundary: Boundary
+    boundary: Boundary | Energy
     threshold: float
     false_alarms: float
     images: int
@@ -95,10 +96,12 @@ class Novelty:
 
 
 def raw_scores(
-    layers: Sequence[Layer], boundary: Boundary, seen: Mapping[str, Float[Tensor, "n _"]]
+    layers: Sequence[Layer], boundary: Boundary | Energy, seen: Mapping[str, Float[Tensor, "n _"]]
 ) -> Float[Tensor, " n"]:
     """Return each image's score before it is divided by the threshold."""
-    return largest_distances(layers, seen) + boundary.heights(joined(seen, [layer.name for layer in layers]))
+    by_energy = isinstance(boundary, Energy)
+    place = seen[LOGITS] if by_energy else joined(seen, [layer.name for layer in layers])
+    return largest_distances(layers, seen) + boundary.heights(place)
 
 
 def largest_distances(layers: Sequence[Layer], seen: Mapping[str, Float[Tensor, "n _"]]) -> Float[Tensor, " n"]:

@@ -18,7 +18,7 @@ from modiste.data.dataset import Development
 from modiste.data.sources import FASHION_MNIST
 from modiste.errors import DataError, FolderInUseError, ReadOnlyError, RunError
 from modiste.evaluation.out_of_distribution import acceptance
-from modiste.evaluation.out_of_distribution.boundary import Boundary
+from modiste.evaluation.out_of_distribution.boundary import Boundary, Energy
 from modiste.evaluation.out_of_distribution.features import features
 from modiste.evaluation.out_of_distribution.learning import MOST_EXPOSED, allowed_changes, learn
 from modiste.evaluation.out_of_distribution.novelty import Layer, Novelty
@@ -70,6 +70,8 @@ def of_run(
 
 def is_learned_again(run: Run, data_folder: Path | str | None) -> bool:
     """Return whether an earlier version's detector is replaced: its images may be read, unasked or in this folder."""
+    if run.recipe.data.extra:
+        return False
     return data_folder is not None or run.recipe.data.source == FASHION_MNIST
 
 
@@ -168,7 +170,8 @@ def _from_plain(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Nove
         Layer(name, tensors[f"{name}:means"], tensors[f"{name}:whitening"], scale)
         for name, scale in sorted(plain["scales"].items())
     )
-    boundary = Boundary(*(tensors[f"boundary:{name}"] for name in Boundary.NAMES))
+    kind = Energy if f"boundary:{Energy.NAMES[0]}" in tensors else Boundary
+    boundary = kind(*(tensors[f"boundary:{name}"] for name in kind.NAMES))
     table = acceptance.from_plain(plain["acceptance"]) if "acceptance" in plain else None
     return Novelty(layers, boundary, plain["threshold"], plain["false_alarms"], plain["images"], table)
 
@@ -182,7 +185,8 @@ def _check(novelty: Novelty) -> None:
         _demand_finite(f"{layer.name}:means", layer.means, (len(layer.means), size))
         width += size
     for name, one in novelty.boundary.tensors().items():
-        _demand_finite(f"boundary:{name}", one, (1 if name == "bias" else width,))
+        is_single = name == "bias" or isinstance(novelty.boundary, Energy)
+        _demand_finite(f"boundary:{name}", one, (1 if is_single else width,))
     for number in (novelty.threshold, *(layer.scale for layer in novelty.layers)):
         demand(type(number) is float and 0 < number < inf, "threshold and scales", "numbers above 0", number)
     demand(type(novelty.images) is int, "images", "a whole number", novelty.images)

@@ -1,0 +1,87 @@
+"""Changes of images that depend on their class: shoes in pairs, and parts of garments that are none of the classes."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from modiste.data.batch import Batch
+from modiste.data.laid import framed
+from modiste.data.no_class import images_of_no_class
+from modiste.recipes.recipe import ByClassRecipe
+
+Images = Float[Tensor, "n c h w"]
+
+SHORTEST, LONGEST = 0.3, 0.6
+"""Least and largest share of an image's height that is left of one that is cut short."""
+
+
+def change_by_class(batch: Batch, recipe: ByClassRecipe, generator: torch.Generator) -> Batch:
+    """Turn the first images of a batch into outliers, and show some images as pairs, as the recipe says."""
+    if recipe.outliers:
+        batch = with_outliers(batch, recipe, generator)
+    if recipe.pair:
+        sure = torch.where(batch.targets.amax(1) > 0.5, batch.targets.argmax(1), -1)  # others show several classes
+        batch = Batch(pair(batch.images, sure, recipe.pair, generator), batch.targets)
+    return batch
+
+
+def with_outliers(batch: Batch, recipe: ByClassRecipe, generator: torch.Generator) -> Batch:
+    """Turn the first images of a batch into images of no class; their targets are the same for every class.
+
+    They are the share ``recipe.outliers`` of the batch. Images of the classes in ``recipe.upper`` and ``recipe.lower``
+    are cut short; others become tiles and shapes.
+    """
+    count = round(recipe.outliers * len(batch))
+    some, targets = batch.images[:count], batch.targets[:count]
+    parts, cut = cut_short(some, targets.argmax(1), recipe, generator)
+    made = torch.where(cut[:, None, None, None], parts, images_of_no_class(some, generator))
+    even = torch.full_like(targets, 1 / targets.shape[1])
+    return Batch(torch.cat([made, batch.images[count:]]), torch.cat([even, batch.targets[count:]]))
+
+
+def cut_short(
+    images: Images, labels: Int64[Tensor, " n"], recipe: ByClassRecipe, generator: torch.Generator
+) -> tuple[Images, Bool[Tensor, " n"]]:
+    """Take the upper or the lower part of each image of the recipe's classes, and fill the frame with it.
+
+    Args:
+        images: light on black.
+        labels: of the images.
+        recipe: names classes whose ``upper`` or ``lower`` part is of no class. Of those in both, either is taken.
+        generator: of the choice and the size of the parts.
+
+    Returns:
+        The images, and which of them were cut.
+    """
+    height, device = images.shape[2], images.device
+    draws = torch.rand(2, len(images), generator=generator, device=device)
+    upper, lower = is_one_of(labels, recipe.upper), is_one_of(labels, recipe.lower)
+    takes_lower = lower & (~upper | (draws[0] < 0.5))
+    share = SHORTEST + (LONGEST - SHORTEST) * draws[1]
+    rows = (torch.arange(height, device=device) + 0.5) / height
+    kept = torch.where(takes_lower[:, None], rows > 1 - share[:, None], rows < share[:, None])
+    return framed(images * kept[:, None, :, None]), upper | lower
+
+
+def pair(images: Images, labels: Int64[Tensor, " n"], some: tuple[int, ...], generator: torch.Generator) -> Images:
+    """Show three quarters of the images with labels in ``some`` twice: a mirrored copy stands beside each.
+
+    Two thirds of them are turned by a quarter before, as shoes are that somebody looks down on.
+    """
+    draws = torch.rand(3, len(images), generator=generator, device=images.device)
+    is_turned, is_upside_down = draws[0] < 2 / 3, draws[1] < 0.5
+    turned = torch.where(is_turned[:, None, None, None], framed(images.transpose(2, 3)), framed(images))
+    upright = torch.where(is_upside_down[:, None, None, None], turned.flip(2), turned)
+    half = F.avg_pool2d(upright, (1, 2), ceil_mode=True)
+    both = framed(torch.cat([half, half.flip(3)], dim=3)[..., : images.shape[3]])
+    chosen = is_one_of(labels, some) & (draws[2] < 0.75)
+    return torch.where(chosen[:, None, None, None], both, images)
+
+
+def is_one_of(labels: Int64[Tensor, " n"], some: tuple[int, ...]) -> Bool[Tensor, " n"]:
+    """Return which labels are among ``some``."""
+    found = torch.zeros_like(labels, dtype=torch.bool)
+    for label in some:
+        found = found | (labels == label)
+    return found
