@@ -13,7 +13,7 @@ import torch
 import strangers
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet
-from modiste.data.extra import Extra, ExtraPictures
+from modiste.data.extra_pictures import Extra, ExtraPictures
 from modiste.errors import DataError, RunError
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.inference import answer

@@ -37,6 +37,8 @@ PARAMETERS = {
     "sprint-95-gpu": 5_004_730,
     "sprint-96-gpu": 5_004_730,
     "photo": 487_632,
+    "photo-home": 412_474,
+    "photo-clothing": 412_474,
     "inception": 206_138,
     "resnet": 695_658,
     "wide-resnet": 5_875_914,

@@ -42,13 +42,13 @@ def _fetch(arguments: list[str]) -> None:
 
     modiste data fetch clothing
     """
-    from modiste.data import clothing
+    from modiste.data import clothing_download
 
-    if arguments != [clothing.NAME]:
-        complaint = f"modiste data fetch: expected {clothing.NAME}, found {' '.join(arguments) or 'nothing'}"
+    if arguments != [clothing_download.NAME]:
+        complaint = f"modiste data fetch: expected {clothing_download.NAME}, found {' '.join(arguments) or 'nothing'}"
         help_or_complain(_fetch, arguments, complaint, NoOptions, "modiste data fetch")
-    found = clothing.fetch()
-    for part in clothing.PUBLISHED:
+    found = clothing_download.fetch()
+    for part in clothing_download.PUBLISHED:
         kinds = {name.split("/")[1]: number for name, number in found.counts.items() if name.startswith(f"{part}/")}
         say(f"{part}: {sum(kinds.values()):,} pictures, {', '.join(f'{kind} {n:,}' for kind, n in kinds.items())}")
     say(

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from modiste.compat import sample_dirichlet
-from modiste.data import laid
+from modiste.data import garment_changes
 from modiste.data.batch import Batch
 from modiste.recipes.recipe import AugmentationRecipe
 
@@ -152,11 +152,11 @@ CHANGES: dict[str, Callable[..., Images]] = {
     "colour": colour,
     "erase": erase,
     "cutout": cutout,
-    "pattern": laid.print_pattern,
-    "fold": laid.fold,
-    "aspect": laid.aspect,
-    "hide": laid.hide,
-    "tone": laid.tone,
+    "pattern": garment_changes.print_pattern,
+    "fold": garment_changes.fold,
+    "aspect": garment_changes.aspect,
+    "hide": garment_changes.hide,
+    "tone": garment_changes.tone,
 }
 MIXTURES: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
     "mixup": mixup,

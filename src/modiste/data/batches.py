@@ -11,7 +11,7 @@ from modiste.data.augment import augment
 from modiste.data.batch import Batch, as_floats, as_targets, class_weights, read_floats, weighted
 from modiste.data.by_class import change_by_class
 from modiste.data.dataset import ImageSet
-from modiste.data.extra import ExtraPictures
+from modiste.data.extra_pictures import ExtraPictures
 from modiste.recipes.recipe import Recipe
 
 

@@ -6,8 +6,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from modiste.data.batch import Batch
-from modiste.data.laid import framed
-from modiste.data.no_class import images_of_no_class
+from modiste.data.garment_changes import framed
+from modiste.data.outliers import outlier_images
 from modiste.recipes.recipe import ByClassRecipe
 
 Images = Float[Tensor, "n c h w"]
@@ -35,7 +35,7 @@ def with_outliers(batch: Batch, recipe: ByClassRecipe, generator: torch.Generato
     count = round(recipe.outliers * len(batch))
     some, targets = batch.images[:count], batch.targets[:count]
     parts, cut = cut_short(some, targets.argmax(1), recipe, generator)
-    made = torch.where(cut[:, None, None, None], parts, images_of_no_class(some, generator))
+    made = torch.where(cut[:, None, None, None], parts, outlier_images(some, generator))
     even = torch.full_like(targets, 1 / targets.shape[1])
     return Batch(torch.cat([made, batch.images[count:]]), torch.cat([even, batch.targets[count:]]))
 

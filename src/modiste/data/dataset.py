@@ -17,7 +17,7 @@ from torch import Tensor
 from modiste import machine
 from modiste.data import sources
 from modiste.data.batch import blocks
-from modiste.data.extra import Extra, joined_fingerprint, load_extra
+from modiste.data.extra_pictures import Extra, joined_fingerprint, load_extra
 from modiste.data.idx.files import IdxSet
 from modiste.data.idx.reader import LIMIT_BYTES
 from modiste.data.pictures.picture_file import release_pages

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from modiste.data.dataset import Development, ImageSet, balanced_sample, load_development
-from modiste.data.extra import own_fingerprint
+from modiste.data.extra_pictures import own_fingerprint
 from modiste.data.sources import FASHION_MNIST
 from modiste.errors import DataError, RunError
 from modiste.runs import checkpoint, run_folder, storage

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from modiste.data import augment
 from modiste.data.batch import as_floats
-from modiste.data.laid import framed
-from modiste.data.no_class import images_of_no_class, softened
+from modiste.data.garment_changes import framed
+from modiste.data.outliers import outlier_images, softened
 from modiste.recipes.recipe import AugmentationRecipe
 
 Images = Float[Tensor, "n c h w"]
@@ -162,8 +162,8 @@ def in_distribution_images(images: Bytes, changes: AugmentationRecipe, generator
 
 
 def out_of_distribution_images(images: Bytes, generator: torch.Generator) -> Bytes:
-    """Return as many images of no class as ``images``; see ``images_of_no_class``."""
-    return as_bytes(images_of_no_class(as_floats(images), generator))
+    """Return as many images of no class as ``images``; see ``outlier_images``."""
+    return as_bytes(outlier_images(as_floats(images), generator))
 
 
 def stretched(images: Images, generator: torch.Generator) -> Images:

@@ -15,7 +15,7 @@ from modiste import machine
 from modiste.data.batch import as_floats
 from modiste.data.by_class import cut_short, pair
 from modiste.data.dataset import Development, ImageSet, balanced_order, rank_within_class
-from modiste.data.extra import Extra
+from modiste.data.extra_pictures import Extra
 from modiste.evaluation.out_of_distribution import boundary
 from modiste.evaluation.out_of_distribution.acceptance import RATES, USUAL_RATE, Acceptance
 from modiste.evaluation.out_of_distribution.boundary import Boundary, Energy, separate

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from modiste import machine
-from modiste.data import laid
+from modiste.data import garment_changes
 
 COUNT = 200
 
@@ -28,7 +28,7 @@ def extents(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_the_aspect_changes_within_its_bounds_and_the_frame_is_filled(boxes: torch.Tensor) -> None:
-    height, width = extents(laid.aspect(boxes, 0.6, generator()))
+    height, width = extents(garment_changes.aspect(boxes, 0.6, generator()))
     ratio = width / height / 0.5
     assert 1 / 1.6 - 0.08 < ratio.min() < 0.75
     assert 1.4 < ratio.max() < 1.6 + 0.08
@@ -37,7 +37,7 @@ def test_the_aspect_changes_within_its_bounds_and_the_frame_is_filled(boxes: tor
 
 def test_a_fold_moves_parts_by_its_share_at_most(boxes: torch.Tensor) -> None:
     most = 0.1
-    changed = (laid.fold(boxes, most, generator()) - boxes).abs() > 1e-5
+    changed = (garment_changes.fold(boxes, most, generator()) - boxes).abs() > 1e-5
     assert changed.flatten(1).any(1).all()
     far = torch.ones(28, 28, dtype=torch.bool)
     far[:, 9 - 5 : 19 + 5] = False  # 0.1 of 28 pixels, a little more between the points, and a pixel of interpolation
@@ -45,17 +45,17 @@ def test_a_fold_moves_parts_by_its_share_at_most(boxes: torch.Tensor) -> None:
 
 
 def test_a_pattern_covers_the_asked_share_of_garments_and_no_background(boxes: torch.Tensor) -> None:
-    printed = laid.print_pattern(boxes, 0.4, generator())
+    printed = garment_changes.print_pattern(boxes, 0.4, generator())
     share = (printed != boxes).flatten(1).any(1).double().mean().item()
     assert share == pytest.approx(0.4, abs=0.11)  # 3 standard deviations
     assert (printed[boxes == 0] == 0).all()
     assert (printed[boxes > 0] > 0).all()
-    assert torch.equal(laid.print_pattern(boxes, 0.0, generator()), boxes)
+    assert torch.equal(garment_changes.print_pattern(boxes, 0.0, generator()), boxes)
 
 
 def test_the_tone_changes_garments_in_both_directions_and_leaves_black(boxes: torch.Tensor) -> None:
     boxes[:, :, 10:14] += 0.4 * (boxes[:, :, 10:14] > 0)
-    shown = laid.tone(boxes, 1.0, generator())
+    shown = garment_changes.tone(boxes, 1.0, generator())
     far = torch.nn.functional.max_pool2d(boxes, 3, stride=1, padding=1) == 0  # blur reaches a pixel far
     assert (shown[far] == 0).all()
     contrast = shown[:, 0, 12, 14] - shown[:, 0, 20, 14]
@@ -67,7 +67,7 @@ def test_the_tone_changes_garments_in_both_directions_and_leaves_black(boxes: to
 
 def test_a_part_is_hidden_at_the_edge_and_never_the_middle() -> None:
     images = torch.full((COUNT, 2, 28, 28), 2.0)
-    changed = laid.hide(images, 0.5, generator()) != 2
+    changed = garment_changes.hide(images, 0.5, generator()) != 2
     assert changed.flatten(1).any(1).double().mean().item() == pytest.approx(0.5, abs=0.11)
     assert not changed[:, :, 12:16, 12:16].any()
     assert changed.flatten(1).double().mean(1).max() < 0.5
@@ -75,6 +75,6 @@ def test_a_part_is_hidden_at_the_edge_and_never_the_middle() -> None:
 
 
 def test_framed_with_a_width_it_is_wider_by_that_much(boxes: torch.Tensor) -> None:
-    height, width = extents(laid.framed(boxes[:3], torch.tensor([1.0, 2.0, 4.0])))
+    height, width = extents(garment_changes.framed(boxes[:3], torch.tensor([1.0, 2.0, 4.0])))
     assert height.tolist() == [28, 28, 14]
     assert width.tolist() == [14, 28, 28]

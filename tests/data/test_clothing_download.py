@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from modiste.cli import main
-from modiste.data import clothing
+from modiste.data import clothing_download
 from modiste.data.idx.download import Connection
 from modiste.errors import DataError
 
@@ -69,7 +69,7 @@ class Server(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[bytes], clothing.Fetched]]:
+def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[bytes], clothing_download.Fetched]]:
     """Fetches what a server on loopback answers."""
     for variable in ("MODISTE_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
@@ -79,27 +79,29 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
 
-        def fetch(body: bytes) -> clothing.Fetched:
+        def fetch(body: bytes) -> clothing_download.Fetched:
             monkeypatch.setattr(Server, "body", body)
             address = f"http://127.0.0.1:{server.server_port}/archive.tar.gz"
-            return clothing.fetch(address=address, connection=QUICK, published=PUBLISHED)
+            return clothing_download.fetch(address=address, connection=QUICK, published=PUBLISHED)
 
         yield fetch
         server.shutdown()
         thread.join()
 
 
-def test_the_pictures_are_fetched_and_nothing_else(serve: Callable[[bytes], clothing.Fetched], tmp_path: Path) -> None:
+def test_the_pictures_are_fetched_and_nothing_else(
+    serve: Callable[[bytes], clothing_download.Fetched], tmp_path: Path
+) -> None:
     found = serve(archive({**PICTURES, **OTHERS}))
     assert found.counts == {f"{part}/{kind}": n // 2 for part, n in PUBLISHED.items() for kind in ("hat", "t-shirt")}
     files = {path.relative_to(found.folder).as_posix() for path in found.folder.rglob("*") if not path.is_dir()}
     assert files == {name.partition("/")[2] for name in PICTURES}
     beside = {path.name for path in found.folder.parent.iterdir()}
-    assert beside == {clothing.NAME, clothing.DIGEST}, "no archive and nothing unfinished is left"
+    assert beside == {clothing_download.NAME, clothing_download.DIGEST}, "no archive and nothing unfinished is left"
     assert not list(tmp_path.rglob("out.jpg"))
 
 
-def test_what_is_there_is_checked_and_not_fetched_again(serve: Callable[[bytes], clothing.Fetched]) -> None:
+def test_what_is_there_is_checked_and_not_fetched_again(serve: Callable[[bytes], clothing_download.Fetched]) -> None:
     first = serve(archive(PICTURES))
     assert serve(b"") == first
     assert len(Server.asked) == 1
@@ -108,7 +110,7 @@ def test_what_is_there_is_checked_and_not_fetched_again(serve: Callable[[bytes],
         serve(b"")
 
 
-def test_other_pictures_than_before_are_refused(serve: Callable[[bytes], clothing.Fetched]) -> None:
+def test_other_pictures_than_before_are_refused(serve: Callable[[bytes], clothing_download.Fetched]) -> None:
     first = serve(archive(PICTURES))
     first.folder.rename(first.folder.with_name("away"))
     changed = {**PICTURES, next(iter(PICTURES)): picture(99)}
@@ -129,24 +131,24 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_answer_leaves_nothing_and_says_in_one_line_what_to_do(
-    case: str, serve: Callable[[bytes], clothing.Fetched]
+    case: str, serve: Callable[[bytes], clothing_download.Fetched]
 ) -> None:
     body, message = BAD[case]
     with pytest.raises(DataError, match=message) as caught:
         serve(body)
     assert "\n" not in str(caught.value)
     assert "--data.extra" in str(caught.value)
-    assert list(clothing.clothing_folder().iterdir()) == []
+    assert list(clothing_download.clothing_folder().iterdir()) == []
 
 
 def test_too_large_an_answer_is_cut(
-    serve: Callable[[bytes], clothing.Fetched], monkeypatch: pytest.MonkeyPatch
+    serve: Callable[[bytes], clothing_download.Fetched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clothing, "MOST_ARCHIVE_BYTES", 100)
+    monkeypatch.setattr(clothing_download, "MOST_ARCHIVE_BYTES", 100)
     with pytest.raises(DataError, match="sent more than 100 bytes"):
         serve(archive(PICTURES))
-    monkeypatch.setattr(clothing, "MOST_ARCHIVE_BYTES", 10**6)
-    monkeypatch.setattr(clothing, "MOST_PICTURE_BYTES", 100)
+    monkeypatch.setattr(clothing_download, "MOST_ARCHIVE_BYTES", 10**6)
+    monkeypatch.setattr(clothing_download, "MOST_PICTURE_BYTES", 100)
     with pytest.raises(DataError, match="at most 100 bytes"):
         serve(archive(PICTURES))
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from modiste.data.clothing import NAME, fetched_folder
+from modiste.data.clothing_download import NAME, fetched_folder
 from modiste.data.paths import expand_home, kind_at
 from modiste.data.pictures import picture_source
 from modiste.data.pictures.class_folders import read_class_folders

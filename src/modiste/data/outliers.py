@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from modiste.data.laid import framed
+from modiste.data.garment_changes import framed
 
 Images = Float[Tensor, "n c h w"]
 
@@ -15,7 +15,7 @@ MOST_SHAPES = 8
 """Largest number of random shapes in an image."""
 
 
-def images_of_no_class(images: Images, generator: torch.Generator) -> Images:
+def outlier_images(images: Images, generator: torch.Generator) -> Images:
     """Return as many images of no class as ``images``.
 
     A quarter are images cut into 2 x 2 tiles, a quarter images cut into 4 x 4 tiles, and the rest random shapes.

@@ -13,7 +13,7 @@ from commands_and_data import write_pictures
 from modiste.cli import main
 from modiste.data.batches import Batches
 from modiste.data.dataset import ImageSet, load_development
-from modiste.data.extra import HELD_BACK, ExtraPictures, load_extra
+from modiste.data.extra_pictures import HELD_BACK, ExtraPictures, load_extra
 from modiste.data.pictures import picture_cache
 from modiste.errors import DataError, RecipeError
 from modiste.evaluation.out_of_distribution import run_detector
