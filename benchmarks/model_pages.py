@@ -65,7 +65,7 @@ PAGES = {
     "sprint": Page(
         (
             *("sprint", "sprint-93", "sprint-94", "sprint-95"),
-            *("sprint-94-gpu", "sprint-95-gpu", "sprint-96-gpu", "photo"),
+            *("sprint-94-gpu", "sprint-95-gpu", "sprint-96-gpu", "photo", "photo-home", "photo-clothing"),
         ),
         {"sprint": ()},
         ("sprint", "sprint-94"),

@@ -1,22 +1,24 @@
 """Measure the photo pipeline on real photographs in class folders, by each way to find the garment.
 
-    python benchmarks/real_photos.py RUN --photos FOLDER [--nearest-only] [--name real] [--out records/photos]
+    python benchmarks/real_photos.py RUN ... --photos FOLDER [--nearest-only] [--name real] [--out records/photos]
 
-FOLDER has the class folders of the public clothing-dataset-small (CC0 1.0): dress, hat, longsleeve, ... Needs the
-segmentation network (docs/photos.md). Writes ``real.json`` and ``real.md``, or files of another name. With
-``--nearest-only`` the detector of out-of-distribution images is not learned: the answers "none" are left out.
+FOLDER has the class folders of the public clothing-dataset-small (CC0 1.0): dress, hat, longsleeve, ... The runs are of
+one recipe, with different seeds. Garments are found by the segmentation network of this machine (docs/photos.md).
+Writes ``real.json`` and ``real.md``, or files of another name. With ``--nearest-only`` the detector of
+out-of-distribution images is not learned: the answers "none" are left out.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from modiste.errors import PhotoError
 from modiste.inference.predictor import Predictor
-from modiste.photo import separation
+from modiste.photo import segmentation, separation
 from modiste.photo.background import Garment, largest_parts, overlap
 from modiste.photo.garment import Prepared, prepare
 from modiste.photo.opening import open_photo
@@ -53,7 +55,7 @@ NO_DETECTOR = "not measured"
 
 def main() -> None:
     arguments = parser(__doc__, "records/photos")
-    arguments.add_argument("run", type=Path)
+    arguments.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     arguments.add_argument("--photos", type=Path, required=True)
     arguments.add_argument("--nearest-only", action="store_true")
     arguments.add_argument("--name", default="real")
@@ -61,19 +63,25 @@ def main() -> None:
     files = sorted(options.photos.rglob("*.jpg"))
     separation.segment = once_each(separation.segment)
     masks = compare_masks(files)
-    predictor = Predictor.load(options.run, device="cpu")
+    predictors = [Predictor.load(run, device="cpu") for run in options.runs]
     if not options.nearest_only:
-        predictor = predictor.with_novelty(options.run)
-    recipe = open_run(options.run).recipe
+        predictors = [one.with_novelty(run) for one, run in zip(predictors, options.runs, strict=True)]
+    found = [open_run(run) for run in options.runs]
+    recipe = found[0].recipe
+    flags = f" --name {options.name}" * (options.name != "real") + " --nearest-only" * options.nearest_only
     record = provenance() | {
-        "command": "python benchmarks/real_photos.py RUN --photos FOLDER" + " --nearest-only" * options.nearest_only,
+        "command": f"python benchmarks/real_photos.py{' RUN' * len(found)} --photos FOLDER{flags}",
         "recipe": recipe.name,
         "epochs": recipe.epochs,
+        "begun_from": recipe.transfer.source[:16],
         "extra": recipe.data.extra_classes if recipe.data.extra else (),
+        "seeds": [run.recipe.seed for run in found],
+        "validation_accuracy": fmean(run.picked.validation_accuracy for run in found),
+        "segmentation": segmentation.choose_network().name,
         "photos": len(files),
         "kinds": dict(Counter(path.parent.name for path in files)),
         "masks": masks,
-        "answers": {way: score(predictor, files, way) for way in WAYS},
+        "answers": {way: mean_score(predictors, files, way) for way in WAYS},
     }
     Record(options.out, f"{options.name}.json", f"{options.name}.md").save(record, as_markdown(record))
 
@@ -136,6 +144,22 @@ def shares_of_masks(values: list[tuple[bool, bool, float]], count: int) -> dict[
     }
 
 
+def mean_score(predictors: Sequence[Predictor], files: list[Path], way: str) -> dict[str, Any]:
+    """Return the means over the runs of what ``score`` returns, and the lowest and highest of the shares."""
+    found = [score(predictor, files, way) for predictor in predictors]
+    shares = {name: [one[name] for one in found] for name in ("nearest_right", "right_and_answered", "others_none")}
+    known = {name: values for name, values in shares.items() if None not in values}
+    return {
+        **found[0],
+        **{name: fmean(values) for name, values in known.items()},
+        "ranges": {name: (min(values), max(values)) for name, values in known.items()},
+        "nearest_right_by_kind": {
+            kind: fmean(one["nearest_right_by_kind"][kind] for one in found)
+            for kind in found[0]["nearest_right_by_kind"]
+        },
+    }
+
+
 def score(predictor: Predictor, files: list[Path], way: str) -> dict[str, Any]:
     """Return how often the nearest class is right, also where the answer is not "none", by kind of photo."""
     seen = {path: prepared(path.read_bytes(), way) for path in files}
@@ -162,9 +186,12 @@ def score(predictor: Predictor, files: list[Path], way: str) -> dict[str, Any]:
     }
 
 
-def share(value: float | None) -> str:
-    """Return a share as text."""
-    return NO_DETECTOR if value is None else f"{value:.1%}"
+def share(answers: dict[str, Any], name: str) -> str:
+    """Return a mean share as text, with its range if there are several runs."""
+    if answers[name] is None:
+        return NO_DETECTOR
+    low, high = answers["ranges"][name]
+    return f"{answers[name]:.1%}" + f" ({low:.1%} to {high:.1%})" * (low < high)
 
 
 def as_markdown(record: dict[str, Any]) -> str:
@@ -172,6 +199,7 @@ def as_markdown(record: dict[str, Any]) -> str:
     masks, answers = record["masks"], record["answers"]
     learned = f"Fashion-MNIST and **extra photographs** ({', '.join(record['extra'])})"
     learned = learned if record["extra"] else "Fashion-MNIST alone"
+    begun = ", begun from another run's weights" * bool(record["begun_from"])
     by_way = [
         (
             f"`{way}`",
@@ -182,7 +210,7 @@ def as_markdown(record: dict[str, Any]) -> str:
         for way in WAYS
     ]
     answered = [
-        (f"`{way}`", *(share(answers[way][what]) for what in ("nearest_right", "right_and_answered", "others_none")))
+        (f"`{way}`", *(share(answers[way], what) for what in ("nearest_right", "right_and_answered", "others_none")))
         for way in WAYS
     ]
     kinds = [
@@ -201,17 +229,18 @@ find a garment. The constants of the ways were chosen on photographs of its trai
 
 ## Masks
 
-Overlap is the intersection of a mask with the segmentation network's, over their union; below {WRONG} a mask counts as
-wrong. Nobody drew masks by hand: the network stands in for a judge, and cannot be judged itself. Shares of all
-photographs.
+The segmentation network is {record["segmentation"]}. Overlap is the intersection of a mask with its own, over their
+union; below {WRONG} a mask counts as wrong. Nobody drew masks by hand: the network stands in for a judge, and cannot be
+judged itself. Shares of all photographs.
 
 {rows([HEAD, ["---"] * len(HEAD), *by_way])}
 
 ## Answers
 
-Of `{record["recipe"]}` ({record["epochs"]} epochs), which learned from {learned}: {answers["plain"]["garments"]}
-photographs of the seven kinds that have a class, and {answers["plain"]["others"]} of hats, shorts and skirts, which
-have none.
+Of `{record["recipe"]}` ({record["epochs"]} epochs{begun}; seeds {", ".join(map(str, record["seeds"]))}), which learned
+from {learned}: {answers["plain"]["garments"]} photographs of the seven kinds that have a class, and
+{answers["plain"]["others"]} of hats, shorts and skirts, which have none. Means over the seeds, and their range.
+Accuracy on Fashion-MNIST's validation images: {record["validation_accuracy"]:.1%}.
 
 | way | nearest class right | right, and not answered "none" | hats, shorts, skirts answered "none" |
 |---|---|---|---|
