@@ -81,6 +81,7 @@ def test_what_is_no_pair_is_refused(wins: int, losses: int, trials: int) -> None
         paired_difference(wins, losses, trials)
 
 
+@pytest.mark.slow  # the first import of statsmodels takes half a minute
 def test_holm_equals_statsmodels() -> None:
     """Of any number of p-values, in any order, with some at the ends of their range, and with equal ones."""
     random = np.random.RandomState(3)
