@@ -5,7 +5,7 @@
 PHOTOS holds the folders train and validation, with a folder for each class in both. Each arm runs as a process of its
 own, from the command to the saved model, with empty caches: weights are converted and every picture is decoded. All
 arms train on ``train`` alone and are measured on ``validation``, on which Modiste also selects the penalty. Each round
-has another seed.
+has another seed. Efforts that are not named keep their rows in the record, with the commit and the rounds of their own.
 """
 
 import argparse
@@ -46,8 +46,11 @@ def main() -> None:
                 timed, accuracy = arm.train(options.photos, Path(folder), number)
             found[arm.name].append((timed, accuracy))
             print(f"round {number + 1}, {arm.name}: {accuracy:.2%} in {timed.seconds:.1f} s", flush=True)
+    files = Record(options.out)
+    earlier = files.read() or {"arms": {}}
     record = summary(options, found)
-    Record(options.out).save(record, as_markdown(record))
+    record["arms"] = earlier["arms"] | record["arms"]
+    files.save(record, as_markdown(record))
 
 
 def ours(effort: str) -> Arm:
@@ -70,16 +73,17 @@ def theirs(photos: Path, _folder: Path, _seed: int) -> Result:
 
 def summary(options: argparse.Namespace, found: dict[str, list[Result]]) -> dict[str, Any]:
     """Return the numbers of each arm."""
+    origin = provenance()
     arms = {
         name: {
             "seconds": spread([timed.seconds for timed, _ in results]),
             "validation_accuracy": spread([accuracy for _, accuracy in results]),
             "peak_memory_bytes": max(timed.peak_memory_bytes for timed, _ in results),
+            "commit": origin["machine"]["commit"],
         }
         for name, results in found.items()
     }
     counts = {split: len(list((options.photos / split).glob("*/*"))) for split in ("train", "validation")}
-    origin = provenance()
     command = origin["command"].replace(str(options.photos), "PHOTOS")  # a path of this machine says nothing elsewhere
     return origin | {"command": command, "photos": counts, "arms": arms}
 
@@ -91,11 +95,11 @@ def as_markdown(record: dict[str, Any]) -> str:
 
 The clothing photographs that people took at home (clothing-dataset-small, CC0): ten classes, {photos["train"]:,} photos
 to learn from, {photos["validation"]:,} to be measured on. Modiste selects the penalty on the same photos, so its own
-accuracy is slightly flattered. Seconds from the command to the saved model, with empty caches: the median of
-{record["arms"][PEER]["seconds"]["n"]} rounds in turn, and the range. Made by `{record["command"]}`.
+accuracy is slightly flattered. Seconds from the command to the saved model, with empty caches: the median of n
+rounds, each with another seed, and the range. Made by `{record["command"]}`, rows of another commit by a call before.
 
-| | accuracy on validation | seconds | peer's seconds divided by these | memory |
-|---|---|---|---|---|
+| | accuracy on validation | seconds | peer's seconds divided by these | memory | n | commit |
+|---|---|---|---|---|---|---|
 {rows(line(name, arm, record["arms"][PEER]) for name, arm in record["arms"].items())}
 
 {describe_machine(record["machine"])}
@@ -106,8 +110,9 @@ def line(name: str, arm: dict[str, Any], peers: dict[str, Any]) -> tuple[object,
     """Return an arm's row of the table."""
     ratio = peers["seconds"]["median"] / arm["seconds"]["median"]
     memory = f"{arm['peak_memory_bytes'] / 2**30:.1f} GiB"
+    rounds = arm["seconds"]["n"]
     accuracy = with_range(arm["validation_accuracy"], ".2%")
-    return name, accuracy, with_range(arm["seconds"], ".1f"), f"{ratio:.1f}", memory
+    return name, accuracy, with_range(arm["seconds"], ".1f"), f"{ratio:.1f}", memory, rounds, (arm["commit"] or "")[:12]
 
 
 if __name__ == "__main__":

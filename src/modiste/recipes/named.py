@@ -395,7 +395,7 @@ def backbone_tuned() -> Recipe:
     return replace(
         linear,
         name="backbone-tuned",
-        epochs=3,
+        epochs=2,
         batch_size=64,
         label_smoothing=0.1,
         ema_decay=0.99,
