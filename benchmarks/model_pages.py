@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageChops
 
 import modiste
 from modiste.data.dataset import load_development
@@ -40,6 +40,8 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "models"
 IMAGES = ROOT / "docs" / "images"
 DPI = 100
+MOST_COLOUR = 8
+"""Largest difference from grey, out of 255, of a figure that is stored as grey."""
 TASK = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))
 STANDARDIZED = dataclasses.replace(TASK, mean=0.286, deviation=0.353)
 
@@ -107,9 +109,13 @@ def draw(folders: list[Path]) -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as a small PNG: without transparency, with the best compression."""
+    """Write a figure as a small PNG: without transparency, of one channel if it is grey, with the best compression."""
     buffer = io.BytesIO()
-    Image.open(io.BytesIO(render(figure, "png", dpi=DPI))).convert("RGB").save(buffer, "png", optimize=True)
+    image = Image.open(io.BytesIO(render(figure, "png", dpi=DPI))).convert("RGB")
+    grey = image.convert("L")
+    apart = ImageChops.difference(grey.convert("RGB"), image).getextrema()
+    is_grey = max(highest for _, highest in apart) <= MOST_COLOUR  # type: ignore[misc]
+    (grey if is_grey else image).save(buffer, "png", optimize=True)
     storage.write_bytes(path, buffer.getvalue())
     return path
 

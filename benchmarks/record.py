@@ -118,12 +118,9 @@ def place(facts: Mapping[str, Any]) -> str:
 
 
 def with_range(found: Mapping[str, float], form: str, scale: float = 1) -> str:
-    """Return median and range of ``clock.spread``, times ``scale``, as text: ``4.1 (3.9 to 4.4)``.
-
-    A single measurement, or several that are the same, has no range.
-    """
+    """Return median and range of ``clock.spread``, times ``scale``, as text: ``4.1 (3.9 to 4.4)``."""
     median, lowest, highest = (f"{scale * found[name]:{form}}" for name in ("median", "lowest", "highest"))
-    return median + f" ({lowest} to {highest})" * (lowest != highest)
+    return f"{median} ({lowest} to {highest})"
 
 
 def rows(lines: Iterable[Sequence[object]]) -> str:

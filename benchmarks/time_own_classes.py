@@ -111,8 +111,13 @@ def line(name: str, arm: dict[str, Any], peers: dict[str, Any]) -> tuple[object,
     ratio = peers["seconds"]["median"] / arm["seconds"]["median"]
     memory = f"{arm['peak_memory_bytes'] / 2**30:.1f} GiB"
     rounds = arm["seconds"]["n"]
-    accuracy = with_range(arm["validation_accuracy"], ".2%")
-    return name, accuracy, with_range(arm["seconds"], ".1f"), f"{ratio:.1f}", memory, rounds, (arm["commit"] or "")[:12]
+    accuracy = measured(arm["validation_accuracy"], ".2%")
+    return name, accuracy, measured(arm["seconds"], ".1f"), f"{ratio:.1f}", memory, rounds, (arm["commit"] or "")[:12]
+
+
+def measured(found: dict[str, Any], form: str) -> str:
+    """Return median and range as text; of a single measurement the number alone."""
+    return with_range(found, form) if found["n"] > 1 else f"{found['median']:{form}}"
 
 
 if __name__ == "__main__":

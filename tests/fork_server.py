@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import util
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -170,6 +171,7 @@ def perform(request: dict[str, Any]) -> NoReturn:
         traceback.print_exc()
         code = 1
     with contextlib.suppress(OSError):
+        util._exit_function()  # type: ignore[attr-defined]  # as Python does: it removes semaphores of a pool
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
