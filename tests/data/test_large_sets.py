@@ -30,13 +30,8 @@ from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.training.trainer import train
 
+pytestmark = pytest.mark.usefixtures("cache")
 WHOLE = Preparation("whole", 12, 3)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(picture_cache, "picture_cache_folder", lambda: tmp_path / "cache")
-    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -18,13 +18,8 @@ from modiste.data.pictures.picture_cache import Decoded, cache_file, decode, dec
 from modiste.errors import MissingExtraError, StorageError
 from modiste.photo.preparation import Preparation
 
+pytestmark = pytest.mark.usefixtures("cache")
 WHOLE = Preparation("whole", 12, 3)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(picture_cache, "picture_cache_folder", lambda: tmp_path / "cache")
-    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -33,14 +33,8 @@ from modiste.data.pictures.picture_source import list_pictures, load_development
 from modiste.errors import DataError, RecipeError
 from modiste.recipes.recipe import DataRecipe
 
-pytestmark = pytest.mark.usefixtures("without_type_checks")
+pytestmark = pytest.mark.usefixtures("without_type_checks", "cache")
 COUNTS = {"boot": 12, "cap": 18, "scarf": 6}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("modiste.data.pictures.picture_cache.picture_cache_folder", lambda: tmp_path / "cache")
-    return tmp_path / "cache"
 
 
 @pytest.fixture

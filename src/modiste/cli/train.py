@@ -1,8 +1,9 @@
 """``modiste train``."""
 
+from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, pairwise
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -87,9 +88,10 @@ def _effort(arguments: Sequence[str]) -> "Effort":
     """Return the value of ``--effort``, which is needed before the recipe, and so before all flags are known."""
     from modiste.training.choice import WITH_BACKBONE
 
-    flags = " ".join(arguments).replace("=", " ").split()
-    values = [value for flag, value in pairwise(flags) if flag == "--effort"]
-    return next((effort for effort in WITH_BACKBONE if [effort] == values[-1:]), "fast")
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--effort", nargs="?")
+    found = parser.parse_known_args(arguments)[0].effort
+    return next((effort for effort in WITH_BACKBONE if effort == found), "fast")
 
 
 def _train(recipe: Recipe, options: _TrainOptions, quiet: bool) -> "Outcome":

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
 
 from modiste.data.pictures.picture_file import release_pages
@@ -54,7 +54,12 @@ def blocks(images: UInt8[Tensor, "n c h w"]) -> tuple[UInt8[Tensor, "_ c h w"], 
 
 def as_targets(labels: Int64[Tensor, " n"], classes: int, smoothing: float) -> Float[Tensor, "n classes"]:
     """Convert labels to probabilities, with ``smoothing`` spread evenly over all classes (Szegedy et al., 2016)."""
-    return F.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
+    return smoothed(F.one_hot(labels, classes), smoothing)
+
+
+def smoothed(targets: Shaped[Tensor, "n classes"], smoothing: float) -> Float[Tensor, "n classes"]:
+    """Spread the share ``smoothing`` of each target evenly over all classes."""
+    return targets * (1 - smoothing) + smoothing / targets.shape[1]
 
 
 def class_weights(labels: Int64[Tensor, " n"], classes: int, balance: float) -> Float[Tensor, " classes"]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from modiste import machine
 from modiste.data.augment import augment
-from modiste.data.batch import Batch, as_floats, as_targets, class_weights, read_floats, weighted
+from modiste.data.batch import Batch, as_floats, as_targets, class_weights, read_floats, smoothed, weighted
 from modiste.data.by_class import change_by_class
 from modiste.data.dataset import ImageSet
 from modiste.data.extra_pictures import ExtraPictures
@@ -63,7 +63,6 @@ class Batches:
         """Replace the last images of a batch by random extra pictures; weights of classes come later."""
         count = round(self.recipe.data.extra_share * len(batch))
         drawn = torch.randint(len(extra), (count,), generator=self.generator, device=batch.targets.device)
-        kept, smoothing = len(batch) - count, self.recipe.label_smoothing
-        targets = extra.targets[drawn] * (1 - smoothing) + smoothing / self.classes
+        kept, targets = len(batch) - count, smoothed(extra.targets[drawn], self.recipe.label_smoothing)
         images = torch.cat([batch.images[:kept], as_floats(extra.images[drawn])])
         return Batch(images.contiguous(memory_format=torch.channels_last), torch.cat([batch.targets[:kept], targets]))

@@ -313,15 +313,7 @@ def require_in_memory(images: UInt8[Tensor, "n c h w"], purpose: str) -> None:
 
 def mean_and_deviation(images: UInt8[Tensor, "n c h w"]) -> tuple[float, float]:
     """Return the exact mean and standard deviation of all pixels, in [0, 1]."""
-    parts = []
-    for some in blocks(images):
-        parts.append(torch.bincount(some.flatten(), minlength=256))
-        release_pages()
-    counts = torch.stack(parts).sum(0).double()
-    values = torch.arange(256, dtype=torch.float64, device=images.device) / 255
-    mean = (counts * values).sum() / counts.sum()
-    variance = (counts * (values - mean) ** 2).sum() / counts.sum()
-    return mean.item(), variance.sqrt().item()
+    return _mean_and_deviation_of(_count_values(images).sum(0))
 
 
 def channel_statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -329,9 +321,27 @@ def channel_statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, .
 
     A channel that hardly changes counts with LEAST_SHARE of the deviation of all pixels, so that its noise stays small.
     """
-    _, whole = mean_and_deviation(images)
-    means, deviations = zip(*(mean_and_deviation(images[:, c : c + 1]) for c in range(images.shape[1])), strict=True)
+    counts = _count_values(images)
+    _, whole = _mean_and_deviation_of(counts.sum(0))
+    means, deviations = zip(*map(_mean_and_deviation_of, counts), strict=True)
     return means, tuple(max(deviation, LEAST_SHARE * whole) for deviation in deviations)
+
+
+def _count_values(images: UInt8[Tensor, "n c h w"]) -> Int64[Tensor, "c 256"]:
+    """Return how often each value of a pixel occurs in each channel."""
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64, device=images.device)
+    for some in blocks(images):
+        counts += torch.stack([torch.bincount(some[:, c].flatten(), minlength=256) for c in range(len(counts))])
+        release_pages()
+    return counts
+
+
+def _mean_and_deviation_of(counts: Int64[Tensor, " 256"]) -> tuple[float, float]:
+    """Return the mean and the standard deviation, in [0, 1], of pixels with these counts of each value."""
+    shares, values = counts.double(), torch.arange(256, dtype=torch.float64, device=counts.device) / 255
+    mean = (shares * values).sum() / shares.sum()
+    variance = (shares * (values - mean) ** 2).sum() / shares.sum()
+    return mean.item(), variance.sqrt().item()
 
 
 def _load_idx(recipe: DataRecipe, folder: Path | None, instead: bool) -> SplitImages:

@@ -97,7 +97,7 @@ def learn(
     some = ImageSet(train.images[:count].cpu(), train.labels[:count].cpu() % classes)
     train = _with_pictures(train, development.extra, 2 * classes)
     inside, outside = _examples(some, development.extra, changes, draw)
-    altered, unlike = (features(model, one, precision) for one in (inside, outside))
+    altered = features(model, inside, precision)
     known, unseen = (features(model, one, precision) for one in (train.images, development.validation.images))
     choosing, measuring = halves(development.validation.labels)
     chosen, others = ({name: one[half] for name, one in unseen.items()} for half in (choosing, measuring))
@@ -107,6 +107,7 @@ def learn(
     if changes.by_class.outliers:
         plane: Boundary | Energy = Energy.of(chosen[LOGITS], centred=development.extra is not None)
     else:
+        unlike = features(model, outside, precision)
         parted = separate(torch.cat([joined(known, names), joined(altered, names)]), joined(unlike, names))
         plane = parted.standardised(joined(chosen, names))
     setting = [chosen]
