@@ -19,9 +19,9 @@ import torch
 
 import modiste
 import own_pictures
-from modiste.audit.audit import audit
-from modiste.audit.duplicates import exact_groups, near_pairs
-from modiste.audit.labels import out_of_fold_probabilities, suspicious_labels
+from modiste.audits.audit import audit
+from modiste.audits.duplicates import exact_groups, near_pairs
+from modiste.audits.labels import out_of_fold_probabilities, suspicious_labels
 from modiste.data.dataset import ImageSet, SplitImages, load_split_images
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe, Recipe
@@ -94,7 +94,7 @@ def own_classes(root: Path, known: SplitImages, count: int) -> dict[str, Any]:
     data = DataRecipe(source=str(root / "own"), pictures="whole", colour=True, repeats=REPEATS)
     starts = [start_seconds(data, root / "cache") for _ in range(2)]
     recipe = replace(named.get("sprint-93"), data=data, epochs=EPOCHS, balance=1.0, precision="float32")
-    outcome = modiste.train(recipe, root / "run", device="cpu")
+    run = modiste.train(recipe, root / "run", device="cpu", quiet=True)
     tested = modiste.evaluate(root / "run", split="test", device="cpu")
     found = audit(replace(named.get("sprint"), data=data), folds=FOLDS, device="cpu").as_plain()
     opened = {item["file"] for item in found["suspicious"]}
@@ -106,7 +106,7 @@ def own_classes(root: Path, known: SplitImages, count: int) -> dict[str, Any]:
         "pictures": len(images) + 2 * len(planted.exact) + len(planted.damaged),
         "first_start_seconds": round(starts[0], 2),
         "second_start_seconds": round(starts[1], 2),
-        "validation_accuracy": outcome.picked.validation_accuracy,
+        "validation_accuracy": run.picked.validation_accuracy,
         "test_accuracy": tested.accuracy,
         "test_interval": tested.accuracy_interval,
         "test_images": tested.images,

@@ -27,12 +27,12 @@ from modiste.data.dataset import load_development
 from modiste.evaluation.run_images import load_own_development
 from modiste.models.registry import Task, build_model
 from modiste.recipes.plain import to_plain
-from modiste.report import augmentations
-from modiste.report.architecture import trace
-from modiste.report.block_diagram import block_diagram, inside
-from modiste.report.network_diagram import network_diagram
-from modiste.report.style import render
-from modiste.report.views.registry import VIEWS, View, scene_of
+from modiste.reports import augmentations
+from modiste.reports.architecture import trace
+from modiste.reports.block_diagram import block_diagram, inside
+from modiste.reports.network_diagram import network_diagram
+from modiste.reports.style import render
+from modiste.reports.views.registry import VIEWS, View, scene_of
 from modiste.runs import manifest, storage
 from modiste.runs.run_folder import open_run
 

@@ -18,7 +18,6 @@ from modiste.reproduction import paper
 from modiste.reproduction.paper import Claim, Evidence, Finding, mean_and_spread
 from modiste.runs import run_folder
 from modiste.runs.run_folder import Run, open_run
-from modiste.training.tracking import ConsoleLog
 from record import Record, describe_machine, measure_test, parser, rows, seconds, summary, this_command, training
 
 
@@ -31,7 +30,7 @@ def main() -> None:
     folders = [options.runs / f"paper-{seed}" for seed in range(options.seeds)]
     for seed, folder in enumerate(folders):
         recipe = replace(modiste.get_recipe("paper"), seed=seed, epochs=options.epochs)
-        modiste.train(recipe, folder, listeners=[ConsoleLog()])
+        modiste.train(recipe, folder)
     runs = [open_run(folder) for folder in folders]
     evidence = [measure(run) for run in runs]
     findings = [(claim, claim.measure(evidence)) for claim in paper.CLAIMS]

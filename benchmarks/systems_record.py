@@ -26,7 +26,6 @@ from modiste.recipes import claims
 from modiste.reproduction.paper import mean_and_spread
 from modiste.runs import manifest, run_folder
 from modiste.runs.run_folder import Run, open_run
-from modiste.training.tracking import ConsoleLog
 from record import (
     Record,
     describe_machine,
@@ -62,7 +61,7 @@ def main() -> None:
     for name in options.recipes:
         for seed in range(options.seeds):
             recipe = replace(modiste.get_recipe(name), seed=seed)
-            modiste.train(recipe, options.runs / f"{name}-{seed}", listeners=[ConsoleLog()])
+            modiste.train(recipe, options.runs / f"{name}-{seed}")
     baseline = None if options.without_baseline else finished(options.baseline)
     folders = {"paper": options.baseline.parent}
     found = {name: runs for name in SYSTEMS if (runs := finished_runs(name, folders.get(name, options.runs)))}

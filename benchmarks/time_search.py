@@ -13,10 +13,10 @@ from typing import Any
 
 from clock import spread
 from modiste.recipes import named
-from modiste.search import outcomes
-from modiste.search.plan import Plan
-from modiste.search.ray_cluster import RayWorkers
-from modiste.search.search import search
+from modiste.searches import outcomes
+from modiste.searches.plan import Plan
+from modiste.searches.ray_cluster import RayWorkers
+from modiste.searches.search import search
 from ray_nodes import nodes
 from record import Record, describe_machine, parser, provenance, rows, with_range
 

@@ -6,7 +6,7 @@ from statistics import mean
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from modiste.report.style import BLUE, INK, SMALL, VERMILLION, WIDTH, drawn, percent_axis, save
+from modiste.reports.style import BLUE, INK, SMALL, VERMILLION, WIDTH, drawn, percent_axis, save
 
 Arms = dict[str, dict[int, list[float]]]
 """Accuracy of every seed, by arm and labels per class."""

@@ -20,7 +20,6 @@ from modiste.recipes.recipe import (
     TransferRecipe,
 )
 from modiste.runs import storage
-from modiste.training.tracking import ConsoleLog
 from modiste.training.transfer.transfer import source_hash
 
 LABELS_PER_CLASS = (10, 100, 1_000)
@@ -89,11 +88,11 @@ def train(study: Study, seed: int, runs: Path) -> None:
     """Train the source of one seed, then both arms with every number of labels."""
     source = runs / source_folder(study, seed)
     data = None if study.data_folder is None else runs / "data" / "source"
-    modiste.train(source_recipe(study, seed), source, data_folder=data, listeners=[ConsoleLog()])
+    modiste.train(source_recipe(study, seed), source, data_folder=data)
     for labels in LABELS_PER_CLASS:
         recipe = tuning_recipe(study, labels, seed)
         tuned = replace(recipe, transfer=TransferRecipe(source=source_hash(source), fresh=HEAD))
-        options: dict[str, Any] = {"data_folder": study.data_folder, "listeners": [ConsoleLog()]}
+        options: dict[str, Any] = {"data_folder": study.data_folder}
         modiste.train(recipe, folder(runs, study, "scratch", labels, seed), **options)
         modiste.train(tuned, folder(runs, study, "transfer", labels, seed), transfer_from=source, **options)
 

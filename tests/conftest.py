@@ -18,7 +18,7 @@ from modiste.recipes import named
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.plain import Part
 from modiste.recipes.recipe import DataRecipe, Recipe
-from modiste.search.plan import Plan  # noqa: F401 - a part of its own, found below
+from modiste.searches.plan import Plan  # noqa: F401 - a part of its own, found below
 from modiste.training import trainer
 
 pytest_plugins = ["fault_counter", "network_guard"]

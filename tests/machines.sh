@@ -11,7 +11,7 @@ export MKL_DYNAMIC=FALSE OMP_WAIT_POLICY=passive  # threads may outnumber cores,
 numeric="
 tests/test_machines.py
 tests/inference/test_predictor.py
-tests/export/test_export.py::test_its_logits_are_those_of_the_run_and_its_probabilities_calibrated
+tests/exports/test_export.py::test_its_logits_are_those_of_the_run_and_its_probabilities_calibrated
 tests/data/test_batches.py
 tests/evaluation/test_boundary.py
 tests/evaluation/test_ensemble.py::test_mirrored_answers_are_those_of_both_images
@@ -63,7 +63,7 @@ within() {
 between="
 --deselect tests/test_machines.py::test_a_run_answers_and_goes_on_within_rounding_on_another_machine
 --deselect tests/test_machines.py::test_a_run_keeps_its_precision_where_the_processor_would_choose_another
---deselect tests/export/test_export.py::test_its_logits_are_those_of_the_run_and_its_probabilities_calibrated
+--deselect tests/exports/test_export.py::test_its_logits_are_those_of_the_run_and_its_probabilities_calibrated
 "
 
 if [ $# = 3 ]; then  # one setting: ISA CAPABILITY THREADS

@@ -19,7 +19,7 @@ from commands_and_data import run_modiste
 from modiste.inference.answers import answers
 from modiste.inference.onnx_model import OnnxModel
 from modiste.inference.predictor import Predictor
-from modiste.report.report import write_report
+from modiste.reports.report import write_report
 from own_pictures import Planted
 
 NAMES = {"bag": 8, "sneaker": 7, "trouser": 1}

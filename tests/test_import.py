@@ -26,14 +26,23 @@ PUBLIC = [
     "ModisteError",
     "Predictor",
     "Recipe",
+    "Run",
     "__version__",
+    "audit",
     "compare",
     "evaluate",
+    "export",
+    "figures",
     "get_recipe",
     "load_dataset",
     "photo",
+    "predict",
+    "report",
+    "reproduce",
+    "search",
     "train",
     "train_seeds",
+    "with_own_code",
 ]
 
 
@@ -115,20 +124,24 @@ def test_the_public_names() -> None:
 
 
 def test_the_public_names_are_what_they_say() -> None:
-    from modiste import errors, evaluation
+    from modiste import errors
+    from modiste.api import results, run, studies, training
     from modiste.data import dataset
     from modiste.photo import garment
     from modiste.recipes import named, recipe
-    from modiste.training import trainer
 
     assert modiste.Recipe is recipe.Recipe
     assert modiste.ModisteError is errors.ModisteError
     assert modiste.RECIPES is named.RECIPES
     assert modiste.get_recipe is named.get
-    assert modiste.train is trainer.train
+    assert modiste.train is training.train
+    assert modiste.Run is run.Run
+    for name in ("audit", "search", "reproduce"):
+        assert getattr(modiste, name) is getattr(studies, name)
+    for name in ("compare", "evaluate", "export", "figures", "predict", "report"):
+        assert getattr(modiste, name) is getattr(results, name)
     assert modiste.photo.garment.prepare is garment.prepare
     assert modiste.load_dataset is dataset.load_development
-    assert modiste.evaluate is sys.modules[f"{evaluation.__name__}.assessment"].evaluate
 
 
 def test_the_version_is_told() -> None:

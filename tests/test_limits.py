@@ -22,8 +22,8 @@ from modiste.photo.opening import open_photo
 from modiste.recipes import recipe
 from modiste.recipes.networks import MOST_BLOCKS, ResNetRecipe, SprintRecipe
 from modiste.recipes.recipe import Recipe
-from modiste.search import space
-from modiste.search.plan import Plan
+from modiste.searches import space
+from modiste.searches.plan import Plan
 from modiste.serving.limits import Limits
 
 ROOT = Path(__file__).parents[1]

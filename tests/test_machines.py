@@ -18,7 +18,7 @@ from listeners import StopAfter
 from modiste import machine
 from modiste.cli.main import main
 from modiste.errors import StoppedError
-from modiste.export import export
+from modiste.exports import export
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder, storage

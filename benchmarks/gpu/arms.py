@@ -18,7 +18,7 @@ import modiste
 from modiste import machine
 from modiste.runs import storage
 from modiste.runs.run_folder import open_run
-from modiste.search import space
+from modiste.searches import space
 from record import provenance, seconds
 
 Arm = dict[str, Any]

@@ -104,7 +104,7 @@ def accuracy(team: Sequence[run_folder.Run], split: str) -> float:
 def train_alone(recipe: modiste.Recipe, options: argparse.Namespace) -> dict[str, Any]:
     """Train one seed; return its run, the seconds of the whole run and of training alone."""
     folder, started = options.runs / "alone" / f"{recipe.name}-{recipe.seed}", time.perf_counter()
-    modiste.train(recipe, folder, data_folder=options.data_folder)
+    modiste.train(recipe, folder, data_folder=options.data_folder, quiet=True)
     synchronize()
     run = run_folder.open_run(folder)
     return {"run": run, "seconds": time.perf_counter() - started, "train_seconds": seconds(run)}

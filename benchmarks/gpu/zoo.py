@@ -16,7 +16,6 @@ import lent
 
 import modiste
 from modiste.runs.run_folder import open_run
-from modiste.training.tracking import ConsoleLog
 from record import measure_test
 
 SYSTEMS = (
@@ -46,7 +45,7 @@ def train(name: str, seed: int, options: argparse.Namespace) -> float:
     """Train or resume one system with one seed; return its accuracy on test, which is opened once."""
     recipe = replace(lent.tried(modiste.get_recipe(name), options), seed=seed)
     folder = options.runs / f"{name}-{seed}"
-    modiste.train(recipe, folder, data_folder=options.data_folder, listeners=[ConsoleLog()])
+    modiste.train(recipe, folder, data_folder=options.data_folder)
     return measure_test(open_run(folder), data_folder=options.data_folder).accuracy
 
 

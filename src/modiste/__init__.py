@@ -4,8 +4,8 @@ Trains, measures, compares and ships classifiers for Fashion-MNIST and image set
 
     import modiste
 
-    outcome = modiste.train(modiste.get_recipe("paper"), "runs/paper")
-    print(modiste.evaluate("runs/paper", split="test").accuracy)
+    run = modiste.train("sprint", epochs=2)
+    print(modiste.evaluate(run, split="test").accuracy_interval)
 
 Importing this package loads nothing heavy: each public name is imported on first use.
 """
@@ -17,30 +17,41 @@ from modiste.version import __version__
 
 if TYPE_CHECKING:
     from modiste import photo
+    from modiste.api.own import with_own_code
+    from modiste.api.results import compare, evaluate, export, figures, predict, report
+    from modiste.api.run import Run
+    from modiste.api.studies import audit, reproduce, search
+    from modiste.api.training import train
     from modiste.data.dataset import load_development as load_dataset
     from modiste.errors import ModisteError
-    from modiste.evaluation.assessment import evaluate
-    from modiste.evaluation.comparison import compare
     from modiste.inference.predictor import Predictor
     from modiste.recipes.named import RECIPES
     from modiste.recipes.named import get as get_recipe
     from modiste.recipes.recipe import Recipe
     from modiste.training.seeds import train_seeds
-    from modiste.training.trainer import train
 
 __all__ = [
     "RECIPES",
     "ModisteError",
     "Predictor",
     "Recipe",
+    "Run",
     "__version__",
+    "audit",
     "compare",
     "evaluate",
+    "export",
+    "figures",
     "get_recipe",
     "load_dataset",
     "photo",
+    "predict",
+    "report",
+    "reproduce",
+    "search",
     "train",
     "train_seeds",
+    "with_own_code",
 ]
 
 _LOCATIONS = {
@@ -48,12 +59,21 @@ _LOCATIONS = {
     "ModisteError": ("modiste.errors", "ModisteError"),
     "Predictor": ("modiste.inference.predictor", "Predictor"),
     "Recipe": ("modiste.recipes.recipe", "Recipe"),
-    "compare": ("modiste.evaluation.comparison", "compare"),
-    "evaluate": ("modiste.evaluation.assessment", "evaluate"),
-    "load_dataset": ("modiste.data.dataset", "load_development"),
+    "Run": ("modiste.api.run", "Run"),
+    "audit": ("modiste.api.studies", "audit"),
+    "compare": ("modiste.api.results", "compare"),
+    "evaluate": ("modiste.api.results", "evaluate"),
+    "export": ("modiste.api.results", "export"),
+    "figures": ("modiste.api.results", "figures"),
     "get_recipe": ("modiste.recipes.named", "get"),
-    "train": ("modiste.training.trainer", "train"),
+    "load_dataset": ("modiste.data.dataset", "load_development"),
+    "predict": ("modiste.api.results", "predict"),
+    "report": ("modiste.api.results", "report"),
+    "reproduce": ("modiste.api.studies", "reproduce"),
+    "search": ("modiste.api.studies", "search"),
+    "train": ("modiste.api.training", "train"),
     "train_seeds": ("modiste.training.seeds", "train_seeds"),
+    "with_own_code": ("modiste.api.own", "with_own_code"),
 }
 _MODULES = frozenset({"photo"})
 

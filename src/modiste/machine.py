@@ -143,6 +143,13 @@ def generator(seed: int, purpose: str, *indices: int, device: torch.device | str
     return torch.Generator(device).manual_seed(seed_for(seed, purpose, *indices))
 
 
+@contextlib.contextmanager
+def random_numbers_kept(device: torch.device) -> Iterator[None]:
+    """Restore the state of torch's global random numbers after the block."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
 def facts(device: torch.device) -> dict[str, Any]:
     """Return the machine and the versions that a measured figure depends on, as plain data."""
     return {

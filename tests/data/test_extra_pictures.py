@@ -18,11 +18,11 @@ from modiste.data.pictures import picture_cache
 from modiste.errors import DataError, RecipeError
 from modiste.evaluation.out_of_distribution import run_detector
 from modiste.evaluation.run_images import load_own_development
-from modiste.export.export import export
+from modiste.exports.export import export
 from modiste.recipes import named
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.recipe import DataRecipe, Recipe
-from modiste.report.report import write_report
+from modiste.reports.report import write_report
 from modiste.runs.run_folder import IMAGES, open_run
 from modiste.training import trainer
 

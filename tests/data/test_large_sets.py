@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from commands_and_data import PROGRAMS, write_pictures
-from modiste.audit.audit import audit
+from modiste.audits.audit import audit
 from modiste.data import dataset
 from modiste.data.batch import read_floats
 from modiste.data.dataset import load_development, mean_and_deviation

@@ -23,7 +23,7 @@ from modiste.errors import DataError, FolderInUseError, RunError, StoppedError, 
 from modiste.evaluation.assessment import Assessment, assess, evaluate, load_split
 from modiste.evaluation.comparison import compare
 from modiste.evaluation.inference import infer
-from modiste.export import card, export
+from modiste.exports import card, export
 from modiste.recipes.recipe import Recipe
 from modiste.runs import manifest, run_folder, storage
 from modiste.training import trainer

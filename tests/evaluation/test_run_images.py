@@ -18,13 +18,13 @@ from modiste.errors import DataError, RunError
 from modiste.evaluation import run_images
 from modiste.evaluation.out_of_distribution import run_detector
 from modiste.evaluation.run_images import development_of, load_own_development
-from modiste.export import export, formats
+from modiste.exports import export, formats
 from modiste.inference.predictor import Predictor
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.recipe import DataRecipe, Recipe
-from modiste.report.figures import write_figures
-from modiste.report.photo import typical_images
-from modiste.report.report import write_report
+from modiste.reports.figures import write_figures
+from modiste.reports.photo import typical_images
+from modiste.reports.report import write_report
 from modiste.runs import checkpoint, manifest, storage
 from modiste.runs.run_folder import IMAGES, open_run
 from modiste.training import trainer

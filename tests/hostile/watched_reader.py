@@ -31,9 +31,9 @@ from modiste.photo.preparation import Preparation
 from modiste.recipes import recipe
 from modiste.recipes.plain import build
 from modiste.runs import checkpoint, run_folder, storage
-from modiste.search import outcomes, space
-from modiste.search.plan import PLAN, Plan
-from modiste.search.ray_cluster import unpack
+from modiste.searches import outcomes, space
+from modiste.searches.plan import PLAN, Plan
+from modiste.searches.ray_cluster import unpack
 from modiste.serving import serve
 from modiste.training.transfer import transfer
 from modiste.training.transfer.source import locate

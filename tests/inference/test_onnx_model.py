@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from modiste.errors import RunError
 from modiste.evaluation.out_of_distribution.novelty import Answers
-from modiste.export.formats import FORMATS
+from modiste.exports.formats import FORMATS
 from modiste.inference import onnx_check, onnx_model
 from modiste.inference.onnx_model import OnnxModel
 from modiste.models.registry import Task, build_model

@@ -31,7 +31,7 @@ from modiste.errors import DataError, PhotoError, RecipeError, RunError
 from modiste.inference.answers import AHEAD, BATCH, FileAnswer, answers, find_pictures
 from modiste.inference.predictor import Predictor
 from modiste.photo.garment import Prepared, prepare
-from modiste.report.photo import steps_figure
+from modiste.reports.photo import steps_figure
 
 COUNT = 60
 

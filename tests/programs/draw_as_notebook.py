@@ -11,8 +11,8 @@ for name in sys.argv[1].split(","):
     importlib.import_module(name)
 import matplotlib as mpl  # noqa: E402 - not before
 
-from modiste.report.concepts import neural_network  # noqa: E402
-from modiste.report.style import render  # noqa: E402
+from modiste.reports.concepts import neural_network  # noqa: E402
+from modiste.reports.style import render  # noqa: E402
 
 assert len(render(neural_network(), "png")) > 1000
 assert os.environ["MPLBACKEND"] == sys.argv[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modiste.evaluation.assessment import Weights, evaluate
 from modiste.evaluation.comparison import compare
-from modiste.export import export
+from modiste.exports import export
 from modiste.inference.predictor import Predictor
 
 run, twin, data, out = map(Path, sys.argv[1:])

@@ -6,8 +6,8 @@ from pathlib import Path
 from modiste.reproduction import reproduction, work
 from modiste.reproduction.experiments import EXPERIMENTS
 from modiste.reproduction.work import Scope
-from modiste.search.ray_cluster import RayWorkers, Share
-from modiste.search.trial import TrialOutcome
+from modiste.searches.ray_cluster import RayWorkers, Share
+from modiste.searches.trial import TrialOutcome
 
 
 def report(outcome: TrialOutcome, done: int, every: int) -> None:

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from modiste.recipes import recipe
-from modiste.search.plan import Plan
-from modiste.search.search import search
+from modiste.searches.plan import Plan
+from modiste.searches.search import search
 
 if __name__ == "__main__":
     before = dict(os.environ)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from modiste.recipes.plain import build
 from modiste.runs import storage
-from modiste.search.plan import Plan
-from modiste.search.search import search
+from modiste.searches.plan import Plan
+from modiste.searches.search import search
 
 
 def kill_workers(deaths: int) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 from modiste.recipes.plain import build
 from modiste.recipes.recipe import Recipe
 from modiste.runs import storage
-from modiste.search.plan import Plan
-from modiste.search.search import search
+from modiste.searches.plan import Plan
+from modiste.searches.search import search
 from modiste.training import trainer
 
 

@@ -29,6 +29,7 @@ from modiste.recipes.networks import (
     FashionNetRecipe,
     InceptionRecipe,
     MLPRecipe,
+    OwnNetworkRecipe,
     PatchGraphRecipe,
     ResNetRecipe,
     SuperpixelGraphRecipe,
@@ -164,7 +165,7 @@ def test_a_table_holds_exactly_what_the_recipe_allows(known: tuple[str, ...], ta
 
 def test_every_kind_of_model_can_be_built() -> None:
     kinds = choices(Recipe, "model")
-    assert set(MODELS) == set(kinds)
+    assert {*MODELS, OwnNetworkRecipe} == set(kinds)
     assert len({kind.KIND for kind in kinds} - {""}) == len(kinds), "two models of one name"
 
 
@@ -178,6 +179,8 @@ def fields() -> Iterator[tuple[str, type, str, Any]]:
 
 
 FIELDS = list(fields())
+REQUIRED: dict[type, dict[str, Any]] = {Recipe: {"name": "x"}, OwnNetworkRecipe: {"code": f"module:Net@{16 * '0'}"}}
+"""Fields without a default."""
 WRONG: dict[Any, list[Any]] = {
     str: [3, None, ["a"], {"a": 1}],
     int: ["3", 3.0, True, None, [3], {}],
@@ -198,8 +201,8 @@ def wrong_values(kind: Any) -> list[Any]:
 def test_every_field_refuses_every_wrong_type(path: str, part: type, name: str, kind: Any) -> None:
     for wrong in wrong_values(kind):
         with pytest.raises(RecipeError, match=rf"^{name}\b"):
-            part(**({"name": "x"} if part is Recipe else {}) | {name: wrong})
-        plain = to_plain(Recipe(name="x", model=part() if part in MODEL_KINDS else CNNRecipe()))
+            part(**REQUIRED.get(part, {}) | {name: wrong})
+        plain = to_plain(Recipe(name="x", model=part(**REQUIRED.get(part, {})) if part in MODEL_KINDS else CNNRecipe()))
         table = plain if part is Recipe else plain[path.partition(".")[0]]
         table[name] = wrong
         with pytest.raises(RecipeError, match=rf"^{path}\b"):
@@ -343,7 +346,7 @@ def test_nesterov_needs_momentum() -> None:
 
 @pytest.mark.parametrize(("path", "part", "name", "kind"), FIELDS, ids=[f"{p.__name__}.{n}" for _, p, n, _ in FIELDS])
 def test_values_of_numpy_are_taken_and_stored_as_pythons(path: str, part: type, name: str, kind: Any) -> None:
-    whole = part(name="x") if part is Recipe else part()
+    whole = part(**REQUIRED.get(part, {}))
     value = getattr(whole, name)
     twin = np.asarray(value) if isinstance(value, tuple) else np.asarray(value)[()]
     changed = replace(whole, **{name: twin})

@@ -18,8 +18,8 @@ from modiste.reproduction.reproduction import reproduce
 from modiste.reproduction.study import Point, Study, study
 from modiste.reproduction.work import QUICK, Scope, Work
 from modiste.runs import run_folder, storage
-from modiste.search.plan import claim
-from modiste.search.trial import TrialOutcome
+from modiste.searches.plan import claim
+from modiste.searches.trial import TrialOutcome
 
 NETWORK = EXPERIMENTS[-1]
 

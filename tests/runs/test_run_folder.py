@@ -15,7 +15,7 @@ from fault_counter import Faults
 from modiste.errors import RunError
 from modiste.evaluation.assessment import assess_stored
 from modiste.recipes.recipe import Recipe
-from modiste.report.report import describe_timing
+from modiste.reports.report import describe_timing
 from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.runs.run_folder import EpochRow
 from modiste.training import setup

@@ -9,7 +9,7 @@ from server_process import Server, listening
 
 import modiste
 import photographs
-from modiste.export.export import export
+from modiste.exports.export import export
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from modiste.models.layers import share_generator
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CNNRecipe, MLPRecipe, ModelRecipe
 from modiste.recipes.recipe import AugmentationRecipe, OptimizerRecipe, Recipe, ScheduleRecipe, TransferRecipe
-from modiste.report import report
+from modiste.reports import report
 from modiste.runs import checkpoint, manifest, run_folder
 from modiste.runs.run_folder import EpochRow
 from modiste.training import trainer

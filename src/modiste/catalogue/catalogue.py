@@ -125,7 +125,7 @@ def onnx_of(source: Path, data_folder: Path | None = None) -> bytes:
         MissingExtraError: a package that writes ONNX files is not installed.
     """
     if source.suffix != ONNX_ENDING:
-        from modiste.export.export import onnx_content
+        from modiste.exports.export import onnx_content
 
         return onnx_content(source, data_folder)
     try:

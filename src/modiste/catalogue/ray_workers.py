@@ -9,7 +9,7 @@ from typing import Any
 from modiste.catalogue.shards import ShardTask, answer_shard, witness_of
 from modiste.catalogue.workers import MOST_DEATHS, ShardWorkers, gave_up
 from modiste.errors import ClusterError, ModisteError
-from modiste.search.ray_connection import connect, first_line, lost, watch_head
+from modiste.searches.ray_connection import connect, first_line, lost, watch_head
 
 QUEUED = 2
 """Shards handed out for each core, so that no core waits for the driver."""

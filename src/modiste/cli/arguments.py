@@ -14,7 +14,7 @@ from modiste.errors import ModisteError, RecipeError
 from modiste.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
-    from modiste.search.workers import MakeWorkers
+    from modiste.searches.workers import MakeWorkers
 
 
 Options = TypeVar("Options")
@@ -37,7 +37,22 @@ class DataFolderOption:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureOptions(DataFolderOption):
+class RunOptions(DataFolderOption):
+    """Options of the commands that read finished runs."""
+
+    network: str = ""
+    """MODULE:NAME of the runs' network if it is not part of Modiste; several with commas between them."""
+
+    def register_networks(self) -> None:
+        """Import the networks that are named, for the runs that need them; RecipeError if that is impossible."""
+        from modiste.recipes import own_code
+
+        for path in filter(None, self.network.split(",")):
+            own_code.register(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions(RunOptions):
     """Options of the commands that measure finished runs."""
 
     split: Literal["validation", "test"] = "validation"
@@ -217,9 +232,9 @@ class WorkerOptions(DataFolderOption):
         if self.workers < 1:
             raise RecipeError(f"--workers: expected at least 1, found {self.workers}")
         if self.ray is None:
-            from modiste.search.workers import Processes
+            from modiste.searches.workers import Processes
 
             return partial(Processes, self.workers)
-        from modiste.search.ray_cluster import RayWorkers, Share
+        from modiste.searches.ray_cluster import RayWorkers, Share
 
         return partial(RayWorkers, self.ray, out, Share(self.trial_cpus, self.trial_gpus))

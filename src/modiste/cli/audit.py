@@ -9,12 +9,11 @@ from modiste.cli.streams import say, warn
 from modiste.recipes.recipe import DataRecipe
 
 if TYPE_CHECKING:
-    from modiste.audit.audit import Findings, HeldOutImages
+    from modiste.audits.audit import Findings, HeldOutImages
     from modiste.recipes.recipe import Recipe
 
 SHOWN = 5
 """Findings of each kind to print; the page shows more, the JSON file lists all."""
-USUAL_RECIPE = "sprint"
 PAGE, LIST = "audit.html", "audit.json"
 
 
@@ -37,8 +36,8 @@ class _AuditOptions(DataFolderOption):
 def audit(arguments: list[str]) -> None:
     """Find duplicates and labels that are likely wrong; write a page that shows them."""
     data, options = parse_with_recipe(_AuditOptions(), DataRecipe(), source_as_flag(arguments), "modiste data audit")
-    from modiste.audit.audit import audit as run_audit
-    from modiste.report.page import write_audit
+    from modiste.audits.audit import audit as run_audit
+    from modiste.reports.page import write_audit
 
     recipe = _recipe(data, options)
     found = run_audit(
@@ -57,21 +56,20 @@ def audit(arguments: list[str]) -> None:
 
 
 def _recipe(data: DataRecipe, options: _AuditOptions) -> "Recipe":
-    """Return the recipe of the networks. Photographs without a stated preparation take that of the backbone."""
-    if not options.recipe and options.folds and data == DataRecipe(source=data.source) and not options.data_folder:
-        from modiste.training.choice import WITH_BACKBONE, choose_recipe
+    """Return the recipe that is named, or the usual one for these data; print why if that is a backbone."""
+    from modiste.audits.audit import usual_recipe
 
-        usual = WITH_BACKBONE["fast"]
-        choice = choose_recipe(data.source)
-        if choice.recipe.name == usual:
-            warn(f"{usual}, because of {choice.reason}; choose otherwise with --recipe or --pictures")
-            return choice.recipe
-    return replace(named_recipe(options.recipe or USUAL_RECIPE), data=data)
+    if options.recipe or not options.folds:
+        return replace(named_recipe(options.recipe or "sprint"), data=data)
+    choice = usual_recipe(data, options.data_folder)
+    if choice.reason:
+        warn(f"{choice.recipe.name}, because of {choice.reason}; choose otherwise with --recipe or --pictures")
+    return choice.recipe
 
 
 def _held_out(recipe: DataRecipe, folder: Path | None) -> "HeldOutImages":
     """Print that the test images are opened, and load them."""
-    from modiste.audit.audit import HeldOutImages, for_comparison, select_files
+    from modiste.audits.audit import HeldOutImages, for_comparison, select_files
     from modiste.data import held_out
     from modiste.data.dataset import as_image_set
     from modiste.data.pictures.picture_source import locate_pictures

@@ -24,6 +24,7 @@ def compare(arguments: list[str]) -> None:
         complain("which runs? modiste compare DIR DIR ...; see modiste compare --help", USAGE)
     from modiste.evaluation.comparison import compare as compare_runs
 
+    options.register_networks()
     result = compare_runs(options.runs, **options.keyword_arguments())
     if options.json:
         print_json(result.as_plain())

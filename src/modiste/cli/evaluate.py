@@ -25,6 +25,7 @@ def evaluate(arguments: list[str]) -> None:
     from modiste.evaluation.assessment import evaluate as measure
     from modiste.evaluation.ensemble import evaluate_together
 
+    options.register_networks()
     keywords = options.keyword_arguments()
     alone = len(options.runs) == 1
     result = measure(options.runs[0], **keywords) if alone else evaluate_together(options.runs, **keywords)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from modiste.cli.arguments import DataFolderOption, parse
+from modiste.cli.arguments import RunOptions, parse
 from modiste.cli.streams import say
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ExportOptions(DataFolderOption):
+class _ExportOptions(RunOptions):
     run: Path
     """Folder of a finished run."""
     to: Literal["onnx", "safetensors", "torch"] = "onnx"
@@ -23,8 +23,9 @@ class _ExportOptions(DataFolderOption):
 def export(arguments: list[str]) -> None:
     """Write a finished run as one ONNX file, from bytes to probabilities, and check it against the run."""
     options: _ExportOptions = parse(_ExportOptions, arguments, "modiste export")
-    from modiste.export.export import export as write
+    from modiste.exports.export import export as write
 
+    options.register_networks()
     done = write(options.run, options.out, to=options.to, int8=options.int8, data_folder=options.data_folder)
     say(
         f"{done.path}, {done.size_bytes / 1e6:.1f} MB, temperature {done.temperature:.2f}",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.answer_writers import AnswerWriter, JsonWriter, LineWriter, TableWriter
-from modiste.cli.arguments import USAGE, DataFolderOption, complain, help_or_complain, parse, split_flags
+from modiste.cli.arguments import USAGE, RunOptions, complain, help_or_complain, parse, split_flags
 from modiste.cli.progress import ProgressBar
 from modiste.cli.streams import say, warn
 from modiste.errors import DataError, PhotoError, StorageError, extra_for, printable, shown
@@ -28,7 +28,7 @@ LONGEST_STEM = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PredictOptions(DataFolderOption):
+class _PredictOptions(RunOptions):
     json: bool = False
     """Print JSON: every class's probability for every file."""
     csv: bool = False
@@ -70,6 +70,7 @@ def predict(arguments: list[str]) -> None:
         help_or_complain(predict, arguments, complaint, _PredictOptions, program)
     options: _PredictOptions = parse(_PredictOptions, flags, program)
     source, *inputs = positional
+    options.register_networks()
     if options.out is None:
         _print_answers(Path(source), inputs, options)
     else:
@@ -199,8 +200,8 @@ def _figure_writer(classifier: "Classifier", options: _PredictOptions) -> "Calla
     from modiste.inference.predictor import Predictor
 
     with extra_for("--show", "matplotlib", "report"):
-        from modiste.report.photo import steps_figure, typical_images
-        from modiste.report.style import save
+        from modiste.reports.photo import steps_figure, typical_images
+        from modiste.reports.style import save
 
     typical = typical_images(classifier, options.data_folder) if isinstance(classifier, Predictor) else {}
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from modiste.cli.arguments import DataFolderOption, named_recipe, parse
+from modiste.cli.arguments import RunOptions, named_recipe, parse
 from modiste.cli.streams import say
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ReportOptions(DataFolderOption):
+class _ReportOptions(RunOptions):
     run: Path
     """Folder of a finished run."""
 
@@ -17,13 +17,14 @@ class _ReportOptions(DataFolderOption):
 def report(arguments: list[str]) -> None:
     """Write the report of a finished run, one HTML file, into its folder."""
     options: _ReportOptions = parse(_ReportOptions, arguments, "modiste report")
-    from modiste.report.report import write_report
+    from modiste.reports.report import write_report
 
+    options.register_networks()
     say(write_report(options.run, data_folder=options.data_folder))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _FiguresOptions(DataFolderOption):
+class _FiguresOptions(RunOptions):
     out: Path = Path("figures")
     """Folder for the figures."""
     run: Path | None = None
@@ -37,8 +38,9 @@ class _FiguresOptions(DataFolderOption):
 def figures(arguments: list[str]) -> None:
     """Draw the five figures of the paper, the effect of augmentation, and what a run's network sees."""
     options: _FiguresOptions = parse(_FiguresOptions, arguments, "modiste figures")
-    from modiste.report.figures import write_figures
+    from modiste.reports.figures import write_figures
 
+    options.register_networks()
     written = write_figures(
         options.out,
         recipe=None if options.recipe is None else named_recipe(options.recipe),

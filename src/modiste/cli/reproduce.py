@@ -8,7 +8,7 @@ from modiste.cli.arguments import WorkerOptions, parse
 from modiste.cli.streams import say, silence
 
 if TYPE_CHECKING:
-    from modiste.search.trial import TrialOutcome
+    from modiste.searches.trial import TrialOutcome
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from modiste.errors import RecipeError
 from modiste.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
-    from modiste.search.plan import Plan
-    from modiste.search.trial import TrialOutcome
+    from modiste.searches.plan import Plan
+    from modiste.searches.trial import TrialOutcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +61,13 @@ def search(arguments: list[str]) -> None:
 
 def _run_search(recipe: Recipe, spaces: list[str], options: _SearchOptions, out: Path) -> "list[TrialOutcome]":
     """Start or continue the search in the folder ``out``; return the outcomes of all trials."""
-    from modiste.search.search import search as run
+    from modiste.searches.search import search as run
 
     workers = options.worker_factory(out)
     plan = _make_plan(recipe, spaces, options)
     store = None
     if options.storage:
-        from modiste.search.postgres import PostgresStore
+        from modiste.searches.postgres import PostgresStore
 
         store = PostgresStore(options.storage, options.study or recipe.name)
     on_outcome = (lambda _new, _all: None) if options.quiet else _ProgressTable(plan).add
@@ -85,8 +85,8 @@ def _run_search(recipe: Recipe, spaces: list[str], options: _SearchOptions, out:
 
 
 def _make_plan(recipe: Recipe, spaces: list[str], options: _SearchOptions) -> "Plan":
-    from modiste.search.plan import Plan
-    from modiste.search.space import read
+    from modiste.searches.plan import Plan
+    from modiste.searches.space import read
 
     if options.drivers < 1:
         raise RecipeError(f"--drivers: expected at least 1, found {options.drivers}")
@@ -104,7 +104,7 @@ def _make_plan(recipe: Recipe, spaces: list[str], options: _SearchOptions) -> "P
 
 def _report_best(found: "list[TrialOutcome]", out: Path, *, quiet: bool) -> None:
     """Print the best trial; leave with code 1 if no trial is complete."""
-    from modiste.search import outcomes
+    from modiste.searches import outcomes
 
     best = outcomes.best(found)
     if best is None:
@@ -135,7 +135,7 @@ class _ProgressTable:
 
     def add(self, new: "TrialOutcome", known: Mapping[int, "TrialOutcome"]) -> None:
         """Print the row of a new trial; ``known`` are all outcomes so far, the new one included."""
-        from modiste.search.outcomes import best
+        from modiste.searches.outcomes import best
 
         leader = best(known.values())
         done = f"{len(known)} of {self._plan.trials}"

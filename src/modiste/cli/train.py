@@ -1,9 +1,9 @@
 """``modiste train``."""
 
+import time
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,11 +13,9 @@ from modiste.errors import RecipeError
 from modiste.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
-    import torch
-
+    from modiste.api.run import Run
     from modiste.training.choice import Effort
     from modiste.training.tracking import Listener
-    from modiste.training.trainer import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +26,12 @@ class _TrainOptions(DataFolderOption):
     """auto, cpu, cuda, cuda:1 ..."""
     transfer_from: str | None = None
     """Weights to start from: a finished run's folder, a .safetensors file, or hub:OWNER/NAME; see docs/hub.md."""
+    network: str | None = None
+    """A network of your own in place of the recipe's, MODULE:NAME: a class or function; see docs/python.md."""
+    loss: str | None = None
+    """A loss of your own in place of the objective, MODULE:NAME."""
+    augment: str | None = None
+    """An augmentation of your own after the recipe's, MODULE:NAME."""
     tensorboard: bool = False
     """Also write TensorBoard events into the run folder."""
     quiet: bool = False
@@ -59,9 +63,10 @@ def train(arguments: list[str]) -> None:
         if options.effort:
             raise RecipeError(f"--effort: expected with a folder, found with the recipe {recipe.name}; leave it out")
     quiet = options.quiet or not is_first_process()
-    outcome = _train(recipe, options, quiet)
+    started = time.perf_counter()
+    run = _train(recipe, options, quiet)
     if not quiet:
-        _report(outcome)
+        _report(run, time.perf_counter() - started)
 
 
 def _is_data(name: str) -> bool:
@@ -94,85 +99,40 @@ def _effort(arguments: Sequence[str]) -> "Effort":
     return next((effort for effort in WITH_BACKBONE if effort == found), "fast")
 
 
-def _train(recipe: Recipe, options: _TrainOptions, quiet: bool) -> "Outcome":
-    from modiste.training import trainer
+def _train(recipe: Recipe, options: _TrainOptions, quiet: bool) -> "Run":
+    from modiste.api.own import with_own_code
+    from modiste.api.training import train as train_run
+    from modiste.training.free_folder import free_folder
     from modiste.training.transfer.source import locate
 
     with silence(quiet):
+        recipe = with_own_code(recipe, network=options.network, loss=options.loss, augmentation=options.augment)
         source = locate(options.transfer_from, quiet=quiet) if options.transfer_from else None
         if source:
             recipe = replace(recipe, transfer=replace(recipe.transfer, source=source.sha256))
-        out = options.out or _free_folder(recipe, options.device)
-        return trainer.train(
+        out = options.out or free_folder(recipe, options.device)
+        return train_run(
             recipe,
             out,
             device=options.device,
             data_folder=options.data_folder,
             transfer_from=source,
-            listeners=_listeners(options, out, quiet),
+            listeners=_listeners(options, out),
+            quiet=quiet,
         )
 
 
-def _listeners(options: _TrainOptions, out: Path, quiet: bool) -> "list[Listener]":
-    from modiste.training.tracking import ConsoleLog, Listener, TensorBoardLog
+def _listeners(options: _TrainOptions, out: Path) -> "list[Listener]":
+    from modiste.training.tracking import TensorBoardLog
 
-    listeners: list[Listener] = [] if quiet else [ConsoleLog()]
-    if options.tensorboard and is_first_process():
-        listeners.append(TensorBoardLog(out))
-    return listeners
+    return [TensorBoardLog(out)] if options.tensorboard and is_first_process() else []
 
 
-def _report(outcome: "Outcome") -> None:
-    low, high = outcome.interval
-    best = outcome.picked
+def _report(run: "Run", seconds: float) -> None:
+    low, high = run.accuracy_interval
+    best = run.picked
     say(
         f"validation accuracy {best.validation_accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), "
-        f"epoch {best.epoch}, {outcome.seconds:.0f} s, in {outcome.folder}",
-        f"next: modiste evaluate {outcome.folder} --split test; modiste report {outcome.folder}",
+        f"epoch {best.epoch}, {seconds:.0f} s, in {run.folder}",
+        f"next: modiste evaluate {run.folder} --split test; modiste report {run.folder}",
     )
-
-
-def _free_folder(recipe: Recipe, device: str) -> Path:
-    """Return the first of the recipe's run folders that is unused or holds an unfinished run of this very recipe."""
-    from modiste import machine
-
-    chosen = machine.choose_device(device)
-    return next(folder for folder in _folders(recipe.name) if _is_free(folder, recipe, chosen))
-
-
-def _folders(name: str) -> Iterator[Path]:
-    yield Path("runs") / name
-    for number in count(2):
-        yield Path("runs") / f"{name}-{number}"
-
-
-def _is_free(folder: Path, recipe: Recipe, device: "torch.device") -> bool:
-    """Return whether a run of the recipe can start or continue in the folder.
-
-    The answer is no for a folder that may not be entered, and yes for one with another fault, which training reports.
-    """
-    from modiste.runs import manifest, run_folder
-
-    try:
-        if not folder.exists():
-            return True
-    except OSError:  # the name is too long, or ``runs`` may not be entered
-        return True
-    try:
-        if not (folder / run_folder.RECIPE).exists():
-            return not run_folder.foreign_files(folder)
-        return not (folder / manifest.NAME).exists() and _is_same_recipe(folder / run_folder.RECIPE, recipe, device)
-    except PermissionError:
-        return False
-    except OSError:
-        return True
-
-
-def _is_same_recipe(path: Path, recipe: Recipe, device: "torch.device") -> bool:
-    from modiste import machine
-    from modiste.recipes.recipe import load
-
-    try:
-        return load(path) == machine.settle_precision(recipe, device, path)
-    except RecipeError:
-        return False

@@ -14,6 +14,8 @@ from torch import Tensor
 from modiste.compat import sample_dirichlet
 from modiste.data import garment_changes
 from modiste.data.batch import Batch
+from modiste.errors import RecipeError
+from modiste.recipes import own_code
 from modiste.recipes.recipe import AugmentationRecipe
 
 Images = Float[Tensor, "n c h w"]
@@ -35,6 +37,60 @@ def augment(batch: Batch, recipe: AugmentationRecipe, generator: torch.Generator
         if strength:
             images, targets = mix(images, targets, strength, generator)
     return Batch(images.contiguous(memory_format=torch.channels_last), targets)
+
+
+def augment_by_own(batch: Batch, reference: str, generator: torch.Generator) -> Batch:
+    """Apply an augmentation that is not Modiste's: ``change(images, targets, generator)``.
+
+    It returns the images, or images and targets. All keep their shapes; images are in [0, 1], targets sum to 1.
+
+    Args:
+        batch: images and targets.
+        reference: to the code, as the recipe holds it; empty to return the batch unchanged.
+        generator: seeded for the step, on the images' device.
+
+    Raises:
+        RunError: the code is not registered in this process.
+        RecipeError: it returns something else.
+    """
+    if not reference:
+        return batch
+    found = own_code.find(reference, "augmentation")(batch.images, batch.targets, generator)
+    images, targets = found if isinstance(found, tuple) and len(found) == 2 else (found, batch.targets)
+    for what, before, after in (("images", batch.images, images), ("targets", batch.targets, targets)):
+        if not isinstance(after, Tensor) or (after.shape, after.dtype) != (before.shape, before.dtype):
+            described = f"{after.dtype} of shape {tuple(after.shape)}" if isinstance(after, Tensor) else type(after)
+            raise RecipeError(
+                f"{own_code.path_in(reference)}: expected {what} as {before.dtype} of shape {tuple(before.shape)}, "
+                f"found {described}"
+            )
+    return Batch(images.contiguous(memory_format=torch.channels_last), targets, batch.weights)
+
+
+def check_own_augmentation(reference: str, image_shape: tuple[int, int, int], classes: int) -> None:
+    """Try an augmentation that is not Modiste's on two random images; an empty reference needs no trial.
+
+    Raises:
+        RecipeError: it fails, returns something else than ``augment_by_own`` expects, or ignores the generator.
+        RunError: it is not registered in this process.
+    """
+    if not reference:
+        return
+    name, found = own_code.path_in(reference), []
+    images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
+    targets = F.one_hot(torch.tensor([0, classes - 1]), classes).float()
+    for _ in range(2):
+        generator = torch.Generator().manual_seed(1)
+        with own_code.faults_named(name, f"fails on images of shape {tuple(images.shape)}"), torch.random.fork_rng([]):
+            torch.manual_seed(1)
+            found.append(augment_by_own(Batch(images.clone(), targets.clone()), reference, generator).images)
+    if not found[0].isfinite().all():
+        raise RecipeError(f"{name}: expected finite pixels, found infinity or NaN")
+    if not found[0].equal(found[1]):
+        raise RecipeError(
+            f"{name}: expected the same images from the same generator, found others; take every random number from "
+            "the generator, or from torch's own"
+        )
 
 
 def flip(images: Images, _strength: bool, generator: torch.Generator) -> Images:

@@ -7,7 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from modiste import machine
-from modiste.data.augment import augment
+from modiste.data.augment import augment, augment_by_own
 from modiste.data.batch import Batch, as_floats, as_targets, class_weights, read_floats, smoothed, weighted
 from modiste.data.by_class import change_by_class
 from modiste.data.dataset import ImageSet
@@ -57,7 +57,8 @@ class Batches:
         if self.extra is not None:
             batch = self._with_extra(batch, self.extra)
         batch = change_by_class(batch, self.recipe.by_class, self.generator)
-        return weighted(augment(batch, self.recipe.augmentation, self.generator), self.weights)
+        batch = augment(batch, self.recipe.augmentation, self.generator)
+        return weighted(augment_by_own(batch, self.recipe.own.augmentation, self.generator), self.weights)
 
     def _with_extra(self, batch: Batch, extra: ExtraPictures) -> Batch:
         """Replace the last images of a batch by random extra pictures; weights of classes come later."""

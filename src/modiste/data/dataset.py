@@ -29,6 +29,7 @@ from modiste.data.pictures.picture_source import (
     mapping_notes,
     shared_picture_notes,
 )
+from modiste.display import Displayed, Table
 from modiste.errors import DataError, RecipeError
 from modiste.recipes.recipe import DataRecipe
 
@@ -105,8 +106,8 @@ class ImageSet:
         return identity.hexdigest()
 
 
-@dataclass(frozen=True)
-class Development:
+@dataclass(frozen=True, repr=False)
+class Development(Displayed):
     """The images that training may use: a training and a validation set.
 
     Attributes:
@@ -131,6 +132,17 @@ class Development:
     notes: tuple[str, ...] = ()
     own_pictures: bool = False
     extra: Extra | None = None
+
+    def table(self) -> Table:
+        """Return the number of images of each class."""
+        sets = {"training": self.train, "validation": self.validation}
+        counts = [torch.bincount(one.labels.cpu(), minlength=len(self.class_names)).tolist() for one in sets.values()]
+        rows = [
+            [name, *(f"{number:,}" for number in row)] for name, *row in zip(self.class_names, *counts, strict=True)
+        ]
+        total = ["all", *(f"{len(one):,}" for one in sets.values())]
+        size = " x ".join(map(str, self.image_shape))
+        return Table(f"{self.name}, images of {size} bytes", [*rows, total], ("class", *sets), self.notes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

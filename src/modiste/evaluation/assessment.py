@@ -12,6 +12,7 @@ from torch import Tensor
 from modiste import machine
 from modiste.data import held_out
 from modiste.data.dataset import ImageSet
+from modiste.display import Displayed, Table, interval, percent
 from modiste.errors import ReadOnlyError, RunError
 from modiste.evaluation import metrics
 from modiste.evaluation.calibration import Bin, expected_calibration_error, reliability
@@ -26,8 +27,8 @@ Split = Literal["validation", "test"]
 Weights = Literal["picked", "last"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Assessment:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Assessment(Displayed):
     """The measures of a run on one split.
 
     Attributes:
@@ -70,6 +71,19 @@ class Assessment:
     def as_plain(self) -> dict[str, Any]:
         """Return the same as dictionaries, lists, numbers and strings."""
         return dataclasses.asdict(self)
+
+    def table(self) -> Table:
+        """Return the accuracy with its interval, and each class's scores."""
+        title = f"{self.split}, {self.images:,} images: accuracy {percent(self.accuracy)}"
+        rows = [
+            [name, *("-" if figure is None else f"{figure:.4f}" for figure in score.figures), f"{score.support:,}"]
+            for name, score in self.per_class.items()
+        ]
+        notes = [f"loss {self.loss:.4f}, expected calibration error {self.expected_calibration_error:.4f}"]
+        if self.test_openings:
+            notes.append(f"evaluated on test {self.test_openings} time(s)")
+        header = ("class", "precision", "recall", "F1-score", "images")
+        return Table(f"{title} ({interval(self.accuracy_interval)})", rows, header, notes)
 
 
 def evaluate(

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from modiste.display import Displayed, Table, percent
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Split, Weights
 from modiste.evaluation.ensemble import MeasuredRuns, measure_runs
@@ -88,8 +89,8 @@ class Contrast:
         return f"no difference shown: {better} before {worse} by {_points(size)} points, {doubt}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Comparison(Displayed):
     """The result of comparing runs.
 
     Attributes:
@@ -114,6 +115,22 @@ class Comparison:
         for row, contrast in zip(plain["contrasts"], self.contrasts, strict=True):
             row["verdict"] = contrast.verdict
         return plain
+
+    def table(self) -> Table:
+        """Return each side's mean accuracy with its interval, and the verdict of each contrast."""
+        rows = [
+            [
+                side.name,
+                percent(side.mean),
+                "" if side.deviation is None else percent(side.deviation),
+                "" if side.interval is None else " to ".join(map(percent, side.interval)),
+                str(len(side.seeds)),
+            ]
+            for side in self.sides
+        ]
+        header = ("recipe", "accuracy", "sd", "95 % interval", "seeds")
+        verdicts = [contrast.verdict for contrast in self.contrasts]
+        return Table(f"{self.split}, {self.images:,} images", rows, header, verdicts)
 
 
 def compare(

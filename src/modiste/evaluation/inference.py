@@ -10,6 +10,7 @@ from modiste import machine
 from modiste.data.batch import as_floats, read_floats
 from modiste.models.hooks import captured
 from modiste.models.onednn import fold, use_onednn_layout
+from modiste.models.own_network import is_own
 from modiste.recipes.recipe import Precision, Recipe
 
 # The batch size is fixed: it can change the last bit of a sum, and stored logits should not depend on the caller. It is
@@ -62,12 +63,16 @@ def parts(
 def ready(model: nn.Module, recipe: Recipe, image: UInt8[Tensor, "1 c h w"]) -> nn.Module:
     """Return a copy of a model prepared for inference: faster, with the same logits up to rounding.
 
+    A network that is not Modiste's is only copied.
+
     Args:
         model: takes images in [0, 1].
         recipe: sets the precision of inference.
         image: any image of the model's shape, on the model's device.
     """
     model = copy.deepcopy(model).eval()
+    if is_own(model):  # which may use its layers in another order, or their weights in another way
+        return model
     on_processor = image.device.type == "cpu"
     if on_processor:
         fold(model)

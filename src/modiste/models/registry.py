@@ -21,6 +21,7 @@ from modiste.models.efficientnet_lite import EfficientNetLite
 from modiste.models.fashionnet import FashionNet
 from modiste.models.inception import Inception
 from modiste.models.mlp import MLP
+from modiste.models.own_network import ContiguousStandardize, build_own
 from modiste.models.patch_graph import PatchGraph
 from modiste.models.resnet import ResNet
 from modiste.models.sprint import SprintNet
@@ -69,7 +70,8 @@ def build_model(recipe: networks.ModelRecipe, task: Task, *, seed: int = 0) -> n
         seed: of the random initial weights.
 
     Raises:
-        RecipeError: the images are too small for the network.
+        RecipeError: the images are too small for the network, or a network that is not Modiste's fails.
+        RunError: a network that is not Modiste's is not registered in this process.
 
     Example:
         >>> from modiste.models.registry import Task, build_model, count_parameters
@@ -77,19 +79,25 @@ def build_model(recipe: networks.ModelRecipe, task: Task, *, seed: int = 0) -> n
         >>> count_parameters(build_model(CNNRecipe(), Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))))
         896906
     """
+    if isinstance(recipe, networks.OwnNetworkRecipe):
+        return _own(recipe, task, seed)
     model = _uninitialized(recipe, task)
     layers.initialize(model.network, machine.generator(seed, "initialization"))  # type: ignore[arg-type]
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def shapes_of(recipe: networks.ModelRecipe, task: Task) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor of the network that ``build_model`` returns, without allocating memory.
+    """Return the shape of each tensor of the network that ``build_model`` returns.
+
+    No memory is allocated, unless the network is not Modiste's.
 
     Raises:
-        RecipeError: the images are too small for the network.
+        RecipeError, RunError: as ``build_model``.
     """
+    if isinstance(recipe, networks.OwnNetworkRecipe):
+        return _shapes(_own(recipe, task))
     with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in _uninitialized(recipe, task).state_dict().items()}
+        return _shapes(_uninitialized(recipe, task))
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -102,6 +110,15 @@ def _uninitialized(recipe: networks.ModelRecipe, task: Task) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         network = MODELS[type(recipe)](recipe, image_shape=task.image_shape, classes=len(task.class_names))
     return nn.Sequential(OrderedDict(standardize=layers.Standardize(task.mean, task.deviation), network=network))
+
+
+def _own(recipe: networks.OwnNetworkRecipe, task: Task, seed: int = 0) -> nn.Sequential:
+    network = build_own(recipe, task.image_shape, len(task.class_names), seed)
+    return nn.Sequential(OrderedDict(standardize=ContiguousStandardize(task.mean, task.deviation), network=network))
+
+
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def _check_size(recipe: networks.ModelRecipe, task: Task) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from modiste.recipes.own_code import is_reference
 from modiste.recipes.plain import Part, demand
 
 Activation = Literal["relu", "sigmoid", "tanh", "linear"]
@@ -320,6 +321,19 @@ class EfficientNetLiteRecipe(NetworkRecipe):
         self.below_one("dropout")
 
 
+@dataclass(frozen=True, kw_only=True)
+class OwnNetworkRecipe(NetworkRecipe):
+    """A network that is not part of Modiste, named by its import path and the hash of its source."""
+
+    KIND: ClassVar[str] = "own"
+
+    code: str
+    """Import path and hash of the source, MODULE:NAME@HASH; --network fills it in."""
+
+    def check(self) -> None:
+        demand(is_reference(self.code), "code", "MODULE:NAME@HASH, as --network MODULE:NAME writes it", self.code)
+
+
 ModelRecipe = (
     CNNRecipe
     | MLPRecipe
@@ -333,4 +347,5 @@ ModelRecipe = (
     | SuperpixelGraphRecipe
     | DBNRecipe
     | EfficientNetLiteRecipe
+    | OwnNetworkRecipe
 )

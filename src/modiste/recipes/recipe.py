@@ -7,13 +7,15 @@ A recipe is checked once, at construction. It prints, compares, and is read from
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from modiste.display import Displayed, Table
 from modiste.errors import RecipeError
-from modiste.recipes.networks import CNNRecipe, ModelRecipe
-from modiste.recipes.plain import Part, build, demand
+from modiste.recipes.networks import CNNRecipe, ModelRecipe, OwnNetworkRecipe
+from modiste.recipes.own_code import is_reference, path_in
+from modiste.recipes.plain import Part, build, demand, flatten, nearest, to_plain
 
 MOST_BYTES = 64 * 1024
 """Largest file of a recipe or a search space that is read."""
@@ -308,7 +310,22 @@ class TransferRecipe(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(Part):
+class OwnCodeRecipe(Part):
+    """Functions that are not part of Modiste, each named by its import path and the hash of its source."""
+
+    loss: str = ""
+    """Takes the place of the objective, MODULE:NAME@HASH; --loss fills it in."""
+    augmentation: str = ""
+    """Follows the other augmentations, MODULE:NAME@HASH; --augment fills it in."""
+
+    def check(self) -> None:
+        for name in ("loss", "augmentation"):
+            value = getattr(self, name)
+            demand(not value or is_reference(value), name, "MODULE:NAME@HASH", value)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Recipe(Displayed, Part):
     """Everything that decides the result of a training run."""
 
     name: str
@@ -357,6 +374,58 @@ class Recipe(Part):
     """Settings of the warm start simclr."""
     transfer: TransferRecipe = field(default_factory=TransferRecipe)
     """Weights taken from another run."""
+    own: OwnCodeRecipe = field(default_factory=OwnCodeRecipe)
+    """Loss and augmentation that are not part of Modiste."""
+
+    def with_(self, **changes: Any) -> "Recipe":
+        """Return a recipe with changed fields, checked like every recipe.
+
+        Args:
+            changes: values by the field's path, ``**{"optimizer.learning_rate": 0.003}``. Two underscores may stand for
+                the point: ``optimizer__learning_rate=0.003``. The value of a part is a part, or a dictionary of fields.
+
+        Raises:
+            RecipeError: names the first field that does not exist or has an impossible value.
+
+        Example:
+            >>> from modiste.recipes import named
+            >>> named.get("sprint").with_(epochs=2, optimizer__learning_rate=0.003).optimizer.learning_rate
+            0.003
+        """
+        plain = to_plain(self)
+        for path, value in changes.items():
+            *parts, name = path.replace("__", ".").split(".")
+            table = plain
+            for number, part in enumerate(parts):
+                if not isinstance(table.get(part), dict):
+                    known = [key for key, item in table.items() if isinstance(item, dict)]
+                    raise RecipeError(f"{'.'.join(parts[: number + 1])}: no such part; {nearest(part, known)}")
+                table = table[part]
+            table[name] = to_plain(value)
+        return from_plain(plain)
+
+    def table(self) -> Table:
+        """Return every field whose value is not the usual one."""
+        usual = dict(flatten(to_plain(Recipe(name=self.name, model=self.model))))
+        rows = [[name, _as_text(value)] for name, value in flatten(to_plain(self)) if value != usual[name]]
+        network = [["model.kind", self.model.KIND], *self._fields_of_network()]
+        named = {"epochs": self.epochs, "batch_size": self.batch_size, "seed": self.seed, "precision": self.precision}
+        first = [[name, _as_text(value)] for name, value in named.items()]
+        rest = [row for row in rows if row[0] not in named and row[0] != "name"]
+        return Table(f"recipe {self.name}; other fields have their defaults", [*first, *network, *rest])
+
+    def _fields_of_network(self) -> list[list[str]]:
+        return [[f"model.{item.name}", _as_text(getattr(self.model, item.name))] for item in fields(self.model)]
+
+    @property
+    def loss_name(self) -> str:
+        """The objective, or the import path of the loss that takes its place."""
+        return path_in(self.own.loss) if self.own.loss else self.objective
+
+    @property
+    def has_own_code(self) -> bool:
+        """Whether network, loss or augmentation are not part of Modiste."""
+        return isinstance(self.model, OwnNetworkRecipe) or self.own != OwnCodeRecipe()
 
     def check(self) -> None:
         safe = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
@@ -368,6 +437,10 @@ class Recipe(Part):
         self.below_one("label_smoothing", "ema_decay")
         demand(0 <= self.balance <= 1, "balance", "from 0 to 1", self.balance)
         self.at_least(0, "patience")
+
+
+def _as_text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def from_plain(plain: Mapping[str, Any]) -> Recipe:

@@ -7,7 +7,7 @@ from typing import Any
 from modiste.recipes.named import paper, paper_text
 from modiste.recipes.networks import InceptionRecipe
 from modiste.recipes.recipe import Recipe
-from modiste.search.space import apply
+from modiste.searches.space import apply
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The page of the reproduction: as self-contained HTML, and as Markdown with figures in a folder."""
 
-import modiste.report  # noqa: F401 - before matplotlib: it checks the packages and tolerates any MPLBACKEND
+import modiste.reports  # noqa: F401 - before matplotlib: it checks the packages and tolerates any MPLBACKEND
 
 # isort: split
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from modiste.data.dataset import Development
 from modiste.evaluation.statistics import Difference
-from modiste.report import page
-from modiste.report.concepts import activation_curves, neural_network
-from modiste.report.figures import curves_figure, network_figure, samples_figure
-from modiste.report.run_figures import page_figure
-from modiste.report.style import BLUE, FAINT, INK, SMALL, VERMILLION, WIDTH, drawn, number_of, save
+from modiste.reports import page
+from modiste.reports.concepts import activation_curves, neural_network
+from modiste.reports.figures import curves_figure, network_figure, samples_figure
+from modiste.reports.run_figures import page_figure
+from modiste.reports.style import BLUE, FAINT, INK, SMALL, VERMILLION, WIDTH, drawn, number_of, save
 from modiste.reproduction.paper import Evidence, Finding, mean_and_spread
 from modiste.reproduction.study import Study
 from modiste.reproduction.work import Scope

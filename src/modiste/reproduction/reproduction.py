@@ -18,9 +18,9 @@ from modiste.reproduction.study import Study, study
 from modiste.reproduction.work import Scope, Work
 from modiste.runs import manifest, run_folder, storage
 from modiste.runs.run_folder import open_run
-from modiste.search.plan import claim
-from modiste.search.trial import Task, TrialOutcome
-from modiste.search.workers import MakeWorkers, Processes, TrialPool
+from modiste.searches.plan import claim
+from modiste.searches.trial import Task, TrialOutcome
+from modiste.searches.workers import MakeWorkers, Processes, TrialPool
 from modiste.training.interruption import Interruption
 
 TWO_PROCESSES = partial(Processes, 2)

@@ -9,7 +9,7 @@ from modiste.recipes.plain import Part
 from modiste.recipes.recipe import Recipe
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
 from modiste.reproduction.paper import EPOCHS, Shortage
-from modiste.search.trial import Task
+from modiste.searches.trial import Task
 
 
 @dataclass(frozen=True, kw_only=True)

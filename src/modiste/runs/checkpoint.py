@@ -100,9 +100,20 @@ def load_info(path: Path) -> ModelInfo:
 def to_bytes(tensors: Tensors, plain: dict[str, Any]) -> bytes:
     """Return tensors and plain data as the bytes of a safetensors file; equal content gives equal bytes."""
     # On a GPU, making a tensor contiguous before it is copied is faster than after.
-    contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    contiguous = _apart({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()})
     text = json.dumps({"format": FORMAT, **plain}, sort_keys=True)
     return safetensors.torch.save(contiguous, {"modiste": text})
+
+
+def _apart(tensors: Tensors) -> Tensors:
+    """Return the tensors with a copy of each that shares memory with an earlier one, which safetensors cannot store."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return found
 
 
 def read(path: Path) -> tuple[Tensors, dict[str, Any]]:

@@ -81,8 +81,8 @@ class Recording:
 
 
 def can_stay(context: Context) -> bool:
-    """Tell whether steps can stay on the device: it is a GPU, and one process trains alone."""
-    return context.device.type == "cuda" and context.group.is_alone
+    """Tell whether steps can stay on the device: it is a GPU, one process trains alone, and all code is Modiste's."""
+    return context.device.type == "cuda" and context.group.is_alone and not context.recipe.has_own_code
 
 
 class ResidentSteps(Steps):

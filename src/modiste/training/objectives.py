@@ -3,11 +3,17 @@
 If images have weights, each image's loss is multiplied by its weight before the mean is taken.
 """
 
+import inspect
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from modiste.errors import RecipeError
+from modiste.recipes import own_code
+from modiste.recipes.recipe import Recipe
 
 # The capsule of a present class should be longer than PRESENT, that of an absent class shorter than ABSENT.
 PRESENT, ABSENT, ABSENT_WEIGHT = 0.9, 0.1, 0.5
@@ -43,3 +49,48 @@ OBJECTIVES: dict[str, Objective] = {
     "squared-error": squared_error,
     "margin": margin,
 }
+
+
+def objective_of(recipe: Recipe) -> Objective:
+    """Return the loss function of a recipe; RunError if it is not Modiste's and not registered in this process."""
+    if not recipe.own.loss:
+        return OBJECTIVES[recipe.objective]
+    own = own_code.find(recipe.own.loss, "loss")
+    if takes_weights(own):
+        return own  # type: ignore[no-any-return]
+
+    def unweighted(logits: Logits, targets: Targets, _weights: Weights = None) -> Float[Tensor, ""]:
+        return own(logits, targets)  # type: ignore[no-any-return]
+
+    return unweighted
+
+
+def takes_weights(loss: Callable[..., Tensor]) -> bool:
+    """Return whether a loss has a third parameter, for the weights of the images."""
+    parameters = inspect.signature(loss).parameters.values()
+    return len([one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]) > 2
+
+
+def check_loss(recipe: Recipe, classes: int) -> None:
+    """Try a loss that is not Modiste's on two random images, if the recipe names one.
+
+    Raises:
+        RecipeError: the loss fails, is no finite number, does not depend on the logits, or takes no weights although
+            the recipe has some.
+        RunError: the loss is not registered in this process.
+    """
+    if not recipe.own.loss:
+        return
+    name, loss = own_code.path_in(recipe.own.loss), objective_of(recipe)
+    if recipe.balance and not takes_weights(own_code.find(recipe.own.loss, "loss")):
+        raise RecipeError(f"balance: expected 0, because {name} takes no weights, found {recipe.balance}")
+    logits = torch.linspace(-1, 1, 2 * classes).view(2, classes).requires_grad_()
+    targets = F.one_hot(torch.tensor([0, classes - 1]), classes).float()
+    with own_code.faults_named(name, f"fails on logits and targets of shape (2, {classes})"):
+        found = loss(logits, targets, None)
+    sound = isinstance(found, Tensor) and found.dim() == 0 and bool(found.isfinite())
+    if not sound:
+        shape = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise RecipeError(f"{name}: expected one finite number, a tensor of shape (), found {shape}: {found}")
+    if not found.requires_grad:
+        raise RecipeError(f"{name}: expected a loss that depends on the logits, found one without a gradient")

@@ -54,8 +54,8 @@ def train_seeds(
         listeners: returns the listeners of a seed, which are notified of its steps and epochs.
 
     Raises:
-        RecipeError: several seeds at once cannot have patience or transfer, no seed may be given twice, and there may
-            be only one process. Otherwise as for a single run.
+        RecipeError: several seeds at once cannot have patience, transfer or own code, no seed may be given twice, and
+            there may be only one process. Otherwise as for a single run.
         DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as for a single run.
     """
     check_seeds(recipe, seeds)
@@ -77,10 +77,12 @@ def train_seeds(
 
 
 def check_seeds(recipe: Recipe, seeds: Sequence[int]) -> None:
-    """Raise RecipeError if the recipe asks for patience or transfer, or a seed is given twice."""
+    """Raise RecipeError if the recipe asks for patience, transfer or own code, or a seed is given twice."""
     for name, value in {"patience": recipe.patience, "transfer.source": recipe.transfer.source}.items():
         if value:
             raise RecipeError(f"{name}: not possible with several seeds at once, found {value}; train them one by one")
+    if recipe.has_own_code:
+        raise RecipeError("several seeds at once: not possible with own code; train them one by one")
     if len(set(seeds)) < len(seeds):
         raise RecipeError(f"seeds: expected each once, found {', '.join(map(str, seeds))}")
 

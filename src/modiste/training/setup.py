@@ -13,19 +13,24 @@ import torch
 from torch import nn
 
 from modiste import machine
+from modiste.data.augment import check_own_augmentation
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet, channel_statistics, load_development, mean_and_deviation
 from modiste.errors import DataError, RecipeError, RunError
 from modiste.models import layers
 from modiste.models.layers import Statistic
+from modiste.models.own_network import check_own
 from modiste.models.registry import Task, build_model
 from modiste.processes import CoreWatch
+from modiste.recipes.networks import OwnNetworkRecipe
+from modiste.recipes.own_code import path_in
 from modiste.recipes.plain import differences, to_plain
 from modiste.recipes.recipe import Recipe, load
 from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.training.context import Context
 from modiste.training.distributed import ALONE, Group
 from modiste.training.interruption import Interruption
+from modiste.training.objectives import check_loss
 from modiste.training.tracking import Listener
 from modiste.training.transfer import backbones, transfer
 
@@ -115,7 +120,8 @@ def set_up(recipe: Recipe, folder: Path, session: Session, data: Data = None) ->
     Raises:
         DataError: images are missing, damaged, too few, or all of one value.
         MissingExtraError: the recipe names published weights that are not installed.
-        RecipeError: the recipe cannot be trained on these images or with these processes.
+        RecipeError: the recipe cannot be trained on these images or with these processes, or code that is not Modiste's
+            does not do what it must.
         RunError: the folder holds something else, a run of another recipe or of other images, or a damaged file.
         StorageError: the folder cannot be written.
     """
@@ -129,6 +135,7 @@ def set_up(recipe: Recipe, folder: Path, session: Session, data: Data = None) ->
     saved = group.of_leader(newest_state(folder, development.fingerprint))
     task = describe_task(development, recipe, of_channels=saved is None or saved.tensors[SAVED_MEAN].ndim > 0)
     model = build_model(recipe.model, task, seed=recipe.seed).to(device)
+    check_own_code(recipe, model, task)
     check_batches(model, development.train, recipe, group)
     return RunSetUp(recipe, folder, development, task, model, saved, session)
 
@@ -219,6 +226,21 @@ def _standardization(development: Development, recipe: Recipe, *, of_channels: b
         return 0.0, 1.0
     images = development.train.images
     return channel_statistics(images) if of_channels and images.shape[1] > 1 else mean_and_deviation(images)
+
+
+def check_own_code(recipe: Recipe, model: nn.Module, task: Task) -> None:
+    """Try network, loss and augmentation that are not Modiste's; warnings are logged.
+
+    Raises:
+        RecipeError: one of them does not do what it must.
+        RunError: one of them is not registered in this process.
+    """
+    classes = len(task.class_names)
+    if isinstance(recipe.model, OwnNetworkRecipe):
+        for warning in check_own(model, path_in(recipe.model.code), task.image_shape, classes):
+            logging.getLogger(__name__).warning("%s", warning)
+    check_loss(recipe, classes)
+    check_own_augmentation(recipe.own.augmentation, task.image_shape, classes)
 
 
 def check_batches(model: nn.Module, train: ImageSet, recipe: Recipe, group: Group) -> None:

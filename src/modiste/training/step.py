@@ -16,7 +16,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.training import optimizers
 from modiste.training.context import Context
 from modiste.training.distributed import ALONE, Group
-from modiste.training.objectives import OBJECTIVES
+from modiste.training.objectives import objective_of
 from modiste.training.schedules import learning_rate
 from modiste.training.state import TrainingState
 
@@ -54,6 +54,8 @@ class Steps:
         self.state.optimizer.set_learning_rate(rate)
         self.batches.seed(step)
         self.dropout.manual_seed(machine.seed_for(recipe.seed, "dropout", step))
+        if recipe.has_own_code:  # which may draw from torch's global generator
+            torch.manual_seed(machine.seed_for(recipe.seed, "own code", step))
         if not group.is_alone:
             layers.share_generator(self.state.model, self.dropout, group.part(images))
 
@@ -97,7 +99,7 @@ def gradient(
     """Compute the gradient for the images of ``mine``, the share ``part`` of a batch; None means the whole batch."""
     with machine.autocast(recipe.precision, mine.images.device):
         logits = state.network(mine.images)
-    loss = OBJECTIVES[recipe.objective](logits.to(mine.targets.dtype), mine.targets, mine.weights)
+    loss = objective_of(recipe)(logits.to(mine.targets.dtype), mine.targets, mine.weights)
     loss = loss + layers.auxiliary_loss(state.model, mine.images, mine.targets)
     state.optimizer.zero_grad()
     group.weighted(loss, part or ALONE.part(len(mine))).backward()  # type: ignore[no-untyped-call]

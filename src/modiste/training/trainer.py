@@ -15,6 +15,7 @@ from modiste.evaluation.out_of_distribution import run_detector
 from modiste.evaluation.out_of_distribution.learning import allowed_changes, learn
 from modiste.evaluation.statistics import wilson_interval
 from modiste.models.onednn import fuse_beginning
+from modiste.models.own_network import is_own
 from modiste.models.registry import Task
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder, storage
@@ -101,7 +102,8 @@ def complete(run: RunSetUp, listeners: Sequence[Listener], transfer_from: Path |
     try:
         state = starting_state(run, context, transfer_from)
         context.listener.started(context.recipe, context.steps_per_epoch, state.history, state.step)
-        fit(state, context)
+        with machine.random_numbers_kept(context.device):
+            fit(state, context)
     finally:
         context.listener.stopped()
     finish(state, context, run.task)
@@ -110,7 +112,8 @@ def complete(run: RunSetUp, listeners: Sequence[Listener], transfer_from: Path |
 def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | Source | None = None) -> TrainingState:
     """Return the saved training state of the run, or a new one after warm start and transfer.
 
-    The state after a warm start is saved, so that an interrupted run does not repeat it.
+    The state after a warm start is saved, so that an interrupted run does not repeat it. That of a network which is not
+    Modiste's is saved too, because its initial weights may be others when it is built again.
     """
     recipe, model, saved = run.recipe, run.model, run.saved
     machine.keep_memory()
@@ -126,7 +129,7 @@ def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | 
     state = new_training_state(model, recipe, taken)
     if saved is not None:
         state.restore(saved)
-    elif recipe.warm_start != "none" or recipe.transfer.linear_probe:
+    elif recipe.warm_start != "none" or recipe.transfer.linear_probe or is_own(model):
         if not recipe.epochs:
             state.loss_sum, state.correct = totals.loss, totals.correct
         state.save(context.folder / run_folder.STATES, context.development.fingerprint)

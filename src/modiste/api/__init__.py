@@ -1,0 +1,1 @@
+"""The public functions: what each command does, as a call."""

@@ -1,0 +1,52 @@
+"""Networks, losses and augmentations of a user's own, put into a recipe."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from modiste.recipes import own_code
+from modiste.recipes.networks import OwnNetworkRecipe
+from modiste.recipes.recipe import Recipe, TransferRecipe
+
+Code = Callable[..., Any] | str
+"""A class, a function or a network that has been built; or an import path, ``package.module:Net``."""
+
+
+def with_own_code(
+    recipe: Recipe, *, network: Code | None = None, loss: Code | None = None, augmentation: Code | None = None
+) -> Recipe:
+    """Return a recipe that trains a network, a loss or an augmentation which is not part of Modiste.
+
+    What the recipe does to its own network alone, warm start and transfer, is left out with that network. The name of
+    the recipe gets the name of the network, so that runs are told apart.
+
+    Args:
+        recipe: the rest of the training.
+        network: a class or a function that returns a ``torch.nn.Module``, or such a module with its initial weights. It
+            takes images (N, C, H, W) in [0, 1], standardised if the recipe standardises, and returns logits
+            (N, classes). A class or function is called with ``image_shape`` and ``classes`` if it has parameters of
+            these names.
+        loss: ``loss(logits, targets)`` returns one number; both are (N, classes), targets are probabilities. A third
+            parameter takes the weights of the images, (N) or None.
+        augmentation: ``change(images, targets, generator)`` returns the images, or images and targets.
+
+    Raises:
+        RecipeError: code has no name to find it by, or an import path leads nowhere.
+
+    Example:
+        >>> import torch
+        >>> import modiste
+        >>> class Linear(torch.nn.Sequential):
+        ...     def __init__(self, classes=10):
+        ...         super().__init__(torch.nn.Flatten(), torch.nn.LazyLinear(classes))
+        >>> with_own_code(modiste.get_recipe("mlp"), network=Linear).name
+        'mlp-linear'
+    """
+    if network is not None:
+        reference = own_code.register(network)
+        name = f"{recipe.name}-{own_code.name_in(reference).lower()}"
+        own = OwnNetworkRecipe(code=reference)
+        recipe = replace(recipe, name=name, model=own, warm_start="none", transfer=TransferRecipe())
+    changed = {"loss": loss, "augmentation": augmentation}
+    references = {name: own_code.register(code) for name, code in changed.items() if code is not None}
+    return replace(recipe, own=replace(recipe.own, **references))

@@ -1,0 +1,277 @@
+"""What is done with finished runs: measure, compare, classify, report, export."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from modiste.api.own import Code
+from modiste.api.run import folder_of
+from modiste.errors import PhotoError
+from modiste.evaluation import assessment, comparison
+from modiste.evaluation.assessment import Assessment, Split, Weights
+from modiste.evaluation.comparison import Comparison
+from modiste.recipes import own_code
+
+if TYPE_CHECKING:
+    from modiste.exports.export import Exported
+    from modiste.inference.answers import FileAnswer
+    from modiste.inference.classifier import Classifier
+    from modiste.photo.preparation import PictureInput
+
+RunLike = str | os.PathLike[str]
+"""A ``Run``, or the path of a run's folder."""
+Picture = Any
+"""A path, the bytes of a picture file, an image of PIL, or an array of bytes."""
+
+
+def evaluate(
+    run: RunLike,
+    *,
+    split: Split = "validation",
+    weights: Weights = "picked",
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    network: Code | None = None,
+) -> Assessment:
+    """Evaluate a finished run on validation, or on the held-out test set.
+
+    Logits are computed once and stored in the run folder; later calls read them. The run counts every evaluation on
+    test. If the run folder is read-only, the measures are still returned, with a warning that nothing was stored.
+
+    Args:
+        run: a run, or its folder.
+        split: ``validation`` or ``test``.
+        weights: ``picked`` for those selected by validation, ``last`` for those of the last epoch.
+        device: where the logits are computed.
+        data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
+        network: the code of a network that is not Modiste's, unless this process has trained with it.
+
+    Raises:
+        RunError: the run is unfinished or damaged, or the data are not those it was trained or evaluated on.
+        DataError: the images are missing or damaged.
+
+    Example::
+
+        print(modiste.evaluate("runs/sprint", split="test").accuracy)
+    """
+    if network is not None:
+        own_code.register(network)
+    return assessment.evaluate(folder_of(run), split=split, weights=weights, device=device, data_folder=data_folder)
+
+
+def compare(
+    runs: Sequence[RunLike],
+    *,
+    split: Split = "validation",
+    weights: Weights = "picked",
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+) -> Comparison:
+    """Compare finished runs: by how much they differ, and how certain that is.
+
+    Runs of one recipe with different seeds form one side. See ``evaluation.comparison.compare`` for the tests.
+
+    Args:
+        runs: at least two runs, or their folders.
+        split: ``validation`` or ``test``.
+        weights: ``picked`` or ``last``.
+        device: where the logits are computed.
+        data_folder: of Fashion-MNIST, or of data that have moved.
+
+    Raises:
+        RunError, DataError, MissingExtraError: as ``evaluation.comparison.compare``.
+
+    Example::
+
+        print(modiste.compare(["runs/paper", "runs/sprint"]).contrasts[0].verdict)
+    """
+    folders = [folder_of(run) for run in runs]
+    return comparison.compare(folders, split=split, weights=weights, device=device, data_folder=data_folder)
+
+
+def predict(
+    model: "RunLike | Classifier",
+    pictures: Picture | Iterable[Picture],
+    *,
+    background: Literal["plain", "network", "auto"] | None = None,
+    accept: float | None = None,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    network: Code | None = None,
+) -> "list[FileAnswer]":
+    """Classify pictures; return an answer for each, in order.
+
+    A picture that cannot be read has an answer whose ``fault`` says why.
+
+    Args:
+        model: a run, its folder, a model file, an ONNX file, or a model that was loaded before.
+        pictures: one or many. A path is a picture file, a folder of such, or an IDX file. Bytes are the content of a
+            file. An image of PIL, and an array (H, W, 3) of bytes, is a photo. An array (H, W) or (H, W, 1) of the
+            network's size is an image like those of the data set, and is used as it is; so is each of (N, H, W).
+        background: how garments are found; None as in training.
+        accept: share of garments that may wrongly be answered none of the classes; None for 0.04.
+        device: where a run computes.
+        data_folder: of the training images, for a run that has no detector of other pictures yet.
+        network: the code of a network that is not Modiste's, unless this process has trained with it.
+
+    Raises:
+        RunError, RecipeError, MissingExtraError: the model cannot be used.
+        PhotoError: there is no such file or folder.
+
+    Example::
+
+        for answer in modiste.predict("runs/sprint", ["coat.jpg", "boot.jpg"]):
+            print(answer.source, answer.answer, answer.probabilities[0])
+    """
+    from modiste.inference.answers import answers
+
+    classifier = _classifier(model, device, data_folder, network)
+    if accept is not None:
+        classifier = classifier.accepting(accept)
+    many = pictures if isinstance(pictures, list | tuple | Iterable) and not _is_one(pictures) else [pictures]
+    found = [item for number, one in enumerate(many) for item in _inputs(one, number, classifier.image_shape)]
+    return list(answers(classifier, found, background=background))
+
+
+def report(run: RunLike, *, data_folder: Path | str | None = None, network: Code | None = None) -> Path:
+    """Write the report of a finished run, one HTML file, into its folder; return the path.
+
+    Args:
+        run: a run, or its folder.
+        data_folder: of Fashion-MNIST, or of data that have moved.
+        network: the code of a network that is not Modiste's, unless this process has trained with it.
+
+    Raises:
+        RunError, DataError, StorageError: the run or the images are damaged, or the page cannot be written.
+        MissingExtraError: Matplotlib or Jinja is not installed.
+
+    Example::
+
+        modiste.report("runs/sprint")
+    """
+    from modiste.reports.report import write_report
+
+    if network is not None:
+        own_code.register(network)
+    return write_report(folder_of(run), data_folder=None if data_folder is None else Path(data_folder))
+
+
+def figures(
+    out: Path | str = "figures",
+    *,
+    run: RunLike | None = None,
+    data_folder: Path | str | None = None,
+    format: Literal["png", "svg", "pdf"] = "png",  # noqa: A002 - the word that users look for
+) -> list[Path]:
+    """Draw the five figures of the paper, the effect of augmentation, and what a run's network sees; return the paths.
+
+    Args:
+        out: folder of the figures.
+        run: a finished run; without one the learning curves and the network's views are left out.
+        data_folder: of Fashion-MNIST, or of data that have moved.
+        format: of the files.
+
+    Example::
+
+        modiste.figures("figures", run="runs/paper")
+    """
+    from modiste.reports.figures import write_figures
+
+    folder = None if run is None else folder_of(run)
+    place = None if data_folder is None else Path(data_folder)
+    return write_figures(Path(out), run=folder, data_folder=place, format=format)
+
+
+def export(
+    run: RunLike,
+    out: Path | str | None = None,
+    *,
+    to: Literal["onnx", "safetensors", "torch"] = "onnx",
+    int8: bool = False,
+    data_folder: Path | str | None = None,
+    network: Code | None = None,
+) -> "Exported":
+    """Write a finished run as one file, and check its answers against the run.
+
+    Args:
+        run: a run, or its folder.
+        out: the file; by default in the run's folder, ``model.onnx`` and the like.
+        to: ``onnx`` for any program, ``safetensors`` for Modiste, ``torch`` for ``torch.export.load``.
+        int8: quantize an ONNX file to eight bits.
+        data_folder: of Fashion-MNIST, or of data that have moved.
+        network: the code of a network that is not Modiste's, unless this process has trained with it.
+
+    Raises:
+        RunError, DataError, RecipeError, MissingExtraError, StorageError: as ``export.export.export``.
+
+    Example::
+
+        print(modiste.export("runs/sprint").path)
+    """
+    from modiste.exports.export import export as write
+
+    if network is not None:
+        own_code.register(network)
+    return write(folder_of(run), out, to=to, int8=int8, data_folder=data_folder)
+
+
+def _classifier(
+    model: "RunLike | Classifier", device: str, data_folder: Path | str | None, network: Code | None
+) -> Any:
+    from modiste.inference.classifier import Classifier
+    from modiste.inference.predictor import Predictor
+
+    if isinstance(model, Classifier):
+        return model
+    path = folder_of(model)
+    if path.suffix == ".onnx":
+        from modiste.inference.onnx_model import OnnxModel
+
+        return OnnxModel.load(path)
+    if network is not None:
+        own_code.register(network)
+    predictor = Predictor.load(path, device=device)
+    return predictor if predictor.folder is None else predictor.with_novelty(path, data_folder)
+
+
+def _is_one(pictures: Any) -> bool:
+    """Return whether this is a single picture, or an array of several."""
+    return isinstance(pictures, str | bytes | os.PathLike | np.ndarray) or hasattr(pictures, "convert")
+
+
+def _inputs(
+    picture: Picture, number: int, shape: tuple[int, int, int]
+) -> "Iterable[tuple[str, PictureInput | PhotoError]]":
+    """Yield the name and the content of each picture that one item of ``predict`` stands for."""
+    from modiste.inference.answers import find_pictures
+
+    if isinstance(picture, str | os.PathLike):
+        return find_pictures(Path(picture))
+    if isinstance(picture, bytes):
+        return [(f"picture {number}", picture)]
+    array = np.asarray(picture.convert("RGB") if hasattr(picture, "convert") else picture)
+    if array.dtype != np.uint8:
+        raise PhotoError(f"picture {number}: expected bytes from 0 to 255, found {array.dtype}; scale and convert it")
+    _, height, width = shape
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim == 2:
+        return [(f"picture {number}", array)]
+    if array.ndim == 3 and array.shape[2] == 3:
+        return [(f"picture {number}", _as_file(array))]
+    if array.ndim == 3 and array.shape[1:] == (height, width):
+        return [(f"picture {index}", image) for index, image in enumerate(array)]
+    if array.ndim == 4:
+        return [pair for index, image in enumerate(array) for pair in _inputs(image, index, shape)]
+    raise PhotoError(
+        f"picture {number}: expected an array (H, W), (H, W, 3) or (N, {height}, {width}), found {array.shape}"
+    )
+
+
+def _as_file(photo: np.ndarray) -> bytes:
+    """Return a photo (H, W, 3) as the content of a picture file, which is where its preparation begins."""
+    height, width = photo.shape[:2]
+    return b"P6\n%d %d\n255\n" % (width, height) + np.ascontiguousarray(photo).tobytes()

@@ -1,0 +1,224 @@
+"""The audit of a data set: finds duplicate images, and labels that are likely wrong.
+
+The audit never opens the test set; a caller may pass test images in to be compared.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from modiste.audits.duplicates import Pair, exact_groups, near_pairs
+from modiste.audits.labels import Suspicion, out_of_fold_probabilities, suspicious_labels
+from modiste.data.dataset import ImageSet, SplitImages, load_split_images, require_in_memory
+from modiste.errors import RecipeError
+from modiste.recipes import named
+from modiste.recipes.recipe import DataRecipe, Recipe
+from modiste.training.choice import WITH_BACKBONE, Choice, choose_recipe
+
+FOLDS = 4
+USUAL_RECIPE = "sprint"
+COMPARED = {"pictures": "stretched", "side": 16, "colour": True}
+"""Preparation of picture files for comparison: it crops nothing, and no edge moves when a size is rounded."""
+TEST = "test"
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image as the user knows it: its file's name or its index in the file, its class and its split."""
+
+    name: str
+    label: str
+    split: str
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Results of an audit; images are identified by their index in ``items``.
+
+    Attributes:
+        name: of the data set.
+        items: all images that were compared.
+        images: the same images, as training sees them.
+        class_names: one per label.
+        exact: groups of images with identical pixels.
+        near: pairs that differ only in size, compression or light.
+        suspicious: labels that are likely wrong, the most likely first.
+        probabilities: of each class, for all images except those of the test set; empty without folds.
+        notes: warnings for the user: files left out, unequal classes.
+    """
+
+    name: str
+    items: tuple[Item, ...]
+    images: ImageSet
+    class_names: tuple[str, ...]
+    exact: tuple[tuple[int, ...], ...]
+    near: tuple[Pair, ...]
+    suspicious: tuple[Suspicion, ...]
+    probabilities: Float[Tensor, "n classes"]
+    notes: tuple[str, ...]
+
+    @property
+    def wrong_labels(self) -> int:
+        """Estimated number of wrong labels among the suspicious ones."""
+        return round(sum(one.wrong for one in self.suspicious))
+
+    def crosses(self, indices: Sequence[int]) -> bool:
+        """Return whether images belong to different splits."""
+        return len({self.items[index].split for index in indices}) > 1
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return the findings as dictionaries, lists, numbers and strings."""
+        return {
+            "name": self.name,
+            "images": len(self.items),
+            "exact": [{"files": self._named(group), "across": self.crosses(group)} for group in self.exact],
+            "near": [
+                {"files": self._named(pair[:2]), "across": self.crosses(pair[:2]), "likeness": round(pair.likeness, 5)}
+                for pair in self.near
+            ],
+            "suspicious": [
+                {
+                    "file": self.items[one.image].name,
+                    "label": self.items[one.image].label,
+                    "looks_like": self.class_names[one.looks_like],
+                    "margin": round(one.margin, 5),
+                    "wrong": round(one.wrong, 5),
+                }
+                for one in self.suspicious
+            ],
+            "notes": list(self.notes),
+        }
+
+    def _named(self, indices: Sequence[int]) -> list[str]:
+        return [self.items[index].name for index in indices]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutImages:
+    """The test set's images, passed in to be compared.
+
+    Attributes:
+        images: the images as the network would see them.
+        compared: the same images, prepared for comparison; see ``for_comparison``.
+        files: name of each picture file; empty for an IDX set.
+    """
+
+    images: ImageSet
+    compared: ImageSet
+    files: tuple[str, ...]
+
+
+def audit(
+    recipe: Recipe,
+    *,
+    folds: int = FOLDS,
+    test_images: HeldOutImages | None = None,
+    data_folder: Path | None = None,
+    device: str = "auto",
+    report: Callable[[str], None] = print,
+) -> Findings:
+    """Find duplicates, and labels that are likely wrong, among the training and validation images.
+
+    Args:
+        recipe: whose images are audited, and whose network is trained once for each fold.
+        folds: number of folds for cross-validation, at least 2; 0 finds duplicates only.
+        test_images: test images that are also searched for duplicates; their labels are not checked.
+        data_folder: folder of Fashion-MNIST, or of data that have moved, as for ``load_dataset``.
+        device: where to compute: "auto", "cpu", "cuda" ...
+        report: called with a line for each step.
+
+    Raises:
+        DataError: the images are missing, damaged or too few.
+        RecipeError, DivergedError, StoppedError: as in training.
+    """
+    known = load_split_images(recipe.data, data_folder)
+    require_in_memory(known.images.images, "an audit")
+    if folds and not 2 <= folds <= len(known.images):
+        raise RecipeError(f"folds: expected 0, or from 2 to {len(known.images):,}, one for each image, found {folds}")
+    items, images, compared = _items(known), known.images, _prepared_for_comparison(known, recipe.data, data_folder)
+    if test_images:
+        items += _test_items(test_images, known)
+        images, compared = _concatenated(images, test_images.images), _concatenated(compared, test_images.compared)
+    report(f"{len(items):,} images are compared")
+    exact, near = _duplicates(images, compared)
+    probabilities, suspicious = torch.zeros(0, len(known.class_names)), list[Suspicion]()
+    if folds:
+        probabilities = out_of_fold_probabilities(known, recipe, folds, device=device, report=report)
+        suspicious = suspicious_labels(probabilities, known.images.labels)
+    return Findings(
+        name=known.name,
+        items=items,
+        images=images,
+        class_names=known.class_names,
+        exact=exact,
+        near=near,
+        suspicious=tuple(suspicious),
+        probabilities=probabilities,
+        notes=known.notes,
+    )
+
+
+def usual_recipe(data: DataRecipe, data_folder: Path | str | None = None) -> Choice:
+    """Return the recipe of the networks that check labels, if nobody names one, and the reason for it.
+
+    It is ``sprint``. Photographs without a stated preparation take the backbone, if it is installed.
+
+    Raises:
+        DataError: there is no data set, or none of the pictures looked at can be read.
+    """
+    if data == DataRecipe(source=data.source) and not data_folder:
+        choice = choose_recipe(data.source)
+        if choice.recipe.name == WITH_BACKBONE["fast"]:
+            return choice
+    return Choice(replace(named.get(USUAL_RECIPE), data=data), "")
+
+
+def _prepared_for_comparison(known: SplitImages, recipe: DataRecipe, data_folder: Path | None) -> ImageSet:
+    """Return the same images, in the same order; picture files in the preparation in which they are compared."""
+    if not known.files:
+        return known.images
+    other = load_split_images(for_comparison(recipe), data_folder)
+    return select_files(known.files, other.images, other.files)
+
+
+def _duplicates(images: ImageSet, compared: ImageSet) -> tuple[tuple[tuple[int, ...], ...], tuple[Pair, ...]]:
+    """Return the groups of images with identical pixels, and the pairs that nearly agree and are in no such group."""
+    exact = tuple(exact_groups(images.images))
+    group_of = {index: number for number, group in enumerate(exact) for index in group}
+    near = near_pairs(compared.images)
+    return exact, tuple(pair for pair in near if group_of.get(pair.first, -1) != group_of.get(pair.second, -2))
+
+
+def for_comparison(recipe: DataRecipe) -> DataRecipe:
+    """Return the recipe with the preparation in which picture files are compared."""
+    return replace(recipe, **COMPARED)  # type: ignore[arg-type]
+
+
+def select_files(names: Sequence[str], images: ImageSet, files: Sequence[str]) -> ImageSet:
+    """Return the images of the files ``names``; ``files`` holds the name of each of the ``images``."""
+    indices = {name: index for index, name in enumerate(files)}
+    return images[torch.tensor([indices[name] for name in names])]
+
+
+def _concatenated(one: ImageSet, other: ImageSet) -> ImageSet:
+    return ImageSet(torch.cat([one.images, other.images]), torch.cat([one.labels, other.labels]))
+
+
+def _items(known: SplitImages) -> tuple[Item, ...]:
+    validation = set(known.validation.tolist())
+    names = known.files or [f"image {index}" for index in range(len(known.images))]
+    return tuple(
+        Item(name, known.class_names[label], "validation" if index in validation else "training")
+        for index, (name, label) in enumerate(zip(names, known.images.labels.tolist(), strict=True))
+    )
+
+
+def _test_items(test_images: HeldOutImages, known: SplitImages) -> tuple[Item, ...]:
+    names = test_images.files or [f"test image {index}" for index in range(len(test_images.images))]
+    labels = test_images.images.labels.tolist()
+    return tuple(Item(name, known.class_names[label], TEST) for name, label in zip(names, labels, strict=True))

@@ -1,0 +1,214 @@
+"""Export of a finished run as one file for other programs, checked against the run.
+
+The file takes bytes and returns probabilities. It contains the standardisation, the averaging over mirror images if the
+recipe has it, the temperature, and the detector of out-of-distribution images. Its metadata name the classes and the
+origin of the weights. A model card is written beside it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from modiste import machine
+from modiste.data.dataset import Development, ImageSet, balanced_sample
+from modiste.errors import RunError
+from modiste.evaluation.calibration import fit_temperature
+from modiste.evaluation.out_of_distribution.features import features
+from modiste.evaluation.out_of_distribution.novelty import Answers, Novelty
+from modiste.evaluation.out_of_distribution.run_detector import is_learned_again, learn_for, of_run, stored
+from modiste.evaluation.run_images import development_of
+from modiste.exports import card
+from modiste.exports.card import Agreement
+from modiste.exports.formats import CALIBRATION_IMAGES, FORMATS, Format, Probabilities, parts, quantize
+from modiste.recipes.plain import nearest
+from modiste.runs import checkpoint, run_folder, storage
+from modiste.runs.run_folder import Run, open_run
+
+PROOF_IMAGES = 1_000
+"""Number of validation images on which an exported file is checked."""
+RANDOM_IMAGES = 16
+"""Number of random images on which a file is checked that is made without the run's data."""
+TOLERANCE = 1e-3
+"""Largest difference allowed between a probability of the exported file and that of the run."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported file and its agreement with the run.
+
+    Attributes:
+        path: the file.
+        size_bytes: its size.
+        temperature: divides the logits before the softmax.
+        proof: comparison of its probabilities with the run's.
+        card: the model card beside it.
+    """
+
+    path: Path
+    size_bytes: int
+    temperature: float
+    proof: Agreement
+    card: Path
+
+
+def export(
+    folder: Path | str,
+    out: Path | str | None = None,
+    *,
+    to: str = "onnx",
+    int8: bool = False,
+    data_folder: Path | str | None = None,
+) -> Exported:
+    """Write the selected weights of a finished run as one file, and check its answers on validation images.
+
+    Files of format ``onnx`` and ``torch`` take bytes (N, C, H, W) for any N. They return ``logits`` and
+    ``probabilities``, (N, classes), and ``novelty``, (N,), all in float32. The temperature is fitted to the validation
+    images (Guo et al., 2017).
+
+    Example::
+
+        from modiste.exports.export import export
+
+        print(export("runs/paper", "paper.onnx").proof.agreement)
+
+    Args:
+        folder: the run folder.
+        out: the file to write. If None, the file is written into the run folder under the format's name, and the run's
+            manifest lists it.
+        to: ``onnx``; ``torch``, a program for ``torch.export.load``; or ``safetensors``, weights for Modiste.
+        int8: whether weights and activations are quantized to eight bits; only for ``onnx``. The file is then compared
+            on all validation images, and the accuracies show the loss.
+        data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
+
+    Raises:
+        RunError: the run is unfinished or damaged, or the file's answers differ from the run's; it is then not written.
+        DataError: the run keeps no images of its own, and its data set is missing or damaged.
+        MissingExtraError: a package that writes or runs such files is not installed.
+    """
+    kind = _format(to, int8)
+    kind.require_packages()
+    run = open_run(folder)
+    development = development_of(run, data_folder)
+    model, info = run.load_model()
+    novelty = None if to == "safetensors" else _novelty(run, model, development, data_folder)
+    answers = _answers(run, model, novelty)
+    content = kind.write(answers, info)
+    if int8:
+        content = quantize(content, sample(development.train, CALIBRATION_IMAGES).images.numpy())
+        found = compare(kind.read(content), answers, development.validation)
+    else:
+        found = compare(kind.read(content), answers, sample(development.validation, PROOF_IMAGES))
+        _check_agreement(run, to, found)
+    path = run.folder / _file_name(kind, int8) if out is None else Path(out)
+    described = path.with_name(f"{path.name}.md")
+    _write(run, {path: content, described: card.text(run, path.name, answers, found).encode()})
+    return Exported(path, len(content), answers.temperature, found, described)
+
+
+def _check_agreement(run: Run, to: str, found: Agreement) -> None:
+    """Raise RunError if a probability of the file is not that of the run."""
+    if found.largest_difference > TOLERANCE:
+        raise RunError(
+            f"{run.folder}: the {to} file answers otherwise than the run, by up to {found.largest_difference:.2g} "
+            f"in a probability on {found.images:,} validation images; nothing was written"
+        )
+
+
+def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
+    """Return a run or a model file as the content of an ONNX file, checked against its network on random images.
+
+    A run gets the detector of out-of-distribution images; a model file has none.
+
+    Args:
+        source: folder of a finished run, or a model file.
+        data_folder: of the run's images, if its detector is not yet stored; see ``load_dataset``.
+
+    Raises:
+        RunError: the run or file is damaged, or the ONNX file answers otherwise than the network.
+        DataError: the detector is not stored, and the images are missing or damaged.
+        MissingExtraError: a package that writes or runs such files is not installed.
+    """
+    kind = FORMATS["onnx"]
+    kind.require_packages()
+    if storage.is_folder(source):
+        run = open_run(source)
+        model, info = run.load_model()
+        seen = features(model, torch.zeros(1, *info.task.image_shape, dtype=torch.uint8))
+        answers = _answers(run, model, of_run(run, data_folder, seen=seen))
+    else:
+        model, info = checkpoint.load_model(source)
+        answers = Answers(model, mirror=info.recipe.mirror, temperature=info.temperature).eval()
+    content = kind.write(answers, info)
+    draw = machine.generator(0, "export")
+    images = torch.randint(0, 256, (RANDOM_IMAGES, *info.task.image_shape), generator=draw, dtype=torch.uint8)
+    with torch.inference_mode():
+        apart = np.abs(answers(images)[1].numpy() - kind.read(content)(images.numpy())).max()
+    if apart > TOLERANCE:
+        raise RunError(f"{source}: as an ONNX file it answers otherwise, by up to {apart:.2g} in a probability")
+    return content
+
+
+def _format(to: str, int8: bool) -> Format:
+    """Return the format of this name; RunError if there is none, or if it cannot be quantized."""
+    if to not in FORMATS:
+        raise RunError(f"export: no format {to!r}; {nearest(to, FORMATS)}")
+    if int8 and to != "onnx":
+        raise RunError(f"export: --int8 is for ONNX files only, found {to!r}")
+    return FORMATS[to]
+
+
+def _novelty(run: Run, model: nn.Module, development: Development, data_folder: Path | str | None) -> Novelty:
+    """Return the detector stored with a run, or learn it. One of an earlier version stays if its images are not read.
+
+    The images that a run keeps are no reason to learn again: of the training images they are only a sample.
+    """
+    seen = features(model, development.validation.images[:1])
+    found = stored(run, seen, earlier=not is_learned_again(run, data_folder))
+    return found or learn_for(run, development)
+
+
+def _answers(run: Run, model: nn.Module, novelty: Novelty | None) -> Answers:
+    """Return the module to export: the run's model with its temperature and, if there is one, its detector."""
+    known = run.measured()
+    temperature = fit_temperature(known.logits, known.labels)
+    return Answers(model, mirror=run.recipe.mirror, temperature=temperature, novelty=novelty).eval()
+
+
+def sample(images: ImageSet, count: int) -> ImageSet:
+    """Return ``count`` images drawn evenly from all classes; all images if there are no more."""
+    return images[balanced_sample(images.labels, count, "export")]
+
+
+def compare(theirs: Probabilities, answers: Answers, known: ImageSet) -> Agreement:
+    """Compare the probabilities of a file with those of ``answers`` on ``known`` images.
+
+    The first image is a batch of its own. A file with a fixed batch size therefore fails here.
+    """
+    images, labels = known.images.numpy(), known.labels.numpy()
+    some = [images[:1], *parts(images[1:])]
+    with torch.inference_mode():
+        ours = np.concatenate([answers(torch.from_numpy(part))[1].numpy() for part in some])
+        found = np.concatenate([theirs(part) for part in some])
+    return Agreement(
+        images=len(images),
+        largest_difference=float(np.abs(ours - found).max()),
+        agreement=float((ours.argmax(1) == found.argmax(1)).mean()),
+        accuracy=float((ours.argmax(1) == labels).mean()),
+        own_accuracy=float((found.argmax(1) == labels).mean()),
+    )
+
+
+def _file_name(kind: Format, int8: bool) -> str:
+    return kind.name.replace(".", "-int8.") if int8 else kind.name
+
+
+def _write(run: Run, files: dict[Path, bytes]) -> None:
+    """Write files of one folder; if it is the run folder, the manifest lists them."""
+    if next(iter(files)).parent.resolve() == run.folder.resolve():
+        run_folder.keep(run, {path.name: content for path, content in files.items()})
+    else:
+        for path, content in files.items():
+            storage.write_bytes(path, content)

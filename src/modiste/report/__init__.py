@@ -1,9 +1,0 @@
-"""Reports of a run for people: pages and figures.
-
-Importing any module of this package needs matplotlib and Jinja (``pip install 'modiste[report]'``), and raises
-MissingExtraError without them.
-"""
-
-from modiste.report.packages import import_packages
-
-import_packages()

@@ -1,0 +1,79 @@
+"""The plan of a search. It is stored in the search's folder, so that only the same command can continue the search."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from modiste.errors import RunError
+from modiste.recipes.plain import Part, build, demand, differences, to_plain
+from modiste.recipes.recipe import Recipe
+from modiste.runs import storage
+from modiste.searches import space
+from modiste.searches.space import Space
+
+PLAN = "search.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Part):
+    """A search: everything that determines its results, but not where its trials run."""
+
+    recipe: Recipe
+    """The recipe that each trial changes."""
+    space: tuple[str, ...]
+    """The searched fields: FIELD=log(1e-4,1e-1), FIELD=uniform(0,0.5), FIELD=integer(1,4) or FIELD=choice(64,128)."""
+    trials: int = 16
+    """Number of trials."""
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    """Tree-structured Parzen estimator (Bergstra et al., 2011), random values, or every combination in order."""
+    prune: Literal["none", "median"] = "none"
+    """Whether to stop a trial whose validation accuracy is below the median of earlier trials after the same epoch."""
+    seed: int = 0
+    """Seed of the sampler; the seed of training is a field of the recipe."""
+    lag: int = 2
+    """Trial k is chosen from the outcomes of trials 0 to k - lag. So at most ``lag`` trials run at the same time, on
+    all machines together."""
+    trial_minutes: float = 0.0
+    """A trial that takes longer is ended and counts as failed; 0 for no limit."""
+
+    def check(self) -> None:
+        self.at_least(1, "trials", "lag")
+        self.at_least(0, "trial_minutes")
+        dimensions = self.dimensions()
+        points = space.grid_size(dimensions) if self.sampler == "grid" else self.trials
+        demand(self.trials <= points, "trials", f"at most the {points} points of the grid", self.trials)
+
+    def dimensions(self) -> Space:
+        """Return the space as dimensions; RecipeError if it does not fit the recipe."""
+        return space.parse(self.space, self.recipe)
+
+
+def claim(path: Path, now: Part, *, grows: str, noun: str) -> None:
+    """Write a plan into a new folder, or check it against the plan that the folder has. One number may increase.
+
+    Args:
+        path: of the plan's file. A new folder must be empty.
+        now: the plan.
+        grows: name of the field that may increase, for example the number of trials.
+        noun: names the content of the folder in messages.
+
+    Raises:
+        RunError: the folder has another plan, or other files.
+    """
+    if path.exists():
+        if changes := changes_of(build(type(now), storage.read_json(path)), now, grows=grows):
+            raise RunError(
+                f"{path.parent}: holds another {noun} ({'; '.join(changes)}); "
+                "give the command that started it, or another --out"
+            )
+    elif others := sorted(item.name for item in path.parent.iterdir() if not item.name.startswith(".")):
+        raise RunError(f"{path.parent}: not a {noun}'s folder and not empty ({others[0]}); choose another with --out")
+    storage.write_json(path, to_plain(now))
+
+
+def changes_of(before: Any, now: Any, *, grows: str) -> list[str]:
+    """Return the differences between two plans, except an increase of the field ``grows``."""
+    changes = differences(replace(before, **{grows: getattr(now, grows)}), now)
+    if getattr(now, grows) < getattr(before, grows):
+        changes.append(f"{grows}: {getattr(before, grows)} became {getattr(now, grows)}")
+    return changes

@@ -1,0 +1,185 @@
+"""Search: trains many recipes from a space and compares them on validation. An interrupted search continues."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from modiste.data.sources import check_single_location
+from modiste.errors import MissingExtraError, RecipeError, StoppedError
+from modiste.recipes.recipe import Recipe
+from modiste.runs import storage
+from modiste.searches.outcomes import FolderStore, OutcomeStore, run_folder_of, write_table
+from modiste.searches.plan import PLAN, Plan, claim
+from modiste.searches.space import apply
+from modiste.searches.suggestions import Suggestions
+from modiste.searches.trial import Task, TrialOutcome
+from modiste.searches.workers import MakeWorkers, Processes, TrialPool
+from modiste.training.interruption import Interruption
+
+PACKAGES = ("matplotlib", "optuna")
+OnOutcome = Callable[[TrialOutcome, Mapping[int, TrialOutcome]], None]
+"""Called with each new outcome, and with all outcomes so far by number."""
+
+
+def search(
+    plan: Plan,
+    out: Path | str,
+    *,
+    workers: MakeWorkers | None = None,
+    at_once: int | None = None,
+    store: OutcomeStore | None = None,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    on_outcome: OnOutcome = lambda _new, _all: None,
+) -> list[TrialOutcome]:
+    """Run the trials of ``plan`` in the folder ``out``, or continue them after an interruption.
+
+    Each trial is a run in its own folder, trained by ``trainer.train`` and compared on validation. A trial with an
+    outcome is not run again. A trial that was interrupted continues from its last epoch.
+
+    Args:
+        plan: of the search.
+        out: folder of the search; created if missing.
+        workers: creates the workers that run trials; None for processes on this machine.
+        at_once: number of trials that this driver runs at the same time; None for ``plan.lag``.
+        store: of outcomes shared by several drivers; None for files in ``out``.
+        device: where each trial computes.
+        data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
+        on_outcome: called with each new outcome.
+
+    Returns:
+        The outcomes of all trials, by number.
+
+    Raises:
+        StoppedError: a signal asked the search to stop. Everything is saved.
+        RecipeError, RunError, StorageError, FolderInUseError, MissingExtraError: the search cannot be run or continued.
+    """
+    demand_packages()
+    folder, data_folder = Path(out), None if data_folder is None else Path(data_folder)
+    check_single_location(plan.recipe.data.source, data_folder)
+    with storage.lock(folder), Interruption() as interruption, closing(store or FolderStore(folder)) as kept:
+        claim(folder / PLAN, plan, grows="trials", noun="search")
+        kept.enter(plan)
+        driver = Driver(plan, folder, kept, at_once or plan.lag, device, data_folder, on_outcome)
+        driver.run(workers or partial(Processes, at_once or plan.lag), interruption)
+        write_table(folder, plan, driver.outcomes)
+        kept.conclude(plan)
+        return [driver.outcomes[number] for number in sorted(driver.outcomes)]
+
+
+def demand_packages() -> None:
+    """Raise MissingExtraError if a package is missing that the search needs at any point."""
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise MissingExtraError(f"searching needs {' and '.join(missing)}: pip install 'modiste[search]'")
+
+
+class Driver:
+    """Decides which trials may begin, and keeps their outcomes.
+
+    Args:
+        plan: of the search.
+        folder: of the search.
+        store: where outcomes are kept.
+        at_once: number of trials that this driver runs at the same time.
+        device: where each trial computes.
+        data_folder: of the images, or None.
+        on_outcome: called with each new outcome.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        store: OutcomeStore,
+        at_once: int,
+        device: str,
+        data_folder: Path | None,
+        on_outcome: OnOutcome,
+    ) -> None:
+        self._plan, self._folder, self._device, self._data_folder = plan, folder, device, data_folder
+        self._store, self._on_outcome = store, on_outcome
+        self._suggestions = Suggestions(plan)
+        self._open: dict[int, Task] = {}
+        self._mine, self._at_once = set[int](), at_once
+        self._changed, self._next_look = True, 0.0
+        self.outcomes = dict[int, TrialOutcome]()
+        for outcome in store.outcomes():
+            if outcome.number < plan.trials:
+                self.outcomes[outcome.number] = outcome
+
+    def run(self, workers: MakeWorkers, interruption: Interruption) -> None:
+        """Run trials until all have an outcome; StoppedError if a signal asked to stop."""
+        if not TrialPool(workers, self.ready, self.keep, interruption, self.finished).work():
+            raise StoppedError(
+                f"stopped on request with {len(self.outcomes)} of {self._plan.trials} trials done; everything is saved "
+                f"in {self._folder}, and the same command goes on from here"
+            )
+
+    def ready(self) -> list[Task]:
+        """Return the trials that this driver may begin now, as many as it has room for."""
+        if not self._changed and time.monotonic() < self._next_look:
+            return []
+        self._changed, self._next_look = False, time.monotonic() + self._store.look_seconds
+        for outcome in self._store.news():
+            self._note(outcome)
+        self._suggest()
+        tasks = []
+        for number, task in list(self._open.items()):
+            if len(self._mine) < self._at_once and self._store.take(number):
+                tasks.append(task)
+                self._mine.add(number)
+                del self._open[number]
+        return tasks
+
+    def finished(self) -> bool:
+        """Return whether every trial has an outcome."""
+        return len(self.outcomes) >= self._plan.trials
+
+    def keep(self, outcome: TrialOutcome) -> None:
+        """Store an outcome."""
+        self._store.write(outcome)
+        self._note(outcome)
+        self._changed = True
+
+    def _note(self, outcome: TrialOutcome) -> None:
+        """Add an outcome to those known, whichever driver it comes from."""
+        if outcome.number in self.outcomes or outcome.number >= self._plan.trials:
+            return
+        self.outcomes[outcome.number] = outcome
+        self._mine.discard(outcome.number)
+        self._open.pop(outcome.number, None)
+        self._on_outcome(outcome, self.outcomes)
+
+    def _suggest(self) -> None:
+        """Suggest every trial that need not wait for outcomes; those without an outcome become open."""
+        while self._suggestions.asked < self._plan.trials:
+            if not all(number in self.outcomes for number in self._suggestions.awaits()):
+                break
+            earlier = [self.outcomes[number] for number in self._suggestions.awaits()]
+            number, values = self._suggestions.asked, self._suggestions.next(self.outcomes)
+            if number in self.outcomes:
+                continue
+            try:
+                recipe = apply(self._plan.recipe, values)
+            except RecipeError as error:  # each value is valid by itself, but not all of them together
+                self.keep(TrialOutcome(number, values, "failed", None, reason=str(error)))
+            else:
+                self._open[number] = self._task(number, values, recipe, earlier)
+
+    def _task(self, number: int, values: dict[str, Any], recipe: Recipe, earlier: list[TrialOutcome]) -> Task:
+        """Return the task of a trial; complete trials in ``earlier`` may prune it."""
+        curves = tuple(outcome.curve for outcome in earlier if outcome.state == "complete")
+        return Task(
+            number=number,
+            values=values,
+            recipe=recipe,
+            folder=run_folder_of(self._folder, number),
+            device=self._device,
+            data_folder=self._data_folder,
+            curves=curves if self._plan.prune == "median" else (),
+            minutes=self._plan.trial_minutes,
+        )

@@ -1,0 +1,243 @@
+"""The public functions do what the commands do, and their results show themselves."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import modiste
+from commands_and_data import child_environment, run_modiste
+from modiste.display import Table
+from modiste.errors import PhotoError, RecipeError
+from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.plain import to_plain
+from modiste.recipes.recipe import OptimizerRecipe, Recipe
+
+
+def test_the_function_trains_the_run_of_the_command(tiny_folder: Path, tmp_path: Path) -> None:
+    fields = {"epochs": 1, "seed": 3, "optimizer.learning_rate": 0.01, "data.source": "tiny"}
+    flags = [word for name, value in fields.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    where = ["--device", "cpu", "--data-folder", str(tiny_folder), "--out", str(tmp_path / "command")]
+    done = run_modiste("train", "mlp", *flags, *where)
+    assert done.returncode == 0, done.stderr
+    run = modiste.train("mlp", tmp_path / "call", device="cpu", data_folder=tiny_folder, quiet=True, **fields)
+    assert run.recipe == modiste.Run.open(tmp_path / "command").recipe
+    assert run.history == modiste.Run.open(tmp_path / "command").history
+
+
+def test_every_function_takes_a_run_or_its_folder(finished_run: Path, tiny_folder: Path) -> None:
+    run = modiste.Run.open(finished_run)
+    assert os.fspath(run) == str(finished_run)
+    assert modiste.evaluate(run).accuracy == modiste.evaluate(str(finished_run)).accuracy == run.accuracy
+    assert modiste.report(run, data_folder=tiny_folder) == finished_run / "report.html"
+
+
+class TestFields:
+    BASE = Recipe(name="base", model=MLPRecipe(hidden=(4,)))
+
+    def test_nested_fields_in_both_spellings(self) -> None:
+        dotted = self.BASE.with_(**{"optimizer.learning_rate": 0.5, "epochs": 2})
+        assert dotted == self.BASE.with_(optimizer__learning_rate=0.5, epochs=2)
+        assert (dotted.optimizer.learning_rate, dotted.epochs) == (0.5, 2)
+
+    def test_parts_tables_and_numbers_of_numpy(self) -> None:
+        part = self.BASE.with_(optimizer=OptimizerRecipe(learning_rate=0.5))
+        assert part == self.BASE.with_(optimizer=to_plain(OptimizerRecipe(learning_rate=0.5)))
+        assert self.BASE.with_(epochs=np.int64(3), model__dropout=np.float32(0.5)).model.dropout == 0.5
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"epoch": 1}, r"epoch: no such field; did you mean 'epochs'\?"),
+            ({"optimiser__learning_rate": 1}, r"optimiser: no such part; did you mean 'optimizer'\?"),
+            ({"optimizer.lr": 1}, "optimizer.lr: no such field"),
+            ({"epochs.more": 1}, "epochs: no such part"),
+            ({"epochs": "many"}, "epochs: expected int, found 'many'"),
+            ({"epochs": 0}, "epochs: expected at least 1"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, changes: dict[str, Any], message: str) -> None:
+        with pytest.raises(RecipeError, match=f"^{message}"):
+            self.BASE.with_(**changes)
+
+    @pytest.mark.parametrize("recipe", modiste.RECIPES)
+    def test_no_change_is_no_change(self, recipe: str) -> None:
+        assert modiste.get_recipe(recipe).with_() == modiste.get_recipe(recipe)
+
+
+class TestRecipeArgument:
+    def test_a_name_a_file_and_a_recipe(self, tmp_path: Path) -> None:
+        from modiste.api.training import as_recipe
+
+        recipe = modiste.get_recipe("mlp")
+        (tmp_path / "mine.toml").write_text('name = "mine"\nepochs = 3\n')
+        assert as_recipe("mlp") == as_recipe(recipe) == recipe
+        assert as_recipe(tmp_path / "mine.toml").epochs == as_recipe(str(tmp_path / "mine.toml")).epochs == 3
+
+    def test_an_unknown_name(self) -> None:
+        with pytest.raises(RecipeError, match="did you mean 'sprint'"):
+            modiste.train("sprnt")
+
+
+class TestPredict:
+    @pytest.fixture
+    def photo(self) -> Image.Image:
+        """A light garment-like block on a dark ground."""
+        pixels = np.full((90, 60, 3), 20, np.uint8)
+        pixels[15:75, 15:45] = (200, 180, 160)
+        return Image.fromarray(pixels)
+
+    def test_a_file_its_bytes_an_image_and_an_array_get_one_answer(
+        self, photo_run: Path, photo: Image.Image, tmp_path: Path
+    ) -> None:
+        photo.save(tmp_path / "photo.png")
+        forms = [tmp_path / "photo.png", (tmp_path / "photo.png").read_bytes(), photo, np.asarray(photo)]
+        predictor = modiste.Run.open(photo_run).predictor("cpu")
+        found = [modiste.predict(predictor, form)[0] for form in forms]
+        assert {one.nearest for one in found} == {found[0].nearest}
+        assert len({one.probabilities for one in found}) == 1
+        together = modiste.predict(predictor, forms)
+        for one in together:  # a batch of four rounds otherwise than a batch of one
+            assert dict(one.probabilities) == pytest.approx(dict(found[0].probabilities), abs=1e-5)
+
+    def test_arrays_of_the_data_sets_size_are_used_as_they_are(self, photo_run: Path) -> None:
+        images = modiste.load_dataset().validation.images[:5]
+        predictor = modiste.Run.open(photo_run).predictor("cpu")
+        expected = predictor.names(images)
+        for form in (images[:, 0].numpy(), list(images[:, 0].numpy()), images.permute(0, 2, 3, 1).numpy()):
+            assert [one.nearest for one in modiste.predict(predictor, form)] == expected
+
+    @pytest.mark.parametrize(
+        ("picture", "message"),
+        [
+            (np.zeros((28, 28)), "expected bytes from 0 to 255, found float64"),
+            (np.zeros((4, 4, 4, 4, 4), np.uint8), r"expected an array \(H, W\)"),
+            (np.zeros((3, 30, 30), np.uint8), r"expected an array .*\(N, 28, 28\), found \(3, 30, 30\)"),
+        ],
+        ids=["floats", "five dimensions", "another size"],
+    )
+    def test_what_is_no_picture(self, photo_run: Path, picture: Any, message: str) -> None:
+        predictor = modiste.Run.open(photo_run).predictor("cpu")
+        with pytest.raises(PhotoError, match=f"^picture 0: {message}"):
+            modiste.predict(predictor, picture)
+
+    def test_a_broken_file_among_others_has_an_answer_with_its_fault(self, photo_run: Path, photo: Image.Image) -> None:
+        buffer = io.BytesIO()
+        photo.save(buffer, "PNG")
+        whole, cut = buffer.getvalue(), buffer.getvalue()[:-80]
+        found = modiste.predict(modiste.Run.open(photo_run).predictor("cpu"), [cut, whole])
+        assert found[0].fault
+        assert not found[1].fault
+
+
+def test_a_search_gives_its_trials_and_the_best_recipe(tiny_folder: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    space = ["optimizer.learning_rate=choice(1e-9,0.01)"]
+    found = modiste.search(
+        tiny_recipe.with_(epochs=1),
+        space,
+        tmp_path,
+        trials=2,
+        sampler="grid",
+        workers=1,
+        device="cpu",
+        data_folder=tiny_folder,
+    )
+    assert [one.state for one in found.trials] == ["complete", "complete"]
+    assert found.recipe is not None
+    assert found.recipe.optimizer.learning_rate == 0.01
+    assert "best: trial 1" in repr(found)
+
+
+def test_an_audit_finds_the_duplicates_of_the_command(tiny_folder: Path, tmp_path: Path) -> None:
+    found = modiste.audit(str(tiny_folder), folds=0)
+    done = run_modiste("data", "audit", str(tiny_folder), "--folds", "0", "--out", str(tmp_path), "--json")
+    assert done.returncode == 0, done.stderr
+    assert f'"images": {len(found.items)}' in done.stdout
+
+
+class TestDisplay:
+    def test_a_run_shows_accuracy_interval_and_test_openings(self, finished_run: Path) -> None:
+        run = modiste.Run.open(finished_run)
+        low, high = run.accuracy_interval
+        assert f"{run.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})" in repr(run)
+        assert "not opened" in repr(run)
+        assert run._repr_html_().count("<polyline") == 2
+
+    def test_assessment_comparison_and_images_show_themselves(
+        self, finished_run: Path, tiny_folder: Path, tiny_recipe: Recipe, tmp_path: Path
+    ) -> None:
+        other = modiste.train(
+            tiny_recipe.with_(name="longer", epochs=1),
+            tmp_path / "b",
+            device="cpu",
+            data_folder=tiny_folder,
+            quiet=True,
+        )
+        compared = modiste.compare([finished_run, other])
+        assert compared.contrasts[0].verdict in repr(compared)
+        assert "precision" in repr(modiste.evaluate(finished_run))
+        data = modiste.load_dataset(tiny_recipe.data, tiny_folder)
+        assert f"{len(data.train):,}" in repr(data)
+
+    def test_a_recipe_shows_what_is_not_usual(self) -> None:
+        shown = repr(modiste.get_recipe("mlp").with_(label_smoothing=0.25, optimizer__momentum=0.9))
+        assert "label_smoothing" in shown
+        assert "momentum" not in shown
+
+    def test_columns_are_aligned_and_control_characters_escaped(self) -> None:
+        table = Table("title", [["a", "1"], ["long\x1b[31m", "10"]], ("name", "n"), ["note"])
+        title, *rows, note = table.as_text().splitlines()
+        assert (title, note) == ("title", "note")
+        assert len({len(row) for row in rows}) == 1
+        assert "\x1b" not in table.as_text()
+
+    def test_html_is_escaped(self) -> None:
+        html = Table("<b>", [["<script>", "&"]], notes=["<i>"]).as_html()
+        assert "<script>" not in html
+        assert "&lt;script&gt;" in html
+
+    def test_a_table_without_rows(self) -> None:
+        assert Table("empty", []).as_text() == "empty"
+
+
+def test_the_history_as_a_frame(finished_run: Path) -> None:
+    run = modiste.Run.open(finished_run)
+    frame = run.history_frame()
+    assert list(frame.index) == [1, 2, 3]
+    assert list(frame["validation_accuracy"]) == [row.validation_accuracy for row in run.history]
+
+
+def test_progress_is_shown_unless_quiet(tiny_folder: Path, tmp_path: Path) -> None:
+    program = (
+        "import modiste, sys; modiste.train('mlp', 'run', device='cpu', data_folder=sys.argv[1], epochs=1, "
+        "data__source='tiny', quiet=len(sys.argv) > 2)"
+    )
+    shown = []
+    for number, words in enumerate(([], ["quiet"])):
+        (tmp_path / str(number)).mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(tiny_folder), *words],
+            cwd=tmp_path / str(number),
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        shown.append(done.stderr)
+    assert " 1/1 " in shown[0]
+    assert shown[1] == ""
+
+
+def test_help_calls_the_functions_by_their_names() -> None:
+    for name in modiste.__all__:
+        thing = getattr(modiste, name)
+        if callable(thing) and name.islower() and name != "load_dataset":
+            assert thing.__doc__, name
+    assert modiste.train.__name__ == "train"

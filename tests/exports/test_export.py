@@ -1,0 +1,321 @@
+"""ONNX files: the same answers as the run for every kind of network and any number of images, and what is inside."""
+
+import html
+import json
+import re
+import shutil
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from commands_and_data import TEST_IMAGES, run_modiste
+from fault_counter import slow_case
+from modiste.data.dataset import Development, ImageSet
+from modiste.data.idx.reader import read_idx
+from modiste.errors import MissingExtraError, RunError
+from modiste.evaluation.assessment import evaluate
+from modiste.evaluation.out_of_distribution.learning import learn
+from modiste.evaluation.out_of_distribution.novelty import Answers
+from modiste.evaluation.run_images import load_own_development
+from modiste.exports import card, export
+from modiste.exports.export import compare
+from modiste.exports.formats import FORMATS, parts, quantize
+from modiste.inference.onnx_model import OnnxModel
+from modiste.inference.predictor import Predictor
+from modiste.models.capsnet import CapsNet
+from modiste.models.registry import Task, build_model
+from modiste.recipes.networks import CNNRecipe, EfficientNetLiteRecipe, ModelRecipe
+from modiste.recipes.recipe import Recipe
+from modiste.runs import checkpoint, manifest, run_folder, storage
+from modiste.runs.checkpoint import ModelInfo
+from modiste.runs.run_folder import open_run
+from modiste.training import trainer
+from networks import SMALL, assert_rounded
+
+NETWORKS = [*SMALL, CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True)]
+ROUNDING = 1000 * float(np.finfo(np.float32).eps)
+"""A probability computed from sums of up to a thousand terms."""
+QUICK = ("cnn", "mlp", "dbn", "resnet")
+"""Kinds of network that are written and read in a few seconds."""
+TASK = Task(image_shape=(2, 12, 16), class_names=("a", "b", "ü"), mean=(0.3, 0.5), deviation=(0.4, 0.3))
+
+
+def case_of(network: ModelRecipe) -> Any:
+    """Return a network as a case of a test; one that takes long to write is left to ``make test-all``."""
+    return (pytest.param if network.KIND in QUICK else slow_case)(network, id=network.KIND)
+
+
+def test_every_kind_of_network_is_tried() -> None:
+    assert {type(recipe) for recipe in NETWORKS} == set(ModelRecipe.__args__)
+
+
+@pytest.mark.parametrize("network", [case_of(one) for one in NETWORKS])
+def test_the_file_answers_like_the_network_for_any_number_of_images(network: ModelRecipe) -> None:
+    images = np.random.RandomState(5).randint(0, 256, (131, *TASK.image_shape)).astype(np.uint8)
+    model = build_model(network, TASK, seed=3).eval()
+    for layer in model.modules():
+        if isinstance(layer, CapsNet):  # before training its classes lie within rounding of one another
+            layer.votes.data.mul_(4)
+    answers = Answers(model, mirror=True, temperature=0.7, novelty=learn(model, development(images))).eval()
+    content = FORMATS["onnx"].write(answers, ModelInfo(Recipe(name="tried", model=network), TASK, 4, "f" * 64))
+    found = compare(FORMATS["onnx"].read(content), answers, development(images).validation)
+    assert found.largest_difference < ROUNDING
+    assert found.agreement >= 1 - 1 / len(images)  # where two classes lie within rounding, either may come first
+    with torch.inference_mode():
+        novelty = answers(torch.from_numpy(images))[2].numpy()
+    np.testing.assert_allclose(OnnxModel.from_bytes(content).classify(images).novelty, novelty, rtol=1e-3, atol=1e-4)
+
+
+def test_the_file_has_the_runs_table_of_false_alarm_rates(run: Path, tiny_folder: Path) -> None:
+    model = OnnxModel.load(export.export(run, data_folder=tiny_folder).path)
+    predictor = Predictor.load(run, device="cpu").with_novelty(run)
+    images = load_own_development(open_run(run), tiny_folder).validation.images.numpy()
+    usual = model.classify(images).novelty
+    test = read_idx(tiny_folder / TEST_IMAGES, dimensions=3, what="images").array[:, None]
+    words = ("predict", run / "model.onnx", tiny_folder / TEST_IMAGES, "--json", "--accept", "0.5")
+    answered = [one["novelty"] for one in json.loads(run_modiste(*words).stdout)]
+    np.testing.assert_allclose(answered, model.accepting(0.5).classify(test).novelty, rtol=1e-6)
+    for rate in (0.01, 0.123, 0.5):
+        scores = model.accepting(rate).classify(images).novelty
+        assert not np.allclose(scores, usual)
+        np.testing.assert_allclose(scores, predictor.accepting(rate).classify(images).novelty, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(model.accepting(rate).accepting(0.04).classify(images).novelty, usual)
+
+
+def test_a_file_of_an_earlier_version_answers_at_its_one_rate(run: Path, tiny_folder: Path) -> None:
+    proto = onnx.load(export.export(run, data_folder=tiny_folder).path)
+    kept = {item.key: item.value for item in proto.metadata_props if item.key != "acceptance"}
+    onnx.helper.set_model_props(proto, kept)
+    model = OnnxModel.from_bytes(proto.SerializeToString())
+    images = load_own_development(open_run(run), tiny_folder).validation.images.numpy()
+    assert model.classify(images).novelty is not None
+    with pytest.raises(RunError, match=r"one false-alarm rate only.*modiste export RUN"):
+        model.accepting(0.1)
+
+
+def development(images: np.ndarray) -> Development:
+    """Take images with labels in turn for a data set."""
+    whole = ImageSet(torch.from_numpy(images), torch.arange(len(images)) % len(TASK.class_names))
+    return Development("tried", whole, whole.images, whole, TASK.class_names, "f" * 64)
+
+
+@pytest.fixture
+def run(finished_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+def test_the_file_of_a_run(run: Path, tiny_folder: Path) -> None:
+    done = export.export(run, data_folder=tiny_folder)
+    assert done.path == run / "model.onnx"
+    assert done.size_bytes == done.path.stat().st_size
+    assert done.proof.agreement == 1
+    assert "model.onnx" in open_run(run).files
+    proto = onnx.load(done.path)
+    onnx.checker.check_model(proto, full_check=True)
+    told = {item.key: item.value for item in proto.metadata_props}
+    info = open_run(run).load_info()
+    assert json.loads(told["class_names"]) == list(info.task.class_names)
+    assert told["recipe"] == "tiny"
+    assert told["fingerprint"] == info.fingerprint
+    session = onnxruntime.InferenceSession(done.path, providers=["CPUExecutionProvider"])
+    assert [(item.name, item.type) for item in session.get_inputs()] == [("images", "tensor(uint8)")]
+    assert [item.name for item in session.get_outputs()] == ["logits", "probabilities", "novelty"]
+
+
+def test_its_logits_are_those_of_the_run_and_its_probabilities_calibrated(run: Path, tiny_folder: Path) -> None:
+    mirrored = replace(open_run(run).recipe, mirror=True, epochs=1)
+    other = run.parent / "mirrored"
+    trainer.train(mirrored, other, device="cpu", data_folder=tiny_folder)
+    for folder in (run, other):
+        done = export.export(folder, folder.parent / "elsewhere.onnx", data_folder=tiny_folder)
+        assert "model.onnx" not in open_run(folder).files
+        images = load_own_development(open_run(folder), tiny_folder).validation.images
+        logits, probabilities, _ = onnxruntime.InferenceSession(done.path).run(None, {"images": images.numpy()})
+        stored, _ = run_folder.read_logits(folder / run_folder.logits_name("validation"))
+        assert_rounded(torch.from_numpy(logits), stored, open_run(folder).load_model()[0])
+        np.testing.assert_allclose(probabilities, (stored / done.temperature).softmax(1), atol=ROUNDING)
+
+
+def test_a_file_that_answers_otherwise_is_not_written(
+    run: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = FORMATS["onnx"]
+
+    def of_another_network(answers: Answers, info: ModelInfo) -> bytes:
+        other = build_model(info.recipe.model, info.task, seed=99).eval()
+        return honest.write(Answers(other, mirror=False, temperature=answers.temperature), info)
+
+    monkeypatch.setitem(FORMATS, "onnx", replace(honest, write=of_another_network))
+    with pytest.raises(RunError, match=r"answers otherwise than the run.*nothing was written"):
+        export.export(run, data_folder=tiny_folder)
+    assert not (run / "model.onnx").exists()
+
+
+def test_without_the_packages(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'modiste\[export\]'"):
+        export.export(run)
+
+
+def test_the_command(run: Path, tiny_folder: Path) -> None:
+    done = run_modiste("export", run, "--data-folder", tiny_folder)
+    assert done.returncode == 0, done.stderr
+    assert "same class for 100.00%" in done.stdout
+    assert "model card: " in done.stdout
+    assert done.stderr == ""
+    again = run_modiste("export", run, "--data-folder", tiny_folder)
+    assert again.stdout == done.stdout
+    assert storage.sha256(run / "model.onnx") == open_run(run).files["model.onnx"]
+    missing = run_modiste("export", run / "nowhere")
+    assert missing.returncode == 4
+    assert "no run here" in missing.stderr
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_kind_of_file_answers_like_the_run(kind: str, run: Path, tiny_folder: Path) -> None:
+    done = export.export(run, to=kind, data_folder=tiny_folder)
+    assert done.proof.agreement == 1
+    assert done.proof.largest_difference < ROUNDING
+    assert {done.path.name, done.card.name} <= set(open_run(run).files)
+    again = export.export(run, to=kind, data_folder=tiny_folder)
+    assert storage.sha256(again.path) == open_run(run).files[done.path.name]
+
+
+def test_weights_carry_the_temperature(run: Path, tiny_folder: Path) -> None:
+    done = export.export(run, to="safetensors", data_folder=tiny_folder)
+    predictor = Predictor.load(done.path, device="cpu")
+    assert predictor.temperature == done.temperature == Predictor.load(run, device="cpu").temperature
+
+
+def test_a_program_holds_no_pickle(run: Path, tiny_folder: Path) -> None:
+    path = export.export(run, to="torch", data_folder=tiny_folder).path
+    assert b'"use_pickle": true' not in path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        named = {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()}
+    assert not [name for name, content in named.items() if name.endswith((".pt", ".pkl")) and content]
+
+
+@pytest.mark.slow
+def test_eight_bits_are_smaller_and_say_what_they_cost(run: Path, tiny_folder: Path) -> None:
+    whole = export.export(run, data_folder=tiny_folder)
+    rounded = export.export(run, int8=True, data_folder=tiny_folder)
+    assert rounded.path.name == "model-int8.onnx"
+    assert rounded.proof.images == len(load_own_development(open_run(run), tiny_folder).validation)
+    assert 0 < rounded.proof.largest_difference < 0.3
+    assert rounded.proof.agreement > 0.9
+    kinds = {node.op_type for node in onnx.load(rounded.path).graph.node}
+    assert "DequantizeLinear" in kinds - {node.op_type for node in onnx.load(whole.path).graph.node}
+    with pytest.raises(RunError, match="ONNX files only"):
+        export.export(run, to="torch", int8=True)
+
+
+@pytest.mark.slow
+def test_in_eight_bits_a_mirrored_network_holds_its_weights_once_and_its_activations_first() -> None:
+    task = replace(TASK, image_shape=(3, 32, 32), mean=0.3, deviation=0.4)
+    images = np.random.RandomState(5).randint(0, 256, (8, *task.image_shape)).astype(np.uint8)
+    network = EfficientNetLiteRecipe()
+    answers = Answers(build_model(network, task, seed=3).eval(), mirror=True, temperature=1.0).eval()
+    whole = FORMATS["onnx"].write(answers, ModelInfo(Recipe(name="tried", model=network), task, 4, "f" * 64))
+    rounded = quantize(whole, images)
+    assert len(rounded) < 0.4 * len(whole)
+    graph = onnx.load_from_string(rounded).graph
+    made_by = {output: node for node in graph.node for output in node.output}
+    before = [made_by[node.input[0]].op_type for node in graph.node if node.op_type in ("Clip", "Relu")]
+    assert "DequantizeLinear" not in before, "rounded before what is cut off is gone"
+
+
+@pytest.mark.parametrize(("side", "most"), [(28, 100), (224, 1), (40, 49)])
+def test_larger_images_go_through_a_file_in_smaller_parts(side: int, most: int) -> None:
+    images = np.zeros((130, 1, side, side), np.uint8)
+    some = parts(images)
+    assert sum(map(len, some)) == 130
+    assert max(map(len, some)) <= 2 * most
+    assert sum(map(len, parts(images[:1]))) == 1
+
+
+@pytest.mark.slow
+def test_the_card_says_what_was_measured(run: Path, tiny_folder: Path) -> None:
+    written = export.export(run, data_folder=tiny_folder).card.read_text()
+    assert "has not been evaluated on the test set" in written
+    measured = evaluate(run, data_folder=tiny_folder)
+    assert f"| accuracy, 95 % interval | {measured.accuracy:.2%} (" in written
+    evaluate(run, split="test", data_folder=tiny_folder)
+    written = export.export(run, data_folder=tiny_folder).card.read_text()
+    assert "has not been evaluated" not in written
+    assert "test, " in written
+    for name, scores in measured.per_class.items():
+        assert f"| F1, {name} | {scores.f1:.3f} |" in written
+
+
+def test_a_crash_while_a_file_is_written_anew_leaves_the_run_whole(
+    run: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export.export(run, data_folder=tiny_folder)
+    honest = storage.write_bytes
+
+    def crash_after(path: Path, content: bytes) -> None:
+        honest(path, content)
+        if path.name == "model.onnx":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "write_bytes", crash_after)
+    monkeypatch.setitem(FORMATS, "onnx", replace(FORMATS["onnx"], write=lambda *_: (run / "model.onnx").read_bytes()))
+    with pytest.raises(KeyboardInterrupt):
+        export.export(run, data_folder=tiny_folder)
+    assert "model.onnx" not in open_run(run).files
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "<script>alert(1)</script>",
+        "[click](javascript:alert(1))",
+        "![x](https://example.org/pixel)",
+        "https://example.org",
+        "www.example.org",
+        "a | b",
+        "**bold** _slanted_ `code` ~~gone~~",
+        "# title",
+        "---",
+        "- item",
+        "1. item",
+        "&lt;b&gt;",
+        "line\n# another",
+        "\x1b[2J",
+        "\\",
+        "me@example.org",
+    ],
+)
+def test_class_names_are_nothing_but_text_in_the_card(words: str) -> None:
+    markdown = card.plain_text(words)
+    assert html.unescape(markdown) == "".join(one if one.isprintable() else ascii(one)[1:-1] for one in words)
+    bare = re.sub(r"&#\d+;", "x", markdown)
+    assert not re.search(r"[\\`*_\[\]<>#|~&:@]|www\.|^[-+]|^\d+[.)](\s|$)|\n", bare)
+    assert card.code(words) in (f"`{words}`", f"<code>{markdown}</code>")
+    assert not (card.code(words)[0] == "`" and re.search(r"[^\w./ -]", words))
+
+
+def test_ordinary_names_stay_as_they_are_in_the_card() -> None:
+    for name in ("T-shirt/top", "Ankle boot", "größe", "3.5 mm", "sprint-93"):
+        assert card.plain_text(name) == name
+    assert card.code("fashion-mnist") == "`fashion-mnist`"
+
+
+def test_the_card_holds_no_raw_words_of_a_stranger(run: Path, tiny_folder: Path) -> None:
+    weights, plain = checkpoint.read(run / "model.safetensors")
+    evil = "<img src=x onerror=alert(1)>|"
+    plain["task"]["class_names"][1] = evil
+    (run / "model.safetensors").write_bytes(checkpoint.to_bytes(weights, plain))
+    files, openings = manifest.read(run)
+    manifest.write(run, {**files, "model.safetensors": storage.sha256(run / "model.safetensors")}, openings)
+    text = export.export(run, to="safetensors", data_folder=tiny_folder).card.read_text()
+    assert evil not in text
+    assert text.count("&#60;img src=x onerror=alert(1)&#62;&#124;") == 2

@@ -1,0 +1,66 @@
+"""The page of an audit: what was found, escaped, in grey and in colour, and whether the test set was opened."""
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from modiste.audits.audit import Findings, Item
+from modiste.audits.duplicates import Pair
+from modiste.audits.labels import Suspicion
+from modiste.data.dataset import ImageSet
+from modiste.reports.page import as_uri, write_audit
+
+
+def findings(channels: int, parts: tuple[str, ...]) -> Findings:
+    images = torch.arange(4 * channels * 9 * 9).reshape(4, channels, 9, 9).to(torch.uint8)
+    return Findings(
+        name="<b>own</b>",
+        items=tuple(Item(f"<{number}>.png", "a&b", part) for number, part in enumerate(parts)),
+        images=ImageSet(images, torch.zeros(4, dtype=torch.long)),
+        class_names=("a&b", "<i>"),
+        exact=((0, 1), (2, 3)),
+        near=(Pair(0, 3, 0.995),),
+        suspicious=(Suspicion(2, 1, 0.75, 0.4),),
+        probabilities=torch.zeros(3, 2),
+        notes=("a note <u>",),
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("last", ["validation", "test"])
+def test_the_page_says_what_was_found(channels: int, last: str, tmp_path: Path) -> None:
+    found = findings(channels, ("training", "training", "training", last))
+    page = write_audit(found, tmp_path / "audit.html", tmp_path / "audit.json").read_text()
+    assert ("The held-out test images were opened" in page) == (last == "test")
+    assert ("The test set was not opened" in page) == (last != "test")
+    assert "question 1 label of 3 images" in page
+    assert (
+        "2 images found more than once: as training sees them, the copies are the same to the last pixel. 1 of them in"
+        in page
+    )
+    assert "1 pair whose pixels have a correlation" in page
+    assert not re.search(r"<(b|u|i|\d)>", page)
+    assert "&lt;b&gt;own&lt;/b&gt;" in page
+    assert len(re.findall("data:image/png;base64,", page)) == 1 + 4 + 2
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    plain = json.loads((tmp_path / "audit.json").read_text())
+    assert plain == found.as_plain()
+    assert [one["across"] for one in plain["exact"]] == [False, True]
+    assert plain["suspicious"] == [
+        {"file": "<2>.png", "label": "a&b", "looks_like": "<i>", "margin": 0.75, "wrong": 0.4}
+    ]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_keep_every_pixel(channels: int) -> None:
+    planes = np.random.default_rng(0).integers(0, 256, (channels, 6, 5), np.uint8)
+    content = base64.b64decode(as_uri(planes).partition(",")[2])
+    image = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    assert np.array_equal(image, np.moveaxis(np.broadcast_to(planes, (3, 6, 5)), 0, 2))

@@ -1,0 +1,332 @@
+"""The page: it says what the run says, needs nothing else, and never opens the test set."""
+
+import importlib
+import re
+import shutil
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands_and_data import PROGRAMS, run_python
+from fault_counter import slow_case
+from modiste.cli.main import main
+from modiste.errors import MissingExtraError, RunError
+from modiste.evaluation.assessment import Assessment, evaluate
+from modiste.recipes.plain import to_plain
+from modiste.recipes.recipe import Recipe
+from modiste.reports import report
+from modiste.reports.figures import write_figures
+from modiste.reports.report import recipe_parts
+from modiste.reports.style import breakable
+from modiste.runs import run_folder
+from modiste.training import trainer
+
+HOSTILE = ("<script>alert(1)</script>", "$x^2$ & y", "\"quoted\" 'name'", "{{ 7 * 7 }}", "衣服")
+VOID = {"meta", "br", "hr", "img", "input", "link", "wbr"}
+
+_opened: list[str] = []
+_watching = False
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if _watching and event == "open":
+        _opened.append(str(arguments[0]))
+
+
+sys.addaudithook(_watch)  # for good: Python offers no way to take one off
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order; gathers ids, references and text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.pieces: list[str] = []
+        self.in_word = False
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.in_word = tag == "wbr"
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(str(value))
+            if name in ("src", "href", "xlink:href", "srcset", "data", "action", "poster"):
+                self.references.append(str(value))
+            self.references.extend(re.findall(r"url\(([^)]*)\)", str(value)))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.in_word:  # a place where a line may break is no space
+            self.pieces[-1] += data
+        else:
+            self.pieces.append(data)
+        self.in_word = False
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.pieces))
+
+
+@pytest.fixture(scope="module")
+def untested(tmp_path_factory: pytest.TempPathFactory, finished_run: Path, tiny_folder: Path) -> Path:
+    """The report of a run whose test set nobody opened."""
+    folder = tmp_path_factory.mktemp("untested") / "run"
+    shutil.copytree(finished_run, folder)
+    return report.write_report(folder, data_folder=tiny_folder)
+
+
+@pytest.fixture(scope="module")
+def tested(
+    tmp_path_factory: pytest.TempPathFactory, finished_run: Path, tiny_folder: Path
+) -> tuple[Path, Assessment, list[str]]:
+    """The report of a run that was measured on test, what was measured, and the files that the report opened."""
+    global _watching
+    folder = tmp_path_factory.mktemp("tested") / "run"
+    shutil.copytree(finished_run, folder)
+    result = evaluate(folder, split="test", device="cpu", data_folder=tiny_folder)
+    _opened.clear()
+    _watching = True
+    try:
+        path = report.write_report(folder, data_folder=tiny_folder)
+    finally:
+        _watching = False
+    return path, result, list(_opened)
+
+
+def read(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def test_it_shows_what_validation_says(untested: Path, tiny_folder: Path) -> None:
+    result = evaluate(untested.parent, device="cpu", data_folder=tiny_folder)
+    text = read(untested).text
+    assert f"Validation accuracy {percent(result.accuracy)}" in text
+    low, high = map(percent, result.accuracy_interval)
+    assert f"interval {low} to {high}, {result.images} images" in text
+    assert "The test set has not been opened for this run." in text
+    assert "Test accuracy" not in text
+
+
+def test_it_shows_what_test_says_once_it_was_measured(tested: tuple[Path, Assessment, list[str]]) -> None:
+    path, result, _ = tested
+    text = read(path).text
+    assert f"Test accuracy {percent(result.accuracy)}" in text
+    assert "The test set has been opened once for this run; an evaluation that was killed" in text
+
+
+def test_tables_and_pictures_are_of_validation_whether_test_was_measured(
+    tested: tuple[Path, Assessment, list[str]], untested: Path, tiny_folder: Path
+) -> None:
+    """The images of the mistakes are, and the matrix beside them must be of the same."""
+    path, _, _ = tested
+    text, result = read(path).text, evaluate(path.parent, device="cpu", data_folder=tiny_folder)
+    for name, scores in {**result.per_class, "macro mean": result.macro, "weighted mean": result.weighted}.items():
+        row = f"{name} {scores.precision:.4f} {scores.recall:.4f} {scores.f1:.4f} {scores.support}"
+        assert row in text
+    assert f"Expected calibration error {result.expected_calibration_error:.4f}" in text
+    assert text.count("of the validation images alone") == 1
+    _, _, below = text.partition("of the validation images alone")
+    assert not re.search(r"\b(on|of) [\d,]* ?(test|validation) images", below)
+    assert "Confusion matrix. Rows" in below
+
+
+def test_a_class_without_validation_images_has_no_figures(
+    tmp_path: Path, tiny_folder: Path, tiny_recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, folder = tmp_path / "images", tmp_path / "run"
+    shutil.copytree(tiny_folder, images)
+    path = images / "train-labels-idx1-ubyte"
+    head, labels = path.read_bytes()[:8], bytearray(path.read_bytes()[8:])
+    for place in [place for place, label in enumerate(labels) if label == 4][2:]:
+        labels[place] = 0
+    path.write_bytes(head + labels)
+    trainer.train(replace(tiny_recipe, epochs=1), folder, device="cpu", data_folder=images)
+    assert evaluate(folder).per_class["4"].support == 0
+    main(["evaluate", str(folder)])
+    assert re.search(r"^4 +- +- +- +no images$", capsys.readouterr().out, re.MULTILINE)
+    assert "4 no images" in read(report.write_report(folder, data_folder=images)).text
+
+
+def test_it_does_not_open_the_test_files(tested: tuple[Path, Assessment, list[str]]) -> None:
+    path, _, opened = tested
+    assert any("train-images" in name for name in opened)
+    assert not [name for name in opened if "t10k" in name]
+    assert run_folder.open_run(path.parent).test_openings == 1
+
+
+def test_it_needs_nothing_from_outside(tested: tuple[Path, Assessment, list[str]]) -> None:
+    page = read(tested[0])
+    assert page.references
+    assert all(reference.startswith(("#", "data:image/png;base64,")) for reference in page.references)
+    assert not {"script", "link", "iframe", "object", "embed"} & set(page.tags)
+    assert "@import" not in tested[0].read_text()
+
+
+def test_every_id_is_there_once_and_every_reference_has_its_target(tested: tuple[Path, Assessment, list[str]]) -> None:
+    page = read(tested[0])
+    assert len(page.ids) == len(set(page.ids))
+    assert {name[1:] for name in page.references if name.startswith("#")} <= set(page.ids)
+
+
+def test_every_drawing_has_a_title_and_every_table_a_caption(tested: tuple[Path, Assessment, list[str]]) -> None:
+    source, page = tested[0].read_text(), read(tested[0])
+    assert page.tags.count("svg") == page.tags.count("figure") == 9
+    assert (
+        len(re.findall(r'<svg [^>]*role="img" aria-labelledby="(\w+)-title"[^>]*><title id="\1-title">\S', source)) == 9
+    )
+    assert page.tags.count("caption") == page.tags.count("table")
+    assert page.tags.count("h1") == 1
+
+
+def test_parts_stand_in_their_order(tested: tuple[Path, Assessment, list[str]]) -> None:
+    names = re.findall(r'<h2 id="(\w+)"', tested[0].read_text())
+    expected = "recipe learning classes confusions calibration surest images sample layers sees machine"
+    assert names == expected.split()
+
+
+def test_every_field_of_the_recipe_is_there_and_changes_are_marked(untested: Path, tiny_recipe: Recipe) -> None:
+    text = read(untested).text
+    plain = to_plain(tiny_recipe)
+    assert all(name in text for part in plain.values() if isinstance(part, dict) for name in part)
+    assert all(name in text for name in plain)
+    parts = recipe_parts(replace(tiny_recipe, name="paper"))
+    marked = {f"{part}.{item.name}": item.usual for part, items in parts.items() for item in items if item.usual}
+    assert marked["training.epochs"] == "50"
+    assert marked["model.filters"] == "32, 64, 128"
+    assert "model.kernel_size" not in marked
+
+
+def test_the_same_run_gives_the_same_page(untested: Path, tiny_folder: Path) -> None:
+    before = untested.read_bytes()
+    assert report.write_report(untested.parent, data_folder=tiny_folder).read_bytes() == before
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_names_from_outside_stay_text(tmp_path: Path, tiny_folder: Path, tiny_recipe: Recipe) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(tiny_folder, images)
+    (images / "classes.txt").write_text("\n".join(HOSTILE), encoding="utf-8")
+    folder = tmp_path / "<b>run"
+    trainer.train(replace(tiny_recipe, epochs=1), folder, device="cpu", data_folder=images)
+    page = read(report.write_report(folder, data_folder=images))
+    assert "script" not in page.tags
+    for name in HOSTILE:
+        assert name in page.text
+    assert "in <b>run" in page.text
+
+
+def test_other_images_are_refused(untested: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_folder, other)
+    labels = other / "train-labels-idx1-ubyte"
+    content = bytearray(labels.read_bytes())
+    content[-1] = (content[-1] + 1) % 5
+    labels.write_bytes(content)
+    with pytest.raises(RunError, match="not those it was trained on"):
+        report.write_report(untested.parent, data_folder=other)
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run here"):
+        report.write_report(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+def test_a_missing_package_is_named_with_its_extra(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("modiste.reports") or name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'modiste[report]'")):
+        importlib.import_module("modiste.reports.style")
+
+
+def test_a_fields_name_breaks_between_its_words(untested: Path) -> None:
+    page = untested.read_text()
+    assert '<th scope="row">learning_<wbr>rate_<wbr>factor</th>' in page
+    assert not re.search(r"<(th|caption)[^>]*>\w*[a-z]_[a-z]\w*<", page)
+    assert breakable("<a_b>") == "&lt;a_<wbr>b&gt;"
+
+
+@pytest.mark.parametrize(
+    ("module", "wanted", "kept"),
+    [
+        ("modiste.reports", "module://matplotlib_inline.backend_inline", None),
+        slow_case("modiste.reports", "pdf", "pdf"),
+        slow_case("modiste.reproduction.reproduction", "no-such", None),
+        slow_case("modiste.reports.style,modiste.searches.plots", "no-such", None),
+    ],
+)
+def test_figures_are_drawn_whatever_backend_a_notebook_asks_for(module: str, wanted: str, kept: str | None) -> None:
+    if "inline" in wanted and find_spec("matplotlib_inline"):
+        kept = wanted
+    done = run_python(PROGRAMS / "draw_as_notebook.py", module, wanted, MPLBACKEND=wanted)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(kept)
+
+
+@pytest.mark.parametrize(
+    ("missing", "words", "extra"),
+    [
+        ("matplotlib", ("report", "."), "report"),
+        slow_case("PIL", ("report", "."), "report"),
+        slow_case("jinja2", ("figures",), "report"),
+        slow_case("matplotlib", ("reproduce", "--quick"), "report"),
+        slow_case("scipy,scipy.stats", ("reproduce", "--quick"), "evaluation"),
+    ],
+)
+def test_a_missing_package_is_named_in_a_line_before_any_work(
+    missing: str, words: tuple[str, ...], extra: str, tmp_path: Path
+) -> None:
+    done = run_python(PROGRAMS / "without_packages.py", missing, *words, cwd=tmp_path)
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.startswith("modiste: ")
+    assert done.stderr.count("\n") == 1
+    assert f"pip install 'modiste[{extra}]'" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_the_papers_figures_alone(kind: str, untested: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    paths = write_figures(tmp_path, run=untested.parent, data_folder=tiny_folder, format=kind)
+    assert [path.name for path in paths] == [
+        f"figure-1-layers.{kind}",
+        f"figure-2-activations.{kind}",
+        f"figure-3-network.{kind}",
+        f"figure-4-samples.{kind}",
+        f"figure-5-curves.{kind}",
+        f"augmentations.{kind}",
+        f"sees-filters.{kind}",
+        f"sees-maps.{kind}",
+    ]
+    assert all(path.stat().st_size > 1000 for path in paths)
+
+
+def test_without_a_run_there_is_no_fifth_figure(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    paths = write_figures(tmp_path, recipe=tiny_recipe, data_folder=tiny_folder, format="svg")
+    assert [path.name[:8] for path in paths] == ["figure-1", "figure-2", "figure-3", "figure-4", "augmenta"]

@@ -1,0 +1,331 @@
+"""Searches on a real Ray cluster of several nodes: the same table, whatever dies."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from search_process import done, start, table, wait_for
+
+from commands_and_data import PROGRAMS, child_environment
+from fault_counter import Faults
+from modiste.errors import ClusterError, RunError, StoppedError, StorageError
+from modiste.recipes.networks import CNNRecipe
+from modiste.recipes.recipe import Recipe
+from modiste.runs import run_folder
+from modiste.searches import outcomes, ray_cluster, ray_connection
+from modiste.searches.plan import Plan
+from modiste.searches.trial import TrialOutcome
+from ray_nodes import nodes
+
+SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "batch_size=log(16,64)")
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_recipe: Recipe) -> Plan:
+    small = replace(tiny_recipe, epochs=2, model=CNNRecipe(filters=(4,), pools=1, hidden=(16,), dropout=0.25))
+    return Plan(recipe=small, space=SPACE, trials=6)
+
+
+@pytest.fixture(scope="module")
+def alone(plan: Plan, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> bytes:
+    """The table of the same search on this machine's processes."""
+    folder = tmp_path_factory.mktemp("alone") / "s"
+    process = start(folder, plan, tiny_folder)
+    assert process.communicate(timeout=120)[1] == ""
+    return table(folder)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_costs_only_what_it_ran(
+    plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path, faults: Faults
+) -> None:
+    for number in faults("search: a node killed (Ray)", few=1, many=10):
+        kill_a_node(plan, alone, tmp_path / str(number), tiny_folder)
+
+
+def kill_a_node(plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path) -> None:
+    tmp_path.mkdir()
+    with nodes(2, environment=child_environment()) as (address, keeper):
+        process = start(tmp_path / "s", plan, tiny_folder, "--ray", address)
+        wait_for(lambda: done(tmp_path / "s") > 0, process)
+        assert keeper.stdin
+        assert keeper.stdout
+        keeper.stdin.write("kill one\n")
+        keeper.stdin.flush()
+        assert keeper.stdout.readline() == "killed\n"
+        said, complaint = process.communicate(timeout=200)
+    assert process.returncode == 0, complaint
+    assert "best: trial" in said
+    assert table(tmp_path / "s") == alone
+    starts = [len(facts(tmp_path / "s", number)["starts"]) for number in range(plan.trials)]
+    assert sum(starts) - plan.trials <= 1
+    assert not list((tmp_path / "s").glob(".seen-*"))
+
+
+@pytest.mark.slow
+def test_begun_for_this_command_it_stays_on_loopback_saves_when_asked_to_stop_and_goes_on(
+    plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path
+) -> None:
+    process = start(tmp_path / "s", plan, tiny_folder, "--ray", "auto", "--trial-cpus", "0.5")
+    wait_for(lambda: done(tmp_path / "s") > 0, process)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    listening = listening_addresses(family)
+    assert listening
+    assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    process.send_signal(signal.SIGTERM)
+    _, complaint = process.communicate(timeout=100)
+    assert process.returncode == 75, complaint
+    assert "of 6 trials done; everything is saved" in complaint
+    assert still_running(family, seconds=30) == []
+    again = start(tmp_path / "s", plan, tiny_folder, "--ray", "auto", "--trial-cpus", "0.5")
+    assert again.communicate(timeout=200)[1] == ""
+    assert table(tmp_path / "s") == alone
+
+
+def still_running(family: list[psutil.Process], *, seconds: float) -> list[psutil.Process]:
+    """Return the processes that have not ended within some seconds.
+
+    A process that has ended is listed as a zombie until its parent asks for it. An orphan's parent is process 1, which
+    in a container may be a program that never asks.
+    """
+    _, listed = psutil.wait_procs(family, timeout=seconds)
+    return [one for one in listed if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def kill_part(part: str, family: list[psutil.Process]) -> None:
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            if member.name() == part:
+                member.kill()
+
+
+@pytest.mark.slow
+def test_a_lost_cluster_ends_the_search_and_the_same_command_goes_on(
+    plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path
+) -> None:
+    """The search's parent is process 1, as after ``nohup``: Ray would take it for a worker of the lost raylet."""
+    words = (tmp_path / "s", plan, tiny_folder, "--ray", "auto", "--trial-cpus", "0.5")
+    process = start(*words, through=("sh", "-c", '"$@" & echo $!', "sh"))
+    assert process.stdout
+    search = psutil.Process(int(process.stdout.readline()))
+    process.wait(10)
+    wait_for(lambda: done(tmp_path / "s") > 0)
+    family = search.children(recursive=True)
+    kill_part("raylet", family)
+    _, complaint = process.communicate(timeout=200)
+    assert complaint.startswith("modiste: the Ray cluster cannot be used any longer (LocalRayletDiedError")
+    assert not [one for one in outcomes.read(tmp_path / "s") if one.state == "failed"]
+    assert still_running([search, *family], seconds=60) == []
+    assert start(*words).communicate(timeout=200)[1] == ""
+    assert table(tmp_path / "s") == alone
+
+
+@pytest.mark.slow
+def test_a_lost_head_ends_the_search(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    long = replace(plan, trials=1000, sampler="random")  # some go on without a head, and end before it counts as lost
+    words = ("--ray", "auto", "--trial-cpus", "0.5", "--sampler", "random")
+    process = start(tmp_path / "s", long, tiny_folder, *words)
+    wait_for(lambda: done(tmp_path / "s") > 0, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    kill_part("gcs_server", family)
+    _, complaint = process.communicate(timeout=200)
+    assert process.returncode == ClusterError.exit_code, complaint
+    assert complaint.startswith("modiste: the Ray cluster cannot be used any longer (its head at 127.0.0.1:")
+    assert not [one for one in outcomes.read(tmp_path / "s") if one.state == "failed"]
+    assert still_running(family, seconds=60) == []
+
+
+def settle(error: Exception, task: ray_cluster.Task) -> TrialOutcome:
+    """Return the outcome of a trial of which Ray reports an error."""
+    import ray.exceptions
+
+    workers, inner, given = object.__new__(ray_cluster.RayWorkers), Future[ray_cluster.NodeResult](), time.monotonic()
+    workers._ray, done = ray, Future[TrialOutcome]()
+    workers._running = {done: "reference"}
+    inner.set_exception(error)
+    workers._settle(inner, task, given, done)
+    return done.result()
+
+
+def test_only_the_death_of_its_own_worker_counts_against_a_trial(plan: Plan, tmp_path: Path) -> None:
+    from ray import exceptions
+
+    task = ray_cluster.Task(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run")
+    own = (exceptions.WorkerCrashedError(), exceptions.OutOfMemoryError("memory"))
+    assert [settle(error, task).state for error in own] == ["failed", "failed"]
+    others = (
+        exceptions.LocalRayletDiedError(),
+        exceptions.NodeDiedError("node"),
+        exceptions.RaySystemError(OSError("raylet")),
+        exceptions.ObjectLostError("00", "", "call"),
+        exceptions.OwnerDiedError("00", "", "call"),
+        exceptions.RuntimeEnvSetupError("environment"),
+        exceptions.TaskUnschedulableError("nowhere"),
+        exceptions.RayTaskError("run_on_node", "traceback", ModuleNotFoundError("No module named 'modiste'")),
+    )
+    for error in others:
+        with pytest.raises(ClusterError, match="the same command goes on"):
+            settle(error, task)
+    with pytest.raises(StoppedError):
+        settle(exceptions.TaskCancelledError(), task)
+    with pytest.raises(StorageError, match="full"):
+        settle(exceptions.RayTaskError("run_on_node", "traceback", StorageError("full")), task)
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_goes_on(
+    plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path, faults: Faults
+) -> None:
+    with nodes(2, environment=child_environment()) as (address, _):
+        for _time in faults("search: the driver killed (Ray)", few=2, many=2):
+            before = done(tmp_path / "s")
+            process = start(tmp_path / "s", plan, tiny_folder, "--ray", address)
+            wait_for(lambda before=before: done(tmp_path / "s") > before, process)
+            process.kill()
+            process.communicate()
+        last = start(tmp_path / "s", plan, tiny_folder, "--ray", address)
+        assert last.communicate(timeout=200)[1] == ""
+    assert table(tmp_path / "s") == alone
+
+
+@pytest.mark.slow
+def test_a_trial_that_hangs_or_fails_on_a_node_is_a_row_and_the_search_goes_on(
+    plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults
+) -> None:
+    hanging = PROGRAMS / "hanging_trials"
+    environment = child_environment(PYTHONPATH=f"{hanging}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    deadly = replace(plan, space=("epochs=integer(1,4)",), trials=4)
+    limits = ("--sampler", "grid", "--trial-minutes", 0.1)
+    for _time in faults("search: a trial that hangs or fails (Ray)", few=2, many=2, each=2):
+        with nodes(1, environment=environment) as (address, _):
+            process = start(tmp_path / "s", deadly, tiny_folder, "--ray", address, *limits)
+            _, complaint = process.communicate(timeout=200)
+        assert process.returncode == 0, complaint
+        rows = json.loads(table(tmp_path / "s"))
+        assert [row["state"] for row in rows] == ["complete", "failed", "failed", "complete"]
+        assert rows[1]["reason"] == "had not ended after 0.1 minutes"
+        assert rows[2]["reason"] == "MemoryError: no room"
+
+
+HIDDEN = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"')
+"""Start a command that finds nothing in a folder, and whose writing there nobody else sees."""
+
+
+def may_hide() -> bool:
+    """Tell whether this user may, on this system."""
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*HIDDEN, "/mnt", "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not may_hide(), reason="needs a mount namespace of its own")
+def test_from_nodes_that_do_not_see_the_folder_the_runs_come_home(
+    plan: Plan, alone: bytes, tmp_path: Path, tiny_folder: Path
+) -> None:
+    (tmp_path / "hidden").mkdir()
+    folder = tmp_path / "hidden" / "s"
+    with nodes(2, *HIDDEN, str(tmp_path / "hidden"), environment=child_environment()) as (address, _):
+        process = start(folder, plan, tiny_folder, "--ray", address)
+        wait_for(lambda: done(folder) > 0, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=100)[1].count("everything is saved") == 1
+        assert process.returncode == 75
+        last = start(folder, plan, tiny_folder, "--ray", address)
+        assert last.communicate(timeout=200)[1] == ""
+    assert table(folder) == alone
+    for number in range(plan.trials):
+        run_folder.open_run(outcomes.run_folder_of(folder, number))
+
+
+def test_what_cannot_be_shared_is_sent_home(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    task = ray_cluster.Task(
+        number=0,
+        values={},
+        recipe=plan.recipe,
+        folder=tmp_path / "home",
+        device="cpu",
+        data_folder=tiny_folder,
+    )
+    shared = ray_cluster.run_on_node(replace(task, folder=tmp_path / "shared"), Path(__file__), None, 1)
+    assert shared.folder is None
+    sent = ray_cluster.run_on_node(task, tmp_path / "a mark that this node does not see", None, 1)
+    assert not task.folder.exists()
+    assert sent.outcome == shared.outcome
+    assert sent.folder is not None
+    ray_cluster.unpack(sent.folder, task.folder)
+    assert run_folder.open_run(task.folder).history == run_folder.open_run(tmp_path / "shared").history
+    again = ray_cluster.run_on_node(
+        task, tmp_path / "a mark that this node does not see", ray_cluster.pack(task.folder), 1
+    )
+    assert again.outcome == shared.outcome
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "link"),
+    [
+        ("../outside", tarfile.REGTYPE, ""),
+        ("/outside", tarfile.REGTYPE, ""),
+        ("link", tarfile.SYMTYPE, "/etc/passwd"),
+        ("inside", tarfile.LNKTYPE, "../../etc/passwd"),
+    ],
+)
+def test_an_archive_writes_nowhere_else(name: str, kind: bytes, link: str, tmp_path: Path) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, link
+        tar.addfile(member)
+    with suppress(RunError):
+        ray_cluster.unpack(archive.getvalue(), tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["run"])
+    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+    assert not Path("/outside").exists()
+
+
+@pytest.mark.slow
+def test_no_cluster_and_one_too_small_are_said(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    process = start(tmp_path / "a", plan, tiny_folder, "--ray", "127.0.0.1:1")
+    _, complaint = process.communicate(timeout=60)
+    assert (process.returncode, "no Ray cluster answers" in complaint) == (ClusterError.exit_code, True)
+    process = start(tmp_path / "b", plan, tiny_folder, "--ray", "auto", "--trial-gpus", "64")
+    _, complaint = process.communicate(timeout=60)
+    assert (process.returncode, "64 GPUs for a trial" in complaint) == (ClusterError.exit_code, True)
+    assert "Traceback" not in complaint
+
+
+def test_ray_is_not_handed_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+    from ray._private import utils
+
+    before, handed = utils.get_entrypoint_name, []
+    monkeypatch.setattr(ray, "init", lambda *_words, **_options: handed.append(utils.get_entrypoint_name()))
+    ray_connection._init(ray, "local")
+    assert handed == ["modiste"]
+    assert utils.get_entrypoint_name is before
+
+
+def facts(folder: Path, number: int) -> dict[str, list[object]]:
+    plain: dict[str, list[object]] = json.loads((outcomes.run_folder_of(folder, number) / run_folder.FACTS).read_text())
+    return plain
+
+
+def listening_addresses(family: list[psutil.Process]) -> set[str]:
+    """Addresses on which any of the processes listens; one may end while we look, as Ray's helpers do."""
+    addresses = set()
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            connections = member.net_connections("inet")
+            addresses |= {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN}
+    return addresses

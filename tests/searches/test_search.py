@@ -1,0 +1,461 @@
+"""Searches over the small data set: chosen as planned, judged by validation, none lost."""
+
+import ast
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from search_process import done, start, wait_for
+
+from commands_and_data import PROGRAMS, run_modiste, run_python
+from fault_counter import Faults, slow_case
+from modiste.errors import DataError, MissingExtraError, RecipeError, RunError, StorageError
+from modiste.recipes.networks import CNNRecipe
+from modiste.recipes.plain import to_plain
+from modiste.recipes.recipe import Recipe, load
+from modiste.runs import run_folder, storage
+from modiste.searches import outcomes
+from modiste.searches.plan import Plan
+from modiste.searches.plots import parallel_coordinates
+from modiste.searches.search import search
+from modiste.searches.suggestions import Suggestions
+from modiste.searches.trial import Task, TrialOutcome, run_trial
+from modiste.searches.workers import Processes
+from modiste.training import trainer
+
+KILLS = 4
+"""In one search of six trials."""
+SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "model.hidden=choice([8],[16])", "batch_size=log(16,64)")
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_recipe: Recipe) -> Plan:
+    small = replace(tiny_recipe, epochs=2, model=CNNRecipe(filters=(4,), pools=1, hidden=(16,), dropout=0.25))
+    return Plan(recipe=small, space=SPACE, trials=6)
+
+
+@pytest.fixture(scope="module")
+def finished(plan: Plan, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    folder = tmp_path_factory.mktemp("search") / "six"
+    search(plan, folder, device="cpu", data_folder=tiny_folder)
+    return folder
+
+
+def table(folder: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads((folder / outcomes.TABLE).read_text())
+    return rows
+
+
+def invented(number: int, values: dict[str, object], state: str = "complete") -> TrialOutcome:
+    """An outcome that depends on the learning rate alone, best at 0.01."""
+    rate = values["optimizer.learning_rate"]
+    assert isinstance(rate, float)
+    accuracy = 1 / (1 + abs(rate - 0.01))
+    return TrialOutcome(number, values, state, accuracy if state == "complete" else None, (accuracy,))  # type: ignore[arg-type]
+
+
+def test_every_trial_is_a_run_with_the_chosen_values(plan: Plan, finished: Path) -> None:
+    rows = table(finished)
+    assert [row["number"] for row in rows] == list(range(6))
+    for row in rows:
+        run = run_folder.open_run(outcomes.run_folder_of(finished, row["number"]))  # type: ignore[arg-type]
+        assert run.recipe.optimizer.learning_rate == row["values"]["optimizer.learning_rate"]  # type: ignore[index]
+        assert run.picked.validation_accuracy == row["accuracy"]
+        assert [epoch.validation_accuracy for epoch in run.history] == row["curve"]
+        assert run.test_openings == 0
+
+
+def test_the_best_is_a_recipe_that_train_takes(finished: Path, tmp_path: Path, tiny_folder: Path) -> None:
+    best = max(table(finished), key=lambda row: (row["accuracy"], -row["number"]))  # type: ignore[operator]
+    recipe = load(finished / outcomes.BEST)
+    outcome = trainer.train(recipe, tmp_path / "best", device="cpu", data_folder=tiny_folder)
+    assert outcome.picked.validation_accuracy == pytest.approx(best["accuracy"], abs=0.05)
+    text = (finished / outcomes.TABLE_FOR_PEOPLE).read_text()
+    assert f"Best: trial {best['number']}" in text
+    assert text.count("| complete |") == 6
+
+
+def test_a_study_that_optuna_reads(finished: Path, plan: Plan) -> None:
+    backend = JournalStorage(JournalFileBackend(str(finished / outcomes.STUDY)))
+    study = optuna.load_study(study_name=plan.recipe.name, storage=backend)
+    assert [trial.value for trial in study.trials] == [row["accuracy"] for row in table(finished)]
+    assert study.trials[0].params["optimizer.learning_rate"] == table(finished)[0]["values"]["optimizer.learning_rate"]  # type: ignore[index]
+
+
+def test_a_finished_search_is_not_run_again_and_a_longer_one_goes_on(
+    plan: Plan, finished: Path, tiny_folder: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors")}
+    told: list[int] = []
+
+    def tell(new: TrialOutcome, _every: object) -> None:
+        told.append(new.number)
+
+    first = search(plan, finished, device="cpu", data_folder=tiny_folder, on_outcome=tell)
+    assert told == []
+    longer = search(replace(plan, trials=8), finished, device="cpu", data_folder=tiny_folder, on_outcome=tell)
+    assert sorted(told) == [6, 7]
+    assert longer[:6] == first
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_another_search_is_refused_with_the_difference(plan: Plan, finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="seed: 0 became 1"):
+        search(replace(plan, seed=1, trials=8), finished)
+    with pytest.raises(RunError, match="trials: 8 became 5"):
+        search(replace(plan, trials=5), finished)
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"not a search's folder and not empty \(letter.txt\)"):
+        search(plan, tmp_path)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("lag", [1, 3])
+def test_suggestions_follow_from_the_plan_and_the_outcomes_they_go_by_alone(plan: Plan, sampler: str, lag: int) -> None:
+    long = replace(plan, trials=30, sampler=sampler, lag=lag)
+    undisturbed, every = Suggestions(long), dict[int, TrialOutcome]()
+    for number in range(30):
+        values = undisturbed.next(every)
+        every[number] = invented(number, values, "failed" if number == 4 else "complete")
+    again = Suggestions(long)
+    for number in range(30):
+        visible = {earlier: every[earlier] for earlier in again.awaits()}
+        late = {number: every[number]} if number % 5 == 0 else {}
+        assert again.next({**visible, **late}) == every[number].values
+
+
+def test_the_estimator_learns_where_to_look(plan: Plan) -> None:
+    rates = {}
+    for sampler in ("tpe", "random"):
+        suggestions, every = Suggestions(replace(plan, trials=60, sampler=sampler)), dict[int, TrialOutcome]()
+        for number in range(60):
+            every[number] = invented(number, suggestions.next(every))
+        drawn = [abs(every[number].values["optimizer.learning_rate"] - 0.01) for number in range(30, 60)]
+        rates[sampler] = sorted(drawn)[15]
+    assert rates["tpe"] < rates["random"] / 2
+
+
+def test_a_grid_is_gone_through_in_order(plan: Plan) -> None:
+    grid = replace(plan, space=("epochs=integer(1,3)", "model.dropout=choice(0,0.5)"), sampler="grid")
+    suggestions, every = Suggestions(grid), dict[int, TrialOutcome]()
+    for number in range(6):
+        every[number] = TrialOutcome(number, suggestions.next(every), "complete", 0.5, (0.5,))
+    assert [tuple(row.values.values()) for row in every.values()] == [
+        (epochs, dropout) for epochs in (1, 2, 3) for dropout in (0, 0.5)
+    ]
+    with pytest.raises(RecipeError, match="at most the 6 points of the grid"):
+        replace(grid, trials=7)
+
+
+def test_what_fails_is_an_outcome(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    wild = replace(plan, space=("optimizer.learning_rate=choice(0.001,1e30)",), sampler="grid", trials=2)
+    rows = search(wild, tmp_path / "s", device="cpu", data_folder=tiny_folder)
+    assert [row.state for row in rows] == ["complete", "failed"]
+    assert "step" in rows[1].reason
+    assert "failed: " in (tmp_path / "s" / outcomes.TABLE_FOR_PEOPLE).read_text()
+
+
+@pytest.mark.slow
+def test_values_that_cannot_be_together_are_an_outcome(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    deeper = replace(plan.recipe, model=CNNRecipe(filters=(4, 4), pools=1, hidden=(16,)))
+    pools = replace(
+        plan,
+        recipe=deeper,
+        space=("model.filters=choice([4],[4,4])", "model.pools=choice(1,2)"),
+        sampler="grid",
+        trials=4,
+    )
+    rows = search(pools, tmp_path / "s", device="cpu", data_folder=tiny_folder)
+    assert [row.state for row in rows] == ["complete", "failed", "complete", "complete"]
+    assert "pools: expected 0 to 1, found 2" in rows[1].reason
+
+
+def test_a_hopeless_trial_stops_early_and_again_when_begun_again(
+    tiny_recipe: Recipe, tmp_path: Path, tiny_folder: Path
+) -> None:
+    slow = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, learning_rate=1e-7))
+    task = Task(
+        number=4,
+        values={},
+        recipe=slow,
+        folder=tmp_path / "run",
+        device="cpu",
+        data_folder=tiny_folder,
+        curves=((0.7, 0.8, 0.9),) * 4,
+    )
+    first, again = run_trial(task), run_trial(task)
+    assert (first.state, len(first.curve)) == ("pruned", 1)
+    assert first == again
+    assert first.accuracy == first.curve[-1]
+    few = run_trial(replace(task, curves=task.curves[:3]))
+    assert (few.state, len(few.curve)) == ("complete", 3)
+
+
+@pytest.mark.slow
+def test_a_search_killed_again_and_again_makes_the_table_of_one_left_alone(
+    plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults
+) -> None:
+    long = replace(plan, trials=10)
+    alone = start(tmp_path / "alone", long, tiny_folder)  # beside the others
+    chance, folder = random.Random(5), tmp_path / "killed-0"
+    for number in faults("search: the driver killed", few=10, many=100):
+        more = done(folder) + chance.choice((0, 1))
+        process = start(folder, long, tiny_folder)
+        while process.poll() is None and done(folder) < more:
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0, 3 if more == 0 else 0.5))  # where in a trial, or in its start
+        process.kill()
+        process.communicate()
+        if done(folder) >= 9:  # too few are left to be interesting
+            alone.communicate(timeout=200)
+            finish_and_compare(folder, tmp_path / "alone", long, tiny_folder)
+            folder = tmp_path / f"killed-{number + 1}"
+    alone.communicate(timeout=200)
+    finish_and_compare(folder, tmp_path / "alone", long, tiny_folder)
+
+
+def finish_and_compare(killed: Path, alone: Path, plan: Plan, tiny_folder: Path) -> None:
+    last = start(killed, plan, tiny_folder)
+    assert last.communicate(timeout=200)[1] == ""
+    assert last.returncode == 0
+    for name in (outcomes.TABLE, outcomes.TABLE_FOR_PEOPLE, outcomes.BEST, *outcomes.FIGURES):
+        assert (killed / name).read_bytes() == (alone / name).read_bytes()
+
+
+def test_asked_to_stop_it_saves_leaves_with_75_and_goes_on(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
+    long = replace(plan, trials=40)
+    process = start(tmp_path / "s", long, tiny_folder)
+    wait_for(lambda: done(tmp_path / "s") > 0, process)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    assert not [one for member in family for one in member.net_connections("inet") if one.status == "LISTEN"]
+    process.send_signal(signal.SIGTERM)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 75, complaint
+    assert "of 40 trials done; everything is saved" in complaint
+    kept = outcomes.read(tmp_path / "s")
+    assert 0 < len(kept) < 40
+    assert not any(outcome.state == "failed" for outcome in kept)
+
+
+def test_a_worker_that_dies_is_replaced(
+    plan: Plan, finished: Path, tmp_path: Path, tiny_folder: Path, faults: Faults
+) -> None:
+    for number in faults("search: a worker killed", few=KILLS, many=100, each=KILLS):
+        place = tmp_path / str(number)
+        place.mkdir()
+        storage.write_json(place / "plan.json", to_plain(plan))
+        assert drive("search_with_deaths.py", place, KILLS, tiny_folder) == [str(["complete"] * 6)]
+        assert table(place / "s") == table(finished)[:6]
+
+
+@pytest.mark.slow
+def test_a_trial_that_kills_its_worker_fails_and_no_other_with_it(
+    plan: Plan, tmp_path: Path, tiny_folder: Path
+) -> None:
+    deadly = replace(plan, space=("epochs=integer(1,4)",), sampler="grid", trials=4)
+    storage.write_json(tmp_path / "plan.json", to_plain(deadly))
+    (found,) = drive("search_with_faulty_trials.py", tmp_path, "3=die", tiny_folder)
+    rows = ast.literal_eval(found)
+    assert [state for state, _ in rows] == ["complete", "complete", "failed", "complete"]
+    assert rows[2][1] == "the process that ran it died 3 times"
+
+
+@pytest.mark.slow
+def test_a_trial_that_hangs_fails_or_diverges_is_a_row_and_the_search_goes_on(
+    plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults
+) -> None:
+    for number in faults("search: a trial that hangs, fails or diverges", few=3, many=30, each=3):
+        place = tmp_path / str(number)
+        place.mkdir()
+        deadly = replace(plan, space=("epochs=integer(1,5)",), sampler="grid", trials=5, trial_minutes=0.2)
+        storage.write_json(place / "plan.json", to_plain(deadly))
+        faulty = ("2=hang", "3=fail", "4=diverge")
+        (states,) = drive("search_with_faulty_trials.py", place, *faulty, tiny_folder)
+        assert [row[0] for row in ast.literal_eval(states)] == ["complete", "failed", "failed", "failed", "complete"]
+        assert "had not ended after 0.2 minutes" in states
+        assert "MemoryError: no room" in states
+        assert "had not ended after 0.2 minutes" in (place / "s" / outcomes.TABLE_FOR_PEOPLE).read_text()
+
+
+def test_only_the_workers_of_the_pool_are_ended() -> None:
+    bystander = get_context("spawn").Process(target=time.sleep, args=(300,))
+    bystander.start()
+    with Processes(1) as pool:
+        begun = pool.submit(os.getpid)
+        assert begun.result(timeout=100) != bystander.pid
+        pool.interrupt()
+        hanging = pool.submit(time.sleep, 300)
+        pool.kill()
+        assert isinstance(hanging.exception(timeout=100), BrokenProcessPool)
+        pool.interrupt()
+    assert bystander.is_alive()
+    bystander.kill()
+    bystander.join()
+    bystander.close()
+
+
+def run_without(names: list[str], words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the command where some packages cannot be imported."""
+    return run_python(PROGRAMS / "without_packages.py", ",".join(names), *words, cwd=folder)
+
+
+@pytest.mark.parametrize(
+    ("missing", "more", "complaint"),
+    [
+        (["matplotlib"], [], "searching needs matplotlib: pip install 'modiste[search]'"),
+        slow_case(["optuna"], [], "searching needs optuna: pip install 'modiste[search]'"),
+        slow_case(["matplotlib", "optuna"], [], "searching needs matplotlib and optuna: pip install 'modiste[search]'"),
+        slow_case(
+            ["psycopg"], ["--storage", "postgresql://127.0.0.1:1/x"], "needs psycopg: pip install 'modiste[postgresql]'"
+        ),
+        slow_case(["ray"], ["--ray", "auto"], "needs Ray: pip install 'modiste[ray]'"),
+    ],
+)
+def test_a_missing_package_is_named_before_any_work(
+    missing: list[str], more: list[str], complaint: str, tmp_path: Path
+) -> None:
+    done = run_without(missing, ["search", "sprint", "epochs=choice(1,2)", "--out", "s", *more], tmp_path)
+    assert done.returncode == MissingExtraError.exit_code, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert complaint in done.stderr
+    assert not (tmp_path / "s" / outcomes.TRIALS).exists()
+
+
+@pytest.mark.slow
+def test_a_search_needs_no_scipy(tmp_path: Path, plan: Plan, tiny_folder: Path) -> None:
+    storage.write_json(tmp_path / "small.json", to_plain(plan.recipe))
+    words = ["search", "small.json", SPACE[0], "--trials", "5", "--epochs", "1", "--prune", "median", "--quiet"]
+    done = run_without(["scipy"], [*words, "--data-folder", str(tiny_folder), "--device", "cpu"], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_too_few_files_may_be_open(tmp_path: Path) -> None:
+    words = ["search", "sprint", "epochs=choice(1,2)", "--trials", "1", "--out", "s"]
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12)); from modiste.cli.main import main; "
+    done = run_python("-c", f"{limit}main({words!r})", cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (RunError.exit_code, 1), done.stderr
+    assert "a process for a trial cannot be started (Too many open files)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "complaint"),
+    [
+        ({"data_folder": Path("no such folder")}, DataError, "no such folder"),
+        ({"device": "cuda:77"}, RecipeError, "device 'cuda:77' cannot be used here"),
+    ],
+)
+def test_what_every_trial_would_fail_of_ends_the_search_and_is_no_outcome(
+    options: dict[str, Any], error: type[Exception], complaint: str, plan: Plan, tmp_path: Path, tiny_folder: Path
+) -> None:
+    with pytest.raises(error, match=complaint):
+        search(plan, tmp_path / "s", **{"device": "cpu", "data_folder": tiny_folder, **options})
+    assert outcomes.read(tmp_path / "s") == []
+
+
+def test_a_full_disk_is_no_outcome(
+    plan: Plan, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_words: object, **_options: object) -> None:
+        raise StorageError("no space left on device")
+
+    monkeypatch.setattr(trainer, "train", fill)
+    task = Task(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run", device="cpu")
+    with pytest.raises(StorageError):
+        run_trial(task)
+
+
+def test_data_that_the_search_chose_is_an_outcome(plan: Plan, tmp_path: Path) -> None:
+    task = Task(
+        number=0,
+        values={"data.source": "elsewhere"},
+        recipe=replace(plan.recipe, data=replace(plan.recipe.data, source=str(tmp_path / "elsewhere"))),
+        folder=tmp_path / "run",
+        device="cpu",
+    )
+    assert run_trial(task).state == "failed"
+
+
+def drive(program: str, folder: Path, *words: object) -> list[str]:
+    done = run_python(PROGRAMS / program, *words, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def numbers(told: str) -> list[str]:
+    found = [line.split()[3] for line in told.splitlines()[1:3]]
+    assert sorted(found) == ["0", "1"]
+    return found
+
+
+def test_what_mattered_is_named_and_drawn(plan: Plan, tmp_path: Path) -> None:
+    fields = (*SPACE, "model.dropout=uniform(0,0.5)")
+    long = replace(plan, space=fields, trials=40, sampler="random")
+    suggestions, every = Suggestions(long), dict[int, TrialOutcome]()
+    for number in range(40):
+        every[number] = invented(number, suggestions.next(every), "failed" if number == 3 else "complete")
+    outcomes.write_table(tmp_path, long, every)
+    weights = outcomes.importances(long, every.values())
+    assert next(iter(weights)) == "optimizer.learning_rate"
+    assert sum(weights.values()) == pytest.approx(1)
+    text = (tmp_path / outcomes.TABLE_FOR_PEOPLE).read_text()
+    for name in outcomes.FIGURES:
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+        assert f"]({name})" in text
+    figure = parallel_coordinates(long.dimensions(), every.values())
+    (axes,) = figure.axes
+    lines = [line for line in axes.lines if len(line.get_xdata()) == len(fields) + 1]
+    assert len(lines) == 39
+    best = outcomes.best(every.values())
+    assert best is not None
+    thickest = max(lines, key=lambda line: line.get_linewidth())
+    assert thickest.get_ydata()[-1] == 1
+    assert thickest.get_ydata()[-2] == pytest.approx(best.values["model.dropout"] / 0.5)
+    assert outcomes.importances(long, [every[3]]) == {}
+
+
+def test_the_command_tells_a_person(tmp_path: Path, plan: Plan, tiny_folder: Path) -> None:
+    storage.write_json(tmp_path / "small.json", to_plain(plan.recipe))
+    words = ["search", "small.json", "epochs=choice(1,2)", "--sampler", "grid", "--trials", 2, "--seed", 3]
+    done = run_modiste(*words, "--data-folder", tiny_folder, "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[:4] for line in done.stdout.splitlines()[1:3]] == [
+        [count, "of", "2", trial] for count, trial in zip("12", numbers(done.stdout), strict=True)
+    ]
+    assert done.stdout.splitlines()[0].split() == ["done", "trial", "validation", "best", "so", "far", "epochs"]
+    assert "next: modiste train runs/search-tiny/best.json" in done.stdout
+    assert load(tmp_path / "runs/search-tiny/best.json").seed == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint", "code"),
+    [
+        ((), "expected a recipe and a space", 2),
+        (("paper",), "expected a recipe and a space", 2),
+        (("paper", "epoch=integer(1,2)"), "did you mean 'epochs'", 4),
+        (("paper", "epochs=integer(1,2)", "--trials", "0"), "trials: expected at least 1", 4),
+        (("paper", "epochs=integer(1,2)", "--workers", "0"), "--workers: expected at least 1, found 0", 4),
+        (("paper", "epochs=integer(1,2)", "--drivers", "0"), "--drivers: expected at least 1, found 0", 4),
+        (("paper", "epochs=integer(1,2)", "--ray", "auto", "--trial-cpus=-1"), "--trial-cpus: expected a number", 4),
+        (("paper", "epochs=integer(1,2)", "--ray", "auto", "--trial-gpus=1.5"), "--trial-gpus: expected a fraction", 4),
+        (("paper", "epochs=integer(1,2)", "--out", "x" * 5000), "File name too long", 5),
+        (("x" * 5000, "epochs=integer(1,2)"), "recipe", 4),
+        (("paper", "x" * 5000 + ".toml"), "x.toml", 4),
+        (("papre", "epochs=integer(1,2)"), "did you mean 'paper'", 4),
+    ],
+)
+def test_the_command_refuses(words: tuple[str, ...], complaint: str, code: int, tmp_path: Path) -> None:
+    done = run_modiste("search", *words, cwd=tmp_path)
+    assert (done.returncode, complaint in done.stderr, "Traceback" in done.stderr) == (code, True, False)

@@ -1,0 +1,272 @@
+"""Networks, losses and augmentations that are not Modiste's: trained, resumed, refused in one line, never imported."""
+
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from run_equality import assert_same
+from test_resume import Crash, Trouble
+from torch import nn
+
+import code_of_others as others
+import modiste
+from commands_and_data import run_modiste
+from modiste.errors import RecipeError, RunError, StoppedError
+from modiste.inference.predictor import Predictor
+from modiste.models.registry import Task, build_model
+from modiste.recipes import own_code
+from modiste.recipes.networks import CNNRecipe, OwnNetworkRecipe
+from modiste.recipes.recipe import DataRecipe, Recipe
+from modiste.runs import checkpoint, run_folder
+
+BASE = Recipe(
+    name="x",
+    epochs=3,
+    batch_size=25,
+    data=DataRecipe(source="tiny"),
+    model=CNNRecipe(filters=(2,), pools=1, hidden=(4,)),
+)
+SHAPE, CLASSES = (1, 12, 12), 5
+
+
+def train(out: Path, images: Path, **arguments: Any) -> modiste.Run:
+    return modiste.train(BASE, out, device="cpu", data_folder=images, quiet=True, **arguments)
+
+
+@pytest.fixture(scope="module")
+def own_run(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    out = tmp_path_factory.mktemp("own") / "run"
+    train(out, tiny_folder, network=others.Net, loss=others.focal, augmentation=others.noisy)
+    return out
+
+
+def test_stopped_and_crashed_and_to_the_end_gives_the_same_bytes(
+    own_run: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Its own dropout and noise draw from torch's global numbers, which a user draws from in between as well."""
+    code = {"network": others.Net, "loss": others.focal, "augmentation": others.noisy}
+    for trouble, error in ((Trouble(stop=5), StoppedError), (Trouble(crash=27), Crash)):
+        torch.rand(7)
+        with pytest.raises(error):
+            train(tmp_path / "run", tiny_folder, listeners=[trouble], **code)
+    torch.rand(3)
+    train(tmp_path / "run", tiny_folder, **code)
+    assert_same(tmp_path / "run", own_run)
+
+
+def test_a_network_that_was_built_elsewhere_goes_on_from_its_first_weights(tiny_folder: Path, tmp_path: Path) -> None:
+    """A new process builds it anew, with other weights; the run keeps those it began with."""
+    torch.manual_seed(1)
+    first = others.Net(SHAPE, CLASSES)
+    train(tmp_path / "calm", tiny_folder, network=first)
+    with pytest.raises(Crash):
+        train(tmp_path / "run", tiny_folder, network=first, listeners=[Trouble(crash=3)])
+    train(tmp_path / "run", tiny_folder, network=others.Net(SHAPE, CLASSES))
+    assert_same(tmp_path / "run", tmp_path / "calm")
+
+
+def test_training_leaves_the_users_random_numbers_as_they_were(tiny_folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    expected = torch.rand(3)
+    torch.manual_seed(4)
+    train(tmp_path / "run", tiny_folder, network=others.Net)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_seed_decides_the_weights_of_a_class() -> None:
+    recipe = OwnNetworkRecipe(code=own_code.register(others.Net))
+    task = Task(image_shape=SHAPE, class_names=tuple("0123456789"))
+    one, same, other = (build_model(recipe, task, seed=seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["network.head.weight"], other["network.head.weight"])
+
+
+@pytest.mark.parametrize("network", [others.Lazy, others.make_mlp, nn.Sequential(nn.Flatten(), nn.Linear(144, 5))])
+def test_every_form_of_network_is_trained_read_and_asked(network: Any, tiny_folder: Path, tmp_path: Path) -> None:
+    run = train(tmp_path / "run", tiny_folder, network=network, epochs=1)
+    images = modiste.load_dataset(BASE.data, tiny_folder).validation.images
+    logits = run.predictor("cpu").logits(images)
+    assert torch.allclose(logits, run.measured().logits, atol=1e-4)
+
+
+def test_shared_weights_stay_shared(own_run: Path) -> None:
+    own_code.register(others.Net)
+    weights = checkpoint.load_model(own_run / run_folder.WEIGHTS["picked"])[0].state_dict()
+    assert torch.equal(weights["network.head.weight"], weights["network.again.weight"])
+
+
+def test_a_run_is_compared_reported_exported_and_answers_the_same(own_run: Path, tiny_folder: Path) -> None:
+    run = modiste.Run.open(own_run)
+    own_code.register(others.Net)
+    modiste.report(run, data_folder=tiny_folder)
+    done = modiste.export(run, data_folder=tiny_folder)
+    assert done.proof.agreement == 1
+    images = modiste.load_dataset(BASE.data, tiny_folder).validation.images[:20]
+    onnx = modiste.predict(str(done.path), images[:, 0].numpy())
+    assert [one.nearest for one in onnx] == Predictor.load(own_run).names(images)
+
+
+FAULTY_NETWORKS = {
+    others.ReturnsTuple: "expected one tensor of logits, found tuple",
+    others.ReturnsTooMany: r"expected logits of shape \(N, 5\), here \(2, 5\), found \(2, 10\)",
+    others.ReturnsFlat: r"expected logits of shape .*, found \(10,\)",
+    others.ReturnsNothing: "expected one tensor of logits, found NoneType",
+    others.ReturnsNaN: "expected finite logits of an untrained network, found infinity or NaN",
+    others.ReturnsLabels: "expected logits as floats, found torch.int64",
+    others.WithoutGradient: r"expected logits with a gradient, found none; look for detach\(\) or no_grad\(\)",
+    others.Doubles: "expected parameters of type torch.float32, found torch.float64",
+    others.Frozen: "expected parameters to train, found none",
+    others.WithoutWeights: "expected parameters to train, found none",
+    others.FailsInTraining: r"fails in training on a batch of shape \(2, 1, 12, 12\): ValueError: the moon is full \(",
+    others.WantsMore: r"cannot be built for images of shape \(1, 12, 12\): TypeError: .*'width'",
+    others.not_a_network: "expected a torch.nn.Module, found str",
+}
+
+
+@pytest.mark.parametrize(("network", "message"), FAULTY_NETWORKS.items(), ids=lambda one: getattr(one, "__name__", ""))
+def test_a_faulty_network_is_refused_before_the_first_step(
+    network: Any, message: str, tiny_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=f"^code_of_others:{network.__name__}: {message}") as caught:
+        train(tmp_path / "run", tiny_folder, network=network)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / run_folder.LOG).exists()
+
+
+def test_probabilities_are_warned_of(tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(tmp_path / "run", tiny_folder, network=others.Softmax, epochs=1)
+    assert "its outputs look like probabilities; leave out the softmax" in caplog.text
+
+
+FAULTY_LOSSES = {
+    others.loss_of_each: r"expected one finite number, a tensor of shape \(\), found shape \(2,\)",
+    others.loss_as_number: r"expected one finite number, a tensor of shape \(\), found float",
+    others.loss_is_nan: r"expected one finite number, .* nan",
+    others.loss_ignores_logits: "expected a loss that depends on the logits, found one without a gradient",
+    others.loss_fails: r"fails on logits and targets of shape \(2, 5\): RuntimeError: .*code_of_others.py, line \d+",
+}
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(("loss", "message"), FAULTY_LOSSES.items(), ids=lambda one: getattr(one, "__name__", ""))
+def test_a_faulty_loss_is_refused_before_the_first_step(
+    loss: Any, message: str, tiny_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=f"^code_of_others:{loss.__name__}: {message}"):
+        train(tmp_path / "run", tiny_folder, loss=loss)
+
+
+FAULTY_AUGMENTATIONS = {
+    others.crops: r"expected images as torch.float32 of shape \(2, 1, 12, 12\), found .* \(2, 1, 11, 12\)",
+    others.returns_bytes: "expected images as torch.float32 .*, found torch.uint8",
+    others.draws_elsewhere: "expected the same images from the same generator, found others",
+    others.divides_by_zero: "expected finite pixels, found infinity or NaN",
+    others.forgets_the_generator: r"fails on images of shape \(2, 1, 12, 12\): TypeError",
+}
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "message"), FAULTY_AUGMENTATIONS.items(), ids=lambda one: getattr(one, "__name__", "")
+)
+def test_a_faulty_augmentation_is_refused_before_the_first_step(
+    augmentation: Any, message: str, tiny_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=f"^code_of_others:{augmentation.__name__}: {message}"):
+        train(tmp_path / "run", tiny_folder, augmentation=augmentation)
+
+
+def test_weights_of_classes_need_a_loss_that_takes_them(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"^balance: expected 0, because .*:focal takes no weights"):
+        train(tmp_path / "run", tiny_folder, loss=others.focal, balance=0.5)
+    train(tmp_path / "weighted", tiny_folder, loss=others.weighted_squares, balance=0.5, epochs=1)
+
+
+def test_a_loss_that_is_the_objective_gives_the_same_run(tiny_folder: Path, tmp_path: Path) -> None:
+    own = train(tmp_path / "own", tiny_folder, loss=others.weighted_squares)
+    built_in = train(tmp_path / "built in", tiny_folder, objective="squared-error")
+    assert own.history == built_in.history
+
+
+def test_an_augmentation_changes_what_is_learnt(tiny_folder: Path, tmp_path: Path) -> None:
+    own = train(tmp_path / "own", tiny_folder, augmentation=others.halved)
+    plain = train(tmp_path / "plain", tiny_folder)
+    assert own.history[0].train_loss != plain.history[0].train_loss
+
+
+def test_code_without_a_name_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="expected a class or a function with a name, found a lambda"):
+        train(tmp_path / "run", tiny_folder, loss=lambda logits, targets: (logits - targets).mean())
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    {
+        "nowhere_at_all:Net": "the module nowhere_at_all cannot be imported: ModuleNotFoundError",
+        "code_of_others:Nut": "code_of_others has no Nut",
+        "code_of_others": "expected MODULE:NAME",
+        "../code:Net": "expected MODULE:NAME",
+    }.items(),
+)
+def test_an_import_path_that_leads_nowhere(path: str, message: str, tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"^{re.escape(path)}: {message}"):
+        train(tmp_path / "run", tiny_folder, network=path)
+
+
+def test_changed_source_is_used_with_a_warning(
+    own_run: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = run_folder.open_run(own_run).recipe.model
+    assert isinstance(recipe, OwnNetworkRecipe)
+    path = own_code.path_in(recipe.code)
+    monkeypatch.setattr(own_code, "_registered", {f"{path}@{'0' * 16}": others.Net})
+    with caplog.at_level(logging.WARNING):
+        checkpoint.load_model(own_run / run_folder.WEIGHTS["picked"])
+    assert "the source is not that of the run, and results may differ" in caplog.text
+
+
+class TestCommand:
+    """In the folder of a user's module, which writes a file when it is imported."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        source = Path(others.__file__).read_text()
+        (tmp_path / "user_code.py").write_text(f"{source}\n\nopen('imported', 'w').close()\n")
+        return tmp_path
+
+    def test_a_run_is_trained_and_read_where_the_code_is_named_and_never_imports_it_else(
+        self, folder: Path, tiny_folder: Path
+    ) -> None:
+        words = ["--data-folder", str(tiny_folder), "--device", "cpu"]
+        named = ["--network", "user_code:Net"]
+        trained = run_modiste(
+            *("train", "sprint", "--data.source", "tiny", "--epochs", "1", "--out", "run", *named, *words), cwd=folder
+        )
+        assert trained.returncode == 0, trained.stderr
+        (folder / "imported").unlink()
+        for command in ("report", "export"):
+            refused = run_modiste(command, "run", "--data-folder", str(tiny_folder), cwd=folder)
+            assert refused.returncode == RunError.exit_code
+            assert "user_code:Net: this network is not part of Modiste, and files never import code" in refused.stderr
+            assert "Traceback" not in refused.stderr
+        assert not (folder / "imported").exists()
+        done = run_modiste("export", "run", "--data-folder", str(tiny_folder), *named, cwd=folder)
+        assert done.returncode == 0, done.stderr
+
+    def test_the_current_folder_hides_no_installed_package(self, folder: Path, tiny_folder: Path) -> None:
+        (folder / "numpy.py").write_text("raise SystemExit('a file of a stranger ran')\n")
+        words = ["--data-folder", str(tiny_folder), "--device", "cpu", "--epochs", "1", "--data.source", "tiny"]
+        done = run_modiste("train", "sprint", "--out", "run", "--network", "user_code:Net", *words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_copied_run_folder_is_refused_without_its_code(
+    own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = shutil.copytree(own_run, tmp_path / "run")
+    monkeypatch.setattr(own_code, "_registered", {})
+    with pytest.raises(RunError, match=r"name it: --network MODULE:NAME, or in Python network=\.\.\."):
+        Predictor.load(copied)
