@@ -22,7 +22,6 @@ from modiste.cli import main
 from modiste.cli.answer_writers import safe_cell
 from modiste.cli.arguments import print_json, split_flags
 from modiste.cli.main import MINIMUM_BYTES
-from modiste.cli.train import _free_folder
 from modiste.errors import (
     ClusterError,
     DataError,
@@ -41,6 +40,7 @@ from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
 from modiste.training import setup, trainer
+from modiste.training.free_folder import free_folder
 from modiste.training.tracking import Listener
 
 pytestmark = pytest.mark.usefixtures("without_type_checks")
@@ -528,7 +528,7 @@ class TestTrain:
         self, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         refuse(monkeypatch, "runs/tiny")
-        assert _free_folder(tiny_recipe, "cpu") == Path("runs/tiny")
+        assert free_folder(tiny_recipe, "cpu") == Path("runs/tiny")
 
     @pytest.mark.parametrize(
         "words",

@@ -20,6 +20,7 @@ EXTRAS = {
     "search": ("optuna",),
     "segmentation": ("PIL", "scipy", "onnxruntime"),
     "serve": ("fastapi", "httptools", "multipart", "onnx", "onnxruntime", "prometheus_client", "uvicorn"),
+    "sklearn": ("sklearn",),
     "tensorboard": ("tensorboard",),
 }
 

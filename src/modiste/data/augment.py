@@ -36,7 +36,7 @@ def augment(batch: Batch, recipe: AugmentationRecipe, generator: torch.Generator
         strength = getattr(recipe, name)
         if strength:
             images, targets = mix(images, targets, strength, generator)
-    return Batch(images.contiguous(memory_format=torch.channels_last), targets)
+    return Batch(images.contiguous(memory_format=torch.channels_last), targets, batch.weights)
 
 
 def augment_by_own(batch: Batch, reference: str, generator: torch.Generator) -> Batch:

@@ -70,5 +70,11 @@ def class_weights(labels: Int64[Tensor, " n"], classes: int, balance: float) -> 
 
 
 def weighted(batch: Batch, weights: Float[Tensor, " classes"] | None) -> Batch:
-    """Weight each image by its target distribution: ``targets @ weights``; None leaves the batch unchanged."""
-    return batch if weights is None else Batch(batch.images, batch.targets, batch.targets @ weights)
+    """Weight each image by its target distribution, ``targets @ weights``, times the weight that it has.
+
+    None leaves the batch unchanged.
+    """
+    if weights is None:
+        return batch
+    own = batch.targets @ weights
+    return Batch(batch.images, batch.targets, own if batch.weights is None else own * batch.weights)

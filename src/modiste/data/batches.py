@@ -12,12 +12,23 @@ from modiste.data.batch import Batch, as_floats, as_targets, class_weights, read
 from modiste.data.by_class import change_by_class
 from modiste.data.dataset import ImageSet
 from modiste.data.extra_pictures import ExtraPictures
+from modiste.errors import RecipeError
 from modiste.recipes.recipe import Recipe
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
     """Return the number of batches in an epoch; the last batch may be smaller."""
     return -(-images // batch_size)
+
+
+def _check_unmixed(recipe: Recipe, extra: ExtraPictures | None) -> None:
+    """Raise RecipeError if batches are mixed, because a mixture has no weight of its own."""
+    mixed = recipe.augmentation.mixup or recipe.augmentation.cutmix or recipe.by_class.outliers or extra is not None
+    if mixed:
+        raise RecipeError(
+            f"{recipe.name}: mixes images, and a mixture has no weight; expected no mixup, cutmix, outliers "
+            "and extra pictures, or weights that are whole numbers"
+        )
 
 
 class Batches:
@@ -30,9 +41,14 @@ class Batches:
         extra: more pictures to learn from, on the same device; None if there are none.
         recipe: sets batch size, seed, label smoothing, augmentation and class balance.
         classes: number of classes.
+
+    Raises:
+        RecipeError: the images have weights, and the recipe mixes images.
     """
 
     def __init__(self, train: ImageSet, recipe: Recipe, classes: int, extra: ExtraPictures | None = None) -> None:
+        if train.weights is not None:
+            _check_unmixed(recipe, extra)
         self.extra = extra
         self.train, self.recipe, self.classes = train, recipe, classes
         self.generator = torch.Generator(train.labels.device)
@@ -53,7 +69,8 @@ class Batches:
     def make(self, chosen: Int64[Tensor, " n"]) -> Batch:
         """Return the batch of these images, augmented."""
         some = self.train[chosen]
-        batch = Batch(read_floats(some.images), as_targets(some.labels, self.classes, self.recipe.label_smoothing))
+        targets = as_targets(some.labels, self.classes, self.recipe.label_smoothing)
+        batch = Batch(read_floats(some.images), targets, some.weights)
         if self.extra is not None:
             batch = self._with_extra(batch, self.extra)
         batch = change_by_class(batch, self.recipe.by_class, self.generator)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from modiste import machine
@@ -76,23 +76,25 @@ class ImageSet:
         images: pixels, uint8 (N, C, H, W).
         labels: from 0 (N).
         digests: SHA-256 of each picture file (N, 32), independent of how the picture is prepared; None for an IDX set.
+        weights: of each image in the training loss (N), with mean 1; None if all images count the same.
     """
 
     images: UInt8[Tensor, "n c h w"]
     labels: Int64[Tensor, " n"]
     digests: UInt8[Tensor, "n 32"] | None = None
+    weights: Float[Tensor, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor | slice) -> "ImageSet":
-        digests = None if self.digests is None else self.digests[index]
-        return ImageSet(self.images[index], self.labels[index], digests)
+        digests, weights = (None if one is None else one[index] for one in (self.digests, self.weights))
+        return ImageSet(self.images[index], self.labels[index], digests, weights)
 
     def to(self, device: torch.device) -> "ImageSet":
         """Return the same set on ``device``."""
-        digests = None if self.digests is None else self.digests.to(device)
-        return ImageSet(self.images.to(device), self.labels.to(device), digests)
+        digests, weights = (None if one is None else one.to(device) for one in (self.digests, self.weights))
+        return ImageSet(self.images.to(device), self.labels.to(device), digests, weights)
 
     def identity(self) -> str:
         """Return a hash of the images, their order and their labels.

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from modiste import machine
+from modiste.data.dataset import Development
 from modiste.evaluation import run_images
 from modiste.evaluation.inference import infer
 from modiste.evaluation.out_of_distribution import run_detector
@@ -55,6 +56,7 @@ def train(
     out: Path | str,
     *,
     device: str = "auto",
+    data: Development | None = None,
     data_folder: Path | str | None = None,
     transfer_from: Path | str | Source | None = None,
     listeners: Sequence[Listener] = (),
@@ -72,6 +74,7 @@ def train(
         recipe: what to train. The device settles the precision ``auto``.
         out: the run folder; made if missing.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        data: images in memory, in place of those that the recipe names.
         data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         transfer_from: the source of weights whose hash the recipe names: a run folder, a safetensors file or
             ``hub:OWNER/NAME``.
@@ -87,7 +90,7 @@ def train(
         group.folder(Path(out)) as folder,
         storage.lock(folder),
     ):
-        run = set_up(recipe, folder, session, data_folder)
+        run = set_up(recipe, folder, session, data_folder if data is None else data)
         if run is None:
             return outcome(Path(out), started)
         complete(run, listeners, transfer_from)

@@ -1,0 +1,280 @@
+"""A recipe as a scikit-learn classifier. scikit-learn is imported only in this package."""
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, Shaped, UInt8
+
+from modiste.api.training import RecipeLike, as_recipe
+from modiste.data.dataset import Development, ImageSet, split_indices
+from modiste.errors import MissingExtraError, ModisteError
+from modiste.inference.predictor import Predictor
+from modiste.recipes.plain import flatten, nearest, to_plain
+from modiste.recipes.recipe import DataRecipe, Recipe
+from modiste.runs import run_folder
+from modiste.sklearn.pixels import Pixels
+from modiste.training import trainer
+from modiste.training.tracking import ConsoleLog
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin  # type: ignore[import-untyped]
+    from sklearn.utils.multiclass import check_classification_targets  # type: ignore[import-untyped]
+    from sklearn.utils.validation import (  # type: ignore[import-untyped]
+        _check_sample_weight as check_sample_weight,
+    )
+    from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
+except ImportError as error:
+    raise MissingExtraError("modiste.sklearn: needs scikit-learn: pip install 'modiste[sklearn]'") from error
+
+EPOCH_IMAGES = 5_000
+"""Fewer training images are shown several times in an epoch, so that there are enough steps."""
+FEW = 12
+"""Fewer samples are not split: they serve as validation images too."""
+MOST_REPEATED = 1_000_000
+"""Most images that whole weights may stand for; above, weights act on the loss."""
+DECLARED = ("recipe", "random_state", "validation_fraction", "device", "verbose")
+
+
+class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Trains a recipe by ``fit``, and classifies by ``predict``.
+
+    Fields of the recipe are parameters too, also for ``set_params`` and searches: ``epochs``, or
+    ``optimizer__learning_rate`` for ``optimizer.learning_rate``.
+
+    Samples are rows (N, features) or images (N, H, W), (N, H, W, C) or (N, C, H, W). A row that is no square is padded
+    to one. Bytes, and numbers from 0 to 1, are pixels as they are. Other numbers are scaled to bytes by the range of
+    the training samples; see ``Pixels.learn``.
+
+    Whole ``sample_weight`` of n counts like a sample that is given n times. Other weights multiply the losses.
+
+    Args:
+        recipe: a name, a ``Recipe`` or the path of a file; its data source is not used.
+        random_state: seed of training; an int, a ``RandomState``, or None for a random one.
+        validation_fraction: share of the samples that measures each epoch; with fewer than 12 samples, all of them do.
+        device: ``auto``, ``cpu``, ``cuda`` ...
+        verbose: show progress.
+        fields: fields of the recipe.
+
+    Attributes:
+        classes_: the classes, sorted.
+        n_features_in_: number of columns of X, or the first size of its images.
+        recipe_: the recipe that was trained.
+        validation_accuracy_: of the trained model, 0 to 1.
+        history_: a row for each epoch.
+
+    Example:
+        >>> from sklearn.datasets import load_digits
+        >>> from modiste.sklearn import ModisteClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> model = ModisteClassifier("mlp", epochs=2, device="cpu").fit(X[:1500], y[:1500])
+        >>> model.score(X[1500:], y[1500:]) > 0.8
+        True
+    """
+
+    def __init__(
+        self,
+        recipe: RecipeLike = "sprint",
+        *,
+        random_state: Any = 0,
+        validation_fraction: float = 1 / 6,
+        device: str = "auto",
+        verbose: bool = False,
+        **fields: Any,
+    ) -> None:
+        self.recipe = recipe
+        self.random_state = random_state
+        self.validation_fraction = validation_fraction
+        self.device = device
+        self.verbose = verbose
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters and the fields that were set, by name."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_") and name[-1] != "_"}
+
+    def set_params(self, **params: Any) -> "ModisteClassifier":
+        """Set parameters and fields; ValueError for a name that is neither. ``fit`` checks the values."""
+        known = _fields_of(params.get("recipe", self.recipe))
+        for name in params:
+            if known and name not in DECLARED and name.replace("__", ".") not in known:
+                raise ValueError(f"{name}: no parameter of ModisteClassifier; {nearest(name, [*DECLARED, *known])}")
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "ModisteClassifier":  # noqa: N803
+        """Train on samples.
+
+        Args:
+            X: rows or images; see the class.
+            y: a label for each, numbers or text.
+            sample_weight: a weight for each, 0 or more; None for equal weights.
+
+        Raises:
+            ValueError: the samples, labels or weights cannot be trained on.
+        """
+        samples, labels = self._checked(X, y)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        self._pixels = Pixels.learn(samples)
+        images, codes, weights = _ordered(
+            *_repeated(self._pixels.images(samples), codes, self._weights(X, sample_weight))
+        )
+        recipe = self._recipe(len(images))
+        data = _development(images, codes, weights, tuple(map(str, self.classes_)), recipe.data)
+        with _as_value_error(), tempfile.TemporaryDirectory() as folder:
+            recipe = _with_batches(recipe, len(data.train))
+            shown = [ConsoleLog()] if self.verbose else []
+            trainer.train(recipe, Path(folder) / "run", device=self.device, data=data, listeners=shown)
+            run = run_folder.open_run(Path(folder) / "run")
+            self._model = (run.folder / run_folder.WEIGHTS["picked"]).read_bytes()
+        self.recipe_, self.history_ = run.recipe, run.history
+        self.validation_accuracy_ = run.picked.validation_accuracy
+        self._predictor = _load(self._model, self.device)
+        return self
+
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "n classes"]:  # noqa: N803
+        """Return the probability of each class of ``classes_`` for each sample."""
+        check_is_fitted(self)
+        samples = validate_data(self, X, reset=False, **CHECKS)
+        with _as_value_error():
+            scores = self._predictor.classify(self._pixels.images(np.asarray(samples)))
+        return np.asarray(scores.probabilities, np.float64)
+
+    def predict(self, X: Any) -> Shaped[np.ndarray, " n"]:  # noqa: N803
+        """Return the most probable class of each sample."""
+        probabilities = self.predict_proba(X)
+        return np.asarray(self.classes_[probabilities.argmax(1)])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_predictor"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_model" in state:
+            self._predictor = _load(state["_model"], self.device)
+
+    def _checked(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: N803
+        if y is None:
+            raise ValueError("This ModisteClassifier estimator requires y to be passed, but the target y is None.")
+        samples, labels = validate_data(self, X, y, ensure_min_samples=2, **CHECKS)
+        check_classification_targets(labels)
+        return np.asarray(samples), np.asarray(labels)
+
+    def _weights(self, X: Any, sample_weight: Any) -> Float[np.ndarray, " n"] | None:  # noqa: N803
+        if sample_weight is None:
+            return None
+        weights = np.asarray(check_sample_weight(sample_weight, X, ensure_non_negative=True))
+        if not weights.any():
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+        return weights
+
+    def _recipe(self, samples: int) -> Recipe:
+        """Return the recipe with the fields that were set, for a number of samples."""
+        state = self.random_state
+        seed = state if isinstance(state, int) else int(check_random_state(state).randint(2**31))
+        fields = {name: value for name, value in self.get_params().items() if name not in DECLARED}
+        chosen = as_recipe(self.recipe).with_(**fields)
+        repeats = max(chosen.data.repeats, round(EPOCH_IMAGES / samples)) if samples < EPOCH_IMAGES else 1
+        data = DataRecipe(source="arrays", validation_fraction=self.validation_fraction, repeats=repeats)
+        return chosen.with_(seed=seed, data=data, precision="float32")
+
+
+def _fields_of(recipe: Any) -> list[str]:
+    """Return the paths of a recipe's fields; none for what is no recipe, which ``fit`` will refuse."""
+    try:
+        return [name for name, _ in flatten(to_plain(as_recipe(recipe)))]
+    except (TypeError, ModisteError):
+        return []
+
+
+CHECKS: dict[str, Any] = {"dtype": "numeric", "allow_nd": True}
+
+
+def _repeated(
+    images: UInt8[np.ndarray, "n c h w"], labels: Int64[np.ndarray, " n"], weights: Float[np.ndarray, " n"] | None
+) -> tuple[UInt8[np.ndarray, "m c h w"], Int64[np.ndarray, " m"], Float[np.ndarray, " m"] | None]:
+    """Return each image as many times as its weight says if all weights are whole; without those of weight 0."""
+    if weights is None:
+        return images, labels, None
+    if bool((weights == np.round(weights)).all()) and weights.sum() <= MOST_REPEATED:
+        times = weights.astype(np.int64)
+        return images.repeat(times, axis=0), labels.repeat(times), None
+    kept = weights > 0
+    return images[kept], labels[kept], weights[kept] / weights[kept].mean()
+
+
+def _ordered(
+    images: UInt8[np.ndarray, "n c h w"], labels: Int64[np.ndarray, " n"], weights: Float[np.ndarray, " n"] | None
+) -> tuple[UInt8[np.ndarray, "n c h w"], Int64[np.ndarray, " n"], Float[np.ndarray, " n"] | None]:
+    """Return the same in an order that depends on the samples alone, so that training does not depend on theirs."""
+    pairs = zip(images, labels.tolist(), strict=True)
+    order = np.argsort([hashlib.sha256(image.tobytes() + label.to_bytes(8)).digest() for image, label in pairs])
+    return images[order], labels[order], None if weights is None else weights[order]
+
+
+def _development(
+    images: UInt8[np.ndarray, "n c h w"],
+    labels: Int64[np.ndarray, " n"],
+    weights: Float[np.ndarray, " n"] | None,
+    names: tuple[str, ...],
+    recipe: DataRecipe,
+) -> Development:
+    """Return the samples as training and validation images."""
+    whole = ImageSet(
+        torch.from_numpy(images),
+        torch.from_numpy(labels.astype(np.int64)),
+        weights=None if weights is None else torch.from_numpy(weights.astype(np.float32)),
+    )
+    train, validation = _split(whole, recipe)
+    shown = train[torch.arange(len(train)).repeat(recipe.repeats)] if recipe.repeats > 1 else train
+    return Development(
+        name=recipe.source,
+        train=shown,
+        unlabelled=train.images,
+        validation=validation,
+        class_names=names,
+        fingerprint=whole.identity(),
+    )
+
+
+def _split(whole: ImageSet, recipe: DataRecipe) -> tuple[ImageSet, ImageSet]:
+    if len(whole) < FEW:
+        return whole, whole
+    train, validation = split_indices(whole.labels, recipe)
+    return whole[train], whole[validation]
+
+
+def _with_batches(recipe: Recipe, images: int) -> Recipe:
+    """Return the recipe with batches of which none holds a single image, over which a network cannot normalise."""
+    size = min(recipe.batch_size, images)
+    while images % size == 1 and size > 2:
+        size -= 1
+    return recipe.with_(batch_size=size)
+
+
+def _load(model: bytes, device: str) -> Predictor:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / run_folder.WEIGHTS["picked"]
+        path.write_bytes(model)
+        return Predictor.load(path, device=device)
+
+
+@contextlib.contextmanager
+def _as_value_error() -> Iterator[None]:
+    """Raise the errors of Modiste as ValueError, which scikit-learn's tools expect."""
+    try:
+        yield
+    except ModisteError as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,171 @@
+"""The scikit-learn classifier: scikit-learn's own checks, its tools, and samples in every form."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+import modiste
+from modiste.errors import RecipeError
+from modiste.sklearn import ModisteClassifier
+from modiste.sklearn.pixels import Pixels
+
+ROWS, LABELS = load_digits(return_X_y=True)
+TRAIN, REST = slice(0, 600), slice(600, 1000)
+
+
+def small(**fields: Any) -> ModisteClassifier:
+    return ModisteClassifier("mlp", device="cpu", **{"epochs": 1} | fields)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> ModisteClassifier:
+    return small().fit(ROWS[TRAIN], LABELS[TRAIN])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learns_checks_find_nothing() -> None:
+    check_estimator(ModisteClassifier(device="cpu"), on_skip=None)
+
+
+def test_rows_are_learnt(fitted: ModisteClassifier) -> None:
+    assert fitted.score(ROWS[REST], LABELS[REST]) > 0.8
+    assert fitted.history_[-1].validation_accuracy == fitted.validation_accuracy_
+    assert fitted.n_features_in_ == 64
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda rows: rows.reshape(-1, 8, 8),
+        lambda rows: rows.reshape(-1, 8, 8, 1),
+        lambda rows: rows.reshape(-1, 1, 8, 8),
+        lambda rows: rows.reshape(-1, 8, 8).astype(np.uint8),
+        lambda rows: rows.tolist(),
+        lambda rows: rows.astype(np.float32),
+    ],
+    ids=["(N, H, W)", "(N, H, W, C)", "(N, C, H, W)", "bytes", "lists", "float32"],
+)
+def test_every_form_of_the_same_images_gives_the_same_answers(form: Any, fitted: ModisteClassifier) -> None:
+    other = small().fit(form(ROWS[TRAIN]), LABELS[TRAIN])
+    assert np.array_equal(other.predict_proba(form(ROWS[REST])), fitted.predict_proba(ROWS[REST]))
+
+
+def test_labels_as_text_and_a_data_frame_as_openml_gives_it(fitted: ModisteClassifier) -> None:
+    frame = pd.DataFrame(ROWS, columns=[f"pixel{number}" for number in range(1, 65)])
+    names = pd.Series(LABELS).map(lambda label: f"digit {label}").astype("category")
+    model = small().fit(frame[TRAIN], names[TRAIN])
+    assert list(model.feature_names_in_) == list(frame.columns)
+    assert list(model.classes_) == [f"digit {label}" for label in range(10)]
+    assert [name[-1] for name in model.predict(frame[REST])] == [str(one) for one in fitted.predict(ROWS[REST])]
+
+
+def test_the_order_of_the_samples_does_not_matter(fitted: ModisteClassifier) -> None:
+    order = np.random.default_rng(0).permutation(600)
+    other = small().fit(ROWS[TRAIN][order], LABELS[TRAIN][order])
+    assert np.array_equal(other.predict_proba(ROWS[REST]), fitted.predict_proba(ROWS[REST]))
+
+
+def test_a_pickled_model_answers_the_same(fitted: ModisteClassifier) -> None:
+    stored = pickle.dumps(fitted)
+    assert np.array_equal(pickle.loads(stored).predict_proba(ROWS[REST]), fitted.predict_proba(ROWS[REST]))
+
+
+class TestParameters:
+    def test_fields_are_parameters(self) -> None:
+        model = small(optimizer__learning_rate=0.25)
+        assert model.get_params()["optimizer__learning_rate"] == 0.25
+        assert clone(model).get_params() == model.get_params()
+        assert model.set_params(label_smoothing=0.5, recipe="sprint").get_params()["label_smoothing"] == 0.5
+
+    @pytest.mark.parametrize("name", ["learning_rat", "optimizer__lr", "recipes"])
+    def test_an_unknown_name(self, name: str) -> None:
+        with pytest.raises(ValueError, match=f"^{name}: no parameter of ModisteClassifier; "):
+            small().set_params(**{name: 1})
+
+    def test_an_impossible_value_is_named_by_fit(self) -> None:
+        with pytest.raises(RecipeError, match=r"^label_smoothing: expected from 0 to below 1"):
+            small(label_smoothing=2.0).fit(ROWS[TRAIN], LABELS[TRAIN])
+
+    def test_a_field_reaches_the_training(self) -> None:
+        model = small(optimizer__learning_rate=0.003, random_state=5).fit(ROWS[:100], LABELS[:100])
+        assert (model.recipe_.optimizer.learning_rate, model.recipe_.seed) == (0.003, 5)
+
+    def test_a_recipe_object(self, fitted: ModisteClassifier) -> None:
+        recipe = modiste.get_recipe("mlp").with_(epochs=1)
+        model = ModisteClassifier(recipe, device="cpu").fit(ROWS[TRAIN], LABELS[TRAIN])
+        assert np.array_equal(model.predict_proba(ROWS[REST]), fitted.predict_proba(ROWS[REST]))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:joblib")
+def test_the_tools_of_scikit_learn() -> None:
+    rates = [1e-7, 1e-3]
+    search = GridSearchCV(small(), {"optimizer__learning_rate": rates, "label_smoothing": [0.0]}, cv=2)
+    search.fit(ROWS[:300], LABELS[:300])
+    assert search.best_params_["optimizer__learning_rate"] == 1e-3
+    scores = cross_val_score(make_pipeline(MinMaxScaler(), small()), ROWS[:300], LABELS[:300], cv=2)
+    assert min(scores) > 0.5
+
+
+class TestWeights:
+    def test_fractions_decide_between_contradicting_labels(self) -> None:
+        """Each sample stands there twice, once with a wrong label; the weights say which to believe."""
+        rows, right = np.repeat(ROWS[:300], 2, axis=0), LABELS[:300]
+        labels = np.stack([right, (right + 1) % 10], axis=1).ravel()
+        weights = np.tile([1.5, 0.25], 300)
+        believed = small().fit(rows, labels, sample_weight=weights).predict(ROWS[REST])
+        assert np.mean(believed == LABELS[REST]) > 0.7
+        reversed_ = small().fit(rows, labels, sample_weight=weights.reshape(-1, 2)[:, ::-1].ravel()).predict(ROWS[REST])
+        assert np.mean(reversed_ == (LABELS[REST] + 1) % 10) > 0.7
+
+    def test_a_mixing_recipe_takes_no_fractions(self) -> None:
+        weights = np.linspace(0.5, 1.5, 100)
+        with pytest.raises(ValueError, match=r"^mlp: mixes images, and a mixture has no weight"):
+            small(augmentation__mixup=0.2).fit(ROWS[:100], LABELS[:100], sample_weight=weights)
+        small(augmentation__mixup=0.2).fit(ROWS[:100], LABELS[:100], sample_weight=np.ones(100))
+
+    @pytest.mark.parametrize("wrong", [np.zeros(100), -np.ones(100), np.ones(99), np.full(100, np.nan)])
+    def test_what_are_no_weights(self, wrong: Any) -> None:
+        with pytest.raises(ValueError, match=r"(?i)weight|nan"):
+            small().fit(ROWS[:100], LABELS[:100], sample_weight=wrong)
+
+
+class TestPixels:
+    @pytest.mark.parametrize(
+        ("samples", "expected"),
+        [
+            ([[0, 255], [1, 2]], [[0, 255], [1, 2]]),
+            ([[0, 10], [5, 2]], [[0, 255], [128, 51]]),
+            ([[0.0, 1.0], [0.2, 0.6]], [[0, 255], [51, 153]]),
+            ([[-1.0, 30.0], [1.0, 10.0]], [[0, 255], [255, 0]]),
+            ([[5.0, 1.5], [5.0, -1.5]], [[0, 255], [0, 0]]),
+        ],
+        ids=["bytes", "whole numbers up to ten", "shares", "columns of any range", "a constant column"],
+    )
+    def test_numbers_become_bytes(self, samples: Any, expected: Any) -> None:
+        images = Pixels.learn(np.array(samples)).images(np.array(samples))
+        assert images.shape == (2, 1, 12, 12)
+        assert images[:, 0, 0, [0, 6]].tolist() == expected
+        assert not images[:, 0, 6:].any()
+
+    def test_unseen_numbers_are_cut(self) -> None:
+        pixels = Pixels.learn(np.array([[-1.0, 30.0], [1.0, 10.0]]))
+        assert pixels.images(np.array([[9.0, -9.0]]))[0, 0, 0, [0, 6]].tolist() == [255, 0]
+
+    def test_large_images_keep_their_size(self) -> None:
+        images = np.zeros((3, 28, 30, 3), np.uint8)
+        assert Pixels.learn(images).images(images).shape == (3, 3, 28, 30)
+
+    @pytest.mark.parametrize("shape", [(4, 5, 6, 7), (4, 2, 2, 2, 2)])
+    def test_what_are_no_images(self, shape: tuple[int, ...]) -> None:
+        with pytest.raises(ValueError, match=r"X: expected rows \(N, features\) or images"):
+            small().fit(np.zeros(shape), LABELS[:4])
