@@ -102,8 +102,10 @@ def test_shared_weights_stay_shared(own_run: Path) -> None:
 def test_a_run_is_compared_reported_exported_and_answers_the_same(own_run: Path, tiny_folder: Path) -> None:
     run = modiste.Run.open(own_run)
     own_code.register(others.Net)
-    modiste.report(run, data_folder=tiny_folder)
+    page = modiste.report(run, data_folder=tiny_folder).read_text()
+    assert "Not part of Modiste: the network code_of_others:Net, the loss code_of_others:focal" in page
     done = modiste.export(run, data_folder=tiny_folder)
+    assert "the augmentation `code_of_others:noisy`" in done.card.read_text()
     assert done.proof.agreement == 1
     images = modiste.load_dataset(BASE.data, tiny_folder).validation.images[:20]
     onnx = modiste.predict(str(done.path), images[:, 0].numpy())

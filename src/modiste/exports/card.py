@@ -10,7 +10,7 @@ from modiste.evaluation.metrics import ClassScores
 from modiste.evaluation.out_of_distribution.novelty import Answers
 from modiste.models.registry import count_parameters
 from modiste.recipes.plain import to_plain
-from modiste.recipes.recipe import DataRecipe
+from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder
 from modiste.runs.run_folder import Run
 from modiste.training.transfer.transfer import read_report
@@ -36,7 +36,7 @@ The model was trained on whole pictures, stretched to a square. A photo must be 
 """How a picture file must be prepared, by the preparation of the training pictures."""
 MARKUP = re.compile(r"[\\`*_\[\]{}<>#|~&:@$^]|^[-+=]|^\d{1,9}[.)](?=\s|$)|www\.", re.IGNORECASE)
 """Characters with a meaning in Markdown or HTML, including the starts of lists and of links without brackets."""
-HARMLESS = re.compile(r"[\w./-]+( [\w./-]+)*")
+HARMLESS = re.compile(r"[\w./:-]+( [\w./:-]+)*")
 """Text that can stand between backquotes."""
 MOST_LETTERS = 1500
 """Longest text that is shown in full."""
@@ -78,6 +78,7 @@ def text(run: Run, name: str, answers: Answers, found: Agreement) -> str:
         "## Classes": ", ".join(map(plain_text, info.task.class_names)),
         "## Data": f"Source {code(run.recipe.data.source)}, SHA-256 {code(info.fingerprint)}; validation images were "
         "set apart before training and used to select the epoch." + _extra(run.recipe.data),
+        **_own_code(run.recipe),
         **_weights(run),
         "## Measures": "\n\n".join([_measures(run), _agreement(found), *_uncertainty(answers)]),
         "## Limits": LIMITS.format(way=WAYS[run.recipe.data.pictures]),
@@ -95,6 +96,14 @@ def _extra(data: DataRecipe) -> str:
         f" **Learnt with extra data**: {100 * data.extra_share:g} % of each batch were pictures of {code(data.extra)}, "
         f"taken for {rules}; its other folders were taken for none of the classes."
     )
+
+
+def _own_code(recipe: Recipe) -> dict[str, str]:
+    """Return the section on code that is not part of Modiste; empty without any."""
+    if not recipe.own_code:
+        return {}
+    listed = ", ".join(f"the {kind} {code(path)}" for kind, path in recipe.own_code.items())
+    return {"## Code": f"Not part of Modiste: {listed}. The exported file needs none of it."}
 
 
 def _weights(run: Run) -> dict[str, str]:

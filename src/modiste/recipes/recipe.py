@@ -423,9 +423,11 @@ class Recipe(Displayed, Part):
         return path_in(self.own.loss) if self.own.loss else self.objective
 
     @property
-    def has_own_code(self) -> bool:
-        """Whether network, loss or augmentation are not part of Modiste."""
-        return isinstance(self.model, OwnNetworkRecipe) or self.own != OwnCodeRecipe()
+    def own_code(self) -> dict[str, str]:
+        """Import paths of the network, the loss and the augmentation that are not part of Modiste, by kind."""
+        network = self.model.code if isinstance(self.model, OwnNetworkRecipe) else ""
+        named = {"network": network, "loss": self.own.loss, "augmentation": self.own.augmentation}
+        return {kind: path_in(reference) for kind, reference in named.items() if reference}
 
     def check(self) -> None:
         safe = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."

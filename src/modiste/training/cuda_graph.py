@@ -82,7 +82,7 @@ class Recording:
 
 def can_stay(context: Context) -> bool:
     """Tell whether steps can stay on the device: it is a GPU, one process trains alone, and all code is Modiste's."""
-    return context.device.type == "cuda" and context.group.is_alone and not context.recipe.has_own_code
+    return context.device.type == "cuda" and context.group.is_alone and not context.recipe.own_code
 
 
 class ResidentSteps(Steps):

@@ -81,7 +81,7 @@ def check_seeds(recipe: Recipe, seeds: Sequence[int]) -> None:
     for name, value in {"patience": recipe.patience, "transfer.source": recipe.transfer.source}.items():
         if value:
             raise RecipeError(f"{name}: not possible with several seeds at once, found {value}; train them one by one")
-    if recipe.has_own_code:
+    if recipe.own_code:
         raise RecipeError("several seeds at once: not possible with own code; train them one by one")
     if len(set(seeds)) < len(seeds):
         raise RecipeError(f"seeds: expected each once, found {', '.join(map(str, seeds))}")

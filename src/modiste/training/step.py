@@ -54,7 +54,7 @@ class Steps:
         self.state.optimizer.set_learning_rate(rate)
         self.batches.seed(step)
         self.dropout.manual_seed(machine.seed_for(recipe.seed, "dropout", step))
-        if recipe.has_own_code:  # which may draw from torch's global generator
+        if recipe.own_code:  # which may draw from torch's global generator
             torch.manual_seed(machine.seed_for(recipe.seed, "own code", step))
         if not group.is_alone:
             layers.share_generator(self.state.model, self.dropout, group.part(images))
