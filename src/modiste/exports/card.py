@@ -36,7 +36,7 @@ The model was trained on whole pictures, stretched to a square. A photo must be 
 """How a picture file must be prepared, by the preparation of the training pictures."""
 MARKUP = re.compile(r"[\\`*_\[\]{}<>#|~&:@$^]|^[-+=]|^\d{1,9}[.)](?=\s|$)|www\.", re.IGNORECASE)
 """Characters with a meaning in Markdown or HTML, including the starts of lists and of links without brackets."""
-HARMLESS = re.compile(r"[\w./:-]+( [\w./:-]+)*")
+HARMLESS = re.compile(r"([\w./-]|:(?!/))+( ([\w./-]|:(?!/))+)*")
 """Text that can stand between backquotes."""
 MOST_LETTERS = 1500
 """Longest text that is shown in full."""
