@@ -93,6 +93,14 @@ def test_shares_follow_from_the_generator_alone() -> None:
     torch.testing.assert_close(first.sum(1), torch.ones(5), msg=advice("sample_dirichlet"))
 
 
+def test_an_optimizer_is_made_without_the_compiler() -> None:
+    program = Path(__file__).parent / "programs" / "make_optimizer.py"
+    done = subprocess.run(
+        [sys.executable, str(program)], env=child_environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "True"], advice("add_param_group")
+
+
 def test_tensors_are_copied_in_place() -> None:
     target, source = [torch.zeros(3), torch.zeros((), dtype=torch.long)], [torch.ones(3), torch.tensor(7)]
     compat.foreach_copy_(target, source)

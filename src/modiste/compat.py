@@ -72,6 +72,10 @@ NAMES = {
     "sgd": PrivateName(
         "torch.optim.sgd:sgd", "The fused kernel alone. torch.optim.SGD loads torch's compiler (0.8 s)."
     ),
+    "add_param_group": PrivateName(
+        "torch.optim:Optimizer.add_param_group.__wrapped__",
+        "Every optimizer of torch calls the public method, which loads torch's compiler (0.8 s) to be left out of it.",
+    ),
     "foreach_copy_": PrivateName(
         "torch:_foreach_copy_", "Copies many tensors in one call. Tensor.copy_ needs one call each, at every step."
     ),
@@ -125,6 +129,8 @@ NAMES = {
 }
 """The private names, by the name under which this module offers each."""
 
+NOT_COMPILED = "__dynamo_disable"
+"""Attribute of a function for its form that torch's compiler leaves out; torch makes it on the first call."""
 RAY_FOLDER = "_temp_dir"
 """Option of ``ray.init`` for the folder of logs and sockets; Ray has no public one."""
 RAYLET_PROCESS = "RAY_RAYLET_PID"
@@ -146,6 +152,20 @@ def replace(name: str, value: object) -> Any:
     module, _, attribute = private.path.partition(":")
     setattr(import_module(module), attribute, value)
     return before
+
+
+@contextmanager
+def without_compiler() -> Iterator[None]:
+    """Let the block make an optimizer of torch's without loading torch's compiler. Nothing in it may be compiled."""
+    add_param_group = NAMES["add_param_group"].fetch()
+    if hasattr(add_param_group, NOT_COMPILED):
+        yield
+        return
+    setattr(add_param_group, NOT_COMPILED, add_param_group)
+    try:
+        yield
+    finally:
+        delattr(add_param_group, NOT_COMPILED)
 
 
 def keep_process_without_raylet() -> None:

@@ -26,7 +26,7 @@ from modiste.evaluation.out_of_distribution.run_detector import of_run
 from modiste.evaluation.run_images import load_own_development
 from modiste.inference.predictor import Predictor
 from modiste.models.registry import Task, build_model
-from modiste.recipes.networks import CNNRecipe, MLPRecipe, ModelRecipe
+from modiste.recipes.networks import CNNRecipe, EfficientNetLiteRecipe, MLPRecipe, ModelRecipe
 from modiste.recipes.recipe import AugmentationRecipe, ByClassRecipe, Recipe
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import open_run
@@ -151,6 +151,31 @@ def test_mirror_images_are_of_the_classes_where_training_mirrors() -> None:
     found = learn(model, development, changes)
     assert (found.scores(mirrored) > 1).double().mean() < 0.1
     assert {len(layer.means) for layer in found.layers} == {4}
+
+
+@pytest.mark.parametrize(
+    "changes", [Changes(), Changes(AugmentationRecipe(flip=True))], ids=["as they lie", "mirrored"]
+)
+def test_known_logits_save_passes_and_change_no_score(changes: Changes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the network's own features are too wide; mirror images of the training images still pass."""
+    development, _ = development_of_wedges()
+    task = Task(image_shape=(1, 16, 16), class_names=("low", "high"), mean=0.3, deviation=0.3)
+    model = build_model(EfficientNetLiteRecipe(), task, seed=1).eval()
+    sets = {"train": development.train, "validation": development.validation}
+    logits = {split: features(model, one.images)["logits"] for split, one in sets.items()}
+    passed = list[int]()
+
+    def counted(model: torch.nn.Module, images: torch.Tensor, *rest: Any) -> dict[str, torch.Tensor]:
+        passed.append(len(images))
+        return features(model, images, *rest)
+
+    monkeypatch.setattr(learning, "features", counted)
+    plain = learn(model, development, changes)
+    without = sum(passed)
+    found = learn(model, development, changes, logits=logits)
+    assert 2 * without - sum(passed) == 200 + (0 if changes.augmentation.flip else 300)
+    seen = features(model, development.validation.images)
+    torch.testing.assert_close(found.scores(seen), plain.scores(seen), rtol=1e-4, atol=1e-4)
 
 
 def test_what_a_recipe_allows_is_its_augmentation_of_single_images() -> None:

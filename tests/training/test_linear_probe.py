@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,9 +20,10 @@ from modiste.evaluation.inference import infer
 from modiste.models.registry import Task, build_model
 from modiste.recipes import named
 from modiste.recipes.networks import CNNRecipe, EfficientNetLiteRecipe, MLPRecipe
-from modiste.recipes.recipe import AugmentationRecipe, DataRecipe, Recipe, TransferRecipe
+from modiste.recipes.recipe import AugmentationRecipe, DataRecipe, Precision, Recipe, TransferRecipe
+from modiste.runs import run_folder
 from modiste.runs.run_folder import open_run
-from modiste.training import trainer
+from modiste.training import loop, trainer
 from modiste.training.interruption import Interruption
 from modiste.training.tracking import Listener
 from modiste.training.transfer import linear_probe
@@ -80,6 +82,43 @@ def test_a_run_without_epochs_is_the_fitted_layer(probe: Recipe, tiny_folder: Pa
     untouched = build_model(probe.model, run.load_info().task, seed=probe.seed).network
     assert torch.equal(model.network.convolutions[0].weight, untouched.convolutions[0].weight)  # type: ignore[index, union-attr]
     assert next(row.quantity for row in run.pretraining()) == "validation loss"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_logits_from_the_features_are_those_of_the_network(
+    precision: Precision, probe: Recipe, tiny_folder: Path
+) -> None:
+    """To the last bit: the last batch of a pass is smaller, and mirror images follow."""
+    development = load_development(probe.data, tiny_folder)
+    task = Task(image_shape=development.image_shape, class_names=development.class_names)
+    model = build_model(EfficientNetLiteRecipe(), task)
+    recipe = replace(probe, precision=precision, augmentation=AugmentationRecipe(flip=True))
+    found = linear_probe.fit_head(model, development, recipe, Progress("linear-probe", Listener(), Interruption()))
+    assert torch.equal(found.logits["train"], infer(model, development.train.images, recipe))
+    assert torch.equal(found.logits["validation"], infer(model, development.validation.images, recipe))
+    averaged = replace(recipe, mirror=True)
+    found = linear_probe.fit_head(model, development, averaged, Progress("linear-probe", Listener(), Interruption()))
+    assert not found.logits, "the mean of two rounded logits is not the logit of a mean"
+
+
+@pytest.mark.parametrize("epochs", [0, 3])
+def test_validation_images_pass_once_for_each_epoch(
+    epochs: int, probe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[int]()
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return infer(*arguments)
+
+    monkeypatch.setattr(loop, "infer", counted)
+    monkeypatch.setattr(trainer, "infer", counted)
+    recipe = replace(probe, epochs=epochs, pick="best-accuracy")
+    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    assert len(calls) == epochs
+    model, _ = open_run(tmp_path / "run").load_model()
+    logits, _ = run_folder.read_logits(tmp_path / "run" / run_folder.logits_name("validation"))
+    assert torch.equal(logits, infer(model, load_development(probe.data, tiny_folder).validation.images, recipe))
 
 
 class Stop(Listener):

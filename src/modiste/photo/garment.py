@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Real, UInt8
 
 from modiste.errors import PhotoError
 from modiste.photo.background import Garment
@@ -98,7 +98,7 @@ def as_it_is(image: UInt8[np.ndarray, "h w"], side: int, channels: int = 1) -> P
     return Prepared(image, {"as it is": image}, separated=True, inverted=False)
 
 
-def resized(image: Float[np.ndarray, "h w"], side: int, *, keep_aspect: bool = True) -> Float[np.ndarray, "a b"]:
+def resized(image: Real[np.ndarray, "h w"], side: int, *, keep_aspect: bool = True) -> Float[np.ndarray, "a b"]:
     """Resize the longer side, or both sides, to ``side`` pixels: by averaging to shrink, bicubic to enlarge."""
     from PIL import Image
 
@@ -107,7 +107,7 @@ def resized(image: Float[np.ndarray, "h w"], side: int, *, keep_aspect: bool = T
     size = (max(1, round(width * scale)), max(1, round(height * scale))) if keep_aspect else (side, side)
     way = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
     small: Float[np.ndarray, "a b"] = np.asarray(
-        Image.fromarray(image.astype(np.float32)).resize(size, way), dtype=np.float64
+        Image.fromarray(image.astype(np.float32, copy=False)).resize(size, way), dtype=np.float64
     )
     return small
 

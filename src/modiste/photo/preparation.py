@@ -112,8 +112,7 @@ def prepare_stretched(content: bytes | Path, *, side: int, channels: int, decode
 
 
 def _as_image(photo: UInt8[np.ndarray, "h w 3"], side: int, channels: int, *, keep_aspect: bool) -> Prepared:
-    values = photo.astype(np.float64)
-    planes = [values @ LUMINANCE] if channels == 1 else list(np.moveaxis(values, 2, 0))
+    planes = [photo.astype(np.float64) @ LUMINANCE] if channels == 1 else list(np.moveaxis(photo, 2, 0))
     small = [as_bytes(resized(plane, side, keep_aspect=keep_aspect)) for plane in planes]
     image = centred(small[0] if channels == 1 else np.stack(small, axis=2), side)
     return Prepared(image, {"photo": photo, "network's view": image}, separated=True, inverted=False)

@@ -4,7 +4,6 @@ import time
 from math import isfinite
 
 from modiste import machine
-from modiste.data.dataset import ImageSet
 from modiste.errors import DivergedError, StoppedError
 from modiste.evaluation import metrics
 from modiste.evaluation.inference import infer
@@ -74,7 +73,12 @@ def finish_epoch(state: TrainingState, context: Context) -> None:
         DivergedError: the validation loss is not finite.
     """
     recipe, validation = context.recipe, context.development.validation
-    loss, accuracy = validate(state, validation, recipe)
+    known = {} if recipe.epochs else state.logits
+    logits = known.get("validation")
+    if logits is None:
+        logits = infer(state.evaluated, validation.images, recipe)
+    labels = validation.labels.cpu()
+    loss, accuracy = metrics.cross_entropy(logits, labels), metrics.accuracy(logits, labels)
     images = len(context.development.train)
     row = EpochRow(
         epoch=len(state.history) + 1 if recipe.epochs else 0,
@@ -88,15 +92,8 @@ def finish_epoch(state: TrainingState, context: Context) -> None:
     if not isfinite(loss):
         raise DivergedError(f"the validation loss after epoch {row.epoch} is {loss}; {ADVICE}")
     state.history.append(row)
-    state.pick(recipe)
+    state.pick(recipe, known | {"validation": logits})
     state.loss_sum, state.correct = 0.0, 0
-
-
-def validate(state: TrainingState, validation: ImageSet, recipe: Recipe) -> tuple[float, float]:
-    """Return the cross-entropy (in nats) and the accuracy (0 to 1) on the validation images."""
-    logits = infer(state.evaluated, validation.images, recipe)
-    labels = validation.labels.cpu()
-    return metrics.cross_entropy(logits, labels), metrics.accuracy(logits, labels)
 
 
 def is_over(history: list[EpochRow], recipe: Recipe) -> bool:

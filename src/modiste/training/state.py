@@ -28,6 +28,7 @@ class TrainingState:
         network: the model, or its wrapper that averages gradients over processes; for the forward pass of training.
         average: running average of the model's weights, evaluated in place of the model; None without one.
         picked: weights of the best epoch so far by validation; empty if the recipe selects the last.
+        logits: of the chosen weights, by the name of the split; empty, or without a split, if not computed here.
         history: one row per finished epoch.
         step: steps done since the start of the run.
         loss_sum: sum of the losses of the current epoch's images so far.
@@ -39,6 +40,7 @@ class TrainingState:
     network: nn.Module
     average: AveragedModel | None = None
     picked: checkpoint.Tensors = field(default_factory=dict)
+    logits: dict[str, Tensor] = field(default_factory=dict)
     history: list[EpochRow] = field(default_factory=list)
     step: int = 0
     loss_sum: float = 0.0
@@ -56,12 +58,13 @@ class TrainingState:
         """The weights that the recipe selects among the epochs so far."""
         return self.picked or self.evaluated.state_dict()
 
-    def pick(self, recipe: Recipe) -> None:
-        """Keep the weights of the epoch just finished if the recipe selects them."""
+    def pick(self, recipe: Recipe, logits: dict[str, Tensor]) -> None:
+        """Keep the weights of the epoch just finished, and their ``logits``, if the recipe selects them."""
         if recipe.pick == "last":
-            self.picked = {}  # a state saved by an earlier version may hold some
+            self.picked, self.logits = {}, logits  # a state saved by an earlier version may hold weights
         elif run_folder.picked(self.history, recipe) is self.history[-1]:
             self.picked = {name: tensor.clone() for name, tensor in self.evaluated.state_dict().items()}
+            self.logits = logits
 
     def save(self, folder: Path, fingerprint: str) -> None:
         """Write everything to one file in ``folder``, whole or not at all; ``fingerprint`` identifies the images."""

@@ -125,16 +125,16 @@ def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | 
         with machine.gpu_arithmetic(context.device):
             WARM_STARTS[recipe.warm_start](model, context.development, recipe, progress)
     taken = take_weights(model, context, transfer_from, has_begun=saved is not None)
-    totals = linear_probe.Totals()
+    fitted = linear_probe.Fitted()
     if saved is None and recipe.transfer.linear_probe:
         progress = Progress(linear_probe.NAME, context.listener, context.interruption)
-        totals = linear_probe.fit_head(model, context.development, recipe, progress)
+        fitted = linear_probe.fit_head(model, context.development, recipe, progress)
     state = new_training_state(model, recipe, taken)
     if saved is not None:
         state.restore(saved)
     elif recipe.warm_start != "none" or recipe.transfer.linear_probe or is_own(model):
         if not recipe.epochs:
-            state.loss_sum, state.correct = totals.loss, totals.correct
+            state.loss_sum, state.correct, state.logits = fitted.loss, fitted.correct, fitted.logits
         state.save(context.folder / run_folder.STATES, context.development.fingerprint)
     state.network = trained_network(model, context)
     return state
@@ -174,12 +174,15 @@ def finish(state: TrainingState, context: Context, task: Task) -> None:
     checkpoint.save_model(folder / run_folder.WEIGHTS["last"], state.evaluated.state_dict(), last)
     checkpoint.save_model(folder / run_folder.WEIGHTS["picked"], state.chosen, info)
     state.evaluated.load_state_dict(state.chosen)
-    logits = infer(state.evaluated, validation.images, recipe)
+    logits = state.logits.get("validation")
+    if logits is None:
+        logits = infer(state.evaluated, validation.images, recipe)
     measured = run_folder.Measured(logits, validation.labels.cpu(), validation.identity())
     storage.write_bytes(folder / run_folder.VALIDATION_LOGITS, run_folder.logits_bytes(measured, best.epoch))
     if context.development.own_pictures:
         run_images.keep(folder, context.development)
-        found = learn(state.evaluated, context.development, allowed_changes(recipe), recipe.precision)
+        known = {} if recipe.mirror else state.logits
+        found = learn(state.evaluated, context.development, allowed_changes(recipe), recipe.precision, known)
         run_detector.write(folder, found)
     checkpoint.prune_states(folder / run_folder.STATES, 1)
     run_folder.write_manifest(folder)

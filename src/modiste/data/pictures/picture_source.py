@@ -31,6 +31,8 @@ MOST_FAULTS = 0.5
 """Share of unreadable files above which something else must be wrong."""
 LISTED_FAULTS = 5
 """Most unreadable files that are reported by name before training; ``modiste data`` lists all."""
+SPARSE = 8
+"""Images are compared whole only if every so manieth pixel of every so manieth row is the same."""
 DEVELOPMENT, HELD_OUT = "development", "sealed"
 """Parts of the data in the names of cache files; a different word would orphan the files that users have."""
 
@@ -207,10 +209,12 @@ def mapping_notes(path: Path, pictures: PictureSet) -> tuple[str, ...]:
 def shared_picture_notes(path: Path, development: DevelopmentPictures) -> tuple[str, ...]:
     """Return a note about validation pictures that are, pixel for pixel, in training too; none if there are none."""
     images, files, count = development.pictures.images, development.pictures.files, development.training
-    digests = [_digest(image) for image in images]
+    some = [_digest(image[:, ::SPARSE, ::SPARSE]) for image in images]
+    alike = {*some[:count]} & {*some[count:]}
+    digests = [_digest(image) if few in alike else b"" for image, few in zip(images, some, strict=True)]
     training = dict(zip(digests[:count], files, strict=False))
     validation = zip(digests[count:], files[count:], strict=True)
-    shared = [(file, training[digest]) for digest, file in validation if digest in training]
+    shared = [(file, training[digest]) for digest, file in validation if digest and digest in training]
     if not shared:
         return ()
     (one, other), number = shared[0], f"{len(shared):,} validation pictures are"
@@ -222,7 +226,7 @@ def shared_picture_notes(path: Path, development: DevelopmentPictures) -> tuple[
 
 def _digest(image: UInt8[np.ndarray, "c side side"]) -> bytes:
     """Return a hash of an image's pixels, and release the image."""
-    digest = hashlib.blake2b(image.data, digest_size=16).digest()
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
     release_pages()
     return digest
 

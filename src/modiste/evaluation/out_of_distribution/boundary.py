@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from modiste.compat import without_compiler
 from modiste.data import augment
 from modiste.data.batch import as_floats
 from modiste.data.garment_changes import framed
@@ -130,10 +131,11 @@ def separate(inside: Float[Tensor, "n d"], outside: Float[Tensor, "m d"]) -> Bou
     centre, spread = inside.mean(0), inside.std(0) + 1e-3 * inside.std() + ROUNDING * inside.abs().mean() + 1e-12
     inside, outside = (_scaled(one, centre, spread) for one in (inside, outside))
     weights, bias = (torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in (len(centre), 1))
-    optimizer = torch.optim.LBFGS([weights, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+    with without_compiler():
+        optimizer = torch.optim.LBFGS([weights, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimizer.zero_grad()
+        weights.grad = bias.grad = None
         below, above = F.softplus(inside @ weights + bias).mean(), F.softplus(-outside @ weights - bias).mean()
         total = below + above + DECAY * weights.square().sum()
         total.backward()  # type: ignore[no-untyped-call]

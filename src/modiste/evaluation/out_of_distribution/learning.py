@@ -6,6 +6,7 @@ augmentation and with what a photo and its preparation change count as images of
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -71,6 +72,7 @@ def allowed_changes(recipe: Recipe) -> Changes:
 
 
 NO_CHANGES = Changes()
+NONE_KNOWN: Mapping[str, Tensor] = MappingProxyType({})
 
 
 def learn(
@@ -78,6 +80,7 @@ def learn(
     development: Development,
     changes: Changes = NO_CHANGES,
     precision: Precision = "float32",
+    logits: Mapping[str, Float[Tensor, "_ k"]] = NONE_KNOWN,
 ) -> Novelty:
     """Learn the detector: layers and boundary from training images, scales and thresholds from validation images.
 
@@ -89,19 +92,25 @@ def learn(
         development: the images.
         changes: of an image that the training allows; see ``allowed_changes``.
         precision: of the network's computation.
+        logits: of all training and validation images, by the name of the split, in this precision, if they are known.
+            They save passes through the network where nothing but logits is needed.
     """
     mirrored = changes.augmentation.flip
-    train, draw = _training_images(development, with_mirror_images=mirrored), machine.generator(0, "exposure")
+    positions, draw = _positions(development, with_mirror_images=mirrored), machine.generator(0, "exposure")
+    train = _training_images(development, positions, with_mirror_images=mirrored)
     classes = len(development.class_names)
     count = min(MOST_EXPOSED, len(train))
     some = ImageSet(train.images[:count].cpu(), train.labels[:count].cpu() % classes)
     train = _with_pictures(train, development.extra, 2 * classes)
     inside, outside = _examples(some, development.extra, changes, draw)
     altered = features(model, inside, precision)
-    known, unseen = (features(model, one, precision) for one in (train.images, development.validation.images))
+    names = _layer_names(altered, len(inside))
+    given = logits if names == [LOGITS] else NONE_KNOWN
+    covers_all = "train" in given and not mirrored and development.extra is None
+    known = _passed(model, train.images, precision, given["train"][positions.cpu()] if covers_all else None)
+    unseen = _passed(model, development.validation.images, precision, given.get("validation"))
     choosing, measuring = halves(development.validation.labels)
     chosen, others = ({name: one[half] for name, one in unseen.items()} for half in (choosing, measuring))
-    names = _layer_names(known, len(train))
     found = [_layer(name, known[name], train.labels, altered[name][: len(some)], chosen[name]) for name in names]
     layers = _with_mean_one(found, chosen)
     if changes.by_class.outliers:
@@ -115,6 +124,13 @@ def learn(
         setting.append(features(model, extra.held_back.images[shows], precision))
     scores = [raw_scores(layers, plane, one) for one in setting]
     return _with_thresholds(layers, plane, scores, raw_scores(layers, plane, others))
+
+
+def _passed(
+    model: nn.Module, images: UInt8[Tensor, "n c h w"], precision: Precision, logits: Float[Tensor, "n k"] | None
+) -> Features:
+    """Return all features of the images, or their logits alone if these are given."""
+    return features(model, images, precision) if logits is None else {LOGITS: logits}
 
 
 def _with_pictures(train: ImageSet, extra: Extra | None, first: int) -> ImageSet:
@@ -159,17 +175,22 @@ def halves(labels: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " k"], Int64[Tens
     return (~is_second).nonzero().squeeze(1), is_second.nonzero().squeeze(1)
 
 
-def _training_images(development: Development, *, with_mirror_images: bool) -> ImageSet:
-    """Return at most MOST_IMAGES training images, the classes by turns.
-
-    With mirror images, each image is followed by its own, and the classes of mirror images follow the others.
-    """
+def _positions(development: Development, *, with_mirror_images: bool) -> Int64[Tensor, " n"]:
+    """Return the positions of training images, the classes by turns: at most MOST_IMAGES, mirror images counted."""
     order, classes = balanced_order(development.train.labels, "novelty"), len(development.class_names)
     _, height, width = development.image_shape
     most = min(MOST_IMAGES, max(MOST_PIXELS // (height * width), LEAST_OF_CLASS * classes))
+    return order[: most // 2] if with_mirror_images else order[:most]
+
+
+def _training_images(development: Development, positions: Int64[Tensor, " n"], *, with_mirror_images: bool) -> ImageSet:
+    """Return the training images at these positions.
+
+    With mirror images, each image is followed by its own, and the classes of mirror images follow the others.
+    """
+    some, classes = development.train[positions], len(development.class_names)
     if not with_mirror_images:
-        return development.train[order[:most]]
-    some = development.train[order[: most // 2]]
+        return some
     images = torch.stack([some.images, some.images.flip(3)], dim=1).flatten(0, 1)
     return ImageSet(images, torch.stack([some.labels, some.labels + classes], dim=1).flatten())
 

@@ -5,7 +5,7 @@ Without that training the result is a linear classifier on fixed features. Every
 penalty of the weights is selected by the loss on validation images.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -32,11 +32,19 @@ LEAST_DEVIATION = 1e-6
 
 
 @dataclass(frozen=True)
-class Totals:
-    """Sums over the training images after the fit: of their losses, in nats, and of those classified correctly."""
+class Fitted:
+    """What is known of the images after the fit.
+
+    Attributes:
+        loss: sum of the losses of the training images, in nats.
+        correct: number of the training images that are classified correctly.
+        logits: of the training and validation images, by the name of the split: those of ``infer``, to the last bit.
+            Empty if ``infer`` averages logits of mirror images.
+    """
 
     loss: float = 0.0
     correct: int = 0
+    logits: dict[str, Float[Tensor, "_ k"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Standardized:
     validation: Float[Tensor, "m d"]
 
 
-def fit_head(model: nn.Module, development: Development, recipe: Recipe, progress: Progress) -> Totals:
+def fit_head(model: nn.Module, development: Development, recipe: Recipe, progress: Progress) -> Fitted:
     """Fit the last layer of ``model``, in place.
 
     With ``augmentation.flip``, the mirror image of each training image counts as another image. With ``mirror``, the
@@ -78,18 +86,39 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
     validation, views = development.validation, 1 + recipe.augmentation.flip
     batches = [len(parts(one.images, one.images.device, recipe.precision)) for one in (train, validation)]
     progress.start(views * batches[0] + batches[1])
-    found = standardized(
-        head_inputs(model, train.images, recipe, progress, with_mirror_images=recipe.augmentation.flip),
-        head_inputs(model, validation.images, recipe, progress),
-    )
+    inputs = {
+        "train": head_inputs(model, train.images, recipe, progress, with_mirror_images=recipe.augmentation.flip),
+        "validation": head_inputs(model, validation.images, recipe, progress),
+    }
+    found = standardized(inputs["train"], inputs["validation"])
     labels = train.labels.cpu().repeat(views)
     weight, bias = _select(found, labels, validation.labels.cpu(), recipe, progress)
     logits = found.train[: len(train)] @ weight.T + bias
     with torch.no_grad():
         head.weight.copy_(weight / found.deviation)
         head.bias.copy_(bias - (weight / found.deviation) @ found.mean)
-    own = labels[: len(train)]
-    return Totals(F.cross_entropy(logits, own, reduction="sum").item(), int((logits.argmax(1) == own).sum()))
+    own, images = labels[: len(train)], {"train": train.images, "validation": validation.images}
+    known = {} if recipe.mirror else {split: _answer(head, inputs[split], images[split], recipe) for split in images}
+    return Fitted(F.cross_entropy(logits, own, reduction="sum").item(), int((logits.argmax(1) == own).sum()), known)
+
+
+@torch.inference_mode()
+def _answer(
+    head: nn.Linear, inputs: Float[Tensor, "m d"], images: UInt8[Tensor, "n c h w"], recipe: Recipe
+) -> Float[Tensor, "n k"]:
+    """Return the logits of the images from the features of all of them: in the batches and the precision of ``infer``.
+
+    Args:
+        head: the last layer.
+        inputs: of that layer; those of mirror images may follow.
+        images: whose features these are.
+        recipe: sets the precision.
+    """
+    device = images.device
+    sizes = [len(part) for part in parts(images, device, recipe.precision)]
+    with machine.autocast(recipe.precision, device), machine.gpu_arithmetic(device):
+        own = inputs[: len(images)].to(device)
+        return torch.cat([head(batch).float() for batch in torch.split(own, sizes)]).cpu().clone()
 
 
 @torch.inference_mode()
