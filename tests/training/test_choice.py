@@ -9,6 +9,7 @@ from PIL import Image
 from commands_and_data import run_modiste
 from modiste.errors import DataError, PhotoError
 from modiste.recipes import named
+from modiste.runs.run_folder import open_run
 from modiste.training import choice
 from modiste.training.choice import choose_recipe
 
@@ -62,6 +63,21 @@ def test_held_out_pictures_stay_shut(tmp_path: Path, monkeypatch: pytest.MonkeyP
     choose_recipe(str(shop))
     assert opened
     assert all((shop / "train") in path.parents for path in opened)
+
+
+def test_a_picture_of_each_class_is_enough(tmp_path: Path) -> None:
+    """Dark and light noise: a loss above that of a guess would show features divided by next to nothing."""
+    for split, count in (("train", 1), ("validation", 4)):
+        write_shop(tmp_path / "shop" / split, 96, count=count)
+    command = ("train", tmp_path / "shop", "--out", tmp_path / "run")
+    done = run_modiste(*command)
+    assert done.returncode != 0
+    assert "none of bag for training, 5 in all" in done.stderr
+    assert "--data.test-fraction 0 holds none out" in done.stderr
+    done = run_modiste(*command, "--data.test-fraction", "0")
+    assert done.returncode == 0, done.stderr
+    measured = open_run(tmp_path / "run").picked
+    assert (measured.validation_accuracy, measured.validation_loss) == (1.0, pytest.approx(0.0, abs=0.6))
 
 
 @pytest.mark.parametrize("count", [1, 32, 33, 63, 64, 1000])

@@ -84,6 +84,19 @@ def test_a_run_without_epochs_is_the_fitted_layer(probe: Recipe, tiny_folder: Pa
     assert next(row.quantity for row in run.pretraining()) == "validation loss"
 
 
+def test_a_feature_that_hardly_changes_outweighs_no_other() -> None:
+    """One image of each class: half of the features hardly differ between these, and differ between others."""
+    draw = machine.generator(0, "few")
+    means = torch.randn(5, 40, generator=draw)
+    scale = torch.ones(40).index_fill(0, torch.arange(20), 1e-5)
+    found = standardized(means * scale, means.repeat(20, 1) * scale + 0.5 * torch.randn(100, 40, generator=draw))
+    labels = torch.arange(5)
+    fitted = logistic_regression(found.train, as_targets(labels, 5, 0.0), torch.ones(5), 0.1, torch.zeros(5, 41))
+    logits = found.validation @ fitted[:, :-1].T + fitted[:, -1]
+    assert (logits.argmax(1) == labels.repeat(20)).double().mean() > 0.8
+    assert torch.nn.functional.cross_entropy(logits, labels.repeat(20)) < 1.0
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_logits_from_the_features_are_those_of_the_network(
     precision: Precision, probe: Recipe, tiny_folder: Path

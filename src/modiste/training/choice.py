@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from modiste.data.pictures.division import divide
+from modiste.data.pictures.division import Division, divide
+from modiste.data.pictures.listing import PictureList
 from modiste.data.pictures.picture_source import list_pictures, locate_pictures
-from modiste.errors import PhotoError, shown
+from modiste.errors import DataError, PhotoError, shown
 from modiste.photo.opening import open_photo
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe, Recipe
@@ -73,7 +74,7 @@ def choose_recipe(source: str, effort: Effort = "fast") -> Choice:
         recipe = replace(named.get(FROM_SCRATCH[effort]), data=DataRecipe(source=source))
         return Choice(recipe, "images of one size, ready for a network")
     listing = list_pictures(path)
-    names = [entry.name for entry in divide(path, listing, DataRecipe(source=source)).train]
+    names = [entry.name for entry in _division(path, listing, DataRecipe(source=source)).train]
     look = look_at(listing.folder, names)
     recipe = named.get(WITH_BACKBONE[effort])
     backbone = of_hash(recipe.transfer.source)
@@ -82,6 +83,17 @@ def choose_recipe(source: str, effort: Effort = "fast") -> Choice:
     if not is_installed(backbone):
         return Choice(_from_scratch(source, look, effort), f"{look}; {_advice(backbone)}")
     return Choice(replace(recipe, data=replace(recipe.data, source=source)), f"{look}; {backbone.name} is installed")
+
+
+def _division(path: Path, listing: PictureList, recipe: DataRecipe) -> Division:
+    """Divide the pictures as the recipe says; if they are too few, without a test set: only that can then be trained.
+
+    DataError if that is impossible too.
+    """
+    try:
+        return divide(path, listing, recipe)
+    except DataError:
+        return divide(path, listing, replace(recipe, test_fraction=0.0))
 
 
 def look_at(folder: Path, names: Sequence[str]) -> Look:

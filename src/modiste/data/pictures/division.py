@@ -52,7 +52,8 @@ def divide(source: Path, listing: PictureList, recipe: DataRecipe) -> Division:
         validation = draw(rest, recipe.validation_fraction, f"{recipe.split_seed}:validation")
         drawn = drawn + validation
     train = _without(pool, drawn)
-    _check_classes(source, listing, {"training": train, "validation": validation})
+    holds_out = bool(recipe.test_fraction) and not named_test
+    _check_classes(source, listing, {"training": train, "validation": validation}, holds_out=holds_out)
     return Division(tuple(train), tuple(validation), len(listing.entries) - len(train) - len(validation))
 
 
@@ -78,17 +79,18 @@ def _without(pool: Sequence[Entry], drawn: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in pool if entry not in gone]
 
 
-def _check_classes(source: Path, listing: PictureList, splits: dict[str, list[Entry]]) -> None:
-    """Raise DataError if a split lacks pictures of a class."""
+def _check_classes(source: Path, listing: PictureList, splits: dict[str, list[Entry]], *, holds_out: bool) -> None:
+    """Raise DataError if a split lacks pictures of a class; ``holds_out`` says whether a test set was drawn."""
     for split, entries in splits.items():
         present = {entry.class_name for entry in entries}
         absent = [name for name in listing.class_names if name not in present]
         if absent:
             count = sum(entry.class_name == absent[0] for entry in listing.entries)
+            spared = "; --data.test-fraction 0 holds none out for testing" if holds_out and count > 1 else ""
             raise fault(
                 source,
                 "too few pictures",
                 expected=f"one or more of each class for {split}, three of each if splits are drawn",
                 found=f"none of {shown(absent[0])} for {split}, {count} in all",
-                remedy="add pictures of it, or remove the class",
+                remedy=f"add pictures of it, or remove the class{spared}",
             )

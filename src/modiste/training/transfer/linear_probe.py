@@ -27,8 +27,12 @@ PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """From strong to weak: each fit starts from the one before it, so that all together take little longer than one."""
 MOST_ITERATIONS, TOLERANCE, MOST_SLOPE = 200, 1e-7, 1e-4
 """Of L-BFGS for each penalty: its end, by the relative change of the loss or by the largest slope."""
-LEAST_DEVIATION = 1e-6
-"""Lower bound of a feature's deviation, as a share of the largest one: a feature that never changes stays at 0."""
+LEAST_DEVIATION = 0.3
+"""Lower bound of a feature's deviation, as a share of the root mean square of all deviations.
+
+Of a few pictures, many features hardly vary. Divided by so small a deviation, they would outweigh all others on other
+pictures, and bfloat16 could not hold them beside the others. A feature that never changes stays at 0.
+"""
 
 
 @dataclass(frozen=True)
@@ -161,9 +165,10 @@ def head_inputs(
 
 
 def standardized(train: Float[Tensor, "n d"], validation: Float[Tensor, "m d"]) -> Standardized:
-    """Standardise features by the mean and the deviation of those of the training images."""
+    """Standardise features by the mean and the deviation of those of the training images; see LEAST_DEVIATION."""
     deviation, mean = torch.std_mean(train, dim=0, correction=0)
-    deviation = deviation.clamp(min=max(LEAST_DEVIATION * deviation.max().item(), torch.finfo().tiny))
+    least = LEAST_DEVIATION * deviation.square().mean().sqrt().item()
+    deviation = deviation.clamp(min=max(least, torch.finfo().tiny))
     return Standardized(mean, deviation, (train - mean) / deviation, (validation - mean) / deviation)
 
 
