@@ -1,15 +1,18 @@
 """Confident learning against a slow reference, and on labels that were changed on purpose."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 
 from modiste.audits.labels import (
+    Suspicion,
     assign_folds,
     confident_classes,
     confident_joint,
     fold_development,
+    likely_wrong_labels,
     out_of_fold_probabilities,
     suspicious_labels,
 )
@@ -56,8 +59,11 @@ def test_changed_labels_come_first(noisy: tuple[torch.Tensor, torch.Tensor, set[
         assert one.looks_like != labels[one.image]
 
 
+@pytest.mark.parametrize("select", [suspicious_labels, likely_wrong_labels])
 @pytest.mark.parametrize("apart", [2.0, 3.0, 5.0])
-def test_the_estimate_is_the_share_of_wrong_labels(apart: float) -> None:
+def test_the_estimate_is_the_share_of_wrong_labels(
+    apart: float, select: Callable[[torch.Tensor, torch.Tensor], list[Suspicion]]
+) -> None:
     """Points of three classes, more or less apart, with their exact probabilities; one label in twenty is changed."""
     draw = torch.Generator().manual_seed(1)
     count, centres = 12_000, apart * torch.eye(3)
@@ -65,14 +71,15 @@ def test_the_estimate_is_the_share_of_wrong_labels(apart: float) -> None:
     points = centres[truth] + torch.randn(count, 3, generator=draw)
     probabilities = (-torch.cdist(points, centres).square() / 2).softmax(1)
     labels = torch.where(torch.rand(count, generator=draw) < 0.05, (truth + 1) % 3, truth)
-    found = suspicious_labels(probabilities, labels)
+    found = select(probabilities, labels)
     share = sum(labels[one.image] != truth[one.image] for one in found) / len(found)
     assert sum(one.wrong for one in found) / len(found) == pytest.approx(float(share), abs=0.05)
 
 
 def test_labels_that_all_agree_are_not_suspicious() -> None:
     labels = torch.arange(30) % 3
-    assert suspicious_labels(torch.eye(3)[labels] * 0.9 + 0.1 / 3, labels) == []
+    probabilities = torch.eye(3)[labels] * 0.9 + 0.1 / 3
+    assert suspicious_labels(probabilities, labels) == likely_wrong_labels(probabilities, labels) == []
 
 
 def test_a_class_that_nobody_has_is_nobodys() -> None:

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from modiste.audits.duplicates import Pair, exact_groups, near_pairs
-from modiste.audits.labels import Suspicion, out_of_fold_probabilities, suspicious_labels
+from modiste.audits.labels import Suspicion, likely_wrong_labels, out_of_fold_probabilities, suspicious_labels
+from modiste.audits.probe import has_fixed_features, probe_probabilities
 from modiste.data.dataset import ImageSet, SplitImages, load_split_images, require_in_memory
 from modiste.errors import RecipeError
 from modiste.recipes import named
@@ -125,7 +126,8 @@ def audit(
     """Find duplicates, and labels that are likely wrong, among the training and validation images.
 
     Args:
-        recipe: whose images are audited, and whose network is trained once for each fold.
+        recipe: whose images are audited, and whose network is trained once for each fold. If it fits the last layer
+            alone, its features are computed once, and the images are divided into folds several times.
         folds: number of folds for cross-validation, at least 2; 0 finds duplicates only.
         test_images: test images that are also searched for duplicates; their labels are not checked.
         data_folder: folder of Fashion-MNIST, or of data that have moved, as for ``load_dataset``.
@@ -148,8 +150,11 @@ def audit(
     exact, near = _duplicates(images, compared)
     probabilities, suspicious = torch.zeros(0, len(known.class_names)), list[Suspicion]()
     if folds:
-        probabilities = out_of_fold_probabilities(known, recipe, folds, device=device, report=report)
-        suspicious = suspicious_labels(probabilities, known.images.labels)
+        judge, select = out_of_fold_probabilities, suspicious_labels
+        if has_fixed_features(recipe):
+            judge, select = probe_probabilities, likely_wrong_labels
+        probabilities = judge(known, recipe, folds, device=device, report=report)
+        suspicious = select(probabilities, known.images.labels)
     return Findings(
         name=known.name,
         items=items,

@@ -34,6 +34,8 @@ TEMPERATURES = tuple(10 ** (step / 10) for step in range(-8, 9))
 """From 0.16 to 6.3."""
 ROUNDS = 30
 """Of expectation and maximisation."""
+LEAST_WRONG = 0.1
+"""Least probability of being wrong of the labels that ``likely_wrong_labels`` returns."""
 LEAST_SHOWN = 8_000
 """Least number of images in an epoch, so that a network also learns a small set."""
 
@@ -118,8 +120,8 @@ class Suspicion(NamedTuple):
     Attributes:
         image: index of the image.
         looks_like: the class that it looks like.
-        margin: of that class's probability over that of its label.
-        wrong: estimated share of wrong labels among suspicions like this one; see ``error_probabilities``.
+        margin: of that class's probability over that of its label, from -1 to 1.
+        wrong: estimated share of wrong labels among suspicions like this one; see ``class_posterior``.
     """
 
     image: int
@@ -149,8 +151,42 @@ def suspicious_labels(probabilities: Float[Tensor, "n classes"], labels: Int64[T
     return [Suspicion(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
+def likely_wrong_labels(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> list[Suspicion]:
+    """Return the labels that are wrong with a probability of LEAST_WRONG or more, the most likely first.
+
+    A large margin is a weak sign between two classes that are often confused, a strong one between others. The
+    probability takes that into account, but rests on probabilities that are not too sure of themselves: those of a
+    single network are, their mean over several networks is less so.
+
+    Args:
+        probabilities: of each class, from networks that were not trained on the image.
+        labels: as given in the data set.
+
+    Example:
+        >>> labels = torch.arange(200) % 2
+        >>> probabilities = torch.eye(2)[labels] * 0.98 + 0.01
+        >>> labels[6] = 1  # was 0
+        >>> [(one.image, one.looks_like) for one in likely_wrong_labels(probabilities, labels)]
+        [(6, 0)]
+    """
+    posterior = class_posterior(probabilities, labels)
+    wrong = 1 - posterior.gather(1, labels[:, None]).squeeze(1)
+    looks_like = posterior.scatter(1, labels[:, None], -1.0).argmax(1)
+    own, other = (probabilities.gather(1, column[:, None]).squeeze(1) for column in (labels, looks_like))
+    order = wrong.argsort(descending=True, stable=True)[: int((wrong >= LEAST_WRONG).sum())]
+    columns = order, looks_like[order], (other - own)[order], wrong[order]
+    return [Suspicion(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
 def error_probabilities(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """Return the probability that each label is wrong, by Bayes' rule.
+    """Return the probability that each label is wrong; see ``class_posterior``."""
+    return 1 - class_posterior(probabilities, labels).gather(1, labels[:, None]).squeeze(1)
+
+
+def class_posterior(
+    probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]
+) -> Float[Tensor, "n classes"]:
+    """Return the probability that each image belongs to each class, given its label, by Bayes' rule.
 
     The evidence is the probability of each class, sharpened or flattened by a temperature. The prior is how often an
     image of each class has each label. Both are those under which the labels are most likely; the prior is found by
@@ -158,8 +194,7 @@ def error_probabilities(probabilities: Float[Tensor, "n classes"], labels: Int64
     """
     logs = probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
     fits = [_fitted((logs / temperature).softmax(1), labels) for temperature in TEMPERATURES]
-    _, posterior = max(fits, key=lambda fit: fit[0])
-    return 1 - posterior.gather(1, labels[:, None]).squeeze(1)
+    return max(fits, key=lambda fit: fit[0])[1]
 
 
 def _fitted(
