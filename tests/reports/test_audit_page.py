@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,8 @@ def test_the_page_says_what_was_found(channels: int, last: str, tmp_path: Path) 
     assert ("The held-out test images were opened" in page) == (last == "test")
     assert ("The test set was not opened" in page) == (last != "test")
     assert "question 1 label of 3 images" in page
+    assert "about 4 in 10 of these are wrong, 0 labels in all" in page
+    assert "40% of such labels are wrong" in page
     assert (
         "2 images found more than once: as training sees them, the copies are the same to the last pixel. 1 of them in"
         in page
@@ -53,9 +56,24 @@ def test_the_page_says_what_was_found(channels: int, last: str, tmp_path: Path) 
     plain = json.loads((tmp_path / "audit.json").read_text())
     assert plain == found.as_plain()
     assert [one["across"] for one in plain["exact"]] == [False, True]
+    assert plain["wrong_labels"] == 0
     assert plain["suspicious"] == [
         {"file": "<2>.png", "label": "a&b", "looks_like": "<i>", "margin": 0.75, "wrong": 0.4}
     ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ((), "fewer than 1 in 10"),
+        ((0.04,), "fewer than 1 in 10"),
+        ((0.2, 0.6), "about 4 in 10"),
+        ((1.0,), "about 10 in 10"),
+    ],
+)
+def test_the_share_of_wrong_labels_in_words(wrong: tuple[float, ...], expected: str) -> None:
+    suspicious = tuple(Suspicion(0, 1, 0.5, one) for one in wrong)
+    assert replace(findings(1, ("training",) * 4), suspicious=suspicious).wrong_share == expected
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -68,6 +68,12 @@ class Findings:
         """Estimated number of wrong labels among the suspicious ones."""
         return round(sum(one.wrong for one in self.suspicious))
 
+    @property
+    def wrong_share(self) -> str:
+        """Estimated share of wrong labels among the suspicious ones in words, such as ``about 4 in 10``."""
+        tenths = round(10 * sum(one.wrong for one in self.suspicious) / max(1, len(self.suspicious)))
+        return f"about {tenths} in 10" if tenths else "fewer than 1 in 10"
+
     def crosses(self, indices: Sequence[int]) -> bool:
         """Return whether images belong to different splits."""
         return len({self.items[index].split for index in indices}) > 1
@@ -82,6 +88,7 @@ class Findings:
                 {"files": self._named(pair[:2]), "across": self.crosses(pair[:2]), "likeness": round(pair.likeness, 5)}
                 for pair in self.near
             ],
+            "wrong_labels": self.wrong_labels,
             "suspicious": [
                 {
                     "file": self.items[one.image].name,

@@ -24,7 +24,7 @@ class _AuditOptions(DataFolderOption):
     recipe: str = ""
     """Recipe of the networks that find wrong labels, a name or a file; unset, sprint, or for photographs a backbone."""
     folds: int = 4
-    """Number of networks; each predicts the part of the images that it was not trained on; 0 finds only duplicates."""
+    """Parts of the images; each is predicted by a network trained on the others; 0 finds only duplicates."""
     with_test: bool = False
     """Also open the held-out test images, only to find duplicates of other images among them."""
     json: bool = False
@@ -93,7 +93,8 @@ def _show(found: "Findings", page: Path) -> None:
     say(f"near duplicates: {len(found.near):,} pairs, {across[1]:,} of them across splits")
     for pair in found.near[:SHOWN]:
         say("    " + " ~ ".join(_named(found, index) for index in pair[:2]) + f"  {pair.likeness:.4f}")
-    say(f"suspicious labels: {len(found.suspicious):,}, of which about {found.wrong_labels:,} are wrong")
+    share = f", of which {found.wrong_share}, {found.wrong_labels:,} in all, are wrong" if found.suspicious else ""
+    say(f"suspicious labels: {len(found.suspicious):,}{share}")
     for one in found.suspicious[:SHOWN]:
         looks_like = found.class_names[one.looks_like]
         say(f"    {_named(found, one.image)}, looks like {looks_like}; {one.wrong:.0%} of such labels are wrong")

@@ -97,6 +97,7 @@ def render_audit(found: Findings, plain: str) -> str:
         counts={
             "labels": len(found.suspicious),
             "wrong": found.wrong_labels,
+            "share": found.wrong_share,
             "asked": len(found.probabilities),
             "exact": len(exact),
             "exact_across": sum(map(found.crosses, exact)),
