@@ -1,11 +1,14 @@
 """The command: what it needs at the end it looks for at the beginning."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from modiste.cli import main
-from modiste.errors import MissingExtraError
+from modiste.errors import MissingExtraError, StoppedError
+from modiste.recipes import named
+from modiste.recipes.recipe import DataRecipe, Recipe
 
 
 @pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
@@ -22,3 +25,31 @@ def test_what_the_page_needs_is_looked_for_before_any_training(
         main.main(["data", "audit"])
     assert left.value.code == MissingExtraError.exit_code
     assert "pip install 'modiste[report]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "recipe", "data"),
+    [
+        ([], "sprint", DataRecipe()),
+        (["--recipe", "sprint", "--side", "64"], "sprint", DataRecipe(side=64)),
+        (["--recipe", "backbone-linear"], "backbone-linear", named.get("backbone-linear").data),
+        (
+            ["--recipe", "backbone-linear", "--source", "shop", "--test-fraction", "0"],
+            "backbone-linear",
+            replace(named.get("backbone-linear").data, source="shop", test_fraction=0.0),
+        ),
+    ],
+)
+def test_a_recipe_prepares_images_in_its_own_way_unless_a_flag_says_otherwise(
+    flags: list[str], recipe: str, data: DataRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[Recipe]()
+
+    def stop(recipe: Recipe, **_: object) -> None:
+        seen.append(recipe)
+        raise StoppedError("seen")
+
+    monkeypatch.setattr("modiste.audits.audit.audit", stop)
+    with pytest.raises(SystemExit):
+        main.main(["data", "audit", *flags])
+    assert [(one.name, one.data) for one in seen] == [(recipe, data)]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modiste.audit import probe
+from modiste.audits import probe
 from modiste.audits.audit import audit
 from modiste.audits.labels import LEAST_WRONG, assign_folds, likely_wrong_labels
 from modiste.audits.probe import Examples, fold_logits, has_fixed_features, mean_probabilities, probe_probabilities

@@ -165,8 +165,9 @@ def audit(
 
     Args:
         data: the name or the folder of a data set, or a ``DataRecipe``.
-        recipe: of the networks that find wrong labels; by default ``sprint``, for photographs a backbone.
-        folds: number of networks; each predicts the images that it was not trained on. 0 finds only duplicates.
+        recipe: of the networks that find wrong labels; by default ``sprint``, for photographs a backbone. It prepares
+            the images in its own way, where ``data`` does not say otherwise.
+        folds: parts of the images; each is predicted by a network trained on the others. 0 finds only duplicates.
         device: ``auto``, ``cpu``, ``cuda`` ...
         data_folder: of Fashion-MNIST, or of data that have moved.
 
@@ -179,9 +180,9 @@ def audit(
         print(found.wrong_labels, found.suspicious[:5])
     """
     from modiste.audits.audit import audit as run
-    from modiste.audits.audit import usual_recipe
+    from modiste.audits.audit import usual_recipe, with_data
 
     wanted = data if isinstance(data, DataRecipe) else DataRecipe(source=str(data))
     place = None if data_folder is None else Path(data_folder)
-    used = usual_recipe(wanted, place).recipe if recipe is None else replace(as_recipe(recipe), data=wanted)
+    used = usual_recipe(wanted, place).recipe if recipe is None else with_data(as_recipe(recipe), wanted)
     return run(used, folds=folds, device=device, data_folder=place, report=logging.getLogger(__name__).info)

@@ -4,7 +4,7 @@ The audit never opens the test set; a caller may pass test images in to be compa
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from modiste.training.choice import WITH_BACKBONE, Choice, choose_recipe
 
 FOLDS = 4
 USUAL_RECIPE = "sprint"
+SPLITS = {"source", "split", "validation_fraction", "split_seed", "test_fraction", "test_seed"}
+"""Fields of the data that say which images are audited, not how they are prepared."""
 COMPARED = {"pictures": "stretched", "side": 16, "colour": True}
 """Preparation of picture files for comparison: it crops nothing, and no edge moves when a size is rounded."""
 TEST = "test"
@@ -183,11 +185,28 @@ def usual_recipe(data: DataRecipe, data_folder: Path | str | None = None) -> Cho
     Raises:
         DataError: there is no data set, or none of the pictures looked at can be read.
     """
-    if data == DataRecipe(source=data.source) and not data_folder:
+    if _changes(data).keys() <= SPLITS and not data_folder:
         choice = choose_recipe(data.source)
         if choice.recipe.name == WITH_BACKBONE["fast"]:
-            return choice
-    return Choice(replace(named.get(USUAL_RECIPE), data=data), "")
+            return replace(choice, recipe=with_data(choice.recipe, data))
+    return Choice(with_data(named.get(USUAL_RECIPE), data), "")
+
+
+def with_data(recipe: Recipe, data: DataRecipe) -> Recipe:
+    """Return the recipe for these data; where a field of ``data`` is the default, the recipe's own value holds.
+
+    Example:
+        >>> recipe = with_data(named.get("backbone-linear"), DataRecipe(source="shop"))
+        >>> recipe.data.source, recipe.data.side
+        ('shop', 224)
+    """
+    return replace(recipe, data=replace(recipe.data, **_changes(data)))
+
+
+def _changes(data: DataRecipe) -> dict[str, Any]:
+    """Return the fields that are not the default."""
+    both = ((one.name, getattr(data, one.name), getattr(DataRecipe(), one.name)) for one in fields(data))
+    return {name: value for name, value, usual in both if value != usual}
 
 
 def _prepared_for_comparison(known: SplitImages, recipe: DataRecipe, data_folder: Path | None) -> ImageSet:

@@ -1,6 +1,6 @@
 """``modiste data audit``."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,10 +57,10 @@ def audit(arguments: list[str]) -> None:
 
 def _recipe(data: DataRecipe, options: _AuditOptions) -> "Recipe":
     """Return the recipe that is named, or the usual one for these data; print why if that is a backbone."""
-    from modiste.audits.audit import usual_recipe
+    from modiste.audits.audit import usual_recipe, with_data
 
     if options.recipe or not options.folds:
-        return replace(named_recipe(options.recipe or "sprint"), data=data)
+        return with_data(named_recipe(options.recipe or "sprint"), data)
     choice = usual_recipe(data, options.data_folder)
     if choice.reason:
         warn(f"{choice.recipe.name}, because of {choice.reason}; choose otherwise with --recipe or --pictures")
