@@ -62,6 +62,18 @@ def test_the_page_says_what_was_found(channels: int, last: str, tmp_path: Path) 
     ]
 
 
+def test_duplicates_with_different_labels_are_named_and_come_first(tmp_path: Path) -> None:
+    found = findings(1, ("training",) * 4)
+    assert "different labels" not in write_audit(found, tmp_path / "a.html", tmp_path / "a.json").read_text()
+    items = (*found.items[:3], Item("last", "other", "training"))
+    page = write_audit(replace(found, items=items), tmp_path / "b.html", tmp_path / "b.json").read_text()
+    assert page.count("1 of them with different labels") == 2
+    plain = json.loads((tmp_path / "b.json").read_text())
+    assert [one["labels_differ"] for one in plain["exact"] + plain["near"]] == [False, True, True]
+    exact = page.partition("Exact duplicates")[2]
+    assert exact.index("last") < exact.index("&lt;0&gt;.png")
+
+
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [

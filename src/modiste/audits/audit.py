@@ -80,16 +80,17 @@ class Findings:
         """Return whether images belong to different splits."""
         return len({self.items[index].split for index in indices}) > 1
 
+    def disagrees(self, indices: Sequence[int]) -> bool:
+        """Return whether images have different labels: if they show the same thing, a label is wrong for certain."""
+        return len({self.items[index].label for index in indices}) > 1
+
     def as_plain(self) -> dict[str, Any]:
         """Return the findings as dictionaries, lists, numbers and strings."""
         return {
             "name": self.name,
             "images": len(self.items),
-            "exact": [{"files": self._named(group), "across": self.crosses(group)} for group in self.exact],
-            "near": [
-                {"files": self._named(pair[:2]), "across": self.crosses(pair[:2]), "likeness": round(pair.likeness, 5)}
-                for pair in self.near
-            ],
+            "exact": [self._duplicate(group) for group in self.exact],
+            "near": [self._duplicate(pair[:2]) | {"likeness": round(pair.likeness, 5)} for pair in self.near],
             "wrong_labels": self.wrong_labels,
             "suspicious": [
                 {
@@ -104,8 +105,9 @@ class Findings:
             "notes": list(self.notes),
         }
 
-    def _named(self, indices: Sequence[int]) -> list[str]:
-        return [self.items[index].name for index in indices]
+    def _duplicate(self, indices: Sequence[int]) -> dict[str, Any]:
+        files = [self.items[index].name for index in indices]
+        return {"files": files, "across": self.crosses(indices), "labels_differ": self.disagrees(indices)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """``modiste data audit``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,11 +87,11 @@ def _held_out(recipe: DataRecipe, folder: Path | None) -> "HeldOutImages":
 def _show(found: "Findings", page: Path) -> None:
     for note in found.notes:
         say(note)
-    across = sum(found.crosses(group) for group in found.exact), sum(found.crosses(pair[:2]) for pair in found.near)
-    say(f"exact duplicates: {len(found.exact):,} images more than once, {across[0]:,} of them across splits")
+    pairs = [pair[:2] for pair in found.near]
+    say(f"exact duplicates: {len(found.exact):,} images more than once{_faults(found, found.exact)}")
     for group in found.exact[:SHOWN]:
         say("    " + " = ".join(_named(found, index) for index in group[:SHOWN]))
-    say(f"near duplicates: {len(found.near):,} pairs, {across[1]:,} of them across splits")
+    say(f"near duplicates: {len(found.near):,} pairs{_faults(found, pairs)}")
     for pair in found.near[:SHOWN]:
         say("    " + " ~ ".join(_named(found, index) for index in pair[:2]) + f"  {pair.likeness:.4f}")
     share = f", of which {found.wrong_share}, {found.wrong_labels:,} in all, are wrong" if found.suspicious else ""
@@ -99,6 +100,13 @@ def _show(found: "Findings", page: Path) -> None:
         looks_like = found.class_names[one.looks_like]
         say(f"    {_named(found, one.image)}, looks like {looks_like}; {one.wrong:.0%} of such labels are wrong")
     say(f"see {page}; all of them: {page.with_name(LIST)}")
+
+
+def _faults(found: "Findings", groups: Sequence[Sequence[int]]) -> str:
+    """Return how many groups of duplicates lie in several splits, and how many have several labels."""
+    across, differ = sum(map(found.crosses, groups)), sum(map(found.disagrees, groups))
+    wrong = f", {differ:,} with different labels" if differ else ""
+    return f", {across:,} of them across splits{wrong}"
 
 
 def _named(found: "Findings", index: int) -> str:

@@ -71,8 +71,12 @@ def write_audit(found: Findings, page: Path, plain: Path) -> Path:
 
 def render_audit(found: Findings, plain: str) -> str:
     """Return the page of an audit as HTML; ``plain`` is the name of the JSON file that lists everything."""
-    exact = sorted(found.exact, key=found.crosses, reverse=True)
-    near = sorted(found.near, key=lambda pair: (found.crosses(pair[:2]), pair.likeness), reverse=True)
+    exact = sorted(found.exact, key=lambda group: (found.disagrees(group), found.crosses(group)), reverse=True)
+    near = sorted(
+        found.near,
+        key=lambda pair: (found.disagrees(pair[:2]), found.crosses(pair[:2]), pair.likeness),
+        reverse=True,
+    )
     parts = {part: sum(item.split == part for item in found.items) for part in ("training", "validation", "test")}
     return render(
         "audit.html",
@@ -100,8 +104,10 @@ def render_audit(found: Findings, plain: str) -> str:
             "share": found.wrong_share,
             "asked": len(found.probabilities),
             "exact": len(exact),
+            "exact_differ": sum(map(found.disagrees, exact)),
             "exact_across": sum(map(found.crosses, exact)),
             "near": len(near),
+            "near_differ": sum(found.disagrees(pair[:2]) for pair in near),
             "near_across": sum(found.crosses(pair[:2]) for pair in near),
         },
     )
