@@ -137,19 +137,16 @@ def audit(
         RecipeError, DivergedError, StoppedError: as in training.
     """
     known = load_split_images(recipe.data, data_folder)
-    require_in_memory(known.images.images, "an audit")
-    if folds and not 2 <= folds <= len(known.images):
-        raise RecipeError(f"folds: expected 0, or from 2 to {len(known.images):,}, one for each image, found {folds}")
+    _check(known, folds)
     items, images, compared = _items(known), known.images, _prepared_for_comparison(known, recipe.data, data_folder)
     if test_images:
         items += _test_items(test_images, known)
         images, compared = _concatenated(images, test_images.images), _concatenated(compared, test_images.compared)
     report(f"{len(items):,} images are compared")
     exact, near = _duplicates(images, compared)
-    probabilities, suspicious = torch.zeros(0, len(known.class_names)), list[Suspicion]()
+    probabilities = torch.zeros(0, len(known.class_names))
     if folds:
         probabilities = out_of_fold_probabilities(known, recipe, folds, device=device, report=report)
-        suspicious = suspicious_labels(probabilities, known.images.labels)
     return Findings(
         name=known.name,
         items=items,
@@ -157,7 +154,7 @@ def audit(
         class_names=known.class_names,
         exact=exact,
         near=near,
-        suspicious=tuple(suspicious),
+        suspicious=tuple(suspicious_labels(probabilities, known.images.labels)) if folds else (),
         probabilities=probabilities,
         notes=known.notes,
     )
@@ -176,6 +173,13 @@ def usual_recipe(data: DataRecipe, data_folder: Path | str | None = None) -> Cho
         if choice.recipe.name == WITH_BACKBONE["fast"]:
             return choice
     return Choice(replace(named.get(USUAL_RECIPE), data=data), "")
+
+
+def _check(known: SplitImages, folds: int) -> None:
+    """Raise an error if the images do not lie in memory, or cannot be divided into so many folds."""
+    require_in_memory(known.images.images, "an audit")
+    if folds and not 2 <= folds <= len(known.images):
+        raise RecipeError(f"folds: expected 0, or from 2 to {len(known.images):,}, one for each image, found {folds}")
 
 
 def _prepared_for_comparison(known: SplitImages, recipe: DataRecipe, data_folder: Path | None) -> ImageSet:
