@@ -9,6 +9,7 @@ import ctypes
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import subprocess
@@ -30,6 +31,7 @@ PRELOADED = (
     "pooch",
 )
 COMMAND = "modiste.cli.main:main"
+SCRIPT = "fork_server:run_script"
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,8 @@ def perform(request: dict[str, Any]) -> NoReturn:
         getattr(importlib.import_module(module), name)(*request["arguments"])
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if code and code is not leaving.code:
+            print(leaving.code, file=sys.stderr)
     except KeyboardInterrupt:  # it came when the function had returned already
         code = 128 + signal.SIGINT
     except BaseException:
@@ -181,6 +185,13 @@ def end_with_parent() -> None:
     """Let the kernel kill this process when its parent dies."""
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+
+
+def run_script(path: str, words: list[str]) -> None:
+    """Run a file as Python runs a script, with these arguments."""
+    sys.argv[:] = [path, *words]
+    sys.path.insert(0, str(Path(path).parent))
+    runpy.run_path(path, run_name="__main__")
 
 
 def arm(folder: str, at: int, fault: str, operations: str) -> None:

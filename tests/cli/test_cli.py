@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import modiste
-from commands_and_data import child_environment, run_modiste, run_python, write_pictures
+from commands_and_data import PROGRAMS, child_environment, run_modiste, run_python, run_script, write_pictures
 from fault_counter import slow_case
 from modiste.cli import main
 from modiste.cli.answer_writers import safe_cell
@@ -380,8 +380,7 @@ class TestMissingExtras:
     ) -> None:
         write_pictures(tmp_path / "set", {"a": 3, "b": 3})
         (tmp_path / "run").symlink_to(finished_run)
-        script = f"import sys; sys.modules[{package!r}] = None; from modiste.cli.main import main; main({list(words)})"
-        done = run_python("-c", script, cwd=tmp_path)
+        done = run_script(PROGRAMS / "without_packages.py", package, *words, cwd=tmp_path)
         assert done.returncode == 4, done.stderr
         assert f"pip install 'modiste[{extra}]'" in done.stderr
         assert len(done.stderr.splitlines()) == 1

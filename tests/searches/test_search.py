@@ -20,7 +20,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from search_process import done, start, wait_for
 
-from commands_and_data import PROGRAMS, run_modiste, run_python
+from commands_and_data import PROGRAMS, run_modiste, run_python, run_script
 from fault_counter import Faults, slow_case
 from modiste.errors import DataError, MissingExtraError, RecipeError, RunError, StorageError
 from modiste.recipes.networks import CNNRecipe
@@ -309,7 +309,7 @@ def test_only_the_workers_of_the_pool_are_ended() -> None:
 
 def run_without(names: list[str], words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run the command where some packages cannot be imported."""
-    return run_python(PROGRAMS / "without_packages.py", ",".join(names), *words, cwd=folder)
+    return run_script(PROGRAMS / "without_packages.py", ",".join(names), *words, cwd=folder)
 
 
 @pytest.mark.parametrize(
