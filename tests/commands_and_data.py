@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
 
-from fork_server import COMMAND, SCRIPT, ForkServer, Streams
+from fork_server import COMMAND, GROUP, SCRIPT, ForkServer, Streams
 
 if TYPE_CHECKING:
     from modiste.data.batch import Batch
@@ -26,9 +26,11 @@ CLASSES = 5
 TRAINING_IMAGES = 480
 TEST_COUNT = 100
 
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+"""Arguments of Python before the number of processes and a script."""
 PROGRAMS = Path(__file__).with_name("programs")
 """Programs that tests run in processes of their own."""
-READ_LATER = ("MODISTE_", "PYTEST_", "XDG_", "TORCHINDUCTOR_")
+READ_LATER = ("MODISTE_", "PYTEST_", "XDG_", "HF_", "TORCHINDUCTOR_")
 """Beginnings of the names of variables that are read when they are needed. Torch's compiler sets some as it loads."""
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -115,6 +117,16 @@ def run_script(
         arguments = str(script), list(map(str, words))
         return commands.run(SCRIPT, *arguments, folder=cwd, environment=child_environment(**variables), seconds=timeout)
     return run_python(script, *words, cwd=cwd, timeout=timeout, **variables)
+
+
+def run_together(
+    processes: int, script: Path, *words: object, cwd: Path, timeout: float = 120
+) -> "subprocess.CompletedProcess[str]":
+    """Run a Python script in several processes that train together, as ``torchrun`` does, but forked."""
+    if sys.platform == "linux" and (commands := _commands()).may_run_in(child_environment()):
+        arguments = processes, str(script), list(map(str, words))
+        return commands.run(GROUP, *arguments, folder=cwd, environment=child_environment(), seconds=timeout)
+    return run_python(*TORCHRUN, processes, script, *words, cwd=cwd, timeout=timeout)
 
 
 class Commands:

@@ -16,7 +16,7 @@ from modiste.searches.outcomes import FolderStore, OutcomeStore, run_folder_of, 
 from modiste.searches.plan import PLAN, Plan, claim
 from modiste.searches.space import apply
 from modiste.searches.suggestions import Suggestions
-from modiste.searches.trial import Task, TrialOutcome
+from modiste.searches.trial import TrialOutcome, TrialTask
 from modiste.searches.workers import MakeWorkers, Processes, TrialPool
 from modiste.training.interruption import Interruption
 
@@ -64,7 +64,7 @@ def search(
     with storage.lock(folder), Interruption() as interruption, closing(store or FolderStore(folder)) as kept:
         claim(folder / PLAN, plan, grows="trials", noun="search")
         kept.enter(plan)
-        make_task = partial(Task, device=device, data_folder=data_folder)
+        make_task = partial(TrialTask, device=device, data_folder=data_folder)
         driver = Driver(plan, folder, kept, at_once or plan.lag, make_task, on_outcome)
         driver.run(workers or partial(Processes, at_once or plan.lag), interruption)
         write_table(folder, plan, driver.outcomes)
@@ -96,13 +96,13 @@ class Driver:
         folder: Path,
         store: OutcomeStore,
         at_once: int,
-        make_task: Callable[..., Task],
+        make_task: Callable[..., TrialTask],
         on_outcome: OnOutcome,
     ) -> None:
         self._plan, self._folder, self._store = plan, folder, store
         self._make_task, self._on_outcome = make_task, on_outcome
         self._suggestions = Suggestions(plan)
-        self._open: dict[int, Task] = {}
+        self._open: dict[int, TrialTask] = {}
         self._mine, self._at_once = set[int](), at_once
         self._changed, self._next_look = True, 0.0
         self.outcomes = dict[int, TrialOutcome]()
@@ -118,7 +118,7 @@ class Driver:
                 f"in {self._folder}, and the same command goes on from here"
             )
 
-    def ready(self) -> list[Task]:
+    def ready(self) -> list[TrialTask]:
         """Return the trials that this driver may begin now, as many as it has room for."""
         if not self._changed and time.monotonic() < self._next_look:
             return []
@@ -169,7 +169,7 @@ class Driver:
             else:
                 self._open[number] = self._task(number, values, recipe, earlier)
 
-    def _task(self, number: int, values: dict[str, Any], recipe: Recipe, earlier: list[TrialOutcome]) -> Task:
+    def _task(self, number: int, values: dict[str, Any], recipe: Recipe, earlier: list[TrialOutcome]) -> TrialTask:
         """Return the task of a trial; complete trials in ``earlier`` may prune it."""
         curves = tuple(outcome.curve for outcome in earlier if outcome.state == "complete")
         return self._make_task(
