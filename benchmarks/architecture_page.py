@@ -42,7 +42,8 @@ def layers() -> list[str]:
 
 def imports_between(names: list[str]) -> dict[str, list[str]]:
     """Return which of ``names`` each of them imports, directly and anywhere in its files."""
-    return {name: [other for other in names if other != name and other in imported_by(name)] for name in names}
+    found = {name: imported_by(name) - {name} for name in names}
+    return {name: [other for other in names if other in found[name]] for name in names}
 
 
 def imported_by(name: str) -> set[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import modiste
 from modiste.recipes.claims import describe, without_time
 from modiste.reproduction import paper
-from modiste.reproduction.paper import Claim, Evidence, Finding, mean_and_spread
+from modiste.reproduction.paper import Evidence, Finding, PaperClaim, mean_and_spread
 from modiste.runs import run_folder
 from modiste.runs.run_folder import Run, open_run
 from record import Record, describe_machine, measure_test, parser, rows, seconds, summary, this_command, training
@@ -44,7 +44,7 @@ def measure(run: Run) -> Evidence:
 
 
 def write_record(
-    out: Path, runs: Sequence[Run], evidence: Sequence[Evidence], findings: Sequence[tuple[Claim, Finding]]
+    out: Path, runs: Sequence[Run], evidence: Sequence[Evidence], findings: Sequence[tuple[PaperClaim, Finding]]
 ) -> None:
     """Write one log per seed, all numbers as JSON, and the page."""
     for run in runs:
@@ -54,7 +54,7 @@ def write_record(
 
 
 def as_plain(
-    runs: Sequence[Run], evidence: Sequence[Evidence], findings: Sequence[tuple[Claim, Finding]]
+    runs: Sequence[Run], evidence: Sequence[Evidence], findings: Sequence[tuple[PaperClaim, Finding]]
 ) -> dict[str, Any]:
     """Return all numbers as plain data."""
     time = training(mean(map(seconds, runs)), runs[0].facts()[-1])
@@ -81,7 +81,9 @@ def as_plain(
     }
 
 
-def as_markdown(runs: Sequence[Run], evidence: Sequence[Evidence], findings: Sequence[tuple[Claim, Finding]]) -> str:
+def as_markdown(
+    runs: Sequence[Run], evidence: Sequence[Evidence], findings: Sequence[tuple[PaperClaim, Finding]]
+) -> str:
     """Return the page: claims with verdicts, Table 2 and ours, every epoch, the machine."""
     accuracies = [item.picked.accuracy for item in evidence]
     return f"""# The paper, measured

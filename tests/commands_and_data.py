@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
 
-from fork_server import COMMAND, ForkServer, Streams
+from fork_server import COMMAND, GROUP, SCRIPT, ForkServer, Streams
 
 if TYPE_CHECKING:
     from modiste.data.batch import Batch
@@ -26,8 +26,12 @@ CLASSES = 5
 TRAINING_IMAGES = 480
 TEST_COUNT = 100
 
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+"""Arguments of Python before the number of processes and a script."""
 PROGRAMS = Path(__file__).with_name("programs")
 """Programs that tests run in processes of their own."""
+READ_LATER = ("MODISTE_", "PYTEST_", "XDG_", "HF_", "TORCHINDUCTOR_")
+"""Beginnings of the names of variables that are read when they are needed. Torch's compiler sets some as it loads."""
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -101,8 +105,28 @@ def run_modiste(*words: object, cwd: Path | None = None, **variables: str) -> "s
     Python or a library reads as it starts.
     """
     if sys.platform == "linux" and (commands := _commands()).may_run_in(child_environment(**variables)):
-        return commands.run(list(map(str, words)), cwd or Path.cwd(), child_environment(**variables))
+        return commands.run(COMMAND, list(map(str, words)), folder=cwd, environment=child_environment(**variables))
     return run_python("-m", "modiste", *words, cwd=cwd, **variables)
+
+
+def run_script(
+    script: Path, *words: object, cwd: Path | None = None, timeout: float = 120, **variables: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a Python script and return what it printed and how it left; its process is forked as in ``run_modiste``."""
+    if sys.platform == "linux" and (commands := _commands()).may_run_in(child_environment(**variables)):
+        arguments = str(script), list(map(str, words))
+        return commands.run(SCRIPT, *arguments, folder=cwd, environment=child_environment(**variables), seconds=timeout)
+    return run_python(script, *words, cwd=cwd, timeout=timeout, **variables)
+
+
+def run_together(
+    processes: int, script: Path, *words: object, cwd: Path, timeout: float = 120
+) -> "subprocess.CompletedProcess[str]":
+    """Run a Python script in several processes that train together, as ``torchrun`` does, but forked."""
+    if sys.platform == "linux" and (commands := _commands()).may_run_in(child_environment()):
+        arguments = processes, str(script), list(map(str, words))
+        return commands.run(GROUP, *arguments, folder=cwd, environment=child_environment(), seconds=timeout)
+    return run_python(*TORCHRUN, processes, script, *words, cwd=cwd, timeout=timeout)
 
 
 class Commands:
@@ -117,22 +141,22 @@ class Commands:
     def may_run_in(self, environment: dict[str, str]) -> bool:
         """Tell whether an environment differs only in variables that are read when they are needed."""
         changed = {name for name, _ in environment.items() ^ self._environment.items()}
-        return all(name.startswith(("MODISTE_", "PYTEST_", "XDG_")) for name in changed)
+        return all(name.startswith(READ_LATER) for name in changed)
 
     def run(
-        self, words: list[str], folder: Path, environment: dict[str, str], seconds: float = 120
+        self, call: str, *arguments: object, folder: Path | None, environment: dict[str, str], seconds: float = 120
     ) -> "subprocess.CompletedProcess[str]":
-        """Run ``modiste`` with some words in a folder; kill it after some seconds, as ``subprocess.run`` does."""
-        streams = Streams(folder, environment, self._folder / "output", self._folder / "errors")
-        child = self._server.start(COMMAND, words, streams=streams)
+        """Run ``module:function`` in a folder; kill it after some seconds, as ``subprocess.run`` does."""
+        streams = Streams(folder or Path.cwd(), environment, self._folder / "output", self._folder / "errors")
+        child = self._server.start(call, *arguments, streams=streams)
         is_late = not self._server.has_ended(seconds)
         if is_late:
             os.kill(child, signal.SIGKILL)
         code = self._server.wait().code
         output, errors = (path.read_bytes().decode() for path in (streams.output, streams.errors))
         if is_late:
-            raise subprocess.TimeoutExpired(["modiste", *words], seconds, output, errors)
-        return subprocess.CompletedProcess(["modiste", *words], code, output, errors)
+            raise subprocess.TimeoutExpired([call, *map(str, arguments)], seconds, output, errors)
+        return subprocess.CompletedProcess([call, *map(str, arguments)], code, output, errors)
 
     def close(self) -> None:
         """End the process that is forked, and forget its files."""

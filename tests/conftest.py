@@ -1,38 +1,63 @@
 """A recipe that trains on the small data set in a second, and one finished run of the two."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jaxtyping
 import pytest
 
 from commands_and_data import tiny_files
 from fork_server import ForkServer
-from modiste.recipes import named
-from modiste.recipes.networks import CNNRecipe
-from modiste.recipes.plain import Part
-from modiste.recipes.recipe import DataRecipe, Recipe
-from modiste.searches.plan import Plan  # noqa: F401 - a part of its own, found below
-from modiste.training import trainer
+
+if TYPE_CHECKING:  # Nothing here imports torch: of several processes, the first hands out tests and runs none.
+    from modiste.recipes.plain import Part
+    from modiste.recipes.recipe import Recipe
 
 pytest_plugins = ["fault_counter", "network_guard"]
 
 
-def parts(base: type[Part] = Part) -> Iterator[type[Part]]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Let every part of a recipe check its fields itself: it takes lists for tuples, which the type checker refuses."""
+    if session.config.pluginmanager.has_plugin("dsession"):
+        return
+    from modiste.recipes.plain import Part
+    from modiste.searches.plan import Plan  # noqa: F401 - a part of its own, beside those of a recipe
+
+    for part in parts(Part):
+        part.__init__.__no_type_check__ = True  # type: ignore[misc]
+
+
+def parts(base: "type[Part]") -> "Iterator[type[Part]]":
     for kind in base.__subclasses__():
         yield kind
         yield from parts(kind)
 
 
-for part in parts():
-    # A recipe's part checks its fields itself and takes lists for tuples, which the tests' type checker would refuse.
-    part.__init__.__no_type_check__ = True  # type: ignore[misc]
+def of_all_workers(folders: pytest.TempPathFactory, name: str, train: Callable[[Path], object]) -> Path:
+    """Return this worker's copy of a run that the first worker trains which needs it; the others wait for it."""
+    own = folders.mktemp(name) / "run"
+    common = folders.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+    trained = common / f"{name}-of-all-workers"
+    with (common / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not trained.exists():
+            train(own)
+            shutil.copytree(own, own.with_name("copy")).rename(trained)
+            return own
+    shutil.copytree(trained, own)
+    return own
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +71,11 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_recipe() -> Recipe:
+def tiny_recipe() -> "Recipe":
     """A small network for three epochs of 25 steps, with dropout; its data are named by ``data_folder``."""
+    from modiste.recipes.networks import CNNRecipe
+    from modiste.recipes.recipe import DataRecipe, Recipe
+
     return Recipe(
         name="tiny",
         epochs=3,
@@ -58,21 +86,23 @@ def tiny_recipe() -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, tiny_folder: Path) -> Path:
+def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: "Recipe", tiny_folder: Path) -> Path:
     """Folder of a run that has finished; copy it to change it."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    trainer.train(tiny_recipe, folder, device="cpu", data_folder=tiny_folder)
-    return folder
+    from modiste.training import trainer
+
+    train = partial(trainer.train, tiny_recipe, device="cpu", data_folder=tiny_folder)
+    return of_all_workers(tmp_path_factory, "tiny", train)
 
 
 @pytest.fixture(scope="session")
 def photo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small network that has seen a tenth of Fashion-MNIST's training images."""
+    from modiste.recipes import named
+    from modiste.training import trainer
+
     sprint = named.get("sprint")
     recipe = replace(sprint, epochs=2, data=replace(sprint.data, images_per_class=500), precision="float32")
-    folder = tmp_path_factory.mktemp("photo") / "run"
-    trainer.train(recipe, folder, device="cpu")
-    return folder
+    return of_all_workers(tmp_path_factory, "photo", partial(trainer.train, recipe, device="cpu"))
 
 
 @pytest.fixture

@@ -9,14 +9,17 @@ import ctypes
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import util
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,6 +33,8 @@ PRELOADED = (
     "pooch",
 )
 COMMAND = "modiste.cli.main:main"
+SCRIPT = "fork_server:run_script"
+GROUP = "fork_server:run_group"
 
 
 @dataclass(frozen=True)
@@ -148,23 +153,35 @@ def serve() -> None:
 
 
 def perform(request: dict[str, Any]) -> NoReturn:
-    """Run the function that is asked for, and leave as Python would."""
+    """Run the function that is asked for in this process, and leave."""
     end_with_parent()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the parent's input holds requests
     for stream, path in enumerate(request["streams"], start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    run_and_leave(lambda: call(request))
+
+
+def call(request: dict[str, Any]) -> None:
+    """Run the function that is asked for, where it is asked for."""
+    if "folder" in request:
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+    if "disk" in request:
+        arm(*request["disk"])
+    module, _, name = request["call"].partition(":")
+    getattr(importlib.import_module(module), name)(*request["arguments"])
+
+
+def run_and_leave(function: Callable[[], None]) -> NoReturn:
+    """Run a function, and leave as Python would."""
     code = 0
     try:
-        if "folder" in request:
-            os.chdir(request["folder"])
-            os.environ.clear()
-            os.environ.update(request["environment"])
-        if "disk" in request:
-            arm(*request["disk"])
-        module, _, name = request["call"].partition(":")
-        getattr(importlib.import_module(module), name)(*request["arguments"])
+        function()
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if code and code is not leaving.code:
+            print(leaving.code, file=sys.stderr)
     except KeyboardInterrupt:  # it came when the function had returned already
         code = 128 + signal.SIGINT
     except BaseException:
@@ -181,6 +198,30 @@ def end_with_parent() -> None:
     """Let the kernel kill this process when its parent dies."""
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+
+
+def run_script(path: str, words: list[str]) -> None:
+    """Run a file as Python runs a script, with these arguments."""
+    sys.argv[:] = [path, *words]
+    sys.path.insert(0, str(Path(path).parent))
+    runpy.run_path(path, run_name="__main__")
+
+
+def run_group(processes: int, path: str, words: list[str]) -> None:
+    """Run a script in processes that train together, each with the variables that torchrun gives it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    children = []
+    for rank in range(processes):
+        children.append(os.fork())
+        if not children[-1]:
+            end_with_parent()
+            of_rank = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+            os.environ.update(address | of_rank | {"TORCHELASTIC_RUN_ID": "test"})
+            run_and_leave(partial(run_script, path, words))
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    sys.exit(int(any(statuses)))
 
 
 def arm(folder: str, at: int, fault: str, operations: str) -> None:

@@ -1,8 +1,9 @@
-"""A small network of every kind, which takes images from 12 pixels a side, and how far rounding leads answers apart."""
+"""A small network of every kind, those of all recipes, and how far rounding leads answers apart."""
 
 import torch
 from torch import Tensor, nn
 
+from modiste.recipes.named import RECIPES
 from modiste.recipes.networks import (
     CapsNetRecipe,
     CNNRecipe,
@@ -35,6 +36,9 @@ SMALL: list[ModelRecipe] = [
     DBNRecipe(hidden=(50, 20)),
     EfficientNetLiteRecipe(),
 ]
+FIRST_RECIPES = {make().model: name for name, make in reversed(RECIPES.items())}
+OF_RECIPES: dict[str, ModelRecipe] = {name: network for network, name in reversed(FIRST_RECIPES.items())}
+"""Every network of a named recipe once, by its first recipe: several recipes train the same network."""
 
 
 def assert_rounded(found: Tensor, expected: Tensor, model: nn.Module) -> None:

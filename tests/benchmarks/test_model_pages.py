@@ -1,13 +1,12 @@
 """The pages of docs/models name every field, show only what exists, and give commands that work."""
 
 import re
-import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from commands_and_data import run_script
 from modiste.cli.arguments import NoOptions, parse_with_recipe
 from modiste.recipes.named import RECIPES
 
@@ -19,8 +18,7 @@ KINDS = {make().model.KIND for make in RECIPES.values()}
 
 
 def test_the_pages_are_as_code_and_records_say() -> None:
-    script = ROOT / "benchmarks" / "model_pages.py"
-    result = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    result = run_script(ROOT / "benchmarks" / "model_pages.py", "--check")
     assert result.returncode == 0, result.stderr
 
 

@@ -25,13 +25,15 @@ def test_of_something_else():
 """
 
 
-@pytest.fixture
-def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> reliability_record.Content:
-    """The result of a run of these tests."""
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["fault_counter"]\n')
-    (tmp_path / "test_it.py").write_text(TESTS)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    return reliability_record.torture(1, ["-n", "0", f"--rootdir={tmp_path}", str(tmp_path)], tmp_path)
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> reliability_record.Content:
+    """The result of a run of these tests; never changed."""
+    folder = tmp_path_factory.mktemp("torture")
+    (folder / "conftest.py").write_text('pytest_plugins = ["fault_counter"]\n')
+    (folder / "test_it.py").write_text(TESTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        return reliability_record.torture(1, ["-n", "0", f"--rootdir={folder}", str(folder)], folder)
 
 
 def test_failed_and_skipped_tests_are_recorded(record: reliability_record.Content) -> None:

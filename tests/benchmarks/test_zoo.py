@@ -3,13 +3,12 @@
 import ast
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from commands_and_data import child_environment
+from commands_and_data import run_script
 from modiste.evaluation.ensemble import evaluate_together
 from modiste.runs.run_folder import open_run
 
@@ -18,10 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 def zoo(runs: Path, source: Path, seconds: float) -> "subprocess.CompletedProcess[str]":
     words = ["mlp", "resnet", "--seeds", "2", "--epochs", "3", "--source", source, "--runs", runs]
-    command = [sys.executable, ROOT / "benchmarks" / "gpu" / "zoo.py", *words, "--budget-seconds", seconds]
-    return subprocess.run(
-        list(map(str, command)), env=child_environment(), capture_output=True, text=True, check=False, timeout=200
-    )
+    return run_script(ROOT / "benchmarks" / "gpu" / "zoo.py", *words, "--budget-seconds", seconds, timeout=200)
 
 
 def test_it_stops_goes_on_and_finishes_every_run(tmp_path: Path, tiny_folder: Path) -> None:
@@ -43,12 +39,10 @@ def test_seeds_are_added_to_those_of_the_record_or_take_their_place(tmp_path: Pa
     of_both, of_one = tmp_path / "runs", tmp_path / "one"
     of_one.mkdir()
     (of_both / "mlp-1").rename(of_one / "mlp-1")
-    script = [sys.executable, ROOT / "benchmarks" / "systems_record.py", "--out", tmp_path]
-    script += ["--baseline", of_both / "resnet-0"]
+    options = ["--out", tmp_path, "--baseline", of_both / "resnet-0"]
     found, pairs = [], []
     for words in (["--runs", of_both], ["--runs", of_one, "--add"], ["--runs", of_one]):
-        command = list(map(str, (*script, *words)))
-        done = subprocess.run(command, env=child_environment(), capture_output=True, check=False)
+        done = run_script(ROOT / "benchmarks" / "systems_record.py", *options, *words)
         assert done.returncode == 0, done.stderr
         record = json.loads((tmp_path / "record.json").read_text())
         found.append([(row["recipe"], row["seed"]) for row in record["runs"]])
@@ -61,9 +55,8 @@ def test_seeds_are_added_to_those_of_the_record_or_take_their_place(tmp_path: Pa
 
 
 def test_a_record_without_runs_is_refused(tmp_path: Path) -> None:
-    script = [sys.executable, ROOT / "benchmarks" / "systems_record.py"]
-    words = [*script, "--runs", tmp_path, "--baseline", tmp_path / "paper-0", "--out", tmp_path / "out"]
-    done = subprocess.run(list(map(str, words)), env=child_environment(), capture_output=True, text=True, check=False)
+    words = ["--runs", tmp_path, "--baseline", tmp_path / "paper-0", "--out", tmp_path / "out"]
+    done = run_script(ROOT / "benchmarks" / "systems_record.py", *words)
     assert done.returncode != 0
     assert "no finished run" in done.stderr
     assert "paper_record.py" in done.stderr
@@ -76,8 +69,7 @@ def test_the_sprints_are_timed_and_measured_and_not_again(tmp_path: Path, tiny_f
     script, out = ROOT / "benchmarks" / "gpu" / "sprint.py", tmp_path / "out"
     options = ["--epochs", "1", "--source", tiny_folder, "--runs", tmp_path / "runs", "--out", out]
     for recipes in (["sprint", "--seeds", "2", "--teams", "2"], ["sprint", "mlp", "--seeds", "0", "--alone", "3"]):
-        words = [str(word) for word in (sys.executable, script, *recipes, *options)]
-        done = subprocess.run(words, env=child_environment(), capture_output=True, text=True, check=False)
+        done = run_script(script, *recipes, *options, timeout=200)
         assert done.returncode == 0, done.stderr
     sprint, teams, mlp = json.loads((out / "record.json").read_text())["results"]
     counts = [(found["recipe"], found["n"]) for found in (sprint, teams, mlp)]
@@ -101,12 +93,11 @@ def test_arms_are_trained_once_each_with_their_changes_and_the_test_set_closed(
 ) -> None:
     plan, out = tmp_path / "plan.json", tmp_path / "out"
     arms = [{"recipe": "mlp", "changes": {"optimizer.learning_rate": rate}} for rate in (0.01, 1e-9)]
-    script = [sys.executable, ROOT / "benchmarks" / "gpu" / "arms.py", plan, "--source", tiny_folder, "--out", out]
+    script = ROOT / "benchmarks" / "gpu" / "arms.py"
     trained = []
     for known in (arms[:1], arms):
         plan.write_text(json.dumps(known))
-        words = [str(word) for word in (*script, "--epochs", "2")]
-        done = subprocess.run(words, env=child_environment(), capture_output=True, text=True, check=False)
+        done = run_script(script, plan, "--source", tiny_folder, "--out", out, "--epochs", 2, timeout=200)
         assert done.returncode == 0, done.stderr
         trained.append([ast.literal_eval(line)["changes"] for line in done.stdout.splitlines()])
     assert trained == [[arm["changes"]] for arm in arms], "an arm was trained again"
@@ -117,10 +108,8 @@ def test_arms_are_trained_once_each_with_their_changes_and_the_test_set_closed(
 
 
 def test_steps_of_both_kinds_are_set_side_by_side(tmp_path: Path, tiny_folder: Path) -> None:
-    script = [sys.executable, ROOT / "benchmarks" / "gpu" / "steps.py", "mlp", "sprint", "capsnet"]
     options = ["--source", tiny_folder, "--images", "100", "--epochs", "2", "--out", tmp_path]
-    words = [str(word) for word in (*script, *options)]
-    done = subprocess.run(words, env=child_environment(), capture_output=True, text=True, check=False)
+    done = run_script(ROOT / "benchmarks" / "gpu" / "steps.py", "mlp", "sprint", "capsnet", *options)
     assert done.returncode == 0, done.stderr
     mlp, sprint, capsnet = json.loads((tmp_path / "steps.json").read_text())["results"]
     for found in (mlp, sprint):

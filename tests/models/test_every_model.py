@@ -19,7 +19,7 @@ from modiste.recipes import named
 from modiste.recipes.named import RECIPES
 from modiste.recipes.networks import CNNRecipe, MLPRecipe, ModelRecipe
 from modiste.recipes.recipe import Recipe
-from networks import assert_rounded
+from networks import OF_RECIPES, assert_rounded
 
 FASHION = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"), mean=0.2860, deviation=0.3530)
 COLOUR = Task(image_shape=(3, 32, 32), class_names=("a", "b", "c"), mean=(0.5, 0.4, 0.6), deviation=(0.25, 0.2, 0.3))
@@ -61,7 +61,7 @@ SMALL = {
     "cnn": CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), dropout=0.3),
     "mlp": MLPRecipe(hidden=(6, 5), dropout=0.3),
 }
-MODELS: dict[str, ModelRecipe] = {name: make().model for name, make in RECIPES.items()}
+MODELS: dict[str, ModelRecipe] = dict(OF_RECIPES)
 MODELS |= {
     f"{kind} {activation}{' batch_norm' if normalised else ''}": replace(
         small, activation=activation, batch_norm=normalised

@@ -22,7 +22,7 @@ from PIL import Image
 import modiste
 import photographs
 import strangers
-from commands_and_data import child_environment, run_modiste, run_python
+from commands_and_data import PROGRAMS, child_environment, run_modiste, run_script
 from fault_counter import slow_case
 from modiste.cli import main
 from modiste.cli.progress import ERASE, ProgressBar
@@ -90,13 +90,18 @@ def test_probabilities_are_tempered_and_sorted(run: Path, originals: np.ndarray)
     assert untempered.temperature == 1
 
 
+@pytest.fixture(scope="module")
+def twenty_photos(originals: np.ndarray) -> list[bytes]:
+    random = np.random.default_rng(1)
+    return [photographs.MAKERS["JPEG"](image, random) for image in originals[:20]]
+
+
 @pytest.fixture
-def folder(tmp_path: Path, originals: np.ndarray) -> Path:
+def folder(tmp_path: Path, twenty_photos: list[bytes]) -> Path:
     """Twenty pictures, two of them damaged, in folders, and a letter."""
-    random, place = np.random.default_rng(1), tmp_path / "pictures"
+    place = tmp_path / "pictures"
     (place / "more").mkdir(parents=True)
-    for number, image in enumerate(originals[:20]):
-        content = photographs.MAKERS["JPEG"](image, random)
+    for number, content in enumerate(twenty_photos):
         where = place / "more" if number % 2 else place
         (where / f"{number:02d}.jpg").write_bytes(content[:200] if number in (3, 8) else content)
     (place / "letter.txt").write_text("no picture")
@@ -343,9 +348,8 @@ def test_standard_input_is_read_to_the_largest_photo(predict, monkeypatch: pytes
 def test_what_is_not_installed_is_named(
     run: Path, folder: Path, tmp_path: Path, package: str, words: tuple[str, ...], extra: str
 ) -> None:
-    command = ["predict", str(run / "model.safetensors"), str(folder / "00.jpg"), "--device", "cpu", *words]
-    script = f"import sys; sys.modules[{package!r}] = None; from modiste.cli.main import main; main({command})"
-    done = run_python("-c", script, cwd=tmp_path)
+    command = ["predict", run / "model.safetensors", folder / "00.jpg", "--device", "cpu", *words]
+    done = run_script(PROGRAMS / "without_packages.py", package, *command, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr.endswith(f"pip install 'modiste[{extra}]'\n")
     assert len(done.stderr.splitlines()) == 1

@@ -1,7 +1,6 @@
-"""Prints how many pages a process takes anew as it fills and frees memory for the tenth time. Argument: ``keep``?"""
+"""Prints how many pages a process takes anew as it fills and frees memory for the tenth time: at first, and if kept."""
 
 import resource
-import sys
 
 import torch
 
@@ -18,10 +17,15 @@ def count_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-if sys.argv[1] == "keep":
-    machine.keep_memory()
-before = 0
-for _ in range(10):
-    before = count_faults()
-    take_and_free()
-print(count_faults() - before)
+def faults_of_the_tenth() -> int:
+    """Return the number of pages that are taken as memory is filled and freed for the tenth time."""
+    before = 0
+    for _ in range(10):
+        before = count_faults()
+        take_and_free()
+    return count_faults() - before
+
+
+print(faults_of_the_tenth())
+machine.keep_memory()
+print(faults_of_the_tenth())

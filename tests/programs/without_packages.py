@@ -2,7 +2,9 @@
 
 import sys
 
-sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))  # type: ignore[arg-type]  # here, and in workers
+missing = sys.argv[1].split(",")
+assert not set(missing) & set(sys.modules), "imported before this program could forbid it"
+sys.modules.update(dict.fromkeys(missing))  # type: ignore[arg-type]  # here, and in workers
 
 from modiste.cli.main import main  # noqa: E402 - not before
 

@@ -1,7 +1,6 @@
 """The texts of a figure, and a check that they are legible: inside, apart, and large enough."""
 
-from itertools import combinations
-
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -39,9 +38,9 @@ def check_legible(figure: Figure) -> None:
         inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
         assert inside, f"{item} leaves the figure: {box} in {width} by {height}"
     upright = [(item, box) for item, box in drawn if item.get_rotation() in (0, 90)]
-    for (one, box), (other, box_of_other) in combinations(upright, 2):
-        apart = (
-            min(box.x1, box_of_other.x1) - max(box.x0, box_of_other.x0) < 1
-            or min(box.y1, box_of_other.y1) - max(box.y0, box_of_other.y0) < 1
-        )
-        assert apart, f"{one} and {other} overlap"
+    starts, ends = (np.array([getattr(box, name) for _, box in upright]).reshape(-1, 2) for name in ("min", "max"))
+    for number, (item, _) in enumerate(upright):
+        earlier = slice(number)
+        common = np.minimum(ends[earlier], ends[number]) - np.maximum(starts[earlier], starts[number])
+        under = [upright[other][0] for other in np.flatnonzero((common >= 1).all(1))]
+        assert not under, f"{item} overlaps {under}"

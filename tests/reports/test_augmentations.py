@@ -33,6 +33,12 @@ def development() -> Development:
     return Development("specimens", train, train.images, train, NAMES, "")
 
 
+@pytest.fixture(scope="module")
+def figure(development: Development) -> Figure:
+    """Figure of every field; never changed."""
+    return augmentations.every_field(development)
+
+
 def first_ones(development: Development, smoothing: float = 0.0) -> Batch:
     chosen = choose_samples(development.train.labels, IMAGES)
     images, labels = development.train.images[chosen], development.train.labels[chosen]
@@ -44,10 +50,9 @@ def drawn_row(figure: Figure, number: int) -> torch.Tensor:
     return torch.stack([torch.from_numpy(np.asarray(item.get_array())) for item in pictures])
 
 
-def test_every_field_has_its_row(development: Development) -> None:
+def test_every_field_has_its_row(figure: Figure) -> None:
     names = [item.name for item in fields(AugmentationRecipe)]
     assert list(augmentations.EXAMPLES) == names
-    figure = augmentations.every_field(development)
     assert len(figure.axes[0].images) == IMAGES * (len(names) + 1)
     labels = [text.split()[0] for text in written(figure)]
     assert set(names) <= set(labels)
@@ -55,14 +60,14 @@ def test_every_field_has_its_row(development: Development) -> None:
 
 
 @pytest.mark.parametrize("name", augmentations.EXAMPLES)
-def test_a_row_shows_what_the_field_does(name: str, development: Development) -> None:
+def test_a_row_shows_what_the_field_does(name: str, development: Development, figure: Figure) -> None:
     number = list(augmentations.EXAMPLES).index(name)
     strength, _ = augmentations.EXAMPLES[name]
     recipe = AugmentationRecipe(**{name: strength})
     expected = augment(first_ones(development), recipe, machine.generator(1, "augmentation", number))
-    drawn = drawn_row(augmentations.every_field(development), number + 1)
+    drawn = drawn_row(figure, number + 1)
     np.testing.assert_allclose(drawn, expected.images[:, 0], atol=1e-6)
-    assert not torch.equal(drawn, drawn_row(augmentations.every_field(development), 0))
+    assert not torch.equal(drawn, drawn_row(figure, 0))
 
 
 def test_a_recipes_draws_are_those_of_its_augmentation(development: Development) -> None:

@@ -5,18 +5,18 @@ from figure_checks import check_legible, written
 
 from modiste.models.registry import Task, build_model
 from modiste.recipes import named
-from modiste.recipes.networks import SprintRecipe
+from modiste.recipes.networks import ModelRecipe, SprintRecipe
 from modiste.reports.architecture import trace
 from modiste.reports.block_diagram import Fork, block_diagram, inside
 from modiste.reports.network_diagram import network_diagram
+from networks import OF_RECIPES
 
 SHAPE = (1, 28, 28)
 TASK = Task(image_shape=SHAPE, class_names=tuple("0123456789"))
 
 
-@pytest.mark.parametrize("name", named.RECIPES)
-def test_every_recipes_diagrams_are_legible(name: str) -> None:
-    recipe = named.get(name).model
+@pytest.mark.parametrize("recipe", OF_RECIPES.values(), ids=OF_RECIPES)
+def test_every_recipes_diagrams_are_legible(recipe: ModelRecipe) -> None:
     model = build_model(recipe, TASK)
     check_legible(network_diagram(trace(model, SHAPE)))
     part = inside(model)

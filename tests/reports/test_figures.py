@@ -1,7 +1,5 @@
 """Figures say what is true, and can be read: no text is cut, covered or tiny."""
 
-import subprocess
-import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import torch
 from figure_checks import check_legible, written
 from torch import Tensor
 
+from commands_and_data import PROGRAMS, run_script
 from modiste.evaluation import metrics
 from modiste.evaluation.calibration import reliability
 from modiste.models.layers import ACTIVATIONS
@@ -34,6 +33,7 @@ from modiste.reports.images import (
 )
 from modiste.reports.network_diagram import network_diagram
 from modiste.runs.run_folder import EpochRow
+from networks import OF_RECIPES
 
 NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 LONG_NAMES = tuple(f"{name} with a name beyond all measure" for name in NAMES)
@@ -286,13 +286,14 @@ class TestStyle:
             assert mpl.rcParams["font.size"] == 30
 
     def test_nothing_draws_through_pyplot(self) -> None:
-        code = "import sys, modiste.reports.report; sys.exit('matplotlib.pyplot' in sys.modules)"
-        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+        done = run_script(PROGRAMS / "list_modules.py", "modiste.reports.report", "matplotlib.")
+        assert "matplotlib.figure" in done.stdout.split()
+        assert "matplotlib.pyplot" not in done.stdout.split()
 
 
-@pytest.mark.parametrize("name", named.RECIPES)
-def test_every_recipe_s_diagram_counts_all_its_parameters(name: str) -> None:
-    model = build_model(named.RECIPES[name]().model, Task(image_shape=(1, 28, 28), class_names=tuple("0123456789")))
+@pytest.mark.parametrize("recipe", OF_RECIPES.values(), ids=OF_RECIPES)
+def test_every_recipe_s_diagram_counts_all_its_parameters(recipe: ModelRecipe) -> None:
+    model = build_model(recipe, Task(image_shape=(1, 28, 28), class_names=tuple("0123456789")))
     stages = trace(model, (1, 28, 28))
     assert sum(stage.parameters for stage in stages) == count_parameters(model)
 

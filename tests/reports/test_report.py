@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from commands_and_data import PROGRAMS, run_python
+from commands_and_data import PROGRAMS, run_python, run_script
 from fault_counter import slow_case
 from modiste.cli.main import main
 from modiste.errors import MissingExtraError, RunError
@@ -303,7 +303,7 @@ def test_figures_are_drawn_whatever_backend_a_notebook_asks_for(module: str, wan
 def test_a_missing_package_is_named_in_a_line_before_any_work(
     missing: str, words: tuple[str, ...], extra: str, tmp_path: Path
 ) -> None:
-    done = run_python(PROGRAMS / "without_packages.py", missing, *words, cwd=tmp_path)
+    done = run_script(PROGRAMS / "without_packages.py", missing, *words, cwd=tmp_path)
     assert done.returncode == 4, done.stderr
     assert done.stderr.startswith("modiste: ")
     assert done.stderr.count("\n") == 1

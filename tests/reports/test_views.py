@@ -40,7 +40,7 @@ from modiste.reports.views import (
     fashionnet,
     inception,
     patch_graph,
-    resnet,
+    stages,
     superpixel_graph,
 )
 from modiste.reports.views.registry import VIEWS, View, scene_of
@@ -322,7 +322,7 @@ class TestWeightsAndMaps:
         network = stage.network
         pixels = stage.standardize(as_floats(stage.validation.images[:4]))
         with torch.no_grad():
-            final = torch.relu(network.norm(resnet.stage_outputs(network, pixels)[-1]))  # type: ignore[operator, arg-type]
+            final = torch.relu(network.norm(stages.stage_outputs(network, pixels)[-1]))  # type: ignore[operator, arg-type]
             logits = network(pixels)
             classes = torch.tensor([0, 3, 5, 9])
             places = evidence(final, network.head, classes).mean((1, 2, 3))  # type: ignore[arg-type]

@@ -146,7 +146,7 @@ def test_a_lost_head_ends_the_search(plan: Plan, tmp_path: Path, tiny_folder: Pa
     assert still_running(family, seconds=60) == []
 
 
-def settle(error: Exception, task: ray_cluster.Task) -> TrialOutcome:
+def settle(error: Exception, task: ray_cluster.TrialTask) -> TrialOutcome:
     """Return the outcome of a trial of which Ray reports an error."""
     import ray.exceptions
 
@@ -161,7 +161,7 @@ def settle(error: Exception, task: ray_cluster.Task) -> TrialOutcome:
 def test_only_the_death_of_its_own_worker_counts_against_a_trial(plan: Plan, tmp_path: Path) -> None:
     from ray import exceptions
 
-    task = ray_cluster.Task(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run")
+    task = ray_cluster.TrialTask(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run")
     own = (exceptions.WorkerCrashedError(), exceptions.OutOfMemoryError("memory"))
     assert [settle(error, task).state for error in own] == ["failed", "failed"]
     others = (
@@ -250,7 +250,7 @@ def test_from_nodes_that_do_not_see_the_folder_the_runs_come_home(
 
 
 def test_what_cannot_be_shared_is_sent_home(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
-    task = ray_cluster.Task(
+    task = ray_cluster.TrialTask(
         number=0,
         values={},
         recipe=plan.recipe,

@@ -20,7 +20,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from search_process import done, start, wait_for
 
-from commands_and_data import PROGRAMS, run_modiste, run_python
+from commands_and_data import PROGRAMS, run_modiste, run_python, run_script
 from fault_counter import Faults, slow_case
 from modiste.errors import DataError, MissingExtraError, RecipeError, RunError, StorageError
 from modiste.recipes.networks import CNNRecipe
@@ -32,7 +32,7 @@ from modiste.searches.plan import Plan
 from modiste.searches.plots import parallel_coordinates
 from modiste.searches.search import search
 from modiste.searches.suggestions import Suggestions
-from modiste.searches.trial import Task, TrialOutcome, run_trial
+from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
 from modiste.searches.workers import Processes
 from modiste.training import trainer
 
@@ -187,7 +187,7 @@ def test_a_hopeless_trial_stops_early_and_again_when_begun_again(
     tiny_recipe: Recipe, tmp_path: Path, tiny_folder: Path
 ) -> None:
     slow = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, learning_rate=1e-7))
-    task = Task(
+    task = TrialTask(
         number=4,
         values={},
         recipe=slow,
@@ -309,7 +309,7 @@ def test_only_the_workers_of_the_pool_are_ended() -> None:
 
 def run_without(names: list[str], words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run the command where some packages cannot be imported."""
-    return run_python(PROGRAMS / "without_packages.py", ",".join(names), *words, cwd=folder)
+    return run_script(PROGRAMS / "without_packages.py", ",".join(names), *words, cwd=folder)
 
 
 @pytest.mark.parametrize(
@@ -372,13 +372,13 @@ def test_a_full_disk_is_no_outcome(
         raise StorageError("no space left on device")
 
     monkeypatch.setattr(trainer, "train", fill)
-    task = Task(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run", device="cpu")
+    task = TrialTask(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run", device="cpu")
     with pytest.raises(StorageError):
         run_trial(task)
 
 
 def test_data_that_the_search_chose_is_an_outcome(plan: Plan, tmp_path: Path) -> None:
-    task = Task(
+    task = TrialTask(
         number=0,
         values={"data.source": "elsewhere"},
         recipe=replace(plan.recipe, data=replace(plan.recipe.data, source=str(tmp_path / "elsewhere"))),

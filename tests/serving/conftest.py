@@ -25,7 +25,7 @@ def photos() -> list[bytes]:
     return [makers[number % len(makers)](image, random) for number, image in enumerate(images)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(model_file: Path) -> Iterator[Server]:
     with listening(model_file) as server:
         yield server

@@ -1,4 +1,4 @@
-"""One network trained by two real processes under torchrun: losses as by one, written once, stopped and gone on."""
+"""One network trained by two real processes: losses as by one, written once, stopped and gone on."""
 
 import json
 import signal
@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from commands_and_data import PROGRAMS, child_environment, run_python
+from commands_and_data import PROGRAMS, TORCHRUN, child_environment, run_python, run_script, run_together
 from fault_counter import slow_case
 from modiste.models.layers import BatchShare, Dropout
 from modiste.models.registry import MODELS
@@ -21,7 +22,6 @@ from modiste.recipes.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
 from modiste.runs import run_folder, storage
 from modiste.training.distributed import ALONE, Group
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 EVERYTHING = AugmentationRecipe(flip=True, shift=1, erase=0.3, mixup=0.4)
 
 
@@ -42,7 +42,7 @@ def variants(tiny: Recipe) -> dict[str, Recipe]:
 
 def test_every_network_is_trained_by_two_processes_as_by_one(tmp_path: Path) -> None:
     tests = Path(__file__).parents[1]
-    done = run_python(*TORCHRUN, PROGRAMS / "train_every_network.py", tests, cwd=tmp_path, timeout=300)
+    done = run_together(2, PROGRAMS / "train_every_network.py", tests, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     of_rank = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in range(2)]
     assert [one["threads"] for one in of_rank] == [[], []], "a thread that outlives its group may abort the process"
@@ -61,10 +61,9 @@ def test_two_processes_have_the_losses_of_one(
     name: str, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
     storage.write_json(tmp_path / "recipe.json", to_plain(variants(tiny_recipe)[name]))
-    for folder, before in (("one", ()), ("two", TORCHRUN)):
-        done = run_python(
-            *before, PROGRAMS / "train_and_note_losses.py", folder, tiny_folder, cwd=tmp_path, timeout=200
-        )
+    program = PROGRAMS / "train_and_note_losses.py"
+    for folder, run in (("one", run_script), ("two", partial(run_together, 2))):
+        done = run(program, folder, tiny_folder, cwd=tmp_path, timeout=200)
         assert done.returncode == 0, done.stderr
         assert "Warning" not in done.stderr
     one, two = (json.loads((tmp_path / f"{folder}.losses").read_text()) for folder in ("one", "two"))
@@ -82,7 +81,7 @@ def test_the_command_speaks_once_stops_when_asked_and_goes_on(
 ) -> None:
     long = replace(tiny_recipe, epochs=60)
     storage.write_json(tmp_path / "recipe.json", to_plain(long))
-    command = [*TORCHRUN, "-m", "modiste", "train", "recipe.json", "--device", "cpu", "--data-folder", tiny_folder]
+    command = [*TORCHRUN, 2, "-m", "modiste", "train", "recipe.json", "--device", "cpu", "--data-folder", tiny_folder]
     with subprocess.Popen(
         [sys.executable, *map(str, command), "--out", "stopped"],
         cwd=tmp_path,
@@ -115,7 +114,7 @@ def test_the_command_speaks_once_stops_when_asked_and_goes_on(
 def test_a_batch_too_small_for_all_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     storage.write_json(tmp_path / "recipe.json", to_plain(replace(tiny_recipe, batch_size=133)))
     done = run_python(
-        *TORCHRUN, "-m", "modiste", "train", "recipe.json", "--data-folder", tiny_folder, cwd=tmp_path, timeout=200
+        *TORCHRUN, 2, "-m", "modiste", "train", "recipe.json", "--data-folder", tiny_folder, cwd=tmp_path, timeout=200
     )
     assert done.returncode != 0
     assert "an image for each of 2 processes, found one of 1 among the 400" in done.stderr

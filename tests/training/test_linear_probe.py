@@ -164,7 +164,7 @@ def test_a_tuned_backbone_goes_on_after_a_stop_in_the_same_bytes(tiny_folder: Pa
         tuned,
         epochs=2,
         precision="float32",
-        data=DataRecipe(source="tiny"),
+        data=DataRecipe(source="tiny", images_per_class=40),
         transfer=replace(tuned.transfer, source=source_hash(tmp_path / "weights.safetensors")),
     )
     options = {"device": "cpu", "data_folder": tiny_folder, "transfer_from": tmp_path / "weights.safetensors"}

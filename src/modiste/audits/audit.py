@@ -150,22 +150,19 @@ def audit(
         RecipeError, DivergedError, StoppedError: as in training.
     """
     known = load_split_images(recipe.data, data_folder)
-    require_in_memory(known.images.images, "an audit")
-    if folds and not 2 <= folds <= len(known.images):
-        raise RecipeError(f"folds: expected 0, or from 2 to {len(known.images):,}, one for each image, found {folds}")
+    _check(known, folds)
     items, images, compared = _items(known), known.images, _prepared_for_comparison(known, recipe.data, data_folder)
     if test_images:
         items += _test_items(test_images, known)
         images, compared = _concatenated(images, test_images.images), _concatenated(compared, test_images.compared)
     report(f"{len(items):,} images are compared")
     exact, near = _duplicates(images, compared)
-    probabilities, suspicious = torch.zeros(0, len(known.class_names)), list[Suspicion]()
+    judge, select = out_of_fold_probabilities, suspicious_labels
+    if has_fixed_features(recipe):
+        judge, select = probe_probabilities, likely_wrong_labels
+    probabilities = torch.zeros(0, len(known.class_names))
     if folds:
-        judge, select = out_of_fold_probabilities, suspicious_labels
-        if has_fixed_features(recipe):
-            judge, select = probe_probabilities, likely_wrong_labels
         probabilities = judge(known, recipe, folds, device=device, report=report)
-        suspicious = select(probabilities, known.images.labels)
     return Findings(
         name=known.name,
         items=items,
@@ -173,7 +170,7 @@ def audit(
         class_names=known.class_names,
         exact=exact,
         near=near,
-        suspicious=tuple(suspicious),
+        suspicious=tuple(select(probabilities, known.images.labels)) if folds else (),
         probabilities=probabilities,
         notes=known.notes,
     )
@@ -209,6 +206,13 @@ def _changes(data: DataRecipe) -> dict[str, Any]:
     """Return the fields that are not the default."""
     both = ((one.name, getattr(data, one.name), getattr(DataRecipe(), one.name)) for one in fields(data))
     return {name: value for name, value, usual in both if value != usual}
+
+
+def _check(known: SplitImages, folds: int) -> None:
+    """Raise an error if the images do not lie in memory, or cannot be divided into so many folds."""
+    require_in_memory(known.images.images, "an audit")
+    if folds and not 2 <= folds <= len(known.images):
+        raise RecipeError(f"folds: expected 0, or from 2 to {len(known.images):,}, one for each image, found {folds}")
 
 
 def _prepared_for_comparison(known: SplitImages, recipe: DataRecipe, data_folder: Path | None) -> ImageSet:

@@ -14,6 +14,7 @@ from torch import Tensor
 from modiste.compat import sample_dirichlet
 from modiste.data import garment_changes
 from modiste.data.batch import Batch
+from modiste.data.garment_changes import uniform
 from modiste.errors import RecipeError
 from modiste.recipes import own_code
 from modiste.recipes.recipe import AugmentationRecipe
@@ -95,7 +96,7 @@ def check_own_augmentation(reference: str, image_shape: tuple[int, int, int], cl
 
 def flip(images: Images, _strength: bool, generator: torch.Generator) -> Images:
     """Mirror each image left to right with probability one half."""
-    return torch.where(_uniform(images, generator)[:, None, None, None] < 0.5, images.flip(3), images)
+    return torch.where(uniform(images, generator)[:, None, None, None] < 0.5, images.flip(3), images)
 
 
 def shift(images: Images, most: int, generator: torch.Generator) -> Images:
@@ -111,7 +112,7 @@ def shift(images: Images, most: int, generator: torch.Generator) -> Images:
 
 def crop(images: Images, most: float, generator: torch.Generator) -> Images:
     """Crop a random part and enlarge it to the full size; the crop removes up to the share ``most`` of each side."""
-    kept = 1 - most * _uniform(images, generator)
+    kept = 1 - most * uniform(images, generator)
     corner = (2 * torch.rand(2, len(images), generator=generator, device=images.device) - 1) * (1 - kept)
     return _warp(images, _affine(angle=torch.zeros_like(kept), scale=kept, offset=corner))
 
@@ -122,8 +123,8 @@ def resized_crop(images: Images, most: float, generator: torch.Generator) -> Ima
     The crop removes up to the share ``most`` of the area. Its aspect, relative to that of the image, is from 3:4 to
     4:3, unless that would be wider or taller than the image.
     """
-    kept = 1 - most * _uniform(images, generator)
-    aspect = torch.exp((2 * _uniform(images, generator) - 1) * WIDEST_CROP.log())
+    kept = 1 - most * uniform(images, generator)
+    aspect = torch.exp((2 * uniform(images, generator) - 1) * WIDEST_CROP.log())
     wide, tall = (kept * aspect).sqrt().clamp(max=1), (kept / aspect).sqrt().clamp(max=1)
     corner = (2 * torch.rand(2, len(images), generator=generator, device=images.device) - 1) * (
         1 - torch.stack([wide, tall])
@@ -134,15 +135,15 @@ def resized_crop(images: Images, most: float, generator: torch.Generator) -> Ima
 
 def rotate(images: Images, most_degrees: float, generator: torch.Generator) -> Images:
     """Rotate each image about its centre by -most_degrees to most_degrees; zeros fill the corners."""
-    angle = (2 * _uniform(images, generator) - 1) * (most_degrees * pi / 180)
+    angle = (2 * uniform(images, generator) - 1) * (most_degrees * pi / 180)
     return _warp(images, _affine(angle=angle, scale=torch.ones_like(angle), offset=angle.new_zeros(2, len(angle))))
 
 
 def erase(images: Images, probability: float, generator: torch.Generator) -> Images:
     """With this probability replace a rectangle of 2 to 40 % of the area by noise (Zhong et al., 2020)."""
-    area = 0.02 + 0.38 * _uniform(images, generator)
-    aspect = torch.exp((2 * _uniform(images, generator) - 1) * torch.tensor(10 / 3).log())
-    chosen = _uniform(images, generator) < probability
+    area = 0.02 + 0.38 * uniform(images, generator)
+    aspect = torch.exp((2 * uniform(images, generator) - 1) * torch.tensor(10 / 3).log())
+    chosen = uniform(images, generator) < probability
     inside = _boxes(images, (area * aspect).sqrt(), (area / aspect).sqrt(), generator, inside=True)
     noise = torch.rand(images.shape, generator=generator, device=images.device)
     return torch.where((inside & chosen[:, None, None])[:, None], noise, images)
@@ -158,11 +159,11 @@ def cutout(images: Images, side: int, generator: torch.Generator) -> Images:
 
 def photo(images: Images, strength: float, generator: torch.Generator) -> Images:
     """Imitate a bad photo: a margin, blur, a background that is not black, and noise, each up to ``strength``."""
-    scale = 1 + strength * _uniform(images, generator)
+    scale = 1 + strength * uniform(images, generator)
     offset = (2 * torch.rand(2, len(images), generator=generator, device=images.device) - 1) * (scale - 1)
     small = _warp(images, _affine(angle=torch.zeros_like(scale), scale=scale, offset=offset))
     blurred = F.avg_pool2d(small, 3, stride=1, padding=1, count_include_pad=False)
-    softness, level = (strength * _uniform(images, generator)[:, None, None, None] * share for share in (1.0, 0.5))
+    softness, level = (strength * uniform(images, generator)[:, None, None, None] * share for share in (1.0, 0.5))
     soft = small.lerp(blurred, softness)
     noise = torch.randn(images.shape, generator=generator, device=images.device) * (0.1 * strength)
     return (soft + level * (1 - soft) + noise).clamp(0, 1)
@@ -171,7 +172,7 @@ def photo(images: Images, strength: float, generator: torch.Generator) -> Images
 def colour(images: Images, strength: float, generator: torch.Generator) -> Images:
     """Change brightness, contrast, saturation and the colour of the light, each up to ``strength`` (Howard, 2013)."""
     brightness, contrast, saturation = (
-        (1 + strength * (2 * _uniform(images, generator) - 1))[:, None, None, None] for _ in range(3)
+        (1 + strength * (2 * uniform(images, generator) - 1))[:, None, None, None] for _ in range(3)
     )
     draws = torch.rand(*images.shape[:2], 1, 1, generator=generator, device=images.device)
     lit = images * brightness * (1 + LIGHT_SHARE * strength * (2 * draws - 1))
@@ -220,10 +221,6 @@ MIXTURES: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
 }
 
 
-def _uniform(images: Images, generator: torch.Generator) -> Float[Tensor, " n"]:
-    return torch.rand(len(images), generator=generator, device=images.device)
-
-
 def _beta(images: Images, alpha: float, generator: torch.Generator) -> Float[Tensor, " n"]:
     """Draw from Beta(alpha, alpha) as the first share of a two-way Dirichlet; torch's own Beta takes no generator."""
     shares: Tensor = sample_dirichlet(torch.full((len(images), 2), alpha, device=images.device), generator)
@@ -264,7 +261,7 @@ def _boxes(
     spans = []
     for share, size in ((tall, height), (wide, width)):
         length = (share.clamp(max=1) * size).round()
-        position = _uniform(images, generator)
+        position = uniform(images, generator)
         start = (position * (size - length)).floor() if inside else (position * size).floor() - (length / 2).floor()
         at = torch.arange(size, device=images.device)
         spans.append((at >= start[:, None]) & (at < (start + length)[:, None]))

@@ -28,7 +28,7 @@ GRAIN = 0.1
 
 def aspect(images: Images, most: float, generator: torch.Generator) -> Images:
     """Make each image wider or narrower, by a factor of up to 1 + most, and fill the frame with it."""
-    wider = torch.exp((2 * _uniform(images, generator) - 1) * log(1 + most))
+    wider = torch.exp((2 * uniform(images, generator) - 1) * log(1 + most))
     return framed(images, wider)
 
 
@@ -47,7 +47,7 @@ def print_pattern(images: Images, probability: float, generator: torch.Generator
     The patches are 2 to 12 a side, some of them stretched into stripes, sharp or blurred.
     """
     pattern = _pattern(images, generator)
-    cover = _uniform(images, generator) * (_uniform(images, generator) < probability)
+    cover = uniform(images, generator) * (uniform(images, generator) < probability)
     return torch.where(is_garment(images), images.lerp(pattern, cover[:, None, None, None]), images)
 
 
@@ -135,7 +135,8 @@ def _identity(images: Images) -> Float[Tensor, "n h w 2"]:
     return F.affine_grid(maps, list(images.shape), align_corners=False)
 
 
-def _uniform(images: Images, generator: torch.Generator) -> Float[Tensor, " n"]:
+def uniform(images: Images, generator: torch.Generator) -> Float[Tensor, " n"]:
+    """Draw a number from 0 to 1 for each image, on the images' device."""
     return torch.rand(len(images), generator=generator, device=images.device)
 
 

@@ -169,8 +169,7 @@ def compare(
     paths = _different_paths(folders)
     found = measure_runs(paths, split=split, weights=weights, device=device, data_folder=data_folder)
     correct = torch.stack([logits.argmax(1) == found.labels for logits in found.logits])
-    groups = _group(found)
-    names = _names([_seedless(found.runs[group[0]].recipe) for group in groups])
+    groups, names = _group(found)
     return Comparison(
         split=split,
         images=len(found.labels),
@@ -196,8 +195,8 @@ def _seedless(recipe: Recipe) -> Recipe:
     return replace(recipe, seed=0)
 
 
-def _group(found: MeasuredRuns) -> list[list[int]]:
-    """Return the positions of the runs of each side; RunError if a side has a seed twice."""
+def _group(found: MeasuredRuns) -> tuple[list[list[int]], list[str]]:
+    """Return the positions of the runs of each side, and its name; RunError if a side has a seed twice."""
     groups: dict[Recipe, list[int]] = {}
     for position, run in enumerate(found.runs):
         group = groups.setdefault(_seedless(run.recipe), [])
@@ -205,7 +204,7 @@ def _group(found: MeasuredRuns) -> list[list[int]]:
         if twin:
             raise RunError(f"{run.folder}: the same recipe and seed as {twin.folder}; give only one of them")
         group.append(position)
-    return list(groups.values())
+    return list(groups.values()), _names(list(groups))
 
 
 def _names(recipes: Sequence[Recipe]) -> list[str]:

@@ -89,32 +89,37 @@ def export(
         MissingExtraError: a package that writes or runs such files is not installed.
     """
     kind = _format(to, int8)
-    kind.require_packages()
     run = open_run(folder)
     development = development_of(run, data_folder)
     model, info = run.load_model()
     novelty = None if to == "safetensors" else _novelty(run, model, development, data_folder)
     answers = _answers(run, model, novelty)
-    content = kind.write(answers, info)
-    if int8:
-        content = quantize(content, sample(development.train, CALIBRATION_IMAGES).images.numpy())
-        found = compare(kind.read(content), answers, development.validation)
-    else:
-        found = compare(kind.read(content), answers, sample(development.validation, PROOF_IMAGES))
-        _check_agreement(run, to, found)
+    content, found = _checked(run, to, kind.write(answers, info), answers, development, int8)
     path = run.folder / _file_name(kind, int8) if out is None else Path(out)
     described = path.with_name(f"{path.name}.md")
     _write(run, {path: content, described: card.text(run, path.name, answers, found).encode()})
     return Exported(path, len(content), answers.temperature, found, described)
 
 
-def _check_agreement(run: Run, to: str, found: Agreement) -> None:
-    """Raise RunError if a probability of the file is not that of the run."""
+def _checked(
+    run: Run, to: str, content: bytes, answers: Answers, development: Development, int8: bool
+) -> tuple[bytes, Agreement]:
+    """Return a file's content, in eight bits if asked for, and its agreement with ``answers`` on validation images.
+
+    Raises:
+        RunError: the file is not in eight bits, and a probability differs from the run's.
+    """
+    read = FORMATS[to].read
+    if int8:
+        content = quantize(content, sample(development.train, CALIBRATION_IMAGES).images.numpy())
+        return content, compare(read(content), answers, development.validation)
+    found = compare(read(content), answers, sample(development.validation, PROOF_IMAGES))
     if found.largest_difference > TOLERANCE:
         raise RunError(
             f"{run.folder}: the {to} file answers otherwise than the run, by up to {found.largest_difference:.2g} "
             f"in a probability on {found.images:,} validation images; nothing was written"
         )
+    return content, found
 
 
 def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
@@ -152,11 +157,17 @@ def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
 
 
 def _format(to: str, int8: bool) -> Format:
-    """Return the format of this name; RunError if there is none, or if it cannot be quantized."""
+    """Return the format of this name, whose packages are installed.
+
+    Raises:
+        RunError: there is no such format, or it cannot be quantized.
+        MissingExtraError: a package that writes or runs such files is not installed.
+    """
     if to not in FORMATS:
         raise RunError(f"export: no format {to!r}; {nearest(to, FORMATS)}")
     if int8 and to != "onnx":
         raise RunError(f"export: --int8 is for ONNX files only, found {to!r}")
+    FORMATS[to].require_packages()
     return FORMATS[to]
 
 

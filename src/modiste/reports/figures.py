@@ -71,10 +71,8 @@ def write_figures(
         draw["figure-5-curves"] = lambda: curves_figure(finished)
     draw |= _augmentation_figures(recipe, development)
     written = [save(figure(), out / f"{name}.{format}") for name, figure in draw.items()]
-    if finished:
-        views = draw_views(finished, development)
-        written += [save(figure, out / f"sees-{view.name}.{format}") for view, figure in views]
-    return written
+    views = draw_views(finished, development) if finished else ()
+    return written + [save(figure, out / f"sees-{view.name}.{format}") for view, figure in views]
 
 
 def _network_figures(model: nn.Module, development: Development) -> Drawings:

@@ -71,7 +71,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Claim:
+class PaperClaim:
     """A statement of the paper.
 
     Attributes:
@@ -226,17 +226,19 @@ def _hardest(runs: Sequence[Evidence]) -> Finding:
 
 
 CLAIMS = (
-    Claim("4", "85.71 % of the images train and 14.26 % test", _shares),
-    Claim("5", "nine layers, two of them convolutions", _layers),
-    Claim("5", "64 and 32 filters, 2x2 kernels, 256 units", _filters),
-    Claim("5", "406,270 trainable parameters", _parameters),
-    Claim("7", "training accuracy 95.03 %, loss 0.1345, after 50 epochs", _training, needs_training=True),
-    Claim("7", "validation accuracy 91.41 %, loss 0.2348, after 50 epochs", _validation, needs_training=True),
-    Claim("7", "test accuracy 91.32 %, loss 0.2506", _test, needs_training=True),
-    Claim("7", "no overfitting", _overfitting, needs_training=True),
-    Claim("Table 2", "precision, recall and F1 of each class", _table_2, needs_training=True),
-    Claim("Table 2", "each F1 is the harmonic mean of its precision and recall", _table_2_f1),
-    Claim("7", "Trouser, Sandal, Bag, Ankle boot do better than Shirt and Pullover", _hardest, needs_training=True),
+    PaperClaim("4", "85.71 % of the images train and 14.26 % test", _shares),
+    PaperClaim("5", "nine layers, two of them convolutions", _layers),
+    PaperClaim("5", "64 and 32 filters, 2x2 kernels, 256 units", _filters),
+    PaperClaim("5", "406,270 trainable parameters", _parameters),
+    PaperClaim("7", "training accuracy 95.03 %, loss 0.1345, after 50 epochs", _training, needs_training=True),
+    PaperClaim("7", "validation accuracy 91.41 %, loss 0.2348, after 50 epochs", _validation, needs_training=True),
+    PaperClaim("7", "test accuracy 91.32 %, loss 0.2506", _test, needs_training=True),
+    PaperClaim("7", "no overfitting", _overfitting, needs_training=True),
+    PaperClaim("Table 2", "precision, recall and F1 of each class", _table_2, needs_training=True),
+    PaperClaim("Table 2", "each F1 is the harmonic mean of its precision and recall", _table_2_f1),
+    PaperClaim(
+        "7", "Trouser, Sandal, Bag, Ankle boot do better than Shirt and Pullover", _hardest, needs_training=True
+    ),
 )
 
 
@@ -245,20 +247,20 @@ def _untraceable(measured: str) -> Callable[[Sequence[Evidence]], Finding]:
 
 
 RELATED_WORK = (
-    Claim(
+    PaperClaim(
         "2",
         "a deep belief network, Wan et al. 2013, has 90.6 %",
         _untraceable("that work is DropConnect, four years before the data set"),
     ),
-    Claim(
+    PaperClaim(
         "2",
         "a capsule network, Sabour et al. 2017, has 94.6 %",
         _untraceable("that work does not report Fashion-MNIST"),
     ),
-    Claim(
+    PaperClaim(
         "2",
         "FashionNet, Zhang et al. 2018, has 94.5 %",
         _untraceable("no such work was found; a FashionNet is that of Liu et al. 2016"),
     ),
-    Claim("2", "FashGraphs, Wang et al. 2019, has 94.8 %", _untraceable("no such work was found")),
+    PaperClaim("2", "FashGraphs, Wang et al. 2019, has 94.8 %", _untraceable("no such work was found")),
 )

@@ -19,7 +19,7 @@ from modiste.reproduction.work import Scope, Work
 from modiste.runs import manifest, run_folder, storage
 from modiste.runs.run_folder import open_run
 from modiste.searches.plan import claim
-from modiste.searches.trial import Task, TrialOutcome
+from modiste.searches.trial import TrialOutcome, TrialTask
 from modiste.searches.workers import MakeWorkers, Processes, TrialPool
 from modiste.training.interruption import Interruption
 
@@ -89,7 +89,7 @@ def train(
     waiting = [task for task in tasks if not (task.folder / manifest.NAME).exists()]
     outcomes = [TrialOutcome(task.number, task.values, "complete", None) for task in tasks if task not in waiting]
 
-    def ready() -> list[Task]:
+    def ready() -> list[TrialTask]:
         begun = list(waiting)
         waiting.clear()
         return begun

@@ -9,7 +9,7 @@ from modiste.recipes.plain import Part
 from modiste.recipes.recipe import Recipe
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
 from modiste.reproduction.paper import EPOCHS, Shortage
-from modiste.searches.trial import Task
+from modiste.searches.trial import TrialTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Work:
         name = "paper" if variant.recipe == paper() else f"{experiment.slug}-{_slug(variant.label)}"
         return [self._named(name, seed) for seed in range(self.scope.seeds)]
 
-    def tasks(self, device: str, data_folder: Path | None) -> list[Task]:
+    def tasks(self, device: str, data_folder: Path | None) -> list[TrialTask]:
         """Return every run: the final model's, then the first seed of all variants, then the second, and so on."""
         recipes: dict[Path, Recipe] = {}
         for seed, folder in enumerate(self.final_folders()):
@@ -85,7 +85,7 @@ class Work:
                     folder = self.variant_folders(experiment, variant)[seed]
                     recipes.setdefault(folder, self.recipe(variant.recipe, seed))
         return [
-            Task(
+            TrialTask(
                 number=number,
                 values={"run": folder.name},
                 recipe=recipe,

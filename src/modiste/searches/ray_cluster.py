@@ -26,7 +26,7 @@ from modiste.errors import (
 )
 from modiste.runs import manifest, storage
 from modiste.searches.ray_connection import connect, first_line, lost, watch_head
-from modiste.searches.trial import Task, TrialOutcome, run_trial
+from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
 from modiste.searches.workers import MOST_DEATHS, STOP_SECONDS, Workers, settle_threads
 
 LOCK_SECONDS = 60.0
@@ -135,7 +135,7 @@ class RayWorkers(Workers):
         self._mark.unlink(missing_ok=True)
         self._ray.shutdown()
 
-    def _settle(self, inner: Future[NodeResult], task: Task, given: float, done: Future[TrialOutcome]) -> None:
+    def _settle(self, inner: Future[NodeResult], task: TrialTask, given: float, done: Future[TrialOutcome]) -> None:
         """Pass on the outcome, or the error, of a trial that Ray has ended; it was submitted at the time ``given``."""
         try:
             outcome = self._outcome(inner, task, given)
@@ -144,7 +144,7 @@ class RayWorkers(Workers):
         else:
             self._end(done, outcome)
 
-    def _outcome(self, inner: Future[NodeResult], task: Task, given: float) -> TrialOutcome:
+    def _outcome(self, inner: Future[NodeResult], task: TrialTask, given: float) -> TrialOutcome:
         """Return the outcome of a trial; StoppedError if it was cancelled, ClusterError if it could not be run."""
         errors = self._ray.exceptions
         try:
@@ -193,7 +193,7 @@ class RayWorkers(Workers):
             )
 
 
-def run_on_node(task: Task, mark: Path, begun: bytes | None, threads: int) -> NodeResult:
+def run_on_node(task: TrialTask, mark: Path, begun: bytes | None, threads: int) -> NodeResult:
     """Run a trial in the driver's folder if this node shares it, else in a temporary folder that is sent to the driver.
 
     Args:
@@ -207,7 +207,7 @@ def run_on_node(task: Task, mark: Path, begun: bytes | None, threads: int) -> No
         return _run_near(task, mark, begun)
 
 
-def _run_near(task: Task, mark: Path, begun: bytes | None) -> NodeResult:
+def _run_near(task: TrialTask, mark: Path, begun: bytes | None) -> NodeResult:
     """Run a trial in the shared folder, or in a temporary one."""
     if mark.exists():
         return NodeResult(_run(task))
@@ -256,7 +256,7 @@ def unpack(archive: bytes, folder: Path) -> None:
         storage.write_bytes(folder / name, files[name])
 
 
-def _run(task: Task) -> TrialOutcome | None:
+def _run(task: TrialTask) -> TrialOutcome | None:
     """Run the trial, or return None if it was stopped; wait while the worker of a dead node still locks the folder."""
     deadline = time.monotonic() + LOCK_SECONDS
     while True:

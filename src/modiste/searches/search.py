@@ -16,7 +16,7 @@ from modiste.searches.outcomes import FolderStore, OutcomeStore, run_folder_of, 
 from modiste.searches.plan import PLAN, Plan, claim
 from modiste.searches.space import apply
 from modiste.searches.suggestions import Suggestions
-from modiste.searches.trial import Task, TrialOutcome
+from modiste.searches.trial import TrialOutcome, TrialTask
 from modiste.searches.workers import MakeWorkers, Processes, TrialPool
 from modiste.training.interruption import Interruption
 
@@ -64,7 +64,8 @@ def search(
     with storage.lock(folder), Interruption() as interruption, closing(store or FolderStore(folder)) as kept:
         claim(folder / PLAN, plan, grows="trials", noun="search")
         kept.enter(plan)
-        driver = Driver(plan, folder, kept, at_once or plan.lag, device, data_folder, on_outcome)
+        make_task = partial(TrialTask, device=device, data_folder=data_folder)
+        driver = Driver(plan, folder, kept, at_once or plan.lag, make_task, on_outcome)
         driver.run(workers or partial(Processes, at_once or plan.lag), interruption)
         write_table(folder, plan, driver.outcomes)
         kept.conclude(plan)
@@ -85,8 +86,7 @@ class Driver:
         folder: of the search.
         store: where outcomes are kept.
         at_once: number of trials that this driver runs at the same time.
-        device: where each trial computes.
-        data_folder: of the images, or None.
+        make_task: makes a task from its other fields; device and folder of the images are given.
         on_outcome: called with each new outcome.
     """
 
@@ -96,14 +96,13 @@ class Driver:
         folder: Path,
         store: OutcomeStore,
         at_once: int,
-        device: str,
-        data_folder: Path | None,
+        make_task: Callable[..., TrialTask],
         on_outcome: OnOutcome,
     ) -> None:
-        self._plan, self._folder, self._device, self._data_folder = plan, folder, device, data_folder
-        self._store, self._on_outcome = store, on_outcome
+        self._plan, self._folder, self._store = plan, folder, store
+        self._make_task, self._on_outcome = make_task, on_outcome
         self._suggestions = Suggestions(plan)
-        self._open: dict[int, Task] = {}
+        self._open: dict[int, TrialTask] = {}
         self._mine, self._at_once = set[int](), at_once
         self._changed, self._next_look = True, 0.0
         self.outcomes = dict[int, TrialOutcome]()
@@ -119,7 +118,7 @@ class Driver:
                 f"in {self._folder}, and the same command goes on from here"
             )
 
-    def ready(self) -> list[Task]:
+    def ready(self) -> list[TrialTask]:
         """Return the trials that this driver may begin now, as many as it has room for."""
         if not self._changed and time.monotonic() < self._next_look:
             return []
@@ -170,16 +169,14 @@ class Driver:
             else:
                 self._open[number] = self._task(number, values, recipe, earlier)
 
-    def _task(self, number: int, values: dict[str, Any], recipe: Recipe, earlier: list[TrialOutcome]) -> Task:
+    def _task(self, number: int, values: dict[str, Any], recipe: Recipe, earlier: list[TrialOutcome]) -> TrialTask:
         """Return the task of a trial; complete trials in ``earlier`` may prune it."""
         curves = tuple(outcome.curve for outcome in earlier if outcome.state == "complete")
-        return Task(
+        return self._make_task(
             number=number,
             values=values,
             recipe=recipe,
             folder=run_folder_of(self._folder, number),
-            device=self._device,
-            data_folder=self._data_folder,
             curves=curves if self._plan.prune == "median" else (),
             minutes=self._plan.trial_minutes,
         )

@@ -41,7 +41,7 @@ class TrialOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class TrialTask:
     """A trial to run, as sent to a worker on this or another machine.
 
     Attributes:
@@ -135,7 +135,7 @@ class Pruner(Listener):
             raise PrunedError(row)
 
 
-def run_trial(task: Task) -> TrialOutcome:
+def run_trial(task: TrialTask) -> TrialOutcome:
     """Train the task's recipe, or continue its run, and return the outcome.
 
     A fault of the recipe is an outcome. A fault of the machine is an error, because every other trial would fail too.

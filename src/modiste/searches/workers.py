@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from modiste.errors import RunError
 from modiste.processes import RecordingContext, available_cores, leave_with_parent, safe_path
-from modiste.searches.trial import Task, TrialOutcome, run_trial
+from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
 from modiste.training.interruption import SIGNALS, Interruption
 
 MOST_DEATHS = 3
@@ -60,7 +60,7 @@ class TrialPool:
     def __init__(
         self,
         workers: MakeWorkers,
-        ready: Callable[[], list[Task]],
+        ready: Callable[[], list[TrialTask]],
         keep: Callable[[TrialOutcome], None],
         interruption: Interruption,
         finished: Callable[[], bool] = lambda: True,
@@ -68,27 +68,27 @@ class TrialPool:
         self._workers, self._ready, self._keep, self._interruption = workers, ready, keep, interruption
         self._finished = finished
         self._deaths: dict[int, int] = {}
-        self._again: list[Task] = []
+        self._again: list[TrialTask] = []
 
     def work(self) -> bool:
         """Run all trials. Return False if a signal asked to stop; the trials that ran have then saved their state.
 
         If a trial or ``keep`` raises an error, the trials also save, and the error is raised again here.
         """
-        suspects: list[Task] | None = []
+        suspects: list[TrialTask] | None = []
         while suspects is not None:
             with self._workers() as pool:
                 suspects = self._run(pool, suspects)
         return not self._interruption.requested
 
-    def _run(self, pool: Workers, suspects: list[Task]) -> list[Task] | None:
+    def _run(self, pool: Workers, suspects: list[TrialTask]) -> list[TrialTask] | None:
         """Run trials until all are done or a stop is requested, and return None.
 
         If the pool dies, return the trials that may have killed it. In the next pool these suspects run first, one at a
         time, so that they cannot harm others. A trial that takes too long can only be ended with its pool. The trials
         beside it continue in the next pool.
         """
-        running: dict[Future[TrialOutcome], Task] = {}
+        running: dict[Future[TrialOutcome], TrialTask] = {}
         while not self._interruption.requested:
             begun = self._begin(suspects, running)
             try:
@@ -112,20 +112,20 @@ class TrialPool:
         _stop(pool, running)
         return None
 
-    def _begin(self, suspects: list[Task], running: Mapping[Future[TrialOutcome], Task]) -> list[Task]:
+    def _begin(self, suspects: list[TrialTask], running: Mapping[Future[TrialOutcome], TrialTask]) -> list[TrialTask]:
         """Return the trials that may begin now: one suspect if nothing runs, and others only after all suspects."""
         if suspects:
             return [] if running else [suspects.pop(0)]
         again, self._again = self._again, []
         return [*again, *self._ready()]
 
-    def _collect(self, running: dict[Future[TrialOutcome], Task]) -> None:
+    def _collect(self, running: dict[Future[TrialOutcome], TrialTask]) -> None:
         """Keep the outcomes of trials that have ended; BrokenProcessPool if a worker has died."""
         for future in wait(running, PATIENCE_SECONDS, FIRST_COMPLETED).done:
             self._keep(future.result())
             del running[future]
 
-    def _give_up_late(self, running: dict[Future[TrialOutcome], Task]) -> bool:
+    def _give_up_late(self, running: dict[Future[TrialOutcome], TrialTask]) -> bool:
         """Keep a failure for every trial that takes too long; return whether there was one."""
         late = [future for future, task in running.items() if task.is_late()]
         for future in late:
@@ -134,7 +134,7 @@ class TrialPool:
             self._keep(task.overdue())
         return bool(late)
 
-    def _suspects(self, running: list[Task]) -> list[Task]:
+    def _suspects(self, running: list[TrialTask]) -> list[TrialTask]:
         """Return the trials to try again. A trial fails if its worker died too often while no other trial ran."""
         if len(running) != 1:
             return running
@@ -146,7 +146,7 @@ class TrialPool:
         return []
 
 
-def _submit(pool: Workers, begun: list[Task], running: dict[Future[TrialOutcome], Task]) -> None:
+def _submit(pool: Workers, begun: list[TrialTask], running: dict[Future[TrialOutcome], TrialTask]) -> None:
     """Move trials from ``begun`` to ``running``; if the pool dies meanwhile, the others stay in ``begun``."""
     while begun:
         begun[0].clock.unlink(missing_ok=True)
@@ -154,7 +154,7 @@ def _submit(pool: Workers, begun: list[Task], running: dict[Future[TrialOutcome]
         del begun[0]
 
 
-def _stop(pool: Workers, running: Mapping[Future[TrialOutcome], Task]) -> None:
+def _stop(pool: Workers, running: Mapping[Future[TrialOutcome], TrialTask]) -> None:
     """Let the running trials save and stop; end them if that takes too long."""
     for future in running:
         future.cancel()

@@ -6,12 +6,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from modiste.errors import MissingExtraError, RecipeError, RunError, StorageError
 from modiste.inference.onnx_check import NEEDS_EXTRA
 from modiste.inference.onnx_model import OnnxModel
 from modiste.runs import manifest, storage
 from modiste.serving.limits import Limits, allowed_name, is_loopback
+
+if TYPE_CHECKING:
+    from modiste.serving.server import Server
 
 MODEL = "model.onnx"
 LEAST_TOKEN = 16
@@ -54,13 +58,7 @@ def serve(
     check_port(port)
     hosts = tuple(map(allowed_name, allow_hosts))
     model = OnnxModel.load(model_file(Path(source), data_folder))
-    try:
-        from modiste.serving.app import create_app
-        from modiste.serving.server import Server
-    except ImportError as error:
-        raise MissingExtraError(f"serve: {NEEDS_EXTRA}") from error
-    gate = create_app(model, limits=limits, hosts=(host.lower(), *hosts), token=token, background=background)
-    server = Server(gate)
+    server = _server(model, limits=limits, hosts=(host.lower(), *hosts), token=token, background=background)
     with _listening(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         say(f"serving {source} on http://{shown}:{listener.getsockname()[1]}/ - stop with Ctrl-C")
@@ -112,6 +110,16 @@ def export(run: Path, data_folder: Path | None = None) -> None:
     done = subprocess.run(arguments, stdout=subprocess.DEVNULL, env=environment, check=False)
     if done.returncode:
         raise RunError(f"{run}: could not be exported, see above")
+
+
+def _server(model: OnnxModel, **options: Any) -> "Server":
+    """Return a server of the application with these options; MissingExtraError without the packages that it needs."""
+    try:
+        from modiste.serving.app import create_app
+        from modiste.serving.server import Server
+    except ImportError as error:
+        raise MissingExtraError(f"serve: {NEEDS_EXTRA}") from error
+    return Server(create_app(model, **options))
 
 
 def _listening(host: str, port: int) -> socket.socket:

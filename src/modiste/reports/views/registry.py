@@ -16,11 +16,10 @@ from modiste.reports.views import (
     cnn,
     dbn,
     dropconnect,
-    efficientnet_lite,
     fashionnet,
     inception,
     patch_graph,
-    resnet,
+    stages,
     superpixel_graph,
 )
 from modiste.reports.views.scene import Scene
@@ -71,14 +70,14 @@ VIEWS: dict[type[networks.ModelRecipe], tuple[View, ...]] = {
         View(
             "stages",
             f"Mean magnitude after each stage, and {EVIDENCE}",
-            resnet.stages,
+            stages.stages,
         ),
     ),
     networks.EfficientNetLiteRecipe: (
         View(
             "sizes",
             f"Mean magnitude of the last maps of each size, and {EVIDENCE}",
-            efficientnet_lite.sizes,
+            stages.sizes,
         ),
     ),
     networks.DropConnectRecipe: (
