@@ -2,7 +2,8 @@
 
 python benchmarks/ray_nodes.py COUNT
 
-Prints the cluster's address, kills a node for each line "kill one" of its input, and ends when its input ends.
+Prints the cluster's address, kills a node for each line "kill one" of its input, starts another for "add one", and ends
+when its input ends.
 """
 
 import os
@@ -40,6 +41,15 @@ def nodes(count: int, *before: str, environment: Mapping[str, str] | None = None
             keeper.communicate()
 
 
+def order(keeper: Keeper, what: str) -> None:
+    """Have a node killed or added, by ``kill one`` or ``add one``, and wait until it is."""
+    assert keeper.stdin
+    assert keeper.stdout
+    keeper.stdin.write(f"{what}\n")
+    keeper.stdin.flush()
+    assert keeper.stdout.readline(), f"the cluster has ended, expected: {what}"
+
+
 def main() -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # loopback, on Linux as well
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -60,6 +70,9 @@ def keep(count: int) -> None:
         if line.strip() == "kill one":
             cluster.remove_node(nodes.pop(), allow_graceful=False)
             print("killed", flush=True)
+        elif line.strip() == "add one":
+            nodes.insert(0, cluster.add_node(num_cpus=1, **SMALL))  # the next to be killed is the older one
+            print("added", flush=True)
     cluster.shutdown()
 
 

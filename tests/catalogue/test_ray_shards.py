@@ -15,7 +15,7 @@ from modiste.catalogue.catalogue import answer_catalogue
 from modiste.catalogue.plan import FOLDER, MODEL
 from modiste.catalogue.shards import ShardTask, answer_shard
 from modiste.errors import ClusterError
-from ray_nodes import nodes
+from ray_nodes import nodes, order
 
 COUNT, ROWS = 800, 8
 
@@ -71,11 +71,7 @@ def kill_each(model: Path, pictures: Path, alone: dict[str, bytes], out: Path) -
         assert before.items() <= alone.items()
         again = start(model, pictures, out, address)
         kill_a_worker(psutil.Process(keeper.pid), again)
-        assert keeper.stdin
-        assert keeper.stdout
-        keeper.stdin.write("kill one\n")
-        keeper.stdin.flush()
-        assert keeper.stdout.readline() == "killed\n"
+        order(keeper, "kill one")
         _, complaint = again.communicate(timeout=200)
     assert (again.returncode, complaint) == (0, "")
     assert shards(out) == alone
