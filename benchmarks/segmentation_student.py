@@ -310,7 +310,10 @@ def main() -> None:
     words += f" --measured {options.measured}" if options.measured else ""
     record = provenance() | {
         "command": f"python benchmarks/segmentation_student.py TRAIN VALIDATION {words}",
-        "network": {"parameters": sum(weight.numel() for weight in Student().parameters()), "sha256": BUILT_IN.sha256},
+        "network": {
+            "parameters": sum(weight.numel() for weight in Student().parameters()),
+            "sha256": BUILT_IN.file.sha256,
+        },
         "file_bytes": (FOLDER / f"{BUILT_IN.name}.onnx").stat().st_size,
         "photos": len(found),
         "overlap": {"mean": float(values.mean()), "median": float(np.median(values))},

@@ -35,6 +35,7 @@ def install(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     onnx.checker.check_model(onnx.load_model_from_string(content))
     path.write_bytes(content)
     monkeypatch.setenv(segmentation.VARIABLE, str(path))
-    known = replace(U2NET, sha256=hashlib.sha256(content).hexdigest(), most_bytes=len(content))
+    file = replace(U2NET.file, sha256=hashlib.sha256(content).hexdigest(), most_bytes=len(content))
+    known = replace(U2NET, file=file)
     monkeypatch.setattr(segmentation, "U2NET", known)
     return path

@@ -221,9 +221,7 @@ def test_another_file_is_refused_in_one_line_and_never_loaded(network: Path, mon
         with pytest.raises(DataError) as caught:
             prepare(png(on(240)), background="network")
         message = str(caught.value)
-        assert message.startswith(
-            f"{network}: not the segmentation network: expected u2netp.onnx of U2-Net with SHA-256 "
-        )
+        assert message.startswith(f"{network}: another file, not opened: expected u2netp.onnx of U2-Net with SHA-256 ")
         assert f"found {size} with " in message
         assert message.endswith("or name it in MODISTE_SEGMENTATION")
     network.write_bytes(bytes(len(whole) + 10))
@@ -288,6 +286,13 @@ def test_a_missing_onnx_runtime_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         segmentation.load_network()
 
 
+def test_networks_share_the_limited_memory_of_all_sessions_and_plan_no_block(network: Path) -> None:
+    options = segmentation.load_network().session.get_session_options()
+    assert options.get_session_config_entry("session.use_env_allocators") == "1"
+    assert options.enable_cpu_mem_arena
+    assert not options.enable_mem_pattern
+
+
 @pytest.mark.parametrize("known", [segmentation.U2NET, segmentation.BUILT_IN])
 def test_no_more_photos_are_in_a_network_at_a_time_than_it_allows(known: segmentation.Network) -> None:
     class Slow:
@@ -343,8 +348,8 @@ def test_the_built_in_network_can_be_asked_for_where_u2net_is_installed(monkeypa
 
 def test_the_built_in_network_ships_with_its_licence() -> None:
     path = segmentation.FOLDER / "built-in.onnx"
-    assert path.stat().st_size <= segmentation.BUILT_IN.most_bytes == 1_500_000
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == segmentation.BUILT_IN.sha256
+    assert path.stat().st_size <= segmentation.BUILT_IN.file.most_bytes == 1_500_000
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == segmentation.BUILT_IN.file.sha256
     assert "Apache License" in (segmentation.FOLDER / "LICENSE-APACHE").read_text()
     notice = (segmentation.FOLDER / "NOTICE.md").read_text()
     assert all(word in notice for word in ("U2-Net", "EfficientNet-Lite", "Apache-2.0", "CC0"))
@@ -357,7 +362,7 @@ def test_a_damaged_built_in_network_is_refused(
     with pytest.raises(DataError, match=r"built-in\.onnx: cannot be read: .* install Modiste again"):
         separate(on(240), "network")
     (tmp_path / "built-in.onnx").write_bytes(b"cut short")
-    with pytest.raises(DataError, match=r"not the segmentation network: .* found 9 bytes .* install Modiste again"):
+    with pytest.raises(DataError, match=r"another file, not opened: .* found 9 bytes .* install Modiste again"):
         separate(on(240), "network")
 
 
@@ -539,7 +544,7 @@ def test_the_command_refuses_another_file_before_any_answer(predict, folder: Pat
     network.write_bytes(b"another")
     code, out, err = predict(folder, "--background", "auto")
     assert (code, out) == (3, "")
-    assert err.startswith(f"modiste: {network}: not the segmentation network")
+    assert err.startswith(f"modiste: {network}: another file, not opened")
     assert len(err.splitlines()) == 1
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from modiste.errors import MissingExtraError, RunError, StorageError
+from modiste.errors import DataError, MissingExtraError, StorageError
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import EfficientNetLiteRecipe
 from modiste.recipes.recipe import TransferRecipe
@@ -116,7 +116,7 @@ def test_another_file_is_refused_unopened(damage: str, tmp_path: Path, monkeypat
     path.write_bytes(content)
     monkeypatch.setattr(backbones, "_packaged_file", lambda _backbone: path)
     monkeypatch.setattr(torch, "load", lambda *_arguments, **_options: pytest.fail("it was opened"))
-    with pytest.raises(RunError, match="not the published weights, expected SHA-256 5793"):
+    with pytest.raises(DataError, match="another file, not opened: expected the published weights with SHA-256 5793"):
         locate(backbone)
     assert not trace.exists()
     assert not (tmp_path / "backbones").exists()

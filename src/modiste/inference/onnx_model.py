@@ -4,13 +4,11 @@ The file may come from an untrusted source. ``onnx_check`` checks its content be
 memory of loading and running are limited.
 """
 
-import contextlib
 import json
 import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.out_of_distribution import acceptance
 from modiste.inference.classifier import Classifier, Scores
 from modiste.inference.onnx_check import NEEDS_EXTRA, check, unfit
+from modiste.onnx_runtime import load_session
 from modiste.photo.preparation import WAYS
 from modiste.photo.separation import BACKGROUNDS
 from modiste.recipes.plain import class_name
@@ -31,8 +30,6 @@ MOST_BYTES = 512 * 2**20
 BATCH_IMAGES = 64
 """Images that go through the network at once; larger batches only take more memory."""
 MOST_IMAGE_BYTES = 64 * 2**20
-MOST_MEMORY = 4 * 2**30
-"""Largest total size of tensors in memory."""
 LOADING_SECONDS, LOADING_BYTES, RUNNING_SECONDS = 30.0, 4 * 2**20, 120.0
 """Limits: loading may take LOADING_SECONDS plus a second for every LOADING_BYTES, a batch RUNNING_SECONDS."""
 GRACE_SECONDS = 5.0
@@ -92,23 +89,20 @@ class OnnxModel(Classifier):
             threads: number of threads that compute; None for one on each core.
         """
         try:
-            import onnxruntime
+            import onnxruntime  # noqa: F401 - before the file is looked at
         except ImportError as error:
             raise MissingExtraError(f"ONNX files: {NEEDS_EXTRA}") from error
         check(content, name)
-        _bound_memory()
         seconds = LOADING_SECONDS + len(content) / LOADING_BYTES
 
-        def session(level: Any) -> Any:
-            options = _options(level, threads)
-            providers = ["CPUExecutionProvider"]
-            return _within(seconds, lambda: onnxruntime.InferenceSession(content, options, providers=providers), name)
+        def session(*, optimised: bool) -> Any:
+            return _within(seconds, lambda: load_session(content, threads=threads, optimised=optimised), name)
 
         # The optimiser of ONNX Runtime computes constants and cannot be interrupted. So first run the graph without it.
-        trial = session(onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+        trial = session(optimised=False)
         model = cls(trial, *_description(trial, name))
         model.run_batch(np.zeros((1, *model.shape), np.uint8), seconds, name)
-        return replace(model, session=session(onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL))
+        return replace(model, session=session(optimised=True))
 
     def accepting(self, rate: float) -> "OnnxModel":
         """Return the same model with another false-alarm rate; its novelty scores are above 1 for as many images.
@@ -281,28 +275,3 @@ def _within(seconds: float, work: Callable[[], Any], name: str, give_up: Callabl
     if error is not None:
         raise unfit(name, str(error).partition("\n")[0]) from error
     return value
-
-
-def _options(level: Any, threads: int | None = None) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave idle cores to other programs
-    options.log_severity_level = 4
-    options.graph_optimization_level = level
-    return options
-
-
-@cache
-def _bound_memory() -> None:
-    """Limit the tensors of all sessions in this process to MOST_MEMORY."""
-    import onnxruntime
-
-    memory = onnxruntime.OrtMemoryInfo(
-        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
-    )
-    with contextlib.suppress(Exception):  # the program that uses Modiste has set a limit of its own
-        onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({"max_mem": MOST_MEMORY}))

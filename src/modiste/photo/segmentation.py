@@ -5,7 +5,6 @@ Modiste's own network, which learned from U2-Net's masks and ships with Modiste.
 the pinned one.
 """
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable
@@ -18,10 +17,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from modiste.errors import extra_for, fault, reason_of
+from modiste.errors import extra_for
+from modiste.onnx_runtime import load_session
 from modiste.photo import u2net_file
 from modiste.photo.opening import EXTRA
 from modiste.processes import available_cores
+from modiste.published_file import PublishedFile
 
 VARIABLE = "MODISTE_SEGMENTATION"
 """Environment variable with the path of U2-Net's file, or with the name of the built-in network."""
@@ -69,10 +70,7 @@ class Network:
     Attributes:
         name: as answers give it.
         about: what a person should know of it.
-        title: what its file is, for errors.
-        sha256: of its file.
-        most_bytes: size of its file.
-        remedy: what helps if its file is another one.
+        file: as it was published.
         side: of its square input, in pixels.
         at_once: most photos in it at a time.
         threads: most threads for each photo.
@@ -82,10 +80,7 @@ class Network:
 
     name: str
     about: str
-    title: str
-    sha256: str
-    most_bytes: int
-    remedy: str
+    file: PublishedFile
     side: int
     at_once: int
     threads: int
@@ -96,10 +91,12 @@ class Network:
 U2NET = Network(
     name="U2-Net",
     about="U2-Net's small form",
-    title=f"{u2net_file.NAME} of U2-Net",
-    sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
-    most_bytes=4_574_861,
-    remedy=f"get it anew with {u2net_file.GET}, or name it in {VARIABLE}",
+    file=PublishedFile(
+        title=f"{u2net_file.NAME} of U2-Net",
+        sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+        most_bytes=4_574_861,
+        remedy=f"get it anew with {u2net_file.GET}, or name it in {VARIABLE}",
+    ),
     side=320,
     at_once=1,  # every further photo would take 500 MB more
     threads=4,
@@ -109,10 +106,12 @@ U2NET = Network(
 BUILT_IN = Network(
     name="built-in",
     about="the built-in one",
-    title="the file that ships with Modiste",
-    sha256="12db2ddce37f006e929379881c438612f43e36e3bfff07832c6e873b7abe79df",
-    most_bytes=1_500_000,
-    remedy="install Modiste again",
+    file=PublishedFile(
+        title="the file that ships with Modiste",
+        sha256="12db2ddce37f006e929379881c438612f43e36e3bfff07832c6e873b7abe79df",
+        most_bytes=1_500_000,
+        remedy="install Modiste again",
+    ),
     side=160,
     at_once=16,
     threads=1,
@@ -193,32 +192,9 @@ def _choose(named: str) -> tuple[Network, Path]:
 @lru_cache(maxsize=2)
 def _load(named: str) -> LoadedNetwork:
     with extra_for(*EXTRA):
-        import onnxruntime
+        import onnxruntime  # noqa: F401 - before the file is looked at
 
     network, path = _choose(named)
-    content = _checked_content(path, network)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = min(len(available_cores()), network.threads)
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave idle cores to other programs
-    options.enable_cpu_mem_arena = False  # it would keep 550 MB instead of 350
-    options.enable_mem_pattern = False  # a block planned at once leaves gaps where freed memory is kept: 190 MB more
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    threads = min(len(available_cores()), network.threads)
+    session = load_session(network.file.content(path), threads=threads, patterns=False)  # with them 150 MB more
     return LoadedNetwork(network, session, ThreadPoolExecutor(network.at_once, "segmentation"))
-
-
-def _checked_content(path: Path, network: Network) -> bytes:
-    """Return the file's content; DataError unless its hash is the pinned one."""
-    expected = f"{network.title} with SHA-256 {network.sha256[:16]}..."
-    try:
-        with path.open("rb") as file:
-            content = file.read(network.most_bytes + 1)
-    except (OSError, ValueError) as error:
-        raise fault(path, "cannot be read", expected=expected, found=reason_of(error), remedy=network.remedy) from None
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != network.sha256:
-        size = f"{len(content):,} bytes" if len(content) <= network.most_bytes else "a larger file"
-        found = f"{size} with {digest[:16]}..."
-        raise fault(path, "not the segmentation network", expected=expected, found=found, remedy=network.remedy)
-    return content

@@ -147,7 +147,7 @@ def check_group(recipe: Recipe, group: Group) -> None:
 
 
 def check_backbone(recipe: Recipe) -> None:
-    """Raise MissingExtraError, RunError or StorageError if the recipe names published weights that cannot be read."""
+    """Raise MissingExtraError, DataError or StorageError if the recipe names published weights that cannot be read."""
     if backbone := backbones.of_hash(recipe.transfer.source):
         backbones.locate(backbone)
 

