@@ -453,6 +453,29 @@ def test_a_photo_upside_down_is_not_turned(way: str) -> None:
     assert np.abs(turned.image.astype(int) - upright.image).mean() > 2 * difference.mean()
 
 
+def worn_shirt(background: int) -> tuple[np.ndarray, np.ndarray]:
+    """A photo of a person in a dark T-shirt, whose head and arms are bare; and where the skin is."""
+    photo, skin = shirt_on(background), np.zeros((HEIGHT, WIDTH), bool)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    skin[(rows - 40) ** 2 + (columns - 120) ** 2 < 32**2] = True  # the head
+    skin[65:90, 105:135] = True  # the neck
+    skin[115:215, 37:62] = skin[115:215, 178:203] = True  # the arms
+    skin &= ~shirt_mask()
+    photo[skin] = (196, 140, 112)
+    return photo, skin
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_worn_garment_is_answered_with_the_person_as_a_part_of_it(way: str, built_in: segmentation.Network) -> None:
+    photo, skin = worn_shirt(240)
+    found = separate(photo, way)
+    mask = np.asarray(Image.fromarray(found.mask).resize((WIDTH, HEIGHT), Image.Resampling.NEAREST))
+    assert (found.separated, found.doubt) == (True, "")
+    assert mask[shirt_mask()].mean() > 0.9
+    assert mask[skin].mean() > 0.7
+    assert mask[~shirt_mask() & ~skin].mean() < 0.1
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_picture_of_nothing_is_refused_by_the_built_in_network_too(way: str, built_in: segmentation.Network) -> None:
     for photo in (np.full((HEIGHT, WIDTH, 3), 200, np.uint8), np.zeros((HEIGHT, WIDTH, 3), np.uint8)):
