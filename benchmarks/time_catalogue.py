@@ -86,11 +86,12 @@ def time_catalogue(model: Path, pictures: Path, count: int, shard_rows: int) -> 
 
 
 def measured(started: float, warm: Moment, end: Moment) -> dict[str, float]:
-    """Return pictures a second after the start, seconds of the whole, and the share of the cores that others used."""
+    """Return pictures a second after the start, and for each second of a core; seconds of the whole; cores in use."""
     seconds = end.seconds - warm.seconds
     others = (end.busy - warm.busy) - (end.ours - warm.ours)
     return {
         "pictures_per_second": (end.done - warm.done) / seconds,
+        "pictures_per_core_second": (end.done - warm.done) / (end.ours - warm.ours),
         "seconds": end.seconds - started,
         "cores_ours": (end.ours - warm.ours) / seconds,
         "cores_of_others": max(others, 0.0) / seconds,
@@ -140,13 +141,14 @@ def as_markdown(record: dict[str, Any]) -> str:
 in turns, all on this machine. Two nodes have {ratio["median"]:.2f} times the throughput of one (median of rounds;
 {ratio["lowest"]:.2f} to {ratio["highest"]:.2f}). Made by `{record["command"]}`.
 
-| nodes | n | pictures a second | seconds, whole | cores, ours | cores, other programs |
-|---|---|---|---|---|---|
+| nodes | n | pictures a second | seconds, whole | cores, ours | cores, other programs | pictures a second of a core |
+|---|---|---|---|---|---|---|
 {rows(line(number, arm) for number, arm in record["nodes"].items())}
 
 Pictures a second are counted after {WARM_SHARDS} shards for each core, when workers have started. Seconds of the whole
 are from joining the running cluster to the last shard. The command and Ray's own processes share the cores with the
-workers. The last two columns say how many cores they all had, and how many other programs had at that time.
+workers: the table has how many cores they all had, and how many other programs had at that time. Where other programs
+had a part of the cores, the ratio is lower than on a quiet machine.
 
 [Kills](kills.md) has what happens when the command, a worker or a node dies.
 
@@ -158,7 +160,8 @@ def line(number: str, arm: dict[str, Any]) -> tuple[object, ...]:
     """Return a row of the table."""
     speed, whole = arm["pictures_per_second"], arm["seconds"]
     ours, others = (f"{arm[name]['median']:.2f}" for name in ("cores_ours", "cores_of_others"))
-    return number, speed["n"], with_range(speed, ",.0f"), with_range(whole, ".0f"), ours, others
+    cost = f"{arm['pictures_per_core_second']['median']:,.0f}"
+    return number, speed["n"], with_range(speed, ",.0f"), with_range(whole, ".0f"), ours, others, cost
 
 
 if __name__ == "__main__":
