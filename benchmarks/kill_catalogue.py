@@ -173,7 +173,7 @@ def main() -> None:
         for outcome in killing.kills(options.kills):
             found.append(outcome)
             print(f"{len(found)}: {outcome}", flush=True)
-            record = summary(task, found, killing.missed)
+            record = summary(task, found, killing.missed, len(KINDS) * options.kills)
             Record(options.out, "kills.json", "kills.md").save(record, as_markdown(record))
 
 
@@ -232,12 +232,13 @@ def workers_below(pid: int) -> Iterator[psutil.Process]:
             continue
 
 
-def summary(task: Task, found: list[Outcome], missed: Counter[str]) -> dict[str, Any]:
+def summary(task: Task, found: list[Outcome], missed: Counter[str], planned: int) -> dict[str, Any]:
     """Return the counts of each kind of kill, and all outcomes."""
     return provenance() | {
         "pictures": len(task.names),
         "shard_rows": task.shard_rows,
         "shards": len(task.expected),
+        "planned": planned,
         "kinds": {what: counts(what, found, missed) for what in KINDS},
         "outcomes": [asdict(outcome) for outcome in found],
     }
@@ -259,6 +260,7 @@ def as_markdown(record: dict[str, Any]) -> str:
     """Return the page."""
     kinds = record["kinds"].values()
     tried, survived = (sum(kind[name] for kind in kinds) for name in ("tried", "survived"))
+    ended = f"The run was ended early: {record['planned']} kills were planned." if tried < record["planned"] else ""
     size = f"{record['pictures']:,} pictures in {record['shards']} shards"
     return f"""# Kills while a catalogue is answered on a cluster
 
@@ -272,7 +274,8 @@ Made by `{record["command"]}`.
 {rows(line(what, kind) for what, kind in record["kinds"].items())}
 
 Command: killed, then started again with the same arguments. Worker: a process that answers a shard. Node: all of its
-processes; a new node joins before the next kill. {problems(record["outcomes"])}
+processes; a new node joins before the next kill.
+{ended}{problems(record["outcomes"])}
 
 {describe_machine(record["machine"])}
 """
@@ -285,8 +288,8 @@ def line(what: str, kind: dict[str, Any]) -> tuple[object, ...]:
 
 
 def problems(outcomes: list[dict[str, Any]]) -> str:
-    """Return what went wrong, in a sentence for each kill."""
-    return " ".join(f"{found['what']}: {found['problem']}." for found in outcomes if found["problem"])
+    """Return what went wrong, in a line for each kill."""
+    return "".join(f"\n- {found['what']}: {found['problem']}" for found in outcomes if found["problem"])
 
 
 if __name__ == "__main__":
