@@ -11,8 +11,8 @@ from statistics import median
 from typing import Any
 
 from clock import MODISTE, spread, time_process
-from modiste.processes import available_cores
 from modiste.runs.run_folder import open_run
+from modiste.system.processes import available_cores
 from record import Record, describe_machine, parser, provenance, rows, with_range
 
 BUSY = (sys.executable, "-c", "while True: pass")

@@ -21,8 +21,8 @@ from modiste import machine
 from modiste.data.dataset import Development, SplitImages
 from modiste.errors import StoppedError
 from modiste.evaluation.inference import infer
-from modiste.processes import CoreWatch
 from modiste.recipes.recipe import Recipe
+from modiste.system.processes import CoreWatch
 from modiste.training.loop import fit
 from modiste.training.setup import open_session, set_up, settle_threads
 from modiste.training.tracking import Listener

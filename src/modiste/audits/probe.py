@@ -21,8 +21,8 @@ from modiste.audits.labels import assign_folds
 from modiste.data.batch import as_targets, class_weights
 from modiste.data.dataset import Development, SplitImages
 from modiste.errors import StoppedError
-from modiste.processes import CoreWatch
 from modiste.recipes.recipe import Recipe
+from modiste.system.processes import CoreWatch
 from modiste.training.setup import Session, open_session, set_up, settle_threads
 from modiste.training.tracking import Listener
 from modiste.training.trainer import take_weights

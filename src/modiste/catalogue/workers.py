@@ -12,7 +12,7 @@ from types import TracebackType
 
 from modiste.catalogue.shards import ShardTask, answer_shard
 from modiste.errors import RunError, shown
-from modiste.processes import RecordingContext, available_cores, leave_with_parent, safe_path
+from modiste.system.processes import RecordingContext, available_cores, leave_with_parent, safe_path
 
 MOST_DEATHS = 3
 """A shard is given up when workers have died this many times while they answered it."""

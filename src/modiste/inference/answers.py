@@ -19,7 +19,7 @@ from modiste.errors import DataError, PhotoError, shown
 from modiste.inference.classifier import Classifier, Scores
 from modiste.photo.garment import Prepared
 from modiste.photo.preparation import PictureInput, Preparation
-from modiste.processes import available_cores
+from modiste.system.processes import available_cores
 
 BATCH = 16
 """Pictures that the network answers at once. The answers of a batch appear together, and its members are fixed by their

@@ -20,11 +20,11 @@ from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.out_of_distribution import acceptance
 from modiste.inference.classifier import Classifier, Scores
 from modiste.inference.onnx_check import NEEDS_EXTRA, check, unfit
-from modiste.onnx_runtime import load_session
 from modiste.photo.preparation import WAYS
 from modiste.photo.separation import BACKGROUNDS
 from modiste.recipes.plain import class_name
 from modiste.recipes.recipe import DECODERS
+from modiste.system.onnx_runtime import load_session
 
 MOST_BYTES = 512 * 2**20
 BATCH_IMAGES = 64

@@ -18,11 +18,11 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from modiste.errors import extra_for
-from modiste.onnx_runtime import load_session
 from modiste.photo import u2net_file
 from modiste.photo.opening import EXTRA
-from modiste.processes import available_cores
-from modiste.published_file import PublishedFile
+from modiste.system.onnx_runtime import load_session
+from modiste.system.processes import available_cores
+from modiste.system.published_file import PublishedFile
 
 VARIABLE = "MODISTE_SEGMENTATION"
 """Environment variable with the path of U2-Net's file, or with the name of the built-in network."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from modiste import compat
 from modiste.errors import ClusterError, MissingExtraError
-from modiste.processes import safe_path
+from modiste.system.processes import safe_path
 from modiste.training.interruption import SIGNALS
 
 OBJECT_STORE_BYTES = 200 * 2**20

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from modiste.errors import RunError
-from modiste.processes import RecordingContext, available_cores, leave_with_parent, safe_path
 from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
+from modiste.system.processes import RecordingContext, available_cores, leave_with_parent, safe_path
 from modiste.training.interruption import SIGNALS, Interruption
 
 MOST_DEATHS = 3

@@ -14,9 +14,9 @@ from modiste.inference.answers import FileAnswer, answered, batch_of, prepared
 from modiste.inference.classifier import evidence
 from modiste.photo.garment import Prepared
 from modiste.photo.preparation import Preparation
-from modiste.processes import available_cores
 from modiste.serving.batching import Batcher
 from modiste.serving.schemas import Answer, Step
+from modiste.system.processes import available_cores
 
 Value = TypeVar("Value")
 SLOW_SECONDS = 2.0

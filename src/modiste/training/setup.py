@@ -21,12 +21,12 @@ from modiste.models import layers
 from modiste.models.layers import Statistic
 from modiste.models.own_network import check_own
 from modiste.models.registry import Task, build_model
-from modiste.processes import CoreWatch
 from modiste.recipes.networks import OwnNetworkRecipe
 from modiste.recipes.own_code import path_in
 from modiste.recipes.plain import differences, to_plain
 from modiste.recipes.recipe import Recipe, load
 from modiste.runs import checkpoint, manifest, run_folder, storage
+from modiste.system.processes import CoreWatch
 from modiste.training.context import Context
 from modiste.training.distributed import ALONE, Group
 from modiste.training.interruption import Interruption

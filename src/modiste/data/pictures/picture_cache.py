@@ -32,8 +32,8 @@ from modiste.errors import MissingExtraError, PhotoError, StorageError
 from modiste.photo import heif
 from modiste.photo.opening import read_file
 from modiste.photo.preparation import VERSION, Preparation
-from modiste.processes import available_cores
 from modiste.runs import storage
+from modiste.system.processes import available_cores
 
 LOG = logging.getLogger(__name__)
 FORMAT = 2

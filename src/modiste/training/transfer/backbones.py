@@ -14,8 +14,8 @@ import torch
 
 from modiste.data.paths import backbone_folder
 from modiste.errors import MissingExtraError, StorageError
-from modiste.published_file import PublishedFile
 from modiste.runs import storage
+from modiste.system.published_file import PublishedFile
 from modiste.training.transfer.renaming import rename
 from modiste.training.transfer.source import Source
 

@@ -13,9 +13,9 @@ import torch
 
 from commands_and_data import child_environment
 from modiste import machine, processes
-from modiste.processes import CoreWatch, available_cores, idle_seconds
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import open_run
+from modiste.system.processes import CoreWatch, available_cores, idle_seconds
 from modiste.training import setup
 
 needs_stat = pytest.mark.skipif(not processes.STAT.exists(), reason="this system does not tell how busy its cores are")
