@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from commands_and_data import child_environment
-from modiste import machine, processes
+from modiste import machine
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import open_run
+from modiste.system import processes
 from modiste.system.processes import CoreWatch, available_cores, idle_seconds
 from modiste.training import setup
 
