@@ -1,8 +1,9 @@
-"""Write the tables of results in the README and in ``records/README.md`` from the records themselves.
+"""Write the tables of results in the README, in ``records/README.md`` and for `modiste recipes`, from the records.
 
     python benchmarks/readme_results.py [--check]
 
-``records/README.md`` has every test accuracy that a record states, the README the ten of ``CHOSEN``.
+``records/README.md`` has every test accuracy that a record states, the README the ten of ``CHOSEN``. `modiste recipes`
+has the first of each named recipe, in the order of ``FIRST``, and counts the parameters of its network.
 """
 
 import argparse
@@ -11,11 +12,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from modiste.evaluation.statistics import mean_interval, wilson_interval
+from modiste.models.registry import Task, build_model, count_parameters
+from modiste.recipes import measured
+from modiste.recipes.named import RECIPES
+from modiste.recipes.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ("paper", "speed", "gpu", "systems")
 """Those that state test accuracies, in the order of the tables."""
+FIRST = ("paper", "speed", "systems", "gpu")
+"""Where several records have a recipe, `modiste recipes` shows the first of these."""
 CHOSEN = (
     ("paper", "paper"),
     ("speed", "sprint"),
@@ -42,6 +51,7 @@ def main() -> None:
     chosen = [(record, by_name[record, recipe]) for record, recipe in CHOSEN]
     update(ROOT / "README.md", results_table(chosen, "records/"), check=check)
     update(ROOT / "records" / "README.md", results_table(results, ""), check=check)
+    replace(measured.FILE, json.dumps(recipe_figures(by_name), indent=1) + "\n", check=check)
 
 
 def read_results(records: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -81,12 +91,38 @@ def update(page: Path, table: str, *, check: bool) -> None:
     text = page.read_text(encoding="utf-8")
     before, rest = text.split(START)
     _, after = rest.split(END)
-    wanted = f"{before}{START}\n{table}\n{END}{after}"
+    replace(page, f"{before}{START}\n{table}\n{END}{after}", check=check)
+
+
+def replace(path: Path, wanted: str, *, check: bool) -> None:
+    """Write a file; with ``check`` only compare, and exit if it differs."""
     if not check:
-        page.write_text(wanted, encoding="utf-8")
-    elif text != wanted:
-        name = page.relative_to(ROOT)
+        path.write_text(wanted, encoding="utf-8")
+    elif not path.exists() or path.read_text(encoding="utf-8") != wanted:
+        name = path.relative_to(ROOT)
         sys.exit(f"{name}: its results differ from the records; run: python benchmarks/readme_results.py")
+
+
+def recipe_figures(results: dict[tuple[str, str], dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the parameters of every named recipe's network, with its accuracy and time where a record has them."""
+    figures = {}
+    for name, make in RECIPES.items():
+        figures[name] = {"parameters": parameters(make())}
+        record = next((record for record in FIRST if (record, name) in results), None)
+        if record:
+            result = results[record, name]
+            time, machine = result["training"].split(", ", 1)
+            accuracy = {"accuracy": round(result["test_accuracy"]["mean"], 6), "seeds": result["n"]}
+            figures[name] |= {**accuracy, "time": time, "machine": machine, "record": record}
+    return figures
+
+
+def parameters(recipe: Recipe) -> int:
+    """Return the number of trainable parameters of a recipe's network for ten classes, built without memory."""
+    side, channels = recipe.data.side, 3 if recipe.data.colour else 1
+    names = tuple(map(str, range(10)))
+    with torch.device("meta"):
+        return count_parameters(build_model(recipe.model, Task(image_shape=(channels, side, side), class_names=names)))
 
 
 if __name__ == "__main__":

@@ -112,13 +112,6 @@ class TestHelp:
         flags = {"train": "--quiet", "search": "--trials", "predict": "--csv", "recipes": "--help", "doctor": "--help"}
         assert flags.get(name, "--data-folder" if name != "serve" else "--port") in text
 
-    def test_recipes_lists_the_claims(self, command) -> None:
-        result = command("recipes")
-        assert result.code == 0
-        assert all(f"{name}\n" in result.out for name in RECIPES)
-        assert "896,906 parameters" in result.out
-        assert "    published: 91.32 % (the paper)\n    goal: 50 epochs in 3 s on a GPU\n" in result.out
-
     @pytest.mark.parametrize("words", [["--version"], ["-V"], ["version"]])
     def test_version(self, command, words: list[str]) -> None:
         assert command(*words).out == f"modiste {modiste.__version__}\n"
@@ -154,7 +147,8 @@ class TestHelp:
         (["evaluate"], 2, "run"),
         (["evaluate", "no-such-run"], 4, "no-such-run: no run here"),
         (["evaluate", "x", "--split", "tset"], 2, "tset"),
-        (["recipes", "surplus"], 2, "surplus"),
+        (["recipes", "papper"], 4, "recipe 'papper' is unknown; did you mean 'paper'?"),
+        (["doctor", "surplus"], 2, "surplus"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

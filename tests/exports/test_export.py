@@ -327,3 +327,31 @@ def test_the_card_holds_no_raw_words_of_a_stranger(run: Path, tiny_folder: Path)
     text = export.export(run, to="safetensors", data_folder=tiny_folder).card.read_text()
     assert evil not in text
     assert text.count("&#60;img src=x onerror=alert(1)&#62;&#124;") == 2
+
+
+class TestOpset:
+    @pytest.mark.parametrize("opset", [18, slow_case(21)])
+    def test_the_file_has_these_operators_and_the_same_answers(
+        self, opset: int, finished_run: Path, tmp_path: Path, tiny_folder: Path
+    ) -> None:
+        done = export.export(finished_run, tmp_path / "m.onnx", opset=opset, data_folder=tiny_folder)
+        versions = {entry.domain: entry.version for entry in onnx.load(done.path).opset_import}
+        assert versions[""] == opset
+        assert done.proof.largest_difference <= ROUNDING
+
+    def test_one_that_the_converter_does_not_reach_is_refused(
+        self, finished_run: Path, tmp_path: Path, tiny_folder: Path
+    ) -> None:
+        with pytest.raises(
+            RunError, match=r"--opset 7: the converter stops at opset \d+ for this network; give \\d+ or more"
+        ):
+            export.export(finished_run, tmp_path / "m.onnx", opset=7, data_folder=tiny_folder)
+        assert not (tmp_path / "m.onnx").exists()
+
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [({"opset": 99}, "expected from 1 to 23, found 99"), ({"opset": 18, "to": "torch"}, "for ONNX files only")],
+    )
+    def test_what_makes_no_sense(self, words: dict[str, Any], told: str, finished_run: Path) -> None:
+        with pytest.raises(RunError, match=told):
+            export.export(finished_run, **words)

@@ -4,21 +4,23 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
+from modiste.cli import command_help, flags
 from modiste.cli.streams import escaped_output, say, warn
 from modiste.errors import ModisteError, RecipeError
-from modiste.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
+    from modiste.recipes.recipe import Recipe
     from modiste.searches.workers import MakeWorkers
 
 
 Options = TypeVar("Options")
 Fields = TypeVar("Fields")
+Command = Callable[[list[str]], None]
 USAGE = 2
 """Exit code for wrong usage of a command."""
 
@@ -70,35 +72,24 @@ class MeasureOptions(RunOptions):
         return {name: getattr(self, name) for name in names}
 
 
-def parse(kind: Any, arguments: list[str], program: str, **options: Any) -> Any:
-    """Return the arguments as an instance of ``kind``; print help or leave with code 2 where tyro finds a fault.
+def parse(kind: type[Options], arguments: list[str], program: str, command: Command | None = None) -> Options:
+    """Return the arguments as an instance of a dataclass; print help, or leave with code 2 if they are wrong.
 
     Args:
-        kind: a dataclass, or any other type that tyro can parse.
-        arguments: what follows the command's name.
-        program: the command as help and messages show it, such as ``modiste train``.
-        options: passed on to ``tyro.cli``.
+        kind: the dataclass; fields without a default are positional arguments.
+        arguments: what follows the command's name; flags and positional arguments in any order.
+        program: the command as help and messages show it, such as ``modiste report``.
+        command: the command's function, whose docstring begins the help.
     """
-    import tyro
-
-    config = (tyro.conf.PositionalRequiredArgs, tyro.conf.AvoidSubcommands)
-    try:
-        with escaped_output():  # help shows the recipe's values as defaults, and its file may come from anybody
-            return tyro.cli(kind, args=arguments, prog=program, config=config, **options)
-    except ModisteError as error:
-        complain(str(error), USAGE)
+    if command_help.asks_for_help(arguments):
+        _show_help(arguments, program, command, kind)
+    parsed: Options = _parse(kind, _in_order(arguments, flags.flags_of(kind), program), program)
+    return parsed
 
 
-def source_as_flag(arguments: list[str]) -> list[str]:
-    """Return the arguments with a first one that is not a flag as ``--source FIRST``.
-
-    Flags may also be written as ``modiste train`` has them: ``--data.side`` is ``--side``.
-    """
-    short = ["--" + item.removeprefix("--data.") if item.startswith("--data.") else item for item in arguments]
-    return ["--source", *short] if short and not short[0].startswith("-") else short
-
-
-def parse_with_recipe(options: Options, part: Fields, arguments: list[str], program: str) -> tuple[Fields, Options]:
+def parse_with_recipe(
+    options: Options, part: Fields, arguments: list[str], program: str, command: Command | None = None
+) -> tuple[Fields, Options]:
     """Parse a command's own options together with a recipe, or a part of one, whose fields are flags too.
 
     Args:
@@ -106,19 +97,72 @@ def parse_with_recipe(options: Options, part: Fields, arguments: list[str], prog
         part: the recipe or part of a recipe; these values are the defaults.
         arguments: flags of both, in any order.
         program: the command as help and messages show it.
+        command: the command's function, whose docstring begins the help.
 
     Returns:
         The recipe or part, and the options.
     """
+    wanted = [argument for argument in arguments if argument not in flags.HELP_FLAGS]
+    if wanted:
+        import tyro
+
+        bare = tyro.conf.arg(name="")
+        kind = tuple[Annotated[type(options), bare], Annotated[type(part), bare]]  # type: ignore[misc, valid-type]
+        known = [*flags.flags_of(options), *flags.flags_of(part)]
+        options, part = _parse(kind, _in_order(wanted, known, program), program, default=(options, part))
+    if command_help.asks_for_help(arguments):
+        _show_help(arguments, program, command, options, part)
+    return part, options
+
+
+def _parse(kind: Any, arguments: list[str], program: str, **options: Any) -> Any:
+    """Return the arguments as tyro reads them; leave with code 2 where it finds a fault."""
     import tyro
 
-    bare = tyro.conf.arg(name="")
-    kind = tuple[Annotated[type(options), bare], Annotated[type(part), bare]]  # type: ignore[misc, valid-type]
-    chosen, changed = parse(kind, arguments, program, default=(options, part))
-    return changed, chosen
+    config = (tyro.conf.PositionalRequiredArgs, tyro.conf.AvoidSubcommands)
+    try:
+        with escaped_output():  # messages show the recipe's values, and its file may come from anybody
+            return tyro.cli(kind, args=arguments, prog=program, config=config, **options)
+    except ModisteError as error:
+        complain(str(error), USAGE)
 
 
-def named_recipe(name: str) -> Recipe:
+def _in_order(arguments: list[str], known: list[flags.Flag], program: str) -> list[str]:
+    """Return the arguments with the positional ones first and with corrected flags; leave with 2 for an unknown one."""
+    try:
+        positional, chosen = flags.split(flags.correct(arguments, known, program), known)
+    except LookupError as error:
+        complain(str(error), USAGE)
+    return [f"./{one}" if one.startswith("-") and one != "-" else one for one in positional] + chosen
+
+
+def _show_help(
+    arguments: list[str], program: str, command: Command | None, options: Any, part: Any = None, *more: str
+) -> NoReturn:
+    """Print the help of a command, and leave with 0."""
+    about, complete = (command and command.__doc__) or "", "--help-all" in arguments
+    say(*command_help.render(program, about, options, part, complete=complete, more=more))
+    sys.exit(0)
+
+
+def source_as_flag(arguments: list[str], options: type, part: type) -> list[str]:
+    """Return the arguments with a positional one as ``--source``; leave with code 2 if there are several.
+
+    Flags may also be written as ``modiste train`` has them: ``--data.side`` is ``--side``.
+
+    Args:
+        arguments: what follows the command's name.
+        options: the dataclass of the command's options.
+        part: the dataclass of the recipe's part.
+    """
+    short = ["--" + item.removeprefix("--data.") if item.startswith("--data.") else item for item in arguments]
+    sources, chosen = split_flags(short, options, part)
+    if len(sources) > 1:
+        complain(f"expected one folder or list of pictures, found {' and '.join(sources)}", USAGE)
+    return [*(part for source in sources for part in ("--source", source)), *chosen]
+
+
+def named_recipe(name: str) -> "Recipe":
     """Return the recipe with this name, or from this .toml or .json file."""
     from modiste.recipes.named import get
     from modiste.recipes.recipe import load
@@ -147,7 +191,7 @@ def _finite(plain: Any) -> Any:
 
 
 def help_or_complain(
-    command: Callable[..., None], arguments: list[str], complaint: str, options: Any, program: str, *more: str
+    command: Command, arguments: list[str], complaint: str, options: Any, program: str, *more: str
 ) -> NoReturn:
     """If the arguments ask for help, print it and leave with 0; else print the complaint and leave with 2.
 
@@ -159,43 +203,22 @@ def help_or_complain(
         program: the command as help and messages show it.
         more: lines between the docstring and the options.
     """
-    if "-h" not in arguments and "--help" not in arguments:
+    if not command_help.asks_for_help(arguments):
         complain(complaint, USAGE)
-    say(*(line.removeprefix("    ") for line in (command.__doc__ or "").splitlines()), *more, "")
-    parse(options, ["--help"], program)
-    sys.exit(0)
+    _show_help(arguments, program, command, options, None, *more)
 
 
-def split_flags(arguments: list[str], options: type) -> tuple[list[str], list[str]]:
+def split_flags(arguments: list[str], *kinds: type) -> tuple[list[str], list[str]]:
     """Separate positional arguments from flags, which may stand anywhere.
 
     Args:
         arguments: of a command line; after ``--`` there are no flags.
-        options: a dataclass; its fields of type ``bool`` are flags without a value.
+        kinds: dataclasses whose fields are the flags.
 
     Returns:
         The positional arguments, and the flags with their values.
     """
-    without_value = {field.name for field in fields(options) if field.type is bool}
-    positional: list[str] = []
-    flags: list[str] = []
-    remaining = list(arguments)
-    while remaining:
-        argument = remaining.pop(0)
-        if argument == "--":
-            return positional + remaining, flags
-        if not argument.startswith("--") and argument != "-h":
-            positional.append(argument)
-            continue
-        flags.append(argument)
-        alone = "=" in argument or argument in ("-h", "--help") or _field_name(argument) in without_value
-        if remaining and not alone:
-            flags.append(remaining.pop(0))
-    return positional, flags
-
-
-def _field_name(flag: str) -> str:
-    return flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+    return flags.split(arguments, [flag for kind in kinds for flag in flags.flags_of(kind)])
 
 
 def complain(message: str, code: int) -> NoReturn:
@@ -208,6 +231,11 @@ def complain(message: str, code: int) -> NoReturn:
 def is_first_process() -> bool:
     """Return whether this process may print: of the processes that torchrun started, only the first may."""
     return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"
+
+
+def is_alone() -> bool:
+    """Return whether this process trains alone, not with others that torchrun started."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 @dataclass(frozen=True, kw_only=True)

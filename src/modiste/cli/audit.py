@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from modiste.cli.arguments import DataFolderOption, named_recipe, parse_with_recipe, print_json, source_as_flag
 from modiste.cli.streams import say, warn
-from modiste.recipes.recipe import DataRecipe
 
 if TYPE_CHECKING:
     from modiste.audits.audit import Findings, HeldOutImages
-    from modiste.recipes.recipe import Recipe
+    from modiste.recipes.recipe import DataRecipe, Recipe
 
 SHOWN = 5
 """Findings of each kind to print; the page shows more, the JSON file lists all."""
@@ -19,7 +18,9 @@ PAGE, LIST = "audit.html", "audit.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _AuditOptions(DataFolderOption):
+class AuditOptions(DataFolderOption):
+    """Options of ``modiste data audit``."""
+
     out: Path = Path("audit")
     """Folder for the page and the JSON file."""
     recipe: str = ""
@@ -35,8 +36,16 @@ class _AuditOptions(DataFolderOption):
 
 
 def audit(arguments: list[str]) -> None:
-    """Find duplicates and labels that are likely wrong; write a page that shows them."""
-    data, options = parse_with_recipe(_AuditOptions(), DataRecipe(), source_as_flag(arguments), "modiste data audit")
+    """Find duplicates and labels that are likely wrong; write a page that shows them.
+
+    Examples:
+      modiste data audit
+      modiste data audit shop --folds 0
+    """
+    from modiste.recipes.recipe import DataRecipe
+
+    given = source_as_flag(arguments, AuditOptions, DataRecipe)
+    data, options = parse_with_recipe(AuditOptions(), DataRecipe(), given, "modiste data audit", audit)
     from modiste.audits.audit import audit as run_audit
     from modiste.reports.page import write_audit
 
@@ -56,7 +65,7 @@ def audit(arguments: list[str]) -> None:
         _show(found, page)
 
 
-def _recipe(data: DataRecipe, options: _AuditOptions) -> "Recipe":
+def _recipe(data: "DataRecipe", options: AuditOptions) -> "Recipe":
     """Return the recipe that is named, or the usual one for these data; print why if that is a backbone."""
     from modiste.audits.audit import usual_recipe, with_data
 
@@ -68,7 +77,7 @@ def _recipe(data: DataRecipe, options: _AuditOptions) -> "Recipe":
     return choice.recipe
 
 
-def _held_out(recipe: DataRecipe, folder: Path | None) -> "HeldOutImages":
+def _held_out(recipe: "DataRecipe", folder: Path | None) -> "HeldOutImages":
     """Print that the test images are opened, and load them."""
     from modiste.audits.audit import HeldOutImages, for_comparison, select_files
     from modiste.data import held_out

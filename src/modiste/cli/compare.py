@@ -18,8 +18,13 @@ class _CompareOptions(MeasureOptions):
 
 
 def compare(arguments: list[str]) -> None:
-    """Compare finished runs: how much they differ, how certain that is, and on which images."""
-    options: _CompareOptions = parse(_CompareOptions, arguments, "modiste compare")
+    """Compare finished runs: how much they differ, how certain that is, and on which images.
+
+    Examples:
+      modiste compare runs/paper runs/sprint
+      modiste compare runs/base-* runs/wide-* --split test
+    """
+    options = parse(_CompareOptions, arguments, "modiste compare", compare)
     if not options.runs:
         complain("which runs? modiste compare DIR DIR ...; see modiste compare --help", USAGE)
     from modiste.evaluation.comparison import compare as compare_runs

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from modiste.cli.arguments import DataFolderOption, NoOptions, help_or_complain, parse_with_recipe, source_as_flag
 from modiste.cli.audit import audit
 from modiste.cli.streams import say
-from modiste.recipes.recipe import DataRecipe
 
 if TYPE_CHECKING:
     from modiste.data.dataset import ImageSet
+    from modiste.recipes.recipe import DataRecipe
 
 
 def data(arguments: list[str]) -> None:
@@ -18,6 +18,11 @@ def data(arguments: list[str]) -> None:
     modiste data [SOURCE]
     modiste data audit [SOURCE]
     modiste data fetch clothing
+
+    Examples:
+      modiste data
+      modiste data shop --pictures whole --side 64
+      modiste data audit shop
     """
     if arguments[:1] == ["audit"]:
         audit(arguments[1:])
@@ -25,7 +30,10 @@ def data(arguments: list[str]) -> None:
     if arguments[:1] == ["fetch"]:
         _fetch(arguments[1:])
         return
-    recipe, options = parse_with_recipe(DataFolderOption(), DataRecipe(), source_as_flag(arguments), "modiste data")
+    from modiste.recipes.recipe import DataRecipe
+
+    given = source_as_flag(arguments, DataFolderOption, DataRecipe)
+    recipe, options = parse_with_recipe(DataFolderOption(), DataRecipe(), given, "modiste data", data)
     from modiste.data import sources
     from modiste.data.pictures import picture_source
 
@@ -40,7 +48,8 @@ def data(arguments: list[str]) -> None:
 def _fetch(arguments: list[str]) -> None:
     """Download the photographs of clothing that `modiste train photo-clothing` also learns from, and check them.
 
-    modiste data fetch clothing
+    Examples:
+      modiste data fetch clothing
     """
     from modiste.data import clothing_download
 
@@ -57,7 +66,7 @@ def _fetch(arguments: list[str]) -> None:
     )
 
 
-def _describe_files(recipe: DataRecipe, folder: Path | None) -> None:
+def _describe_files(recipe: "DataRecipe", folder: Path | None) -> None:
     """Describe the training files; of the test files, print only that they are right and how many images they hold."""
     from modiste.data import dataset, held_out, sources
 
@@ -71,7 +80,7 @@ def _describe_files(recipe: DataRecipe, folder: Path | None) -> None:
     _count("test", dataset.as_image_set(hidden))
 
 
-def _describe_pictures(place: Path, recipe: DataRecipe) -> None:
+def _describe_pictures(place: Path, recipe: "DataRecipe") -> None:
     """Describe each split; the held-out pictures are also decoded, to see that they can be, and counted."""
     from modiste.data import dataset, held_out
     from modiste.data.pictures.picture_source import load_development_pictures

@@ -26,8 +26,12 @@ EXTRAS = {
 
 
 def doctor(arguments: list[str]) -> None:
-    """Show the machine, which extras are installed, and where the data is; downloads and writes nothing."""
-    parse(NoOptions, arguments, "modiste doctor")
+    """Show the machine, which extras are installed, and where the data is; downloads and writes nothing.
+
+    Examples:
+      modiste doctor
+    """
+    parse(NoOptions, arguments, "modiste doctor", doctor)
     from importlib.util import find_spec
 
     from modiste import machine

@@ -16,17 +16,27 @@ class _ExportOptions(RunOptions):
     """onnx: for any program; safetensors: weights for Modiste itself; torch: a program for torch.export.load."""
     int8: bool = False
     """Quantize an ONNX file to eight bits, and report what that costs on all validation images."""
+    opset: int | None = None
+    """Version of ONNX's operators, 18 to 23, for some networks lower; unset, torch's choice."""
     out: Path | None = None
     """File to write; by default in the run's folder, as model.onnx and the like."""
 
 
 def export(arguments: list[str]) -> None:
-    """Write a finished run as one ONNX file, from bytes to probabilities, and check it against the run."""
-    options: _ExportOptions = parse(_ExportOptions, arguments, "modiste export")
+    """Write a finished run as one ONNX file, from bytes to probabilities, and check it against the run.
+
+    Examples:
+      modiste export runs/paper
+      modiste export runs/paper --int8 --out small.onnx
+      modiste export runs/paper --opset 18
+      modiste export runs/paper --to safetensors
+    """
+    options = parse(_ExportOptions, arguments, "modiste export", export)
     from modiste.exports.export import export as write
 
-    options.register_networks()
-    done = write(options.run, options.out, to=options.to, int8=options.int8, data_folder=options.data_folder)
+    done = write(
+        options.run, options.out, to=options.to, int8=options.int8, opset=options.opset, data_folder=options.data_folder
+    )
     say(
         f"{done.path}, {done.size_bytes / 1e6:.1f} MB, temperature {done.temperature:.2f}",
         f"{done.proof.images:,} validation images: same class for {done.proof.agreement:.2%}, "

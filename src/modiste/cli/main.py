@@ -14,6 +14,7 @@ from modiste.cli.data import data
 from modiste.cli.doctor import EXTRAS, doctor
 from modiste.cli.evaluate import evaluate
 from modiste.cli.export import export
+from modiste.cli.flags import HELP_FLAGS
 from modiste.cli.predict import predict
 from modiste.cli.recipes import recipes
 from modiste.cli.report import figures, report
@@ -79,7 +80,6 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.0f} MB"
 
 
-HELP_FLAGS = ("-h", "--help")
 WITHOUT_TORCH = ("recipes",)
 """Commands that need no PyTorch."""
 INTERRUPTED = 130
@@ -135,16 +135,29 @@ def _missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
 
 def _dispatch(arguments: list[str]) -> None:
     name, *rest = arguments or ["help"]
-    if name in (*HELP_FLAGS, "help"):
+    if name == "help" and rest and rest[0] not in HELP_FLAGS:
+        _dispatch([*rest, "--help"])
+    elif name in (*HELP_FLAGS, "help"):
         say(*overview().splitlines())
     elif name in ("-V", "--version", "version"):
         say(f"modiste {__version__}")
+    elif name.startswith("--print-completion"):
+        _print_completion(name.partition("=")[2] or "".join(rest))
     elif name not in COMMANDS:
         complain(f"no command {name!r}; {nearest(name, COMMANDS)}", USAGE)
     else:
         if _needs_torch(name, rest):
             check_memory()
         COMMANDS[name](rest)
+
+
+def _print_completion(shell: str) -> None:
+    """Print the completion script of a shell."""
+    from modiste.cli import completion
+
+    if shell not in completion.SHELLS:
+        complain(f"--print-completion: expected {', '.join(completion.SHELLS)}, found {shell or 'nothing'}", USAGE)
+    say(*completion.script(shell, COMMANDS).splitlines())
 
 
 def _needs_torch(name: str, arguments: list[str]) -> bool:
@@ -161,6 +174,7 @@ def overview() -> str:
             "Modiste: fashion models, made to measure.\n\nusage: modiste COMMAND [options]\n",
             *lines,
             "\nmodiste COMMAND --help lists a command's options; start with: modiste train paper --epochs 5",
+            "modiste --print-completion bash|zsh|fish prints a script that completes commands and flags",
         ]
     )
 

@@ -62,13 +62,18 @@ def predict(arguments: list[str]) -> None:
     used as they are; - reads a picture from standard input.
 
     --out writes answers for millions of pictures as shards of parquet. After a kill the same command goes on.
+
+    Examples:
+      modiste predict runs/paper shoe.jpg
+      modiste predict runs/paper photos --csv
+      modiste predict runs/paper/model.onnx photos --out answers
     """
     positional, flags = split_flags(arguments, _PredictOptions)
     program = "modiste predict RUN FILE"
     if len(positional) < 2:
         complaint = "expected a run and pictures: modiste predict RUN FILE ...; see modiste predict --help"
         help_or_complain(predict, arguments, complaint, _PredictOptions, program)
-    options: _PredictOptions = parse(_PredictOptions, flags, program)
+    options = parse(_PredictOptions, flags, program, predict)
     source, *inputs = positional
     options.register_networks()
     if options.out is None:

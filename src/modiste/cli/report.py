@@ -15,8 +15,12 @@ class _ReportOptions(RunOptions):
 
 
 def report(arguments: list[str]) -> None:
-    """Write the report of a finished run, one HTML file, into its folder."""
-    options: _ReportOptions = parse(_ReportOptions, arguments, "modiste report")
+    """Write the report of a finished run, one HTML file, into its folder.
+
+    Examples:
+      modiste report runs/paper
+    """
+    options = parse(_ReportOptions, arguments, "modiste report", report)
     from modiste.reports.report import write_report
 
     options.register_networks()
@@ -36,8 +40,13 @@ class _FiguresOptions(RunOptions):
 
 
 def figures(arguments: list[str]) -> None:
-    """Draw the five figures of the paper, the effect of augmentation, and what a run's network sees."""
-    options: _FiguresOptions = parse(_FiguresOptions, arguments, "modiste figures")
+    """Draw the five figures of the paper, the effect of augmentation, and what a run's network sees.
+
+    Examples:
+      modiste figures --run runs/paper
+      modiste figures --recipe photo --format pdf --out drawings
+    """
+    options = parse(_FiguresOptions, arguments, "modiste figures", figures)
     from modiste.reports.figures import write_figures
 
     options.register_networks()

@@ -26,8 +26,13 @@ class _ReproduceOptions(WorkerOptions):
 
 
 def reproduce(arguments: list[str]) -> None:
-    """Reproduce the paper: train its model and experiments, and judge every claim on one page."""
-    options: _ReproduceOptions = parse(_ReproduceOptions, arguments, "modiste reproduce")
+    """Reproduce the paper: train its model and experiments, and judge every claim on one page.
+
+    Examples:
+      modiste reproduce --quick
+      modiste reproduce --seeds 3 --workers 2
+    """
+    options = parse(_ReproduceOptions, arguments, "modiste reproduce", reproduce)
     from modiste.reproduction.reproduction import reproduce as run
     from modiste.reproduction.work import QUICK, Scope
 

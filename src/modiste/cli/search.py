@@ -5,12 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modiste.cli.arguments import WorkerOptions, complain, help_or_complain, named_recipe, parse_with_recipe
+from modiste.cli.arguments import (
+    WorkerOptions,
+    complain,
+    help_or_complain,
+    named_recipe,
+    parse_with_recipe,
+    split_flags,
+)
+from modiste.cli.command_help import asks_for_help
 from modiste.cli.streams import say, silence
 from modiste.errors import RecipeError
-from modiste.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
+    from modiste.recipes.recipe import Recipe
     from modiste.searches.plan import Plan
     from modiste.searches.trial import TrialOutcome
 
@@ -46,20 +54,26 @@ def search(arguments: list[str]) -> None:
     'optimizer.learning_rate=log(1e-4,1e-1)', 'model.dropout=uniform(0,0.5)', 'epochs=integer(2,6)',
     'batch_size=choice(64,128,256)'; or a .toml or .json file of such. The shell needs the quotes.
     Every field of the recipe is a flag. A search may be killed at any time: the same command continues it.
+
+    Examples:
+      modiste search sprint 'optimizer.learning_rate=log(1e-3,1e-1)' --trials 16
+      modiste search mlp 'batch_size=choice(64,128)' 'epochs=integer(2,6)' --sampler grid
     """
-    spaces = _before_flags(arguments[1:])
-    if not arguments or arguments[0].startswith("-") or not spaces:
+    from modiste.recipes.recipe import Recipe
+
+    positional, flags = split_flags(arguments, _SearchOptions, Recipe)
+    if len(positional) < 2 - asks_for_help(arguments):  # with a recipe alone, help lists its flags
         complaint = "expected a recipe and a space: modiste search RECIPE SPACE; see modiste search --help"
-        more = "modiste search paper x --help lists the recipe's flags too."
+        more = "modiste search paper --help lists the recipe's flags too."
         help_or_complain(search, arguments, complaint, _SearchOptions, "modiste search RECIPE SPACE", more)
-    recipe, flags = named_recipe(arguments[0]), arguments[1 + len(spaces) :]
-    recipe, options = parse_with_recipe(_SearchOptions(), recipe, flags, f"modiste search {recipe.name}")
+    name, *spaces = positional
+    recipe, options = parse_with_recipe(_SearchOptions(), named_recipe(name), flags, f"modiste search {name}", search)
     out = options.out or Path("runs") / f"search-{recipe.name}"
     found = _run_search(recipe, spaces, options, out)
     _report_best(found, out, quiet=options.quiet)
 
 
-def _run_search(recipe: Recipe, spaces: list[str], options: _SearchOptions, out: Path) -> "list[TrialOutcome]":
+def _run_search(recipe: "Recipe", spaces: list[str], options: _SearchOptions, out: Path) -> "list[TrialOutcome]":
     """Start or continue the search in the folder ``out``; return the outcomes of all trials."""
     from modiste.searches.search import search as run
 
@@ -84,7 +98,7 @@ def _run_search(recipe: Recipe, spaces: list[str], options: _SearchOptions, out:
         )
 
 
-def _make_plan(recipe: Recipe, spaces: list[str], options: _SearchOptions) -> "Plan":
+def _make_plan(recipe: "Recipe", spaces: list[str], options: _SearchOptions) -> "Plan":
     from modiste.searches.plan import Plan
     from modiste.searches.space import read
 
@@ -114,12 +128,6 @@ def _report_best(found: "list[TrialOutcome]", out: Path, *, quiet: bool) -> None
             f"best: trial {best.number}, {best.accuracy:.2%} on validation, {_format_values(best.values)}",
             f"table in {out / outcomes.TABLE_FOR_PEOPLE}; next: modiste train {out / outcomes.BEST}",
         )
-
-
-def _before_flags(arguments: list[str]) -> list[str]:
-    """Return the arguments in front of the first flag."""
-    first = next((index for index, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
-    return arguments[:first]
 
 
 class _ProgressTable:

@@ -29,8 +29,13 @@ class _ServeOptions(DataFolderOption):
 
 
 def serve(arguments: list[str]) -> None:
-    """Serve a finished run as a web page and an API; an exported run needs no torch."""
-    options: _ServeOptions = parse(_ServeOptions, arguments, "modiste serve")
+    """Serve a finished run as a web page and an API; an exported run needs no torch.
+
+    Examples:
+      modiste serve runs/paper
+      modiste serve runs/paper/model.onnx --port 9000
+    """
+    options = parse(_ServeOptions, arguments, "modiste serve", serve)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the response already says what is wrong with a form
     from modiste.serving.serve import serve as run
 

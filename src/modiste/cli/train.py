@@ -4,16 +4,27 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modiste.cli.arguments import DataFolderOption, help_or_complain, is_first_process, named_recipe, parse_with_recipe
+from modiste.cli.arguments import (
+    USAGE,
+    DataFolderOption,
+    complain,
+    help_or_complain,
+    is_alone,
+    is_first_process,
+    named_recipe,
+    parse_with_recipe,
+    split_flags,
+)
 from modiste.cli.streams import say, silence, warn
 from modiste.errors import RecipeError
-from modiste.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     from modiste.api.run import Run
+    from modiste.recipes.recipe import Recipe
     from modiste.training.choice import Effort
     from modiste.training.tracking import Listener
 
@@ -32,6 +43,8 @@ class _TrainOptions(DataFolderOption):
     """A loss of your own in place of the objective, MODULE:NAME."""
     augment: str | None = None
     """An augmentation of your own after the recipe's, MODULE:NAME."""
+    continue_from: Path | None = None
+    """A finished run to train on until it has --epochs epochs, in place of a recipe; for constant schedules."""
     tensorboard: bool = False
     """Also write TensorBoard events into the run folder."""
     quiet: bool = False
@@ -45,28 +58,50 @@ def train(arguments: list[str]) -> None:
 
     modiste train RECIPE [--epochs N] [--seed S] [--out DIR] ...
     modiste train FOLDER [--effort fast|better|best] ...
+    modiste train --continue-from RUN --epochs N [--out DIR]
 
     RECIPE is a name (see `modiste recipes`) or a .toml or .json file. Every field of the recipe is a flag. For a FOLDER
     of class folders, or a .csv list of pictures, a recipe is chosen by looking at them.
+
+    Examples:
+      modiste train sprint
+      modiste train paper --epochs 5 --seed 1 --out runs/mine
+      modiste train sprint-94 --lr 0.008 --batch-size 256
+      modiste train shop --effort better
+      modiste train --continue-from runs/paper --epochs 60
     """
-    if not arguments or arguments[0].startswith("-"):
+    from modiste.recipes.recipe import Recipe
+
+    positional, flags = split_flags(arguments, _TrainOptions, Recipe)
+    if not positional and _value(flags, "--continue-from"):
+        _continue(flags)
+        return
+    if not positional:
         from modiste.recipes.named import RECIPES
 
         complaint = "a recipe or a folder comes first: modiste train RECIPE [options]; see modiste train --help"
         more = (f"Recipes: {', '.join(RECIPES)}.", "modiste train paper --help lists the recipe's flags too.")
         help_or_complain(train, arguments, complaint, _TrainOptions, "modiste train RECIPE", *more)
-    program = f"modiste train {arguments[0]}"
-    if _is_data(arguments[0]):
-        recipe, options = _choose_recipe(arguments[0], arguments[1:], program)
+    name, *surplus = positional
+    if surplus:
+        complain(f"expected one recipe or folder, found {name} and {surplus[0]}; see modiste train --help", USAGE)
+    if _is_data(name):
+        recipe, options = _choose_recipe(name, flags, f"modiste train {name}")
     else:
-        recipe, options = parse_with_recipe(_TrainOptions(), named_recipe(arguments[0]), arguments[1:], program)
+        recipe, options = _parse(named_recipe(name), flags, f"modiste train {name}")
         if options.effort:
             raise RecipeError(f"--effort: expected with a folder, found with the recipe {recipe.name}; leave it out")
+    if options.continue_from:
+        raise RecipeError(f"--continue-from: the run has a recipe; leave out {name}")
     quiet = options.quiet or not is_first_process()
     started = time.perf_counter()
     run = _train(recipe, options, quiet)
     if not quiet:
         _report(run, time.perf_counter() - started)
+
+
+def _parse(recipe: "Recipe", flags: list[str], program: str) -> "tuple[Recipe, _TrainOptions]":
+    return parse_with_recipe(_TrainOptions(), recipe, flags, program, train)
 
 
 def _is_data(name: str) -> bool:
@@ -76,12 +111,14 @@ def _is_data(name: str) -> bool:
     return name not in RECIPES and (name.lower().endswith(".csv") or Path(name).is_dir())
 
 
-def _choose_recipe(source: str, arguments: list[str], program: str) -> tuple[Recipe, _TrainOptions]:
+def _choose_recipe(source: str, arguments: list[str], program: str) -> "tuple[Recipe, _TrainOptions]":
     """Choose a recipe for the data set at ``source`` and say which; flags in ``arguments`` change its fields."""
-    from modiste.training.choice import choose_recipe
+    from modiste.training.choice import WITH_BACKBONE, choose_recipe
 
-    choice = choose_recipe(source, _effort(arguments))
-    recipe, options = parse_with_recipe(_TrainOptions(), choice.recipe, arguments, program)
+    wanted = _value(arguments, "--effort")  # needed before the recipe, and so before all flags are known
+    effort: Effort = next((effort for effort in WITH_BACKBONE if effort == wanted), "fast")
+    choice = choose_recipe(source, effort)
+    recipe, options = _parse(choice.recipe, arguments, program)
     if not options.quiet and is_first_process():
         warn(
             f"{recipe.name}, because of {choice.reason}; choose otherwise: modiste train RECIPE --data.source {source}"
@@ -89,17 +126,49 @@ def _choose_recipe(source: str, arguments: list[str], program: str) -> tuple[Rec
     return recipe, options
 
 
-def _effort(arguments: Sequence[str]) -> "Effort":
-    """Return the value of ``--effort``, which is needed before the recipe, and so before all flags are known."""
-    from modiste.training.choice import WITH_BACKBONE
-
+def _value(arguments: Sequence[str], flag: str) -> str | None:
+    """Return the value of one flag among others that are not known yet; None without it."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--effort", nargs="?")
-    found = parser.parse_known_args(arguments)[0].effort
-    return next((effort for effort in WITH_BACKBONE if effort == found), "fast")
+    parser.add_argument(flag, flag.replace("-", "_").replace("__", "--", 1), dest="value", nargs="?")
+    found: str | None = parser.parse_known_args(arguments)[0].value
+    return found
 
 
-def _train(recipe: Recipe, options: _TrainOptions, quiet: bool) -> "Run":
+def _continue(arguments: list[str]) -> None:
+    """Train a finished run on; ``arguments`` are the flags of the command."""
+    from modiste.api.run import Run
+    from modiste.recipes import own_code
+    from modiste.recipes.plain import differences
+    from modiste.runs.run_folder import open_run
+    from modiste.training import continuation
+    from modiste.training.free_folder import free_folder
+    from modiste.training.tracking import ConsoleLog
+
+    run = open_run(_value(arguments, "--continue-from") or "")
+    recipe, options = _parse(run.recipe, arguments, "modiste train --continue-from RUN")
+    if changes := differences(replace(run.recipe, epochs=recipe.epochs), recipe):
+        raise RecipeError(f"--continue-from: only --epochs may change, found {'; '.join(changes)}")
+    if not is_alone():
+        raise RecipeError("--continue-from: is for one process, found several under torchrun")
+    if options.network:
+        own_code.register(options.network)
+    longer, started = continuation.lengthened(run, recipe.epochs), time.perf_counter()
+    out = options.out or free_folder(longer, options.device)
+    shown: list[Listener] = [] if options.quiet else [ConsoleLog()]
+    with silence(options.quiet):
+        continuation.continue_run(
+            run.folder,
+            out,
+            epochs=recipe.epochs,
+            device=options.device,
+            data_folder=options.data_folder,
+            listeners=[*shown, *_listeners(options, out)],
+        )
+    if not options.quiet:
+        _report(Run.open(out), time.perf_counter() - started)
+
+
+def _train(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "Run":
     from modiste.api.own import with_own_code
     from modiste.api.training import train as train_run
     from modiste.training.free_folder import free_folder
@@ -111,6 +180,8 @@ def _train(recipe: Recipe, options: _TrainOptions, quiet: bool) -> "Run":
         if source:
             recipe = replace(recipe, transfer=replace(recipe.transfer, source=source.sha256))
         out = options.out or free_folder(recipe, options.device)
+        if not quiet and not options.out:
+            _mention_shorter(recipe, out, options.device)
         return train_run(
             recipe,
             out,
@@ -136,3 +207,19 @@ def _report(run: "Run", seconds: float) -> None:
         f"epoch {best.epoch}, {seconds:.0f} s, in {run.folder}",
         f"next: modiste evaluate {run.folder} --split test; modiste report {run.folder}",
     )
+
+
+def _mention_shorter(recipe: "Recipe", out: Path, device: str) -> None:
+    """If a folder before ``out`` holds a finished run of fewer epochs of the recipe, print how to train that one on."""
+    from modiste import machine
+    from modiste.runs import manifest
+    from modiste.training.free_folder import folders
+    from modiste.training.setup import can_continue
+
+    settled = machine.settle_precision(recipe, machine.choose_device(device))
+    for folder in takewhile(lambda folder: folder != out, folders(recipe.name)):
+        if (folder / manifest.NAME).exists() and can_continue(folder, settled):
+            warn(
+                f"{folder} has fewer epochs of this recipe, and can be trained on: "
+                f"modiste train --continue-from {folder} --epochs {recipe.epochs}"
+            )

@@ -18,6 +18,7 @@ from modiste.evaluation import metrics
 from modiste.evaluation.calibration import Bin, expected_calibration_error, reliability
 from modiste.evaluation.inference import infer
 from modiste.evaluation.metrics import ClassScores
+from modiste.evaluation.predictions import check_path, write_predictions
 from modiste.evaluation.run_images import load_own_development
 from modiste.evaluation.statistics import wilson_interval
 from modiste.runs import run_folder
@@ -49,6 +50,7 @@ class Assessment(Displayed):
         expected_calibration_error: mean gap between confidence and accuracy, 0 to 1.
         test_openings: number of times the run has been evaluated on test, including this one. An evaluation that was
             killed and repeated may count twice.
+        unfinished_step: steps that a run has taken which has not finished; None for a finished run.
     """
 
     split: Split
@@ -67,6 +69,7 @@ class Assessment(Displayed):
     calibration: tuple[Bin, ...]
     expected_calibration_error: float
     test_openings: int
+    unfinished_step: int | None = None
 
     def as_plain(self) -> dict[str, Any]:
         """Return the same as dictionaries, lists, numbers and strings."""
@@ -93,6 +96,7 @@ def evaluate(
     weights: Weights = "picked",
     device: str = "auto",
     data_folder: Path | str | None = None,
+    predictions: Path | str | None = None,
 ) -> Assessment:
     """Evaluate a finished run on validation, or on the held-out test set.
 
@@ -110,12 +114,19 @@ def evaluate(
         device: where the logits are computed.
         data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``. Stored logits are accepted only
             if they belong to the images in that folder.
+        predictions: a .csv, .npz or .parquet file to write with the prediction of every image; see
+            ``evaluation.predictions``.
 
     Raises:
+        RecipeError: ``predictions`` has another ending.
         RunError: the run is unfinished or damaged, or the data are not those it was trained or evaluated on.
         DataError: the images are missing or damaged.
     """
+    if predictions is not None:
+        check_path(predictions)
     found = measure(folder, split=split, weights=weights, device=device, data_folder=data_folder)
+    if predictions is not None:
+        write_predictions(predictions, found.measured.logits, found.measured.labels, class_names(found.run))
     return found.assess()
 
 
@@ -190,7 +201,7 @@ def assess(
         logits: of each image.
         labels: of each image.
         names: of the classes.
-        circumstances: the other fields of ``Assessment``: split, weights, epoch and test_openings.
+        circumstances: the other fields of ``Assessment``: split, weights, epoch, test_openings, unfinished_step.
     """
     matrix = metrics.confusion(logits, labels)
     bins = reliability(logits, labels)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Assessment, Measurement, Split, Weights, assess, class_names, measure
+from modiste.evaluation.predictions import check_path, write_predictions
 from modiste.runs.run_folder import Run
 
 
@@ -20,6 +21,7 @@ def evaluate_together(
     weights: Weights = "picked",
     device: str = "auto",
     data_folder: Path | str | None = None,
+    predictions: Path | str | None = None,
 ) -> Assessment:
     """Evaluate the ensemble of finished runs: the mean of their probabilities.
 
@@ -31,6 +33,7 @@ def evaluate_together(
         weights: see ``evaluate``.
         device: where the logits are computed.
         data_folder: see ``evaluate``.
+        predictions: see ``evaluate``; the predictions are the ensemble's.
 
     Returns:
         The measures of the ensemble. Its ``test_openings`` is the largest of the runs'.
@@ -39,8 +42,12 @@ def evaluate_together(
         RunError: a run is unfinished or damaged, or the runs were not evaluated on the same images.
         DataError: the images are missing or damaged.
     """
+    if predictions is not None:
+        check_path(predictions)
     found = measure_runs(folders, split=split, weights=weights, device=device, data_folder=data_folder)
     logits = mean_probabilities(found.logits).log()
+    if predictions is not None:
+        write_predictions(predictions, logits, found.labels, found.class_names)
     openings = max(item.test_openings for item in found.assessments)
     return assess(
         logits, found.labels, found.class_names, split=split, weights=weights, epoch=0, test_openings=openings

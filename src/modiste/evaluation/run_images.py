@@ -15,6 +15,7 @@ from modiste.data.dataset import Development, ImageSet, balanced_sample, load_de
 from modiste.data.extra_pictures import own_fingerprint
 from modiste.data.sources import FASHION_MNIST
 from modiste.errors import DataError, RunError
+from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import Run
 
@@ -63,16 +64,34 @@ def load_own_development(run: Run, data_folder: Path | str | None = None) -> Dev
         RunError: the data set is not the one that the run was trained on.
         DataError: the data set is missing or damaged.
     """
-    own = replace(run.recipe.data, extra="")
+    return load_same_development(run.recipe, run.load_info().fingerprint, run.folder, data_folder)
+
+
+def load_same_development(
+    recipe: Recipe, fingerprint: str, folder: Path, data_folder: Path | str | None = None
+) -> Development:
+    """Load the images of a recipe, without extra pictures, if they are those that a run was trained on.
+
+    Args:
+        recipe: names the data set.
+        fingerprint: of the images that the run was trained on.
+        folder: of the run, for messages.
+        data_folder: of the images, if they are not where the recipe says.
+
+    Raises:
+        RunError: the images are others.
+        DataError: they are missing or damaged.
+    """
+    own = replace(recipe.data, extra="")
     try:
         development = load_development(own, data_folder, instead=True)
     except DataError as error:
-        if data_folder is not None or run.recipe.data.source == FASHION_MNIST:
+        if data_folder is not None or recipe.data.source == FASHION_MNIST:
             raise
         raise DataError(f"{error}; if the data have moved, give their folder: --data-folder FOLDER") from error
-    if development.fingerprint != own_fingerprint(run.load_info().fingerprint):
+    if development.fingerprint != own_fingerprint(fingerprint):
         raise RunError(
-            f"{run.folder}: the data found are not those it was trained on; "
+            f"{folder}: the data found are not those it was trained on; "
             "restore the original data, or give their folder: --data-folder FOLDER"
         )
     return development

@@ -22,7 +22,16 @@ from modiste.evaluation.out_of_distribution.run_detector import is_learned_again
 from modiste.evaluation.run_images import development_of
 from modiste.exports import card
 from modiste.exports.card import Agreement
-from modiste.exports.formats import CALIBRATION_IMAGES, FORMATS, Format, Probabilities, parts, quantize
+from modiste.exports.formats import (
+    CALIBRATION_IMAGES,
+    FORMATS,
+    NEWEST_OPSET,
+    Format,
+    Probabilities,
+    as_onnx,
+    parts,
+    quantize,
+)
 from modiste.recipes.plain import nearest
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import Run, open_run
@@ -60,6 +69,7 @@ def export(
     *,
     to: str = "onnx",
     int8: bool = False,
+    opset: int | None = None,
     data_folder: Path | str | None = None,
 ) -> Exported:
     """Write the selected weights of a finished run as one file, and check its answers on validation images.
@@ -81,20 +91,23 @@ def export(
         to: ``onnx``; ``torch``, a program for ``torch.export.load``; or ``safetensors``, weights for Modiste.
         int8: whether weights and activations are quantized to eight bits; only for ``onnx``. The file is then compared
             on all validation images, and the accuracies show the loss.
+        opset: version of ONNX's operators, 18 to 23, for some networks lower; torch's choice if None.
         data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
 
     Raises:
-        RunError: the run is unfinished or damaged, or the file's answers differ from the run's; it is then not written.
+        RunError: the run is unfinished or damaged, the converter cannot reach ``opset``, or the file's answers differ
+            from the run's; nothing is written then.
         DataError: the run keeps no images of its own, and its data set is missing or damaged.
         MissingExtraError: a package that writes or runs such files is not installed.
     """
-    kind = _format(to, int8)
+    kind = _format(to, int8, opset)
     run = open_run(folder)
     development = development_of(run, data_folder)
     model, info = run.load_model()
     novelty = None if to == "safetensors" else _novelty(run, model, development, data_folder)
     answers = _answers(run, model, novelty)
-    content, found = _checked(run, to, kind.write(answers, info), answers, development, int8)
+    content = kind.write(answers, info) if opset is None else as_onnx(answers, info, opset)
+    content, found = _checked(run, to, content, answers, development, int8)
     path = run.folder / _file_name(kind, int8) if out is None else Path(out)
     described = path.with_name(f"{path.name}.md")
     _write(run, {path: content, described: card.text(run, path.name, answers, found).encode()})
@@ -156,17 +169,21 @@ def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
     return content
 
 
-def _format(to: str, int8: bool) -> Format:
+def _format(to: str, int8: bool, opset: int | None) -> Format:
     """Return the format of this name, whose packages are installed.
 
     Raises:
-        RunError: there is no such format, or it cannot be quantized.
+        RunError: there is no such format, or it cannot be quantized or have this opset.
         MissingExtraError: a package that writes or runs such files is not installed.
     """
     if to not in FORMATS:
         raise RunError(f"export: no format {to!r}; {nearest(to, FORMATS)}")
     if int8 and to != "onnx":
         raise RunError(f"export: --int8 is for ONNX files only, found {to!r}")
+    if opset is not None and to != "onnx":
+        raise RunError(f"export: --opset is for ONNX files only, found {to!r}")
+    if opset is not None and not 1 <= opset <= NEWEST_OPSET:
+        raise RunError(f"export: --opset: expected from 1 to {NEWEST_OPSET}, found {opset}")
     FORMATS[to].require_packages()
     return FORMATS[to]
 

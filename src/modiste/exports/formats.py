@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from modiste.errors import MissingExtraError
+from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.out_of_distribution.novelty import Answers
 from modiste.models.onednn import fold
 from modiste.runs import checkpoint
@@ -57,14 +57,23 @@ class Format:
             ) from error
 
 
-def as_onnx(answers: Answers, info: ModelInfo) -> bytes:
-    """Return an ONNX file: bytes (N, C, H, W) of any N in; logits, probabilities and novelty out."""
+def as_onnx(answers: Answers, info: ModelInfo, opset: int | None = None) -> bytes:
+    """Return an ONNX file: bytes (N, C, H, W) of any N in; logits, probabilities and novelty out.
+
+    Args:
+        answers: the module to export.
+        info: describes the model, for the metadata.
+        opset: version of ONNX's operators; torch's own choice if None.
+
+    Raises:
+        RunError: the converter cannot express this network in the operators of ``opset``.
+    """
     from modiste.compat import onnx_registration_logger
 
     onnx_registration_logger.setLevel(logging.ERROR)  # it misses a package that no model here needs
     answers = copy.deepcopy(answers)
     fold(answers.model)  # left to ONNX Runtime, each use of a convolution would get weights of its own in eight bits
-    with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
+    with torch.inference_mode(), warnings.catch_warnings(action="ignore"), _quiet(None if opset is None else CONVERTER):
         program = torch.onnx.export(
             answers,
             (_example(info),),
@@ -74,13 +83,25 @@ def as_onnx(answers: Answers, info: ModelInfo) -> bytes:
             output_names=["logits", "probabilities", "novelty"][: 2 if answers.novelty is None else 3],
             external_data=False,
             verbose=False,
+            opset_version=opset,
         )
     assert program is not None
     proto: Any = program.model_proto
+    if opset is not None:
+        _check_opset(proto, opset)
     for key, value in metadata(answers, info).items():
         proto.metadata_props.add(key=key, value=value)
     content: bytes = proto.SerializeToString()
     return content
+
+
+def _check_opset(proto: Any, opset: int) -> None:
+    """Raise RunError unless a file has these operators: where the converter fails, it leaves newer ones."""
+    found = next(entry.version for entry in proto.opset_import if not entry.domain)
+    if found != opset:
+        raise RunError(
+            f"export: --opset {opset}: the converter stops at opset {found} for this network; give {found} or more"
+        )
 
 
 def run_onnx(content: bytes) -> Probabilities:
@@ -153,6 +174,11 @@ FORMATS = {
 }
 
 
+NEWEST_OPSET = 23
+"""Newest version of ONNX's operators that may be asked for. The converter goes down to 18 for every network, and to 16
+or 15 for some."""
+CONVERTER = "onnxscript"
+"""Name of the converter's loggers, which report an attempt that failed; then the file has other operators."""
 PART_PIXELS = 100 * 28 * 28
 CALIBRATION_IMAGES = 500
 QUANTIZED_OPERATORS = ["Conv", "Gemm", "Relu", "Clip"]
@@ -197,15 +223,15 @@ def parts(images: UInt8[np.ndarray, "n c h w"]) -> list[UInt8[np.ndarray, "_ c h
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the warnings that the library writes to the root logger."""
-    root = logging.getLogger()
-    before = root.level
-    root.setLevel(logging.ERROR)
+def _quiet(name: str | None = None) -> Iterator[None]:
+    """Hide the warnings that a library writes to the logger of this name, by default to the root logger."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR if name is None else logging.CRITICAL)
     try:
         yield
     finally:
-        root.setLevel(before)
+        logger.setLevel(before)
 
 
 def _reader(images: UInt8[np.ndarray, "n c h w"]) -> Any:

@@ -149,6 +149,14 @@ def load_state(folder: Path) -> State | None:
     return None
 
 
+def copy_newest(source: Path, target: Path) -> None:
+    """Copy the newest training state of one folder into another, under the same name; RunError if there is none."""
+    found = _states(source)
+    if not found:
+        raise RunError(f"{source}: holds no training state; train the run again")
+    storage.write_bytes(target / found[-1].name, _content(found[-1]))
+
+
 def prune_states(folder: Path, kept: int) -> None:
     """Delete all but the ``kept`` newest states."""
     for path in _states(folder)[:-kept]:

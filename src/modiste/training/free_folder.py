@@ -18,10 +18,11 @@ RUNS = Path("runs")
 def free_folder(recipe: Recipe, device: str = "auto") -> Path:
     """Return the first of ``runs/NAME``, ``runs/NAME-2`` ... in which the recipe's run can start or continue."""
     chosen = machine.choose_device(device)
-    return next(folder for folder in _folders(recipe.name) if _is_free(folder, recipe, chosen))
+    return next(folder for folder in folders(recipe.name) if _is_free(folder, recipe, chosen))
 
 
-def _folders(name: str) -> Iterator[Path]:
+def folders(name: str) -> Iterator[Path]:
+    """Yield ``runs/NAME``, ``runs/NAME-2`` and so on, without end."""
     yield RUNS / name
     for number in count(2):
         yield RUNS / f"{name}-{number}"

@@ -29,6 +29,16 @@ def factor(recipe: ScheduleRecipe, progress: float) -> float:
     return SHAPES[recipe.shape](recipe, (progress - recipe.warm_up) / (1 - recipe.warm_up))
 
 
+def depends_on_length(recipe: ScheduleRecipe) -> bool:
+    """Return whether the learning rate of a step depends on how many steps the whole run has.
+
+    Example:
+        >>> depends_on_length(ScheduleRecipe()), depends_on_length(ScheduleRecipe(shape="cosine"))
+        (False, True)
+    """
+    return recipe.shape != "constant" or recipe.warm_up > 0
+
+
 def _constant(_recipe: ScheduleRecipe, _progress: float) -> float:
     return 1.0
 

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from modiste.training.context import Context
 from modiste.training.distributed import ALONE, Group
 from modiste.training.interruption import Interruption
 from modiste.training.objectives import check_loss
+from modiste.training.schedules import depends_on_length
 from modiste.training.tracking import Listener
 from modiste.training.transfer import backbones, transfer
 
@@ -167,16 +168,30 @@ def claim(folder: Path, recipe: Recipe) -> bool:
             raise RunError(f"{folder}: not a run folder and not empty ({foreign[0]}); choose another with --out")
     elif changes := differences(load(path), recipe):
         if not run_folder.is_unbegun(folder):
-            raise RunError(
-                f"{folder}: holds a run of another recipe ({'; '.join(changes)}); "
-                "give the command that started it, or another --out"
-            )
+            raise RunError(f"{folder}: holds a run of another recipe ({'; '.join(changes)}); {_remedy(folder, recipe)}")
         run_folder.clear(folder)
     storage.remove_leftovers(folder)
     if not path.exists():
         storage.write_json(path, to_plain(recipe))
         return True
     return not (folder / manifest.NAME).exists()
+
+
+def _remedy(folder: Path, recipe: Recipe) -> str:
+    """Return what a person can do where a folder holds a run of another recipe."""
+    if (folder / manifest.NAME).exists() and can_continue(folder, recipe):
+        return f"to train it on: modiste train --continue-from {folder} --epochs {recipe.epochs}"
+    return "give the command that started it, or another --out"
+
+
+def can_continue(folder: Path, recipe: Recipe) -> bool:
+    """Return whether the run in a folder, once finished, can be trained on until it is one of this recipe."""
+    try:
+        before = load(folder / run_folder.RECIPE)
+    except RecipeError:
+        return False
+    is_longer = 0 < before.epochs < recipe.epochs and replace(before, epochs=recipe.epochs) == recipe
+    return is_longer and not depends_on_length(recipe.schedule)
 
 
 def images_of(recipe: Recipe, data: Data, session: Session) -> Development:

@@ -1,0 +1,210 @@
+"""The help of a command: what it does, examples, and its flags with their defaults, the most used first.
+
+Parts of a recipe that cannot matter fold into a line each, which says when they do; ``--help-all`` shows everything.
+"""
+
+import shutil
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modiste.cli.flags import ALIASES, HELP_FLAGS, Flag, field_docs, flags_of
+
+MOST_USED = ("epochs", "optimizer.learning-rate", "batch-size", "seed")
+"""Fields of a recipe whose flags come first."""
+WIDEST = 100
+"""Most columns of help, on a wider terminal too."""
+INDENT = 26
+"""Columns before the text about a flag."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Flags of a recipe that matter only sometimes.
+
+    Attributes:
+        names: of the flags; one that ends in ``.*`` stands for all of a part.
+        matter: whether they matter for a recipe.
+        when: when they do, as help says it.
+    """
+
+    names: tuple[str, ...]
+    matter: Callable[[Any], bool]
+    when: str
+
+    def holds(self, name: str) -> bool:
+        """Return whether the flag of this name is one of them."""
+        return any(name == one or (one.endswith(".*") and name.startswith(one[:-1])) for one in self.names)
+
+
+def _is_default(part: Any) -> bool:
+    return bool(part == type(part)())
+
+
+OF_PICTURES = (
+    "data.pictures",
+    "data.background",
+    "data.side",
+    "data.colour",
+    "data.decoder",
+    "data.test-fraction",
+    "data.test-seed",
+    "data.extra",
+    "data.extra-classes",
+    "data.extra-share",
+)
+FOLDS = (
+    Fold(
+        OF_PICTURES,
+        lambda recipe: recipe.data.source != "fashion-mnist" or bool(recipe.data.extra),
+        "with --data.source FOLDER of pictures, or --data.extra",
+    ),
+    Fold(
+        ("by-class.*",),
+        lambda recipe: not _is_default(recipe.by_class),
+        "with --by-class.pair or --by-class.outliers: changes to the images of some classes",
+    ),
+    Fold(
+        ("optimizer.momentum", "optimizer.nesterov"),
+        lambda recipe: recipe.optimizer.name == "sgd",
+        "with --optimizer.name sgd",
+    ),
+    Fold(
+        ("optimizer.betas", "optimizer.epsilon"),
+        lambda recipe: recipe.optimizer.name != "sgd",
+        "with --optimizer.name adam or adamw",
+    ),
+    Fold(
+        ("schedule.final-factor",),
+        lambda recipe: recipe.schedule.shape in ("linear", "cosine", "one-cycle"),
+        "with --schedule.shape linear, cosine or one-cycle",
+    ),
+    Fold(
+        ("schedule.step-every", "schedule.step-factor"),
+        lambda recipe: recipe.schedule.shape == "step",
+        "with --schedule.shape step",
+    ),
+    Fold(
+        ("pretraining.*",),
+        lambda recipe: recipe.warm_start == "contrastive-divergence",
+        "with --warm-start contrastive-divergence",
+    ),
+    Fold(
+        ("self-supervised.*",),
+        lambda recipe: recipe.warm_start == "simclr",
+        "with --warm-start simclr",
+    ),
+    Fold(
+        ("transfer.*",),
+        lambda recipe: not _is_default(recipe.transfer),
+        "with --transfer-from",
+    ),
+)
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Return whether a flag for help stands among the arguments."""
+    return any(argument in HELP_FLAGS for argument in arguments)
+
+
+def render(
+    program: str, about: str, options: Any, part: Any = None, *, complete: bool = False, more: Iterable[str] = ()
+) -> Iterator[str]:
+    """Yield the lines of a command's help.
+
+    Args:
+        program: the command as help shows it.
+        about: the docstring of the command's function.
+        options: the dataclass of the command's own options, or an instance.
+        part: a recipe, or a part of one, whose fields are flags too.
+        complete: whether to show what folds too.
+        more: lines after the docstring.
+    """
+    own = flags_of(options)
+    fields = [] if part is None else flags_of(part)
+    yield from (line.removeprefix("    ") for line in about.rstrip().splitlines())
+    yield from more
+    yield ""
+    yield f"usage: {' '.join([program, *(flag.name.upper() for flag in own if flag.is_positional)])} [options]"
+    first = [flag for name in MOST_USED for flag in fields if flag.name == name]
+    yield from _section("most used", first)
+    yield from _section("arguments", [flag for flag in own if flag.is_positional])
+    yield from ["", "options", *_entries([flag for flag in own if not flag.is_positional])]
+    yield from _entry("-h, --help", "Show this help and exit.")
+    folded = [] if complete else [fold for fold in _folds(part) if any(fold.holds(flag.name) for flag in fields)]
+    shown = [flag for flag in fields if flag not in first and not any(fold.holds(flag.name) for fold in folded)]
+    yield from _parts(part, shown)
+    if folded:
+        yield from ["", f"without effect here ({program} --help-all lists them)"]
+        yield from (line for fold in folded for line in _entry(_summary(fold, fields), fold.when))
+
+
+def _folds(part: Any) -> list[Fold]:
+    """Return the folds of a recipe that do not matter for it; none for other parts."""
+    return [fold for fold in FOLDS if not fold.matter(part)] if hasattr(part, "schedule") else []
+
+
+def _summary(fold: Fold, fields: Sequence[Flag]) -> str:
+    """Return the names of a fold on one line: all of a part, or the first name and how many more."""
+    count = sum(fold.holds(flag.name) for flag in fields)
+    start = f"--{fold.names[0]}"
+    if start.endswith(".*"):
+        return f"{start} ({count})"
+    return start if count == 1 else f"{start} and {count - 1} more"
+
+
+def _parts(part: Any, flags: Sequence[Flag]) -> Iterator[str]:
+    """Yield a section for each part of a recipe, the fields of the whole first."""
+    kind: type = type(part)
+    about = {} if part is None else field_docs(kind)
+    heads = dict.fromkeys(flag.name.rpartition(".")[0] for flag in flags)
+    for head in heads:
+        title = about.get(head.replace("-", "_"), "").rstrip(".")
+        members = [flag for flag in flags if flag.name.rpartition(".")[0] == head]
+        yield from _section(f"{head}: {title[:1].lower()}{title[1:]}" if head else "training", members)
+
+
+def _section(title: str, flags: Sequence[Flag]) -> Iterator[str]:
+    if flags:
+        yield from ["", title, *_entries(flags)]
+
+
+def _entries(flags: Sequence[Flag]) -> Iterator[str]:
+    yield from (line for flag in flags for line in _entry(_head(flag), _text(flag)))
+
+
+def _head(flag: Flag) -> str:
+    """Return a flag with its placeholder, such as ``--lr, --optimizer.learning-rate X``."""
+    if flag.is_positional:
+        return flag.name.upper() + (" ..." if flag.is_list else "")
+    short = next((alias for alias, name in ALIASES.items() if name == flag.name), None)
+    names = [f"--{one}" for one in (short, flag.name) if one]
+    return f"{', '.join(names)} {flag.placeholder}".rstrip()
+
+
+def _text(flag: Flag) -> str:
+    """Return what help says about a flag, with its default and, for one that is on, how to switch it off."""
+    about = " ".join(flag.about.split())
+    if flag.is_switch:
+        return f"{about} [on; off: --{flag.variants()[-1]}]" if flag.default else about
+    if flag.is_positional or flag.default in (None, "", ()):
+        return about
+    value = " ".join(map(_short, flag.default)) if isinstance(flag.default, tuple) else _short(flag.default)
+    return f"{about} [{value}]"
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _entry(head: str, text: str) -> list[str]:
+    """Return the lines of a flag and the text about it, wrapped to the terminal."""
+    width = min(WIDEST, shutil.get_terminal_size().columns)
+    start = f"  {head}"
+    lines = textwrap.wrap(
+        text, width - 1, initial_indent=" " * INDENT, subsequent_indent=" " * INDENT, break_on_hyphens=False
+    )
+    if len(start) + 2 > INDENT or not lines:
+        return [start, *lines]
+    return [start.ljust(INDENT) + lines[0].lstrip(), *lines[1:]]

@@ -1,0 +1,238 @@
+"""Flags as people type them: help, aliases, any order, hints for mistakes."""
+
+import dataclasses
+import re
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from commands_and_data import run_python
+from modiste.cli import arguments, command_help, flags, main
+from modiste.cli.evaluate import _EvaluateOptions
+from modiste.cli.train import _TrainOptions
+from modiste.recipes import named
+from modiste.recipes.networks import CNNRecipe, MLPRecipe, SprintRecipe
+from modiste.recipes.plain import flatten, to_plain
+from modiste.recipes.recipe import Recipe
+
+SPRINT = named.get("sprint")
+
+
+def of_train(recipe: Recipe = SPRINT) -> list[flags.Flag]:
+    return [*flags.flags_of(_TrainOptions), *flags.flags_of(recipe)]
+
+
+class TestDescription:
+    @pytest.mark.parametrize("name", named.RECIPES)
+    def test_every_field_of_a_recipe_is_a_flag_with_its_value_and_its_docstring(self, name: str) -> None:
+        recipe = named.get(name)
+        described = {flag.name: flag for flag in flags.flags_of(recipe)}
+        plain = {key: value for key, value in flatten(to_plain(recipe)) if key != "model.kind"}
+        assert list(described) == [key.replace("_", "-") for key in plain]
+        assert all(flag.about for flag in described.values())
+        for key, value in plain.items():
+            default = described[key.replace("_", "-")].default
+            assert (list(default) if isinstance(default, tuple) else default) == value
+
+    def test_a_class_has_the_flags_of_every_network(self) -> None:
+        names = {flag.name for flag in flags.flags_of(Recipe)}
+        for kind in (CNNRecipe, MLPRecipe, SprintRecipe):
+            assert {f"model.{item.name.replace('_', '-')}" for item in dataclasses.fields(kind)} <= names
+
+    def test_docstrings_of_bases_are_known(self) -> None:
+        docs = flags.field_docs(_EvaluateOptions)
+        assert docs["data_folder"].startswith("Folder of Fashion-MNIST")
+        assert docs["json"] == "Print JSON."
+
+    def test_tyro_knows_every_spelling(self) -> None:
+        """The description and the parser agree: each switch can be switched both ways, and each value be given."""
+        described = flags.flags_of(SPRINT)
+        switches = [flag for flag in described if flag.is_switch]
+        valued = [flag for flag in described if not flag.is_switch and flag.default not in ((), "")]
+        for number, state in enumerate((True, False)):
+            given = [f"--{flag.variants()[-1 if number else 0]}" for flag in switches]
+            recipe = _parsed([*given, *(["--data.pictures", "whole"] if state else [])])
+            assert [_value(flag.name, recipe) for flag in switches] == [state] * len(switches)
+        values = [(f"--{flag.name}", *_words(flag.default)) for flag in valued]
+        assert _parsed([word for words in values for word in words]) == SPRINT
+
+
+def _parsed(given: list[str]) -> Recipe:
+    recipe: Recipe = arguments.parse_with_recipe(arguments.NoOptions(), SPRINT, given, "modiste train")[0]
+    return recipe
+
+
+def _value(name: str, found: object) -> object:
+    for part in name.split("."):
+        found = getattr(found, part.replace("-", "_"))
+    return found
+
+
+def _words(value: object) -> list[str]:
+    return list(map(str, value)) if isinstance(value, tuple) else [str(value)]
+
+
+class TestOrder:
+    @pytest.mark.parametrize(
+        ("words", "positional"),
+        [
+            ("sprint --epochs 3 --mirror", "sprint"),
+            ("--epochs 3 sprint --mirror", "sprint"),
+            ("--epochs=3 --mirror sprint", "sprint"),
+            ("--lr 0.1 sprint", "sprint"),
+            ("--batch_size 8 sprint", "sprint"),
+            ("--model.hidden 4 3 sprint", "sprint"),
+            ("--no-mirror sprint", "sprint"),
+            ("--optimizer.no-nesterov sprint", "sprint"),
+            ("--transfer.freeze a b --mirror sprint", "sprint"),
+            ("--quiet -- --sprint", "--sprint"),
+            ("--help sprint", "sprint"),
+            ("--help-all", ""),
+        ],
+    )
+    def test_what_is_no_flag_and_no_value_is_positional(self, words: str, positional: str) -> None:
+        found, chosen = flags.split(words.split(), [*flags.flags_of(_TrainOptions), *flags.flags_of(Recipe)])
+        assert found == positional.split()
+        assert sorted([*found, *chosen]) == sorted(word for word in words.split() if word != "--")
+
+    def test_runs_may_stand_before_between_and_after_flags(self) -> None:
+        for words in ("a b --split test --json", "--split test a b --json", "a --json b --split test"):
+            options = arguments.parse(_EvaluateOptions, words.split(), "modiste evaluate")
+            assert (list(map(str, options.runs)), options.split, options.json) == (["a", "b"], "test", True)
+
+
+class TestCorrection:
+    @pytest.mark.parametrize("spelling", ["--lr 0.5", "--lr=0.5", "--learning_rate 0.5", "--learning-rate=0.5"])
+    def test_short_names_are_understood(self, spelling: str) -> None:
+        recipe, _ = arguments.parse_with_recipe(arguments.NoOptions(), SPRINT, spelling.split(), "modiste train")
+        assert recipe == replace(SPRINT, optimizer=replace(SPRINT.optimizer, learning_rate=0.5))
+
+    @pytest.mark.parametrize(
+        ("typed", "hint"),
+        [
+            ("--epoch", "no flag --epoch in modiste train sprint; did you mean --epochs?"),
+            ("-epochs", "did you mean --epochs?"),
+            ("--Epochs=3", "did you mean --epochs?"),
+            ("--batchsize", "did you mean --batch-size?"),
+            ("--momentum", "did you mean --optimizer.momentum or --pretraining.momentum?"),
+            ("--hidden", "did you mean --model.hidden?"),
+            ("--model.hiden", "did you mean --model.hidden?"),
+            ("--weight_decay", "--optimizer.weight-decay"),
+            ("--optimizer.lr", "did you mean --lr?"),
+            ("--transfer-form", "did you mean --transfer-from?"),
+            ("--xyzzy", "modiste train sprint --help lists them"),
+        ],
+    )
+    def test_an_unknown_flag_is_answered_with_the_right_one(self, typed: str, hint: str) -> None:
+        with pytest.raises(LookupError, match=re.escape(hint)):
+            flags.correct([typed, "3"], of_train(), "modiste train sprint")
+
+    def test_values_and_what_follows_two_dashes_stay(self) -> None:
+        words = ["--balance", "-1", "-", "--seed=3", "--", "--xyzzy"]
+        assert flags.correct(words, of_train(), "modiste train") == words
+
+
+class TestHelp:
+    def text(self, recipe: Recipe, *, complete: bool = False) -> str:
+        lines = command_help.render("modiste train sprint", "About.", _TrainOptions, recipe, complete=complete)
+        return "\n".join(lines)
+
+    def flags(self, recipe: Recipe, *, complete: bool = False) -> str:
+        return self.text(recipe, complete=complete).partition("without effect here")[0]
+
+    def test_the_most_used_come_first(self) -> None:
+        order = [self.text(SPRINT).index(f"\n  --{name} ") for name in ("epochs", "lr,", "batch-size", "seed", "out")]
+        assert order == sorted(order)
+        assert "--lr, --optimizer.learning-rate X" in self.text(SPRINT)
+
+    def test_defaults_are_the_recipes_own(self) -> None:
+        assert "Images per step. [64]" in self.text(SPRINT)
+        assert "[on; off: --no-standardize]" in " ".join(self.text(SPRINT).split())
+
+    @pytest.mark.parametrize(
+        ("flag", "shown", "folded"),
+        [
+            ("--pretraining.gibbs-steps", "dbn", "sprint"),
+            ("--self-supervised.temperature", "simclr", "sprint"),
+            ("--optimizer.momentum", "sprint-95", "sprint"),
+            ("--optimizer.betas", "sprint", "sprint-95"),
+            ("--schedule.final-factor", "sprint", "paper"),
+            ("--data.side", "photo-clothing", "sprint"),
+            ("--transfer.rename", "sprint", "paper"),
+            ("--by-class.outliers", "photo-home", "sprint"),
+        ],
+    )
+    def test_what_cannot_matter_folds(self, flag: str, shown: str, folded: str) -> None:
+        assert f"\n  {flag} " in self.flags(named.get(shown))
+        assert f"\n  {flag} " not in self.flags(named.get(folded))
+        assert f"\n  {flag} " in self.flags(named.get(folded), complete=True)
+
+    def test_steps_fold_unless_the_schedule_has_them(self) -> None:
+        in_steps = replace(SPRINT, schedule=replace(SPRINT.schedule, shape="step"))
+        assert "\n  --schedule.step-factor X" in self.flags(in_steps)
+        assert "\n  --schedule.step-every and 1 more" in self.text(SPRINT)
+        assert "--help-all" not in self.text(SPRINT, complete=True)
+
+    def test_no_flag_is_lost(self) -> None:
+        names = {f"--{flag.name}" for flag in of_train()}
+        assert names <= set(re.findall(r"--[\w.-]+", self.text(SPRINT, complete=True)))
+
+    def test_every_fold_holds_flags_that_exist(self) -> None:
+        known = [flag.name for flag in of_train()]
+        for fold in command_help.FOLDS:
+            for name in fold.names:
+                assert any(name == one or one.startswith(name.removesuffix("*")) for one in known), name
+
+    def test_lines_fit_the_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "72")
+        about = [line for line in self.text(SPRINT).splitlines() if line.startswith(" " * command_help.INDENT)]
+        assert max(map(len, about)) < 72
+
+
+@pytest.mark.usefixtures("without_type_checks")
+class TestCommands:
+    @pytest.mark.parametrize("name", main.COMMANDS)
+    def test_every_help_has_examples_whose_flags_exist(
+        self, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        examples = re.findall(
+            rf"^ +(modiste {name} ?.*)$", _after(main.COMMANDS[name].__doc__ or "", "Examples:"), re.M
+        )
+        assert examples
+        for example in examples:
+            words = shlex.split(example)[1:]
+            if words[1:2] in (["fetch"], ["shop"]):
+                continue
+            with pytest.raises(SystemExit) as leaving:
+                main.main([*words, "--help"])
+            assert (leaving.value.code, capsys.readouterr().err) == (None or 0, ""), example
+
+    @pytest.mark.parametrize("words", ["help train", "train --help", "train -h"])
+    def test_help_before_a_command_is_its_help(self, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main.main(words.split())
+        assert "usage: modiste train RECIPE [options]" in capsys.readouterr().out
+
+    def test_flags_beside_help_change_what_folds(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main.main(["train", "--warm-start", "simclr", "sprint", "--help"])
+        assert "\n  --self-supervised.temperature X" in capsys.readouterr().out
+
+    def test_two_recipes_are_one_too_many(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as leaving:
+            main.main(["train", "sprint", "--epochs", "3", "paper"])
+        assert leaving.value.code == 2
+        assert "expected one recipe or folder, found sprint and paper" in capsys.readouterr().err
+
+
+def _after(text: str, heading: str) -> str:
+    return text.partition(heading)[2]
+
+
+def test_the_list_of_commands_costs_less_than_a_tenth_of_a_second_of_processor_time() -> None:
+    """Read from the process itself; a busy machine does not lengthen it much. Twice that passes, for slow machines."""
+    script = "import resource; from modiste.cli.main import main; main(['--help'])\n"
+    script += "used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime)"
+    seconds = min(float(run_python("-c", script).stdout.splitlines()[-1]) for _ in range(3))
+    assert seconds < 0.2

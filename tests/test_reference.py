@@ -1,0 +1,161 @@
+"""The reference pages hold what the code does: run folders, exit codes, variables, JSON."""
+
+import json
+import re
+import shutil
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modiste import errors
+from modiste.cli import main
+from modiste.cli.answer_writers import as_plain as answer_as_plain
+from modiste.data import paths
+from modiste.evaluation.assessment import evaluate
+from modiste.evaluation.comparison import compare
+from modiste.inference.answers import FileAnswer, answers
+from modiste.inference.predictor import Predictor
+from modiste.recipes.recipe import Recipe
+from modiste.runs import checkpoint, manifest, run_folder
+from modiste.runs.run_folder import EpochRow, PretrainingRow
+from modiste.training import trainer
+from modiste.training.transfer.transfer import TransferReport
+
+ROOT = Path(__file__).parents[1]
+FOLDER_PAGE = (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8")
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+SCHEMAS = ROOT / "docs" / "schemas"
+
+
+def section(page: str, heading: str) -> set[str]:
+    """The names in the first column of the table under a heading."""
+    return named(page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0])
+
+
+def named(text: str) -> set[str]:
+    """The names in the first column of a page's tables."""
+    rows = re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+
+
+def fields_in(path: Path) -> set[str]:
+    return set(checkpoint.read(path)[1])
+
+
+class TestRunFolder:
+    @pytest.fixture
+    def run(self, finished_run: Path, tiny_folder: Path, tmp_path: Path) -> Path:
+        folder = Path(shutil.copytree(finished_run, tmp_path / "evaluated"))
+        evaluate(folder, split="test", data_folder=tiny_folder)
+        return folder
+
+    def test_every_file_of_a_real_run_has_a_row(self, run: Path) -> None:
+        names = {name.rstrip("/") for name in named(FOLDER_PAGE.partition("\n## ")[0])}
+        assert {path.name for path in run.iterdir()} <= names
+        assert {*run_folder.WRITTEN, *run_folder.ALWAYS, run_folder.IMAGES, manifest.NAME} <= names
+
+    @pytest.mark.parametrize("name", ["log.jsonl", "timing.jsonl"])
+    def test_lines_have_the_fields_of_the_page(self, run: Path, name: str) -> None:
+        for line in (run / name).read_text().splitlines():
+            assert set(json.loads(line)) == section(FOLDER_PAGE, f"`{name}`")
+
+    def test_rows_and_reports_have_the_fields_of_the_page(self) -> None:
+        for name, kind in (
+            ("log.jsonl", EpochRow),
+            ("pretraining.jsonl", PretrainingRow),
+            ("transfer.json", TransferReport),
+        ):
+            assert {item.name for item in fields(kind)} == section(FOLDER_PAGE, f"`{name}`")
+
+    def test_facts_and_manifest(self, run: Path) -> None:
+        facts = json.loads((run / "facts.json").read_text())
+        assert set(facts) == {"starts", "seal"}
+        assert all(set(start) == section(FOLDER_PAGE, "`facts.json`") for start in facts["starts"])
+        assert set(json.loads((run / "manifest.json").read_text())) == section(FOLDER_PAGE, "`manifest.json`")
+
+    def test_headers_of_tensors(self, run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+        model = section(FOLDER_PAGE, "`model.safetensors`")
+        assert fields_in(run / "model.safetensors") == fields_in(run / "last.safetensors") == model - {"temperature"}
+        assert fields_in(run / "test-logits.safetensors") == section(FOLDER_PAGE, "`validation-logits.safetensors`")
+        trainer.train(replace(tiny_recipe, ema_decay=0.9, epochs=1), tmp_path / "run", data_folder=tiny_folder)
+        [state] = (tmp_path / "run" / run_folder.STATES).iterdir()
+        tensors, plain = checkpoint.read(state)
+        assert set(plain) == section(FOLDER_PAGE, "`checkpoints`")
+        groups = {name.partition(":")[0] for name in tensors}
+        assert groups == set(re.findall(r"`(\w+):NAME", FOLDER_PAGE)) == {"model", "optimizer", "average", "picked"}
+
+
+def test_every_exit_code_is_listed() -> None:
+    listed = set(map(int, re.findall(r"^\| (\d+) \|", REFERENCE, re.MULTILINE)))
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ModisteError)]
+    assert listed == {0, main.USAGE, main.INTERRUPTED, *(kind.exit_code for kind in kinds)}
+
+
+def test_every_variable_of_modiste_is_listed() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    assert section(REFERENCE, "Environment variables") == set(re.findall(r"\bMODISTE_[A-Z]+\b", source))
+    assert paths.FOLDER_VARIABLE in source
+
+
+def schema(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def check(name: str, printed: Any) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator.check_schema(schema(name))
+    jsonschema.validate(json.loads(json.dumps(printed)), schema(name), cls=jsonschema.Draft202012Validator)
+
+
+class TestSchemas:
+    def test_every_command_with_json_has_one(self) -> None:
+        from modiste.cli.completion import options_of
+
+        names = [*main.COMMANDS, "data audit"]
+        with_json = {name.split()[-1] for name in names if any(_has_json(kind) for kind in options_of(name))}
+        assert with_json == {path.stem for path in SCHEMAS.glob("*.json")}
+        assert all(f"(schemas/{name}.json)" in REFERENCE for name in with_json)
+
+    def test_evaluate(self, finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        main.main(["evaluate", str(finished_run), "--json"])
+        check("evaluate", json.loads(capsys.readouterr().out))
+        main.main(["evaluate", str(finished_run), str(finished_run), "--json"])
+        check("evaluate", json.loads(capsys.readouterr().out))
+
+    def test_compare(self, finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+        for seed in (0, 1):
+            recipe = replace(tiny_recipe, epochs=1, seed=seed)
+            trainer.train(recipe, tmp_path / str(seed), device="cpu", data_folder=tiny_folder)
+        check("compare", compare([finished_run, tmp_path / "0"]).as_plain())
+        check("compare", compare([tmp_path / "0", tmp_path / "1"]).as_plain())
+
+    def test_predict(self, photo_run: Path, tmp_path: Path) -> None:
+        from PIL import Image, ImageDraw
+
+        photo = Image.new("L", (90, 120), 240)
+        ImageDraw.Draw(photo).rectangle((25, 20, 65, 100), fill=60)
+        photo.save(tmp_path / "a.png")
+        (tmp_path / "b.png").write_bytes(b"nothing")
+        predictor = Predictor.load(photo_run, device="cpu")
+        found: list[FileAnswer] = list(answers(predictor, ((str(p), p) for p in sorted(tmp_path.iterdir()))))
+        assert [bool(one.fault) for one in found] == [False, True]
+        check("predict", [answer_as_plain(one) for one in found])
+
+    def test_audit(self, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ["data", "audit", str(tiny_folder), "--folds", "0", "--out", str(tmp_path / "audit"), "--json"]
+        main.main(words)
+        check("audit", json.loads(capsys.readouterr().out))
+
+    def test_a_changed_output_is_noticed(self, finished_run: Path) -> None:
+        jsonschema = pytest.importorskip("jsonschema")
+        printed = evaluate(finished_run).as_plain()
+        for wrong in ({**printed, "surplus": 1}, {**printed, "accuracy": 2.0}, {"accuracy": 0.5}):
+            with pytest.raises(jsonschema.ValidationError):
+                check("evaluate", wrong)
+
+
+def _has_json(kind: type) -> bool:
+    return any(item.name == "json" for item in fields(kind))
