@@ -15,7 +15,7 @@ ASKED = [
     ("modiste tr", ["train"]),
     ("modiste train sprint-95", ["sprint-95", "sprint-95-gpu"]),
     ("modiste train sprint --epo", ["--epochs"]),
-    ("modiste train sprint --l", ["--label-smoothing", "--lr"]),
+    ("modiste train sprint --l", ["--label-smoothing", "--loss", "--lr"]),
     ("modiste train sprint --precision ", ["auto", "bfloat16", "float32"]),
     ("modiste train --seed 3 sprint --optimizer.name ad", ["adam", "adamw"]),
     ("modiste data au", ["audit"]),

@@ -4,7 +4,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modiste.cli.arguments import parse
 from modiste.cli.streams import say
@@ -112,7 +112,8 @@ def _settings(recipe: "Recipe") -> Iterator[str]:
     from modiste.cli.flags import flags_of
     from modiste.recipes.recipe import Recipe
 
-    usual = Recipe(name=recipe.name, model=type(recipe.model)())
+    network: Any = type(recipe.model)
+    usual = Recipe(name=recipe.name, model=network())
     for flag, before in zip(flags_of(recipe), flags_of(usual), strict=True):
         if flag.is_switch and flag.default != before.default:
             yield flag.name if flag.default else flag.variants()[-1]

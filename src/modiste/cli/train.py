@@ -19,6 +19,7 @@ from modiste.cli.arguments import (
     parse_with_recipe,
     split_flags,
 )
+from modiste.cli.command_help import asks_for_help
 from modiste.cli.streams import say, silence, warn
 from modiste.errors import RecipeError
 
@@ -73,7 +74,7 @@ def train(arguments: list[str]) -> None:
     from modiste.recipes.recipe import Recipe
 
     positional, flags = split_flags(arguments, _TrainOptions, Recipe)
-    if not positional and _value(flags, "--continue-from"):
+    if not positional and _value(flags, "--continue-from") and not asks_for_help(flags):
         _continue(flags)
         return
     if not positional:

@@ -80,7 +80,9 @@ def _csv(table: Table, probabilities: Float[np.ndarray, "n classes"], names: tup
 
 def _npz(table: Table, probabilities: Float[np.ndarray, "n classes"], names: tuple[str, ...]) -> bytes:
     file = io.BytesIO()
-    np.savez(file, **table, probabilities=probabilities, class_names=np.array(names, np.str_))
+    index, label, predicted = table.values()
+    class_names = np.array(names, np.str_)
+    np.savez(file, index=index, label=label, predicted=predicted, probabilities=probabilities, class_names=class_names)
     return file.getvalue()
 
 
