@@ -15,7 +15,15 @@ PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md"
 PAGES += [ROOT / "records" / "speed" / "LOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OF_A_CHECKOUT = ("py", "sh", "c", "toml", "txt", "lock", "md", "html")
 """Endings of the files that a checkout holds; the others, such as ``json``, are mostly those of run folders."""
-NOT_HERE = {"torch.py", "reproduction.html", "audit/audit.html", "results.md", "space.toml", "classes.txt"}
+NOT_HERE = {
+    "torch.py",
+    "report.html",
+    "reproduction.html",
+    "audit/audit.html",
+    "results.md",
+    "space.toml",
+    "classes.txt",
+}
 """Names in the pages of files that a user has or a command writes."""
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
