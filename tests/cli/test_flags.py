@@ -128,6 +128,39 @@ class TestCorrection:
         with pytest.raises(LookupError, match=re.escape(hint)):
             flags.correct([typed, "3"], of_train(), "modiste train sprint")
 
+    @pytest.mark.parametrize(
+        ("words", "hint"),
+        [
+            ("--epochs three", "--epochs: expected a number, found three"),
+            ("--lr=fast", "--optimizer.learning-rate: expected a number, found fast"),
+            (
+                "--precision float23",
+                "--precision: expected float32 or bfloat16 or auto, found float23; did you mean float32?",
+            ),
+            ("--seed", "--seed: expected N, found nothing"),
+        ],
+    )
+    def test_a_value_that_cannot_be_is_one_line(self, words: str, hint: str) -> None:
+        with pytest.raises(LookupError) as refused:
+            flags.correct(words.split(), of_train(), "modiste train sprint")
+        assert str(refused.value) == hint
+
+    @pytest.mark.parametrize(
+        ("words", "hint"),
+        [
+            ("doctor now", "modiste doctor: now is one argument too many"),
+            ("report a b", "modiste report: b is one argument too many"),
+            ("report", "modiste report: expected RUN; see modiste report --help"),
+            ("train sprint --quiet --mirror --epochs x", "--epochs: expected a number, found x"),
+        ],
+    )
+    def test_a_mistake_is_one_line(self, words: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as leaving:
+            main.main(words.split())
+        error = capsys.readouterr().err
+        assert (leaving.value.code, error.count("\n")) == (2, 1)
+        assert hint in error
+
     def test_values_and_what_follows_two_dashes_stay(self) -> None:
         words = ["--balance", "-1", "-", "--seed=3", "--", "--xyzzy"]
         assert flags.correct(words, of_train(), "modiste train") == words

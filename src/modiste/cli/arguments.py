@@ -131,6 +131,7 @@ def _in_order(arguments: list[str], known: list[flags.Flag], program: str) -> li
     """Return the arguments with the positional ones first and with corrected flags; leave with 2 for an unknown one."""
     try:
         positional, chosen = flags.split(flags.correct(arguments, known, program), known)
+        flags.check_positional(positional, known, program)
     except LookupError as error:
         complain(str(error), USAGE)
     return [f"./{one}" if one.startswith("-") and one != "-" else one for one in positional] + chosen

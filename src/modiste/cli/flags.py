@@ -217,7 +217,7 @@ def correct(arguments: Sequence[str], flags: Sequence[Flag], program: str) -> li
         program: the command as messages show it.
 
     Raises:
-        LookupError: one is no flag of the command; the message names the most similar.
+        LookupError: one is no flag of the command, and the message names the most similar; or its value cannot be.
     """
     known = {name: flag for flag in flags if not flag.is_positional for name in flag.variants()}
     corrected: list[str] = []
@@ -228,11 +228,38 @@ def correct(arguments: Sequence[str], flags: Sequence[Flag], program: str) -> li
         if argument in HELP_FLAGS or not _looks_like_flag(argument):
             corrected.append(argument)
         elif argument.startswith("--") and name in known:
+            _check_value(known[name], value if equals else next(iter(remaining), None))
             full = ALIASES.get(name, name) if known[name].name == ALIASES.get(name) else name
             corrected.append(f"--{full}{equals}{value}")
         else:
             raise LookupError(f"no flag {argument.partition('=')[0]} in {program}; {suggest(name, flags, program)}")
     return corrected + remaining
+
+
+def _check_value(flag: Flag, value: str | None) -> None:
+    """Raise LookupError unless a flag of a single value has one that can be: a listed one, or a number."""
+    if flag.is_switch or flag.is_list:
+        return
+    if value is None:
+        raise LookupError(f"--{flag.name}: expected {flag.placeholder}, found nothing")
+    choices = flag.choices
+    if choices and value not in (*choices, "None", ""):
+        similar = difflib.get_close_matches(value, choices, n=1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        raise LookupError(f"--{flag.name}: expected {' or '.join(choices)}, found {value}{hint}")
+    wants_number = {int, float} & {flag.kind, *get_args(flag.kind)}
+    if wants_number and value != "None" and not _is_number(value):
+        raise LookupError(f"--{flag.name}: expected a number, found {value}")
+
+
+def check_positional(positional: Sequence[str], flags: Iterable[Flag], program: str) -> None:
+    """Raise LookupError if there are too few or too many positional arguments."""
+    wanted = [flag for flag in flags if flag.is_positional]
+    if len(positional) > len(wanted) and not any(flag.is_list for flag in wanted):
+        raise LookupError(f"{program}: {positional[len(wanted)]} is one argument too many; see {program} --help")
+    single = [flag for flag in wanted if not flag.is_list]
+    if len(positional) < len(single):
+        raise LookupError(f"{program}: expected {single[len(positional)].name.upper()}; see {program} --help")
 
 
 def _looks_like_flag(argument: str) -> bool:
