@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx, write
 
+from commands_and_data import CLASSES
 from modiste import errors
 from modiste.cli import main
 from modiste.cli.answer_writers import as_plain as answer_as_plain
 from modiste.data import paths
+from modiste.data.idx.reader import read_idx
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.comparison import compare
 from modiste.inference.answers import FileAnswer, answers
@@ -145,9 +148,21 @@ class TestSchemas:
         check("predict", [answer_as_plain(one) for one in found])
 
     def test_audit(self, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        words = ["data", "audit", str(tiny_folder), "--folds", "0", "--out", str(tmp_path / "audit"), "--json"]
+        """One image is there twice, another almost."""
+        images, labels = (read_idx(tiny_folder / name).array.copy() for name in (IMAGES, LABELS))
+        images[1], labels[1] = images[0], (labels[0] + 1) % CLASSES
+        images[3] = images[2]
+        images[3, 0, 0] ^= 1
+        folder = write(tmp_path / "set", {IMAGES: idx(images), LABELS: idx(labels)})
+        for name in (TEST_IMAGES, TEST_LABELS):
+            shutil.copy(tiny_folder / name, folder / name)
+        words = ["data", "audit", str(folder), "--folds", "0", "--out", str(tmp_path / "audit"), "--json"]
         main.main(words)
-        check("audit", json.loads(capsys.readouterr().out))
+        printed = json.loads(capsys.readouterr().out)
+        assert printed["exact"]
+        assert printed["near"]
+        suspicious = {"file": "a", "label": "b", "looks_like": "c", "margin": 0.5, "wrong": 0.5}
+        check("audit", {**printed, "suspicious": [suspicious]})
 
     def test_a_changed_output_is_noticed(self, finished_run: Path) -> None:
         jsonschema = pytest.importorskip("jsonschema")
