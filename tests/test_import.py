@@ -23,6 +23,7 @@ HEAVY = {
 } | {"huggingface_hub"}
 PUBLIC = [
     "RECIPES",
+    "Listener",
     "ModisteError",
     "Predictor",
     "Recipe",

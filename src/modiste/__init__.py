@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from modiste.recipes.named import get as get_recipe
     from modiste.recipes.recipe import Recipe
     from modiste.training.seeds import train_seeds
+    from modiste.training.tracking.listener import Listener
 
 __all__ = [
     "RECIPES",
+    "Listener",
     "ModisteError",
     "Predictor",
     "Recipe",
@@ -56,6 +58,7 @@ __all__ = [
 
 _LOCATIONS = {
     "RECIPES": ("modiste.recipes.named", "RECIPES"),
+    "Listener": ("modiste.training.tracking.listener", "Listener"),
     "ModisteError": ("modiste.errors", "ModisteError"),
     "Predictor": ("modiste.inference.predictor", "Predictor"),
     "Recipe": ("modiste.recipes.recipe", "Recipe"),

@@ -8,7 +8,6 @@ import torch
 
 from modiste.audits.labels import (
     Suspicion,
-    assign_folds,
     confident_classes,
     confident_joint,
     fold_development,
@@ -17,6 +16,7 @@ from modiste.audits.labels import (
     suspicious_labels,
 )
 from modiste.data.dataset import ImageSet, SplitImages
+from modiste.data.folds import assign_folds
 from modiste.errors import RecipeError
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import Recipe, TransferRecipe

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from modiste.audits import probe
 from modiste.audits.audit import audit
-from modiste.audits.labels import LEAST_WRONG, assign_folds, likely_wrong_labels
+from modiste.audits.labels import LEAST_WRONG, likely_wrong_labels
 from modiste.audits.probe import Examples, fold_logits, has_fixed_features, mean_probabilities, probe_probabilities
 from modiste.data.dataset import ImageSet, SplitImages
+from modiste.data.folds import assign_folds
 from modiste.errors import StoppedError
 from modiste.recipes import named
 from modiste.recipes.networks import MLPRecipe

@@ -76,7 +76,7 @@ def test_turned_round_it_says_the_same(runs: Runs, tiny_folder: Path) -> None:
 
 def test_seeds_of_one_recipe_are_one_side(runs: Runs, tiny_folder: Path) -> None:
     found = compare([runs[name] for name in ("fast-0", "slow-1", "fast-1", "slow-0")], data_folder=tiny_folder)
-    assert [(side.name, side.seeds) for side in found.sides] == [("tiny", (0, 1)), ("slow", (1, 0))]
+    assert [(side.name, side.seeds) for side in found.sides] == [("tiny (2 seeds)", (0, 1)), ("slow (2 seeds)", (1, 0))]
     (contrast,) = found.contrasts
     assert contrast.seeds == (0, 1)
     accuracies = [[correct(runs[f"{name}-{seed}"]).double().mean() for seed in (0, 1)] for name in ("fast", "slow")]
@@ -109,7 +109,7 @@ def test_seeds_of_one_recipe_alone_give_their_mean_spread_and_interval(
     found = compare(folders, data_folder=tiny_folder)
     shares = [correct(folder).double().mean().item() for folder in folders]
     (side,) = found.sides
-    assert (side.name, side.seeds, found.contrasts) == ("tiny", (0, 1), ())
+    assert (side.name, side.seeds, found.contrasts) == ("tiny (2 seeds)", (0, 1), ())
     assert side.mean == pytest.approx(mean(shares))
     assert side.deviation == pytest.approx(stdev(shares))
     low, high = mean_interval(shares) or (0.0, 0.0)
@@ -127,7 +127,7 @@ def test_sides_of_one_name_are_told_by_the_fields_in_which_they_differ(
         trainer.train(replace(tiny_recipe, epochs=1, seed=seed), tmp_path / f"short-{seed}", data_folder=tiny_folder)
     folders = [runs["fast-0"], runs["fast-1"], tmp_path / "short-0", tmp_path / "short-1", runs["slow-0"]]
     found = compare(folders, data_folder=tiny_folder)
-    assert [side.name for side in found.sides] == ["tiny (epochs 3)", "tiny (epochs 1)", "slow"]
+    assert [side.name for side in found.sides] == ["tiny (epochs 3, 2 seeds)", "tiny (epochs 1, 2 seeds)", "slow"]
     assert not any(str(folder) in contrast.verdict for folder in folders for contrast in found.contrasts)
 
 
@@ -188,7 +188,7 @@ def test_the_command_tells_a_person(runs: Runs, tiny_folder: Path) -> None:
     done = run_modiste("compare", *folders, "--data-folder", tiny_folder)
     assert done.returncode == 0, done.stderr
     for words in (
-        "no difference shown: tiny before slow",
+        "no difference shown: tiny (2 seeds) before slow (2 seeds)",
         "over seeds 0, 1",
         "one seed of each",
         "epochs: 3 became 1",

@@ -14,7 +14,7 @@ from modiste.data.dataset import load_development
 from modiste.errors import DataError, RunError
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.comparison import compare
-from modiste.evaluation.ensemble import evaluate_together, mean_probabilities
+from modiste.evaluation.ensemble import evaluate_seeds, evaluate_together, mean_probabilities
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder
@@ -52,6 +52,27 @@ def test_two_runs_are_measured_by_hand(two_runs: tuple[Path, Path], tiny_folder:
     assert together.accuracy == pytest.approx(share)
     assert together.test_openings == 1
     assert run_folder.open_run(two_runs[1]).test_openings == 1
+
+
+def test_seeds_are_measured_one_by_one(two_runs: tuple[Path, Path], tiny_folder: Path) -> None:
+    found = evaluate_seeds(two_runs, data_folder=tiny_folder)
+    alone = [evaluate(run, data_folder=tiny_folder) for run in two_runs]
+    assert found.runs == tuple(alone)
+    assert found.seeds == (0, 1)
+    assert found.spread.mean == (alone[0].accuracy + alone[1].accuracy) / 2
+    assert found.spread.interval is not None
+    assert found.spread.interval[0] <= min(one.accuracy for one in alone)
+
+
+def test_a_mean_is_of_seeds_alone(
+    two_runs: tuple[Path, Path], tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path
+) -> None:
+    trainer.train(replace(tiny_recipe, epochs=1), tmp_path / "short", device="cpu", data_folder=tiny_folder)
+    with pytest.raises(RunError, match=r"another recipe than .* \(epochs: 3 became 1\); the mean is for runs"):
+        evaluate_seeds([two_runs[0], tmp_path / "short"], split="test", data_folder=tiny_folder)
+    with pytest.raises(RunError, match="the same recipe and seed as"):
+        evaluate_seeds([two_runs[0], two_runs[0]], data_folder=tiny_folder)
+    assert run_folder.open_run(tmp_path / "short").test_openings == 0, "refused before the test set is opened"
 
 
 def test_runs_of_other_splits_are_refused(

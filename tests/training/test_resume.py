@@ -360,6 +360,7 @@ def test_tensorboard_in_a_new_folder(recipe_file: Path, tiny_folder: Path, tmp_p
     words = words_for(recipe_file, tiny_folder, tmp_path / "run")
     done = run_modiste(*words, "--tensorboard")
     assert done.returncode == 0, done.stderr
+    assert "--tensorboard is --track tensorboard now" in done.stderr
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
     assert {
         name for name, content in results(undisturbed).items() if results(tmp_path / "run")[name] != content

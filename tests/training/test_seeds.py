@@ -1,5 +1,7 @@
 """Seeds trained at once against the same seeds trained alone."""
 
+import json
+import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,10 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands_and_data import tiny_files
+from commands_and_data import run_modiste, tiny_files
+from modiste.cli import train as cli_train
 from modiste.errors import DivergedError, RecipeError, RunError, StoppedError
+from modiste.evaluation.ensemble import evaluate_together
+from modiste.evaluation.statistics import spread
 from modiste.recipes import named
 from modiste.recipes.networks import CapsNetRecipe, DropConnectRecipe, MLPRecipe, SprintRecipe
+from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import (
     AugmentationRecipe,
     OptimizerRecipe,
@@ -24,7 +30,7 @@ from modiste.runs import run_folder
 from modiste.runs.checkpoint import load_state
 from modiste.runs.run_folder import EpochRow, open_run
 from modiste.training import setup, trainer
-from modiste.training.seeds import train_seeds
+from modiste.training.seeds import train_every_seed, train_seeds
 from modiste.training.tracking import Listener, Timing
 
 
@@ -267,3 +273,67 @@ def test_stopped_in_the_warm_start_all_have_begun_and_go_on_together(
         )
     assert [heard[seed].heard for seed in (0, 1)] == [["stopped"], ["stopped"]]
     assert [len(setup.starts_of(tmp_path / f"tiny-{seed}")) for seed in (0, 1)] == [1, 1]
+
+
+def test_seeds_in_turn_are_the_runs_that_they_are_alone(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    """To the last byte, also where one has been trained before and one was stopped."""
+    recipe, where = replace(tiny_recipe, patience=5), {"device": "cpu", "data_folder": tiny_folder}
+    for seed in (3, 0, 7):
+        trainer.train(replace(recipe, seed=seed), tmp_path / f"alone-{seed}", **where)  # type: ignore[arg-type]
+    shutil.copytree(tmp_path / "alone-0", tmp_path / "turn" / "tiny-0")
+    with pytest.raises(StoppedError):
+        trainer.train(replace(recipe, seed=7), tmp_path / "turn" / "tiny-7", listeners=[StopAt(30)], **where)  # type: ignore[arg-type]
+    heard = {seed: StopAt(-1) for seed in (3, 0, 7)}
+    runs = train_every_seed(recipe, (3, 0, 7), tmp_path / "turn", listeners=lambda seed: [heard[seed]], **where)  # type: ignore[arg-type]
+    assert [run.folder.name for run in runs] == ["tiny-3", "tiny-0", "tiny-7"]
+    assert not heard[0].heard
+    assert heard[7].heard[0] == "from 30"
+    for run in runs:
+        for name in ("model.safetensors", "last.safetensors", "log.jsonl"):
+            assert (run.folder / name).read_bytes() == (tmp_path / f"alone-{run.recipe.seed}" / name).read_bytes()
+
+
+def test_images_are_loaded_once_for_all_seeds(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    load = setup.load_development
+    monkeypatch.setattr(setup, "load_development", lambda *where: loaded.append(where) or load(*where))
+    recipe, where = replace(tiny_recipe, epochs=1), {"device": "cpu", "data_folder": tiny_folder}
+    for _ in range(2):
+        train_every_seed(recipe, range(3), tmp_path, **where)  # type: ignore[arg-type]
+    assert len(loaded) == 1, "and not at all where every run has finished"
+    with pytest.raises(RecipeError, match="seeds: expected each once, found none"):
+        train_every_seed(recipe, (), tmp_path, **where)  # type: ignore[arg-type]
+
+
+def test_seeds_on_the_command_line(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    """Trained, evaluated one by one and as one, and refused where the mean would say nothing."""
+    recipe = tmp_path / "tiny.json"
+    recipe.write_text(json.dumps(to_plain(replace(tiny_recipe, epochs=1))))
+    data = ("--data-folder", tiny_folder, "--device", "cpu")
+    done = run_modiste("train", recipe, "--seeds", "4,2", "--out", tmp_path / "runs", *data)
+    assert done.returncode == 0, done.stderr
+    accuracies = [open_run(tmp_path / "runs" / f"tiny-{seed}").picked.validation_accuracy for seed in (4, 2)]
+    assert f"mean of 2 seeds: {spread(accuracies)} on validation" in done.stdout
+    folders = [tmp_path / "runs" / f"tiny-{seed}" for seed in (4, 2)]
+    shown = run_modiste("evaluate", *folders, "--data-folder", tiny_folder).stdout.splitlines()
+    assert shown[-1].split(maxsplit=4)[4] == str(spread(accuracies))
+    plain = json.loads(run_modiste("evaluate", *folders, "--data-folder", tiny_folder, "--json").stdout)
+    assert (plain["mean"], plain["seeds"]) == (spread(accuracies).mean, [4, 2])
+    assert [run["accuracy"] for run in plain["runs"]] == accuracies
+    ensemble = json.loads(
+        run_modiste("evaluate", *folders, "--ensemble", "--data-folder", tiny_folder, "--json").stdout
+    )
+    assert ensemble["accuracy"] == evaluate_together(folders, data_folder=tiny_folder).accuracy
+
+
+@pytest.mark.parametrize("text", ["0", "x", "3,", "-1", "2.5"])
+def test_seeds_that_are_no_seeds(text: str) -> None:
+    with pytest.raises(RecipeError, match="--seeds: expected a number of seeds such as 5, or a list such as 3,5,9"):
+        cli_train._seeds(text)
+
+
+def test_seeds_are_a_number_or_a_list() -> None:
+    assert cli_train._seeds("5") == [0, 1, 2, 3, 4]
+    assert cli_train._seeds("3, 5,9") == [3, 5, 9]

@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from modiste import machine
 from modiste.data.dataset import Development, SplitImages
+from modiste.data.folds import assign_folds
 from modiste.errors import StoppedError
 from modiste.evaluation.inference import infer
 from modiste.recipes.recipe import Recipe
@@ -72,18 +72,6 @@ def out_of_fold_probabilities(
         right = (logits.argmax(1) == known.images.labels[own]).float().mean().item()
         report(f"network {number + 1} of {folds}: {right:.2%} of {len(own):,} images classified as labelled")
     return found
-
-
-def assign_folds(labels: Int64[Tensor, " n"], folds: int, seed: int) -> Int64[Tensor, " n"]:
-    """Return the fold of each image; each class is dealt out evenly, in a random order given by ``seed``."""
-    fold = torch.zeros_like(labels)
-    dealt = 0
-    for label in torch.unique(labels).tolist():
-        members = (labels == label).nonzero().squeeze(1)
-        order = torch.randperm(len(members), generator=machine.generator(seed, "fold", label))
-        fold[members[order]] = (torch.arange(len(members)) + dealt) % folds
-        dealt += len(members)  # else the first fold would get the remainder of every class
-    return fold
 
 
 def fold_development(

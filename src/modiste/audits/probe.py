@@ -17,9 +17,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modiste import machine
-from modiste.audits.labels import assign_folds
 from modiste.data.batch import as_targets, class_weights
 from modiste.data.dataset import Development, SplitImages
+from modiste.data.folds import assign_folds
 from modiste.errors import StoppedError
 from modiste.recipes.recipe import Recipe
 from modiste.system.processes import CoreWatch

@@ -59,11 +59,11 @@ def _show_comparison(result: "Comparison") -> None:
 
 
 def _show_side(side: "Side", width: int) -> None:
-    doubt = "" if side.deviation is None else f" ± {side.deviation:.2%}"
-    if side.interval is not None:
-        doubt += f" (95 % interval {side.interval[0]:.2%} to {side.interval[1]:.2%})"
+    from modiste.evaluation.statistics import Spread
+
     seeds = ", ".join(map(str, side.seeds))
-    say(f"{side.name:{width}}  {side.mean:.2%}{doubt}  seed{'s'[: len(side.seeds) > 1]} {seeds}")
+    accuracy = Spread(side.mean, side.deviation, side.interval)
+    say(f"{side.name:{width}}  {accuracy}  seed{'s'[: len(side.seeds) > 1]} {seeds}")
 
 
 def _show_contrast(contrast: "Contrast") -> None:

@@ -67,6 +67,7 @@ def options_of(name: str) -> tuple[type, ...]:
         arguments,
         audit,
         compare,
+        cross_validate,
         evaluate,
         export,
         predict,
@@ -84,6 +85,7 @@ def options_of(name: str) -> tuple[type, ...]:
         "data audit": (audit.AuditOptions, DataRecipe),
         "data fetch": (),
         "train": (train._TrainOptions, Recipe),
+        "cross-validate": (cross_validate._CrossValidateOptions, Recipe),
         "evaluate": (evaluate._EvaluateOptions,),
         "predict": (predict._PredictOptions,),
         "compare": (compare._CompareOptions,),
@@ -104,7 +106,7 @@ def _arguments(commands: dict[str, Command]) -> list[_Arguments]:
 
     names = tuple(RECIPES)
     words = {"data": ("audit", "fetch"), "data fetch": ("clothing",), "help": tuple(commands)}
-    words |= dict.fromkeys(("train", "search", "recipes"), names)
+    words |= dict.fromkeys(("train", "cross-validate", "search", "recipes"), names)
     found = []
     for name in (*commands, "data audit", "data fetch"):
         flags = [flag for kind in options_of(name) for flag in flags_of(kind)]

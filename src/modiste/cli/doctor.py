@@ -12,6 +12,7 @@ EXTRAS = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "heif": ("pillow_heif",),
     "hub": ("huggingface_hub",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "parquet": ("onnx", "onnxruntime", "pyarrow"),
     "photo": ("PIL", "scipy", "onnxruntime"),
     "postgresql": ("psycopg",),
@@ -22,6 +23,7 @@ EXTRAS = {
     "serve": ("fastapi", "httptools", "multipart", "onnx", "onnxruntime", "prometheus_client", "uvicorn"),
     "sklearn": ("sklearn",),
     "tensorboard": ("tensorboard",),
+    "wandb": ("wandb",),
 }
 
 

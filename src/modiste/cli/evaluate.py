@@ -9,18 +9,21 @@ from modiste.cli.streams import say, warn
 
 if TYPE_CHECKING:
     from modiste.evaluation.assessment import Assessment
+    from modiste.evaluation.ensemble import SeedAssessments
 
 
 @dataclass(frozen=True, kw_only=True)
 class _EvaluateOptions(MeasureOptions):
     runs: tuple[Path, ...]
-    """Folders of finished runs; several are evaluated as an ensemble, by the mean of their probabilities."""
+    """Folders of finished runs; of several, which differ in the seed, each is evaluated, then their mean is given."""
+    ensemble: bool = False
+    """Evaluate several runs, of one recipe or of several, as one: by the mean of their probabilities."""
     predictions: Path | None = None
     """A .csv, .npz or .parquet file to write: index, label, predicted class and all probabilities of every image."""
 
 
 def evaluate(arguments: list[str]) -> None:
-    """Measure a finished run, or several as an ensemble, on validation or on the held-out test set.
+    """Measure a finished run, or several seeds, or an ensemble, on validation or on the held-out test set.
 
     A run that was stopped, or still trains, is measured on validation as its newest saved state is.
 
@@ -29,21 +32,13 @@ def evaluate(arguments: list[str]) -> None:
       modiste evaluate runs/paper --split test --json
       modiste evaluate runs/paper --predictions out.csv
       modiste evaluate runs/sprint-0 runs/sprint-1 runs/sprint-2
+      modiste evaluate runs/sprint-0 runs/paper --ensemble
     """
     options = parse(_EvaluateOptions, arguments, "modiste evaluate", evaluate)
     if not options.runs:
         complain("which run? modiste evaluate DIR [--split test]; see modiste evaluate --help", USAGE)
-    from modiste.evaluation.assessment import evaluate as measure
-    from modiste.evaluation.ensemble import evaluate_together
-    from modiste.evaluation.unfinished import is_unfinished
-
     options.register_networks()
-    keywords = options.keyword_arguments() | {"predictions": options.predictions}
-    alone = len(options.runs) == 1
-    if alone and is_unfinished(options.runs[0]):
-        result = _measure_unfinished(options)
-    else:
-        result = measure(options.runs[0], **keywords) if alone else evaluate_together(options.runs, **keywords)
+    result = _measure(options)
     if options.json:
         print_json(result.as_plain())
     else:
@@ -71,7 +66,53 @@ def _measure_unfinished(options: _EvaluateOptions) -> "Assessment":
     return result
 
 
-def _show(result: "Assessment") -> None:
+def _measure(options: _EvaluateOptions) -> "Assessment | SeedAssessments":
+    from modiste.evaluation.assessment import evaluate as measure
+    from modiste.evaluation.ensemble import evaluate_seeds, evaluate_together
+    from modiste.evaluation.unfinished import is_unfinished
+
+    keywords = options.keyword_arguments()
+    if options.ensemble:
+        return evaluate_together(options.runs, **keywords, predictions=options.predictions)
+    if len(options.runs) == 1:
+        alone = options.runs[0]
+        return (
+            _measure_unfinished(options)
+            if is_unfinished(alone)
+            else measure(alone, **keywords, predictions=options.predictions)
+        )
+    if options.predictions:
+        complain("--predictions: is for one run, or for several with --ensemble", USAGE)
+    return evaluate_seeds(options.runs, **keywords)
+
+
+def _show(result: "Assessment | SeedAssessments") -> None:
+    from modiste.evaluation.assessment import Assessment
+
+    _show_one(result) if isinstance(result, Assessment) else _show_seeds(result)
+
+
+def _show_seeds(result: "SeedAssessments") -> None:
+    first = result.runs[0]
+    say(f"{result.recipe}, {first.split}, {first.images:,} images, {first.weights} weights", "")
+    width = max(map(len, result.folders))
+    for folder, run in zip(result.folders, result.runs, strict=True):
+        low, high = run.accuracy_interval
+        say(f"{folder:{width}}  {run.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})  loss {run.loss:.4f}")
+    say(f"{f'mean of {len(result.runs)} seeds':{width}}  {result.spread}")
+    _show_openings(max(run.test_openings for run in result.runs))
+
+
+def _show_openings(openings: int) -> None:
+    if openings:
+        say(
+            "",
+            f"the test set has been opened {openings} time(s) for this run; "
+            "an evaluation that was killed and repeated may count twice",
+        )
+
+
+def _show_one(result: "Assessment") -> None:
     low, high = result.accuracy_interval
     several = result.unfinished_step is None and not result.epoch
     where = "several runs together" if several else f"epoch {result.epoch}"
@@ -89,9 +130,4 @@ def _show(result: "Assessment") -> None:
         precision, recall, f1 = ("-" if figure is None else f"{figure:.4f}" for figure in score.figures)
         support = f"{score.support:7d}" if score.support else "no images"
         say(f"{name:{width}}  {precision:>9}  {recall:>6}  {f1:>8}  {support}")
-    if result.test_openings:
-        say(
-            "",
-            f"the test set has been opened {result.test_openings} time(s) for this run; "
-            "an evaluation that was killed and repeated may count twice",
-        )
+    _show_openings(result.test_openings)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from modiste.cli.arguments import USAGE, complain
 from modiste.cli.compare import compare
+from modiste.cli.cross_validate import cross_validate
 from modiste.cli.data import data
 from modiste.cli.doctor import EXTRAS, doctor
 from modiste.cli.evaluate import evaluate
@@ -182,6 +183,7 @@ def overview() -> str:
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "data": data,
     "train": train,
+    "cross-validate": cross_validate,
     "evaluate": evaluate,
     "predict": predict,
     "compare": compare,

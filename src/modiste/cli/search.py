@@ -41,6 +41,8 @@ class _SearchOptions(WorkerOptions):
     """postgresql://USER@HOST/DATABASE, through which drivers on several machines share one search."""
     study: str | None = None
     """Name of the search in that storage; by default the recipe's."""
+    track: tuple[str, ...] = ()
+    """Also record every trial with these trackers: tensorboard, mlflow, wandb; see docs/tracking.md."""
     drivers: int = 1
     """Drivers that share the storage; drivers times --workers trials run at once, and tpe depends on that number."""
 
@@ -95,6 +97,7 @@ def _run_search(recipe: "Recipe", spaces: list[str], options: _SearchOptions, ou
             device=options.device,
             data_folder=options.data_folder,
             on_outcome=on_outcome,
+            track=options.track,
         )
 
 

@@ -21,13 +21,15 @@ from modiste.cli.arguments import (
 )
 from modiste.cli.command_help import asks_for_help
 from modiste.cli.streams import say, silence, warn
-from modiste.errors import RecipeError
+from modiste.errors import MissingExtraError, RecipeError
 
 if TYPE_CHECKING:
     from modiste.api.run import Run
     from modiste.recipes.recipe import Recipe
+    from modiste.runs import run_folder
     from modiste.training.choice import Effort
     from modiste.training.tracking import Listener
+    from modiste.training.transfer.source import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +48,12 @@ class _TrainOptions(DataFolderOption):
     """An augmentation of your own after the recipe's, MODULE:NAME."""
     continue_from: Path | None = None
     """A finished run to train on until it has --epochs epochs, in place of a recipe; for constant schedules."""
+    seeds: str = ""
+    """Train several seeds, each into OUT/NAME-SEED: 5 for 0 to 4, or 3,5,9 for these; --out is runs by default."""
+    track: tuple[str, ...] = ()
+    """Also record the run with these trackers: tensorboard, mlflow, wandb; see docs/tracking.md."""
     tensorboard: bool = False
-    """Also write TensorBoard events into the run folder."""
+    """The older name of --track tensorboard."""
     quiet: bool = False
     """Print only errors."""
     effort: Literal["", "fast", "better", "best"] = ""
@@ -58,6 +64,7 @@ def train(arguments: list[str]) -> None:
     """Train a recipe into a run folder, or continue a run that was stopped.
 
     modiste train RECIPE [--epochs N] [--seed S] [--out DIR] ...
+    modiste train RECIPE --seeds 5 ...
     modiste train FOLDER [--effort fast|better|best] ...
     modiste train --continue-from RUN --epochs N [--out DIR]
 
@@ -68,6 +75,7 @@ def train(arguments: list[str]) -> None:
       modiste train sprint
       modiste train paper --epochs 5 --seed 1 --out runs/mine
       modiste train sprint-94 --lr 0.008 --batch-size 256
+      modiste train sprint --seeds 5 --track mlflow
       modiste train shop --effort better
       modiste train --continue-from runs/paper --epochs 60
     """
@@ -95,6 +103,9 @@ def train(arguments: list[str]) -> None:
     if options.continue_from:
         raise RecipeError(f"--continue-from: the run has a recipe; leave out {name}")
     quiet = options.quiet or not is_first_process()
+    if options.seeds:
+        _train_seeds(recipe, options, quiet)
+        return
     started = time.perf_counter()
     run = _train(recipe, options, quiet)
     if not quiet:
@@ -102,7 +113,12 @@ def train(arguments: list[str]) -> None:
 
 
 def _parse(recipe: "Recipe", flags: list[str], program: str) -> "tuple[Recipe, _TrainOptions]":
-    return parse_with_recipe(_TrainOptions(), recipe, flags, program, train)
+    recipe, options = parse_with_recipe(_TrainOptions(), recipe, flags, program, train)
+    if options.tensorboard:
+        options = replace(options, track=(*options.track, "tensorboard"))
+        if is_first_process():
+            warn("--tensorboard is --track tensorboard now; it still works")
+    return recipe, options
 
 
 def _is_data(name: str) -> bool:
@@ -163,23 +179,18 @@ def _continue(arguments: list[str]) -> None:
             epochs=recipe.epochs,
             device=options.device,
             data_folder=options.data_folder,
-            listeners=[*shown, *_listeners(options, out)],
+            listeners=[*shown, *_trackers(options, out, longer)],
         )
     if not options.quiet:
         _report(Run.open(out), time.perf_counter() - started)
 
 
 def _train(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "Run":
-    from modiste.api.own import with_own_code
     from modiste.api.training import train as train_run
     from modiste.training.free_folder import free_folder
-    from modiste.training.transfer.source import locate
 
     with silence(quiet):
-        recipe = with_own_code(recipe, network=options.network, loss=options.loss, augmentation=options.augment)
-        source = locate(options.transfer_from, quiet=quiet) if options.transfer_from else None
-        if source:
-            recipe = replace(recipe, transfer=replace(recipe.transfer, source=source.sha256))
+        recipe, source = _completed(recipe, options, quiet)
         out = options.out or free_folder(recipe, options.device)
         if not quiet and not options.out:
             _mention_shorter(recipe, out, options.device)
@@ -189,15 +200,85 @@ def _train(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "Run":
             device=options.device,
             data_folder=options.data_folder,
             transfer_from=source,
-            listeners=_listeners(options, out),
+            listeners=_trackers(options, out, recipe),
             quiet=quiet,
         )
 
 
-def _listeners(options: _TrainOptions, out: Path) -> "list[Listener]":
-    from modiste.training.tracking import TensorBoardLog
+def _completed(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "tuple[Recipe, Source | None]":
+    """Return the recipe with own code and the hash of the weights to start from, and where these are."""
+    from modiste.api.own import with_own_code
+    from modiste.training.transfer.source import locate
 
-    return [TensorBoardLog(out)] if options.tensorboard and is_first_process() else []
+    recipe = with_own_code(recipe, network=options.network, loss=options.loss, augmentation=options.augment)
+    if not options.transfer_from:
+        return recipe, None
+    source = locate(options.transfer_from, quiet=quiet)
+    return replace(recipe, transfer=replace(recipe.transfer, source=source.sha256)), source
+
+
+def _train_seeds(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> None:
+    """Train several seeds, and print each accuracy and their mean."""
+    from modiste.training.seeds import are_side_by_side, seed_folder, train_every_seed
+    from modiste.training.tracking import ConsoleLog
+
+    out, seeds, began = options.out or Path("runs"), _seeds(options.seeds), time.monotonic()
+
+    def listeners(seed: int) -> "list[Listener]":
+        is_shown = not quiet and (seed == seeds[0] or in_turn)  # a terminal shows one progress bar at a time
+        if is_shown:
+            warn(f"seed {seed}" if in_turn else f"seeds {options.seeds} at once; shown is seed {seed}")
+        console: list[Listener] = [ConsoleLog()] if is_shown else []
+        return [*console, *_trackers(options, seed_folder(recipe, seed, out), recipe)]
+
+    with silence(quiet):
+        recipe, source = _completed(recipe, options, quiet)
+        in_turn = not are_side_by_side(recipe, options.device)
+        runs = train_every_seed(
+            recipe,
+            seeds,
+            out,
+            device=options.device,
+            data_folder=options.data_folder,
+            transfer_from=source,
+            listeners=listeners,
+        )
+    if not quiet:
+        _report_seeds(runs, time.monotonic() - began)
+
+
+def _seeds(text: str) -> list[int]:
+    """Return the seeds that ``--seeds`` names: a number of them, or a list with commas."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts) or parts == ["0"]:
+        raise RecipeError(f"--seeds: expected a number of seeds such as 5, or a list such as 3,5,9, found {text!r}")
+    return list(range(int(parts[0]))) if len(parts) == 1 else [int(part) for part in parts]
+
+
+def _report_seeds(runs: "list[run_folder.Run]", seconds: float) -> None:
+    """Print the validation accuracy of every seed, their mean, deviation and interval."""
+    from modiste.evaluation.statistics import Spread, spread
+
+    accuracies = [run.picked.validation_accuracy for run in runs]
+    for run, accuracy in zip(runs, accuracies, strict=True):
+        say(f"seed {run.recipe.seed}: validation accuracy {accuracy:.2%}, epoch {run.picked.epoch}, in {run.folder}")
+    try:
+        found = spread(accuracies)
+    except MissingExtraError as error:  # the runs are there all the same
+        warn(error)
+        found = Spread(sum(accuracies) / len(accuracies), None, None)
+    folders = " ".join(str(run.folder) for run in runs)
+    say(
+        f"mean of {len(runs)} seed{'s'[: len(runs) > 1]}: {found} on validation, {seconds:.0f} s",
+        f"next: modiste evaluate {folders}",
+    )
+
+
+def _trackers(options: _TrainOptions, out: Path, recipe: "Recipe") -> "list[Listener]":
+    """Return the trackers of a run; of the processes that train together, only the first has any."""
+    from modiste.training.tracking import trackers
+
+    return trackers.make(options.track, out, recipe) if is_first_process() else []
 
 
 def _report(run: "Run", seconds: float) -> None:

@@ -204,7 +204,11 @@ def load_development(
         (50000, 10000, (1, 28, 28))
     """
     recipe = recipe or DataRecipe()
-    split = load_split_images(recipe, folder, instead=instead)
+    return development_of(load_split_images(recipe, folder, instead=instead), recipe)
+
+
+def development_of(split: SplitImages, recipe: DataRecipe) -> Development:
+    """Return the images that training may use, as the split and the recipe choose them; errors as above."""
     whole, every = split.images, split.train
     chosen = training_subset(whole.labels, every, recipe) if recipe.images_per_class else every
     notes = split.notes + unequal_class_notes(whole.labels[chosen], split.class_names)

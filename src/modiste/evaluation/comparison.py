@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -15,8 +14,8 @@ from torch import Tensor
 from modiste.display import Displayed, Table, percent
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Split, Weights
-from modiste.evaluation.ensemble import MeasuredRuns, measure_runs
-from modiste.evaluation.statistics import Difference, crossed_difference, holm, mean_interval, paired_difference
+from modiste.evaluation.ensemble import MeasuredRuns, measure_runs, seedless
+from modiste.evaluation.statistics import Difference, crossed_difference, holm, paired_difference, spread
 from modiste.recipes.plain import differences, flatten, to_plain
 from modiste.recipes.recipe import Recipe
 
@@ -31,7 +30,8 @@ class Side:
     """The runs of one recipe, with different seeds.
 
     Attributes:
-        name: of the recipe; if several sides share it, with the fields in which they differ.
+        name: of the recipe; if several sides share it, with the fields in which they differ; with the number of seeds
+            if there are several.
         folders: of the runs.
         seeds: of the runs.
         accuracies: of the runs.
@@ -190,27 +190,30 @@ def _different_paths(folders: Sequence[Path | str]) -> list[Path]:
     return paths
 
 
-def _seedless(recipe: Recipe) -> Recipe:
-    """Return the recipe with seed 0, the same for all runs of a side."""
-    return replace(recipe, seed=0)
-
-
 def _group(found: MeasuredRuns) -> tuple[list[list[int]], list[str]]:
     """Return the positions of the runs of each side, and its name; RunError if a side has a seed twice."""
     groups: dict[Recipe, list[int]] = {}
     for position, run in enumerate(found.runs):
-        group = groups.setdefault(_seedless(run.recipe), [])
+        group = groups.setdefault(seedless(run.recipe), [])
         twin = next((found.runs[other] for other in group if found.runs[other].recipe.seed == run.recipe.seed), None)
         if twin:
             raise RunError(f"{run.folder}: the same recipe and seed as {twin.folder}; give only one of them")
         group.append(position)
-    return list(groups.values()), _names(list(groups))
+    names = [_counted(name, len(group)) for name, group in zip(_names(list(groups)), groups.values(), strict=True)]
+    return list(groups.values()), names
 
 
 def _names(recipes: Sequence[Recipe]) -> list[str]:
     """Return the names of the sides: of their recipes, with the fields that differ if several recipes share a name."""
     short = [_name(recipe, recipes, SHOWN_FIELDS) for recipe in recipes]
     return short if len(set(short)) == len(short) else [_name(recipe, recipes, None) for recipe in recipes]
+
+
+def _counted(name: str, seeds: int) -> str:
+    """Return the name of a side with its number of seeds, if it has several."""
+    if seeds == 1:
+        return name
+    return f"{name.removesuffix(')')}, {seeds} seeds)" if name.endswith(")") else f"{name} ({seeds} seeds)"
 
 
 def _name(recipe: Recipe, recipes: Sequence[Recipe], most: int | None) -> str:
@@ -224,15 +227,15 @@ def _name(recipe: Recipe, recipes: Sequence[Recipe], most: int | None) -> str:
 def _side(found: MeasuredRuns, group: list[int], name: str) -> Side:
     """Return the side formed by the runs at these positions."""
     accuracies = tuple(found.assessments[position].accuracy for position in group)
-    interval = mean_interval(accuracies)
+    over_seeds = spread(accuracies)
     return Side(
         name=name,
         folders=tuple(str(found.runs[position].folder) for position in group),
         seeds=tuple(found.runs[position].recipe.seed for position in group),
         accuracies=accuracies,
-        mean=mean(accuracies),
-        deviation=stdev(accuracies) if len(accuracies) > 1 else None,
-        interval=None if interval is None else (max(0.0, interval[0]), min(1.0, interval[1])),
+        mean=over_seeds.mean,
+        deviation=over_seeds.deviation,
+        interval=over_seeds.interval,
     )
 
 
@@ -260,7 +263,7 @@ def _contrast(
     table = one.long() - other.long()
     by_image = table.sum(0)
     difference = _difference(table)
-    recipes = [_seedless(found.runs[side[0]].recipe) for side in sides]
+    recipes = [seedless(found.runs[side[0]].recipe) for side in sides]
     return Contrast(
         first=names[0],
         second=names[1],

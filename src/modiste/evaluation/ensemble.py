@@ -1,8 +1,10 @@
-"""Several finished runs on the same images: their logits, and the ensemble that averages their probabilities."""
+"""Several finished runs on the same images: each by itself with their mean, or the ensemble of their probabilities."""
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,7 +13,94 @@ from torch import Tensor
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Assessment, Measurement, Split, Weights, assess, class_names, measure
 from modiste.evaluation.predictions import check_path, write_predictions
-from modiste.runs.run_folder import Run
+from modiste.evaluation.statistics import Spread, spread
+from modiste.recipes.plain import differences
+from modiste.recipes.recipe import Recipe
+from modiste.runs.run_folder import Run, open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedAssessments:
+    """Several runs of one recipe, each evaluated by itself on the same images.
+
+    Attributes:
+        recipe: the recipe's name.
+        folders: of the runs.
+        seeds: of the runs.
+        runs: the measures of each run.
+        spread: mean accuracy over the runs, with deviation and Student's 95 % interval over seeds, on these images.
+    """
+
+    recipe: str
+    folders: tuple[str, ...]
+    seeds: tuple[int, ...]
+    runs: tuple[Assessment, ...]
+    spread: Spread
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return the same as dictionaries, lists, numbers and strings; the parts of the spread by their names."""
+        plain: dict[str, Any] = dataclasses.asdict(self)
+        parts: dict[str, Any] = plain.pop("spread")
+        return plain | parts
+
+
+def evaluate_seeds(
+    folders: Sequence[Path | str],
+    *,
+    split: Split = "validation",
+    weights: Weights = "picked",
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+) -> SeedAssessments:
+    """Evaluate several runs that differ only in the seed, each by itself, and return their mean accuracy too.
+
+    With ``split="test"``, this counts as an evaluation on test for each of them.
+
+    Example::
+
+        print(evaluate_seeds(["runs/sprint-0", "runs/sprint-1", "runs/sprint-2"]).spread)
+
+    Args:
+        folders: the run folders.
+        split: ``validation`` or ``test``.
+        weights: see ``evaluate``.
+        device: where the logits are computed.
+        data_folder: see ``evaluate``.
+
+    Raises:
+        RunError: a run is unfinished or damaged, two differ in more than the seed or have the same, or the runs were
+            not evaluated on the same images.
+        DataError: the images are missing or damaged.
+        MissingExtraError: SciPy is not installed.
+    """
+    check_seeds_alone([open_run(folder) for folder in folders])
+    found = measure_runs(folders, split=split, weights=weights, device=device, data_folder=data_folder)
+    return SeedAssessments(
+        recipe=found.runs[0].recipe.name,
+        folders=tuple(str(run.folder) for run in found.runs),
+        seeds=tuple(run.recipe.seed for run in found.runs),
+        runs=found.assessments,
+        spread=spread([one.accuracy for one in found.assessments]),
+    )
+
+
+def check_seeds_alone(runs: Sequence[Run]) -> None:
+    """Raise RunError unless the runs have different seeds and nothing else differs."""
+    by_seed: dict[int, Run] = {}
+    for run in runs:
+        if changes := differences(seedless(runs[0].recipe), seedless(run.recipe)):
+            raise RunError(
+                f"{run.folder}: another recipe than {runs[0].folder} ({'; '.join(changes[:3])}); the mean is for runs "
+                "that differ only in the seed; compare these (modiste compare), or evaluate them as one (--ensemble)"
+            )
+        if twin := by_seed.get(run.recipe.seed):
+            raise RunError(f"{run.folder}: the same recipe and seed as {twin.folder}; give only one of them")
+        by_seed[run.recipe.seed] = run
+
+
+def seedless(recipe: Recipe) -> Recipe:
+    """Return the recipe with seed 0, the same for all runs that differ only in the seed."""
+    return replace(recipe, seed=0)
 
 
 def evaluate_together(

@@ -13,6 +13,8 @@ images.safetensors              for your own pictures: validation images, and a 
 novelty.safetensors             data to recognise out-of-distribution images; for Fashion-MNIST from the first photo on
 transfer.json                   which tensors were taken from another run, and which were not
 manifest.json                   hash of every file above; exists once the run has finished
+tensorboard/                    events for TensorBoard, if it is used; not in the manifest
+.tracking.json                  identity of the run for other trackers, if any is used; not in the manifest
 """
 
 import dataclasses
@@ -41,8 +43,10 @@ FACTS = "facts.json"
 TRANSFER = "transfer.json"
 IMAGES = "images.safetensors"
 STATES = "checkpoints"
+TRACKING = ".tracking.json"
+EVENTS = "tensorboard"
 BEFORE_TRAINING = (RECIPE, FACTS, PRETRAINING, TRANSFER)
-WRITTEN = (*BEFORE_TRAINING, LOG, TIMING, STATES, "tensorboard")
+WRITTEN = (*BEFORE_TRAINING, LOG, TIMING, STATES, EVENTS, TRACKING)
 """Files and folders that training reads or extends when it resumes."""
 WEIGHTS = {"picked": "model.safetensors", "last": "last.safetensors"}
 VALIDATION_LOGITS = "validation-logits.safetensors"
@@ -229,8 +233,12 @@ def picked(history: Iterable[EpochRow], recipe: Recipe) -> EpochRow:
 
 
 def write_manifest(folder: Path) -> None:
-    """List every file of the run with its hash in the manifest; this marks the run as finished."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    """List every file of the run with its hash in the manifest; this marks the run as finished.
+
+    Hidden files and the events for TensorBoard, which may still be written, are no part of the run.
+    """
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
+    files = [path for path in found if path.relative_to(folder).parts[0] != EVENTS]
     manifest.write(folder, {str(path.relative_to(folder)): storage.sha256(path) for path in files}, 0)
 
 

@@ -1,7 +1,7 @@
 """Search: trains many recipes from a space and compares them on validation. An interrupted search continues."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from importlib.util import find_spec
@@ -19,6 +19,7 @@ from modiste.searches.suggestions import Suggestions
 from modiste.searches.trial import TrialOutcome, TrialTask
 from modiste.searches.workers import MakeWorkers, Processes, TrialPool
 from modiste.training.interruption import Interruption
+from modiste.training.tracking import trackers
 
 PACKAGES = ("matplotlib", "optuna")
 OnOutcome = Callable[[TrialOutcome, Mapping[int, TrialOutcome]], None]
@@ -35,6 +36,7 @@ def search(
     device: str = "auto",
     data_folder: Path | str | None = None,
     on_outcome: OnOutcome = lambda _new, _all: None,
+    track: Sequence[str] = (),
 ) -> list[TrialOutcome]:
     """Run the trials of ``plan`` in the folder ``out``, or continue them after an interruption.
 
@@ -50,6 +52,7 @@ def search(
         device: where each trial computes.
         data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
         on_outcome: called with each new outcome.
+        track: names of trackers that record every trial as a run; see ``tracking.trackers``.
 
     Returns:
         The outcomes of all trials, by number.
@@ -59,12 +62,13 @@ def search(
         RecipeError, RunError, StorageError, FolderInUseError, MissingExtraError: the search cannot be run or continued.
     """
     demand_packages()
+    trackers.make(track, Path(out), plan.recipe)  # an unknown name or a missing package is an error before any trial
     folder, data_folder = Path(out), None if data_folder is None else Path(data_folder)
     check_single_location(plan.recipe.data.source, data_folder)
     with storage.lock(folder), Interruption() as interruption, closing(store or FolderStore(folder)) as kept:
         claim(folder / PLAN, plan, grows="trials", noun="search")
         kept.enter(plan)
-        make_task = partial(TrialTask, device=device, data_folder=data_folder)
+        make_task = partial(TrialTask, device=device, data_folder=data_folder, track=tuple(track))
         driver = Driver(plan, folder, kept, at_once or plan.lag, make_task, on_outcome)
         driver.run(workers or partial(Processes, at_once or plan.lag), interruption)
         write_table(folder, plan, driver.outcomes)

@@ -12,7 +12,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import EpochRow
 from modiste.training import trainer
-from modiste.training.tracking import Listener, Timing
+from modiste.training.tracking import Listener, Timing, trackers
 
 State = Literal["complete", "pruned", "failed"]
 LEAST_CURVES = 4
@@ -53,6 +53,7 @@ class TrialTask:
         data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
         curves: validation accuracies of earlier trials after each epoch, for pruning; empty for no pruning.
         minutes: longest time that it may take; 0 for no limit.
+        track: names of trackers.
     """
 
     number: int
@@ -63,6 +64,7 @@ class TrialTask:
     data_folder: Path | None = None
     curves: tuple[tuple[float, ...], ...] = ()
     minutes: float = 0.0
+    track: tuple[str, ...] = ()
 
     @property
     def clock(self) -> Path:
@@ -148,7 +150,9 @@ def run_trial(task: TrialTask) -> TrialOutcome:
         StorageError, MissingExtraError: nothing can be written, or a package is missing.
     """
     machine.choose_device(task.device)
-    listeners = [Pruner(task.curves)] if task.curves else []
+    listeners = trackers.make(task.track, task.folder, task.recipe)
+    if task.curves:
+        listeners.append(Pruner(task.curves))
     choices: dict[str, Any] = {"device": task.device, "data_folder": task.data_folder, "listeners": listeners}
     if task.minutes:
         storage.write_text(task.clock, "")

@@ -1,4 +1,4 @@
-"""Several seeds of one recipe trained side by side. On a GPU, they take little longer than a single run.
+"""Several seeds of one recipe: side by side on a GPU, where they take little longer than a single run, or in turn.
 
 A small network leaves most of a GPU idle. Here every seed's step is a branch of one launch, and its kernels run beside
 those of the others. Each seed has the initial weights, order, augmentation and dropout that it has alone. It reaches
@@ -11,20 +11,31 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from modiste import machine
 from modiste.errors import RecipeError, StoppedError
 from modiste.models import layers
 from modiste.recipes.recipe import Recipe
-from modiste.runs import run_folder, storage
+from modiste.runs import manifest, run_folder, storage
 from modiste.training.context import Context
 from modiste.training.cuda_graph import ResidentSteps, SideBySide
 from modiste.training.distributed import Group, gathered
 from modiste.training.loop import finish_epoch, is_over
-from modiste.training.setup import Data, RunSetUp, note_facts, open_session, set_up, settle_threads, starts_of
+from modiste.training.setup import (
+    Data,
+    RunSetUp,
+    images_of,
+    note_facts,
+    open_session,
+    set_up,
+    settle_threads,
+    starts_of,
+)
 from modiste.training.state import TrainingState
-from modiste.training.tracking import FileLog, Listener, Listeners, Timing
-from modiste.training.trainer import finish, starting_state
+from modiste.training.tracking import Listener, Timing
+from modiste.training.trainer import finish, notified, starting_state, train_in
+from modiste.training.transfer.source import Source
 
 MakeListeners = Callable[[int], Sequence[Listener]]
 Run = tuple[RunSetUp, Context]
@@ -59,32 +70,106 @@ def train_seeds(
         DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as for a single run.
     """
     check_seeds(recipe, seeds)
-    folders = [Path(out) / f"{recipe.name}-{seed}" for seed in seeds]
+    folders = [seed_folder(recipe, seed, out) for seed in seeds]
     runs: list[Run] = []
-    with gathered() as group, open_session(device, group) as session, contextlib.ExitStack() as locks:
+    with gathered() as group, open_session(device, group) as session, contextlib.ExitStack() as ends:
         check_alone(group)
-        data: Data = data_folder
-        for folder, seed in zip(folders, seeds, strict=True):
-            locks.enter_context(storage.lock(folder))
-            run = set_up(replace(recipe, seed=seed), folder, session, data)
-            if run is not None:
-                data = run.development  # loaded for the first run, shared by the others
-                runs.append((run, run.context(Listeners([FileLog(folder), *listeners(seed)]))))
-        for some in equally_far(runs):
-            with machine.threads_restored():
-                train_together(some)
+        heard = [ends.enter_context(notified(*pair)) for pair in zip(folders, map(listeners, seeds), strict=True)]
+        with contextlib.ExitStack() as locks:
+            data: Data = data_folder
+            for folder, seed, listener in zip(folders, seeds, heard, strict=True):
+                locks.enter_context(storage.lock(folder))
+                run = set_up(replace(recipe, seed=seed), folder, session, data)
+                if run is not None:
+                    data = run.development  # loaded for the first run, shared by the others
+                    runs.append((run, run.context(listener)))
+            for some in equally_far(runs):
+                with machine.threads_restored():
+                    train_together(some)
+        for run, context in runs:
+            context.listener.finished(run_folder.open_run(run.folder))
     return folders
+
+
+def train_every_seed(
+    recipe: Recipe,
+    seeds: Sequence[int],
+    out: Path | str,
+    *,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    transfer_from: Path | str | Source | None = None,
+    listeners: MakeListeners = lambda _seed: (),
+) -> list[run_folder.Run]:
+    """Train ``recipe`` with every seed; return the finished runs, in the folders ``out/NAME-SEED``.
+
+    On a GPU they are trained side by side (``train_seeds``) unless the recipe has patience, transfer or own code.
+    Elsewhere they are trained in turn: start-up and images are paid once, and each run has the bytes that it has alone.
+    Finished runs are left as they are, and the same call continues those that were stopped.
+
+    Args:
+        recipe: what to train; its own seed is not used.
+        seeds: one run each, all different.
+        out: the folder of the run folders; made if missing.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        data_folder: see ``modiste.train``.
+        transfer_from: see ``modiste.train``.
+        listeners: returns the listeners of a seed.
+
+    Raises:
+        RecipeError: a seed is given twice, or there are several processes. Otherwise as for a single run.
+        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as for a single run.
+
+    Example::
+
+        runs = train_every_seed(modiste.get_recipe("sprint"), range(5), "runs")
+        print([run.picked.validation_accuracy for run in runs])
+    """
+    check_different(seeds)
+    where: dict[str, Any] = {"device": device, "data_folder": data_folder, "listeners": listeners}
+    if are_side_by_side(recipe, device):
+        return [run_folder.open_run(folder) for folder in train_seeds(recipe, seeds, out, **where)]
+    folders = [seed_folder(recipe, seed, out) for seed in seeds]
+    data: Data = data_folder
+    with gathered() as group, open_session(device, group) as session:
+        check_alone(group)
+        if not all((folder / manifest.NAME).exists() for folder in folders):
+            data = images_of(recipe, data_folder, session)
+        for folder, seed in zip(folders, seeds, strict=True):
+            with machine.threads_restored():
+                train_in(session, replace(recipe, seed=seed), folder, data, listeners(seed), transfer_from)
+    return [run_folder.open_run(folder) for folder in folders]
+
+
+def are_side_by_side(recipe: Recipe, device: str) -> bool:
+    """Return whether ``train_every_seed`` trains the seeds of the recipe all at once on this device."""
+    return machine.choose_device(device).type == "cuda" and not (single_run_fields(recipe) or recipe.own_code)
+
+
+def seed_folder(recipe: Recipe, seed: int, out: Path | str) -> Path:
+    """Return the folder of the run with this seed."""
+    return Path(out) / f"{recipe.name}-{seed}"
+
+
+def check_different(seeds: Sequence[int]) -> None:
+    """Raise RecipeError if a seed is given twice, or none at all."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise RecipeError(f"seeds: expected each once, found {', '.join(map(str, seeds)) or 'none'}")
+
+
+def single_run_fields(recipe: Recipe) -> dict[str, object]:
+    """Return the fields of the recipe, by name, that are not possible with several seeds side by side."""
+    fields = {"patience": recipe.patience, "transfer.source": recipe.transfer.source}
+    return {name: value for name, value in fields.items() if value}
 
 
 def check_seeds(recipe: Recipe, seeds: Sequence[int]) -> None:
     """Raise RecipeError if the recipe asks for patience, transfer or own code, or a seed is given twice."""
-    for name, value in {"patience": recipe.patience, "transfer.source": recipe.transfer.source}.items():
-        if value:
-            raise RecipeError(f"{name}: not possible with several seeds at once, found {value}; train them one by one")
+    for name, value in single_run_fields(recipe).items():
+        raise RecipeError(f"{name}: not possible with several seeds at once, found {value}; train them one by one")
     if recipe.own_code:
         raise RecipeError("several seeds at once: not possible with own code; train them one by one")
-    if len(set(seeds)) < len(seeds):
-        raise RecipeError(f"seeds: expected each once, found {', '.join(map(str, seeds))}")
+    check_different(seeds)
 
 
 def check_alone(group: Group) -> None:

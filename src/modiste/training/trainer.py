@@ -1,7 +1,8 @@
 """One training run, from a recipe to a folder that holds everything about it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from modiste.runs.run_folder import EpochRow
 from modiste.training.context import Context
 from modiste.training.distributed import gathered
 from modiste.training.loop import fit
-from modiste.training.setup import RunSetUp, note_facts, open_session, set_up, settle_threads
+from modiste.training.setup import Data, RunSetUp, Session, note_facts, open_session, set_up, settle_threads
 from modiste.training.state import TrainingState, new_training_state
 from modiste.training.tracking import FileLog, Listener, Listeners
 from modiste.training.transfer import linear_probe, transfer
@@ -78,7 +79,8 @@ def train(
         data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         transfer_from: the source of weights whose hash the recipe names: a run folder, a safetensors file or
             ``hub:OWNER/NAME``.
-        listeners: notified of every step and epoch.
+        listeners: notified of every step and epoch, and of the end. An error in one ends the run; trackers, which
+            cannot, come from ``tracking.trackers.make``.
 
     Raises:
         DataError, RecipeError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError.
@@ -88,18 +90,56 @@ def train(
         gathered() as group,
         open_session(device, group) as session,
         group.folder(Path(out)) as folder,
-        storage.lock(folder),
     ):
-        run = set_up(recipe, folder, session, data_folder if data is None else data)
-        if run is None:
-            return outcome(Path(out), started)
-        complete(run, listeners, transfer_from)
-        return outcome(folder, started)
+        finished = train_in(session, recipe, folder, data_folder if data is None else data, listeners, transfer_from)
+        return outcome(finished or run_folder.open_run(out), started)
 
 
-def complete(run: RunSetUp, listeners: Sequence[Listener], transfer_from: Path | str | Source | None) -> None:
-    """Train a run to its end, and write its results; the arguments are those of ``train``."""
-    context = run.context(Listeners([FileLog(run.folder), *listeners]))
+def train_in(
+    session: Session,
+    recipe: Recipe,
+    folder: Path,
+    data: Data = None,
+    listeners: Sequence[Listener] = (),
+    transfer_from: Path | str | Source | None = None,
+) -> run_folder.Run | None:
+    """Train one run within a session that several may share; return it, or None if it had finished before.
+
+    Args:
+        session: of the call.
+        recipe: what to train.
+        folder: of the run.
+        data: images in memory, or where to find those that the recipe names.
+        listeners: see ``train``.
+        transfer_from: see ``train``.
+
+    Raises:
+        ModisteError: as ``train``.
+    """
+    with notified(folder, listeners) as listener:
+        with storage.lock(folder):
+            run = set_up(recipe, folder, session, data)
+            if run is None:
+                return None
+            complete(run, listener, transfer_from)
+        finished = run_folder.open_run(folder)
+        listener.finished(finished)
+        return finished
+
+
+@contextmanager
+def notified(folder: Path, listeners: Sequence[Listener]) -> Iterator[Listener]:
+    """Give the log files of the run in ``folder`` and other listeners as one, and close them at the end."""
+    listener = Listeners([FileLog(folder), *listeners])
+    try:
+        yield listener
+    finally:
+        listener.closed()
+
+
+def complete(run: RunSetUp, listener: Listener, transfer_from: Path | str | Source | None = None) -> None:
+    """Train a run to its end, and write its results; ``transfer_from`` as in ``train``."""
+    context = run.context(listener)
     settle_threads(run.folder, run.session.watch)
     note_facts(context)
     try:
@@ -188,9 +228,10 @@ def finish(state: TrainingState, context: Context, task: Task) -> None:
     run_folder.write_manifest(folder)
 
 
-def outcome(folder: Path, started: float) -> Outcome:
-    """Read the result of the finished run in ``folder``; ``started`` is the call's ``time.perf_counter()``."""
-    finished = run_folder.open_run(folder)
-    _, labels = run_folder.read_logits(folder / run_folder.logits_name("validation"))
+def outcome(finished: run_folder.Run, started: float) -> Outcome:
+    """Return the result of a finished run; ``started`` is the call's ``time.perf_counter()``."""
+    _, labels = run_folder.read_logits(finished.folder / run_folder.logits_name("validation"))
     correct = round(finished.picked.validation_accuracy * len(labels))
-    return Outcome(folder, finished.picked, wilson_interval(correct, len(labels)), time.perf_counter() - started)
+    return Outcome(
+        finished.folder, finished.picked, wilson_interval(correct, len(labels)), time.perf_counter() - started
+    )

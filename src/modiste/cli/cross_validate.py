@@ -1,0 +1,98 @@
+"""``modiste cross-validate``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modiste.cli.arguments import (
+    USAGE,
+    DataFolderOption,
+    complain,
+    help_or_complain,
+    named_recipe,
+    parse_with_recipe,
+    print_json,
+    split_flags,
+)
+from modiste.cli.streams import say, silence, warn
+
+if TYPE_CHECKING:
+    from modiste.recipes.recipe import Recipe
+    from modiste.training.cross_validation import CrossValidation
+    from modiste.training.tracking import Listener
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CrossValidateOptions(DataFolderOption):
+    folds: int = 10
+    """Parts of the training and validation images; each is held out once."""
+    out: Path | None = None
+    """Folder of the runs, one a fold, and of the result; by default runs/NAME-folds."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 ..."""
+    track: tuple[str, ...] = ()
+    """Also record every fold with these trackers: tensorboard, mlflow, wandb; see docs/tracking.md."""
+    json: bool = False
+    """Print JSON."""
+    quiet: bool = False
+    """Print only errors and the result."""
+
+
+def cross_validate(arguments: list[str]) -> None:
+    """Train a recipe once for each fold, and give the mean accuracy on the folds held out.
+
+    modiste cross-validate RECIPE [--folds N] [--out DIR] ...
+
+    RECIPE is a name (see `modiste recipes`) or a .toml or .json file. Every field of the recipe is a flag. The test set
+    stays closed. The command may be killed at any time: the same command continues it.
+
+    Examples:
+      modiste cross-validate sprint
+      modiste cross-validate mlp --folds 5 --epochs 2
+    """
+    from modiste.recipes.recipe import Recipe
+
+    positional, flags = split_flags(arguments, _CrossValidateOptions, Recipe)
+    if not positional:
+        complaint = "expected a recipe: modiste cross-validate RECIPE; see modiste cross-validate --help"
+        more = "modiste cross-validate sprint --help lists the recipe's flags too."
+        program = "modiste cross-validate RECIPE"
+        help_or_complain(cross_validate, arguments, complaint, _CrossValidateOptions, program, more)
+    name, *surplus = positional
+    if surplus:
+        complain(f"expected one recipe, found {name} and {surplus[0]}; see modiste cross-validate --help", USAGE)
+    program = f"modiste cross-validate {name}"
+    recipe, options = parse_with_recipe(_CrossValidateOptions(), named_recipe(name), flags, program, cross_validate)
+    result = _run(recipe, options)
+    if options.json:
+        print_json(result.as_plain())
+    else:
+        _show(result)
+
+
+def _run(recipe: "Recipe", options: _CrossValidateOptions) -> "CrossValidation":
+    from modiste.training.cross_validation import cross_validate as run
+    from modiste.training.cross_validation import fold_folder
+    from modiste.training.tracking import ConsoleLog, trackers
+
+    out = options.out or Path("runs") / f"{recipe.name}-folds"
+
+    def listeners(number: int) -> "list[Listener]":
+        if not options.quiet:
+            warn(f"fold {number + 1} of {options.folds}")
+        tracked = trackers.make(options.track, fold_folder(out, number, options.folds), recipe)
+        return tracked if options.quiet else [ConsoleLog(), *tracked]
+
+    where = {"device": options.device, "data_folder": options.data_folder}
+    with silence(options.quiet):
+        return run(recipe, out, folds=options.folds, listeners=listeners, **where)  # type: ignore[arg-type]
+
+
+def _show(result: "CrossValidation") -> None:
+    accuracies = " ".join(f"{accuracy:.2%}" for accuracy in result.accuracies)
+    say(
+        f"{result.recipe}, {result.folds} folds of {result.images:,} training and validation images",
+        f"accuracy on the folds held out: {accuracies}",
+        f"mean {result.spread}, {result.seconds:.0f} s, in {result.folder}",
+        "the folds share training images; the interval allows for that by the correction of Nadeau and Bengio (2003)",
+    )

@@ -1,0 +1,52 @@
+"""Folds: parts of the training and validation images, each held out once while a network is trained on the others."""
+
+import hashlib
+from dataclasses import replace
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from modiste import machine
+from modiste.data.dataset import SplitImages
+from modiste.errors import RecipeError
+
+
+def assign_folds(labels: Int64[Tensor, " n"], folds: int, seed: int) -> Int64[Tensor, " n"]:
+    """Return the fold of each image; each class is dealt out evenly, in a random order given by ``seed``."""
+    fold = torch.zeros_like(labels)
+    dealt = 0
+    for label in torch.unique(labels).tolist():
+        members = (labels == label).nonzero().squeeze(1)
+        order = torch.randperm(len(members), generator=machine.generator(seed, "fold", label))
+        fold[members[order]] = (torch.arange(len(members)) + dealt) % folds
+        dealt += len(members)  # else the first fold would get the remainder of every class
+    return fold
+
+
+def fold_split(known: SplitImages, folds: int, number: int, seed: int) -> SplitImages:
+    """Return the images with one fold for validation, and all others for training.
+
+    The fingerprint is of its own, so that a run of one fold is not mistaken for a run of another or of the usual split.
+
+    Args:
+        known: all training and validation images, however they are split.
+        folds: number of folds, at least 2.
+        number: of the fold that is held out, from 0.
+        seed: of the assignment.
+    """
+    fold = assign_folds(known.images.labels, folds, seed)
+    name = f"{known.fingerprint} fold {number} of {folds}, seed {seed}"
+    return replace(
+        known,
+        train=(fold != number).nonzero().squeeze(1),
+        validation=(fold == number).nonzero().squeeze(1),
+        fingerprint=hashlib.sha256(name.encode()).hexdigest(),
+    )
+
+
+def check_folds(labels: Int64[Tensor, " n"], folds: int) -> None:
+    """Raise RecipeError unless there are at least two folds, and an image of every class for each."""
+    least = int(torch.bincount(labels)[torch.unique(labels)].min())
+    if not 2 <= folds <= least:
+        raise RecipeError(f"folds: expected 2 to {least:,}, the images of the smallest class, found {folds}")
