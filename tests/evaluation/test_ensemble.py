@@ -146,7 +146,10 @@ class TestPicturesClassByClass:
 def test_the_command_takes_several(two_runs: tuple[Path, Path], tiny_folder: Path) -> None:
     done = run_modiste("evaluate", *two_runs, "--data-folder", tiny_folder)
     assert done.returncode == 0, done.stderr
-    assert "several runs together" in done.stdout
+    assert "mean of 2 seeds" in done.stdout
+    together = run_modiste("evaluate", *two_runs, "--ensemble", "--data-folder", tiny_folder)
+    assert together.returncode == 0, together.stderr
+    assert "several runs together" in together.stdout
     nothing = run_modiste("evaluate")
     assert nothing.returncode == 2
     assert "which run?" in nothing.stderr

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-from modiste.search.trial import Task, run_trial
 
 from commands_and_data import child_environment
 from listeners import StopAfter
@@ -23,6 +22,7 @@ from modiste.errors import MissingExtraError, RecipeError, RunError, StoppedErro
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
 from modiste.runs.run_folder import EpochRow, Run, open_run
+from modiste.searches.trial import TrialTask, run_trial
 from modiste.training import trainer
 from modiste.training.seeds import train_seeds
 from modiste.training.tracking import Listener, Timing, background, trackers
@@ -273,7 +273,7 @@ def test_every_trial_of_a_search_is_tracked(
     monkeypatch.setitem(trackers.TRACKERS, "ours", lambda _folder, _recipe: recorder)
     recipe, curve = replace(tiny_recipe, epochs=2), (1.0, 1.0)
     best_there_is = {"curves": (curve,) * 4, "track": ("ours",), "device": "cpu", "data_folder": tiny_folder}
-    task = Task(number=0, values={}, recipe=recipe, folder=tmp_path / "0", **best_there_is)  # type: ignore[arg-type]
+    task = TrialTask(number=0, values={}, recipe=recipe, folder=tmp_path / "0", **best_there_is)  # type: ignore[arg-type]
     assert run_trial(task).state == "pruned"
     assert recorder.events == ["started after 0 epochs", "epoch 1", "stopped", "closed"]
 

@@ -100,14 +100,14 @@ def _show_seeds(result: "SeedAssessments") -> None:
         low, high = run.accuracy_interval
         say(f"{folder:{width}}  {run.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})  loss {run.loss:.4f}")
     say(f"{f'mean of {len(result.runs)} seeds':{width}}  {result.spread}")
-    _show_openings(max(run.test_openings for run in result.runs))
+    _show_openings(max(run.test_openings for run in result.runs), "one of these runs")
 
 
-def _show_openings(openings: int) -> None:
+def _show_openings(openings: int, what: str = "this run") -> None:
     if openings:
         say(
             "",
-            f"the test set has been opened {openings} time(s) for this run; "
+            f"the test set has been opened {openings} time(s) for {what}; "
             "an evaluation that was killed and repeated may count twice",
         )
 
