@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import struct
 import subprocess
 import sys
@@ -18,9 +19,9 @@ import torch
 
 from commands_and_data import child_environment
 from listeners import StopAfter
-from modiste.errors import MissingExtraError, RecipeError, RunError, StoppedError
+from modiste.errors import FolderInUseError, MissingExtraError, RecipeError, RunError, StoppedError
 from modiste.recipes.recipe import Recipe
-from modiste.runs import run_folder
+from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import EpochRow, Run, open_run
 from modiste.searches.trial import TrialTask, run_trial
 from modiste.training import trainer
@@ -331,6 +332,24 @@ def test_mlflow_reads_every_epoch_and_the_files(
     copy = mlflow_client.download_artifacts(found.info.run_id, "model.safetensors", str(tmp_path))
     assert Path(copy).read_bytes() == (folder / "model.safetensors").read_bytes()
     assert warnings(caplog) == []
+
+
+def test_one_process_at_a_time_creates_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow")
+    from modiste.training.tracking import mlflow
+
+    class Client:
+        def get_experiment_by_name(self, name: str) -> Any:
+            return type("Experiment", (), {"experiment_id": f"of {name}"})
+
+    monkeypatch.setattr(mlflow, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(mlflow.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    tracker = mlflow.MLflowTracker(tmp_path, Recipe(name="x"))
+    tracker._make_client = Client  # type: ignore[assignment]
+    with storage.lock(tmp_path / f"modiste-mlflow-{os.getuid()}"), pytest.raises(FolderInUseError):
+        tracker._open()
+    assert tracker._open() == "of modiste"
 
 
 # Weights & Biases

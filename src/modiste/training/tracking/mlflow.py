@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from modiste.errors import extra_for
 from modiste.recipes.recipe import Recipe
+from modiste.runs import storage
 from modiste.runs.run_folder import EpochRow, Run
 from modiste.training.tracking.listener import Listener, Timing
 from modiste.training.tracking.tracked_run import figures, files, identify, parameters, summary
@@ -20,6 +22,8 @@ TAG = "modiste.run"
 WITNESS = "validation_accuracy"
 """Figure whose history shows which epochs the store has."""
 
+LOCK_SECONDS = 25.0
+"""How long to wait for another process that creates the database."""
 MOST_PARAMS = 100
 """Most parameters that MLflow takes at once."""
 
@@ -45,8 +49,7 @@ class MLflowTracker(Listener):
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
         """Create the run, or find it again, with its parameters and the epochs that it lacks."""
-        self._client = self._make_client()
-        self._run = self._find_or_create()
+        self._run = self._find_or_create(self._open())
         known = {metric.step for metric in self._client.get_metric_history(self._run, WITNESS)}
         params = [self._entities.Param(name, str(value)) for name, value in parameters(recipe).items()]
         for first in range(0, len(params), MOST_PARAMS):
@@ -71,9 +74,20 @@ class MLflowTracker(Listener):
             self._client.log_artifact(self._run, str(path))
         self._client.set_terminated(self._run, "FINISHED")
 
-    def _find_or_create(self) -> str:
+    def _open(self) -> str:
+        """Connect to the store, and return the number of the experiment.
+
+        Processes that create the tables of a new database at once, as the workers of a search would, break it. So one
+        process of this machine opens a store at a time.
+        """
+        lock = Path(tempfile.gettempdir()) / f"modiste-mlflow-{os.getuid()}"
+        with storage.lock(lock, LOCK_SECONDS):
+            self._client = self._make_client()
+            return self._experiment()
+
+    def _find_or_create(self, experiment: str) -> str:
         """Return MLflow's number of the run."""
-        experiment, identity = self._experiment(), identify(self._folder)
+        identity = identify(self._folder)
         found = self._client.search_runs([experiment], f"tags.`{TAG}` = '{identity}'", max_results=1)
         if found:
             self._client.update_run(found[0].info.run_id, "RUNNING")
