@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from modiste.data.sources import load_training
+from modiste.data.idx.idx_source import load_training
 from modiste.errors import ModisteError
 from modiste.evaluation.out_of_distribution import run_detector
 from modiste.inference.answers import find_pictures, prepared

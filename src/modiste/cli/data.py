@@ -35,10 +35,10 @@ def data(arguments: list[str]) -> None:
     given = source_as_flag(arguments, DataFolderOption, DataRecipe)
     recipe, options = parse_with_recipe(DataFolderOption(), DataRecipe(), given, "modiste data", data)
     from modiste.data import sources
-    from modiste.data.pictures import picture_source
+    from modiste.data.locations import check_single_location
 
-    sources.check_single_location(recipe.source, options.data_folder)
-    place = picture_source.locate_pictures(recipe.source, options.data_folder)
+    check_single_location(recipe.source, options.data_folder)
+    place = sources.locate_pictures(recipe.source, options.data_folder)
     if place is None:
         _describe_files(recipe, options.data_folder)
     else:
@@ -68,9 +68,10 @@ def _fetch(arguments: list[str]) -> None:
 
 def _describe_files(recipe: "DataRecipe", folder: Path | None) -> None:
     """Describe the training files; of the test files, print only that they are right and how many images they hold."""
-    from modiste.data import dataset, held_out, sources
+    from modiste.data import dataset, held_out
+    from modiste.data.idx import idx_source
 
-    known, hidden = sources.load_training(recipe.source, folder), held_out.load_held_out(recipe.source, folder)
+    known, hidden = idx_source.load_training(recipe.source, folder), held_out.load_held_out(recipe.source, folder)
     for note in known.notes:
         say(f"skipped: {note}")
     for file in (*known.files, *hidden.files):

@@ -4,7 +4,6 @@ This file cannot reach the test set: see ``held_out``.
 """
 
 import hashlib
-import logging
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,15 +19,10 @@ from modiste.data.batch import blocks
 from modiste.data.extra_pictures import Extra, joined_fingerprint, load_extra
 from modiste.data.idx.files import IdxSet
 from modiste.data.idx.reader import LIMIT_BYTES
+from modiste.data.labelled import LabelledImages
+from modiste.data.locations import check_not_fashion_mnist, check_single_location
 from modiste.data.pictures.picture_file import release_pages
-from modiste.data.pictures.picture_source import (
-    PictureSet,
-    fault_notes,
-    load_development_pictures,
-    locate_pictures,
-    mapping_notes,
-    shared_picture_notes,
-)
+from modiste.data.pictures.picture_source import PictureSet
 from modiste.display import Displayed, Table
 from modiste.errors import DataError, RecipeError
 from modiste.recipes.recipe import DataRecipe
@@ -254,18 +248,33 @@ def load_split_images(recipe: DataRecipe, folder: Path | str | None = None, *, i
     """
     own = None if folder is None else Path(folder)
     if not instead:
-        sources.check_single_location(recipe.source, own)
-    path = locate_pictures(recipe.source, own)
-    return _load_idx(recipe, own, instead) if path is None else _load_pictures(path, recipe)
+        check_single_location(recipe.source, own)
+    found = sources.load(recipe, own)
+    if not instead:
+        check_not_fashion_mnist(recipe.source, own, found.name)
+    return split_images(found, recipe)
 
 
-def as_image_set(raw: IdxSet | PictureSet) -> ImageSet:
+def split_images(found: LabelledImages, recipe: DataRecipe) -> SplitImages:
+    """Return the images with the division that their source brings, or else with the recipe's."""
+    whole = as_image_set(found)
+    if found.validation is None:
+        train, validation = split_indices(whole.labels, recipe)
+    else:
+        train, validation = torch.arange(len(whole)).tensor_split([len(whole) - found.validation])
+    return SplitImages(
+        found.name, whole, train, validation, found.class_names, found.fingerprint, found.files, found.notes
+    )
+
+
+def as_image_set(raw: IdxSet | PictureSet | LabelledImages) -> ImageSet:
     """Convert arrays to tensors; the images share their memory."""
     with warnings.catch_warnings():  # mapped images are read-only: no one may write to them
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         images = torch.from_numpy(raw.images)
     labels = torch.from_numpy(raw.labels.astype(np.int64))
-    digests = torch.from_numpy(raw.digests) if isinstance(raw, PictureSet) else None
+    own_digests = None if isinstance(raw, IdxSet) else raw.digests
+    digests = None if own_digests is None else torch.from_numpy(own_digests)
     return ImageSet(images if images.ndim == 4 else images.unsqueeze(1), labels, digests)
 
 
@@ -356,27 +365,6 @@ def _mean_and_deviation_of(counts: Int64[Tensor, " 256"]) -> tuple[float, float]
     mean = (shares * values).sum() / shares.sum()
     variance = (shares * (values - mean) ** 2).sum() / shares.sum()
     return mean.item(), variance.sqrt().item()
-
-
-def _load_idx(recipe: DataRecipe, folder: Path | None, instead: bool) -> SplitImages:
-    raw = sources.load_training(recipe.source, folder)
-    if not instead:
-        sources.check_not_fashion_mnist(recipe.source, folder, raw)
-    for note in raw.notes:
-        logging.getLogger(__name__).warning("skipped: %s", note)
-    whole = as_image_set(raw)
-    return SplitImages(raw.name, whole, *split_indices(whole.labels, recipe), raw.class_names, raw.fingerprint)
-
-
-def _load_pictures(path: Path, recipe: DataRecipe) -> SplitImages:
-    development = load_development_pictures(path, recipe)
-    pictures = development.pictures
-    train, validation = torch.arange(len(pictures.labels)).tensor_split([development.training])
-    whole = as_image_set(pictures)
-    notes = mapping_notes(path, pictures) + fault_notes(path, pictures.faults) + shared_picture_notes(path, development)
-    return SplitImages(
-        pictures.name, whole, train, validation, pictures.class_names, pictures.fingerprint, pictures.files, notes
-    )
 
 
 def _stratified(labels: Int64[Tensor, " n"], count: int, seed: int) -> Tensor:

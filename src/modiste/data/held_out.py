@@ -1,9 +1,11 @@
 """The held-out test set. Nothing that trains, searches or audits may import this file: a contract in CI."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from modiste.data import sources
 from modiste.data.dataset import ImageSet, as_image_set
 from modiste.data.idx.files import (
     FilePair,
@@ -17,7 +19,10 @@ from modiste.data.idx.files import (
     read_class_names,
     read_pair,
 )
+from modiste.data.idx.idx_source import CLASS_NAMES, TRAIN, load_published, numbered_names, without_files
 from modiste.data.idx.reader import read_idx
+from modiste.data.labelled import LabelledImages
+from modiste.data.locations import FASHION_MNIST, set_name, source_folder
 from modiste.data.pictures.division import divide
 from modiste.data.pictures.picture_source import (
     HELD_OUT,
@@ -26,16 +31,7 @@ from modiste.data.pictures.picture_source import (
     decode_entries,
     fault_notes,
     list_pictures,
-    locate_pictures,
-)
-from modiste.data.sources import (
-    CLASS_NAMES,
-    FASHION_MNIST,
-    TRAIN,
-    load_published,
-    numbered_names,
-    set_name,
-    source_folder,
+    without_faults,
 )
 from modiste.errors import fault
 from modiste.recipes.recipe import DataRecipe
@@ -61,7 +57,7 @@ TEST = FilePair(
 
 
 def load_held_out(source: str, folder: Path | None = None) -> IdxSet:
-    """Read and verify the test files of ``source``; arguments and errors as ``sources.load_training``.
+    """Read and verify the test files of ``source``; arguments and errors as ``idx_source.load_training``.
 
     A set without ``classes.txt`` has numbers as class names, up to its largest training label.
     """
@@ -80,14 +76,11 @@ def load_held_out(source: str, folder: Path | None = None) -> IdxSet:
 
 def load_test(recipe: DataRecipe, folder: Path | None = None) -> ImageSet:
     """Read the test images of a recipe's source, of any kind. Raises DataError."""
-    path = locate_pictures(recipe.source, folder)
-    if path is None:
-        return as_image_set(load_held_out(recipe.source, folder))
-    pictures = load_held_out_pictures(path, recipe)
-    check_readable(path, pictures, len(pictures.files) + len(pictures.faults), recipe)
-    for note in fault_notes(path, pictures.faults):
-        logging.getLogger(__name__).warning("%s", note)
-    return as_image_set(pictures)
+    if recipe.source == FASHION_MNIST:
+        return as_image_set(load_published(TEST, folder))
+    source, path = sources.locate(recipe.source, folder)
+    own = sources.added(source.name)
+    return as_image_set(TEST_PARTS[source.name](path, recipe) if own is None else own.load_test(path, recipe))
 
 
 def load_held_out_pictures(path: Path, recipe: DataRecipe) -> PictureSet:
@@ -103,6 +96,21 @@ def load_held_out_pictures(path: Path, recipe: DataRecipe) -> PictureSet:
     return replace(found, faults=own_faults)  # training has reported the files that are no pictures
 
 
+def _test_pictures(path: Path, recipe: DataRecipe) -> LabelledImages:
+    pictures = load_held_out_pictures(path, recipe)
+    check_readable(path, pictures, len(pictures.files) + len(pictures.faults), recipe)
+    for note in fault_notes(path, pictures.faults):
+        logging.getLogger(__name__).warning("%s", note)
+    return without_faults(pictures)
+
+
 def verify_all(folder: Path | None = None) -> tuple[SourceFile, ...]:
     """Find and verify the four files of Fashion-MNIST, and return them. Raises DataError."""
     return load_published(TRAIN, folder).files + load_published(TEST, folder).files
+
+
+TEST_PARTS: dict[str, Callable[[Path, DataRecipe], LabelledImages]] = {
+    "idx": lambda path, _: without_files(load_held_out(str(path))),
+    "pictures": _test_pictures,
+}
+"""For each of our own kinds of source, what reads its test part."""
