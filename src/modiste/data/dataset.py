@@ -7,6 +7,7 @@ import hashlib
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from modiste.data.labelled import LabelledImages
 from modiste.data.locations import check_not_fashion_mnist, check_single_location
 from modiste.data.pictures.picture_file import release_pages
 from modiste.data.pictures.picture_source import PictureSet
+from modiste.data.tables.contents import development_images
+from modiste.data.tables.memory import contents_of
 from modiste.display import Displayed, Table
 from modiste.errors import DataError, RecipeError
 from modiste.recipes.recipe import DataRecipe
@@ -198,7 +201,43 @@ def load_development(
         (50000, 10000, (1, 28, 28))
     """
     recipe = recipe or DataRecipe()
-    split = load_split_images(recipe, folder, instead=instead)
+    return _chosen(load_split_images(recipe, folder, instead=instead), recipe)
+
+
+def development_of(data: Any, recipe: DataRecipe | None = None) -> Development:
+    """Return the training and validation images of what a Python program hands over.
+
+    Args:
+        data: a ``modiste.Dataset``; a pair (images, labels); Keras's two pairs, for training and test; a mapping with
+            train, validation and test; a data set of torch or of Hugging Face; a path; or a ``Development``, which is
+            returned as it is. See ``modiste.Dataset`` for types and shapes.
+        recipe: how they are divided where the data do not say it: validation_fraction, split, split_seed, and
+            test_fraction and test_seed for images that are set aside; images_per_class and repeats. ``source`` is used
+            in messages alone.
+
+    Returns:
+        The images, with a fingerprint of their content and division, and with notes about what was changed.
+
+    Raises:
+        DataError: the data are of no such type, of another shape or range, or too few.
+
+    Example:
+        >>> images, labels = np.zeros((60, 8, 8), np.uint8), np.repeat(["coat", "shirt"], 30)
+        >>> development = development_of((images, labels))
+        >>> len(development.train), len(development.validation), development.class_names
+        (42, 8, ('coat', 'shirt'))
+    """
+    recipe = recipe or DataRecipe()
+    if isinstance(data, Development):
+        return data
+    if isinstance(data, str | Path):
+        return load_development(replace(recipe, source=str(data)))
+    found = sources.transposed(development_images(contents_of(data), recipe), recipe)
+    return _chosen(split_images(found, recipe), recipe)
+
+
+def _chosen(split: SplitImages, recipe: DataRecipe) -> Development:
+    """Return the images that the recipe chooses for training, with all of validation."""
     whole, every = split.images, split.train
     chosen = training_subset(whole.labels, every, recipe) if recipe.images_per_class else every
     notes = split.notes + unequal_class_notes(whole.labels[chosen], split.class_names)

@@ -1,9 +1,14 @@
 """The held-out test set. Nothing that trains, searches or audits may import this file: a contract in CI."""
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from modiste.data import sources
 from modiste.data.dataset import ImageSet, as_image_set
@@ -33,6 +38,18 @@ from modiste.data.pictures.picture_source import (
     list_pictures,
     without_faults,
 )
+from modiste.data.tables.arrays import refusal
+from modiste.data.tables.contents import (
+    Contents,
+    Part,
+    TableSource,
+    content_hash,
+    divided,
+    fashion_labels,
+    idx_hash,
+    number,
+)
+from modiste.data.tables.memory import contents_of
 from modiste.errors import fault
 from modiste.recipes.recipe import DataRecipe
 
@@ -80,7 +97,65 @@ def load_test(recipe: DataRecipe, folder: Path | None = None) -> ImageSet:
         return as_image_set(load_published(TEST, folder))
     source, path = sources.locate(recipe.source, folder)
     own = sources.added(source.name)
-    return as_image_set(TEST_PARTS[source.name](path, recipe) if own is None else own.load_test(path, recipe))
+    found = TEST_PARTS[source.name](path, recipe) if own is None else own.load_test(path, recipe)
+    return as_image_set(sources.transposed(found, recipe))
+
+
+def test_of(data: Any, recipe: DataRecipe | None = None) -> ImageSet:  # noqa: PT028 (no test, in spite of its name)
+    """Return the test images of what a Python program hands over; see ``dataset.development_of``.
+
+    Without a test part these are the images that ``recipe.test_fraction`` sets aside.
+
+    Raises:
+        DataError: as ``development_of``; or no test images are there.
+    """
+    recipe = recipe or DataRecipe()
+    if isinstance(data, str | Path):
+        return load_test(replace(recipe, source=str(data)))
+    return as_image_set(sources.transposed(held_out_images(contents_of(data), recipe), recipe))
+
+
+def held_out_images(contents: Contents, recipe: DataRecipe) -> LabelledImages:
+    """Return the test part of arrays or a table, or the images that are set aside; DataError if there are none.
+
+    Fashion-MNIST that comes without a test part has its published one, from this machine.
+    """
+    known = divided(contents, recipe)
+    found = known.found
+    part = contents.parts["test"]() if "test" in contents.parts else known.rest
+    if part is None and found.published:
+        return without_files(load_published(TEST))
+    if part is None:
+        remedy = "give a test part, or train with --data.test-fraction above 0"
+        raise fault(Path(contents.where), "no test images", expected="a test part", found="none", remedy=remedy)
+    if part.images.shape[1:] != found.images.shape[1:]:
+        expected, shape = f"shape {found.images.shape[1:]}, as in training", f"{part.images.shape[1:]}"
+        raise refusal(part.where, "images of another shape", expected=expected, found=shape, remedy="make them alike")
+    if found.published:
+        return _published_test(part, found)
+    labels = number(part, known.values, found.class_names)
+    fingerprint = content_hash(part.images, labels, found.class_names, None)
+    return LabelledImages(found.name, part.images, labels, found.class_names, fingerprint)
+
+
+def _published_test(part: Part, found: LabelledImages) -> LabelledImages:
+    """Return the test part that came with Fashion-MNIST; a warning if it is not the published one."""
+    labels = fashion_labels(part)
+    if labels is None:
+        raise refusal(
+            part.where,
+            "not Fashion-MNIST's labels",
+            expected="all ten classes, as in training",
+            found=f"{len(np.unique(part.labels))} different labels",
+            remedy="take the test part of the same set",
+        )
+    hashes = idx_hash(part.images), idx_hash(labels)
+    if hashes != (TEST.images.sha256, TEST.labels.sha256):
+        logging.getLogger(__name__).warning(
+            "%s: not Fashion-MNIST's published test images in their order; evaluated as they are", part.where
+        )
+    fingerprint = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+    return LabelledImages(found.name, part.images, labels, found.class_names, fingerprint)
 
 
 def load_held_out_pictures(path: Path, recipe: DataRecipe) -> PictureSet:
@@ -104,6 +179,10 @@ def _test_pictures(path: Path, recipe: DataRecipe) -> LabelledImages:
     return without_faults(pictures)
 
 
+def _test_table(table: TableSource, path: Path, recipe: DataRecipe) -> LabelledImages:
+    return held_out_images(table.read(path), recipe)
+
+
 def verify_all(folder: Path | None = None) -> tuple[SourceFile, ...]:
     """Find and verify the four files of Fashion-MNIST, and return them. Raises DataError."""
     return load_published(TRAIN, folder).files + load_published(TEST, folder).files
@@ -112,5 +191,6 @@ def verify_all(folder: Path | None = None) -> tuple[SourceFile, ...]:
 TEST_PARTS: dict[str, Callable[[Path, DataRecipe], LabelledImages]] = {
     "idx": lambda path, _: without_files(load_held_out(str(path))),
     "pictures": _test_pictures,
+    **{table.name: partial(_test_table, table) for table in sources.TABLES},
 }
 """For each of our own kinds of source, what reads its test part."""

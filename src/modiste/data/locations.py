@@ -10,7 +10,7 @@ from modiste.data.pictures.listing import describe_contents, describe_file
 from modiste.errors import DataError, fault, shown
 
 FASHION_MNIST = "fashion-mnist"
-SOURCES = f'"{FASHION_MNIST}", a folder of IDX files or class folders, or a .csv file'
+SOURCES = f'"{FASHION_MNIST}", a folder of class folders or of IDX files, or a .npz, .parquet or .csv file'
 
 
 def source_folder(source: str, folder: Path | None = None) -> Path:
@@ -42,7 +42,9 @@ def refuse(source: str, folder: Path | None = None) -> DataError:
     path = source_folder(source, folder)
     names = [item.name for item in visible(path)]
     found, remedy = describe_contents(names)
-    return fault(path, "no data set in it", expected="class folders, or IDX files", found=found, remedy=remedy)
+    return fault(
+        path, "no data set in it", expected="class folders, IDX files, or files of arrays", found=found, remedy=remedy
+    )
 
 
 def check_single_location(source: str, folder: Path | None) -> None:

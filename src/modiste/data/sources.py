@@ -1,15 +1,21 @@
 """The table of the kinds of source that images may come from. It reaches no test images: ``held_out.py`` does."""
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from modiste.data.idx.idx_source import IdxSource, load_training, without_files
 from modiste.data.labelled import DevelopmentSource, LabelledImages, Source
 from modiste.data.locations import FASHION_MNIST, refuse, sought
 from modiste.data.pictures.picture_source import PictureSource
+from modiste.data.tables import npz, parquet, pixel_csv
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import DataRecipe
 
-OWN: tuple[DevelopmentSource, ...] = (IdxSource(), PictureSource())
+TABLES = (npz.SOURCE, pixel_csv.SOURCE, parquet.SOURCE)
+OWN: tuple[DevelopmentSource, ...] = (IdxSource(), *TABLES, PictureSource())
 """Our own kinds, in the order in which they are tried."""
 _added: list[Source] = []
 
@@ -98,6 +104,16 @@ def load(recipe: DataRecipe, folder: Path | None = None) -> LabelledImages:
         DataError: the data are missing, damaged, or cannot be trained on.
     """
     if recipe.source == FASHION_MNIST:
-        return without_files(load_training(FASHION_MNIST, folder))
+        return transposed(without_files(load_training(FASHION_MNIST, folder)), recipe)
     source, path = locate(recipe.source, folder)
-    return source.load(path, recipe)
+    return transposed(source.load(path, recipe), recipe)
+
+
+def transposed(found: LabelledImages, recipe: DataRecipe) -> LabelledImages:
+    """Return the images with rows and columns exchanged if the recipe says so; RecipeError for picture files."""
+    if not recipe.transpose:
+        return found
+    if found.files:
+        raise RecipeError("data.transpose: expected images in arrays or IDX files, found picture files; omit it")
+    images = np.ascontiguousarray(found.images.swapaxes(-1, -2))
+    return replace(found, images=images, fingerprint=hashlib.sha256(f"{found.fingerprint} T".encode()).hexdigest())
