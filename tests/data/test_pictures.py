@@ -687,7 +687,8 @@ def test_every_command_says_the_same_of_the_data_folder() -> None:
     [
         ("shop.zip", "found an archive (.zip); unpack it and name the folder"),
         ("shop.tar.gz", "found an archive (.gz); unpack it"),
-        ("mnist.npz", "found NumPy arrays (.npz); write the images as class folders of PNG files, or as IDX files"),
+        ("mnist.npz", "found NumPy arrays (.npz); name the file itself"),
+        ("emnist.mat", "found a MATLAB file (.mat); read it with scipy.io.loadmat and write images and labels with"),
         ("train.parquet", "found an Arrow or Parquet table (.parquet)"),
         ("digits.mat", "found a MATLAB file (.mat)"),
         ("shop.tsv", "write it as a .csv file with the columns path and label"),
