@@ -118,7 +118,8 @@ class Development(Displayed):
         class_names: one per label.
         fingerprint: hash of the files' content, the same wherever the files are.
         notes: warnings for the user: files left out, unequal classes.
-        own_pictures: whether there are picture files of the user's own, which may change or move at any time.
+        own_pictures: whether there are picture files or arrays of the user's own, which may change at any time; a run
+            keeps the validation images.
         extra: more pictures to learn from; see ``data.extra``.
     """
 
@@ -233,7 +234,7 @@ def development_of(data: Any, recipe: DataRecipe | None = None) -> Development:
     if isinstance(data, str | Path):
         return load_development(replace(recipe, source=str(data)))
     found = sources.transposed(development_images(contents_of(data), recipe), recipe)
-    return _chosen(split_images(found, recipe), recipe)
+    return replace(_chosen(split_images(found, recipe), recipe), own_pictures=True)
 
 
 def _chosen(split: SplitImages, recipe: DataRecipe) -> Development:

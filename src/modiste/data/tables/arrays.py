@@ -95,9 +95,7 @@ def to_labels(given: Any, where: str) -> ndarray:
         raise refusal(where, "labels of floats", expected="whole numbers or text", found=found, remedy=remedy)
     if array.dtype.kind in "bui":
         return array.astype(np.int64)
-    if array.dtype.kind == "S":
-        return np.array([_text(value, where, number) for number, value in enumerate(array.tolist())])
-    if array.dtype.kind not in "OU":
+    if array.dtype.kind not in "OUS":
         expected = "whole numbers or text"
         raise refusal(where, "not labels", expected=expected, found=f"type {array.dtype}", remedy="convert them")
     return _of_objects(array.tolist(), where)
@@ -232,27 +230,29 @@ def _blocks(images: ndarray) -> list[slice]:
 
 
 def _of_objects(values: list[Any], where: str) -> ndarray:
-    """Return labels that are all text, or all whole numbers."""
-    if all(isinstance(value, int | np.integer) for value in values):
+    """Return labels that are all text, or all whole numbers; DataError if they are neither."""
+    values = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
+    kinds = [_kind(value) for value in values]
+    if set(kinds) == {"text"}:
+        return np.array(values)
+    if set(kinds) == {"number"}:
         try:
             return np.array(values, np.int64)
         except OverflowError:
-            raise refusal(
-                where, "labels too large", expected="64 bits", found="more", remedy="number the classes from 0"
-            ) from None
-    return np.array([_text(value, where, number) for number, value in enumerate(values)])
+            remedy = "number the classes from 0"
+            raise refusal(where, "labels too large", expected="64 bits", found="more", remedy=remedy) from None
+    strange = next((kind for kind in kinds if kind not in ("text", "number")), "")
+    at = kinds.index(strange) if strange else next(n for n, kind in enumerate(kinds) if kind != kinds[0])
+    raise refusal(
+        where,
+        "labels of several types, or none",
+        expected="text alone, or whole numbers alone",
+        found=f"{kinds[at]} at position {at:,}",
+        remedy="convert them, or drop the rows",
+    )
 
 
-def _text(value: Any, where: str, number: int) -> str:
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if not isinstance(value, str) or not value:
-        found = f'"" at position {number:,}' if value == "" else f"{type(value).__name__} at position {number:,}"
-        raise refusal(
-            where,
-            "labels of several types, or none",
-            expected="text alone, or whole numbers alone",
-            found=found,
-            remedy="convert them, or drop the rows",
-        )
-    return value
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "text" if value else '""'
+    return "number" if isinstance(value, int | np.integer) else type(value).__name__

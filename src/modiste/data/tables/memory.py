@@ -78,7 +78,7 @@ def as_dataset(data: Any) -> Dataset:
             remedy = "name the parts so"
             raise refusal("data", "unknown parts", expected="train, validation, test", found=found, remedy=remedy)
         return Dataset(**named)
-    if _is_pair(data) and all(map(_is_pair, data)):
+    if _is_pair(data) and all(isinstance(part, tuple) and _is_pair(part) for part in data):
         return Dataset(train=data[0], test=data[1])
     if _is_pair(data) or _is_collection(data):
         return Dataset(train=data)
