@@ -17,10 +17,12 @@ class _EvaluateOptions(MeasureOptions):
     """Folders of finished runs; several are evaluated as an ensemble, by the mean of their probabilities."""
     predictions: Path | None = None
     """A .csv, .npz or .parquet file to write: index, label, predicted class and all probabilities of every image."""
+    data: Path | None = None
+    """Measure one run on other labelled images of its classes: a folder or file as data.source takes it."""
 
 
 def evaluate(arguments: list[str]) -> None:
-    """Measure a finished run, or several as an ensemble, on validation or on the held-out test set.
+    """Measure a finished run, or several as an ensemble, on validation, on the held-out test set, or on other data.
 
     A run that was stopped, or still trains, is measured on validation as its newest saved state is.
 
@@ -28,6 +30,7 @@ def evaluate(arguments: list[str]) -> None:
       modiste evaluate runs/paper
       modiste evaluate runs/paper --split test --json
       modiste evaluate runs/paper --predictions out.csv
+      modiste evaluate runs/paper --data new.npz
       modiste evaluate runs/sprint-0 runs/sprint-1 runs/sprint-2
     """
     options = parse(_EvaluateOptions, arguments, "modiste evaluate", evaluate)
@@ -35,12 +38,16 @@ def evaluate(arguments: list[str]) -> None:
         complain("which run? modiste evaluate DIR [--split test]; see modiste evaluate --help", USAGE)
     from modiste.evaluation.assessment import evaluate as measure
     from modiste.evaluation.ensemble import evaluate_together
+    from modiste.evaluation.other_data import check_data_alone, evaluate_on
     from modiste.evaluation.unfinished import is_unfinished
 
     options.register_networks()
     keywords = options.keyword_arguments() | {"predictions": options.predictions}
     alone = len(options.runs) == 1
-    if alone and is_unfinished(options.runs[0]):
+    if options.data is not None:
+        check_data_alone(options.split, options.predictions, len(options.runs))
+        result = evaluate_on(options.runs[0], options.data, weights=options.weights, device=options.device)
+    elif alone and is_unfinished(options.runs[0]):
         result = _measure_unfinished(options)
     else:
         result = measure(options.runs[0], **keywords) if alone else evaluate_together(options.runs, **keywords)

@@ -1,7 +1,9 @@
 """The held-out test set. Nothing that trains, searches or audits may import this file: a contract in CI."""
 
+import contextlib
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -43,6 +45,7 @@ from modiste.data.tables.contents import (
     Contents,
     Part,
     TableSource,
+    all_images,
     content_hash,
     divided,
     fashion_labels,
@@ -50,9 +53,11 @@ from modiste.data.tables.contents import (
     number,
 )
 from modiste.data.tables.memory import contents_of
-from modiste.errors import fault
+from modiste.errors import DataError, fault
 from modiste.recipes.recipe import DataRecipe
 
+OTHER = "other"
+"""Part of the data in the names of cache files, for data that a run was not made from."""
 TEST = FilePair(
     what="test",
     images=PublishedFile(
@@ -181,6 +186,54 @@ def _test_pictures(path: Path, recipe: DataRecipe) -> LabelledImages:
 
 def _test_table(table: TableSource, path: Path, recipe: DataRecipe) -> LabelledImages:
     return held_out_images(table.read(path), recipe)
+
+
+def load_labelled(data: Any, recipe: DataRecipe) -> LabelledImages:
+    """Read all labelled images of some data, whatever part they are in; of IDX files, the test files.
+
+    Args:
+        data: a path, or what a program hands over; see ``dataset.development_of``.
+        recipe: says what picture files become, and whether arrays are transposed; its source is ignored.
+
+    Returns:
+        The images, ``published`` if they are Fashion-MNIST's training or test images.
+
+    Raises:
+        DataError: the data are missing, damaged, or of another kind.
+    """
+    if not isinstance(data, str | os.PathLike):
+        return sources.transposed(_all_parts(contents_of(data), recipe), recipe)
+    source, path = sources.locate(os.fspath(data))
+    own, tables = sources.added(source.name), {table.name: table for table in sources.TABLES}
+    if source.name in tables:
+        found = _all_parts(tables[source.name].read(path), recipe)
+    elif source.name == "pictures":
+        found = _all_pictures(path, recipe)
+    else:
+        found = own.load_test(path, recipe) if own else without_files(load_held_out(str(path)))
+    return sources.transposed(found, recipe)
+
+
+def _all_parts(contents: Contents, recipe: DataRecipe) -> LabelledImages:
+    """Return every part of arrays or a table, one after another.
+
+    The fingerprint is that of the development part, if training could use it: so a run finds its own data.
+    """
+    found, fingerprint, published = all_images(contents), "", False
+    with contextlib.suppress(DataError):  # too few images for training may still be measured
+        development = divided(contents, recipe).found
+        fingerprint, published = development.fingerprint, development.published
+    is_test = found.images.ndim == 3 and idx_hash(found.images) == TEST.images.sha256
+    return replace(found, fingerprint=fingerprint or found.fingerprint, published=published or is_test)
+
+
+def _all_pictures(path: Path, recipe: DataRecipe) -> LabelledImages:
+    listing = list_pictures(path, recipe.decoder)
+    pictures = decode_entries(path, listing, listing.entries, recipe, OTHER)
+    check_readable(path, pictures, len(listing.entries), recipe)
+    for note in fault_notes(path, pictures.faults):
+        logging.getLogger(__name__).warning("%s", note)
+    return without_faults(pictures)
 
 
 def verify_all(folder: Path | None = None) -> tuple[SourceFile, ...]:

@@ -33,7 +33,7 @@ class Assessment(Displayed):
     """The measures of a run on one split.
 
     Attributes:
-        split: ``validation`` or ``test``.
+        split: ``validation``, ``test`` or ``other data``; see ``other_data.evaluate_on``.
         weights: ``picked``: those of the epoch selected by validation; or ``last``: those of the last epoch.
         epoch: the epoch of the weights; 0 for an ensemble.
         images: number of images.
@@ -53,7 +53,7 @@ class Assessment(Displayed):
         unfinished_step: steps that a run has taken which has not finished; None for a finished run.
     """
 
-    split: Split
+    split: Split | Literal["other data"]
     weights: Weights
     epoch: int
     images: int

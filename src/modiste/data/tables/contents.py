@@ -133,6 +133,22 @@ def divided(contents: Contents, recipe: DataRecipe) -> Development:
     )
 
 
+def all_images(contents: Contents) -> LabelledImages:
+    """Return the images of all parts, one part after another, with the classes of all their labels.
+
+    Raises:
+        DataError: a part is invalid, or the parts are of different shapes or types of labels.
+    """
+    parts = [read() for read in contents.parts.values()]
+    for part in parts[1:]:
+        _check_alike(parts[0], part)
+    images = np.concatenate([part.images for part in parts])
+    joined = replace(parts[0], images=images, labels=np.concatenate([part.labels for part in parts]))
+    values, names = _classes(contents, joined)
+    labels = number(joined, values, names)
+    return LabelledImages(contents.name, images, labels, names, content_hash(images, labels, names, None))
+
+
 def number(part: Part, values: ndarray | None, names: tuple[str, ...]) -> Int64[ndarray, " n"]:
     """Return the labels from 0; DataError if one is of no class.
 
@@ -203,8 +219,8 @@ def fashion_labels(part: Part) -> UInt8[ndarray, " n"] | None:
         return None
     if kinds.dtype.kind != "U":
         return places.astype(np.uint8)
-    published = [_plain(name) for name in CLASS_NAMES]
-    own = [_plain(str(kind)) for kind in kinds]
+    published = [letters_of(name) for name in CLASS_NAMES]
+    own = [letters_of(str(kind)) for kind in kinds]
     if sorted(own) == sorted(published):
         return np.array([published.index(name) for name in own], np.uint8)[places]
     if sorted(own) == [str(number) for number in range(len(CLASS_NAMES))]:
@@ -212,7 +228,8 @@ def fashion_labels(part: Part) -> UInt8[ndarray, " n"] | None:
     return None
 
 
-def _plain(name: str) -> str:
+def letters_of(name: str) -> str:
+    """Return a name's letters and digits, in lower case: "T - shirt / top" and "T-shirt/top" have the same."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
@@ -322,6 +339,9 @@ def _check_alike(train: Part, other: Part) -> None:
             found=f"{other.images.shape[1:]}",
             remedy="make all parts alike",
         )
+    if train.labels.dtype.kind != other.labels.dtype.kind:
+        found, remedy = "text in one part and numbers in another", "make all parts alike"
+        raise refusal(other.where, "labels of several types", expected="one type", found=found, remedy=remedy)
 
 
 class TableSource:
