@@ -1,5 +1,6 @@
 """Every layout of arrays and tables reads to the same images, labels and division."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -301,3 +302,10 @@ def test_names_of_sources_are_unique() -> None:
     with pytest.raises(RecipeError, match="name of an added source"):
         sources.remove("idx")
     assert TRAIN[0].shape[1] == SIDE
+
+
+def test_the_examples_of_the_page_run(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    for example in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(example, {})  # the page is ours
+    assert "boot" in capsys.readouterr().out

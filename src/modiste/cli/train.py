@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from modiste.training.choice import Effort
     from modiste.training.tracking import Listener
 
-DATA_ENDINGS = (".csv", ".csv.gz", ".npz", ".parquet")
+DATA_ENDINGS = (".csv", ".csv.gz", ".npz", ".parquet", ".jsonl")
 """Of files that may stand where a recipe's name is expected."""
 
 

@@ -13,8 +13,8 @@ from jaxtyping import Int64, UInt8
 from modiste.data.idx.reader import LIMIT_BYTES
 from modiste.data.labelled import LabelledImages
 from modiste.data.paths import kind_at
-from modiste.data.pictures.class_folders import read_class_folders
-from modiste.data.pictures.csv_list import read_picture_table
+from modiste.data.pictures.class_folders import are_labelled, read_class_folders, read_labelled_names
+from modiste.data.pictures.csv_list import JSON_LINES, metadata_in, read_picture_table
 from modiste.data.pictures.division import divide
 from modiste.data.pictures.folder_layout import visible
 from modiste.data.pictures.listing import Entry, PictureList, without_later
@@ -78,17 +78,20 @@ class DevelopmentPictures:
 
 
 class PictureSource:
-    """Picture files: a CSV file of their paths, or a folder of class folders."""
+    """Picture files: a table of their paths, a folder of class folders, or one whose pictures' names say the class."""
 
     name = "pictures"
     layout = "a folder of class folders, or a .csv file of paths and labels"
 
     def detect(self, path: Path) -> bool:
-        """Return whether ``path`` is a CSV file, or a folder that holds folders. Raises DataError."""
+        """Return whether ``path`` is a table of paths, or a folder of folders or of labelled pictures."""
         kind = kind_at(path)
         if kind == "file":
-            return path.suffix.lower() == TABLE
-        return kind == "folder" and any(item.is_dir(follow_symlinks=False) for item in visible(path))
+            return path.suffix.lower() in (TABLE, JSON_LINES)
+        if kind != "folder":
+            return False
+        has_folders = any(item.is_dir(follow_symlinks=False) for item in visible(path))
+        return has_folders or are_labelled(path) or metadata_in(path) is not None
 
     def load(self, path: Path, recipe: DataRecipe) -> LabelledImages:
         """List, split and decode the pictures that training may use; see ``load_development_pictures``."""
@@ -118,8 +121,11 @@ def list_pictures(path: Path, decoder: int = DECODERS[-1]) -> PictureList:
 
     ``decoder`` is that of the recipe: the first one takes fewer formats from a folder.
     """
-    if kind_at(path) == "file":
-        return read_picture_table(path)
+    table = path if kind_at(path) == "file" else metadata_in(path)
+    if table is not None:
+        return read_picture_table(table)
+    if are_labelled(path):
+        return read_labelled_names(path)
     listing = read_class_folders(path)
     return listing if decoder > 1 else without_later(listing)
 
