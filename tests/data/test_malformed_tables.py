@@ -226,6 +226,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "csv: a cut archive": (lambda at: less(write_kaggle(at, (IMAGES, LABELS), TEST, packed=True) / "set_train.csv.gz", 400), "set_train.csv.gz: damaged: expected a whole CSV file"),
     "csv: not UTF-8": (lambda at: written(at / "x.csv", csv_of(*GOOD_ROWS).encode() + b"\xff\xfe\n"), "x.csv: line 62: not text: expected UTF-8"),
     "csv: an open quote": (lambda at: written(at / "x.csv", csv_of(*GOOD_ROWS, f'"1,{ROW}')), "x.csv: line .*: not a CSV file"),
+    "csv: returns within the first line": (lambda at: written(at / "x.csv", csv_of(*GOOD_ROWS, head=HEAD.replace("pixel7,", "pixel7\r,"))), "x.csv: line 1: wrong columns|x.csv: damaged"),
     "csv: two of training": (lambda at: twice(at), "more than one set: expected one file for train"),
     "parquet: no parquet": (lambda at: written(at / "x.parquet", b"PAR1 and nothing"), "x.parquet: damaged: expected a parquet file"),
     "parquet: empty": (lambda at: written(at / "x.parquet", b""), "x.parquet: damaged"),

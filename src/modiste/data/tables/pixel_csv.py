@@ -39,7 +39,7 @@ LEAST_COLUMNS = 5
 BLOCK_BYTES = 8 * 2**20
 COMMA, NEWLINE, ZERO, NINE = b",\n09"
 MOST_DIGITS = 3
-DAMAGE = (OSError, EOFError, zlib.error, ValueError)
+DAMAGE = (OSError, EOFError, zlib.error, ValueError, csv.Error)
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,7 @@ def _is_pixel(name: str) -> bool:
 def _columns(path: Path) -> _Columns:
     """Return the columns as the first line says; DataError if they are not those of labels and pixels."""
     with _damage(path), _stream(path) as stream:
-        line = stream.readline(LONGEST_LINE)
-    fields = [field.lower() for field in _fields(line)]
+        fields = [field.lower() for field in _fields(stream.readline(LONGEST_LINE))]
     if not all(map(_is_number, fields)):
         return _named_columns(path, fields)
     count = len(fields)
