@@ -88,7 +88,7 @@ MEMORY: dict[str, tuple[Any, str]] = {
     "names used twice": (modiste.Dataset(train=(IMAGES, LABELS), class_names=("a", "b", "B")), "names that look alike"),
     "a name of control codes": ((IMAGES, np.array(["a", "b\x1b[2J", "c"])[LABELS]), "invalid class name"),
     "another label in validation": (modiste.Dataset(train=(IMAGES, LABELS), validation=(IMAGES, LABELS + 1)), "validation labels: a label of no class: expected one of 0, 1, 2, found 3"),
-    "text in validation": (modiste.Dataset(train=(IMAGES, LABELS), validation=(IMAGES, LABELS.astype(str))), "a label of no class"),
+    "text in validation": (modiste.Dataset(train=(IMAGES, LABELS), validation=(IMAGES, LABELS.astype(str))), "validation labels: labels of several types"),
     "another shape in validation": (modiste.Dataset(train=(IMAGES, LABELS), validation=(IMAGES[:, :5], LABELS)), r"images of another shape: expected \(9, 9\), as in training, found \(5, 9\)"),
     "a torch data set of images": (torch.utils.data.TensorDataset(torch.from_numpy(IMAGES)), r"no pairs: expected items \(image, label\)"),
     "a torch data set of two sizes": ([*zip(IMAGES, LABELS, strict=True)], "data: no data set"),
