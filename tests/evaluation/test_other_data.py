@@ -91,4 +91,4 @@ def test_the_command(run: Path, arrays: Arrays, tmp_path: Path, capsys: pytest.C
     assert json.loads(capsys.readouterr().out)["split"] == "other data"
     with pytest.raises(SystemExit):
         main.main(["evaluate", str(run), "--data", str(tmp_path / "new.npz"), "--split", "test"])
-    assert "--data: expected one run and no --split" in capsys.readouterr().err
+    assert "--data: expected one run, and no --split" in capsys.readouterr().err
