@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 import modiste
-from modiste.data import held_out, sources
+from modiste.data import held_out
+from modiste.data.idx import idx_source
 from modiste.data.idx.files import IdxSet
 from modiste.recipes.recipe import (
     AugmentationRecipe,
@@ -60,7 +61,7 @@ def make_studies(runs: Path) -> list[Study]:
     """Return the studies; writes the images of the second, a subset of Fashion-MNIST, to files."""
     source, target = runs / "data" / "source", runs / "data" / "target"
     others = tuple(label for label in range(10) if label not in TARGET_CLASSES)
-    training = sources.load_training("fashion-mnist")
+    training = idx_source.load_training("fashion-mnist")
     write_classes(training, others, source, "train")
     write_classes(training, TARGET_CLASSES, target, "train")
     write_classes(held_out.load_held_out("fashion-mnist"), TARGET_CLASSES, target, "t10k")

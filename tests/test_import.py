@@ -23,6 +23,7 @@ HEAVY = {
 } | {"huggingface_hub"}
 PUBLIC = [
     "RECIPES",
+    "Dataset",
     "Listener",
     "ModisteError",
     "Predictor",

@@ -13,7 +13,10 @@ from commands_and_data import PROGRAMS, run_python, write_pictures
 from modiste.cli import main
 
 SOURCE = Path(modiste.__file__).parent
-MAY_REACH_IT = {"data/held_out.py", "evaluation/assessment.py", "cli/data.py", "cli/audit.py"}
+MAY_REACH_IT = {
+    *("data/held_out.py", "evaluation/assessment.py", "evaluation/other_data.py"),
+    *("cli/data.py", "cli/audit.py"),
+}
 """The door itself, its one user, the command that verifies the files, and that which looks for copies when told to."""
 SECRET_NAMES = {"held_out", "load_held_out", "load_held_out_pictures", "load_test", "verify_all", "TEST"}
 SECRET_WORDS = ("t10k", "load_held_out")

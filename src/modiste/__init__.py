@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modiste.api.studies import audit, reproduce, search
     from modiste.api.training import train
     from modiste.data.dataset import load_development as load_dataset
+    from modiste.data.tables.memory import Dataset
     from modiste.errors import ModisteError
     from modiste.inference.predictor import Predictor
     from modiste.recipes.named import RECIPES
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RECIPES",
+    "Dataset",
     "Listener",
     "ModisteError",
     "Predictor",
@@ -58,6 +60,7 @@ __all__ = [
 
 _LOCATIONS = {
     "RECIPES": ("modiste.recipes.named", "RECIPES"),
+    "Dataset": ("modiste.data.tables.memory", "Dataset"),
     "Listener": ("modiste.training.tracking.listener", "Listener"),
     "ModisteError": ("modiste.errors", "ModisteError"),
     "Predictor": ("modiste.inference.predictor", "Predictor"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fault_counter import slow_case
-from modiste.data import sources
+from modiste.data.idx import idx_source
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
 
@@ -23,7 +23,7 @@ PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
     ],
 )
 def test_a_peer_learns_measures_and_saves(script: str, tmp_path: Path) -> None:
-    folder = sources.load_training("fashion-mnist").folder
+    folder = idx_source.load_training("fashion-mnist").folder
     model = tmp_path / "model.keras"
     words = [sys.executable, PEERS / script, "train", folder, model, "--epochs", "2", "--images", "1280"]
     environment = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -17,7 +17,7 @@ import time_own_classes
 import time_prediction
 import time_to_accuracy
 import time_training
-from modiste.data import sources
+from modiste.data.idx import idx_source
 from modiste.runs.run_folder import open_run
 
 BENCHMARKS = Path(clock.__file__).parent
@@ -25,7 +25,7 @@ BENCHMARKS = Path(clock.__file__).parent
 
 @pytest.mark.slow
 def test_the_way_to_an_accuracy(tmp_path: Path) -> None:
-    folder = sources.load_training("fashion-mnist").folder
+    folder = idx_source.load_training("fashion-mnist").folder
     for seeds in (1, 2, 2):
         words = [folder, "sprint", "--seeds", seeds, "--keras-epochs", 0, "--out", tmp_path]
         command = [sys.executable, BENCHMARKS / "time_to_accuracy.py", *words]
@@ -86,7 +86,7 @@ def test_predictions_page_has_speed_ups() -> None:
 
 @pytest.mark.slow
 def test_our_own_prediction_is_timed(tmp_path: Path) -> None:
-    folder = sources.load_training("fashion-mnist").folder
+    folder = idx_source.load_training("fashion-mnist").folder
     run = tmp_path / "run"
     rounded = ("export", run, "--int8", "--out", run / prediction.FILES["int8"])
     for words in (("train", "perceptron", "--epochs", 1, "--quiet", "--out", run), ("export", run), rounded):
@@ -101,7 +101,7 @@ def test_our_own_prediction_is_timed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_profile_shares_out_the_whole_step(tmp_path: Path) -> None:
-    folder = sources.load_training("fashion-mnist").folder
+    folder = idx_source.load_training("fashion-mnist").folder
     command = [sys.executable, BENCHMARKS / "profile_layers.py", folder, "--steps", 3, "--out", tmp_path]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -138,7 +138,7 @@ def test_slowdown_is_compared_with_the_share_of_cores_left(monkeypatch: pytest.M
 
 @pytest.mark.slow
 def test_a_search_on_one_node_and_on_two(tmp_path: Path) -> None:
-    folder = sources.load_training("fashion-mnist").folder
+    folder = idx_source.load_training("fashion-mnist").folder
     small = ["--trials", 2, "--rounds", 1, "--empty", 3, "--images-per-class", 20]
     command = [sys.executable, BENCHMARKS / "time_search.py", folder, *small, "--out", tmp_path]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)

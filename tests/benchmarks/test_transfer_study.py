@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import transfer_study
-from modiste.data import held_out, sources
+from modiste.data import held_out
 from modiste.data.batches import steps_per_epoch
+from modiste.data.idx import idx_source
 from modiste.models.registry import Task, build_model, count_parameters
 from modiste.recipes.networks import ModelRecipe
 from modiste.recipes.recipe import TransferRecipe
@@ -18,7 +19,7 @@ from transfer_study import ARMS, BATCH_SIZE, EPOCHS, LABELS_PER_CLASS, Study
 
 @pytest.mark.parametrize("part", ["train", "t10k"])
 def test_the_chosen_classes_and_only_those_pixel_by_pixel(part: str, tiny_folder: Path, tmp_path: Path) -> None:
-    load = sources.load_training if part == "train" else held_out.load_held_out
+    load = idx_source.load_training if part == "train" else held_out.load_held_out
     raw = load("tiny", tiny_folder)
     transfer_study.write_classes(raw, (1, 3, 4), tmp_path, part)
     cut = load("cut", tmp_path)

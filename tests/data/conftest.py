@@ -31,7 +31,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(home)
     usual = paths.usual_folders
     monkeypatch.setattr(
-        "modiste.data.sources.usual_folders",
+        "modiste.data.idx.idx_source.usual_folders",
         lambda: tuple(place for place in usual() if not str(place).startswith("/usr/share")),
     )
     return home

@@ -33,7 +33,8 @@ from idx_files import (
 
 from commands_and_data import PROGRAMS, run_python
 from fault_counter import Faults
-from modiste.data import held_out, sources
+from modiste.data import held_out
+from modiste.data.idx import idx_source
 from modiste.errors import DataError
 
 Content = bytes | Callable[[Path], object] | None
@@ -230,7 +231,7 @@ def make(folder: Path, change: dict[str, Content]) -> Path:
 
 
 def load(case: Case, folder: Path) -> object:
-    function = sources.load_training if case.part == "train" else held_out.load_held_out
+    function = idx_source.load_training if case.part == "train" else held_out.load_held_out
     return function(str(folder)) if case.source == "folder" else function(case.source, folder)
 
 
@@ -272,7 +273,7 @@ def test_there_are_enough_cases_and_none_twice() -> None:
 
 def test_the_sound_folder_is_sound(tmp_path: Path) -> None:
     folder = str(make(tmp_path / "set", {}))
-    assert np.array_equal(sources.load_training(folder).images, held_out.load_held_out(folder).images)
+    assert np.array_equal(idx_source.load_training(folder).images, held_out.load_held_out(folder).images)
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -283,7 +284,7 @@ def test_the_version_of_before_2017_08_31_is_refused_by_name(
     import hashlib
     from dataclasses import replace
 
-    module, name = (sources, "TRAIN") if part == "train" else (held_out, "TEST")
+    module, name = (idx_source, "TRAIN") if part == "train" else (held_out, "TEST")
     pair = getattr(module, name)
     md5 = hashlib.md5(GZ_LABELS, usedforsecurity=False).hexdigest()
     monkeypatch.setattr(module, name, replace(pair, labels=replace(pair.labels, old_archive_md5=md5)))
@@ -294,7 +295,7 @@ def test_the_version_of_before_2017_08_31_is_refused_by_name(
 
 
 def test_the_old_archives_are_those_known() -> None:
-    assert sources.TRAIN.labels.old_archive_md5 == "c25fcebcfee76fc70679a885c08e7783"
+    assert idx_source.TRAIN.labels.old_archive_md5 == "c25fcebcfee76fc70679a885c08e7783"
     assert held_out.TEST.labels.old_archive_md5 == "db06173b3df7891d78edf9cae5fe8f8a"
 
 
@@ -315,7 +316,7 @@ def test_the_old_archives_are_those_known() -> None:
 )
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_an_unknown_source_is_told(source: str, remedy: str, part: str) -> None:
-    function = sources.load_training if part == "train" else held_out.load_held_out
+    function = idx_source.load_training if part == "train" else held_out.load_held_out
     with pytest.raises(DataError, match=r"no such data set or folder: expected .*, found ") as caught:
         function(source)
     assert remedy in str(caught.value)
@@ -327,7 +328,7 @@ def test_a_folder_that_is_none_is_told(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_bytes(b"")
     for source in (FASHION, "elsewhere"):
         with pytest.raises(DataError, match=f"{place}: no such .*expected .*, found "):
-            sources.load_training(source, tmp_path / place)
+            idx_source.load_training(source, tmp_path / place)
 
 
 def test_a_file_without_permission_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,12 +338,12 @@ def test_a_file_without_permission_is_told(tmp_path: Path, monkeypatch: pytest.M
     folder = make(tmp_path / "set", {})
     monkeypatch.setattr(Path, "open", refuse)  # root, as in a container, may read everything
     with pytest.raises(DataError, match=f"{LABELS}: unreadable: expected training labels, found Permission denied"):
-        sources.load_training(str(folder))
+        idx_source.load_training(str(folder))
 
 
 def test_a_name_that_would_break_the_line_is_escaped(tmp_path: Path) -> None:
     folder = make(tmp_path / "two\nlines\x1b[2J", {IMAGES: b""})
     with pytest.raises(DataError) as caught:
-        sources.load_training(str(folder))
+        idx_source.load_training(str(folder))
     assert str(caught.value).isprintable()
     assert r"two\nlines\x1b[2J" in str(caught.value)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from idx_files import IMAGES
 
-from modiste.data import sources
 from modiste.data.dataset import Development, as_image_set, load_development, mean_and_deviation, split_indices
+from modiste.data.idx import idx_source
 from modiste.errors import DataError
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe
@@ -33,14 +33,14 @@ def test_fashion_mnist_is_divided_evenly(fashion: Development) -> None:
 
 def test_the_paper_takes_the_last_ten_thousand(real_files: dict[str, Path]) -> None:
     recipe, folder = DataRecipe(split="last"), real_files[IMAGES].parent
-    raw, development = sources.load_training("fashion-mnist", folder), load_development(recipe, folder)
+    raw, development = idx_source.load_training("fashion-mnist", folder), load_development(recipe, folder)
     assert np.array_equal(development.train.images.squeeze(1).numpy(), raw.images[:50_000])
     assert np.array_equal(development.validation.images.squeeze(1).numpy(), raw.images[50_000:])
     assert np.array_equal(development.validation.labels.numpy(), raw.labels[50_000:])
 
 
 def test_mean_and_deviation_of_fashion_mnist(fashion: Development, real_files: dict[str, Path]) -> None:
-    raw = sources.load_training("fashion-mnist", real_files[IMAGES].parent)
+    raw = idx_source.load_training("fashion-mnist", real_files[IMAGES].parent)
     mean, deviation = mean_and_deviation(as_image_set(raw).images)
     assert (round(mean, 4), round(deviation, 4)) == (0.2860, 0.3530)
     pixels = fashion.train.images.numpy()
@@ -120,7 +120,7 @@ def test_small_set_from_a_folder(tiny_folder: Path) -> None:
     assert (len(development.train), len(development.validation)) == (400, 80)
     assert development.class_names == ("0", "1", "2", "3", "4")
     assert development.image_shape == (1, 12, 12)
-    raw = sources.load_training("tiny", tiny_folder)
+    raw = idx_source.load_training("tiny", tiny_folder)
     assert development.fingerprint == raw.fingerprint
     train, _ = split_indices(torch.from_numpy(raw.labels.astype(np.int64)), recipe)
     assert np.array_equal(development.train.images.squeeze(1).numpy(), raw.images[train.numpy()])

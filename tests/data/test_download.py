@@ -15,7 +15,7 @@ from small_archive import ARCHIVE, FILE
 
 from fault_counter import Faults
 from fork_server import ForkServer
-from modiste.data import sources
+from modiste.data.idx import idx_source
 from modiste.data.idx.download import MIRRORS, Connection, download
 from modiste.errors import DataError, StorageError
 
@@ -270,6 +270,6 @@ def test_without_a_network_the_search_ends_quickly(nowhere: Path, monkeypatch: p
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # no way out, even on a machine with a network
     start = time.monotonic()
     with pytest.raises(DataError, match=r"storage\.googleapis\.com cannot be reached, github\.com cannot be"):
-        sources.load_training("fashion-mnist")
+        idx_source.load_training("fashion-mnist")
     assert time.monotonic() - start < HANG_SECONDS
     assert not list(nowhere.rglob("*.gz"))

@@ -8,7 +8,8 @@ import pytest
 from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, flip
 
 from fault_counter import Faults
-from modiste.data import held_out, sources
+from modiste.data import held_out
+from modiste.data.idx import idx_source
 from modiste.errors import DataError
 
 PLAN = [*[LABELS, TEST_LABELS] * 3, *[TEST_IMAGES] * 2, IMAGES]
@@ -47,7 +48,7 @@ def unpacked_alike(packed: Path, plain: Path) -> bool:
 
 def fault_of(path: Path, training: bool) -> str:
     """What is said against a pair; nothing only where its content is what was published, though packed otherwise."""
-    load = sources.load_training if training else held_out.load_held_out
+    load = idx_source.load_training if training else held_out.load_held_out
     try:
         files = load("fashion-mnist", path.parent).files
     except DataError as error:

@@ -687,8 +687,9 @@ def test_every_command_says_the_same_of_the_data_folder() -> None:
     [
         ("shop.zip", "found an archive (.zip); unpack it and name the folder"),
         ("shop.tar.gz", "found an archive (.gz); unpack it"),
-        ("mnist.npz", "found NumPy arrays (.npz); write the images as class folders of PNG files, or as IDX files"),
-        ("train.parquet", "found an Arrow or Parquet table (.parquet)"),
+        ("mnist.npy", "found a NumPy array (.npy); write images and labels with numpy.savez"),
+        ("emnist.mat", "found a MATLAB file (.mat); read it with scipy.io.loadmat and write images and labels with"),
+        ("train.arrow", "found an Arrow table (.arrow); write it as a .parquet file"),
         ("digits.mat", "found a MATLAB file (.mat)"),
         ("shop.tsv", "write it as a .csv file with the columns path and label"),
         ("boot.JPG", "found a single picture (.JPG); name the folder that holds a folder for each class"),

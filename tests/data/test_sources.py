@@ -13,7 +13,8 @@ from idx_files import GOOD, GOOD_IMAGES, GOOD_LABELS, GOOD_TEST, IMAGES, LABELS,
 
 from modiste.cli import main
 from modiste.cli.doctor import EXTRAS
-from modiste.data import held_out, sources
+from modiste.data import held_out
+from modiste.data.idx import idx_source
 from modiste.data.idx.download import download
 from modiste.data.idx.reader import read_idx
 from modiste.errors import DataError
@@ -34,16 +35,16 @@ def small_fashion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, 
     """Let six small images be the published Fashion-MNIST, so that a search takes no time."""
     images, labels = (read_idx(write(tmp_path / "published", GOOD) / name) for name in (IMAGES, LABELS))
     small = replace(
-        sources.TRAIN,
-        images=replace(sources.TRAIN.images, sha256=images.sha256, size_bytes=images.size_bytes),
-        labels=replace(sources.TRAIN.labels, sha256=labels.sha256, size_bytes=labels.size_bytes),
+        idx_source.TRAIN,
+        images=replace(idx_source.TRAIN.images, sha256=images.sha256, size_bytes=images.size_bytes),
+        labels=replace(idx_source.TRAIN.labels, sha256=labels.sha256, size_bytes=labels.size_bytes),
     )
-    monkeypatch.setattr(sources, "TRAIN", small)
+    monkeypatch.setattr(idx_source, "TRAIN", small)
     return dict(GOOD)
 
 
 def test_fashion_mnist_is_what_the_paper_says(real_files: dict[str, Path]) -> None:
-    raw = sources.load_training("fashion-mnist", real_files[IMAGES].parent)
+    raw = idx_source.load_training("fashion-mnist", real_files[IMAGES].parent)
     assert raw.images.shape == (60_000, 28, 28)
     assert np.bincount(raw.labels).tolist() == [6_000] * 10
     assert raw.class_names[0] == "T-shirt/top"
@@ -56,15 +57,15 @@ def test_the_held_out_set_is_what_the_paper_says(real_files: dict[str, Path]) ->
     raw = held_out.load_held_out("fashion-mnist", real_files[IMAGES].parent)
     assert raw.images.shape == (10_000, 28, 28)
     assert np.bincount(raw.labels).tolist() == [1_000] * 10
-    assert raw.fingerprint != sources.load_training("fashion-mnist", real_files[IMAGES].parent).fingerprint
+    assert raw.fingerprint != idx_source.load_training("fashion-mnist", real_files[IMAGES].parent).fingerprint
 
 
 def test_a_folder_with_the_published_files_is_recognised(real_files: dict[str, Path]) -> None:
     folder = real_files[IMAGES].parent
-    for load in (sources.load_training, held_out.load_held_out):
+    for load in (idx_source.load_training, held_out.load_held_out):
         by_folder, by_name = load(str(folder)), load("fashion-mnist", folder)
         assert by_folder.name == "fashion-mnist"
-        assert by_folder.class_names == sources.CLASS_NAMES
+        assert by_folder.class_names == idx_source.CLASS_NAMES
         assert by_folder.fingerprint == by_name.fingerprint
 
 
@@ -72,11 +73,11 @@ def test_training_never_needs_the_test_files(real_files: dict[str, Path], tmp_pa
     for name in PAIR["train"]:
         (tmp_path / real_files[name].name).symlink_to(real_files[name])
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(b"whoever opens this fails")
-    assert len(sources.load_training("fashion-mnist", tmp_path).labels) == 60_000
+    assert len(idx_source.load_training("fashion-mnist", tmp_path).labels) == 60_000
 
 
 def test_only_one_file_names_the_test_files() -> None:
-    folder = Path(sources.__file__).parent
+    folder = Path(idx_source.__file__).parents[1]
     naming = {path.name for path in folder.parent.rglob("*.py") if "t10k" in path.read_text(encoding="utf-8")}
     assert naming == {"held_out.py"}
     for path in folder.glob("*.py"):
@@ -85,7 +86,7 @@ def test_only_one_file_names_the_test_files() -> None:
 
 
 def test_importing_brings_nothing_heavy() -> None:
-    code = "import sys, modiste.data.sources; print(*sys.modules)"
+    code = "import sys, modiste.data.idx.idx_source; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "pooch", "requests", "rich", "platformdirs"} & set(run.stdout.split())
 
@@ -95,7 +96,7 @@ def test_importing_brings_nothing_heavy() -> None:
 def test_the_usual_places_are_searched(nowhere: Path, small_fashion: dict[str, bytes], place: str, pack: bool) -> None:
     files = {f"{name}.gz": packed(content) for name, content in small_fashion.items()} if pack else small_fashion
     write(nowhere / place, files)
-    raw = sources.load_training("fashion-mnist")
+    raw = idx_source.load_training("fashion-mnist")
     assert raw.folder.resolve() == nowhere / place
     assert raw.notes == ()
 
@@ -109,7 +110,7 @@ def test_a_named_folder_is_taken_first(
     write(nowhere / "mine" / below, small_fashion)
     if how == "variable":
         monkeypatch.setenv("MODISTE_DATA", "~/mine")
-    raw = sources.load_training("fashion-mnist", Path("~/mine") if how == "argument" else None)
+    raw = idx_source.load_training("fashion-mnist", Path("~/mine") if how == "argument" else None)
     assert raw.folder == nowhere / "mine" / below
 
 
@@ -118,7 +119,7 @@ def test_the_argument_goes_before_the_variable(
 ) -> None:
     monkeypatch.setenv("MODISTE_DATA", str(nowhere / "absent"))
     folder = write(nowhere / "mine", small_fashion)
-    assert sources.load_training("fashion-mnist", folder).folder == folder
+    assert idx_source.load_training("fashion-mnist", folder).folder == folder
 
 
 def test_a_faulty_copy_in_a_usual_place_is_passed_over_and_noted(
@@ -127,7 +128,7 @@ def test_a_faulty_copy_in_a_usual_place_is_passed_over_and_noted(
     write(nowhere / PLACES[0], {IMAGES: GOOD_IMAGES})
     write(nowhere / PLACES[1], small_fashion | {LABELS: idx([0, 1, 2, 0, 2, 1])})
     write(nowhere / PLACES[2], small_fashion)
-    raw = sources.load_training("fashion-mnist")
+    raw = idx_source.load_training("fashion-mnist")
     assert raw.folder == nowhere / PLACES[2]
     incomplete, damaged = raw.notes
     assert "missing: expected train-labels-idx1-ubyte" in incomplete
@@ -137,7 +138,7 @@ def test_a_faulty_copy_in_a_usual_place_is_passed_over_and_noted(
 def test_when_nothing_is_right_one_short_line_says_what_helps(nowhere: Path, small_fashion: dict[str, bytes]) -> None:
     write(nowhere / PLACES[1], small_fashion | {LABELS: b""})
     with pytest.raises(DataError) as caught:
-        sources.load_training("fashion-mnist")
+        idx_source.load_training("fashion-mnist")
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 400
@@ -155,10 +156,12 @@ def test_where_no_mirror_answers_the_line_is_short_as_well(
     nowhere: Path, small_fashion: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MODISTE_OFFLINE")
-    monkeypatch.setattr("modiste.data.sources.download", lambda *_: download([sources.TRAIN.images], nowhere / "new"))
+    monkeypatch.setattr(
+        "modiste.data.idx.idx_source.download", lambda *_: download([idx_source.TRAIN.images], nowhere / "new")
+    )
     monkeypatch.setattr("modiste.data.idx.download._retrieve", unreachable)
     with pytest.raises(DataError) as caught:
-        sources.load_training("fashion-mnist")
+        idx_source.load_training("fashion-mnist")
     assert "not downloaded (storage.googleapis.com cannot be reached, github.com cannot be reached); " in str(
         caught.value
     )
@@ -175,7 +178,7 @@ class TestDoctor:
     @pytest.fixture(autouse=True)
     def no_download(self, nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("MODISTE_OFFLINE")
-        monkeypatch.setattr("modiste.data.sources.download", lambda *_: pytest.fail("the doctor fetches"))
+        monkeypatch.setattr("modiste.data.idx.idx_source.download", lambda *_: pytest.fail("the doctor fetches"))
         monkeypatch.setattr("modiste.data.paths.cache_folder", lambda: nowhere / PLACES[0])
 
     def lines(self, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -231,7 +234,7 @@ def test_every_hint_to_install_an_extra_is_quoted() -> None:
 
 
 def test_another_set_is_read_with_numbered_classes(tmp_path: Path) -> None:
-    raw = sources.load_training(str(write(tmp_path / "shapes", GOOD)))
+    raw = idx_source.load_training(str(write(tmp_path / "shapes", GOOD)))
     assert (raw.name, raw.class_names) == ("shapes", ("0", "1", "2"))
     assert raw.images.shape == (6, 4, 5)
     assert not any(file.published for file in raw.files)
@@ -249,7 +252,7 @@ def test_the_usual_names_are_known(tmp_path: Path, images: str, labels: str) -> 
     contents = {images: GOOD_IMAGES, labels: GOOD_LABELS}
     files = {name: packed(content) if name.endswith(".gz") else content for name, content in contents.items()}
     write(tmp_path, files | {f"._{images}": b"a Mac's shadow"})
-    assert sources.load_training(str(tmp_path)).files[0].path == tmp_path / images
+    assert idx_source.load_training(str(tmp_path)).files[0].path == tmp_path / images
 
 
 def with_point(name: str) -> str:
@@ -278,7 +281,7 @@ def write_below(folder: Path, files: dict[str, bytes]) -> Path:
 def test_a_file_may_lie_in_a_folder_of_its_name(tmp_path: Path, layout: str) -> None:
     plain = write(tmp_path / "plain", WHOLE)
     laid = write_below(tmp_path / "laid", LAYOUTS[layout] | {"classes.txt": b"a\nb\nc"})
-    assert sources.load_training(str(laid)).fingerprint == sources.load_training(str(plain)).fingerprint
+    assert idx_source.load_training(str(laid)).fingerprint == idx_source.load_training(str(plain)).fingerprint
     assert held_out.load_held_out(str(laid)).fingerprint == held_out.load_held_out(str(plain)).fingerprint
     assert held_out.load_held_out(str(laid)).class_names == ("a", "b", "c")
 
@@ -287,31 +290,31 @@ def test_a_file_may_lie_in_a_folder_of_its_name(tmp_path: Path, layout: str) -> 
 def test_two_sets_of_one_name_are_still_two(tmp_path: Path, twin: str) -> None:
     write_below(tmp_path, GOOD | {twin: GOOD_IMAGES[:-1] + b"x"})
     with pytest.raises(DataError, match=rf"more than one set: expected one .*, found {IMAGES}, {twin};"):
-        sources.load_training(str(tmp_path))
+        idx_source.load_training(str(tmp_path))
 
 
 def test_fashion_mnist_too_may_lie_so(nowhere: Path, small_fashion: dict[str, bytes]) -> None:
     for number, layout in enumerate(LAYOUTS):
         laid = write_below(nowhere / str(number), LAYOUTS[layout])
-        assert sources.load_training("fashion-mnist", laid).files[0].path.is_relative_to(laid), layout
+        assert idx_source.load_training("fashion-mnist", laid).files[0].path.is_relative_to(laid), layout
 
 
 def test_the_raw_twin_is_taken(tmp_path: Path) -> None:
     write(tmp_path, GOOD | {f"{IMAGES}.gz": b"never opened"})
-    assert sources.load_training(str(tmp_path)).files[0].path.name == IMAGES
+    assert idx_source.load_training(str(tmp_path)).files[0].path.name == IMAGES
 
 
 def test_the_fingerprint_follows_the_content_only(tmp_path: Path) -> None:
-    raw = sources.load_training(str(write(tmp_path / "raw", GOOD)))
+    raw = idx_source.load_training(str(write(tmp_path / "raw", GOOD)))
     gz = {f"{name}.gz": packed(content) for name, content in GOOD.items()}
-    assert sources.load_training(str(write(tmp_path / "gz", gz))).fingerprint == raw.fingerprint
+    assert idx_source.load_training(str(write(tmp_path / "gz", gz))).fingerprint == raw.fingerprint
     other = write(tmp_path / "other", GOOD | {LABELS: idx([1, 0, 2, 0, 1, 2])})
-    assert sources.load_training(str(other)).fingerprint != raw.fingerprint
+    assert idx_source.load_training(str(other)).fingerprint != raw.fingerprint
 
 
 def test_class_names_come_from_their_file(tmp_path: Path) -> None:
     write(tmp_path, GOOD | {"classes.txt": "\ufeffcat\r\ndog \nthé\nunseen\n\n".encode()})
-    assert sources.load_training(str(tmp_path)).class_names == ("cat", "dog", "thé", "unseen")
+    assert idx_source.load_training(str(tmp_path)).class_names == ("cat", "dog", "thé", "unseen")
 
 
 def test_the_held_out_part_of_another_set_has_the_classes_of_its_training_part(tmp_path: Path) -> None:
@@ -324,7 +327,7 @@ def test_the_held_out_part_of_another_set_has_the_classes_of_its_training_part(t
 
 def test_a_folder_argument_moves_another_set(tmp_path: Path) -> None:
     folder = write(tmp_path / "moved", GOOD)
-    assert sources.load_training("/where/it/was", folder).folder == folder
+    assert idx_source.load_training("/where/it/was", folder).folder == folder
 
 
 def test_the_four_files_are_verified(real_files: dict[str, Path]) -> None:
@@ -345,7 +348,7 @@ FLIPS = {  # file: flips in its raw form, flips in its archive; 200 in all
 @pytest.mark.parametrize("pack", [False, True], ids=["raw", "gzip"])
 def test_any_changed_byte_is_noticed(real_files: dict[str, Path], tmp_path: Path, name: str, pack: bool) -> None:
     part = "train" if name in PAIR["train"] else "test"
-    load = sources.load_training if part == "train" else held_out.load_held_out
+    load = idx_source.load_training if part == "train" else held_out.load_held_out
     (partner,) = set(PAIR[part]) - {name}
     (tmp_path / real_files[partner].name).symlink_to(real_files[partner])
     plain = idx(read_idx(real_files[name]).array)

@@ -23,6 +23,7 @@ SUFFIXES = {
     "space": ("json", "toml"),
     "pictures": ("jpg", "png", "webp", "bmp", "gif", "npy", "idx", "gz"),
     "archive": ("tar",),
+    "table": ("npz", "parquet", "csv", "csv.gz", "jsonl"),
 }
 MODULE = "modiste_burglar"
 
@@ -51,6 +52,9 @@ def pickles(mark: Path) -> Iterator[tuple[str, bytes]]:
     file = io.BytesIO()
     np.save(file, np.array([touch], dtype=object), allow_pickle=True)
     yield "numpy", file.getvalue()
+    file = io.BytesIO()
+    np.savez(file, images=np.array([touch], dtype=object), labels=np.array([touch], dtype=object))
+    yield "arrays of numpy", file.getvalue()
 
 
 def add(shelf: Shelf, sound: Sound, mark: Path) -> None:

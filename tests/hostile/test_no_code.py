@@ -1,5 +1,6 @@
 """What a stranger hands over is data: read, it imports nothing, starts nothing, and opens no file but its own."""
 
+import io
 import json
 import os
 import shutil
@@ -13,10 +14,13 @@ from typing import Any
 import folders
 import graphs
 import pickles
+import pyarrow
+import pyarrow.parquet
 import pytest
 import tensors
 import texts
 from hostile_cases import Case, Shelf, Sound
+from table_files import made, picture_table, write_kaggle, write_keras, write_parquet
 
 from commands_and_data import child_environment
 from fault_counter import Faults
@@ -83,6 +87,24 @@ def reader(sound: Sound, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     assert not list(folder.glob("*.imported"))
 
 
+def sound_tables(folder: Path) -> dict[str, bytes]:
+    """A sound table of each kind, by the end of its name."""
+    place = folder / "tables"
+    place.mkdir(parents=True)
+    parts = made(), made(18, seed=1)
+    write_keras(place, *parts)
+    write_kaggle(place, *parts)
+    write_kaggle(place, *parts, packed=True)
+    write_parquet(place, *parts, shards=1)
+    names = {
+        ".npz": "keras.npz",
+        ".csv": "set_train.csv",
+        ".csv.gz": "set_train.csv.gz",
+        ".parquet": "train-00000-of-00001.parquet",
+    }
+    return {end: (place / name).read_bytes() for end, name in names.items()}
+
+
 def warm_up(sound: Sound, folder: Path) -> list[Case]:
     """Return sound files and damaged ones, after which every module that is ever needed is there."""
     shelf = Shelf(folder)
@@ -100,6 +122,14 @@ def warm_up(sound: Sound, folder: Path) -> list[Case]:
     shelf.folder_of("own", "data", lambda place: shutil.copytree(sound.data, place), harmless=True)
     shelf.folder_of("own", "states", lambda place: shutil.copytree(sound.run / "checkpoints", place), harmless=True)
     shelf.file("own", "pictures", "given.png", b"no picture")
+    for name, content in sound_tables(folder).items():
+        for cut in (0, 100):
+            shelf.file("own", "table", f"given{name}", content[cut:], harmless=not cut)
+    broken = io.BytesIO()
+    images, labels = made()
+    pictures = [{"bytes": b"no picture", "path": None}] * len(images)
+    pyarrow.parquet.write_table(picture_table((images, labels), image=pyarrow.array(pictures)), broken)
+    shelf.file("own", "table", "given.parquet", broken.getvalue())
     return shelf.cases
 
 
@@ -107,9 +137,17 @@ GROUPS: dict[str, Callable[[Shelf, Sound, Path], None]] = {
     "malicious pickles": pickles.add,
     "tampered safetensors": lambda shelf, sound, _: tensors.add(shelf, sound),
     "hostile graphs": lambda shelf, sound, _: graphs.add(shelf, sound),
+    "hostile tables": lambda shelf, _sound, mark: add_tables(shelf, mark.parent),
     "hostile recipes, spaces and searches": lambda shelf, _sound, _mark: texts.add(shelf),
     "hostile run folders and archives": lambda shelf, sound, _: folders.add(shelf, sound),
 }
+
+
+def add_tables(shelf: Shelf, folder: Path) -> None:
+    """Sound tables, which are damaged by chance, and cut ones."""
+    for end, content in sound_tables(folder).items():
+        shelf.file(f"a sound {end}", "table", f"given{end}", content, harmless=True)
+        shelf.file(f"a cut {end}", "table", f"given{end}", content[: len(content) // 2 - 1])
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from modiste.data.sources import load_training
+from modiste.data.dataset import load_development
+from modiste.data.idx.idx_source import load_training
 from modiste.errors import ModisteError
 from modiste.evaluation.out_of_distribution import run_detector
 from modiste.inference.answers import find_pictures, prepared
@@ -115,6 +116,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "space": lambda path: space.parse(space.read([str(path)]), recipe.Recipe(name="x")),
     "search": read_search,
     "pictures": read_pictures,
+    "table": lambda path: load_development(recipe.DataRecipe(source=str(path))),
     "data": lambda path: load_training(str(path)),
     "archive": lambda path: unpack(path.read_bytes(), path.parent / "unpacked"),
 }

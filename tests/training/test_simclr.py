@@ -11,9 +11,9 @@ from idx_files import LABELS, idx
 from torch import Tensor, nn
 
 from modiste import machine
-from modiste.data import sources
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet, load_development
+from modiste.data.idx import idx_source
 from modiste.errors import DivergedError, RecipeError, StoppedError
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import (
@@ -250,7 +250,7 @@ def test_the_labels_change_nothing_but_what_is_learnt_from_them(tiny_folder: Pat
     other.mkdir()
     for path in tiny_folder.iterdir():
         (other / path.name).write_bytes(path.read_bytes())
-    labels = sources.load_training("tiny", tiny_folder).labels
+    labels = idx_source.load_training("tiny", tiny_folder).labels
     (other / LABELS).write_bytes(idx(np.random.RandomState(3).permutation(labels)))
     part = replace(BASE.transfer, freeze=("network.convolutions", "network.dense"))
     network, data = replace(CNN, batch_norm=True), DataRecipe(source="tiny", split="last")

@@ -1,4 +1,4 @@
-"""Parquet files: lists of paths, and shards of answers. No other file imports pyarrow."""
+"""Parquet files: lists of paths, and shards of answers. Images in parquet: ``data.tables.parquet``."""
 
 import io
 import json

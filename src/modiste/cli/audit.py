@@ -82,7 +82,7 @@ def _held_out(recipe: "DataRecipe", folder: Path | None) -> "HeldOutImages":
     from modiste.audits.audit import HeldOutImages, for_comparison, select_files
     from modiste.data import held_out
     from modiste.data.dataset import as_image_set
-    from modiste.data.pictures.picture_source import locate_pictures
+    from modiste.data.sources import locate_pictures
 
     warn("the held-out test images are opened, to be compared with the others")
     place = locate_pictures(recipe.source, folder)

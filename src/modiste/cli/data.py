@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def data(arguments: list[str]) -> None:
-    """Find or download Fashion-MNIST, verify every byte, and describe it; or describe pictures; or audit either.
+    """Find or download Fashion-MNIST, verify every byte, and describe it; or describe own data; or audit either.
 
     modiste data [SOURCE]
     modiste data audit [SOURCE]
@@ -35,14 +35,19 @@ def data(arguments: list[str]) -> None:
     given = source_as_flag(arguments, DataFolderOption, DataRecipe)
     recipe, options = parse_with_recipe(DataFolderOption(), DataRecipe(), given, "modiste data", data)
     from modiste.data import sources
-    from modiste.data.pictures import picture_source
+    from modiste.data.locations import FASHION_MNIST, check_single_location
 
-    sources.check_single_location(recipe.source, options.data_folder)
-    place = picture_source.locate_pictures(recipe.source, options.data_folder)
-    if place is None:
+    check_single_location(recipe.source, options.data_folder)
+    if recipe.source == FASHION_MNIST:
         _describe_files(recipe, options.data_folder)
-    else:
+        return
+    kind, place = sources.locate(recipe.source, options.data_folder)
+    if kind.name == "idx":
+        _describe_files(recipe, options.data_folder)
+    elif kind.name == "pictures":
         _describe_pictures(place, recipe)
+    else:
+        _describe_parts(kind.layout, recipe, options.data_folder)
 
 
 def _fetch(arguments: list[str]) -> None:
@@ -68,9 +73,10 @@ def _fetch(arguments: list[str]) -> None:
 
 def _describe_files(recipe: "DataRecipe", folder: Path | None) -> None:
     """Describe the training files; of the test files, print only that they are right and how many images they hold."""
-    from modiste.data import dataset, held_out, sources
+    from modiste.data import dataset, held_out
+    from modiste.data.idx import idx_source
 
-    known, hidden = sources.load_training(recipe.source, folder), held_out.load_held_out(recipe.source, folder)
+    known, hidden = idx_source.load_training(recipe.source, folder), held_out.load_held_out(recipe.source, folder)
     for note in known.notes:
         say(f"skipped: {note}")
     for file in (*known.files, *hidden.files):
@@ -78,6 +84,23 @@ def _describe_files(recipe: "DataRecipe", folder: Path | None) -> None:
         say(f"{verified}  {file.path}  {file.size_bytes:,} bytes  SHA-256 {file.sha256[:16]}")
     _describe("training", dataset.as_image_set(known), known.class_names)
     _count("test", dataset.as_image_set(hidden))
+
+
+def _describe_parts(layout: str, recipe: "DataRecipe", folder: Path | None) -> None:
+    """Describe each split of arrays or a table; of the test images, print only how many there are."""
+    from modiste.data import dataset, held_out
+    from modiste.errors import DataError
+
+    known = dataset.load_development(recipe, folder)
+    say(f"{known.name}, {layout}, fingerprint {known.fingerprint[:16]}")
+    for note in known.notes:
+        say(note)
+    _describe("training", known.train, known.class_names)
+    _describe("validation", known.validation, known.class_names)
+    try:
+        _count("test, held out", held_out.load_test(recipe, folder))
+    except DataError as error:
+        say(f"test: {error}")
 
 
 def _describe_pictures(place: Path, recipe: "DataRecipe") -> None:

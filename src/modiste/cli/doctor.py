@@ -51,10 +51,11 @@ def doctor(arguments: list[str]) -> None:
 
 def _data() -> Iterator[str]:
     """Yield lines that say where Fashion-MNIST is, or where it was searched for."""
-    from modiste.data import paths, sources
+    from modiste.data import paths
+    from modiste.data.idx import idx_source
 
     try:
-        found, notes = sources.find_published(sources.TRAIN)
+        found, notes = idx_source.find_published(idx_source.TRAIN)
     except DataError as error:  # MODISTE_DATA names a folder without the data
         yield str(error)
         return

@@ -20,10 +20,12 @@ class _EvaluateOptions(MeasureOptions):
     """Evaluate several runs, of one recipe or of several, as one: by the mean of their probabilities."""
     predictions: Path | None = None
     """A .csv, .npz or .parquet file to write: index, label, predicted class and all probabilities of every image."""
+    data: Path | None = None
+    """Measure one run on other labelled images of its classes: a folder or file as data.source takes it."""
 
 
 def evaluate(arguments: list[str]) -> None:
-    """Measure a finished run, or several seeds, or an ensemble, on validation or on the held-out test set.
+    """Measure a finished run, several seeds or an ensemble: on validation, on the held-out test set, or on other data.
 
     A run that was stopped, or still trains, is measured on validation as its newest saved state is.
 
@@ -31,6 +33,7 @@ def evaluate(arguments: list[str]) -> None:
       modiste evaluate runs/paper
       modiste evaluate runs/paper --split test --json
       modiste evaluate runs/paper --predictions out.csv
+      modiste evaluate runs/paper --data new.npz
       modiste evaluate runs/sprint-0 runs/sprint-1 runs/sprint-2
       modiste evaluate runs/sprint-0 runs/paper --ensemble
     """
@@ -69,9 +72,13 @@ def _measure_unfinished(options: _EvaluateOptions) -> "Assessment":
 def _measure(options: _EvaluateOptions) -> "Assessment | SeedAssessments":
     from modiste.evaluation.assessment import evaluate as measure
     from modiste.evaluation.ensemble import evaluate_seeds, evaluate_together
+    from modiste.evaluation.other_data import check_data_alone, evaluate_on
     from modiste.evaluation.unfinished import is_unfinished
 
     keywords = options.keyword_arguments()
+    if options.data is not None:
+        check_data_alone(options.split, options.predictions, len(options.runs))
+        return evaluate_on(options.runs[0], options.data, weights=options.weights, device=options.device)
     if options.ensemble:
         return evaluate_together(options.runs, **keywords, predictions=options.predictions)
     if len(options.runs) == 1:

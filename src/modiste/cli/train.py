@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from modiste.training.tracking import Listener
     from modiste.training.transfer.source import Source
 
+DATA_ENDINGS = (".csv", ".csv.gz", ".npz", ".parquet", ".jsonl")
+"""Of files that may stand where a recipe's name is expected."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _TrainOptions(DataFolderOption):
@@ -69,7 +72,7 @@ def train(arguments: list[str]) -> None:
     modiste train --continue-from RUN --epochs N [--out DIR]
 
     RECIPE is a name (see `modiste recipes`) or a .toml or .json file. Every field of the recipe is a flag. For a FOLDER
-    of class folders, or a .csv list of pictures, a recipe is chosen by looking at them.
+    of class folders, or a file of images (.npz, .parquet, .csv), a recipe is chosen by looking at them.
 
     Examples:
       modiste train sprint
@@ -122,10 +125,10 @@ def _parse(recipe: "Recipe", flags: list[str], program: str) -> "tuple[Recipe, _
 
 
 def _is_data(name: str) -> bool:
-    """Return whether a folder or a list of pictures stands where a recipe's name is expected."""
+    """Return whether a folder or a file of data stands where a recipe's name is expected."""
     from modiste.recipes.named import RECIPES
 
-    return name not in RECIPES and (name.lower().endswith(".csv") or Path(name).is_dir())
+    return name not in RECIPES and (name.lower().endswith(DATA_ENDINGS) or Path(name).is_dir())
 
 
 def _choose_recipe(source: str, arguments: list[str], program: str) -> "tuple[Recipe, _TrainOptions]":

@@ -4,10 +4,10 @@ This file cannot reach the test set: see ``held_out``.
 """
 
 import hashlib
-import logging
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,15 +20,12 @@ from modiste.data.batch import blocks
 from modiste.data.extra_pictures import Extra, joined_fingerprint, load_extra
 from modiste.data.idx.files import IdxSet
 from modiste.data.idx.reader import LIMIT_BYTES
+from modiste.data.labelled import LabelledImages
+from modiste.data.locations import check_not_fashion_mnist, check_single_location
 from modiste.data.pictures.picture_file import release_pages
-from modiste.data.pictures.picture_source import (
-    PictureSet,
-    fault_notes,
-    load_development_pictures,
-    locate_pictures,
-    mapping_notes,
-    shared_picture_notes,
-)
+from modiste.data.pictures.picture_source import PictureSet
+from modiste.data.tables.contents import development_images
+from modiste.data.tables.memory import contents_of
 from modiste.display import Displayed, Table
 from modiste.errors import DataError, RecipeError
 from modiste.recipes.recipe import DataRecipe
@@ -121,7 +118,8 @@ class Development(Displayed):
         class_names: one per label.
         fingerprint: hash of the files' content, the same wherever the files are.
         notes: warnings for the user: files left out, unequal classes.
-        own_pictures: whether there are picture files of the user's own, which may change or move at any time.
+        own_pictures: whether there are picture files or arrays of the user's own, which may change at any time; a run
+            keeps the validation images.
         extra: more pictures to learn from; see ``data.extra``.
     """
 
@@ -204,11 +202,43 @@ def load_development(
         (50000, 10000, (1, 28, 28))
     """
     recipe = recipe or DataRecipe()
-    return development_of(load_split_images(recipe, folder, instead=instead), recipe)
+    return development_of_split(load_split_images(recipe, folder, instead=instead), recipe)
 
 
-def development_of(split: SplitImages, recipe: DataRecipe) -> Development:
-    """Return the images that training may use, as the split and the recipe choose them; errors as above."""
+def development_of(data: Any, recipe: DataRecipe | None = None) -> Development:
+    """Return the training and validation images of what a Python program hands over.
+
+    Args:
+        data: a ``modiste.Dataset``; a pair (images, labels); Keras's two pairs, for training and test; a mapping with
+            train, validation and test; a data set of torch or of Hugging Face; a path; or a ``Development``, which is
+            returned as it is. See ``modiste.Dataset`` for types and shapes.
+        recipe: how they are divided where the data do not say it: validation_fraction, split, split_seed, and
+            test_fraction and test_seed for images that are set aside; images_per_class and repeats. ``source`` is used
+            in messages alone.
+
+    Returns:
+        The images, with a fingerprint of their content and division, and with notes about what was changed.
+
+    Raises:
+        DataError: the data are of no such type, of another shape or range, or too few.
+
+    Example:
+        >>> images, labels = np.zeros((60, 8, 8), np.uint8), np.repeat(["coat", "shirt"], 30)
+        >>> development = development_of((images, labels))
+        >>> len(development.train), len(development.validation), development.class_names
+        (42, 8, ('coat', 'shirt'))
+    """
+    recipe = recipe or DataRecipe()
+    if isinstance(data, Development):
+        return data
+    if isinstance(data, str | Path):
+        return load_development(replace(recipe, source=str(data)))
+    found = sources.transposed(development_images(contents_of(data), recipe), recipe)
+    return replace(development_of_split(split_images(found, recipe), recipe), own_pictures=True)
+
+
+def development_of_split(split: SplitImages, recipe: DataRecipe) -> Development:
+    """Return the images that the recipe chooses for training, with all of validation."""
     whole, every = split.images, split.train
     chosen = training_subset(whole.labels, every, recipe) if recipe.images_per_class else every
     notes = split.notes + unequal_class_notes(whole.labels[chosen], split.class_names)
@@ -258,18 +288,33 @@ def load_split_images(recipe: DataRecipe, folder: Path | str | None = None, *, i
     """
     own = None if folder is None else Path(folder)
     if not instead:
-        sources.check_single_location(recipe.source, own)
-    path = locate_pictures(recipe.source, own)
-    return _load_idx(recipe, own, instead) if path is None else _load_pictures(path, recipe)
+        check_single_location(recipe.source, own)
+    found = sources.load(recipe, own)
+    if not instead:
+        check_not_fashion_mnist(recipe.source, own, found.name)
+    return split_images(found, recipe)
 
 
-def as_image_set(raw: IdxSet | PictureSet) -> ImageSet:
+def split_images(found: LabelledImages, recipe: DataRecipe) -> SplitImages:
+    """Return the images with the division that their source brings, or else with the recipe's."""
+    whole = as_image_set(found)
+    if found.validation is None:
+        train, validation = split_indices(whole.labels, recipe)
+    else:
+        train, validation = torch.arange(len(whole)).tensor_split([len(whole) - found.validation])
+    return SplitImages(
+        found.name, whole, train, validation, found.class_names, found.fingerprint, found.files, found.notes
+    )
+
+
+def as_image_set(raw: IdxSet | PictureSet | LabelledImages) -> ImageSet:
     """Convert arrays to tensors; the images share their memory."""
     with warnings.catch_warnings():  # mapped images are read-only: no one may write to them
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         images = torch.from_numpy(raw.images)
     labels = torch.from_numpy(raw.labels.astype(np.int64))
-    digests = torch.from_numpy(raw.digests) if isinstance(raw, PictureSet) else None
+    own_digests = None if isinstance(raw, IdxSet) else raw.digests
+    digests = None if own_digests is None else torch.from_numpy(own_digests)
     return ImageSet(images if images.ndim == 4 else images.unsqueeze(1), labels, digests)
 
 
@@ -360,27 +405,6 @@ def _mean_and_deviation_of(counts: Int64[Tensor, " 256"]) -> tuple[float, float]
     mean = (shares * values).sum() / shares.sum()
     variance = (shares * (values - mean) ** 2).sum() / shares.sum()
     return mean.item(), variance.sqrt().item()
-
-
-def _load_idx(recipe: DataRecipe, folder: Path | None, instead: bool) -> SplitImages:
-    raw = sources.load_training(recipe.source, folder)
-    if not instead:
-        sources.check_not_fashion_mnist(recipe.source, folder, raw)
-    for note in raw.notes:
-        logging.getLogger(__name__).warning("skipped: %s", note)
-    whole = as_image_set(raw)
-    return SplitImages(raw.name, whole, *split_indices(whole.labels, recipe), raw.class_names, raw.fingerprint)
-
-
-def _load_pictures(path: Path, recipe: DataRecipe) -> SplitImages:
-    development = load_development_pictures(path, recipe)
-    pictures = development.pictures
-    train, validation = torch.arange(len(pictures.labels)).tensor_split([development.training])
-    whole = as_image_set(pictures)
-    notes = mapping_notes(path, pictures) + fault_notes(path, pictures.faults) + shared_picture_notes(path, development)
-    return SplitImages(
-        pictures.name, whole, train, validation, pictures.class_names, pictures.fingerprint, pictures.files, notes
-    )
 
 
 def _stratified(labels: Int64[Tensor, " n"], count: int, seed: int) -> Tensor:

@@ -1,9 +1,18 @@
 """The held-out test set. Nothing that trains, searches or audits may import this file: a contract in CI."""
 
+import contextlib
+import hashlib
 import logging
+import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from modiste.data import sources
 from modiste.data.dataset import ImageSet, as_image_set
 from modiste.data.idx.files import (
     FilePair,
@@ -17,7 +26,10 @@ from modiste.data.idx.files import (
     read_class_names,
     read_pair,
 )
+from modiste.data.idx.idx_source import CLASS_NAMES, TRAIN, load_published, numbered_names, without_files
 from modiste.data.idx.reader import read_idx
+from modiste.data.labelled import LabelledImages
+from modiste.data.locations import FASHION_MNIST, set_name, source_folder
 from modiste.data.pictures.division import divide
 from modiste.data.pictures.picture_source import (
     HELD_OUT,
@@ -26,20 +38,26 @@ from modiste.data.pictures.picture_source import (
     decode_entries,
     fault_notes,
     list_pictures,
-    locate_pictures,
+    without_faults,
 )
-from modiste.data.sources import (
-    CLASS_NAMES,
-    FASHION_MNIST,
-    TRAIN,
-    load_published,
-    numbered_names,
-    set_name,
-    source_folder,
+from modiste.data.tables.arrays import refusal
+from modiste.data.tables.contents import (
+    Contents,
+    Part,
+    TableSource,
+    all_images,
+    content_hash,
+    divided,
+    fashion_labels,
+    idx_hash,
+    number,
 )
-from modiste.errors import fault
+from modiste.data.tables.memory import contents_of
+from modiste.errors import DataError, fault
 from modiste.recipes.recipe import DataRecipe
 
+OTHER = "other"
+"""Part of the data in the names of cache files, for data that a run was not made from."""
 TEST = FilePair(
     what="test",
     images=PublishedFile(
@@ -61,7 +79,7 @@ TEST = FilePair(
 
 
 def load_held_out(source: str, folder: Path | None = None) -> IdxSet:
-    """Read and verify the test files of ``source``; arguments and errors as ``sources.load_training``.
+    """Read and verify the test files of ``source``; arguments and errors as ``idx_source.load_training``.
 
     A set without ``classes.txt`` has numbers as class names, up to its largest training label.
     """
@@ -80,14 +98,69 @@ def load_held_out(source: str, folder: Path | None = None) -> IdxSet:
 
 def load_test(recipe: DataRecipe, folder: Path | None = None) -> ImageSet:
     """Read the test images of a recipe's source, of any kind. Raises DataError."""
-    path = locate_pictures(recipe.source, folder)
-    if path is None:
-        return as_image_set(load_held_out(recipe.source, folder))
-    pictures = load_held_out_pictures(path, recipe)
-    check_readable(path, pictures, len(pictures.files) + len(pictures.faults), recipe)
-    for note in fault_notes(path, pictures.faults):
-        logging.getLogger(__name__).warning("%s", note)
-    return as_image_set(pictures)
+    if recipe.source == FASHION_MNIST:
+        return as_image_set(load_published(TEST, folder))
+    source, path = sources.locate(recipe.source, folder)
+    own = sources.added(source.name)
+    found = TEST_PARTS[source.name](path, recipe) if own is None else own.load_test(path, recipe)
+    return as_image_set(sources.transposed(found, recipe))
+
+
+def test_of(data: Any, recipe: DataRecipe | None = None) -> ImageSet:  # noqa: PT028 (no test, in spite of its name)
+    """Return the test images of what a Python program hands over; see ``dataset.development_of``.
+
+    Without a test part these are the images that ``recipe.test_fraction`` sets aside.
+
+    Raises:
+        DataError: as ``development_of``; or no test images are there.
+    """
+    recipe = recipe or DataRecipe()
+    if isinstance(data, str | Path):
+        return load_test(replace(recipe, source=str(data)))
+    return as_image_set(sources.transposed(held_out_images(contents_of(data), recipe), recipe))
+
+
+def held_out_images(contents: Contents, recipe: DataRecipe) -> LabelledImages:
+    """Return the test part of arrays or a table, or the images that are set aside; DataError if there are none.
+
+    Fashion-MNIST that comes without a test part has its published one, from this machine.
+    """
+    known = divided(contents, recipe)
+    found = known.found
+    part = contents.parts["test"]() if "test" in contents.parts else known.rest
+    if part is None and found.published:
+        return without_files(load_published(TEST))
+    if part is None:
+        remedy = "give a test part, or train with --data.test-fraction above 0"
+        raise fault(Path(contents.where), "no test images", expected="a test part", found="none", remedy=remedy)
+    if part.images.shape[1:] != found.images.shape[1:]:
+        expected, shape = f"shape {found.images.shape[1:]}, as in training", f"{part.images.shape[1:]}"
+        raise refusal(part.where, "images of another shape", expected=expected, found=shape, remedy="make them alike")
+    if found.published:
+        return _published_test(part, found)
+    labels = number(part, known.values, found.class_names)
+    fingerprint = content_hash(part.images, labels, found.class_names, None)
+    return LabelledImages(found.name, part.images, labels, found.class_names, fingerprint)
+
+
+def _published_test(part: Part, found: LabelledImages) -> LabelledImages:
+    """Return the test part that came with Fashion-MNIST; a warning if it is not the published one."""
+    labels = fashion_labels(part)
+    if labels is None:
+        raise refusal(
+            part.where,
+            "not Fashion-MNIST's labels",
+            expected="all ten classes, as in training",
+            found=f"{len(np.unique(part.labels))} different labels",
+            remedy="take the test part of the same set",
+        )
+    hashes = idx_hash(part.images), idx_hash(labels)
+    if hashes != (TEST.images.sha256, TEST.labels.sha256):
+        logging.getLogger(__name__).warning(
+            "%s: not Fashion-MNIST's published test images in their order; evaluated as they are", part.where
+        )
+    fingerprint = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+    return LabelledImages(found.name, part.images, labels, found.class_names, fingerprint)
 
 
 def load_held_out_pictures(path: Path, recipe: DataRecipe) -> PictureSet:
@@ -103,6 +176,74 @@ def load_held_out_pictures(path: Path, recipe: DataRecipe) -> PictureSet:
     return replace(found, faults=own_faults)  # training has reported the files that are no pictures
 
 
+def _test_pictures(path: Path, recipe: DataRecipe) -> LabelledImages:
+    pictures = load_held_out_pictures(path, recipe)
+    check_readable(path, pictures, len(pictures.files) + len(pictures.faults), recipe)
+    for note in fault_notes(path, pictures.faults):
+        logging.getLogger(__name__).warning("%s", note)
+    return without_faults(pictures)
+
+
+def _test_table(table: TableSource, path: Path, recipe: DataRecipe) -> LabelledImages:
+    return held_out_images(table.read(path), recipe)
+
+
+def load_labelled(data: Any, recipe: DataRecipe) -> LabelledImages:
+    """Read all labelled images of some data, whatever part they are in; of IDX files, the test files.
+
+    Args:
+        data: a path, or what a program hands over; see ``dataset.development_of``.
+        recipe: says what picture files become, and whether arrays are transposed; its source is ignored.
+
+    Returns:
+        The images, ``published`` if they are Fashion-MNIST's training or test images.
+
+    Raises:
+        DataError: the data are missing, damaged, or of another kind.
+    """
+    if not isinstance(data, str | os.PathLike):
+        return sources.transposed(_all_parts(contents_of(data), recipe), recipe)
+    source, path = sources.locate(os.fspath(data))
+    own, tables = sources.added(source.name), {table.name: table for table in sources.TABLES}
+    if source.name in tables:
+        found = _all_parts(tables[source.name].read(path), recipe)
+    elif source.name == "pictures":
+        found = _all_pictures(path, recipe)
+    else:
+        found = own.load_test(path, recipe) if own else without_files(load_held_out(str(path)))
+    return sources.transposed(found, recipe)
+
+
+def _all_parts(contents: Contents, recipe: DataRecipe) -> LabelledImages:
+    """Return every part of arrays or a table, one after another.
+
+    The fingerprint is that of the development part, if training could use it: so a run finds its own data.
+    """
+    found, fingerprint, published = all_images(contents), "", False
+    with contextlib.suppress(DataError):  # too few images for training may still be measured
+        development = divided(contents, recipe).found
+        fingerprint, published = development.fingerprint, development.published
+    is_test = found.images.ndim == 3 and idx_hash(found.images) == TEST.images.sha256
+    return replace(found, fingerprint=fingerprint or found.fingerprint, published=published or is_test)
+
+
+def _all_pictures(path: Path, recipe: DataRecipe) -> LabelledImages:
+    listing = list_pictures(path, recipe.decoder)
+    pictures = decode_entries(path, listing, listing.entries, recipe, OTHER)
+    check_readable(path, pictures, len(listing.entries), recipe)
+    for note in fault_notes(path, pictures.faults):
+        logging.getLogger(__name__).warning("%s", note)
+    return without_faults(pictures)
+
+
 def verify_all(folder: Path | None = None) -> tuple[SourceFile, ...]:
     """Find and verify the four files of Fashion-MNIST, and return them. Raises DataError."""
     return load_published(TRAIN, folder).files + load_published(TEST, folder).files
+
+
+TEST_PARTS: dict[str, Callable[[Path, DataRecipe], LabelledImages]] = {
+    "idx": lambda path, _: without_files(load_held_out(str(path))),
+    "pictures": _test_pictures,
+    **{table.name: partial(_test_table, table) for table in sources.TABLES},
+}
+"""For each of our own kinds of source, what reads its test part."""

@@ -1,205 +1,119 @@
-"""Finds, verifies and reads the IDX files of a data set: Fashion-MNIST, or another set in a folder.
+"""The table of the kinds of source that images may come from. It reaches no test images: ``held_out.py`` does."""
 
-This file names the training files only; ``held_out.py`` alone names the test files. Functions that read either take the
-pair of files as an argument.
-"""
-
-import difflib
-import os
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
-from modiste.data.idx.download import BY_HAND, OFFLINE_VARIABLE, download, is_offline
-from modiste.data.idx.files import (
-    SUBFOLDERS,
-    FilePair,
-    IdxSet,
-    PublishedFile,
-    check_trainable,
-    find_pair,
-    find_published_pair,
-    folder_of_set,
-    is_published,
-    join_pair,
-    read_class_names,
-    read_pair,
-    read_published_pair,
-)
-from modiste.data.idx.reader import IdxFile
-from modiste.data.paths import FOLDER_VARIABLE, cache_folder, expand_home, kind_at, named_folder, usual_folders
-from modiste.data.pictures.listing import describe_file
-from modiste.errors import DataError, fault, shown
+import numpy as np
 
-FASHION_MNIST = "fashion-mnist"
-CLASS_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-SOURCES = f'"{FASHION_MNIST}", a folder of IDX files or class folders, or a .csv file'
-TRAIN = FilePair(
-    what="training",
-    images=PublishedFile(
-        name="train-images-idx3-ubyte",
-        size_bytes=47_040_016,
-        sha256="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        archive_md5="8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-    ),
-    labels=PublishedFile(
-        name="train-labels-idx1-ubyte",
-        size_bytes=60_008,
-        sha256="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        archive_md5="25c81989df183df01b3e8a0aad5dffbe",
-        old_archive_md5="c25fcebcfee76fc70679a885c08e7783",
-    ),
-    image_patterns=("*train-images*idx3-ubyte",),
-    label_patterns=("*train-labels*idx1-ubyte",),
-)
+from modiste.data.idx.idx_source import IdxSource, load_training, without_files
+from modiste.data.labelled import DevelopmentSource, LabelledImages, Source
+from modiste.data.locations import FASHION_MNIST, refuse, sought
+from modiste.data.pictures.picture_source import PictureSource
+from modiste.data.tables import npz, parquet, pixel_csv
+from modiste.errors import RecipeError
+from modiste.recipes.recipe import DataRecipe
+
+TABLES = (npz.SOURCE, pixel_csv.SOURCE, parquet.SOURCE)
+OWN: tuple[DevelopmentSource, ...] = (IdxSource(), *TABLES, PictureSource())
+"""Our own kinds, in the order in which they are tried."""
+_added: list[Source] = []
 
 
-def load_training(source: str, folder: Path | None = None) -> IdxSet:
-    """Read and verify the training files of a data set.
+def add(source: Source) -> None:
+    """Add a kind of source to the table; it is tried before our own, and before those added earlier.
 
-    Args:
-        source: "fashion-mnist", or the folder of another IDX set.
-        folder: where the files are on this machine. If None, Fashion-MNIST is searched in ``usual_folders`` and
-            downloaded if it is in none of them.
+    A source has ``name``, ``layout``, ``detect(path)``, ``load(path, recipe)`` and ``load_test(path, recipe)``: see
+    ``labelled.Source``. Every process that reads the data must add it.
 
     Raises:
-        DataError: the files are missing, damaged, or cannot be trained on.
+        RecipeError: a source of this name is in the table.
+
+    Example:
+        >>> import hashlib, numpy
+        >>> class Noise:
+        ...     name, layout = "noise", "a file that ends in .noise"
+        ...     def detect(self, path):
+        ...         return path.suffix == ".noise"
+        ...     def load(self, path, recipe):
+        ...         images = numpy.random.default_rng(0).integers(0, 256, (60, 8, 8), numpy.uint8)
+        ...         digest = hashlib.sha256(images).hexdigest()
+        ...         return LabelledImages("noise", images, numpy.arange(60) % 2, ("even", "odd"), digest)
+        ...     def load_test(self, path, recipe):
+        ...         return self.load(path, recipe)
+        >>> add(Noise())
+        >>> load(DataRecipe(source="any.noise")).class_names
+        ('even', 'odd')
+        >>> remove("noise")
+    """
+    if source.name in {FASHION_MNIST, *(one.name for one in table())}:
+        raise RecipeError(f"sources: expected a new name, found {source.name!r}, which is in the table; choose another")
+    _added.insert(0, source)
+
+
+def remove(name: str) -> None:
+    """Remove a source that was added; RecipeError if there is none of this name."""
+    kept = [one for one in _added if one.name != name]
+    if len(kept) == len(_added):
+        raise RecipeError(f"sources: expected the name of an added source, found {name!r}")
+    _added[:] = kept
+
+
+def table() -> tuple[DevelopmentSource, ...]:
+    """Return all kinds of source, in the order in which they are tried."""
+    return (*_added, *OWN)
+
+
+def added(name: str) -> Source | None:
+    """Return the added source of this name; None if there is none."""
+    return next((one for one in _added if one.name == name), None)
+
+
+def locate(source: str, folder: Path | None = None) -> tuple[DevelopmentSource, Path]:
+    """Return the kind of the data at ``folder``, or else at ``source``, and their path.
+
+    Raises:
+        DataError: there is nothing, or nothing that any source in the table reads.
+    """
+    path = sought(source, folder)
+    for one in table() if source or folder is not None else ():
+        if one.detect(path):
+            return one, path
+    raise refuse(source, folder)
+
+
+def locate_pictures(source: str, folder: Path | None = None) -> Path | None:
+    """Return the CSV file or the folder of picture files that ``folder`` or else ``source`` names.
+
+    None if the data are of another kind; DataError if they are no data set.
     """
     if source == FASHION_MNIST:
-        return load_published(TRAIN, folder)
-    location = source_folder(source, folder)
-    images, labels = read_pair(TRAIN, *find_pair(TRAIN, location))
-    if is_published(TRAIN, images, labels):
-        return _published_set(images, labels)
-    names = read_class_names(folder_of_set(images))
-    raw = join_pair(set_name(location), images, labels, names or numbered_names(labels))
-    if names is None:
-        check_trainable(labels)
-    return raw
+        return None
+    found, path = locate(source, folder)
+    return path if isinstance(found, PictureSource) else None
 
 
-def load_published(pair: FilePair, folder: Path | None = None) -> IdxSet:
-    """Read a pair of Fashion-MNIST's files from ``named_folder(folder)``, or else find or download it.
+def load(recipe: DataRecipe, folder: Path | None = None) -> LabelledImages:
+    """Read the images that training may use, of any kind.
 
-    A fault in a named folder is a DataError at once. A faulty copy in one of ``usual_folders`` is skipped and noted.
+    Args:
+        recipe: names the source.
+        folder: where Fashion-MNIST is on this machine, or where other data have moved to.
+
+    Raises:
+        DataError: the data are missing, damaged, or cannot be trained on.
     """
-    found, notes = find_published(pair, folder)
-    return found or _download_set(pair, notes)
+    if recipe.source == FASHION_MNIST:
+        return transposed(without_files(load_training(FASHION_MNIST, folder)), recipe)
+    source, path = locate(recipe.source, folder)
+    return transposed(source.load(path, recipe), recipe)
 
 
-def find_published(pair: FilePair, folder: Path | None = None) -> tuple[IdxSet | None, tuple[str, ...]]:
-    """Find a pair of Fashion-MNIST's files on this machine, as ``load_published`` does.
-
-    Returns:
-        The pair, None if there is none; and a note for each faulty copy that was skipped.
-    """
-    named = named_folder(folder)
-    if named is not None:
-        named_by = "--data-folder" if folder is not None else FOLDER_VARIABLE
-        return _published_set(*read_published_pair(pair, *_find_in_named(pair, named, named_by))), ()
-    notes: list[str] = []
-    for candidate in usual_folders():
-        try:
-            if paths := find_published_pair(pair, candidate):
-                return _published_set(*read_published_pair(pair, *paths), notes=tuple(notes)), tuple(notes)
-        except DataError as error:
-            notes.append(str(error))
-    return None, tuple(notes)
-
-
-def fetch(pair: FilePair, folder: Path | None = None) -> tuple[Path, ...]:
-    """Download a pair of Fashion-MNIST's files into ``folder``, or into the cache; return the two paths."""
-    return download(pair.files, folder if folder is not None else cache_folder())
-
-
-def source_folder(source: str, folder: Path | None = None) -> Path:
-    """Return ``folder``, or else the folder that ``source`` names; DataError if it does not exist."""
-    location = expand_home(folder if folder is not None else Path(source))
-    kind = kind_at(location) if source or folder else ""
-    if kind == "folder":
-        return location
-    if kind and folder is None:
-        found, remedy = describe_file(location)
-        raise fault(location, "not a readable data set", expected=SOURCES, found=found, remedy=remedy)
-    near = difflib.get_close_matches(source.lower(), [FASHION_MNIST], cutoff=0.5)
-    raise fault(
-        location,
-        "no such data set or folder",
-        expected=SOURCES,
-        found=f'"{shown(source)}"' if folder is None else describe_file(location)[0] if kind else "no folder",
-        remedy=f'did you mean "{near[0]}"?' if near else "check the path",
-    )
-
-
-def check_single_location(source: str, folder: Path | None) -> None:
-    """Raise DataError if ``source`` names existing data and ``folder`` names other data."""
-    if folder is None or source == FASHION_MNIST:
-        return
-    own, other = expand_home(Path(source)), expand_home(folder)
-    if source and kind_at(own) and os.path.realpath(own) != os.path.realpath(other):
-        raise _two_locations(own, folder, "exists")
-
-
-def check_not_fashion_mnist(source: str, folder: Path | None, raw: IdxSet) -> None:
-    """Raise DataError if ``source`` names another data set, but ``folder`` holds Fashion-MNIST."""
-    if folder is not None and FASHION_MNIST == raw.name != source:
-        raise _two_locations(Path(source), folder, "does not exist")
-
-
-def _two_locations(own: Path, folder: Path, found: str) -> DataError:
-    return fault(
-        own,
-        "two locations for the data",
-        expected="data.source alone, or --data-folder for Fashion-MNIST and for data that have moved",
-        found=f"the source, which {found}, and the folder {shown(folder)}",
-        remedy="omit --data-folder, or name the folder as the source",
-    )
-
-
-def set_name(folder: Path) -> str:
-    """Return the name of the set in a folder: the folder's own name."""
-    return shown(folder.resolve().name) or "images"
-
-
-def numbered_names(labels: IdxFile) -> tuple[str, ...]:
-    """Return the class names "0", "1" ... up to the largest label."""
-    return tuple(str(number) for number in range(int(labels.array.max()) + 1))
-
-
-def _find_in_named(pair: FilePair, named: Path, named_by: str) -> tuple[Path, Path]:
-    kind = kind_at(named)
-    if kind != "folder":
-        found = describe_file(named)[0] if kind else "nothing"
-        raise fault(named, "no such folder", expected="a folder", found=found, remedy=f"check {named_by}")
-    for subfolder in SUBFOLDERS:
-        if paths := find_published_pair(pair, named / subfolder):
-            return paths
-    names = f"{pair.images.name} and {pair.labels.name}, raw or .gz"
-    remedy = f"name another folder with {named_by}, or none to search the usual folders"
-    raise fault(named, "no Fashion-MNIST in it", expected=names, found="neither", remedy=remedy)
-
-
-def _download_set(pair: FilePair, notes: tuple[str, ...]) -> IdxSet:
-    try:
-        images, labels = fetch(pair)
-    except DataError as error:
-        trouble = f"{OFFLINE_VARIABLE} is set" if is_offline() else getattr(error, "reason", str(error))
-        faulty = f", a copy is faulty ({len(notes)} skipped)" if notes else ""
-        raise DataError(
-            f"Fashion-MNIST's {pair.what} files: not found{faulty}, and not downloaded ({trouble}); {BY_HAND}; "
-            "`modiste doctor` lists the folders that were searched"
-        ) from error
-    return _published_set(*read_published_pair(pair, images, labels), notes=notes)
-
-
-def _published_set(images: IdxFile, labels: IdxFile, notes: tuple[str, ...] = ()) -> IdxSet:
-    return join_pair(FASHION_MNIST, images, labels, CLASS_NAMES, published=True, notes=notes)
+def transposed(found: LabelledImages, recipe: DataRecipe) -> LabelledImages:
+    """Return the images with rows and columns exchanged if the recipe says so; RecipeError for picture files."""
+    if not recipe.transpose:
+        return found
+    if found.files:
+        raise RecipeError("data.transpose: expected images in arrays or IDX files, found picture files; omit it")
+    images = np.ascontiguousarray(found.images.swapaxes(-1, -2))
+    return replace(found, images=images, fingerprint=hashlib.sha256(f"{found.fingerprint} T".encode()).hexdigest())

@@ -10,7 +10,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modiste import machine
-from modiste.data import held_out
 from modiste.data.dataset import ImageSet
 from modiste.display import Displayed, Table, interval, percent
 from modiste.errors import ReadOnlyError, RunError
@@ -33,7 +32,7 @@ class Assessment(Displayed):
     """The measures of a run on one split.
 
     Attributes:
-        split: ``validation`` or ``test``.
+        split: ``validation``, ``test`` or ``other data``; see ``other_data.evaluate_on``.
         weights: ``picked``: those of the epoch selected by validation; or ``last``: those of the last epoch.
         epoch: the epoch of the weights; 0 for an ensemble.
         images: number of images.
@@ -53,7 +52,7 @@ class Assessment(Displayed):
         unfinished_step: steps that a run has taken which has not finished; None for a finished run.
     """
 
-    split: Split
+    split: Split | Literal["other data"]
     weights: Weights
     epoch: int
     images: int
@@ -227,6 +226,8 @@ def load_split(run: Run, split: Split, data_folder: Path | str | None = None) ->
     development = load_own_development(run, data_folder)
     if split == "validation":
         return development.validation
+    from modiste.data import held_out  # not before: a process that trains also loads this file, for its classes
+
     return held_out.load_test(run.recipe.data, None if data_folder is None else Path(data_folder))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from modiste.data.dataset import Development, ImageSet, balanced_sample, load_development
 from modiste.data.extra_pictures import own_fingerprint
-from modiste.data.sources import FASHION_MNIST
+from modiste.data.locations import FASHION_MNIST
 from modiste.errors import DataError, RunError
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder, storage

@@ -31,7 +31,9 @@ class DataRecipe(Part):
     """The images, and how they are split."""
 
     source: str = "fashion-mnist"
-    """A known data set, a folder of sets in IDX form, a folder of class folders, or a .csv of paths and labels."""
+    """fashion-mnist, or a path: class folders, IDX, .npz or .parquet files, a .csv of pixels or of paths and labels."""
+    transpose: bool = False
+    """Exchange rows and columns of images in arrays and IDX files, as those of EMNIST need."""
     split: Literal["stratified", "last"] = "stratified"
     """stratified: validation images are a random share of each class; last: the last in the file, as in the paper."""
     validation_fraction: float = 1 / 6

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
 from modiste.data.dataset import ImageSet, load_development
-from modiste.data.sources import FASHION_MNIST
+from modiste.data.locations import FASHION_MNIST
 from modiste.evaluation import run_images
 from modiste.inference.answers import FileAnswer
 from modiste.inference.predictor import Predictor

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from modiste.data.sources import check_single_location
+from modiste.data.locations import check_single_location
 from modiste.errors import MissingExtraError, RecipeError, StoppedError
 from modiste.recipes.recipe import Recipe
 from modiste.runs import storage

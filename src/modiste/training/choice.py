@@ -10,7 +10,8 @@ import numpy as np
 
 from modiste.data.pictures.division import Division, divide
 from modiste.data.pictures.listing import PictureList
-from modiste.data.pictures.picture_source import list_pictures, locate_pictures
+from modiste.data.pictures.picture_source import list_pictures
+from modiste.data.sources import locate_pictures
 from modiste.errors import DataError, PhotoError, shown
 from modiste.photo.opening import open_photo
 from modiste.recipes import named

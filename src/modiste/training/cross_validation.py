@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modiste import machine
-from modiste.data.dataset import SplitImages, development_of, load_split_images
+from modiste.data.dataset import SplitImages, development_of_split, load_split_images
 from modiste.data.folds import check_folds, fold_split
 from modiste.errors import RecipeError, RunError
 from modiste.evaluation.statistics import Spread, fold_spread
@@ -140,7 +140,7 @@ def _run_fold(
     folder, split = fold_folder(out, number, folds), fold_split(known, folds, number, recipe.data.split_seed)
     own = replace(recipe, seed=recipe.seed + number)
     with machine.threads_restored():
-        run = train_in(session, own, folder, development_of(split, recipe.data), listeners)
+        run = train_in(session, own, folder, development_of_split(split, recipe.data), listeners)
     run = run or run_folder.open_run(folder)
     if run.load_info().fingerprint != split.fingerprint:
         raise RunError(f"{folder}: was trained on other images than those found; restore them, or choose another --out")

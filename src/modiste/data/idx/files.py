@@ -14,6 +14,7 @@ from modiste.errors import FETCH_AGAIN, DataError, fault, reason_of, shown
 
 SUBFOLDERS = ("", "FashionMNIST/raw", "fashion-mnist", "data/fashion", "raw")
 """Where the files may be within a folder that a person names: in the folder itself, or where other tools put them."""
+IDX_FILES = "*idx[13]-ubyte*"
 CLASS_NAMES_FILE = "classes.txt"
 CLASS_NAMES_BYTES = 64 * 1024
 """Largest file of class names."""
@@ -113,6 +114,15 @@ def read_published_pair(pair: FilePair, images: Path, labels: Path) -> tuple[Idx
     """
     label_file = _read_published(labels, pair.labels, 1, f"{pair.what} labels")
     return _read_published(images, pair.images, 3, f"{pair.what} images"), label_file
+
+
+def holds_idx(folder: Path) -> bool:
+    """Return whether a folder or one of its SUBFOLDERS holds IDX files. Raises DataError."""
+    try:
+        return any(path for subfolder in SUBFOLDERS for path in (folder / subfolder).glob(IDX_FILES))
+    except OSError as error:
+        remedy = "check its permissions"
+        raise fault(folder, "unreadable", expected="a folder", found=reason_of(error), remedy=remedy) from None
 
 
 def find_pair(pair: FilePair, folder: Path) -> tuple[Path, Path]:

@@ -1,6 +1,7 @@
 """Lists the pictures in a folder of class folders, or of train, validation and test with class folders in each."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,32 @@ from modiste.errors import fault, shown
 
 Skipped = list[tuple[str, str]]
 """Name of each file that is not used, with the reason; the functions below add to it."""
+
+
+LABELLED = re.compile(r"(?P<label>[^.]+)\.\d+\.\w+")
+"""A picture whose name begins with its class: cat.12.jpg."""
+
+
+def are_labelled(folder: Path) -> bool:
+    """Return whether a folder holds no folders, and every picture in it is called like LABELLED."""
+    items = visible(folder)
+    pictures = [item.name for item in items if not reason_against_name(item.name)]
+    flat = not any(item.is_dir(follow_symlinks=False) for item in items)
+    return flat and bool(pictures) and all(map(LABELLED.fullmatch, pictures))
+
+
+def read_labelled_names(root: Path) -> PictureList:
+    """List the pictures in a folder whose names say the class: cat.12.jpg. Raises DataError as ``make_list``."""
+    entries: list[Entry] = []
+    skipped: Skipped = []
+    for item in visible(root):
+        match = LABELLED.fullmatch(item.name)
+        reason = _reason_against(item, root)
+        if reason or not match:
+            skipped.append((item.name, reason or "no class in its name"))
+        else:
+            entries.append(Entry(item.name, match.group("label")))
+    return make_list(root, root, entries, skipped)
 
 
 def read_class_folders(root: Path) -> PictureList:

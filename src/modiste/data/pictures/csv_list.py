@@ -1,25 +1,42 @@
-"""Lists the pictures that a CSV file names: columns path and label, and optionally split."""
+"""Lists the pictures that a CSV file, or a file of JSON lines, names: path and label, and optionally split."""
 
 import csv
 import io
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from modiste.data.pictures.folder_layout import split_named
-from modiste.data.pictures.listing import SPLITS, Entry, PictureList, make_list, reason_against
+from modiste.data.pictures.listing import SPLITS, SUFFIXES, Entry, PictureList, make_list, reason_against
 from modiste.errors import fault, reason_of, shown
 
 MOST_BYTES = 256 * 2**20
 COLUMNS = ("path", "label")
+ALIASES = {"file_name": "path", "image_id": "path"}
+"""Names that a column of paths has in other tools; a path without an extension is completed."""
+METADATA = ("metadata.csv", "metadata.jsonl")
+"""Tables that lie in the folder of their pictures, as Hugging Face has them."""
+JSON_LINES = ".jsonl"
 SPLIT_COLUMN = "split"
+
+
+def metadata_in(folder: Path) -> Path | None:
+    """Return the table in a folder that names the folder's pictures with labels; None if there is none."""
+    for name in METADATA:
+        if (folder / name).is_file():
+            first = _text(folder / name).partition("\n")[0]
+            if "label" in first and any(column in first for column in ("path", *ALIASES)):
+                return folder / name
+    return None
 
 
 def read_picture_table(table: Path) -> PictureList:
     """List the pictures that a CSV file names by paths relative to its folder.
 
-    Commas separate the fields. The first line names the columns; columns other than path, label and split are
-    ignored. Paths may have backslashes. A split may have any spelling that a folder may have, such as val or Training.
+    Commas separate the fields. The first line names the columns; columns other than path (or one of ALIASES), label
+    and split are ignored. A file of JSON lines has an object with these names in each line. Paths may have backslashes.
+    A split may have any spelling that a folder may have, such as val or Training.
 
     Raises:
         DataError: a path leaves the folder, a picture is named twice, a split is unknown, or a field is empty.
@@ -27,7 +44,7 @@ def read_picture_table(table: Path) -> PictureList:
     entries: dict[str, Entry] = {}
     skipped: list[tuple[str, str]] = []
     root = os.path.realpath(table.parent)
-    for line, row in _rows(table):
+    for line, row in _json_rows(table) if table.suffix.lower() == JSON_LINES else _rows(table):
         entry = _entry(table, line, row)
         if entry.name in entries:
             raise _fault(table, line, "a picture named twice", "each path once", entry.name)
@@ -49,6 +66,7 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         rows = csv.DictReader(io.StringIO(_text(table), newline=""), strict=True)
         names = [name.strip() for name in rows.fieldnames or ()]
+        names = names if "path" in names else [ALIASES.get(name, name) for name in names]
         if any(names.count(column) != 1 for column in COLUMNS) or names.count(SPLIT_COLUMN) > 1:
             expected = f"a first line that names {' and '.join(COLUMNS)} once each, separated by a comma"
             raise _fault(table, 1, "wrong columns", expected, ",".join(names)[:80] or "nothing")
@@ -59,6 +77,23 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
             yield rows.line_num, row
     except csv.Error as error:
         raise _fault(table, rows.line_num, "not a CSV file", "fields separated by commas", str(error)) from None
+
+
+def _json_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the number and the fields of each line of JSON; DataError if a line is no object with path and label."""
+    expected = f'an object such as {{"file_name": "1.png", "label": "{COLUMNS[1]}"}}'
+    for number, line in enumerate(_text(table).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _fault(table, number, "not JSON", expected, str(error)) from None
+        row = {ALIASES.get(name, name): value for name, value in row.items()} if isinstance(row, dict) else {}
+        values = {name: row[name] for name in (*COLUMNS, SPLIT_COLUMN) if name in row}
+        if not set(COLUMNS) <= set(values) or not all(type(value) in (str, int) for value in values.values()):
+            raise _fault(table, number, "no path or no label", expected, line[:80])
+        yield number, {name: str(value) for name, value in values.items()}
 
 
 def _text(table: Path) -> str:
@@ -88,7 +123,15 @@ def _entry(table: Path, line: int, row: dict[str, str]) -> Entry:
     path = _path(table.parent, name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
         raise _fault(table, line, "a path that leaves the folder", f"one below {shown(table.parent)}", name)
-    return Entry(str(path), label, split)
+    return Entry(str(_completed(table.parent, path)), label, split)
+
+
+def _completed(folder: Path, path: PurePosixPath) -> PurePosixPath:
+    """Return a path with the extension of the picture that has this name, if it has no extension itself."""
+    if path.suffix.lower() in SUFFIXES or os.path.lexists(folder / path):
+        return path
+    whole = (path.with_name(path.name + suffix) for suffix in SUFFIXES)
+    return next((one for one in whole if os.path.lexists(folder / one)), path)
 
 
 def _path(folder: Path, name: str) -> PurePosixPath:

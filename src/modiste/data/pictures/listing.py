@@ -33,15 +33,18 @@ MOST_CLASSES = 1_000
 LONGEST_NAME = 100
 """Characters of a class's name."""
 UNPACK = "unpack it and name the folder"
-WRITE_PICTURES = "write the images as class folders of PNG files, or as IDX files"
+WRITE_ARRAYS = "write images and labels with numpy.savez(FILE.npz, images=..., labels=...)"
+FROM_MATLAB = f"read it with scipy.io.loadmat and {WRITE_ARRAYS}; EMNIST's images need --data.transpose"
 WRITE_TABLE = "write it as a .csv file with the columns path and label, separated by commas"
 KINDS = (
     ((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"), "an archive", UNPACK),
-    ((".npz", ".npy"), "NumPy arrays", WRITE_PICTURES),
-    ((".parquet", ".arrow", ".feather"), "an Arrow or Parquet table", WRITE_PICTURES),
-    ((".mat",), "a MATLAB file", WRITE_PICTURES),
-    ((".h5", ".hdf5", ".tfrecord", ".tfrecords", ".lmdb", ".db", ".sqlite"), "a file of records", WRITE_PICTURES),
-    ((".pkl", ".pickle", ".pt", ".pth", ".bin"), "a file that could run code", WRITE_PICTURES),
+    ((".npz",), "NumPy arrays", "name the file itself"),
+    ((".npy",), "a NumPy array", WRITE_ARRAYS),
+    ((".parquet",), "a parquet table", "name the file itself"),
+    ((".arrow", ".feather"), "an Arrow table", "write it as a .parquet file"),
+    ((".mat",), "a MATLAB file", FROM_MATLAB),
+    ((".h5", ".hdf5", ".tfrecord", ".tfrecords", ".lmdb", ".db", ".sqlite"), "a file of records", WRITE_ARRAYS),
+    ((".pkl", ".pickle", ".pt", ".pth", ".bin"), "a file that could run code", WRITE_ARRAYS),
     ((".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".xls", ".ods", ".yaml", ".yml"), "a table or text", WRITE_TABLE),
     ((".safetensors", ".onnx"), "a model", "name the data that it was trained on"),
     (SUFFIXES + UNREAD_SUFFIXES, "a single picture", "name the folder that holds a folder for each class"),
@@ -95,7 +98,7 @@ def make_list(
             remedy="name a smaller folder",
         )
     names = sorted({entry.class_name for entry in found if entry.split != "test"})
-    _check_class_names(source, names)
+    check_class_names(source, names)
     only_in_test = sorted({entry.class_name for entry in found} - set(names))
     if only_in_test:
         raise fault(
@@ -190,22 +193,29 @@ def join_names(names: Iterable[str], most: int = 6) -> str:
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
-def _check_class_names(source: Path, names: list[str]) -> None:
-    """Raise DataError unless there are at least two names, all printable and visibly different."""
+def check_class_names(source: Path, names: list[str], remedy: str = "") -> None:
+    """Raise DataError unless there are at least two names, all printable and visibly different.
+
+    ``remedy`` says what to do about classes that come from no folders.
+    """
     if not 2 <= len(names) <= MOST_CLASSES:
         raise fault(
             source,
             "too few classes" if len(names) < 2 else "too many classes",
             expected=f"2 to {MOST_CLASSES:,} classes",
             found=f"{len(names):,}" + (f" ({shown(names[0])})" if len(names) == 1 else ""),
-            remedy="put the pictures of each class into a folder of its own",
+            remedy=remedy or "put the pictures of each class into a folder of its own",
         )
     seen: dict[str, str] = {}
     for name in names:
         if not name.isprintable() or name != name.strip() or len(name) > LONGEST_NAME:
             expected = f"up to {LONGEST_NAME} printable characters in UTF-8, no space at either end"
             raise fault(
-                source, "invalid class name", expected=expected, found=f'"{shown(name)}"', remedy="rename the class"
+                source,
+                "invalid class name",
+                expected=expected,
+                found=f'"{shown(name)}"',
+                remedy=remedy or "rename the class",
             )
         alike = seen.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
         if alike != name:
@@ -214,5 +224,5 @@ def _check_class_names(source: Path, names: list[str]) -> None:
                 "class names that look alike",
                 expected="names that differ in more than upper and lower case or the encoding of accents",
                 found=f'"{shown(alike)}" and "{shown(name)}"',
-                remedy="rename one, or put their pictures together",
+                remedy=remedy or "rename one, or put their pictures together",
             )

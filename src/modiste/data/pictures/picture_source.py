@@ -4,29 +4,27 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from modiste.data.idx.files import SUBFOLDERS
 from modiste.data.idx.reader import LIMIT_BYTES
-from modiste.data.paths import expand_home, kind_at
-from modiste.data.pictures.class_folders import read_class_folders
-from modiste.data.pictures.csv_list import read_picture_table
+from modiste.data.labelled import LabelledImages
+from modiste.data.paths import kind_at
+from modiste.data.pictures.class_folders import are_labelled, read_class_folders, read_labelled_names
+from modiste.data.pictures.csv_list import JSON_LINES, metadata_in, read_picture_table
 from modiste.data.pictures.division import divide
 from modiste.data.pictures.folder_layout import visible
-from modiste.data.pictures.listing import Entry, PictureList, describe_contents, without_later
+from modiste.data.pictures.listing import Entry, PictureList, without_later
 from modiste.data.pictures.picture_cache import cache_file, decode_cached
 from modiste.data.pictures.picture_file import release_pages
-from modiste.data.sources import FASHION_MNIST, source_folder
-from modiste.errors import fault, reason_of, shown
+from modiste.errors import fault, shown
 from modiste.photo.preparation import Preparation
 from modiste.recipes.recipe import DECODERS, DataRecipe
 
 TABLE = ".csv"
-IDX_FILES = "*idx[13]-ubyte*"
 MOST_FAULTS = 0.5
 """Share of unreadable files above which something else must be wrong."""
 LISTED_FAULTS = 5
@@ -79,24 +77,43 @@ class DevelopmentPictures:
     withheld: int
 
 
-def locate_pictures(source: str, folder: Path | None = None) -> Path | None:
-    """Return the CSV file or the folder of class folders that ``folder`` or else ``source`` names.
+class PictureSource:
+    """Picture files: a table of their paths, a folder of class folders, or one whose pictures' names say the class."""
 
-    None if it is Fashion-MNIST or an IDX set; DataError if it is no data set.
-    """
-    if source == FASHION_MNIST:
-        return None
-    table = expand_home(Path(source) if folder is None else folder)
-    if table.suffix.lower() == TABLE and kind_at(table) == "file":
-        return table
-    path = source_folder(source, folder)
-    items = visible(path)
-    if _holds_idx(path):
-        return None
-    if not any(item.is_dir(follow_symlinks=False) for item in items):
-        found, remedy = describe_contents([item.name for item in items])
-        raise fault(path, "no data set in it", expected="class folders, or IDX files", found=found, remedy=remedy)
-    return path
+    name = "pictures"
+    layout = "a folder of class folders, or a .csv file of paths and labels"
+
+    def detect(self, path: Path) -> bool:
+        """Return whether ``path`` is a table of paths, or a folder of folders or of labelled pictures."""
+        kind = kind_at(path)
+        if kind == "file":
+            return path.suffix.lower() in (TABLE, JSON_LINES)
+        if kind != "folder":
+            return False
+        has_folders = any(item.is_dir(follow_symlinks=False) for item in visible(path))
+        return has_folders or are_labelled(path) or metadata_in(path) is not None
+
+    def load(self, path: Path, recipe: DataRecipe) -> LabelledImages:
+        """List, split and decode the pictures that training may use; see ``load_development_pictures``."""
+        development = load_development_pictures(path, recipe)
+        pictures = development.pictures
+        notes = mapping_notes(path, pictures) + fault_notes(path, pictures.faults)
+        notes += shared_picture_notes(path, development)
+        validation = len(pictures.labels) - development.training
+        return replace(without_faults(pictures), validation=validation, notes=notes)
+
+
+def without_faults(pictures: PictureSet) -> LabelledImages:
+    """Return the images of picture files, without the names of those that gave none."""
+    return LabelledImages(
+        pictures.name,
+        pictures.images,
+        pictures.labels,
+        pictures.class_names,
+        pictures.fingerprint,
+        files=pictures.files,
+        digests=pictures.digests,
+    )
 
 
 def list_pictures(path: Path, decoder: int = DECODERS[-1]) -> PictureList:
@@ -104,8 +121,11 @@ def list_pictures(path: Path, decoder: int = DECODERS[-1]) -> PictureList:
 
     ``decoder`` is that of the recipe: the first one takes fewer formats from a folder.
     """
-    if kind_at(path) == "file":
-        return read_picture_table(path)
+    table = path if kind_at(path) == "file" else metadata_in(path)
+    if table is not None:
+        return read_picture_table(table)
+    if are_labelled(path):
+        return read_labelled_names(path)
     listing = read_class_folders(path)
     return listing if decoder > 1 else without_later(listing)
 
@@ -229,15 +249,6 @@ def _digest(image: UInt8[np.ndarray, "c side side"]) -> bytes:
     digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
     release_pages()
     return digest
-
-
-def _holds_idx(folder: Path) -> bool:
-    """Return whether a folder or one of its SUBFOLDERS holds IDX files. Raises DataError."""
-    try:
-        return any(path for subfolder in SUBFOLDERS for path in (folder / subfolder).glob(IDX_FILES))
-    except OSError as error:
-        remedy = "check its permissions"
-        raise fault(folder, "unreadable", expected="a folder", found=reason_of(error), remedy=remedy) from None
 
 
 def _check_every_class(path: Path, found: PictureSet, split: str, labels: Int64[np.ndarray, " m"]) -> None:

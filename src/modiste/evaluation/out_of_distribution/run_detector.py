@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from modiste.data.dataset import Development
-from modiste.data.sources import FASHION_MNIST
+from modiste.data.locations import FASHION_MNIST
 from modiste.errors import DataError, FolderInUseError, ReadOnlyError, RunError
 from modiste.evaluation.out_of_distribution import acceptance
 from modiste.evaluation.out_of_distribution.boundary import Boundary, Energy

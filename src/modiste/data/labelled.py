@@ -1,0 +1,66 @@
+"""What a source of data gives: images with labels, as NumPy arrays."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Integer, UInt8
+from numpy import ndarray
+
+from modiste.recipes.recipe import DataRecipe
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """The development part of a data set, or its test part.
+
+    Attributes:
+        name: of the data set.
+        images: grey levels, (N, H, W), or channels, (N, C, H, W); from 0 to 255.
+        labels: of each image, from 0.
+        class_names: one per label.
+        fingerprint: hash of the content; the same content has the same hash, wherever it lies.
+        validation: number of validation images, which are the last ones; None if the source does not divide.
+        files: name of each picture file; empty if the images are no picture files.
+        digests: SHA-256 of each picture file; None if the images are no picture files.
+        notes: warnings for the user.
+        published: whether these are Fashion-MNIST's published images and labels, in their order.
+    """
+
+    name: str
+    images: UInt8[ndarray, "n h w"] | UInt8[ndarray, "n c h w"]
+    labels: Integer[ndarray, " n"]
+    class_names: tuple[str, ...]
+    fingerprint: str
+    validation: int | None = None
+    files: tuple[str, ...] = ()
+    digests: UInt8[ndarray, "n 32"] | None = None
+    notes: tuple[str, ...] = ()
+    published: bool = False
+
+
+@runtime_checkable
+class DevelopmentSource(Protocol):
+    """A kind of source, without its test part.
+
+    Attributes:
+        name: of the kind; unique.
+        layout: what such a source is, for messages: "a folder of IDX files".
+    """
+
+    name: str
+    layout: str
+
+    def detect(self, path: Path) -> bool:
+        """Return whether the folder or file at ``path`` is of this kind. Looks at names and first bytes alone."""
+
+    def load(self, path: Path, recipe: DataRecipe) -> LabelledImages:
+        """Read the images that training may use, training images first. Raises DataError."""
+
+
+@runtime_checkable
+class Source(DevelopmentSource, Protocol):
+    """A kind of source of your own, with its test part: see ``sources.add``."""
+
+    def load_test(self, path: Path, recipe: DataRecipe) -> LabelledImages:
+        """Read the held-out images, with the class names of ``load``. Only evaluation on test calls it."""

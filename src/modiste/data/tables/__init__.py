@@ -1,0 +1,1 @@
+"""Images that come as arrays or tables: in memory, .npz, CSV of pixels, parquet."""

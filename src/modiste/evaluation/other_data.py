@@ -1,0 +1,158 @@
+"""Evaluation of a finished run on other labelled images of its classes, kept beside its test and counted apart."""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from modiste import machine
+from modiste.data import held_out
+from modiste.data.dataset import ImageSet, as_image_set
+from modiste.data.labelled import LabelledImages
+from modiste.data.locations import FASHION_MNIST
+from modiste.data.pictures.listing import join_names
+from modiste.data.tables.contents import letters_of
+from modiste.errors import DataError, ReadOnlyError, RunError, shown
+from modiste.evaluation.assessment import Assessment, Weights, assess, class_names
+from modiste.evaluation.inference import infer
+from modiste.runs import run_folder, storage
+from modiste.runs.run_folder import Run, open_run
+
+FILE = "other-data.json"
+"""In the run folder: every evaluation on other data."""
+SPLIT: Literal["other data"] = "other data"
+
+
+def evaluate_on(folder: Path | str, data: Any, *, weights: Weights = "picked", device: str = "auto") -> Assessment:
+    """Evaluate a finished run on other labelled images of its classes; the run's test set stays closed.
+
+    The measures are added to ``other-data.json`` in the run folder.
+
+    Args:
+        folder: the run folder.
+        data: a path of any kind that ``data.source`` takes, or arrays as ``dataset.development_of`` takes them. All of
+            its images are measured, whatever part they are in; of IDX files, the test files. Class names, or numbers
+            from 0, must be the run's; some may be missing.
+        weights: ``picked`` or ``last``.
+        device: where the logits are computed.
+
+    Raises:
+        RunError: the run is unfinished or damaged; a class is not the run's; the images have another shape, or are the
+            run's own data, which ``evaluate`` measures and counts.
+        DataError: the images are missing or damaged.
+
+    Example::
+
+        print(evaluate_on("runs/sprint", "photos-of-march").accuracy)
+    """
+    run = open_run(folder)
+    found = _load(run, data)
+    labels = _run_labels(run, found)
+    images = replace(as_image_set(found), labels=labels)
+    model, info = run.load_model(weights)
+    if tuple(images.images.shape[1:]) != info.task.image_shape:
+        raise RunError(
+            f"{shown(found.name)}: expected images of {info.task.image_shape}, as those of {shown(run.folder)}, found "
+            f"{tuple(images.images.shape[1:])}; resize them, or give picture files"
+        )
+    chosen = machine.choose_device(device)
+    logits = infer(model.to(chosen), images.images.to(chosen), run.recipe)
+    epoch = run.picked.epoch if weights == "picked" else run.history[-1].epoch
+    result = assess(
+        logits,
+        labels,
+        class_names(run),
+        split=SPLIT,
+        weights=weights,
+        epoch=epoch,
+        test_openings=run.test_openings,
+    )
+    _keep(run, images, found, result)
+    return result
+
+
+def evaluations(run: Run) -> list[dict[str, Any]]:
+    """Return the run's evaluations on other data, oldest first.
+
+    Each has name, identity (hash of the images), times, and the fields of an ``Assessment``.
+
+    Raises:
+        RunError: their file is damaged.
+    """
+    if not run_folder.is_listed(run, FILE):
+        return []
+    rows = storage.read_json(run.folder / FILE).get("evaluations")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise RunError(f"{run.folder / FILE}: damaged, expected a list of evaluations; remove the run's copy of it")
+    return rows
+
+
+def _load(run: Run, data: Any) -> LabelledImages:
+    """Read the images; RunError if they are the run's own."""
+    recipe = run.recipe.data
+    own = "the run's own data: expected others, found {}; measure these with --split validation or --split test"
+    if isinstance(data, str | os.PathLike):
+        path = os.fspath(data)
+        same = os.path.realpath(path) == os.path.realpath(recipe.source)
+        if path == recipe.source or same or path == FASHION_MNIST:
+            raise RunError(f"{shown(run.folder)}: {own.format(shown(path))}")
+    channels, height, width = run.load_info().task.image_shape
+    side = width if height == width else recipe.side
+    if channels == 3 and not recipe.colour:  # a run on colour images in arrays: pictures are taken whole
+        recipe = replace(recipe, pictures="whole", background="plain", colour=True)
+    found = held_out.load_labelled(data, replace(recipe, extra="", extra_classes=(), side=side))
+    if found.published or found.fingerprint == run.load_info().fingerprint:
+        raise RunError(f"{shown(run.folder)}: {own.format(shown(found.name))}")
+    return found
+
+
+def _run_labels(run: Run, found: LabelledImages) -> Int64[Tensor, " n"]:
+    """Return the images' labels as the run numbers its classes; RunError for a class that it does not have."""
+    names = class_names(run)
+    places = [_place(name, names) for name in found.class_names]
+    unknown = [name for name, place in zip(found.class_names, places, strict=True) if place is None]
+    if unknown:
+        raise RunError(
+            f"{shown(found.name)}: classes that {shown(run.folder)} does not have: expected some of "
+            f"{join_names(names, 12)}, found {join_names(unknown)}; rename or remove them"
+        )
+    return torch.tensor([place or 0 for place in places])[torch.from_numpy(found.labels).long()]
+
+
+def _place(name: str, names: Sequence[str]) -> int | None:
+    """Return the position of a class: by its name, by its letters and digits alone, or by its number."""
+    if name in names:
+        return names.index(name)
+    alike = [place for place, own in enumerate(names) if letters_of(own) == letters_of(name)]
+    if len(alike) == 1:
+        return alike[0]
+    is_number = name.isascii() and name.isdecimal() and len(name) < 5
+    return int(name) if is_number and int(name) < len(names) else None
+
+
+def _keep(run: Run, images: ImageSet, found: LabelledImages, result: Assessment) -> None:
+    """Add an evaluation to the run folder, or count it again; warn if the folder is read-only."""
+    identity = images.identity()
+    rows = evaluations(run)
+    same = [row for row in rows if (row.get("identity"), row.get("weights")) == (identity, result.weights)]
+    times = int(same[0].get("times", 0)) + 1 if same else 1
+    row = {"name": found.name, "identity": identity, "times": times} | result.as_plain()
+    kept = [*(one for one in rows if one not in same), row]
+    try:
+        run_folder.keep(run, {FILE: json.dumps({"evaluations": kept}, indent=1).encode()})
+    except ReadOnlyError as error:
+        logging.getLogger(__name__).warning("nothing was stored: %s", error)
+
+
+def check_data_alone(split: str, predictions: Path | None, runs: int) -> None:
+    """Raise DataError if other data come with the test set, with a file of predictions, or with several runs."""
+    if split != "validation" or predictions is not None or runs != 1:
+        extra = f"--split {split}" if split != "validation" else "--predictions" if predictions else f"{runs} runs"
+        raise DataError(f"--data: expected one run, and no --split or --predictions, found {extra}; leave it out")

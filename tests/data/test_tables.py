@@ -1,0 +1,311 @@
+"""Every layout of arrays and tables reads to the same images, labels and division."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+from table_files import COUNT, NAMES, SIDE, WRITERS, made, picture_table, write_kaggle, write_keras, write_parquet
+
+import modiste
+from modiste.data import held_out, sources
+from modiste.data.dataset import development_of, load_development
+from modiste.data.labelled import LabelledImages
+from modiste.data.tables import pixel_csv
+from modiste.data.tables.arrays import to_labels, to_pixels
+from modiste.errors import DataError, RecipeError
+from modiste.recipes.recipe import DataRecipe
+
+TRAIN, TEST = made(), made(18, seed=1)
+VALIDATION = 10
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+def test_every_layout_reads_to_the_same_images(layout: str, tmp_path: Path) -> None:
+    path = WRITERS[layout](tmp_path, TRAIN, TEST)
+    recipe = DataRecipe(source=str(path))
+    development, expected = load_development(recipe), development_of(modiste.Dataset(train=TRAIN, test=TEST))
+    assert torch.equal(development.train.images, expected.train.images)
+    assert torch.equal(development.train.labels, expected.train.labels)
+    assert torch.equal(development.validation.images, expected.validation.images)
+    assert len(development.validation) == VALIDATION
+    assert development.class_names == (NAMES if layout == "parquet" else ("0", "1", "2"))
+    test = held_out.load_test(recipe)
+    assert np.array_equal(test.images[:, 0].numpy(), TEST[0])
+    assert test.labels.tolist() == TEST[1].tolist()
+    if layout != "parquet":
+        assert development.fingerprint == expected.fingerprint
+
+
+KINDS: dict[str, Callable[[np.ndarray], Any]] = {
+    "uint8": lambda images: images,
+    "int64": lambda images: images.astype(np.int64),
+    "big-endian": lambda images: images.astype(">i4"),
+    "float32": lambda images: images.astype(np.float32) / 255,
+    "float64": lambda images: images / 255,
+    "float16": lambda images: (images / 255).astype(np.float16),
+    "whole floats": lambda images: images.astype(np.float64),
+    "tensor": torch.from_numpy,
+    "float tensor": lambda images: (torch.from_numpy(images) / 255).requires_grad_(),
+    "list": lambda images: images.tolist(),
+    "fortran": np.asfortranarray,
+}
+SHAPES: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray]]] = {
+    "(N, H, W)": (1, lambda images: images[:, 0]),
+    "(N, 1, H, W)": (1, lambda images: images),
+    "(N, H, W, 1)": (1, lambda images: images.transpose(0, 2, 3, 1)),
+    "rows": (1, lambda images: images.reshape(len(images), -1)),
+    "(N, 3, H, W)": (3, lambda images: images),
+    "(N, H, W, 3)": (3, lambda images: images.transpose(0, 2, 3, 1)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_type_and_shape_reads_to_the_same_bytes(kind: str, shape: str) -> None:
+    channels, arrange = SHAPES[shape]
+    images = made(12, (channels, 14, 14))[0]
+    found = to_pixels(KINDS[kind](np.ascontiguousarray(arrange(images))), "x")
+    assert found.notes == ()
+    assert np.array_equal(found.images.reshape(images.shape), images)
+
+
+@pytest.mark.parametrize("side", [14, 28, 64])
+@pytest.mark.parametrize("classes", [2, 26, 62])
+def test_sides_and_numbers_of_classes(side: int, classes: int) -> None:
+    images, labels = made(4 * classes, (side, side), classes=classes)
+    development = development_of((images, labels + 1), DataRecipe(test_fraction=0.0, validation_fraction=0.25))
+    assert development.image_shape == (1, side, side)
+    assert development.class_names == tuple(str(number) for number in range(1, classes + 1))
+    assert int(development.train.labels.max()) == classes - 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (np.array([0, 1, 2], np.uint8), ("0", "1", "2")),
+        (np.array([5, 1, 40]), ("1", "5", "40")),
+        (np.array([True, False, True]), ("0", "1")),
+        (np.array(["9", "10", "2"]), ("2", "9", "10")),
+        (np.array(["shirt", "bag", "coat"], object), ("bag", "coat", "shirt")),
+        (np.array([b"shirt", b"bag", b"coat"]), ("bag", "coat", "shirt")),
+        (np.array([[3], [1], [2]]), ("1", "2", "3")),
+    ],
+    ids=str,
+)
+def test_labels_of_every_type(labels: np.ndarray, names: tuple[str, ...]) -> None:
+    repeated = np.tile(labels, (20,) + (1,) * (labels.ndim - 1))
+    development = development_of((TRAIN[0], repeated))
+    assert development.class_names == names
+    plain = [str(int(value) if isinstance(value, bool | np.bool_) else value) for value in to_labels(labels, "y")]
+    parts = (development.train, development.validation, held_out.test_of((TRAIN[0], repeated)))
+    label_of = {
+        image.numpy().tobytes(): int(label)
+        for part in parts
+        for image, label in zip(part.images, part.labels, strict=True)
+    }
+    assert [names[label_of[image.tobytes()]] for image in TRAIN[0]] == plain * 20
+
+
+def test_floats_between_the_bytes_are_rounded_and_reported() -> None:
+    images = TRAIN[0] / 255
+    images[0, 0, 0] = 0.5
+    found = to_pixels(images, "x")
+    assert found.images[0, 0, 0] == 128
+    assert found.notes == (f"x: 1 of {images.size:,} values are no multiples of 1/255: rounded to 8 bits",)
+    assert any("rounded" in note for note in development_of((images, TRAIN[1])).notes)
+
+
+def test_parts_that_the_data_bring_are_used() -> None:
+    validation = made(12, seed=2)
+    development = development_of(modiste.Dataset(train=TRAIN, validation=validation, test=TEST))
+    assert len(development.train) == COUNT
+    assert np.array_equal(development.validation.images[:, 0].numpy(), validation[0])
+    assert development.unlabelled is development.train.images or len(development.unlabelled) == COUNT
+
+
+def test_without_a_test_part_some_are_set_aside_in_any_order_the_same() -> None:
+    recipe = DataRecipe(validation_fraction=0.2)
+    development, test = development_of(TRAIN, recipe), held_out.test_of(TRAIN, recipe)
+    assert len(test) == 9
+    assert len(development.train) + len(development.validation) == COUNT - 9
+    assert test.labels.bincount().tolist() == [3, 3, 3]
+    order = np.random.default_rng(1).permutation(COUNT)
+    moved = held_out.test_of((TRAIN[0][order], TRAIN[1][order]), recipe)
+    assert {image.numpy().tobytes() for image in moved.images} == {image.numpy().tobytes() for image in test.images}
+    assert len(development_of(TRAIN, DataRecipe(test_fraction=0.0)).train) == 50
+    with pytest.raises(DataError, match="no test images"):
+        held_out.test_of(TRAIN, DataRecipe(test_fraction=0.0))
+
+
+def test_the_recipe_chooses_from_arrays_as_from_files() -> None:
+    chosen = development_of(TRAIN, DataRecipe(images_per_class=4, repeats=3, test_fraction=0.0))
+    assert len(chosen.train) == 36
+    assert len(chosen.unlabelled) == 50
+    last = development_of(TRAIN, DataRecipe(split="last", test_fraction=0.0))
+    assert np.array_equal(last.validation.images[:, 0].numpy(), TRAIN[0][-10:])
+
+
+def test_the_fingerprint_is_of_the_content() -> None:
+    first = development_of(TRAIN).fingerprint
+    assert development_of((TRAIN[0] / 255, TRAIN[1])).fingerprint == first
+    assert development_of((TRAIN[0], TRAIN[1] + 1)).fingerprint != first
+    changed = TRAIN[0].copy()
+    changed[5, 5, 5] ^= 1
+    assert development_of((changed, TRAIN[1])).fingerprint != first
+    assert development_of(modiste.Dataset(train=TRAIN, class_names=NAMES)).fingerprint != first
+
+
+def test_transposed_images(tmp_path: Path) -> None:
+    turned = TRAIN[0].swapaxes(1, 2), TRAIN[1]
+    path = write_keras(tmp_path, turned, (TEST[0].swapaxes(1, 2), TEST[1]))
+    recipe = DataRecipe(source=str(path), transpose=True)
+    found, plain = load_development(recipe), load_development(DataRecipe(source=str(path)))
+    assert torch.equal(found.train.images, development_of(modiste.Dataset(train=TRAIN, test=TEST)).train.images)
+    assert found.fingerprint != plain.fingerprint
+    assert np.array_equal(held_out.load_test(recipe).images[:, 0].numpy(), TEST[0])
+
+
+class Pairs(torch.utils.data.Dataset[tuple[Any, int]]):
+    """A torch data set whose items are made one by one."""
+
+    def __init__(self, make: Callable[[np.ndarray], Any]) -> None:
+        self._make = make
+
+    def __len__(self) -> int:
+        return COUNT
+
+    def __getitem__(self, number: int) -> tuple[Any, int]:
+        return self._make(TRAIN[0][number]), int(TRAIN[1][number])
+
+
+def of_pillow(image: np.ndarray) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(image)
+
+
+def test_data_sets_of_torch() -> None:
+    expected = development_of(TRAIN).fingerprint
+    tensors = torch.utils.data.TensorDataset(torch.from_numpy(TRAIN[0]), torch.from_numpy(TRAIN[1]))
+    whole = torch.utils.data.Subset(tensors, range(COUNT))
+    as_floats = Pairs(lambda image: torch.from_numpy(image)[None] / 255)
+    for given in (tensors, whole, as_floats, Pairs(of_pillow)):
+        assert development_of(given).fingerprint == expected
+
+
+class Table:
+    """What Modiste needs of a data set of Hugging Face."""
+
+    column_names = ("label", "image")
+
+    def __init__(self) -> None:
+        label = type("ClassLabel", (), {"names": list(NAMES)})()
+        self.features = {"image": None, "label": label}
+
+    def __len__(self) -> int:
+        return COUNT
+
+    def __getitem__(self, key: str) -> list[Any]:
+        return [of_pillow(image) for image in TRAIN[0]] if key == "image" else TRAIN[1].tolist()
+
+
+def test_a_data_set_of_hugging_face() -> None:
+    named = modiste.Dataset(train=TRAIN, class_names=NAMES)
+    assert development_of(Table()).fingerprint == development_of(named).fingerprint
+    assert development_of({"train": Table()}).class_names == NAMES
+
+
+def test_two_pairs_are_training_and_test() -> None:
+    assert (
+        development_of((TRAIN, TEST)).fingerprint == development_of(modiste.Dataset(train=TRAIN, test=TEST)).fingerprint
+    )
+    assert len(held_out.test_of((TRAIN, TEST))) == 18
+    assert len(development_of({"Train": TRAIN, "val": TEST}).validation) == 18
+
+
+def test_colour_pictures_and_labels_of_text_in_parquet(tmp_path: Path) -> None:
+    images, labels = made(COUNT, (3, 8, 10))
+    pyarrow.parquet.write_table(picture_table((images, labels), text=True), tmp_path / "one.parquet")
+    development = development_of(tmp_path / "one.parquet")
+    assert development.image_shape == (3, 8, 10)
+    assert development.class_names == NAMES
+    assert {image.numpy().tobytes() for image in development.train.images} <= {image.tobytes() for image in images}
+
+
+def test_the_slow_reader_of_pixels_agrees_with_the_fast_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_kaggle(tmp_path, TRAIN, TEST) / "set_train.csv"
+    monkeypatch.setattr(pixel_csv, "BLOCK_BYTES", 1_000)
+    fast = pixel_csv.read_part(path)
+    text = path.read_text()
+    for other in (
+        text.replace("\n", "\r\n"),
+        text.rstrip("\n"),
+        text.replace(",", ", "),
+        text.replace("\n1,", '\n"1",'),
+    ):
+        path.write_text(other, newline="")
+        again = pixel_csv.read_part(path)
+        assert np.array_equal(again.images, fast.images)
+        assert np.array_equal(again.labels, fast.labels)
+
+
+def test_a_file_alone_has_its_test_images_set_aside(tmp_path: Path) -> None:
+    path = write_kaggle(tmp_path, TRAIN, TEST) / "set_train.csv"
+    assert len(held_out.load_test(DataRecipe(source=str(path)))) == 9
+    lone = write_parquet(tmp_path, TRAIN, TEST, shards=1) / "train-00000-of-00001.parquet"
+    assert len(load_development(DataRecipe(source=str(lone))).train) == 43
+
+
+class Noise:
+    """A kind of source that Modiste does not know."""
+
+    name, layout = "noise", "a file that ends in .noise"
+
+    def detect(self, path: Path) -> bool:
+        return path.suffix == ".noise"
+
+    def load(self, path: Path, recipe: DataRecipe) -> LabelledImages:
+        return LabelledImages("noise", *TRAIN, NAMES, "0" * 64, validation=6)
+
+    def load_test(self, path: Path, recipe: DataRecipe) -> LabelledImages:
+        return LabelledImages("noise", *TEST, NAMES, "1" * 64)
+
+
+@pytest.fixture
+def noise() -> Iterator[None]:
+    sources.add(Noise())
+    yield
+    sources.remove("noise")
+
+
+@pytest.mark.usefixtures("noise")
+def test_a_source_of_ones_own(tmp_path: Path) -> None:
+    recipe = DataRecipe(source=str(tmp_path / "x.noise"))
+    development = load_development(recipe)
+    assert (len(development.train), len(development.validation)) == (54, 6)
+    assert development.fingerprint == "0" * 64
+    assert len(held_out.load_test(recipe)) == 18
+    with pytest.raises(RecipeError, match="new name"):
+        sources.add(Noise())
+
+
+def test_names_of_sources_are_unique() -> None:
+    names = [source.name for source in sources.table()]
+    assert len(set(names)) == len(names)
+    assert set(held_out.TEST_PARTS) == set(names)
+    with pytest.raises(RecipeError, match="name of an added source"):
+        sources.remove("idx")
+    assert TRAIN[0].shape[1] == SIDE
+
+
+def test_the_examples_of_the_page_run(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    for example in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(example, {})  # the page is ours
+    assert "boot" in capsys.readouterr().out
