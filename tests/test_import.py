@@ -32,7 +32,9 @@ PUBLIC = [
     "__version__",
     "audit",
     "compare",
+    "cross_validate",
     "evaluate",
+    "evaluate_seeds",
     "export",
     "figures",
     "get_recipe",
@@ -135,10 +137,11 @@ def test_the_public_names_are_what_they_say() -> None:
     assert modiste.RECIPES is named.RECIPES
     assert modiste.get_recipe is named.get
     assert modiste.train is training.train
+    assert modiste.train_seeds is training.train_seeds
     assert modiste.Run is run.Run
-    for name in ("audit", "search", "reproduce"):
+    for name in ("audit", "cross_validate", "search", "reproduce"):
         assert getattr(modiste, name) is getattr(studies, name)
-    for name in ("compare", "evaluate", "export", "figures", "predict", "report"):
+    for name in ("compare", "evaluate", "evaluate_seeds", "export", "figures", "predict", "report"):
         assert getattr(modiste, name) is getattr(results, name)
     assert modiste.photo.garment.prepare is garment.prepare
     assert modiste.load_dataset is dataset.load_development

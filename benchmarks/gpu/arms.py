@@ -46,7 +46,7 @@ def train(arm: Arm, options: argparse.Namespace) -> Arm:
     """Train the seeds of an arm at the same time; return their accuracies, and the seconds of training of all."""
     recipe = lent.tried(space.apply(modiste.get_recipe(arm["recipe"]), arm["changes"]), options)
     with tempfile.TemporaryDirectory() as folder:
-        folders = modiste.train_seeds(recipe, range(options.seeds), folder, data_folder=options.data_folder)
+        folders = modiste.train_seeds(recipe, options.seeds, folder, data_folder=options.data_folder, quiet=True)
         runs = [open_run(each) for each in folders]
         return {
             "validation_accuracy": [run.picked.validation_accuracy for run in runs],

@@ -114,7 +114,7 @@ def train_together(recipe: modiste.Recipe, team: int, options: argparse.Namespac
     """Train the seeds of a team at once; return their runs, the seconds of the whole and of training alone."""
     started, first = time.perf_counter(), team * options.seeds
     seeds = range(first, first + options.seeds)
-    folders = modiste.train_seeds(recipe, seeds, options.runs, data_folder=options.data_folder)
+    folders = modiste.train_seeds(recipe, seeds, options.runs, data_folder=options.data_folder, quiet=True)
     synchronize()
     whole, runs = time.perf_counter() - started, [run_folder.open_run(folder) for folder in folders]
     return {"runs": runs, "seeds": len(runs), "seconds": whole, "train_seconds": seconds(runs[0])}

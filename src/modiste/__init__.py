@@ -18,10 +18,10 @@ from modiste.version import __version__
 if TYPE_CHECKING:
     from modiste import photo
     from modiste.api.own import with_own_code
-    from modiste.api.results import compare, evaluate, export, figures, predict, report
+    from modiste.api.results import compare, evaluate, evaluate_seeds, export, figures, predict, report
     from modiste.api.run import Run
-    from modiste.api.studies import audit, reproduce, search
-    from modiste.api.training import train
+    from modiste.api.studies import audit, cross_validate, reproduce, search
+    from modiste.api.training import train, train_seeds
     from modiste.data.dataset import load_development as load_dataset
     from modiste.data.tables.memory import Dataset
     from modiste.errors import ModisteError
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from modiste.recipes.named import RECIPES
     from modiste.recipes.named import get as get_recipe
     from modiste.recipes.recipe import Recipe
-    from modiste.training.seeds import train_seeds
     from modiste.training.tracking.listener import Listener
 
 __all__ = [
@@ -43,7 +42,9 @@ __all__ = [
     "__version__",
     "audit",
     "compare",
+    "cross_validate",
     "evaluate",
+    "evaluate_seeds",
     "export",
     "figures",
     "get_recipe",
@@ -67,7 +68,9 @@ _LOCATIONS = {
     "Recipe": ("modiste.recipes.recipe", "Recipe"),
     "Run": ("modiste.api.run", "Run"),
     "audit": ("modiste.api.studies", "audit"),
+    "cross_validate": ("modiste.api.studies", "cross_validate"),
     "compare": ("modiste.api.results", "compare"),
+    "evaluate_seeds": ("modiste.api.results", "evaluate_seeds"),
     "evaluate": ("modiste.api.results", "evaluate"),
     "export": ("modiste.api.results", "export"),
     "figures": ("modiste.api.results", "figures"),
@@ -78,7 +81,7 @@ _LOCATIONS = {
     "reproduce": ("modiste.api.studies", "reproduce"),
     "search": ("modiste.api.studies", "search"),
     "train": ("modiste.api.training", "train"),
-    "train_seeds": ("modiste.training.seeds", "train_seeds"),
+    "train_seeds": ("modiste.api.training", "train_seeds"),
     "with_own_code": ("modiste.api.own", "with_own_code"),
 }
 _MODULES = frozenset({"photo"})

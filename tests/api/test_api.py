@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import modiste
@@ -17,7 +18,7 @@ from modiste.display import Table
 from modiste.errors import PhotoError, RecipeError
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.plain import to_plain
-from modiste.recipes.recipe import OptimizerRecipe, Recipe
+from modiste.recipes.recipe import DataRecipe, OptimizerRecipe, Recipe
 
 
 def test_the_function_trains_the_run_of_the_command(tiny_folder: Path, tmp_path: Path) -> None:
@@ -241,3 +242,81 @@ def test_help_calls_the_functions_by_their_names() -> None:
         if callable(thing) and name.islower() and name != "load_dataset":
             assert thing.__doc__, name
     assert modiste.train.__name__ == "train"
+
+
+@pytest.fixture(scope="module")
+def arrays(tiny_folder: Path) -> tuple[Any, Any]:
+    train = modiste.load_dataset(DataRecipe(source=str(tiny_folder))).train
+    return train.images[:, 0].numpy(), train.labels.numpy()
+
+
+@pytest.fixture(scope="module")
+def memory_run(arrays: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> modiste.Run:
+    out = tmp_path_factory.mktemp("memory") / "run"
+    return modiste.train("mlp", out, data=arrays, epochs=1, device="cpu", quiet=True)
+
+
+class TestDataInMemory:
+    """Arrays handed over are trained on, and asked for again by their content."""
+
+    def test_validation_and_test_are_measured_on_the_same_data(
+        self, memory_run: modiste.Run, arrays: tuple[Any, Any]
+    ) -> None:
+        assert modiste.evaluate(memory_run, data=arrays).accuracy == memory_run.accuracy
+        tested = modiste.evaluate(memory_run, data=arrays, split="test")
+        assert (tested.split, tested.test_openings) == ("test", 1)
+
+    def test_other_data_are_counted_apart(self, memory_run: modiste.Run, arrays: tuple[Any, Any]) -> None:
+        before = modiste.Run.open(memory_run).test_openings
+        images, labels = arrays
+        found = modiste.evaluate(memory_run, data=(255 - images[:40], labels[:40]))
+        assert (found.split, found.images) == ("other data", 40)
+        assert modiste.Run.open(memory_run).test_openings == before
+
+    def test_a_path_is_named_in_the_recipe(self, arrays: tuple[Any, Any], tmp_path: Path) -> None:
+        np.savez(tmp_path / "own.npz", images=arrays[0], labels=arrays[1])
+        run = modiste.train("mlp", tmp_path / "run", data=tmp_path / "own.npz", epochs=1, device="cpu", quiet=True)
+        assert run.recipe.data.source == str(tmp_path / "own.npz")
+        assert modiste.evaluate(run, split="test").images > 0
+
+
+def test_several_seeds_and_their_mean(tiny_folder: Path, tmp_path: Path) -> None:
+    where: dict[str, Any] = {"device": "cpu", "data_folder": tiny_folder, "quiet": True}
+    runs = modiste.train_seeds("mlp", [2, 5], tmp_path, epochs=1, data__source="tiny", **where)
+    alone = modiste.train("mlp", tmp_path / "alone", epochs=1, data__source="tiny", seed=5, **where)
+    assert [run.folder.name for run in runs] == ["mlp-2", "mlp-5"]
+    assert runs[1].history == alone.history
+    found = modiste.evaluate_seeds(runs)
+    assert found.spread.mean == pytest.approx((runs[0].accuracy + runs[1].accuracy) / 2)
+    assert "mean of 2 seeds" in repr(found)
+
+
+def test_several_seeds_want_a_network_that_can_be_built(tiny_folder: Path, tmp_path: Path) -> None:
+    built = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 5))
+    with pytest.raises(RecipeError, match="expected a class or a function, which gives each seed own weights"):
+        modiste.train_seeds("mlp", 2, tmp_path, network=built, data_folder=tiny_folder)
+
+
+def test_trackers_and_listeners_hear_of_the_run(tiny_folder: Path, tmp_path: Path) -> None:
+    class Heard(modiste.Listener):
+        def __init__(self) -> None:
+            self.epochs, self.run = 0, None
+
+        def epoch_done(self, row: Any, timing: Any) -> None:
+            self.epochs += 1
+
+        def finished(self, run: Any) -> None:
+            self.run = run.folder
+
+    heard, tracked = Heard(), Heard()
+    where: dict[str, Any] = {"device": "cpu", "data_folder": tiny_folder, "quiet": True, "data__source": "tiny"}
+    modiste.train("mlp", tmp_path / "run", epochs=2, listeners=[heard], track=tracked, **where)
+    for one in (heard, tracked):
+        assert (one.epochs, one.run) == (2, tmp_path / "run")
+
+
+def test_a_cross_validation_gives_an_accuracy_for_each_fold(tiny_folder: Path, tmp_path: Path) -> None:
+    recipe = modiste.get_recipe("mlp").with_(data__source="tiny")
+    found = modiste.cross_validate(recipe, tmp_path, folds=3, epochs=1, device="cpu", data_folder=tiny_folder)
+    assert len(found.accuracies) == 3
+    assert found.spread.mean == pytest.approx(sum(found.accuracies) / 3)

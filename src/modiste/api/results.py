@@ -16,6 +16,7 @@ from modiste.evaluation.comparison import Comparison
 from modiste.recipes import own_code
 
 if TYPE_CHECKING:
+    from modiste.evaluation.ensemble import SeedAssessments
     from modiste.exports.export import Exported
     from modiste.inference.answers import FileAnswer
     from modiste.inference.classifier import Classifier
@@ -32,11 +33,13 @@ def evaluate(
     *,
     split: Split = "validation",
     weights: Weights = "picked",
+    data: Any = None,
     device: str = "auto",
     data_folder: Path | str | None = None,
+    predictions: Path | str | None = None,
     network: Code | None = None,
 ) -> Assessment:
-    """Evaluate a finished run on validation, or on the held-out test set.
+    """Evaluate a finished run on validation, on the held-out test set, or on other labelled images.
 
     Logits are computed once and stored in the run folder; later calls read them. The run counts every evaluation on
     test. If the run folder is read-only, the measures are still returned, with a warning that nothing was stored.
@@ -45,8 +48,11 @@ def evaluate(
         run: a run, or its folder.
         split: ``validation`` or ``test``.
         weights: ``picked`` for those selected by validation, ``last`` for those of the last epoch.
+        data: the data in memory that the run was trained on, as ``train`` takes them. Or other labelled images of the
+            same classes, in memory or as a path: they are kept beside the run, and its test set stays closed.
         device: where the logits are computed.
         data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
+        predictions: a .csv, .npz or .parquet file to write with the prediction of every image.
         network: the code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
@@ -59,7 +65,62 @@ def evaluate(
     """
     if network is not None:
         own_code.register(network)
-    return assessment.evaluate(folder_of(run), split=split, weights=weights, device=device, data_folder=data_folder)
+    folder, images = folder_of(run), None
+    if data is not None:
+        from modiste.evaluation.other_data import own_images
+
+        images = own_images(folder, data, split)
+        if images is None:
+            return _evaluate_other(folder, data, split, weights, device)
+    return assessment.evaluate(
+        folder,
+        split=split,
+        weights=weights,
+        device=device,
+        data_folder=data_folder,
+        images=images,
+        predictions=predictions,
+    )
+
+
+def evaluate_seeds(
+    runs: Sequence[RunLike],
+    *,
+    split: Split = "validation",
+    weights: Weights = "picked",
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+) -> "SeedAssessments":
+    """Evaluate several runs that differ only in the seed, each by itself, and return their mean accuracy too.
+
+    With ``split="test"``, this counts as an evaluation on test for each of them.
+
+    Args:
+        runs: at least two runs, or their folders.
+        split: ``validation`` or ``test``.
+        weights: ``picked`` or ``last``.
+        device: where the logits are computed.
+        data_folder: of Fashion-MNIST, or of data that have moved.
+
+    Raises:
+        RunError: the recipes differ in more than the seed, or a run is unfinished or damaged.
+        DataError: the images are missing or damaged.
+
+    Example::
+
+        print(modiste.evaluate_seeds(modiste.train_seeds("sprint", 5)))
+    """
+    from modiste.evaluation.ensemble import evaluate_seeds as measure
+
+    folders = [folder_of(run) for run in runs]
+    return measure(folders, split=split, weights=weights, device=device, data_folder=data_folder)
+
+
+def _evaluate_other(folder: Path, data: Any, split: Split, weights: Weights, device: str) -> Assessment:
+    from modiste.evaluation.other_data import check_data_alone, evaluate_on
+
+    check_data_alone(split, None, 1)
+    return evaluate_on(folder, data, weights=weights, device=device)
 
 
 def compare(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modiste.api.training import RecipeLike, as_recipe
 from modiste.display import Displayed, Table, percent
@@ -14,6 +14,7 @@ from modiste.recipes.recipe import DataRecipe, Recipe
 if TYPE_CHECKING:
     from modiste.audits.audit import Findings
     from modiste.searches.trial import TrialOutcome
+    from modiste.training.cross_validation import CrossValidation
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,6 +116,42 @@ def search(
     )
     best = outcomes.best(done)
     return SearchResult(folder, tuple(done), best, load(folder / outcomes.BEST) if best else None)
+
+
+def cross_validate(
+    recipe: RecipeLike,
+    out: Path | str | None = None,
+    *,
+    folds: int = 10,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    **fields: Any,
+) -> "CrossValidation":
+    """Train a recipe once for each fold on all other folds, and return the accuracies on the folds held out.
+
+    The folds are of the training and validation images together; the test set stays closed. The same call continues
+    after an interruption.
+
+    Args:
+        recipe: as ``train`` takes it.
+        out: folder of the folds' runs; by default ``runs/cross-validation-NAME``.
+        folds: number of folds, at least 2.
+        device: ``auto``, ``cpu``, ``cuda`` ...
+        data_folder: of Fashion-MNIST, or of data that have moved.
+        fields: changed fields of the recipe.
+
+    Raises:
+        DataError, RecipeError, RunError, StorageError: as in training.
+
+    Example::
+
+        print(modiste.cross_validate("sprint", folds=10).spread)
+    """
+    from modiste.training.cross_validation import cross_validate as run
+
+    wanted = as_recipe(recipe).with_(**fields)
+    folder = Path(out) if out is not None else Path("runs") / f"cross-validation-{wanted.name}"
+    return run(wanted, folder, folds=folds, device=device, data_folder=data_folder)
 
 
 def reproduce(

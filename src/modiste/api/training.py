@@ -1,17 +1,24 @@
 """``modiste.train``: from the name of a recipe to a finished run."""
 
+import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from modiste.api.own import Code, with_own_code
 from modiste.api.run import Run
+from modiste.data.dataset import Development, development_of
+from modiste.errors import RecipeError
 from modiste.recipes import named
 from modiste.recipes.recipe import Recipe, load
 from modiste.training import trainer
-from modiste.training.free_folder import free_folder
-from modiste.training.tracking import ConsoleLog, Listener
+from modiste.training.free_folder import RUNS, free_folder
+from modiste.training.seeds import seed_folder, train_every_seed
+from modiste.training.tracking import ConsoleLog, Listener, trackers
 from modiste.training.transfer.source import Source, locate
 
 RecipeLike = Recipe | str | os.PathLike[str]
@@ -22,12 +29,14 @@ def train(
     recipe: RecipeLike,
     out: Path | str | None = None,
     *,
+    data: Any = None,
     network: Code | None = None,
     loss: Code | None = None,
     augmentation: Code | None = None,
     device: str = "auto",
     data_folder: Path | str | None = None,
     transfer_from: Path | str | Source | None = None,
+    track: str | Listener | Sequence[str | Listener] = (),
     listeners: Sequence[Listener] = (),
     quiet: bool = False,
     **fields: Any,
@@ -43,13 +52,17 @@ def train(
     Args:
         recipe: a name such as ``sprint``, a ``Recipe``, or the path of a .toml or .json file.
         out: the run folder; by default the first of ``runs/NAME``, ``runs/NAME-2`` ... that is free.
+        data: images in place of those that the recipe names: a pair (images, labels), a ``modiste.Dataset``, a data set
+            of torch or of Hugging Face, or a path. See ``Dataset`` for types and shapes.
         network: a class, function, module or import path in place of the recipe's network; see ``with_own_code``.
         loss: a function in place of the recipe's objective.
         augmentation: a function that changes each batch, after the recipe's augmentation.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         transfer_from: weights to start from: a run, a safetensors file or ``hub:OWNER/NAME``.
-        listeners: notified of every step and epoch.
+        track: trackers: ``tensorboard``, ``mlflow``, ``wandb``, or listeners. Each has a thread of its own, and cannot
+            stop, slow or change the run.
+        listeners: notified of every step and epoch, in this thread; an error in one ends the run.
         quiet: show no progress.
         fields: changed fields of the recipe, ``epochs=2`` or ``**{"optimizer.learning_rate": 0.003}``; see
             ``Recipe.with_``.
@@ -64,20 +77,124 @@ def train(
         print(run.accuracy, run.accuracy_interval)
     """
     wanted = with_own_code(as_recipe(recipe).with_(**fields), network=network, loss=loss, augmentation=augmentation)
-    source = locate(transfer_from, quiet=quiet) if isinstance(transfer_from, str | os.PathLike) else transfer_from
-    if source is not None:
-        wanted = wanted.with_(**{"transfer.source": source.sha256})
+    wanted, source = _with_source(wanted, transfer_from, quiet=quiet)
+    wanted, images = _with_data(wanted, data)
     folder = free_folder(wanted, device) if out is None else Path(out)
-    shown: list[Listener] = [] if quiet else [ConsoleLog()]
     trainer.train(
         wanted,
         folder,
         device=device,
+        data=images,
         data_folder=data_folder,
         transfer_from=source,
-        listeners=[*shown, *listeners],
+        listeners=_listeners(folder, wanted, track, listeners, quiet=quiet),
     )
     return Run.open(folder)
+
+
+def train_seeds(
+    recipe: RecipeLike,
+    seeds: int | Sequence[int],
+    out: Path | str = RUNS,
+    *,
+    data: Any = None,
+    network: Code | None = None,
+    loss: Code | None = None,
+    augmentation: Code | None = None,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    transfer_from: Path | str | Source | None = None,
+    track: str | Listener | Sequence[str | Listener] = (),
+    quiet: bool = False,
+    **fields: Any,
+) -> list[Run]:
+    """Train a recipe with several seeds, and return the finished runs, in the folders ``out/NAME-SEED``.
+
+    On a GPU they are trained side by side where that is possible, elsewhere in turn; images are loaded once. Finished
+    runs are left as they are, and the same call continues those that were stopped.
+
+    Args:
+        recipe: as ``train`` takes it.
+        seeds: how many, 0, 1, 2 ...; or which.
+        out: the folder of the run folders.
+        data: as ``train`` takes it.
+        network: as ``train`` takes it; a class or a function, so that each seed has weights of its own.
+        loss: as ``train`` takes it.
+        augmentation: as ``train`` takes it.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        data_folder: as ``load_dataset`` takes it.
+        transfer_from: as ``train`` takes it.
+        track: as ``train`` takes it.
+        quiet: show no progress.
+        fields: changed fields of the recipe, as ``train`` takes them.
+
+    Raises:
+        RecipeError: a seed is given twice, or a network that has been built is given. Otherwise as ``train``.
+        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as ``train``.
+
+    Example::
+
+        runs = modiste.train_seeds("sprint", 5)
+        print(modiste.evaluate_seeds(runs))
+    """
+    wanted = with_own_code(as_recipe(recipe).with_(**fields), network=network, loss=loss, augmentation=augmentation)
+    if isinstance(network, nn.Module):
+        raise RecipeError("network: expected a class or a function, which gives each seed own weights, found a network")
+    wanted, source = _with_source(wanted, transfer_from, quiet=quiet)
+    wanted, images = _with_data(wanted, data)
+
+    def listeners(seed: int) -> list[Listener]:
+        own = replace(wanted, seed=seed)
+        return _listeners(seed_folder(wanted, seed, out), own, track, (), quiet=quiet)
+
+    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    trained = train_every_seed(
+        wanted,
+        chosen,
+        out,
+        device=device,
+        data=images,
+        data_folder=data_folder,
+        transfer_from=source,
+        listeners=listeners,
+    )
+    return [Run.open(run.folder) for run in trained]
+
+
+def _with_source(
+    recipe: Recipe, transfer_from: Path | str | Source | None, *, quiet: bool
+) -> tuple[Recipe, Source | None]:
+    """Return the recipe with the hash of the weights to start from, and where these are; unchanged without any."""
+    if transfer_from is None:
+        return recipe, None
+    source = locate(transfer_from, quiet=quiet)
+    return replace(recipe, transfer=replace(recipe.transfer, source=source.sha256)), source
+
+
+def _with_data(recipe: Recipe, data: Any) -> tuple[Recipe, Development | None]:
+    """Return the recipe with the name of the data, and the images; no images if the data are a path or None."""
+    if data is None:
+        return recipe, None
+    if isinstance(data, str | os.PathLike):
+        return replace(recipe, data=replace(recipe.data, source=os.fspath(data))), None
+    images = development_of(data, recipe.data)
+    for note in images.notes:
+        logging.getLogger(__name__).warning("%s", note)
+    return replace(recipe, data=replace(recipe.data, source=images.name)), images
+
+
+def _listeners(
+    folder: Path,
+    recipe: Recipe,
+    track: str | Listener | Sequence[str | Listener],
+    listeners: Sequence[Listener],
+    *,
+    quiet: bool,
+) -> list[Listener]:
+    """Return the progress, the trackers and the listeners of a run."""
+    named = [track] if isinstance(track, str | Listener) else list(track)
+    shown: list[Listener] = [] if quiet else [ConsoleLog()]
+    return [*shown, *trackers.make(named, folder, recipe), *listeners]
 
 
 def as_recipe(recipe: RecipeLike) -> Recipe:

@@ -95,6 +95,7 @@ def evaluate(
     weights: Weights = "picked",
     device: str = "auto",
     data_folder: Path | str | None = None,
+    images: ImageSet | None = None,
     predictions: Path | str | None = None,
 ) -> Assessment:
     """Evaluate a finished run on validation, or on the held-out test set.
@@ -113,6 +114,7 @@ def evaluate(
         device: where the logits are computed.
         data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``. Stored logits are accepted only
             if they belong to the images in that folder.
+        images: of the split, for a run on data in memory. Stored logits are accepted only if they belong to these.
         predictions: a .csv, .npz or .parquet file to write with the prediction of every image; see
             ``evaluation.predictions``.
 
@@ -123,7 +125,7 @@ def evaluate(
     """
     if predictions is not None:
         check_path(predictions)
-    found = measure(folder, split=split, weights=weights, device=device, data_folder=data_folder)
+    found = measure(folder, split=split, weights=weights, device=device, data_folder=data_folder, images=images)
     if predictions is not None:
         write_predictions(predictions, found.measured.logits, found.measured.labels, class_names(found.run))
     return found.assess()
@@ -159,6 +161,7 @@ def measure(
     weights: Weights = "picked",
     device: str = "auto",
     data_folder: Path | str | None = None,
+    images: ImageSet | None = None,
     identified: bool = False,
 ) -> Measurement:
     """Return the logits of a finished run, stored or computed; see ``evaluate``.
@@ -169,15 +172,16 @@ def measure(
         weights: ``picked`` or ``last``.
         device: where the logits are computed.
         data_folder: see ``evaluate``.
+        images: see ``evaluate``.
         identified: whether the result must identify its images. Earlier versions of Modiste did not store that; the
             images are then loaded.
     """
     run = open_run(folder)
     name = run_folder.logits_name(split, weights)
     found = stored = run.measured(split, weights) if run_folder.is_listed(run, name) else None
-    if found is None or data_folder is not None or (identified and not found.images):
-        images = load_split(run, split, data_folder)
-        found = _matched(run, stored, images, split) or _infer(run, images, weights, device)
+    if found is None or data_folder is not None or images is not None or (identified and not found.images):
+        measured = load_split(run, split, data_folder) if images is None else images
+        found = _matched(run, stored, measured, split) or _infer(run, measured, weights, device)
     is_new = stored is None or found.logits is not stored.logits
     new = {name: run_folder.logits_bytes(found, _epoch(run, weights))} if is_new else {}
     return Measurement(_kept(run, new, openings=int(split == "test")), split, weights, found)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from modiste.display import Displayed, Table, percent
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Assessment, Measurement, Split, Weights, assess, class_names, measure
 from modiste.evaluation.predictions import check_path, write_predictions
@@ -19,8 +20,8 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs.run_folder import Run, open_run
 
 
-@dataclass(frozen=True, kw_only=True)
-class SeedAssessments:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SeedAssessments(Displayed):
     """Several runs of one recipe, each evaluated by itself on the same images.
 
     Attributes:
@@ -36,6 +37,16 @@ class SeedAssessments:
     seeds: tuple[int, ...]
     runs: tuple[Assessment, ...]
     spread: Spread
+
+    def table(self) -> Table:
+        """Return the accuracy of each run with its interval, and their mean."""
+        rows = [
+            [folder, str(seed), percent(run.accuracy), " to ".join(map(percent, run.accuracy_interval))]
+            for folder, seed, run in zip(self.folders, self.seeds, self.runs, strict=True)
+        ]
+        header = ("run", "seed", "accuracy", "95 % interval")
+        title = f"{self.recipe}, {self.runs[0].split}, {self.runs[0].images:,} images"
+        return Table(title, rows, header, [f"mean of {len(rows)} seeds: {self.spread}"])
 
     def as_plain(self) -> dict[str, Any]:
         """Return the same as dictionaries, lists, numbers and strings; the parts of the spread by their names."""

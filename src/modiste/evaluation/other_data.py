@@ -14,13 +14,13 @@ from torch import Tensor
 
 from modiste import machine
 from modiste.data import held_out
-from modiste.data.dataset import ImageSet, as_image_set
+from modiste.data.dataset import ImageSet, as_image_set, development_of
 from modiste.data.labelled import LabelledImages
 from modiste.data.locations import FASHION_MNIST
 from modiste.data.pictures.listing import join_names
 from modiste.data.tables.contents import letters_of
 from modiste.errors import DataError, ReadOnlyError, RunError, shown
-from modiste.evaluation.assessment import Assessment, Weights, assess, class_names
+from modiste.evaluation.assessment import Assessment, Split, Weights, assess, class_names
 from modiste.evaluation.inference import infer
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import Run, open_run
@@ -76,6 +76,20 @@ def evaluate_on(folder: Path | str, data: Any, *, weights: Weights = "picked", d
     )
     _keep(run, images, found, result)
     return result
+
+
+def own_images(folder: Path | str, data: Any, split: Split) -> ImageSet | None:
+    """Return the images of a split if these data in memory are those that the run was trained on; else None."""
+    if isinstance(data, str | os.PathLike):
+        return None
+    run = open_run(folder)
+    try:
+        development = development_of(data, run.recipe.data)
+    except DataError:  # too few images to train on may still be measured
+        return None
+    if development.fingerprint != run.load_info().fingerprint:
+        return None
+    return development.validation if split == "validation" else held_out.test_of(data, run.recipe.data)
 
 
 def evaluations(run: Run) -> list[dict[str, Any]]:

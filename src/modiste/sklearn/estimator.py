@@ -131,7 +131,14 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with _as_value_error(), tempfile.TemporaryDirectory() as folder:
             recipe = _with_batches(recipe, len(data.train))
             shown = [ConsoleLog()] if self.verbose else []
-            trainer.train(recipe, Path(folder) / "run", device=self.device, data=data, listeners=shown)
+            trainer.train(
+                recipe,
+                Path(folder) / "run",
+                device=self.device,
+                data=data,
+                listeners=shown,
+                threads=torch.get_num_threads(),  # not what happens to be free: the same call gives the same model
+            )
             run = run_folder.open_run(Path(folder) / "run")
             self._model = (run.folder / run_folder.WEIGHTS["picked"]).read_bytes()
         self.recipe_, self.history_ = run.recipe, run.history

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modiste import machine
+from modiste.data.dataset import Development
 from modiste.errors import RecipeError, StoppedError
 from modiste.models import layers
 from modiste.recipes.recipe import Recipe
@@ -47,6 +48,7 @@ def train_seeds(
     out: Path | str,
     *,
     device: str = "auto",
+    data: Development | None = None,
     data_folder: Path | str | None = None,
     listeners: MakeListeners = lambda _seed: (),
 ) -> list[Path]:
@@ -61,6 +63,7 @@ def train_seeds(
         seeds: one run each, all different.
         out: the folder of the run folders; made if missing.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        data: images in memory, in place of those that the recipe names.
         data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         listeners: returns the listeners of a seed, which are notified of its steps and epochs.
 
@@ -76,12 +79,12 @@ def train_seeds(
         check_alone(group)
         heard = [ends.enter_context(notified(*pair)) for pair in zip(folders, map(listeners, seeds), strict=True)]
         with contextlib.ExitStack() as locks:
-            data: Data = data_folder
+            images: Data = data_folder if data is None else data
             for folder, seed, listener in zip(folders, seeds, heard, strict=True):
                 locks.enter_context(storage.lock(folder))
-                run = set_up(replace(recipe, seed=seed), folder, session, data)
+                run = set_up(replace(recipe, seed=seed), folder, session, images)
                 if run is not None:
-                    data = run.development  # loaded for the first run, shared by the others
+                    images = run.development  # loaded for the first run, shared by the others
                     runs.append((run, run.context(listener)))
             for some in equally_far(runs):
                 with machine.threads_restored():
@@ -97,6 +100,7 @@ def train_every_seed(
     out: Path | str,
     *,
     device: str = "auto",
+    data: Development | None = None,
     data_folder: Path | str | None = None,
     transfer_from: Path | str | Source | None = None,
     listeners: MakeListeners = lambda _seed: (),
@@ -112,6 +116,7 @@ def train_every_seed(
         seeds: one run each, all different.
         out: the folder of the run folders; made if missing.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        data: images in memory, in place of those that the recipe names.
         data_folder: see ``modiste.train``.
         transfer_from: see ``modiste.train``.
         listeners: returns the listeners of a seed.
@@ -126,18 +131,18 @@ def train_every_seed(
         print([run.picked.validation_accuracy for run in runs])
     """
     check_different(seeds)
-    where: dict[str, Any] = {"device": device, "data_folder": data_folder, "listeners": listeners}
+    where: dict[str, Any] = {"device": device, "data": data, "data_folder": data_folder, "listeners": listeners}
     if are_side_by_side(recipe, device):
         return [run_folder.open_run(folder) for folder in train_seeds(recipe, seeds, out, **where)]
     folders = [seed_folder(recipe, seed, out) for seed in seeds]
-    data: Data = data_folder
+    images: Data = data_folder if data is None else data
     with gathered() as group, open_session(device, group) as session:
         check_alone(group)
         if not all((folder / manifest.NAME).exists() for folder in folders):
-            data = images_of(recipe, data_folder, session)
+            images = images_of(recipe, images, session)
         for folder, seed in zip(folders, seeds, strict=True):
             with machine.threads_restored():
-                train_in(session, replace(recipe, seed=seed), folder, data, listeners(seed), transfer_from)
+                train_in(session, replace(recipe, seed=seed), folder, images, listeners(seed), transfer_from)
     return [run_folder.open_run(folder) for folder in folders]
 
 

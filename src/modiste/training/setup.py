@@ -52,12 +52,14 @@ class Session:
         group: the processes that train together.
         interruption: requests to stop, from signals.
         watch: measures how many cores are free, from the start of the call.
+        threads: of torch; None for as many as there are free cores.
     """
 
     device: torch.device
     group: Group
     interruption: Interruption
     watch: CoreWatch
+    threads: int | None = None
 
 
 @contextmanager
@@ -318,12 +320,16 @@ def newest_state(folder: Path, fingerprint: str) -> checkpoint.State | None:
     return saved
 
 
-def settle_threads(folder: Path, watch: CoreWatch) -> None:
+def settle_threads(folder: Path, watch: CoreWatch, threads: int | None = None) -> None:
     """Set torch's number of threads to that of the run's first start; for a new run, to the number of free cores.
 
-    The number of threads decides the last bits of a run. OMP_NUM_THREADS overrules this function.
+    The number of threads decides the last bits of a run. OMP_NUM_THREADS overrules this function, and so does
+    ``threads``, which takes the number as it is.
     """
     if "OMP_NUM_THREADS" in os.environ:
+        return
+    if threads is not None:
+        torch.set_num_threads(threads)
         return
     starts, allowed = starts_of(folder), torch.get_num_threads()
     wanted = starts[0].get("threads") if starts else min(allowed, watch.free())

@@ -61,6 +61,7 @@ def train(
     data_folder: Path | str | None = None,
     transfer_from: Path | str | Source | None = None,
     listeners: Sequence[Listener] = (),
+    threads: int | None = None,
 ) -> Outcome:
     """Train ``recipe`` into the folder ``out``, and return the result.
 
@@ -81,6 +82,7 @@ def train(
             ``hub:OWNER/NAME``.
         listeners: notified of every step and epoch, and of the end. An error in one ends the run; trackers, which
             cannot, come from ``tracking.trackers.make``.
+        threads: of torch; None for as many as there are free cores. The number decides the last bits of the weights.
 
     Raises:
         DataError, RecipeError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError.
@@ -91,6 +93,7 @@ def train(
         open_session(device, group) as session,
         group.folder(Path(out)) as folder,
     ):
+        session = replace(session, threads=threads)
         finished = train_in(session, recipe, folder, data_folder if data is None else data, listeners, transfer_from)
         return outcome(finished or run_folder.open_run(out), started)
 
@@ -140,7 +143,7 @@ def notified(folder: Path, listeners: Sequence[Listener]) -> Iterator[Listener]:
 def complete(run: RunSetUp, listener: Listener, transfer_from: Path | str | Source | None = None) -> None:
     """Train a run to its end, and write its results; ``transfer_from`` as in ``train``."""
     context = run.context(listener)
-    settle_threads(run.folder, run.session.watch)
+    settle_threads(run.folder, run.session.watch, run.session.threads)
     note_facts(context)
     try:
         state = starting_state(run, context, transfer_from)
