@@ -3,6 +3,7 @@
 # make dev    set up the environment that tests and checks need, and nothing more
 # make test-all  run the rest of the tests: every injected fault, and the slow ones
 # make check  lint, types, import contracts
+# make docs   the documentation as a site, in dist/docs
 # make help   all targets
 
 VENV  := .venv
@@ -19,7 +20,7 @@ MODISTE := $(BIN)/modiste
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all dev torture check data postgresql chromium lock sbom audit record peers clean
+.PHONY: help demo test test-all dev torture check docs data postgresql chromium lock sbom audit record peers clean
 
 help:
 	@echo "make demo        train a small network for seconds, evaluate it, write its report"
@@ -27,6 +28,7 @@ help:
 	@echo "make test-all    run the rest of the tests: every injected fault, and the slow ones"
 	@echo "make dev         set up the environment that tests and checks need, without running them"
 	@echo "make check       lint, types, import contracts"
+	@echo "make docs        build the documentation site in dist/docs, without a warning"
 	@echo "make torture     run the tests with thousands of faults of each kind, at most MINUTES=10 for each"
 	@echo "make data        find or download Fashion-MNIST, and verify it"
 	@echo "make postgresql  install PostgreSQL from Debian; without it the tests that need it are skipped"
@@ -61,6 +63,11 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The notebooks are executed once; dist/notebooks keeps what they printed until their cells change.
+docs: dev
+	OMP_NUM_THREADS=2 $(BIN)/python -m sphinx -W --keep-going -q -c docs -d dist/doctrees . dist/docs
+	@echo "open dist/docs/index.html"
 
 record: data
 	$(BIN)/python benchmarks/paper_record.py
