@@ -66,7 +66,7 @@ check: $(VENV)/.dev
 
 # The notebooks are executed once; dist/notebooks keeps what they printed until their cells change.
 docs: dev
-	OMP_NUM_THREADS=2 $(BIN)/python -m sphinx -W --keep-going -q -c docs -d dist/doctrees . dist/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -c docs -d dist/doctrees . dist/docs
 	@echo "open dist/docs/index.html"
 
 record: data

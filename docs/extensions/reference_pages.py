@@ -1,6 +1,7 @@
 """Writes the reference: every public name of the library, and the help of every command, from the code itself."""
 
 import contextlib
+import importlib
 import inspect
 import io
 import os
@@ -36,35 +37,35 @@ def write_pages(app: Sphinx) -> None:
     """Write the pages that have changed."""
     folder = Path(app.srcdir) / "docs" / "reference"
     folder.mkdir(exist_ok=True)
-    for name, text in {"functions": functions_page(), "commands": commands_page()}.items():
+    for name, write in PAGES.items():
+        text = write()
         path = folder / f"{name}.rst"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
 
 
 def functions_page() -> str:
-    """Return the page of the library: its public names, the estimator, and what functions return."""
+    """Return the page of the library's public names, and of the estimator."""
     public = [directive(f"modiste.{name}", getattr(modiste, name)) for name in modiste.__all__ if name[0] != "_"]
-    returned = [
-        directive(f"{module}.{name}", getattr(__import__(module, fromlist=[name]), name))
-        for module, names in RETURNED.items()
-        for name in names
-    ]
     return "\n\n".join(
         [
             heading("Functions and classes", "="),
             "``import modiste`` loads nothing heavy: each name is imported on first use. "
             "``modiste.__version__`` is the version.",
-            heading("Public names", "-"),
             *public,
             heading("scikit-learn", "-"),
-            ".. autoclass:: modiste.sklearn.ModisteClassifier\n   :members:\n   :exclude-members: set_fit_request, "
-            "set_score_request",
-            heading("What functions take and return", "-"),
-            *returned,
+            ".. autoclass:: modiste.sklearn.ModisteClassifier\n   :members:\n"
+            "   :exclude-members: set_fit_request, set_score_request",
             "",
         ]
     )
+
+
+def classes_page() -> str:
+    """Return the page of the classes of what public functions return and take."""
+    paths = [(module, name) for module, names in RETURNED.items() for name in names]
+    found = [directive(f"{module}.{name}", getattr(importlib.import_module(module), name)) for module, name in paths]
+    return "\n\n".join([heading("What functions take and return", "="), *found, ""])
 
 
 def directive(path: str, value: object) -> str:
@@ -112,3 +113,8 @@ def heading(text: str, line: str) -> str:
 def literal(text: str) -> str:
     """Return a block that is shown as it is."""
     return ".. code-block:: text\n\n" + "\n".join(f"   {line}".rstrip() for line in text.splitlines())
+
+
+PAGES = {"functions": functions_page, "classes": classes_page, "commands": commands_page}
+"""Sphinx reads them in the order of their names, and must read the classes first: where a module is described first
+decides how its source links back, and there its objects have their full names."""

@@ -1,6 +1,7 @@
-"""Makes the pages of the repository, which hold no Sphinx syntax, into a site: its navigation, and links to folders."""
+"""Makes the pages of the repository, which hold no Sphinx syntax, into a site: its navigation and its links."""
 
 import re
+from collections.abc import Container
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import Any
@@ -11,7 +12,7 @@ from sphinx.application import Sphinx
 PAGE = re.compile(r"\]\(([^)#:]+)\.(?:md|ipynb)\)")
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#:]+)\)")
 INDEX, RECORDS = "docs/index", "records/README"
-GENERATED = {"Reference": ["docs/reference/functions", "docs/reference/commands"]}
+GENERATED = {"Reference": [f"docs/reference/{name}" for name in ("functions", "classes", "commands")]}
 """Pages that a section of the index has on the site alone."""
 
 
@@ -23,27 +24,36 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 
 def change(app: Sphinx, page: str, source: list[str]) -> None:
-    """Add the navigation to the index and the records, and unlink folders, which a site cannot show."""
-    text = without_folders(source[0], Path(app.srcdir) / PurePosixPath(page).parent)
+    """Add the navigation to the index and the records, and mend links that a site cannot follow."""
+    pages = app.project.docnames
+    text = with_links_of_the_site(source[0], PurePosixPath(page).parent, Path(app.srcdir), pages)
     if page == INDEX:
         text += navigation(text)
     if page == RECORDS:
-        others = sorted(app.project.docnames)
-        text += tree("", [name for name in others if name.startswith("records/") and name != RECORDS])
+        text += tree("", [name for name in sorted(pages) if name.startswith("records/") and name != RECORDS])
     source[0] = text
 
 
-def without_folders(text: str, folder: Path) -> str:
-    """Return a page's text in which a link to a folder leads to its README.md, or is plain text where it has none.
+def with_links_of_the_site(text: str, folder: PurePosixPath, root: Path, pages: Container[str]) -> str:
+    """Return a page's text in which no link leads to what the site lacks.
 
-    So is a link to a file without an ending, which Sphinx takes for a page.
+    A link to a folder leads to its README.md. Where there is none, and for pages outside of the site, only the words of
+    the link stay. Other files are copied to the site by Sphinx.
+
+    Args:
+        text: of the page.
+        folder: of the page, relative to the checkout.
+        root: of the checkout.
+        pages: names of the site's pages, without their endings.
     """
 
     def changed(link: re.Match[str]) -> str:
         words, target = link.groups()
-        if (folder / target / "README.md").exists():
-            return f"[{words}]({target.rstrip('/')}/README.md)"
-        return words if (folder / target).is_dir() or not PurePosixPath(target).suffix else link.group()
+        path = PurePosixPath(normpath(folder / target))
+        if (root / path).is_dir():
+            target, path = f"{target.rstrip('/')}/README.md", path / "README.md"
+        missing = path.suffix == ".md" and str(path.with_suffix("")) not in pages
+        return words if missing else f"[{words}]({target})"
 
     return LINK.sub(changed, text)
 
