@@ -49,6 +49,7 @@ copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
 html_title = "Modiste"
+html_show_copyright = False
 html_extra_path = ["extensions/index.html"]
 llms_txt_title = "Modiste"
 llms_txt_summary = "Train, measure, compare and ship classifiers for Fashion-MNIST and image sets of its kind."

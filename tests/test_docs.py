@@ -89,7 +89,7 @@ class TestSite:
         page = (site / "docs" / "reference" / "commands.html").read_text(encoding="utf-8")
         text = html.unescape(re.sub(r"<[^>]+>", "", page))
         for name in COMMANDS:
-            assert re.search(rf"^usage: modiste {name} .*\[-h\]", text, re.MULTILINE), name
+            assert re.search(rf"^usage: modiste {name}\b", text, re.MULTILINE), name
         assert "--optimizer.learning-rate" in text
 
     def test_every_link_inside_the_site_leads_somewhere(self, site: Path) -> None:

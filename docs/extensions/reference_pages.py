@@ -15,7 +15,7 @@ from sphinx.pycode import ModuleAnalyzer
 import modiste
 from modiste.cli.main import COMMANDS, main
 
-COLUMNS = "100"
+COLUMNS = "84"
 """Width of the commands' help."""
 RETURNED = {  # what public functions return and take, which has no public name of its own
     "modiste.evaluation.assessment": ("Assessment", "ClassScores"),
@@ -34,9 +34,11 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 
 def write_pages(app: Sphinx) -> None:
-    """Write the pages that have changed."""
+    """Write the pages that have changed, into a folder that holds nothing else."""
     folder = Path(app.srcdir) / "docs" / "reference"
     folder.mkdir(exist_ok=True)
+    for path in set(folder.iterdir()) - {folder / f"{name}.rst" for name in PAGES}:
+        path.unlink()  # of an earlier version
     for name, write in PAGES.items():
         text = write()
         path = folder / f"{name}.rst"
@@ -92,8 +94,11 @@ def commands_page() -> str:
     parts = [heading("Commands", "="), literal(printed([]))]
     for name in COMMANDS:
         parts += [heading(f"modiste {name}", "-"), literal(printed([name, "--help"]))]
-    parts += [heading("Fields of a recipe", "-"), "``modiste train paper --help``; other recipes have other networks."]
-    return "\n\n".join([*parts, literal(printed(["train", "paper", "--help"])), ""])
+    parts += [
+        heading("Fields of a recipe", "-"),
+        "``modiste train paper --help-all``; other recipes have other networks.",
+    ]
+    return "\n\n".join([*parts, literal(printed(["train", "paper", "--help-all"])), ""])
 
 
 def printed(arguments: list[str]) -> str:
