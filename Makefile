@@ -101,7 +101,7 @@ chromium:
 	@command -v chromium >/dev/null || { $(call from_debian,chromium); }
 
 clean:
-	rm -rf $(VENV) $(PEERS)/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis .grimp_cache dist
+	rm -rf $(VENV) $(PEERS)/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis .grimp_cache dist docs/reference
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
