@@ -64,7 +64,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The notebooks are executed once; dist/notebooks keeps what they printed until their cells change.
+# Outputs of the notebooks are kept in dist/notebooks until a cell or the library changes.
 docs: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -c docs -d dist/doctrees . dist/docs
 	@echo "open dist/docs/index.html"

@@ -4,6 +4,7 @@ Sphinx reads the whole checkout (``sphinx-build -c docs . dist/docs``), so that 
 files of the source work on the site as they do in the repository. What this file does not say is in ``extensions``.
 """
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,13 @@ sys.path.append(str(DOCS / "extensions"))
 os.environ["NO_COLOR"] = "1"  # of the commands whose help is shown
 
 from modiste.version import __version__  # noqa: E402 - after the path
+
+
+def source_digest() -> str:
+    """Return a hash of the library, so that outputs of another version are not taken from the cache."""
+    files = sorted((DOCS.parent / "src").rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
 
 project = "Modiste"
 author = "The Modiste founders"
@@ -34,7 +42,7 @@ exclude_patterns = [".*", "benchmarks", "dist", "docs/extensions", "runs", "site
 
 myst_heading_anchors = 4
 nb_execution_mode = "cache"
-nb_execution_cache_path = str(DOCS.parent / "dist" / "notebooks")
+nb_execution_cache_path = str(DOCS.parent / "dist" / "notebooks" / source_digest())
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600  # seconds a cell; a slow machine is no fault
