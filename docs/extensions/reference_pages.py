@@ -23,7 +23,6 @@ RETURNED = {  # what public functions return and take, which has no public name 
     "modiste.data.dataset": ("Development", "ImageSet"),
     "modiste.inference.answers": ("FileAnswer",),
     "modiste.exports.export": ("Exported",),
-    "modiste.training.tracking": ("Listener",),
 }
 
 
