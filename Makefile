@@ -3,6 +3,7 @@
 # make dev    set up the environment that tests and checks need, and nothing more
 # make test-all  run the rest of the tests: every injected fault, and the slow ones
 # make check  lint, types, import contracts
+# make docs   the documentation as a site, in dist/docs
 # make help   all targets
 
 VENV  := .venv
@@ -19,7 +20,7 @@ MODISTE := $(BIN)/modiste
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all dev torture check data postgresql chromium lock sbom audit record peers clean
+.PHONY: help demo test test-all dev torture check docs data postgresql chromium lock sbom audit record peers clean
 
 help:
 	@echo "make demo        train a small network for seconds, evaluate it, write its report"
@@ -27,6 +28,7 @@ help:
 	@echo "make test-all    run the rest of the tests: every injected fault, and the slow ones"
 	@echo "make dev         set up the environment that tests and checks need, without running them"
 	@echo "make check       lint, types, import contracts"
+	@echo "make docs        build the documentation site in dist/docs, without a warning"
 	@echo "make torture     run the tests with thousands of faults of each kind, at most MINUTES=10 for each"
 	@echo "make data        find or download Fashion-MNIST, and verify it"
 	@echo "make postgresql  install PostgreSQL from Debian; without it the tests that need it are skipped"
@@ -62,6 +64,11 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Outputs of the notebooks are kept in dist/notebooks until a cell or the library changes.
+docs: dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -c docs -d dist/doctrees . dist/docs
+	@echo "open dist/docs/index.html"
+
 record: data
 	$(BIN)/python benchmarks/paper_record.py
 	$(BIN)/python benchmarks/readme_results.py
@@ -94,7 +101,7 @@ chromium:
 	@command -v chromium >/dev/null || { $(call from_debian,chromium); }
 
 clean:
-	rm -rf $(VENV) $(PEERS)/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis .grimp_cache dist
+	rm -rf $(VENV) $(PEERS)/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis .grimp_cache dist docs/reference
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -23,6 +23,7 @@ NOT_HERE = {
     "results.md",
     "space.toml",
     "classes.txt",
+    "llms.txt",
 }
 """Names in the pages of files that a user has or a command writes."""
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -8,6 +8,8 @@ from html import escape
 from modiste.errors import NAME_LETTERS, printable
 
 GAP = "  "
+TABLE_STYLE = "width:auto;margin-left:0;font-variant-numeric:tabular-nums"
+CELL_STYLE = "padding:0.25em 0.75em;text-align:"
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,31 @@ class Table:
         )
 
     def as_html(self) -> str:
-        """Return the table as HTML; all text is escaped."""
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in self.header)
-        body = "".join(
-            "<tr>" + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in row) + "</tr>"
-            for row in self.rows
-        )
+        """Return the table as HTML, aligned as ``as_text`` does; all text is escaped.
+
+        The styles stand at each element, because notebooks centre tables and align their cells to the right.
+        """
+        head = f"<thead>{self._row(self.header, 'th')}</thead>" if self.header else ""
+        body = "".join(self._row(row, "td") for row in self.rows)
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
         return (
-            f"<p><b>{escape(self.title)}</b></p><table>{f'<thead><tr>{head}</tr></thead>' if head else ''}"
-            f"<tbody>{body}</tbody></table>{notes}{self.figure}"
+            f'<p><b>{escape(self.title)}</b></p><table style="{TABLE_STYLE}">{head}<tbody>{body}</tbody></table>'
+            f"{notes}{self.figure}"
         )
 
+    def _row(self, cells: Sequence[str], kind: str) -> str:
+        shown = (
+            f'<{kind} style="{CELL_STYLE}{"right" if self._is_figure(column) else "left"}">{escape(cell)}</{kind}>'
+            for column, cell in enumerate(cells)
+        )
+        return f"<tr>{''.join(shown)}</tr>"
+
+    def _is_figure(self, column: int) -> bool:
+        """Whether a column holds figures: under a header, all but the first do."""
+        return bool(self.header) and column > 0
+
     def _aligned(self, cell: str, width: int, column: int) -> str:
-        return cell.rjust(width) if self.header and column else cell.ljust(width)
+        return cell.rjust(width) if self._is_figure(column) else cell.ljust(width)
 
 
 class Displayed(ABC):

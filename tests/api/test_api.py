@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -202,6 +203,13 @@ class TestDisplay:
         html = Table("<b>", [["<script>", "&"]], notes=["<i>"]).as_html()
         assert "<script>" not in html
         assert "&lt;script&gt;" in html
+
+    def test_html_is_aligned_as_text(self) -> None:
+        def sides(table: Table) -> list[str]:
+            return re.findall(r"text-align:(\w+)", table.as_html())
+
+        assert sides(Table("figures", [["Coat", "0.5"]], header=["class", "recall"])) == ["left", "right"] * 2
+        assert sides(Table("values", [["epoch", "3"]])) == ["left", "left"]
 
     def test_a_table_without_rows(self) -> None:
         assert Table("empty", []).as_text() == "empty"

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from modiste.inference.predictor import Predictor
 
 CURVES = ("train_accuracy", "validation_accuracy")
-COLOURS = ("#888888", "#1f5fa8")
+COLOURS = ("#888888", "#3d85c6")
+"""Readable on white and on black."""
 
 
 class Run(run_folder.Run, Displayed, os.PathLike[str]):
@@ -99,17 +100,23 @@ def _curves(run: Run) -> str:
         f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{" ".join(map(place, enumerate(curve)))}"/>'
         for colour, curve in zip(COLOURS, values.values(), strict=True)
     )
-    words = "".join(
-        f'<text x="8" y="{116 + 14 * number}" font-size="11" fill="{colour}">{name.replace("_", " ")}</text>'
-        for number, (name, colour) in enumerate(zip(CURVES, COLOURS, strict=True))
+    bounds = "".join(
+        f'<text x="44" y="{y}" text-anchor="end" fill="{COLOURS[0]}">{value:.1%}</text>'
+        for y, value in ((12, high), (100, low))
     )
-    return f'<svg xmlns="http://www.w3.org/2000/svg" width="320" height="136">{lines}{words}</svg>'
+    words = [f"{name.replace('_', ' ')} by epoch, last {percent(curve[-1])}" for name, curve in values.items()]
+    legend = "".join(
+        f'<text x="52" y="{118 + 14 * number}" fill="{colour}">{line}</text>'
+        for number, (colour, line) in enumerate(zip(COLOURS, words, strict=True))
+    )
+    size = 'width="320" height="140" font-size="11" font-family="sans-serif"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{lines}{bounds}{legend}</svg>'
 
 
 def _scale(epochs: int, low: float, span: float) -> Callable[[tuple[int, float]], str]:
     def place(point: tuple[int, float]) -> str:
         epoch, value = point
-        return f"{8 + 300 * epoch / (epochs - 1):.1f},{96 - 88 * (value - low) / span:.1f}"
+        return f"{52 + 260 * epoch / (epochs - 1):.1f},{96 - 88 * (value - low) / span:.1f}"
 
     return place
 

@@ -469,6 +469,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "backbone-tuned": backbone_tuned,
     "backbone-tuned-lite2": backbone_tuned_lite2,
 }
+"""A function for each recipe, by name: ``RECIPES["sprint"]()`` returns it, as ``get_recipe("sprint")`` does."""
 
 
 def get(name: str) -> Recipe:

@@ -1,0 +1,131 @@
+"""The documentation site: it builds without a warning, has every public name and command, and its notebooks run."""
+
+import html
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+import modiste
+from commands_and_data import child_environment
+from modiste.cli.main import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(path: Path) -> list[dict[str, Any]]:
+    return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+
+
+def test_there_are_three_notebooks() -> None:
+    assert [path.stem for path in NOTEBOOKS] == ["own-network", "paper", "scikit-learn"]
+
+
+@every_notebook
+def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
+    for cell in code_cells(path):
+        assert cell["outputs"] == []
+        assert cell["execution_count"] is None
+        assert "execution" not in cell["metadata"]
+
+
+@every_notebook
+def test_a_notebook_begins_with_what_it_needs(path: Path) -> None:
+    first = "".join(code_cells(path)[0]["source"])
+    assert re.search(r"^# %pip install 'modiste\[[a-z,]+\]'$", first, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@every_notebook
+def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "programs" / "run_notebook.py"), str(path)],
+        cwd=tmp_path,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=880,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site without the outputs of its notebooks, which have a test of their own."""
+    folder = tmp_path_factory.mktemp("site")
+    options = ["-W", "--keep-going", "-q", "-D", "nb_execution_mode=off", "-c", "docs", "-d", str(folder / "doctrees")]
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, ".", str(folder / "html")],
+        cwd=ROOT,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=880,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "html"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+class TestSite:
+    """All tests of the built site, so that one process builds it once."""
+
+    def test_every_public_name_is_in_the_reference(self, site: Path) -> None:
+        found = identifiers(site / "docs" / "reference" / "functions.html")
+        modules = {"modiste.photo": "module-modiste.photo"}
+        names = {f"modiste.{name}" for name in modiste.__all__ if name != "__version__"}
+        assert {modules.get(name, name) for name in names | {"modiste.sklearn.ModisteClassifier"}} <= found
+
+    def test_the_help_of_every_command_is_in_the_reference(self, site: Path) -> None:
+        page = (site / "docs" / "reference" / "commands.html").read_text(encoding="utf-8")
+        text = html.unescape(re.sub(r"<[^>]+>", "", page))
+        for name in COMMANDS:
+            assert re.search(rf"^usage: modiste {name}\b", text, re.MULTILINE), name
+        assert "--optimizer.learning-rate" in text
+
+    def test_every_link_inside_the_site_leads_somewhere(self, site: Path) -> None:
+        broken = [
+            f"{page.relative_to(site)}: {link}"
+            for page in sorted(site.rglob("*.html"))
+            for link in set(re.findall(r'(?:href|src)="([^"]+)"', page.read_text(encoding="utf-8")))
+            if not leads_somewhere(page, html.unescape(link))
+        ]
+        assert broken == []
+
+    def test_every_page_is_in_the_navigation(self, site: Path) -> None:
+        index = (site / "docs" / "index.html").read_text(encoding="utf-8")
+        for page in (ROOT / "docs").rglob("*.md"):
+            name = page.relative_to(ROOT / "docs").with_suffix(".html")
+            assert re.search(rf'class="reference internal" href="(?:{name}|#)"', index), name
+
+    def test_there_is_a_list_for_language_models(self, site: Path) -> None:
+        text = (site / "llms.txt").read_text(encoding="utf-8")
+        assert text.startswith("# Modiste")
+        linked = [target for target in re.findall(r"\]\(([^)]+)\)", text) if "python" in target]
+        assert linked
+        assert all((site / target.lstrip("/")).exists() for target in linked)
+
+
+def identifiers(page: Path) -> set[str]:
+    """The fragments by which a page is linked."""
+    return set(re.findall(r'\bid="([^"]+)"', page.read_text(encoding="utf-8")))
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    """Whether a link leads to a file of the site, and to a place that it has; links to other sites are not followed."""
+    if re.match(r"[a-z]+:|//", link):
+        return True
+    path, _, fragment = link.partition("#")
+    target = page.parent / unquote(path.partition("?")[0]) if path else page
+    if not target.is_file():
+        return False
+    return not fragment or target.suffix != ".html" or unquote(fragment) in identifiers(target)
