@@ -27,6 +27,7 @@ def test_the_examples_run_in_order(tmp_path: Path) -> None:
         "sprint",
         "sprint-2",
         "sprint-3",
+        "sprint-4",
         "sprint-net",
         "wider",
     ]
