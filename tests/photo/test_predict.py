@@ -425,7 +425,7 @@ def test_the_way_to_the_network_is_drawn(run: Path, folder: Path, tmp_path: Path
         (("RUN",), "expected a run and pictures", 2),
         (("RUN", "nowhere.jpg"), "no such file or folder", 3),
         (("RUN", "EMPTY"), "no pictures in this folder", 3),
-        (("RUN", "EMPTY", "--precision", "half"), "('trained', 'float32', 'bfloat16', 'auto')", 2),
+        (("RUN", "EMPTY", "--precision", "half"), "expected trained or float32 or bfloat16 or auto, found half", 2),
     ],
 )
 def test_the_command_refuses(words: tuple[str, ...], complaint: str, code: int, run: Path, tmp_path: Path) -> None:
