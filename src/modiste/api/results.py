@@ -260,7 +260,8 @@ def export(
     Args:
         run: a run, or its folder.
         out: the file; by default in the run's folder, ``model.onnx`` and the like.
-        to: ``onnx`` for any program, ``safetensors`` for Modiste, ``torch`` for ``torch.export.load``.
+        to: ``onnx`` for any program, ``html`` for a page that classifies by itself, ``safetensors`` for Modiste,
+            ``torch`` for ``torch.export.load``.
         int8: quantize an ONNX file to eight bits.
         data_folder: of Fashion-MNIST, or of data that have moved.
         network: the code of a network that is not Modiste's, unless this process has trained with it.

@@ -61,14 +61,14 @@ class Agreement:
     own_accuracy: float
 
 
-def text(run: Run, name: str, answers: Answers, found: Agreement) -> str:
+def text(run: Run, name: str, answers: Answers, found: Agreement | None) -> str:
     """Return the model card of an exported file in Markdown.
 
     Args:
         run: the exported run.
         name: of the file.
         answers: the exported module.
-        found: comparison of the file with the run.
+        found: comparison of the file with the run; None if there was none.
     """
     info = run.load_info()
     channels, height, width = info.task.image_shape
@@ -155,7 +155,9 @@ def _interval(measured: Assessment) -> str:
     return f"{measured.accuracy:.2%} ({low:.2%} to {high:.2%})"
 
 
-def _agreement(found: Agreement) -> str:
+def _agreement(found: Agreement | None) -> str:
+    if found is None:
+        return "The file was not compared with the run."
     return (
         f"On {found.images:,} validation images the file predicts the run's class for {found.agreement:.2%}. Its "
         f"probabilities differ by at most {found.largest_difference:.1g}. Its accuracy is {found.own_accuracy:.2%}, "

@@ -37,7 +37,7 @@ from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import Run, open_run
 
 PROOF_IMAGES = 1_000
-"""Number of validation images on which an exported file is checked."""
+"""Largest number of validation images on which an exported file is checked."""
 RANDOM_IMAGES = 16
 """Number of random images on which a file is checked that is made without the run's data."""
 TOLERANCE = 1e-3
@@ -52,14 +52,14 @@ class Exported:
         path: the file.
         size_bytes: its size.
         temperature: divides the logits before the softmax.
-        proof: comparison of its probabilities with the run's.
+        proof: comparison of its probabilities with the run's; None if no browser is here that could run a page.
         card: the model card beside it.
     """
 
     path: Path
     size_bytes: int
     temperature: float
-    proof: Agreement
+    proof: Agreement | None
     card: Path
 
 
@@ -82,21 +82,22 @@ def export(
 
         from modiste.exports.export import export
 
-        print(export("runs/paper", "paper.onnx").proof.agreement)
+        print(export("runs/paper", "paper.onnx").size_bytes)
 
     Args:
         folder: the run folder.
         out: the file to write. If None, the file is written into the run folder under the format's name, and the run's
             manifest lists it.
-        to: ``onnx``; ``torch``, a program for ``torch.export.load``; or ``safetensors``, weights for Modiste.
+        to: ``onnx``; ``torch``, a program for ``torch.export.load``; ``safetensors``, weights for Modiste; or ``html``,
+            a page that classifies pictures by itself, checked in a headless browser where there is one.
         int8: whether weights and activations are quantized to eight bits; only for ``onnx``. The file is then compared
             on all validation images, and the accuracies show the loss.
         opset: version of ONNX's operators, 18 to 23, for some networks lower; torch's choice if None.
         data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
 
     Raises:
-        RunError: the run is unfinished or damaged, the converter cannot reach ``opset``, or the file's answers differ
-            from the run's; nothing is written then.
+        RunError: the run is unfinished or damaged, the converter cannot reach ``opset``, a page does not compute the
+            network, or the file's answers differ from the run's; nothing is written then.
         DataError: the run keeps no images of its own, and its data set is missing or damaged.
         MissingExtraError: a package that writes or runs such files is not installed.
     """
@@ -116,18 +117,23 @@ def export(
 
 def _checked(
     run: Run, to: str, content: bytes, answers: Answers, development: Development, int8: bool
-) -> tuple[bytes, Agreement]:
+) -> tuple[bytes, Agreement | None]:
     """Return a file's content, in eight bits if asked for, and its agreement with ``answers`` on validation images.
+
+    There is no agreement where files of this format cannot be read.
 
     Raises:
         RunError: the file is not in eight bits, and a probability differs from the run's.
     """
-    read = FORMATS[to].read
+    kind = FORMATS[to]
+    if not kind.can_read():
+        return content, None
     if int8:
         content = quantize(content, sample(development.train, CALIBRATION_IMAGES).images.numpy())
-        return content, compare(read(content), answers, development.validation)
-    found = compare(read(content), answers, sample(development.validation, PROOF_IMAGES))
-    if found.largest_difference > TOLERANCE:
+        return content, compare(kind.read(content), answers, development.validation)
+    some = sample(development.validation, min(PROOF_IMAGES, kind.proof_images))
+    found = compare(kind.read(content), answers, some)
+    if not found.largest_difference <= TOLERANCE:  # NaN is no agreement
         raise RunError(
             f"{run.folder}: the {to} file answers otherwise than the run, by up to {found.largest_difference:.2g} "
             f"in a probability on {found.images:,} validation images; nothing was written"
@@ -164,7 +170,7 @@ def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
     images = torch.randint(0, 256, (RANDOM_IMAGES, *info.task.image_shape), generator=draw, dtype=torch.uint8)
     with torch.inference_mode():
         apart = np.abs(answers(images)[1].numpy() - kind.read(content)(images.numpy())).max()
-    if apart > TOLERANCE:
+    if not apart <= TOLERANCE:
         raise RunError(f"{source}: as an ONNX file it answers otherwise, by up to {apart:.2g} in a probability")
     return content
 

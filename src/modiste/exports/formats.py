@@ -22,6 +22,8 @@ from jaxtyping import Float, UInt8
 
 from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.out_of_distribution.novelty import Answers
+from modiste.exports import browser
+from modiste.exports.one_file import one_file_page
 from modiste.models.onednn import fold
 from modiste.runs import checkpoint
 from modiste.runs.checkpoint import ModelInfo
@@ -39,12 +41,16 @@ class Format:
         write: returns the content of a file.
         read: returns a function that computes probabilities as the file does.
         packages: required to write and read the file.
+        can_read: whether files can be read here.
+        proof_images: largest number of images on which a file is checked, where that takes long.
     """
 
     name: str
     write: Callable[[Answers, ModelInfo], bytes]
     read: Callable[[bytes], Probabilities]
     packages: tuple[str, ...] = ()
+    can_read: Callable[[], bool] = lambda: True
+    proof_images: int = 10**6
 
     def require_packages(self) -> None:
         """Raise MissingExtraError if a package is missing; call this before the work begins."""
@@ -142,6 +148,16 @@ def run_weights(content: bytes) -> Probabilities:
     return lambda images: answers(torch.from_numpy(images))[1].detach().numpy()
 
 
+def as_page(answers: Answers, info: ModelInfo) -> bytes:
+    """Return an HTML page that takes pictures and computes the same outputs by itself, offline."""
+    return one_file_page(as_onnx(answers, info), info)
+
+
+def run_page(content: bytes) -> Probabilities:
+    """Return a function that computes the probabilities of a page, in a headless browser."""
+    return lambda images: browser.page_probabilities(content, images)
+
+
 def metadata(answers: Answers, info: ModelInfo) -> dict[str, str]:
     """Return the metadata of an exported file."""
     found = {
@@ -167,8 +183,10 @@ def _example(info: ModelInfo) -> UInt8[torch.Tensor, "n c h w"]:
 
 
 _ANY_NUMBER = {0: torch.export.Dim("n", min=1)}
+ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 FORMATS = {
-    "onnx": Format("model.onnx", as_onnx, run_onnx, ("onnx", "onnxruntime", "onnxscript")),
+    "html": Format("classifier.html", as_page, run_page, ONNX_PACKAGES, browser.has_browser, proof_images=100),
+    "onnx": Format("model.onnx", as_onnx, run_onnx, ONNX_PACKAGES),
     "safetensors": Format("exported.safetensors", as_weights, run_weights),
     "torch": Format("model.pt2", as_program, run_program),
 }

@@ -41,7 +41,10 @@ MOST_MARKS = {",": 2**10, "[": 2**6, "{": 2**6, ":": 2**10}
 MOST_LETTERS = 500
 """Length of an error message, which may quote the client."""
 BLANKS = b" \t\r\n"
-PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
+PAGE = {
+    "/": "page.html",
+    **{f"/{name}": name for name in ("page.css", "page.js", "server.js", "icon.svg")},
+}
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 

@@ -1,4 +1,4 @@
-// Sends a picture to the server that this page came from, and shows the answer.
+// Takes a picture, gives it to answerOf (of server.js, or of a page that computes by itself), and shows the answer.
 "use strict";
 
 const at = (id) => document.getElementById(id);
@@ -7,34 +7,15 @@ const ORANGE = [217, 119, 6], VIOLET = [94, 60, 153];
 const LEAST_EVIDENCE = 0.05;  // smallest value drawn in full colour
 let asked = 0;  // number of the latest request; answers to earlier ones are dropped
 
-function authorization() {
-  const token = sessionStorage.getItem("token");
-  return token ? { Authorization: `Bearer ${token}` } : {};
-}
-
-async function fetched(path, options = {}) {
-  const response = await fetch(path, { ...options, headers: authorization() });
-  if (response.status === 401) at("token-form").hidden = false;
-  let content;
-  try { content = await response.json(); } catch { throw new Error(`The server answered ${response.status} without a JSON body.`); }
-  if (!response.ok) throw new Error(content.error);
-  return content;
-}
-
 async function ask(picture, name) {
   const turn = ++asked;
   at("fault").hidden = true;
   at("busy").textContent = "Looking…";
-  const form = new FormData();
-  form.append("images", picture, name);
-  const started = performance.now();
   try {
-    const { answers: [answer], seconds } = await fetched("v1/predict?steps=true&explain=true", { method: "POST", body: form });
-    if (turn !== asked) return;
-    if (answer.fault) throw new Error(`${answer.name}: ${answer.fault}`);
-    await show(answer, seconds, performance.now() - started);
+    const { answer, time } = await answerOf(picture, name);
+    if (turn === asked) await show(answer, time);
   } catch (error) {
-    if (turn === asked) complain(error instanceof TypeError ? "The server does not answer; is it still running?" : error.message);
+    if (turn === asked) complain(error.message);
   } finally {
     if (turn === asked) at("busy").textContent = "";
   }
@@ -48,8 +29,9 @@ function complain(message) {
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
-async function show(answer, seconds, milliseconds) {
-  const likely = Object.entries(answer.probabilities);
+async function show(answer, time) {
+  // Sorted here, for an object lists names that are whole numbers first.
+  const likely = Object.entries(answer.probabilities).sort((one, other) => other[1] - one[1]);
   const [name, share] = likely[0];
   at("verdict").textContent = answer.none_of_the_classes ? `None of the ${likely.length}` : `${name}, ${percent(share)}`;
   at("doubt").textContent = [
@@ -60,11 +42,14 @@ async function show(answer, seconds, milliseconds) {
   ].join(" ").trim();
   at("bars").tBodies[0].replaceChildren(...likely.map(bar));
   at("steps").replaceChildren(...answer.steps.map((step) => figure(picture(step.picture), step.name)));
-  at("steps").append(figure(await evidence(answer), "where it looked"));
-  at("time").textContent = `${Math.round(1000 * seconds)} ms on the server, ${Math.round(milliseconds)} ms in all.`;
+  const looked = document.createElement("canvas");
+  looked.width = looked.height = 1;  // square until it is drawn
+  at("steps").append(figure(looked, "where it looked"));
+  at("time").textContent = time;
   at("found").hidden = false;
   at("verdict").focus({ preventScroll: true });
   at("found").scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  await drawEvidence(looked, answer);
 }
 
 function bar([name, share]) {
@@ -90,8 +75,10 @@ function picture(url) {
   return image;
 }
 
-async function evidence({ steps, evidence: rows, label }) {
-  const side = rows.length, canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+async function drawEvidence(canvas, { steps, evidence, label }) {
+  const rows = await evidence;  // null if another picture came first
+  if (!rows) return;
+  const side = rows.length, pen = canvas.getContext("2d");
   canvas.width = canvas.height = side;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", `Where the network looked to say ${label}: ${describe(rows)}`);
@@ -104,7 +91,6 @@ async function evidence({ steps, evidence: rows, label }) {
     for (let part = 0; part < 3; part++) pixels.data[4 * place + part] = (1 - share) * pixels.data[4 * place + part] + share * colour[part];
   });
   pen.putImageData(pixels, 0, 0);
-  return canvas;
 }
 
 function describe(rows) {
@@ -173,19 +159,3 @@ at("answer").addEventListener("click", () => {
   else complain("The sheet is empty; draw a garment first.");
 });
 clear();
-
-// The model's name and classes, and the form for the token.
-async function introduce() {
-  try {
-    const model = await fetched("v1/model");
-    at("served").textContent = `${model.name}: ${model.classes.join(", ")}`;
-  } catch { /* the token form is shown, or the next request reports the error */ }
-}
-at("token-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  sessionStorage.setItem("token", at("token").value);
-  at("token-form").hidden = true;
-  at("fault").hidden = true;
-  introduce();
-});
-introduce();

@@ -1,0 +1,71 @@
+"""A headless Chromium that checks exported pages, where Playwright and a Chromium are installed."""
+
+import base64
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from modiste.errors import RunError
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+MOST_MILLISECONDS = 120_000
+"""Time in which a page must be open."""
+ABSENT = "not checked, no browser here (pip install playwright; playwright install chromium)"
+
+
+def has_browser() -> bool:
+    """Return whether a page can be opened here."""
+    return find_spec("playwright") is not None and bool(_in_thread(_chromium))
+
+
+def page_probabilities(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n k"]:
+    """Return the probabilities that a one-file page computes for images, opened from a file in a headless browser.
+
+    Raises:
+        RunError: the page fails.
+    """
+    sent = base64.b64encode(np.ascontiguousarray(images).tobytes()).decode()
+    rows = _in_thread(_asked, content, "(images) => computedFor(images)", sent)
+    return np.array([row["probabilities"] for row in rows], np.float64)
+
+
+def _in_thread(function: Any, *arguments: Any) -> Any:
+    """Call a function in a thread of its own, for Playwright refuses to run beside an event loop, as a notebook's."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(function, *arguments).result()
+
+
+def _chromium() -> str | None:
+    """Return the path of an installed Chromium: the system's, or Playwright's own."""
+    from playwright.sync_api import sync_playwright
+
+    if found := next(filter(None, map(shutil.which, CHROMIUMS)), None):
+        return found
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+    return own if Path(own).exists() else None
+
+
+def _asked(content: bytes, script: str, argument: str) -> Any:
+    """Open a page and return the value of a function that is called in it."""
+    from playwright.sync_api import Error, sync_playwright
+
+    chromium = _chromium()
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        path = Path(folder) / "page.html"
+        path.write_bytes(content)
+        browser = playwright.chromium.launch(executable_path=chromium)
+        try:
+            page = browser.new_page(bypass_csp=True)
+            page.goto(path.as_uri(), timeout=MOST_MILLISECONDS)
+            return page.evaluate(script, argument)
+        except Error as error:
+            raise RunError(f"export: html: the page fails in {chromium}: {error.message.splitlines()[0]}") from error
+        finally:
+            browser.close()

@@ -1,0 +1,146 @@
+"""An ONNX network as plain data and bytes of weights, for a page that computes it by itself.
+
+``page/network.js`` reads the result. The page has no operators but these, and a network with another is refused here.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Num
+
+from modiste.errors import RunError
+
+SHORTENED = 4096
+"""Least number of weights in a float32 tensor that is stored with three bytes a number; relative error 2^-16."""
+INTEGERS, FLOATS = (np.int64,), (np.float32, np.float64)
+FLOAT_TYPES = (1, 11)
+"""float and double, in ONNX."""
+Attributes = dict[str, Any]
+
+
+class Graph(NamedTuple):
+    """A network for the page.
+
+    Attributes:
+        plain: ``nodes`` in order, ``tensors`` by name, and names of the ``outputs``; JSON values.
+        weights: numbers of the tensors, little-endian.
+    """
+
+    plain: dict[str, Any]
+    weights: bytes
+
+
+def read_graph(content: bytes) -> Graph:
+    """Return the network of an ONNX file.
+
+    Args:
+        content: of the file, whose only input is ``images``.
+
+    Raises:
+        RunError: the network contains an operator, or an attribute of one, that the page does not compute.
+    """
+    import onnx
+
+    graph = onnx.load_model_from_string(content).graph
+    nodes = [_node(node) for node in graph.node]
+    used = {name for node in nodes for name in node["inputs"]}
+    tensors, weights = dict[str, Any](), bytearray()
+    for one in graph.initializer:
+        if one.name in used:
+            tensors[one.name] = _stored(one.name, onnx.numpy_helper.to_array(one), weights)
+    return Graph({"nodes": nodes, "tensors": tensors, "outputs": [one.name for one in graph.output]}, bytes(weights))
+
+
+def _node(node: Any) -> dict[str, Any]:
+    """Return a node as plain data; RunError if the page does not compute it."""
+    from onnx.helper import get_attribute_value
+
+    found = {one.name: get_attribute_value(one) for one in node.attribute}
+    if node.domain or node.op_type not in OPERATORS or len(node.output) != 1:
+        raise _refused(node.op_type)
+    read = OPERATORS[node.op_type](node.op_type, found)
+    return {"operator": node.op_type, "inputs": list(node.input), "output": node.output[0], **read}
+
+
+def _refused(operator: str) -> RunError:
+    return RunError(
+        f"export: html: the network contains the operator {operator}, which the page does not compute; choose --to onnx"
+    )
+
+
+def _stored(name: str, values: Num[np.ndarray, "..."], weights: bytearray) -> dict[str, Any]:
+    """Return the description of a tensor, after its numbers were added to ``weights``; integers stay in it."""
+    if values.dtype in INTEGERS:
+        return {"shape": list(values.shape), "values": values.ravel().tolist()}
+    if values.dtype not in FLOATS:
+        raise RunError(f"export: html: the tensor {name} holds {values.dtype}; expected float32, float64 or int64")
+    short = values.dtype == np.float32 and values.size >= SHORTENED
+    described = {"shape": list(values.shape), "bytes": 3 if short else 4, "offset": len(weights)}
+    weights += shortened(values) if short else values.astype("<f4").tobytes()
+    return described
+
+
+def shortened(values: Num[np.ndarray, "..."]) -> bytes:
+    """Return finite numbers as the upper three bytes of float32, rounded to the nearest, little-endian."""
+    bits = values.astype("<f4").ravel().view("<u4").astype(np.uint64)
+    upper = ((bits + 0x7F + ((bits >> 8) & 1)) >> 8).astype("<u4")
+    return upper.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+
+
+def _nothing(_: str, __: Attributes) -> Attributes:
+    return {}
+
+
+def _taken(*names: str) -> Callable[[str, Attributes], Attributes]:
+    """Return a reader that keeps the attributes of these names."""
+    return lambda operator, found: {name: found[name] for name in names}
+
+
+def _cast(_: str, found: Attributes) -> Attributes:
+    if found["to"] not in FLOAT_TYPES:
+        raise _refused("Cast to integers")
+    return {}
+
+
+def _window(operator: str, found: Attributes) -> Attributes:
+    """Read a window that moves over maps: a filter or a pool, in two dimensions."""
+    kernel = found["kernel_shape"]
+    dilated = any(one != 1 for one in found.get("dilations", ()))
+    if len(kernel) != 2 or dilated or found.get("ceil_mode") or found.get("auto_pad", b"NOTSET") != b"NOTSET":
+        raise _refused(f"{operator} with dilations, three dimensions or automatic padding")
+    return {"kernel": kernel, "strides": found.get("strides", [1, 1]), "pads": found.get("pads", [0, 0, 0, 0])}
+
+
+def _gemm(_: str, found: Attributes) -> Attributes:
+    if found.get("transA"):
+        raise _refused("Gemm with transA")
+    return {"alpha": found.get("alpha", 1.0), "beta": found.get("beta", 1.0), "transB": found.get("transB", 0)}
+
+
+def _reduction(operator: str, found: Attributes) -> Attributes:
+    if found.get("noop_with_empty_axes"):
+        raise _refused(f"{operator} with noop_with_empty_axes")
+    return {"keepdims": found.get("keepdims", 1)}
+
+
+def _softmax(_: str, found: Attributes) -> Attributes:
+    if found.get("axis", -1) not in (-1, 1):
+        raise _refused("Softmax over another axis than the classes")
+    return {}
+
+
+OPERATORS: dict[str, Callable[[str, Attributes], Attributes]] = {
+    **dict.fromkeys(("Add", "Clip", "Div", "MatMul", "Max", "Mul", "Relu", "Reshape", "Slice", "Sub"), _nothing),
+    "Unsqueeze": _nothing,
+    "BatchNormalization": _taken("epsilon"),
+    "Cast": _cast,
+    "Concat": _taken("axis"),
+    "Conv": _window,
+    "Gemm": _gemm,
+    "MaxPool": _window,
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), _reduction),
+    "Softmax": _softmax,
+    "Transpose": _taken("perm"),
+}
+"""What the page computes, each with the function that reads its attributes."""

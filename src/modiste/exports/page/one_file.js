@@ -1,0 +1,143 @@
+// Answers pictures in this page itself: reads a picture, prepares it, and computes the network. Nothing leaves the page.
+"use strict";
+
+const { answerOf, computedFor, preparedFor } = (() => {
+  const MODEL = JSON.parse(document.getElementById("model").textContent);
+  const MOST_BYTES = 20 * 2 ** 20, LONGEST_READ = 4095, SHOWN_SIDE = 256, PATCHES = 7;
+  const NEEDED = ["createImageBitmap", "DataView", "Float64Array", "Uint8ClampedArray"];
+  const missing = NEEDED.filter((name) => typeof window[name] !== "function");
+  const network = missing.length ? null : new Network(MODEL.graph, decoded(document.getElementById("weights").textContent));
+  const [channels, side] = MODEL.image_shape;
+  const asked = { ...MODEL.preparation, channels, side };
+  let latest = 0;
+
+  function decoded(text) {
+    const binary = atob(text.trim()), content = new Uint8Array(binary.length);
+    for (let place = 0; place < content.length; place++) content[place] = binary.charCodeAt(place);
+    return content;
+  }
+
+  // The pixels of a picture file in red, green and blue, upright, on white.
+  async function opened(file) {
+    if (!file.size) throw new Error("the file is empty; expected a photo");
+    if (file.size > MOST_BYTES) throw new Error(`the file has ${file.size.toLocaleString("en")} bytes; expected at most ${MOST_BYTES.toLocaleString("en")}; make it smaller`);
+    let bitmap;
+    try {
+      bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: MODEL.preparation.decoder > 1 ? "default" : "none" });
+    } catch {
+      throw new Error("not an image that this browser can read; expected JPEG, PNG, WebP, GIF or BMP");
+    }
+    const scale = Math.min(1, LONGEST_READ / Math.max(bitmap.width, bitmap.height)), canvas = document.createElement("canvas");
+    canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+    canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+    const pen = canvas.getContext("2d", { willReadFrequently: true });
+    pen.fillStyle = "#ffffff";
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    bitmap.close();
+    const { data, width, height } = pen.getImageData(0, 0, canvas.width, canvas.height);
+    const colours = new Uint8ClampedArray(3 * width * height);
+    for (let place = 0, from = 0; place < colours.length; place += 3, from += 4) {
+      colours[place] = data[from]; colours[place + 1] = data[from + 1]; colours[place + 2] = data[from + 2];
+    }
+    return { width, height, channels: 3, data: colours };
+  }
+
+  function urlOf({ width, height, channels: parts, data }) {
+    const canvas = document.createElement("canvas"), pixels = new ImageData(width, height);
+    for (let place = 0; place < width * height; place++) {
+      for (let part = 0; part < 3; part++) pixels.data[4 * place + part] = data[parts * place + (parts === 3 ? part : 0)];
+      pixels.data[4 * place + 3] = 255;
+    }
+    canvas.width = width; canvas.height = height;
+    canvas.getContext("2d").putImageData(pixels, 0, 0);
+    const scale = SHOWN_SIDE / Math.max(width, height);
+    if (scale >= 1) return canvas.toDataURL();
+    const small = document.createElement("canvas");
+    small.width = Math.max(1, Math.round(width * scale)); small.height = Math.max(1, Math.round(height * scale));
+    small.getContext("2d").drawImage(canvas, 0, 0, small.width, small.height);
+    return small.toDataURL();
+  }
+
+  const breath = () => new Promise((resolve) => { setTimeout(resolve); });
+
+  function spans() {
+    const half = Math.max(1, Math.floor(side / (2 * PATCHES))), starts = [];
+    for (let start = 0; start < Math.max(side - half, 1); start += half) starts.push([start, Math.min(start + 2 * half, side)]);
+    return starts;
+  }
+
+  // For each pixel, how much probability the answer loses when its surroundings are covered; null if another picture came.
+  async function evidenceOf(planes, own, best) {
+    const turn = latest, total = new Float64Array(side * side), count = new Float64Array(side * side);
+    let paused = performance.now();
+    for (const [top, bottom] of spans()) for (const [left, right] of spans()) {
+      const covered = planes.slice();
+      for (let part = 0; part < channels; part++) for (let row = top; row < bottom; row++)
+        covered.fill(0, (part * side + row) * side + left, (part * side + row) * side + right);
+      const loss = own - network.run(covered, [1, channels, side, side], ["probabilities"]).probabilities[best];
+      for (let row = top; row < bottom; row++) for (let column = left; column < right; column++) {
+        total[row * side + column] += loss;
+        count[row * side + column]++;
+      }
+      if (performance.now() - paused > 40) {
+        await breath();
+        paused = performance.now();
+        if (turn !== latest) return null;
+      }
+    }
+    return Array.from({ length: side }, (_, row) => Array.from({ length: side }, (_unused, column) => total[row * side + column] / count[row * side + column]));
+  }
+
+  // What a server's answer holds; the evidence is a promise, for it takes longer.
+  async function answered(file, name) {
+    latest++;
+    if (missing.length) throw new Error(`This browser lacks ${missing.join(", ")}; open this page in a newer one.`);
+    await breath();  // so that the page can say that it looks
+    const started = performance.now();
+    let prepared;
+    try {
+      prepared = Preparation.prepare(await opened(file), asked);
+    } catch (error) {
+      throw new Error(`${name}: ${error.message}`);
+    }
+    const planes = Preparation.planesOf(prepared.image), found = network.run(planes, [1, channels, side, side], MODEL.graph.outputs);
+    const shares = [...found.probabilities], best = shares.indexOf(Math.max(...shares));
+    if (!shares.every(Number.isFinite)) throw new Error(`${name}: the network gives no finite probabilities for this picture`);
+    const ranked = shares.map((share, label) => [MODEL.classes[label], share]).sort((a, b) => b[1] - a[1]);
+    const answer = {
+      label: MODEL.classes[best],
+      probabilities: Object.fromEntries(ranked),
+      none_of_the_classes: found.novelty ? found.novelty[0] > 1 : null,
+      separated: prepared.separated,
+      doubt: prepared.doubt,
+      steps: prepared.steps.map(([step, picture]) => ({ name: step, picture: urlOf(picture) })),
+      evidence: evidenceOf(planes, shares[best], best),
+    };
+    return { answer, time: `${Math.round(performance.now() - started)} ms on this device.` };
+  }
+
+  // For checks of this page: probabilities and novelty of images, given as their bytes in base64, one after another.
+  function computed(text) {
+    const images = decoded(text), length = channels * side * side, rows = [];
+    for (let start = 0; start < images.length; start += length) {
+      const found = network.run(images.subarray(start, start + length), [1, channels, side, side], MODEL.graph.outputs);
+      rows.push({ probabilities: [...found.probabilities], novelty: found.novelty ? found.novelty[0] : null });
+    }
+    return rows;
+  }
+
+  // For checks of this page: what the preparation makes of a picture file, given in base64; `changes` to what is asked.
+  async function prepared(text, changes = {}) {
+    try {
+      const { image, steps, ...facts } = Preparation.prepare(await opened(new Blob([decoded(text)])), { ...asked, ...changes });
+      return { ...facts, image: btoa(Array.from(image.data, (one) => String.fromCharCode(one)).join("")), steps: steps.map(([step]) => step) };
+    } catch (error) {
+      return { fault: error.message };
+    }
+  }
+
+  document.title = `${MODEL.name}: a classifier`;
+  document.getElementById("served").textContent = `${MODEL.name}: ${MODEL.classes.join(", ")}`;
+  return { answerOf: answered, computedFor: computed, preparedFor: prepared };
+})();

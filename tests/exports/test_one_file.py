@@ -1,0 +1,367 @@
+"""The classifier in one file: the same bytes and answers as Python's, opened from disk, without a request."""
+
+import base64
+import io
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from modiste.cli.main import main
+from modiste.data.dataset import Development, ImageSet
+from modiste.errors import PhotoError, RunError
+from modiste.evaluation.out_of_distribution.learning import learn
+from modiste.evaluation.out_of_distribution.novelty import Answers
+from modiste.exports import export, onnx_graph
+from modiste.exports.browser import ABSENT
+from modiste.exports.formats import FORMATS, as_page
+from modiste.exports.one_file import one_file_page
+from modiste.exports.onnx_graph import read_graph, shortened
+from modiste.models.registry import Task, build_model
+from modiste.photo.garment import Prepared
+from modiste.photo.preparation import Preparation
+from modiste.recipes.networks import CNNRecipe, ModelRecipe, ResNetRecipe, SprintRecipe
+from modiste.recipes.recipe import DataRecipe, Recipe
+from modiste.runs.checkpoint import ModelInfo
+
+HOSTILE = ("</script><script>alert(1)</script>", '"quoted" & <b>bold</b>', "0", "<!--", "\u2028 line")
+"""Names of classes that would be markup, end a script, or come first in an object."""
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1200, "height": 900}
+GROUNDS = ("light", "dark", "noisy", "shaded", "coloured", "rough")
+
+
+CHROMIUM = shutil.which("chromium")
+in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: make chromium")
+TASK = Task(image_shape=(1, 28, 28), class_names=HOSTILE, mean=(0.3,), deviation=(0.35,))
+SMALL = CNNRecipe(filters=(4, 6), pools=2, hidden=(10,))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def one_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a small untrained network whose classes have hostile names."""
+    recipe = Recipe(name="tried", model=SMALL)
+    answers = Answers(build_model(SMALL, TASK, seed=1).eval(), mirror=False, temperature=0.9).eval()
+    path = tmp_path_factory.mktemp("page") / "classifier.html"
+    path.write_bytes(as_page(answers, ModelInfo(recipe, TASK, 1, "f" * 64)))
+    return path
+
+
+@pytest.fixture
+def page(chromium: Browser, one_file: Path) -> Iterator[Page]:
+    """The page, opened from disk; it may ask for nothing, and nothing may be said on its console."""
+    context = chromium.new_context(viewport=DESKTOP, offline=True)
+    page, said = context.new_page(), list[str]()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.on("request", lambda request: None if request.url.startswith("data:") else said.append(request.url))
+    page.goto(one_file.as_uri())
+    yield page
+    context.close()
+    assert said == [one_file.as_uri()]
+
+
+def drawn(seed: int) -> Image.Image:
+    """Return a picture of one or two garments, drawn by chance on one of GROUNDS."""
+    random = np.random.default_rng(seed)
+    kind = GROUNDS[seed % len(GROUNDS)]
+    width, height = (int(one) for one in random.integers(40, 420, 2))
+    bright = {"dark": (5, 60), "coloured": (60, 200)}.get(kind, (170, 250))
+    ground = np.broadcast_to(random.uniform(*bright, 3), (height, width, 3)).copy()
+    if kind == "shaded":
+        ground *= np.linspace(1, 0.7, width)[None, :, None]
+    if kind in ("noisy", "rough"):
+        ground += random.normal(0, 6 if kind == "noisy" else 45, ground.shape)
+    picture = Image.fromarray(ground.clip(0, 255).astype(np.uint8))
+    pen = ImageDraw.Draw(picture)
+    for number in range(1 + (seed % 5 == 4)):
+        left, right = sorted(random.uniform(0.02, 0.98, 2) * width)
+        top, bottom = sorted(random.uniform(0.02, 0.98, 2) * height)
+        colour = tuple(
+            int(one) for one in (random.integers(100, 255, 3) if kind == "dark" else random.integers(0, 160, 3))
+        )
+        pen.polygon(
+            [(left, top), (right + 6, top + 3), (right + 6, bottom + 6), ((left + right) / 2, bottom + 3)], colour
+        )
+        pen.ellipse((left, top, right + 6, (top + bottom) / 2 + 6), colour if number else None, colour, 3)
+    return picture
+
+
+def as_png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def in_python(content: bytes, preparation: Preparation) -> Prepared | str:
+    try:
+        return preparation(content)
+    except PhotoError as error:
+        return str(error)
+
+
+def in_page(page: Page, content: bytes, preparation: Preparation) -> dict[str, Any]:
+    asked = {"way": preparation.way, "side": preparation.side, "channels": preparation.channels}
+    sent = [base64.b64encode(content).decode(), asked]
+    found: dict[str, Any] = page.evaluate("([content, asked]) => preparedFor(content, asked)", sent)
+    return found
+
+
+@in_chromium
+@pytest.mark.parametrize(
+    "preparation",
+    [
+        Preparation(),
+        Preparation(side=64),
+        Preparation("whole", 32, 3),
+        Preparation("whole", 200, 1),
+        Preparation("stretched", 24, 3),
+        Preparation("stretched", 150, 1),
+    ],
+    ids=lambda one: f"{one.way}-{one.side}-{one.channels}",
+)
+def test_the_preparation_gives_the_same_bytes_as_in_python(page: Page, preparation: Preparation) -> None:
+    kinds = set()
+    for seed in range(36 if preparation == Preparation() else 6):
+        content = as_png(drawn(seed))
+        expected, found = in_python(content, preparation), in_page(page, content, preparation)
+        if isinstance(expected, str):
+            assert found == {"fault": expected}, seed
+            kinds.add("fault")
+            continue
+        facts = (expected.separated, expected.inverted, expected.doubt)
+        assert (found["separated"], found["inverted"], found["doubt"]) == facts, seed
+        assert base64.b64decode(found["image"]) == expected.image.tobytes(), seed
+        assert found["steps"] == list(expected.steps), seed
+        kinds.add(facts)
+    if preparation == Preparation():
+        assert len(kinds) >= 5  # separated and not, light and dark, with doubts
+
+
+@in_chromium
+@pytest.mark.parametrize(
+    ("network", "shape", "mirror"),
+    [
+        (CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True), (3, 16, 16), False),
+        (SprintRecipe(filters=(4, 6), hidden=8), (1, 12, 12), True),
+        (ResNetRecipe(depth=10), (1, 12, 12), True),
+    ],
+    ids=["cnn", "sprint", "resnet"],
+)
+def test_the_page_computes_what_the_network_does(
+    chromium: Browser, network: ModelRecipe, shape: tuple[int, int, int], mirror: bool, tmp_path: Path
+) -> None:
+    draw = np.random.RandomState(5)
+    images = draw.randint(0, 256, (60, *shape)).astype(np.uint8)
+    mean, deviation = ((share,) * shape[0] for share in (0.3, 0.4))
+    task = Task(image_shape=shape, class_names=("a", "b", "c"), mean=mean, deviation=deviation)
+    model = build_model(network, task, seed=3).eval()
+    known = ImageSet(torch.from_numpy(images), torch.arange(60) % 3)
+    novelty = learn(model, Development("tried", known, known.images, known, task.class_names, "f" * 64))
+    answers = Answers(model, mirror=mirror, temperature=0.7, novelty=novelty).eval()
+    path = tmp_path / "page.html"
+    recipe = Recipe(name="tried", model=network, data=DataRecipe(pictures="whole"))
+    path.write_bytes(as_page(answers, ModelInfo(recipe, task, 4, "f" * 64)))
+    page = chromium.new_page()
+    page.goto(path.as_uri())
+    rows = page.evaluate("(images) => computedFor(images)", base64.b64encode(images.tobytes()).decode())
+    page.close()
+    with torch.inference_mode():
+        _, probabilities, novelties = (one.numpy() for one in answers(torch.from_numpy(images)))
+    np.testing.assert_allclose([row["probabilities"] for row in rows], probabilities, atol=1e-4)
+    np.testing.assert_allclose([row["novelty"] for row in rows], novelties, rtol=1e-3, atol=1e-3)
+
+
+def onnx_file(*nodes: onnx.NodeProto) -> bytes:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("images", "out")]
+    return helper.make_model(helper.make_graph(list(nodes), "tried", values[:1], values[1:])).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("node", "named"),
+    [
+        (helper.make_node("Erf", ["images"], ["out"]), "the operator Erf,"),
+        (helper.make_node("Cast", ["images"], ["out"], to=TensorProto.INT64), "Cast to integers"),
+        (helper.make_node("MaxPool", ["images"], ["out"], kernel_shape=[2, 2], ceil_mode=1), "MaxPool with"),
+        (helper.make_node("Conv", ["images", "w"], ["out"], kernel_shape=[2, 2], dilations=[2, 2]), "Conv with"),
+        (helper.make_node("Gemm", ["images", "w"], ["out"], transA=1), "Gemm with transA"),
+        (helper.make_node("Softmax", ["images"], ["out"], axis=2), "Softmax over another axis"),
+        (helper.make_node("Relu", ["images"], ["out"], domain="own"), "the operator Relu"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else one.op_type,
+)
+def test_an_operator_that_the_page_does_not_compute_is_named(node: onnx.NodeProto, named: str) -> None:
+    with pytest.raises(RunError, match=named) as caught:
+        read_graph(onnx_file(node))
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_three_bytes_are_rounded_to_the_nearest() -> None:
+    values = np.random.default_rng(0).normal(0, 1, 5000).astype(np.float32)
+    values[:4] = 0, -0.0, 1, np.float32(1 + 3 * 2**-17)
+    stored = np.frombuffer(shortened(values), np.uint8).reshape(-1, 3)
+    read = np.pad(stored, ((0, 0), (1, 0))).reshape(-1).view("<f4")
+    assert (np.abs(read - values) <= 2.0**-16 * np.abs(values)).all()
+    assert read[:4].tolist() == [0, 0, 1, 1 + 2**-15]
+
+
+def test_a_network_whose_pictures_the_page_cannot_prepare_is_refused() -> None:
+    info = ModelInfo(Recipe(name="tried", model=SMALL), TASK, 1, "f" * 64)
+    wide = replace(info, task=replace(TASK, image_shape=(1, 12, 16)))
+    with pytest.raises(RunError, match="takes square images of 1 or 3 channels, this network 1 x 12 x 16"):
+        one_file_page(b"", wide)
+    restless = replace(info.recipe, data=DataRecipe(background="network"))
+    with pytest.raises(RunError, match="on plain backgrounds only, this run by 'network'"):
+        one_file_page(b"", replace(info, recipe=restless))
+
+
+@in_chromium
+def test_names_reach_the_page_as_text(page: Page) -> None:
+    assert page.locator("#served").inner_text().replace("\u2028", "") == "tried: " + ", ".join(HOSTILE).replace(
+        "\u2028", ""
+    )
+    give(page, as_png(drawn(0)), "<img src=x onerror=alert(1)>.png")
+    expect(page.locator("#found")).to_be_visible()
+    names = page.eval_on_selector_all("#bars th", "all => all.map((one) => one.textContent)")
+    assert sorted(names) == sorted(HOSTILE)
+    shares = [float(one.removesuffix(" %")) for one in page.locator("#bars .share").all_inner_texts()]
+    assert shares == sorted(shares, reverse=True)
+    expect(page.locator("#verdict")).to_contain_text(names[0].strip())
+    give(page, b"Dear Sir", "<b>letter</b>.jpg")
+    expect(page.get_by_role("alert")).to_contain_text("<b>letter</b>.jpg: not an image that this browser can read")
+
+
+@in_chromium
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "the file is empty; expected a photo"),
+        (
+            b"\xff\xd8\xff\xe0 not a JPEG",
+            "not an image that this browser can read; expected JPEG, PNG, WebP, GIF or BMP",
+        ),
+        (
+            as_png(Image.new("RGB", (300, 3))),
+            "the image is 300 x 3; expected at least 4 pixels a side, and no side 50 times the other",
+        ),
+        (
+            as_png(Image.new("RGB", (90, 90), "white")),
+            "nothing stands out from the background; expected a garment on a plain one",
+        ),
+    ],
+    ids=["empty", "broken", "strip", "blank"],
+)
+def test_a_file_that_cannot_be_answered_gets_a_line(page: Page, content: bytes, fault: str) -> None:
+    give(page, content, "given.png")
+    expect(page.get_by_role("alert")).to_have_text(f"given.png: {fault}")
+    expect(page.locator("#found")).to_be_hidden()
+
+
+@in_chromium
+def test_a_file_that_is_too_large_gets_a_line(page: Page) -> None:
+    page.evaluate("""() => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([new Uint8Array(20 * 2 ** 20 + 1)], "large.png", { type: "image/png" }));
+        document.getElementById("drop").dispatchEvent(new DragEvent("drop", { bubbles: true, dataTransfer: transfer }));
+    }""")
+    expected = "large.png: the file has 20,971,521 bytes; expected at most 20,971,520; make it smaller"
+    expect(page.get_by_role("alert")).to_have_text(expected)
+
+
+@in_chromium
+def test_a_picture_is_answered_with_steps_and_evidence(page: Page, one_file: Path) -> None:
+    page.set_viewport_size(PHONE)
+    give(page, as_png(drawn(0)), "shirt.png")
+    expect(page.locator("#busy")).to_have_text("")
+    names = page.locator("#steps figcaption").all_inner_texts()
+    assert names == ["photo", "garment alone", "cropped", "network's view", "where it looked"]
+    assert page.eval_on_selector("#steps canvas", "(one) => one.width") == 28
+    expect(page.locator("#time")).to_contain_text("ms on this device")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.locator("#token-form").count() == 0
+
+
+@in_chromium
+def test_a_drawing_is_answered_by_keyboard_alone(page: Page) -> None:
+    for text in ("Draw one", "What is it?"):
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.textContent") == text:
+                break
+        if text == "Draw one":
+            page.keyboard.press("Enter")
+            for key, times in (
+                (" ", 1),
+                ("ArrowUp", 6),
+                ("ArrowLeft", 4),
+                ("ArrowDown", 9),
+                ("ArrowRight", 6),
+                (" ", 1),
+            ):
+                for _ in range(times):
+                    page.keyboard.press(key)
+    page.keyboard.press("Enter")
+    expect(page.locator("#found")).to_be_visible()
+    assert page.evaluate("document.activeElement.id") == "verdict"
+
+
+@in_chromium
+def test_a_browser_without_a_feature_says_which(chromium: Browser, one_file: Path) -> None:
+    page = chromium.new_page()
+    page.add_init_script("delete window.createImageBitmap")
+    page.goto(one_file.as_uri())
+    give(page, as_png(drawn(0)), "shirt.png")
+    expect(page.get_by_role("alert")).to_have_text(
+        "This browser lacks createImageBitmap; open this page in a newer one."
+    )
+    page.close()
+
+
+@in_chromium
+def test_a_page_that_answers_otherwise_is_not_written(
+    finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = export.export(finished_run, tmp_path / "good.html", to="html", data_folder=tiny_folder)
+    assert done.proof is not None
+    assert done.proof.agreement == 1
+    monkeypatch.setattr(onnx_graph, "SHORTENED", 1)
+    monkeypatch.setattr(onnx_graph, "shortened", lambda values: bytes(3 * values.size))
+    with pytest.raises(RunError, match="the html file answers otherwise than the run"):
+        export.export(finished_run, tmp_path / "bad.html", to="html", data_folder=tiny_folder)
+    assert not (tmp_path / "bad.html").exists()
+
+
+def test_without_a_browser_the_page_is_written_unchecked(
+    finished_run: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(FORMATS, "html", replace(FORMATS["html"], can_read=lambda: False))
+    out = tmp_path / "page.html"
+    main(["export", str(finished_run), "--to", "html", "--out", str(out), "--data-folder", str(tiny_folder)])
+    assert ABSENT in capsys.readouterr().out
+    assert out.read_text().startswith("<!doctype html>")
+    assert "not compared with the run" in out.with_name("page.html.md").read_text()
+
+
+def give(page: Page, content: bytes, name: str) -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": content})
