@@ -23,6 +23,7 @@ NOT_HERE = {
     "results.md",
     "space.toml",
     "classes.txt",
+    "classifier.html",
     "llms.txt",
 }
 """Names in the pages of files that a user has or a command writes."""
