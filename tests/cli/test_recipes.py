@@ -23,7 +23,8 @@ def printed(capsys: pytest.CaptureFixture[str]):
     return run
 
 
-def test_every_recipe_has_a_row_with_what_was_measured(printed) -> None:
+def test_every_recipe_has_a_row_with_what_was_measured(printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     rows = {line.split()[0]: line for line in printed().splitlines() if line and not line.startswith(" ")}
     assert rows.keys() >= {"recipe", *named.RECIPES}
     assert rows["recipe"].split() == ["recipe", "parameters", "accuracy", "time", "on", "what", "for"]

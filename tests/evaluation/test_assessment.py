@@ -45,6 +45,7 @@ KEYS = [
     "calibration",
     "expected_calibration_error",
     "test_openings",
+    "unfinished_step",
 ]
 
 
