@@ -7,16 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from page_reader import read
+from page_reader import Page, read
 
 import modiste
 from modiste.cli.main import main
 from modiste.errors import RunError
 from modiste.evaluation.comparison import compare
+from modiste.evaluation.ensemble import measure_runs
 from modiste.evaluation.statistics import wilson_interval
 from modiste.recipes.recipe import Recipe
+from modiste.reports import comparison
 from modiste.reports.comparison import write_comparison
 from modiste.reports.comparison_charts import COLOURS, laid_over
+from modiste.reports.report import load_images
 from modiste.runs import run_folder
 from modiste.training import trainer
 
@@ -85,6 +88,17 @@ def test_seeds_of_one_recipe_have_a_mean_and_no_verdict(
     assert "Verdicts" not in text
     assert f"tiny {100 * side.mean:.2f} % {100 * (side.deviation or 0):.2f} %" in text
     assert str(second) in text
+
+
+def test_extra_data_of_one_run_alone_is_named(finished_run: Path, other: Path, tiny_folder: Path) -> None:
+    found = measure_runs([finished_run, other], data_folder=tiny_folder)
+    development = load_images(found.runs[0], tiny_folder)
+    first, second = found.runs
+    assert "extra data" not in comparison.render(found, development)
+    data = replace(second.recipe.data, extra="more", extra_classes=("a=0",))
+    taught = replace(second, recipe=replace(second.recipe, data=data))
+    text = Page(comparison.render(replace(found, runs=(first, taught)), development)).text
+    assert "Learnt with extra data: slower. The others did not" in text
 
 
 def test_many_runs_stay_apart_in_the_chart(finished_run: Path) -> None:

@@ -72,6 +72,7 @@ def render(found: MeasuredRuns, development: Development, *, title: str = "", au
         result=result,
         rows=_rows(found, full, names),
         curves=_curves(found, result),
+        extra=[name for name, run in zip(names, found.runs, strict=True) if run.recipe.data.extra],
         contrasts=[
             _ContrastPart(one, _alone(found, development, result, one, number)) for number, one in enumerate(shown)
         ],
