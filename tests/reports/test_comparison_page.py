@@ -48,6 +48,7 @@ def test_it_says_what_compare_says(page: Path, finished_run: Path, other: Path, 
         low, high = wilson_interval(round(side.mean * result.images), result.images)
         shares = f"{100 * side.mean:.2f} % {100 * low:.2f} % to {100 * high:.2f} %"
         assert f"{folder.name} {side.name}, seed 0 {shares}" in text
+        assert f"validation accuracy, 95 % interval {100 * low:.2f} % to {100 * high:.2f} %" in text
     assert "; ".join(contrast.recipe_differences) in text
     for name, share in contrast.per_class.items():
         assert f" {name} {100 * (share or 0):+.1f} " in text
@@ -85,6 +86,7 @@ def test_seeds_of_one_recipe_have_a_mean_and_no_verdict(
     out = write_comparison([finished_run, second], out=tmp_path / "seeds.html", data_folder=tiny_folder)
     text, (side,) = read(out).text, compare([finished_run, second], data_folder=tiny_folder).sides
     assert "These runs have one recipe" in text
+    assert "mean of 2 seeds" in text
     assert "Verdicts" not in text
     assert f"tiny {100 * side.mean:.2f} % {100 * (side.deviation or 0):.2f} %" in text
     assert str(second) in text

@@ -68,3 +68,14 @@ def test_nothing_is_wider_than_a_phone_and_folded_fields_open(
         assert page.get_by_text("gibbs_steps").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     page.close()
+
+
+def test_a_printed_report_has_every_field(browser: Browser, pages: dict[str, Path]) -> None:
+    page = browser.new_page()
+    page.goto(pages["run"].as_uri())
+    shown = """document.evaluate("//details//th[.='gibbs_steps']", document).iterateNext()
+        .checkVisibility({ contentVisibilityAuto: true })"""
+    assert not page.evaluate(shown)
+    page.emulate_media(media="print")
+    assert page.evaluate(shown)
+    page.close()

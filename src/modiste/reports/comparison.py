@@ -71,6 +71,7 @@ def render(found: MeasuredRuns, development: Development, *, title: str = "", au
         folders=", ".join(names),
         result=result,
         rows=_rows(found, full, names),
+        cards=[(side, _interval(found, side)) for side in result.sides[:MOST_CONTRASTS]],
         curves=_curves(found, result),
         extra=[name for name, run in zip(names, found.runs, strict=True) if run.recipe.data.extra],
         contrasts=[
@@ -134,6 +135,16 @@ def _rows(found: MeasuredRuns, result: Comparison, names: Sequence[str]) -> list
         )
         for name, side, run, measured in zip(names, sides, found.runs, found.assessments, strict=True)
     ]
+
+
+def _interval(found: MeasuredRuns, side: Side) -> str:
+    """Return the 95 % interval of a side's accuracy: over seeds, or for a single run Wilson's over images."""
+    of_run = next(
+        measured.accuracy_interval
+        for run, measured in zip(found.runs, found.assessments, strict=True)
+        if str(run.folder) in side.folders
+    )
+    return " to ".join(map(percent, side.interval or of_run))
 
 
 def _sides_by_run(found: MeasuredRuns, result: Comparison) -> list[Side]:
