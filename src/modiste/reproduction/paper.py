@@ -15,6 +15,7 @@ from modiste.models.registry import Task, build_model, count_parameters
 from modiste.recipes import named
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.published import (
+    EPOCHS,
     PARAMETERS,
     TABLE_2,
     TEST_ACCURACY,
