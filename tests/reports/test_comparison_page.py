@@ -88,7 +88,7 @@ def test_seeds_of_one_recipe_have_a_mean_and_no_verdict(
     assert "These runs have one recipe" in text
     assert "mean of 2 seeds" in text
     assert "Verdicts" not in text
-    assert f"tiny {100 * side.mean:.2f} % {100 * (side.deviation or 0):.2f} %" in text
+    assert f"{side.name} {100 * side.mean:.2f} % {100 * (side.deviation or 0):.2f} %" in text
     assert str(second) in text
 
 
