@@ -44,6 +44,7 @@ PUBLIC = [
     "report",
     "reproduce",
     "search",
+    "show",
     "train",
     "train_seeds",
     "with_own_code",
@@ -141,7 +142,7 @@ def test_the_public_names_are_what_they_say() -> None:
     assert modiste.Run is run.Run
     for name in ("audit", "cross_validate", "search", "reproduce"):
         assert getattr(modiste, name) is getattr(studies, name)
-    for name in ("compare", "evaluate", "evaluate_seeds", "export", "figures", "predict", "report"):
+    for name in ("compare", "evaluate", "evaluate_seeds", "export", "figures", "predict", "report", "show"):
         assert getattr(modiste, name) is getattr(results, name)
     assert modiste.photo.garment.prepare is garment.prepare
     assert modiste.load_dataset is dataset.load_development

@@ -24,6 +24,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, manifest, run_folder
 from modiste.runs.run_folder import EpochRow, PretrainingRow
 from modiste.training import trainer
+from modiste.training.cross_validation import cross_validate
 from modiste.training.transfer.transfer import TransferReport
 
 ROOT = Path(__file__).parents[1]
@@ -122,11 +123,23 @@ class TestSchemas:
         assert with_json == {path.stem for path in SCHEMAS.glob("*.json")}
         assert all(f"(schemas/{name}.json)" in REFERENCE for name in with_json)
 
-    def test_evaluate(self, finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        main.main(["evaluate", str(finished_run), "--json"])
-        check("evaluate", json.loads(capsys.readouterr().out))
-        main.main(["evaluate", str(finished_run), str(finished_run), "--json"])
-        check("evaluate", json.loads(capsys.readouterr().out))
+    def test_evaluate(
+        self,
+        finished_run: Path,
+        tiny_recipe: Recipe,
+        tiny_folder: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        trainer.train(replace(tiny_recipe, seed=1), tmp_path / "other", device="cpu", data_folder=tiny_folder)
+        for words in ([finished_run], [finished_run, tmp_path / "other"], [finished_run, "--data", tiny_folder]):
+            main.main(["evaluate", *map(str, words), "--json"])
+            check("evaluate", json.loads(capsys.readouterr().out))
+
+    def test_cross_validate(self, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+        recipe = replace(tiny_recipe, epochs=1)
+        found = cross_validate(recipe, tmp_path, folds=2, device="cpu", data_folder=tiny_folder)
+        check("cross-validate", found.as_plain())
 
     def test_compare(self, finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
         for seed in (0, 1):

@@ -18,7 +18,7 @@ from modiste.version import __version__
 if TYPE_CHECKING:
     from modiste import photo
     from modiste.api.own import with_own_code
-    from modiste.api.results import compare, evaluate, evaluate_seeds, export, figures, predict, report
+    from modiste.api.results import compare, evaluate, evaluate_seeds, export, figures, predict, report, show
     from modiste.api.run import Run
     from modiste.api.studies import audit, cross_validate, reproduce, search
     from modiste.api.training import train, train_seeds
@@ -54,6 +54,7 @@ __all__ = [
     "report",
     "reproduce",
     "search",
+    "show",
     "train",
     "train_seeds",
     "with_own_code",
@@ -80,6 +81,7 @@ _LOCATIONS = {
     "report": ("modiste.api.results", "report"),
     "reproduce": ("modiste.api.studies", "reproduce"),
     "search": ("modiste.api.studies", "search"),
+    "show": ("modiste.api.results", "show"),
     "train": ("modiste.api.training", "train"),
     "train_seeds": ("modiste.api.training", "train_seeds"),
     "with_own_code": ("modiste.api.own", "with_own_code"),

@@ -159,7 +159,8 @@ def test_a_mistake_gets_its_code_and_a_hint(command, words: list[str], code: int
 
 
 @pytest.mark.parametrize(
-    "words", ["evaluate", "compare other", "report", "figures --run", "export", "serve", "predict -"]
+    "words",
+    ["evaluate", "compare other", "report", "report other", "show 1", "figures --run", "export", "serve", "predict -"],
 )
 def test_a_run_whose_name_is_too_long_is_one_line(command, words: str) -> None:
     name, *more = words.split()
@@ -444,7 +445,9 @@ class TestTrain:
         assert result.code == 0
         run = run_folder.open_run("runs/tiny")
         assert f"validation accuracy {run.picked.validation_accuracy:.2%} (95 % interval" in result.out
-        assert "in runs/tiny\nnext: modiste evaluate runs/tiny --split test" in result.out
+        assert "in runs/tiny\nnext: modiste report runs/tiny --open; " in result.out
+        advice = result.out.splitlines()[-1]
+        assert advice.endswith("modiste evaluate runs/tiny --split test")  # validation decides, test comes last
         assert " 1/1 " in result.err
 
     def test_quiet_is_quiet(self, command, recipe_file: Path) -> None:

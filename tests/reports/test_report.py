@@ -5,29 +5,29 @@ import re
 import shutil
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from page_reader import read
 
 from commands_and_data import PROGRAMS, run_python, run_script
 from fault_counter import slow_case
 from modiste.cli.main import main
 from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.assessment import Assessment, evaluate
+from modiste.recipes import named, published
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe
 from modiste.reports import report
 from modiste.reports.figures import write_figures
-from modiste.reports.report import recipe_parts
+from modiste.reports.recipe_table import MAIN, changed_fields, main_fields, recipe_parts
 from modiste.reports.style import breakable
 from modiste.runs import run_folder
 from modiste.training import trainer
 
 HOSTILE = ("<script>alert(1)</script>", "$x^2$ & y", "\"quoted\" 'name'", "{{ 7 * 7 }}", "衣服")
-VOID = {"meta", "br", "hr", "img", "input", "link", "wbr"}
 
 _opened: list[str] = []
 _watching = False
@@ -39,53 +39,6 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_watch)  # for good: Python offers no way to take one off
-
-
-class Page(HTMLParser):
-    """Checks that tags close in order; gathers ids, references and text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.references: list[str] = []
-        self.pieces: list[str] = []
-        self.in_word = False
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.in_word = tag == "wbr"
-        if tag not in VOID:
-            self.open.append(tag)
-        for name, value in attrs:
-            if name == "id":
-                self.ids.append(str(value))
-            if name in ("src", "href", "xlink:href", "srcset", "data", "action", "poster"):
-                self.references.append(str(value))
-            self.references.extend(re.findall(r"url\(([^)]*)\)", str(value)))
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.in_word:  # a place where a line may break is no space
-            self.pieces[-1] += data
-        else:
-            self.pieces.append(data)
-        self.in_word = False
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.pieces))
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +65,6 @@ def tested(
     finally:
         _watching = False
     return path, result, list(_opened)
-
-
-def read(path: Path) -> Page:
-    return Page(path.read_text(encoding="utf-8"))
 
 
 def percent(share: float) -> str:
@@ -205,8 +154,72 @@ def test_every_drawing_has_a_title_and_every_table_a_caption(tested: tuple[Path,
 
 def test_parts_stand_in_their_order(tested: tuple[Path, Assessment, list[str]]) -> None:
     names = re.findall(r'<h2 id="(\w+)"', tested[0].read_text())
-    expected = "recipe learning classes confusions calibration surest images sample layers sees machine"
+    expected = "learning recipe classes confusions calibration surest images sample layers sees machine fields"
     assert names == expected.split()
+    assert re.findall(r'<li><a href="#(\w+)"', tested[0].read_text()) == names
+
+
+def test_title_author_date_and_changes_stand_on_top(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine.html"
+    report.write_report(finished_run, data_folder=tiny_folder, out=out, title="Homework <3", author="Ada & Co")
+    run = run_folder.open_run(finished_run)
+    head = read(out).text.partition("Validation accuracy")[0]
+    assert "Homework <3 Ada & Co . Trained " in head
+    assert re.search(rf"Trained \d+ \w+ 20\d\d, in {finished_run.name}\. Recipe tiny; changed: ", head)
+    assert f"epochs {run.recipe.epochs} (50)" in head
+    assert re.search(r"; and \d+ more\.", head)
+
+
+def test_a_date_that_was_not_recorded_is_left_out(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_folder.open_run(finished_run)
+    monkeypatch.setattr(type(run), "facts", lambda _: [{"time": "2026-02-03T23:59:00+00:00"}])
+    assert report.training_date(run) == "3 February 2026"
+    monkeypatch.setattr(type(run), "facts", lambda _: [{"processor": "old"}])
+    assert report.training_date(run) == ""
+
+
+def test_changed_and_main_fields_are_shown_and_the_rest_is_folded(untested: Path, tiny_recipe: Recipe) -> None:
+    source = untested.read_text()
+    shown, _, folded = source.partition("<details>")
+    assert folded.count("<details") == 0
+    parts = recipe_parts(tiny_recipe)
+    for field in changed_fields(parts):
+        assert f'<tr class="changed"><th scope="row">{breakable(field.name)}</th>' in shown
+    assert {"data.source", "model.filters", "epochs"} <= {field.name for field in changed_fields(parts)}
+    paths = {field.name for field in (*changed_fields(parts), *main_fields(parts))}
+    assert set(MAIN) <= paths
+    assert len(MAIN) == 10
+    assert "gibbs_<wbr>steps" not in shown
+    assert "gibbs_<wbr>steps" in folded
+
+
+def test_a_precision_that_the_machine_chose_is_no_change() -> None:
+    recipe = replace(named.get("sprint"), precision="bfloat16")
+    assert named.get("sprint").precision == "auto"
+    assert changed_fields(recipe_parts(recipe)) == []
+    slower = replace(recipe, epochs=2)
+    assert [(field.name, field.value) for field in changed_fields(recipe_parts(slower))] == [("epochs", "2")]
+
+
+def test_only_a_run_of_the_paper_stands_beside_the_paper(
+    untested: Path, tiny_recipe: Recipe, tmp_path: Path, tiny_folder: Path
+) -> None:
+    assert "of the paper" not in untested.read_text()
+    assert "Mendez" not in untested.read_text()
+    images = tmp_path / "images"
+    shutil.copytree(tiny_folder, images)
+    (images / "classes.txt").write_text("\n".join(published.TABLE_2), encoding="utf-8")
+    recipe = replace(tiny_recipe, name="paper", epochs=1)
+    path = tmp_path / "run"
+    trainer.train(recipe, path, device="cpu", data_folder=images)
+    text = read(report.write_report(path, data_folder=images)).text
+    last = run_folder.open_run(path).history[-1]
+    assert f"validation accuracy, last epoch 91.41 % {percent(last.validation_accuracy)}" in text
+    assert "test accuracy, this run at epoch 1 91.32 % not evaluated" in text
+    assert "this run's on validation" in text
+    assert f"Dress 0.91 {evaluate(path).per_class['Dress'].f1:.4f}" in text
+    assert "Shirt 0.76 no images" in text
+    assert "Figure 5 of the paper shows the same kind of drawing" in text
 
 
 def test_every_field_of_the_recipe_is_there_and_changes_are_marked(untested: Path, tiny_recipe: Recipe) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from modiste.inference.answers import FileAnswer
     from modiste.inference.classifier import Classifier
     from modiste.photo.preparation import PictureInput
+    from modiste.reports.shown_images import ImageAnswer
 
 RunLike = str | os.PathLike[str]
 """A ``Run``, or the path of a run's folder."""
@@ -197,27 +198,80 @@ def predict(
     return list(answers(classifier, found, background=background))
 
 
-def report(run: RunLike, *, data_folder: Path | str | None = None, network: Code | None = None) -> Path:
-    """Write the report of a finished run, one HTML file, into its folder; return the path.
+def report(
+    run: RunLike | Sequence[RunLike],
+    *,
+    out: Path | str | None = None,
+    title: str = "",
+    author: str = "",
+    data_folder: Path | str | None = None,
+    network: Code | None = None,
+) -> Path:
+    """Write the report of a finished run, or one page that compares several; return the path of the HTML file.
 
     Args:
-        run: a run, or its folder.
+        run: a run, or its folder; or a list of at least two.
+        out: the file; by default ``report.html`` in the run's folder, for several ``comparison.html`` in this folder.
+        title: heading of the page; by default the name of the recipe.
+        author: name of who hands the report in.
         data_folder: of Fashion-MNIST, or of data that have moved.
         network: the code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
-        RunError, DataError, StorageError: the run or the images are damaged, or the page cannot be written.
-        MissingExtraError: Matplotlib or Jinja is not installed.
+        RunError, DataError, StorageError: the runs or the images are damaged or do not fit together, or the page cannot
+            be written.
+        MissingExtraError: Matplotlib or Jinja is not installed; for several seeds SciPy.
 
     Example::
 
-        modiste.report("runs/sprint")
+        modiste.report("runs/sprint", author="Ada")
+        modiste.report(["runs/paper", "runs/sprint"])
     """
+    from modiste.reports.comparison import write_comparison
     from modiste.reports.report import write_report
 
     if network is not None:
         own_code.register(network)
-    return write_report(folder_of(run), data_folder=None if data_folder is None else Path(data_folder))
+    place, file = (None if path is None else Path(path) for path in (data_folder, out))
+    if isinstance(run, str | os.PathLike):
+        return write_report(folder_of(run), data_folder=place, out=file, title=title, author=author)
+    folders = [folder_of(one) for one in run]
+    return write_comparison(folders, data_folder=place, out=file, title=title, author=author)
+
+
+def show(
+    run: RunLike,
+    images: Sequence[int],
+    *,
+    out: Path | str | None = None,
+    data_folder: Path | str | None = None,
+    network: Code | None = None,
+) -> "list[ImageAnswer]":
+    """Draw validation images by their numbers into a file; return class, answer and probabilities of each.
+
+    Args:
+        run: a run, or its folder.
+        images: numbers from 0, such as those in ``compare([...]).contrasts[0].first_alone``.
+        out: the file, .png, .svg or .pdf; by default ``images.png`` in the run's folder.
+        data_folder: of Fashion-MNIST, or of data that have moved.
+        network: the code of a network that is not Modiste's, unless this process has trained with it.
+
+    Raises:
+        RunError, DataError, StorageError: there is no such image, the run or the images are damaged, or the figure
+            cannot be written.
+        MissingExtraError: Matplotlib is not installed.
+
+    Example::
+
+        for answer in modiste.show("runs/sprint", [7, 21]):
+            print(answer)
+    """
+    from modiste.reports.shown_images import write_images
+
+    if network is not None:
+        own_code.register(network)
+    place = None if data_folder is None else Path(data_folder)
+    return write_images(folder_of(run), images, out=None if out is None else Path(out), data_folder=place)[1]
 
 
 def figures(

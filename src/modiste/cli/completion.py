@@ -94,6 +94,7 @@ def options_of(name: str) -> tuple[type, ...]:
         "export": (export._ExportOptions,),
         "serve": (serve._ServeOptions,),
         "report": (report._ReportOptions,),
+        "show": (report._ShowOptions,),
         "figures": (report._FiguresOptions,),
         "recipes": (recipes._RecipesOptions,),
         "doctor": (),

@@ -18,7 +18,7 @@ from modiste.cli.export import export
 from modiste.cli.flags import HELP_FLAGS
 from modiste.cli.predict import predict
 from modiste.cli.recipes import recipes
-from modiste.cli.report import figures, report
+from modiste.cli.report import figures, report, show
 from modiste.cli.reproduce import reproduce
 from modiste.cli.search import search
 from modiste.cli.serve import serve
@@ -192,6 +192,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "export": export,
     "serve": serve,
     "report": report,
+    "show": show,
     "figures": figures,
     "recipes": recipes,
     "doctor": doctor,

@@ -1,30 +1,86 @@
-"""``modiste report`` and ``modiste figures``."""
+"""``modiste report``, ``modiste show`` and ``modiste figures``."""
 
+import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from modiste.cli.arguments import RunOptions, named_recipe, parse
-from modiste.cli.streams import say
+from modiste.cli.arguments import USAGE, RunOptions, complain, named_recipe, parse
+from modiste.cli.streams import say, warn
 
 
 @dataclass(frozen=True, kw_only=True)
 class _ReportOptions(RunOptions):
-    run: Path
-    """Folder of a finished run."""
+    runs: tuple[Path, ...]
+    """Folders of finished runs; several are compared on one page."""
+    out: Path | None = None
+    """File of the page; by default report.html in the run's folder, or comparison.html here for several runs."""
+    title: str = ""
+    """Heading of the page; by default the name of the recipe."""
+    author: str = ""
+    """Name of who hands the report in."""
+    open: bool = False
+    """Open the page in the browser."""
 
 
 def report(arguments: list[str]) -> None:
-    """Write the report of a finished run, one HTML file, into its folder.
+    """Write the report of a finished run, or one page that compares several: one HTML file.
 
     Examples:
-      modiste report runs/paper
+      modiste report runs/paper --open
+      modiste report runs/paper --author "Ada Lovelace" --title "Homework 3"
+      modiste report runs/paper runs/sprint
     """
     options = parse(_ReportOptions, arguments, "modiste report", report)
+    if not options.runs:
+        complain("which run? modiste report DIR [DIR ...]; see modiste report --help", USAGE)
+    from modiste.reports.comparison import write_comparison
     from modiste.reports.report import write_report
 
     options.register_networks()
-    say(write_report(options.run, data_folder=options.data_folder))
+    names = ("out", "title", "author", "data_folder")
+    keywords = {name: getattr(options, name) for name in names}
+    alone = len(options.runs) == 1
+    path = write_report(options.runs[0], **keywords) if alone else write_comparison(options.runs, **keywords)
+    say(path)
+    if options.open:
+        _open(path)
+
+
+def _open(path: Path) -> None:
+    """Open a file in the browser; say so if there is none."""
+    if not webbrowser.open(path.resolve().as_uri()):
+        warn(f"modiste: no browser was found; open {path} yourself")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ShowOptions(RunOptions):
+    run: Path
+    """Folder of a finished run."""
+    images: tuple[int, ...]
+    """Numbers of validation images, from 0, as modiste compare and modiste report print them."""
+    out: Path | None = None
+    """File of the drawing, .png, .svg or .pdf; by default images.png in the run's folder."""
+    open: bool = False
+    """Open the drawing in the browser."""
+
+
+def show(arguments: list[str]) -> None:
+    """Draw validation images by their numbers, with class, answer and probabilities.
+
+    Examples:
+      modiste show runs/paper 14 38 52
+    """
+    options = parse(_ShowOptions, arguments, "modiste show", show)
+    if not options.images:
+        complain("which images? modiste show DIR NUMBER ...; see modiste show --help", USAGE)
+    from modiste.reports.shown_images import write_images
+
+    options.register_networks()
+    path, answers = write_images(options.run, options.images, out=options.out, data_folder=options.data_folder)
+    say(*answers, path)
+    if options.open:
+        _open(path)
 
 
 @dataclass(frozen=True, kw_only=True)

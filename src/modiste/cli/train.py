@@ -290,7 +290,8 @@ def _report(run: "Run", seconds: float) -> None:
     say(
         f"validation accuracy {best.validation_accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), "
         f"epoch {best.epoch}, {seconds:.0f} s, in {run.folder}",
-        f"next: modiste evaluate {run.folder} --split test; modiste report {run.folder}",
+        f"next: modiste report {run.folder} --open; to compare: modiste report {run.folder} OTHER-RUN; "
+        f"last of all: modiste evaluate {run.folder} --split test",
     )
 
 

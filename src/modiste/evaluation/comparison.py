@@ -166,8 +166,14 @@ def compare(
         DataError: the images are missing or damaged.
         MissingExtraError: there are several seeds, and SciPy is not installed.
     """
-    paths = _different_paths(folders)
-    found = measure_runs(paths, split=split, weights=weights, device=device, data_folder=data_folder)
+    paths = different_paths(folders)
+    return compare_measured(
+        measure_runs(paths, split=split, weights=weights, device=device, data_folder=data_folder), split
+    )
+
+
+def compare_measured(found: MeasuredRuns, split: Split) -> Comparison:
+    """Compare runs that were measured on the same images; see ``compare``."""
     correct = torch.stack([logits.argmax(1) == found.labels for logits in found.logits])
     groups, names = _group(found)
     return Comparison(
@@ -180,7 +186,7 @@ def compare(
     )
 
 
-def _different_paths(folders: Sequence[Path | str]) -> list[Path]:
+def different_paths(folders: Sequence[Path | str]) -> list[Path]:
     """Return the folders as paths; RunError if there is only one, or one of them twice."""
     paths = [Path(folder) for folder in folders]
     if len({path.resolve() for path in paths}) < len(paths):

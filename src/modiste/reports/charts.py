@@ -247,7 +247,9 @@ def _draw_histogram(axes: Axes, bins: Sequence[Bin]) -> None:
     shares = [item.count / total for item in bins]
     axes.bar(left, shares, width=1 / BINS, align="edge", facecolor=MUTED, edgecolor=FAINT, linewidth=0.7)
     highest = max(shares)
-    place = (left[shares.index(highest)], highest)
+    start = left[shares.index(highest)]
+    at_the_left = start < 0.15  # no room between the bar and the axis
+    x, shift, side = (start + 1 / BINS, 3, "left") if at_the_left else (start, -3, "right")
     axes.annotate(
-        percent(highest, 0), place, (-3, -1), textcoords="offset points", ha="right", va="top", fontsize=SMALL
+        percent(highest, 0), (x, highest), (shift, -1), textcoords="offset points", ha=side, va="top", fontsize=SMALL
     )

@@ -79,6 +79,12 @@ def mistake_grid(
     return _grid(images, captions, columns)
 
 
+@drawn
+def captioned_grid(images: UInt8[Tensor, "n c h w"], captions: Sequence[Sequence[str]], columns: int = 4) -> Figure:
+    """Return a grid of pictures, each with its lines of text beneath it, the first of them bold."""
+    return _grid(images, captions, columns)
+
+
 def confidence_text(mistake: Mistake) -> str:
     """Return the confidence, rounded down: ``98.2 % sure``, or ``over 99.9 % sure``."""
     tenths = int(mistake.confidence * 1000)

@@ -1,7 +1,7 @@
 """The report of a run: one HTML page that loads nothing else, without JavaScript."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -10,16 +10,19 @@ from modiste.data.dataset import Development
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Assessment, assess_stored
 from modiste.evaluation.run_images import development_of
-from modiste.recipes import named
-from modiste.recipes.plain import to_plain
-from modiste.recipes.recipe import Recipe
 from modiste.reports import page, run_figures
 from modiste.reports.interpretation import read_fit
+from modiste.reports.published_table import published_beside
+from modiste.reports.recipe_table import as_text, changed_fields, main_fields, recipe_parts, usual_name
 from modiste.reports.style import SPACE
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import Run
 
 REPORT = "report.html"
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 SELECTED_BY = {
     "best-accuracy": "the epoch with the highest validation accuracy",
     "best-loss": "the epoch with the lowest validation loss",
@@ -28,8 +31,15 @@ SELECTED_BY = {
 """By the recipe's field ``pick``: whose weights the run keeps."""
 
 
-def write_report(folder: Path, *, data_folder: Path | None = None) -> Path:
-    """Write ``report.html`` into the folder of a finished run and return the file's path.
+def write_report(
+    folder: Path,
+    *,
+    data_folder: Path | None = None,
+    out: Path | None = None,
+    title: str = "",
+    author: str = "",
+) -> Path:
+    """Write the report of a finished run, by default as ``report.html`` in its folder, and return the file's path.
 
     The test set is not opened: test figures come from the logits that ``modiste evaluate --split test`` stored.
     Pictures are training and validation images.
@@ -37,6 +47,9 @@ def write_report(folder: Path, *, data_folder: Path | None = None) -> Path:
     Args:
         folder: folder of a finished run.
         data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
+        out: path of the page.
+        title: heading of the page; by default the name of the recipe.
+        author: name of who hands the report in; empty for none.
 
     Raises:
         RunError: the run is unfinished or damaged, or was trained on other images.
@@ -45,34 +58,42 @@ def write_report(folder: Path, *, data_folder: Path | None = None) -> Path:
 
     Example::
 
-        write_report(Path("runs/sprint"))  # runs/sprint/report.html
+        write_report(Path("runs/sprint"), author="Ada")  # runs/sprint/report.html
     """
     run = run_folder.open_run(folder)
-    path = run.folder / REPORT
-    storage.write_text(path, render(run, _development(run, data_folder)))
+    path = out or run.folder / REPORT
+    storage.write_text(path, render(run, load_images(run, data_folder), title=title, author=author))
     return path
 
 
-def render(run: Run, development: Development) -> str:
-    """Return the page as HTML."""
+def render(run: Run, development: Development, *, title: str = "", author: str = "") -> str:
+    """Return the page as HTML; see ``write_report``."""
     validation = assess_stored(run, split="validation")
     tested = run_folder.is_listed(run, run_folder.logits_name("test"))
     test = assess_stored(run, split="test") if tested else None
+    parts = recipe_parts(run.recipe)
     return page.render(
         "run.html",
         run=run,
+        title=title or run.recipe.name,
+        author=author,
+        date=training_date(run),
         selected_by=SELECTED_BY[run.recipe.pick],
         validation=validation,
         test=test,
         reading=read_fit(run.history, run.recipe),
-        recipe_parts=recipe_parts(run.recipe),
+        usual=usual_name(run.recipe),
+        recipe_parts=parts,
+        changed=changed_fields(parts),
+        main_fields=main_fields(parts),
+        paper=published_beside(run, validation, test),
         starts=[dict(_describe_start(start)) for start in run.facts()],
         timing=describe_timing(run.timing()),
         **_draw(run, development, validation),
     )
 
 
-def _development(run: Run, data_folder: Path | None) -> Development:
+def load_images(run: Run, data_folder: Path | None) -> Development:
     """Load the run's images; raises RunError if their validation labels are not those of the run."""
     development = development_of(run, data_folder)
     if not run.measured().labels.equal(development.validation.labels):
@@ -80,6 +101,15 @@ def _development(run: Run, data_folder: Path | None) -> Development:
             f"{run.folder}: the data found are not those it was trained on; restore them or use --data-folder"
         )
     return development
+
+
+def training_date(run: Run) -> str:
+    """Return the day (UTC) on which the run was last started, as ``28 November 2026``; empty if not recorded."""
+    try:
+        started = datetime.fromisoformat(str(run.facts()[-1].get("time", "")))
+    except ValueError:
+        return ""
+    return f"{started.day} {MONTHS[started.month - 1]} {started.year}"
 
 
 def _draw(run: Run, development: Development, validation: Assessment) -> dict[str, Any]:
@@ -97,40 +127,6 @@ def _draw(run: Run, development: Development, validation: Assessment) -> dict[st
         "part": run_figures.part(run),
         "views": run_figures.views(run, development),
     }
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of a recipe.
-
-    Attributes:
-        name: its name.
-        value: its value in this run.
-        usual: its value in the recipe of the same name; None if that is the same.
-    """
-
-    name: str
-    value: str
-    usual: str | None
-
-
-def recipe_parts(recipe: Recipe) -> dict[str, list[Field]]:
-    """Return the fields of every part of a recipe, compared with the built-in recipe of the same name.
-
-    A recipe with another name is compared with the defaults.
-    """
-    usual = named.RECIPES[recipe.name]() if recipe.name in named.RECIPES else Recipe(name=recipe.name)
-    before, plain = to_plain(usual), to_plain(recipe)
-    nested = {name: _compare(part, before[name]) for name, part in plain.items() if isinstance(part, Mapping)}
-    return {"training": _compare(plain, before), **nested}
-
-
-def _compare(part: Mapping[str, Any], before: Mapping[str, Any]) -> list[Field]:
-    return [
-        Field(name, _as_text(value), None if before.get(name) == value else _as_text(before.get(name, "no such field")))
-        for name, value in part.items()
-        if not isinstance(value, Mapping)
-    ]
 
 
 def describe_timing(epochs: list[dict[str, Any]]) -> dict[str, str]:
@@ -151,7 +147,7 @@ def _describe_start(start: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if name.endswith("_bytes"):
             yield name.removesuffix("_bytes"), gibibytes(value)
         else:
-            yield name.replace("_", " "), _as_text(value)
+            yield name.replace("_", " "), as_text(value)
 
 
 def duration(seconds: float) -> str:
@@ -167,14 +163,3 @@ def duration(seconds: float) -> str:
 def gibibytes(size_bytes: int) -> str:
     """Return a size as ``23.5 GiB``."""
     return f"{size_bytes / 2**30:.1f}{SPACE}GiB"
-
-
-def _as_text(value: Any) -> str:
-    """Return a plain value as text for a reader."""
-    if value is None:
-        return "unknown"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

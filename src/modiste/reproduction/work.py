@@ -6,9 +6,10 @@ from typing import Literal
 
 from modiste.recipes.named import paper
 from modiste.recipes.plain import Part
+from modiste.recipes.published import EPOCHS
 from modiste.recipes.recipe import Recipe
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
-from modiste.reproduction.paper import EPOCHS, Shortage
+from modiste.reproduction.paper import Shortage
 from modiste.searches.trial import TrialTask
 
 

@@ -1,0 +1,215 @@
+"""One page about several finished runs: accuracies, verdicts, curves, and the images that only one gets right."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from modiste.data.dataset import Development
+from modiste.evaluation.comparison import Comparison, Contrast, Side, compare_measured, different_paths
+from modiste.evaluation.ensemble import MeasuredRuns, measure_runs
+from modiste.reports import page
+from modiste.reports.comparison_charts import laid_over
+from modiste.reports.images import captioned_grid
+from modiste.reports.report import duration, load_images, training_date
+from modiste.reports.run_figures import PageFigure, page_figure
+from modiste.reports.style import number_of, percent, shorten
+from modiste.runs import storage
+
+COMPARISON = "comparison.html"
+MOST_IMAGES = 12
+"""Images of one side of a contrast that the page shows."""
+MOST_CONTRASTS = 3
+"""Contrasts whose classes and images the page shows; every contrast has its verdict."""
+
+
+def write_comparison(
+    folders: Sequence[Path | str],
+    *,
+    out: Path | None = None,
+    data_folder: Path | None = None,
+    title: str = "",
+    author: str = "",
+) -> Path:
+    """Write one page about several finished runs, measured on validation, and return its path.
+
+    Args:
+        folders: of at least two runs with the same classes and the same validation images.
+        out: path of the page; by default ``comparison.html`` in the current folder.
+        data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
+        title: heading of the page.
+        author: name of who hands the page in; empty for none.
+
+    Raises:
+        RunError: as ``evaluation.comparison.compare``.
+        DataError: the images are missing or damaged.
+        MissingExtraError: there are several seeds, and SciPy is not installed.
+        StorageError: the page cannot be written.
+
+    Example::
+
+        write_comparison(["runs/paper", "runs/sprint"])  # comparison.html
+    """
+    found = measure_runs(different_paths(folders), data_folder=data_folder)
+    path = out or Path(COMPARISON)
+    storage.write_text(path, render(found, load_images(found.runs[0], data_folder), title=title, author=author))
+    return path
+
+
+def render(found: MeasuredRuns, development: Development, *, title: str = "", author: str = "") -> str:
+    """Return the page as HTML; see ``write_comparison``."""
+    full, names = compare_measured(found, "validation"), _folder_names(found)
+    result = _with_short_names(full, dict(zip((str(run.folder) for run in found.runs), names, strict=True)))
+    dates = {training_date(run) for run in found.runs}
+    shown = result.contrasts[:MOST_CONTRASTS]
+    return page.render(
+        "comparison.html",
+        title=title or f"Comparison of {number_of(len(found.runs), 'run')}",
+        author=author,
+        date=dates.pop() if len(dates) == 1 else "",
+        folders=", ".join(names),
+        result=result,
+        rows=_rows(found, full, names),
+        cards=[(side, _interval(found, side)) for side in result.sides[:MOST_CONTRASTS]],
+        curves=_curves(found, result),
+        extra=[name for name, run in zip(names, found.runs, strict=True) if run.recipe.data.extra],
+        contrasts=[
+            _ContrastPart(one, _alone(found, development, result, one, number)) for number, one in enumerate(shown)
+        ],
+    )
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run in the table: its folder, its side, and its measures as text."""
+
+    folder: str
+    side: str
+    seed: int
+    accuracy: str
+    interval: str
+    loss: str
+    epoch: str
+    time: str
+
+
+@dataclass(frozen=True)
+class _ContrastPart:
+    """A contrast, and the figures of the images that only its first or its second side classifies correctly."""
+
+    contrast: Contrast
+    figures: tuple[PageFigure, ...]
+
+
+def _folder_names(found: MeasuredRuns) -> list[str]:
+    """Return the names of the runs' folders; with their paths if two folders share a name."""
+    names = [run.folder.name for run in found.runs]
+    return names if len(set(names)) == len(names) else [str(run.folder) for run in found.runs]
+
+
+def _with_short_names(result: Comparison, folders: Mapping[str, str]) -> Comparison:
+    """Name every side of a single run by its folder, unless two sides would then share a name."""
+    short = {side.name: folders[side.folders[0]] if len(side.folders) == 1 else side.name for side in result.sides}
+    if len(set(short.values())) < len(short):
+        return result
+    return replace(
+        result,
+        sides=tuple(replace(side, name=short[side.name]) for side in result.sides),
+        contrasts=tuple(replace(one, first=short[one.first], second=short[one.second]) for one in result.contrasts),
+    )
+
+
+def _rows(found: MeasuredRuns, result: Comparison, names: Sequence[str]) -> list[RunRow]:
+    sides = _sides_by_run(found, result)
+    return [
+        RunRow(
+            folder=name,
+            side=side.name,
+            seed=run.recipe.seed,
+            accuracy=percent(measured.accuracy),
+            interval=" to ".join(map(percent, measured.accuracy_interval)),
+            loss=f"{measured.loss:.4f}",
+            epoch=f"{run.picked.epoch} of {len(run.history)}",
+            time=duration(sum(row["seconds"] for row in run.timing())),
+        )
+        for name, side, run, measured in zip(names, sides, found.runs, found.assessments, strict=True)
+    ]
+
+
+def _interval(found: MeasuredRuns, side: Side) -> str:
+    """Return the 95 % interval of a side's accuracy: over seeds, or for a single run Wilson's over images."""
+    of_run = next(
+        measured.accuracy_interval
+        for run, measured in zip(found.runs, found.assessments, strict=True)
+        if str(run.folder) in side.folders
+    )
+    return " to ".join(map(percent, side.interval or of_run))
+
+
+def _sides_by_run(found: MeasuredRuns, result: Comparison) -> list[Side]:
+    """Return the side of each run."""
+    by_folder = {folder: side for side in result.sides for folder in side.folders}
+    return [by_folder[str(run.folder)] for run in found.runs]
+
+
+def _curves(found: MeasuredRuns, result: Comparison) -> PageFigure:
+    positions = [result.sides.index(side) for side in _sides_by_run(found, result)]
+    names = [side.name for side in result.sides]
+    last = "; ".join(
+        f"{name}: validation accuracy {percent(side.mean)}" for name, side in zip(names, result.sides, strict=True)
+    )
+    return page_figure(
+        laid_over([run.history for run in found.runs], positions, names),
+        "curves",
+        caption="Learning curves on validation, laid over one another. A ring marks the lowest loss and the highest "
+        "accuracy of each run.",
+        description=last,
+    )
+
+
+def _alone(
+    found: MeasuredRuns, development: Development, result: Comparison, contrast: Contrast, number: int
+) -> tuple[PageFigure, ...]:
+    """Return the figures of the images that only the first, and only the second side classifies correctly."""
+    sides = {side.name: side for side in result.sides}
+    pairs = (
+        (contrast.first, contrast.second, contrast.first_alone),
+        (contrast.second, contrast.first, contrast.second_alone),
+    )
+    return tuple(
+        _only_one(found, development, (winner, sides[loser]), positions, f"alone{number}{place}")
+        for place, (winner, loser, positions) in enumerate(pairs)
+        if positions
+    )
+
+
+def _only_one(
+    found: MeasuredRuns,
+    development: Development,
+    names: tuple[str, Side],
+    positions: Sequence[int],
+    name: str,
+) -> PageFigure:
+    """Return a figure of images that the loser's runs mostly get wrong, with what they take them for."""
+    winner, loser = names
+    shown = list(positions[:MOST_IMAGES])
+    runs = [logits for run, logits in zip(found.runs, found.logits, strict=True) if str(run.folder) in loser.folders]
+    captions = [_caption(index, runs, found) for index in shown]
+    count = number_of(len(positions), "image")
+    some = f"; the first {len(shown)} are shown" if len(shown) < len(positions) else ""
+    return page_figure(
+        captioned_grid(development.validation.images[shown], captions),
+        name,
+        caption=f"{count} that only {winner} gets right{some}. Beneath each image: its number, its class, and what "
+        f"{loser.name} takes it for.",
+        description="; ".join(" ".join(lines) for lines in captions),
+    )
+
+
+def _caption(index: int, logits: Sequence[Tensor], found: MeasuredRuns) -> list[str]:
+    label = int(found.labels[index])
+    wrong = [guess for guess in (int(one[index].argmax()) for one in logits) if guess != label]
+    usual = max(sorted(set(wrong)), key=wrong.count)
+    names = found.class_names
+    return [f"image {index}", f"is {shorten(names[label], 15)}", f"read as {shorten(names[usual], 12)}"]
