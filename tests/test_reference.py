@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx, write
 
-from commands_and_data import CLASSES
+from commands_and_data import CLASSES, tiny_files
 from modiste import errors
 from modiste.cli import main
 from modiste.cli.answer_writers import as_plain as answer_as_plain
@@ -132,7 +132,8 @@ class TestSchemas:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         trainer.train(replace(tiny_recipe, seed=1), tmp_path / "other", device="cpu", data_folder=tiny_folder)
-        for words in ([finished_run], [finished_run, tmp_path / "other"], [finished_run, "--data", tiny_folder]):
+        others, run = write(tmp_path / "others", tiny_files(seed=8)), shutil.copytree(finished_run, tmp_path / "run")
+        for words in ([run], [run, tmp_path / "other"], [run, "--data", others]):
             main.main(["evaluate", *map(str, words), "--json"])
             check("evaluate", json.loads(capsys.readouterr().out))
 

@@ -92,3 +92,12 @@ def test_the_command(run: Path, arrays: Arrays, tmp_path: Path, capsys: pytest.C
     with pytest.raises(SystemExit):
         main.main(["evaluate", str(run), "--data", str(tmp_path / "new.npz"), "--split", "test"])
     assert "--data: expected one run, and no --split" in capsys.readouterr().err
+
+
+def test_the_runs_own_idx_files_are_refused_wherever_they_lie(
+    finished_run: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Their test images would be measured without being counted."""
+    moved = shutil.copytree(tiny_folder, tmp_path / "moved")
+    with pytest.raises(RunError, match="the run's own data"):
+        evaluate_on(finished_run, moved)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modiste.models.registry import MODELS
-from modiste.recipes.networks import ModelRecipe
+from modiste.recipes.networks import ModelRecipe, OwnNetworkRecipe
 from networks import SMALL
 
 
@@ -21,7 +21,7 @@ def test_a_constructor_repeats_no_field_and_no_default_of_its_recipe(kind: type[
 
 
 def test_every_kind_of_recipe_has_a_network() -> None:
-    assert set(MODELS) == set(ModelRecipe.__args__)
+    assert {*MODELS, OwnNetworkRecipe} == set(ModelRecipe.__args__)
 
 
 @pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.KIND)

@@ -1,5 +1,6 @@
 """Evaluation of a finished run on other labelled images of its classes, kept beside its test and counted apart."""
 
+import contextlib
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from modiste import machine
 from modiste.data import held_out
-from modiste.data.dataset import ImageSet, as_image_set, development_of
+from modiste.data.dataset import ImageSet, as_image_set, development_of, load_split_images
 from modiste.data.labelled import LabelledImages
 from modiste.data.locations import FASHION_MNIST
 from modiste.data.pictures.listing import join_names
@@ -22,6 +23,7 @@ from modiste.data.tables.contents import letters_of
 from modiste.errors import DataError, ReadOnlyError, RunError, shown
 from modiste.evaluation.assessment import Assessment, Split, Weights, assess, class_names
 from modiste.evaluation.inference import infer
+from modiste.recipes.recipe import DataRecipe
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import Run, open_run
 
@@ -122,9 +124,19 @@ def _load(run: Run, data: Any) -> LabelledImages:
     if channels == 3 and not recipe.colour:  # a run on colour images in arrays: pictures are taken whole
         recipe = replace(recipe, pictures="whole", background="plain", colour=True)
     found = held_out.load_labelled(data, replace(recipe, extra="", extra_classes=(), side=side))
-    if found.published or found.fingerprint == run.load_info().fingerprint:
+    fingerprint = run.load_info().fingerprint
+    if found.published or fingerprint in (found.fingerprint, _training_fingerprint(data, recipe)):
         raise RunError(f"{shown(run.folder)}: {own.format(shown(found.name))}")
     return found
+
+
+def _training_fingerprint(data: Any, recipe: DataRecipe) -> str:
+    """Return the fingerprint of the training part of a path: of IDX files, the test part alone is measured."""
+    if not isinstance(data, str | os.PathLike):
+        return ""
+    with contextlib.suppress(DataError):  # too few images for training may still be measured
+        return load_split_images(replace(recipe, source=os.fspath(data), extra="", extra_classes=())).fingerprint
+    return ""
 
 
 def _run_labels(run: Run, found: LabelledImages) -> Int64[Tensor, " n"]:
