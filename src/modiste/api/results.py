@@ -306,6 +306,7 @@ def export(
     *,
     to: Literal["onnx", "safetensors", "torch"] = "onnx",
     int8: bool = False,
+    opset: int | None = None,
     data_folder: Path | str | None = None,
     network: Code | None = None,
 ) -> "Exported":
@@ -317,6 +318,7 @@ def export(
         to: ``onnx`` for any program, ``html`` for a page that classifies by itself, ``safetensors`` for Modiste,
             ``torch`` for ``torch.export.load``.
         int8: quantize an ONNX file to eight bits.
+        opset: version of ONNX's operators; None for the newest that is checked.
         data_folder: of Fashion-MNIST, or of data that have moved.
         network: the code of a network that is not Modiste's, unless this process has trained with it.
 
@@ -331,7 +333,7 @@ def export(
 
     if network is not None:
         own_code.register(network)
-    return write(folder_of(run), out, to=to, int8=int8, data_folder=data_folder)
+    return write(folder_of(run), out, to=to, int8=int8, opset=opset, data_folder=data_folder)
 
 
 def _classifier(

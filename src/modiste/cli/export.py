@@ -40,6 +40,7 @@ def export(arguments: list[str]) -> None:
     from modiste.exports.browser import ABSENT
     from modiste.exports.export import export as write
 
+    options.register_networks()
     done = write(
         options.run, options.out, to=options.to, int8=options.int8, opset=options.opset, data_folder=options.data_folder
     )
