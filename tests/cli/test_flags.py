@@ -149,8 +149,8 @@ class TestCorrection:
         ("words", "hint"),
         [
             ("doctor now", "modiste doctor: now is one argument too many"),
-            ("report a b", "modiste report: b is one argument too many"),
-            ("report", "modiste report: expected RUN; see modiste report --help"),
+            ("export a b", "modiste export: b is one argument too many"),
+            ("export", "modiste export: expected RUN; see modiste export --help"),
             ("train sprint --quiet --mirror --epochs x", "--epochs: expected a number, found x"),
         ],
     )
