@@ -134,7 +134,7 @@ def _assembled(model: str, weights: str) -> str:
         'src="icon.svg"': f'src="{icon}"',
         FORMATS: "JPEG, PNG, WebP, and what else your browser can read",
         KEPT: "; nothing leaves this page.",
-        API: f" Made by Modiste {__version__}; works without a network.",
+        API: f" Made by Modiste {__version__}; works offline.",
         "</body>": f"{body}</body>",
     }
     for before, after in changes.items():
