@@ -32,6 +32,7 @@ def fitted() -> ModisteClassifier:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_type_checks")  # scikit-learn hands wrong types on purpose
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learns_checks_find_nothing() -> None:
     check_estimator(ModisteClassifier(device="cpu"), on_skip=None)
