@@ -16,7 +16,7 @@ from PIL import Image
 import modiste
 from commands_and_data import child_environment, run_modiste
 from modiste.display import Table
-from modiste.errors import PhotoError, RecipeError
+from modiste.errors import DataError, PhotoError, RecipeError
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import DataRecipe, OptimizerRecipe, Recipe
@@ -280,6 +280,15 @@ class TestDataInMemory:
         found = modiste.evaluate(memory_run, data=(255 - images[:40], labels[:40]))
         assert (found.split, found.images) == ("other data", 40)
         assert modiste.Run.open(memory_run).test_openings == before
+
+    def test_other_data_have_no_split_and_no_file_of_predictions(
+        self, memory_run: modiste.Run, arrays: tuple[Any, Any], tmp_path: Path
+    ) -> None:
+        other = (255 - arrays[0][:40], arrays[1][:40])
+        with pytest.raises(DataError, match="found --predictions"):
+            modiste.evaluate(memory_run, data=other, predictions=tmp_path / "out.csv")
+        with pytest.raises(DataError, match="found --split test"):
+            modiste.evaluate(memory_run, data=other, split="test")
 
     def test_a_path_is_named_in_the_recipe(self, arrays: tuple[Any, Any], tmp_path: Path) -> None:
         np.savez(tmp_path / "own.npz", images=arrays[0], labels=arrays[1])

@@ -68,3 +68,10 @@ def test_the_same_step_gives_the_same_batch() -> None:
     one, same, other = (by_class.change_by_class(batch(), recipe, generator(step)) for step in (1, 1, 2))
     assert torch.equal(one.images, same.images)
     assert not torch.equal(one.images, other.images)
+
+
+def test_pairs_keep_the_weights_of_their_images() -> None:
+    weighted = Batch(batch().images, batch().targets, torch.linspace(0.5, 1.5, 60))
+    found = by_class.change_by_class(weighted, ByClassRecipe(pair=(1,)), generator())
+    assert found.weights is not None
+    assert torch.equal(found.weights, torch.linspace(0.5, 1.5, 60))

@@ -64,15 +64,15 @@ def evaluate(
 
         print(modiste.evaluate("runs/sprint", split="test").accuracy)
     """
-    if network is not None:
-        own_code.register(network)
+    _register(network)
     folder, images = folder_of(run), None
     if data is not None:
-        from modiste.evaluation.other_data import own_images
+        from modiste.evaluation.other_data import check_data_alone, evaluate_on, own_images
 
         images = own_images(folder, data, split)
         if images is None:
-            return _evaluate_other(folder, data, split, weights, device)
+            check_data_alone(split, predictions, 1)
+            return evaluate_on(folder, data, weights=weights, device=device)
     return assessment.evaluate(
         folder,
         split=split,
@@ -115,13 +115,6 @@ def evaluate_seeds(
 
     folders = [folder_of(run) for run in runs]
     return measure(folders, split=split, weights=weights, device=device, data_folder=data_folder)
-
-
-def _evaluate_other(folder: Path, data: Any, split: Split, weights: Weights, device: str) -> Assessment:
-    from modiste.evaluation.other_data import check_data_alone, evaluate_on
-
-    check_data_alone(split, None, 1)
-    return evaluate_on(folder, data, weights=weights, device=device)
 
 
 def compare(
@@ -193,7 +186,7 @@ def predict(
     classifier = _classifier(model, device, data_folder, network)
     if accept is not None:
         classifier = classifier.accepting(accept)
-    many = pictures if isinstance(pictures, list | tuple | Iterable) and not _is_one(pictures) else [pictures]
+    many = [pictures] if _is_one(pictures) else pictures
     found = [item for number, one in enumerate(many) for item in _inputs(one, number, classifier.image_shape)]
     return list(answers(classifier, found, background=background))
 
@@ -230,8 +223,7 @@ def report(
     from modiste.reports.comparison import write_comparison
     from modiste.reports.report import write_report
 
-    if network is not None:
-        own_code.register(network)
+    _register(network)
     place, file = (None if path is None else Path(path) for path in (data_folder, out))
     if isinstance(run, str | os.PathLike):
         return write_report(folder_of(run), data_folder=place, out=file, title=title, author=author)
@@ -268,8 +260,7 @@ def show(
     """
     from modiste.reports.shown_images import write_images
 
-    if network is not None:
-        own_code.register(network)
+    _register(network)
     place = None if data_folder is None else Path(data_folder)
     return write_images(folder_of(run), images, out=None if out is None else Path(out), data_folder=place)[1]
 
@@ -304,7 +295,7 @@ def export(
     run: RunLike,
     out: Path | str | None = None,
     *,
-    to: Literal["onnx", "safetensors", "torch"] = "onnx",
+    to: Literal["onnx", "html", "safetensors", "torch"] = "onnx",
     int8: bool = False,
     opset: int | None = None,
     data_folder: Path | str | None = None,
@@ -323,7 +314,7 @@ def export(
         network: the code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
-        RunError, DataError, RecipeError, MissingExtraError, StorageError: as ``export.export.export``.
+        RunError, DataError, RecipeError, MissingExtraError, StorageError: as ``exports.export.export``.
 
     Example::
 
@@ -331,9 +322,14 @@ def export(
     """
     from modiste.exports.export import export as write
 
+    _register(network)
+    return write(folder_of(run), out, to=to, int8=int8, opset=opset, data_folder=data_folder)
+
+
+def _register(network: Code | None) -> None:
+    """Make the code of a run's network available, if it is given."""
     if network is not None:
         own_code.register(network)
-    return write(folder_of(run), out, to=to, int8=int8, opset=opset, data_folder=data_folder)
 
 
 def _classifier(
@@ -349,8 +345,7 @@ def _classifier(
         from modiste.inference.onnx_model import OnnxModel
 
         return OnnxModel.load(path)
-    if network is not None:
-        own_code.register(network)
+    _register(network)
     predictor = Predictor.load(path, device=device)
     return predictor if predictor.folder is None else predictor.with_novelty(path, data_folder)
 

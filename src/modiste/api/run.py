@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ class Run(run_folder.Run, Displayed, os.PathLike[str]):
     def __fspath__(self) -> str:
         return str(self.folder)
 
-    @property
+    @cached_property
     def validation(self) -> Assessment:
         """All measures on the validation images, with the selected weights."""
         return assess_stored(self)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from modiste.api.training import RecipeLike, as_recipe
 from modiste.display import Displayed, Table, percent
 from modiste.recipes.recipe import DataRecipe, Recipe
+from modiste.training.free_folder import RUNS
 
 if TYPE_CHECKING:
     from modiste.audits.audit import Findings
@@ -47,6 +48,21 @@ class SearchResult(Displayed):
         ]
         best = f"best: trial {self.best.number}" if self.best else "no trial is complete"
         return Table(f"search in {self.folder}; {best}", rows, ("trial", "state", "validation", *fields))
+
+
+def search_folder(recipe: Recipe) -> Path:
+    """Return the folder of a search over a recipe, if nobody names one."""
+    return RUNS / f"search-{recipe.name}"
+
+
+def folds_folder(recipe: Recipe) -> Path:
+    """Return the folder of a cross-validation of a recipe, if nobody names one."""
+    return RUNS / f"{recipe.name}-folds"
+
+
+def reproduction_folder(*, quick: bool) -> Path:
+    """Return the folder of the paper's reproduction, if nobody names one."""
+    return RUNS / ("reproduction-quick" if quick else "reproduction")
 
 
 def _as_text(value: object) -> str:
@@ -102,7 +118,7 @@ def search(
     from modiste.searches.workers import Processes
 
     wanted = as_recipe(recipe)
-    folder = Path(out) if out is not None else Path("runs") / f"search-{wanted.name}"
+    folder = search_folder(wanted) if out is None else Path(out)
     plan = Plan(
         recipe=wanted, space=read(list(space)), trials=trials, sampler=sampler, prune=prune, seed=seed, lag=workers
     )
@@ -134,7 +150,7 @@ def cross_validate(
 
     Args:
         recipe: as ``train`` takes it.
-        out: folder of the folds' runs; by default ``runs/cross-validation-NAME``.
+        out: folder of the folds' runs; by default ``runs/NAME-folds``.
         folds: number of folds, at least 2.
         device: ``auto``, ``cpu``, ``cuda`` ...
         data_folder: of Fashion-MNIST, or of data that have moved.
@@ -150,7 +166,7 @@ def cross_validate(
     from modiste.training.cross_validation import cross_validate as run
 
     wanted = as_recipe(recipe).with_(**fields)
-    folder = Path(out) if out is not None else Path("runs") / f"cross-validation-{wanted.name}"
+    folder = folds_folder(wanted) if out is None else Path(out)
     return run(wanted, folder, folds=folds, device=device, data_folder=data_folder)
 
 
@@ -185,7 +201,7 @@ def reproduce(
     from modiste.searches.workers import Processes
 
     scope = replace(QUICK if quick else Scope(), seeds=seeds)
-    folder = Path(out) if out is not None else Path("runs") / ("reproduction-quick" if quick else "reproduction")
+    folder = reproduction_folder(quick=quick) if out is None else Path(out)
     page, _ = run(scope, folder, workers=partial(Processes, workers), device=device, data_folder=data_folder)
     return page
 

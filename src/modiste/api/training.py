@@ -14,7 +14,7 @@ from modiste.api.run import Run
 from modiste.data.dataset import Development, development_of
 from modiste.errors import RecipeError
 from modiste.recipes import named
-from modiste.recipes.recipe import Recipe, load
+from modiste.recipes.recipe import Recipe
 from modiste.training import trainer
 from modiste.training.free_folder import RUNS, free_folder
 from modiste.training.seeds import seed_folder, train_every_seed
@@ -47,7 +47,7 @@ def train(
     weights, optimizer state and log are byte for byte those of an uninterrupted run, on the same kind of machine with
     the same number of threads. A finished run in ``out`` is not trained again.
 
-    Progress is shown as the command shows it: a bar at a terminal and in a notebook, elsewhere a line for each epoch.
+    Progress is shown as the command shows it: a line for each epoch, and a bar at a terminal.
 
     Args:
         recipe: a name such as ``sprint``, a ``Recipe``, or the path of a .toml or .json file.
@@ -77,7 +77,7 @@ def train(
         print(run.accuracy, run.accuracy_interval)
     """
     wanted = with_own_code(as_recipe(recipe).with_(**fields), network=network, loss=loss, augmentation=augmentation)
-    wanted, source = _with_source(wanted, transfer_from, quiet=quiet)
+    wanted, source = with_source(wanted, transfer_from, quiet=quiet)
     wanted, images = _with_data(wanted, data)
     folder = free_folder(wanted, device) if out is None else Path(out)
     trainer.train(
@@ -140,7 +140,7 @@ def train_seeds(
     wanted = with_own_code(as_recipe(recipe).with_(**fields), network=network, loss=loss, augmentation=augmentation)
     if isinstance(network, nn.Module):
         raise RecipeError("network: expected a class or a function, which gives each seed own weights, found a network")
-    wanted, source = _with_source(wanted, transfer_from, quiet=quiet)
+    wanted, source = with_source(wanted, transfer_from, quiet=quiet)
     wanted, images = _with_data(wanted, data)
 
     def listeners(seed: int) -> list[Listener]:
@@ -161,10 +161,14 @@ def train_seeds(
     return [Run.open(run.folder) for run in trained]
 
 
-def _with_source(
+def with_source(
     recipe: Recipe, transfer_from: Path | str | Source | None, *, quiet: bool
 ) -> tuple[Recipe, Source | None]:
-    """Return the recipe with the hash of the weights to start from, and where these are; unchanged without any."""
+    """Return the recipe with the hash of the weights to start from, and where these are; unchanged without any.
+
+    Raises:
+        RunError, RecipeError, StorageError, MissingExtraError: as ``transfer.source.locate``.
+    """
     if transfer_from is None:
         return recipe, None
     source = locate(transfer_from, quiet=quiet)
@@ -203,7 +207,4 @@ def as_recipe(recipe: RecipeLike) -> Recipe:
     Raises:
         RecipeError: there is no recipe of that name, or the file is no recipe.
     """
-    if isinstance(recipe, Recipe):
-        return recipe
-    name = os.fspath(recipe)
-    return load(Path(name)) if name.endswith((".toml", ".json")) else named.get(name)
+    return recipe if isinstance(recipe, Recipe) else named.find(os.fspath(recipe))

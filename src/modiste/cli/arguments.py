@@ -165,10 +165,9 @@ def source_as_flag(arguments: list[str], options: type, part: type) -> list[str]
 
 def named_recipe(name: str) -> "Recipe":
     """Return the recipe with this name, or from this .toml or .json file."""
-    from modiste.recipes.named import get
-    from modiste.recipes.recipe import load
+    from modiste.recipes.named import find
 
-    return load(Path(name)) if name.endswith((".toml", ".json")) else get(name)
+    return find(name)
 
 
 def print_json(plain: Any) -> None:

@@ -71,11 +71,12 @@ def cross_validate(arguments: list[str]) -> None:
 
 
 def _run(recipe: "Recipe", options: _CrossValidateOptions) -> "CrossValidation":
+    from modiste.api.studies import folds_folder
     from modiste.training.cross_validation import cross_validate as run
     from modiste.training.cross_validation import fold_folder
     from modiste.training.tracking import ConsoleLog, trackers
 
-    out = options.out or Path("runs") / f"{recipe.name}-folds"
+    out = options.out or folds_folder(recipe)
 
     def listeners(number: int) -> "list[Listener]":
         if not options.quiet:

@@ -33,6 +33,7 @@ def reproduce(arguments: list[str]) -> None:
       modiste reproduce --seeds 3 --workers 2
     """
     options = parse(_ReproduceOptions, arguments, "modiste reproduce", reproduce)
+    from modiste.api.studies import reproduction_folder
     from modiste.reproduction.reproduction import reproduce as run
     from modiste.reproduction.work import QUICK, Scope
 
@@ -41,7 +42,7 @@ def reproduce(arguments: list[str]) -> None:
         scope = replace(scope, study_epochs=options.study_epochs)
     if options.precision is not None:
         scope = replace(scope, precision=options.precision)
-    out = options.out or Path("runs") / ("reproduction-quick" if options.quick else "reproduction")
+    out = options.out or reproduction_folder(quick=options.quick)
     with silence(options.quiet):
         html, markdown = run(
             scope,

@@ -70,7 +70,9 @@ def search(arguments: list[str]) -> None:
         help_or_complain(search, arguments, complaint, _SearchOptions, "modiste search RECIPE SPACE", more)
     name, *spaces = positional
     recipe, options = parse_with_recipe(_SearchOptions(), named_recipe(name), flags, f"modiste search {name}", search)
-    out = options.out or Path("runs") / f"search-{recipe.name}"
+    from modiste.api.studies import search_folder
+
+    out = options.out or search_folder(recipe)
     found = _run_search(recipe, spaces, options, out)
     _report_best(found, out, quiet=options.quiet)
 

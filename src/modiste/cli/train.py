@@ -211,13 +211,10 @@ def _train(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "Run":
 def _completed(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "tuple[Recipe, Source | None]":
     """Return the recipe with own code and the hash of the weights to start from, and where these are."""
     from modiste.api.own import with_own_code
-    from modiste.training.transfer.source import locate
+    from modiste.api.training import with_source
 
     recipe = with_own_code(recipe, network=options.network, loss=options.loss, augmentation=options.augment)
-    if not options.transfer_from:
-        return recipe, None
-    source = locate(options.transfer_from, quiet=quiet)
-    return replace(recipe, transfer=replace(recipe.transfer, source=source.sha256)), source
+    return with_source(recipe, options.transfer_from or None, quiet=quiet)
 
 
 def _train_seeds(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> None:

@@ -1,5 +1,7 @@
 """Changes of images that depend on their class: shoes in pairs, and parts of garments that are none of the classes."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
@@ -22,7 +24,7 @@ def change_by_class(batch: Batch, recipe: ByClassRecipe, generator: torch.Genera
         batch = with_outliers(batch, recipe, generator)
     if recipe.pair:
         sure = torch.where(batch.targets.amax(1) > 0.5, batch.targets.argmax(1), -1)  # others show several classes
-        batch = Batch(pair(batch.images, sure, recipe.pair, generator), batch.targets)
+        batch = replace(batch, images=pair(batch.images, sure, recipe.pair, generator))
     return batch
 
 

@@ -196,7 +196,8 @@ def load_labelled(data: Any, recipe: DataRecipe) -> LabelledImages:
         recipe: says what picture files become, and whether arrays are transposed; its source is ignored.
 
     Returns:
-        The images, ``published`` if they are Fashion-MNIST's training or test images.
+        The images, ``published`` if they are Fashion-MNIST's training or test images. The fingerprint is that of the
+        part that training would use, so that a run finds its own data.
 
     Raises:
         DataError: the data are missing, damaged, or of another kind.
@@ -211,14 +212,14 @@ def load_labelled(data: Any, recipe: DataRecipe) -> LabelledImages:
         found = _all_pictures(path, recipe)
     else:
         found = own.load_test(path, recipe) if own else without_files(load_held_out(str(path)))
+    if source.name not in tables:
+        with contextlib.suppress(DataError):  # too few images for training may still be measured
+            found = replace(found, fingerprint=source.load(path, recipe).fingerprint)
     return sources.transposed(found, recipe)
 
 
 def _all_parts(contents: Contents, recipe: DataRecipe) -> LabelledImages:
-    """Return every part of arrays or a table, one after another.
-
-    The fingerprint is that of the development part, if training could use it: so a run finds its own data.
-    """
+    """Return every part of arrays or a table, one after another; see ``load_labelled`` for the fingerprint."""
     found, fingerprint, published = all_images(contents), "", False
     with contextlib.suppress(DataError):  # too few images for training may still be measured
         development = divided(contents, recipe).found

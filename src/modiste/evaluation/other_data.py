@@ -1,6 +1,5 @@
 """Evaluation of a finished run on other labelled images of its classes, kept beside its test and counted apart."""
 
-import contextlib
 import json
 import logging
 import os
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from modiste import machine
 from modiste.data import held_out
-from modiste.data.dataset import ImageSet, as_image_set, development_of, load_split_images
+from modiste.data.dataset import ImageSet, as_image_set, development_of
 from modiste.data.labelled import LabelledImages
 from modiste.data.locations import FASHION_MNIST
 from modiste.data.pictures.listing import join_names
@@ -23,7 +22,6 @@ from modiste.data.tables.contents import letters_of
 from modiste.errors import DataError, ReadOnlyError, RunError, shown
 from modiste.evaluation.assessment import Assessment, Split, Weights, assess, class_names
 from modiste.evaluation.inference import infer
-from modiste.recipes.recipe import DataRecipe
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import Run, open_run
 
@@ -124,19 +122,9 @@ def _load(run: Run, data: Any) -> LabelledImages:
     if channels == 3 and not recipe.colour:  # a run on colour images in arrays: pictures are taken whole
         recipe = replace(recipe, pictures="whole", background="plain", colour=True)
     found = held_out.load_labelled(data, replace(recipe, extra="", extra_classes=(), side=side))
-    fingerprint = run.load_info().fingerprint
-    if found.published or fingerprint in (found.fingerprint, _training_fingerprint(data, recipe)):
+    if found.published or found.fingerprint == run.load_info().fingerprint:
         raise RunError(f"{shown(run.folder)}: {own.format(shown(found.name))}")
     return found
-
-
-def _training_fingerprint(data: Any, recipe: DataRecipe) -> str:
-    """Return the fingerprint of the training part of a path: of IDX files, the test part alone is measured."""
-    if not isinstance(data, str | os.PathLike):
-        return ""
-    with contextlib.suppress(DataError):  # too few images for training may still be measured
-        return load_split_images(replace(recipe, source=os.fspath(data), extra="", extra_classes=())).fingerprint
-    return ""
 
 
 def _run_labels(run: Run, found: LabelledImages) -> Int64[Tensor, " n"]:
@@ -177,7 +165,7 @@ def _keep(run: Run, images: ImageSet, found: LabelledImages, result: Assessment)
         logging.getLogger(__name__).warning("nothing was stored: %s", error)
 
 
-def check_data_alone(split: str, predictions: Path | None, runs: int) -> None:
+def check_data_alone(split: str, predictions: Path | str | None, runs: int) -> None:
     """Raise DataError if other data come with the test set, with a file of predictions, or with several runs."""
     if split != "validation" or predictions is not None or runs != 1:
         extra = f"--split {split}" if split != "validation" else "--predictions" if predictions else f"{runs} runs"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from modiste.errors import RecipeError
 from modiste.recipes import networks
@@ -15,6 +16,7 @@ from modiste.recipes.recipe import (
     Recipe,
     ScheduleRecipe,
     TransferRecipe,
+    load,
 )
 
 SETTLED = DataRecipe(validation_fraction=1 / 30)
@@ -486,3 +488,12 @@ def get(name: str) -> Recipe:
     if name not in RECIPES:
         raise RecipeError(f"recipe {name!r} is unknown; {nearest(name, RECIPES)}")
     return RECIPES[name]()
+
+
+def find(name: str) -> Recipe:
+    """Return the recipe of this name, or of this .toml or .json file.
+
+    Raises:
+        RecipeError: no recipe has this name, or the file holds none.
+    """
+    return load(Path(name)) if name.endswith((".toml", ".json")) else get(name)

@@ -36,6 +36,7 @@ class Steps:
 
     def __init__(self, state: TrainingState, context: Context) -> None:
         self.state, self.context = state, context
+        self.has_own_code = bool(context.recipe.own_code)
         development = context.development
         extra = development.extra.train if development.extra else None
         self.batches = Batches(development.train, context.recipe, context.classes, extra)
@@ -54,7 +55,7 @@ class Steps:
         self.state.optimizer.set_learning_rate(rate)
         self.batches.seed(step)
         self.dropout.manual_seed(machine.seed_for(recipe.seed, "dropout", step))
-        if recipe.own_code:  # which may draw from torch's global generator
+        if self.has_own_code:  # which may draw from torch's global generator
             torch.manual_seed(machine.seed_for(recipe.seed, "own code", step))
         if not group.is_alone:
             layers.share_generator(self.state.model, self.dropout, group.part(images))
