@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+import other_things
 import photographs
-import strangers
 from modiste.data.dataset import load_development
 from modiste.errors import PhotoError
 from modiste.evaluation.assessment import evaluate, load_split
@@ -50,7 +50,9 @@ def main() -> None:
     images, labels = validation.images[chosen, 0].numpy(), validation.labels[chosen]
     with ProcessPoolExecutor() as pool:
         both = dict(zip(photographs.MAKERS, pool.map(partial(photographed, images), photographs.MAKERS), strict=True))
-        others = dict(zip(strangers.MAKERS, pool.map(partial(prepared, options.images), strangers.MAKERS), strict=True))
+        others = dict(
+            zip(other_things.MAKERS, pool.map(partial(prepared, options.images), other_things.MAKERS), strict=True)
+        )
     real = {} if options.clothing is None else real_photos(options.clothing)
     measured: dict[str, list[dict[str, Any]]] = {}
     for run in options.runs:
@@ -87,7 +89,7 @@ def prepared(count: int, name: str) -> np.ndarray:
     random, found = np.random.default_rng(SEED), []
     for _ in range(count):
         try:
-            found.append(prepare(strangers.as_file(strangers.MAKERS[name](random))).image)
+            found.append(prepare(other_things.as_file(other_things.MAKERS[name](random))).image)
         except PhotoError:
             continue
     return np.stack(found)
@@ -127,7 +129,7 @@ def detections(run: Path, others: dict[str, np.ndarray], count: int, real: dict[
         return int((novelty > 1).sum())
 
     return {
-        "told": {name: (alarms(seen[:, None]) + count - len(seen)) / count for name, seen in others.items()},
+        "detected": {name: (alarms(seen[:, None]) + count - len(seen)) / count for name, seen in others.items()},
         "validation_alarms": predictor.novelty.false_alarms,
         "test_alarms": alarms(test.images.numpy()) / len(test),
         "mirrored_alarms": alarms(test.images.flip(3).numpy()) / len(test),
@@ -156,7 +158,7 @@ def as_markdown(record: dict[str, Any]) -> str:
         (name, *(f"{one['grounds'][name]['pipeline']['accuracy']:.1%}" for one in recipes.values()))
         for name in found["grounds"]
     ]
-    strange = [(name, *(f"{one['told'][name]:.1%}" for one in recipes.values())) for name in found["told"]]
+    unlike = [(name, *(f"{one['told'][name]:.1%}" for one in recipes.values())) for name in found["detected"]]
     alarms = [
         (f"the data set's {name} images, wrongly", *(f"{one[f'{name}_alarms']:.1%}" for one in recipes.values()))
         for name in ("validation", "test")
@@ -197,11 +199,11 @@ Accuracy with the pipeline. `photo` differs from `sprint-94` only in its augment
 
 ## Out-of-distribution pictures
 
-{record["images"]:,} pictures of each kind of other things (`benchmarks/strangers.py`), through the same pipeline. A
+{record["images"]:,} pictures of each kind of other things (`benchmarks/other_things.py`), through the same pipeline. A
 picture counts as detected if the answer is none of the classes, or if nothing stands out from its background. The
 threshold is computed from validation images; the first line of false alarms is from other validation images.
 
-{table("detected as none of the classes", recipes, [*strange, *alarms])}
+{table("detected as none of the classes", recipes, [*unlike, *alarms])}
 
 {describe_machine(record["machine"])}
 """

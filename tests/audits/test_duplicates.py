@@ -1,4 +1,4 @@
-"""Duplicates: all exact ones, near ones whatever was done to size, compression and light, and no strangers."""
+"""Duplicates: all exact ones, near ones whatever was done to size, compression and light, and no others."""
 
 import io
 

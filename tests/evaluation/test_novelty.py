@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import strangers
+import other_things
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet
 from modiste.data.extra_pictures import Extra, ExtraPictures
@@ -436,9 +436,9 @@ def test_what_is_seen_is_of_the_images_not_of_their_mirror_images(finished_run: 
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-@pytest.mark.parametrize("name", strangers.MAKERS)
-def test_strangers_are_pictures_that_differ(name: str) -> None:
+@pytest.mark.parametrize("name", other_things.MAKERS)
+def test_other_things_are_pictures_that_differ(name: str) -> None:
     random = np.random.default_rng(0)
-    first, second = (strangers.MAKERS[name](random) for _ in range(2))
-    assert first.shape == (strangers.SIDE, strangers.SIDE)
+    first, second = (other_things.MAKERS[name](random) for _ in range(2))
+    assert first.shape == (other_things.SIDE, other_things.SIDE)
     assert not np.array_equal(first, second)

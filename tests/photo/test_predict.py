@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 
 import modiste
+import other_things
 import photographs
-import strangers
 from commands_and_data import PROGRAMS, child_environment, run_modiste, run_script
 from fault_counter import slow_case
 from modiste.cli import main
@@ -394,8 +394,8 @@ def test_pictures_of_other_things_are_told(run: Path, originals: np.ndarray) -> 
     assert 0.01 < predictor.novelty.false_alarms < 0.08
     assert predictor.novelty.images == 5000
     random = np.random.default_rng(0)
-    for name, make in strangers.MAKERS.items():
-        pictures = [(name, strangers.as_file(make(random))) for _ in range(30)]
+    for name, make in other_things.MAKERS.items():
+        pictures = [(name, other_things.as_file(make(random))) for _ in range(30)]
         told = [answer.is_novel for answer in answers(predictor, pictures)]
         assert np.mean(told) > 0.6, name
     own = [("own", photographs.as_file(np.repeat(image[..., None].astype(float), 3, 2), "PNG")) for image in originals]
