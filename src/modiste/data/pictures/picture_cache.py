@@ -218,16 +218,14 @@ def check_space(path: Path, pictures: int, preparation: Preparation) -> None:
 
 
 def check_installed(preparation: Preparation) -> None:
-    """Raise MissingExtraError unless Pillow is installed; for garments also SciPy, and the network if it is named.
+    """Raise MissingExtraError unless Pillow is installed, and the segmentation network if it is named.
 
     DataError if the segmentation network's file is another one.
     """
     try:
         import_module("PIL")
-        if preparation.way == "garment":
-            import_module("scipy.ndimage")
     except ImportError as error:
-        raise MissingExtraError("pictures need Pillow and SciPy: pip install 'modiste[photo]'") from error
+        raise MissingExtraError("pictures need Pillow: pip install 'modiste[photo]'") from error
     preparation.check_network()
 
 
