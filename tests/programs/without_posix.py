@@ -28,6 +28,9 @@ for module, names in {
         delattr(module, name)
 
 from modiste.cli.main import main  # noqa: E402 - not before
+from modiste.system import processes  # noqa: E402
+
+processes.STAT = Path("/proc/stat of another system")
 
 if __name__ == "__main__" and sys.argv[1] == "--hold":
     from modiste.runs import storage
