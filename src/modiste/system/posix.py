@@ -4,6 +4,7 @@ This is the only file that imports modules of one system alone. Elsewhere Modist
 nearest thing on Windows. There they were written by reading, not tried: see the README's limits.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -18,6 +19,8 @@ except ImportError:  # Windows
 
 LOCKED_BYTE = 2**31 - 2
 """Place of the byte that stands for a file on Windows, where other processes cannot read a locked byte."""
+HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+"""Error numbers of a byte that another process has locked."""
 NOT_FOLLOWED = getattr(os, "O_NOFOLLOW", 0)
 NONBLOCKING = getattr(os, "O_NONBLOCK", 0)
 PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -48,6 +51,8 @@ def _lock_byte(descriptor: int, *, wait: bool) -> None:
             try:
                 msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
             except OSError as error:  # also after ten seconds of waiting
+                if error.errno not in HELD:
+                    raise
                 if not wait:
                     raise BlockingIOError(error.errno, "another process holds the lock") from error
             else:
@@ -109,10 +114,12 @@ class Alarm:
     """
 
     def __init__(self) -> None:
+        self._is_started = False
         self._timer: threading.Timer | None = None
 
     def start(self, seconds: float) -> None:
         """End the process after ``seconds``."""
+        self._is_started = True
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, seconds)
         else:
@@ -122,7 +129,7 @@ class Alarm:
 
     def stop(self) -> None:
         """Let the process live; nothing happens if no alarm was started."""
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        elif self._timer is not None:
+        if self._timer is not None:
             self._timer.cancel()
+        elif self._is_started:
+            signal.setitimer(signal.ITIMER_REAL, 0)
