@@ -187,10 +187,18 @@ def remove_abandoned(folder: Path) -> None:
     A file that began less than ABANDONED_SECONDS ago may not be locked yet, and stays.
     """
     for leftover in folder.glob(".*.part"):
-        with contextlib.suppress(OSError), leftover.open("rb") as file:
-            if time.time() - os.fstat(file.fileno()).st_mtime > ABANDONED_SECONDS:
-                posix.lock_file(file.fileno())
-                leftover.unlink()
+        with contextlib.suppress(OSError):
+            if _is_abandoned(leftover):
+                leftover.unlink()  # after it is closed: Windows deletes no open file
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Return whether a temporary file began long ago and no process writes it; OSError if one does."""
+    with path.open("rb") as file:
+        if time.time() - os.fstat(file.fileno()).st_mtime <= ABANDONED_SECONDS:
+            return False
+        posix.lock_file(file.fileno())
+        return True
 
 
 @contextlib.contextmanager
