@@ -95,7 +95,14 @@ def __getattr__(name: str) -> Any:
     if name not in _LOCATIONS:
         raise AttributeError(f"module 'modiste' has no attribute {name!r}")
     module, attribute = _LOCATIONS[name]
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        from modiste.errors import MissingExtraError
+
+        raise MissingExtraError(f"modiste.{name}: needs torch: pip install 'modiste[train]'") from error
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ import torch
 from modiste.compat import has_amx, has_avx512_bfloat16
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import Recipe, load
+from modiste.system import posix
 from modiste.version import __version__
 
 
@@ -158,7 +158,7 @@ def facts(device: torch.device) -> dict[str, Any]:
         "processor": _processor_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "memory_bytes": posix.memory_bytes(),
         "fast_bfloat16": fast_bfloat16(device),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
@@ -171,10 +171,7 @@ def facts(device: torch.device) -> dict[str, Any]:
 
 def peak_memory_bytes() -> int:
     """Return the peak resident memory of this process, in bytes."""
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return posix.peak_memory_bytes()
 
 
 def _processor_name() -> str:

@@ -373,7 +373,6 @@ class TestMissingExtras:
         ("package", "words", "extra"),
         [
             ("PIL", ("data", "set"), "photo"),
-            slow_case("scipy", ("data", "set"), "photo"),
             slow_case("matplotlib", ("report", "run"), "report"),
         ],
     )

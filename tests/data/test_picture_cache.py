@@ -150,18 +150,10 @@ def test_a_cache_that_others_may_enter_is_closed(folder: Path, cache: Path) -> N
     assert cache.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize(
-    ("missing", "way"), [("PIL", "whole"), ("PIL", "garment"), ("scipy", "garment"), ("scipy.ndimage", "garment")]
-)
+@pytest.mark.parametrize(("missing", "way"), [("PIL", "whole"), ("PIL", "garment")])
 def test_a_missing_extra_is_named(folder: Path, missing: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name == missing or name.startswith(f"{missing}.")] or [missing]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(MissingExtraError, match=r"pictures need Pillow and SciPy: pip install 'modiste\[photo\]'"):
+    with pytest.raises(MissingExtraError, match=r"pictures need Pillow: pip install 'modiste\[photo\]'"):
         load(folder, Preparation(way))
-
-
-def test_the_whole_picture_needs_no_scipy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
-    assert len(load(folder).images) == 8

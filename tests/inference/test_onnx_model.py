@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -115,6 +117,12 @@ def test_any_number_of_images_goes_through(content: bytes) -> None:
     np.testing.assert_allclose(whole[7:8], model.classify(images[7:8]).probabilities, rtol=1e-5)
 
 
+def test_the_schema_of_the_files_is_that_of_the_package_onnx() -> None:
+    """If this fails after a change of constraints.txt, write these bytes into onnx_schema.binpb."""
+    schema = resources.files("modiste.inference") / onnx_check.SCHEMA
+    assert schema.read_bytes() == onnx.onnx_ml_pb2.DESCRIPTOR.serialized_pb
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_every_hostile_graph_is_refused_in_one_line(name: str) -> None:
     proto = sound()
@@ -128,7 +136,9 @@ def test_empty_nodes_are_counted_before_they_are_made(content: bytes, monkeypatc
     """Two bytes in a file are hundreds in memory: 500 MB of them would take all."""
     monkeypatch.setattr(onnx_check, "MOST_PARTS", 5_000)
     OnnxModel.from_bytes(content)
-    monkeypatch.setattr(onnx, "load_model_from_string", lambda _: pytest.fail("was made"))
+    model = onnx_check._message_type("onnx.ModelProto")
+    unread = SimpleNamespace(DESCRIPTOR=model.DESCRIPTOR, FromString=lambda _: pytest.fail("was made"))
+    monkeypatch.setattr(onnx_check, "_message_type", lambda _: unread)
     nodes = b"\x0a\x00" * 10_000
     length = bytes([len(nodes) & 127 | 128, len(nodes) >> 7 & 127 | 128, len(nodes) >> 14])
     with pytest.raises(RunError, match="more than 5,000 parts"):

@@ -343,7 +343,7 @@ def test_standard_input_is_read_to_the_largest_photo(predict, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("package", "words", "extra"),
-    [("PIL", (), "photo"), slow_case("scipy", (), "photo"), slow_case("matplotlib", ("--show", "shown"), "report")],
+    [("PIL", (), "photo"), slow_case("matplotlib", ("--show", "shown"), "report")],
 )
 def test_what_is_not_installed_is_named(
     run: Path, folder: Path, tmp_path: Path, package: str, words: tuple[str, ...], extra: str

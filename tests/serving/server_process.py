@@ -43,11 +43,12 @@ def listening(
     program: Path | None = None,
     start: Sequence[str] = ("-m", "modiste"),
     folder: Path | None = None,
+    python: Path | str = sys.executable,
     **variables: str,
 ) -> Iterator[Server]:
     """Start ``modiste serve`` in a folder on a free port, or a program that serves otherwise; stop it at the end."""
     command = [str(program)] if program else [*start, "serve"]
-    words = [sys.executable, *command, str(source), "--port", "0", *map(str, options)]
+    words = [str(python), *command, str(source), "--port", "0", *map(str, options)]
     environment = child_environment(**variables)
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder

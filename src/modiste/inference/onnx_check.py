@@ -7,6 +7,8 @@ to a million nodes.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
 from typing import Any
 
 from modiste.errors import MissingExtraError, RunError
@@ -26,6 +28,10 @@ MOST_METADATA = 4 * 2**20
 """Largest number of characters of all metadata."""
 VARINT, LENGTH_DELIMITED, FIXED_BYTES = 0, 2, {1: 8, 5: 4}
 """Wire types of protobuf: variable-length number, length-prefixed, and fixed size with its bytes."""
+SCHEMA = "onnx_schema.binpb"
+"""The messages of an ONNX file, as the package onnx (Apache-2.0) describes them to protobuf: its serialized descriptor.
+
+With it a server does not need that package, which takes 55 MB with its own dependencies."""
 NEEDS_EXTRA = "needs packages that are not installed: pip install 'modiste[serve]'"
 
 
@@ -39,17 +45,17 @@ def check(content: bytes, name: str) -> None:
     Raises:
         RunError: it is not an ONNX file, refers to other files, contains custom operators or loops, or is too large
             once its functions are expanded.
-        MissingExtraError: the package onnx is not installed.
+        MissingExtraError: protobuf is not installed.
     """
     try:
-        import onnx
         from google.protobuf.message import DecodeError
     except ImportError as error:
         raise MissingExtraError(f"ONNX files: {NEEDS_EXTRA}") from error
+    model = _message_type("onnx.ModelProto")
     try:
-        if _has_too_many_parts(content, onnx.ModelProto.DESCRIPTOR):
+        if _has_too_many_parts(content, model.DESCRIPTOR):
             raise unfit(name, f"it has more than {MOST_PARTS:,} parts")
-        proto = onnx.load_model_from_string(content)
+        proto = model.FromString(content)
     except (DecodeError, ValueError, IndexError) as error:
         raise unfit(name, "it is not an ONNX file") from error
     for message in _messages(proto):
@@ -58,6 +64,17 @@ def check(content: bytes, name: str) -> None:
     if sum(len(item.key) + len(item.value) for item in proto.metadata_props) > MOST_METADATA:
         raise unfit(name, f"its metadata have more than {MOST_METADATA:,} characters")
     _Expansion(name, proto.functions).check(proto.graph.node)
+
+
+@cache
+def _message_type(name: str) -> Any:
+    """Return the class of a message of SCHEMA, from a pool of its own: the package onnx may be loaded too."""
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.message_factory import GetMessageClass
+
+    pool = DescriptorPool()
+    pool.AddSerializedFile((resources.files("modiste.inference") / SCHEMA).read_bytes())
+    return GetMessageClass(pool.FindMessageTypeByName(name))
 
 
 def unfit(name: str, reason: str) -> RunError:

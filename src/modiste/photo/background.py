@@ -6,8 +6,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 
-from modiste.errors import PhotoError, extra_for
-from modiste.photo.opening import EXTRA
+from modiste.errors import PhotoError
+from modiste.photo.regions import gaussian_blur, label
 
 WORKING_SIDE = 160
 """Longer side, in pixels, of the reduced photo in which the background is found."""
@@ -73,18 +73,14 @@ def find_on_plain(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
 
     Raises:
         PhotoError: the photo shows nothing but a plain background.
-        MissingExtraError: SciPy is not installed.
     """
-    with extra_for(*EXTRA):
-        from scipy import ndimage
-
     small = _reduced(photo)
     ground, scatter = _fit_background(small)
     distance = _root_mean_square(small - ground)
     if np.mean(distance > LEAST_CONTRAST) < LEAST_AREA:
         raise PhotoError("nothing stands out from the background; expected a garment on a plain one")
     threshold = max(LEAST_CONTRAST, NOISE_FACTOR * scatter)
-    smooth = ndimage.gaussian_filter(distance, 0.7) if scatter > 1 else distance
+    smooth = gaussian_blur(distance, 0.7, radius=3, edge="symmetric") if scatter > 1 else distance
     mask = _steady_mask(smooth, threshold) if scatter <= MOST_SCATTER else None
     grey, behind = small @ LUMINANCE, ground @ LUMINANCE
     if mask is None:
@@ -194,7 +190,7 @@ def _cleaned(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
 
 def _widened(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Return the mask with its neighbours above, below, left and right, CLOSED times; faster than SciPy's dilation."""
+    """Return the mask with its neighbours above, below, left and right, CLOSED times."""
     for _ in range(CLOSED):
         wider = mask.copy()
         wider[1:] |= mask[:-1]
@@ -207,9 +203,7 @@ def _widened(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
 def largest_parts(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Return the mask without its specks: parts of less than a twentieth of the largest."""
-    from scipy import ndimage
-
-    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    labels, count = label(mask)
     if count == 0:
         return mask
     areas = np.bincount(labels.ravel())

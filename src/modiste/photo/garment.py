@@ -13,6 +13,7 @@ from jaxtyping import Float, Real, UInt8
 from modiste.errors import PhotoError
 from modiste.photo.background import Garment
 from modiste.photo.opening import open_photo
+from modiste.photo.regions import bounding_box, gaussian_blur
 from modiste.photo.separation import separate
 from modiste.recipes.recipe import DECODERS
 
@@ -64,7 +65,7 @@ def prepare(
 
     Raises:
         PhotoError: the file is no such image, damaged, too large, or shows nothing.
-        MissingExtraError: Pillow, SciPy or the segmentation network is not installed.
+        MissingExtraError: Pillow or the segmentation network is not installed.
         DataError: the segmentation network's file is another one.
 
     Example:
@@ -138,8 +139,7 @@ def _shape(garment: Garment, side: int) -> tuple[UInt8[np.ndarray, "side side"],
     """Return the network's image and the steps on the way to it."""
     light = 255 - garment.grey if garment.darker else garment.grey
     alone = np.where(garment.mask, light, 0.0)
-    rows, columns = (np.flatnonzero(garment.mask.any(axis=axis)) for axis in (1, 0))
-    tight = alone[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    tight = alone[bounding_box(garment.mask)]
     image = centred(as_bytes(_sharpened(resized(tight, side))), side)
     steps = {"garment alone": as_bytes(alone), "cropped": as_bytes(tight), "network's view": image}
     return image, steps
@@ -147,8 +147,6 @@ def _shape(garment: Garment, side: int) -> tuple[UInt8[np.ndarray, "side side"],
 
 def _sharpened(image: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Add to each pixel SHARPNESS times its difference from a Gaussian blur (an unsharp mask)."""
-    from scipy import ndimage
-
-    blurred: Float[np.ndarray, "h w"] = ndimage.gaussian_filter(image, 1.0, mode="nearest", radius=1)
+    blurred = gaussian_blur(image, 1.0, radius=1, edge="edge")
     sharp: Float[np.ndarray, "h w"] = image + SHARPNESS * (image - blurred)
     return sharp

@@ -32,7 +32,7 @@ from modiste.recipes.recipe import DECODERS
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-EXTRA = ("photos", "Pillow and SciPy", "photo")
+EXTRA = ("photos", "Pillow", "photo")
 """Arguments of ``extra_for``."""
 WEB_FORMATS = ("PNG", "WEBP", "BMP", "GIF")
 """Formats that Pillow recognises, reads and limits by itself, but for what is checked here."""

@@ -17,6 +17,7 @@ from modiste.photo.background import (
     overlap,
     unseparated,
 )
+from modiste.photo.regions import bounding_box, label
 from modiste.photo.segmentation import choose_network, segment
 
 LEAST_AGREEMENT = 0.5
@@ -65,13 +66,11 @@ def without_others(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
     Small parts belong to the large one in whose bounding box they lie.
     """
-    from scipy import ndimage
-
-    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    labels, count = label(mask)
     areas = np.bincount(labels.ravel(), minlength=2)[1:]
     if count < 2 or np.sort(areas)[-2] < LEAST_OTHER * areas.max():
         return mask
-    rows, columns = ndimage.find_objects(labels)[int(areas.argmax())]
+    rows, columns = bounding_box(labels == 1 + int(areas.argmax()))
     kept = np.zeros_like(mask)
     near = np.zeros(count + 1, bool)
     near[1:] = areas < LEAST_OTHER * areas.max()

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -15,13 +14,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from modiste.errors import FolderInUseError, ReadOnlyError, RunError, StorageError
+from modiste.system import posix
 
 LOCK_NAME = ".lock"
 MOST_BYTES = 32 * 2**20
 """Largest text or JSON file that is read."""
 LONGEST_PREFIX = 50
 """Characters of a file's name that its temporary file keeps, so that a long name stays below the system's limit."""
-NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | posix.NOT_FOLLOWED | posix.PLAIN
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -63,7 +63,7 @@ def new_content(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 with contextlib.suppress(OSError):  # a file system without locks
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    posix.lock_file(descriptor)
                 yield file
                 file.flush()
                 if synced:
@@ -187,10 +187,18 @@ def remove_abandoned(folder: Path) -> None:
     A file that began less than ABANDONED_SECONDS ago may not be locked yet, and stays.
     """
     for leftover in folder.glob(".*.part"):
-        with contextlib.suppress(OSError), leftover.open("rb") as file:
-            if time.time() - os.fstat(file.fileno()).st_mtime > ABANDONED_SECONDS:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                leftover.unlink()
+        with contextlib.suppress(OSError):
+            if _is_abandoned(leftover):
+                leftover.unlink()  # after it is closed: Windows deletes no open file
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Return whether a temporary file began long ago and no process writes it; OSError if one does."""
+    with path.open("rb") as file:
+        if time.time() - os.fstat(file.fileno()).st_mtime <= ABANDONED_SECONDS:
+            return False
+        posix.lock_file(file.fileno())
+        return True
 
 
 @contextlib.contextmanager
@@ -223,7 +231,7 @@ def lock(folder: Path, patience_seconds: float = 0.0) -> Iterator[None]:
 
 def _open_lock(path: Path) -> int:
     """Open the lock's file, made if missing; another user's is opened for reading, which is enough for a lock."""
-    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = posix.NOT_FOLLOWED | posix.NONBLOCKING | posix.PLAIN
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
     except OSError as error:
@@ -244,7 +252,7 @@ def _acquire(folder: Path, descriptor: int, patience_seconds: float) -> None:
 def _try_lock(folder: Path, descriptor: int) -> bool:
     """Try to take the lock; return whether this process may go on, which it may on a file system without locks."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        posix.lock_file(descriptor)
     except BlockingIOError:
         return False
     except OSError as error:
@@ -293,7 +301,7 @@ def _content(path: Path) -> bytes:
 
 
 def _open_nonblocking(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | posix.NONBLOCKING)
 
 
 def _parsed(path: Path, content: bytes) -> Any:
@@ -310,11 +318,8 @@ def _hashed_text(content: dict[str, Any]) -> str:
 
 def _sync_folder(folder: Path) -> None:
     """Make a rename survive a power cut, on file systems that can sync a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        posix.sync_folder(folder)
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
-    finally:
-        os.close(descriptor)

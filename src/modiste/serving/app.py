@@ -54,6 +54,8 @@ def create_app(
     limits: Limits | None = None,
     hosts: tuple[str, ...] = (),
     token: str = "",
+    origins: tuple[str, ...] = (),
+    root_path: str = "",
     background: str | None = None,
 ) -> Gate:
     """Return the application that serves a model.
@@ -63,6 +65,8 @@ def create_app(
         limits: how much the server accepts.
         hosts: allowed host names, beside those of the loopback interface.
         token: what requests must carry; if it is empty, no token is needed.
+        origins: sites whose pages may use this server, such as https://shop.example.
+        root_path: path under which a proxy offers this server, such as /clothes.
         background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
 
     Raises:
@@ -76,10 +80,10 @@ def create_app(
     for name in model.class_names:
         if name != _utf8(name):
             raise RunError(f"class {name!r} cannot be written as UTF-8; expected a file that modiste export wrote")
-    app = _new_app(model)
+    app = _new_app(model, root_path)
     app.state.model, app.state.preparation = model, preparation
     app.state.limits, app.state.metrics = limits, metrics
-    gate = Gate(app, limits, metrics, (*LOOPBACK, *hosts), token)
+    gate = Gate(app, limits, metrics, (*LOOPBACK, *hosts), token, origins, root_path)
     app.state.gate = gate
     _add_routes(app)
     inference_protocol.add_routes(app)
@@ -88,12 +92,13 @@ def create_app(
     return gate
 
 
-def _new_app(model: OnnxModel) -> FastAPI:
+def _new_app(model: OnnxModel, root_path: str) -> FastAPI:
     return FastAPI(
         title="Modiste",
         version=__version__,
         summary=f"Classifies pictures into {len(model.class_names)} classes.",
         lifespan=_lifespan,
+        servers=[{"url": root_path}] if root_path else None,
         docs_url=None,  # both pages would load scripts from other hosts
         redoc_url=None,
         separate_input_output_schemas=False,

@@ -23,6 +23,12 @@ OPEN_PATHS = (
 """Paths that need no token: the probes, and the page, which asks for one."""
 ONCE = ("host", "authorization", "origin", "content-type", "content-encoding", "inference-header-content-length")
 """Headers that may stand only once: of two, a proxy in front of the server might believe the other."""
+PREFLIGHT = {
+    "access-control-allow-methods": "GET, HEAD, POST",
+    "access-control-allow-headers": "authorization, content-encoding, content-type, inference-header-content-length",
+    "access-control-max-age": "600",
+}
+"""Headers of the answer to a browser that asks what a page of an allowed origin may send."""
 CODINGS = {"identity": 0, "gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """Supported content codings of HTTP, with zlib's number for each."""
 LINGER_SECONDS = 1.0
@@ -82,6 +88,8 @@ class Gate:
         metrics: the server's counters.
         hosts: allowed Host headers, as ``host_name`` returns them; protects against DNS rebinding.
         token: what requests must carry; if it is empty, no token is needed.
+        origins: sites whose pages may send requests and read the answers, as browsers name them (CORS).
+        root_path: path under which a proxy offers this server; removed from paths that begin with it.
         draining: whether the server is about to stop.
         at_work: number of requests that are not answered yet.
         waiting_bytes: size of their bodies. A body that has not arrived counts with the size that it may reach.
@@ -92,6 +100,8 @@ class Gate:
     metrics: Metrics
     hosts: tuple[str, ...] = LOOPBACK
     token: str = field(default="", repr=False)
+    origins: tuple[str, ...] = ()
+    root_path: str = ""
     draining: bool = False
     at_work: int = 0
     waiting_bytes: int = 0
@@ -101,8 +111,10 @@ class Gate:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        answer = _Answer(send, self)
-        seen = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # uvicorn leaves out the body
+        answer = _Answer(send, self, self._allowed_origin(scope))
+        seen = {**scope, "path": self._local_path(scope["path"])}
+        if scope["method"] == "HEAD":
+            seen["method"] = "GET"  # uvicorn leaves out the body
         try:
             await self._pass(seen, receive, answer)
         except RefusedError as refused:
@@ -116,6 +128,12 @@ class Gate:
 
     async def _pass(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         headers = _read_headers(scope)
+        self._check_host(scope, headers)
+        if scope["method"] == "OPTIONS" and answer.origin:
+            await answer.allow_requests()
+            return
+        if not scope["path"]:
+            raise RefusedError(308, "this path ends with a slash", location=f"{self.root_path}/")
         self._check_sender(scope, headers)
         if scope["method"] == "GET":
             await self.app(scope, receive, answer)
@@ -159,15 +177,31 @@ class Gate:
             raise RefusedError(503, "too many bytes are waiting; try again in a second", **{"retry-after": "1"})
         return size
 
-    def _check_sender(self, scope: Scope, headers: Mapping[str, str]) -> None:
-        """Raise RefusedError unless the host name, the page of origin and the token are allowed."""
+    def _local_path(self, path: str) -> str:
+        """Return a path without ``root_path``, which a proxy may have left or removed."""
+        below = self.root_path and (path == self.root_path or path.startswith(f"{self.root_path}/"))
+        return path[len(self.root_path) :] if below else path
+
+    def _allowed_origin(self, scope: Scope) -> str:
+        """Return the origin of the page that sends a request, if it is one of ``origins``; else an empty string."""
+        origin = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"), "")
+        return origin if origin in self.origins else ""
+
+    def _check_host(self, scope: Scope, headers: Mapping[str, str]) -> None:
+        """Raise RefusedError unless the host name is allowed."""
         if "host" not in headers and scope["http_version"] == "1.1":
             raise RefusedError(400, "expected the header Host")
         if host_name(headers.get("host", "")) not in self.hosts:
             raise RefusedError(421, "this host name is not allowed; start the server with --allow-host NAME")
+
+    def _check_sender(self, scope: Scope, headers: Mapping[str, str]) -> None:
+        """Raise RefusedError unless the page of origin and the token are allowed."""
         origin = headers.get("origin")
-        if origin is not None and scope["method"] != "GET" and _netloc(origin) != headers["host"].lower():
-            raise RefusedError(403, "requests from pages of other sites are not allowed")
+        is_own = origin is None or origin in self.origins or _netloc(origin) == headers.get("host", "").lower()
+        if scope["method"] != "GET" and not is_own:
+            raise RefusedError(
+                403, "requests from pages of other sites are not allowed; start the server with --allow-origin ORIGIN"
+            )
         if self.token and scope["path"] not in OPEN_PATHS and not self._is_token(headers.get("authorization", "")):
             raise RefusedError(401, "expected the header Authorization: Bearer TOKEN", **{"www-authenticate": "Bearer"})
 
@@ -202,10 +236,10 @@ class _Room:
 
 
 class _Answer:
-    """Sends an answer with the headers of every answer."""
+    """Sends an answer with the headers of every answer; to a page of an allowed origin, with those that let it read."""
 
-    def __init__(self, send: Send, gate: Gate) -> None:
-        self.send, self.gate, self.status = send, gate, 0
+    def __init__(self, send: Send, gate: Gate, origin: str) -> None:
+        self.send, self.gate, self.origin, self.status = send, gate, origin, 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -220,7 +254,19 @@ class _Answer:
         """Return the headers that an answer lacks; after a failure or before the end, also ``connection: close``."""
         have = {name for name, _ in message.get("headers", [])}
         closing = [(b"connection", b"close")] if self.gate.draining or self.status == 500 else []
-        return [(name, value) for name, value in [*RAW_HEADERS, *closing] if name not in have]
+        named = [(b"vary", b"origin")] if self.gate.origins else []
+        if self.origin:
+            named += [
+                (b"access-control-allow-origin", self.origin.encode("latin-1")),
+                (b"access-control-expose-headers", b"inference-header-content-length"),
+            ]
+        return [(name, value) for name, value in [*RAW_HEADERS, *named, *closing] if name not in have]
+
+    async def allow_requests(self) -> None:
+        """Answer the question of a browser, before a page's request, what that page may send."""
+        plain = [(name.encode(), value.encode()) for name, value in PREFLIGHT.items()]
+        await self({"type": "http.response.start", "status": 204, "headers": plain})
+        await self({"type": "http.response.body", "body": b""})
 
     async def refuse(self, refused: RefusedError, receive: Receive | None = None) -> None:
         """Answer with an error, unless an answer has begun.

@@ -1,12 +1,15 @@
-"""What a server accepts: the limits of requests, and the host names by which it may be addressed."""
+"""What a server accepts: the limits of requests, and the names, pages and path by which it may be addressed."""
 
 import ipaddress
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from modiste.errors import RecipeError
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+DEFAULT_PORTS = {"http": 80, "https": 443}
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z._-]+)(:[0-9]*)?")
 
 
@@ -60,6 +63,34 @@ def allowed_name(name: str) -> str:
     if not (found := host_name(bracketed)):
         raise RecipeError(f"serve: --allow-host {name!r} is not a host name; expected one such as shop.example")
     return found
+
+
+def allowed_origin(origin: str) -> str:
+    """Return an origin for ``--allow-origin`` as browsers send it; RecipeError if it is none.
+
+    Example:
+        >>> allowed_origin("https://Shop.example:443")
+        'https://shop.example'
+    """
+    try:
+        parts = urlsplit(origin)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    scheme, host = parts.scheme, (parts.netloc.lower().removesuffix(f":{port}") if port else parts.netloc.lower())
+    if scheme not in DEFAULT_PORTS or not HOST.fullmatch(host) or any(parts[2:]) or origin.endswith("/"):
+        raise RecipeError(
+            f"serve: --allow-origin {origin!r}: expected the scheme and host of one site, such as https://shop.example"
+        )
+    return f"{scheme}://{host}" + ("" if port in (None, DEFAULT_PORTS[scheme]) else f":{port}")
+
+
+def allowed_root(path: str) -> str:
+    """Return a path for ``--root-path`` without a slash at its end; RecipeError if it is no path of plain names."""
+    root = path.rstrip("/")
+    if root and not ROOT_PATH.fullmatch(root):
+        raise RecipeError(f"serve: --root-path {path!r}: expected a path such as /clothes")
+    return root
 
 
 def is_loopback(host: str) -> bool:

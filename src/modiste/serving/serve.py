@@ -12,7 +12,7 @@ from modiste.errors import MissingExtraError, RecipeError, RunError, StorageErro
 from modiste.inference.onnx_check import NEEDS_EXTRA
 from modiste.inference.onnx_model import OnnxModel
 from modiste.runs import manifest, storage
-from modiste.serving.limits import Limits, allowed_name, is_loopback
+from modiste.serving.limits import Limits, allowed_name, allowed_origin, allowed_root, is_loopback
 
 if TYPE_CHECKING:
     from modiste.serving.server import Server
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MODEL = "model.onnx"
 LEAST_TOKEN = 16
 MOST_PORT = 65535
+FIRST_INHERITED = 3
+"""Number of the first file that systemd hands to a service (SD_LISTEN_FDS_START)."""
 
 
 def serve(
@@ -29,6 +31,8 @@ def serve(
     port: int = 8000,
     token: str = "",
     allow_hosts: tuple[str, ...] = (),
+    allow_origins: tuple[str, ...] = (),
+    root_path: str = "",
     data_folder: Path | None = None,
     background: str | None = None,
     limits: Limits | None = None,
@@ -36,12 +40,17 @@ def serve(
 ) -> None:
     """Answer requests until SIGTERM or SIGINT.
 
+    A socket that systemd opened for this process (sd_listen_fds(3)) is used in place of ``host`` and ``port``. It stays
+    open between two servers, so that requests wait while one follows the other.
+
     Args:
         source: an ONNX file of ``modiste export``, or a run's folder, which is exported first if it holds none.
         host: address to listen on; any other than this machine's own needs a token.
         port: 1 to 65535, or 0 for a free one.
         token: what requests must carry; if it is empty, no token is needed.
         allow_hosts: allowed host names, beside ``host`` and this machine's own.
+        allow_origins: sites whose pages may use this server from a browser (CORS), such as https://shop.example.
+        root_path: path under which a proxy offers this server, such as /clothes; the proxy may remove it or not.
         data_folder: where the run's data set lies; needed only if the run is exported first.
         background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
         limits: how much the server accepts.
@@ -54,14 +63,26 @@ def serve(
         MissingExtraError: a package of the extra ``serve``, or the segmentation network, is not installed.
         DataError: the segmentation network's file is another one.
     """
+    inherited = _inherited()
+    if inherited is not None:
+        host, port = inherited.getsockname()[:2]
     check_token(host, token)
     check_port(port)
-    hosts = tuple(map(allowed_name, allow_hosts))
+    hosts, root = tuple(map(allowed_name, allow_hosts)), allowed_root(root_path)
+    origins = tuple(map(allowed_origin, allow_origins))
     model = OnnxModel.load(model_file(Path(source), data_folder))
-    server = _server(model, limits=limits, hosts=(host.lower(), *hosts), token=token, background=background)
-    with _listening(host, port) as listener:
+    server = _server(
+        model,
+        limits=limits,
+        hosts=(host.lower(), *hosts),
+        token=token,
+        origins=origins,
+        root_path=root,
+        background=background,
+    )
+    with inherited or _listening(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
-        say(f"serving {source} on http://{shown}:{listener.getsockname()[1]}/ - stop with Ctrl-C")
+        say(f"serving {source} on http://{shown}:{listener.getsockname()[1]}{root}/ - stop with Ctrl-C")
         server.run(sockets=[listener])
 
 
@@ -120,6 +141,28 @@ def _server(model: OnnxModel, **options: Any) -> "Server":
     except ImportError as error:
         raise MissingExtraError(f"serve: {NEEDS_EXTRA}") from error
     return Server(create_app(model, **options))
+
+
+def _inherited() -> socket.socket | None:
+    """Return the socket that systemd opened for this process; None if there is none.
+
+    Raises:
+        StorageError: there are several, or it does not listen on a port.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    count = os.environ.get("LISTEN_FDS", "")
+    try:
+        listener = socket.socket(fileno=FIRST_INHERITED)
+        listens = listener.family in (socket.AF_INET, socket.AF_INET6) and listener.type == socket.SOCK_STREAM
+    except OSError:
+        listens = False
+    if count != "1" or not listens:
+        raise StorageError(
+            f"serve: LISTEN_FDS is {count!r}; expected one socket that listens on a port (ListenStream=)"
+        )
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as below
+    return listener
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import math
-import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from modiste.compat import HIGH_WATER_LIMIT, FlowControl, HttpToolsProtocol
 from modiste.errors import StorageError
 from modiste.serving.gate import LINGER_SECONDS, RAW_HEADERS, Gate
 from modiste.serving.limits import Limits
+from modiste.system.posix import Alarm, process_limit
 
 HEAD_END = b"\r\n\r\n"
 
@@ -92,6 +92,8 @@ PIECE_BYTES = 16 * 1024
 PIECES_AT_ONCE = 8
 """Pieces parsed before other clients have their turn: a body may come in chunks of one byte each."""
 TOO_LONG = b"431 Request Header Fields Too Large"
+NEW_CLIENT_SECONDS = 1.0
+"""Time for the first byte of a client that connected just before the server stopped listening."""
 EXIT_SECONDS = 5.0
 """Time after ``finish_seconds`` for the rest of the shutdown."""
 
@@ -240,8 +242,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._hang_up()
 
     def shutdown(self) -> None:
-        """Close the connection once it is idle; a request that is arriving is answered first."""
-        if not self.inbox.framing_bytes:
+        """Close the connection once it is idle; a request that is arriving, or the first of a client, is answered."""
+        if self.inbox.framing_bytes:
+            return
+        if self.cycle is None:
+            self.head_deadline.start(self.loop, NEW_CLIENT_SECONDS, self._hang_up)
+        else:
             super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -318,7 +324,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=int(gate.limits.finish_seconds),
             )
         )
-        self.gate = gate
+        self.gate, self.alarm = gate, Alarm()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -329,8 +335,7 @@ class Server(uvicorn.Server):
         try:
             super().run(sockets)
         finally:
-            if self.gate.draining:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            self.alarm.stop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.gate.draining or not self.started:
@@ -339,8 +344,7 @@ class Server(uvicorn.Server):
             return
         self.gate.draining = True
         limits = self.gate.limits
-        # The kernel's alarm ends the process even if no Python code can run any more.
-        signal.setitimer(signal.ITIMER_REAL, limits.drain_seconds + limits.finish_seconds + EXIT_SECONDS)
+        self.alarm.start(limits.drain_seconds + limits.finish_seconds + EXIT_SECONDS)
         loop = self.servers[0].get_loop()
         loop.call_soon_threadsafe(loop.call_later, limits.drain_seconds, self._stop_listening)
 
@@ -350,8 +354,8 @@ class Server(uvicorn.Server):
 
 def most_connections(limits: Limits) -> int:
     """Return how many connections may be open; StorageError if this process may open too few files."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
+    files = process_limit("RLIMIT_NOFILE")
+    if files is None:
         return limits.connections
     if files < OTHER_FILES + LEAST_CONNECTIONS:
         raise StorageError(

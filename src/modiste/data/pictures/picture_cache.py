@@ -5,7 +5,6 @@ while the picture file keeps its size, times of change and inode. Only files tha
 that cannot be read, the reason is cached.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -33,6 +32,7 @@ from modiste.photo import heif
 from modiste.photo.opening import read_file
 from modiste.photo.preparation import VERSION, Preparation
 from modiste.runs import storage
+from modiste.system import posix
 from modiste.system.processes import available_cores
 
 LOG = logging.getLogger(__name__)
@@ -197,10 +197,10 @@ def _written(
 def _writing_alone(folder: Path) -> Iterator[None]:
     """Wait until no other process writes a large file in the cache: it may be the same one, and fill the disk twice."""
     storage.make_private(folder)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = posix.open_to_lock(folder)
     try:
         with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            posix.lock_file(descriptor, wait=True)
         yield
     finally:
         os.close(descriptor)
@@ -218,16 +218,14 @@ def check_space(path: Path, pictures: int, preparation: Preparation) -> None:
 
 
 def check_installed(preparation: Preparation) -> None:
-    """Raise MissingExtraError unless Pillow is installed; for garments also SciPy, and the network if it is named.
+    """Raise MissingExtraError unless Pillow is installed, and the segmentation network if it is named.
 
     DataError if the segmentation network's file is another one.
     """
     try:
         import_module("PIL")
-        if preparation.way == "garment":
-            import_module("scipy.ndimage")
     except ImportError as error:
-        raise MissingExtraError("pictures need Pillow and SciPy: pip install 'modiste[photo]'") from error
+        raise MissingExtraError("pictures need Pillow: pip install 'modiste[photo]'") from error
     preparation.check_network()
 
 

@@ -91,7 +91,7 @@ def release_pages() -> None:
 
     The system may keep them in its own cache. But this process's memory stays small, however many pictures it passes.
     """
-    for mapping in list(MAPPINGS):
+    for mapping in list(MAPPINGS) if hasattr(mmap, "MADV_DONTNEED") else ():  # not on Windows
         mapping.madvise(mmap.MADV_DONTNEED)
 
 

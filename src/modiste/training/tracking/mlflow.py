@@ -12,6 +12,7 @@ from modiste.errors import extra_for
 from modiste.recipes.recipe import Recipe
 from modiste.runs import storage
 from modiste.runs.run_folder import EpochRow, Run
+from modiste.system import posix
 from modiste.training.tracking.listener import Listener, Timing
 from modiste.training.tracking.tracked_run import figures, files, identify, parameters, summary
 
@@ -80,7 +81,7 @@ class MLflowTracker(Listener):
         Processes that create the tables of a new database at once, as the workers of a search would, break it. So one
         process of this machine opens a store at a time.
         """
-        lock = Path(tempfile.gettempdir()) / f"modiste-mlflow-{os.getuid()}"
+        lock = Path(tempfile.gettempdir()) / f"modiste-mlflow-{posix.user_number()}"
         with storage.lock(lock, LOCK_SECONDS):
             self._client = self._make_client()
             return self._experiment()

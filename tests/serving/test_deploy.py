@@ -1,0 +1,68 @@
+"""The files of ``deploy``: what they name is there, and what the container leaves behind is not needed."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from commands_and_data import run_python
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+
+
+def test_the_container_copies_what_is_there_and_not_ignored() -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = [word for line in re.findall(r"^COPY (?!--)(.*)$", DOCKERFILE, re.MULTILINE) for word in line.split()[:-1]]
+    assert len(copied) >= 5
+    for name in copied:
+        assert (ROOT / name).exists(), name
+        assert name.split("/")[0] in allowed, name
+
+
+def test_the_container_serves_as_another_user_than_root_and_watches_its_health() -> None:
+    served = DOCKERFILE.partition(" AS serve\n")[2]
+    assert served
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", served, re.MULTILINE)
+    assert re.search(r"^HEALTHCHECK .*\\\n    CMD .*/readyz", served, re.MULTILINE)
+    assert "TOKEN=" not in DOCKERFILE
+    service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["serve"]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert "MODISTE_TOKEN:?" in service["environment"]["MODISTE_TOKEN"]
+
+
+def test_what_the_container_leaves_behind_is_not_needed(model_file: Path, photos: list[bytes], tmp_path: Path) -> None:
+    """The modules that serving_root.sh removes cannot be imported here, while a picture is classified."""
+    script = (DEPLOY / "serving_root.sh").read_text()
+    paths = [word for line in re.findall(r"^rm -rf (.*)$", script, re.MULTILINE) for word in line.split()]
+    removed = [path.replace("/", ".") for path in paths if re.fullmatch(r"[\w/]+", path)]
+    assert {"pip", "numpy.f2py", "onnxruntime.transformers", "idlelib", "ensurepip"} <= set(removed)
+    (tmp_path / "photo").write_bytes(photos[0])
+    program = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({removed!r}))\n"
+        "from pathlib import Path\n"
+        "import modiste.serving.app, modiste.serving.server\n"
+        "from modiste.inference.onnx_model import OnnxModel\n"
+        f"model = OnnxModel.load(Path({str(model_file)!r}))\n"
+        f"prepared = model.preparation(Path({str(tmp_path / 'photo')!r}))\n"
+        "print(model.classify(prepared.planes[None]).probabilities.shape)\n"
+    )
+    done = run_python("-c", program)
+    assert done.stdout == "(1, 10)\n", done.stderr
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
+def test_systemd_reads_the_service(tmp_path: Path) -> None:
+    for name in ("modiste.service", "modiste.socket"):
+        text = (DEPLOY / name).read_text()
+        (tmp_path / name).write_text(text.replace("/opt/modiste/bin/modiste", "/bin/true"))
+    command = ["systemd-analyze", "verify", "--man=no", tmp_path / "modiste.service", tmp_path / "modiste.socket"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
