@@ -428,20 +428,8 @@ def test_what_mattered_is_named_and_drawn(plan: Plan, tmp_path: Path) -> None:
 
 def test_the_command_tells_a_person(tmp_path: Path, plan: Plan, tiny_folder: Path) -> None:
     storage.write_json(tmp_path / "small.json", to_plain(plan.recipe))
-    words = [
-        "search",
-        "small.json",
-        "epochs=choice(1,2)",
-        "--sampler",
-        "grid",
-        "--trials",
-        2,
-        "--seed",
-        3,
-        "--workers",
-        1,
-    ]
-    done = run_modiste(*words, "--data-folder", tiny_folder, "--device", "cpu", cwd=tmp_path)
+    words = ["search", "small.json", "epochs=choice(1,2)", "--sampler", "grid", "--trials", 2, "--seed", 3]
+    done = run_modiste(*words, "--workers", 1, "--data-folder", tiny_folder, "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [line.split()[:4] for line in done.stdout.splitlines()[1:3]] == [
         [count, "of", "2", trial] for count, trial in zip("12", numbers(done.stdout), strict=True)

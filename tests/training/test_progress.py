@@ -1,5 +1,6 @@
 """Progress in a notebook: rows and a bar in one output of the cell, replaced as training goes on."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,29 @@ def test_it_is_drawn_at_most_a_few_times_a_second(screen: Screen, monkeypatch: p
         now[0] += 0.001
         log.step_done(step)
     assert 4 <= len(screen.drawn) - before <= 5
+
+
+def test_a_terminal_shows_one_bar_at_a_time_beneath_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    log = ConsoleLog("seed 3")
+    log.pretraining_started("simclr", 4)
+    log.started(Recipe(name="x", epochs=2), 5, [], 3)
+    before = len(terminal.getvalue())
+    log.step_done(7)
+    log._progress.refresh()
+    log.stopped()
+    first, last = terminal.getvalue()[:before], terminal.getvalue()[before:]
+    assert (
+        first.index("seed 3")
+        < first.index("simclr: 4 steps")
+        < first.index("step 0 of 4")
+        < first.index("step 3 of 10")
+    )
+    assert "step 7 of 10" in last
+    assert "step 0 of 4" not in last
 
 
 def test_outside_a_notebook_it_is_a_line_an_epoch() -> None:
