@@ -1,4 +1,4 @@
-"""``modiste.train`` and its kin: from the name of a recipe to finished runs."""
+"""Training from a program: from the name of a recipe to finished runs."""
 
 import logging
 import os

@@ -94,7 +94,8 @@ def load_same_development(
     except DataError as error:
         if data is not None or data_folder is not None or recipe.data.source == FASHION_MNIST:
             raise
-        raise DataError(f"{error}; if the data have moved, give their folder: --data-folder FOLDER") from error
+        remedy = "if the data have moved, give their folder: --data-folder FOLDER; if they were in memory: data=..."
+        raise DataError(f"{error}; {remedy}") from error
     if development.fingerprint != own_fingerprint(fingerprint):
         raise RunError(
             f"{folder}: the data found are not those it was trained on; "
