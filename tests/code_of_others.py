@@ -1,10 +1,16 @@
 """Networks, losses and augmentations as users write them: sound ones, and one for each way to be wrong."""
 
+import hashlib
 import random
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from modiste.data.labelled import LabelledImages
+from modiste.recipes.recipe import DataRecipe
 
 
 class Net(nn.Module):
@@ -187,3 +193,34 @@ def divides_by_zero(images: Tensor, _targets: Tensor, _generator: torch.Generato
 
 def forgets_the_generator(images: Tensor) -> Tensor:
     return images
+
+
+class Stripes:
+    """A kind of data source: a file that ends in .stripes stands for images of five classes."""
+
+    name, layout = "stripes", "a file that ends in .stripes"
+
+    def detect(self, path: Path) -> bool:
+        return path.suffix == ".stripes"
+
+    def load(self, _path: Path, _recipe: DataRecipe) -> LabelledImages:
+        labels = np.arange(200) % 5
+        images = np.zeros((200, 12, 12), np.uint8)
+        images[np.arange(200), :, 2 * labels] = 200
+        images += np.random.RandomState(3).randint(0, 50, images.shape).astype(np.uint8)
+        return LabelledImages("stripes", images, labels, tuple("01234"), hashlib.sha256(images).hexdigest())
+
+    def load_test(self, path: Path, recipe: DataRecipe) -> LabelledImages:
+        return self.load(path, recipe)
+
+
+class NeedsWords(Stripes):
+    """Cannot be made by a worker, which knows no arguments."""
+
+    name = "words"
+
+    def __init__(self, ending: str) -> None:
+        self.ending = ending
+
+    def detect(self, path: Path) -> bool:
+        return path.suffix == self.ending

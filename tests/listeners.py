@@ -1,5 +1,7 @@
 """Listeners that end training where a test wants it."""
 
+import signal
+
 from modiste.errors import StoppedError
 from modiste.training.tracking import Listener
 
@@ -13,3 +15,14 @@ class StopAfter(Listener):
     def step_done(self, step: int) -> None:
         if step == self.step:
             raise StoppedError
+
+
+class AskToStop(Listener):
+    """Sends this process the signal to save and stop after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def step_done(self, step: int) -> None:
+        if step == self.step:
+            signal.raise_signal(signal.SIGTERM)

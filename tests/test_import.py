@@ -32,6 +32,7 @@ PUBLIC = [
     "__version__",
     "audit",
     "compare",
+    "continue_run",
     "cross_validate",
     "evaluate",
     "evaluate_seeds",

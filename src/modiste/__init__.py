@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from modiste.api.results import compare, evaluate, evaluate_seeds, export, figures, predict, report, show
     from modiste.api.run import Run
     from modiste.api.studies import audit, cross_validate, reproduce, search
-    from modiste.api.training import train, train_seeds
+    from modiste.api.training import continue_run, train, train_seeds
     from modiste.data.dataset import load_development as load_dataset
     from modiste.data.tables.memory import Dataset
     from modiste.errors import ModisteError
@@ -42,6 +42,7 @@ __all__ = [
     "__version__",
     "audit",
     "compare",
+    "continue_run",
     "cross_validate",
     "evaluate",
     "evaluate_seeds",
@@ -70,6 +71,7 @@ _LOCATIONS = {
     "Run": ("modiste.api.run", "Run"),
     "audit": ("modiste.api.studies", "audit"),
     "cross_validate": ("modiste.api.studies", "cross_validate"),
+    "continue_run": ("modiste.api.training", "continue_run"),
     "compare": ("modiste.api.results", "compare"),
     "evaluate_seeds": ("modiste.api.results", "evaluate_seeds"),
     "evaluate": ("modiste.api.results", "evaluate"),

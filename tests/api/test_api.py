@@ -3,8 +3,6 @@
 import io
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+import code_of_others as others
 import modiste
-from commands_and_data import child_environment, run_modiste
+from commands_and_data import run_modiste, run_script
 from modiste.display import Table
 from modiste.errors import DataError, PhotoError, RecipeError
+from modiste.recipes import own_code
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import DataRecipe, OptimizerRecipe, Recipe
@@ -223,25 +223,20 @@ def test_the_history_as_a_frame(finished_run: Path) -> None:
 
 
 def test_progress_is_shown_unless_quiet(tiny_folder: Path, tmp_path: Path) -> None:
-    program = (
-        "import modiste, sys; modiste.train('mlp', 'run', device='cpu', data_folder=sys.argv[1], epochs=1, "
-        "data__source='tiny', quiet=len(sys.argv) > 2)"
+    """In a process whose logging nobody has set up, as that of a user's script."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import modiste, sys\n"
+        "for out, quiet in (('shown', False), ('quiet', True)):\n"
+        "    where = {'device': 'cpu', 'data_folder': sys.argv[1], 'data__source': 'tiny'}\n"
+        "    modiste.train('mlp', out, epochs=1, quiet=quiet, **where)\n"
+        "    print('and then', file=sys.stderr)\n"
     )
-    shown = []
-    for number, words in enumerate(([], ["quiet"])):
-        (tmp_path / str(number)).mkdir()
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(tiny_folder), *words],
-            cwd=tmp_path / str(number),
-            env=child_environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        shown.append(done.stderr)
-    assert " 1/1 " in shown[0]
-    assert shown[1] == ""
+    done = run_script(script, tiny_folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    shown, quiet, _ = done.stderr.split("and then\n")
+    assert " 1/1 " in shown
+    assert quiet == ""
 
 
 def test_help_calls_the_functions_by_their_names() -> None:
@@ -297,15 +292,33 @@ class TestDataInMemory:
         assert modiste.evaluate(run, split="test").images > 0
 
 
-def test_several_seeds_and_their_mean(tiny_folder: Path, tmp_path: Path) -> None:
-    where: dict[str, Any] = {"device": "cpu", "data_folder": tiny_folder, "quiet": True}
+def test_several_seeds_and_their_mean(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where: dict[str, Any] = {"device": "cpu", "data_folder": tiny_folder}
     runs = modiste.train_seeds("mlp", [2, 5], tmp_path, epochs=1, data__source="tiny", **where)
-    alone = modiste.train("mlp", tmp_path / "alone", epochs=1, data__source="tiny", seed=5, **where)
+    shown = capsys.readouterr().err.splitlines()
+    assert [line for line in shown if line.startswith("seed")] == ["seed 2", "seed 5"]
+    alone = modiste.train("mlp", tmp_path / "alone", epochs=1, data__source="tiny", seed=5, quiet=True, **where)
+    assert capsys.readouterr().err == ""
     assert [run.folder.name for run in runs] == ["mlp-2", "mlp-5"]
     assert runs[1].history == alone.history
     found = modiste.evaluate_seeds(runs)
     assert found.spread.mean == pytest.approx((runs[0].accuracy + runs[1].accuracy) / 2)
     assert "mean of 2 seeds" in repr(found)
+
+
+def test_a_finished_run_is_trained_on_with_its_own_loss(
+    tiny_folder: Path, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where: dict[str, Any] = {"device": "cpu", "data_folder": tiny_folder, "quiet": True, "loss": others.focal}
+    short = modiste.train(tiny_recipe, tmp_path / "one", epochs=1, **where)
+    whole = modiste.train(tiny_recipe, tmp_path / "two", epochs=2, **where)
+    monkeypatch.setattr(own_code, "_registered", {})
+    monkeypatch.chdir(tmp_path)
+    longer = modiste.continue_run(short, epochs=2, **where)
+    assert longer.folder == Path("runs/tiny")
+    assert (longer.recipe, longer.history) == (whole.recipe, whole.history)
+    with pytest.raises(RecipeError, match="expected more than the 2 of runs/tiny, found 2"):
+        modiste.continue_run("runs/tiny", epochs=2)
 
 
 def test_several_seeds_want_a_network_that_can_be_built(tiny_folder: Path, tmp_path: Path) -> None:
@@ -332,8 +345,12 @@ def test_trackers_and_listeners_hear_of_the_run(tiny_folder: Path, tmp_path: Pat
         assert (one.epochs, one.run) == (2, tmp_path / "run")
 
 
-def test_a_cross_validation_gives_an_accuracy_for_each_fold(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_cross_validation_gives_an_accuracy_for_each_fold(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = modiste.get_recipe("mlp").with_(data__source="tiny")
     found = modiste.cross_validate(recipe, tmp_path, folds=3, epochs=1, device="cpu", data_folder=tiny_folder)
     assert len(found.accuracies) == 3
+    titles = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fold")]
+    assert titles == ["fold 1 of 3", "fold 2 of 3", "fold 3 of 3"]
     assert found.spread.mean == pytest.approx(sum(found.accuracies) / 3)

@@ -4,9 +4,11 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import modiste
 from modiste.cli import main
 from modiste.errors import DataError, RunError, StoppedError
 from modiste.evaluation.assessment import evaluate
@@ -80,6 +82,41 @@ def test_other_data_and_another_recipe_are_refused(tiny_recipe: Recipe, tiny_fol
         evaluate_unfinished(folder, data_folder=tiny_folder)
 
 
+class TestPublicFunction:
+    def test_evaluate_takes_its_folder(self, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+        folder = stopped(tiny_recipe, tmp_path / "run", tiny_folder)
+        found = modiste.evaluate(folder, device="cpu", data_folder=tiny_folder)
+        assert found == evaluate_unfinished(folder, device="cpu", data_folder=tiny_folder)
+        assert "the run has not finished: its newest saved state, after 25 steps" in repr(found)
+
+    @pytest.mark.parametrize(
+        ("words", "flag"),
+        [
+            ({"split": "test"}, "--split test"),
+            ({"predictions": "a.csv"}, "--predictions"),
+            ({"data": "a.npz"}, "--data"),
+        ],
+    )
+    def test_more_than_validation_is_refused(
+        self, words: dict[str, str], flag: str, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+    ) -> None:
+        folder = stopped(tiny_recipe, tmp_path / "run", tiny_folder)
+        with pytest.raises(RunError, match=f"^{flag}: is for finished runs, and .* has not finished; continue"):
+            modiste.evaluate(folder, **words)  # type: ignore[arg-type]
+
+    def test_a_run_on_arrays_is_measured_on_the_same_arrays(
+        self, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+    ) -> None:
+        train = modiste.load_dataset(tiny_recipe.data, tiny_folder).train
+        arrays = (train.images[:, 0].numpy(), train.labels.numpy())
+        where: dict[str, Any] = {"data": arrays, "device": "cpu", "quiet": True}
+        with pytest.raises(StoppedError):
+            modiste.train(tiny_recipe, tmp_path / "run", listeners=[StopAfter(1)], **where)
+        found = modiste.evaluate(tmp_path / "run", data=arrays, device="cpu")
+        whole = modiste.train(tiny_recipe.with_(epochs=1), tmp_path / "whole", **where)
+        assert found.accuracy == whole.accuracy
+
+
 class TestCommand:
     def test_it_is_said_clearly(
         self, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -87,11 +124,11 @@ class TestCommand:
         folder = stopped(tiny_recipe, tmp_path / "run", tiny_folder)
         main.main(["evaluate", str(folder), "--data-folder", str(tiny_folder)])
         printed = capsys.readouterr()
-        assert f"modiste: {folder} has not finished: this is its newest saved state, after 25 steps" in printed.err
+        assert f"{folder} has not finished: this is its newest saved state, after 25 steps" in printed.err
         assert "validation, 80 images, picked weights (epoch 1)\n" in printed.out
         main.main(["evaluate", str(folder), "--data-folder", str(tiny_folder), "--json"])
         assert json.loads(capsys.readouterr().out)["unfinished_step"] == 25
         with pytest.raises(SystemExit) as leaving:
             main.main(["evaluate", str(folder), "--split", "test"])
-        assert leaving.value.code == 2
+        assert leaving.value.code == RunError.exit_code
         assert "--split test: is for finished runs" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Trains every network for three steps, alone and with the group that torchrun has started.
+"""Trains every network for two steps, alone and with the group that torchrun has started.
 
 The losses, the logits afterwards, and the group's threads after its end are written to ``found-RANK.json``. Argument:
 the folder of ``networks.py``.
@@ -35,7 +35,7 @@ def train(network: ModelRecipe, group: Group) -> tuple[list[float], list[float]]
     batch = Batch(IMAGES.to(exact), TARGETS.to(exact))
     state = new_training_state(build_model(network, TASK).to(exact), recipe)
     state.network, losses, dropout = group.join(state.model), list[float](), torch.Generator()
-    for step in range(3):
+    for step in range(2):
         layers.share_generator(state.model, dropout.manual_seed(step), None if group.is_alone else group.part(9))
         state.loss_sum = 0.0
         train_step(state, batch, recipe, group)

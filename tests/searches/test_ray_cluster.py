@@ -17,12 +17,14 @@ import psutil
 import pytest
 from search_process import done, start, table, wait_for
 
-from commands_and_data import PROGRAMS, child_environment
+import code_of_others
+from commands_and_data import PROGRAMS, child_environment, run_python
 from fault_counter import Faults
 from modiste.errors import ClusterError, RunError, StoppedError, StorageError
 from modiste.recipes.networks import CNNRecipe
+from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe
-from modiste.runs import run_folder
+from modiste.runs import run_folder, storage
 from modiste.searches import outcomes, ray_cluster, ray_connection
 from modiste.searches.plan import Plan
 from modiste.searches.trial import TrialOutcome
@@ -91,6 +93,19 @@ def test_begun_for_this_command_it_stays_on_loopback_saves_when_asked_to_stop_an
     again = start(tmp_path / "s", plan, tiny_folder, "--ray", "auto", "--trial-cpus", "0.5")
     assert again.communicate(timeout=200)[1] == ""
     assert table(tmp_path / "s") == alone
+
+
+@pytest.mark.slow
+def test_nodes_import_a_network_of_the_users_own(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "user_code.py").write_text(Path(code_of_others.__file__).read_text())
+    storage.write_json(tmp_path / "tiny.json", to_plain(tiny_recipe))
+    words = ["search", "tiny.json", "epochs=choice(1,2)", "--sampler", "grid", "--trials", 1, "--workers", 1]
+    cluster = ["--ray", "auto", "--trial-cpus", "0.5", "--network", "user_code:Net"]
+    where = ["--data-folder", tiny_folder, "--device", "cpu"]
+    finished = run_python("-m", "modiste", *words, *cluster, *where, cwd=tmp_path, timeout=250)
+    assert finished.returncode == 0, finished.stderr
+    run = run_folder.open_run(tmp_path / "runs/search-tiny-net/trials/0000")
+    assert run.recipe.own_code == {"network": "user_code:Net"}
 
 
 def still_running(family: list[psutil.Process], *, seconds: float) -> list[psutil.Process]:

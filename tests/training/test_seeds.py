@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands_and_data import run_modiste, tiny_files
+from commands_and_data import tiny_files
+from modiste.cli import main
 from modiste.cli import train as cli_train
 from modiste.errors import DivergedError, RecipeError, RunError, StoppedError
 from modiste.evaluation.ensemble import evaluate_together
@@ -307,24 +308,27 @@ def test_images_are_loaded_once_for_all_seeds(
         train_every_seed(recipe, (), tmp_path, **where)  # type: ignore[arg-type]
 
 
-def test_seeds_on_the_command_line(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+def test_seeds_on_the_command_line(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Trained, evaluated one by one and as one, and refused where the mean would say nothing."""
     recipe = tmp_path / "tiny.json"
     recipe.write_text(json.dumps(to_plain(replace(tiny_recipe, epochs=1))))
-    data = ("--data-folder", tiny_folder, "--device", "cpu")
-    done = run_modiste("train", recipe, "--seeds", "4,2", "--out", tmp_path / "runs", *data)
-    assert done.returncode == 0, done.stderr
+
+    def run(*words: object) -> str:
+        main.main([*map(str, words), "--data-folder", str(tiny_folder), "--device", "cpu"])
+        return capsys.readouterr().out
+
+    trained = run("train", recipe, "--seeds", "4,2", "--out", tmp_path / "runs")
     accuracies = [open_run(tmp_path / "runs" / f"tiny-{seed}").picked.validation_accuracy for seed in (4, 2)]
-    assert f"mean of 2 seeds: {spread(accuracies)} on validation" in done.stdout
+    assert f"mean of 2 seeds: {spread(accuracies)} on validation" in trained
     folders = [tmp_path / "runs" / f"tiny-{seed}" for seed in (4, 2)]
-    shown = run_modiste("evaluate", *folders, "--data-folder", tiny_folder).stdout.splitlines()
+    shown = run("evaluate", *folders).splitlines()
     assert shown[-1].split(maxsplit=4)[4] == str(spread(accuracies))
-    plain = json.loads(run_modiste("evaluate", *folders, "--data-folder", tiny_folder, "--json").stdout)
+    plain = json.loads(run("evaluate", *folders, "--json"))
     assert (plain["mean"], plain["seeds"]) == (spread(accuracies).mean, [4, 2])
     assert [run["accuracy"] for run in plain["runs"]] == accuracies
-    ensemble = json.loads(
-        run_modiste("evaluate", *folders, "--ensemble", "--data-folder", tiny_folder, "--json").stdout
-    )
+    ensemble = json.loads(run("evaluate", *folders, "--ensemble", "--json"))
     assert ensemble["accuracy"] == evaluate_together(folders, data_folder=tiny_folder).accuracy
 
 

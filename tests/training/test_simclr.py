@@ -34,7 +34,7 @@ from modiste.runs.checkpoint import load_model
 from modiste.runs.run_folder import PretrainingRow
 from modiste.training import trainer
 from modiste.training.interruption import Interruption
-from modiste.training.tracking import ConsoleLog, Listener
+from modiste.training.tracking import Listener, make_progress
 from modiste.training.warm_start.progress import Progress, features, linear_head
 from modiste.training.warm_start.simclr import nt_xent, pretrain, two_views
 
@@ -278,7 +278,7 @@ def test_few_labels_leave_every_image_to_the_warm_start(tiny_folder: Path, tmp_p
 
 def test_a_person_sees_how_far_it_is(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = replace(BASE, epochs=1, data=DataRecipe(source="tiny"))
-    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[ConsoleLog()])
+    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[make_progress()])
     told = capsys.readouterr().err
     assert "simclr: 20 steps before the first epoch\nfeatures, epoch 1: NT-Xent loss " in told
     rows = run_folder.open_run(tmp_path / "run").pretraining()

@@ -18,7 +18,7 @@ def with_own_code(
     """Return a recipe that trains a network, a loss or an augmentation which is not part of Modiste.
 
     What the recipe does to its own network alone, warm start and transfer, is left out with that network. The name of
-    the recipe gets the name of the network, so that runs are told apart.
+    the recipe gets the name of the network, so that runs are told apart, unless the recipe is of this network already.
 
     Args:
         recipe: the rest of the training.
@@ -44,7 +44,8 @@ def with_own_code(
     """
     if network is not None:
         reference = own_code.register(network)
-        name = f"{recipe.name}-{own_code.name_in(reference).lower()}"
+        is_named = recipe.own_code.get("network") == own_code.path_in(reference)  # a recipe of an earlier run or search
+        name = recipe.name if is_named else f"{recipe.name}-{own_code.name_in(reference).lower()}"
         own = OwnNetworkRecipe(code=reference)
         recipe = replace(recipe, name=name, model=own, warm_start="none", transfer=TransferRecipe())
     changed = {"loss": loss, "augmentation": augmentation}

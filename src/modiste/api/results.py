@@ -9,10 +9,11 @@ import numpy as np
 
 from modiste.api.own import Code
 from modiste.api.run import folder_of
-from modiste.errors import PhotoError
+from modiste.errors import DataError, PhotoError
 from modiste.evaluation import assessment, comparison
 from modiste.evaluation.assessment import Assessment, Split, Weights
 from modiste.evaluation.comparison import Comparison
+from modiste.evaluation.unfinished import check_possible, evaluate_unfinished, is_unfinished
 from modiste.recipes import own_code
 
 if TYPE_CHECKING:
@@ -40,14 +41,17 @@ def evaluate(
     predictions: Path | str | None = None,
     network: Code | None = None,
 ) -> Assessment:
-    """Evaluate a finished run on validation, on the held-out test set, or on other labelled images.
+    """Evaluate a run on validation, on the held-out test set, or on other labelled images.
 
     Logits are computed once and stored in the run folder; later calls read them. The run counts every evaluation on
     test. If the run folder is read-only, the measures are still returned, with a warning that nothing was stored.
 
+    A run that was stopped, or still trains, is measured on validation as its newest saved state is. A warning says so,
+    and its folder stays as it is.
+
     Args:
         run: a run, or its folder.
-        split: ``validation`` or ``test``.
+        split: ``validation`` or ``test``; a run that has not finished has no test.
         weights: ``picked`` for those selected by validation, ``last`` for those of the last epoch.
         data: the data in memory that the run was trained on, as ``train`` takes them. Or other labelled images of the
             same classes, in memory or as a path: they are kept beside the run, and its test set stays closed.
@@ -57,7 +61,8 @@ def evaluate(
         network: the code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
-        RunError: the run is unfinished or damaged, or the data are not those it was trained or evaluated on.
+        RunError: the run is damaged, or the data are not those it was trained or evaluated on; or it has not finished,
+            and test, other data or a file of predictions is asked for.
         DataError: the images are missing or damaged.
 
     Example::
@@ -66,6 +71,9 @@ def evaluate(
     """
     _register(network)
     folder, images = folder_of(run), None
+    if is_unfinished(folder):
+        check_possible(folder, split, predictions, data)
+        return evaluate_unfinished(folder, weights=weights, device=device, data_folder=data_folder, data=data)
     if data is not None:
         from modiste.evaluation.other_data import check_data_alone, evaluate_on, own_images
 
@@ -197,16 +205,22 @@ def report(
     out: Path | str | None = None,
     title: str = "",
     author: str = "",
+    data: Any = None,
     data_folder: Path | str | None = None,
     network: Code | None = None,
 ) -> Path:
-    """Write the report of a finished run, or one page that compares several; return the path of the HTML file.
+    """Write the report of a run, or one page that compares several finished ones; return the path of the HTML file.
+
+    The page of a run that was stopped, or still trains, is of its newest saved state, and says so at its top. The
+    run's folder stays as it is.
 
     Args:
         run: a run, or its folder; or a list of at least two.
-        out: the file; by default ``report.html`` in the run's folder, for several ``comparison.html`` in this folder.
+        out: the file; by default ``report.html`` in the run's folder. In the current folder it is
+            ``NAME-unfinished.html`` for a run that has not finished, and ``comparison.html`` for several runs.
         title: heading of the page; by default the name of the recipe.
         author: name of who hands the report in.
+        data: the data in memory that one run was trained on, as ``train`` takes them. A finished run needs none.
         data_folder: of Fashion-MNIST, or of data that have moved.
         network: the code of a network that is not Modiste's, unless this process has trained with it.
 
@@ -226,7 +240,9 @@ def report(
     _register(network)
     place, file = (None if path is None else Path(path) for path in (data_folder, out))
     if isinstance(run, str | os.PathLike):
-        return write_report(folder_of(run), data_folder=place, out=file, title=title, author=author)
+        return write_report(folder_of(run), data=data, data_folder=place, out=file, title=title, author=author)
+    if data is not None:
+        raise DataError("data: expected none for a page of several runs, which read their own; leave it out")
     folders = [folder_of(one) for one in run]
     return write_comparison(folders, data_folder=place, out=file, title=title, author=author)
 

@@ -7,13 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modiste.api.training import RecipeLike, as_recipe
+from modiste.api.own import Code, with_own_code
+from modiste.api.training import RecipeLike, Track, as_recipe, listeners_of
 from modiste.display import Displayed, Table, percent
+from modiste.errors import printable
+from modiste.recipes.plain import demand
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.training.free_folder import RUNS
+from modiste.training.tracking import Listener
 
 if TYPE_CHECKING:
     from modiste.audits.audit import Findings
+    from modiste.searches.outcomes import OutcomeStore
+    from modiste.searches.plan import Plan
+    from modiste.searches.search import OnOutcome
     from modiste.searches.trial import TrialOutcome
     from modiste.training.cross_validation import CrossValidation
 
@@ -36,13 +43,15 @@ class SearchResult(Displayed):
 
     def table(self) -> Table:
         """Return a row for each trial: its state, its validation accuracy and its values."""
+        from modiste.searches.progress import as_text
+
         fields = list(self.trials[0].values) if self.trials else []
         rows = [
             [
                 str(one.number),
                 one.state,
                 "" if one.accuracy is None else percent(one.accuracy),
-                *(_as_text(one.values[name]) for name in fields),
+                *(as_text(one.values[name]) for name in fields),
             ]
             for one in self.trials
         ]
@@ -65,27 +74,40 @@ def reproduction_folder(*, quick: bool) -> Path:
     return RUNS / ("reproduction-quick" if quick else "reproduction")
 
 
-def _as_text(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def search(
     recipe: RecipeLike,
-    space: Sequence[str],
+    space: str | Sequence[str],
     out: Path | str | None = None,
     *,
     trials: int = 16,
     sampler: Literal["tpe", "random", "grid"] = "tpe",
     prune: Literal["none", "median"] = "none",
-    seed: int = 0,
+    sampler_seed: int = 0,
     workers: int = 2,
+    ray: str | None = None,
+    trial_cpus: float = 1.0,
+    trial_gpus: float = 0.0,
+    trial_minutes: float = 0.0,
+    storage: str | None = None,
+    study: str | None = None,
+    drivers: int = 1,
+    network: Code | None = None,
+    loss: Code | None = None,
+    augmentation: Code | None = None,
     device: str = "auto",
     data_folder: Path | str | None = None,
+    track: Track = (),
+    quiet: bool = False,
+    **fields: Any,
 ) -> SearchResult:
     """Train many recipes from a search space, and compare them on validation.
 
     A search may be interrupted at any time; the same call continues it. Trials run in processes of their own: a script
-    that calls this needs the usual ``if __name__ == "__main__":``.
+    that calls this needs the usual ``if __name__ == "__main__":``. A row is printed for every trial that ends.
+
+    A network, a loss, an augmentation or a kind of data source of your own (``sources.add``) is imported by those
+    processes, so it must stand at the top level of a module. One of a notebook or of the script itself is refused, and
+    so are listeners.
 
     Args:
         recipe: as ``train`` takes it; each trial changes some of its fields.
@@ -95,41 +117,90 @@ def search(
         trials: number of recipes to train.
         sampler: ``tpe`` learns from earlier trials, ``random`` does not, ``grid`` tries every combination.
         prune: ``median`` stops a trial below the median of earlier ones after as many epochs.
-        seed: of the sampler.
+        sampler_seed: of the sampler; ``seed`` is that of training.
         workers: trials at once, each with its share of the cores.
+        ray: train on a Ray cluster: ``auto`` joins this machine's or starts one, ``HOST:PORT`` joins that one.
+        trial_cpus: cores, and threads, of each trial on the cluster.
+        trial_gpus: GPUs of each trial on the cluster.
+        trial_minutes: end a trial that takes longer, and count it as failed; 0 for no limit.
+        storage: ``postgresql://USER@HOST/DATABASE``, through which drivers on several machines share the search.
+        study: its name in that storage; by default the recipe's.
+        drivers: number of drivers that share the storage.
+        network: as ``train`` takes it; a class, a function or an import path.
+        loss: likewise.
+        augmentation: likewise.
         device: ``auto``, ``cpu``, ``cuda`` ...
         data_folder: of Fashion-MNIST, or of data that have moved.
+        track: names of trackers that record every trial.
+        quiet: print nothing.
+        fields: changed fields of the recipe, as ``train`` takes them.
 
     Raises:
-        RecipeError: the space does not fit the recipe.
+        RecipeError: the space does not fit the recipe, or the workers could not import code of your own.
         RunError: the folder holds another search.
-        MissingExtraError: Optuna or pandas is not installed.
+        MissingExtraError: Optuna, Matplotlib, Ray or the storage's package is not installed.
+        DataError, StorageError, ClusterError, StoppedError: the search ended early; the same call continues it.
 
     Example::
 
-        found = modiste.search("sprint", ["optimizer.learning_rate=log(1e-3,1e-1)"], trials=8)
+        found = modiste.search("sprint", "optimizer.learning_rate=log(1e-3,1e-1)", trials=8)
         run = modiste.train(found.recipe)
     """
-    from modiste.recipes.recipe import load
-    from modiste.searches import outcomes
     from modiste.searches.plan import Plan
     from modiste.searches.search import search as run
     from modiste.searches.space import read
-    from modiste.searches.workers import Processes
+    from modiste.searches.workers import worker_factory
 
-    wanted = as_recipe(recipe)
+    wanted = with_own_code(as_recipe(recipe).with_(**fields), network=network, loss=loss, augmentation=augmentation)
+    demand(drivers >= 1, "drivers", "at least 1", drivers)
     folder = search_folder(wanted) if out is None else Path(out)
+    make_workers = worker_factory(workers, folder, ray=ray, trial_cpus=trial_cpus, trial_gpus=trial_gpus)
     plan = Plan(
-        recipe=wanted, space=read(list(space)), trials=trials, sampler=sampler, prune=prune, seed=seed, lag=workers
+        recipe=wanted,
+        space=read([space] if isinstance(space, str) else space),
+        trials=trials,
+        sampler=sampler,
+        prune=prune,
+        seed=sampler_seed,
+        lag=workers * drivers,
+        trial_minutes=trial_minutes,
     )
     done = run(
         plan,
         folder,
-        workers=partial(Processes, workers),
+        workers=make_workers,
         at_once=workers,
+        store=_store(storage, study or wanted.name),
         device=device,
         data_folder=data_folder,
+        on_outcome=_on_outcome(plan, quiet=quiet),
+        track=[track] if isinstance(track, str | Listener) else track,
     )
+    return _result(folder, done)
+
+
+def _store(storage: str | None, study: str) -> "OutcomeStore | None":
+    """Return the store of outcomes that drivers share; None without a storage."""
+    if not storage:
+        return None
+    from modiste.searches.postgres import PostgresStore
+
+    return PostgresStore(storage, study)
+
+
+def _on_outcome(plan: "Plan", *, quiet: bool) -> "OnOutcome":
+    """Return what prints a row for every trial that ends."""
+    if quiet:
+        return lambda _new, _all: None
+    from modiste.searches.progress import ProgressTable
+
+    return ProgressTable(plan, lambda line: print(printable(line), flush=True)).add
+
+
+def _result(folder: Path, done: "list[TrialOutcome]") -> SearchResult:
+    from modiste.recipes.recipe import load
+    from modiste.searches import outcomes
+
     best = outcomes.best(done)
     return SearchResult(folder, tuple(done), best, load(folder / outcomes.BEST) if best else None)
 
@@ -141,6 +212,8 @@ def cross_validate(
     folds: int = 10,
     device: str = "auto",
     data_folder: Path | str | None = None,
+    track: Track = (),
+    quiet: bool = False,
     **fields: Any,
 ) -> "CrossValidation":
     """Train a recipe once for each fold on all other folds, and return the accuracies on the folds held out.
@@ -154,6 +227,8 @@ def cross_validate(
         folds: number of folds, at least 2.
         device: ``auto``, ``cpu``, ``cuda`` ...
         data_folder: of Fashion-MNIST, or of data that have moved.
+        track: as ``train`` takes it; every fold is a run.
+        quiet: show no progress.
         fields: changed fields of the recipe.
 
     Raises:
@@ -164,10 +239,16 @@ def cross_validate(
         print(modiste.cross_validate("sprint", folds=10).spread)
     """
     from modiste.training.cross_validation import cross_validate as run
+    from modiste.training.cross_validation import fold_folder
 
     wanted = as_recipe(recipe).with_(**fields)
     folder = folds_folder(wanted) if out is None else Path(out)
-    return run(wanted, folder, folds=folds, device=device, data_folder=data_folder)
+
+    def listeners(number: int) -> list[Listener]:
+        own, place = replace(wanted, seed=wanted.seed + number), fold_folder(folder, number, folds)
+        return listeners_of(place, own, track, title=f"fold {number + 1} of {folds}", quiet=quiet)
+
+    return run(wanted, folder, folds=folds, device=device, data_folder=data_folder, listeners=listeners)
 
 
 def reproduce(

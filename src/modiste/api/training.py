@@ -1,4 +1,4 @@
-"""``modiste.train``: from the name of a recipe to a finished run."""
+"""Training from a program: from the name of a recipe to finished runs."""
 
 import logging
 import os
@@ -10,19 +10,23 @@ from typing import Any
 from torch import nn
 
 from modiste.api.own import Code, with_own_code
-from modiste.api.run import Run
+from modiste.api.run import Run, folder_of
 from modiste.data.dataset import Development, development_of
 from modiste.errors import RecipeError
-from modiste.recipes import named
+from modiste.recipes import named, own_code
 from modiste.recipes.recipe import Recipe
-from modiste.training import trainer
+from modiste.runs import run_folder
+from modiste.system.processes import is_alone, is_first_process
+from modiste.training import continuation, trainer
 from modiste.training.free_folder import RUNS, free_folder
-from modiste.training.seeds import seed_folder, train_every_seed
-from modiste.training.tracking import ConsoleLog, Listener, trackers
+from modiste.training.seeds import are_side_by_side, check_different, seed_folder, train_every_seed
+from modiste.training.tracking import Listener, make_progress, trackers
 from modiste.training.transfer.source import Source, locate
 
 RecipeLike = Recipe | str | os.PathLike[str]
 """A recipe, the name of one, or the path of a .toml or .json file."""
+Track = str | Listener | Sequence[str | Listener]
+"""Trackers by name, or listeners of the user's own."""
 
 
 def train(
@@ -36,7 +40,7 @@ def train(
     device: str = "auto",
     data_folder: Path | str | None = None,
     transfer_from: Path | str | Source | None = None,
-    track: str | Listener | Sequence[str | Listener] = (),
+    track: Track = (),
     listeners: Sequence[Listener] = (),
     quiet: bool = False,
     **fields: Any,
@@ -47,7 +51,7 @@ def train(
     weights, optimizer state and log are byte for byte those of an uninterrupted run, on the same kind of machine with
     the same number of threads. A finished run in ``out`` is not trained again.
 
-    Progress is shown as the command shows it: a line for each epoch, and a bar at a terminal.
+    Progress is shown as the command shows it: a line for each epoch, and a bar at a terminal and in a notebook.
 
     Args:
         recipe: a name such as ``sprint``, a ``Recipe``, or the path of a .toml or .json file.
@@ -87,7 +91,72 @@ def train(
         data=images,
         data_folder=data_folder,
         transfer_from=source,
-        listeners=_listeners(folder, wanted, track, listeners, quiet=quiet),
+        listeners=[*listeners_of(folder, wanted, track, quiet=quiet), *listeners],
+    )
+    return Run.open(folder)
+
+
+def continue_run(
+    run: str | os.PathLike[str],
+    out: Path | str | None = None,
+    *,
+    epochs: int,
+    data: Any = None,
+    network: Code | None = None,
+    loss: Code | None = None,
+    augmentation: Code | None = None,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    track: Track = (),
+    listeners: Sequence[Listener] = (),
+    quiet: bool = False,
+) -> Run:
+    """Train a finished run on until it has more epochs, into a folder of its own, and return the longer run.
+
+    The longer run has the bytes of a run that had all these epochs from the start. So its learning rate must not depend
+    on the number of epochs: the schedule is constant, without warm-up. The first run stays as it is. The same call
+    continues after an interruption. (A run that was interrupted is continued by the call that started it.)
+
+    Args:
+        run: a finished run, or its folder.
+        out: the new folder; by default the first of ``runs/NAME``, ``runs/NAME-2`` ... that is free.
+        epochs: of the whole run, more than it has.
+        data: as ``train`` takes it, if the run was trained on data in memory.
+        network: the code of the run's network if it is not Modiste's, unless this process has trained with it.
+        loss: likewise of its loss.
+        augmentation: likewise of its augmentation.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        data_folder: as ``load_dataset`` takes it.
+        track: as ``train`` takes it.
+        listeners: as ``train`` takes them.
+        quiet: show no progress.
+
+    Raises:
+        RecipeError: the run cannot go on: its schedule depends on the number of epochs, it ran out of patience, or it
+            has as many epochs.
+        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as ``train``.
+
+    Example::
+
+        run = modiste.train("paper", "runs/five", epochs=5)
+        longer = modiste.continue_run(run, "runs/eight", epochs=8)
+    """
+    if not is_alone():
+        raise RecipeError("continuing a run is for one process, found several under torchrun")
+    for code in (network, loss, augmentation):
+        if code is not None:
+            own_code.register(code)
+    source = run_folder.open_run(folder_of(run))
+    longer = continuation.lengthened(source, epochs)
+    folder = free_folder(longer, device) if out is None else Path(out)
+    continuation.continue_run(
+        source.folder,
+        folder,
+        epochs=epochs,
+        device=device,
+        data=None if data is None else development_of(data, longer.data),
+        data_folder=data_folder,
+        listeners=[*listeners_of(folder, longer, track, quiet=quiet), *listeners],
     )
     return Run.open(folder)
 
@@ -104,7 +173,7 @@ def train_seeds(
     device: str = "auto",
     data_folder: Path | str | None = None,
     transfer_from: Path | str | Source | None = None,
-    track: str | Listener | Sequence[str | Listener] = (),
+    track: Track = (),
     quiet: bool = False,
     **fields: Any,
 ) -> list[Run]:
@@ -143,11 +212,16 @@ def train_seeds(
     wanted, source = with_source(wanted, transfer_from, quiet=quiet)
     wanted, images = _with_data(wanted, data)
 
-    def listeners(seed: int) -> list[Listener]:
-        own = replace(wanted, seed=seed)
-        return _listeners(seed_folder(wanted, seed, out), own, track, (), quiet=quiet)
+    chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    check_different(chosen)
+    side_by_side = are_side_by_side(wanted, device)
 
-    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    def listeners(seed: int) -> list[Listener]:
+        title = f"{len(chosen)} seeds at once; shown is seed {seed}" if side_by_side else f"seed {seed}"
+        is_hidden = quiet or (side_by_side and seed != chosen[0])  # one bar at a time
+        own = replace(wanted, seed=seed)
+        return listeners_of(seed_folder(wanted, seed, out), own, track, title=title, quiet=is_hidden)
+
     trained = train_every_seed(
         wanted,
         chosen,
@@ -187,18 +261,13 @@ def _with_data(recipe: Recipe, data: Any) -> tuple[Recipe, Development | None]:
     return replace(recipe, data=replace(recipe.data, source=images.name)), images
 
 
-def _listeners(
-    folder: Path,
-    recipe: Recipe,
-    track: str | Listener | Sequence[str | Listener],
-    listeners: Sequence[Listener],
-    *,
-    quiet: bool,
-) -> list[Listener]:
-    """Return the progress, the trackers and the listeners of a run."""
+def listeners_of(folder: Path, recipe: Recipe, track: Track, *, title: str = "", quiet: bool) -> list[Listener]:
+    """Return the progress and the trackers of a run; of the processes that train together, only the first has any."""
+    if not is_first_process():
+        return []
     named = [track] if isinstance(track, str | Listener) else list(track)
-    shown: list[Listener] = [] if quiet else [ConsoleLog()]
-    return [*shown, *trackers.make(named, folder, recipe), *listeners]
+    shown: list[Listener] = [] if quiet else [make_progress(title)]
+    return [*shown, *trackers.make(named, folder, recipe)]
 
 
 def as_recipe(recipe: RecipeLike) -> Recipe:

@@ -1,17 +1,15 @@
 """Parse command-line arguments into typed options, print JSON, and report wrong usage; options that commands share."""
 
 import math
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 from modiste.cli import command_help, flags
 from modiste.cli.streams import escaped_output, say, warn
-from modiste.errors import ModisteError, RecipeError
+from modiste.errors import ModisteError
 
 if TYPE_CHECKING:
     from modiste.recipes.recipe import Recipe
@@ -36,6 +34,23 @@ class DataFolderOption:
 
     data_folder: Path | None = None
     """Folder of Fashion-MNIST, if not a usual one; or of other data that have moved since the recipe named them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnCodeOptions(DataFolderOption):
+    """Options of the commands that train with code which is not Modiste's."""
+
+    network: str | None = None
+    """A network of your own in place of the recipe's, MODULE:NAME: a class or function; see docs/python.md."""
+    loss: str | None = None
+    """A loss of your own in place of the objective, MODULE:NAME."""
+    augment: str | None = None
+    """An augmentation of your own after the recipe's, MODULE:NAME."""
+
+    @property
+    def own_code(self) -> dict[str, Any]:
+        """The three by the names that the functions take them by."""
+        return {"network": self.network, "loss": self.loss, "augmentation": self.augment}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,19 +238,11 @@ def split_flags(arguments: list[str], *kinds: type) -> tuple[list[str], list[str
 
 def complain(message: str, code: int) -> NoReturn:
     """Print one line that says what is wrong, on standard error, and leave with ``code``."""
+    from modiste.system.processes import is_first_process
+
     if is_first_process():
         warn(f"modiste: {message}")
     sys.exit(code)
-
-
-def is_first_process() -> bool:
-    """Return whether this process may print: of the processes that torchrun started, only the first may."""
-    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"
-
-
-def is_alone() -> bool:
-    """Return whether this process trains alone, not with others that torchrun started."""
-    return "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,14 +262,13 @@ class WorkerOptions(DataFolderOption):
     quiet: bool = False
     """Print only errors."""
 
+    @property
+    def cluster(self) -> dict[str, Any]:
+        """The options of the Ray cluster by name."""
+        return {name: getattr(self, name) for name in ("ray", "trial_cpus", "trial_gpus")}
+
     def worker_factory(self, out: Path) -> "MakeWorkers":
         """Return a function that makes the workers of runs collected in ``out``; RecipeError for a wrong number."""
-        if self.workers < 1:
-            raise RecipeError(f"--workers: expected at least 1, found {self.workers}")
-        if self.ray is None:
-            from modiste.searches.workers import Processes
+        from modiste.searches.workers import worker_factory
 
-            return partial(Processes, self.workers)
-        from modiste.searches.ray_cluster import RayWorkers, Share
-
-        return partial(RayWorkers, self.ray, out, Share(self.trial_cpus, self.trial_gpus))
+        return worker_factory(self.workers, out, **self.cluster)

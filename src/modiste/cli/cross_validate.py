@@ -14,12 +14,11 @@ from modiste.cli.arguments import (
     print_json,
     split_flags,
 )
-from modiste.cli.streams import say, silence, warn
+from modiste.cli.streams import say, silence
 
 if TYPE_CHECKING:
     from modiste.recipes.recipe import Recipe
     from modiste.training.cross_validation import CrossValidation
-    from modiste.training.tracking import Listener
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,22 +70,18 @@ def cross_validate(arguments: list[str]) -> None:
 
 
 def _run(recipe: "Recipe", options: _CrossValidateOptions) -> "CrossValidation":
-    from modiste.api.studies import folds_folder
-    from modiste.training.cross_validation import cross_validate as run
-    from modiste.training.cross_validation import fold_folder
-    from modiste.training.tracking import ConsoleLog, trackers
+    from modiste.api.studies import cross_validate as run
 
-    out = options.out or folds_folder(recipe)
-
-    def listeners(number: int) -> "list[Listener]":
-        if not options.quiet:
-            warn(f"fold {number + 1} of {options.folds}")
-        tracked = trackers.make(options.track, fold_folder(out, number, options.folds), recipe)
-        return tracked if options.quiet else [ConsoleLog(), *tracked]
-
-    where = {"device": options.device, "data_folder": options.data_folder}
     with silence(options.quiet):
-        return run(recipe, out, folds=options.folds, listeners=listeners, **where)  # type: ignore[arg-type]
+        return run(
+            recipe,
+            options.out,
+            folds=options.folds,
+            device=options.device,
+            data_folder=options.data_folder,
+            track=options.track,
+            quiet=options.quiet,
+        )
 
 
 def _show(result: "CrossValidation") -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modiste.cli.arguments import USAGE, MeasureOptions, complain, parse, print_json
-from modiste.cli.streams import say, warn
+from modiste.cli.streams import say
 
 if TYPE_CHECKING:
     from modiste.evaluation.assessment import Assessment
@@ -48,46 +48,18 @@ def evaluate(arguments: list[str]) -> None:
         _show(result)
 
 
-def _measure_unfinished(options: _EvaluateOptions) -> "Assessment":
-    """Measure a run that has not finished, and say so; leave with code 2 if the test set is asked for."""
-    from modiste.evaluation.unfinished import evaluate_unfinished
-
-    folder = options.runs[0]
-    if options.split == "test":
-        complain(
-            f"--split test: is for finished runs, and {folder} has not finished; continue its training first", USAGE
-        )
-    if options.predictions:
-        complain(f"--predictions: is for finished runs, and {folder} has not finished", USAGE)
-    result = evaluate_unfinished(
-        folder, weights=options.weights, device=options.device, data_folder=options.data_folder
-    )
-    warn(
-        f"modiste: {folder} has not finished: this is its newest saved state, after {result.unfinished_step:,} steps; "
-        "nothing is stored in the run"
-    )
-    return result
-
-
 def _measure(options: _EvaluateOptions) -> "Assessment | SeedAssessments":
-    from modiste.evaluation.assessment import evaluate as measure
+    from modiste.api.results import evaluate as measure
     from modiste.evaluation.ensemble import evaluate_seeds, evaluate_together
-    from modiste.evaluation.other_data import check_data_alone, evaluate_on
-    from modiste.evaluation.unfinished import is_unfinished
+    from modiste.evaluation.other_data import check_data_alone
 
     keywords = options.keyword_arguments()
     if options.data is not None:
         check_data_alone(options.split, options.predictions, len(options.runs))
-        return evaluate_on(options.runs[0], options.data, weights=options.weights, device=options.device)
-    if options.ensemble:
+    elif options.ensemble:
         return evaluate_together(options.runs, **keywords, predictions=options.predictions)
     if len(options.runs) == 1:
-        alone = options.runs[0]
-        return (
-            _measure_unfinished(options)
-            if is_unfinished(alone)
-            else measure(alone, **keywords, predictions=options.predictions)
-        )
+        return measure(options.runs[0], **keywords, data=options.data, predictions=options.predictions)
     if options.predictions:
         complain("--predictions: is for one run, or for several with --ensemble", USAGE)
     return evaluate_seeds(options.runs, **keywords)

@@ -12,9 +12,10 @@ from modiste.cli.streams import say, warn
 @dataclass(frozen=True, kw_only=True)
 class _ReportOptions(RunOptions):
     runs: tuple[Path, ...]
-    """Folders of finished runs; several are compared on one page."""
+    """Folders of runs; several, which have finished, are compared on one page."""
     out: Path | None = None
-    """File of the page; by default report.html in the run's folder, or comparison.html here for several runs."""
+    """File of the page; by default report.html in the run's folder. Here it is comparison.html for several runs, and
+    NAME-unfinished.html for a run that has not finished."""
     title: str = ""
     """Heading of the page; by default the name of the recipe."""
     author: str = ""
@@ -24,7 +25,9 @@ class _ReportOptions(RunOptions):
 
 
 def report(arguments: list[str]) -> None:
-    """Write the report of a finished run, or one page that compares several: one HTML file.
+    """Write the report of a run, or one page that compares several finished ones: one HTML file.
+
+    The report of a run that was stopped, or still trains, is of its newest saved state, and says so at its top.
 
     Examples:
       modiste report runs/paper --open

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.arguments import (
     USAGE,
-    DataFolderOption,
+    OwnCodeOptions,
     complain,
     help_or_complain,
-    is_alone,
-    is_first_process,
     named_recipe,
     parse_with_recipe,
     split_flags,
@@ -22,13 +20,12 @@ from modiste.cli.arguments import (
 from modiste.cli.command_help import asks_for_help
 from modiste.cli.streams import say, silence, warn
 from modiste.errors import MissingExtraError, RecipeError
+from modiste.system.processes import is_first_process
 
 if TYPE_CHECKING:
     from modiste.api.run import Run
     from modiste.recipes.recipe import Recipe
-    from modiste.runs import run_folder
     from modiste.training.choice import Effort
-    from modiste.training.tracking import Listener
     from modiste.training.transfer.source import Source
 
 DATA_ENDINGS = (".csv", ".csv.gz", ".npz", ".parquet", ".jsonl")
@@ -36,19 +33,13 @@ DATA_ENDINGS = (".csv", ".csv.gz", ".npz", ".parquet", ".jsonl")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _TrainOptions(DataFolderOption):
+class _TrainOptions(OwnCodeOptions):
     out: Path | None = None
     """Run folder; by default runs/NAME, or runs/NAME-2 and so on if that holds a finished run or another recipe."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 ..."""
     transfer_from: str | None = None
     """Weights to start from: a finished run's folder, a .safetensors file, or hub:OWNER/NAME; see docs/hub.md."""
-    network: str | None = None
-    """A network of your own in place of the recipe's, MODULE:NAME: a class or function; see docs/python.md."""
-    loss: str | None = None
-    """A loss of your own in place of the objective, MODULE:NAME."""
-    augment: str | None = None
-    """An augmentation of your own after the recipe's, MODULE:NAME."""
     continue_from: Path | None = None
     """A finished run to train on until it has --epochs epochs, in place of a recipe; for constant schedules."""
     seeds: str = ""
@@ -156,36 +147,28 @@ def _value(arguments: Sequence[str], flag: str) -> str | None:
 
 def _continue(arguments: list[str]) -> None:
     """Train a finished run on; ``arguments`` are the flags of the command."""
-    from modiste.api.run import Run
-    from modiste.recipes import own_code
+    from modiste.api.training import continue_run
     from modiste.recipes.plain import differences
     from modiste.runs.run_folder import open_run
-    from modiste.training import continuation
-    from modiste.training.free_folder import free_folder
-    from modiste.training.tracking import ConsoleLog
 
     run = open_run(_value(arguments, "--continue-from") or "")
     recipe, options = _parse(run.recipe, arguments, "modiste train --continue-from RUN")
     if changes := differences(replace(run.recipe, epochs=recipe.epochs), recipe):
         raise RecipeError(f"--continue-from: only --epochs may change, found {'; '.join(changes)}")
-    if not is_alone():
-        raise RecipeError("--continue-from: is for one process, found several under torchrun")
-    if options.network:
-        own_code.register(options.network)
-    longer, started = continuation.lengthened(run, recipe.epochs), time.perf_counter()
-    out = options.out or free_folder(longer, options.device)
-    shown: list[Listener] = [] if options.quiet else [ConsoleLog()]
+    started = time.perf_counter()
     with silence(options.quiet):
-        continuation.continue_run(
+        longer = continue_run(
             run.folder,
-            out,
+            options.out,
             epochs=recipe.epochs,
+            **options.own_code,
             device=options.device,
             data_folder=options.data_folder,
-            listeners=[*shown, *_trackers(options, out, longer)],
+            track=options.track,
+            quiet=options.quiet,
         )
     if not options.quiet:
-        _report(Run.open(out), time.perf_counter() - started)
+        _report(longer, time.perf_counter() - started)
 
 
 def _train(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "Run":
@@ -203,7 +186,7 @@ def _train(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "Run":
             device=options.device,
             data_folder=options.data_folder,
             transfer_from=source,
-            listeners=_trackers(options, out, recipe),
+            track=options.track,
             quiet=quiet,
         )
 
@@ -213,35 +196,27 @@ def _completed(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "tuple[
     from modiste.api.own import with_own_code
     from modiste.api.training import with_source
 
-    recipe = with_own_code(recipe, network=options.network, loss=options.loss, augmentation=options.augment)
+    recipe = with_own_code(recipe, **options.own_code)
     return with_source(recipe, options.transfer_from or None, quiet=quiet)
 
 
 def _train_seeds(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> None:
     """Train several seeds, and print each accuracy and their mean."""
-    from modiste.training.seeds import are_side_by_side, seed_folder, train_every_seed
-    from modiste.training.tracking import ConsoleLog
+    from modiste.api.training import train_seeds
+    from modiste.training.free_folder import RUNS
 
-    out, seeds, began = options.out or Path("runs"), _seeds(options.seeds), time.monotonic()
-
-    def listeners(seed: int) -> "list[Listener]":
-        is_shown = not quiet and (seed == seeds[0] or in_turn)  # a terminal shows one progress bar at a time
-        if is_shown:
-            warn(f"seed {seed}" if in_turn else f"seeds {options.seeds} at once; shown is seed {seed}")
-        console: list[Listener] = [ConsoleLog()] if is_shown else []
-        return [*console, *_trackers(options, seed_folder(recipe, seed, out), recipe)]
-
+    began = time.monotonic()
     with silence(quiet):
-        recipe, source = _completed(recipe, options, quiet)
-        in_turn = not are_side_by_side(recipe, options.device)
-        runs = train_every_seed(
+        runs = train_seeds(
             recipe,
-            seeds,
-            out,
+            _seeds(options.seeds),
+            options.out or RUNS,
+            **options.own_code,
             device=options.device,
             data_folder=options.data_folder,
-            transfer_from=source,
-            listeners=listeners,
+            transfer_from=options.transfer_from or None,
+            track=options.track,
+            quiet=quiet,
         )
     if not quiet:
         _report_seeds(runs, time.monotonic() - began)
@@ -255,7 +230,7 @@ def _seeds(text: str) -> list[int]:
     return list(range(int(parts[0]))) if len(parts) == 1 else [int(part) for part in parts]
 
 
-def _report_seeds(runs: "list[run_folder.Run]", seconds: float) -> None:
+def _report_seeds(runs: "list[Run]", seconds: float) -> None:
     """Print the validation accuracy of every seed, their mean, deviation and interval."""
     from modiste.evaluation.statistics import Spread, spread
 
@@ -272,13 +247,6 @@ def _report_seeds(runs: "list[run_folder.Run]", seconds: float) -> None:
         f"mean of {len(runs)} seed{'s'[: len(runs) > 1]}: {found} on validation, {seconds:.0f} s",
         f"next: modiste evaluate {folders}",
     )
-
-
-def _trackers(options: _TrainOptions, out: Path, recipe: "Recipe") -> "list[Listener]":
-    """Return the trackers of a run; of the processes that train together, only the first has any."""
-    from modiste.training.tracking import trackers
-
-    return trackers.make(options.track, out, recipe) if is_first_process() else []
 
 
 def _report(run: "Run", seconds: float) -> None:

@@ -82,6 +82,8 @@ class Assessment(Displayed):
             for name, score in self.per_class.items()
         ]
         notes = [f"loss {self.loss:.4f}, expected calibration error {self.expected_calibration_error:.4f}"]
+        if self.unfinished_step is not None:
+            notes.append(f"the run has not finished: its newest saved state, after {self.unfinished_step:,} steps")
         if self.test_openings:
             notes.append(f"evaluated on test {self.test_openings} time(s)")
         header = ("class", "precision", "recall", "F1-score", "images")

@@ -7,10 +7,12 @@ of the training images. Export, reports and figures need no others. This module 
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from modiste.data import dataset
 from modiste.data.dataset import Development, ImageSet, balanced_sample, load_development
 from modiste.data.extra_pictures import own_fingerprint
 from modiste.data.locations import FASHION_MNIST
@@ -68,7 +70,7 @@ def load_own_development(run: Run, data_folder: Path | str | None = None) -> Dev
 
 
 def load_same_development(
-    recipe: Recipe, fingerprint: str, folder: Path, data_folder: Path | str | None = None
+    recipe: Recipe, fingerprint: str, folder: Path, data_folder: Path | str | None = None, data: Any = None
 ) -> Development:
     """Load the images of a recipe, without extra pictures, if they are those that a run was trained on.
 
@@ -77,6 +79,7 @@ def load_same_development(
         fingerprint: of the images that the run was trained on.
         folder: of the run, for messages.
         data_folder: of the images, if they are not where the recipe says.
+        data: images in memory in place of those that the recipe names, as ``dataset.development_of`` takes them.
 
     Raises:
         RunError: the images are others.
@@ -84,11 +87,15 @@ def load_same_development(
     """
     own = replace(recipe.data, extra="")
     try:
-        development = load_development(own, data_folder, instead=True)
+        if data is None:
+            development = load_development(own, data_folder, instead=True)
+        else:
+            development = dataset.development_of(data, own)
     except DataError as error:
-        if data_folder is not None or recipe.data.source == FASHION_MNIST:
+        if data is not None or data_folder is not None or recipe.data.source == FASHION_MNIST:
             raise
-        raise DataError(f"{error}; if the data have moved, give their folder: --data-folder FOLDER") from error
+        remedy = "if the data have moved, give their folder: --data-folder FOLDER; if they were in memory: data=..."
+        raise DataError(f"{error}; {remedy}") from error
     if development.fingerprint != own_fingerprint(fingerprint):
         raise RunError(
             f"{folder}: the data found are not those it was trained on; "

@@ -1,6 +1,7 @@
 """A network that is not Modiste's, made fit for it: built from the recipe's seed, and checked before the first step."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,15 +10,16 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from modiste import machine
-from modiste.errors import RecipeError
 from modiste.models.layers import Standardize
-from modiste.recipes import own_code
+from modiste.recipes import own_code, plain
 from modiste.recipes.networks import OwnNetworkRecipe
 
 PROBE_IMAGES = 2
 """Images that a new network is tried on; batch normalisation needs more than one."""
 ROUNDING = 1e-4
 """Largest distance of a sum of probabilities from 1."""
+_demand = partial(plain.demand, quoted=False)
+"""Names what a network did in our own words."""
 
 
 class ContiguousStandardize(Standardize):
@@ -104,8 +106,3 @@ def _warnings(logits: Float[Tensor, "n classes"], name: str) -> list[str]:
     if logits.min() >= 0 and sums_to_one:
         return [f"{name}: its outputs look like probabilities; leave out the softmax, because the loss expects logits"]
     return []
-
-
-def _demand(holds: bool, name: str, expected: str, found: object) -> None:
-    if not holds:
-        raise RecipeError(f"{name}: expected {expected}, found {found}")

@@ -124,10 +124,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"did you mean {similar[0]!r}?" if similar else f"known: {', '.join(known)}"
 
 
-def demand(holds: bool, name: str, expected: str, found: object) -> None:
-    """Raise RecipeError unless ``holds``; it names the field, what was expected and what was found."""
+def demand(holds: bool, name: str, expected: str, found: object, *, quoted: bool = True) -> None:
+    """Raise RecipeError unless ``holds``; it names the field, what was expected and what was found.
+
+    A text that was found is quoted, because it may be empty or anybody's; not if it is our own description.
+    """
     if not holds:
-        raise RecipeError(f"{name}: expected {expected}, found {found!r}")
+        raise RecipeError(f"{name}: expected {expected}, found {repr(found) if quoted else found}")
 
 
 def class_name(text: str) -> str:

@@ -425,11 +425,16 @@ class Recipe(Displayed, Part):
         return path_in(self.own.loss) if self.own.loss else self.objective
 
     @property
-    def own_code(self) -> dict[str, str]:
-        """Import paths of the network, the loss and the augmentation that are not part of Modiste, by kind."""
+    def own_references(self) -> dict[str, str]:
+        """References to the network, the loss and the augmentation that are not part of Modiste, by kind."""
         network = self.model.code if isinstance(self.model, OwnNetworkRecipe) else ""
         named = {"network": network, "loss": self.own.loss, "augmentation": self.own.augmentation}
-        return {kind: path_in(reference) for kind, reference in named.items() if reference}
+        return {kind: reference for kind, reference in named.items() if reference}
+
+    @property
+    def own_code(self) -> dict[str, str]:
+        """Import paths of the same, by kind."""
+        return {kind: path_in(reference) for kind, reference in self.own_references.items()}
 
     def check(self) -> None:
         safe = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."

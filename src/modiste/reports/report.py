@@ -1,5 +1,6 @@
 """The report of a run: one HTML page that loads nothing else, without JavaScript."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 from modiste.data.dataset import Development
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Assessment, assess_stored
-from modiste.evaluation.run_images import development_of
+from modiste.evaluation.run_images import development_of, load_same_development
+from modiste.evaluation.unfinished import UnfinishedRun, is_unfinished, open_unfinished
 from modiste.reports import page, run_figures
 from modiste.reports.interpretation import read_fit
 from modiste.reports.published_table import published_beside
@@ -18,7 +20,8 @@ from modiste.reports.style import SPACE
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import Run
 
-REPORT = "report.html"
+REPORT, UNFINISHED = "report.html", "{}-unfinished.html"
+"""Names of the page: in the run's folder, and of a run that has not finished in the current folder."""
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
@@ -34,25 +37,28 @@ SELECTED_BY = {
 def write_report(
     folder: Path,
     *,
+    data: Any = None,
     data_folder: Path | None = None,
     out: Path | None = None,
     title: str = "",
     author: str = "",
 ) -> Path:
-    """Write the report of a finished run, by default as ``report.html`` in its folder, and return the file's path.
+    """Write the report of a run, and return the file's path.
 
     The test set is not opened: test figures come from the logits that ``modiste evaluate --split test`` stored.
-    Pictures are training and validation images.
+    Pictures are training and validation images. The report of a run that has not finished is of its newest training
+    state, and a warning says so; its folder stays as it is, so that the run can go on to the same bytes.
 
     Args:
-        folder: folder of a finished run.
+        folder: folder of a run.
+        data: the data in memory that the run was trained on, as ``modiste.train`` takes them.
         data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
-        out: path of the page.
+        out: path of the page; by default ``report.html`` in the folder, or ``NAME-unfinished.html`` in the current one.
         title: heading of the page; by default the name of the recipe.
         author: name of who hands the report in; empty for none.
 
     Raises:
-        RunError: the run is unfinished or damaged, or was trained on other images.
+        RunError: the run is damaged, has not finished an epoch, or was trained on other images.
         DataError: the images are missing or damaged.
         StorageError: the page cannot be written.
 
@@ -60,9 +66,27 @@ def write_report(
 
         write_report(Path("runs/sprint"), author="Ada")  # runs/sprint/report.html
     """
+    if is_unfinished(folder):
+        return _write_unfinished(folder, data, data_folder, out, title=title, author=author)
     run = run_folder.open_run(folder)
     path = out or run.folder / REPORT
-    storage.write_text(path, render(run, load_images(run, data_folder), title=title, author=author))
+    storage.write_text(path, render(run, load_images(run, data_folder, data), title=title, author=author))
+    return path
+
+
+def _write_unfinished(
+    folder: Path, data: Any, data_folder: Path | None, out: Path | None, *, title: str, author: str
+) -> Path:
+    """Write the report of a run that has not finished; arguments and errors as ``write_report``."""
+    path = out or Path(UNFINISHED.format(folder.resolve().name))
+    if path.resolve().is_relative_to(folder.resolve()):
+        raise RunError(f"{path}: lies in the folder of a run that has not finished; write the report elsewhere")
+    run, development = open_unfinished(folder, data=data, data_folder=data_folder)
+    if not run.history:
+        raise RunError(f"{folder}: has not finished its first epoch, and a report needs one; continue its training")
+    done = f"epoch {len(run.history)} of {run.recipe.epochs}"
+    logging.getLogger(__name__).warning("%s has not finished: the report shows it after %s", folder, done)
+    storage.write_text(path, render(run, development, title=title, author=author))
     return path
 
 
@@ -75,6 +99,7 @@ def render(run: Run, development: Development, *, title: str = "", author: str =
     return page.render(
         "run.html",
         run=run,
+        unfinished=run if isinstance(run, UnfinishedRun) else None,
         title=title or run.recipe.name,
         author=author,
         date=training_date(run),
@@ -93,8 +118,10 @@ def render(run: Run, development: Development, *, title: str = "", author: str =
     )
 
 
-def load_images(run: Run, data_folder: Path | None) -> Development:
+def load_images(run: Run, data_folder: Path | None, data: Any = None) -> Development:
     """Load the run's images; raises RunError if their validation labels are not those of the run."""
+    if data is not None:
+        return load_same_development(run.recipe, run.load_info().fingerprint, run.folder, data=data)
     development = development_of(run, data_folder)
     if not run.measured().labels.equal(development.validation.labels):
         raise RunError(

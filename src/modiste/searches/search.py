@@ -14,12 +14,13 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import storage
 from modiste.searches.outcomes import FolderStore, OutcomeStore, run_folder_of, write_table
 from modiste.searches.plan import PLAN, Plan, claim
+from modiste.searches.sent_code import sent_code
 from modiste.searches.space import apply
 from modiste.searches.suggestions import Suggestions
 from modiste.searches.trial import TrialOutcome, TrialTask
 from modiste.searches.workers import MakeWorkers, Processes, TrialPool
 from modiste.training.interruption import Interruption
-from modiste.training.tracking import trackers
+from modiste.training.tracking import Listener, trackers
 
 PACKAGES = ("matplotlib", "optuna")
 OnOutcome = Callable[[TrialOutcome, Mapping[int, TrialOutcome]], None]
@@ -36,7 +37,7 @@ def search(
     device: str = "auto",
     data_folder: Path | str | None = None,
     on_outcome: OnOutcome = lambda _new, _all: None,
-    track: Sequence[str] = (),
+    track: Sequence[str | Listener] = (),
 ) -> list[TrialOutcome]:
     """Run the trials of ``plan`` in the folder ``out``, or continue them after an interruption.
 
@@ -52,23 +53,26 @@ def search(
         device: where each trial computes.
         data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
         on_outcome: called with each new outcome.
-        track: names of trackers that record every trial as a run; see ``tracking.trackers``.
+        track: names of trackers that record every trial as a run; see ``tracking.trackers``. Listeners are refused.
 
     Returns:
         The outcomes of all trials, by number.
 
     Raises:
         StoppedError: a signal asked the search to stop. Everything is saved.
-        RecipeError, RunError, StorageError, FolderInUseError, MissingExtraError: the search cannot be run or continued.
+        RecipeError, RunError, StorageError, FolderInUseError, MissingExtraError: the search cannot be run or continued,
+            or workers could not import the network, loss, augmentation, data source or tracker that is not Modiste's.
     """
     demand_packages()
-    trackers.make(track, Path(out), plan.recipe)  # an unknown name or a missing package is an error before any trial
+    names = trackers.common_names(track)
+    trackers.make(names, Path(out), plan.recipe)  # an unknown name or a missing package is an error before any trial
     folder, data_folder = Path(out), None if data_folder is None else Path(data_folder)
     check_single_location(plan.recipe.data.source, data_folder)
+    sent = sent_code(plan.recipe, data_folder)
     with storage.lock(folder), Interruption() as interruption, closing(store or FolderStore(folder)) as kept:
         claim(folder / PLAN, plan, grows="trials", noun="search")
         kept.enter(plan)
-        make_task = partial(TrialTask, device=device, data_folder=data_folder, track=tuple(track))
+        make_task = partial(TrialTask, device=device, data_folder=data_folder, track=names, sent=sent)
         driver = Driver(plan, folder, kept, at_once or plan.lag, make_task, on_outcome)
         driver.run(workers or partial(Processes, at_once or plan.lag), interruption)
         write_table(folder, plan, driver.outcomes)

@@ -11,6 +11,7 @@ from modiste.errors import DataError, FolderInUseError, MissingExtraError, Modis
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import EpochRow
+from modiste.searches.sent_code import NO_CODE, SentCode
 from modiste.training import trainer
 from modiste.training.tracking import Listener, Timing, trackers
 
@@ -54,6 +55,7 @@ class TrialTask:
         curves: validation accuracies of earlier trials after each epoch, for pruning; empty for no pruning.
         minutes: longest time that it may take; 0 for no limit.
         track: names of trackers.
+        sent: code that is not Modiste's, which the worker imports.
     """
 
     number: int
@@ -65,6 +67,7 @@ class TrialTask:
     curves: tuple[tuple[float, ...], ...] = ()
     minutes: float = 0.0
     track: tuple[str, ...] = ()
+    sent: SentCode = NO_CODE
 
     @property
     def clock(self) -> Path:
@@ -144,11 +147,12 @@ def run_trial(task: TrialTask) -> TrialOutcome:
 
     Raises:
         StoppedError: a signal asked to stop.
-        RecipeError: the device cannot be used here.
+        RecipeError: the device cannot be used here, or code that is not Modiste's cannot be imported.
         FolderInUseError: another process is training in the task's folder.
         DataError: the images are missing or damaged, and the search does not choose the data.
         StorageError, MissingExtraError: nothing can be written, or a package is missing.
     """
+    task.sent.load()
     machine.choose_device(task.device)
     listeners = trackers.make(task.track, task.folder, task.recipe)
     if task.curves:

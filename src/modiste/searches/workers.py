@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from modiste.errors import RunError
+from modiste.recipes.plain import demand
 from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
 from modiste.system.processes import RecordingContext, available_cores, leave_with_parent, safe_path
 from modiste.training.interruption import SIGNALS, Interruption
@@ -43,6 +46,29 @@ class Workers(Executor, ABC):
 
 
 MakeWorkers = Callable[[], Workers]
+
+
+def worker_factory(
+    count: int, out: Path, *, ray: str | None = None, trial_cpus: float = 1.0, trial_gpus: float = 0.0
+) -> MakeWorkers:
+    """Return a function that makes the workers of trials.
+
+    Args:
+        count: number of trials at once.
+        out: folder in which all run folders are gathered.
+        ray: address of a Ray cluster, see ``RayWorkers``; None for processes on this machine.
+        trial_cpus: cores, and threads, of each trial on the cluster.
+        trial_gpus: GPUs of each trial on the cluster.
+
+    Raises:
+        RecipeError: a number is impossible.
+    """
+    demand(count >= 1, "workers", "at least 1", count)
+    if ray is None:
+        return partial(Processes, count)
+    from modiste.searches.ray_cluster import RayWorkers, Share
+
+    return partial(RayWorkers, ray, out, Share(trial_cpus, trial_gpus))
 
 
 class TrialPool:

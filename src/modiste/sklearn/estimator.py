@@ -20,7 +20,7 @@ from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder
 from modiste.sklearn.pixels import Pixels
 from modiste.training import trainer
-from modiste.training.tracking import ConsoleLog
+from modiste.training.tracking import make_progress
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin  # type: ignore[import-untyped]
@@ -130,7 +130,7 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         data = _development(images, codes, weights, tuple(map(str, self.classes_)), recipe.data)
         with _as_value_error(), tempfile.TemporaryDirectory() as folder:
             recipe = _with_batches(recipe, len(data.train))
-            shown = [ConsoleLog()] if self.verbose else []
+            shown = [make_progress()] if self.verbose else []
             trainer.train(
                 recipe,
                 Path(folder) / "run",

@@ -1,4 +1,4 @@
-"""Free processor cores, and child processes that import nothing from the working directory.
+"""Free processor cores, the place of this process among others, and child processes with a safe module search path.
 
 Threads that share the work of a layer wait for one another by spinning. If another process holds a core, two such
 threads take turns on one core and spin in vain: training becomes ten times slower, not twice. One thread fewer avoids
@@ -51,6 +51,16 @@ def idle_seconds(cores: set[int]) -> float | None:
     wanted = {f"cpu{number}" for number in cores}
     ticks = sum(int(line[IDLE]) + int(line[WAITING]) for line in lines if line and line[0] in wanted)
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def is_first_process() -> bool:
+    """Return whether this process may print and track: of the processes that torchrun started, only the first may."""
+    return is_alone() or os.environ["RANK"] == "0"
+
+
+def is_alone() -> bool:
+    """Return whether torchrun did not start this process, with others to train together."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 SAFE_PATH = "PYTHONSAFEPATH"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from modiste.data.dataset import Development
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder, storage
@@ -27,6 +28,7 @@ def continue_run(
     *,
     epochs: int,
     device: str = "auto",
+    data: Development | None = None,
     data_folder: Path | str | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Outcome:
@@ -39,6 +41,7 @@ def continue_run(
         out: folder of the new run; made if missing.
         epochs: of the whole run, more than it has.
         device: as ``train`` takes it.
+        data: as ``train`` takes it.
         data_folder: as ``train`` takes it.
         listeners: notified of every step and epoch.
 
@@ -55,7 +58,7 @@ def continue_run(
     run = run_folder.open_run(source)
     recipe = lengthened(run, epochs)
     copy_state(run, Path(out), recipe)
-    return train(recipe, out, device=device, data_folder=data_folder, listeners=listeners)
+    return train(recipe, out, device=device, data=data, data_folder=data_folder, listeners=listeners)
 
 
 def lengthened(run: Run, epochs: int) -> Recipe:

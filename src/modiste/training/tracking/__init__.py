@@ -1,7 +1,7 @@
-"""Listeners of a training run: log files, console, and trackers such as TensorBoard, MLflow and W&B."""
+"""Listeners of a training run: log files, progress, and trackers such as TensorBoard, MLflow and W&B."""
 
-from modiste.training.tracking.console import ConsoleLog
 from modiste.training.tracking.listener import Listener, Listeners, Timing
 from modiste.training.tracking.log_files import FileLog
+from modiste.training.tracking.progress import make_progress
 
-__all__ = ["ConsoleLog", "FileLog", "Listener", "Listeners", "Timing"]
+__all__ = ["FileLog", "Listener", "Listeners", "Timing", "make_progress"]

@@ -21,6 +21,7 @@ TRACKERS: dict[str, MakeTracker] = {
     "wandb": WandbTracker,
 }
 """Every tracker by name. Add your own here, or as an entry point of an installed package in GROUP."""
+BUILT_IN = frozenset(TRACKERS)
 GROUP = "modiste.trackers"
 """Group of the entry points of installed packages; one is loaded only if its name is asked for."""
 
@@ -43,10 +44,26 @@ def make(names: Sequence[str | Listener], folder: Path, recipe: Recipe) -> list[
     ...
     modiste.errors.RecipeError: track: no tracker 'tensorbord'; did you mean 'tensorboard'?
     """
-    texts = (item for item in names if isinstance(item, str))
-    known = dict.fromkeys(name.strip() for text in texts for name in text.split(","))
-    by_name = [Background(name, _maker(name)(folder, recipe)) for name in known]
+    by_name = [Background(name, _maker(name)(folder, recipe)) for name in _split(names)]
     return [*by_name, *(Background(type(item).__name__, item) for item in names if isinstance(item, Listener))]
+
+
+def common_names(names: Sequence[str | Listener]) -> tuple[str, ...]:
+    """Return the names among trackers, each once; RecipeError for a tracker that other processes do not know."""
+    here = [type(item).__name__ for item in names if isinstance(item, Listener)]
+    here += [name for name in _split(names) if name in TRACKERS and name not in BUILT_IN]
+    if here:
+        raise RecipeError(
+            f"track: trials run in other processes, which do not know {here[0]}; offer it as an entry point of an "
+            f"installed package, in the group {GROUP}"
+        )
+    return tuple(_split(names))
+
+
+def _split(names: Sequence[str | Listener]) -> list[str]:
+    """Return the names among trackers, each once."""
+    texts = (item for item in names if isinstance(item, str))
+    return list(dict.fromkeys(name.strip() for text in texts for name in text.split(",")))
 
 
 def _maker(name: str) -> MakeTracker:

@@ -1,0 +1,97 @@
+"""The report of a run that was stopped: of its newest state, said at its top, and nothing in the run's folder."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from page_reader import read
+
+import modiste
+from listeners import AskToStop
+from modiste.cli import main
+from modiste.errors import DataError, RunError, StoppedError
+from modiste.recipes.recipe import Recipe
+from modiste.training import trainer
+
+SAME = ("recipe.json", "log.jsonl", "model.safetensors", "last.safetensors", "validation-logits.safetensors")
+
+
+def stopped(recipe: Recipe, folder: Path, step: int, **where: Any) -> Path:
+    with pytest.raises(StoppedError):
+        modiste.train(recipe, folder, device="cpu", quiet=True, listeners=[AskToStop(step)], **where)
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def folder(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> Path:
+    """A run that was stopped in its third epoch of 25 steps."""
+    return stopped(tiny_recipe, tmp_path / "runs" / "run", 60, data_folder=tiny_folder)
+
+
+def test_it_says_at_its_top_that_the_run_goes_on_and_it_goes_on_to_the_same_bytes(
+    folder: Path, tiny_recipe: Recipe, tiny_folder: Path, finished_run: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(folder.parents[1])
+    before = files(folder.parent)
+    page = modiste.report("runs/run", data_folder=tiny_folder)
+    assert page == Path("run-unfinished.html")
+    assert files(folder.parent) == before
+    text, found = read(page).text, modiste.evaluate(folder, device="cpu", data_folder=tiny_folder)
+    notice = "This run has not finished: 2 of 3 epochs are done. The page shows its newest saved state, after 60 steps."
+    assert text.index(notice) < text.index(f"Validation accuracy {100 * found.accuracy:.2f} %")
+    assert "The model has the weights of epoch 2 of 2" in text
+    assert "Training stopped early" not in text
+    for name, scores in found.per_class.items():
+        assert f"{name} {scores.precision:.4f} {scores.recall:.4f} {scores.f1:.4f} {scores.support}" in text
+    trainer.train(tiny_recipe, folder, device="cpu", data_folder=tiny_folder)
+    for name in SAME:
+        assert (folder / name).read_bytes() == (finished_run / name).read_bytes()
+    assert sorted(modiste.Run.open(folder).files) == sorted(modiste.Run.open(finished_run).files)
+
+
+def test_weights_that_validation_did_not_select_are_the_newest(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    recipe = replace(tiny_recipe, pick="last", ema_decay=0.9)
+    folder = stopped(recipe, tmp_path / "run", 30, data_folder=tiny_folder)
+    text = read(modiste.report(folder, data_folder=tiny_folder, out=tmp_path / "page.html")).text
+    assert "1 of 3 epochs is done" in text
+    assert "The model has the newest weights, after 30 steps." in text
+    assert "The model has the weights of epoch" not in text
+
+
+def test_a_run_on_arrays_is_shown_with_the_same_arrays(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    train = modiste.load_dataset(tiny_recipe.data, tiny_folder).train
+    arrays = (train.images[:, 0].numpy(), train.labels.numpy())
+    folder = stopped(tiny_recipe, tmp_path / "run", 45, data=arrays)
+    page = modiste.report(folder, data=arrays, out=tmp_path / "page.html")
+    assert f"{100 * modiste.evaluate(folder, data=arrays).accuracy:.2f} %" in read(page).text
+    with pytest.raises(RunError, match="the data found are not those it was trained on"):
+        modiste.report(folder, data=(255 - arrays[0], arrays[1]), out=tmp_path / "page.html")
+    with pytest.raises(DataError, match="page of several runs"):
+        modiste.report([folder, folder], data=arrays)
+
+
+def test_a_page_within_the_folder_is_refused(folder: Path) -> None:
+    with pytest.raises(RunError, match="lies in the folder of a run that has not finished; write the report elsewhere"):
+        modiste.report(folder, out=folder / "report.html")
+
+
+def test_a_run_in_its_first_epoch_has_none(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    folder = stopped(tiny_recipe, tmp_path / "run", 9, data_folder=tiny_folder)
+    assert modiste.evaluate(folder, data_folder=tiny_folder).unfinished_step == 9
+    with pytest.raises(RunError, match="has not finished its first epoch, and a report needs one"):
+        modiste.report(folder, data_folder=tiny_folder, out=tmp_path / "page.html")
+
+
+def test_the_command_says_it_too(folder: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = folder.with_name("page.html")
+    main.main(["report", str(folder), "--data-folder", str(tiny_folder), "--out", str(page)])
+    printed = capsys.readouterr()
+    assert printed.out == f"{page}\n"
+    assert printed.err == f"{folder} has not finished: the report shows it after epoch 2 of 3\n"
