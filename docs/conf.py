@@ -32,6 +32,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_llms_txt",
+    "flowchart",
     "repository_pages",
     "reference_pages",
 ]
@@ -40,7 +41,9 @@ root_doc = "docs/index"
 include_patterns = ["*.md", "docs/**", "records/**"]
 exclude_patterns = [".*", "benchmarks", "dist", "docs/extensions", "runs", "site", "src", "tests"]
 
+myst_fence_as_directive = ["mermaid"]
 myst_heading_anchors = 4
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # pages load nothing from other sites
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(DOCS.parent / "dist" / "notebooks" / source_digest())
 nb_execution_in_temp = True

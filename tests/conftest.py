@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # Nothing here imports torch: of several processes, the first
     from modiste.recipes.plain import Part
     from modiste.recipes.recipe import Recipe
 
-pytest_plugins = ["fault_counter", "network_guard"]
+pytest_plugins = ["chromium", "fault_counter", "network_guard"]
 # Else each run takes as many threads as there are free cores, and two runs that are compared differ in their last bits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

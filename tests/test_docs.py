@@ -1,6 +1,7 @@
 """The documentation site: it builds without a warning, has every public name and command, and its notebooks run."""
 
 import html
+import itertools
 import json
 import re
 import subprocess
@@ -16,6 +17,10 @@ from commands_and_data import child_environment
 from modiste.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "docs" / "extensions"))
+
+import flowchart  # noqa: E402 - after the path
+
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -55,6 +60,49 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
         timeout=880,
     )
     assert done.returncode == 0, done.stderr
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+DRAWN = ARCHITECTURE.partition("```mermaid\n")[2].partition("```")[0].splitlines()
+
+
+class TestFlowchart:
+    def test_every_box_and_arrow_is_drawn(self) -> None:
+        arrows = flowchart.read_arrows(DRAWN)
+        assert len(arrows) == len(DRAWN) - 1 > 20
+        svg = flowchart.drawing(arrows)
+        names = {name for arrow in arrows for name in arrow}
+        assert sorted(re.findall(r">([^<>]+)</text>", svg)) == sorted(names)
+        assert svg.count("marker-end") == len(arrows)
+        assert len(re.findall("<rect", svg)) == len(names)
+
+    def test_boxes_stand_apart_and_arrows_point_downward(self) -> None:
+        middles, ways = flowchart.layout(flowchart.read_arrows(DRAWN))
+        for row in {place[2] for place in middles}:
+            row_of = sorted((middle, flowchart.width(place)) for place, middle in middles.items() if place[2] == row)
+            for (left, width), (right, other) in itertools.pairwise(row_of):
+                assert right - left >= (width + other) / 2 + flowchart.GAP - 1e-6
+        assert all([place[2] for place in way] == list(range(way[0][2], way[-1][2] + 1)) for way in ways.values())
+
+    def test_least_squares(self) -> None:
+        """Two boxes that want the same place stand on both sides of it; a third one is not moved."""
+        row = [("a", "a", 0), ("b", "b", 0), ("c", "c", 0)]
+        placed = list(flowchart.spread(row, [0.0, 0.0, 500.0]).values())
+        apart = flowchart.width(row[0]) + flowchart.GAP
+        assert placed == pytest.approx([-apart / 2, apart / 2, 500.0])
+
+    @pytest.mark.parametrize(
+        ("lines", "message"),
+        [
+            ([], "expected 'flowchart TD' first"),
+            (["graph LR", "a --> b"], "expected 'flowchart TD' first"),
+            (["flowchart TD", "a --- b"], "expected 'box --> box', found 'a --- b'"),
+            (["flowchart TD", "a --> b", "b --> a"], "found a circle"),
+        ],
+    )
+    def test_what_cannot_be_drawn_is_refused(self, lines: list[str], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            flowchart.read_arrows(lines)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +148,15 @@ class TestSite:
             if not leads_somewhere(page, html.unescape(link))
         ]
         assert broken == []
+
+    def test_pages_load_nothing_from_other_sites(self, site: Path) -> None:
+        loaded = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="((?:https?:)?//[^"]+)""")
+        found = {link for page in site.rglob("*.html") for link in loaded.findall(page.read_text(encoding="utf-8"))}
+        assert found == set()
+
+    def test_the_packages_are_drawn(self, site: Path) -> None:
+        page = (site / "docs" / "architecture.html").read_text(encoding="utf-8")
+        assert flowchart.drawing(flowchart.read_arrows(DRAWN)) in page
 
     def test_every_page_is_in_the_navigation(self, site: Path) -> None:
         index = (site / "docs" / "index.html").read_text(encoding="utf-8")

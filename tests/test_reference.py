@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx, write
 
@@ -109,7 +110,6 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def check(name: str, printed: Any) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     jsonschema.Draft202012Validator.check_schema(schema(name))
     jsonschema.validate(json.loads(json.dumps(printed)), schema(name), cls=jsonschema.Draft202012Validator)
 
@@ -179,7 +179,6 @@ class TestSchemas:
         check("audit", {**printed, "suspicious": [suspicious]})
 
     def test_a_changed_output_is_noticed(self, finished_run: Path) -> None:
-        jsonschema = pytest.importorskip("jsonschema")
         printed = evaluate(finished_run).as_plain()
         for wrong in ({**printed, "surplus": 1}, {**printed, "accuracy": 2.0}, {"accuracy": 0.5}):
             with pytest.raises(jsonschema.ValidationError):

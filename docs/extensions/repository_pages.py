@@ -6,7 +6,6 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import Any
 
-from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
 PAGE = re.compile(r"\]\(([^)#:]+)\.(?:md|ipynb)\)")
@@ -17,9 +16,8 @@ GENERATED = {"Reference": [f"docs/reference/{name}" for name in ("functions", "c
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register what changes a page's text before Sphinx reads it, and the language of drawings."""
+    """Register what changes a page's text before Sphinx reads it."""
     app.connect("source-read", change)
-    app.add_lexer("mermaid", TextLexer)  # GitHub draws these; the site shows their text
     return {"parallel_read_safe": True}
 
 

@@ -11,6 +11,7 @@ import pytest
 from modiste.cli import completion, main
 from modiste.recipes.named import RECIPES
 
+PERCEPTRON = ["--model.activation", "--model.batch-norm", "--model.dropout", "--model.hidden"]
 ASKED = [
     ("modiste tr", ["train"]),
     ("modiste train sprint-95", ["sprint-95", "sprint-95-gpu"]),
@@ -24,7 +25,15 @@ ASKED = [
     ("modiste help ev", ["evaluate"]),
     ("modiste evaluate runs/x --split te", ["test"]),
     ("modiste recipes dbn", ["dbn", "dbn-frozen"]),
+    ("modiste train perceptron --model.", PERCEPTRON),
+    ("modiste train --seed 3 perceptron --model.", PERCEPTRON),
+    ("modiste search perceptron --model.h", ["--model.hidden"]),
+    ("modiste train folder --model.ke", ["--model.kernel-size", "--model.keypoints"]),
+    ("modiste train perceptron --model.activation ta", ["tanh"]),
 ]
+
+NO_RECIPES = ("--out paper", "--name = paper", "--mirror --out paper --quiet")
+"""Words before a recipe in which the name of another is the value of a flag; bash splits words at an equals sign."""
 
 
 @cache
@@ -41,11 +50,12 @@ def needed(shell: str) -> str:
 
 def test_bash_offers_what_fits(tmp_path: Path) -> None:
     ask = 'ask() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _modiste; echo "${COMPREPLY[*]}"; }'
-    lines = [" ".join(f"'{word}'" for word in line.split(" ")) for line, _ in ASKED]
+    asked = [*ASKED, *((f"modiste train {words} perceptron --model.", PERCEPTRON) for words in NO_RECIPES)]
+    lines = [" ".join(f"'{word}'" for word in line.split(" ")) for line, _ in asked]
     (tmp_path / "try").write_text("\n".join([script("bash"), ask, *(f"ask {line}" for line in lines)]))
     done = subprocess.run([needed("bash"), "try"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr == ""
-    assert [sorted(line.split()) for line in done.stdout.splitlines()] == [offered for _, offered in ASKED]
+    assert [sorted(line.split()) for line in done.stdout.splitlines()] == [offered for _, offered in asked]
 
 
 def test_bash_completes_a_value_behind_an_equals_sign(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ CASES = [
     Case("one class", {LABELS: idx([0] * 6)}, "too few classes: expected 2 classes or more, found 1"),
     Case("a class of one", {LABELS: idx([0, 0, 0, 1, 1, 2])}, "expected 2 or more of each class, found 1 of class 2"),
     Case("a gap", {LABELS: idx([0, 2] * 3)}, "expected 2 or more of each class, found 0 of class 1; number the"),
-    Case("labels from one", {LABELS: idx([1, 2] * 3)}, "found 0 of class 0; number the classes from 0 without gaps"),
+    Case("labels from two", {LABELS: idx([2, 3] * 3)}, "found 0 of class 0; number the classes from 0 or 1 without gaps"),
     Case("label 255", {LABELS: idx([0, 1, 255] * 2)}, "too few images: .*, found 0 of class 2"),
     Case("beyond the names", {"classes.txt": b"a\nb"}, r"expected 0 to 1 \(2 classes\), found 2 at .* 2;", blames=LABELS),
     # the names

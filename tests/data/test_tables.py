@@ -19,6 +19,7 @@ from modiste.data.labelled import LabelledImages
 from modiste.data.tables import pixel_csv
 from modiste.data.tables.arrays import to_labels, to_pixels
 from modiste.errors import DataError, RecipeError
+from modiste.inference.answers import find_pictures
 from modiste.recipes.recipe import DataRecipe
 
 TRAIN, TEST = made(), made(18, seed=1)
@@ -253,6 +254,21 @@ def test_the_slow_reader_of_pixels_agrees_with_the_fast_one(tmp_path: Path, monk
         again = pixel_csv.read_part(path)
         assert np.array_equal(again.images, fast.images)
         assert np.array_equal(again.labels, fast.labels)
+
+
+@pytest.mark.parametrize("header", ["pixel1", ""])
+@pytest.mark.parametrize("slow", [False, True])
+def test_pixels_without_labels_are_for_predict(header: str, slow: bool, tmp_path: Path) -> None:
+    path = write_kaggle(tmp_path, TRAIN, TEST, header=header) / "set_test.csv"
+    labelled = [image for _, image in find_pictures(path)]
+    rows = [line.partition(",")[2] for line in path.read_text().splitlines()]
+    path.write_text("\n".join(rows).replace(",", ", " if slow else ","))
+    found = list(find_pictures(path))
+    assert [name for name, _ in found] == [f"{path}[{number}]" for number in range(len(TEST[0]))]
+    for images in (labelled, [image for _, image in found]):
+        assert np.array_equal(np.stack(images), TEST[0])
+    with pytest.raises(DataError, match=r"no labels: .* images without labels are for modiste predict"):
+        pixel_csv.read_part(path)
 
 
 def test_a_file_alone_has_its_test_images_set_aside(tmp_path: Path) -> None:

@@ -9,11 +9,14 @@ import pytest
 
 from commands_and_data import write_pictures
 from modiste.cli import main
-from modiste.data import held_out
+from modiste.data import held_out, sources
 from modiste.data.dataset import as_image_set
+from modiste.data.pictures import picture_cache
 from modiste.errors import DataError, RunError
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.other_data import FILE, evaluate_on, evaluations
+from modiste.photo.preparation import Preparation
+from modiste.recipes.recipe import DataRecipe
 from modiste.runs.run_folder import open_run
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -79,6 +82,32 @@ def test_folders_of_pictures(run: Path, tmp_path: Path, monkeypatch: pytest.Monk
     found = evaluate_on(run, tmp_path / "new")
     assert found.images == 5
     assert [found.per_class[name].support for name in names] == [3, 0, 2, *[0] * (len(names) - 3)]
+
+
+def test_each_picture_is_decoded_once(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+
+    def decode(path: Path, preparation: Preparation) -> picture_cache.Result:
+        decoded.append(path.name)
+        return picture_cache_decode(path, preparation)
+
+    picture_cache_decode = picture_cache._decode_one
+    monkeypatch.setattr(picture_cache, "_decode_one", decode)
+    monkeypatch.setattr(picture_cache, "picture_cache_folder", lambda: tmp_path / "cache")
+    names = open_run(run).load_info().task.class_names
+    write_pictures(tmp_path / "new", dict.fromkeys(names, 4))
+    assert evaluate_on(run, tmp_path / "new").images == len(decoded) == 4 * len(names)
+
+
+def test_a_folder_is_known_by_what_training_would_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a run finds its own pictures, wherever they lie."""
+    monkeypatch.setattr(picture_cache, "picture_cache_folder", lambda: tmp_path / "cache")
+    write_pictures(tmp_path / "new", {"coat": 5, "shirt": 4})
+    (tmp_path / "new" / "coat" / "broken.png").write_bytes(b"nothing")
+    recipe = DataRecipe(source=str(tmp_path / "new"), pictures="whole", side=8)
+    whole, development = held_out.load_labelled(tmp_path / "new", recipe), sources.load(recipe)
+    assert whole.fingerprint == development.fingerprint
+    assert len(development.labels) < len(whole.labels) == 9
 
 
 def test_the_command(run: Path, arrays: Arrays, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from modiste.cli.main import main
 from modiste.data.dataset import Development, ImageSet
@@ -39,18 +38,8 @@ PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1200, "height": 900}
 GROUNDS = ("light", "dark", "noisy", "shaded", "coloured", "rough")
 
 
-CHROMIUM = shutil.which("chromium")
-in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: make chromium")
 TASK = Task(image_shape=(1, 28, 28), class_names=HOSTILE, mean=(0.3,), deviation=(0.35,))
 SMALL = CNNRecipe(filters=(4, 6), pools=2, hidden=(10,))
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +53,9 @@ def one_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def page(chromium: Browser, one_file: Path) -> Iterator[Page]:
+def page(browser: Browser, one_file: Path) -> Iterator[Page]:
     """The page, opened from disk; it may ask for nothing, and nothing may be said on its console."""
-    context = chromium.new_context(viewport=DESKTOP, offline=True)
+    context = browser.new_context(viewport=DESKTOP, offline=True)
     page, said = context.new_page(), list[str]()
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
@@ -124,7 +113,6 @@ def in_page(page: Page, content: bytes, preparation: Preparation) -> dict[str, A
     return found
 
 
-@in_chromium
 @pytest.mark.parametrize(
     "preparation",
     [
@@ -155,7 +143,6 @@ def test_the_preparation_gives_the_same_bytes_as_in_python(page: Page, preparati
         assert len(kinds) >= 5  # separated and not, light and dark, with doubts
 
 
-@in_chromium
 @pytest.mark.parametrize(
     ("network", "shape", "mirror"),
     [
@@ -166,7 +153,7 @@ def test_the_preparation_gives_the_same_bytes_as_in_python(page: Page, preparati
     ids=["cnn", "sprint", "resnet"],
 )
 def test_the_page_computes_what_the_network_does(
-    chromium: Browser, network: ModelRecipe, shape: tuple[int, int, int], mirror: bool, tmp_path: Path
+    browser: Browser, network: ModelRecipe, shape: tuple[int, int, int], mirror: bool, tmp_path: Path
 ) -> None:
     draw = np.random.RandomState(5)
     images = draw.randint(0, 256, (60, *shape)).astype(np.uint8)
@@ -179,7 +166,7 @@ def test_the_page_computes_what_the_network_does(
     path = tmp_path / "page.html"
     recipe = Recipe(name="tried", model=network, data=DataRecipe(pictures="whole"))
     path.write_bytes(as_page(answers, ModelInfo(recipe, task, 4, "f" * 64)))
-    page = chromium.new_page()
+    page = browser.new_page()
     page.goto(path.as_uri())
     rows = page.evaluate("(images) => computedFor(images)", base64.b64encode(images.tobytes()).decode())
     page.close()
@@ -232,7 +219,6 @@ def test_a_network_whose_pictures_the_page_cannot_prepare_is_refused() -> None:
         one_file_page(b"", replace(info, recipe=restless))
 
 
-@in_chromium
 def test_names_reach_the_page_as_text(page: Page) -> None:
     assert page.locator("#served").inner_text().replace("\u2028", "") == "tried: " + ", ".join(HOSTILE).replace(
         "\u2028", ""
@@ -248,7 +234,6 @@ def test_names_reach_the_page_as_text(page: Page) -> None:
     expect(page.get_by_role("alert")).to_contain_text("<b>letter</b>.jpg: not an image that this browser can read")
 
 
-@in_chromium
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
@@ -274,7 +259,6 @@ def test_a_file_that_cannot_be_answered_gets_a_line(page: Page, content: bytes, 
     expect(page.locator("#found")).to_be_hidden()
 
 
-@in_chromium
 def test_a_file_that_is_too_large_gets_a_line(page: Page) -> None:
     page.evaluate("""() => {
         const transfer = new DataTransfer();
@@ -285,7 +269,6 @@ def test_a_file_that_is_too_large_gets_a_line(page: Page) -> None:
     expect(page.get_by_role("alert")).to_have_text(expected)
 
 
-@in_chromium
 def test_a_picture_is_answered_with_steps_and_evidence(page: Page, one_file: Path) -> None:
     page.set_viewport_size(PHONE)
     give(page, as_png(drawn(0)), "shirt.png")
@@ -298,7 +281,6 @@ def test_a_picture_is_answered_with_steps_and_evidence(page: Page, one_file: Pat
     assert page.locator("#token-form").count() == 0
 
 
-@in_chromium
 def test_a_drawing_is_answered_by_keyboard_alone(page: Page) -> None:
     for text in ("Draw one", "What is it?"):
         for _ in range(20):
@@ -322,9 +304,8 @@ def test_a_drawing_is_answered_by_keyboard_alone(page: Page) -> None:
     assert page.evaluate("document.activeElement.id") == "verdict"
 
 
-@in_chromium
-def test_a_browser_without_a_feature_says_which(chromium: Browser, one_file: Path) -> None:
-    page = chromium.new_page()
+def test_a_browser_without_a_feature_says_which(browser: Browser, one_file: Path) -> None:
+    page = browser.new_page()
     page.add_init_script("delete window.createImageBitmap")
     page.goto(one_file.as_uri())
     give(page, as_png(drawn(0)), "shirt.png")
@@ -334,7 +315,7 @@ def test_a_browser_without_a_feature_says_which(chromium: Browser, one_file: Pat
     page.close()
 
 
-@in_chromium
+@pytest.mark.usefixtures("browser")
 def test_a_page_that_answers_otherwise_is_not_written(
     finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

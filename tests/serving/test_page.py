@@ -1,18 +1,15 @@
 """The page in a real browser: pictures dropped, pasted, picked, drawn; by keyboard alone; unreadable files; a token."""
 
 import base64
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from server_process import Server, listening
 
 from modiste.photo.opening import FORMATS
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: make chromium")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1200, "height": 900}
 DROP = """([content, kind, event]) => {
     const transfer = new DataTransfer();
@@ -20,14 +17,6 @@ DROP = """([content, kind, event]) => {
     const options = { bubbles: true, cancelable: true, dataTransfer: transfer, clipboardData: transfer };
     document.getElementById("drop").dispatchEvent(new (event === "drop" ? DragEvent : ClipboardEvent)(event, options));
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

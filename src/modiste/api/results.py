@@ -1,5 +1,6 @@
 """What is done with finished runs: measure, compare, classify, report, export."""
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -171,17 +172,20 @@ def predict(
 
     Args:
         model: a run, its folder, a model file, an ONNX file, or a model that was loaded before.
-        pictures: one or many. A path is a picture file, a folder of such, or an IDX file. Bytes are the content of a
-            file. An image of PIL, and an array (H, W, 3) of bytes, is a photo. An array (H, W) or (H, W, 1) of the
-            network's size is an image like those of the data set, and is used as it is; so is each of (N, H, W).
+        pictures: one or many. A path is a picture file, a folder of such, an IDX file, or a CSV file of pixels. Bytes
+            are the content of a file. An image of PIL, and an array (H, W, 3) of bytes, is a photo. An array (H, W) or
+            (H, W, 1) of the network's size is an image like those of the data set, and is used as it is; so is each of
+            (N, H, W).
         background: how garments are found; None as in training.
         accept: share of garments that may wrongly be answered none of the classes; None for 0.04.
         device: where a run computes.
-        data_folder: of the training images, for a run that has no detector of other pictures yet.
+        data_folder: of the training images, for a run that has no detector of other pictures yet; without it such a
+            run may answer with a class for any picture, and a warning says so.
         network: the code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
         RunError, RecipeError, MissingExtraError: the model cannot be used.
+        DataError: the images in ``data_folder`` are missing or damaged.
         PhotoError: there is no such file or folder.
 
     Example::
@@ -195,7 +199,7 @@ def predict(
     if accept is not None:
         classifier = classifier.accepting(accept)
     many = [pictures] if _is_one(pictures) else pictures
-    found = [item for number, one in enumerate(many) for item in _inputs(one, number, classifier.image_shape)]
+    found = [item for number, one in enumerate(many) for item in _inputs(one, number, classifier)]
     return list(answers(classifier, found, background=background))
 
 
@@ -363,7 +367,15 @@ def _classifier(
         return OnnxModel.load(path)
     _register(network)
     predictor = Predictor.load(path, device=device)
-    return predictor if predictor.folder is None else predictor.with_novelty(path, data_folder)
+    if predictor.folder is None:
+        return predictor
+    try:
+        return predictor.with_novelty(path, data_folder)
+    except DataError as error:
+        if data_folder is not None:
+            raise
+        logging.getLogger(__name__).warning("images of none of the classes will not be recognised as such: %s", error)
+        return predictor
 
 
 def _is_one(pictures: Any) -> bool:
@@ -372,19 +384,19 @@ def _is_one(pictures: Any) -> bool:
 
 
 def _inputs(
-    picture: Picture, number: int, shape: tuple[int, int, int]
+    picture: Picture, number: int, classifier: "Classifier"
 ) -> "Iterable[tuple[str, PictureInput | PhotoError]]":
     """Yield the name and the content of each picture that one item of ``predict`` stands for."""
     from modiste.inference.answers import find_pictures
 
     if isinstance(picture, str | os.PathLike):
-        return find_pictures(Path(picture))
+        return find_pictures(Path(picture), transpose=classifier.transpose)
     if isinstance(picture, bytes):
         return [(f"picture {number}", picture)]
     array = np.asarray(picture.convert("RGB") if hasattr(picture, "convert") else picture)
     if array.dtype != np.uint8:
         raise PhotoError(f"picture {number}: expected bytes from 0 to 255, found {array.dtype}; scale and convert it")
-    _, height, width = shape
+    _, height, width = classifier.image_shape
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim == 2:
@@ -394,7 +406,7 @@ def _inputs(
     if array.ndim == 3 and array.shape[1:] == (height, width):
         return [(f"picture {index}", image) for index, image in enumerate(array)]
     if array.ndim == 4:
-        return [pair for index, image in enumerate(array) for pair in _inputs(image, index, shape)]
+        return [pair for index, image in enumerate(array) for pair in _inputs(image, index, classifier)]
     raise PhotoError(
         f"picture {number}: expected an array (H, W), (H, W, 3) or (N, {height}, {width}), found {array.shape}"
     )

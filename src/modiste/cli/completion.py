@@ -12,7 +12,11 @@ from modiste.cli.flags import ALIASES, Flag, flags_of
 Command = Callable[[list[str]], None]
 SHORT = "lr"
 """The alias that is offered; the others are spellings of the same flag."""
+NETWORK = "model."
+"""Beginning of the flags of a recipe's network."""
 SHELLS = ("bash", "zsh", "fish")
+WITH_RECIPE = ("train", "cross-validate", "search")
+"""Commands whose first word is a recipe."""
 LOAD = {
     "bash": 'eval "$(modiste --print-completion bash)"',
     "zsh": 'eval "$(modiste --print-completion zsh)"',
@@ -29,16 +33,23 @@ class _Arguments:
         name: of the command; ``data audit`` is a command with two words.
         flags: its flags, those of every network included.
         words: that may come first, beside files.
+        takes_recipe: whether the first word may be a recipe, whose network decides which flags there are.
     """
 
     name: str
     flags: tuple[Flag, ...]
     words: tuple[str, ...] = ()
+    takes_recipe: bool = False
+
+    @property
+    def common_flags(self) -> tuple[Flag, ...]:
+        """The flags that do not depend on the recipe."""
+        return tuple(flag for flag in self.flags if not (self.takes_recipe and flag.name.startswith(NETWORK)))
 
     @property
     def spellings(self) -> list[str]:
-        """Every flag with its dashes, and ``--help``."""
-        names = [f"--{flag.name}" for flag in self.flags]
+        """Every flag that does not depend on the recipe, with its dashes, and ``--help``."""
+        names = [f"--{flag.name}" for flag in self.common_flags]
         known = {flag.name for flag in self.flags}
         return [
             *(f"--{alias}" for alias, name in ALIASES.items() if name in known and alias == SHORT),
@@ -107,14 +118,25 @@ def _arguments(commands: dict[str, Command]) -> list[_Arguments]:
 
     names = tuple(RECIPES)
     words = {"data": ("audit", "fetch"), "data fetch": ("clothing",), "help": tuple(commands)}
-    words |= dict.fromkeys(("train", "cross-validate", "search", "recipes"), names)
+    words |= dict.fromkeys((*WITH_RECIPE, "recipes"), names)
     found = []
     for name in (*commands, "data audit", "data fetch"):
         flags = [flag for kind in options_of(name) for flag in flags_of(kind)]
         of_recipe = [dataclasses.replace(flag, default="") if flag.name == "name" else flag for flag in flags]
         given = tuple(flag for flag in of_recipe if not flag.is_positional)
-        found.append(_Arguments(name, given, words.get(name, ())))
+        found.append(_Arguments(name, given, words.get(name, ()), name in WITH_RECIPE))
     return [*found, _Arguments("help", (), words["help"])]
+
+
+def _network_flags() -> dict[tuple[str, ...], list[str]]:
+    """Return the names of recipes whose networks have the same flags, with these flags."""
+    from modiste.recipes.named import RECIPES
+
+    recipes: dict[tuple[str, ...], list[str]] = {}
+    for name, make in RECIPES.items():
+        flags = tuple(flag.name for flag in flags_of(make().model, NETWORK))
+        recipes.setdefault(flags, []).append(name)
+    return {tuple(names): list(flags) for flags, names in recipes.items()}
 
 
 def _bash(commands: dict[str, Command], known: Sequence[_Arguments]) -> Iterator[str]:
@@ -142,9 +164,11 @@ def _function(commands: dict[str, Command], known: Sequence[_Arguments]) -> Iter
     yield f'  if [ "$COMP_CWORD" -eq 1 ]; then COMPREPLY=($(compgen -W "{first}" -- "$current")); return; fi'
     yield '  if [ "$command" = data ]; then case "${COMP_WORDS[2]}" in audit|fetch)'
     yield '    if [ "$COMP_CWORD" -gt 2 ]; then command="data ${COMP_WORDS[2]}"; fi;; esac; fi'
+    yield from _function_of_networks(known)
     yield '  case "$command" in'
     for one in known:
-        yield f"    '{one.name}') flags='{' '.join(one.spellings)}'; words='{' '.join(one.words)}'"
+        ending = ' $network"' if one.takes_recipe else '"'
+        yield f"    '{one.name}') flags=\"{' '.join(one.spellings)}{ending}; words='{' '.join(one.words)}'"
         yield '      case "$previous" in'
         for flag in one.flags:
             if flag.choices:
@@ -159,9 +183,32 @@ def _function(commands: dict[str, Command], known: Sequence[_Arguments]) -> Iter
     yield "}"
 
 
+def _function_of_networks(known: Sequence[_Arguments]) -> Iterator[str]:
+    """Yield what sets ``network`` to the flags of the network of the first recipe typed; of all networks without one.
+
+    A word behind a flag that takes a value is this value, and no recipe.
+    """
+    flags = {flag.name: flag for one in known if one.takes_recipe for flag in one.flags}
+    everything = " ".join(f"--{name}" for name in flags if name.startswith(NETWORK))
+    alone = [f"--{name}" for flag in flags.values() if flag.is_switch for name in flag.variants()]
+    yield f"  local word before='' network='{everything}'"
+    yield f'  case "$command" in {"|".join(WITH_RECIPE)}) for word in "${{COMP_WORDS[@]:2}}"; do'
+    yield f'    case "$before" in {"|".join(sorted(alone))}) before="";; esac'
+    yield '    case "$before" in --*|=) ;; *) case "$word" in'
+    for recipes, names in _network_flags().items():
+        yield f"      {'|'.join(recipes)}) network='{' '.join(f'--{name}' for name in names)}'; break;;"
+    yield '    esac;; esac; before="$word"'
+    yield "  done;; esac"
+
+
 def _fish(commands: dict[str, Command], known: Sequence[_Arguments]) -> Iterator[str]:
     yield f"# fish completion of modiste; in ~/.config/fish/config.fish: {LOAD['fish']}"
     yield "complete -c modiste -e"
+    networks = _network_flags()
+    every_recipe = " ".join(name for recipes in networks for name in recipes)
+    yield "function __modiste_recipe_is -d 'whether no recipe is typed, or one of these'"
+    yield f"    not __fish_seen_subcommand_from {every_recipe}; or __fish_seen_subcommand_from $argv"
+    yield "end"
     for name, command in commands.items():
         about = (command.__doc__ or "").splitlines()[0]
         yield f"complete -c modiste -n __fish_use_subcommand -f -a {name} -d {_quoted(about)}"
@@ -172,7 +219,11 @@ def _fish(commands: dict[str, Command], known: Sequence[_Arguments]) -> Iterator
         if one.words:
             yield f"complete -c modiste -n {where} -a {_quoted(' '.join(one.words))}"
         for flag in one.flags:
-            yield f"complete -c modiste -n {where} {_fish_flag(flag)}"
+            fits = where
+            if flag not in one.common_flags:
+                recipes = [name for names, flags in networks.items() if flag.name in flags for name in names]
+                fits = f"{where[:-1]}; and __modiste_recipe_is {' '.join(recipes)}'"
+            yield f"complete -c modiste -n {fits} {_fish_flag(flag)}"
 
 
 def _fish_flag(flag: Flag) -> str:

@@ -58,8 +58,9 @@ def predict(arguments: list[str]) -> None:
     modiste predict RUN FOLDER|LIST.csv|LIST.parquet --out FOLDER [--ray auto|HOST:PORT]
 
     RUN is the folder of a finished run, a model file, or an ONNX file from modiste export. A garment on a plain
-    background, light or dark, is found, cropped and prepared like the training images. Images of an IDX file are
-    used as they are; - reads a picture from standard input.
+    background, light or dark, is found, cropped and prepared like the training images. Images of an IDX file, or of a
+    CSV file of pixels, are used as they are, transposed where the training images were; - reads a picture from
+    standard input.
 
     --out writes answers for millions of pictures as shards of parquet. After a kill the same command goes on.
 
@@ -93,7 +94,12 @@ def _print_answers(source: Path, inputs: list[str], options: _PredictOptions) ->
     count = faults = 0
     draw = _figure_writer(classifier, options)
     with ProgressBar(partial(_count, inputs)).shown() as bar, _writer(options).opened() as writer:
-        found = answers(classifier, _pictures(inputs), background=background, keep_steps=options.show is not None)
+        found = answers(
+            classifier,
+            _pictures(inputs, classifier.transpose),
+            background=background,
+            keep_steps=options.show is not None,
+        )
         for answer in found:
             if answer.fault or sys.stdout.isatty():
                 bar.clear()
@@ -160,7 +166,7 @@ def _writer(options: _PredictOptions) -> AnswerWriter:
     return JsonWriter() if options.json else TableWriter() if options.csv else LineWriter()
 
 
-def _pictures(inputs: list[str]) -> "Iterator[tuple[str, PictureInput | PhotoError]]":
+def _pictures(inputs: list[str], transpose: bool) -> "Iterator[tuple[str, PictureInput | PhotoError]]":
     from modiste.inference.answers import find_pictures
     from modiste.photo.opening import MOST_BYTES
 
@@ -168,7 +174,7 @@ def _pictures(inputs: list[str]) -> "Iterator[tuple[str, PictureInput | PhotoErr
         if item == STANDARD_INPUT:
             yield "standard input", sys.stdin.buffer.read(MOST_BYTES + 1) if sys.stdin else b""
         else:
-            yield from find_pictures(Path(item))
+            yield from find_pictures(Path(item), transpose=transpose)
 
 
 def _classifier(source: Path, options: _PredictOptions) -> "Classifier":

@@ -20,6 +20,7 @@ from modiste.data.idx.files import (
     PublishedFile,
     SourceFile,
     find_pair,
+    first_label_of,
     folder_of_set,
     is_published,
     join_pair,
@@ -53,7 +54,7 @@ from modiste.data.tables.contents import (
     number,
 )
 from modiste.data.tables.memory import contents_of
-from modiste.errors import DataError, fault
+from modiste.errors import DataError, RecipeError, fault
 from modiste.recipes.recipe import DataRecipe
 
 OTHER = "other"
@@ -81,7 +82,8 @@ TEST = FilePair(
 def load_held_out(source: str, folder: Path | None = None) -> IdxSet:
     """Read and verify the test files of ``source``; arguments and errors as ``idx_source.load_training``.
 
-    A set without ``classes.txt`` has numbers as class names, up to its largest training label.
+    A set without ``classes.txt`` has numbers as class names, up to its largest training label. Training labels decide
+    whether labels begin with 0 or 1.
     """
     if source == FASHION_MNIST:
         return load_published(TEST, folder)
@@ -90,10 +92,14 @@ def load_held_out(source: str, folder: Path | None = None) -> IdxSet:
     if is_published(TEST, images, labels):
         return join_pair(FASHION_MNIST, images, labels, CLASS_NAMES, published=True)
     names = read_class_names(folder_of_set(images))
-    if names is None:
-        training_labels = find_pair(TRAIN, location)[1]
-        names = numbered_names(read_idx(training_labels, dimensions=1, what="training labels"))
-    return join_pair(set_name(location), images, labels, names)
+    try:
+        numbered = read_idx(find_pair(TRAIN, location)[1], dimensions=1, what="training labels")
+    except DataError:
+        if names is None:
+            raise
+        numbered = labels  # a set for testing alone
+    first = first_label_of(numbered, names)
+    return join_pair(set_name(location), images, labels, names or numbered_names(numbered), first_label=first)
 
 
 def load_test(recipe: DataRecipe, folder: Path | None = None) -> ImageSet:
@@ -193,7 +199,8 @@ def load_labelled(data: Any, recipe: DataRecipe) -> LabelledImages:
 
     Args:
         data: a path, or what a program hands over; see ``dataset.development_of``.
-        recipe: says what picture files become, and whether arrays are transposed; its source is ignored.
+        recipe: says what picture files become, and whether arrays are transposed, which picture files never are; its
+            source is ignored.
 
     Returns:
         The images, ``published`` if they are Fashion-MNIST's training or test images. The fingerprint is that of the
@@ -206,13 +213,12 @@ def load_labelled(data: Any, recipe: DataRecipe) -> LabelledImages:
         return sources.transposed(_all_parts(contents_of(data), recipe), recipe)
     source, path = sources.locate(os.fspath(data))
     own, tables = sources.added(source.name), {table.name: table for table in sources.TABLES}
+    if source.name == "pictures":
+        return _all_pictures(path, recipe)
     if source.name in tables:
         found = _all_parts(tables[source.name].read(path), recipe)
-    elif source.name == "pictures":
-        found = _all_pictures(path, recipe)
     else:
         found = own.load_test(path, recipe) if own else without_files(load_held_out(str(path)))
-    if source.name not in tables:
         with contextlib.suppress(DataError):  # too few images for training may still be measured
             found = replace(found, fingerprint=source.load(path, recipe).fingerprint)
     return sources.transposed(found, recipe)
@@ -229,8 +235,10 @@ def _all_parts(contents: Contents, recipe: DataRecipe) -> LabelledImages:
 
 
 def _all_pictures(path: Path, recipe: DataRecipe) -> LabelledImages:
-    listing = list_pictures(path, recipe.decoder)
-    pictures = decode_entries(path, listing, listing.entries, recipe, OTHER)
+    listing, training = list_pictures(path, recipe.decoder), None
+    with contextlib.suppress(DataError, RecipeError):  # what cannot be trained on may still be measured
+        training = divide(path, listing, recipe).entries
+    pictures = decode_entries(path, listing, listing.entries, recipe, OTHER, fingerprint_of=training)
     check_readable(path, pictures, len(listing.entries), recipe)
     for note in fault_notes(path, pictures.faults):
         logging.getLogger(__name__).warning("%s", note)

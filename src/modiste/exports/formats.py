@@ -171,6 +171,8 @@ def metadata(answers: Answers, info: ModelInfo) -> dict[str, str]:
         "decoder": str(info.recipe.data.decoder),
         "background": info.recipe.data.background,
     }
+    if info.recipe.data.transpose:
+        found["transpose"] = "1"
     if answers.novelty is not None:
         found["false_alarms"] = repr(answers.novelty.false_alarms)
         if answers.novelty.acceptance is not None:

@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from modiste.data.idx.reader import read_idx
 from modiste.data.pictures.folder_layout import visible
 from modiste.data.pictures.listing import SUFFIXES, UNREAD_SUFFIXES, reason_against, reason_against_name
+from modiste.data.tables import pixel_csv
 from modiste.errors import DataError, PhotoError, shown
 from modiste.inference.classifier import Classifier, Scores
 from modiste.photo.garment import Prepared
@@ -147,15 +148,21 @@ def check_paths(paths: Iterable[Path]) -> None:
             raise PhotoError(f"{shown(path)}: cannot be read ({reason})") from None
 
 
-def find_pictures(path: Path) -> Iterator[tuple[str, PictureInput | PhotoError]]:
-    """Yield names and pictures: a single file, the pictures in a folder sorted by path, or the images of an IDX file.
+def find_pictures(path: Path, *, transpose: bool = False) -> Iterator[tuple[str, PictureInput | PhotoError]]:
+    """Yield names and pictures: a single file, the pictures in a folder sorted by path, or the images of a table.
+
+    A table is an IDX file or a CSV file of pixels, with or without labels.
 
     Pictures in a folder are recognised by their suffix. Pictures of unsupported formats, links out of the folder and
     folders that cannot be opened are yielded with the reason. Hidden files and other files are skipped.
 
+    Args:
+        path: of the file or folder.
+        transpose: whether rows and columns of a table's images are exchanged, as for training.
+
     Raises:
         PhotoError: there is no such file or folder, or a folder has no pictures.
-        DataError: an IDX file is damaged.
+        DataError: a table is damaged.
     """
     check_paths([path])
     if path.is_dir():
@@ -166,11 +173,18 @@ def find_pictures(path: Path) -> Iterator[tuple[str, PictureInput | PhotoError]]
             raise PhotoError(f"{shown(path)}: no pictures in this folder; {expected}")
         yield first
         yield from found
-    elif path.name.removesuffix(".gz").endswith(IDX_SUFFIXES):
-        images = read_idx(path, dimensions=3, what="images").array
+    elif (images := _in_table(path)) is not None:
+        images = images.swapaxes(1, 2) if transpose else images
         yield from ((f"{path}[{number}]", image) for number, image in enumerate(images))
     else:
         yield str(path), path
+
+
+def _in_table(path: Path) -> UInt8[np.ndarray, "n h w"] | None:
+    """Return the images of an IDX file or a CSV file of pixels; None for another file."""
+    if path.name.removesuffix(".gz").endswith(IDX_SUFFIXES):
+        return read_idx(path, dimensions=3, what="images").array
+    return pixel_csv.read_images(path) if pixel_csv.detect(path) else None
 
 
 def _in_folder(root: Path) -> Iterator[tuple[str, Path | PhotoError]]:

@@ -74,6 +74,11 @@ class Classifier(ABC):
         return "plain"
 
     @property
+    def transpose(self) -> bool:
+        """Whether rows and columns of its data set's images were exchanged for its training."""
+        return False
+
+    @property
     def preparation(self) -> Preparation:
         """Turns picture files into its images; RecipeError unless these are square, with 1 or 3 channels."""
         channels, height, width = self.image_shape

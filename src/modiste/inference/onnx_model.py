@@ -142,6 +142,10 @@ class OnnxModel(Classifier):
     def background(self) -> str:
         return self.metadata.get("background", "plain")  # nor this
 
+    @property
+    def transpose(self) -> bool:
+        return "transpose" in self.metadata
+
     def classify(self, images: UInt8[np.ndarray, "n c h w"]) -> Scores:
         self.demand_images(images.shape, str(images.dtype))
         return self.scores(self.run(images))

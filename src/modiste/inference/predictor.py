@@ -140,6 +140,10 @@ class Predictor(Classifier):
     def background(self) -> str:
         return self.info.recipe.data.background
 
+    @property
+    def transpose(self) -> bool:
+        return self.info.recipe.data.transpose
+
     @torch.inference_mode()
     def classify(self, images: Images) -> Scores:
         """Return logits, probabilities and, if there is a detector, novelty of images.

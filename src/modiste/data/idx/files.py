@@ -164,18 +164,22 @@ def join_pair(
     labels: IdxFile,
     class_names: tuple[str, ...],
     *,
+    first_label: int = 0,
     published: bool = False,
     notes: tuple[str, ...] = (),
 ) -> IdxSet:
-    """Join images (N, H, W) and labels (N,); DataError unless the counts agree and every label has a name."""
+    """Join images (N, H, W) and labels (N,); DataError unless the counts agree and every label has a name.
+
+    The first class has ``first_label`` in the file, and 0 in what is returned.
+    """
     _check_counts(images, labels)
-    _check_range(labels, class_names)
+    _check_range(labels, class_names, first_label)
     fingerprint = hashlib.sha256(f"{images.sha256} {labels.sha256}".encode()).hexdigest()
     sources = tuple(SourceFile(file.path, file.size_bytes, file.sha256, published) for file in (images, labels))
     return IdxSet(
         name=name,
         images=images.array,
-        labels=labels.array,
+        labels=labels.array - np.uint8(first_label),
         class_names=class_names,
         fingerprint=fingerprint,
         folder=images.path.parent,
@@ -184,15 +188,26 @@ def join_pair(
     )
 
 
-def check_trainable(labels: IdxFile) -> None:
+def first_label_of(labels: IdxFile, class_names: tuple[str, ...] | None) -> int:
+    """Return the number that a file of training labels gives to its first class: 0, or 1 as EMNIST's letters.
+
+    Args:
+        labels: of the training images.
+        class_names: of the set; None if it names none.
+    """
+    last = int(labels.array.max())
+    return int(labels.array.min() == 1 and last == (last if class_names is None else len(class_names)))
+
+
+def check_trainable(labels: IdxFile, first_label: int = 0) -> None:
     """Raise DataError unless there are at least two classes and each has the two images that a split needs."""
-    counts = np.bincount(labels.array)
-    remedy = "number the classes from 0 without gaps, or name them in classes.txt"
+    counts = np.bincount(labels.array)[first_label:]
+    remedy = "number the classes from 0 or 1 without gaps, or name them in classes.txt"
     if len(counts) < 2:
         raise fault(labels.path, "too few classes", expected="2 classes or more", found="1", remedy=remedy)
     if counts.min() < 2:
         rare = int(counts.argmin())
-        found = f"{counts[rare]} of class {rare}"
+        found = f"{counts[rare]} of class {rare + first_label}"
         raise fault(labels.path, "too few images", expected="2 or more of each class", found=found, remedy=remedy)
 
 
@@ -344,15 +359,17 @@ def _check_counts(images: IdxFile, labels: IdxFile) -> None:
         )
 
 
-def _check_range(labels: IdxFile, class_names: tuple[str, ...]) -> None:
+def _check_range(labels: IdxFile, class_names: tuple[str, ...], first: int) -> None:
     """Raise DataError when a label has no name."""
-    largest = int(labels.array.max())
-    if largest >= len(class_names):
+    last = first + len(class_names) - 1
+    unknown = (labels.array < first) | (labels.array > last)
+    if unknown.any():
+        at = int(unknown.argmax())
         raise fault(
             labels.path,
             "label out of range",
-            expected=f"0 to {len(class_names) - 1} ({len(class_names)} classes)",
-            found=f"{largest} at position {int(labels.array.argmax()):,}",
+            expected=f"{first} to {last} ({len(class_names)} classes)",
+            found=f"{labels.array[at]} at position {at:,}",
             remedy="correct the labels or the names in classes.txt",
         )
 

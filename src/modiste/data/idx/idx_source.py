@@ -16,6 +16,7 @@ from modiste.data.idx.files import (
     check_trainable,
     find_pair,
     find_published_pair,
+    first_label_of,
     folder_of_set,
     holds_idx,
     is_published,
@@ -105,9 +106,10 @@ def load_training(source: str, folder: Path | None = None) -> IdxSet:
     if is_published(TRAIN, images, labels):
         return _published_set(images, labels)
     names = read_class_names(folder_of_set(images))
-    raw = join_pair(set_name(location), images, labels, names or numbered_names(labels))
+    first = first_label_of(labels, names)
+    raw = join_pair(set_name(location), images, labels, names or numbered_names(labels), first_label=first)
     if names is None:
-        check_trainable(labels)
+        check_trainable(labels, first)
     return raw
 
 
@@ -146,8 +148,8 @@ def fetch(pair: FilePair, folder: Path | None = None) -> tuple[Path, ...]:
 
 
 def numbered_names(labels: IdxFile) -> tuple[str, ...]:
-    """Return the class names "0", "1" ... up to the largest label."""
-    return tuple(str(number) for number in range(int(labels.array.max()) + 1))
+    """Return the class names "0", "1" ... or "1", "2" ... up to the largest label."""
+    return tuple(map(str, range(first_label_of(labels, None), int(labels.array.max()) + 1)))
 
 
 def _find_in_named(pair: FilePair, named: Path, named_by: str) -> tuple[Path, Path]:

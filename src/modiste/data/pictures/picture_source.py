@@ -18,7 +18,7 @@ from modiste.data.pictures.csv_list import JSON_LINES, metadata_in, read_picture
 from modiste.data.pictures.division import divide
 from modiste.data.pictures.folder_layout import visible
 from modiste.data.pictures.listing import Entry, PictureList, without_later
-from modiste.data.pictures.picture_cache import cache_file, decode_cached
+from modiste.data.pictures.picture_cache import Decoded, cache_file, decode_cached
 from modiste.data.pictures.picture_file import release_pages
 from modiste.errors import fault, shown
 from modiste.photo.preparation import Preparation
@@ -165,7 +165,13 @@ def check_readable(path: Path, found: PictureSet, named: int, recipe: DataRecipe
 
 
 def decode_entries(
-    path: Path, listing: PictureList, entries: Sequence[Entry], recipe: DataRecipe, part: str
+    path: Path,
+    listing: PictureList,
+    entries: Sequence[Entry],
+    recipe: DataRecipe,
+    part: str,
+    *,
+    fingerprint_of: Sequence[Entry] | None = None,
 ) -> PictureSet:
     """Decode these entries of a list.
 
@@ -175,6 +181,7 @@ def decode_entries(
         entries: those to decode.
         recipe: sets what the pictures become.
         part: DEVELOPMENT or HELD_OUT, which have separate cache files.
+        fingerprint_of: the entries whose fingerprint is wanted, if not that of all.
 
     Returns:
         The pictures. If they take more than LIMIT_BYTES, they are mapped from the cache's file.
@@ -190,6 +197,7 @@ def decode_entries(
     kept = [entry for entry, reason in zip(entries, done.faults, strict=True) if not reason]
     digests = [digest for digest, reason in zip(done.digests, done.faults, strict=True) if not reason]
     numbers = {name: number for number, name in enumerate(listing.class_names)}
+    identified = _fingerprint(entries if fingerprint_of is None else fingerprint_of, done, preparation)
     return PictureSet(
         name=shown(path.resolve().name.removesuffix(TABLE)) or "pictures",
         images=done.images,
@@ -197,7 +205,7 @@ def decode_entries(
         files=tuple(entry.name for entry in kept),
         class_names=listing.class_names,
         digests=np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32).copy(),
-        fingerprint=_fingerprint(entries, done.digests, done.faults, preparation),
+        fingerprint=identified,
         faults=bad + listing.skipped,
         file=cache_file(listing.folder, preparation, part) if mapped else None,
     )
@@ -264,13 +272,10 @@ def _check_every_class(path: Path, found: PictureSet, split: str, labels: Int64[
         )
 
 
-def _fingerprint(
-    entries: Sequence[Entry], digests: Sequence[str], faults: Sequence[str], preparation: Preparation
-) -> str:
-    rows = [
-        [entry.name, entry.class_name, entry.split, digest, not reason]
-        for entry, digest, reason in zip(entries, digests, faults, strict=True)
-    ]
+def _fingerprint(entries: Sequence[Entry], done: Decoded, preparation: Preparation) -> str:
+    """Return a hash of these entries, which are among the decoded ones, and of how they were prepared."""
+    found = {name: (digest, not bad) for name, digest, bad in zip(done.names, done.digests, done.faults, strict=True)}
+    rows = [[entry.name, entry.class_name, entry.split, *found[entry.name]] for entry in entries]
     later: list[int | str] = [preparation.decoder] if preparation.decoder > 1 else []
     later += preparation.finder
     # Runs of earlier versions have hashes without these.

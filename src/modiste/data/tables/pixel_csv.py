@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from jaxtyping import UInt16
+from jaxtyping import UInt8, UInt16
 from numpy import ndarray
 
 from modiste.data.idx.reader import LIMIT_BYTES
 from modiste.data.paths import kind_at
 from modiste.data.pictures.folder_layout import split_named
-from modiste.data.tables.arrays import refusal, to_labels, to_pixels
+from modiste.data.tables.arrays import Pixels, refusal, to_labels, to_pixels
 from modiste.data.tables.contents import Contents, Part, PartName, TableSource
 from modiste.errors import fault, reason_of, shown
 
@@ -111,15 +111,26 @@ def read_part(path: Path) -> Part:
             found=f"{columns.count:,} columns of pixels",
             remedy="images without labels are for modiste predict",
         )
+    pixels, labels = _read(path, columns)
+    where = f"{shown(path)}: labels"
+    return Part(pixels.images, to_labels(labels, where), where, pixels.notes)
+
+
+def read_images(path: Path) -> UInt8[ndarray, "n h w"]:
+    """Read the images of a file with or without labels; DataError as ``read_part``."""
+    return _read(path, _columns(path))[0].images
+
+
+def _read(path: Path, columns: _Columns) -> tuple[Pixels, ndarray]:
+    """Return the images, and the labels as they stand in the file; no labels if there is no column of them."""
     values = _read_quickly(path, columns)
     if values is None:
         pixels, labels = _read_slowly(path, columns)
+    elif columns.label is None:
+        pixels, labels = values, values[:, :0]
     else:
-        labels = values[:, columns.label]
-        pixels = np.delete(values, columns.label, axis=1)
-    where = f"{shown(path)}: labels"
-    images = to_pixels(pixels.reshape(-1, *columns.shape), f"{shown(path)}: pixels")
-    return Part(images.images, to_labels(labels, where), where, images.notes)
+        pixels, labels = np.delete(values, columns.label, axis=1), values[:, columns.label]
+    return to_pixels(pixels.reshape(-1, *columns.shape), f"{shown(path)}: pixels"), labels
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -263,7 +274,6 @@ def _read_slowly(path: Path, columns: _Columns) -> tuple[ndarray, ndarray]:
     """Return pixels as floats and labels, field by field; DataError with the line of what is wrong."""
     rows: list[ndarray] = []
     labels: list[Any] = []
-    label = columns.label or 0
     with _damage(path), _stream(path) as stream:
         lines = csv.reader(_text_lines(path, stream), strict=True)
         try:
@@ -275,7 +285,8 @@ def _read_slowly(path: Path, columns: _Columns) -> tuple[ndarray, ndarray]:
                     expected, found = f"{columns.count:,}", f"{len(fields):,}"
                     remedy = "correct the file, or fetch it again"
                     raise refusal(where, "wrong number of fields", expected=expected, found=found, remedy=remedy)
-                labels.append(fields.pop(label).strip())
+                if columns.label is not None:
+                    labels.append(fields.pop(columns.label).strip())
                 rows.append(_floats(where, fields))
                 _check_size(path, 4 * len(rows) * columns.count)
         except csv.Error as error:
