@@ -9,7 +9,7 @@ import numpy as np
 
 from modiste.api.own import Code
 from modiste.api.run import folder_of
-from modiste.errors import PhotoError
+from modiste.errors import PhotoError, RecipeError
 from modiste.evaluation import assessment, comparison
 from modiste.evaluation.assessment import Assessment, Split, Weights
 from modiste.evaluation.comparison import Comparison
@@ -194,6 +194,7 @@ def predict(
 def report(
     run: RunLike | Sequence[RunLike],
     *,
+    split: Split = "validation",
     out: Path | str | None = None,
     title: str = "",
     author: str = "",
@@ -204,6 +205,7 @@ def report(
 
     Args:
         run: a run, or its folder; or a list of at least two.
+        split: for several runs: ``validation``; or ``test``, if all were evaluated on test. No evaluation is counted.
         out: the file; by default ``report.html`` in the run's folder, for several ``comparison.html`` in this folder.
         title: heading of the page; by default the name of the recipe.
         author: name of who hands the report in.
@@ -211,8 +213,9 @@ def report(
         network: the code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
-        RunError, DataError, StorageError: the runs or the images are damaged or do not fit together, or the page cannot
-            be written.
+        RunError, DataError, StorageError: the runs or the images are damaged or do not fit together, a run was not yet
+            evaluated on test, or the page cannot be written.
+        RecipeError: ``split`` is ``test`` for a single run.
         MissingExtraError: Matplotlib or Jinja is not installed; for several seeds SciPy.
 
     Example::
@@ -226,31 +229,35 @@ def report(
     _register(network)
     place, file = (None if path is None else Path(path) for path in (data_folder, out))
     if isinstance(run, str | os.PathLike):
+        if split == "test":
+            raise RecipeError("split: test is for several runs, found one; leave it out: its report has both splits")
         return write_report(folder_of(run), data_folder=place, out=file, title=title, author=author)
     folders = [folder_of(one) for one in run]
-    return write_comparison(folders, data_folder=place, out=file, title=title, author=author)
+    return write_comparison(folders, split=split, data_folder=place, out=file, title=title, author=author)
 
 
 def show(
     run: RunLike,
     images: Sequence[int],
     *,
+    split: Split = "validation",
     out: Path | str | None = None,
     data_folder: Path | str | None = None,
     network: Code | None = None,
 ) -> "list[ImageAnswer]":
-    """Draw validation images by their numbers into a file; return class, answer and probabilities of each.
+    """Draw images by their numbers into a file; return class, answer and probabilities of each.
 
     Args:
         run: a run, or its folder.
         images: numbers from 0, such as those in ``compare([...]).contrasts[0].first_alone``.
+        split: ``validation``; or ``test``, if the run was already evaluated on test. No evaluation is counted.
         out: the file, .png, .svg or .pdf; by default ``images.png`` in the run's folder.
         data_folder: of Fashion-MNIST, or of data that have moved.
         network: the code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
-        RunError, DataError, StorageError: there is no such image, the run or the images are damaged, or the figure
-            cannot be written.
+        RunError, DataError, StorageError: there is no such image, the run was not measured on this split, the run or
+            the images are damaged, or the figure cannot be written.
         MissingExtraError: Matplotlib is not installed.
 
     Example::
@@ -261,8 +268,8 @@ def show(
     from modiste.reports.shown_images import write_images
 
     _register(network)
-    place = None if data_folder is None else Path(data_folder)
-    return write_images(folder_of(run), images, out=None if out is None else Path(out), data_folder=place)[1]
+    place, file = (None if path is None else Path(path) for path in (data_folder, out))
+    return write_images(folder_of(run), images, split=split, out=file, data_folder=place)[1]
 
 
 def figures(
