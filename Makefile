@@ -4,6 +4,7 @@
 # make test-all  run the rest of the tests: every injected fault, and the slow ones
 # make check  lint, types, import contracts
 # make docs   the documentation as a site, in dist/docs
+# make gallery  finished pages to look at, in docs/gallery
 # make help   all targets
 
 VENV  := .venv
@@ -20,7 +21,7 @@ MODISTE := $(BIN)/modiste
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all dev torture check docs data postgresql chromium lock sbom audit record peers clean
+.PHONY: help demo test test-all dev torture check docs gallery data postgresql chromium lock sbom audit record peers clean
 
 help:
 	@echo "make demo        train a small network for seconds, evaluate it, write its report"
@@ -29,6 +30,7 @@ help:
 	@echo "make dev         set up the environment that tests and checks need, without running them"
 	@echo "make check       lint, types, import contracts"
 	@echo "make docs        build the documentation site in dist/docs, without a warning"
+	@echo "make gallery     build the pages of docs/gallery that are stale: minutes, or seconds while runs/gallery is kept"
 	@echo "make torture     run the tests with thousands of faults of each kind, at most MINUTES=10 for each"
 	@echo "make data        find or download Fashion-MNIST, and verify it"
 	@echo "make postgresql  install PostgreSQL from Debian; without it the tests that need it are skipped"
@@ -68,6 +70,10 @@ check: $(VENV)/.dev
 docs: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -c docs -d dist/doctrees . dist/docs
 	@echo "open dist/docs/index.html"
+
+# Exporting the classifier opens it in Chromium.
+gallery: dev
+	$(BIN)/python benchmarks/gallery.py
 
 record: data
 	$(BIN)/python benchmarks/paper_record.py
