@@ -5,6 +5,7 @@
 # make check  lint, types, import contracts
 # make docs   the documentation as a site, in dist/docs
 # make linkcheck  ask every site that the documentation links
+# make gallery  finished pages to look at, in docs/gallery
 # make help   all targets
 
 VENV  := .venv
@@ -21,7 +22,7 @@ MODISTE := $(BIN)/modiste
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all dev torture check docs linkcheck data postgresql chromium lock sbom audit record peers clean
+.PHONY: help demo test test-all dev torture check docs linkcheck gallery data postgresql chromium lock sbom audit record peers clean
 
 help:
 	@echo "make demo        train a small network for seconds, evaluate it, write its report"
@@ -31,6 +32,7 @@ help:
 	@echo "make check       lint, types, import contracts"
 	@echo "make docs        build the documentation site in dist/docs, without a warning"
 	@echo "make linkcheck   check the documentation's links to other sites, over the internet"
+	@echo "make gallery     build the pages of docs/gallery that are stale: minutes, or seconds while runs/gallery is kept"
 	@echo "make torture     run the tests with thousands of faults of each kind, at most MINUTES=10 for each"
 	@echo "make data        find or download Fashion-MNIST, and verify it"
 	@echo "make postgresql  install PostgreSQL from Debian; without it the tests that need it are skipped"
@@ -75,6 +77,10 @@ docs: dev
 linkcheck: dev
 	@echo "asking every site that the documentation links; this needs the internet"
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b linkcheck -q -D nb_execution_mode=off -c docs -d dist/linkcheck-doctrees . dist/linkcheck
+
+# Exporting the classifier opens it in Chromium.
+gallery: dev
+	$(BIN)/python benchmarks/gallery.py
 
 record: data
 	$(BIN)/python benchmarks/paper_record.py

@@ -30,7 +30,7 @@ NOT_HERE = {
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize("script", ["readme_results.py", "architecture_page.py"])
+@pytest.mark.parametrize("script", ["readme_results.py", "architecture_page.py", "gallery.py"])
 def test_generated_parts_are_up_to_date(script: str) -> None:
     done = run_script(ROOT / "benchmarks" / script, "--check")
     assert done.returncode == 0, done.stderr

@@ -200,13 +200,28 @@ def test_an_operator_that_the_page_does_not_compute_is_named(node: onnx.NodeProt
     assert "\n" not in str(caught.value)
 
 
-def test_weights_of_three_bytes_are_rounded_to_the_nearest() -> None:
-    values = np.random.default_rng(0).normal(0, 1, 5000).astype(np.float32)
-    values[:4] = 0, -0.0, 1, np.float32(1 + 3 * 2**-17)
-    stored = np.frombuffer(shortened(values), np.uint8).reshape(-1, 3)
-    read = np.pad(stored, ((0, 0), (1, 0))).reshape(-1).view("<f4")
-    assert (np.abs(read - values) <= 2.0**-16 * np.abs(values)).all()
-    assert read[:4].tolist() == [0, 0, 1, 1 + 2**-15]
+def test_weights_of_two_bytes_are_rounded_to_the_nearest() -> None:
+    values = np.random.default_rng(0).uniform(-2, 2, (50, 100)).astype(np.float32)
+    values[0, :3] = 0, 3, -3
+    step, content = shortened(values)
+    read = step * np.frombuffer(content, "<i2").reshape(values.shape)
+    assert np.abs(read - values).max() <= step / 2 * (1 + 1e-9)
+    np.testing.assert_allclose(read[0, :3], [0, 3, -3], rtol=1e-12)
+    assert shortened(np.zeros(3, np.float32)) == (1.0, bytes(6))
+
+
+@in_chromium
+def test_the_page_reads_long_and_short_weights(chromium: Browser, one_file: Path) -> None:
+    long, short = np.arange(-3, 3, dtype="<f4") / 7, np.linspace(-5, 5, 6, dtype=np.float32)
+    step, content = shortened(short)
+    tensors = {"a": {"shape": [6], "offset": 0}, "b": {"shape": [6], "offset": 24, "step": step}}
+    node = {"operator": "Add", "inputs": ["a", "b"], "output": "sum"}
+    sent = [{"nodes": [node], "tensors": tensors, "outputs": ["sum"]}, list(long.tobytes() + content)]
+    page = chromium.new_page()
+    page.goto(one_file.as_uri())
+    run = "([graph, bytes]) => [...new Network(graph, new Uint8Array(bytes)).run([], [0], ['sum']).sum]"
+    np.testing.assert_allclose(page.evaluate(run, sent), long + short, atol=step)
+    page.close()
 
 
 def test_a_network_whose_pictures_the_page_cannot_prepare_is_refused() -> None:
@@ -323,7 +338,7 @@ def test_a_page_that_answers_otherwise_is_not_written(
     assert done.proof is not None
     assert done.proof.agreement == 1
     monkeypatch.setattr(onnx_graph, "SHORTENED", 1)
-    monkeypatch.setattr(onnx_graph, "shortened", lambda values: bytes(3 * values.size))
+    monkeypatch.setattr(onnx_graph, "shortened", lambda values: (1.0, bytes(2 * values.size)))
     with pytest.raises(RunError, match="the html file answers otherwise than the run"):
         export.export(finished_run, tmp_path / "bad.html", to="html", data_folder=tiny_folder)
     assert not (tmp_path / "bad.html").exists()

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from idx_files import TEST_IMAGES
 from page_reader import Page, read
 
 import modiste
 from modiste.cli.main import main
-from modiste.errors import RunError
+from modiste.errors import RecipeError, RunError
+from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.comparison import compare
 from modiste.evaluation.ensemble import measure_runs
 from modiste.evaluation.statistics import wilson_interval
@@ -94,12 +96,12 @@ def test_seeds_of_one_recipe_have_a_mean_and_no_verdict(
 
 def test_extra_data_of_one_run_alone_is_named(finished_run: Path, other: Path, tiny_folder: Path) -> None:
     found = measure_runs([finished_run, other], data_folder=tiny_folder)
-    development = load_images(found.runs[0], tiny_folder)
+    images = load_images(found.runs[0], tiny_folder).validation
     first, second = found.runs
-    assert "extra data" not in comparison.render(found, development)
+    assert "extra data" not in comparison.render(found, images)
     data = replace(second.recipe.data, extra="more", extra_classes=("a=0",))
     taught = replace(second, recipe=replace(second.recipe, data=data))
-    text = Page(comparison.render(replace(found, runs=(first, taught)), development)).text
+    text = Page(comparison.render(replace(found, runs=(first, taught)), images)).text
     assert "Learnt with extra data: slower. The others did not" in text
 
 
@@ -116,6 +118,79 @@ def test_the_same_run_twice_is_refused(finished_run: Path, tmp_path: Path) -> No
     with pytest.raises(RunError, match="named twice"):
         write_comparison([finished_run, finished_run], out=tmp_path / "x.html")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def opened(
+    tmp_path_factory: pytest.TempPathFactory, finished_run: Path, other: Path, tiny_folder: Path
+) -> tuple[Path, Path]:
+    """Copies of the two runs that were evaluated on test, once each."""
+    folder = tmp_path_factory.mktemp("opened")
+    copies = folder / "first", folder / "second"
+    for run, copy in zip((finished_run, other), copies, strict=True):
+        shutil.copytree(run, copy)
+        evaluate(copy, split="test", device="cpu", data_folder=tiny_folder)
+    return copies
+
+
+class TestOnTest:
+    """Runs that were evaluated on test are shown and compared there, without another opening."""
+
+    def test_the_page_says_what_compare_says(
+        self, opened: tuple[Path, Path], tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "two.html"
+        main(["report", *map(str, opened), "--split", "test", "--out", str(out), "--data-folder", str(tiny_folder)])
+        assert capsys.readouterr().out == f"{out}\n"
+        assert [run_folder.open_run(folder).test_openings for folder in opened] == [1, 1]
+        text = read(out).text
+        copies = [tmp_path / folder.name for folder in opened]
+        for folder, copy in zip(opened, copies, strict=True):
+            shutil.copytree(folder, copy)
+        result = compare(copies, split="test", data_folder=tiny_folder)  # counts, and so is asked of copies
+        assert "Measured on the 100 images of test" in text
+        assert "Validation accuracy of each run" not in text
+        for side in result.sides:
+            assert f"{100 * side.mean:.2f} % test accuracy" in text
+
+    def test_images_are_those_of_the_test_set(
+        self, opened: tuple[Path, Path], tiny_folder: Path, tmp_path: Path
+    ) -> None:
+        measured = run_folder.open_run(opened[0]).measured("test")
+        options = {"out": tmp_path / "x.svg", "data_folder": tiny_folder}
+        found = modiste.show(opened[0], range(100), split="test", **options)
+        assert [int(one.label) for one in found] == measured.labels.tolist()
+        assert [int(one.answer) for one in found] == measured.logits.argmax(1).tolist()
+        assert run_folder.open_run(opened[0]).test_openings == 1
+
+    def test_a_test_set_that_was_not_opened_stays_closed(
+        self, opened: tuple[Path, Path], other: Path, tiny_folder: Path, tmp_path: Path
+    ) -> None:
+        page, drawing = tmp_path / "x.html", tmp_path / "x.png"
+        for ask in (
+            lambda: modiste.show(other, [0], split="test", out=drawing, data_folder=tiny_folder),
+            lambda: modiste.report([opened[0], other], split="test", out=page, data_folder=tiny_folder),
+        ):
+            with pytest.raises(RunError, match="not measured on test yet; first: modiste evaluate"):
+                ask()
+        assert run_folder.open_run(other).test_openings == 0
+        assert not list(tmp_path.iterdir())
+
+    def test_other_test_images_are_refused(self, opened: tuple[Path, Path], tiny_folder: Path, tmp_path: Path) -> None:
+        shutil.copytree(tiny_folder, tmp_path / "data")
+        path = tmp_path / "data" / TEST_IMAGES
+        path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+        with pytest.raises(RunError, match="the test images found are not those it was measured on"):
+            modiste.show(opened[0], [0], split="test", out=tmp_path / "x.png", data_folder=tmp_path / "data")
+
+    def test_the_report_of_one_run_has_both_splits(
+        self, opened: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(RecipeError, match="test is for several runs, found one"):
+            modiste.report(opened[0], split="test")
+        with pytest.raises(SystemExit):
+            main(["report", str(opened[0]), "--split", "test"])
+        assert "expected several runs, found one" in capsys.readouterr().err
 
 
 def test_from_python_and_from_the_command(

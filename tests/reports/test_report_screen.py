@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from modiste.evaluation.assessment import evaluate
 from modiste.recipes.recipe import Recipe
 from modiste.reports.comparison import write_comparison
 from modiste.reports.report import write_report
@@ -22,6 +23,7 @@ def pages(
     folder = tmp_path_factory.mktemp("pages")
     other = folder / "a-run-in-a-folder-with-a-rather-long-name"
     trainer.train(replace(tiny_recipe, epochs=1, label_smoothing=0.1), other, device="cpu", data_folder=tiny_folder)
+    evaluate(other, split="test", device="cpu", data_folder=tiny_folder)  # a second result stands beside the curves
     names = {"title": "Practical work in machine learning: garments", "author": "Ada Lovelace and Charles Babbage"}
     return {
         "run": write_report(other, data_folder=tiny_folder, out=folder / "run.html", **names),

@@ -10,7 +10,7 @@ import numpy as np
 
 from modiste.api.own import Code
 from modiste.api.run import folder_of
-from modiste.errors import DataError, PhotoError
+from modiste.errors import DataError, PhotoError, RecipeError
 from modiste.evaluation import assessment, comparison
 from modiste.evaluation.assessment import Assessment, Split, Weights
 from modiste.evaluation.comparison import Comparison
@@ -206,6 +206,7 @@ def predict(
 def report(
     run: RunLike | Sequence[RunLike],
     *,
+    split: Split = "validation",
     out: Path | str | None = None,
     title: str = "",
     author: str = "",
@@ -220,6 +221,7 @@ def report(
 
     Args:
         run: a run, or its folder; or a list of at least two.
+        split: for several runs: ``validation``; or ``test``, if all were evaluated on test. No evaluation is counted.
         out: the file; by default ``report.html`` in the run's folder. In the current folder it is
             ``NAME-unfinished.html`` for a run that has not finished, and ``comparison.html`` for several runs.
         title: heading of the page; by default the name of the recipe.
@@ -229,8 +231,9 @@ def report(
         network: the code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
-        RunError, DataError, StorageError: the runs or the images are damaged or do not fit together, or the page cannot
-            be written.
+        RunError, DataError, StorageError: the runs or the images are damaged or do not fit together, a run was not yet
+            evaluated on test, or the page cannot be written.
+        RecipeError: ``split`` is ``test`` for a single run.
         MissingExtraError: Matplotlib or Jinja is not installed; for several seeds SciPy.
 
     Example::
@@ -244,33 +247,37 @@ def report(
     _register(network)
     place, file = (None if path is None else Path(path) for path in (data_folder, out))
     if isinstance(run, str | os.PathLike):
+        if split == "test":
+            raise RecipeError("split: test is for several runs, found one; leave it out: its report has both splits")
         return write_report(folder_of(run), data=data, data_folder=place, out=file, title=title, author=author)
     if data is not None:
         raise DataError("data: expected none for a page of several runs, which read their own; leave it out")
     folders = [folder_of(one) for one in run]
-    return write_comparison(folders, data_folder=place, out=file, title=title, author=author)
+    return write_comparison(folders, split=split, data_folder=place, out=file, title=title, author=author)
 
 
 def show(
     run: RunLike,
     images: Sequence[int],
     *,
+    split: Split = "validation",
     out: Path | str | None = None,
     data_folder: Path | str | None = None,
     network: Code | None = None,
 ) -> "list[ImageAnswer]":
-    """Draw validation images by their numbers into a file; return class, answer and probabilities of each.
+    """Draw images by their numbers into a file; return class, answer and probabilities of each.
 
     Args:
         run: a run, or its folder.
         images: numbers from 0, such as those in ``compare([...]).contrasts[0].first_alone``.
+        split: ``validation``; or ``test``, if the run was already evaluated on test. No evaluation is counted.
         out: the file, .png, .svg or .pdf; by default ``images.png`` in the run's folder.
         data_folder: of Fashion-MNIST, or of data that have moved.
         network: the code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
-        RunError, DataError, StorageError: there is no such image, the run or the images are damaged, or the figure
-            cannot be written.
+        RunError, DataError, StorageError: there is no such image, the run was not measured on this split, the run or
+            the images are damaged, or the figure cannot be written.
         MissingExtraError: Matplotlib is not installed.
 
     Example::
@@ -281,8 +288,8 @@ def show(
     from modiste.reports.shown_images import write_images
 
     _register(network)
-    place = None if data_folder is None else Path(data_folder)
-    return write_images(folder_of(run), images, out=None if out is None else Path(out), data_folder=place)[1]
+    place, file = (None if path is None else Path(path) for path in (data_folder, out))
+    return write_images(folder_of(run), images, split=split, out=file, data_folder=place)[1]
 
 
 def figures(

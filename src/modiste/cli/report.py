@@ -13,6 +13,8 @@ from modiste.cli.streams import say, warn
 class _ReportOptions(RunOptions):
     runs: tuple[Path, ...]
     """Folders of runs; several, which have finished, are compared on one page."""
+    split: Literal["validation", "test"] = "validation"
+    """With several runs: the images to compare on; test only where every run was evaluated on test already."""
     out: Path | None = None
     """File of the page; by default report.html in the run's folder. Here it is comparison.html for several runs, and
     NAME-unfinished.html for a run that has not finished."""
@@ -43,8 +45,12 @@ def report(arguments: list[str]) -> None:
     options.register_networks()
     names = ("out", "title", "author", "data_folder")
     keywords = {name: getattr(options, name) for name in names}
-    alone = len(options.runs) == 1
-    path = write_report(options.runs[0], **keywords) if alone else write_comparison(options.runs, **keywords)
+    if len(options.runs) > 1:
+        path = write_comparison(options.runs, split=options.split, **keywords)
+    elif options.split == "test":
+        complain("--split test: expected several runs, found one; leave it out: the page has both splits", USAGE)
+    else:
+        path = write_report(options.runs[0], **keywords)
     say(path)
     if options.open:
         _open(path)
@@ -61,7 +67,9 @@ class _ShowOptions(RunOptions):
     run: Path
     """Folder of a finished run."""
     images: tuple[int, ...]
-    """Numbers of validation images, from 0, as modiste compare and modiste report print them."""
+    """Numbers of images, from 0, as modiste compare and modiste report print them."""
+    split: Literal["validation", "test"] = "validation"
+    """The images to draw; test only where the run was evaluated on test already."""
     out: Path | None = None
     """File of the drawing, .png, .svg or .pdf; by default images.png in the run's folder."""
     open: bool = False
@@ -69,7 +77,7 @@ class _ShowOptions(RunOptions):
 
 
 def show(arguments: list[str]) -> None:
-    """Draw validation images by their numbers, with class, answer and probabilities.
+    """Draw images by their numbers, with class, answer and probabilities.
 
     Examples:
       modiste show runs/paper 14 38 52
@@ -80,7 +88,9 @@ def show(arguments: list[str]) -> None:
     from modiste.reports.shown_images import write_images
 
     options.register_networks()
-    path, answers = write_images(options.run, options.images, out=options.out, data_folder=options.data_folder)
+    path, answers = write_images(
+        options.run, options.images, split=options.split, out=options.out, data_folder=options.data_folder
+    )
     say(*answers, path)
     if options.open:
         _open(path)

@@ -164,6 +164,7 @@ class MeasuredRuns:
     """Finished runs evaluated on the same images.
 
     Attributes:
+        split: that they were evaluated on.
         runs: in the order of the folders.
         assessments: of each run by itself.
         logits: of each run.
@@ -171,6 +172,7 @@ class MeasuredRuns:
         class_names: one per class, the same for all runs.
     """
 
+    split: Split
     runs: tuple[Run, ...]
     assessments: tuple[Assessment, ...]
     logits: tuple[Float[Tensor, "n classes"], ...]
@@ -193,9 +195,25 @@ def measure_runs(
         )
         for folder in folders
     ]
+    return _together(found)
+
+
+def read_measured_runs(folders: Sequence[Path | str], split: Split) -> MeasuredRuns:
+    """Return finished runs with the logits stored in their folders; nothing is computed, and no opening is counted.
+
+    Raises:
+        RunError: a run is unfinished or damaged, was not measured on this split, or was measured on other images.
+    """
+    runs = [open_run(folder) for folder in folders]
+    return _together([Measurement(run, split, "picked", run.measured(split)) for run in runs])
+
+
+def _together(found: Sequence[Measurement]) -> MeasuredRuns:
+    """Return measurements as one; RunError unless all are of the same images."""
     for one in found:
         _check_same_images(found[0], one)
     return MeasuredRuns(
+        split=found[0].split,
         runs=tuple(one.run for one in found),
         assessments=tuple(one.assess() for one in found),
         logits=tuple(one.measured.logits for one in found),

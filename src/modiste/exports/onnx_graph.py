@@ -12,7 +12,9 @@ from jaxtyping import Num
 from modiste.errors import RunError
 
 SHORTENED = 4096
-"""Least number of weights in a float32 tensor that is stored with three bytes a number; relative error 2^-16."""
+"""Least number of weights in a float32 tensor that is stored with two bytes a number; see ``shortened``."""
+MULTIPLES = 2**15 - 1
+"""Largest multiple of the step that two bytes hold."""
 INTEGERS, FLOATS = (np.int64,), (np.float32, np.float64)
 FLOAT_TYPES = (1, 11)
 """float and double, in ONNX."""
@@ -76,16 +78,22 @@ def _stored(name: str, values: Num[np.ndarray, "..."], weights: bytearray) -> di
     if values.dtype not in FLOATS:
         raise RunError(f"export: html: the tensor {name} holds {values.dtype}; expected float32, float64 or int64")
     short = values.dtype == np.float32 and values.size >= SHORTENED
-    described = {"shape": list(values.shape), "bytes": 3 if short else 4, "offset": len(weights)}
-    weights += shortened(values) if short else values.astype("<f4").tobytes()
-    return described
+    described = {"shape": list(values.shape), "offset": len(weights)}
+    if not short:
+        weights += values.astype("<f4").tobytes()
+        return described
+    step, content = shortened(values)
+    weights += content
+    return {**described, "step": step}
 
 
-def shortened(values: Num[np.ndarray, "..."]) -> bytes:
-    """Return finite numbers as the upper three bytes of float32, rounded to the nearest, little-endian."""
-    bits = values.astype("<f4").ravel().view("<u4").astype(np.uint64)
-    upper = ((bits + 0x7F + ((bits >> 8) & 1)) >> 8).astype("<u4")
-    return upper.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+def shortened(values: Num[np.ndarray, "..."]) -> tuple[float, bytes]:
+    """Return a step, and finite numbers as the nearest multiples of it: int16, little-endian.
+
+    The step is the largest absolute value divided by ``MULTIPLES``; no number changes by more than half of it.
+    """
+    step = float(np.abs(values).max()) / MULTIPLES or 1.0  # without it, zeros would be divided by zero
+    return step, np.rint(values.ravel().astype(np.float64) / step).astype("<i2").tobytes()
 
 
 def _nothing(_: str, __: Attributes) -> Attributes:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from modiste.data.dataset import Development
+from modiste.data.dataset import ImageSet
+from modiste.evaluation.assessment import Split
 from modiste.evaluation.comparison import Comparison, Contrast, Side, compare_measured, different_paths
-from modiste.evaluation.ensemble import MeasuredRuns, measure_runs
+from modiste.evaluation.ensemble import MeasuredRuns, measure_runs, read_measured_runs
 from modiste.reports import page
 from modiste.reports.comparison_charts import laid_over
 from modiste.reports.images import captioned_grid
-from modiste.reports.report import duration, load_images, training_date
+from modiste.reports.report import duration, load_measured_images, training_date
 from modiste.reports.run_figures import PageFigure, page_figure
 from modiste.reports.style import number_of, percent, shorten
 from modiste.runs import storage
@@ -27,22 +28,24 @@ MOST_CONTRASTS = 3
 def write_comparison(
     folders: Sequence[Path | str],
     *,
+    split: Split = "validation",
     out: Path | None = None,
     data_folder: Path | None = None,
     title: str = "",
     author: str = "",
 ) -> Path:
-    """Write one page about several finished runs, measured on validation, and return its path.
+    """Write one page about several finished runs, and return its path.
 
     Args:
-        folders: of at least two runs with the same classes and the same validation images.
+        folders: of at least two runs with the same classes and the same images.
+        split: ``validation``; or ``test``, if every run was already evaluated on test. No evaluation is counted.
         out: path of the page; by default ``comparison.html`` in the current folder.
         data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
         title: heading of the page.
         author: name of who hands the page in; empty for none.
 
     Raises:
-        RunError: as ``evaluation.comparison.compare``.
+        RunError: as ``evaluation.comparison.compare``; or a run was not yet evaluated on test.
         DataError: the images are missing or damaged.
         MissingExtraError: there are several seeds, and SciPy is not installed.
         StorageError: the page cannot be written.
@@ -51,15 +54,16 @@ def write_comparison(
 
         write_comparison(["runs/paper", "runs/sprint"])  # comparison.html
     """
-    found = measure_runs(different_paths(folders), data_folder=data_folder)
-    path = out or Path(COMPARISON)
-    storage.write_text(path, render(found, load_images(found.runs[0], data_folder), title=title, author=author))
+    paths = different_paths(folders)
+    found = read_measured_runs(paths, split) if split == "test" else measure_runs(paths, data_folder=data_folder)
+    path, images = out or Path(COMPARISON), load_measured_images(found.runs[0], split, data_folder)
+    storage.write_text(path, render(found, images, title=title, author=author))
     return path
 
 
-def render(found: MeasuredRuns, development: Development, *, title: str = "", author: str = "") -> str:
+def render(found: MeasuredRuns, images: ImageSet, *, title: str = "", author: str = "") -> str:
     """Return the page as HTML; see ``write_comparison``."""
-    full, names = compare_measured(found, "validation"), _folder_names(found)
+    full, names = compare_measured(found, found.split), _folder_names(found)
     result = _with_short_names(full, dict(zip((str(run.folder) for run in found.runs), names, strict=True)))
     dates = {training_date(run) for run in found.runs}
     shown = result.contrasts[:MOST_CONTRASTS]
@@ -74,9 +78,7 @@ def render(found: MeasuredRuns, development: Development, *, title: str = "", au
         cards=[(side, _interval(found, side)) for side in result.sides[:MOST_CONTRASTS]],
         curves=_curves(found, result),
         extra=[name for name, run in zip(names, found.runs, strict=True) if run.recipe.data.extra],
-        contrasts=[
-            _ContrastPart(one, _alone(found, development, result, one, number)) for number, one in enumerate(shown)
-        ],
+        contrasts=[_ContrastPart(one, _alone(found, images, result, one, number)) for number, one in enumerate(shown)],
     )
 
 
@@ -157,7 +159,7 @@ def _curves(found: MeasuredRuns, result: Comparison) -> PageFigure:
     positions = [result.sides.index(side) for side in _sides_by_run(found, result)]
     names = [side.name for side in result.sides]
     last = "; ".join(
-        f"{name}: validation accuracy {percent(side.mean)}" for name, side in zip(names, result.sides, strict=True)
+        f"{name}: {result.split} accuracy {percent(side.mean)}" for name, side in zip(names, result.sides, strict=True)
     )
     return page_figure(
         laid_over([run.history for run in found.runs], positions, names),
@@ -169,7 +171,7 @@ def _curves(found: MeasuredRuns, result: Comparison) -> PageFigure:
 
 
 def _alone(
-    found: MeasuredRuns, development: Development, result: Comparison, contrast: Contrast, number: int
+    found: MeasuredRuns, images: ImageSet, result: Comparison, contrast: Contrast, number: int
 ) -> tuple[PageFigure, ...]:
     """Return the figures of the images that only the first, and only the second side classifies correctly."""
     sides = {side.name: side for side in result.sides}
@@ -178,7 +180,7 @@ def _alone(
         (contrast.second, contrast.first, contrast.second_alone),
     )
     return tuple(
-        _only_one(found, development, (winner, sides[loser]), positions, f"alone{number}{place}")
+        _only_one(found, images, (winner, sides[loser]), positions, f"alone{number}{place}")
         for place, (winner, loser, positions) in enumerate(pairs)
         if positions
     )
@@ -186,7 +188,7 @@ def _alone(
 
 def _only_one(
     found: MeasuredRuns,
-    development: Development,
+    images: ImageSet,
     names: tuple[str, Side],
     positions: Sequence[int],
     name: str,
@@ -199,7 +201,7 @@ def _only_one(
     count = number_of(len(positions), "image")
     some = f"; the first {len(shown)} are shown" if len(shown) < len(positions) else ""
     return page_figure(
-        captioned_grid(development.validation.images[shown], captions),
+        captioned_grid(images.images[shown], captions),
         name,
         caption=f"{count} that only {winner} gets right{some}. Beneath each image: its number, its class, and what "
         f"{loser.name} takes it for.",

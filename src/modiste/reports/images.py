@@ -67,10 +67,10 @@ def most_confident(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n
 def mistake_grid(
     images: UInt8[Tensor, "n c h w"], mistakes: Sequence[Mistake], names: Sequence[str], columns: int = 4
 ) -> Figure:
-    """Return a grid of misclassified pictures, each with its class, the predicted class and the confidence."""
+    """Return a grid of misclassified pictures, each with number, class, predicted class and confidence."""
     captions = [
         [
-            f"is {shorten(names[item.label], 15)}",
+            f"{item.index}: {shorten(names[item.label], 12)}",
             f"read as {shorten(names[item.predicted], 12)}",
             confidence_text(item),
         ]

@@ -115,7 +115,7 @@ def _verdict(history: Sequence[EpochRow], rise: float, improving: bool, handicap
 
 def _opening(verdict: Verdict, rise: float, improving: bool) -> str:
     if verdict == "too short to tell":
-        return "Too short to tell. One epoch shows no trend; train for more."
+        return "One epoch shows no trend. More epochs would show whether the network learns too little or too much."
     if verdict == "overfitted" and rise >= RISE:
         return "Overfitted by the end. Validation loss reached its minimum and then rose while training continued."
     if verdict == "overfitted":

@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from modiste.data.dataset import Development
+from modiste.data.dataset import Development, ImageSet
 from modiste.errors import RunError
-from modiste.evaluation.assessment import Assessment, assess_stored
+from modiste.evaluation.assessment import Assessment, Split, assess_stored, load_split
 from modiste.evaluation.run_images import development_of, load_same_development
 from modiste.evaluation.unfinished import UnfinishedRun, is_unfinished, open_unfinished
 from modiste.reports import page, run_figures
@@ -128,6 +128,24 @@ def load_images(run: Run, data_folder: Path | None, data: Any = None) -> Develop
             f"{run.folder}: the data found are not those it was trained on; restore them or use --data-folder"
         )
     return development
+
+
+def load_measured_images(run: Run, split: Split, data_folder: Path | None) -> ImageSet:
+    """Load the images of a split on which the run was measured already; nothing is measured or counted.
+
+    Raises:
+        RunError: the run was not measured on this split, or the images are others.
+        DataError: the images are missing or damaged.
+    """
+    measured = run.measured(split)  # before the images: a test set that was not opened stays closed
+    if split == "validation":
+        return load_images(run, data_folder).validation
+    images = load_split(run, split, data_folder)
+    if not measured.labels.equal(images.labels) or measured.images not in ("", images.identity()):
+        raise RunError(
+            f"{run.folder}: the test images found are not those it was measured on; restore them or use --data-folder"
+        )
+    return images
 
 
 def training_date(run: Run) -> str:

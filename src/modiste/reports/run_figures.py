@@ -42,8 +42,10 @@ def page_figure(figure: Figure, name: str, *, caption: str, description: str, wi
 
 def curves(run: Run, reading: Reading) -> PageFigure:
     """Return figure 5: the learning curves."""
+    name = run.recipe.loss_name
+    training = "Both losses are" if name == "cross-entropy" else f"Training loss is {name}, validation loss"
     caption = (
-        f"Loss and accuracy by epoch. Training loss is {run.recipe.loss_name}, validation loss cross-entropy in nats. "
+        f"Loss and accuracy by epoch. {training} cross-entropy in nats. "
         "Dotted line: lowest validation loss; solid line: the selected epoch. "
         f"The accuracy axis begins at {percent(accuracy_floor(run.history), 0)}."
     )
@@ -98,7 +100,8 @@ def mistakes(
     return page_figure(
         mistake_grid(images, found, names),
         "mistakes",
-        caption=f"The {number_of(len(found), 'mistake')} of highest confidence.",
+        caption=f"The {number_of(len(found), 'mistake')} of highest confidence. Beneath each image: its number, its "
+        "class, and what the network takes it for.",
         description="; ".join(rows),
     )
 

@@ -1,4 +1,4 @@
-"""Validation images of a run by their numbers: class, answer and probabilities, as text and as a figure."""
+"""Images of a run by their numbers: class, answer and probabilities, as text and as a figure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from modiste.data.dataset import Development
+from modiste.data.dataset import ImageSet
 from modiste.errors import RunError
-from modiste.evaluation.assessment import class_names
+from modiste.evaluation.assessment import Split, class_names
 from modiste.reports.images import captioned_grid
-from modiste.reports.report import load_images
+from modiste.reports.report import load_measured_images
 from modiste.reports.style import percent, save, shorten
 from modiste.runs import run_folder
 from modiste.runs.run_folder import Run
@@ -23,7 +23,7 @@ ENDINGS = (".png", ".svg", ".pdf")
 
 @dataclass(frozen=True)
 class ImageAnswer:
-    """What a run answers for a validation image.
+    """What a run answers for one image of a split.
 
     Attributes:
         index: number of the image, from 0.
@@ -44,18 +44,24 @@ class ImageAnswer:
 
 
 def write_images(
-    folder: Path, numbers: Sequence[int], *, out: Path | None = None, data_folder: Path | None = None
+    folder: Path,
+    numbers: Sequence[int],
+    *,
+    split: Split = "validation",
+    out: Path | None = None,
+    data_folder: Path | None = None,
 ) -> tuple[Path, list[ImageAnswer]]:
-    """Draw validation images of a finished run by their numbers; return the file's path, and the answers.
+    """Draw images of a finished run by their numbers; return the file's path, and the answers.
 
     Args:
         folder: folder of a finished run.
         numbers: of the images, from 0, as ``modiste compare`` prints them.
+        split: ``validation``; or ``test``, if the run was already evaluated on test. No evaluation is counted.
         out: path of the figure, .png, .svg or .pdf; by default ``images.png`` in the run's folder.
         data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
 
     Raises:
-        RunError: the run is unfinished or damaged, or has no image of that number.
+        RunError: the run is unfinished or damaged, was not measured on this split, or has no image of that number.
         DataError: the images are missing or damaged.
         StorageError: the figure cannot be written.
 
@@ -67,13 +73,13 @@ def write_images(
     path = out or run.folder / IMAGES
     if path.suffix not in ENDINGS:
         raise RunError(f"{path}: expected a name that ends in {', '.join(ENDINGS)}, found {path.suffix or 'no ending'}")
-    found = read_answers(run, numbers)
-    return save(draw_answers(load_images(run, data_folder), found), path), found
+    found = read_answers(run, numbers, split)
+    return save(draw_answers(load_measured_images(run, split, data_folder), found), path), found
 
 
-def read_answers(run: Run, numbers: Sequence[int]) -> list[ImageAnswer]:
-    """Return a run's stored answers for validation images by number; RunError if there is no such image."""
-    measured, names = run.measured(), class_names(run)
+def read_answers(run: Run, numbers: Sequence[int], split: Split = "validation") -> list[ImageAnswer]:
+    """Return a run's stored answers for images of a split by number; RunError if there is no such image."""
+    measured, names = run.measured(split), class_names(run)
     count = len(measured.labels)
     if not numbers or min(numbers) < 0 or max(numbers) >= count:
         wrong = next((number for number in numbers if not 0 <= number < count), "none")
@@ -91,11 +97,10 @@ def read_answers(run: Run, numbers: Sequence[int]) -> list[ImageAnswer]:
     ]
 
 
-def draw_answers(development: Development, answers: Sequence[ImageAnswer]) -> Figure:
-    """Return a figure of the images, each with number, class and the most probable answers."""
-    images = development.validation.images[[one.index for one in answers]]
+def draw_answers(images: ImageSet, answers: Sequence[ImageAnswer]) -> Figure:
+    """Return a figure of these images of a split, each with number, class and the most probable answers."""
     captions = [[f"{one.index}: {shorten(one.label, 12)}", *_shares(one)] for one in answers]
-    return captioned_grid(images, captions)
+    return captioned_grid(images.images[[one.index for one in answers]], captions)
 
 
 def _shares(answer: ImageAnswer) -> list[str]:

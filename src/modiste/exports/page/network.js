@@ -257,13 +257,11 @@ const Network = (() => {
     Unsqueeze: (_, one, axes) => unsqueeze(one, axes),
   };
 
-  // Numbers are stored as the upper three bytes of a float32, or as all four.
-  function stored({ shape, bytes, offset }, content) {
-    const data = new Float64Array(sizeOf(shape)), word = new DataView(new ArrayBuffer(4));
-    for (let place = 0, from = offset; place < data.length; place++, from += bytes) {
-      for (let part = 0; part < bytes; part++) word.setUint8(4 - bytes + part, content[from + part]);
-      data[place] = word.getFloat32(0, true);
-    }
+  // Numbers are stored as float32; or, with a step, as its multiples in 16 bits.
+  function stored({ shape, step, offset }, content) {
+    const data = new Float64Array(sizeOf(shape)), view = new DataView(content.buffer, content.byteOffset);
+    for (let place = 0; place < data.length; place++)
+      data[place] = step ? step * view.getInt16(offset + 2 * place, true) : view.getFloat32(offset + 4 * place, true);
     return { shape, data };
   }
 
