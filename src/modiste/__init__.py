@@ -18,7 +18,7 @@ from modiste.version import __version__
 if TYPE_CHECKING:
     from modiste import photo
     from modiste.api.own import with_own_code
-    from modiste.api.results import compare, evaluate, evaluate_seeds, export, figures, predict, report, show
+    from modiste.api.results import compare, drift, evaluate, evaluate_seeds, export, figures, predict, report, show
     from modiste.api.run import Run
     from modiste.api.studies import audit, cross_validate, reproduce, search
     from modiste.api.training import train, train_seeds
@@ -43,6 +43,7 @@ __all__ = [
     "audit",
     "compare",
     "cross_validate",
+    "drift",
     "evaluate",
     "evaluate_seeds",
     "export",
@@ -71,6 +72,7 @@ _LOCATIONS = {
     "audit": ("modiste.api.studies", "audit"),
     "cross_validate": ("modiste.api.studies", "cross_validate"),
     "compare": ("modiste.api.results", "compare"),
+    "drift": ("modiste.api.results", "drift"),
     "evaluate_seeds": ("modiste.api.results", "evaluate_seeds"),
     "evaluate": ("modiste.api.results", "evaluate"),
     "export": ("modiste.api.results", "export"),

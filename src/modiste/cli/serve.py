@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from modiste.cli.arguments import DataFolderOption, parse
-from modiste.cli.streams import say
+from modiste.cli.streams import say, warn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,8 @@ class _ServeOptions(DataFolderOption):
     """How to find the garment: on a plain background; by a segmentation network, on any; auto takes what holds."""
     allow_host: tuple[str, ...] = ()
     """Further host names that requests may use."""
+    log: Path | None = None
+    """Folder for probabilities and novelty of all answers, never pictures, for modiste drift; unset, no log."""
 
 
 def serve(arguments: list[str]) -> None:
@@ -34,6 +36,7 @@ def serve(arguments: list[str]) -> None:
     Examples:
       modiste serve runs/paper
       modiste serve runs/paper/model.onnx --port 9000
+      modiste serve runs/paper --log answers
     """
     options = parse(_ServeOptions, arguments, "modiste serve", serve)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the response already says what is wrong with a form
@@ -47,7 +50,9 @@ def serve(arguments: list[str]) -> None:
         allow_hosts=options.allow_host,
         background=None if options.background == "trained" else options.background,
         data_folder=options.data_folder,
+        log=options.log,
         say=lambda text: say(*text.splitlines()),
+        warn=lambda text: warn(f"modiste: {text}"),
     )
     _leave()
 

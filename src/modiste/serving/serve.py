@@ -32,7 +32,9 @@ def serve(
     data_folder: Path | None = None,
     background: str | None = None,
     limits: Limits | None = None,
+    log: Path | None = None,
     say: Callable[[str], None] = print,
+    warn: Callable[[str], None] = print,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT.
 
@@ -45,12 +47,14 @@ def serve(
         data_folder: where the run's data set lies; needed only if the run is exported first.
         background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
         limits: how much the server accepts.
+        log: folder for probabilities and novelty of all answers, never pictures; None for no log.
         say: called with a line that names the server's address.
+        warn: called with a line if the log cannot be written while the server runs.
 
     Raises:
         RunError: the file does not exist, is damaged, or must not be served.
         RecipeError: other machines could reach the server without a token; or a name, the port or the network is unfit.
-        StorageError: the address cannot be used, or the process may open too few files.
+        StorageError: the address or the log cannot be used, or the process may open too few files.
         MissingExtraError: a package of the extra ``serve``, or the segmentation network, is not installed.
         DataError: the segmentation network's file is another one.
     """
@@ -58,7 +62,8 @@ def serve(
     check_port(port)
     hosts = tuple(map(allowed_name, allow_hosts))
     model = OnnxModel.load(model_file(Path(source), data_folder))
-    server = _server(model, limits=limits, hosts=(host.lower(), *hosts), token=token, background=background)
+    names = (host.lower(), *hosts)
+    server = _server(model, limits=limits, hosts=names, token=token, background=background, log=log, warn=warn)
     with _listening(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         say(f"serving {source} on http://{shown}:{listener.getsockname()[1]}/ - stop with Ctrl-C")
