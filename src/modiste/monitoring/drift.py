@@ -100,7 +100,7 @@ class Shift:
     def words(self) -> str:
         """The difference as part of a sentence."""
         if self.before is None or self.now is None:
-            return f"mix of classes (stability index {self.stability_index:.2f})"
+            return f"the mix of classes (stability index {self.stability_index:.2f})"
         before, now = (percent(one) if self.name == "confidence" else f"{one:.2f}" for one in (self.before, self.now))
         return f"{self.name} (mean {before} before, {now} now)"
 
