@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
+import other_things
 import photographs
-import strangers
 from modiste.data.dataset import load_development
 from modiste.errors import PhotoError
 from modiste.evaluation.statistics import wilson_interval
@@ -192,8 +192,8 @@ CHANGES: dict[str, Callable[[Pixels], Pixels]] = {"darker": darker, "blurred": b
 
 
 def other_images(count: int) -> Pixels:
-    """Return images of no class: the generated ones of ``strangers``, scaled to the network's size."""
-    random, makers = np.random.default_rng(SEED), list(strangers.MAKERS.values())
+    """Return images of no class: the generated ones of ``other_things``, scaled to the network's size."""
+    random, makers = np.random.default_rng(SEED), list(other_things.MAKERS.values())
     made = (makers[number % len(makers)](random) for number in range(count))
     small = [Image.fromarray(np.asarray(one).clip(0, 255).astype(np.uint8)).resize((28, 28)) for one in made]
     return np.stack([255 - np.asarray(one) for one in small])[:, None]
