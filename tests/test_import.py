@@ -34,6 +34,7 @@ PUBLIC = [
     "compare",
     "continue_run",
     "cross_validate",
+    "drift",
     "evaluate",
     "evaluate_seeds",
     "export",
@@ -143,7 +144,7 @@ def test_the_public_names_are_what_they_say() -> None:
     assert modiste.Run is run.Run
     for name in ("audit", "cross_validate", "search", "reproduce"):
         assert getattr(modiste, name) is getattr(studies, name)
-    for name in ("compare", "evaluate", "evaluate_seeds", "export", "figures", "predict", "report", "show"):
+    for name in ("compare", "drift", "evaluate", "evaluate_seeds", "export", "figures", "predict", "report", "show"):
         assert getattr(modiste, name) is getattr(results, name)
     assert modiste.photo.garment.prepare is garment.prepare
     assert modiste.load_dataset is dataset.load_development

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx, write
 
@@ -21,6 +22,9 @@ from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.comparison import compare
 from modiste.inference.answers import FileAnswer, answers
 from modiste.inference.predictor import Predictor
+from modiste.monitoring.drift import compare as compare_answers
+from modiste.monitoring.logged import LoggedAnswers
+from modiste.monitoring.reference import Reference
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, manifest, run_folder
 from modiste.runs.run_folder import EpochRow, PretrainingRow
@@ -160,6 +164,14 @@ class TestSchemas:
         found: list[FileAnswer] = list(answers(predictor, ((str(p), p) for p in sorted(tmp_path.iterdir()))))
         assert [bool(one.fault) for one in found] == [False, True]
         check("predict", [answer_as_plain(one) for one in found])
+
+    def test_drift(self) -> None:
+        random = np.random.default_rng(0)
+        for number, novelty in ((10, random.random(10)), (200, None), (400, random.random(400) + 1)):
+            columns = random.integers(0, 3, number), random.random(number), novelty
+            reference = Reference.of(*columns, 3)
+            logged = LoggedAnswers(*columns, ("2026-11-28", "2026-11-28"))
+            check("drift", compare_answers(reference, logged, ("a", "b", "c")).as_plain())
 
     def test_audit(self, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """One image is there twice, another almost."""

@@ -23,6 +23,7 @@ RETURNED = {  # what public functions return and take, which has no public name 
     "modiste.data.dataset": ("Development", "ImageSet"),
     "modiste.inference.answers": ("FileAnswer",),
     "modiste.exports.export": ("Exported",),
+    "modiste.monitoring.drift": ("Drift", "Shift"),
 }
 
 

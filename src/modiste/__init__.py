@@ -18,7 +18,7 @@ from modiste.version import __version__
 if TYPE_CHECKING:
     from modiste import photo
     from modiste.api.own import with_own_code
-    from modiste.api.results import compare, evaluate, evaluate_seeds, export, figures, predict, report, show
+    from modiste.api.results import compare, drift, evaluate, evaluate_seeds, export, figures, predict, report, show
     from modiste.api.run import Run
     from modiste.api.studies import audit, cross_validate, reproduce, search
     from modiste.api.training import continue_run, train, train_seeds
@@ -44,6 +44,7 @@ __all__ = [
     "compare",
     "continue_run",
     "cross_validate",
+    "drift",
     "evaluate",
     "evaluate_seeds",
     "export",
@@ -73,6 +74,7 @@ _LOCATIONS = {
     "cross_validate": ("modiste.api.studies", "cross_validate"),
     "continue_run": ("modiste.api.training", "continue_run"),
     "compare": ("modiste.api.results", "compare"),
+    "drift": ("modiste.api.results", "drift"),
     "evaluate_seeds": ("modiste.api.results", "evaluate_seeds"),
     "evaluate": ("modiste.api.results", "evaluate"),
     "export": ("modiste.api.results", "export"),

@@ -110,6 +110,7 @@ class TestHelp:
     def test_every_command_lists_its_flags(self, command, name: str) -> None:
         text = command(name, "--help").out
         flags = {"train": "--quiet", "search": "--trials", "predict": "--csv", "recipes": "--help", "doctor": "--help"}
+        flags["drift"] = "--since"
         assert flags.get(name, "--data-folder" if name != "serve" else "--port") in text
 
     @pytest.mark.parametrize("words", [["--version"], ["-V"], ["version"]])

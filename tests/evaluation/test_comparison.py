@@ -13,7 +13,8 @@ from commands_and_data import run_modiste
 from modiste.cli.main import main
 from modiste.errors import DataError, RunError
 from modiste.evaluation.comparison import Comparison, _names, _per_class, compare
-from modiste.evaluation.statistics import holm, mean_interval, paired_difference
+from modiste.evaluation.statistics import mean_interval, paired_difference
+from modiste.evaluation.two_samples import holm
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder

@@ -11,11 +11,11 @@ from statsmodels.stats.multitest import multipletests
 from modiste.evaluation.statistics import (
     SMALLEST_P,
     crossed_difference,
-    holm,
     mean_interval,
     paired_difference,
     wilson_interval,
 )
+from modiste.evaluation.two_samples import holm
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])

@@ -210,7 +210,6 @@ def test_weights_of_two_bytes_are_rounded_to_the_nearest() -> None:
     assert shortened(np.zeros(3, np.float32)) == (1.0, bytes(6))
 
 
-@in_chromium
 def test_the_page_reads_long_and_short_weights(chromium: Browser, one_file: Path) -> None:
     long, short = np.arange(-3, 3, dtype="<f4") / 7, np.linspace(-5, 5, 6, dtype=np.float32)
     step, content = shortened(short)

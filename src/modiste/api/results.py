@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from modiste.exports.export import Exported
     from modiste.inference.answers import FileAnswer
     from modiste.inference.classifier import Classifier
+    from modiste.monitoring.drift import Drift
     from modiste.photo.preparation import PictureInput
     from modiste.reports.shown_images import ImageAnswer
 
@@ -351,6 +353,55 @@ def export(
 
     _register(network)
     return write(folder_of(run), out, to=to, int8=int8, opset=opset, data_folder=data_folder)
+
+
+def drift(
+    model: RunLike,
+    log: Path | str,
+    *,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    baseline_since: date | str | None = None,
+    baseline_until: date | str | None = None,
+    out: Path | str | None = None,
+) -> "Drift":
+    """Compare a served model's answers with those on validation images, or with earlier answers.
+
+    Args:
+        model: the ONNX file that was served, or its run.
+        log: folder that ``modiste serve --log`` wrote.
+        since: first day (UTC) of the answers, a date or ``2026-11-28``; None for the earliest.
+        until: last day; None for the latest.
+        baseline_since: first day of earlier answers to compare with, in place of validation images.
+        baseline_until: their last day.
+        out: HTML file to write, with charts; None for none.
+
+    Raises:
+        RunError: the model is missing, damaged, or an earlier version exported it.
+        DataError: the log holds no answers of the model in these days.
+        RecipeError: a day is no date, or the days of both sides overlap.
+        StorageError: a file cannot be read, or the page cannot be written.
+        MissingExtraError: a package is not installed.
+
+    Example::
+
+        print(modiste.drift("runs/sprint", "answers", since="2026-11-22").verdict)
+    """
+    from modiste.monitoring.drift import find_drift
+
+    found = find_drift(
+        folder_of(model),
+        Path(log),
+        since=since,
+        until=until,
+        baseline_since=baseline_since,
+        baseline_until=baseline_until,
+    )
+    if out is not None:
+        from modiste.reports.drift_page import write_drift
+
+        write_drift(found, Path(out))
+    return found
 
 
 def _register(network: Code | None) -> None:

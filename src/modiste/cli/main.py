@@ -12,6 +12,7 @@ from modiste.cli.compare import compare
 from modiste.cli.cross_validate import cross_validate
 from modiste.cli.data import data
 from modiste.cli.doctor import EXTRAS, doctor
+from modiste.cli.drift import drift
 from modiste.cli.evaluate import evaluate
 from modiste.cli.export import export
 from modiste.cli.flags import HELP_FLAGS
@@ -191,6 +192,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "reproduce": reproduce,
     "export": export,
     "serve": serve,
+    "drift": drift,
     "report": report,
     "show": show,
     "figures": figures,

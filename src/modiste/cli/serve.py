@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from modiste.cli.arguments import DataFolderOption, parse
-from modiste.cli.streams import say
+from modiste.cli.streams import say, warn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,8 @@ class _ServeOptions(DataFolderOption):
     """Sites whose pages may send requests and read the answers, such as https://shop.example."""
     root_path: str = ""
     """Path under which a proxy offers the server, such as /clothes."""
+    log: Path | None = None
+    """Folder for probabilities and novelty of all answers, never pictures, for modiste drift; unset, no log."""
 
 
 def serve(arguments: list[str]) -> None:
@@ -38,6 +40,7 @@ def serve(arguments: list[str]) -> None:
     Examples:
       modiste serve runs/paper
       modiste serve runs/paper/model.onnx --port 9000
+      modiste serve runs/paper --log answers
     """
     options = parse(_ServeOptions, arguments, "modiste serve", serve)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the response already says what is wrong with a form
@@ -53,7 +56,9 @@ def serve(arguments: list[str]) -> None:
         root_path=options.root_path,
         background=None if options.background == "trained" else options.background,
         data_folder=options.data_folder,
+        log=options.log,
         say=lambda text: say(*text.splitlines()),
+        warn=lambda text: warn(f"modiste: {text}"),
     )
     _leave()
 

@@ -15,7 +15,8 @@ from modiste.display import Displayed, Table, percent
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Split, Weights
 from modiste.evaluation.ensemble import MeasuredRuns, measure_runs, seedless
-from modiste.evaluation.statistics import Difference, crossed_difference, holm, paired_difference, spread
+from modiste.evaluation.statistics import Difference, crossed_difference, paired_difference, spread
+from modiste.evaluation.two_samples import holm
 from modiste.recipes.plain import differences, flatten, to_plain
 from modiste.recipes.recipe import Recipe
 

@@ -246,22 +246,6 @@ def _distributions() -> tuple[Any, Any]:
     return norm, t
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values adjusted for multiple comparisons by Holm's method (1979), in the order given.
-
-    If every adjusted p-value below 0.05 is called significant, the probability of any error is at most 5 %.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
-
-
 def _sign_test(wins: int, losses: int) -> float:
     """Return the exact two-sided p-value of the sign test, computed in whole numbers up to the last division."""
     number = wins + losses

@@ -2,15 +2,18 @@
 
 The file takes bytes and returns probabilities. It contains the standardisation, the averaging over mirror images if the
 recipe has it, the temperature, and the detector of out-of-distribution images. Its metadata name the classes and the
-origin of the weights. A model card is written beside it.
+origin of the weights. An ONNX file also describes its answers on validation images, with which later answers are
+compared. A model card is written beside it.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from jaxtyping import UInt8
+from torch import Tensor, nn
 
 from modiste import machine
 from modiste.data.dataset import Development, ImageSet, balanced_sample
@@ -31,7 +34,10 @@ from modiste.exports.formats import (
     as_onnx,
     parts,
     quantize,
+    with_metadata,
 )
+from modiste.inference.onnx_model import OnnxModel
+from modiste.monitoring.reference import KEY, Reference
 from modiste.recipes.plain import nearest
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import Run, open_run
@@ -40,6 +46,8 @@ PROOF_IMAGES = 1_000
 """Largest number of validation images on which an exported file is checked."""
 RANDOM_IMAGES = 16
 """Number of random images on which a file is checked that is made without the run's data."""
+REFERENCE_IMAGES = 3_000
+"""Largest number of validation images whose answers a file describes; more would hardly help a test of drift."""
 TOLERANCE = 1e-3
 """Largest difference allowed between a probability of the exported file and that of the run."""
 
@@ -109,6 +117,8 @@ def export(
     answers = _answers(run, model, novelty)
     content = kind.write(answers, info) if opset is None else as_onnx(answers, info, opset)
     content, found = _checked(run, to, content, answers, development, int8)
+    if to == "onnx":
+        content = _with_reference(content, development.validation.images)
     path = run.folder / _file_name(kind, int8) if out is None else Path(out)
     described = path.with_name(f"{path.name}.md")
     _write(run, {path: content, described: card.text(run, path.name, answers, found).encode()})
@@ -139,6 +149,14 @@ def _checked(
             f"in a probability on {found.images:,} validation images; nothing was written"
         )
     return content, found
+
+
+def _with_reference(content: bytes, images: UInt8[Tensor, "n c h w"]) -> bytes:
+    """Return an ONNX file with the distribution of its own answers on validation images, for ``modiste drift``."""
+    draw = machine.generator(0, "reference")
+    some = images[torch.randperm(len(images), generator=draw)[:REFERENCE_IMAGES]]
+    found = Reference.of_scores(OnnxModel.from_bytes(content).classify(some.numpy()))
+    return with_metadata(content, {KEY: json.dumps(found.as_plain(), separators=(",", ":"))})
 
 
 def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:

@@ -9,7 +9,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -99,6 +99,17 @@ def as_onnx(answers: Answers, info: ModelInfo, opset: int | None = None) -> byte
         proto.metadata_props.add(key=key, value=value)
     content: bytes = proto.SerializeToString()
     return content
+
+
+def with_metadata(content: bytes, more: Mapping[str, str]) -> bytes:
+    """Return an ONNX file with more metadata."""
+    import onnx
+
+    proto = onnx.load_model_from_string(content)
+    for key, value in more.items():
+        proto.metadata_props.add(key=key, value=value)
+    changed: bytes = proto.SerializeToString()
+    return changed
 
 
 def _check_opset(proto: Any, opset: int) -> None:

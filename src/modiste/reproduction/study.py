@@ -6,7 +6,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from modiste.evaluation.comparison import LEVEL, compare
-from modiste.evaluation.statistics import Difference, holm, mean_interval
+from modiste.evaluation.statistics import Difference, mean_interval
+from modiste.evaluation.two_samples import holm
 from modiste.reproduction.experiments import Experiment
 from modiste.reproduction.paper import Finding, Shortage, Verdict
 from modiste.runs.run_folder import Run, open_run

@@ -4,10 +4,11 @@ import asyncio
 import base64
 import binascii
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
@@ -20,12 +21,13 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from modiste.errors import DataError, RunError, printable
 from modiste.inference.onnx_model import OnnxModel
+from modiste.monitoring.reference import KEY
 from modiste.serving import inference_protocol
 from modiste.serving.batching import Batcher
-from modiste.serving.gate import Gate, Metrics
+from modiste.serving.gate import Gate
 from modiste.serving.limits import LOOPBACK, Limits
+from modiste.serving.metrics import Metrics
 from modiste.serving.schemas import (
-    Answer,
     ModelResponse,
     PredictRequest,
     PredictResponse,
@@ -34,6 +36,7 @@ from modiste.serving.schemas import (
     schema_of,
 )
 from modiste.serving.uploads import Studio, UploadedPicture
+from modiste.serving.watch import Watch
 from modiste.version import __version__
 
 MOST_MARKS = {",": 2**10, "[": 2**6, "{": 2**6, ":": 2**10}
@@ -57,6 +60,8 @@ def create_app(
     origins: tuple[str, ...] = (),
     root_path: str = "",
     background: str | None = None,
+    log: Path | None = None,
+    warn: Callable[[str], object] = print,
 ) -> Gate:
     """Return the application that serves a model.
 
@@ -68,14 +73,17 @@ def create_app(
         origins: sites whose pages may use this server, such as https://shop.example.
         root_path: path under which a proxy offers this server, such as /clothes.
         background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
+        log: folder for probabilities and novelty of all answers; None for no log.
+        warn: called with a line if the log cannot be written while the server runs.
 
     Raises:
+        StorageError: the log cannot be written.
         RecipeError: the network's images are not square, or neither grey nor in colour; or they are whole pictures,
             and ``background`` finds garments.
         MissingExtraError, DataError: the segmentation network is not installed, or its file is another one.
         RunError: a class name cannot be written as UTF-8.
     """
-    limits, metrics = limits or Limits(), Metrics()
+    limits, metrics = limits or Limits(), Metrics(model.class_names)
     preparation = model.preparation_with(background)
     for name in model.class_names:
         if name != _utf8(name):
@@ -83,6 +91,7 @@ def create_app(
     app = _new_app(model, root_path)
     app.state.model, app.state.preparation = model, preparation
     app.state.limits, app.state.metrics = limits, metrics
+    app.state.watch = Watch(model, metrics, log, warn)
     gate = Gate(app, limits, metrics, (*LOOPBACK, *hosts), token, origins, root_path)
     app.state.gate = gate
     _add_routes(app)
@@ -116,6 +125,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.gather(warming, return_exceptions=True)
     state.studio.close()
     state.batcher.close()
+    state.watch.close()
 
 
 def _add_routes(app: FastAPI) -> None:
@@ -130,8 +140,7 @@ def _add_routes(app: FastAPI) -> None:
         pictures, options = await _read(request, app.state.limits)
         explained = app.state.limits.explained if explain or options.explain else 0
         answers = await app.state.studio.answers(pictures, steps=steps or options.steps, explained=explained)
-        for answer in answers:
-            app.state.metrics.pictures.labels(_outcome(answer)).inc()
+        app.state.watch.see_answers(answers)
         return PredictResponse(answers=answers, seconds=round(time.perf_counter() - started, 6))
 
     @app.get("/v1/model", response_model=ModelResponse, responses=faults(401, 421))
@@ -143,7 +152,7 @@ def _add_routes(app: FastAPI) -> None:
             classes=list(served.class_names),
             image_shape=list(served.image_shape),
             false_alarms=_share(served.metadata.get("false_alarms", "")),
-            metadata={key: value for key, value in served.metadata.items() if key != "class_names"},
+            metadata={key: value for key, value in served.metadata.items() if key not in ("class_names", KEY)},
             limits=asdict(app.state.limits),
         )
 
@@ -249,13 +258,6 @@ def _share(text: str) -> float | None:
     except ValueError:
         return None
     return share if 0 <= share <= 1 else None
-
-
-def _outcome(answer: Answer) -> str:
-    """Return the label under which an answer is counted."""
-    if answer.fault is not None:
-        return "fault"
-    return "none of the classes" if answer.none_of_the_classes else "answered"
 
 
 def _add_page(app: FastAPI) -> None:

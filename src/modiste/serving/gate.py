@@ -1,4 +1,4 @@
-"""The gate in front of the application: who may ask, how much is read and how long; headers and metrics of answers."""
+"""The gate in front of the application: who may ask, how much is read and how long; headers of answers."""
 
 import asyncio
 import contextlib
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modiste.serving.limits import LOOPBACK, Limits, host_name
+from modiste.serving.metrics import Metrics
 
 OPEN_PATHS = (
     *("/", "/page.css", "/page.js", "/server.js", "/icon.svg"),
@@ -46,28 +46,6 @@ HEADERS = {
 }
 """Headers of every answer."""
 RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-SIZES = (1, 2, 4, 8, 16, 32, 64)
-"""Upper ends of the histograms' bins: of seconds, and of images in a batch."""
-
-
-class Metrics:
-    """The counters of one server, in a registry of their own: two servers in one process share none."""
-
-    def __init__(self) -> None:
-        own = CollectorRegistry()
-        self.registry = own
-        self.requests = Counter("modiste_requests", "Requests answered.", ("route", "status"), registry=own)
-        self.seconds = Histogram(
-            "modiste_request_seconds", "From head to answer.", ("route",), buckets=SECONDS, registry=own
-        )
-        self.batch = Histogram("modiste_batch_images", "Images computed together.", buckets=SIZES, registry=own)
-        self.pictures = Counter("modiste_pictures", "Pictures seen.", ("outcome",), registry=own)
-        self.at_work = Gauge("modiste_requests_at_work", "Requests at work or waiting.", registry=own)
-
-    def text(self) -> bytes:
-        """Return all counters in Prometheus' text format."""
-        return generate_latest(self.registry)
 
 
 class RefusedError(Exception):

@@ -122,9 +122,12 @@ def _add_model_routes(app: FastAPI) -> None:
         body, json_bytes = await request.body(), request.headers.get(JSON_BYTES)
         if len(body) <= INLINE_BYTES:
             asked, images = _read(body, json_bytes)
-            return _response(name, asked, await app.state.batcher.run(images))
+            outputs = await app.state.batcher.run(images)
+            app.state.watch.see_outputs(outputs)
+            return _response(name, asked, outputs)
         asked, images = await asyncio.to_thread(_read, body, json_bytes)
         outputs = await app.state.batcher.run(images)
+        app.state.watch.see_outputs(outputs)
         return await asyncio.to_thread(_response, name, asked, outputs)
 
     body = {"required": True, "content": {"application/json": {"schema": schema_of(InferRequest)}}}

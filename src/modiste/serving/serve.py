@@ -36,7 +36,9 @@ def serve(
     data_folder: Path | None = None,
     background: str | None = None,
     limits: Limits | None = None,
+    log: Path | None = None,
     say: Callable[[str], None] = print,
+    warn: Callable[[str], None] = print,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT.
 
@@ -54,12 +56,14 @@ def serve(
         data_folder: where the run's data set lies; needed only if the run is exported first.
         background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
         limits: how much the server accepts.
+        log: folder for probabilities and novelty of all answers, never pictures; None for no log.
         say: called with a line that names the server's address.
+        warn: called with a line if the log cannot be written while the server runs.
 
     Raises:
         RunError: the file does not exist, is damaged, or must not be served.
         RecipeError: other machines could reach the server without a token; or a name, the port or the network is unfit.
-        StorageError: the address cannot be used, or the process may open too few files.
+        StorageError: the address or the log cannot be used, or the process may open too few files.
         MissingExtraError: a package of the extra ``serve``, or the segmentation network, is not installed.
         DataError: the segmentation network's file is another one.
     """
@@ -79,6 +83,8 @@ def serve(
         origins=origins,
         root_path=root,
         background=background,
+        log=log,
+        warn=warn,
     )
     with inherited or _listening(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host

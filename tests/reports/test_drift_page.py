@@ -1,0 +1,35 @@
+"""The page of a test of drift: verdict, advice and charts, escaped, loading nothing."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from drawn_answers import NAMES, answers, reference
+from page_reader import Page
+
+from modiste.monitoring.drift import Share, compare
+from modiste.reports.drift_page import MOST_ROWS, share_bars, write_drift
+
+
+@pytest.mark.parametrize("number", [10, 1000])
+def test_the_page_shows_verdict_and_charts(number: int, tmp_path: Path) -> None:
+    found = replace(compare(reference(1), answers(number, 2, higher=0.5), NAMES), damaged_lines=3)
+    text = write_drift(found, tmp_path / "drift.html").read_text()
+    page = Page(text)
+    assert not re.search(r'(src|href)="(?!data:|#)', text)
+    assert "<b>coat" not in text
+    assert len(set(page.ids)) == len(page.ids)
+    assert found.verdict[1:] in page.text
+    assert "Left out: 3 damaged lines" in page.text
+    assert page.tags.count("svg") == len(found.shifts)
+
+
+def test_of_many_classes_those_that_differ_most_are_shown(tmp_path: Path) -> None:
+    found = compare(reference(1), answers(1000, 2), NAMES)
+    many = tuple(Share(f"class {number}", 0.01, 0.01 + number / 10_000) for number in range(100))
+    classes = replace(found.shifts[0], shares=many)
+    text = write_drift(replace(found, shifts=(classes, *found.shifts[1:])), tmp_path / "drift.html").read_text()
+    assert "75 more are in the JSON output" in text
+    assert [f"class {number}" in text for number in (99, 75, 74, 0)] == [True, True, False, False]
+    assert len(share_bars(many[:MOST_ROWS]).axes[0].patches) == 2 * MOST_ROWS
