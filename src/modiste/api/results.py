@@ -9,11 +9,12 @@ import numpy as np
 
 from modiste.api.own import Code
 from modiste.api.run import folder_of
-from modiste.errors import PhotoError
+from modiste.errors import PhotoError, RecipeError
 from modiste.evaluation import assessment, comparison
 from modiste.evaluation.assessment import Assessment, Split, Weights
 from modiste.evaluation.comparison import Comparison
 from modiste.recipes import own_code
+from modiste.runs import run_folder
 
 if TYPE_CHECKING:
     from modiste.evaluation.ensemble import SeedAssessments
@@ -153,6 +154,7 @@ def predict(
     *,
     background: Literal["plain", "network", "auto"] | None = None,
     accept: float | None = None,
+    coverage: float | None = None,
     device: str = "auto",
     data_folder: Path | str | None = None,
     network: Code | None = None,
@@ -168,6 +170,8 @@ def predict(
             network's size is an image like those of the data set, and is used as it is; so is each of (N, H, W).
         background: how garments are found; None as in training.
         accept: share of garments that may wrongly be answered none of the classes; None for 0.04.
+        coverage: probability with which ``answer.possible``, a set of classes, shall hold the right one, such as 0.95;
+            None for no sets. The model must then be a run or its folder.
         device: where a run computes.
         data_folder: of the training images, for a run that has no detector of other pictures yet.
         network: the code of a network that is not Modiste's, unless this process has trained with it.
@@ -188,7 +192,8 @@ def predict(
         classifier = classifier.accepting(accept)
     many = [pictures] if _is_one(pictures) else pictures
     found = [item for number, one in enumerate(many) for item in _inputs(one, number, classifier.image_shape)]
-    return list(answers(classifier, found, background=background))
+    answered = list(answers(classifier, found, background=background))
+    return answered if coverage is None else [one.with_set(_least_probability(model, coverage)) for one in answered]
 
 
 def report(
@@ -348,6 +353,16 @@ def _classifier(
     _register(network)
     predictor = Predictor.load(path, device=device)
     return predictor if predictor.folder is None else predictor.with_novelty(path, data_folder)
+
+
+def _least_probability(model: "RunLike | Classifier", coverage: float) -> float:
+    """Return the probability from which on a class belongs to a prediction set."""
+    from modiste.evaluation.conformal import least_probability_of
+    from modiste.inference.classifier import Classifier
+
+    if isinstance(model, Classifier) or not folder_of(model).is_dir():
+        raise RecipeError("coverage: expected a run or its folder, whose validation images set the threshold")
+    return least_probability_of(run_folder.open_run(folder_of(model)), coverage)
 
 
 def _is_one(pictures: Any) -> bool:
