@@ -52,7 +52,7 @@ def part(one: Benchmark) -> str:
     tables = [as_markdown(one.table())]
     if published:
         tables.append(as_markdown(Table("", published, ("published", "figure", "source"))))
-    return "\n\n".join([f"## {one.name.capitalize()}", one.about, *tables])
+    return "\n\n".join([f"## {one.title}", one.about, *tables])
 
 
 def as_markdown(table: Table) -> str:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from few_kinds import keep_kinds
 
 import modiste
-from modiste.benchmarks.corrupted_images import CORRUPTIONS
 from modiste.benchmarks.run import BENCHMARKS, all_names
 from modiste.benchmarks.settings import Settings
 from modiste.cli import main
@@ -19,8 +19,7 @@ from modiste.training import trainer
 
 @pytest.fixture(autouse=True)
 def _two_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in CORRUPTIONS.keys() - {"fog", "scale"}:
-        monkeypatch.delitem(CORRUPTIONS, kind)
+    keep_kinds(monkeypatch, "scale", "fog")
 
 
 def test_all_on_test(

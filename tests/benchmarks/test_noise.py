@@ -33,7 +33,7 @@ def test_symmetric_labels_are_any_other_class_alike() -> None:
 
 
 def test_confused_labels_follow_the_confusion_matrix() -> None:
-    chances = torch.tensor([[90, 3, 1, 0], [0, 99, 0, 1], [0, 0, 100, 0], [5, 5, 0, 90]])
+    chances = torch.tensor([[90.0, 3, 1, 0], [0, 99, 0, 1], [0, 0, 100, 0], [5, 5, 0, 90]])
     found = wrong_labels(labels(), 0.5, chances, machine.generator(0, "x"))
     of_first = torch.bincount(found[(labels() == 0) & (found != 0)], minlength=4)
     assert (of_first[0], of_first[3]) == (0, 0)
@@ -58,7 +58,7 @@ def test_a_run_is_trained_again(finished_run: Path, tiny_folder: Path, tmp_path:
             "noise",
             finished_run,
             split="validation",
-            share=0.8,
+            share=0.95,  # right labels are then the rarest
             noisy_runs=tmp_path,
             data_folder=tiny_folder,
             device="cpu",
@@ -67,8 +67,8 @@ def test_a_run_is_trained_again(finished_run: Path, tiny_folder: Path, tmp_path:
     found = measure()
     [row] = found.runs
     assert row.figures["right labels"].value == modiste.Run.open(finished_run).accuracy
-    assert row.details["wrong_labels"] == 320
-    assert row.figures["wrong labels"].value < row.figures["right labels"].value - 0.2
+    assert row.details["wrong_labels"] == 380
+    assert row.figures["wrong labels"].value < row.figures["right labels"].value - 0.1
     noisy = run_folder.open_run(row.details["folder"])
     assert noisy.recipe == run_folder.open_run(finished_run).recipe
     assert row.details["accuracy_wrong_labels"] == noisy.picked.validation_accuracy

@@ -106,7 +106,7 @@ def test_a_run_against_a_set_of_ones_own(finished_run: Path, tiny_folder: Path, 
         for one in scores.values():
             assert all(0 <= value <= 1 for value in one.values())
             assert one["auroc_low"] <= one["auroc"] <= one["auroc_high"]
-    assert row.figures["AUROC, noise"].value == row.details["by_set"]["noise"]["in use"]["auroc"] > 0.9
+    assert row.figures["AUROC, noise"].value == row.details["by_set"]["noise"]["in use"]["auroc"] > 0.7
 
 
 def test_another_size_is_refused(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:

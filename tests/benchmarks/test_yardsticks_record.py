@@ -4,15 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from few_kinds import keep_kinds
 
 import modiste
 import yardsticks_record
-from modiste.benchmarks.corrupted_images import CORRUPTIONS
 
 
 def test_the_record(finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in CORRUPTIONS.keys() - {"fog"}:
-        monkeypatch.delitem(CORRUPTIONS, kind)
+    keep_kinds(monkeypatch, "fog")
     found = modiste.benchmark_all(
         finished_run, split="validation", attacked=10, steps=1, data_folder=tiny_folder, device="cpu"
     )
@@ -22,6 +21,6 @@ def test_the_record(finished_run: Path, tiny_folder: Path, tmp_path: Path, monke
     assert [one["name"] for one in plain["benchmarks"]] == [one.name for one in found]
     assert "| published | figure | source |" in page
     for one in found:
-        assert f"## {one.name.capitalize()}" in page
+        assert f"## {one.title}" in page
         for cell in one.table().rows[0]:
             assert f" {cell} " in page

@@ -275,9 +275,9 @@ def _whole(number: float) -> int:
     return round(UNIT * number)
 
 
-def _divided(products: Pixels, times: int = 1) -> Pixels:
+def _divided(products: Int[np.ndarray, "..."], times: int = 1) -> Int[np.ndarray, "..."]:
     """Return products divided by UNIT, once or several times, and rounded down."""
-    found: Pixels = products >> (8 * times)
+    found: np.ndarray = products >> (8 * times)
     return found
 
 

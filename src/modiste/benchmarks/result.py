@@ -93,6 +93,7 @@ class Benchmark(Displayed):
 
     Attributes:
         name: of the benchmark, a key of ``benchmarks.run.BENCHMARKS``.
+        title: heading of its page.
         about: what it measures, a sentence.
         split: ``validation`` or ``test``.
         images: number of images of the split.
@@ -104,6 +105,7 @@ class Benchmark(Displayed):
     """
 
     name: str
+    title: str
     about: str
     split: str
     images: int

@@ -69,12 +69,12 @@ def pgd(network: Network, images: Images, labels: Labels, size: float, *, steps:
 
 
 def gradient(network: Network, images: Images, labels: Labels) -> Images:
-    """Return the gradient of each image's cross-entropy with respect to its pixels."""
+    """Return the gradient of each image's cross-entropy with respect to its pixels; zeros if these do not reach it."""
     watched = images.detach().clone().requires_grad_()
     with torch.enable_grad():
         loss = F.cross_entropy(network(watched), labels, reduction="sum")
-        (found,) = torch.autograd.grad(loss, watched)
-    return found
+        (found,) = torch.autograd.grad(loss, watched, allow_unused=True)
+    return torch.zeros_like(watched) if found is None else found
 
 
 def check(settings: Settings) -> None:

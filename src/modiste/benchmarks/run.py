@@ -18,12 +18,14 @@ class Yardstick:
     """A benchmark.
 
     Attributes:
+        title: heading of its page.
         about: what it measures, a sentence for its page.
         measure: measures the runs.
         published: what others have published.
         check: raises RecipeError for settings that it cannot use, before the test set is opened.
     """
 
+    title: str
     about: str
     measure: Callable[[Subjects, Settings], Findings]
     published: tuple[Published, ...] = ()
@@ -32,32 +34,38 @@ class Yardstick:
 
 BENCHMARKS: dict[str, Yardstick] = {
     "corruptions": Yardstick(
+        "Corruptions",
         "Accuracy on images with sixteen kinds of corruption at five severities, the same bytes on every machine.",
         corruptions.measure,
         corruptions.PUBLISHED,
     ),
     "ood": Yardstick(
+        "Out-of-distribution images",
         "How well the run's own detector and the usual baselines tell images of none of the classes.",
         ood.measure,
         ood.PUBLISHED,
     ),
     "conformal": Yardstick(
+        "Prediction sets",
         "How often sets of classes of a stated coverage hold the label, and how large they are.",
         conformal.measure,
         check=conformal.check,
     ),
     "robust": Yardstick(
+        "Adversarial changes",
         "Accuracy under changes of the images that are chosen to fool the network; no recipe here is a defence.",
         robust.measure,
         check=robust.check,
     ),
     "human": Yardstick(
+        "Agreement with people",
         "Whether the network answers as people do.",
         human.measure,
         human.PUBLISHED,
         check=human.check,
     ),
     "noise": Yardstick(
+        "Wrong training labels",
         "The accuracy that each recipe keeps when it is trained again with a share of wrong labels.",
         noise.measure,
         check=noise.check,
@@ -128,6 +136,7 @@ def _measure(name: str, yardstick: Yardstick, subjects: Subjects, settings: Sett
     )
     return Benchmark(
         name=name,
+        title=yardstick.title,
         about=yardstick.about,
         split=settings.split,
         images=len(subjects.images),

@@ -27,11 +27,10 @@ def write_benchmarks(results: Sequence[Benchmark], folder: Path, name: str) -> P
 
 def render_benchmarks(results: Sequence[Benchmark], plain: str) -> str:
     """Return the page as HTML; ``plain`` is the name of the JSON file."""
-    names = [one.name for one in results]
     return render(
         "benchmark.html",
-        title=f"Benchmark: {names[0]}" if len(names) == 1 else "Benchmarks",
-        entries=[(name, name.capitalize()) for name in names],
+        title=f"Benchmark: {results[0].title}" if len(results) == 1 else "Benchmarks",
+        entries=[(one.name, one.title) for one in results],
         runs=[run.folder for run in results[0].runs],
         results=results,
         plain=plain,
