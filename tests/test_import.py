@@ -31,6 +31,8 @@ PUBLIC = [
     "Run",
     "__version__",
     "audit",
+    "benchmark",
+    "benchmark_all",
     "compare",
     "continue_run",
     "cross_validate",
@@ -130,7 +132,7 @@ def test_the_public_names() -> None:
 
 def test_the_public_names_are_what_they_say() -> None:
     from modiste import errors
-    from modiste.api import results, run, studies, training
+    from modiste.api import benchmarks, results, run, studies, training
     from modiste.data import dataset
     from modiste.photo import garment
     from modiste.recipes import named, recipe
@@ -142,6 +144,8 @@ def test_the_public_names_are_what_they_say() -> None:
     assert modiste.train is training.train
     assert modiste.train_seeds is training.train_seeds
     assert modiste.Run is run.Run
+    assert modiste.benchmark is benchmarks.benchmark
+    assert modiste.benchmark_all is benchmarks.benchmark_all
     for name in ("audit", "cross_validate", "search", "reproduce"):
         assert getattr(modiste, name) is getattr(studies, name)
     for name in ("compare", "drift", "evaluate", "evaluate_seeds", "export", "figures", "predict", "report", "show"):

@@ -17,6 +17,7 @@ from modiste.version import __version__
 
 if TYPE_CHECKING:
     from modiste import photo
+    from modiste.api.benchmarks import benchmark, benchmark_all
     from modiste.api.own import with_own_code
     from modiste.api.results import compare, drift, evaluate, evaluate_seeds, export, figures, predict, report, show
     from modiste.api.run import Run
@@ -41,6 +42,8 @@ __all__ = [
     "Run",
     "__version__",
     "audit",
+    "benchmark",
+    "benchmark_all",
     "compare",
     "continue_run",
     "cross_validate",
@@ -71,6 +74,8 @@ _LOCATIONS = {
     "Recipe": ("modiste.recipes.recipe", "Recipe"),
     "Run": ("modiste.api.run", "Run"),
     "audit": ("modiste.api.studies", "audit"),
+    "benchmark": ("modiste.api.benchmarks", "benchmark"),
+    "benchmark_all": ("modiste.api.benchmarks", "benchmark_all"),
     "cross_validate": ("modiste.api.studies", "cross_validate"),
     "continue_run": ("modiste.api.training", "continue_run"),
     "compare": ("modiste.api.results", "compare"),

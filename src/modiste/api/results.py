@@ -17,6 +17,7 @@ from modiste.evaluation.assessment import Assessment, Split, Weights
 from modiste.evaluation.comparison import Comparison
 from modiste.evaluation.unfinished import check_possible, evaluate_unfinished, is_unfinished
 from modiste.recipes import own_code
+from modiste.runs import run_folder
 
 if TYPE_CHECKING:
     from modiste.evaluation.ensemble import SeedAssessments
@@ -164,6 +165,7 @@ def predict(
     *,
     background: Literal["plain", "network", "auto"] | None = None,
     accept: float | None = None,
+    coverage: float | None = None,
     device: str = "auto",
     data_folder: Path | str | None = None,
     network: Code | None = None,
@@ -180,6 +182,8 @@ def predict(
             (N, H, W).
         background: how garments are found; None as in training.
         accept: share of garments that may wrongly be answered none of the classes; None for 0.04.
+        coverage: probability with which ``answer.possible``, a set of classes, shall hold the right one, such as 0.95;
+            None for no sets. The model must then be a run or its folder.
         device: where a run computes.
         data_folder: of the training images, for a run that has no detector of other pictures yet; without it such a
             run may answer with a class for any picture, and a warning says so.
@@ -202,7 +206,8 @@ def predict(
         classifier = classifier.accepting(accept)
     many = [pictures] if _is_one(pictures) else pictures
     found = [item for number, one in enumerate(many) for item in _inputs(one, number, classifier)]
-    return list(answers(classifier, found, background=background))
+    answered = list(answers(classifier, found, background=background))
+    return answered if coverage is None else [one.with_set(_least_probability(model, coverage)) for one in answered]
 
 
 def report(
@@ -434,6 +439,16 @@ def _classifier(
             raise
         logging.getLogger(__name__).warning("images of none of the classes will not be recognised as such: %s", error)
         return predictor
+
+
+def _least_probability(model: "RunLike | Classifier", coverage: float) -> float:
+    """Return the probability from which on a class belongs to a prediction set."""
+    from modiste.evaluation.conformal import least_probability_of
+    from modiste.inference.classifier import Classifier
+
+    if isinstance(model, Classifier) or not folder_of(model).is_dir():
+        raise RecipeError("coverage: expected a run or its folder, whose validation images set the threshold")
+    return least_probability_of(run_folder.open_run(folder_of(model)), coverage)
 
 
 def _is_one(pictures: Any) -> bool:

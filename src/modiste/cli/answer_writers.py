@@ -53,7 +53,8 @@ class LineWriter(AnswerWriter):
         doubt = _doubt(answer.prepared)
         (_, probability), *others = answer.probabilities
         then = f", then {shown(others[0][0])} {others[0][1]:.1%}" if others else ""
-        say(f"{shown(answer.source)}: {shown(answer.verdict)} {probability:.1%}{then}{doubt}")
+        among = f"; among {', '.join(map(shown, answer.possible))}" if answer.possible else ""
+        say(f"{shown(answer.source)}: {shown(answer.verdict)} {probability:.1%}{then}{among}{doubt}")
 
 
 class TableWriter(AnswerWriter):
@@ -123,6 +124,7 @@ def as_plain(answer: "FileAnswer") -> dict[str, object]:
         "inverted": answer.prepared.inverted,
         "refused": False,
         "advice": answer.advice,
+        **({"possible": list(answer.possible)} if answer.possible else {}),
     }
 
 

@@ -77,6 +77,7 @@ def options_of(name: str) -> tuple[type, ...]:
     from modiste.cli import (
         arguments,
         audit,
+        benchmark,
         compare,
         cross_validate,
         evaluate,
@@ -100,6 +101,7 @@ def options_of(name: str) -> tuple[type, ...]:
         "evaluate": (evaluate._EvaluateOptions,),
         "predict": (predict._PredictOptions,),
         "compare": (compare._CompareOptions,),
+        "benchmark": (benchmark._BenchmarkOptions,),
         "search": (search._SearchOptions, Recipe),
         "reproduce": (reproduce._ReproduceOptions,),
         "export": (export._ExportOptions,),

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from modiste.cli.arguments import USAGE, complain
+from modiste.cli.benchmark import benchmark
 from modiste.cli.compare import compare
 from modiste.cli.cross_validate import cross_validate
 from modiste.cli.data import data
@@ -188,6 +189,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate,
     "predict": predict,
     "compare": compare,
+    "benchmark": benchmark,
     "search": search,
     "reproduce": reproduce,
     "export": export,

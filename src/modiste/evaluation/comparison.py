@@ -176,7 +176,7 @@ def compare(
 def compare_measured(found: MeasuredRuns, split: Split) -> Comparison:
     """Compare runs that were measured on the same images; see ``compare``."""
     correct = torch.stack([logits.argmax(1) == found.labels for logits in found.logits])
-    groups, names = _group(found)
+    groups, names = groups_by_recipe(found)
     return Comparison(
         split=split,
         images=len(found.labels),
@@ -197,8 +197,8 @@ def different_paths(folders: Sequence[Path | str]) -> list[Path]:
     return paths
 
 
-def _group(found: MeasuredRuns) -> tuple[list[list[int]], list[str]]:
-    """Return the positions of the runs of each side, and its name; RunError if a side has a seed twice."""
+def groups_by_recipe(found: MeasuredRuns) -> tuple[list[list[int]], list[str]]:
+    """Return the positions of the runs that differ only in the seed, and their names; RunError for a seed twice."""
     groups: dict[Recipe, list[int]] = {}
     for position, run in enumerate(found.runs):
         group = groups.setdefault(seedless(run.recipe), [])

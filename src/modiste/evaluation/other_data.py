@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from modiste import machine
@@ -22,6 +22,7 @@ from modiste.data.tables.contents import letters_of
 from modiste.errors import DataError, ReadOnlyError, RunError, shown
 from modiste.evaluation.assessment import Assessment, Split, Weights, assess, class_names
 from modiste.evaluation.inference import infer
+from modiste.recipes.recipe import DataRecipe
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import Run, open_run
 
@@ -76,6 +77,15 @@ def evaluate_on(folder: Path | str, data: Any, *, weights: Weights = "picked", d
     )
     _keep(run, images, found, result)
     return result
+
+
+def load_images(path: str) -> UInt8[Tensor, "n c h w"]:
+    """Return all images at a path of any kind that ``data.source`` takes; of IDX files, the test files.
+
+    Raises:
+        DataError: the images are missing or damaged.
+    """
+    return as_image_set(held_out.load_labelled(path, DataRecipe())).images
 
 
 def own_images(folder: Path | str, data: Any, split: Split) -> ImageSet | None:

@@ -43,6 +43,8 @@ class FileAnswer:
             detector.
         prepared: the picture with the steps of its preparation.
         fault: why there is no answer; empty if there is one.
+        possible: the prediction set: classes that hold the label with a stated coverage, most probable first. Empty if
+            none was stated, or for a novel picture.
     """
 
     source: str
@@ -50,6 +52,23 @@ class FileAnswer:
     novelty: float | None = None
     prepared: Prepared | None = None
     fault: str = ""
+    possible: tuple[str, ...] = ()
+
+    def with_set(self, least: float) -> "FileAnswer":
+        """Return the answer with its prediction set: the nearest class, and all of at least this probability.
+
+        Args:
+            least: see ``evaluation.conformal.least_probability``.
+
+        Example:
+            >>> answer = FileAnswer("a.jpg", (("Shirt", 0.6), ("Coat", 0.3), ("Bag", 0.1)))
+            >>> answer.with_set(0.2).possible
+            ('Shirt', 'Coat')
+        """
+        if self.is_novel:
+            return self
+        names = [name for place, (name, share) in enumerate(self.probabilities) if place == 0 or share >= least]
+        return replace(self, possible=tuple(names))
 
     @property
     def is_novel(self) -> bool:

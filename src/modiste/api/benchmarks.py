@@ -1,0 +1,100 @@
+"""Benchmarks of finished runs."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modiste.api.own import Code
+from modiste.api.results import RunLike
+from modiste.api.run import folder_of
+from modiste.recipes import own_code
+
+if TYPE_CHECKING:
+    from modiste.benchmarks.result import Benchmark
+
+
+def benchmark(
+    name: str,
+    runs: RunLike | Sequence[RunLike],
+    *,
+    out: Path | str | None = None,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    network: Code | None = None,
+    **settings: Any,
+) -> "Benchmark":
+    """Measure finished runs by a yardstick beyond accuracy, and return the figures; see docs/benchmarks.md.
+
+    On test, this counts as one evaluation on test for each run.
+
+    Args:
+        name: ``corruptions``, ``ood``, ``conformal``, ``robust``, ``human`` or ``noise``.
+        runs: a run, or several; runs that differ only in the seed are taken together.
+        out: folder for a page and a JSON file; None writes nothing.
+        device: where networks compute.
+        data_folder: of Fashion-MNIST, or of data that have moved.
+        network: the code of a network that is not Modiste's, unless this process has trained with it.
+        settings: fields of ``benchmarks.settings.Settings``, such as ``split="validation"``.
+
+    Raises:
+        RecipeError: there is no such benchmark or setting.
+        RunError, DataError: the runs or the images are damaged, or do not fit together.
+        MissingExtraError: a page is to be written, and Matplotlib or Jinja is not installed.
+
+    Example::
+
+        print(modiste.benchmark("corruptions", ["runs/paper", "runs/sprint"], split="validation"))
+    """
+    page = None if out is None else Path(out) / f"benchmark-{name}"
+    return _run([name], runs, settings, page, device=device, data_folder=data_folder, network=network)[0]
+
+
+def benchmark_all(
+    runs: RunLike | Sequence[RunLike],
+    *,
+    out: Path | str | None = None,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    network: Code | None = None,
+    **settings: Any,
+) -> "tuple[Benchmark, ...]":
+    """Measure finished runs by every yardstick, which counts as one evaluation on test for each run.
+
+    ``noise``, which trains, is left out, and ``human`` unless ``labels`` names its file. Arguments and errors are those
+    of ``benchmark``.
+
+    Example::
+
+        for one in modiste.benchmark_all("runs/sprint", split="validation", out="page"):
+            print(one)
+    """
+    page = None if out is None else Path(out) / "benchmark-all"
+    return _run(None, runs, settings, page, device=device, data_folder=data_folder, network=network)
+
+
+def _run(
+    names: Sequence[str] | None,
+    runs: RunLike | Sequence[RunLike],
+    values: Mapping[str, Any],
+    page: Path | None,
+    *,
+    device: str,
+    data_folder: Path | str | None,
+    network: Code | None,
+) -> "tuple[Benchmark, ...]":
+    """Run benchmarks, by default all, and write the page if its path, without an ending, is given."""
+    from modiste.benchmarks.run import all_names, run_benchmarks
+    from modiste.benchmarks.settings import from_names
+
+    if network is not None:
+        own_code.register(network)
+    settings = from_names(values)
+    folders = [folder_of(run) for run in ([runs] if isinstance(runs, str | os.PathLike) else runs)]
+    wanted = all_names(settings) if names is None else names
+    found = run_benchmarks(wanted, folders, settings, device=device, data_folder=data_folder)
+    if page is not None:
+        from modiste.reports.benchmark import write_benchmarks
+
+        write_benchmarks(found, page.parent, page.name)
+    return found

@@ -1,0 +1,1 @@
+"""Benchmarks of finished runs: yardsticks beyond accuracy, each with what others have published."""

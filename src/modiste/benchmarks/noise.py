@@ -1,0 +1,111 @@
+"""Training with wrong labels: the accuracy that a recipe keeps when a stated share of its training labels is wrong."""
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from modiste import machine
+from modiste.benchmarks.result import Figure, Findings
+from modiste.benchmarks.settings import Settings
+from modiste.benchmarks.subjects import Subjects
+from modiste.data.dataset import Development
+from modiste.evaluation.inference import infer
+from modiste.evaluation.metrics import accuracy, confusion
+from modiste.evaluation.run_images import load_own_development
+from modiste.evaluation.statistics import wilson_interval
+from modiste.recipes.plain import demand
+from modiste.runs import run_folder
+from modiste.training import trainer
+
+
+def check(settings: Settings) -> None:
+    """Raise RecipeError if the share is out of range."""
+    demand(0 < settings.share < 1, "share", "a number between 0 and 1, such as 0.2", settings.share)
+
+
+def measure(subjects: Subjects, settings: Settings) -> Findings:
+    """Train each run's recipe again with wrong labels, and measure it on the images of the split.
+
+    The new runs lie in ``settings.noisy_runs``. The same call continues after an interruption. Validation labels stay
+    as they are, so that the selected epoch is that of a person who checked those alone. On test the evaluation is
+    counted in the new run too.
+
+    Raises:
+        DataError: the images are missing or damaged.
+        RunError: the folder of a new run holds another run.
+        DivergedError, StoppedError, StorageError: as in training.
+    """
+    details = [_of_run(subjects, number, settings) for number in range(len(subjects))]
+    return Findings(
+        figures=tuple(_figures(one, len(subjects.found.labels)) for one in details),
+        details=tuple(details),
+        settings={"share": settings.share, "wrong": settings.wrong},
+    )
+
+
+def wrong_labels(
+    labels: Int64[Tensor, " n"], share: float, chances: Float[Tensor, "classes classes"], draw: torch.Generator
+) -> Int64[Tensor, " n"]:
+    """Return the labels, a share of them replaced by the label of another class.
+
+    Args:
+        labels: of the images.
+        share: of the labels that become wrong, 0 to 1; rounded to whole images.
+        chances: for each class (row), the weight of each wrong class; the diagonal does not count.
+        draw: draws images and classes.
+    """
+    chosen = torch.randperm(len(labels), generator=draw)[: round(share * len(labels))]
+    others = chances.double().clone().fill_diagonal_(0)
+    others[others.sum(1) == 0] = 1  # a class that is never confused gets any other class
+    others.fill_diagonal_(0)
+    changed = labels.clone()
+    changed[chosen] = torch.multinomial(others[labels[chosen]], 1, generator=draw)[:, 0]
+    return changed
+
+
+def with_wrong_labels(
+    development: Development, share: float, chances: Float[Tensor, "classes classes"], seed: int
+) -> Development:
+    """Return the images with wrong training labels, and a fingerprint of their own; see ``wrong_labels``."""
+    train, draw = development.train, machine.generator(seed, "wrong labels")
+    labels = wrong_labels(train.labels.cpu(), share, chances, draw)
+    fingerprint = hashlib.sha256(development.fingerprint.encode() + labels.numpy().tobytes()).hexdigest()
+    return replace(development, train=replace(train, labels=labels.to(train.labels.device)), fingerprint=fingerprint)
+
+
+def _of_run(subjects: Subjects, number: int, settings: Settings) -> dict[str, Any]:
+    """Train a run's recipe with wrong labels, and return the accuracy of both."""
+    run, found = subjects.found.runs[number], subjects.found
+    known = run.measured()
+    chances = confusion(known.logits, known.labels).double()
+    if settings.wrong == "symmetric":
+        chances = torch.ones_like(chances)
+    right = load_own_development(run, subjects.data_folder)
+    wrong = with_wrong_labels(right, settings.share, chances, run.recipe.seed)
+    folder = settings.noisy_runs / f"{run.recipe.name}-{run.recipe.seed}-{settings.wrong}-{settings.share:g}"
+    trainer.train(run.recipe, folder, device=str(subjects.device), data=wrong)
+    noisy = run_folder.open_run(folder)
+    logits = infer(noisy.load_model()[0].to(subjects.device), subjects.images.images.to(subjects.device), run.recipe)
+    if subjects.split == "test":
+        run_folder.keep(noisy, {}, openings=1)
+    before, after = (accuracy(one, found.labels) for one in (found.logits[number], logits))
+    return {
+        "accuracy_right_labels": before,
+        "accuracy_wrong_labels": after,
+        "share_kept": after / before if before else 0.0,
+        "wrong_labels": int((right.train.labels != wrong.train.labels).sum()),
+        "folder": str(folder),
+    }
+
+
+def _figures(one: dict[str, Any], images: int) -> dict[str, Figure]:
+    before, after = one["accuracy_right_labels"], one["accuracy_wrong_labels"]
+    return {
+        "right labels": Figure(before, wilson_interval(round(before * images), images)),
+        "wrong labels": Figure(after, wilson_interval(round(after * images), images)),
+        "share kept": Figure(one["share_kept"]),
+    }

@@ -1,0 +1,200 @@
+"""Detection of out-of-distribution images: the run's own detector beside the usual baselines."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from modiste import machine
+from modiste.benchmarks.corrupted_images import Draws, smooth_patterns
+from modiste.benchmarks.result import Figure, Findings, Published
+from modiste.benchmarks.settings import Settings
+from modiste.benchmarks.subjects import Subjects
+from modiste.data.dataset import balanced_sample
+from modiste.display import Table, percent
+from modiste.errors import DataError, shown
+from modiste.evaluation.other_data import load_images
+from modiste.evaluation.out_of_distribution import run_detector
+from modiste.evaluation.out_of_distribution.detection import (
+    auroc,
+    auroc_interval,
+    average_precision,
+    false_positive_rate,
+)
+from modiste.evaluation.out_of_distribution.features import DENSE, LOGITS, features
+from modiste.evaluation.run_images import load_own_development
+
+MOST_KNOWN = 10_000
+"""Training images that the distances of the baselines are measured from, the classes by turns."""
+NEIGHBOURS = 50
+"""The distance to the neighbour of this rank is the score (Sun, Ming, Zhu and Li, 2022)."""
+SHRINKAGE = 1e-3
+"""Added to the covariance's diagonal, as a share of its mean."""
+BLOCK = 1000
+"""Images whose distances to all training images are computed at once."""
+IN_USE = "in use"
+PUBLISHED = (
+    Published(
+        "AUROC against MNIST, one network",
+        "0.955",
+        "van Amersfoort, Smith, Teh and Gal, 2020, Uncertainty estimation using a single deep deterministic network",
+    ),
+    Published(
+        "AUROC against MNIST, ratio of two generative models",
+        "0.994",
+        "Ren et al., 2019, Likelihood ratios for out-of-distribution detection",
+    ),
+)
+Features = Mapping[str, Float[Tensor, "n _"]]
+Scores = dict[str, Float[Tensor, " _"]]
+"""By the name of the score."""
+
+
+def measure(subjects: Subjects, settings: Settings) -> Findings:
+    """Measure how well each score tells images of other sets from those of the split.
+
+    Raises:
+        DataError: images of another set have another shape, or are missing; or the run has no detector, and its
+            training images are not at hand.
+        RunError: the data are not those of the run.
+    """
+    others = other_images(subjects.images.images.cpu(), settings.against)
+    found = [_of_run(subjects, number, others) for number in range(len(subjects))]
+    figures = tuple(_figures(one) for one in found)
+    tables = [_table(str(run.folder), one) for run, one in zip(subjects.found.runs, found, strict=True)]
+    counts = {name: f"{len(images):,} images" for name, images in others.items()}
+    return Findings(
+        figures=figures, details=tuple({"by_set": one} for one in found), tables=tuple(tables), settings=counts
+    )
+
+
+def other_images(images: UInt8[Tensor, "n c h w"], paths: tuple[str, ...]) -> dict[str, UInt8[Tensor, "_ c h w"]]:
+    """Return the sets of images of no class: those at the paths, and as many of noise, textures and checks as images.
+
+    Raises:
+        DataError: images at a path are missing or damaged, or have another shape.
+    """
+    found = {Path(path).name: _load(path, tuple(images.shape[1:])) for path in paths}
+    count, channels, height, width = images.shape
+    draws = Draws(machine.seed_for(0, "out-of-distribution"), 0, count)
+    like = np.zeros((count, height, width), np.int32)
+    made = {
+        "noise": draws.below(256, height, width),
+        "textures": smooth_patterns(like, draws),
+        "checks": _checks(like, draws),
+    }
+    for name, pixels in made.items():
+        found[name] = torch.from_numpy(pixels.astype(np.uint8))[:, None].expand(-1, channels, -1, -1)
+    return found
+
+
+def _load(path: str, shape: tuple[int, ...]) -> UInt8[Tensor, "n c h w"]:
+    images = load_images(path)
+    if tuple(images.shape[1:]) != shape:
+        raise DataError(
+            f"{shown(path)}: expected images of {shape}, as those of the runs, found {tuple(images.shape[1:])}; "
+            "give images of that size"
+        )
+    return images
+
+
+def _checks(like: np.ndarray, draws: Draws) -> np.ndarray:
+    """Return checked patterns: squares of 1 to 7 pixels in two grey levels, moved at random."""
+    height, width = like.shape[1:]
+    side, down, right = 1 + draws.below(7, 1, 1), draws.below(7, 1, 1), draws.below(7, 1, 1)
+    rows, columns = np.arange(height)[None, :, None], np.arange(width)[None, None, :]
+    is_dark = ((rows + down) // side + (columns + right) // side) % 2
+    return np.where(is_dark, draws.below(256, 1, 1), draws.below(256, 1, 1))
+
+
+def _of_run(
+    subjects: Subjects, number: int, others: Mapping[str, UInt8[Tensor, "_ c h w"]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return AUROC, its interval, FPR and AUPR by set and score."""
+    run, model = subjects.found.runs[number], subjects.model(number)
+    development = load_own_development(run, subjects.data_folder)
+    chosen = balanced_sample(development.train.labels.cpu(), MOST_KNOWN, "out-of-distribution")
+    precision = run.recipe.precision
+    known = features(model, development.train.images[chosen], precision)
+    labels = development.train.labels.cpu()[chosen]
+    detector = run_detector.of_run(run, subjects.data_folder)
+
+    def scores(images: UInt8[Tensor, "n c h w"]) -> Scores:
+        seen = features(model, images, precision)
+        return {IN_USE: detector.scores(seen).double(), **baselines(seen, known, labels)}
+
+    inside = scores(subjects.images.images)
+    return {name: _compared(inside, scores(images)) for name, images in others.items()}
+
+
+def baselines(seen: Features, known: Mapping[str, Float[Tensor, "k _"]], labels: Int64[Tensor, " k"]) -> Scores:
+    """Return the scores of the usual baselines; the higher, the less like the training images.
+
+    Args:
+        seen: features of the images.
+        known: features of training images.
+        labels: of these.
+    """
+    logits = seen[LOGITS].double()
+    place = DENSE if DENSE in known and len(known[DENSE]) == len(labels) else LOGITS
+    return {
+        "largest probability": 1 - logits.softmax(1).amax(1),
+        "energy": -logits.logsumexp(1),
+        "Mahalanobis": _mahalanobis(seen[place].double(), known[place].double(), labels),
+        "nearest neighbours": _neighbour_distances(seen[place], known[place]),
+    }
+
+
+def _mahalanobis(seen: Tensor, known: Tensor, labels: Tensor) -> Float[Tensor, " n"]:
+    """Return the squared distance to the nearest class mean, with one covariance for all classes (Lee et al., 2018)."""
+    present, groups = torch.unique(labels, return_inverse=True)
+    means = torch.stack([known[groups == number].mean(0) for number in range(len(present))])
+    away = known - means[groups]
+    covariance = away.T @ away / len(away)
+    least = SHRINKAGE * covariance.diagonal().mean() + torch.finfo(torch.float32).tiny
+    whitening = torch.linalg.cholesky(torch.linalg.inv(covariance + least * torch.eye(len(covariance))))
+    return torch.cdist(seen @ whitening, means @ whitening).amin(1).square()
+
+
+def _neighbour_distances(seen: Tensor, known: Tensor) -> Float[Tensor, " n"]:
+    """Return the distance of the normalised features to their neighbour of rank NEIGHBOURS among ``known``."""
+    own, other = F.normalize(seen), F.normalize(known)
+    rank = min(NEIGHBOURS, len(other))
+    parts = [(2 - 2 * part @ other.T).kthvalue(rank, dim=1).values for part in torch.split(own, BLOCK)]
+    return torch.cat(parts).clamp(min=0).sqrt().double()
+
+
+def _compared(inside: Scores, outside: Scores) -> dict[str, dict[str, float]]:
+    found = {}
+    for name, own in inside.items():
+        low, high = auroc_interval(own, outside[name])
+        found[name] = {
+            "auroc": auroc(own, outside[name]),
+            "auroc_low": low,
+            "auroc_high": high,
+            "false_positive_rate": false_positive_rate(own, outside[name]),
+            "average_precision": average_precision(own, outside[name]),
+        }
+    return found
+
+
+def _figures(by_set: dict[str, dict[str, dict[str, float]]]) -> dict[str, Figure]:
+    found = {
+        f"AUROC, {name}": Figure(one[IN_USE]["auroc"], (one[IN_USE]["auroc_low"], one[IN_USE]["auroc_high"]))
+        for name, one in by_set.items()
+    }
+    return {**found, "AUROC, mean": Figure(mean(one[IN_USE]["auroc"] for one in by_set.values()))}
+
+
+def _table(name: str, by_set: dict[str, dict[str, dict[str, float]]]) -> Table:
+    rows = [
+        [f"{other}, {score}", *(percent(one[key]) for key in ("auroc", "false_positive_rate", "average_precision"))]
+        for other, scores in by_set.items()
+        for score, one in scores.items()
+    ]
+    return Table(f"By set and score, {name}", rows, ("set and score", "AUROC", "FPR at 95%", "AUPR"))

@@ -1,0 +1,146 @@
+"""The result of a benchmark: figures of each run, tables for people, and what others have published."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Any
+
+from modiste.display import Displayed, Table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured figure.
+
+    Attributes:
+        value: the figure.
+        interval: its 95 % interval; None if none is known.
+        is_share: whether it is a share, shown in percent.
+    """
+
+    value: float
+    interval: tuple[float, float] | None = None
+    is_share: bool = True
+
+    def __str__(self) -> str:
+        if self.interval is None:
+            return self.shown(self.value)
+        low, high = map(self.shown, self.interval)
+        return f"{self.shown(self.value)} ({low} to {high})"
+
+    def shown(self, number: float) -> str:
+        """Return a number as this figure is written."""
+        return f"{number:.2%}" if self.is_share else f"{number:.3f}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure that others have published.
+
+    Attributes:
+        what: what was measured.
+        figure: as it was published.
+        source: authors, year and title.
+    """
+
+    what: str
+    figure: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What one benchmark finds out about the runs.
+
+    Attributes:
+        figures: the main figures of each run, by name, in the order of the runs.
+        details: everything that was measured of each run, as plain data.
+        tables: what people look at.
+        settings: what the figures depend on, as plain data.
+    """
+
+    figures: tuple[dict[str, Figure], ...]
+    details: tuple[dict[str, Any], ...]
+    tables: tuple[Table, ...] = ()
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFigures:
+    """The figures of one run.
+
+    Attributes:
+        folder: of the run.
+        recipe: name of its recipe.
+        seed: of the run.
+        test_openings: number of times the run has been evaluated on test, including this one.
+        figures: by name.
+        details: see ``Findings``.
+    """
+
+    folder: str
+    recipe: str
+    seed: int
+    test_openings: int
+    figures: dict[str, Figure]
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Benchmark(Displayed):
+    """The result of a benchmark.
+
+    Attributes:
+        name: of the benchmark, a key of ``benchmarks.run.BENCHMARKS``.
+        title: heading of its page.
+        about: what it measures, a sentence.
+        split: ``validation`` or ``test``.
+        images: number of images of the split.
+        runs: figures of each run.
+        groups: positions of the runs of each recipe, by its name; runs that differ only in the seed form one group.
+        tables: what people look at.
+        published: what others have published.
+        settings: what the figures depend on.
+    """
+
+    name: str
+    title: str
+    about: str
+    split: str
+    images: int
+    runs: tuple[RunFigures, ...]
+    groups: dict[str, tuple[int, ...]]
+    tables: tuple[Table, ...]
+    published: tuple[Published, ...]
+    settings: dict[str, Any]
+
+    def table(self) -> Table:
+        """Return the main figures of each recipe: with an interval, or over seeds with mean and standard deviation."""
+        names = list(self.runs[0].figures)
+        rows = [
+            [name, *(over_seeds([self.runs[position].figures[figure] for position in group]) for figure in names)]
+            for name, group in self.groups.items()
+        ]
+        openings = max(run.test_openings for run in self.runs)
+        notes = [f"evaluated on test {openings} time(s), counted in the run"] if self.split == "test" else []
+        return Table(f"{self.name}, {self.split}, {self.images:,} images", rows, ("recipe", *names), notes)
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return the same, without the tables, as dictionaries, lists, numbers and strings."""
+        plain = dataclasses.asdict(self)
+        del plain["tables"]
+        return plain
+
+
+def over_seeds(figures: Sequence[Figure]) -> str:
+    """Return a single figure with its interval; several as their mean and standard deviation.
+
+    Example:
+        >>> over_seeds([Figure(0.5), Figure(0.6)])
+        '55.00% ± 7.07%'
+    """
+    first, values = figures[0], [one.value for one in figures]
+    if len(values) == 1:
+        return str(first)
+    return f"{first.shown(mean(values))} ± {first.shown(stdev(values))}"

@@ -1,0 +1,148 @@
+"""The table of benchmarks, and what runs them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modiste.benchmarks import conformal, corruptions, human, noise, ood, robust
+from modiste.benchmarks.result import Benchmark, Findings, Published, RunFigures
+from modiste.benchmarks.settings import Settings
+from modiste.benchmarks.subjects import Subjects, open_subjects
+from modiste.errors import RecipeError, RunError
+from modiste.evaluation.comparison import groups_by_recipe
+from modiste.recipes.plain import nearest
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """A benchmark.
+
+    Attributes:
+        title: heading of its page.
+        about: what it measures, a sentence for its page.
+        measure: measures the runs.
+        published: what others have published.
+        check: raises RecipeError for settings that it cannot use, before the test set is opened.
+    """
+
+    title: str
+    about: str
+    measure: Callable[[Subjects, Settings], Findings]
+    published: tuple[Published, ...] = ()
+    check: Callable[[Settings], None] = lambda _: None
+
+
+BENCHMARKS: dict[str, Yardstick] = {
+    "corruptions": Yardstick(
+        "Corruptions",
+        "Accuracy on images with sixteen kinds of corruption at five severities, the same bytes on every machine.",
+        corruptions.measure,
+        corruptions.PUBLISHED,
+    ),
+    "ood": Yardstick(
+        "Out-of-distribution images",
+        "How well the run's own detector and the usual baselines tell images of none of the classes.",
+        ood.measure,
+        ood.PUBLISHED,
+    ),
+    "conformal": Yardstick(
+        "Prediction sets",
+        "How often sets of classes of a stated coverage hold the label, and how large they are.",
+        conformal.measure,
+        check=conformal.check,
+    ),
+    "robust": Yardstick(
+        "Adversarial changes",
+        "Accuracy under changes of the images that are chosen to fool the network; no recipe here is a defence.",
+        robust.measure,
+        check=robust.check,
+    ),
+    "human": Yardstick(
+        "Agreement with people",
+        "Whether the network answers as people do.",
+        human.measure,
+        human.PUBLISHED,
+        check=human.check,
+    ),
+    "noise": Yardstick(
+        "Wrong training labels",
+        "The accuracy that each recipe keeps when it is trained again with a share of wrong labels.",
+        noise.measure,
+        check=noise.check,
+    ),
+}
+"""The benchmarks by name."""
+
+
+def run_benchmarks(
+    names: Sequence[str],
+    folders: Sequence[Path | str],
+    settings: Settings,
+    *,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+) -> tuple[Benchmark, ...]:
+    """Measure finished runs by benchmarks, and return their results in the order of the names.
+
+    On test, this counts as one evaluation on test for each run, however many benchmarks there are.
+
+    Args:
+        names: keys of BENCHMARKS.
+        folders: of finished runs with the same classes and images.
+        settings: of the benchmarks.
+        device: where networks compute.
+        data_folder: of data that have moved; see ``load_dataset``.
+
+    Raises:
+        RecipeError: there is no such benchmark, or a setting is missing or out of range.
+        RunError: no run is given, a run is unfinished or damaged, or the runs do not fit together.
+        DataError: the images are missing, damaged, or of a kind that a benchmark does not take.
+    """
+    yardsticks = {name: find(name) for name in names}
+    if not folders:
+        raise RunError("benchmark: expected at least one finished run, found none; give the folders of runs")
+    for name in names:
+        yardsticks[name].check(settings)
+    subjects = open_subjects(folders, settings.split, device=device, data_folder=data_folder)
+    return tuple(_measure(name, yardstick, subjects, settings) for name, yardstick in yardsticks.items())
+
+
+def all_names(settings: Settings) -> list[str]:
+    """Return the names of all benchmarks but ``noise``, which trains, and ``human`` without its file of labels."""
+    left_out = {"noise", *(["human"] if settings.labels is None else [])}
+    return [name for name in BENCHMARKS if name not in left_out]
+
+
+def find(name: str) -> Yardstick:
+    """Return a benchmark; RecipeError if there is none of this name."""
+    if name not in BENCHMARKS:
+        raise RecipeError(f"no benchmark {name!r}; {nearest(name, BENCHMARKS)}")
+    return BENCHMARKS[name]
+
+
+def _measure(name: str, yardstick: Yardstick, subjects: Subjects, settings: Settings) -> Benchmark:
+    groups, recipes = groups_by_recipe(subjects.found)
+    findings = yardstick.measure(subjects, settings)
+    runs = tuple(
+        RunFigures(
+            folder=str(run.folder),
+            recipe=run.recipe.name,
+            seed=run.recipe.seed,
+            test_openings=run.test_openings,
+            figures=figures,
+            details=details,
+        )
+        for run, figures, details in zip(subjects.found.runs, findings.figures, findings.details, strict=True)
+    )
+    return Benchmark(
+        name=name,
+        title=yardstick.title,
+        about=yardstick.about,
+        split=settings.split,
+        images=len(subjects.images),
+        runs=runs,
+        groups={recipe: tuple(positions) for recipe, positions in zip(recipes, groups, strict=True)},
+        tables=findings.tables,
+        published=yardstick.published,
+        settings=findings.settings,
+    )

@@ -1,0 +1,47 @@
+"""The settings of the benchmarks. A default exists here alone: the command's flags and the function read it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from modiste.errors import RecipeError
+from modiste.recipes.plain import nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a benchmark may be told; each benchmark uses its own part."""
+
+    split: Literal["validation", "test"] = "test"
+    """Images to measure on; each benchmark of a run on test counts as one evaluation on test."""
+    against: tuple[str, ...] = ()
+    """For ood: other sets of images, such as MNIST, each as data.source takes it; noise and textures are made here."""
+    coverage: float = 0.95
+    """For conformal: probability with which a set of classes shall hold the label."""
+    attacked: int = 1000
+    """For robust: images that are attacked, the classes by turns."""
+    steps: int = 20
+    """For robust: steps of PGD."""
+    labels: Path | None = None
+    """For human: a CSV file of how many people gave each class to each image, such as fmh_counts.csv."""
+    share: float = 0.2
+    """For noise: share of the training labels that are wrong."""
+    wrong: Literal["symmetric", "confusion"] = "symmetric"
+    """For noise: symmetric: any other class; confusion: the classes that the run itself confuses on validation."""
+    noisy_runs: Path = Path("runs/noise")
+    """For noise: folder of the runs that are trained with wrong labels."""
+
+
+def from_names(values: Mapping[str, Any]) -> Settings:
+    """Return settings from a program's keywords; RecipeError for an unknown name.
+
+    Example:
+        >>> from_names({"split": "validation"}).split
+        'validation'
+    """
+    known = [item.name for item in fields(Settings)]
+    for name in values:
+        if name not in known:
+            raise RecipeError(f"benchmark: no setting {name!r}; {nearest(name, known)}")
+    return Settings(**values)

@@ -1,0 +1,62 @@
+"""The runs that a benchmark measures: their networks, the images of the split, and their logits on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from modiste import machine
+from modiste.data.dataset import ImageSet
+from modiste.evaluation.assessment import Split, load_split
+from modiste.evaluation.ensemble import MeasuredRuns, measure_runs
+from modiste.evaluation.inference import infer
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Finished runs with the same classes, evaluated on the same images.
+
+    Attributes:
+        found: the runs, and their logits on the images as they are.
+        split: ``validation`` or ``test``.
+        images: of the split.
+        device: where networks compute.
+        data_folder: of data that have moved; see ``load_dataset``.
+    """
+
+    found: MeasuredRuns
+    split: Split
+    images: ImageSet
+    device: torch.device
+    data_folder: Path | str | None
+    _models: dict[int, nn.Module] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.found.runs)
+
+    def model(self, number: int) -> nn.Module:
+        """Return the network of a run, by its position, with the selected weights, in evaluation mode."""
+        if number not in self._models:
+            self._models[number] = self.found.runs[number].load_model()[0].to(self.device).eval()
+        return self._models[number]
+
+    def logits(self, number: int, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
+        """Return the logits of other images, on the CPU, as ``evaluate`` computes them."""
+        return infer(self.model(number), images.to(self.device), self.found.runs[number].recipe)
+
+
+def open_subjects(
+    folders: Sequence[Path | str], split: Split, *, device: str = "auto", data_folder: Path | str | None = None
+) -> Subjects:
+    """Evaluate finished runs on a split, which counts as one evaluation on test for each, and load its images.
+
+    Raises:
+        RunError: a run is unfinished or damaged, or the runs have other classes or images.
+        DataError: the images are missing or damaged.
+    """
+    found = measure_runs(folders, split=split, device=device, data_folder=data_folder)
+    images = load_split(found.runs[0], split, data_folder)
+    return Subjects(found, split, images, machine.choose_device(device), data_folder)

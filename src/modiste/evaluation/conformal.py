@@ -1,0 +1,156 @@
+"""Conformal prediction: sets of classes that hold the label with a stated probability.
+
+Images that no network was trained on set a threshold for a score of each class (split conformal prediction; Vovk,
+Gammerman and Shafer, 2005). For further images of the same kind, the set of all classes up to that threshold holds the
+label with at least the stated probability, whatever the network. The promise is about the average over images. It does
+not hold for pictures of another kind.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, inf, sqrt
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from modiste import machine
+from modiste.evaluation.calibration import fit_temperature
+from modiste.recipes.plain import demand
+from modiste.runs.run_folder import Run
+
+Probabilities = Float[Tensor, "n classes"]
+
+
+def least_ambiguous_scores(probabilities: Probabilities) -> Probabilities:
+    """Return 1 - probability of each class: the smallest sets on average (Sadinle, Lei and Wasserman, 2019)."""
+    return 1 - probabilities
+
+
+def adaptive_scores(probabilities: Probabilities, draw: torch.Generator) -> Probabilities:
+    """Return the probability of all more probable classes, and a random part of the class's own.
+
+    Sets by this score are larger for hard images (adaptive prediction sets; Romano, Sesia and Candès, 2020).
+
+    Args:
+        probabilities: of each class.
+        draw: draws the random parts, one for each image.
+    """
+    ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
+    part = torch.rand(len(ordered), 1, generator=draw, dtype=torch.float64)
+    up_to = ordered.cumsum(1) - (1 - part) * ordered
+    return torch.empty_like(up_to).scatter_(1, order, up_to)
+
+
+def threshold(scores: Float[Tensor, " n"], coverage: float) -> float:
+    """Return the score up to which a class belongs to the set; infinity if there are too few images to say.
+
+    Args:
+        scores: of the label of each calibration image.
+        coverage: probability with which the set shall hold the label, between 0 and 1.
+
+    Raises:
+        RecipeError: the coverage is out of range.
+
+    Example:
+        >>> threshold(torch.arange(1.0, 10.0), 0.8)
+        8.0
+    """
+    check_coverage(coverage)
+    rank = ceil(round((len(scores) + 1) * coverage, 9))  # 0.95 has no exact binary form
+    return inf if rank > len(scores) else scores.sort().values[rank - 1].item()
+
+
+def check_coverage(coverage: float) -> None:
+    """Raise RecipeError unless the coverage is between 0 and 1."""
+    demand(0 < coverage < 1, "coverage", "a number between 0 and 1, such as 0.95", coverage)
+
+
+def expected_interval(calibration: int, images: int, coverage: float) -> tuple[float, float]:
+    """Return where 95 % of the measured coverages lie if the promise holds, 0 to 1.
+
+    The number of covered images has a beta-binomial law, here made normal. It counts two uncertainties: which images
+    set the threshold, and which were measured.
+
+    Args:
+        calibration: number of images that set the threshold.
+        images: number of images that were measured.
+        coverage: that was stated.
+    """
+    centre = min(1.0, ceil(round((calibration + 1) * coverage, 9)) / (calibration + 1))
+    variance = centre * (1 - centre) * (calibration + 1 + images) / (images * (calibration + 2))
+    half = 1.959964 * sqrt(variance)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to score classes.
+
+    Attributes:
+        scores: of all classes, from probabilities and a generator for random parts.
+        about: what it is for.
+    """
+
+    scores: Callable[[Probabilities, torch.Generator], Probabilities]
+    about: str
+
+
+METHODS: dict[str, Method] = {
+    "least ambiguous": Method(lambda probabilities, _: least_ambiguous_scores(probabilities), "smallest on average"),
+    "adaptive": Method(adaptive_scores, "larger for hard images"),
+}
+
+
+def prediction_sets(
+    calibration: tuple[Float[Tensor, "m classes"], Int64[Tensor, " m"]],
+    logits: Float[Tensor, "n classes"],
+    coverage: float,
+    method: str,
+    seed: int = 0,
+) -> Bool[Tensor, "n classes"]:
+    """Return which classes belong to the set of each image.
+
+    Args:
+        calibration: logits and labels of images that the network was not trained on; they set the temperature too.
+        logits: of the images.
+        coverage: probability with which a set shall hold the label, between 0 and 1.
+        method: a key of METHODS.
+        seed: of random parts.
+
+    Raises:
+        RecipeError: the coverage is out of range.
+    """
+    known, labels = calibration
+    temperature, scores = fit_temperature(known, labels), METHODS[method].scores
+    draw = machine.generator(seed, "conformal")
+    own = scores((known.double() / temperature).softmax(1), draw)
+    limit = threshold(own.gather(1, labels[:, None])[:, 0], coverage)
+    return scores((logits.double() / temperature).softmax(1), draw) <= limit
+
+
+def least_probability_of(run: Run, coverage: float) -> float:
+    """Return ``least_probability`` by the validation images of a run, whose logits it keeps.
+
+    Raises:
+        RecipeError: the coverage is out of range.
+        RunError: the run's validation logits are damaged.
+    """
+    known = run.measured()
+    return least_probability(known.logits, known.labels, coverage)
+
+
+def least_probability(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], coverage: float) -> float:
+    """Return the calibrated probability from which on a class belongs to the least ambiguous set.
+
+    Args:
+        logits: of calibration images.
+        labels: of these.
+        coverage: see ``threshold``.
+
+    Raises:
+        RecipeError: the coverage is out of range.
+    """
+    probabilities = (logits.double() / fit_temperature(logits, labels)).softmax(1)
+    scores = least_ambiguous_scores(probabilities.gather(1, labels[:, None]))[:, 0]
+    return 1 - threshold(scores, coverage)

@@ -1,0 +1,86 @@
+"""The command runs every benchmark, opens the test set once, and takes seeds together."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from few_kinds import keep_kinds
+
+import modiste
+from modiste.benchmarks.run import BENCHMARKS, all_names
+from modiste.benchmarks.settings import Settings
+from modiste.cli import main
+from modiste.recipes.recipe import Recipe
+from modiste.runs import run_folder
+from modiste.training import trainer
+
+
+@pytest.fixture(autouse=True)
+def _two_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_kinds(monkeypatch, "scale", "fog")
+
+
+def test_all_on_test(
+    finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = shutil.copytree(finished_run, tmp_path / "one"), tmp_path / "other"
+    trainer.train(replace(tiny_recipe, seed=1), other, device="cpu", data_folder=tiny_folder)
+    where = ["--data-folder", str(tiny_folder), "--out", str(tmp_path / "page"), "--device", "cpu"]
+    main.main(["benchmark", "all", str(one), str(other), "--attacked", "20", "--steps", "2", *where])
+    printed = capsys.readouterr().out
+    assert [run_folder.open_run(run).test_openings for run in (one, other)] == [1, 1]
+    plain = json.loads((tmp_path / "page" / "benchmark-all.json").read_text())
+    page = (tmp_path / "page" / "benchmark-all.html").read_text()
+    names = all_names(Settings())
+    assert [part["name"] for part in plain] == names
+    for name in names:
+        assert f"{name}, test, 100 images" in printed
+        assert f'<h2 id="{name}">' in page
+    assert "tiny (2 seeds)" in printed
+    assert " ± " in printed
+    assert all(len(part["runs"]) == 2 for part in plain)
+
+
+def test_all_is_what_needs_no_file_and_no_training() -> None:
+    assert all_names(Settings()) == [name for name in BENCHMARKS if name not in ("human", "noise")]
+    assert all_names(Settings(labels=Path("x.csv"))) == [name for name in BENCHMARKS if name != "noise"]
+
+
+def test_from_python_a_result_shows_itself(finished_run: Path, tiny_folder: Path) -> None:
+    found = modiste.benchmark("conformal", finished_run, split="validation", data_folder=tiny_folder, coverage=0.8)
+    assert repr(found).startswith("conformal, validation, 80 images\n")
+    assert "coverage, adaptive" in found._repr_html_()
+    assert json.loads(json.dumps(found.as_plain()))["settings"]["coverage"] == 0.8
+    [row] = found.runs
+    for one in row.details.values():
+        assert one["coverage_interval"][0] <= one["coverage"] <= one["coverage_interval"][1]
+        assert sum(one["sizes"]) == 40  # the half of the validation images that does not calibrate
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["conformal", "RUN", "--coverage", "95"], "coverage: expected a number between 0 and 1"),
+        (["robust", "RUN", "--steps", "0"], "steps: expected at least 1"),
+        (["human", "RUN"], "human: expected a file of human labels"),
+        (["noise", "RUN", "--share", "20"], "share: expected a number between 0 and 1"),
+        (["robus", "RUN"], "no benchmark 'robus'; did you mean 'robust'?"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_test_set_is_opened(
+    finished_run: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main.main(["benchmark", *(word.replace("RUN", str(finished_run)) for word in words)])
+    assert left.value.code == 4
+    assert message in capsys.readouterr().err
+    assert run_folder.open_run(finished_run).test_openings == 0
+
+
+def test_no_run_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main.main(["benchmark", "ood"])
+    assert left.value.code == 2
+    assert "which runs?" in capsys.readouterr().err

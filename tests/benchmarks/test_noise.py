@@ -1,0 +1,77 @@
+"""Wrong labels are as many and as wrong as stated, and the recipe is trained again with them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import modiste
+from modiste import machine
+from modiste.benchmarks.noise import with_wrong_labels, wrong_labels
+from modiste.benchmarks.result import Benchmark
+from modiste.evaluation.run_images import load_own_development
+from modiste.runs import run_folder
+
+
+def labels(count: int = 4000, classes: int = 4) -> torch.Tensor:
+    return torch.from_numpy(np.arange(count) % classes)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_the_stated_share_is_wrong_exactly(share: float) -> None:
+    found = wrong_labels(labels(), share, torch.ones(4, 4), machine.generator(0, "x"))
+    assert int((found != labels()).sum()) == round(share * 4000)
+    assert set(found.tolist()) == {0, 1, 2, 3}
+
+
+def test_symmetric_labels_are_any_other_class_alike() -> None:
+    found = wrong_labels(labels(), 0.5, torch.ones(4, 4), machine.generator(0, "x"))
+    steps = torch.bincount(((found - labels()) % 4)[found != labels()], minlength=4)
+    assert steps[0] == 0
+    assert ((steps[1:] - 2000 / 3).abs() < 3 * 21).all()  # the deviation of each count is 21
+
+
+def test_confused_labels_follow_the_confusion_matrix() -> None:
+    chances = torch.tensor([[90.0, 3, 1, 0], [0, 99, 0, 1], [0, 0, 100, 0], [5, 5, 0, 90]])
+    found = wrong_labels(labels(), 0.5, chances, machine.generator(0, "x"))
+    of_first = torch.bincount(found[(labels() == 0) & (found != 0)], minlength=4)
+    assert (of_first[0], of_first[3]) == (0, 0)
+    assert of_first[1] / of_first[2] == pytest.approx(3, rel=0.3)
+    assert set(found[(labels() == 1) & (found != 1)].tolist()) == {3}
+    assert set(found[(labels() == 2) & (found != 2)].tolist()) == {0, 1, 3}  # never confused: any other class
+
+
+def test_only_training_labels_change_and_the_seed_decides(finished_run: Path, tiny_folder: Path) -> None:
+    right = load_own_development(run_folder.open_run(finished_run), tiny_folder)
+    one, again, other = (with_wrong_labels(right, 0.25, torch.ones(5, 5), seed) for seed in (0, 0, 1))
+    assert one.validation is right.validation
+    assert one.train.labels.equal(again.train.labels)
+    assert not one.train.labels.equal(other.train.labels)
+    assert len({right.fingerprint, one.fingerprint, other.fingerprint}) == 3
+    assert int((one.train.labels != right.train.labels).sum()) == 100
+
+
+def test_a_run_is_trained_again(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    def measure() -> Benchmark:
+        return modiste.benchmark(
+            "noise",
+            finished_run,
+            split="validation",
+            share=0.95,  # right labels are then the rarest
+            noisy_runs=tmp_path,
+            data_folder=tiny_folder,
+            device="cpu",
+        )
+
+    found = measure()
+    [row] = found.runs
+    assert row.figures["right labels"].value == modiste.Run.open(finished_run).accuracy
+    assert row.details["wrong_labels"] == 380
+    assert row.figures["wrong labels"].value < row.figures["right labels"].value - 0.1
+    noisy = run_folder.open_run(row.details["folder"])
+    assert noisy.recipe == run_folder.open_run(finished_run).recipe
+    assert row.details["accuracy_wrong_labels"] == noisy.picked.validation_accuracy
+    trained = (noisy.folder / "model.safetensors").stat().st_mtime_ns
+    assert measure().runs == found.runs  # which trains nothing again
+    assert (noisy.folder / "model.safetensors").stat().st_mtime_ns == trained

@@ -1,0 +1,119 @@
+"""Detection of out-of-distribution images: the measures agree with scikit-learn's, and the scores tell what is odd."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx, write
+
+import modiste
+from commands_and_data import SIDE, tiny_files
+from modiste.benchmarks import ood
+from modiste.errors import DataError
+from modiste.evaluation.out_of_distribution.detection import (
+    auroc,
+    auroc_interval,
+    average_precision,
+    false_positive_rate,
+)
+
+every_draw = pytest.mark.parametrize("levels", [4, 50, 10**9], ids=["many ties", "some ties", "no ties"])
+
+
+def draws(levels: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    numbers = np.random.RandomState(seed)
+    inside, outside = numbers.randint(0, levels, 300), numbers.randint(levels // 4, levels, 170)
+    return torch.from_numpy(inside).double(), torch.from_numpy(outside).double()
+
+
+@every_draw
+def test_the_areas_are_those_of_scikit_learn(levels: int) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    inside, outside = draws(levels)
+    truth, scores = np.repeat([0, 1], [300, 170]), torch.cat([inside, outside]).numpy()
+    assert auroc(inside, outside) == pytest.approx(metrics.roc_auc_score(truth, scores), abs=1e-12)
+    assert average_precision(inside, outside) == pytest.approx(
+        metrics.average_precision_score(truth, scores), abs=1e-12
+    )
+
+
+@every_draw
+def test_the_rate_is_read_from_scikit_learns_curve(levels: int) -> None:
+    """The images of the classes are what is accepted: their scores turned round, they are the positive ones."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    inside, outside = draws(levels)
+    truth, scores = np.repeat([1, 0], [300, 170]), -torch.cat([inside, outside]).numpy()
+    false, true, _ = metrics.roc_curve(truth, scores, drop_intermediate=False)
+    assert false_positive_rate(inside, outside) == pytest.approx(false[true >= 0.95][0], abs=1e-12)
+
+
+def test_the_interval_covers_the_area_of_normal_scores() -> None:
+    """Two normal laws a deviation of the square root of two apart have the area of one deviation, 84.13 %."""
+    hits = 0
+    for seed in range(200):
+        numbers = np.random.RandomState(seed)
+        inside, outside = numbers.standard_normal(150), numbers.standard_normal(100) + 2**0.5
+        low, high = auroc_interval(torch.from_numpy(inside), torch.from_numpy(outside))
+        hits += low <= 0.8413447 <= high
+    assert 183 <= hits <= 197  # 190 expected, with a standard deviation of 3
+
+
+def test_sets_that_are_made_here_are_the_same_again_and_differ() -> None:
+    like = torch.zeros(5, 3, 12, 10, dtype=torch.uint8)
+    found = ood.other_images(like, ())
+    assert list(found) == ["noise", "textures", "checks"]
+    again = ood.other_images(like[:3], ())
+    for name, images in found.items():
+        assert images.shape == like.shape
+        assert images[:3].equal(again[name])
+        assert images.float().std() > 10
+        assert not images[0].equal(images[1])
+
+
+def test_baselines_find_features_far_away() -> None:
+    numbers = torch.from_numpy(np.random.RandomState(0).standard_normal((300, 6))).float()
+    labels = torch.arange(200) % 2
+    known = {"logits": numbers[:200, :2], "dense": numbers[:200] + 4 * labels[:, None]}
+    near = {"logits": numbers[200:, :2], "dense": numbers[200:]}
+    far = {"logits": numbers[200:, :2] * 0.01, "dense": numbers[200:] * torch.tensor([1, 1, -1, 1, 1, 1]) - 9}
+    inside, outside = (ood.baselines(one, known, labels) for one in (near, far))
+    for name in inside:
+        assert auroc(inside[name], outside[name]) > 0.55, name
+    assert auroc(inside["Mahalanobis"], outside["Mahalanobis"]) > 0.99
+
+
+def test_mahalanobis_is_the_formula() -> None:
+    numbers = torch.from_numpy(np.random.RandomState(1).standard_normal((60, 3)))
+    labels, seen = torch.arange(60) % 3, numbers[:5] * 2
+    means = torch.stack([numbers[labels == label].mean(0) for label in range(3)])
+    away = numbers - means[labels]
+    covariance = away.T @ away / 60
+    covariance += ood.SHRINKAGE * covariance.diagonal().mean() * torch.eye(3)
+    expected = [min(float((x - m) @ torch.linalg.inv(covariance) @ (x - m)) for m in means) for x in seen]
+    assert ood._mahalanobis(seen, numbers, labels).tolist() == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_run_against_a_set_of_ones_own(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "others", tiny_files(seed=8))
+    found = modiste.benchmark(
+        "ood", finished_run, split="validation", against=(str(other),), data_folder=tiny_folder, device="cpu"
+    )
+    assert set(found.settings) == {"others", "noise", "textures", "checks"}
+    [row] = found.runs
+    for scores in row.details["by_set"].values():
+        assert list(scores) == ["in use", "largest probability", "energy", "Mahalanobis", "nearest neighbours"]
+        for one in scores.values():
+            assert all(0 <= value <= 1 for value in one.values())
+            assert one["auroc_low"] <= one["auroc"] <= one["auroc_high"]
+    assert row.figures["AUROC, noise"].value == row.details["by_set"]["noise"]["in use"]["auroc"] > 0.7
+
+
+def test_another_size_is_refused(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    files = {IMAGES: idx(np.zeros((60, 9, 9))), LABELS: idx(np.arange(60) % 2)}
+    tests = {TEST_IMAGES: files[IMAGES], TEST_LABELS: files[LABELS]}
+    other = write(tmp_path / "small", {**files, **tests})
+    with pytest.raises(DataError, match=rf"small: expected images of \(1, {SIDE}, {SIDE}\).*found \(1, 9, 9\)"):
+        modiste.benchmark(
+            "ood", finished_run, split="validation", against=(str(other),), data_folder=tiny_folder, device="cpu"
+        )

@@ -1,0 +1,86 @@
+"""Prediction sets hold the label as often as they promise."""
+
+from math import inf
+
+import numpy as np
+import pytest
+import torch
+
+from modiste import machine
+from modiste.benchmarks import conformal as yardstick
+from modiste.errors import RecipeError
+from modiste.evaluation.conformal import (
+    METHODS,
+    adaptive_scores,
+    expected_interval,
+    least_probability,
+    prediction_sets,
+    threshold,
+)
+
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+def images(seed: int, count: int = 600) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of an overconfident network for ten classes, right on about four images in five."""
+    numbers = np.random.RandomState(seed)
+    labels = numbers.randint(0, 10, count)
+    logits = numbers.standard_normal((count, 10))
+    logits[np.arange(count), labels] += 2.5
+    return torch.from_numpy(2 * logits).float(), torch.from_numpy(labels)
+
+
+@every_method
+@pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
+def test_coverage_is_as_stated_over_a_hundred_divisions(method: str, coverage: float) -> None:
+    found = yardstick.over_divisions(images(0, 1000), coverage, method)
+    assert found["mean_coverage_of_divisions"] == pytest.approx(coverage, abs=0.006)
+    assert 0.88 <= found["divisions_within_interval"] <= 1  # 0.95 expected
+
+
+@every_method
+def test_coverage_over_independent_images(method: str) -> None:
+    """Calibration and measurement anew each time, so that all draws are independent."""
+    low, high = expected_interval(300, 300, 0.9)
+    hits, total = 0, 0.0
+    for seed in range(100):
+        calibration, (logits, labels) = images(2 * seed, 300), images(2 * seed + 1, 300)
+        sets = prediction_sets(calibration, logits, 0.9, method, seed=seed)
+        share = sets.gather(1, labels[:, None]).double().mean().item()
+        hits, total = hits + (low <= share <= high), total + share
+    assert 88 <= hits <= 100  # 95 expected, with a standard deviation of 2
+    assert total / 100 == pytest.approx(0.9, abs=0.008)
+
+
+def test_least_ambiguous_sets_are_the_smaller_ones() -> None:
+    calibration, (logits, _) = images(1), images(2)
+    sizes = {method: prediction_sets(calibration, logits, 0.95, method).sum(1).double().mean() for method in METHODS}
+    assert sizes["least ambiguous"] < sizes["adaptive"]
+
+
+def test_adaptive_scores_by_hand() -> None:
+    found = adaptive_scores(torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64), machine.generator(0, "x"))[0]
+    [part] = (found[1:2] / 0.5).tolist()
+    assert 0 <= part <= 1
+    assert found.tolist() == pytest.approx([0.8 + part * 0.2, part * 0.5, 0.5 + part * 0.3])
+
+
+def test_the_least_probability_gives_the_same_sets() -> None:
+    calibration, (logits, _) = images(3), images(4)
+    least = least_probability(*calibration, 0.9)
+    from modiste.evaluation.calibration import fit_temperature
+
+    probabilities = (logits.double() / fit_temperature(*calibration)).softmax(1)
+    assert (probabilities >= least).equal(prediction_sets(calibration, logits, 0.9, "least ambiguous"))
+
+
+def test_too_few_images_promise_nothing() -> None:
+    assert threshold(torch.arange(18.0), 0.95) == inf
+    assert threshold(torch.arange(19.0), 0.95) == 18
+    assert prediction_sets(images(5, 18), images(6, 4)[0], 0.95, "least ambiguous").all()
+
+
+@pytest.mark.parametrize("coverage", [0.0, 1.0, 95.0, -0.1])
+def test_a_coverage_out_of_range(coverage: float) -> None:
+    with pytest.raises(RecipeError, match=r"^coverage: expected a number between 0 and 1"):
+        threshold(torch.arange(9.0), coverage)
