@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from modiste.cli.main import main
 from modiste.data.dataset import Development, ImageSet
+from modiste.data.idx.idx_source import CLASS_NAMES
 from modiste.errors import PhotoError, RunError
 from modiste.evaluation.out_of_distribution.learning import learn
 from modiste.evaluation.out_of_distribution.novelty import Answers
@@ -246,6 +247,24 @@ def test_names_reach_the_page_as_text(page: Page) -> None:
     expect(page.locator("#verdict")).to_contain_text(names[0].strip())
     give(page, b"Dear Sir", "<b>letter</b>.jpg")
     expect(page.get_by_role("alert")).to_contain_text("<b>letter</b>.jpg: not an image that this browser can read")
+
+
+@in_chromium
+def test_titles_fit_the_classes(page: Page, chromium: Browser, tmp_path: Path) -> None:
+    expect(page.locator("#ask-title")).to_have_text("Show a picture")
+    expect(page.locator("#best")).to_have_text("One object on a plain background does best.")
+    expect(page.locator("#samples")).to_be_hidden()
+    task = replace(TASK, class_names=CLASS_NAMES)
+    answers = Answers(build_model(SMALL, task, seed=1).eval(), mirror=False, temperature=0.9).eval()
+    (tmp_path / "page.html").write_bytes(
+        as_page(answers, ModelInfo(Recipe(name="tried", model=SMALL), task, 1, "f" * 64))
+    )
+    other = chromium.new_page()
+    other.goto((tmp_path / "page.html").as_uri())
+    expect(other.locator("#ask-title")).to_have_text("Show a garment")
+    other.locator("#samples button", has_text="Ankle boot").click()
+    expect(other.locator("#steps figcaption")).to_have_count(5)
+    other.close()
 
 
 @in_chromium

@@ -135,6 +135,17 @@ def test_steps_and_where_it_looked(server: Server, photos: list[bytes]) -> None:
     assert [bool(one["evidence"]) for one in many] == [True] * 4 + [False] * 2
 
 
+def test_drawings_have_a_limit_of_their_own(server: Server, model_file: Path, photos: list[bytes]) -> None:
+    limit = OnnxModel.load(model_file).drawing_limit
+    assert limit > 1
+    form = {"files": {"images": photos[0]}}
+    body = {"json": {"images": [base64.b64encode(photos[0]).decode()], "drawing": True}}
+    with server.client() as client:
+        asked = (("/v1/predict", form), ("/v1/predict?drawing=true", form), ("/v1/predict", body))
+        (usual, *drawn) = [client.post(path, **what).json()["answers"][0]["novelty"] for path, what in asked]
+    assert drawn == pytest.approx([usual / limit] * 2, rel=1e-6)
+
+
 def test_a_client_of_the_inference_protocol(server: Server, model_file: Path) -> None:
     images = modiste.load_dataset().validation.images[:70].numpy()
     expected = OnnxModel.load(model_file).run(images)
