@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from server_process import Server, listening
 
-import strangers
+import other_things
 from modiste.photo.opening import FORMATS
 
 CHROMIUM = shutil.which("chromium")
@@ -157,7 +157,7 @@ def test_a_server_that_is_gone_is_told(browser: Browser, model_file: Path, photo
 def test_bars_of_none_of_the_classes_are_grey_and_say_if(page: Page, server: Server) -> None:
     random = np.random.default_rng(0)
     with server.client() as client:
-        pictures = (strangers.as_file(make(random)) for make in strangers.MAKERS.values() for _ in range(4))
+        pictures = (other_things.as_file(make(random)) for make in other_things.MAKERS.values() for _ in range(4))
         for stranger in pictures:
             (answer,) = client.post("/v1/predict", files={"images": stranger}).json()["answers"]
             if answer["none_of_the_classes"]:
@@ -185,8 +185,9 @@ def test_drawings_to_try_are_asked_as_drawings(page: Page) -> None:
     assert [url.partition("?")[2] for url in asked if "/v1/predict" in url] == ["steps=true&explain=true&drawing=true"]
 
 
-def test_the_page_about_the_addresses_has_each_with_examples(page: Page, server: Server, tmp_path: Path) -> None:
+def test_the_page_about_the_addresses_has_each_with_examples(page: Page, server: Server) -> None:
     page.get_by_role("link", name="API").click()
+    expect(page).to_have_title("Modiste: the addresses of this server")
     with server.client() as client:
         described = client.get("/openapi.json").json()["paths"]
     titles = page.locator("h2").all_inner_texts()
@@ -194,7 +195,8 @@ def test_the_page_about_the_addresses_has_each_with_examples(page: Page, server:
     page.set_viewport_size(PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     rows = page.locator("section", has_text="POST /v1/predict").locator("table code").all_inner_texts()
-    assert {"images", "drawing", "answers[].label", "answers[].steps[].picture", "422"} <= set(rows)
+    assert {"images", "drawing", "answers[].label", "answers[].steps[].picture"} <= set(rows)
+    assert "422" in page.locator("#refusals code").all_inner_texts()
 
 
 def test_the_examples_of_the_addresses_run(page: Page, server: Server, photos: list[bytes], tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from html import escape
 from math import prod
 from typing import Any
 
+from modiste.serving.schemas import FAULTS
+
 ADDRESS = '<span class="address">http://127.0.0.1:8000</span>'
 """What the page replaces by the address that it was asked for."""
 TITLE = "Modiste: the addresses of this server"
@@ -36,6 +38,7 @@ for output in json.load(urlopen(request))["outputs"]:
 GET_PYTHON = """from urllib.request import urlopen
 
 print(urlopen("ADDRESSPATH").read().decode())"""
+REFUSALS = {str(status): meaning for status, meaning in FAULTS.items()}
 KINDS = {
     "number": "number",
     "integer": "whole number",
@@ -79,7 +82,10 @@ def api_page(document: Mapping[str, Any], image_shape: tuple[int, ...]) -> bytes
 <code>-H 'Authorization: Bearer TOKEN'</code>, in Python as one more header. A request that is refused has the body
 <code>{{"error": "..."}}</code>, and its status says why.</p>
 </section>
-{sections}</main>
+{sections}<section class="card" id="refusals">
+{_table("Statuses of refusals", list(REFUSALS.items()))}
+</section>
+</main>
 </body>
 </html>
 """.encode()
@@ -90,16 +96,14 @@ def _section(method: str, path: str, route: Mapping[str, Any], parts: Mapping[st
     queries = [(one["name"], _kind(one["schema"]), one.get("description", "")) for one in route.get("parameters", [])]
     content = route.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
     answer = route["responses"].get("200", {}).get("content", {}).get("application/json", {}).get("schema", {})
-    refusals = [
-        (status, one["description"]) for status, one in route["responses"].items() if status not in ("200", "default")
-    ]
+    refusals = [status for status in route["responses"] if status in REFUSALS]
     return f"""<section class="card">
 <h2><code>{method} {escape(path)}</code></h2>
 <p>{escape(route.get("description", route.get("summary", "")))}</p>
 {_examples(method, path, shape)}{_table("In the address, after ?", queries)}
 {_table("In the body, as JSON", list(_fields(content, parts)))}
 {_table("In the answer", list(_fields(answer, parts)))}
-{_table("Refused with", refusals)}
+{f'<p>Refused with: <a href="#refusals">{", ".join(refusals)}</a></p>' if refusals else ""}
 </section>
 """
 
@@ -115,7 +119,10 @@ def _examples(method: str, path: str, shape: tuple[int, ...]) -> str:
             text = text.replace(name, value)
         return escape(text, quote=False).replace("ADDRESS", ADDRESS)
 
-    return f'<pre aria-label="With curl">{filled(curl)}</pre>\n<pre aria-label="In Python">{filled(python)}</pre>\n'
+    return "".join(
+        f'<pre tabindex="0" aria-label="{title}">{filled(text)}</pre>\n'
+        for title, text in (("With curl", curl), ("In Python", python))
+    )
 
 
 def _fields(schema: Mapping[str, Any], parts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str, str]]:
