@@ -23,10 +23,7 @@ from modiste.photo.preparation import CHANNELS
 from modiste.runs.checkpoint import ModelInfo
 from modiste.version import __version__
 
-SCRIPTS = (
-    "exports/page/preparation.js",
-    *("serving/page/samples.js", "serving/page/page.js", "exports/page/one_file.js"),
-)
+SCRIPTS = ("exports/page/preparation.js", "serving/page/samples.js", "serving/page/page.js", "exports/page/one_file.js")
 """In the order in which the browser reads them, after those that compute. Two are shared with the server."""
 LIMITS = {
     opening: ("LONGEST_SIDE", "LEAST_SIDE", "MOST_ASPECT"),

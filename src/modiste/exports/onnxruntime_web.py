@@ -21,7 +21,9 @@ VERSION = "1.22.0"
 NAME = f"onnxruntime-web-{VERSION}.tgz"
 VARIABLE = "MODISTE_ONNXRUNTIME_WEB"
 """Environment variable that names the package's file, where npm cannot fetch it."""
-BY_HAND = f"fetch it elsewhere by npm pack onnxruntime-web@{VERSION} and name the file by {VARIABLE}"
+BY_HAND = (
+    f"fetch it elsewhere by npm pack onnxruntime-web@{VERSION} and name the file by {VARIABLE}, or choose --to onnx"
+)
 PACKAGE = PublishedFile(
     title=f"the npm package onnxruntime-web {VERSION}",
     sha256="e293551f9d36d003e293d0f2937fee7b3dfdcef76d71d1449b55e2d4157c7aea",

@@ -61,12 +61,13 @@ const Network = (() => {
       let a0 = 0, a1 = 0, b0 = 0, b1 = 0, c0 = 0, c1 = 0, d0 = 0, d1 = 0;
       const start = leftFrom + row * length, other = column * length;
       for (let k = 0; k < length; k++) {
-        const x0 = right[other + 0 * length + k], x1 = right[other + 1 * length + k];
-        const a = left[start + 0 * length + k], b = left[start + 1 * length + k], c = left[start + 2 * length + k], d = left[start + 3 * length + k];
-        a0 += a * x0; a1 += a * x1; b0 += b * x0; b1 += b * x1; c0 += c * x0; c1 += c * x1; d0 += d * x0; d1 += d * x1;
+        const x = right[other + k], y = right[other + length + k];
+        const a = left[start + k], b = left[start + length + k], c = left[start + 2 * length + k], d = left[start + 3 * length + k];
+        a0 += a * x; a1 += a * y; b0 += b * x; b1 += b * y; c0 += c * x; c1 += c * y; d0 += d * x; d1 += d * y;
       }
-      const place = from + row * columns + column;
-      out[place + 0 * columns + 0] = a0; out[place + 0 * columns + 1] = a1; out[place + 1 * columns + 0] = b0; out[place + 1 * columns + 1] = b1; out[place + 2 * columns + 0] = c0; out[place + 2 * columns + 1] = c1; out[place + 3 * columns + 0] = d0; out[place + 3 * columns + 1] = d1;
+      const first = from + row * columns + column, second = first + columns, third = second + columns, fourth = third + columns;
+      out[first] = a0; out[second] = b0; out[third] = c0; out[fourth] = d0;
+      out[first + 1] = a1; out[second + 1] = b1; out[third + 1] = c1; out[fourth + 1] = d1;
     }
     for (let row = 0; row < rows; row++) for (let column = row < evenRows ? evenColumns : 0; column < columns; column++) {
       let sum = 0;
