@@ -22,7 +22,7 @@ MODISTE := $(BIN)/modiste
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all dev torture check docs linkcheck gallery data postgresql chromium lock sbom audit record peers clean
+.PHONY: help demo test test-all dev torture check docs linkcheck gallery data postgresql chromium browser-runtime lock sbom audit record peers clean
 
 help:
 	@echo "make demo        train a small network for seconds, evaluate it, write its report"
@@ -37,6 +37,7 @@ help:
 	@echo "make data        find or download Fashion-MNIST, and verify it"
 	@echo "make postgresql  install PostgreSQL from Debian; without it the tests that need it are skipped"
 	@echo "make chromium    install Chromium from Debian; without it the tests of the web page are skipped"
+	@echo "make browser-runtime  fetch ONNX Runtime for browsers by npm; without it one test of the page is skipped"
 	@echo "make lock        write constraints.lock again, after a change of constraints.txt"
 	@echo "make sbom        write dist/modiste.cdx.json, a CycloneDX list of everything that is installed"
 	@echo "make audit       look for known vulnerabilities in the packages of constraints.lock"
@@ -112,6 +113,9 @@ postgresql:
 
 chromium:
 	@command -v chromium >/dev/null || { $(call from_debian,chromium); }
+
+browser-runtime: dev
+	-@$(BIN)/python -c "from modiste.exports.onnxruntime_web import load_runtime; load_runtime()"
 
 clean:
 	rm -rf $(VENV) $(PEERS)/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis .grimp_cache dist docs/reference

@@ -1,5 +1,6 @@
 """The novelty score: distances against a plain reference, the threshold, and the file kept with the run."""
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -442,3 +443,13 @@ def test_other_things_are_pictures_that_differ(name: str) -> None:
     first, second = (other_things.MAKERS[name](random) for _ in range(2))
     assert first.shape == (other_things.SIDE, other_things.SIDE)
     assert not np.array_equal(first, second)
+
+
+def test_what_is_computed_is_announced_once(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    run = open_run(shutil.copytree(finished_run, tmp_path / "run"))
+    lines: list[str] = []
+    for _ in range(2):
+        of_run(run, tiny_folder, announce=lines.append)
+        run = open_run(run.folder)
+    (line,) = lines
+    assert re.fullmatch(r".*run: computing once how [\d,]+ images look to the network, .*; about [\d,]+ s", line)

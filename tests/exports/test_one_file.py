@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from modiste.cli.main import main
 from modiste.data.dataset import Development, ImageSet
-from modiste.errors import PhotoError, RunError
+from modiste.data.idx.idx_source import CLASS_NAMES
+from modiste.errors import DataError, PhotoError, RunError
 from modiste.evaluation.out_of_distribution.learning import learn
 from modiste.evaluation.out_of_distribution.novelty import Answers
-from modiste.exports import export, onnx_graph
+from modiste.exports import export, onnx_graph, onnxruntime_web
 from modiste.exports.browser import ABSENT
 from modiste.exports.formats import FORMATS, as_page
 from modiste.exports.one_file import one_file_page
@@ -40,6 +42,7 @@ GROUNDS = ("light", "dark", "noisy", "shaded", "coloured", "rough")
 
 TASK = Task(image_shape=(1, 28, 28), class_names=HOSTILE, mean=(0.3,), deviation=(0.35,))
 SMALL = CNNRecipe(filters=(4, 6), pools=2, hidden=(10,))
+RECIPE = Recipe(name="tried", model=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +179,65 @@ def test_the_page_computes_what_the_network_does(
     np.testing.assert_allclose([row["novelty"] for row in rows], novelties, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.skipif(
+    "MODISTE_ONNXRUNTIME_WEB" not in os.environ and not onnxruntime_web.package_path().exists(),
+    reason="needs ONNX Runtime for browsers: make browser-runtime",
+)
+def test_a_network_of_other_operators_runs_by_onnx_runtime(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(onnx_graph.OPERATORS, "Relu")
+    images = np.random.default_rng(5).integers(0, 256, (6, *TASK.image_shape)).astype(np.uint8)
+    answers = Answers(build_model(SMALL, TASK, seed=1).eval(), mirror=False, temperature=0.9).eval()
+    path = tmp_path / "page.html"
+    path.write_bytes(as_page(answers, ModelInfo(Recipe(name="tried", model=SMALL), TASK, 1, "f" * 64)))
+    context = browser.new_context(offline=True)
+    page, said = context.new_page(), list[str]()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(path.as_uri())
+    rows = page.evaluate("(images) => computedFor(images)", base64.b64encode(images.tobytes()).decode())
+    give(page, as_png(drawn(0)), "shirt.png")
+    expect(page.locator("#found")).to_be_visible()
+    expect(page.locator("footer summary")).to_contain_text("ONNX Runtime Web 1.22.0, Copyright (c) Microsoft")
+    context.close()
+    assert said == []
+    with torch.inference_mode():
+        probabilities = answers(torch.from_numpy(images))[1].numpy()
+    np.testing.assert_allclose([row["probabilities"] for row in rows], probabilities, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["offline", "no npm", "npm fails", "another file"])
+def test_without_onnx_runtime_one_line_says_what_to_do(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODISTE_ONNXRUNTIME_WEB", raising=False)
+    monkeypatch.setattr(onnxruntime_web, "package_path", lambda: tmp_path / "none.tgz")
+    if way == "offline":
+        monkeypatch.setenv("MODISTE_OFFLINE", "1")
+    else:
+        monkeypatch.delenv("MODISTE_OFFLINE", raising=False)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    if way == "npm fails":
+        (programs / "npm").write_text("#!/bin/sh\nexit 1\n")
+        (programs / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":" if way == "npm fails" else None)
+    if way == "another file":
+        monkeypatch.setenv("MODISTE_ONNXRUNTIME_WEB", __file__)
+    with pytest.raises((RunError, DataError)) as caught:
+        one_file_page(onnx_file(helper.make_node("Erf", ["images"], ["out"])), ModelInfo(RECIPE, TASK, 1, "f" * 64))
+    said = {
+        "offline": "and MODISTE_OFFLINE is set;",
+        "no npm": "and npm is not installed;",
+        "npm fails": "and npm could not fetch it;",
+        "another file": "another file, not opened",
+    }
+    assert said[way] in str(caught.value)
+    assert "name the file by MODISTE_ONNXRUNTIME_WEB" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def onnx_file(*nodes: onnx.NodeProto) -> bytes:
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("images", "out")]
     return helper.make_model(helper.make_graph(list(nodes), "tried", values[:1], values[1:])).SerializeToString()
@@ -210,13 +272,13 @@ def test_weights_of_two_bytes_are_rounded_to_the_nearest() -> None:
     assert shortened(np.zeros(3, np.float32)) == (1.0, bytes(6))
 
 
-def test_the_page_reads_long_and_short_weights(chromium: Browser, one_file: Path) -> None:
+def test_the_page_reads_long_and_short_weights(browser: Browser, one_file: Path) -> None:
     long, short = np.arange(-3, 3, dtype="<f4") / 7, np.linspace(-5, 5, 6, dtype=np.float32)
     step, content = shortened(short)
     tensors = {"a": {"shape": [6], "offset": 0}, "b": {"shape": [6], "offset": 24, "step": step}}
     node = {"operator": "Add", "inputs": ["a", "b"], "output": "sum"}
     sent = [{"nodes": [node], "tensors": tensors, "outputs": ["sum"]}, list(long.tobytes() + content)]
-    page = chromium.new_page()
+    page = browser.new_page()
     page.goto(one_file.as_uri())
     run = "([graph, bytes]) => [...new Network(graph, new Uint8Array(bytes)).run([], [0], ['sum']).sum]"
     np.testing.assert_allclose(page.evaluate(run, sent), long + short, atol=step)
@@ -224,7 +286,7 @@ def test_the_page_reads_long_and_short_weights(chromium: Browser, one_file: Path
 
 
 def test_a_network_whose_pictures_the_page_cannot_prepare_is_refused() -> None:
-    info = ModelInfo(Recipe(name="tried", model=SMALL), TASK, 1, "f" * 64)
+    info = ModelInfo(RECIPE, TASK, 1, "f" * 64)
     wide = replace(info, task=replace(TASK, image_shape=(1, 12, 16)))
     with pytest.raises(RunError, match="takes square images of 1 or 3 channels, this network 1 x 12 x 16"):
         one_file_page(b"", wide)
@@ -246,6 +308,23 @@ def test_names_reach_the_page_as_text(page: Page) -> None:
     expect(page.locator("#verdict")).to_contain_text(names[0].strip())
     give(page, b"Dear Sir", "<b>letter</b>.jpg")
     expect(page.get_by_role("alert")).to_contain_text("<b>letter</b>.jpg: not an image that this browser can read")
+
+
+def test_titles_fit_the_classes(page: Page, browser: Browser, tmp_path: Path) -> None:
+    expect(page.locator("#ask-title")).to_have_text("Show a picture")
+    expect(page.locator("#best")).to_have_text("One object on a plain background does best.")
+    expect(page.locator("#samples")).to_be_hidden()
+    task = replace(TASK, class_names=CLASS_NAMES)
+    answers = Answers(build_model(SMALL, task, seed=1).eval(), mirror=False, temperature=0.9).eval()
+    (tmp_path / "page.html").write_bytes(
+        as_page(answers, ModelInfo(Recipe(name="tried", model=SMALL), task, 1, "f" * 64))
+    )
+    other = browser.new_page()
+    other.goto((tmp_path / "page.html").as_uri())
+    expect(other.locator("#ask-title")).to_have_text("Show a garment")
+    other.locator("#samples button", has_text="Ankle boot").click()
+    expect(other.locator("#steps figcaption")).to_have_count(5)
+    other.close()
 
 
 @pytest.mark.parametrize(

@@ -317,6 +317,7 @@ HOSTILE: dict[str, Change] = {
     "sparse numbers": sparse_ones,
     "endless words": endless_words,
     "false alarms that are no number": another_word("false_alarms", "many"),
+    "limit of drawings that is no finite number": another_word("drawing_limit", "nan"),
     "false alarms that are no finite number": another_word("false_alarms", "nan"),
     "a table of rates that is none": another_word("acceptance", "[[0.04, 1.0]]"),
     "a table of rates without end": another_word("acceptance", "[" * 100_000),

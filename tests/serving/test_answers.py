@@ -18,6 +18,7 @@ from PIL import Image
 from server_process import Server, listening
 from tritonclient.utils import InferenceServerException
 
+import drawings
 import modiste
 from commands_and_data import PROGRAMS, run_modiste, run_python
 from fault_counter import slow_case
@@ -133,6 +134,33 @@ def test_steps_and_where_it_looked(server: Server, photos: list[bytes]) -> None:
     assert evidence.shape == (28, 28)
     assert evidence.max() > 0
     assert [bool(one["evidence"]) for one in many] == [True] * 4 + [False] * 2
+
+
+def test_drawings_have_a_limit_of_their_own(server: Server, model_file: Path, photos: list[bytes]) -> None:
+    limit = OnnxModel.load(model_file).drawing_limit
+    assert limit > 1
+    form = {"files": {"images": photos[0]}}
+    body = {"json": {"images": [base64.b64encode(photos[0]).decode()], "drawing": True}}
+    with server.client() as client:
+        asked = (("/v1/predict", form), ("/v1/predict?drawing=true", form), ("/v1/predict", body))
+        (usual, *drawn) = [client.post(path, **what).json()["answers"][0]["novelty"] for path, what in asked]
+    assert drawn == pytest.approx([usual / limit] * 2, rel=1e-6)
+
+
+def test_silhouettes_that_a_person_draws_are_mostly_accepted(server: Server) -> None:
+    random = np.random.default_rng(0)
+    labels = (*drawings.HALVES, *drawings.WHOLES)
+    files = [
+        ("images", drawings.garment(label, style, random)) for label in labels for style in ("solid", "to and fro")
+    ]
+    with server.client() as client:
+        accepted = [
+            [not one["none_of_the_classes"] for one in client.post(path, files=files).json()["answers"]]
+            for path in ("/v1/predict", "/v1/predict?drawing=true")
+        ]
+    usual, drawn = map(sum, accepted)
+    assert usual < drawn
+    assert drawn >= 0.85 * len(files)
 
 
 def test_a_client_of_the_inference_protocol(server: Server, model_file: Path) -> None:

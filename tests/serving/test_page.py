@@ -1,13 +1,17 @@
 """The page in a real browser: pictures dropped, pasted, picked, drawn; by keyboard alone; unreadable files; a token."""
 
 import base64
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from server_process import Server, listening
 
+import other_things
 from modiste.photo.opening import FORMATS
 
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1200, "height": 900}
@@ -137,3 +141,63 @@ def test_a_server_that_is_gone_is_told(browser: Browser, model_file: Path, photo
         page.set_input_files("#file", {"name": "boot.png", "mimeType": "image/png", "buffer": photos[0]})
         expect(page.get_by_role("alert")).to_have_text("The server does not answer; is it still running?")
         page.close()
+
+
+def test_bars_of_none_of_the_classes_are_grey_and_say_if(page: Page, server: Server) -> None:
+    random = np.random.default_rng(0)
+    with server.client() as client:
+        pictures = (other_things.as_file(make(random)) for make in other_things.MAKERS.values() for _ in range(4))
+        for stranger in pictures:
+            (answer,) = client.post("/v1/predict", files={"images": stranger}).json()["answers"]
+            if answer["none_of_the_classes"]:
+                break
+        else:
+            raise AssertionError("no picture is none of the classes")
+    page.set_input_files("#file", {"name": "other.png", "mimeType": "image/png", "buffer": stranger})
+    expect(page.locator("#verdict")).to_have_text("None of the 10 classes")
+    expect(page.locator("#likely")).to_have_text("If it were one of them")
+    shown = page.locator("#bars .fill").first
+    grey = shown.evaluate("(one) => getComputedStyle(one).backgroundColor")
+    page.locator("#samples button", has_text="Trouser").click()
+    expect(page.locator("#likely")).to_have_text("How likely each is")
+    assert shown.evaluate("(one) => getComputedStyle(one).backgroundColor") != grey
+
+
+def test_drawings_to_try_are_asked_as_drawings(page: Page) -> None:
+    expect(page.locator("#ask-title")).to_have_text("Show a garment")
+    expect(page.locator("#samples button")).to_have_count(10)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator("#samples button", has_text="Trouser").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#verdict")).to_contain_text("Trouser")
+    assert [url.partition("?")[2] for url in asked if "/v1/predict" in url] == ["steps=true&explain=true&drawing=true"]
+
+
+def test_the_page_about_the_addresses_has_each_with_examples(page: Page, server: Server) -> None:
+    page.get_by_role("link", name="API").click()
+    expect(page).to_have_title("Modiste: the addresses of this server")
+    with server.client() as client:
+        described = client.get("/openapi.json").json()["paths"]
+    titles = page.locator("h2").all_inner_texts()
+    assert titles == [f"{method.upper()} {path}" for path, methods in described.items() for method in methods]
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    rows = page.locator("section", has_text="POST /v1/predict").locator("table code").all_inner_texts()
+    assert {"images", "drawing", "answers[].label", "answers[].steps[].picture"} <= set(rows)
+    assert "422" in page.locator("#refusals code").all_inner_texts()
+
+
+def test_the_examples_of_the_addresses_run(page: Page, server: Server, photos: list[bytes], tmp_path: Path) -> None:
+    for name in ("shirt.jpg", "boot.jpg"):
+        (tmp_path / name).write_bytes(photos[0])
+    page.goto(f"{server.url}/api")
+    examples = page.locator("pre").all_inner_texts()
+    assert len(examples) == 2 * page.locator("h2").count()
+    for example in examples:
+        assert server.url in example
+        kind = [sys.executable, "-c"] if "import" in example else ["bash", "-c"]
+        if "..." not in example:  # numbers that stand for more
+            done = subprocess.run([*kind, example], cwd=tmp_path, capture_output=True, text=True, check=True)
+            assert done.stdout, example
+            assert '{"error"' not in done.stdout, example

@@ -211,7 +211,7 @@ def _predictor(source: Path, options: _PredictOptions) -> "Predictor":
     predictor = Predictor.load(source, device=options.device, precision=precision)
     if predictor.folder:
         try:
-            return predictor.with_novelty(source, options.data_folder)
+            return predictor.with_novelty(source, options.data_folder, lambda line: warn(f"modiste: {line}"))
         except (DataError, StorageError) as error:
             warn(f"modiste: photos of none of the classes will not be recognised as such: {error}")
     return predictor

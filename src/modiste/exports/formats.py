@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from modiste.errors import MissingExtraError, RunError
+from modiste.evaluation.out_of_distribution.drawings import drawing_limit
 from modiste.evaluation.out_of_distribution.novelty import Answers
 from modiste.exports import browser
 from modiste.exports.one_file import one_file_page
@@ -186,6 +187,7 @@ def metadata(answers: Answers, info: ModelInfo) -> dict[str, str]:
         found["transpose"] = "1"
     if answers.novelty is not None:
         found["false_alarms"] = repr(answers.novelty.false_alarms)
+        found["drawing_limit"] = repr(drawing_limit(answers, info))
         if answers.novelty.acceptance is not None:
             found["acceptance"] = json.dumps(answers.novelty.acceptance.plain())
     return found

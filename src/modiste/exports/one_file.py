@@ -4,23 +4,28 @@ The page asks nothing of anyone: its Content-Security-Policy allows only its own
 """
 
 import base64
+import gzip
 import hashlib
 import json
+from collections.abc import Mapping
+from html import escape
 from importlib import resources
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from modiste.errors import RunError
-from modiste.exports.onnx_graph import read_graph
+from modiste.exports import onnxruntime_web
+from modiste.exports.onnx_graph import OperatorError, read_graph
 from modiste.photo import background, garment, opening, separation
 from modiste.photo.preparation import CHANNELS
 from modiste.photo.regions import gaussian_weights
 from modiste.runs.checkpoint import ModelInfo
 from modiste.version import __version__
 
-SCRIPTS = ("exports/page/network.js", "exports/page/preparation.js", "serving/page/page.js", "exports/page/one_file.js")
-"""In the order in which the browser reads them. The third is the page's own, shared with the server."""
+SCRIPTS = ("exports/page/preparation.js", "serving/page/samples.js", "serving/page/page.js", "exports/page/one_file.js")
+"""In the order in which the browser reads them, after those that compute. Two are shared with the server."""
 LIMITS = {
     opening: ("LONGEST_SIDE", "LEAST_SIDE", "MOST_ASPECT"),
     background: (
@@ -35,8 +40,28 @@ SERVER_ONLY = ('  <form id="token-form"', "  </form>\n\n")
 KEPT = "; the server keeps no copy."
 FORMATS = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF or PPM"
 ICON, STYLE = '<link rel="icon" href="icon.svg" type="image/svg+xml">', '<link rel="stylesheet" href="page.css">'
-SERVED_SCRIPTS = '<script src="page.js" defer></script>\n<script src="server.js" defer></script>\n'
-API = ' <a href="openapi.json">API</a>'
+SERVED_SCRIPTS = "".join(f'<script src="{name}.js" defer></script>\n' for name in ("samples", "page", "server"))
+API = ' <a href="api">API</a>'
+
+
+class Engine(NamedTuple):
+    """What computes the network in a page.
+
+    Attributes:
+        scripts: define the class ``Network``.
+        graph: first argument of its constructor, a JSON value.
+        weights: second argument.
+        more: other content that the scripts read, by the id of its element.
+        reads_blobs: whether the scripts make others, and a program in WebAssembly, from what the page holds.
+        notice: licence of the scripts, if they are not Modiste's.
+    """
+
+    scripts: tuple[str, ...]
+    graph: dict[str, Any] | None
+    weights: bytes
+    more: Mapping[str, bytes] = MappingProxyType({})
+    reads_blobs: bool = False
+    notice: str = ""
 
 
 def one_file_page(onnx_content: bytes, info: ModelInfo) -> bytes:
@@ -60,16 +85,43 @@ def one_file_page(onnx_content: bytes, info: ModelInfo) -> bytes:
             f"export: html: the page finds garments on plain backgrounds only, this run by {data.background!r}; "
             "choose --to onnx"
         )
-    graph = read_graph(onnx_content)
+    engine = _engine(onnx_content)
+    outputs, metadata = _described(onnx_content)
     model = {
         "name": info.recipe.name,
         "modiste": __version__,
         "classes": info.task.class_names,
         "image_shape": [channels, height],
+        "outputs": outputs,
+        "drawing_limit": float(metadata.get("drawing_limit", "1")),
         "preparation": {"way": data.pictures, "decoder": data.decoder, "limits": preparation_limits()},
-        "graph": graph.plain,
+        "graph": engine.graph,
     }
-    return _assembled(as_json(model), base64.b64encode(graph.weights).decode()).encode()
+    return _assembled(as_json(model), engine).encode()
+
+
+def _engine(onnx_content: bytes) -> Engine:
+    """Return what computes a network: Modiste's own script, or ONNX Runtime where an operator is none of that script's.
+
+    Raises:
+        RunError, DataError: ONNX Runtime is needed, and cannot be had.
+    """
+    try:
+        graph = read_graph(onnx_content)
+    except OperatorError:
+        runtime = onnxruntime_web.load_runtime()
+        content = {"program": gzip.compress(runtime.program, mtime=0), "glue": runtime.glue}
+        scripts = (runtime.script, _resource("exports/page/onnxruntime.js"))
+        return Engine(scripts, None, gzip.compress(onnx_content, mtime=0), content, True, onnxruntime_web.NOTICE)
+    return Engine((_resource("exports/page/network.js"),), graph.plain, graph.weights)
+
+
+def _described(onnx_content: bytes) -> tuple[list[str], dict[str, str]]:
+    """Return the names of a network's outputs, and the metadata of its file."""
+    import onnx
+
+    model = onnx.load_model_from_string(onnx_content)
+    return [one.name for one in model.graph.output], {one.key: one.value for one in model.metadata_props}
 
 
 def as_json(value: Any) -> str:
@@ -99,15 +151,17 @@ def _half_kernel(deviation: float, radius: int) -> list[float]:
     return weights
 
 
-def _assembled(model: str, weights: str) -> str:
+def _assembled(model: str, engine: Engine) -> str:
     """Return the server's page with everything that it would load, the network, and without what needs a server."""
-    scripts = [_resource(path) for path in SCRIPTS]
+    scripts = [*engine.scripts, *map(_resource, SCRIPTS)]
     policy = "; ".join(
         (
             "default-src 'none'",
             "img-src data: blob:",
             "style-src 'unsafe-inline'",
-            "script-src " + " ".join(map(_hash, scripts)),
+            "script-src "
+            + " ".join([*map(_hash, scripts), *(["blob:", "'wasm-unsafe-eval'"] if engine.reads_blobs else [])]),
+            *(["connect-src blob:"] if engine.reads_blobs else []),  # blobs are made by this page, and by no other
             "base-uri 'none'",
             "form-action 'none'",
         )
@@ -120,7 +174,7 @@ def _assembled(model: str, weights: str) -> str:
     body = (
         "<noscript><p>This page needs JavaScript.</p></noscript>\n"
         f'<script id="model" type="application/json">{model}</script>\n'
-        f'<script id="weights" type="text/plain">{weights}</script>\n'
+        + "".join(_stored(name, content) for name, content in {"weights": engine.weights, **engine.more}.items())
         + "".join(f"<script>{script}</script>\n" for script in scripts)
     )
     page = _resource("serving/page/page.html")
@@ -131,13 +185,25 @@ def _assembled(model: str, weights: str) -> str:
         'src="icon.svg"': f'src="{icon}"',
         FORMATS: "JPEG, PNG, WebP, and what else your browser can read",
         KEPT: "; nothing leaves this page.",
-        API: f" Made by Modiste {__version__}; works offline.",
+        API: f" Made by Modiste {__version__}; works offline.{_folded(engine.notice)}",
         "</body>": f"{body}</body>",
     }
     for before, after in changes.items():
         assert page.count(before) == 1, before  # page.html has changed, and this file must follow
         page = page.replace(before, after)
     return page
+
+
+def _stored(name: str, content: bytes) -> str:
+    return f'<script id="{name}" type="text/plain">{base64.b64encode(content).decode()}</script>\n'
+
+
+def _folded(notice: str) -> str:
+    """Return a licence that is read by opening its first sentence; empty if there is none."""
+    if not notice:
+        return ""
+    title, _, text = notice.partition("\n\n")
+    return f" Computed by:</p><details><summary>{escape(title)}</summary><p>{escape(text)}</p></details><p>"
 
 
 def _resource(path: str) -> str:

@@ -21,11 +21,15 @@ FLOAT_TYPES = (1, 11)
 Attributes = dict[str, Any]
 
 
+class OperatorError(RunError):
+    """The page does not compute an operator of the network, or an attribute of one."""
+
+
 class Graph(NamedTuple):
     """A network for the page.
 
     Attributes:
-        plain: ``nodes`` in order, ``tensors`` by name, and names of the ``outputs``; JSON values.
+        plain: ``nodes`` in order, and ``tensors`` by name; JSON values.
         weights: numbers of the tensors, little-endian.
     """
 
@@ -40,7 +44,8 @@ def read_graph(content: bytes) -> Graph:
         content: of the file, whose only input is ``images``.
 
     Raises:
-        RunError: the network contains an operator, or an attribute of one, that the page does not compute.
+        OperatorError: the network contains an operator, or an attribute of one, that the page does not compute.
+        RunError: a tensor is of another type than the page reads.
     """
     import onnx
 
@@ -51,11 +56,11 @@ def read_graph(content: bytes) -> Graph:
     for one in graph.initializer:
         if one.name in used:
             tensors[one.name] = _stored(one.name, onnx.numpy_helper.to_array(one), weights)
-    return Graph({"nodes": nodes, "tensors": tensors, "outputs": [one.name for one in graph.output]}, bytes(weights))
+    return Graph({"nodes": nodes, "tensors": tensors}, bytes(weights))
 
 
 def _node(node: Any) -> dict[str, Any]:
-    """Return a node as plain data; RunError if the page does not compute it."""
+    """Return a node as plain data; OperatorError if the page does not compute it."""
     from onnx.helper import get_attribute_value
 
     found = {one.name: get_attribute_value(one) for one in node.attribute}
@@ -65,8 +70,8 @@ def _node(node: Any) -> dict[str, Any]:
     return {"operator": node.op_type, "inputs": list(node.input), "output": node.output[0], **read}
 
 
-def _refused(operator: str) -> RunError:
-    return RunError(
+def _refused(operator: str) -> OperatorError:
+    return OperatorError(
         f"export: html: the network contains the operator {operator}, which the page does not compute; choose --to onnx"
     )
 

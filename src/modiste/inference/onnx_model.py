@@ -38,7 +38,7 @@ RANKS = {"logits": 2, "probabilities": 2, "novelty": 1}
 """Number of dimensions of each output."""
 ACCEPTANCE = "acceptance"
 """Key of the metadata whose value is a table; see ``acceptance.Acceptance``."""
-NUMBERS = ("temperature", "false_alarms", "epoch")
+NUMBERS = ("temperature", "false_alarms", "drawing_limit", "epoch")
 """Keys of the metadata whose values are numbers."""
 Names = tuple[str, ...]
 
@@ -121,6 +121,11 @@ class OnnxModel(Classifier):
             )
         limit, measured = acceptance.from_plain(json.loads(self.metadata[ACCEPTANCE])).at(rate)
         return replace(self, limit=limit, metadata=self.metadata | {"false_alarms": repr(measured)})
+
+    @property
+    def drawing_limit(self) -> float:
+        """The novelty above which a drawing is out of distribution, at least 1; files of earlier versions have none."""
+        return max(1.0, float(self.metadata.get("drawing_limit", "1")) / self.limit)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """``Predictor``: a trained model that classifies images with torch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -85,7 +86,12 @@ class Predictor(Classifier):
         image = torch.zeros(1, *info.task.image_shape, dtype=torch.uint8, device=chosen)
         return cls(ready(model, info.recipe, image), info, chosen, temperature, folder=folder)
 
-    def with_novelty(self, run: Path | str, data_folder: Path | str | None = None) -> "Predictor":
+    def with_novelty(
+        self,
+        run: Path | str,
+        data_folder: Path | str | None = None,
+        announce: Callable[[str], None] | None = None,
+    ) -> "Predictor":
         """Return a predictor that also computes the novelty score, to detect out-of-distribution images.
 
         A run on a user's own pictures stores the detector. For other runs it is learned once from the training images,
@@ -94,6 +100,7 @@ class Predictor(Classifier):
         Args:
             run: the run folder that this predictor was loaded from.
             data_folder: of the training images; see ``load_dataset``.
+            announce: called with a line about what is computed, and for how long, if the detector is learned now.
 
         Raises:
             DataError: nothing is stored yet, and the images are missing or damaged, or ``data_folder`` is required.
@@ -102,7 +109,8 @@ class Predictor(Classifier):
         """
         with watched(self.model) as seen:
             self.logits(np.zeros((1, *self.image_shape), np.uint8))
-        return replace(self, novelty=of_run(run_folder.open_run(run), data_folder, seen=seen))
+        novelty = of_run(run_folder.open_run(run), data_folder, seen=seen, announce=announce)
+        return replace(self, novelty=novelty)
 
     def accepting(self, rate: float) -> "Predictor":
         """Return a predictor with another false-alarm rate: the score is above 1 for as many images of the classes.

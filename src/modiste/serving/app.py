@@ -23,11 +23,13 @@ from modiste.errors import DataError, RunError, printable
 from modiste.inference.onnx_model import OnnxModel
 from modiste.monitoring.reference import KEY
 from modiste.serving import inference_protocol
+from modiste.serving.api_page import api_page
 from modiste.serving.batching import Batcher
 from modiste.serving.gate import Gate
 from modiste.serving.limits import LOOPBACK, Limits
 from modiste.serving.metrics import Metrics
 from modiste.serving.schemas import (
+    DRAWING,
     ModelResponse,
     PredictRequest,
     PredictResponse,
@@ -46,7 +48,7 @@ MOST_LETTERS = 500
 BLANKS = b" \t\r\n"
 PAGE = {
     "/": "page.html",
-    **{f"/{name}": name for name in ("page.css", "page.js", "server.js", "icon.svg")},
+    **{f"/{name}": name for name in ("page.css", "samples.js", "page.js", "server.js", "api.js", "icon.svg")},
 }
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
@@ -134,12 +136,15 @@ def _add_routes(app: FastAPI) -> None:
         request: Request,
         steps: Annotated[bool, Query(description="Return the picture after each step of the preparation.")] = False,
         explain: Annotated[bool, Query(description="Return where the network looked, for the first few.")] = False,
+        drawing: Annotated[bool, Query(description=DRAWING)] = False,
     ) -> PredictResponse:
         """Classify pictures. A picture that cannot be read gets a fault instead of a class."""
         started = time.perf_counter()
         pictures, options = await _read(request, app.state.limits)
         explained = app.state.limits.explained if explain or options.explain else 0
-        answers = await app.state.studio.answers(pictures, steps=steps or options.steps, explained=explained)
+        answers = await app.state.studio.answers(
+            pictures, steps=steps or options.steps, explained=explained, drawn=drawing or options.drawing
+        )
         app.state.watch.see_answers(answers)
         return PredictResponse(answers=answers, seconds=round(time.perf_counter() - started, 6))
 
@@ -201,7 +206,7 @@ async def _read(request: Request, limits: Limits) -> tuple[list[UploadedPicture]
             raise HTTPException(422, f"images: expected at most {limits.pictures} pictures, found {len(asked.images)}")
         return [UploadedPicture(str(number), _decoded(image)) for number, image in enumerate(asked.images)], asked
     if kind == "multipart/form-data":
-        return await _uploaded(request, limits), PredictRequest.model_construct(images=[], steps=False, explain=False)
+        return await _uploaded(request, limits), PredictRequest.model_construct(images=[])
     raise HTTPException(415, "expected multipart/form-data or application/json")
 
 
@@ -270,6 +275,10 @@ def _add_page(app: FastAPI) -> None:
             return Response(content, media_type=kind)
 
         app.add_api_route(path, page, include_in_schema=False)
+
+    @app.get("/api", include_in_schema=False)
+    async def describe() -> Response:
+        return Response(api_page(app.openapi(), app.state.model.image_shape), media_type="text/html; charset=utf-8")
 
 
 def _add_fault_handlers(app: FastAPI) -> None:

@@ -17,10 +17,10 @@ from modiste.serving.limits import LOOPBACK, Limits, host_name
 from modiste.serving.metrics import Metrics
 
 OPEN_PATHS = (
-    *("/", "/page.css", "/page.js", "/server.js", "/icon.svg"),
+    *("/", "/page.css", "/samples.js", "/page.js", "/server.js", "/icon.svg", "/api", "/api.js"),
     *("/livez", "/readyz", "/v2/health/live", "/v2/health/ready"),
 )
-"""Paths that need no token: the probes, and the page, which asks for one."""
+"""Paths that need no token: the probes, the page, which asks for one, and the page about the addresses."""
 ONCE = ("host", "authorization", "origin", "content-type", "content-encoding", "inference-header-content-length")
 """Headers that may stand only once: of two, a proxy in front of the server might believe the other."""
 PREFLIGHT = {

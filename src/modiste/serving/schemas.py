@@ -13,6 +13,7 @@ Base64 = Annotated[
         "or without line ends, and with or without data:image/...;base64, before it."
     ),
 ]
+DRAWING = "The pictures are drawings, which may be less like the training images before they belong to no class."
 PngUrl = Annotated[str, Field(description="A PNG as a data: URL.")]
 
 
@@ -28,6 +29,7 @@ class PredictRequest(Body):
     images: list[Base64] = Field(min_length=1)
     steps: bool = Field(default=False, description="Return the picture after each step of the preparation.")
     explain: bool = Field(default=False, description="Return where the network looked, for the first few pictures.")
+    drawing: bool = Field(default=False, description=DRAWING)
 
 
 class Step(Body):

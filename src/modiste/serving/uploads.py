@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -48,17 +49,22 @@ class Studio:
         self._cores = asyncio.Semaphore(self._count)
         self._threads = ThreadPoolExecutor(self._count + MOST_SLOW, thread_name_prefix="pictures")
 
-    async def answers(self, pictures: list[UploadedPicture], *, steps: bool, explained: int) -> list[Answer]:
+    async def answers(
+        self, pictures: list[UploadedPicture], *, steps: bool, explained: int, drawn: bool = False
+    ) -> list[Answer]:
         """Return an answer for each picture; a picture that cannot be read gets its fault instead of a class.
 
         Args:
             pictures: files.
             steps: whether to return the picture after each step of the preparation.
             explained: number of pictures, from the first, for which to return where the network looked.
+            drawn: whether they are drawings, whose novelty is measured by a limit of their own.
         """
         read = await self._read(pictures)
         images = batch_of(read)
         scores = None if images is None else self.batcher.model.scores(await self.batcher.run(images))
+        if drawn and scores is not None and scores.novelty is not None:
+            scores = replace(scores, novelty=scores.novelty / self.batcher.model.drawing_limit)
         found = answered(self.batcher.model.class_names, [one.name for one in pictures], read, scores)
         return [
             await self._shown(answer, steps=steps, explain=number < explained) for number, answer in enumerate(found)

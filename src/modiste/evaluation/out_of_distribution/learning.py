@@ -126,6 +126,12 @@ def learn(
     return _with_thresholds(layers, plane, scores, raw_scores(layers, plane, others))
 
 
+def images_to_pass(development: Development) -> int:
+    """Return about how many images pass through the network to learn the detector."""
+    known = min(MOST_IMAGES, len(development.train))
+    return known + 2 * min(MOST_EXPOSED, known) + len(development.validation)
+
+
 def _passed(
     model: nn.Module, images: UInt8[Tensor, "n c h w"], precision: Precision, logits: Float[Tensor, "n k"] | None
 ) -> Features:

@@ -5,7 +5,8 @@ keeps answering.
 """
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from modiste.errors import DataError, FolderInUseError, ReadOnlyError, RunError
 from modiste.evaluation.out_of_distribution import acceptance
 from modiste.evaluation.out_of_distribution.boundary import Boundary, Energy
 from modiste.evaluation.out_of_distribution.features import features
-from modiste.evaluation.out_of_distribution.learning import MOST_EXPOSED, allowed_changes, learn
+from modiste.evaluation.out_of_distribution.learning import MOST_EXPOSED, allowed_changes, images_to_pass, learn
 from modiste.evaluation.out_of_distribution.novelty import Layer, Novelty
 from modiste.evaluation.run_images import load_own_development
 from modiste.recipes.plain import demand
@@ -28,6 +29,8 @@ from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import Run
 
 FILE = "novelty.safetensors"
+TRIED = 128
+"""Images by which the time of learning is guessed."""
 METHOD = "distance and boundary, with what training and photos change"
 """The method by which a stored score was learned."""
 UNCHANGED_METHOD = "distance and boundary, of images drawn from all"
@@ -37,7 +40,11 @@ FIRST_METHOD = "distance and boundary"
 
 
 def of_run(
-    run: Run, data_folder: Path | str | None = None, *, seen: Mapping[str, Float[Tensor, "_ _"]] | None = None
+    run: Run,
+    data_folder: Path | str | None = None,
+    *,
+    seen: Mapping[str, Float[Tensor, "_ _"]] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> Novelty:
     """Return the detector stored with a run, or learn it from the run's training images and store it.
 
@@ -48,6 +55,7 @@ def of_run(
         run: a finished run.
         data_folder: of the training images; see ``load_development``.
         seen: see ``stored``.
+        announce: called with a line about what is computed, and for how long, before the detector is learned.
 
     Raises:
         DataError: the images are missing or damaged, or ``data_folder`` is required.
@@ -61,11 +69,28 @@ def of_run(
             "unasked; give the folder of its training images once: --data-folder FOLDER"
         )
     try:
-        return learn_for(run, load_own_development(run, data_folder))
+        development = load_own_development(run, data_folder)
+        if announce is not None:
+            announce(_forecast(run, development))
+        return learn_for(run, development)
     except DataError:
         if data_folder is None and (found := stored(run, seen, earlier=True)):
             return found
         raise
+
+
+def _forecast(run: Run, development: Development) -> str:
+    """Return a line about the learning of a run's detector, with a guess of its seconds from a few images."""
+    model, _ = run.load_model()
+    images, some = images_to_pass(development), development.validation.images[:TRIED]
+    features(model, some)  # the first images take longer
+    started = time.perf_counter()
+    features(model, some)
+    seconds = images * (time.perf_counter() - started) / len(some)
+    return (
+        f"{run.folder}: computing once how {images:,} images look to the network, to recognise photos of none of its "
+        f"classes; about {max(1, round(seconds)):,} s"
+    )
 
 
 def is_learned_again(run: Run, data_folder: Path | str | None) -> bool:

@@ -4,7 +4,7 @@
 const { answerOf, computedFor, preparedFor } = (() => {
   const MODEL = JSON.parse(document.getElementById("model").textContent);
   const MOST_BYTES = 20 * 2 ** 20, LONGEST_READ = 4095, SHOWN_SIDE = 256, PATCHES = 7;
-  const NEEDED = ["createImageBitmap", "DataView", "Float64Array", "Uint8ClampedArray"];
+  const NEEDED = ["createImageBitmap", "DataView", "Float64Array", "Uint8ClampedArray", ...(MODEL.graph ? [] : ["DecompressionStream"])];
   const missing = NEEDED.filter((name) => typeof window[name] !== "function");
   const network = missing.length ? null : new Network(MODEL.graph, decoded(document.getElementById("weights").textContent));
   const [channels, side] = MODEL.image_shape;
@@ -75,7 +75,7 @@ const { answerOf, computedFor, preparedFor } = (() => {
       const covered = planes.slice();
       for (let part = 0; part < channels; part++) for (let row = top; row < bottom; row++)
         covered.fill(0, (part * side + row) * side + left, (part * side + row) * side + right);
-      const loss = own - network.run(covered, [1, channels, side, side], ["probabilities"]).probabilities[best];
+      const { probabilities } = await network.run(covered, [1, channels, side, side], ["probabilities"]), loss = own - probabilities[best];
       for (let row = top; row < bottom; row++) for (let column = left; column < right; column++) {
         total[row * side + column] += loss;
         count[row * side + column]++;
@@ -90,7 +90,7 @@ const { answerOf, computedFor, preparedFor } = (() => {
   }
 
   // What a server's answer holds; the evidence is a promise, for it takes longer.
-  async function answered(file, name) {
+  async function answered(file, name, isDrawing) {
     latest++;
     if (missing.length) throw new Error(`This browser lacks ${missing.join(", ")}; open this page in a newer one.`);
     await breath();  // so that the page can say that it looks
@@ -101,14 +101,14 @@ const { answerOf, computedFor, preparedFor } = (() => {
     } catch (error) {
       throw new Error(`${name}: ${error.message}`);
     }
-    const planes = Preparation.planesOf(prepared.image), found = network.run(planes, [1, channels, side, side], MODEL.graph.outputs);
+    const planes = Preparation.planesOf(prepared.image), found = await network.run(planes, [1, channels, side, side], MODEL.outputs);
     const shares = [...found.probabilities], best = shares.indexOf(Math.max(...shares));
     if (!shares.every(Number.isFinite)) throw new Error(`${name}: the network gives no finite probabilities for this picture`);
     const ranked = shares.map((share, label) => [MODEL.classes[label], share]).sort((a, b) => b[1] - a[1]);
     const answer = {
       label: MODEL.classes[best],
       probabilities: Object.fromEntries(ranked),
-      none_of_the_classes: found.novelty ? found.novelty[0] > 1 : null,
+      none_of_the_classes: found.novelty ? found.novelty[0] > (isDrawing ? MODEL.drawing_limit : 1) : null,
       separated: prepared.separated,
       doubt: prepared.doubt,
       steps: prepared.steps.map(([step, picture]) => ({ name: step, picture: urlOf(picture) })),
@@ -118,10 +118,10 @@ const { answerOf, computedFor, preparedFor } = (() => {
   }
 
   // For checks of this page: probabilities and novelty of images, given as their bytes in base64, one after another.
-  function computed(text) {
+  async function computed(text) {
     const images = decoded(text), length = channels * side * side, rows = [];
     for (let start = 0; start < images.length; start += length) {
-      const found = network.run(images.subarray(start, start + length), [1, channels, side, side], MODEL.graph.outputs);
+      const found = await network.run(images.slice(start, start + length), [1, channels, side, side], MODEL.outputs);
       rows.push({ probabilities: [...found.probabilities], novelty: found.novelty ? found.novelty[0] : null });
     }
     return rows;
@@ -137,7 +137,6 @@ const { answerOf, computedFor, preparedFor } = (() => {
     }
   }
 
-  document.title = `${MODEL.name}: a classifier`;
-  document.getElementById("served").textContent = `${MODEL.name}: ${MODEL.classes.join(", ")}`;
+  introduce({ name: MODEL.name, classes: MODEL.classes, pictures: MODEL.preparation.way });
   return { answerOf: answered, computedFor: computed, preparedFor: prepared };
 })();

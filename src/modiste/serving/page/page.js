@@ -5,14 +5,26 @@ const at = (id) => document.getElementById(id);
 const SHEET = "#fdfdfd", PEN = "#20242a";  // dark on light, as in a shop's photos
 const ORANGE = [217, 119, 6], VIOLET = [94, 60, 153];
 const LEAST_EVIDENCE = 0.05;  // smallest value drawn in full colour
+const MOST_NAMED = 24;  // classes that the heading names
 let asked = 0;  // number of the latest request; answers to earlier ones are dropped
 
-async function ask(picture, name) {
+// Fits the page to a model: its name, its classes, and how pictures are prepared for it.
+function introduce({ name, classes, pictures }) {
+  const areGarments = classes.every((one) => Object.hasOwn(SAMPLES, one)), more = classes.length - MOST_NAMED;
+  document.title = `${name}: a classifier`;
+  at("served").textContent = `${name}: ${classes.slice(0, MOST_NAMED).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+  at("ask-title").textContent = areGarments ? "Show a garment" : "Show a picture";
+  at("best").textContent = pictures === "garment" ? `One ${areGarments ? "garment" : "object"} on a plain background does best.` : "";
+  at("samples").hidden = !areGarments;
+  at("samples").querySelector("ul").replaceChildren(...(areGarments ? classes.map(sample) : []));
+}
+
+async function ask(picture, name, isDrawing = false) {
   const turn = ++asked;
   at("fault").hidden = true;
   at("busy").textContent = "Looking…";
   try {
-    const { answer, time } = await answerOf(picture, name);
+    const { answer, time } = await answerOf(picture, name, isDrawing);
     if (turn === asked) await show(answer, time);
   } catch (error) {
     if (turn === asked) complain(error.message);
@@ -32,14 +44,16 @@ const percent = (share) => `${(100 * share).toFixed(1)} %`;
 async function show(answer, time) {
   // Sorted here, for an object lists names that are whole numbers first.
   const likely = Object.entries(answer.probabilities).sort((one, other) => other[1] - one[1]);
-  const [name, share] = likely[0];
-  at("verdict").textContent = answer.none_of_the_classes ? `None of the ${likely.length}` : `${name}, ${percent(share)}`;
+  const [name, share] = likely[0], isNone = answer.none_of_the_classes;
+  at("verdict").textContent = isNone ? `None of the ${likely.length} classes` : `${name}, ${percent(share)}`;
   at("doubt").textContent = [
-    answer.none_of_the_classes ? `It is unlike anything the network was trained on. If it had to choose: ${name}.` : `Next: ${likely[1][0]}, ${percent(likely[1][1])}.`,
+    isNone ? "It is unlike anything the network was trained on." : `Next: ${likely[1][0]}, ${percent(likely[1][1])}.`,
     answer.separated
       ? answer.doubt && `Look twice: ${answer.doubt}.`
-      : "The garment could not be separated from its background; try a plainer background.",
+      : "It could not be separated from its background; try a plainer background.",
   ].join(" ").trim();
+  at("likely").textContent = isNone ? "If it were one of them" : "How likely each is";
+  at("bars").classList.toggle("greyed", Boolean(isNone));
   at("bars").tBodies[0].replaceChildren(...likely.map(bar));
   at("steps").replaceChildren(...answer.steps.map((step) => figure(picture(step.picture), step.name)));
   const looked = document.createElement("canvas");
@@ -155,7 +169,37 @@ at("draw").addEventListener("click", () => {
 });
 at("clear").addEventListener("click", clear);
 at("answer").addEventListener("click", () => {
-  if (drawn) sheet.toBlob((blob) => ask(blob, "drawing.png"), "image/png");
-  else complain("The sheet is empty; draw a garment first.");
+  if (drawn) sheet.toBlob((blob) => ask(blob, "drawing.png", true), "image/png");
+  else complain("The sheet is empty; draw something first.");
 });
 clear();
+
+// Drawings to try, each a button.
+function sample(name) {
+  const item = document.createElement("li"), button = document.createElement("button");
+  const made = (kind) => document.createElementNS("http://www.w3.org/2000/svg", kind), icon = made("svg");
+  icon.setAttribute("viewBox", "0 0 100 100"); icon.setAttribute("aria-hidden", "true");
+  for (const [colour, outline] of SAMPLES[name]) {
+    const shape = made("path");
+    shape.setAttribute("d", outline); shape.setAttribute("fill", colour); shape.setAttribute("fill-rule", "evenodd");
+    icon.append(shape);
+  }
+  button.type = "button";
+  button.append(icon, name);
+  button.addEventListener("click", () => drawSample(name));
+  item.append(button);
+  return item;
+}
+
+function drawSample(name) {
+  const canvas = document.createElement("canvas"), own = canvas.getContext("2d");
+  canvas.width = canvas.height = sheet.width;
+  own.fillStyle = SHEET;
+  own.fillRect(0, 0, canvas.width, canvas.height);
+  own.scale(canvas.width / 100, canvas.height / 100);
+  for (const [colour, outline] of SAMPLES[name]) {
+    own.fillStyle = colour;
+    own.fill(new Path2D(outline), "evenodd");
+  }
+  canvas.toBlob((blob) => ask(blob, `${name.replace("/", " or ")}.png`, true), "image/png");
+}

@@ -15,12 +15,12 @@ async function fetched(path, options = {}) {
   return content;
 }
 
-async function answerOf(picture, name) {
+async function answerOf(picture, name, isDrawing) {
   const form = new FormData(), started = performance.now();
   form.append("images", picture, name);
   let content;
   try {
-    content = await fetched("v1/predict?steps=true&explain=true", { method: "POST", body: form });
+    content = await fetched(`v1/predict?steps=true&explain=true&drawing=${isDrawing}`, { method: "POST", body: form });
   } catch (error) {
     throw error instanceof TypeError ? new Error("The server does not answer; is it still running?") : error;
   }
@@ -30,10 +30,10 @@ async function answerOf(picture, name) {
 }
 
 // The model's name and classes, and the form for the token.
-async function introduce() {
+async function describe() {
   try {
-    const model = await fetched("v1/model");
-    at("served").textContent = `${model.name}: ${model.classes.join(", ")}`;
+    const { name, classes, metadata } = await fetched("v1/model");
+    introduce({ name, classes, pictures: metadata.pictures ?? "garment" });
   } catch { /* the token form is shown, or the next request reports the error */ }
 }
 at("token-form").addEventListener("submit", (event) => {
@@ -41,6 +41,6 @@ at("token-form").addEventListener("submit", (event) => {
   sessionStorage.setItem("token", at("token").value);
   at("token-form").hidden = true;
   at("fault").hidden = true;
-  introduce();
+  describe();
 });
-introduce();
+describe();
