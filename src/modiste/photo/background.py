@@ -180,7 +180,7 @@ def _median(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Return the median along the first axis, as NumPy's own function does, in a third of its time."""
     half = len(values) // 2
     places = (half,) if len(values) % 2 else (half - 1, half)
-    parted: Float[np.ndarray, "..."] = np.partition(values, places, axis=0)
+    parted = np.partition(values, places, axis=0)
     return np.asarray((parted[places[0]] + parted[places[-1]]) / 2)
 
 

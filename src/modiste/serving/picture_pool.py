@@ -42,7 +42,7 @@ class PicturePool:
         self.count = min(len(available_cores()), most)
         self._arguments = (*COMMAND, json.dumps(asdict(preparation)))
         self._turns = asyncio.Semaphore(self.count)
-        self._room = asyncio.Semaphore(self.count + most)
+        self._room = asyncio.Semaphore(self.count + most)  # with U2-Net two: each more takes 500 MB
         self._idle: list[Process] = []
         self._processes: set[Process] = set()
 
