@@ -109,7 +109,8 @@ def prediction(model: Path, folders: dict[str, Path]) -> Iterator[tuple[tuple[st
 def networks(folder: Path) -> Iterator[tuple[tuple[str, ...], float]]:
     """Yield each segmentation network here, with the seconds that it takes for a photo: alone, and with its masks."""
     photos = [open_photo(path) for path in sorted(folder.iterdir())[:NETWORK_RUNS]]
-    for named in (segmentation.BUILT_IN.name, ""):
+    built_in = segmentation.BUILT_IN
+    for named in [built_in.name] if segmentation.choose_network() is built_in else [built_in.name, ""]:
         loaded = segmentation.load_network(named)
         side = loaded.network.side
         feed = {loaded.session.get_inputs()[0].name: np.zeros((1, 3, side, side), np.float32)}
