@@ -12,8 +12,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def main() -> None:
     starts: dict[str, list[float]] = {server: [] for server in SERVERS}
     for number, network, server in product(range(options.rounds), NETWORKS, SERVERS):
         asked = requests(images, network, plain=server == "plain")
-        with listening(server, runs[network]) as (port, seconds):
+        with listening(partial(command_of, server, runs[network])) as (port, seconds):
             starts[server].append(seconds)
             for kind, clients in product(asked, CLIENTS):
                 load(port, asked[kind], clients=clients, seconds=WARM_UP_SECONDS)
@@ -72,19 +73,24 @@ def trained(name: str, runs: Path) -> Path:
     return run
 
 
-@contextmanager
-def listening(server: str, run: Path) -> Iterator[tuple[int, float]]:
-    """Start a server, yield its port and the seconds until it listened, and stop it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def command_of(server: str, run: Path, port: int) -> tuple[object, ...]:
+    """Return the command of a server of SERVERS."""
     commands = {
         "batched": (*MODISTE, "serve", run / "model.onnx", "--port", port),
         "one by one": (sys.executable, "-c", ALONE, run / "model.onnx", port),
         "plain": (sys.executable, PEERS / "plain_server.py", run / "model.pt2", port),
     }
+    return commands[server]
+
+
+@contextmanager
+def listening(command: Callable[[int], Sequence[object]]) -> Iterator[tuple[int, float]]:
+    """Start a server by its command for a port; yield the port and the seconds until it listened, and stop it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     begun = time.perf_counter()
-    process = subprocess.Popen([str(word) for word in commands[server]], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([str(word) for word in command(port)], stdout=subprocess.DEVNULL)
     try:
         wait_for(port, process)
         yield port, time.perf_counter() - begun

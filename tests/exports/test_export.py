@@ -16,6 +16,7 @@ import onnxruntime
 import pytest
 import torch
 
+import modiste
 from commands_and_data import TEST_IMAGES, run_modiste
 from fault_counter import slow_case
 from modiste.cli.main import main
@@ -132,6 +133,7 @@ def test_the_file_of_a_run(exported: export.Exported) -> None:
     info = open_run(run).load_info()
     assert json.loads(told["class_names"]) == list(info.task.class_names)
     assert told["recipe"] == "tiny"
+    assert str(Path(modiste.__file__).parent).encode() not in done.path.read_bytes()
     assert told["fingerprint"] == info.fingerprint
     session = onnxruntime.InferenceSession(done.path, providers=["CPUExecutionProvider"])
     assert [(item.name, item.type) for item in session.get_inputs()] == [("images", "tensor(uint8)")]
@@ -218,6 +220,10 @@ def test_eight_bits_are_smaller_and_say_what_they_cost(run: Path, tiny_folder: P
     whole = export.export(run, data_folder=tiny_folder)
     rounded = export.export(run, int8=True, data_folder=tiny_folder)
     assert rounded.path.name == "model-int8.onnx"
+    graph = onnx.load(rounded.path).graph
+    biases = {one.name for one in graph.initializer if one.data_type == onnx.TensorProto.INT32}
+    assert any(node.input[0] in biases for node in graph.node if node.op_type == "DequantizeLinear")
+    assert not any(name in biases for node in graph.node for name in node.input[2:])
     assert rounded.proof.images == len(load_own_development(open_run(run), tiny_folder).validation)
     assert 0 < rounded.proof.largest_difference < 0.3
     assert rounded.proof.agreement > 0.9

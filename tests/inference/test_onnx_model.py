@@ -153,7 +153,7 @@ def test_functions_are_taken_as_long_as_they_unfold_to_little() -> None:
 
 
 def test_a_file_keeps_the_decoder_of_its_training(content: bytes) -> None:
-    assert OnnxModel.from_bytes(content).decoder == 2
+    assert OnnxModel.from_bytes(content).decoder == 3
     proto = onnx.load_from_string(content)
     (named,) = (one for one in proto.metadata_props if one.key == "decoder")
     named.value = "9"

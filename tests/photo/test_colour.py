@@ -139,5 +139,5 @@ def test_a_preparation_keeps_its_decoder() -> None:
     for way in ("whole", "stretched"):
         old, new = (Preparation(way, 32, 3, decoder)(file).image for decoder in (1, 2))
         assert not np.array_equal(old, new)
-    with pytest.raises(RecipeError, match="decoder: expected one of 1, 2, found 3"):
-        Preparation("whole", 32, 3, 3)
+    with pytest.raises(RecipeError, match="decoder: expected one of 1, 2, 3, found 4"):
+        Preparation("whole", 32, 3, 4)

@@ -145,3 +145,30 @@ def test_a_bomb_is_refused_from_its_header(faults: Faults) -> None:
     for number in faults("photos: a bomb", few=len(bombs), many=len(bombs)):
         assert told[number]["refused"], bombs[number]
         assert told[number]["bytes"] < 8 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "decoded"),
+    [
+        ((4032, 3024), 28, (504, 378)),
+        ((1080, 1440), 28, (540, 720)),
+        ((959, 400), 28, (959, 400)),
+        ((960, 400), 28, (480, 200)),
+        ((1080, 1440), 224, (768, 1024)),
+        ((4032, 3024), 224, (1008, 756)),
+        ((48, 2000), 28, (12, 500)),
+    ],
+)
+def test_a_large_jpeg_is_decoded_small(size: tuple[int, int], side: int, decoded: tuple[int, int]) -> None:
+    file = saved(garment().resize(size), "JPEG")
+    photo = open_photo(file, side=side)
+    assert photo.shape[1::-1] == decoded
+    whole = np.asarray(Image.open(io.BytesIO(file)).resize(decoded, Image.Resampling.BOX), dtype=np.int16)
+    assert np.abs(whole - photo).mean() < 2
+    earlier = open_photo(file, decoder=2, side=side)
+    assert max(earlier.shape) == min(max(size), LONGEST_SIDE)
+
+
+def test_other_formats_are_decoded_whole() -> None:
+    file = saved(garment().resize((900, 1000)), "PNG")
+    assert np.array_equal(open_photo(file, side=28), open_photo(file, decoder=2))

@@ -28,7 +28,7 @@ from modiste.inference.answers import answers
 from modiste.inference.onnx_model import OnnxModel
 from modiste.inference.predictor import Predictor
 from modiste.photo import segmentation, separation, u2net_file
-from modiste.photo.background import UNCLEAR, _cleaned, find_on_plain, largest_parts
+from modiste.photo.background import UNCLEAR, _cleaned, _median, _quantile, find_on_plain, largest_parts
 from modiste.photo.garment import prepare
 from modiste.photo.preparation import Preparation
 from modiste.photo.separation import BACKGROUNDS, separate
@@ -576,3 +576,12 @@ def test_the_overlap_of_masks_is_their_intersection_over_their_union() -> None:
     assert separation.overlap(one, other) == 1
     one[:2], other[1:3] = True, True
     assert separation.overlap(one, other) == pytest.approx(1 / 3)
+
+
+def test_median_and_quantile_are_those_of_numpy() -> None:
+    random = np.random.default_rng(0)
+    for count in (2, 3, 10, 11, 2_000, 2_001):
+        numbers = random.integers(0, 50, (count, 3)) / 7
+        assert np.array_equal(_median(numbers), np.median(numbers, axis=0))
+        for share in (0.1, 0.6, 0.95):
+            assert _quantile(numbers[:, 0], share) == np.quantile(numbers[:, 0], share)

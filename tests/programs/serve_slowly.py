@@ -3,23 +3,18 @@
 import functools
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import modiste.serving.serve
 from modiste.cli.main import main
-from modiste.serving import server, uploads
+from modiste.serving import picture_pool, server, uploads
 from modiste.serving.limits import Limits
 
 server.EXIT_SECONDS = 0.5
-uploads.SLOW_SECONDS = 0.2
-prepared, answered = uploads._prepared, uploads.answered  # type: ignore[attr-defined]
-
-
-def prepare_slowly(content: bytes, preparation: Any) -> Any:
-    """Prepare a picture; one that holds the word "slow" takes for ever."""
-    if content == b"slow":
-        time.sleep(600)
-    return prepared(content, preparation)
+picture_pool.SLOW_SECONDS = 0.2
+picture_pool.COMMAND = (str(Path(__file__).with_name("prepare_slowly.py")),)
+answered = uploads.answered  # type: ignore[attr-defined]
 
 
 def answer_slowly(*arguments: Any) -> Any:
@@ -30,7 +25,6 @@ def answer_slowly(*arguments: Any) -> Any:
     return answered(*arguments)
 
 
-uploads._prepared = prepare_slowly  # type: ignore[assignment]
 uploads.answered = answer_slowly  # type: ignore[attr-defined, assignment]
 limits = Limits(drain_seconds=0.2, finish_seconds=1.0)
 modiste.serving.serve.serve = functools.partial(modiste.serving.serve.serve, limits=limits)

@@ -213,7 +213,7 @@ OUT_OF_RANGE = [
     (DataRecipe, "validation_fraction", [0, 1, -0.1, 1.5]),
     (DataRecipe, "images_per_class", [-1]),
     (DataRecipe, "repeats", [0]),
-    (DataRecipe, "decoder", [0, 3]),
+    (DataRecipe, "decoder", [0, 4]),
     (CNNRecipe, "filters", [[], [0], [32, -1]]),
     (CNNRecipe, "hidden", [[0], [128, -3]]),
     (CNNRecipe, "kernel_size", [0, -3]),

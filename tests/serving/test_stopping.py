@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 from server_process import Server, listening
 
 from commands_and_data import PROGRAMS
 from fault_counter import Faults
+from modiste.serving.picture_pool import DIED
 
 SERVE_SLOWLY = PROGRAMS / "serve_slowly.py"
 SLOW_PICTURE = {"files": {"images": b"slow"}}
@@ -83,6 +85,26 @@ def test_pictures_that_take_long_do_not_stop_the_others(model_file: Path, photos
                 assert answer.json()["answers"][0]["fault"] is None
         finally:
             server.process.kill()
+
+
+def test_a_decoder_that_dies_costs_its_picture_alone(model_file: Path, photos: list[bytes]) -> None:
+    files = {"files": [("images", photos[0]), ("images", b"fatal"), ("images", photos[1])]}
+    with listening(model_file, program=SERVE_SLOWLY) as server, server.client() as client:
+        for _ in range(3):
+            answers = client.post("/v1/predict", **files).json()["answers"]
+            assert [one["fault"] for one in answers] == [None, DIED, None]
+        server.process.terminate()
+        assert server.process.wait(30) == 0
+
+
+def test_no_process_outlives_its_server(model_file: Path) -> None:
+    with listening(model_file, program=SERVE_SLOWLY) as server, posting(server, **SLOW_PICTURE):
+        wait_until_at_work(server, 1)
+        children = psutil.Process(server.process.pid).children()
+        while not any("prepare_slowly.py" in one.cmdline()[1] for one in children):
+            children = psutil.Process(server.process.pid).children()
+        server.process.kill()
+        assert psutil.wait_procs(children, timeout=30)[1] == []
 
 
 def test_clients_that_stay_connected_are_sent_away_before_the_end(model_file: Path, faults: Faults) -> None:

@@ -98,6 +98,7 @@ def as_onnx(answers: Answers, info: ModelInfo, opset: int | None = None) -> byte
         _check_opset(proto, opset)
     for key, value in metadata(answers, info).items():
         proto.metadata_props.add(key=key, value=value)
+    _drop_notes(proto)
     content: bytes = proto.SerializeToString()
     return content
 
@@ -111,6 +112,14 @@ def with_metadata(content: bytes, more: Mapping[str, str]) -> bytes:
         proto.metadata_props.add(key=key, value=value)
     changed: bytes = proto.SerializeToString()
     return changed
+
+
+def _drop_notes(proto: Any) -> None:
+    """Remove what the converter notes of its own program: lines of source with their paths, and shapes in between."""
+    for node in [*proto.graph.node, *(node for function in proto.functions for node in function.node)]:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    proto.graph.ClearField("value_info")
 
 
 def _check_opset(proto: Any, opset: int) -> None:
@@ -220,6 +229,9 @@ QUANTIZED_OPERATORS = ["Conv", "Gemm", "Relu", "Clip"]
 MatMul belongs to the novelty score, which needs full precision.
 """
 
+ZERO_POINT = 2
+"""Place of the zero point among the inputs of DequantizeLinear."""
+
 
 def quantize(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> bytes:
     """Return an ONNX file whose convolutions and dense layers compute in eight bits.
@@ -246,7 +258,27 @@ def quantize(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        return target.read_bytes()
+        return _without_bias_zeros(target.read_bytes())
+
+
+def _without_bias_zeros(content: bytes) -> bytes:
+    """Return a file in eight bits without the zero points of biases, which are zero where none is given."""
+    import onnx
+
+    proto = onnx.load_model_from_string(content)
+    _drop_notes(proto)
+    whole = {one.name: one for one in proto.graph.initializer if one.data_type == onnx.TensorProto.INT32}
+    for node in proto.graph.node:
+        if node.op_type == "DequantizeLinear" and len(node.input) == ZERO_POINT + 1:
+            zeros = whole.get(node.input[ZERO_POINT])
+            if zeros is not None and not onnx.numpy_helper.to_array(zeros).any():
+                del node.input[ZERO_POINT]
+    used = {name for node in proto.graph.node for name in node.input}
+    kept = [one for one in proto.graph.initializer if one.name in used]
+    proto.graph.ClearField("initializer")
+    proto.graph.initializer.extend(kept)
+    smaller: bytes = proto.SerializeToString()
+    return smaller
 
 
 def parts(images: UInt8[np.ndarray, "n c h w"]) -> list[UInt8[np.ndarray, "_ c h w"]]:

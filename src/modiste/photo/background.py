@@ -1,7 +1,7 @@
 """Separates a garment from a plain background, which is modelled from the edge of the photo."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -34,6 +34,8 @@ FITS = 4
 """Number of fits, each without the outliers of the one before."""
 FIRST_FIT = 0.6
 """Least share of the edge that the first fit uses."""
+NEIGHBOURS = np.ones((3, 3), bool)
+"""Pixels of a part touch one another, also at corners."""
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue (ITU-R BT.601), as Pillow converts colours to grey."""
 
@@ -139,16 +141,17 @@ def _fit_background(image: Float[np.ndarray, "h w 3"]) -> tuple[Float[np.ndarray
     """
     design, edge = _plane_and_edge(*image.shape[:2])
     pixels = image.reshape(-1, 3)
-    terms, colours = design[edge], pixels[edge]
-    away = np.abs(colours - np.median(colours, axis=0)).max(axis=1)
-    kept = away <= max(np.quantile(away, FIRST_FIT), LEAST_CONTRAST)
+    terms, colours = design.take(edge, axis=0), pixels.take(edge, axis=0)
+    away = reduce(np.maximum, np.abs(colours - _median(colours)).T)
+    kept = away <= max(_quantile(away, FIRST_FIT), LEAST_CONTRAST)
     for _ in range(FITS):
-        some = terms[kept]
-        plane = np.linalg.solve(some.T @ some, some.T @ colours[kept])  # for three terms faster than lstsq
+        some = terms.compress(kept, axis=0)
+        moments = some.T @ colours.compress(kept, axis=0)
+        plane = np.linalg.solve(some.T @ some, moments)  # for three terms faster than lstsq
         error = _root_mean_square(colours - terms @ plane)
-        scatter = 1.4826 * np.median(error)
+        scatter = 1.4826 * float(_median(error))
         kept = error <= max(3 * scatter, LEAST_CONTRAST / 2)
-    return (design @ plane).reshape(image.shape), float(scatter)
+    return (design @ plane).reshape(image.shape), scatter
 
 
 @lru_cache(maxsize=64)  # most photos of a folder share a handful of shapes
@@ -164,8 +167,26 @@ def _plane_and_edge(height: int, width: int) -> tuple[Float[np.ndarray, "pixels 
 
 def _root_mean_square(colours: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape"]:
     """Return the root mean square of red, green and blue; NumPy's own mean is slow along such a short axis."""
-    squares: Float[np.ndarray, "*shape"] = np.einsum("...c,...c->...", colours, colours)
-    return np.sqrt(squares / 3)
+    squares = colours * colours
+    total: Float[np.ndarray, "*shape"] = squares[..., 0] + squares[..., 1] + squares[..., 2]
+    return np.sqrt(total / 3)
+
+
+def _median(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Return the median along the first axis, as NumPy's own function does, in a third of its time."""
+    half = len(values) // 2
+    places = (half,) if len(values) % 2 else (half - 1, half)
+    parted = np.partition(values, places, axis=0)
+    return np.asarray((parted[places[0]] + parted[places[-1]]) / 2)
+
+
+def _quantile(values: Float[np.ndarray, " n"], share: float) -> float:
+    """Return a quantile of two numbers or more, interpolated as by NumPy's own function, in a third of its time."""
+    at = (len(values) - 1) * share
+    low = int(at)
+    first, last = np.partition(values, (low, low + 1))[low : low + 2].tolist()
+    rest = at - low
+    return float(last - (last - first) * (1 - rest) if rest >= 0.5 else first + (last - first) * rest)
 
 
 def _steady_mask(distance: Float[np.ndarray, "h w"], threshold: float) -> Bool[np.ndarray, "h w"] | None:
@@ -184,7 +205,10 @@ def _steady_mask(distance: Float[np.ndarray, "h w"], threshold: float) -> Bool[n
 
 def _cleaned(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Close narrow gaps and small holes, and remove specks; larger holes are openings of a garment and stay."""
-    gaps = ~_widened(np.pad(mask, CLOSED))
+    height, width = mask.shape
+    framed = np.zeros((height + 2 * CLOSED, width + 2 * CLOSED), bool)
+    framed[CLOSED:-CLOSED, CLOSED:-CLOSED] = mask
+    gaps = ~_widened(framed)
     closed = ~_widened(gaps)[CLOSED:-CLOSED, CLOSED:-CLOSED]
     return largest_parts(closed | mask)
 

@@ -81,7 +81,7 @@ def prepare(
         >>> list(prepared.steps)
         ['photo', 'garment alone', 'cropped', "network's view"]
     """
-    photo = open_photo(content, decoder=decoder)
+    photo = open_photo(content, decoder=decoder, side=side)
     if _is_ready(photo, side):
         return as_it_is(photo[..., 0].copy(), side)
     garment = separate(photo, background)

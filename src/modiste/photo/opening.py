@@ -50,6 +50,9 @@ PACKED_NOTES, MOST_PACKED_NOTES = (b"iCCP", b"zTXt", b"iTXt"), 100
 """Chunks of a PNG that can each expand to a megabyte."""
 LONGEST_SIDE = 1024
 """Pixels that are kept of a photo's longer side; the network sees 28."""
+LEAST_DECODED, DECODED_PER_PIXEL = 480, 4
+"""Pixels of a photo's longer side that suffice: to find a garment, and for each pixel of the network's side. Decoder 3
+decodes no more of a JPEG than twice as many: libjpeg gives a half, a quarter or an eighth of the size."""
 LEAST_SIDE = 4
 MOST_ASPECT = 50
 WHITE = (255, 255, 255)
@@ -75,7 +78,9 @@ DAMAGE = (
 """Errors that decoders raise on damaged files, in addition to Pillow's own."""
 
 
-def open_photo(content: bytes | Path, *, decoder: int = DECODERS[-1]) -> UInt8[np.ndarray, "h w 3"]:
+def open_photo(
+    content: bytes | Path, *, decoder: int = DECODERS[-1], side: int = LONGEST_SIDE
+) -> UInt8[np.ndarray, "h w 3"]:
     """Return a photo in red, green and blue, upright, its longer side at most LONGEST_SIDE pixels.
 
     Transparent parts become white. Of an animation or of several pages the first image is returned. A JPEG may lack its
@@ -83,7 +88,9 @@ def open_photo(content: bytes | Path, *, decoder: int = DECODERS[-1]) -> UInt8[n
 
     Args:
         content: a file of one of FORMATS, or its bytes.
-        decoder: 2 converts colours to sRGB; 1 ignores colour profiles. A run keeps that of its training.
+        decoder: 1 ignores colour profiles; 2 converts colours to sRGB; 3 also decodes a JPEG smaller, where the result
+            still has ``decoded_side(side)`` pixels. A run keeps that of its training.
+        side: of the network's images, in pixels.
 
     Raises:
         PhotoError: the file is of none of FORMATS, damaged, or too large to be a photo; or HEIC, without pillow-heif.
@@ -97,12 +104,18 @@ def open_photo(content: bytes | Path, *, decoder: int = DECODERS[-1]) -> UInt8[n
     if not data.startswith(START):
         return _as_photo(lambda: _load(data), decoder)
     jpeg = read_jpeg(data)
-    photo = _as_photo(lambda: _load_jpeg(jpeg, jpeg.picture), decoder)
+    wanted = decoded_side(side) if decoder > 2 else None
+    photo = _as_photo(lambda: _load_jpeg(jpeg, jpeg.picture, wanted), decoder)
     if not jpeg.ended:
-        same = jpeg.is_complete and np.array_equal(photo, _as_photo(lambda: _load_jpeg(jpeg, jpeg.continued), decoder))
-        if not same:
+        longer = _as_photo(lambda: _load_jpeg(jpeg, jpeg.continued, wanted), decoder) if jpeg.is_complete else None
+        if longer is None or not np.array_equal(photo, longer):
             raise PhotoError("the image is damaged (its end is missing)")
     return photo
+
+
+def decoded_side(side: int) -> int:
+    """Return how many pixels of a photo's longer side suffice for a network's image of this side."""
+    return min(max(LEAST_DECODED, DECODED_PER_PIXEL * side), LONGEST_SIDE)
 
 
 def read_file(path: Path) -> bytes:
@@ -195,9 +208,9 @@ def _load(data: bytes) -> _Loaded:
     return _Loaded(image, orientation_of(image.info), image.info.get("icc_profile"))
 
 
-def _load_jpeg(jpeg: Jpeg, data: bytes) -> _Loaded:
-    """Decode a JPEG's ``picture``, or the same ``continued``."""
-    image = _decode(data, ("JPEG",), MOST_JPEG_PIXELS, jpeg.scans)
+def _load_jpeg(jpeg: Jpeg, data: bytes, wanted: int | None) -> _Loaded:
+    """Decode a JPEG's ``picture``, or the same ``continued``; for ``wanted`` see ``_decode``."""
+    image = _decode(data, ("JPEG",), MOST_JPEG_PIXELS, jpeg.scans, wanted)
     return _Loaded(image, orientation_of(jpeg.info), jpeg.profile)
 
 
@@ -228,8 +241,16 @@ def _load_pnm(data: bytes) -> _Loaded:
     return _Loaded(Image.fromarray(pnm.pixels()))
 
 
-def _decode(data: bytes, formats: tuple[str, ...], most: int, scans: int = 1) -> "Image":
-    """Return the image that Pillow decodes. It may have ``most`` pixels; a JPEG has several ``scans`` of them."""
+def _decode(data: bytes, formats: tuple[str, ...], most: int, scans: int = 1, wanted: int | None = None) -> "Image":
+    """Return the image that Pillow decodes.
+
+    Args:
+        data: the file.
+        formats: that it may have.
+        most: pixels that it may have.
+        scans: of a JPEG, passes over its pixels.
+        wanted: least pixels of a JPEG's longer side; None for LONGEST_SIDE of both sides.
+    """
     from PIL import Image
 
     reader = RationedReader(data)
@@ -237,10 +258,16 @@ def _decode(data: bytes, formats: tuple[str, ...], most: int, scans: int = 1) ->
     runs = bool(image.tile) and image.tile[0][0] == RUNS
     _check_size(image.size, MOST_RUN_PIXELS if runs else most, scans)
     reader.allow_pixels()
-    image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
+    image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE) if wanted is None else _least_size(image.size, wanted))
     image.decodermaxblock = PIECE_BYTES
     image.load()
     return image
+
+
+def _least_size(size: tuple[int, int], longer: int) -> tuple[int, int]:
+    """Return the smallest size that Pillow may decode, in which the longer side has so many pixels, if it has them."""
+    scale = max(1, max(size) // longer)
+    return size[0] // scale, size[1] // scale
 
 
 def _check_size(size: tuple[int, int], most: int, scans: int = 1) -> None:

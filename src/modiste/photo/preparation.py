@@ -103,12 +103,12 @@ def prepare_whole(content: bytes | Path, *, side: int, channels: int, decoder: i
     Raises:
         PhotoError: the file is no such image, damaged or too large.
     """
-    return _as_image(open_photo(content, decoder=decoder), side, channels, keep_aspect=True)
+    return _as_image(open_photo(content, decoder=decoder, side=side), side, channels, keep_aspect=True)
 
 
 def prepare_stretched(content: bytes | Path, *, side: int, channels: int, decoder: int = DECODERS[-1]) -> Prepared:
     """Turn a picture file into the network's image as ``prepare_whole`` does, but stretched to a square."""
-    return _as_image(open_photo(content, decoder=decoder), side, channels, keep_aspect=False)
+    return _as_image(open_photo(content, decoder=decoder, side=side), side, channels, keep_aspect=False)
 
 
 def _as_image(photo: UInt8[np.ndarray, "h w 3"], side: int, channels: int, *, keep_aspect: bool) -> Prepared:

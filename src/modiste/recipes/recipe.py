@@ -19,8 +19,9 @@ from modiste.recipes.plain import Part, build, demand, flatten, nearest, to_plai
 
 MOST_BYTES = 64 * 1024
 """Largest file of a recipe or a search space that is read."""
-DECODERS = (1, 2)
-"""Versions of the decoder of picture files: 1 ignores colour profiles, 2 converts colours to sRGB."""
+DECODERS = (1, 2, 3)
+"""Versions of the decoder of picture files: 1 ignores colour profiles, 2 converts colours to sRGB, 3 also decodes
+large JPEGs at a fraction of their size."""
 EARLIER_DATA = {"decoder": 1}
 """Fields of the data recipe that earlier versions did not have, and what those versions did."""
 Precision = Literal["float32", "bfloat16", "auto"]
@@ -55,7 +56,7 @@ class DataRecipe(Part):
     colour: bool = False
     """Keep the colours of picture files; not for garment, which is grey."""
     decoder: int = DECODERS[-1]
-    """Decoder of picture files: 2 converts colours to sRGB; 1, of earlier runs, does not and takes fewer formats."""
+    """Decoder of picture files: 1 takes fewer formats; 2 converts colours to sRGB; 3 also decodes large JPEGs small."""
     test_fraction: float = 1 / 6
     """Share of picture files held out for testing if the source has no test split; 0 holds out none."""
     test_seed: int = 0

@@ -125,7 +125,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     warming.cancel()
     await asyncio.gather(warming, return_exceptions=True)
-    state.studio.close()
+    await state.studio.close()
     state.batcher.close()
     state.watch.close()
 
