@@ -64,6 +64,7 @@ def test_from_the_file_to_the_exported_model(
     names: tuple[str, ...],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     train, test = made(classes, shape, 18, seed=1), made(classes, shape, 2, seed=2)
     (tmp_path / "data").mkdir()
@@ -83,14 +84,18 @@ def test_from_the_file_to_the_exported_model(
     assert measured["accuracy"] == np.mean(
         [name == names[label] for name, label in zip(expected, test[1], strict=True)]
     )
+    path = tmp_path / "new-images-idx3-ubyte"
+    if len(shape) == 2:  # an IDX file holds grey images
+        path.write_bytes(idx(as_stored(test)[0]))
+        assert [one.nearest for one in modiste.predict(run, path)] == expected
+        assert "images of none of the classes will not be recognised as such: " in caplog.text
+        with pytest.raises(DataError, match="nowhere"):
+            modiste.predict(run, path, data_folder=tmp_path / "nowhere")
     exported = modiste.export(run)
     assert exported.proof.agreement == 1
     model = OnnxModel.load(exported.path)
     assert model.classify(upright).names == expected
-    if len(shape) == 2:  # an IDX file holds grey images
-        path = tmp_path / "new-images-idx3-ubyte"
-        path.write_bytes(idx(as_stored(test)[0]))
-        assert [one.nearest for one in modiste.predict(run, path)] == expected
+    if len(shape) == 2:
         found = answers(model, find_pictures(path, transpose=model.transpose))
         assert [one.nearest for one in found] == expected
 
