@@ -44,7 +44,7 @@ def chi_squared_p(counts: Int64[np.ndarray, " k"], others: Int64[np.ndarray, " k
         MissingExtraError: SciPy is not installed.
 
     >>> round(chi_squared_p(np.array([60, 40]), np.array([50, 50])), 3)
-    0.156
+    0.155
     """
     with extra_for(*EXTRA):
         from scipy.special import chdtrc

@@ -104,12 +104,11 @@ def as_onnx(answers: Answers, info: ModelInfo, opset: int | None = None) -> byte
 
 
 def with_metadata(content: bytes, more: Mapping[str, str]) -> bytes:
-    """Return an ONNX file with more metadata."""
+    """Return an ONNX file with these metadata, beside those that it has under other keys."""
     import onnx
 
     proto = onnx.load_model_from_string(content)
-    for key, value in more.items():
-        proto.metadata_props.add(key=key, value=value)
+    onnx.helper.set_model_props(proto, {one.key: one.value for one in proto.metadata_props} | dict(more))
     changed: bytes = proto.SerializeToString()
     return changed
 

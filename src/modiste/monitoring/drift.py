@@ -322,7 +322,7 @@ def answers_needed(images: int, classes: int, tests: int) -> int | None:
         tests: number of tests.
 
     >>> answers_needed(3000, 10, 3)
-    356
+    359
     >>> answers_needed(200, 10, 3) is None
     True
     """
