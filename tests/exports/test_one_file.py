@@ -180,7 +180,7 @@ def test_the_page_computes_what_the_network_does(
 
 
 @pytest.mark.skipif(
-    "MODISTE_ONNXRUNTIME_WEB" not in os.environ and not onnxruntime_web.package_path().exists(),
+    "MODISTE_ONNXRUNTIME" not in os.environ and not onnxruntime_web.package_path().exists(),
     reason="needs ONNX Runtime for browsers: make browser-runtime",
 )
 def test_a_network_of_other_operators_runs_by_onnx_runtime(
@@ -211,7 +211,7 @@ def test_a_network_of_other_operators_runs_by_onnx_runtime(
 def test_without_onnx_runtime_one_line_says_what_to_do(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("MODISTE_ONNXRUNTIME_WEB", raising=False)
+    monkeypatch.delenv("MODISTE_ONNXRUNTIME", raising=False)
     monkeypatch.setattr(onnxruntime_web, "package_path", lambda: tmp_path / "none.tgz")
     if way == "offline":
         monkeypatch.setenv("MODISTE_OFFLINE", "1")
@@ -224,7 +224,7 @@ def test_without_onnx_runtime_one_line_says_what_to_do(
         (programs / "npm").chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=":" if way == "npm fails" else None)
     if way == "another file":
-        monkeypatch.setenv("MODISTE_ONNXRUNTIME_WEB", __file__)
+        monkeypatch.setenv("MODISTE_ONNXRUNTIME", __file__)
     with pytest.raises((RunError, DataError)) as caught:
         one_file_page(onnx_file(helper.make_node("Erf", ["images"], ["out"])), ModelInfo(RECIPE, TASK, 1, "f" * 64))
     said = {
@@ -234,7 +234,7 @@ def test_without_onnx_runtime_one_line_says_what_to_do(
         "another file": "another file, not opened",
     }
     assert said[way] in str(caught.value)
-    assert "name the file by MODISTE_ONNXRUNTIME_WEB" in str(caught.value)
+    assert "name the file by MODISTE_ONNXRUNTIME" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

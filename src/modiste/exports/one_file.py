@@ -17,7 +17,7 @@ import numpy as np
 
 from modiste.errors import RunError
 from modiste.exports import onnxruntime_web
-from modiste.exports.onnx_graph import OperatorError, read_graph
+from modiste.exports.onnx_graph import OperatorError, describe, read_graph
 from modiste.photo import background, garment, opening, separation
 from modiste.photo.preparation import CHANNELS
 from modiste.photo.regions import gaussian_weights
@@ -86,7 +86,7 @@ def one_file_page(onnx_content: bytes, info: ModelInfo) -> bytes:
             "choose --to onnx"
         )
     engine = _engine(onnx_content)
-    outputs, metadata = _described(onnx_content)
+    outputs, metadata = describe(onnx_content)
     model = {
         "name": info.recipe.name,
         "modiste": __version__,
@@ -114,14 +114,6 @@ def _engine(onnx_content: bytes) -> Engine:
         scripts = (runtime.script, _resource("exports/page/onnxruntime.js"))
         return Engine(scripts, None, gzip.compress(onnx_content, mtime=0), content, True, onnxruntime_web.NOTICE)
     return Engine((_resource("exports/page/network.js"),), graph.plain, graph.weights)
-
-
-def _described(onnx_content: bytes) -> tuple[list[str], dict[str, str]]:
-    """Return the names of a network's outputs, and the metadata of its file."""
-    import onnx
-
-    model = onnx.load_model_from_string(onnx_content)
-    return [one.name for one in model.graph.output], {one.key: one.value for one in model.metadata_props}
 
 
 def as_json(value: Any) -> str:

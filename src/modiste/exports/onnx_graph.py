@@ -59,6 +59,14 @@ def read_graph(content: bytes) -> Graph:
     return Graph({"nodes": nodes, "tensors": tensors}, bytes(weights))
 
 
+def describe(content: bytes) -> tuple[list[str], dict[str, str]]:
+    """Return the names of a network's outputs, and the metadata of its ONNX file."""
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    return [one.name for one in model.graph.output], {one.key: one.value for one in model.metadata_props}
+
+
 def _node(node: Any) -> dict[str, Any]:
     """Return a node as plain data; OperatorError if the page does not compute it."""
     from onnx.helper import get_attribute_value

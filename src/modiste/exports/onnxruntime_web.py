@@ -19,7 +19,7 @@ from modiste.system.published_file import PublishedFile
 
 VERSION = "1.22.0"
 NAME = f"onnxruntime-web-{VERSION}.tgz"
-VARIABLE = "MODISTE_ONNXRUNTIME_WEB"
+VARIABLE = "MODISTE_ONNXRUNTIME"
 """Environment variable that names the package's file, where npm cannot fetch it."""
 BY_HAND = (
     f"fetch it elsewhere by npm pack onnxruntime-web@{VERSION} and name the file by {VARIABLE}, or choose --to onnx"
