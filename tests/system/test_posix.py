@@ -48,7 +48,7 @@ def test_one_file_alone_depends_on_the_system() -> None:
 
 def test_a_lock_holds_other_processes_off_until_it_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    try_it = f"import modiste.system.posix as p; p.lock_file(open({str(path)!r}, 'ab').fileno())"
+    try_it = f"import modiste.system.posix as p; file = open({str(path)!r}, 'ab'); p.lock_file(file.fileno())"
     with path.open("wb") as file:
         posix.lock_file(file.fileno())
         assert "BlockingIOError" in run_python("-c", try_it).stderr
