@@ -88,17 +88,6 @@ PAGES = (
         (*REPORTS, "reports/views/*.py", "reports/run.html"),
     ),
     Page(
-        "reproduction",
-        "The reproduction",
-        "Every claim of the paper beside what is measured. This is the quick form, with one seed, few images and few "
-        "epochs; the [record](../../records/reproduction/README.md) is the long one.",
-        (),
-        "modiste reproduce --quick --seeds 1 --out runs/gallery/reproduction",
-        "reproduction/reproduction.html",
-        ("paper", "paper-text", "inception"),
-        (*REPORTS, "reports/reproduction.html", "reproduction/*.py"),
-    ),
-    Page(
         "comparison",
         "A comparison",
         "Is a smaller network as good? Three seeds of two recipes: intervals, verdict, curves, classes, and the images "
@@ -226,7 +215,6 @@ def build(page: Page) -> dict[str, Any]:
         **before,
         "page": hashlib.sha256(content.encode()).hexdigest(),
         "bytes": len(content.encode()),
-        "commit": output("git", "rev-parse", "--short=12", "HEAD"),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }
 
@@ -237,10 +225,6 @@ def run(command: str) -> None:
     status = subprocess.run([sys.executable, "-m", *shlex.split(command)], cwd=ROOT, check=False).returncode
     if status:
         sys.exit(status)
-
-
-def output(*command: str) -> str:
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def with_origin(content: str, page: Page) -> str:
@@ -254,13 +238,13 @@ def overview(built: dict[str, Any]) -> str:
     """Return the gallery's README."""
     parts = [
         "# Gallery",
-        "Pages that Modiste writes, finished. Each is one HTML file that loads nothing else: download it and open it. "
-        "`make gallery` builds them again; `benchmarks/gallery.py` has their list. A test fails when a page no longer "
-        "follows from its recipes and its source.",
+        "Finished pages that Modiste has written. Each is one HTML file that loads nothing else: download and open it. "
+        "`make gallery` builds them again. A test fails when a page no longer follows from its recipes and its source. "
+        "The reproduction of the paper is a [record](../../records/reproduction/README.md).",
     ]
     for page in PAGES:
         found = built.get(page.name, {})
-        origin = f"{found.get('bytes', 0) / 1e6:.2f} MB, built {found.get('date')} from commit {found.get('commit')}."
+        origin = f"{found.get('bytes', 0) / 1e6:.2f} MB, built on {found.get('date')}."
         commands = "\n".join(page.commands)
         parts += [f"## [{page.title}]({page.name}.html)", page.about, f"```\n{commands}\n```", origin]
     return "\n\n".join(part if part.startswith("```") else wrapped(part) for part in parts) + "\n"

@@ -91,7 +91,8 @@ def test_seeds_of_one_recipe_have_a_mean_and_no_verdict(
     assert "mean of 2 seeds" in text
     assert "Verdicts" not in text
     assert f"{side.name} {100 * side.mean:.2f} % {100 * (side.deviation or 0):.2f} %" in text
-    assert str(second) in text
+    assert f"{tmp_path.name}/{second.name} {side.name}, seed 1" in text
+    assert str(tmp_path) not in text
 
 
 def test_extra_data_of_one_run_alone_is_named(finished_run: Path, other: Path, tiny_folder: Path) -> None:

@@ -1,5 +1,6 @@
 """One page about several finished runs: accuracies, verdicts, curves, and the images that only one gets right."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,9 +106,13 @@ class _ContrastPart:
 
 
 def _folder_names(found: MeasuredRuns) -> list[str]:
-    """Return the names of the runs' folders; with their paths if two folders share a name."""
+    """Return the names of the runs' folders; if two share a name, their paths inside the folder that holds all."""
     names = [run.folder.name for run in found.runs]
-    return names if len(set(names)) == len(names) else [str(run.folder) for run in found.runs]
+    if len(set(names)) == len(names):
+        return names
+    paths = [run.folder.resolve() for run in found.runs]
+    common = os.path.commonpath(paths)
+    return [str(path.relative_to(common)) for path in paths]
 
 
 def _with_short_names(result: Comparison, folders: Mapping[str, str]) -> Comparison:
