@@ -20,6 +20,7 @@ NOT_HERE = {
     "report.html",
     "reproduction.html",
     "audit/audit.html",
+    "benchmark-NAME.html",
     "results.md",
     "space.toml",
     "classes.txt",

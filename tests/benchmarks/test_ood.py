@@ -71,6 +71,13 @@ def test_sets_that_are_made_here_are_the_same_again_and_differ() -> None:
         assert not images[0].equal(images[1])
 
 
+def test_sets_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [str(write(tmp_path / name, tiny_files(seed=8))) for name in ("one/data", "other/data")]
+    like = torch.zeros(2, 1, SIDE, SIDE, dtype=torch.uint8)
+    assert list(ood.other_images(like, tuple(paths))) == [*paths, *ood.MADE]
+    assert list(ood.other_images(like, tuple(paths[:1]))) == ["data", *ood.MADE]
+
+
 def test_baselines_find_features_far_away() -> None:
     numbers = torch.from_numpy(np.random.RandomState(0).standard_normal((300, 6))).float()
     labels = torch.arange(200) % 2

@@ -15,7 +15,7 @@ from modiste.benchmarks.result import Figure, Findings, Published
 from modiste.benchmarks.settings import Settings
 from modiste.benchmarks.subjects import Subjects
 from modiste.display import Table, percent
-from modiste.errors import DataError, RecipeError, fault, reason_of
+from modiste.errors import DataError, RecipeError, fault, reason_of, shown
 from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.statistics import wilson_interval
 
@@ -46,7 +46,7 @@ def read_counts(path: Path, images: int, classes: int) -> Counts:
             )
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({reason_of(error)}); give a CSV file of counts") from error
+        raise DataError(f"{shown(path)}: cannot be read ({reason_of(error)}); give a CSV file of counts") from error
     rows = [_row(path, number, line, classes) for number, line in enumerate(lines, 1) if line.strip()]
     if len(rows) != images:
         expected, remedy = f"{images:,} rows, one for each image", "give the labels of these images, without a header"

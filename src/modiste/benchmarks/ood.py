@@ -11,7 +11,8 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from modiste import machine
-from modiste.benchmarks.corrupted_images import Draws, smooth_patterns
+from modiste.benchmarks.corrupted_images import smooth_patterns
+from modiste.benchmarks.draws import Draws
 from modiste.benchmarks.result import Figure, Findings, Published
 from modiste.benchmarks.settings import Settings
 from modiste.benchmarks.subjects import Subjects
@@ -38,6 +39,8 @@ SHRINKAGE = 1e-3
 BLOCK = 1000
 """Images whose distances to all training images are computed at once."""
 IN_USE = "in use"
+MADE = ("noise", "textures", "checks")
+"""Sets of images that are made here."""
 PUBLISHED = (
     Published(
         "AUROC against MNIST, one network",
@@ -79,16 +82,14 @@ def other_images(images: UInt8[Tensor, "n c h w"], paths: tuple[str, ...]) -> di
     Raises:
         DataError: images at a path are missing or damaged, or have another shape.
     """
-    found = {Path(path).name: _load(path, tuple(images.shape[1:])) for path in paths}
+    short = [Path(path).name for path in paths]
+    names = short if len({*short, *MADE}) == len(short) + len(MADE) else paths
+    found = {name: _load(path, tuple(images.shape[1:])) for name, path in zip(names, paths, strict=True)}
     count, channels, height, width = images.shape
     draws = Draws(machine.seed_for(0, "out-of-distribution"), 0, count)
     like = np.zeros((count, height, width), np.int32)
-    made = {
-        "noise": draws.below(256, height, width),
-        "textures": smooth_patterns(like, draws),
-        "checks": _checks(like, draws),
-    }
-    for name, pixels in made.items():
+    made = draws.below(256, height, width), smooth_patterns(like, draws), _checks(like, draws)
+    for name, pixels in zip(MADE, made, strict=True):
         found[name] = torch.from_numpy(pixels.astype(np.uint8))[:, None].expand(-1, channels, -1, -1)
     return found
 
