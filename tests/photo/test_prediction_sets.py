@@ -20,7 +20,7 @@ def test_sets_hold_the_class_as_often_as_stated(photo_run: Path) -> None:
     holds = [found.class_names[label] in one.possible for one, label in zip(answered, labels, strict=True)]
     assert sum(holds) / 600 == pytest.approx(0.9, abs=0.035)
     assert all(one.possible[0] == one.nearest for one in answered if not one.is_novel)
-    assert {len(one.possible) for one in answered} > {1, 2}
+    assert len({len(one.possible) for one in answered}) > 1
 
 
 def test_a_wider_coverage_gives_no_smaller_set(photo_run: Path) -> None:
