@@ -26,7 +26,7 @@ from modiste.inference.onnx_model import OnnxModel
 
 DAY_FILE = re.compile(r"\d{4}-\d{2}-\d{2}\.jsonl")
 MOST_DAY_BYTES, MOST_DAYS = 32 * 2**20, 30
-"""Largest size of a day's file, about 200,000 answers of ten classes; and number of days that are kept."""
+"""Largest size of a day's file, about 180,000 answers of ten classes; and number of days that are kept."""
 MOST_WAITING = 50_000
 """Answers that may wait for the disk; further ones are left out."""
 CLOSING_SECONDS = 2.0
