@@ -47,11 +47,6 @@ PUBLISHED = (
         "0.955",
         "van Amersfoort, Smith, Teh and Gal, 2020, Uncertainty estimation using a single deep deterministic network",
     ),
-    Published(
-        "AUROC against MNIST, ratio of two generative models",
-        "0.994",
-        "Ren et al., 2019, Likelihood ratios for out-of-distribution detection",
-    ),
 )
 Features = Mapping[str, Float[Tensor, "n _"]]
 Scores = dict[str, Float[Tensor, " _"]]
