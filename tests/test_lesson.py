@@ -54,7 +54,9 @@ def test_the_commands_run_and_the_answers_hold(tmp_path: Path) -> None:
     assert min(recall[name] for name in ("Trouser", "Sandal", "Bag")) > 0.95  # 2 (a)
     assert min(recall, key=recall.get) == "Shirt"
     shirts = dict(zip(recall, first.confusion[list(recall).index("Shirt")], strict=True))
-    assert set(sorted(shirts, key=shirts.get)[-4:]) == {"Shirt", "T-shirt/top", "Coat", "Pullover"}  # 2 (b)
+    wrong = {name: count for name, count in shirts.items() if name != "Shirt"}
+    assert max(wrong, key=wrong.get) == "T-shirt/top"  # 2 (b)
+    assert sum(wrong[name] for name in ("T-shirt/top", "Coat", "Pullover", "Dress")) > 0.9 * sum(wrong.values())
     (few,) = modiste.compare([tmp_path / "runs/first", tmp_path / "runs/few"]).contrasts
     assert few.difference.interval[0] > 0.01  # 3 (a)
     errors_of_few = 1 - first.accuracy + few.difference.difference
