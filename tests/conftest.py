@@ -96,6 +96,18 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: "Recipe"
     return of_all_workers(tmp_path_factory, "tiny", train)
 
 
+@pytest.fixture(autouse=True)
+def finished_run_stays_as_it_is(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that adds a file to the run of all tests, or removes one: later tests would depend on the order."""
+    if "finished_run" not in request.fixturenames:
+        yield
+        return
+    folder = request.getfixturevalue("finished_run")
+    before = sorted(path.name for path in folder.iterdir())
+    yield
+    assert sorted(path.name for path in folder.iterdir()) == before, "the test changed finished_run; copy it first"
+
+
 @pytest.fixture(scope="session")
 def photo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small network that has seen a tenth of Fashion-MNIST's training images."""

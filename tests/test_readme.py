@@ -21,6 +21,7 @@ NOT_HERE = {
     "reproduction.html",
     "audit/audit.html",
     "benchmark-NAME.html",
+    "NAME-unfinished.html",
     "results.md",
     "space.toml",
     "classes.txt",

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,12 @@ def test_the_function_trains_the_run_of_the_command(tiny_folder: Path, tmp_path:
     assert run.history == modiste.Run.open(tmp_path / "command").history
 
 
-def test_every_function_takes_a_run_or_its_folder(finished_run: Path, tiny_folder: Path) -> None:
-    run = modiste.Run.open(finished_run)
-    assert os.fspath(run) == str(finished_run)
-    assert modiste.evaluate(run).accuracy == modiste.evaluate(str(finished_run)).accuracy == run.accuracy
-    assert modiste.report(run, data_folder=tiny_folder) == finished_run / "report.html"
+def test_every_function_takes_a_run_or_its_folder(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished_run, tmp_path / "run")
+    run = modiste.Run.open(folder)
+    assert os.fspath(run) == str(folder)
+    assert modiste.evaluate(run).accuracy == modiste.evaluate(str(folder)).accuracy == run.accuracy
+    assert modiste.report(run, data_folder=tiny_folder) == folder / "report.html"
 
 
 class TestFields:

@@ -1,5 +1,6 @@
 """Detection of out-of-distribution images: the measures agree with scikit-learn's, and the scores tell what is odd."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -103,8 +104,9 @@ def test_mahalanobis_is_the_formula() -> None:
 
 def test_a_run_against_a_set_of_ones_own(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
     other = write(tmp_path / "others", tiny_files(seed=8))
+    run = shutil.copytree(finished_run, tmp_path / "run")  # it gets a detector
     found = modiste.benchmark(
-        "ood", finished_run, split="validation", against=(str(other),), data_folder=tiny_folder, device="cpu"
+        "ood", run, split="validation", against=(str(other),), data_folder=tiny_folder, device="cpu"
     )
     assert set(found.settings) == {"others", "noise", "textures", "checks"}
     [row] = found.runs
@@ -120,7 +122,6 @@ def test_another_size_is_refused(finished_run: Path, tiny_folder: Path, tmp_path
     files = {IMAGES: idx(np.zeros((60, 9, 9))), LABELS: idx(np.arange(60) % 2)}
     tests = {TEST_IMAGES: files[IMAGES], TEST_LABELS: files[LABELS]}
     other = write(tmp_path / "small", {**files, **tests})
+    run = shutil.copytree(finished_run, tmp_path / "run")
     with pytest.raises(DataError, match=rf"small: expected images of \(1, {SIDE}, {SIDE}\).*found \(1, 9, 9\)"):
-        modiste.benchmark(
-            "ood", finished_run, split="validation", against=(str(other),), data_folder=tiny_folder, device="cpu"
-        )
+        modiste.benchmark("ood", run, split="validation", against=(str(other),), data_folder=tiny_folder, device="cpu")

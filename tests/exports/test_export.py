@@ -342,7 +342,8 @@ class TestOpset:
     def test_the_file_has_these_operators_and_the_same_answers(
         self, opset: int, finished_run: Path, tmp_path: Path, tiny_folder: Path
     ) -> None:
-        done = export.export(finished_run, tmp_path / "m.onnx", opset=opset, data_folder=tiny_folder)
+        run = shutil.copytree(finished_run, tmp_path / "run")
+        done = export.export(run, tmp_path / "m.onnx", opset=opset, data_folder=tiny_folder)
         versions = {entry.domain: entry.version for entry in onnx.load(done.path).opset_import}
         assert versions[""] == opset
         assert done.proof.largest_difference <= ROUNDING
@@ -350,9 +351,10 @@ class TestOpset:
     def test_one_that_the_converter_does_not_reach_is_refused(
         self, finished_run: Path, tmp_path: Path, tiny_folder: Path
     ) -> None:
+        run = shutil.copytree(finished_run, tmp_path / "run")
         told = r"--opset 7: the converter stops at opset (\d+) for this network; give \1 or more"
         with pytest.raises(RunError, match=told):
-            export.export(finished_run, tmp_path / "m.onnx", opset=7, data_folder=tiny_folder)
+            export.export(run, tmp_path / "m.onnx", opset=7, data_folder=tiny_folder)
         assert not (tmp_path / "m.onnx").exists()
 
     @pytest.mark.parametrize(

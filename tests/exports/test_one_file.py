@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -412,13 +413,14 @@ def test_a_browser_without_a_feature_says_which(browser: Browser, one_file: Path
 def test_a_page_that_answers_otherwise_is_not_written(
     finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = export.export(finished_run, tmp_path / "good.html", to="html", data_folder=tiny_folder)
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    done = export.export(run, tmp_path / "good.html", to="html", data_folder=tiny_folder)
     assert done.proof is not None
     assert done.proof.agreement == 1
     monkeypatch.setattr(onnx_graph, "SHORTENED", 1)
     monkeypatch.setattr(onnx_graph, "shortened", lambda values: (1.0, bytes(2 * values.size)))
     with pytest.raises(RunError, match="the html file answers otherwise than the run"):
-        export.export(finished_run, tmp_path / "bad.html", to="html", data_folder=tiny_folder)
+        export.export(run, tmp_path / "bad.html", to="html", data_folder=tiny_folder)
     assert not (tmp_path / "bad.html").exists()
 
 
@@ -431,7 +433,8 @@ def test_without_a_browser_the_page_is_written_unchecked(
 ) -> None:
     monkeypatch.setitem(FORMATS, "html", replace(FORMATS["html"], can_read=lambda: False))
     out = tmp_path / "page.html"
-    main(["export", str(finished_run), "--to", "html", "--out", str(out), "--data-folder", str(tiny_folder)])
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    main(["export", str(run), "--to", "html", "--out", str(out), "--data-folder", str(tiny_folder)])
     assert ABSENT in capsys.readouterr().out
     assert out.read_text().startswith("<!doctype html>")
     assert "not compared with the run" in out.with_name("page.html.md").read_text()

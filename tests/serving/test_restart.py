@@ -73,6 +73,7 @@ def test_no_request_is_lost_when_one_server_follows_another(listener: socket.soc
     with ThreadPoolExecutor(CLIENTS) as pool:
         try:
             with serving(listener, model_file) as first:
+                ask(listener, stays=False)  # now it also answers SIGTERM
                 asking = [pool.submit(keep_asking, number) for number in range(CLIENTS)]
                 first.terminate()
                 assert first.wait(60) == 0

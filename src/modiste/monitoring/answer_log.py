@@ -23,6 +23,7 @@ from jaxtyping import Float
 
 from modiste.errors import ReadOnlyError, StorageError
 from modiste.inference.onnx_model import OnnxModel
+from modiste.system.posix import NONBLOCKING, NOT_FOLLOWED, PLAIN
 
 DAY_FILE = re.compile(r"\d{4}-\d{2}-\d{2}\.jsonl")
 MOST_DAY_BYTES, MOST_DAYS = 32 * 2**20, 30
@@ -32,7 +33,7 @@ MOST_WAITING = 50_000
 CLOSING_SECONDS = 2.0
 DIGITS = 6
 """Digits after the point of a probability."""
-OPENED = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+OPENED = os.O_RDWR | os.O_CREAT | os.O_APPEND | NOT_FOLLOWED | NONBLOCKING | PLAIN
 Count = Callable[[str, int], object]
 
 
