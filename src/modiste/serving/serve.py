@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,8 @@ def serve(
     )
     with inherited or _listening(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
-        say(f"serving {source} on http://{shown}:{listener.getsockname()[1]}{root}/ - stop with Ctrl-C")
+        line = f"serving {source} on http://{shown}:{listener.getsockname()[1]}{root}/ - stop with Ctrl-C"
+        server.announce = partial(say, line)
         server.run(sockets=[listener])
 
 

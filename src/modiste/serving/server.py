@@ -303,6 +303,9 @@ class Server(uvicorn.Server):
 
     First ``/readyz`` reports 503. Then the server stops listening. Then it answers the requests at work.
 
+    Attributes:
+        announce: called once, when the server answers and shuts down in order if it is asked to.
+
     Raises:
         StorageError: this process may open too few files.
     """
@@ -325,11 +328,14 @@ class Server(uvicorn.Server):
             )
         )
         self.gate, self.alarm = gate, Alarm()
+        self.announce: Callable[[], object] = lambda: None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for one in sockets or ():
             one.listen(WAITING_CONNECTIONS)  # asyncio sets the queue to the number accepted in one turn
+        if self.started:
+            self.announce()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         try:
