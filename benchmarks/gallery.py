@@ -88,6 +88,17 @@ PAGES = (
         (*REPORTS, "reports/views/*.py", "reports/run.html"),
     ),
     Page(
+        "reproduction",
+        "The reproduction",
+        "Every claim of the paper beside what is measured. This is the quick form, with one seed, few images and few "
+        "epochs; the [record](../../records/reproduction/README.md) is the long one.",
+        (),
+        "modiste reproduce --quick --seeds 1 --out runs/gallery/reproduction",
+        "reproduction/reproduction.html",
+        ("paper", "paper-text", "inception"),
+        (*REPORTS, "reports/reproduction.html", "reproduction/*.py"),
+    ),
+    Page(
         "comparison",
         "A comparison",
         "Is a smaller network as good? Three seeds of two recipes: intervals, verdict, curves, classes, and the images "
@@ -239,14 +250,14 @@ def overview(built: dict[str, Any]) -> str:
     parts = [
         "# Gallery",
         "Finished pages that Modiste has written. Each is one HTML file that loads nothing else: download and open it. "
-        "`make gallery` builds them again. A test fails when a page no longer follows from its recipes and its source. "
-        "The reproduction of the paper is a [record](../../records/reproduction/README.md).",
+        "`make gallery` builds them again. A test fails when a page no longer follows from its recipes and its source.",
     ]
     for page in PAGES:
         found = built.get(page.name, {})
-        origin = f"{found.get('bytes', 0) / 1e6:.2f} MB, built on {found.get('date')}."
+        size = f"{found.get('bytes', 0) / 1e6:.2f} MB"
+        origin = f"[Open {page.name}.html]({page.name}.html), {size}, built on {found.get('date')}."
         commands = "\n".join(page.commands)
-        parts += [f"## [{page.title}]({page.name}.html)", page.about, f"```\n{commands}\n```", origin]
+        parts += [f"## {page.title}", page.about, origin, f"```\n{commands}\n```"]
     return "\n\n".join(part if part.startswith("```") else wrapped(part) for part in parts) + "\n"
 
 

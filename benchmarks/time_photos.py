@@ -52,7 +52,12 @@ def main() -> None:
     model = trained("sprint", options.runs) / "model.onnx"
     with tempfile.TemporaryDirectory() as place:
         folders = {kind: made(options.photos, kind, Path(place) / kind) for kind in SIZES}
-        record = provenance() | {
+        origin = provenance()
+        command = origin["command"].replace(
+            str(options.photos), "PHOTOS"
+        )  # a path of this machine says nothing elsewhere
+        record = origin | {
+            "command": command,
             "serving": measured(lambda: serving(model, folders, options), options.rounds),
             "predict": measured(lambda: prediction(model, folders), options.rounds),
             "network": measured(lambda: networks(folders["as they are"]), options.rounds),

@@ -110,13 +110,19 @@ def finished_run_stays_as_it_is(request: pytest.FixtureRequest) -> Iterator[None
 
 @pytest.fixture(scope="session")
 def photo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a small network that has seen a tenth of Fashion-MNIST's training images."""
+    """Folder of a small network that has seen a tenth of Fashion-MNIST's training images, with its detector."""
+    from modiste.evaluation.out_of_distribution.run_detector import of_run
     from modiste.recipes import named
+    from modiste.runs.run_folder import open_run
     from modiste.training import trainer
 
-    sprint = named.get("sprint")
-    recipe = replace(sprint, epochs=2, data=replace(sprint.data, images_per_class=500), precision="float32")
-    return of_all_workers(tmp_path_factory, "photo", partial(trainer.train, recipe, device="cpu"))
+    def train(folder: Path) -> None:
+        sprint = named.get("sprint")
+        recipe = replace(sprint, epochs=2, data=replace(sprint.data, images_per_class=500), precision="float32")
+        trainer.train(recipe, folder, device="cpu")
+        of_run(open_run(folder))  # learned once, not by every worker
+
+    return of_all_workers(tmp_path_factory, "photo", train)
 
 
 @pytest.fixture
