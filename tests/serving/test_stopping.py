@@ -169,6 +169,8 @@ def test_many_images_take_their_turns(server: Server, photos: list[bytes]) -> No
             assert client.post(path, **content).status_code == 200
         order.append(name)
 
+    with server.client() as client:
+        assert client.post("/v1/predict", json=small).status_code == 200  # starts a process that prepares pictures
     with ThreadPoolExecutor(2) as pool:
         path = "/v2/models/sprint/infer"
         large = pool.submit(post, "large", path, content=head + bytes(7_840_000), headers=headers)
