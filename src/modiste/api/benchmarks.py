@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modiste.api.own import Code
+from modiste.api.own import Code, register
 from modiste.api.results import RunLike
 from modiste.api.run import folder_of
-from modiste.recipes import own_code
 
 if TYPE_CHECKING:
     from modiste.benchmarks.result import Benchmark
@@ -87,8 +86,7 @@ def _run(
     from modiste.benchmarks.run import all_names, run_benchmarks
     from modiste.benchmarks.settings import from_names
 
-    if network is not None:
-        own_code.register(network)
+    register(network)
     settings = from_names(values)
     folders = [folder_of(run) for run in ([runs] if isinstance(runs, str | os.PathLike) else runs)]
     wanted = all_names(settings) if names is None else names

@@ -12,6 +12,13 @@ Code = Callable[..., Any] | str
 """A class, a function or a network that has been built; or an import path, ``package.module:Net``."""
 
 
+def register(*codes: Code | None) -> None:
+    """Make code that is not Modiste's available to runs that name it; None stands for no code."""
+    for code in codes:
+        if code is not None:
+            own_code.register(code)
+
+
 def with_own_code(
     recipe: Recipe, *, network: Code | None = None, loss: Code | None = None, augmentation: Code | None = None
 ) -> Recipe:

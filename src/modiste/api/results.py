@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from modiste.api.own import Code
+from modiste.api.own import Code, register
 from modiste.api.run import folder_of
 from modiste.errors import DataError, PhotoError, RecipeError
 from modiste.evaluation import assessment, comparison
 from modiste.evaluation.assessment import Assessment, Split, Weights
 from modiste.evaluation.comparison import Comparison
 from modiste.evaluation.unfinished import check_possible, evaluate_unfinished, is_unfinished
-from modiste.recipes import own_code
 from modiste.runs import run_folder
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def evaluate(
 
         print(modiste.evaluate("runs/sprint", split="test").accuracy)
     """
-    _register(network)
+    register(network)
     folder, images = folder_of(run), None
     if is_unfinished(folder):
         check_possible(folder, split, predictions, data)
@@ -201,13 +200,14 @@ def predict(
     """
     from modiste.inference.answers import answers
 
+    least = None if coverage is None else _least_probability(model, coverage)
     classifier = _classifier(model, device, data_folder, network)
     if accept is not None:
         classifier = classifier.accepting(accept)
     many = [pictures] if _is_one(pictures) else pictures
     found = [item for number, one in enumerate(many) for item in _inputs(one, number, classifier)]
-    answered = list(answers(classifier, found, background=background))
-    return answered if coverage is None else [one.with_set(_least_probability(model, coverage)) for one in answered]
+    answered = answers(classifier, found, background=background)
+    return [one if least is None else one.with_set(least) for one in answered]
 
 
 def report(
@@ -251,7 +251,7 @@ def report(
     from modiste.reports.comparison import write_comparison
     from modiste.reports.report import write_report
 
-    _register(network)
+    register(network)
     place, file = (None if path is None else Path(path) for path in (data_folder, out))
     if isinstance(run, str | os.PathLike):
         if split == "test":
@@ -294,7 +294,7 @@ def show(
     """
     from modiste.reports.shown_images import write_images
 
-    _register(network)
+    register(network)
     place, file = (None if path is None else Path(path) for path in (data_folder, out))
     return write_images(folder_of(run), images, split=split, out=file, data_folder=place)[1]
 
@@ -356,7 +356,7 @@ def export(
     """
     from modiste.exports.export import export as write
 
-    _register(network)
+    register(network)
     return write(folder_of(run), out, to=to, int8=int8, opset=opset, data_folder=data_folder)
 
 
@@ -409,12 +409,6 @@ def drift(
     return found
 
 
-def _register(network: Code | None) -> None:
-    """Make the code of a run's network available, if it is given."""
-    if network is not None:
-        own_code.register(network)
-
-
 def _classifier(
     model: "RunLike | Classifier", device: str, data_folder: Path | str | None, network: Code | None
 ) -> Any:
@@ -428,7 +422,7 @@ def _classifier(
         from modiste.inference.onnx_model import OnnxModel
 
         return OnnxModel.load(path)
-    _register(network)
+    register(network)
     predictor = Predictor.load(path, device=device)
     if predictor.folder is None:
         return predictor

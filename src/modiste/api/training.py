@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from modiste.api.own import Code, with_own_code
+from modiste.api.own import Code, register, with_own_code
 from modiste.api.run import Run, folder_of
 from modiste.data.dataset import Development, development_of
 from modiste.errors import RecipeError
-from modiste.recipes import named, own_code
+from modiste.recipes import named
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
 from modiste.system.processes import is_alone, is_first_process
@@ -143,9 +143,7 @@ def continue_run(
     """
     if not is_alone():
         raise RecipeError("continuing a run is for one process, found several under torchrun")
-    for code in (network, loss, augmentation):
-        if code is not None:
-            own_code.register(code)
+    register(network, loss, augmentation)
     source = run_folder.open_run(folder_of(run))
     longer = continuation.lengthened(source, epochs)
     folder = free_folder(longer, device) if out is None else Path(out)

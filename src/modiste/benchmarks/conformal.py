@@ -11,10 +11,10 @@ from torch import Tensor
 from modiste import machine
 from modiste.benchmarks.result import Figure, Findings
 from modiste.benchmarks.settings import Settings
-from modiste.benchmarks.subjects import Subjects
+from modiste.benchmarks.subjects import Subjects, share_by_class
 from modiste.display import Table, percent
 from modiste.evaluation.conformal import METHODS, check_coverage, expected_interval, prediction_sets
-from modiste.evaluation.statistics import wilson_interval
+from modiste.evaluation.statistics import NORMAL_95, wilson_interval
 
 DIVISIONS = 100
 """Random divisions of the validation images in half that check the coverage."""
@@ -81,7 +81,7 @@ def describe(
     logits, labels = measured
     sets = prediction_sets(calibration, logits, coverage, method)
     holds, sizes = _holds(sets, labels), sets.sum(1).double()
-    half = 1.959964 * sizes.std().item() / sqrt(len(sizes))
+    half = NORMAL_95 * sizes.std().item() / sqrt(len(sizes))
     return {
         "coverage": holds.double().mean().item(),
         "coverage_interval": wilson_interval(int(holds.sum()), len(holds)),
@@ -89,10 +89,7 @@ def describe(
         "mean_size": sizes.mean().item(),
         "mean_size_interval": (sizes.mean().item() - half, sizes.mean().item() + half),
         "sizes": torch.bincount(sets.sum(1), minlength=len(names) + 1).tolist(),
-        "coverage_by_class": {
-            name: holds[labels == label].double().mean().item() if (labels == label).any() else None
-            for label, name in enumerate(names)
-        },
+        "coverage_by_class": share_by_class(holds, labels, names),
     }
 
 

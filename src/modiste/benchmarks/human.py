@@ -13,7 +13,7 @@ from torch import Tensor
 
 from modiste.benchmarks.result import Figure, Findings, Published
 from modiste.benchmarks.settings import Settings
-from modiste.benchmarks.subjects import Subjects
+from modiste.benchmarks.subjects import Subjects, share_by_class
 from modiste.display import Table, percent
 from modiste.errors import DataError, RecipeError, fault, reason_of, shown
 from modiste.evaluation.calibration import fit_temperature
@@ -116,7 +116,7 @@ def describe(
     agrees, is_clear = given == counts.amax(1), shares.amax(1) >= CLEAR
     return {
         "agreement": agrees.double().mean().item(),
-        "agreement_by_class": _shares(agrees, labels, names),
+        "agreement_by_class": share_by_class(agrees, labels, names),
         "clear_images": int(is_clear.sum()),
         "agreement_where_people_agree": agrees[is_clear].double().mean().item() if is_clear.any() else None,
         "cross_entropy": -(shares * logits.log_softmax(1)).sum(1).mean().item(),
@@ -130,16 +130,9 @@ def of_people(counts: Counts, labels: Int64[Tensor, " n"], names: tuple[str, ...
     label = counts.gather(1, labels[:, None])[:, 0]
     return {
         "majority_is_label": (label == counts.amax(1)).double().mean().item(),
-        "majority_is_label_by_class": _shares(label == counts.amax(1), labels, names),
+        "majority_is_label_by_class": share_by_class(label == counts.amax(1), labels, names),
         "person_is_label": shares.gather(1, labels[:, None]).mean().item(),
         "entropy": -torch.special.xlogy(shares, shares).sum(1).mean().item(),
-    }
-
-
-def _shares(holds: Tensor, labels: Tensor, names: tuple[str, ...]) -> dict[str, float | None]:
-    return {
-        name: holds[labels == number].double().mean().item() if (labels == number).any() else None
-        for number, name in enumerate(names)
     }
 
 

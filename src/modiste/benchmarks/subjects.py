@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
@@ -60,3 +60,13 @@ def open_subjects(
     found = measure_runs(folders, split=split, device=device, data_folder=data_folder)
     images = load_split(found.runs[0], split, data_folder)
     return Subjects(found, split, images, machine.choose_device(device), data_folder)
+
+
+def share_by_class(
+    holds: Bool[Tensor, " n"], labels: Int64[Tensor, " n"], names: tuple[str, ...]
+) -> dict[str, float | None]:
+    """Return by class the share of its images for which something holds, 0 to 1; None for a class without images."""
+    return {
+        name: holds[labels == number].double().mean().item() if (labels == number).any() else None
+        for number, name in enumerate(names)
+    }

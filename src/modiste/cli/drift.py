@@ -36,14 +36,10 @@ def drift(arguments: list[str]) -> None:
       modiste drift model.onnx answers --since 2026-11-22 --baseline-until 2026-11-14
     """
     options = parse(_DriftOptions, arguments, "modiste drift", drift)
-    from modiste.monitoring.drift import find_drift
+    from modiste.api.results import drift as compare
 
     days = {name: getattr(options, name) or None for name in ("since", "until", "baseline_since", "baseline_until")}
-    found = find_drift(options.model, options.log, **days)
-    if options.out is not None:
-        from modiste.reports.drift_page import write_drift
-
-        write_drift(found, options.out)
+    found = compare(options.model, options.log, **days, out=options.out)
     if options.json:
         print_json(found.as_plain())
     else:

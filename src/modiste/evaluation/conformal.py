@@ -16,6 +16,7 @@ from torch import Tensor
 
 from modiste import machine
 from modiste.evaluation.calibration import fit_temperature
+from modiste.evaluation.statistics import NORMAL_95
 from modiste.recipes.plain import demand
 from modiste.runs.run_folder import Run
 
@@ -79,7 +80,7 @@ def expected_interval(calibration: int, images: int, coverage: float) -> tuple[f
     """
     centre = min(1.0, ceil(round((calibration + 1) * coverage, 9)) / (calibration + 1))
     variance = centre * (1 - centre) * (calibration + 1 + images) / (images * (calibration + 2))
-    half = 1.959964 * sqrt(variance)
+    half = NORMAL_95 * sqrt(variance)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

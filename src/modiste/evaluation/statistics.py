@@ -11,6 +11,8 @@ from torch import Tensor
 
 from modiste.errors import MissingExtraError
 
+NORMAL_95 = 1.959964
+"""Half of the width of a 95 % interval, in standard deviations of a normal distribution."""
 SMALLEST_P = 1e-12
 """Smallest p-value that ``crossed_difference`` reports; a smaller one is reported as this."""
 

@@ -34,8 +34,6 @@ FITS = 4
 """Number of fits, each without the outliers of the one before."""
 FIRST_FIT = 0.6
 """Least share of the edge that the first fit uses."""
-NEIGHBOURS = np.ones((3, 3), bool)
-"""Pixels of a part touch one another, also at corners."""
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue (ITU-R BT.601), as Pillow converts colours to grey."""
 

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from modiste.evaluation.statistics import NORMAL_95
+
 ACCEPTED = 0.95
 """Share of the images of the classes that ``false_positive_rate`` accepts."""
 
@@ -32,7 +34,7 @@ def auroc_interval(inside: Float[Tensor, " n"], outside: Float[Tensor, " m"]) ->
     """
     by_outside, by_inside = _higher_than(outside, inside), 1 - _higher_than(inside, outside)
     deviation = sqrt(by_outside.var().item() / len(outside) + by_inside.var().item() / len(inside))
-    centre, half = by_outside.mean().item(), 1.959964 * deviation
+    centre, half = by_outside.mean().item(), NORMAL_95 * deviation
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
