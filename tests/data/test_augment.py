@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from modiste import machine
 from modiste.data.augment import (
     CHANGES,
-    MIXTURES,
     augment,
     colour,
     crop,
@@ -23,6 +22,7 @@ from modiste.data.augment import (
     shift,
 )
 from modiste.data.batch import Batch, as_targets
+from modiste.data.mixtures import MIXTURES
 from modiste.recipes.recipe import AugmentationRecipe
 
 IMAGES = torch.randint(0, 256, (40, 2, 5, 7), generator=torch.Generator().manual_seed(1)) / 255
@@ -88,6 +88,8 @@ STRENGTHS = {
     "rotate": 20.0,
     "photo": 0.6,
     "colour": 0.4,
+    "trivial": 1.0,
+    "random_ops": 2,
     "erase": 0.9,
     "cutout": 3,
     "aspect": 0.6,
@@ -97,16 +99,25 @@ STRENGTHS = {
     "hide": 0.9,
     "mixup": 0.8,
     "cutmix": 1.0,
+    "fmix": 1.0,
 }
 
 
+def recipe_of(**strengths: float) -> AugmentationRecipe:
+    """The recipe of these fields, with the one that random_ops needs beside it."""
+    return AugmentationRecipe(**strengths, random_strength=0.5 if "random_ops" in strengths else 0.0)  # type: ignore[arg-type]
+
+
 def test_every_field_of_the_recipe_is_a_change_or_a_mixture() -> None:
-    assert {*CHANGES, *MIXTURES} == {item.name for item in fields(AugmentationRecipe)} == {*STRENGTHS}
+    names = {item.name for item in fields(AugmentationRecipe)}
+    assert names == {*STRENGTHS, "random_strength"}
+    pair = {"random_ops", "random_strength"}
+    assert {*CHANGES, *MIXTURES} == names - pair | {"random_operations"}
 
 
 @pytest.mark.parametrize("name", STRENGTHS)
 def test_each_follows_from_seed_and_step_alone(name: str) -> None:
-    recipe, untouched = AugmentationRecipe(**{name: STRENGTHS[name]}), IMAGES.clone()
+    recipe, untouched = recipe_of(**{name: STRENGTHS[name]}), IMAGES.clone()
     one = augment(BATCH, recipe, generator(3))
     torch.manual_seed(99)
     same, other = augment(BATCH, recipe, generator(3)), augment(BATCH, recipe, generator(4))
@@ -118,7 +129,7 @@ def test_each_follows_from_seed_and_step_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", STRENGTHS)
 def test_images_stay_images_and_targets_probabilities(name: str) -> None:
-    batch = augment(BATCH, AugmentationRecipe(**{name: STRENGTHS[name]}), generator())
+    batch = augment(BATCH, recipe_of(**{name: STRENGTHS[name]}), generator())
     assert batch.images.shape == IMAGES.shape
     assert batch.images.min() >= 0
     assert batch.images.max() <= 1 + 1e-6
@@ -137,7 +148,7 @@ def test_without_strength_nothing_changes() -> None:
 def test_any_shape_can_be_changed_by_everything_at_once(shape: tuple[int, int, int, int], step: int) -> None:
     images = torch.rand(shape, generator=torch.Generator().manual_seed(2))
     batch = Batch(images, as_targets(torch.zeros(shape[0], dtype=torch.long), 3, 0.0))
-    result = augment(batch, AugmentationRecipe(**STRENGTHS), generator(step))
+    result = augment(batch, recipe_of(**STRENGTHS), generator(step))
     assert result.images.shape == shape
     assert result.images.isfinite().all()
 

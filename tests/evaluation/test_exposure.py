@@ -76,8 +76,11 @@ def test_what_training_changes_is_changed_except_mirroring(images: torch.Tensor)
     plain = boundary.in_distribution_images(images, AugmentationRecipe(), generator())
     flipped = boundary.in_distribution_images(images, AugmentationRecipe(flip=True), generator())
     erased = boundary.in_distribution_images(images, AugmentationRecipe(erase=1.0), generator())
+    random = AugmentationRecipe(random_ops=1, random_strength=1.0)
+    operated = boundary.in_distribution_images(images, random, generator())
     assert torch.equal(plain, flipped)
     assert not torch.equal(plain, erased)
+    assert not torch.equal(plain, operated)
 
 
 def test_stretched_it_is_wider_or_narrower_and_whole() -> None:

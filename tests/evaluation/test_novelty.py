@@ -180,11 +180,10 @@ def test_known_logits_save_passes_and_change_no_score(changes: Changes, monkeypa
 
 
 def test_what_a_recipe_allows_is_its_augmentation_of_single_images() -> None:
-    recipe = Recipe(name="any", augmentation=AugmentationRecipe(shift=2, erase=0.5, mixup=0.2, cutmix=1.0))
-    assert allowed_changes(recipe) == Changes(AugmentationRecipe(shift=2, erase=0.5))
-    assert allowed_changes(replace(recipe, mirror=True)).augmentation == AugmentationRecipe(
-        flip=True, shift=2, erase=0.5
-    )
+    single = AugmentationRecipe(shift=2, erase=0.5, trivial=0.5, random_ops=2, random_strength=0.3)
+    recipe = Recipe(name="any", augmentation=replace(single, mixup=0.2, cutmix=1.0, fmix=1.0))
+    assert allowed_changes(recipe) == Changes(single)
+    assert allowed_changes(replace(recipe, mirror=True)).augmentation == replace(single, flip=True)
 
 
 def test_where_training_teaches_no_class_the_energy_stands_for_the_boundary(tmp_path: Path) -> None:

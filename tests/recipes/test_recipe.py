@@ -256,6 +256,9 @@ OUT_OF_RANGE = [
     (AugmentationRecipe, "crop", [-0.1, 1]),
     (AugmentationRecipe, "rotate", [-1]),
     (AugmentationRecipe, "photo", [-0.1, 1.1]),
+    (AugmentationRecipe, "trivial", [-0.1, 1.1]),
+    (AugmentationRecipe, "random_ops", [-1]),
+    (AugmentationRecipe, "random_strength", [-0.1, 0.5, 1.1]),
     (AugmentationRecipe, "erase", [-0.1, 1.1]),
     (AugmentationRecipe, "cutout", [-1]),
     (AugmentationRecipe, "aspect", [-0.1]),
@@ -270,6 +273,7 @@ OUT_OF_RANGE = [
     (DataRecipe, "extra_share", [-0.1, 1]),
     (AugmentationRecipe, "mixup", [-0.1]),
     (AugmentationRecipe, "cutmix", [-0.1]),
+    (AugmentationRecipe, "fmix", [-0.1]),
     (TransferRecipe, "source", ["abc", "Z" * 64]),
     (TransferRecipe, "freeze", [[""]]),
     (TransferRecipe, "fresh", [[""]]),
@@ -317,6 +321,15 @@ def test_every_range_is_kept(part: type, name: str, values: list[Any]) -> None:
     for value in values:
         with pytest.raises(RecipeError, match=rf"\b{name}\b.*expected .*found "):
             part(**({"name": "x"} if part is Recipe else {}) | {name: value})
+
+
+def test_random_operations_need_a_number_and_a_strength() -> None:
+    complaint = "random_strength: expected above 0 with random_ops, and only then, found"
+    for fields in ({"random_ops": 1}, {"random_strength": 0.5}):
+        with pytest.raises(RecipeError, match=complaint):
+            AugmentationRecipe(**fields)  # type: ignore[arg-type]
+    assert AugmentationRecipe(random_ops=1, random_strength=0.5).random_operations == (1, 0.5)
+    assert AugmentationRecipe().random_operations is None
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ from modiste.recipes.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
 from modiste.runs import run_folder, storage
 from modiste.training.distributed import ALONE, Group
 
-EVERYTHING = AugmentationRecipe(flip=True, shift=1, erase=0.3, mixup=0.4)
+EVERYTHING = AugmentationRecipe(
+    flip=True, shift=1, trivial=0.3, random_ops=1, random_strength=0.3, erase=0.3, mixup=0.4, fmix=1.0
+)
 
 
 def variants(tiny: Recipe) -> dict[str, Recipe]:

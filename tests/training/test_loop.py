@@ -16,6 +16,9 @@ import pytest
 import torch
 
 from commands_and_data import epoch_from, run_modiste
+from modiste.data import batches
+from modiste.data.augment import augment
+from modiste.data.batch import Batch, as_floats
 from modiste.data.batches import Batches
 from modiste.data.dataset import Development, ImageSet, load_development
 from modiste.errors import DivergedError, RecipeError
@@ -377,6 +380,32 @@ def process_settings() -> dict[str, object]:
         "logging": (logging.getLogger().level, logging.getLogger("modiste").level, logging.root.manager.disable),
         "figures": dict(matplotlib.rcParams),
     }
+
+
+def test_augmentation_sees_training_images_alone(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run with every random change measures the validation images as they are."""
+    shown = list[Batch]()
+
+    def note(batch: Batch, recipe: AugmentationRecipe, generator: torch.Generator) -> Batch:
+        shown.append(batch)
+        return augment(batch, recipe, generator)
+
+    monkeypatch.setattr(batches, "augment", note)
+    changes = AugmentationRecipe(trivial=1.0, random_ops=1, random_strength=1.0, fmix=1.0)
+    recipe = replace(tiny_recipe, epochs=1, augmentation=changes)
+    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    development = load_development(recipe.data, tiny_folder)
+    train, validation = (
+        {image.numpy().tobytes() for image in as_floats(one.images)}
+        for one in (development.train, development.validation)
+    )
+    assert {image.numpy().tobytes() for batch in shown for image in batch.images} == train
+    assert train.isdisjoint(validation)
+    stored = run_folder.read_logits(tmp_path / "run" / run_folder.VALIDATION_LOGITS)[0]
+    model = run_folder.open_run(tmp_path / "run").load_model()[0]
+    torch.testing.assert_close(stored, infer(model, development.validation.images, recipe))
 
 
 def test_training_and_a_report_leave_the_process_as_it_was(

@@ -176,6 +176,11 @@ VARIANTS = {
         schedule=ScheduleRecipe(shape="cosine", warm_up=0.1),
     ),
     "augmentation": replace(BASE, augmentation=AugmentationRecipe(flip=True, shift=2), label_smoothing=0.1),
+    "random operations and smooth masks": replace(
+        BASE,
+        precision="bfloat16",
+        augmentation=AugmentationRecipe(trivial=0.5, random_ops=2, random_strength=0.3, fmix=1.0),
+    ),
     "mlp": replace(BASE, model=MLPRecipe(hidden=(9, 8), dropout=0.2, batch_norm=True), standardize=True, epochs=4),
     "the last split, squared error, prior": replace(
         BASE,

@@ -45,7 +45,7 @@ def sprint(tiny_recipe: Recipe) -> Recipe:
         precision="float32",
         data=tiny_recipe.data,
         model=SprintRecipe(filters=(18, 8), blocks=1, hidden=16),
-        augmentation=AugmentationRecipe(flip=True, shift=1),
+        augmentation=AugmentationRecipe(flip=True, shift=1, trivial=0.3, fmix=1.0),
         optimizer=OptimizerRecipe(name="sgd", learning_rate=0.05, weight_decay=0.01),
     )
 

@@ -1,25 +1,21 @@
-"""Augmentations: pure functions of (images, strength, generator) that change all images of a batch at once.
-
-Targets are probabilities, so a mixture of two images needs no special treatment later.
-"""
+"""Augmentations: pure functions of (images, strength, generator) that change all images of a batch at once."""
 
 from collections.abc import Callable
 from math import pi
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
 from torch import Tensor
 
-from modiste.compat import sample_dirichlet
 from modiste.data import garment_changes
 from modiste.data.batch import Batch
-from modiste.data.garment_changes import uniform
+from modiste.data.geometry import Images, affine, boxes, uniform, warp
+from modiste.data.mixtures import MIXTURES
+from modiste.data.random_operations import random_operations, trivial
 from modiste.errors import RecipeError
 from modiste.recipes import own_code
 from modiste.recipes.recipe import AugmentationRecipe
 
-Images = Float[Tensor, "n c h w"]
 WIDEST_CROP = torch.tensor(4 / 3)
 """Largest aspect of a resized crop, relative to that of the image; the smallest is its inverse."""
 LIGHT_SHARE = 0.3
@@ -114,7 +110,7 @@ def crop(images: Images, most: float, generator: torch.Generator) -> Images:
     """Crop a random part and enlarge it to the full size; the crop removes up to the share ``most`` of each side."""
     kept = 1 - most * uniform(images, generator)
     corner = (2 * torch.rand(2, len(images), generator=generator, device=images.device) - 1) * (1 - kept)
-    return _warp(images, _affine(angle=torch.zeros_like(kept), scale=kept, offset=corner))
+    return warp(images, affine(angle=torch.zeros_like(kept), scale=kept, offset=corner))
 
 
 def resized_crop(images: Images, most: float, generator: torch.Generator) -> Images:
@@ -130,13 +126,13 @@ def resized_crop(images: Images, most: float, generator: torch.Generator) -> Ima
         1 - torch.stack([wide, tall])
     )
     none = torch.zeros_like(wide)
-    return _warp(images, torch.stack([wide, none, corner[0], none, tall, corner[1]], dim=1).view(-1, 2, 3))
+    return warp(images, torch.stack([wide, none, corner[0], none, tall, corner[1]], dim=1).view(-1, 2, 3))
 
 
 def rotate(images: Images, most_degrees: float, generator: torch.Generator) -> Images:
     """Rotate each image about its centre by -most_degrees to most_degrees; zeros fill the corners."""
     angle = (2 * uniform(images, generator) - 1) * (most_degrees * pi / 180)
-    return _warp(images, _affine(angle=angle, scale=torch.ones_like(angle), offset=angle.new_zeros(2, len(angle))))
+    return warp(images, affine(angle=angle, scale=torch.ones_like(angle), offset=angle.new_zeros(2, len(angle))))
 
 
 def erase(images: Images, probability: float, generator: torch.Generator) -> Images:
@@ -144,7 +140,7 @@ def erase(images: Images, probability: float, generator: torch.Generator) -> Ima
     area = 0.02 + 0.38 * uniform(images, generator)
     aspect = torch.exp((2 * uniform(images, generator) - 1) * torch.tensor(10 / 3).log())
     chosen = uniform(images, generator) < probability
-    inside = _boxes(images, (area * aspect).sqrt(), (area / aspect).sqrt(), generator, inside=True)
+    inside = boxes(images, (area * aspect).sqrt(), (area / aspect).sqrt(), generator, inside=True)
     noise = torch.rand(images.shape, generator=generator, device=images.device)
     return torch.where((inside & chosen[:, None, None])[:, None], noise, images)
 
@@ -153,7 +149,7 @@ def cutout(images: Images, side: int, generator: torch.Generator) -> Images:
     """Blacken a square of ``side`` pixels, centred anywhere in the image (DeVries and Taylor, 2017)."""
     height, width = images.shape[2:]
     share = torch.ones(len(images), device=images.device)
-    inside = _boxes(images, share * (side / height), share * (side / width), generator, inside=False)
+    inside = boxes(images, share * (side / height), share * (side / width), generator, inside=False)
     return images.masked_fill(inside[:, None], 0.0)
 
 
@@ -161,7 +157,7 @@ def photo(images: Images, strength: float, generator: torch.Generator) -> Images
     """Imitate a bad photo: a margin, blur, a background that is not black, and noise, each up to ``strength``."""
     scale = 1 + strength * uniform(images, generator)
     offset = (2 * torch.rand(2, len(images), generator=generator, device=images.device) - 1) * (scale - 1)
-    small = _warp(images, _affine(angle=torch.zeros_like(scale), scale=scale, offset=offset))
+    small = warp(images, affine(angle=torch.zeros_like(scale), scale=scale, offset=offset))
     blurred = F.avg_pool2d(small, 3, stride=1, padding=1, count_include_pad=False)
     softness, level = (strength * uniform(images, generator)[:, None, None, None] * share for share in (1.0, 0.5))
     soft = small.lerp(blurred, softness)
@@ -182,23 +178,6 @@ def colour(images: Images, strength: float, generator: torch.Generator) -> Image
     return (lit * (contrast * saturation) + grey * (contrast * (1 - saturation)) + level * (1 - contrast)).clamp(0, 1)
 
 
-def mixup(images: Images, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Blend each image and target with another's, by a share from Beta(alpha, alpha) (Zhang et al., 2018)."""
-    share, partner = _beta(images, alpha, generator), _partners(images, generator)
-    mixed = images.lerp(images[partner], share[:, None, None, None])
-    return mixed, targets.lerp(targets[partner], share[:, None])
-
-
-def cutmix(images: Images, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Paste a rectangle of another image; targets are mixed in proportion to its area (Yun et al., 2019)."""
-    side = _beta(images, alpha, generator).sqrt()
-    partner = _partners(images, generator)
-    inside = _boxes(images, side, side, generator, inside=False)
-    share = inside.flatten(1).float().mean(1)
-    pasted = torch.where(inside[:, None], images[partner], images)
-    return pasted, targets.lerp(targets[partner], share[:, None])
-
-
 CHANGES: dict[str, Callable[..., Images]] = {
     "flip": flip,
     "shift": shift,
@@ -207,6 +186,8 @@ CHANGES: dict[str, Callable[..., Images]] = {
     "rotate": rotate,
     "photo": photo,
     "colour": colour,
+    "trivial": trivial,
+    "random_operations": random_operations,
     "erase": erase,
     "cutout": cutout,
     "pattern": garment_changes.print_pattern,
@@ -215,54 +196,3 @@ CHANGES: dict[str, Callable[..., Images]] = {
     "hide": garment_changes.hide,
     "tone": garment_changes.tone,
 }
-MIXTURES: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
-    "mixup": mixup,
-    "cutmix": cutmix,
-}
-
-
-def _beta(images: Images, alpha: float, generator: torch.Generator) -> Float[Tensor, " n"]:
-    """Draw from Beta(alpha, alpha) as the first share of a two-way Dirichlet; torch's own Beta takes no generator."""
-    shares: Tensor = sample_dirichlet(torch.full((len(images), 2), alpha, device=images.device), generator)
-    return shares[:, 0]
-
-
-def _partners(images: Images, generator: torch.Generator) -> Tensor:
-    return torch.randperm(len(images), generator=generator, device=images.device)
-
-
-def _affine(
-    *, angle: Float[Tensor, " n"], scale: Float[Tensor, " n"], offset: Float[Tensor, "2 n"]
-) -> Float[Tensor, "n 2 3"]:
-    """Return affine maps from output to input coordinates in [-1, 1]; a scale above 1 makes the image smaller."""
-    cosine, sine = angle.cos() * scale, angle.sin() * scale
-    rows = [cosine, -sine, offset[0], sine, cosine, offset[1]]
-    return torch.stack(rows, dim=1).view(-1, 2, 3)
-
-
-def _warp(images: Images, maps: Float[Tensor, "n 2 3"]) -> Images:
-    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
-def _boxes(
-    images: Images, tall: Float[Tensor, " n"], wide: Float[Tensor, " n"], generator: torch.Generator, *, inside: bool
-) -> Bool[Tensor, "n h w"]:
-    """Return a random rectangle for each image as a mask.
-
-    Args:
-        images: give number and size of the masks.
-        tall: height of each rectangle, as a share of the image's.
-        wide: width of each rectangle, likewise.
-        generator: of the positions.
-        inside: whether the rectangle lies entirely inside the image; otherwise only its centre does.
-    """
-    height, width = images.shape[2:]
-    spans = []
-    for share, size in ((tall, height), (wide, width)):
-        length = (share.clamp(max=1) * size).round()
-        position = uniform(images, generator)
-        start = (position * (size - length)).floor() if inside else (position * size).floor() - (length / 2).floor()
-        at = torch.arange(size, device=images.device)
-        spans.append((at >= start[:, None]) & (at < (start + length)[:, None]))
-    return spans[0][:, :, None] & spans[1][:, None, :]

@@ -23,10 +23,9 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 def _check_unmixed(recipe: Recipe, extra: ExtraPictures | None) -> None:
     """Raise RecipeError if batches are mixed, because a mixture has no weight of its own."""
-    mixed = recipe.augmentation.mixup or recipe.augmentation.cutmix or recipe.by_class.outliers or extra is not None
-    if mixed:
+    if recipe.augmentation.mixes_images or recipe.by_class.outliers or extra is not None:
         raise RecipeError(
-            f"{recipe.name}: mixes images, and a mixture has no weight; expected no mixup, cutmix, outliers "
+            f"{recipe.name}: mixes images, and a mixture has no weight; expected no mixup, cutmix, fmix, outliers "
             "and extra pictures, or weights that are whole numbers"
         )
 

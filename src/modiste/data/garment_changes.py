@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Images = Float[Tensor, "n c h w"]
+from modiste.data.geometry import Images, sample, uniform, warp
 
 BACKGROUND = 8 / 255
 """Pixels up to this brightness are background."""
@@ -38,7 +38,7 @@ def fold(images: Images, most: float, generator: torch.Generator) -> Images:
     moves = 2 * torch.rand(count, 2, FOLDS, FOLDS, generator=generator, device=images.device) - 1
     smooth = F.interpolate(2 * most * moves, size=images.shape[2:], mode="bicubic", align_corners=True)
     grid = _identity(images) + smooth.permute(0, 2, 3, 1)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return sample(images, grid)
 
 
 def print_pattern(images: Images, probability: float, generator: torch.Generator) -> Images:
@@ -102,8 +102,7 @@ def framed(images: Images, wider: Float[Tensor, " n"] | None = None) -> Images:
     scale = torch.maximum(bottom - top, (right - left) * stretch)
     middle = torch.stack([left + right - 1, top + bottom - 1], dim=1)
     maps = torch.cat([torch.diag_embed(torch.stack([scale / stretch, scale], dim=1)), middle[:, :, None]], dim=2)
-    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return warp(images, maps)
 
 
 def is_garment(images: Images) -> Bool[Tensor, "n 1 h w"]:
@@ -133,11 +132,6 @@ def _pattern(images: Images, generator: torch.Generator) -> Images:
 def _identity(images: Images) -> Float[Tensor, "n h w 2"]:
     maps = torch.eye(2, 3, device=images.device).expand(len(images), 2, 3)
     return F.affine_grid(maps, list(images.shape), align_corners=False)
-
-
-def uniform(images: Images, generator: torch.Generator) -> Float[Tensor, " n"]:
-    """Draw a number from 0 to 1 for each image, on the images' device."""
-    return torch.rand(len(images), generator=generator, device=images.device)
 
 
 def _extent(is_seen: Tensor) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:

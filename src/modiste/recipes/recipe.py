@@ -7,7 +7,7 @@ A recipe is checked once, at construction. It prints, compares, and is read from
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,6 +108,12 @@ class AugmentationRecipe(Part):
     """Simulate a bad photo with margin, blur, background and noise, up to this strength; 1 is strong."""
     colour: float = 0.0
     """Change brightness, contrast, saturation and the light's colour, each by up to this share."""
+    trivial: float = 0.0
+    """Apply one random operation to each image, of a random strength up to this (TrivialAugment); 1 is as published."""
+    random_ops: int = 0
+    """Apply this many random operations to each image, all at random_strength (RandAugment)."""
+    random_strength: float = 0.0
+    """Strength of the random_ops; 1 is level 30 of 30 as published."""
     erase: float = 0.0
     """Probability of replacing a rectangle by noise (random erasing)."""
     cutout: int = 0
@@ -126,12 +132,31 @@ class AugmentationRecipe(Part):
     """Blend pairs of images, with a share drawn from Beta(a, a); this is a."""
     cutmix: float = 0.0
     """Paste a rectangle of another image, with a share of the area drawn from Beta(a, a); this is a."""
+    fmix: float = 0.0
+    """Show another image through a smooth mask, with a share of the area drawn from Beta(a, a); this is a."""
+
+    @property
+    def random_operations(self) -> tuple[int, float] | None:
+        """Number and strength of the random operations, or None if there are none."""
+        return (self.random_ops, self.random_strength) if self.random_ops else None
+
+    @property
+    def mixes_images(self) -> bool:
+        """Whether images are mixed with others, and so are their targets."""
+        return bool(self.mixup or self.cutmix or self.fmix)
+
+    @property
+    def of_single_images(self) -> "AugmentationRecipe":
+        """The same without the fields that mix images."""
+        return replace(self, mixup=0.0, cutmix=0.0, fmix=0.0)
 
     def check(self) -> None:
-        self.at_least(0, "shift", "rotate", "cutout", "mixup", "cutmix", "aspect")
+        self.at_least(0, "shift", "rotate", "random_ops", "cutout", "mixup", "cutmix", "fmix", "aspect")
         self.below_one("crop", "resized_crop", "colour")
-        for name in ("photo", "erase", "fold", "pattern", "tone", "hide"):
+        for name in ("photo", "trivial", "random_strength", "erase", "fold", "pattern", "tone", "hide"):
             demand(0 <= getattr(self, name) <= 1, name, "from 0 to 1", getattr(self, name))
+        has_both = (self.random_ops > 0) == (self.random_strength > 0)
+        demand(has_both, "random_strength", "above 0 with random_ops, and only then", self.random_strength)
 
 
 @dataclass(frozen=True, kw_only=True)

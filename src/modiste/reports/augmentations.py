@@ -26,6 +26,8 @@ EXAMPLES: dict[str, tuple[bool | int | float, str]] = {
     "rotate": (15.0, "up to 15° either way"),
     "photo": (0.7, "strength 0.7 of 1"),
     "colour": (0.5, "up to half"),
+    "trivial": (0.7, "up to strength 0.7 of 1"),
+    "random_ops": (2, "each of strength 0.5 of 1"),
     "erase": (0.5, "half of the images"),
     "cutout": (12, "12 pixels a side"),
     "aspect": (0.6, "to 1.6 times the width"),
@@ -35,9 +37,11 @@ EXAMPLES: dict[str, tuple[bool | int | float, str]] = {
     "hide": (0.7, "70 % of the images"),
     "mixup": (0.4, "shares of Beta(0.4, 0.4)"),
     "cutmix": (1.0, "areas of Beta(1, 1)"),
+    "fmix": (1.0, "areas of Beta(1, 1)"),
 }
-"""A typical strength of every field, and its meaning in words."""
-MIXING = ("mixup", "cutmix")
+"""A typical strength of every field that acts alone, and its meaning in words."""
+COMPANIONS = {"random_ops": {"random_strength": 0.5}}
+"""Other fields that a field needs to act."""
 WIDTH, LABELS = 7.4, 1.55
 """Inches."""
 
@@ -47,19 +51,20 @@ def every_field(development: Development, *, seed: int = 1) -> Figure:
     batch = _batch(development, smoothing=0.0)
     rows = [Row("original", batch.images)]
     for step, (name, (strength, words)) in enumerate(EXAMPLES.items()):
-        recipe = AugmentationRecipe(**{name: strength})  # type: ignore[arg-type]
+        recipe = AugmentationRecipe(**{name: strength, **COMPANIONS.get(name, {})})  # type: ignore[arg-type]
         changed = augment(batch, recipe, machine.generator(seed, "augmentation", step))
-        rows.append(_row(f"{name} {_number(strength)}\n{words}", changed, development, with_targets=name in MIXING))
+        label = f"{name} {_number(strength)}\n{words}"
+        rows.append(_row(label, changed, development, with_targets=recipe.mixes_images))
     return _draw(rows, development)
 
 
 def of_recipe(development: Development, recipe: Recipe) -> Figure:
     """Return a figure of images of several classes, then five draws of the recipe's augmentation for them.
 
-    Mixup and CutMix mix the images shown; in training they mix images of the whole batch.
+    Mixup, CutMix and FMix mix the images shown; in training they mix images of the whole batch.
     """
     batch = _batch(development, smoothing=recipe.label_smoothing)
-    mixed = any(getattr(recipe.augmentation, name) for name in MIXING)
+    mixed = recipe.augmentation.mixes_images
     rows = [_row("original", batch, development, with_targets=recipe.label_smoothing > 0 and not mixed)]
     for step in range(DRAWS):
         changed = augment(batch, recipe.augmentation, machine.generator(recipe.seed, "augmentation", step))

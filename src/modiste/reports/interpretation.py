@@ -192,7 +192,7 @@ def _caution(handicaps: tuple[str, ...]) -> str:
 def _incomparable(recipe: Recipe) -> str:
     found = {
         "with smoothed labels": recipe.label_smoothing > 0,
-        "with mixed images": recipe.augmentation.mixup > 0 or recipe.augmentation.cutmix > 0,
+        "with mixed images": recipe.augmentation.mixes_images,
         "with weighted classes": recipe.balance > 0,
         "with the error of a reconstruction": isinstance(recipe.model, CapsNetRecipe),
     }

@@ -20,6 +20,7 @@ from modiste.compat import without_compiler
 from modiste.data import augment
 from modiste.data.batch import as_floats
 from modiste.data.garment_changes import framed
+from modiste.data.geometry import warp
 from modiste.data.outliers import outlier_images, softened
 from modiste.recipes.recipe import AugmentationRecipe
 
@@ -174,8 +175,7 @@ def stretched(images: Images, generator: torch.Generator) -> Images:
     wider = narrowest * (widest / narrowest) ** torch.rand(len(images), generator=generator)
     shrunk = wider.clamp(min=1)
     maps = torch.diag_embed(torch.stack([shrunk / wider, shrunk], dim=1))
-    grid = F.affine_grid(F.pad(maps, (0, 1)), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return warp(images, F.pad(maps, (0, 1)))
 
 
 def toned(images: Images, generator: torch.Generator) -> Images:

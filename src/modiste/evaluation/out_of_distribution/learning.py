@@ -66,9 +66,8 @@ class Changes:
 
 def allowed_changes(recipe: Recipe) -> Changes:
     """Return the changes of one image that a recipe allows; mirroring too if it averages both."""
-    changes = recipe.augmentation
-    flips = changes.flip or recipe.mirror
-    return Changes(replace(changes, flip=flips, mixup=0.0, cutmix=0.0), recipe.by_class)
+    changes = recipe.augmentation.of_single_images
+    return Changes(replace(changes, flip=changes.flip or recipe.mirror), recipe.by_class)
 
 
 NO_CHANGES = Changes()
