@@ -299,8 +299,7 @@ class TransferRecipe(Part):
     """OLD=NEW renames a prefix of the source's names, such as conv1=network.stem; .OLD=.NEW renames a part inside."""
 
     def check(self) -> None:
-        whole = len(self.source) == 64 and set(self.source) <= set("0123456789abcdef")
-        demand(not self.source or whole, "source", "64 hexadecimal digits", self.source)
+        demand(not self.source or _is_sha256(self.source), "source", "64 hexadecimal digits", self.source)
         for name in ("freeze", "fresh"):
             demand(all(getattr(self, name)), name, "names", getattr(self, name))
         self.above_zero("learning_rate_factor")
@@ -310,6 +309,29 @@ class TransferRecipe(Part):
             demand(
                 old.startswith(".") == new.startswith("."), "rename", "both sides with a point in front, or none", rule
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationRecipe(Part):
+    """Learning from the answers of finished runs, the teachers, beside the labels."""
+
+    teachers: tuple[str, ...] = ()
+    """SHA-256 of each teacher's model file; --teacher fills them in."""
+    weight: float = 0.5
+    """Share of the teachers' answers in the loss; the rest is the loss against the labels."""
+    temperature: float = 2.0
+    """Divides the logits of teachers and student before softmax; larger values show more of the unlikely classes."""
+
+    def check(self) -> None:
+        for teacher in self.teachers:
+            demand(_is_sha256(teacher), "teachers", "64 hexadecimal digits each", teacher)
+        demand(len(set(self.teachers)) == len(self.teachers), "teachers", "each once", self.teachers)
+        demand(0 <= self.weight <= 1, "weight", "from 0 to 1", self.weight)
+        self.above_zero("temperature")
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,6 +399,8 @@ class Recipe(Displayed, Part):
     """Settings of the warm start simclr."""
     transfer: TransferRecipe = field(default_factory=TransferRecipe)
     """Weights taken from another run."""
+    distillation: DistillationRecipe = field(default_factory=DistillationRecipe)
+    """Answers of finished runs to learn from."""
     own: OwnCodeRecipe = field(default_factory=OwnCodeRecipe)
     """Loss and augmentation that are not part of Modiste."""
 
@@ -444,6 +468,9 @@ class Recipe(Displayed, Part):
         demand(
             self.epochs >= (not self.transfer.linear_probe), "epochs", "at least 1, or 0 with linear_probe", self.epochs
         )
+        if self.distillation.teachers:
+            demand(self.epochs > 0, "epochs", "at least 1 with a teacher", self.epochs)
+            demand(self.objective != "margin", "objective", "one of logits with a teacher", self.objective)
         self.below_one("label_smoothing", "ema_decay")
         demand(0 <= self.balance <= 1, "balance", "from 0 to 1", self.balance)
         self.at_least(0, "patience")

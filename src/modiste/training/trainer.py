@@ -60,6 +60,7 @@ def train(
     data: Development | None = None,
     data_folder: Path | str | None = None,
     transfer_from: Path | str | Source | None = None,
+    teachers: Sequence[Path | str] = (),
     listeners: Sequence[Listener] = (),
     threads: int | None = None,
 ) -> Outcome:
@@ -80,6 +81,7 @@ def train(
         data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         transfer_from: the source of weights whose hash the recipe names: a run folder, a safetensors file or
             ``hub:OWNER/NAME``.
+        teachers: folders of the finished runs that the recipe names as teachers.
         listeners: notified of every step and epoch, and of the end. An error in one ends the run; trackers, which
             cannot, come from ``tracking.trackers.make``.
         threads: of torch; None for as many as there are free cores. The number decides the last bits of the weights.
@@ -94,7 +96,8 @@ def train(
         group.folder(Path(out)) as folder,
     ):
         session = replace(session, threads=threads)
-        finished = train_in(session, recipe, folder, data_folder if data is None else data, listeners, transfer_from)
+        images = data_folder if data is None else data
+        finished = train_in(session, recipe, folder, images, listeners, transfer_from, teachers)
         return outcome(finished or run_folder.open_run(out), started)
 
 
@@ -105,6 +108,7 @@ def train_in(
     data: Data = None,
     listeners: Sequence[Listener] = (),
     transfer_from: Path | str | Source | None = None,
+    teachers: Sequence[Path | str] = (),
 ) -> run_folder.Run | None:
     """Train one run within a session that several may share; return it, or None if it had finished before.
 
@@ -115,13 +119,14 @@ def train_in(
         data: images in memory, or where to find those that the recipe names.
         listeners: see ``train``.
         transfer_from: see ``train``.
+        teachers: see ``train``.
 
     Raises:
         ModisteError: as ``train``.
     """
     with notified(folder, listeners) as listener:
         with storage.lock(folder):
-            run = set_up(recipe, folder, session, data)
+            run = set_up(recipe, folder, session, data, teachers)
             if run is None:
                 return None
             complete(run, listener, transfer_from)
