@@ -14,10 +14,11 @@ import torch
 from run_equality import assert_same
 
 from code_of_others import make_mlp
-from commands_and_data import PROGRAMS, run_modiste, run_script, run_together
+from commands_and_data import PROGRAMS, epoch_from, run_modiste, run_script, run_together
 from modiste.api.own import with_own_code
 from modiste.api.training import with_teachers
 from modiste.data.batch import Batch, as_floats
+from modiste.data.batches import Batches
 from modiste.data.dataset import Development, load_development
 from modiste.errors import RecipeError, RunError
 from modiste.evaluation.inference import infer
@@ -25,10 +26,17 @@ from modiste.models.registry import build_model
 from modiste.recipes import own_code
 from modiste.recipes.networks import CapsNetRecipe, CNNRecipe, MLPRecipe
 from modiste.recipes.plain import to_plain
-from modiste.recipes.recipe import AugmentationRecipe, DistillationRecipe, OptimizerRecipe, Recipe
+from modiste.recipes.recipe import (
+    AugmentationRecipe,
+    ByClassRecipe,
+    DistillationRecipe,
+    OptimizerRecipe,
+    OwnCodeRecipe,
+    Recipe,
+)
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import open_run
-from modiste.training import continuation, trainer
+from modiste.training import continuation, distillation, trainer
 from modiste.training.context import Context
 from modiste.training.cross_validation import cross_validate
 from modiste.training.cuda_graph import ResidentSteps, can_stay
@@ -40,6 +48,8 @@ from modiste.training.setup import describe_task
 from modiste.training.state import TrainingState, new_training_state
 from modiste.training.step import Steps
 from modiste.training.tracking import Listener
+from modiste.training.transfer import feature_cache
+from modiste.training.warm_start.progress import Progress
 
 EVERY_MIXTURE = AugmentationRecipe(flip=True, shift=1, mixup=0.4, cutmix=0.4)
 Train = Callable[..., Path]
@@ -172,6 +182,7 @@ class TestAnswers:
         assert whole.taught is not None
         assert mine.taught is not None
         torch.testing.assert_close(mine.taught, whole.taught[part.first : part.last], rtol=0, atol=1e-6)
+        torch.testing.assert_close(whole[part.first : part.last].taught, mine.taught, rtol=0, atol=1e-6)
         assert taught(batch, None) is batch
 
     def test_a_student_that_is_its_teacher_has_nothing_to_learn(
@@ -206,6 +217,83 @@ class TestAnswers:
         assert accuracies[1] > accuracies[2] - 0.1 > 0.7
 
 
+class TestStored:
+    @pytest.fixture
+    def context(self, student: Recipe, development: Development, finished_run: Path) -> Context:
+        return context_of(with_part(student, on="stored", temperature=3.0), development, finished_run)
+
+    def store(self, context: Context) -> torch.Tensor:
+        teachers = context.teachers
+        assert teachers is not None
+        progress = Progress(distillation.NAME, context.listener, context.interruption)
+        distillation.store_answers(teachers, context.development, context.recipe, progress)
+        assert teachers.answers is not None
+        return teachers.answers
+
+    def test_answers_are_those_to_the_images_and_with_flips_to_the_mirror_images_too(
+        self, context: Context, finished_run: Path
+    ) -> None:
+        images, model = context.development.train.images, open_run(finished_run).load_model()[0]
+        own, mirrored = ((infer(model, view, context.recipe) / 3).softmax(1) for view in (images, images.flip(3)))
+        torch.testing.assert_close(self.store(context), own, rtol=0, atol=1e-6)
+        flipped = replace(context, recipe=replace(context.recipe, augmentation=AugmentationRecipe(flip=True)))
+        torch.testing.assert_close(self.store(flipped), (own + mirrored) / 2, rtol=0, atol=1e-6)
+        assert not torch.allclose(own, mirrored, atol=1e-2)
+
+    def test_they_are_mixed_as_the_labels_are(self, context: Context) -> None:
+        train = context.development.train
+        answers = torch.nn.functional.one_hot(train.labels, 5).float()
+        recipe = replace(context.recipe, augmentation=EVERY_MIXTURE, balance=1.0)
+        with_answers, without = Batches(train, recipe, 5, answers=answers), Batches(train, recipe, 5)
+        for batch, plain in zip(epoch_from(with_answers, 0), epoch_from(without, 0), strict=True):
+            assert batch.taught is not None
+            assert torch.equal(batch.taught, batch.targets)
+            assert torch.equal(batch.targets, plain.targets)
+            assert torch.equal(batch.images, plain.images)
+            assert not batch.targets.amax(1).eq(1).all()
+            assert taught(batch, context.teachers) is batch
+
+    def test_they_are_computed_once(
+        self,
+        context: Context,
+        development: Development,
+        finished_run: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        calls, honest = list[int](), distillation.answer
+
+        def counted(network: torch.nn.Module, images: torch.Tensor, *, mirror: bool) -> torch.Tensor:
+            calls.append(len(images))
+            return honest(network, images, mirror=mirror)
+
+        monkeypatch.setattr(distillation, "answer", counted)
+        monkeypatch.setattr(feature_cache, "feature_cache_folder", lambda: tmp_path / "cache")
+        monkeypatch.setattr(feature_cache, "SECONDS_BETWEEN_FILES", 0.0)
+        first = self.store(context)
+        assert calls == [250, 150]
+        again = context_of(context.recipe, development, finished_run)
+        assert torch.equal(self.store(again), first)
+        assert calls == [250, 150]
+        teachers = context.teachers
+        assert teachers is not None
+        teachers.each = (replace(teachers.each[0], sha256="another file with the same layers below the last"),)
+        self.store(context)
+        assert calls == [250, 150, 250, 150]
+
+    def test_images_without_stored_answers_are_refused(self, student: Recipe) -> None:
+        stored = with_part(student, on="stored")
+        extra = replace(stored.data, extra="folder", extra_classes=("a=b",))
+        for field, changes in (
+            ("data.extra", {"data": extra}),
+            ("by_class.outliers", {"by_class": ByClassRecipe(outliers=0.1)}),
+            ("own.augmentation", {"own": OwnCodeRecipe(augmentation="a:b@0123456789abcdef")}),
+        ):
+            with pytest.raises(RecipeError, match=f"distillation.on: expected augmented with {field}, found 'stored'"):
+                replace(stored, **changes)  # type: ignore[arg-type]
+            replace(student, **changes)  # type: ignore[arg-type]
+
+
 def context_of(recipe: Recipe, development: Development, *folders: Path) -> Context:
     teachers = load_teachers(recipe.distillation, folders, development)
     return Context(recipe, development, Path("nowhere"), Listener(), Interruption(), teachers=teachers)
@@ -232,9 +320,12 @@ class TestRuns:
         assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
         assert not all(torch.equal(tensor, weights[2][name]) for name, tensor in weights[0].items())
 
-    @pytest.mark.parametrize("kill", [{"step": 7}, {"epoch": 1}], ids=["within an epoch", "after an epoch"])
-    def test_it_goes_on_to_the_same_bytes(self, kill: dict[str, int], student: Recipe, train: Train) -> None:
+    @pytest.mark.parametrize(
+        ("kill", "on"), [({"step": 7}, "augmented"), ({"epoch": 1}, "augmented"), ({"step": 7}, "stored")]
+    )
+    def test_it_goes_on_to_the_same_bytes(self, kill: dict[str, int], on: str, student: Recipe, train: Train) -> None:
         recipe = replace(student, epochs=2, augmentation=EVERY_MIXTURE, ema_decay=0.9, balance=0.5)
+        recipe = with_part(recipe, on=on)
         whole = train(recipe, "whole")
         with pytest.raises(Killed):
             train(recipe, "cut", listeners=[KilledAt(**kill)])
@@ -254,10 +345,12 @@ class TestRuns:
         continuation.continue_run(one, tmp_path / "longer", teachers=[finished_run], **options)  # type: ignore[arg-type]
         assert_same(tmp_path / "longer", two)
 
+    @pytest.mark.parametrize("on", ["augmented", "stored"])
     def test_seeds_come_to_what_they_come_to_alone(
-        self, student: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path, train: Train
+        self, on: str, student: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path, train: Train
     ) -> None:
-        recipe = replace(student, epochs=1, precision="bfloat16", augmentation=EVERY_MIXTURE)
+        recipe = with_part(student, on=on)
+        recipe = replace(recipe, epochs=1, precision="bfloat16", augmentation=EVERY_MIXTURE)
         options = {"device": "cpu", "data_folder": tiny_folder, "teachers": [finished_run]}
         together = train_seeds(recipe, (3, 5), tmp_path / "together", **options)  # type: ignore[arg-type]
         train_every_seed(recipe, (3, 5), tmp_path / "in turn", **options)  # type: ignore[arg-type]
@@ -307,7 +400,7 @@ class TestRuns:
         shutil.rmtree(tmp_path / "teacher")
         for command in (
             ["evaluate", "student", "--data-folder", tiny_folder],
-            ["export", "student", "--to", "torch", "--data-folder", tiny_folder],
+            ["export", "student", "--to", "safetensors", "--data-folder", tiny_folder],
         ):
             done = run_modiste(*command, cwd=tmp_path)
             assert done.returncode == 0, done.stderr
@@ -452,12 +545,13 @@ class TestOwnNetworks:
     ) -> None:
         recipe = with_teachers(replace(student, epochs=1), teacher)[0]
         trainer.train(recipe, tmp_path / "s", device="cpu", data_folder=tiny_folder, teachers=[teacher])
-        with pytest.raises(RecipeError, match="several seeds at once: not possible with own code, as a teacher has"):
+        with pytest.raises(RecipeError, match="several seeds at once: not possible with own code"):
             train_seeds(recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder, teachers=[teacher])
         for folder, stays in ((teacher, False), (finished_run, True)):
             teachers = teachers_of(development, folder)
             context = self.OnGPU(recipe, development, tmp_path, Listener(), Interruption(), teachers=teachers)
             assert can_stay(context) is stays
+            assert can_stay(replace(context, recipe=with_part(recipe, on="stored")))
 
     def test_one_that_is_not_registered_is_named(
         self, teacher: Path, development: Development, monkeypatch: pytest.MonkeyPatch

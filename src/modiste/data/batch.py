@@ -1,6 +1,6 @@
 """A batch as the network takes it: images as floats, targets as probabilities."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -80,4 +80,4 @@ def weighted(batch: Batch, weights: Float[Tensor, " classes"] | None) -> Batch:
     if weights is None:
         return batch
     own = batch.targets @ weights
-    return Batch(batch.images, batch.targets, own if batch.weights is None else own * batch.weights)
+    return replace(batch, weights=own if batch.weights is None else own * batch.weights)

@@ -317,6 +317,8 @@ class DistillationRecipe(Part):
 
     teachers: tuple[str, ...] = ()
     """SHA-256 of each teacher's model file; --teacher fills them in."""
+    on: Literal["augmented", "stored"] = "augmented"
+    """augmented: they answer to every image as the network sees it; stored: once, to the images before augmentation."""
     weight: float = 0.5
     """Share of the teachers' answers in the loss; the rest is the loss against the labels."""
     temperature: float = 2.0
@@ -468,12 +470,23 @@ class Recipe(Displayed, Part):
         demand(
             self.epochs >= (not self.transfer.linear_probe), "epochs", "at least 1, or 0 with linear_probe", self.epochs
         )
-        if self.distillation.teachers:
-            demand(self.epochs > 0, "epochs", "at least 1 with a teacher", self.epochs)
-            demand(self.objective != "margin", "objective", "one of logits with a teacher", self.objective)
         self.below_one("label_smoothing", "ema_decay")
         demand(0 <= self.balance <= 1, "balance", "from 0 to 1", self.balance)
         self.at_least(0, "patience")
+        if self.distillation.teachers:
+            self._check_taught()
+
+    def _check_taught(self) -> None:
+        demand(self.epochs > 0, "epochs", "at least 1 with a teacher", self.epochs)
+        demand(self.objective != "margin", "objective", "one of logits with a teacher", self.objective)
+        others = {
+            "data.extra": self.data.extra,
+            "by_class.outliers": self.by_class.outliers,
+            "own.augmentation": self.own.augmentation,
+        }
+        for name, value in others.items():  # there are no stored answers for the images that these make
+            is_stored = self.distillation.on == "stored"
+            demand(not (value and is_stored), "distillation.on", f"augmented with {name}", self.distillation.on)
 
 
 def _as_text(value: Any) -> str:

@@ -83,8 +83,13 @@ class Recording:
 
 def can_stay(context: Context) -> bool:
     """Tell whether steps can stay on the device: it is a GPU, one process trains alone, and all code is Modiste's."""
-    has_own_code = context.recipe.own_code or (context.teachers is not None and context.teachers.have_own_code)
-    return context.device.type == "cuda" and context.group.is_alone and not has_own_code
+    return context.device.type == "cuda" and context.group.is_alone and not runs_own_code(context)
+
+
+def runs_own_code(context: Context) -> bool:
+    """Return whether a step runs code that is not Modiste's: of the recipe, or a teacher that answers in every step."""
+    asked = context.teachers if context.recipe.distillation.on == "augmented" else None
+    return bool(context.recipe.own_code) or (asked is not None and asked.have_own_code)
 
 
 class ResidentSteps(Steps):

@@ -2,16 +2,18 @@
 
 Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015. The teachers see the very images that
 the network sees, augmented and mixed (Beyer et al., "Knowledge distillation: A good teacher is patient and consistent",
-2022). Of several teachers the probabilities are averaged. The answers are part of the batch, as its targets are.
+2022). Or they answer once, to the training images before augmentation, and their answers are mixed as the labels are.
+That is cheaper. Of several teachers the probabilities are averaged. Answers are part of the batch, as its targets are.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
@@ -19,7 +21,7 @@ from modiste.data.batch import Batch
 from modiste.data.dataset import Development
 from modiste.data.extra_pictures import own_fingerprint
 from modiste.errors import RecipeError, RunError
-from modiste.evaluation.inference import answer, ready
+from modiste.evaluation.inference import answer, parts, ready
 from modiste.models.own_network import is_own
 from modiste.recipes import own_code
 from modiste.recipes.plain import class_name
@@ -27,7 +29,10 @@ from modiste.recipes.recipe import DistillationRecipe, Precision, Recipe
 from modiste.runs import run_folder
 from modiste.runs.run_folder import Run
 from modiste.training.objectives import Logits, Weights, objective_of, weighted_mean
+from modiste.training.transfer.feature_cache import open_cache, outputs
+from modiste.training.warm_start.progress import Progress
 
+NAME = "answers of the teachers"
 MODEL = run_folder.WEIGHTS["picked"]
 """The file by whose hash a recipe names a teacher."""
 
@@ -37,27 +42,31 @@ class Teacher:
     """A network that answers as its run does.
 
     Attributes:
+        sha256: of the model file.
         network: ready for inference, on the device of the images.
         precision: of its arithmetic.
         mirror: whether its logits are averaged with those of the mirror images.
     """
 
+    sha256: str
     network: nn.Module
     precision: Precision
     mirror: bool
 
 
-@dataclass(frozen=True)
+@dataclass
 class Teachers:
     """The teachers of a run.
 
     Attributes:
         each: at least one.
         temperature: divides their logits before softmax.
+        answers: probabilities for each training image before augmentation; None if they answer in every step.
     """
 
     each: tuple[Teacher, ...]
     temperature: float
+    answers: Float[Tensor, "n classes"] | None = None
 
     @property
     def have_own_code(self) -> bool:
@@ -76,8 +85,53 @@ class Teachers:
 
 
 def taught(batch: Batch, teachers: Teachers | None) -> Batch:
-    """Return a batch with the teachers' answers to its images; without teachers the batch itself."""
-    return batch if teachers is None else replace(batch, taught=teachers.probabilities(batch.images))
+    """Return a batch with the teachers' answers to its images; the batch itself without teachers, or if it has some."""
+    if teachers is None or batch.taught is not None:
+        return batch
+    return replace(batch, taught=teachers.probabilities(batch.images))
+
+
+def store_answers(teachers: Teachers, development: Development, recipe: Recipe, progress: Progress) -> None:
+    """Compute the teachers' answers to the training images as they are, if the recipe says that these are stored.
+
+    If the images are flipped, a stored answer is the mean for the image and its mirror image. What was computed in an
+    earlier call, or in one that was killed, is read from the user's cache.
+
+    Args:
+        teachers: whose ``answers`` are set, on the device of the images.
+        development: the images.
+        recipe: says whether answers are stored, and whether images are flipped.
+        progress: is notified of each batch.
+
+    Raises:
+        StoppedError: a signal asked to stop.
+    """
+    if recipe.distillation.on != "stored":
+        return
+    images, flips = development.train.images, [recipe.augmentation.flip and not one.mirror for one in teachers.each]
+    steps = [len(parts(images, images.device, one.precision)) for one in teachers.each]
+    progress.start(sum(count * (1 + flip) for count, flip in zip(steps, flips, strict=True)))
+    found = []
+    for teacher, flip in zip(teachers.each, flips, strict=True):
+        logits = _stored_logits(teacher, images, progress, with_mirror_images=flip)
+        views = (logits / teachers.temperature).softmax(1).view(-1, len(images), logits.shape[1])
+        found.append(views.mean(0))
+    teachers.answers = torch.stack(found).mean(0).to(images.device)
+
+
+def _stored_logits(
+    teacher: Teacher, images: UInt8[Tensor, "n c h w"], progress: Progress, *, with_mirror_images: bool
+) -> Float[Tensor, "m classes"]:
+    """Return a teacher's logits, float32 on the CPU; those of the mirror images may follow."""
+    choices = {
+        "logits": teacher.sha256,
+        "precision": teacher.precision,
+        "mirror": teacher.mirror,
+        "with_mirror_images": with_mirror_images,
+    }
+    cache = open_cache(images, teacher.network, images.device, choices)
+    compute = partial(answer, teacher.network, mirror=teacher.mirror)
+    return outputs(images, compute, teacher.precision, cache, progress, with_mirror_images=with_mirror_images)
 
 
 def loss(logits: Logits, batch: Batch, recipe: Recipe) -> Float[Tensor, ""]:
@@ -184,4 +238,4 @@ def _load(run: Run, development: Development) -> Teacher:
             ) from error
     network = run.load_model()[0].requires_grad_(False).to(development.train.labels.device)
     image = development.train.images[:1]
-    return Teacher(ready(network, run.recipe, image), run.recipe.precision, run.recipe.mirror)
+    return Teacher(run.files[MODEL], ready(network, run.recipe, image), run.recipe.precision, run.recipe.mirror)

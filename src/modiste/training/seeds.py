@@ -20,8 +20,7 @@ from modiste.models import layers
 from modiste.recipes.recipe import Recipe
 from modiste.runs import manifest, run_folder, storage
 from modiste.training.context import Context
-from modiste.training.cuda_graph import ResidentSteps, SideBySide
-from modiste.training.distillation import Teachers
+from modiste.training.cuda_graph import ResidentSteps, SideBySide, runs_own_code
 from modiste.training.distributed import Group, gathered
 from modiste.training.loop import finish_epoch, is_over
 from modiste.training.setup import (
@@ -87,7 +86,7 @@ def train_seeds(
                 locks.enter_context(storage.lock(folder))
                 run = set_up(replace(recipe, seed=seed), folder, session, images, teachers)
                 if run is not None:
-                    check_teachers(run.teachers)
+                    check_recordable(run.context(listener))
                     images = run.development  # loaded for the first run, shared by the others
                     runs.append((run, run.context(listener)))
             for some in equally_far(runs):
@@ -190,10 +189,10 @@ def check_seeds(recipe: Recipe, seeds: Sequence[int]) -> None:
     check_different(seeds)
 
 
-def check_teachers(teachers: Teachers | None) -> None:
-    """Raise RecipeError if the network of a teacher is not Modiste's, which no CUDA graph can be sure to hold."""
-    if teachers is not None and teachers.have_own_code:
-        raise RecipeError("several seeds at once: not possible with own code, as a teacher has; train them one by one")
+def check_recordable(context: Context) -> None:
+    """Raise RecipeError if a step runs code that is not Modiste's: the recipe's, or that of a teacher."""
+    if runs_own_code(context):
+        raise RecipeError("several seeds at once: not possible with own code; train them one by one")
 
 
 def check_alone(group: Group) -> None:

@@ -39,7 +39,8 @@ class Steps:
         self.has_own_code = bool(context.recipe.own_code)
         development = context.development
         extra = development.extra.train if development.extra else None
-        self.batches = Batches(development.train, context.recipe, context.classes, extra)
+        answers = context.teachers.answers if context.teachers else None
+        self.batches = Batches(development.train, context.recipe, context.classes, extra, answers)
         self.dropout = torch.Generator(context.device)
         layers.share_generator(state.model, self.dropout)
 

@@ -23,6 +23,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.checkpoint import ModelInfo
 from modiste.runs.run_folder import EpochRow
+from modiste.training import distillation
 from modiste.training.context import Context
 from modiste.training.distributed import gathered
 from modiste.training.loop import fit
@@ -164,7 +165,8 @@ def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | 
     """Return the saved training state of the run, or a new one after warm start and transfer.
 
     The state after a warm start is saved, so that an interrupted run does not repeat it. That of a network which is not
-    Modiste's is saved too, because its initial weights may be others when it is built again.
+    Modiste's is saved too, because its initial weights may be others when it is built again. Answers of teachers that
+    are to be stored are computed here, or read from the user's cache.
     """
     recipe, model, saved = run.recipe, run.model, run.saved
     machine.keep_memory()
@@ -177,6 +179,9 @@ def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | 
     if saved is None and recipe.transfer.linear_probe:
         progress = Progress(linear_probe.NAME, context.listener, context.interruption)
         fitted = linear_probe.fit_head(model, context.development, recipe, progress)
+    if context.teachers is not None:
+        progress = Progress(distillation.NAME, context.listener, context.interruption)
+        distillation.store_answers(context.teachers, context.development, recipe, progress)
     state = new_training_state(model, recipe, taken)
     if saved is not None:
         state.restore(saved)
