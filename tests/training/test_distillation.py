@@ -404,6 +404,8 @@ class TestRuns:
         ):
             done = run_modiste(*command, cwd=tmp_path)
             assert done.returncode == 0, done.stderr
+        [card] = (tmp_path / "student").glob("*.md")
+        assert f"models with SHA-256 `{run.recipe.distillation.teachers[0]}`" in card.read_text()
         gone = run_modiste(*words, "again", cwd=tmp_path)
         assert gone.returncode == RunError.exit_code
         assert gone.stderr.count("\n") == 1

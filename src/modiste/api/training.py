@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from modiste.api.own import Code, register, with_own_code
-from modiste.api.run import Run, folder_of
+from modiste.api.run import Run, RunLike, folder_of
 from modiste.data.dataset import Development, development_of
 from modiste.errors import RecipeError
 from modiste.recipes import named
@@ -25,8 +25,6 @@ from modiste.training.transfer.source import Source, locate
 
 RecipeLike = Recipe | str | os.PathLike[str]
 """A recipe, the name of one, or the path of a .toml or .json file."""
-RunLike = str | os.PathLike[str]
-"""A ``Run``, or the path of a run's folder."""
 Track = str | Listener | Sequence[str | Listener]
 """Trackers by name, or listeners of the user's own."""
 
@@ -68,7 +66,7 @@ def train(
         data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         transfer_from: weights to start from: a run, a safetensors file or ``hub:OWNER/NAME``.
         teacher: a finished run, or several, whose answers the network learns from beside the labels; on the same data
-            and split. ``distillation.weight`` and ``distillation.temperature`` are fields of the recipe.
+            and split. The fields ``distillation.weight``, ``.temperature`` and ``.on`` say how.
         track: trackers: ``tensorboard``, ``mlflow``, ``wandb``, or listeners. Each has a thread of its own, and cannot
             stop, slow or change the run.
         listeners: notified of every step and epoch, in this thread; an error in one ends the run.

@@ -32,7 +32,8 @@ from modiste.training.objectives import Logits, Weights, objective_of, weighted_
 from modiste.training.transfer.feature_cache import open_cache, outputs
 from modiste.training.warm_start.progress import Progress
 
-NAME = "answers of the teachers"
+NAME = "teachers"
+"""Of the progress of their stored answers."""
 MODEL = run_folder.WEIGHTS["picked"]
 """The file by whose hash a recipe names a teacher."""
 
