@@ -35,6 +35,7 @@ RECIPES: dict[str, object] = {
     "a path for a source of weights": {"name": "x", "transfer": {"source": "/etc/passwd"}},
     "an address for a source of weights": {"name": "x", "transfer": {"source": "https://example.org/w"}},
     "a name on a hub for a source of weights": {"name": "x", "transfer": {"source": "hub:someone/net"}},
+    "a path for a teacher": {"name": "x", "distillation": {"teachers": ["/etc/passwd"]}},
     "a rule that is none": {"name": "x", "transfer": {"rename": ["a=b=c"]}},
     "a list for a number": {"name": "x", "epochs": [1]},
     "truth for a number": {"name": "x", "epochs": True},

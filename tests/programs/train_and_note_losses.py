@@ -1,4 +1,4 @@
-"""Trains ``recipe.json`` and writes the loss of every step. Arguments: the run's folder, the folder of images."""
+"""Trains ``recipe.json`` and writes the loss of every step. Arguments: folders of the run, of images, of teachers."""
 
 import json
 import os
@@ -19,6 +19,6 @@ def note(loss: float, norm: float, step: int) -> None:
 
 
 steps._check_finite = note
-trainer.train(load(Path("recipe.json")), sys.argv[1], device="cpu", data_folder=sys.argv[2])
+trainer.train(load(Path("recipe.json")), sys.argv[1], device="cpu", data_folder=sys.argv[2], teachers=sys.argv[3:])
 if os.environ.get("RANK", "0") == "0":
     Path(sys.argv[1] + ".losses").write_text(json.dumps(losses))

@@ -39,6 +39,7 @@ from modiste.recipes.recipe import (
     AugmentationRecipe,
     ByClassRecipe,
     DataRecipe,
+    DistillationRecipe,
     OptimizerRecipe,
     PretrainingRecipe,
     Recipe,
@@ -123,7 +124,7 @@ def test_get_names_the_nearest_recipe() -> None:
 def test_a_recipe_written_before_a_field_was_there_means_its_default() -> None:
     old = to_plain(named.dbn())
     del old["self_supervised"], old["transfer"]["fresh"], old["data"]["subset_seed"], old["data"]["repeats"]
-    del old["balance"]
+    del old["balance"], old["distillation"]
     for name in ("pictures", "side", "colour", "test_fraction", "test_seed"):
         del old["data"][name]
     assert from_plain(old) == named.dbn()
@@ -279,6 +280,9 @@ OUT_OF_RANGE = [
     (TransferRecipe, "fresh", [[""]]),
     (TransferRecipe, "learning_rate_factor", [0, -1]),
     (TransferRecipe, "rename", [[""], ["="], ["a"], ["a=b=c"], ["a=a"], [".a=b"], ["a=.b"], ["a=b", "c"]]),
+    (DistillationRecipe, "teachers", [["abc"], ["Z" * 64], ["a" * 64, "a" * 64]]),
+    (DistillationRecipe, "weight", [-0.1, 1.1]),
+    (DistillationRecipe, "temperature", [0, -1]),
     (PretrainingRecipe, "epochs", [0]),
     (PretrainingRecipe, "batch_size", [0]),
     (PretrainingRecipe, "gibbs_steps", [0]),

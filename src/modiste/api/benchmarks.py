@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modiste.api.own import Code, register
-from modiste.api.results import RunLike
-from modiste.api.run import folder_of
+from modiste.api.run import RunLike, folder_of
 
 if TYPE_CHECKING:
     from modiste.benchmarks.result import Benchmark

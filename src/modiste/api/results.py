@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from modiste.api.own import Code, register
-from modiste.api.run import folder_of
+from modiste.api.run import RunLike, folder_of
 from modiste.errors import DataError, PhotoError, RecipeError
 from modiste.evaluation import assessment, comparison
 from modiste.evaluation.assessment import Assessment, Split, Weights
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from modiste.photo.preparation import PictureInput
     from modiste.reports.shown_images import ImageAnswer
 
-RunLike = str | os.PathLike[str]
-"""A ``Run``, or the path of a run's folder."""
 Picture = Any
 """A path, the bytes of a picture file, an image of PIL, or an array of bytes."""
 

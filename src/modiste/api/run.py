@@ -13,6 +13,8 @@ from modiste.runs import run_folder
 if TYPE_CHECKING:
     from modiste.inference.predictor import Predictor
 
+RunLike = str | os.PathLike[str]
+"""A ``Run``, or the path of a run's folder."""
 CURVES = ("train_accuracy", "validation_accuracy")
 COLOURS = ("#888888", "#3d85c6")
 """Readable on white and on black."""

@@ -10,14 +10,14 @@ from typing import Any
 from torch import nn
 
 from modiste.api.own import Code, register, with_own_code
-from modiste.api.run import Run, folder_of
+from modiste.api.run import Run, RunLike, folder_of
 from modiste.data.dataset import Development, development_of
 from modiste.errors import RecipeError
 from modiste.recipes import named
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
 from modiste.system.processes import is_alone, is_first_process
-from modiste.training import continuation, trainer
+from modiste.training import continuation, distillation, trainer
 from modiste.training.free_folder import RUNS, free_folder
 from modiste.training.seeds import are_side_by_side, check_different, seed_folder, train_every_seed
 from modiste.training.tracking import Listener, make_progress, trackers
@@ -40,6 +40,7 @@ def train(
     device: str = "auto",
     data_folder: Path | str | None = None,
     transfer_from: Path | str | Source | None = None,
+    teacher: RunLike | Sequence[RunLike] = (),
     track: Track = (),
     listeners: Sequence[Listener] = (),
     quiet: bool = False,
@@ -64,6 +65,8 @@ def train(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         transfer_from: weights to start from: a run, a safetensors file or ``hub:OWNER/NAME``.
+        teacher: a finished run, or several, whose answers the network learns from beside the labels; on the same data
+            and split. The fields ``distillation.weight``, ``.temperature`` and ``.on`` say how.
         track: trackers: ``tensorboard``, ``mlflow``, ``wandb``, or listeners. Each has a thread of its own, and cannot
             stop, slow or change the run.
         listeners: notified of every step and epoch, in this thread; an error in one ends the run.
@@ -82,6 +85,7 @@ def train(
     """
     wanted = with_own_code(as_recipe(recipe).with_(**fields), network=network, loss=loss, augmentation=augmentation)
     wanted, source = with_source(wanted, transfer_from, quiet=quiet)
+    wanted, teachers = with_teachers(wanted, teacher)
     wanted, images = _with_data(wanted, data)
     folder = free_folder(wanted, device) if out is None else Path(out)
     trainer.train(
@@ -91,6 +95,7 @@ def train(
         data=images,
         data_folder=data_folder,
         transfer_from=source,
+        teachers=teachers,
         listeners=[*listeners_of(folder, wanted, track, quiet=quiet), *listeners],
     )
     return Run.open(folder)
@@ -107,6 +112,7 @@ def continue_run(
     augmentation: Code | None = None,
     device: str = "auto",
     data_folder: Path | str | None = None,
+    teacher: RunLike | Sequence[RunLike] = (),
     track: Track = (),
     listeners: Sequence[Listener] = (),
     quiet: bool = False,
@@ -127,6 +133,7 @@ def continue_run(
         augmentation: likewise of its augmentation.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         data_folder: as ``load_dataset`` takes it.
+        teacher: the same as the run had, if it had any.
         track: as ``train`` takes it.
         listeners: as ``train`` takes them.
         quiet: show no progress.
@@ -154,6 +161,7 @@ def continue_run(
         device=device,
         data=None if data is None else development_of(data, longer.data),
         data_folder=data_folder,
+        teachers=_folders_of(teacher),
         listeners=[*listeners_of(folder, longer, track, quiet=quiet), *listeners],
     )
     return Run.open(folder)
@@ -171,6 +179,7 @@ def train_seeds(
     device: str = "auto",
     data_folder: Path | str | None = None,
     transfer_from: Path | str | Source | None = None,
+    teacher: RunLike | Sequence[RunLike] = (),
     track: Track = (),
     quiet: bool = False,
     **fields: Any,
@@ -191,6 +200,7 @@ def train_seeds(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         data_folder: as ``load_dataset`` takes it.
         transfer_from: as ``train`` takes it.
+        teacher: as ``train`` takes it.
         track: as ``train`` takes it.
         quiet: show no progress.
         fields: changed fields of the recipe, as ``train`` takes them.
@@ -208,6 +218,7 @@ def train_seeds(
     if isinstance(network, nn.Module):
         raise RecipeError("network: expected a class or a function, which gives each seed own weights, found a network")
     wanted, source = with_source(wanted, transfer_from, quiet=quiet)
+    wanted, teachers = with_teachers(wanted, teacher)
     wanted, images = _with_data(wanted, data)
 
     chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
@@ -228,6 +239,7 @@ def train_seeds(
         data=images,
         data_folder=data_folder,
         transfer_from=source,
+        teachers=teachers,
         listeners=listeners,
     )
     return [Run.open(run.folder) for run in trained]
@@ -245,6 +257,24 @@ def with_source(
         return recipe, None
     source = locate(transfer_from, quiet=quiet)
     return replace(recipe, transfer=replace(recipe.transfer, source=source.sha256)), source
+
+
+def with_teachers(recipe: Recipe, teacher: RunLike | Sequence[RunLike]) -> tuple[Recipe, list[Path]]:
+    """Return the recipe with the hashes of the runs to learn from, and their folders; unchanged without any.
+
+    Raises:
+        RecipeError: a run is given twice.
+        RunError: a run is missing, unfinished, or a file does not match its hash.
+    """
+    folders = _folders_of(teacher)
+    if not folders:
+        return recipe, []
+    hashes = tuple(map(distillation.teacher_hash, folders))
+    return replace(recipe, distillation=replace(recipe.distillation, teachers=hashes)), folders
+
+
+def _folders_of(runs: RunLike | Sequence[RunLike]) -> list[Path]:
+    return [folder_of(one) for one in ([runs] if isinstance(runs, str | os.PathLike) else runs)]
 
 
 def _with_data(recipe: Recipe, data: Any) -> tuple[Recipe, Development | None]:

@@ -40,6 +40,8 @@ class _TrainOptions(OwnCodeOptions):
     """auto, cpu, cuda, cuda:1 ..."""
     transfer_from: str | None = None
     """Weights to start from: a finished run's folder, a .safetensors file, or hub:OWNER/NAME; see docs/hub.md."""
+    teacher: tuple[Path, ...] = ()
+    """Finished runs to learn from beside the labels, on the same data and split; see docs/distillation.md."""
     continue_from: Path | None = None
     """A finished run to train on until it has --epochs epochs, in place of a recipe; for constant schedules."""
     seeds: str = ""
@@ -164,6 +166,7 @@ def _continue(arguments: list[str]) -> None:
             **options.own_code,
             device=options.device,
             data_folder=options.data_folder,
+            teacher=options.teacher,
             track=options.track,
             quiet=options.quiet,
         )
@@ -186,17 +189,18 @@ def _train(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "Run":
             device=options.device,
             data_folder=options.data_folder,
             transfer_from=source,
+            teacher=options.teacher,
             track=options.track,
             quiet=quiet,
         )
 
 
 def _completed(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "tuple[Recipe, Source | None]":
-    """Return the recipe with own code and the hash of the weights to start from, and where these are."""
+    """Return the recipe with own code and the hashes of teachers and weights to start from, and where these are."""
     from modiste.api.own import with_own_code
-    from modiste.api.training import with_source
+    from modiste.api.training import with_source, with_teachers
 
-    recipe = with_own_code(recipe, **options.own_code)
+    recipe, _ = with_teachers(with_own_code(recipe, **options.own_code), options.teacher)
     return with_source(recipe, options.transfer_from or None, quiet=quiet)
 
 
@@ -215,6 +219,7 @@ def _train_seeds(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> None:
             device=options.device,
             data_folder=options.data_folder,
             transfer_from=options.transfer_from or None,
+            teacher=options.teacher,
             track=options.track,
             quiet=quiet,
         )

@@ -1,6 +1,6 @@
 """A batch as the network takes it: images as floats, targets as probabilities."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,17 +21,20 @@ class Batch:
         images: pixels in [0, 1].
         targets: a probability for every class.
         weights: of each image in the loss, with mean 1 over the training set; None if all images count the same.
+        taught: probabilities that teachers give every class, at the temperature of the distillation; None without any.
     """
 
     images: Float[Tensor, "n c h w"]
     targets: Float[Tensor, "n classes"]
     weights: Float[Tensor, " n"] | None = None
+    taught: Float[Tensor, "n classes"] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, which: slice) -> "Batch":
-        return Batch(self.images[which], self.targets[which], None if self.weights is None else self.weights[which])
+        weights, taught = (None if one is None else one[which] for one in (self.weights, self.taught))
+        return Batch(self.images[which], self.targets[which], weights, taught)
 
 
 def as_floats(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -77,4 +80,4 @@ def weighted(batch: Batch, weights: Float[Tensor, " classes"] | None) -> Batch:
     if weights is None:
         return batch
     own = batch.targets @ weights
-    return Batch(batch.images, batch.targets, own if batch.weights is None else own * batch.weights)
+    return replace(batch, weights=own if batch.weights is None else own * batch.weights)

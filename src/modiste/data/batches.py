@@ -1,9 +1,10 @@
 """The batches of a run: their order and their augmentation."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modiste import machine
@@ -40,15 +41,23 @@ class Batches:
         extra: more pictures to learn from, on the same device; None if there are none.
         recipe: sets batch size, seed, label smoothing, augmentation and class balance.
         classes: number of classes.
+        answers: of teachers to each training image, which are mixed as the targets are; None if there are none.
 
     Raises:
         RecipeError: the images have weights, and the recipe mixes images.
     """
 
-    def __init__(self, train: ImageSet, recipe: Recipe, classes: int, extra: ExtraPictures | None = None) -> None:
+    def __init__(
+        self,
+        train: ImageSet,
+        recipe: Recipe,
+        classes: int,
+        extra: ExtraPictures | None = None,
+        answers: Float[Tensor, "n classes"] | None = None,
+    ) -> None:
         if train.weights is not None:
             _check_unmixed(recipe, extra)
-        self.extra = extra
+        self.extra, self.answers = extra, answers
         self.train, self.recipe, self.classes = train, recipe, classes
         self.generator = torch.Generator(train.labels.device)
         self.weights = class_weights(train.labels, classes, recipe.balance) if recipe.balance else None
@@ -73,8 +82,17 @@ class Batches:
         if self.extra is not None:
             batch = self._with_extra(batch, self.extra)
         batch = change_by_class(batch, self.recipe.by_class, self.generator)
-        batch = augment(batch, self.recipe.augmentation, self.generator)
+        batch = self._augment(batch, chosen)
         return weighted(augment_by_own(batch, self.recipe.own.augmentation, self.generator), self.weights)
+
+    def _augment(self, batch: Batch, chosen: Int64[Tensor, " n"]) -> Batch:
+        """Return the batch augmented as the recipe says, with the answers to its images if there are any."""
+        if self.answers is None:
+            return augment(batch, self.recipe.augmentation, self.generator)
+        both = replace(batch, targets=torch.cat([batch.targets, self.answers[chosen]], dim=1))
+        changed = augment(both, self.recipe.augmentation, self.generator)
+        targets, answers = changed.targets.tensor_split([self.classes], dim=1)
+        return replace(changed, targets=targets, taught=answers)
 
     def _with_extra(self, batch: Batch, extra: ExtraPictures) -> Batch:
         """Replace the last images of a batch by random extra pictures; weights of classes come later."""

@@ -80,6 +80,7 @@ def text(run: Run, name: str, answers: Answers, found: Agreement | None) -> str:
         "set apart before training and used to select the epoch." + _extra(run.recipe.data),
         **_own_code(run.recipe),
         **_weights(run),
+        **_teachers(run.recipe),
         "## Measures": "\n\n".join([_measures(run), _agreement(found), *_uncertainty(answers)]),
         "## Limits": LIMITS.format(way=WAYS[run.recipe.data.pictures]),
         "## Recipe": f"```json\n{json.dumps(to_plain(run.recipe), indent=2)}\n```",
@@ -113,6 +114,14 @@ def _weights(run: Run) -> dict[str, str]:
     origin = read_report(run.folder).origin or {}
     named = f" from {plain_text(origin['name'])}" if origin.get("name") else ""
     return {"## Weights": f"Training began from the file with SHA-256 {code(run.recipe.transfer.source)}{named}."}
+
+
+def _teachers(recipe: Recipe) -> dict[str, str]:
+    """Return the section on the runs whose answers the network learnt; empty without any."""
+    if not (recipe.distillation.teachers and recipe.distillation.weight):
+        return {}
+    hashes = ", ".join(map(code, recipe.distillation.teachers))
+    return {"## Teachers": f"It learnt the answers of the models with SHA-256 {hashes}."}
 
 
 def plain_text(words: str) -> str:

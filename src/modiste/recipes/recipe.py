@@ -324,8 +324,7 @@ class TransferRecipe(Part):
     """OLD=NEW renames a prefix of the source's names, such as conv1=network.stem; .OLD=.NEW renames a part inside."""
 
     def check(self) -> None:
-        whole = len(self.source) == 64 and set(self.source) <= set("0123456789abcdef")
-        demand(not self.source or whole, "source", "64 hexadecimal digits", self.source)
+        demand(not self.source or _is_sha256(self.source), "source", "64 hexadecimal digits", self.source)
         for name in ("freeze", "fresh"):
             demand(all(getattr(self, name)), name, "names", getattr(self, name))
         self.above_zero("learning_rate_factor")
@@ -335,6 +334,31 @@ class TransferRecipe(Part):
             demand(
                 old.startswith(".") == new.startswith("."), "rename", "both sides with a point in front, or none", rule
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationRecipe(Part):
+    """Learning from the answers of finished runs, the teachers, beside the labels."""
+
+    teachers: tuple[str, ...] = ()
+    """SHA-256 of each teacher's model file; --teacher fills them in."""
+    on: Literal["augmented", "stored"] = "augmented"
+    """augmented: they answer to every image as the network sees it; stored: once, to the images before augmentation."""
+    weight: float = 0.5
+    """Share of the teachers' answers in the loss; the rest is the loss against the labels."""
+    temperature: float = 2.0
+    """Divides the logits of teachers and student before softmax; larger values show more of the unlikely classes."""
+
+    def check(self) -> None:
+        for teacher in self.teachers:
+            demand(_is_sha256(teacher), "teachers", "64 hexadecimal digits each", teacher)
+        demand(len(set(self.teachers)) == len(self.teachers), "teachers", "each once", self.teachers)
+        demand(0 <= self.weight <= 1, "weight", "from 0 to 1", self.weight)
+        self.above_zero("temperature")
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -402,6 +426,8 @@ class Recipe(Displayed, Part):
     """Settings of the warm start simclr."""
     transfer: TransferRecipe = field(default_factory=TransferRecipe)
     """Weights taken from another run."""
+    distillation: DistillationRecipe = field(default_factory=DistillationRecipe)
+    """Answers of finished runs to learn from."""
     own: OwnCodeRecipe = field(default_factory=OwnCodeRecipe)
     """Loss and augmentation that are not part of Modiste."""
 
@@ -472,6 +498,20 @@ class Recipe(Displayed, Part):
         self.below_one("label_smoothing", "ema_decay")
         demand(0 <= self.balance <= 1, "balance", "from 0 to 1", self.balance)
         self.at_least(0, "patience")
+        if self.distillation.teachers:
+            self._check_taught()
+
+    def _check_taught(self) -> None:
+        demand(self.epochs > 0, "epochs", "at least 1 with a teacher", self.epochs)
+        demand(self.objective != "margin", "objective", "one of logits with a teacher", self.objective)
+        others = {
+            "data.extra": self.data.extra,
+            "by_class.outliers": self.by_class.outliers,
+            "own.augmentation": self.own.augmentation,
+        }
+        for name, value in others.items():  # there are no stored answers for the images that these make
+            is_stored = self.distillation.on == "stored"
+            demand(not (value and is_stored), "distillation.on", f"augmented with {name}", self.distillation.on)
 
 
 def _as_text(value: Any) -> str:

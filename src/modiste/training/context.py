@@ -8,6 +8,7 @@ import torch
 from modiste.data.batches import steps_per_epoch
 from modiste.data.dataset import Development
 from modiste.recipes.recipe import Recipe
+from modiste.training.distillation import Teachers
 from modiste.training.distributed import ALONE, Group
 from modiste.training.interruption import Interruption
 from modiste.training.tracking import Listener
@@ -24,6 +25,7 @@ class Context:
         listener: notified of every step and epoch.
         interruption: requests to stop, from signals.
         group: the processes that train together.
+        teachers: whose answers the network learns from; None without any.
     """
 
     recipe: Recipe
@@ -32,6 +34,7 @@ class Context:
     listener: Listener
     interruption: Interruption
     group: Group = ALONE
+    teachers: Teachers | None = None
 
     @property
     def classes(self) -> int:

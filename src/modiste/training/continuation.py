@@ -30,6 +30,7 @@ def continue_run(
     device: str = "auto",
     data: Development | None = None,
     data_folder: Path | str | None = None,
+    teachers: Sequence[Path | str] = (),
     listeners: Sequence[Listener] = (),
 ) -> Outcome:
     """Train the finished run in ``source`` on until it has ``epochs`` epochs, into the folder ``out``.
@@ -43,6 +44,7 @@ def continue_run(
         device: as ``train`` takes it.
         data: as ``train`` takes it.
         data_folder: as ``train`` takes it.
+        teachers: as ``train`` takes them, if the run has any.
         listeners: notified of every step and epoch.
 
     Raises:
@@ -58,7 +60,7 @@ def continue_run(
     run = run_folder.open_run(source)
     recipe = lengthened(run, epochs)
     copy_state(run, Path(out), recipe)
-    return train(recipe, out, device=device, data=data, data_folder=data_folder, listeners=listeners)
+    return train(recipe, out, device=device, data=data, data_folder=data_folder, teachers=teachers, listeners=listeners)
 
 
 def lengthened(run: Run, epochs: int) -> Recipe:

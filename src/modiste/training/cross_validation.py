@@ -84,7 +84,8 @@ def cross_validate(
         listeners: returns the listeners of a fold.
 
     Raises:
-        RecipeError: the number of folds is impossible, the recipe has extra pictures, or there are several processes.
+        RecipeError: the number of folds is impossible, the recipe has extra pictures or teachers, or there are several
+            processes.
         RunError: the folder holds runs of another recipe or of other images.
         MissingExtraError: SciPy is not installed.
         DataError, StorageError, DivergedError, FolderInUseError, StoppedError: as in training.
@@ -96,6 +97,8 @@ def cross_validate(
     began, folder = time.perf_counter(), Path(out)
     if recipe.data.extra:
         raise RecipeError(f"data.extra: not possible in a cross-validation, found {recipe.data.extra}; leave it out")
+    if recipe.distillation.teachers:
+        raise RecipeError("distillation.teachers: they know the images that a fold holds out; leave them out")
     fold_spread([0.0, 0.0], 1.0)  # without SciPy, an error now and not after the last fold
     known = load_split_images(recipe.data, data_folder)
     check_folds(known.images.labels, folds)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from modiste.errors import DivergedError
 from modiste.training.context import Context
+from modiste.training.distillation import taught
 from modiste.training.state import TrainingState
 from modiste.training.step import ADVICE, Steps, average, clip, count_correct, gradient
 
@@ -82,7 +83,13 @@ class Recording:
 
 def can_stay(context: Context) -> bool:
     """Tell whether steps can stay on the device: it is a GPU, one process trains alone, and all code is Modiste's."""
-    return context.device.type == "cuda" and context.group.is_alone and not context.recipe.own_code
+    return context.device.type == "cuda" and context.group.is_alone and not runs_own_code(context)
+
+
+def runs_own_code(context: Context) -> bool:
+    """Return whether a step runs code that is not Modiste's: of the recipe, or a teacher that answers in every step."""
+    asked = context.teachers if context.recipe.distillation.on == "augmented" else None
+    return bool(context.recipe.own_code) or (asked is not None and asked.have_own_code)
 
 
 class ResidentSteps(Steps):
@@ -113,7 +120,7 @@ class ResidentSteps(Steps):
     def compute(self, chosen: Int64[Tensor, " n"]) -> None:
         """Do the device's part of a step: batch, gradient, update and metrics."""
         state, recipe = self.state, self.context.recipe
-        batch = self.batches.make(chosen)
+        batch = taught(self.batches.make(chosen), self.context.teachers)
         found = gradient(state, batch, recipe)
         # Zero times a number is 0 if that is finite, else NaN. The sum stays NaN after a failed step, and NaN != 0.
         self.zero_or_nan.add_((found.loss + found.norm) * 0)

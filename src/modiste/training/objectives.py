@@ -30,17 +30,18 @@ def cross_entropy(logits: Logits, targets: Targets, weights: Weights = None) -> 
 
 def squared_error(logits: Logits, targets: Targets, weights: Weights = None) -> Float[Tensor, ""]:
     """Return the mean squared distance between targets and softmax, summed over classes (Brier, 1950)."""
-    return _mean((logits.softmax(1) - targets).square().sum(1), weights)
+    return weighted_mean((logits.softmax(1) - targets).square().sum(1), weights)
 
 
 def margin(lengths: Logits, targets: Targets, weights: Weights = None) -> Float[Tensor, ""]:
     """Return the margin loss of capsule lengths (Sabour, Frosst and Hinton, 2017, equation 4), summed over classes."""
     present = targets * (PRESENT - lengths).clamp(min=0).square()
     absent = (1 - targets) * (lengths - ABSENT).clamp(min=0).square()
-    return _mean((present + ABSENT_WEIGHT * absent).sum(1), weights)
+    return weighted_mean((present + ABSENT_WEIGHT * absent).sum(1), weights)
 
 
-def _mean(losses: Float[Tensor, " n"], weights: Weights) -> Float[Tensor, ""]:
+def weighted_mean(losses: Float[Tensor, " n"], weights: Weights) -> Float[Tensor, ""]:
+    """Return the mean of the losses of a batch's images, each multiplied by its weight."""
     return losses.mean() if weights is None else (losses * weights).mean()
 
 

@@ -20,7 +20,7 @@ from modiste.models import layers
 from modiste.recipes.recipe import Recipe
 from modiste.runs import manifest, run_folder, storage
 from modiste.training.context import Context
-from modiste.training.cuda_graph import ResidentSteps, SideBySide
+from modiste.training.cuda_graph import ResidentSteps, SideBySide, runs_own_code
 from modiste.training.distributed import Group, gathered
 from modiste.training.loop import finish_epoch, is_over
 from modiste.training.setup import (
@@ -50,6 +50,7 @@ def train_seeds(
     device: str = "auto",
     data: Development | None = None,
     data_folder: Path | str | None = None,
+    teachers: Sequence[Path | str] = (),
     listeners: MakeListeners = lambda _seed: (),
 ) -> list[Path]:
     """Train ``recipe`` with every seed at once; return the run folders, ``out/NAME-SEED``.
@@ -65,6 +66,7 @@ def train_seeds(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         data: images in memory, in place of those that the recipe names.
         data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
+        teachers: folders of the finished runs that the recipe names as teachers; their networks are Modiste's.
         listeners: returns the listeners of a seed, which are notified of its steps and epochs.
 
     Raises:
@@ -82,8 +84,9 @@ def train_seeds(
             images: Data = data_folder if data is None else data
             for folder, seed, listener in zip(folders, seeds, heard, strict=True):
                 locks.enter_context(storage.lock(folder))
-                run = set_up(replace(recipe, seed=seed), folder, session, images)
+                run = set_up(replace(recipe, seed=seed), folder, session, images, teachers)
                 if run is not None:
+                    check_recordable(run.context(listener))
                     images = run.development  # loaded for the first run, shared by the others
                     runs.append((run, run.context(listener)))
             for some in equally_far(runs):
@@ -103,6 +106,7 @@ def train_every_seed(
     data: Development | None = None,
     data_folder: Path | str | None = None,
     transfer_from: Path | str | Source | None = None,
+    teachers: Sequence[Path | str] = (),
     listeners: MakeListeners = lambda _seed: (),
 ) -> list[run_folder.Run]:
     """Train ``recipe`` with every seed; return the finished runs, in the folders ``out/NAME-SEED``.
@@ -119,6 +123,7 @@ def train_every_seed(
         data: images in memory, in place of those that the recipe names.
         data_folder: see ``modiste.train``.
         transfer_from: see ``modiste.train``.
+        teachers: folders of the finished runs that the recipe names as teachers.
         listeners: returns the listeners of a seed.
 
     Raises:
@@ -131,7 +136,13 @@ def train_every_seed(
         print([run.picked.validation_accuracy for run in runs])
     """
     check_different(seeds)
-    where: dict[str, Any] = {"device": device, "data": data, "data_folder": data_folder, "listeners": listeners}
+    where: dict[str, Any] = {
+        "device": device,
+        "data": data,
+        "data_folder": data_folder,
+        "teachers": teachers,
+        "listeners": listeners,
+    }
     if are_side_by_side(recipe, device):
         return [run_folder.open_run(folder) for folder in train_seeds(recipe, seeds, out, **where)]
     folders = [seed_folder(recipe, seed, out) for seed in seeds]
@@ -142,7 +153,8 @@ def train_every_seed(
             images = images_of(recipe, images, session)
         for folder, seed in zip(folders, seeds, strict=True):
             with machine.threads_restored():
-                train_in(session, replace(recipe, seed=seed), folder, images, listeners(seed), transfer_from)
+                own = replace(recipe, seed=seed)
+                train_in(session, own, folder, images, listeners(seed), transfer_from, teachers)
     return [run_folder.open_run(folder) for folder in folders]
 
 
@@ -175,6 +187,12 @@ def check_seeds(recipe: Recipe, seeds: Sequence[int]) -> None:
     if recipe.own_code:
         raise RecipeError("several seeds at once: not possible with own code; train them one by one")
     check_different(seeds)
+
+
+def check_recordable(context: Context) -> None:
+    """Raise RecipeError if a step runs code that is not Modiste's: the recipe's, or that of a teacher."""
+    if runs_own_code(context):
+        raise RecipeError("several seeds at once: not possible with own code; train them one by one")
 
 
 def check_alone(group: Group) -> None:

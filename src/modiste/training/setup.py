@@ -3,7 +3,7 @@
 import copy
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from modiste.recipes.recipe import Recipe, load
 from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.system.processes import CoreWatch
 from modiste.training.context import Context
+from modiste.training.distillation import Teachers, load_teachers
 from modiste.training.distributed import ALONE, Group
 from modiste.training.interruption import Interruption
 from modiste.training.objectives import check_loss
@@ -90,6 +91,7 @@ class RunSetUp:
         task: what the network must know of the images.
         model: a new network, on the same device.
         saved: the newest training state in the folder; None if there is none.
+        teachers: whose answers the network learns from; None without any.
         session: what the run shares with others of the same call.
     """
 
@@ -99,15 +101,20 @@ class RunSetUp:
     task: Task
     model: nn.Module
     saved: checkpoint.State | None
+    teachers: Teachers | None
     session: Session
 
     def context(self, listener: Listener) -> Context:
         """Return what stays the same during training; ``listener`` is notified of every step and epoch."""
         session = self.session
-        return Context(self.recipe, self.development, self.folder, listener, session.interruption, session.group)
+        return Context(
+            self.recipe, self.development, self.folder, listener, session.interruption, session.group, self.teachers
+        )
 
 
-def set_up(recipe: Recipe, folder: Path, session: Session, data: Data = None) -> RunSetUp | None:
+def set_up(
+    recipe: Recipe, folder: Path, session: Session, data: Data = None, teachers: Sequence[Path | str] = ()
+) -> RunSetUp | None:
     """Settle the precision, claim the folder, load the images, build the network, and check the batches.
 
     Returns everything that a run needs before its first step. If the run in ``folder`` has finished, returns None and
@@ -119,13 +126,15 @@ def set_up(recipe: Recipe, folder: Path, session: Session, data: Data = None) ->
         session: of the call.
         data: images in memory, or where to find those that the recipe names. Notes about images found here are logged
             as warnings.
+        teachers: folders of the runs that the recipe names as teachers.
 
     Raises:
         DataError: images are missing, damaged, too few, or all of one value.
         MissingExtraError: the recipe names published weights that are not installed.
         RecipeError: the recipe cannot be trained on these images or with these processes, or code that is not Modiste's
             does not do what it must.
-        RunError: the folder holds something else, a run of another recipe or of other images, or a damaged file.
+        RunError: the folder holds something else, a run of another recipe or of other images, or a damaged file; or a
+            teacher is missing, unfinished or damaged.
         StorageError: the folder cannot be written.
     """
     group, device = session.group, session.device
@@ -140,7 +149,8 @@ def set_up(recipe: Recipe, folder: Path, session: Session, data: Data = None) ->
     model = build_model(recipe.model, task, seed=recipe.seed).to(device)
     check_own_code(recipe, model, task)
     check_batches(model, development.train, recipe, group)
-    return RunSetUp(recipe, folder, development, task, model, saved, session)
+    found = load_teachers(recipe.distillation, teachers, development)
+    return RunSetUp(recipe, folder, development, task, model, saved, found, session)
 
 
 def check_group(recipe: Recipe, group: Group) -> None:

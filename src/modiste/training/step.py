@@ -13,10 +13,10 @@ from modiste.data.batches import Batches
 from modiste.errors import DivergedError
 from modiste.models import layers
 from modiste.recipes.recipe import Recipe
-from modiste.training import optimizers
+from modiste.training import distillation, optimizers
 from modiste.training.context import Context
+from modiste.training.distillation import Teachers, taught
 from modiste.training.distributed import ALONE, Group
-from modiste.training.objectives import objective_of
 from modiste.training.schedules import learning_rate
 from modiste.training.state import TrainingState
 
@@ -39,14 +39,16 @@ class Steps:
         self.has_own_code = bool(context.recipe.own_code)
         development = context.development
         extra = development.extra.train if development.extra else None
-        self.batches = Batches(development.train, context.recipe, context.classes, extra)
+        answers = context.teachers.answers if context.teachers else None
+        self.batches = Batches(development.train, context.recipe, context.classes, extra, answers)
         self.dropout = torch.Generator(context.device)
         layers.share_generator(state.model, self.dropout)
 
     def take(self, chosen: Int64[Tensor, " n"]) -> None:
         """Take one step with the training images of these indices; DivergedError if it is not finite."""
         self.prepare(len(chosen))
-        train_step(self.state, self.batches.make(chosen), self.context.recipe, self.context.group)
+        context = self.context
+        train_step(self.state, self.batches.make(chosen), context.recipe, context.group, context.teachers)
 
     def prepare(self, images: int) -> None:
         """Set the learning rate and the random generators of the next step, for a batch of ``images`` images."""
@@ -79,10 +81,12 @@ class Gradient:
     norm: Float[Tensor, ""]
 
 
-def train_step(state: TrainingState, batch: Batch, recipe: Recipe, group: Group = ALONE) -> None:
+def train_step(
+    state: TrainingState, batch: Batch, recipe: Recipe, group: Group = ALONE, teachers: Teachers | None = None
+) -> None:
     """Take one step; DivergedError, before any weight changes, if its loss or gradient is not finite."""
     part = group.part(len(batch))
-    mine = batch[part.first : part.last]
+    mine = taught(batch[part.first : part.last], teachers)
     found = gradient(state, mine, recipe, group, part)
     loss_sum, correct = group.sums(found.loss.item() * len(part), float(count_correct(found.logits, mine.targets)))
     _check_finite(loss_sum / part.whole, found.norm.item(), state.step)
@@ -100,7 +104,7 @@ def gradient(
     """Compute the gradient for the images of ``mine``, the share ``part`` of a batch; None means the whole batch."""
     with machine.autocast(recipe.precision, mine.images.device):
         logits = state.network(mine.images)
-    loss = objective_of(recipe)(logits.to(mine.targets.dtype), mine.targets, mine.weights)
+    loss = distillation.loss(logits.to(mine.targets.dtype), mine, recipe)
     loss = loss + layers.auxiliary_loss(state.model, mine.images, mine.targets)
     state.optimizer.zero_grad()
     group.weighted(loss, part or ALONE.part(len(mine))).backward()  # type: ignore[no-untyped-call]

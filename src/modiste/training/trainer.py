@@ -23,6 +23,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.checkpoint import ModelInfo
 from modiste.runs.run_folder import EpochRow
+from modiste.training import distillation
 from modiste.training.context import Context
 from modiste.training.distributed import gathered
 from modiste.training.loop import fit
@@ -60,6 +61,7 @@ def train(
     data: Development | None = None,
     data_folder: Path | str | None = None,
     transfer_from: Path | str | Source | None = None,
+    teachers: Sequence[Path | str] = (),
     listeners: Sequence[Listener] = (),
     threads: int | None = None,
 ) -> Outcome:
@@ -80,6 +82,7 @@ def train(
         data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
         transfer_from: the source of weights whose hash the recipe names: a run folder, a safetensors file or
             ``hub:OWNER/NAME``.
+        teachers: folders of the finished runs that the recipe names as teachers.
         listeners: notified of every step and epoch, and of the end. An error in one ends the run; trackers, which
             cannot, come from ``tracking.trackers.make``.
         threads: of torch; None for as many as there are free cores. The number decides the last bits of the weights.
@@ -94,7 +97,8 @@ def train(
         group.folder(Path(out)) as folder,
     ):
         session = replace(session, threads=threads)
-        finished = train_in(session, recipe, folder, data_folder if data is None else data, listeners, transfer_from)
+        images = data_folder if data is None else data
+        finished = train_in(session, recipe, folder, images, listeners, transfer_from, teachers)
         return outcome(finished or run_folder.open_run(out), started)
 
 
@@ -105,6 +109,7 @@ def train_in(
     data: Data = None,
     listeners: Sequence[Listener] = (),
     transfer_from: Path | str | Source | None = None,
+    teachers: Sequence[Path | str] = (),
 ) -> run_folder.Run | None:
     """Train one run within a session that several may share; return it, or None if it had finished before.
 
@@ -115,13 +120,14 @@ def train_in(
         data: images in memory, or where to find those that the recipe names.
         listeners: see ``train``.
         transfer_from: see ``train``.
+        teachers: see ``train``.
 
     Raises:
         ModisteError: as ``train``.
     """
     with notified(folder, listeners) as listener:
         with storage.lock(folder):
-            run = set_up(recipe, folder, session, data)
+            run = set_up(recipe, folder, session, data, teachers)
             if run is None:
                 return None
             complete(run, listener, transfer_from)
@@ -159,7 +165,8 @@ def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | 
     """Return the saved training state of the run, or a new one after warm start and transfer.
 
     The state after a warm start is saved, so that an interrupted run does not repeat it. That of a network which is not
-    Modiste's is saved too, because its initial weights may be others when it is built again.
+    Modiste's is saved too, because its initial weights may be others when it is built again. Answers of teachers that
+    are to be stored are computed here, or read from the user's cache.
     """
     recipe, model, saved = run.recipe, run.model, run.saved
     machine.keep_memory()
@@ -172,6 +179,9 @@ def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | 
     if saved is None and recipe.transfer.linear_probe:
         progress = Progress(linear_probe.NAME, context.listener, context.interruption)
         fitted = linear_probe.fit_head(model, context.development, recipe, progress)
+    if context.teachers is not None:
+        progress = Progress(distillation.NAME, context.listener, context.interruption)
+        distillation.store_answers(context.teachers, context.development, recipe, progress)
     state = new_training_state(model, recipe, taken)
     if saved is not None:
         state.restore(saved)

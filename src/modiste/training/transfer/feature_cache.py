@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,14 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from modiste import machine
-from modiste.data.batch import blocks
+from modiste.data.batch import blocks, read_floats
 from modiste.data.paths import feature_cache_folder
 from modiste.data.pictures.picture_file import release_pages
 from modiste.errors import StorageError
+from modiste.evaluation.inference import parts
+from modiste.recipes.recipe import Precision
 from modiste.runs import storage
+from modiste.training.warm_start.progress import Progress
 
 SECONDS_BETWEEN_FILES = 5.0
 """Features that take less time are not kept."""
@@ -103,6 +107,41 @@ def open_cache(
     content = {"pixels": pixels.hexdigest(), "weights": _hash_of(model), "capability": capability, **same, **choices}
     name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
     return FeatureCache(feature_cache_folder() / name)
+
+
+@torch.inference_mode()
+def outputs(
+    images: UInt8[Tensor, "n c h w"],
+    compute: Callable[[Tensor], Tensor],
+    precision: Precision,
+    cache: FeatureCache,
+    progress: Progress,
+    *,
+    with_mirror_images: bool = False,
+) -> Float[Tensor, "m d"]:
+    """Return what ``compute`` makes of the images, float32 on the CPU; what the cache holds is not computed again.
+
+    Args:
+        images: as bytes.
+        compute: takes images in [0, 1], on the device, and returns a row of numbers for each.
+        precision: in which it computes.
+        cache: of these images and this computation.
+        progress: is notified of each batch.
+        with_mirror_images: whether the rows of the mirror images follow those of the images.
+    """
+    device, found, count = images.device, list[Tensor](), 0
+    some = parts(images, device, precision)
+    with machine.autocast(precision, device), machine.gpu_arithmetic(device), cache:
+        for number in range(len(some) * (1 + with_mirror_images)):
+            part = some[number % len(some)]
+            own = cache.take(count, count + len(part))
+            if own is None:
+                own = compute(read_floats(part if number < len(some) else part.flip(3))).float().cpu()
+                cache.add(own)
+            found.append(own)
+            count += len(part)
+            progress.step_done()
+    return torch.cat(found).clone()
 
 
 def _hash_of(model: nn.Module) -> str:

@@ -14,12 +14,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
-from modiste.data.batch import as_targets, class_weights, read_floats
+from modiste.data.batch import as_targets, class_weights
 from modiste.data.dataset import Development
 from modiste.errors import extra_for
 from modiste.evaluation.inference import parts, ready
 from modiste.recipes.recipe import Recipe
-from modiste.training.transfer.feature_cache import open_cache
+from modiste.training.transfer.feature_cache import open_cache, outputs
 from modiste.training.warm_start.progress import Progress, features, linear_head
 
 NAME = "linear-probe"
@@ -145,23 +145,16 @@ def head_inputs(
         progress: is notified of each batch.
         with_mirror_images: whether the features of the mirror images follow those of the images.
     """
-    quick, device = ready(model, recipe, images[:1]), images.device
-    head, found, count = linear_head(quick, NAME), list[Tensor](), 0
+    quick = ready(model, recipe, images[:1])
+    head = linear_head(quick, NAME)
     choices = {"precision": recipe.precision, "mirror": recipe.mirror, "with_mirror_images": with_mirror_images}
-    cache, some = open_cache(images, model, device, choices), parts(images, device, recipe.precision)
-    with machine.autocast(recipe.precision, device), machine.gpu_arithmetic(device), cache:
-        for number in range(len(some) * (1 + with_mirror_images)):
-            part = some[number % len(some)]
-            own = cache.take(count, count + len(part))
-            if own is None:
-                pixels = read_floats(part if number < len(some) else part.flip(3))
-                views = [pixels, pixels.flip(3)] if recipe.mirror else [pixels]
-                own = torch.stack([features(quick, head, view).float() for view in views]).mean(0).cpu()
-                cache.add(own)
-            found.append(own)
-            count += len(part)
-            progress.step_done()
-    return torch.cat(found).clone()
+    cache = open_cache(images, model, images.device, choices)
+
+    def compute(pixels: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        views = [pixels, pixels.flip(3)] if recipe.mirror else [pixels]
+        return torch.stack([features(quick, head, view).float() for view in views]).mean(0)
+
+    return outputs(images, compute, recipe.precision, cache, progress, with_mirror_images=with_mirror_images)
 
 
 def standardized(train: Float[Tensor, "n d"], validation: Float[Tensor, "m d"]) -> Standardized:
