@@ -20,9 +20,9 @@ import torch
 import modiste
 import own_pictures
 from modiste.audits.audit import audit
-from modiste.audits.duplicates import exact_groups, near_pairs
 from modiste.audits.labels import out_of_fold_probabilities, suspicious_labels
 from modiste.data.dataset import ImageSet, SplitImages, load_split_images
+from modiste.data.duplicates import exact_groups, near_pairs
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe, Recipe
 from record import Record, describe_machine, parser, provenance, rows

@@ -4,14 +4,17 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from few_kinds import keep_kinds
 
 import modiste
+from modiste.benchmarks import run
 from modiste.benchmarks.run import BENCHMARKS, all_names
 from modiste.benchmarks.settings import Settings
 from modiste.cli import main
+from modiste.errors import DataError
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
 from modiste.training import trainer
@@ -41,6 +44,52 @@ def test_all_on_test(
     assert "tiny (2 seeds)" in printed
     assert " ± " in printed
     assert all(len(part["runs"]) == 2 for part in plain)
+
+
+@pytest.mark.parametrize("defect", [False, True], ids=["error", "defect"])
+def test_all_goes_on_after_one_failed(
+    finished_run: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    defect: bool,
+) -> None:
+    """The test set has been opened by then: what can be measured is measured."""
+
+    def fail(*_: object) -> NoReturn:
+        raise ValueError("broken") if defect else DataError("mnist: damaged; fetch it again")
+
+    monkeypatch.setitem(run.BENCHMARKS, "corruptions", replace(run.BENCHMARKS["corruptions"], measure=fail))
+    copied = shutil.copytree(finished_run, tmp_path / "run")
+    where = ["--data-folder", str(tiny_folder), "--out", str(tmp_path / "page"), "--device", "cpu"]
+    with pytest.raises(ValueError if defect else SystemExit) as left:  # a defect keeps its traceback
+        main.main(["benchmark", "all", str(copied), "--attacked", "20", "--steps", "2", *where])
+    printed = capsys.readouterr()
+    message = "broken" if defect else "mnist: damaged; fetch it again"
+    assert defect or left.value.code == 1  # type: ignore[attr-defined]
+    assert f"benchmark corruptions failed: {message}\n" in printed.err
+    others = [name for name in all_names(Settings()) if name != "corruptions"]
+    assert all(f"{name}, test, 100 images" in printed.out for name in others)
+    assert [part["name"] for part in json.loads((tmp_path / "page" / "benchmark-all.json").read_text())] == others
+    page = (tmp_path / "page" / "benchmark-all.html").read_text()
+    assert f"<strong>Not measured: corruptions.</strong> {message}" in page
+    assert run_folder.open_run(copied).test_openings == 1
+
+
+def test_from_python_what_failed_is_left_out_with_a_warning(
+    finished_run: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise DataError("gone")
+
+    for name in ("ood", "robust", "corruptions"):
+        monkeypatch.setitem(run.BENCHMARKS, name, replace(run.BENCHMARKS[name], measure=fail))
+    keywords = {"split": "validation", "data_folder": tiny_folder, "device": "cpu"}
+    assert [one.name for one in modiste.benchmark_all(finished_run, **keywords)] == ["conformal"]  # type: ignore[arg-type]
+    assert caplog.messages == [f"benchmark {name} failed: gone" for name in ("corruptions", "ood", "robust")]
+    with pytest.raises(DataError, match="gone"):
+        modiste.benchmark("ood", finished_run, **keywords)  # type: ignore[arg-type]
 
 
 def test_all_is_what_needs_no_file_and_no_training() -> None:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from idx_files import IMAGES
 
-from modiste.data.dataset import Development, as_image_set, load_development, mean_and_deviation, split_indices
+from modiste.data.dataset import Development, as_image_set, load_development, mean_and_deviation
 from modiste.data.idx import idx_source
+from modiste.data.split import split_indices
 from modiste.errors import DataError
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe

@@ -227,7 +227,7 @@ class TestDivision:
             held_out.load_test(whole(folder, test_fraction=0.0))
 
     def test_there_is_no_last_picture_in_a_folder(self, folder: Path) -> None:
-        with pytest.raises(RecipeError, match="expected 'stratified' for picture files, found 'last'"):
+        with pytest.raises(RecipeError, match="expected 'stratified' or 'grouped' for picture files, found 'last'"):
             load_development(whole(folder, split="last"))
 
 

@@ -11,6 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from modiste.evaluation.statistics import (
     SMALLEST_P,
     crossed_difference,
+    crossed_sum,
     mean_interval,
     paired_difference,
     wilson_interval,
@@ -137,6 +138,22 @@ def test_the_two_doubts_are_joined_as_by_hand() -> None:
     found = crossed_difference(table)
     mean = float(table.mean())
     assert found.interval == pytest.approx((mean - half, min(1, mean + half)))
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.2])
+def test_a_gap_between_two_sets_of_images_is_found_no_more_often_than_stated(spread: float) -> None:
+    random, alarms = np.random.default_rng(2), 0
+    for _ in range(200):
+        luck, hard = random.normal(0, spread, (3, 1)), random.normal(2, 1.4, (2, 1, 300))
+        right = random.random((2, 3, 300)) < 1 / (1 + np.exp(-1.5 * (hard + luck)))
+        low, high = crossed_sum([torch.from_numpy(1.0 * right[0]), -torch.from_numpy(1.0 * right[1])]).interval
+        alarms += not low <= 0 <= high
+    assert 2 <= alarms <= 17  # 10 are due
+
+
+def test_tables_of_other_seeds_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected 3 seeds in every table, found \[3, 2\]"):
+        crossed_sum([torch.zeros(3, 5), torch.zeros(2, 5)])
 
 
 def test_what_never_varies_has_no_doubt() -> None:

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from modiste.audits.audit import Findings, Item
-from modiste.audits.duplicates import Pair
 from modiste.audits.labels import Suspicion
 from modiste.data.dataset import ImageSet
+from modiste.data.duplicates import Pair
 from modiste.reports.page import as_uri, write_audit
 
 

@@ -59,8 +59,8 @@ def benchmark_all(
 ) -> "tuple[Benchmark, ...]":
     """Measure finished runs by every yardstick, which counts as one evaluation on test for each run.
 
-    ``noise``, which trains, is left out, and ``human`` unless ``labels`` names its file. Arguments and errors are those
-    of ``benchmark``.
+    ``noise``, which trains, is left out, and ``human`` unless ``labels`` names its file. A yardstick that fails is left
+    out, with a warning, and the page says why. Arguments and errors are those of ``benchmark``.
 
     Example::
 
@@ -82,16 +82,18 @@ def _run(
     network: Code | None,
 ) -> "tuple[Benchmark, ...]":
     """Run benchmarks, by default all, and write the page if its path, without an ending, is given."""
-    from modiste.benchmarks.run import all_names, run_benchmarks
+    from modiste.benchmarks.run import all_names, report_failures, run_benchmarks
     from modiste.benchmarks.settings import from_names
 
     register(network)
     settings = from_names(values)
     folders = [folder_of(run) for run in ([runs] if isinstance(runs, str | os.PathLike) else runs)]
     wanted = all_names(settings) if names is None else names
-    found = run_benchmarks(wanted, folders, settings, device=device, data_folder=data_folder)
-    if page is not None:
+    failed: dict[str, Exception] | None = {} if names is None else None
+    found = run_benchmarks(wanted, folders, settings, device=device, data_folder=data_folder, failed=failed)
+    if page is not None and found:
         from modiste.reports.benchmark import write_benchmarks
 
-        write_benchmarks(found, page.parent, page.name)
+        write_benchmarks(found, page.parent, page.name, failed)
+    report_failures(failed or {})
     return found

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from modiste.audits.duplicates import Pair, exact_groups, near_pairs
 from modiste.audits.labels import Suspicion, likely_wrong_labels, out_of_fold_probabilities, suspicious_labels
 from modiste.audits.probe import has_fixed_features, probe_probabilities
 from modiste.data.dataset import ImageSet, SplitImages, load_split_images, require_in_memory
+from modiste.data.duplicates import Pair, exact_groups, for_comparison, near_pairs
 from modiste.errors import RecipeError
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe, Recipe
@@ -25,8 +25,6 @@ FOLDS = 4
 USUAL_RECIPE = "sprint"
 SPLITS = {"source", "split", "validation_fraction", "split_seed", "test_fraction", "test_seed"}
 """Fields of the data that say which images are audited, not how they are prepared."""
-COMPARED = {"pictures": "stretched", "side": 16, "colour": True}
-"""Preparation of picture files for comparison: it crops nothing, and no edge moves when a size is rounded."""
 TEST = "test"
 
 
@@ -229,11 +227,6 @@ def _duplicates(images: ImageSet, compared: ImageSet) -> tuple[tuple[tuple[int, 
     group_of = {index: number for number, group in enumerate(exact) for index in group}
     near = near_pairs(compared.images)
     return exact, tuple(pair for pair in near if group_of.get(pair.first, -1) != group_of.get(pair.second, -2))
-
-
-def for_comparison(recipe: DataRecipe) -> DataRecipe:
-    """Return the recipe with the preparation in which picture files are compared."""
-    return replace(recipe, **COMPARED)  # type: ignore[arg-type]
 
 
 def select_files(names: Sequence[str], images: ImageSet, files: Sequence[str]) -> ImageSet:

@@ -1,6 +1,7 @@
 """The table of benchmarks, and what runs them."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from modiste.benchmarks import conformal, corruptions, human, noise, ood, robust
 from modiste.benchmarks.result import Benchmark, Findings, Published, RunFigures
 from modiste.benchmarks.settings import Settings
 from modiste.benchmarks.subjects import Subjects, open_subjects
-from modiste.errors import RecipeError, RunError
+from modiste.errors import ModisteError, RecipeError, RunError
 from modiste.evaluation.comparison import groups_by_recipe
 from modiste.recipes.plain import nearest
 
@@ -81,10 +82,12 @@ def run_benchmarks(
     *,
     device: str = "auto",
     data_folder: Path | str | None = None,
+    failed: dict[str, Exception] | None = None,
 ) -> tuple[Benchmark, ...]:
     """Measure finished runs by benchmarks, and return their results in the order of the names.
 
-    On test, this counts as one evaluation on test for each run, however many benchmarks there are.
+    On test, this counts as one evaluation on test for each run, however many benchmarks there are. So the others can be
+    measured where one fails.
 
     Args:
         names: keys of BENCHMARKS.
@@ -92,6 +95,7 @@ def run_benchmarks(
         settings: of the benchmarks.
         device: where networks compute.
         data_folder: of data that have moved; see ``load_dataset``.
+        failed: gets the error of each benchmark that fails, by its name, and the others go on; None raises it.
 
     Raises:
         RecipeError: there is no such benchmark, or a setting is missing or out of range.
@@ -104,7 +108,24 @@ def run_benchmarks(
     for name in names:
         yardsticks[name].check(settings)
     subjects = open_subjects(folders, settings.split, device=device, data_folder=data_folder)
-    return tuple(_measure(name, yardstick, subjects, settings) for name, yardstick in yardsticks.items())
+    found = []
+    for name, yardstick in yardsticks.items():
+        try:
+            found.append(_measure(name, yardstick, subjects, settings))
+        except Exception as error:
+            if failed is None:
+                raise
+            failed[name] = error
+    return tuple(found)
+
+
+def report_failures(failed: Mapping[str, Exception]) -> None:
+    """Log a line about each benchmark that failed; raise the first error that is a defect of Modiste."""
+    for name, error in failed.items():
+        logging.getLogger(__name__).warning("benchmark %s failed: %s", name, error)
+    for error in failed.values():
+        if not isinstance(error, ModisteError):
+            raise error
 
 
 def all_names(settings: Settings) -> list[str]:

@@ -79,9 +79,10 @@ def _recipe(data: "DataRecipe", options: AuditOptions) -> "Recipe":
 
 def _held_out(recipe: "DataRecipe", folder: Path | None) -> "HeldOutImages":
     """Print that the test images are opened, and load them."""
-    from modiste.audits.audit import HeldOutImages, for_comparison, select_files
+    from modiste.audits.audit import HeldOutImages, select_files
     from modiste.data import held_out
     from modiste.data.dataset import as_image_set
+    from modiste.data.duplicates import for_comparison
     from modiste.data.sources import locate_pictures
 
     warn("the held-out test images are opened, to be compared with the others")

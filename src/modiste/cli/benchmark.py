@@ -1,11 +1,15 @@
 """``modiste benchmark``."""
 
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from modiste.benchmarks.settings import Settings
 from modiste.cli.arguments import USAGE, RunOptions, complain, parse
 from modiste.cli.streams import say
+
+FAILED = 1
+"""Exit code if a benchmark of ``all`` failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +41,20 @@ def benchmark(arguments: list[str]) -> None:
     options = parse(_BenchmarkOptions, arguments, "modiste benchmark", benchmark)
     if not options.runs:
         complain("which runs? modiste benchmark NAME RUN ...; see modiste benchmark --help", USAGE)
-    from modiste.benchmarks.run import all_names, run_benchmarks
+    from modiste.benchmarks.run import all_names, report_failures, run_benchmarks
     from modiste.reports.benchmark import write_benchmarks
 
     options.register_networks()
     settings = options.settings()
     names = all_names(settings) if options.name == "all" else [options.name]
-    found = run_benchmarks(names, options.runs, settings, device=options.device, data_folder=options.data_folder)
-    page = write_benchmarks(found, options.out, f"benchmark-{options.name}")
+    failed: dict[str, Exception] | None = {} if options.name == "all" else None
+    found = run_benchmarks(
+        names, options.runs, settings, device=options.device, data_folder=options.data_folder, failed=failed
+    )
     for one in found:
         say(*repr(one).splitlines(), "")
-    say(page)
+    if found:
+        say(write_benchmarks(found, options.out, f"benchmark-{options.name}", failed or {}))
+    if failed:
+        report_failures(failed)
+        sys.exit(FAILED)

@@ -34,20 +34,29 @@ def data(arguments: list[str]) -> None:
 
     given = source_as_flag(arguments, DataFolderOption, DataRecipe)
     recipe, options = parse_with_recipe(DataFolderOption(), DataRecipe(), given, "modiste data", data)
-    from modiste.data import sources
-    from modiste.data.locations import FASHION_MNIST, check_single_location
+    from modiste.data.locations import check_single_location
 
     check_single_location(recipe.source, options.data_folder)
+    _describe_source(recipe, options.data_folder)
+    if recipe.split == "grouped":
+        _describe_groups(recipe, options.data_folder)
+
+
+def _describe_source(recipe: "DataRecipe", folder: Path | None) -> None:
+    """Describe the data by their kind."""
+    from modiste.data import sources
+    from modiste.data.locations import FASHION_MNIST
+
     if recipe.source == FASHION_MNIST:
-        _describe_files(recipe, options.data_folder)
+        _describe_files(recipe, folder)
         return
-    kind, place = sources.locate(recipe.source, options.data_folder)
+    kind, place = sources.locate(recipe.source, folder)
     if kind.name == "idx":
-        _describe_files(recipe, options.data_folder)
+        _describe_files(recipe, folder)
     elif kind.name == "pictures":
         _describe_pictures(place, recipe)
     else:
-        _describe_parts(kind.layout, recipe, options.data_folder)
+        _describe_parts(kind.layout, recipe, folder)
 
 
 def _fetch(arguments: list[str]) -> None:
@@ -121,6 +130,24 @@ def _describe_pictures(place: Path, recipe: "DataRecipe") -> None:
     if hidden:
         _count("test, held out", dataset.as_image_set(hidden))
     say(f"{len(faults):,} files left out" if faults else "every file can be read")
+
+
+def _describe_groups(recipe: "DataRecipe", folder: Path | None) -> None:
+    """Print how many images are in groups of near duplicates, and how many of them are on each side of the split."""
+    from modiste.data.dataset import load_split_images
+
+    known = load_split_images(recipe, folder)
+    assert known.groups is not None
+    sizes = known.groups.bincount()
+    alike = sizes[known.groups] > 1
+    say(
+        f"groups of near duplicates: {int((sizes > 1).sum()):,}, of {int(alike.sum()):,} images together, the largest "
+        f"of {int(sizes.max()):,}",
+        *(
+            f"{name}: {len(part):,} images, {int(alike[part].sum()):,} of them in such groups"
+            for name, part in (("training", known.train), ("validation", known.validation))
+        ),
+    )
 
 
 def _describe(split: str, known: "ImageSet", names: tuple[str, ...]) -> None:

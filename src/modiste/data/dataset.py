@@ -17,6 +17,7 @@ from torch import Tensor
 from modiste import machine
 from modiste.data import sources
 from modiste.data.batch import blocks
+from modiste.data.duplicates import groups_for
 from modiste.data.extra_pictures import Extra, joined_fingerprint, load_extra
 from modiste.data.idx.files import IdxSet
 from modiste.data.idx.reader import LIMIT_BYTES
@@ -24,6 +25,7 @@ from modiste.data.labelled import LabelledImages
 from modiste.data.locations import check_not_fashion_mnist, check_single_location
 from modiste.data.pictures.picture_file import release_pages
 from modiste.data.pictures.picture_source import PictureSet
+from modiste.data.split import has_own_validation, split_indices
 from modiste.data.tables.contents import development_images
 from modiste.data.tables.memory import contents_of
 from modiste.display import Displayed, Table
@@ -171,6 +173,7 @@ class SplitImages:
         fingerprint: hash of the files' content.
         files: name of each picture file; empty for an IDX set.
         notes: warnings for the user.
+        groups: number of each image's group of near duplicates, if the split is ``grouped``; else None.
     """
 
     name: str
@@ -181,6 +184,7 @@ class SplitImages:
     fingerprint: str
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    groups: Int64[Tensor, " k"] | None = None
 
 
 def load_development(
@@ -296,14 +300,21 @@ def load_split_images(recipe: DataRecipe, folder: Path | str | None = None, *, i
 
 
 def split_images(found: LabelledImages, recipe: DataRecipe) -> SplitImages:
-    """Return the images with the division that their source brings, or else with the recipe's."""
+    """Return the images with the division that their source brings, or else with the recipe's.
+
+    Raises RecipeError if the split is ``grouped``, and the source brings a division that knows no groups.
+    """
     whole = as_image_set(found)
+    groups = None if found.groups is None else torch.from_numpy(found.groups)
     if found.validation is None:
-        train, validation = split_indices(whole.labels, recipe)
+        groups = groups_for(whole.images, recipe)
+        train, validation = split_indices(whole.labels, recipe, groups)
+    elif recipe.split == "grouped" and groups is None:
+        raise has_own_validation(recipe.source)
     else:
         train, validation = torch.arange(len(whole)).tensor_split([len(whole) - found.validation])
     return SplitImages(
-        found.name, whole, train, validation, found.class_names, found.fingerprint, found.files, found.notes
+        found.name, whole, train, validation, found.class_names, found.fingerprint, found.files, found.notes, groups
     )
 
 
@@ -316,26 +327,6 @@ def as_image_set(raw: IdxSet | PictureSet | LabelledImages) -> ImageSet:
     own_digests = None if isinstance(raw, IdxSet) else raw.digests
     digests = None if own_digests is None else torch.from_numpy(own_digests)
     return ImageSet(images if images.ndim == 4 else images.unsqueeze(1), labels, digests)
-
-
-def split_indices(labels: Int64[Tensor, " n"], recipe: DataRecipe) -> tuple[Tensor, Tensor]:
-    """Return the indices of the training and of the validation images, each in ascending order.
-
-    For validation, ``stratified`` draws the same share of every class by ``split_seed``. ``last`` takes the last images
-    of the file. Raises DataError if either split would be empty.
-    """
-    count = round(len(labels) * recipe.validation_fraction)
-    if not 0 < count < len(labels):
-        raise DataError(
-            f"{recipe.source}: {len(labels)} images cannot give a validation share of {recipe.validation_fraction:g}; "
-            "expected at least one image in each split; train with another --data.validation-fraction"
-        )
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    if recipe.split == "last":
-        chosen[-count:] = True
-    else:
-        chosen[_stratified(labels, count, recipe.split_seed)] = True
-    return (~chosen).nonzero().squeeze(1), chosen.nonzero().squeeze(1)
 
 
 def training_subset(labels: Int64[Tensor, " n"], train: Int64[Tensor, " m"], recipe: DataRecipe) -> Int64[Tensor, " k"]:
@@ -405,18 +396,3 @@ def _mean_and_deviation_of(counts: Int64[Tensor, " 256"]) -> tuple[float, float]
     mean = (shares * values).sum() / shares.sum()
     variance = (shares * (values - mean) ** 2).sum() / shares.sum()
     return mean.item(), variance.sqrt().item()
-
-
-def _stratified(labels: Int64[Tensor, " n"], count: int, seed: int) -> Tensor:
-    """Draw ``count`` indices, in proportion to the class sizes (rounded by largest remainder)."""
-    sizes = torch.bincount(labels)
-    exact = sizes * (count / len(labels))
-    shares = exact.floor().long()
-    leftover = count - int(shares.sum())
-    shares[(exact - shares).argsort(descending=True, stable=True)[:leftover]] += 1
-    drawn = []
-    for label, share in enumerate(shares.tolist()):
-        members = (labels == label).nonzero().squeeze(1)
-        order = torch.randperm(len(members), generator=machine.generator(seed, "split", label))
-        drawn.append(members[order[:share]])
-    return torch.cat(drawn)

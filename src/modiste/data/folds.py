@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 
+import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -24,19 +25,43 @@ def assign_folds(labels: Int64[Tensor, " n"], folds: int, seed: int) -> Int64[Te
     return fold
 
 
+def assign_groups(
+    labels: Int64[Tensor, " n"], groups: Int64[Tensor, " n"], folds: int, seed: int
+) -> Int64[Tensor, " n"]:
+    """Return the fold of each image; a group lies in one fold, and classes are dealt out as evenly as groups allow.
+
+    Args:
+        labels: of the images.
+        groups: number of each image's group, from 0.
+        folds: number of folds.
+        seed: of the order in which groups are dealt, the larger ones first.
+    """
+    sizes = torch.bincount(groups)
+    members = torch.split(groups.argsort(stable=True), sizes.tolist())
+    order = torch.randperm(len(members), generator=machine.generator(seed, "grouped fold"))
+    fold, held = torch.zeros_like(labels), np.zeros((folds, int(labels.max()) + 1), np.int64)
+    for number in order[sizes[order].argsort(descending=True, stable=True)].tolist():
+        classes = labels[members[number]].numpy()
+        chosen = np.lexsort((held.sum(1), held[:, classes].sum(1)))[0]
+        fold[members[number]] = int(chosen)
+        np.add.at(held[chosen], classes, 1)
+    return fold
+
+
 def fold_split(known: SplitImages, folds: int, number: int, seed: int) -> SplitImages:
     """Return the images with one fold for validation, and all others for training.
 
     The fingerprint is of its own, so that a run of one fold is not mistaken for a run of another or of the usual split.
 
     Args:
-        known: all training and validation images, however they are split.
+        known: all training and validation images, however they are split; with groups, each group is in one fold.
         folds: number of folds, at least 2.
         number: of the fold that is held out, from 0.
         seed: of the assignment.
     """
-    fold = assign_folds(known.images.labels, folds, seed)
-    name = f"{known.fingerprint} fold {number} of {folds}, seed {seed}"
+    labels, groups = known.images.labels, known.groups
+    fold = assign_folds(labels, folds, seed) if groups is None else assign_groups(labels, groups, folds, seed)
+    name = f"{known.fingerprint} fold {number} of {folds}, seed {seed}{'' if groups is None else ', grouped'}"
     return replace(
         known,
         train=(fold != number).nonzero().squeeze(1),

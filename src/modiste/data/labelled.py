@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Integer, UInt8
+from jaxtyping import Int64, Integer, UInt8
 from numpy import ndarray
 
 from modiste.recipes.recipe import DataRecipe
@@ -25,6 +25,7 @@ class LabelledImages:
         digests: SHA-256 of each picture file; None if the images are no picture files.
         notes: warnings for the user.
         published: whether these are Fashion-MNIST's published images and labels, in their order.
+        groups: number of each image's group of near duplicates; None if the source does not draw whole groups.
     """
 
     name: str
@@ -37,6 +38,7 @@ class LabelledImages:
     digests: UInt8[ndarray, "n 32"] | None = None
     notes: tuple[str, ...] = ()
     published: bool = False
+    groups: Int64[ndarray, " n"] | None = None
 
 
 @runtime_checkable

@@ -118,15 +118,45 @@ def crossed_difference(differences: Float[Tensor, "seeds images"]) -> Difference
         ValueError: fewer than two seeds or two images.
         MissingExtraError: SciPy is not installed.
     """
-    seeds, images = differences.shape
-    if min(seeds, images) < 2:
-        raise ValueError(f"expected at least 2 seeds and 2 images, found {seeds} and {images}")
-    table = differences.double()
-    centre, by_seed, by_image = table.mean(), table.mean(1), table.mean(0)
-    rest = float((table - by_seed[:, None] - by_image + centre).square().sum()) / ((seeds - 1) * (images - 1))
+    return crossed_sum([differences])
+
+
+def crossed_sum(tables: Sequence[Float[Tensor, "seeds _"]]) -> Difference:
+    """Return the sum of the means of several tables, with an interval as ``crossed_difference`` has it.
+
+    The tables have the same seeds, and each has images of its own. The gap between two sets of images, for example, is
+    the sum of what is right on one, and of the negative of what is right on the other.
+
+    Args:
+        tables: a number for each seed and image.
+
+    Raises:
+        ValueError: fewer than two seeds or two images, or tables with different numbers of seeds.
+        MissingExtraError: SciPy is not installed.
+
+    >>> import torch
+    >>> right, other = torch.tensor([[1.0, 1, 1, 0], [1, 1, 0, 1]]), torch.tensor([[1.0, 0], [0, 1]])
+    >>> crossed_sum([right, -other]).difference
+    0.25
+    """
+    seeds = len(tables[0])
+    if seeds < 2 or min(table.shape[1] for table in tables) < 2:
+        shapes = " and ".join(f"{len(table)} and {table.shape[1]}" for table in tables)
+        raise ValueError(f"expected at least 2 seeds and 2 images, found {shapes}")
+    if any(len(table) != seeds for table in tables):
+        raise ValueError(f"expected {seeds} seeds in every table, found {[len(table) for table in tables]}")
+    by_seed = sum((table.double().mean(1) for table in tables[1:]), tables[0].double().mean(1))
     of_seeds = float(by_seed.var()) / seeds
-    of_images = max(float(by_image.var()) / images - rest / table.numel(), 0.0)
-    return _combined_difference(float(centre), of_seeds, seeds - 1, of_images)
+    return _combined_difference(float(by_seed.mean()), of_seeds, seeds - 1, sum(map(_variance_of_images, tables)))
+
+
+def _variance_of_images(table: Float[Tensor, "seeds images"]) -> float:
+    """Return the variance of a table's mean that is due to the choice of the images."""
+    table = table.double()
+    centre, by_seed, by_image = table.mean(), table.mean(1), table.mean(0)
+    (seeds, images), away = table.shape, table - by_seed[:, None] - by_image + centre
+    rest = float(away.square().sum()) / ((seeds - 1) * (images - 1))
+    return max(float(by_image.var()) / images - rest / table.numel(), 0.0)
 
 
 def _combined_difference(centre: float, variance: float, freedom: int, known: float) -> Difference:

@@ -35,12 +35,12 @@ class DataRecipe(Part):
     """fashion-mnist, or a path: class folders, IDX, .npz or .parquet files, a .csv of pixels or of paths and labels."""
     transpose: bool = False
     """Exchange rows and columns of images in arrays and IDX files, as those of EMNIST need."""
-    split: Literal["stratified", "last"] = "stratified"
-    """stratified: validation images are a random share of each class; last: the last in the file, as in the paper."""
+    split: Literal["stratified", "last", "grouped"] = "stratified"
+    """Validation: stratified, a random share of each class; grouped, near duplicates together; last, the last ones."""
     validation_fraction: float = 1 / 6
     """Share of the training images used for validation; a sixth of Fashion-MNIST's is 10,000."""
     split_seed: int = 0
-    """Seed of the stratified split; apart from the training seed, so that all seeds share one validation set."""
+    """Seed of the split, if it is random; apart from the training seed, so that all seeds share one validation set."""
     images_per_class: int = 0
     """Training images per class, to measure how few labels suffice; 0 uses all. Validation keeps all its images."""
     subset_seed: int = 0

@@ -1,6 +1,6 @@
 """The page and the JSON file of benchmarks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modiste.benchmarks.result import Benchmark
@@ -8,25 +8,28 @@ from modiste.reports.page import render
 from modiste.runs import storage
 
 
-def write_benchmarks(results: Sequence[Benchmark], folder: Path, name: str) -> Path:
+def write_benchmarks(
+    results: Sequence[Benchmark], folder: Path, name: str, failed: Mapping[str, Exception] | None = None
+) -> Path:
     """Write the results of one or several benchmarks as a page and as JSON, and return the path of the page.
 
     Args:
         results: at least one.
         folder: of both files; made if missing.
         name: of both files, without ending: ``benchmark-corruptions``.
+        failed: the error of each benchmark that failed, by its name; the page shows them.
 
     Raises:
         StorageError: a file cannot be written.
     """
     page, plain = folder / f"{name}.html", folder / f"{name}.json"
     storage.write_json(plain, [one.as_plain() for one in results])
-    storage.write_text(page, render_benchmarks(results, plain.name))
+    storage.write_text(page, render_benchmarks(results, plain.name, failed or {}))
     return page
 
 
-def render_benchmarks(results: Sequence[Benchmark], plain: str) -> str:
-    """Return the page as HTML; ``plain`` is the name of the JSON file."""
+def render_benchmarks(results: Sequence[Benchmark], plain: str, failed: Mapping[str, Exception]) -> str:
+    """Return the page as HTML; ``plain`` is the name of the JSON file, ``failed`` the errors of what failed."""
     return render(
         "benchmark.html",
         title=f"Benchmark: {results[0].title}" if len(results) == 1 else "Benchmarks",
@@ -34,4 +37,5 @@ def render_benchmarks(results: Sequence[Benchmark], plain: str) -> str:
         runs=[run.folder for run in results[0].runs],
         results=results,
         plain=plain,
+        failed=failed,
     )

@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Float, Int64, Shaped, UInt8
 
 from modiste.api.training import RecipeLike, as_recipe
-from modiste.data.dataset import Development, ImageSet, split_indices
+from modiste.data.dataset import Development, ImageSet
+from modiste.data.duplicates import groups_for
+from modiste.data.split import split_indices
 from modiste.errors import MissingExtraError, ModisteError
 from modiste.inference.predictor import Predictor
 from modiste.recipes.plain import flatten, nearest, to_plain
@@ -259,7 +261,7 @@ def _development(
 def _split(whole: ImageSet, recipe: DataRecipe) -> tuple[ImageSet, ImageSet]:
     if len(whole) < FEW:
         return whole, whole
-    train, validation = split_indices(whole.labels, recipe)
+    train, validation = split_indices(whole.labels, recipe, groups_for(whole.images, recipe))
     return whole[train], whole[validation]
 
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Int64, UInt8
 
+from modiste.data.duplicates import for_comparison, near_groups
 from modiste.data.idx.reader import LIMIT_BYTES
 from modiste.data.labelled import LabelledImages
 from modiste.data.paths import kind_at
 from modiste.data.pictures.class_folders import are_labelled, read_class_folders, read_labelled_names
 from modiste.data.pictures.csv_list import JSON_LINES, metadata_in, read_picture_table
-from modiste.data.pictures.division import divide
+from modiste.data.pictures.division import divide, divide_groups
 from modiste.data.pictures.folder_layout import visible
 from modiste.data.pictures.listing import Entry, PictureList, without_later
 from modiste.data.pictures.picture_cache import Decoded, cache_file, decode_cached
@@ -70,11 +72,13 @@ class DevelopmentPictures:
         pictures: the training pictures, followed by the validation pictures.
         training: number of training pictures.
         withheld: number of pictures that were left unopened.
+        groups: number of each picture's group of near duplicates, if the split is ``grouped``; else None.
     """
 
     pictures: PictureSet
     training: int
     withheld: int
+    groups: Int64[np.ndarray, " n"] | None = None
 
 
 class PictureSource:
@@ -100,7 +104,7 @@ class PictureSource:
         notes = mapping_notes(path, pictures) + fault_notes(path, pictures.faults)
         notes += shared_picture_notes(path, development)
         validation = len(pictures.labels) - development.training
-        return replace(without_faults(pictures), validation=validation, notes=notes)
+        return replace(without_faults(pictures), validation=validation, notes=notes, groups=development.groups)
 
 
 def without_faults(pictures: PictureSet) -> LabelledImages:
@@ -138,15 +142,30 @@ def load_development_pictures(path: Path, recipe: DataRecipe, *, allow_unreadabl
             cannot be read, or a class has no readable picture in training or validation.
     """
     listing = list_pictures(path, recipe.decoder)
-    division = divide(path, listing, recipe)
-    found = decode_entries(path, listing, division.entries, recipe, DEVELOPMENT)
+    division, groups = divide(path, listing, recipe), None
+    identified = division.entries
+    if recipe.split == "grouped":
+        groups = _near_groups(path, listing, division.train, recipe)
+        division = divide_groups(path, division, groups, recipe)
+    found = decode_entries(path, listing, division.entries, recipe, DEVELOPMENT, fingerprint_of=identified)
     training = {entry.name for entry in division.train}
     count = sum(name in training for name in found.files)
     if not allow_unreadable:
         check_readable(path, found, len(division.entries), recipe)
         for split, labels in (("training", found.labels[:count]), ("validation", found.labels[count:])):
             _check_every_class(path, found, split, labels)
-    return DevelopmentPictures(found, count, division.withheld)
+    numbers = None if groups is None else np.array([groups[name] for name in found.files], np.int64)
+    return DevelopmentPictures(found, count, division.withheld, numbers)
+
+
+def _near_groups(path: Path, listing: PictureList, pool: Sequence[Entry], recipe: DataRecipe) -> dict[str, int]:
+    """Return the number of each picture's group of near duplicates, by its name, as an audit compares pictures."""
+    found = decode_entries(path, listing, pool, for_comparison(recipe), DEVELOPMENT)
+    groups = near_groups(torch.from_numpy(found.images)).tolist() if found.files else []
+    numbers = dict(zip(found.files, groups, strict=True))
+    for entry in pool:  # one that cannot be read is in a group of its own
+        numbers.setdefault(entry.name, len(pool) + len(numbers))
+    return numbers
 
 
 def check_readable(path: Path, found: PictureSet, named: int, recipe: DataRecipe) -> None:

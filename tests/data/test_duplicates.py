@@ -8,7 +8,16 @@ import torch
 from PIL import Image
 
 import modiste
-from modiste.audits.duplicates import ALIKE, Pair, exact_groups, near_pairs, normalised
+from modiste.data import duplicates
+from modiste.data.duplicates import (
+    ALIKE,
+    Pair,
+    correlations,
+    exact_groups,
+    near_groups,
+    near_pairs,
+    normalised,
+)
 from modiste.photo.preparation import Preparation
 
 
@@ -81,3 +90,60 @@ def content(picture: Image.Image, kind: str) -> bytes:
     file = io.BytesIO()
     picture.save(file, kind)
     return file.getvalue()
+
+
+def slow_groups(images: torch.Tensor, least: float) -> list[int]:
+    """The groups by every pair of images, one after another, each named by its first image."""
+    flat = images.flatten(1).double()
+    alike = torch.corrcoef(flat) >= least
+    alike |= (flat[:, None] == flat[None]).all(2)
+    first = list(range(len(images)))
+    for _ in images:
+        first = [min(first[other] for other in alike[index].nonzero()[:, 0].tolist()) for index in range(len(images))]
+    return first
+
+
+@pytest.mark.parametrize("least", [0.99, 0.97, 0.9, 1.0])
+def test_groups_are_those_of_a_slow_search_in_any_order(images: torch.Tensor, least: float) -> None:
+    changed = (images[:9].float() * 0.8 + 10).round().to(torch.uint8)
+    black = torch.zeros(2, *images.shape[1:], dtype=torch.uint8)
+    known = torch.cat([images[:90], changed, images[5:7], black])
+    order = torch.from_numpy(np.random.RandomState(0).permutation(len(known)))
+    for some in (known, known[order]):
+        first = slow_groups(some, least)
+        numbers = {index: number for number, index in enumerate(sorted(set(first)))}
+        assert near_groups(some, least).tolist() == [numbers[index] for index in first]
+
+
+def test_a_chain_is_one_group() -> None:
+    curved = np.stack([np.arange(64.0) ** (1 + 0.12 * step) for step in range(6)])
+    images = torch.from_numpy((curved / curved.max(1, keepdims=True) * 255).round().astype(np.uint8)).view(6, 1, 8, 8)
+    likeness = torch.corrcoef(images.flatten(1).double())
+    least = 0.998
+    assert likeness[0, 5] < least < likeness.diagonal(1).min()
+    assert near_groups(images, least).tolist() == [0] * 6
+
+
+@pytest.mark.parametrize("shape", [(300, 1, 28, 28), (40, 3, 5, 7), (2, 1, 3, 3)])
+def test_the_projection_never_loses_a_pair(shape: tuple[int, ...]) -> None:
+    """A projected product is at least the correlation, whatever the images: the search leaves nothing out."""
+    numbers = np.random.RandomState(shape[0])
+    images = torch.from_numpy(np.minimum(numbers.randint(0, 256, shape), numbers.randint(0, 256, (shape[0], 1, 1, 1))))
+    coordinates = duplicates._projected(images.to(torch.uint8).flatten(1))
+    likeness = torch.corrcoef(images.flatten(1).double())
+    assert (coordinates.double() @ coordinates.double().T - likeness).nan_to_num().min() >= -duplicates.ROUNDING
+
+
+def test_of_too_many_pairs_the_most_alike_are_kept(images: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = near_pairs(images[:60], 0.5)
+    monkeypatch.setattr(duplicates, "MOST_PAIRS", 20)
+    monkeypatch.setattr(duplicates, "BLOCK_IMAGES", 7)
+    assert near_pairs(images[:60], 0.5) == every[:20]
+
+
+def test_correlations_are_exact_whatever_the_order_of_sums(images: torch.Tensor) -> None:
+    flat, mixed = images.flatten(1), torch.from_numpy(np.random.RandomState(0).permutation(28 * 28))
+    one, other = flat[:100], flat[100:200]
+    found = correlations(one, other)
+    assert correlations(one[:, mixed], other[:, mixed]).equal(found)
+    assert found.tolist() == pytest.approx([np.corrcoef(a, b)[0, 1] for a, b in zip(one, other, strict=True)])
