@@ -53,15 +53,18 @@ demo: data
 # Tests read the data set, so that the environment comes with it.
 dev: $(VENV)/.dev data
 
+# Hundreds of processes import Modiste: its bytecode is kept, also where PYTHONDONTWRITEBYTECODE is set.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -q
+
 test: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+	$(PYTEST)
 
 test-all: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q --in-full
+	$(PYTEST) --in-full
 
 MINUTES ?= 10
 torture: dev
-	OMP_NUM_THREADS=1 MODISTE_TORTURE=$(MINUTES) $(BIN)/python -m pytest -n 2 --dist worksteal -q
+	MODISTE_TORTURE=$(MINUTES) $(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

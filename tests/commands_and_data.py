@@ -30,8 +30,9 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 """Arguments of Python before the number of processes and a script."""
 PROGRAMS = Path(__file__).with_name("programs")
 """Programs that tests run in processes of their own."""
-READ_LATER = ("MODISTE_", "PYTEST_", "XDG_", "HF_", "TORCHINDUCTOR_")
-"""Beginnings of the names of variables that are read when they are needed. Torch's compiler sets some as it loads."""
+READ_LATER = ("MODISTE_", "PYTEST_", "XDG_", "HF_", "TORCHINDUCTOR_", "RAY_", "MLFLOW_")
+"""Beginnings of the names of variables that are read when they are needed. Torch's compiler, Ray and MLflow set some as
+they load; every later command would else need a process of its own, which takes seconds."""
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

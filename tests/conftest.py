@@ -45,20 +45,20 @@ def parts(base: "type[Part]") -> "Iterator[type[Part]]":
         yield from parts(kind)
 
 
-def of_all_workers(folders: pytest.TempPathFactory, name: str, train: Callable[[Path], object]) -> Path:
-    """Return this worker's copy of a run that the first worker trains which needs it; the others wait for it."""
+def of_all_workers(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return this worker's copy of a run that the first worker makes which needs it; the others wait for it."""
     own = folders.mktemp(name) / "run"
     common = folders.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         common = common.parent
-    trained = common / f"{name}-of-all-workers"
+    made = common / f"{name}-of-all-workers"
     with (common / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not trained.exists():
-            train(own)
-            shutil.copytree(own, own.with_name("copy")).rename(trained)
+        if not made.exists():
+            make(own)
+            shutil.copytree(own, own.with_name("copy")).rename(made)
             return own
-    shutil.copytree(trained, own)
+    shutil.copytree(made, own)
     return own
 
 
@@ -96,6 +96,18 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: "Recipe"
     return of_all_workers(tmp_path_factory, "tiny", train)
 
 
+@pytest.fixture(scope="session")
+def exported_run(tmp_path_factory: pytest.TempPathFactory, finished_run: Path, tiny_folder: Path) -> Path:
+    """Folder of the finished run with its ONNX file, ``model.onnx``; copy it to change it."""
+    from modiste.exports.export import export
+
+    def make(folder: Path) -> None:
+        shutil.copytree(finished_run, folder)
+        export(folder, data_folder=tiny_folder)
+
+    return of_all_workers(tmp_path_factory, "exported", make)
+
+
 @pytest.fixture(autouse=True)
 def finished_run_stays_as_it_is(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that adds a file to the run of all tests, or removes one: later tests would depend on the order."""
@@ -123,6 +135,18 @@ def photo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         of_run(open_run(folder))  # learned once, not by every worker
 
     return of_all_workers(tmp_path_factory, "photo", train)
+
+
+@pytest.fixture(scope="session")
+def exported_photo_run(tmp_path_factory: pytest.TempPathFactory, photo_run: Path) -> Path:
+    """Folder of ``photo_run`` with its ONNX file, ``model.onnx``; copy it to change it."""
+    from modiste.exports.export import export
+
+    def make(folder: Path) -> None:
+        shutil.copytree(photo_run, folder)
+        export(folder)
+
+    return of_all_workers(tmp_path_factory, "exported-photo", make)
 
 
 @pytest.fixture

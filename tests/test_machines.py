@@ -18,7 +18,6 @@ from listeners import StopAfter
 from modiste import machine
 from modiste.cli.main import main
 from modiste.errors import StoppedError
-from modiste.exports import export
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder, storage
@@ -41,13 +40,12 @@ def rounding(run: Path) -> float:
 
 
 def test_a_run_answers_and_goes_on_within_rounding_on_another_machine(
-    finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+    exported_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    run, begun = Path(shutil.copytree(finished_run, tmp_path / "run")), tmp_path / "begun"
-    exported = export.export(run, data_folder=tiny_folder)
+    run, begun = Path(shutil.copytree(exported_run, tmp_path / "run")), tmp_path / "begun"
     with pytest.raises(StoppedError):
         trainer.train(tiny_recipe, begun, device="cpu", data_folder=tiny_folder, listeners=[StopAfter(30)])
-    done = run_python(PROGRAMS / "answer_and_go_on.py", run, begun, exported.path, tiny_folder, **OTHER)
+    done = run_python(PROGRAMS / "answer_and_go_on.py", run, begun, run / "model.onnx", tiny_folder, **OTHER)
     assert done.returncode == 0, done.stderr
     there, here = np.load(run / "there.npz"), modiste.Predictor.load(run, device="cpu")
     stored, _ = run_folder.read_logits(run / run_folder.logits_name("validation"))

@@ -14,7 +14,6 @@ from drawn_answers import NAMES, answers, reference
 import modiste
 from modiste.cli import main
 from modiste.errors import DataError, RecipeError, RunError
-from modiste.exports.export import export
 from modiste.inference.onnx_model import OnnxModel
 from modiste.monitoring.answer_log import AnswerLog, identity
 from modiste.monitoring.drift import Drift, answers_needed, compare
@@ -98,10 +97,8 @@ def test_a_model_without_a_detector_is_tested_by_the_rest() -> None:
 
 
 @pytest.fixture(scope="module")
-def run(photo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(shutil.copytree(photo_run, tmp_path_factory.mktemp("drift") / "run"))
-    export(folder)
-    return folder
+def run(exported_photo_run: Path) -> Path:
+    return exported_photo_run
 
 
 @pytest.fixture(scope="module")

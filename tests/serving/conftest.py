@@ -9,12 +9,11 @@ from server_process import Server, listening
 
 import modiste
 import photographs
-from modiste.exports.export import export
 
 
 @pytest.fixture(scope="session")
-def model_file(photo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(photo_run, tmp_path_factory.mktemp("exported") / "model.onnx").path
+def model_file(exported_photo_run: Path) -> Path:
+    return exported_photo_run / "model.onnx"
 
 
 @pytest.fixture(scope="session")
