@@ -33,13 +33,22 @@ def max_relative(nodes: Float[Tensor, "n k c"], edges: Int64[Tensor, "n k m"]) -
     rows = (edges + torch.arange(0, count * size, size, device=nodes.device)[:, None, None]).flatten(0, 1)
     flat = nodes.flatten(0, 1)
     if not torch.is_grad_enabled():  # the value is enough, and exported files support few integer operations
-        return flat[rows].amax(1).view_as(nodes) - nodes
-    with torch.no_grad():
-        around = flat[rows]
-        order = torch.arange(rows.shape[1], 0, -1, device=nodes.device, dtype=nodes.dtype)[:, None]
-        largest = around.eq_(around.amax(1, keepdim=True)).mul_(order)  # argmax and booleans are far slower
-        winners = rows.gather(1, rows.shape[1] - largest.amax(1).long())
-    return flat.gather(0, winners).view_as(nodes) - nodes
+        return flat.index_select(0, rows.flatten()).view(*rows.shape, -1).amax(1).view_as(nodes) - nodes
+    return flat.gather(0, rows.gather(1, _winners(flat.detach(), rows))).view_as(nodes) - nodes
+
+
+def _winners(flat: Float[Tensor, "r c"], rows: Int64[Tensor, "r m"]) -> Int64[Tensor, "r c"]:
+    """Return which of each row's ``rows`` has the largest value in each channel; the first of several."""
+    first, *others = rows.T.contiguous()
+    best = flat.index_select(0, first)
+    winners = torch.zeros_like(best)
+    for number, other in enumerate(others, start=1):
+        values = flat.index_select(0, other)
+        larger = torch.maximum(best, values)
+        is_larger = best.lt_(values)  # as a number of the same kind, many times as fast as a boolean
+        winners = torch.maximum(winners, is_larger.mul_(number))
+        best = larger
+    return winners.long()
 
 
 class NodeNorm(BatchNorm1d):

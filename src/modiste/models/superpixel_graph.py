@@ -67,21 +67,24 @@ class GraphAttention(OwnWeights):
     def forward(self, x: Float[Tensor, "n k c"], graph: Graph) -> Float[Tensor, "n k c"]:
         values = F.linear(x, self.weight.flatten(0, 1)).view(*x.shape[:2], *self.weight.shape[:2]).transpose(1, 2)
         with torch.autocast(x.device.type, enabled=False):
-            attended = self.weights(x.float(), graph) @ values.float()
+            values = values.to(torch.float32, memory_format=torch.contiguous_format)
+            attended = self.weights(x.float(), graph) @ values
         heads: Tensor = attended.transpose(1, 2).flatten(2)
         return heads + self.bias
 
     def weights(self, x: Float[Tensor, "n k c"], graph: Graph) -> Float[Tensor, "n h k k"]:
         """Return the attention of every node (row) to every node (column); 0 where they are not neighbours."""
+        images, nodes, heads = len(x), x.shape[1], len(self.weight)
         from_node, to_neighbour = F.linear(x, (self.attention.unsqueeze(2) @ self.weight).flatten(0, 2)).mT.chunk(
             2, dim=1
         )
-        index = graph.neighbours.unsqueeze(1).expand(-1, len(self.weight), -1, -1)
-        gathered = to_neighbour.gather(2, index.flatten(2)).view_as(index)
-        scores = from_node.unsqueeze(2) + gathered + F.linear(graph.between, self.edge).permute(0, 3, 1, 2)
-        masked = F.leaky_relu(scores, 0.2).masked_fill(~graph.touching.unsqueeze(1), -torch.inf)
-        zeros = scores.new_zeros(*from_node.shape, x.shape[1])
-        return zeros.scatter(2, index, masked.softmax(2)).mT
+        index = graph.neighbours.unsqueeze(1).expand(-1, heads, -1, -1)
+        gathered = to_neighbour.gather(2, index.flatten(2))
+        apart = graph.between.permute(0, 3, 1, 2).flatten(2)
+        to_edge = torch.baddbmm(gathered, self.edge.expand(images, -1, -1), apart).view(index.shape)
+        padding = torch.zeros_like(graph.touching, dtype=x.dtype).masked_fill_(~graph.touching, -torch.inf)
+        scores = F.leaky_relu(from_node.unsqueeze(2) + to_edge, 0.2) + padding.unsqueeze(1)
+        return x.new_zeros(images, heads, nodes, nodes).scatter_(2, index, scores.softmax(2)).mT
 
 
 class AttentionBlock(nn.Module):

@@ -111,15 +111,17 @@ def _nearest(
 ) -> Int64[Tensor, "n p"]:
     """Return the nearest of each pixel's candidates; the first of several at the same distance."""
     best = torch.full_like(pixels[0], torch.inf)
-    labels = torch.zeros_like(best, dtype=torch.int64)
-    for candidate in candidates:
+    winners = torch.zeros_like(best)
+    for number, candidate in enumerate(candidates):
         squares = centres.index_select(1, candidate).sub_(pixels).square_()
         distance = squares[0]
         for square in squares[1:]:  # a reduction would not fix the order of the sum
             distance = distance + square
-        labels = torch.where(distance < best, candidate[:, None], labels)
-        best = torch.minimum(best, distance)
-    return labels.T.contiguous()
+        nearer = torch.minimum(best, distance)
+        is_nearer = best.gt_(distance)  # as a number of the same kind, many times as fast as a boolean
+        winners = torch.maximum(winners, is_nearer.mul_(number))
+        best = nearer
+    return candidates.T.gather(1, winners.long()).T.contiguous()
 
 
 def _images_last(values: Float[Tensor, "n f p"], scale: Float[Tensor, "f"]) -> Float[Tensor, "f p n"]:
@@ -184,8 +186,8 @@ def join(touching: Bool[Tensor, "n k k"], places: Float[Tensor, "n k 2"], most: 
     row, column = (part.unsqueeze(1) - part.unsqueeze(2) for part in places.unbind(2))
     distance = (row.square() + column.square()).sqrt().masked_fill(~touching, torch.inf)
     nearest, neighbours = (part.mT.contiguous() for part in distance.topk(min(most, places.shape[1]), largest=False))
-    index = neighbours.flatten(1).unsqueeze(2).expand(-1, -1, 2)
-    apart = places.gather(1, index).view(*neighbours.shape, 2) - places.unsqueeze(1)
     within = nearest.isfinite()
-    between = torch.cat([apart, nearest.unsqueeze(3)], dim=3).masked_fill(~within.unsqueeze(3), 0)
-    return Graph(neighbours, within, between)
+    flat = neighbours.flatten(1)
+    apart = [(part.gather(1, flat).view_as(nearest) - part.unsqueeze(1)) for part in places.unbind(2)]
+    between = torch.stack([*apart, nearest], dim=1).masked_fill_(~within.unsqueeze(1), 0)
+    return Graph(neighbours, within, between.permute(0, 2, 3, 1))
