@@ -157,9 +157,9 @@ class SideBySide:
         rows = torch.stack(list(chosen))
         images = rows.shape[1]
         if images not in self.recordings:
-            drawn_from = [generator for own in self.steps for generator in (own.batches.generator, own.dropout)]
+            drawn_from = [generator for own in self.steps for generator in (own.batches.generator, *own.dropout)]
             self.recordings[images] = Recording([own.compute for own in self.steps], rows, drawn_from, self.branches)
         self.recordings[images](rows)
         for own in self.steps:
-            average(own.state)
+            average(own.state, own.context.recipe)
             own.state.step += 1
