@@ -298,6 +298,7 @@ OUT_OF_RANGE = [
     (OptimizerRecipe, "epsilon", [0, -1]),
     (OptimizerRecipe, "clip_norm", [-1]),
     (OptimizerRecipe, "sam_rho", [-0.1]),
+    (OptimizerRecipe, "sam_every", [0]),
     (ScheduleRecipe, "warm_up", [-0.1, 1]),
     (ScheduleRecipe, "final_factor", [-0.1, 1.1]),
     (ScheduleRecipe, "step_every", [0, 1.1]),

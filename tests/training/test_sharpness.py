@@ -18,11 +18,16 @@ from modiste.recipes import own_code
 from modiste.recipes.networks import CNNRecipe, DropConnectRecipe, ModelRecipe, OwnNetworkRecipe
 from modiste.recipes.recipe import OptimizerRecipe, Recipe
 from modiste.runs.run_folder import open_run
+from modiste.training import step as steps
 from modiste.training import trainer
+from modiste.training.context import Context
+from modiste.training.cuda_graph import ResidentSteps
+from modiste.training.interruption import Interruption
 from modiste.training.setup import describe_task
 from modiste.training.sharpness import at_highest_loss
 from modiste.training.state import TrainingState, new_training_state
-from modiste.training.step import train_step
+from modiste.training.step import Steps, train_step
+from modiste.training.tracking import Listener
 
 RADIUS = 0.3
 SGD = OptimizerRecipe(name="sgd", learning_rate=0.05, momentum=0.0, nesterov=False)
@@ -147,6 +152,41 @@ def test_the_radius_changes_what_is_learned(tiny_recipe: Recipe, development: De
         found.append(torch.cat([item.detach().flatten() for item in state.model.parameters()]))
     near, far = ((found[0] - other).norm() for other in found[1:])
     assert 0 < near < far
+
+
+def test_steps_between_sharpness_aware_ones_are_plain(
+    tiny_recipe: Recipe, development: Development, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on at step 2 takes the same steps, since the number of the step decides."""
+    recipe = replace(tiny_recipe, optimizer=replace(SGD, sam_rho=RADIUS, sam_every=3))
+    state, passes = state_for(recipe, development), list[int]()
+    backward = steps.backward
+
+    def noted(*arguments):
+        passes.append(state.step)
+        return backward(*arguments)
+
+    monkeypatch.setattr(steps, "backward", noted)
+    for batch in list(epoch_from(Batches(development.train, recipe, 5), 0))[:5]:
+        train_step(state, batch, recipe)
+    assert passes == [0, 0, 1, 2, 3, 3, 4]
+
+
+def test_on_a_gpu_both_kinds_of_steps_have_recordings(
+    tiny_recipe: Recipe, development: Development, tmp_path: Path
+) -> None:
+    """Here without a GPU: the same steps, computed anew each time."""
+    recipe = replace(tiny_recipe, optimizer=replace(SGD, sam_rho=RADIUS, sam_every=2))
+    states = [state_for(recipe, development) for _ in range(2)]
+    context = Context(recipe, development, tmp_path, Listener(), Interruption())
+    watched, resident = Steps(states[0], context), ResidentSteps(states[1], context)
+    for taker in (watched, resident):
+        for _, chosen in zip(range(5), taker.batches.choose(0), strict=False):
+            taker.take(chosen)
+    assert set(resident.alone.recordings) == {(16, True), (16, False)}
+    expected = states[0].model.state_dict()
+    for name, tensor in states[1].model.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-6, atol=1e-7, msg=name)
 
 
 def test_a_second_pass_that_is_not_finite_moves_nothing(tiny_recipe: Recipe, development: Development) -> None:

@@ -244,12 +244,15 @@ class OptimizerRecipe(Part):
     """Largest norm of the whole gradient; a larger one is scaled down. 0 switches it off."""
     sam_rho: float = 0.0
     """Radius rho of sharpness-aware minimisation (SAM), such as 0.05; a step takes twice as long. 0 switches it off."""
+    sam_every: int = 1
+    """Steps from one sharpness-aware step to the next; those between are plain, and cost less."""
     sam_adaptive: bool = False
     """Adaptive SAM: each weight moves in proportion to its size; with a larger sam_rho, such as 0.5."""
 
     def check(self) -> None:
         self.above_zero("learning_rate", "epsilon")
         self.at_least(0, "weight_decay", "clip_norm", "sam_rho")
+        self.at_least(1, "sam_every")
         self.below_one("momentum", "betas")
         ahead = self.name == "sgd" and self.nesterov
         demand(not ahead or self.momentum > 0, "momentum", "above 0 with nesterov, or nesterov off", self.momentum)

@@ -2,7 +2,9 @@
 
 Foret, Kleiner, Mobahi and Neyshabur, "Sharpness-aware minimization for efficiently improving generalization" (2021).
 The adaptive form: Kwon, Kim, Park and Choi, "ASAM: Adaptive sharpness-aware minimization for scale-invariant learning
-of deep neural networks" (2021).
+of deep neural networks" (2021). Steps that are only now and then sharpness-aware: Liu, Mai, Chen, Hsieh and You,
+"Towards efficient and scalable sharpness-aware minimization" (2022). Between them Liu et al. reuse a part of the last
+sharpness-aware gradient; here those steps are plain.
 """
 
 from collections.abc import Iterator
@@ -17,6 +19,16 @@ LEAST_SCALE = 0.01
 """Added to the size of a weight in the adaptive form, so that a weight of 0 moves too; the authors' eta."""
 GUARD = 1e-12
 """Added to a norm before it divides."""
+
+
+def is_sharp(recipe: OptimizerRecipe, step: int) -> bool:
+    """Return whether a step, counted from 0, is sharpness-aware.
+
+    Example:
+        >>> [is_sharp(OptimizerRecipe(sam_rho=0.05, sam_every=2), step) for step in range(4)]
+        [True, False, True, False]
+    """
+    return recipe.sam_rho > 0 and step % recipe.sam_every == 0
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from modiste.training.context import Context
 from modiste.training.distributed import ALONE, Group
 from modiste.training.objectives import objective_of
 from modiste.training.schedules import learning_rate
-from modiste.training.sharpness import at_highest_loss
+from modiste.training.sharpness import at_highest_loss, is_sharp
 from modiste.training.state import TrainingState
 
 ADVICE = "try a smaller --optimizer.learning-rate, --schedule.warm-up or --optimizer.clip-norm"
@@ -106,7 +106,7 @@ def gradient(
     In sharpness-aware minimisation a second pass takes the gradient at nearby weights, with the same images, dropped
     units and other random draws. Loss and logits are those of the weights themselves.
     """
-    if not recipe.optimizer.sam_rho:
+    if not is_sharp(recipe.optimizer, state.step):
         return backward(state, mine, recipe, group, part)
     with machine.random_numbers_kept(mine.images.device) if recipe.own_code else contextlib.nullcontext():
         found = backward(state, mine, recipe, group, part)
