@@ -36,7 +36,7 @@ def train(network: ModelRecipe, group: Group) -> tuple[list[float], list[float]]
     state = new_training_state(build_model(network, TASK).to(exact), recipe)
     state.network, losses, dropout = group.join(state.model), list[float](), torch.Generator()
     for step in range(2):
-        layers.share_generator(state.model, dropout.manual_seed(step), None if group.is_alone else group.part(9))
+        layers.share_generator(state.model, dropout.manual_seed(step), part=None if group.is_alone else group.part(9))
         state.loss_sum = 0.0
         train_step(state, batch, recipe, group)
         losses.append(state.loss_sum / 9)

@@ -94,6 +94,8 @@ def test_what_cannot_go_on_is_refused(short_run: Path) -> None:
     for schedule in (ScheduleRecipe(shape="linear"), ScheduleRecipe(warm_up=0.1)):
         with pytest.raises(RecipeError, match=r"depends on the number of epochs.*--transfer-from"):
             lengthened(altered(run, schedule=schedule), 3)
+    with pytest.raises(RecipeError, match=r"its average \(swa_start 0.5\) depends on the number of epochs"):
+        lengthened(altered(run, swa_start=0.5), 3)
     with pytest.raises(RecipeError, match="ended after epoch 2 of 5, out of patience"):
         lengthened(altered(run, epochs=5), 6)
 

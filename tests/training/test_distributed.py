@@ -38,6 +38,12 @@ def variants(tiny: Recipe) -> dict[str, Recipe]:
         "a residual network": replace(
             uneven, model=ResNetRecipe(depth=10), optimizer=OptimizerRecipe(name="sgd", learning_rate=1e-4)
         ),
+        "sharpness-aware, an equal average": replace(
+            uneven,
+            swa_start=0.4,
+            model=CNNRecipe(filters=(4, 8), pools=1, hidden=(16,), dropout=0.25, batch_norm=True),
+            optimizer=OptimizerRecipe(name="sgd", learning_rate=1e-3, sam_rho=0.05),
+        ),
         "dropped weights": replace(uneven, model=DropConnectRecipe(filters=(4,), hidden=8)),
     }
 

@@ -175,6 +175,13 @@ VARIANTS = {
         optimizer=OptimizerRecipe(name="adamw", weight_decay=0.1, clip_norm=0.5),
         schedule=ScheduleRecipe(shape="cosine", warm_up=0.1),
     ),
+    "average over epochs": replace(BASE, swa_start=0.3, model=replace(CNN, batch_norm=True)),
+    "moving average with warm-up, cycles": replace(
+        BASE, ema_decay=0.9, ema_warm_up=True, schedule=ScheduleRecipe(shape="cosine", cycles=3, hold=0.2)
+    ),
+    "sharpness-aware": replace(
+        BASE, optimizer=OptimizerRecipe(name="sgd", sam_rho=0.1), model=replace(CNN, batch_norm=True)
+    ),
     "augmentation": replace(BASE, augmentation=AugmentationRecipe(flip=True, shift=2), label_smoothing=0.1),
     "random operations and smooth masks": replace(
         BASE,

@@ -1,5 +1,6 @@
 """The learning rate's course: ends, continuity, and torch's own schedulers where they have the same shape."""
 
+from dataclasses import replace
 from itertools import pairwise
 from math import cos, pi
 
@@ -19,6 +20,7 @@ VARIANTS = {
     "cosine": ScheduleRecipe(shape="cosine"),
     "cosine to a half after warm-up": ScheduleRecipe(shape="cosine", warm_up=0.3, final_factor=0.5),
     "one-cycle": ScheduleRecipe(shape="one-cycle", warm_up=0.3, final_factor=0.01),
+    "cosine, then held": ScheduleRecipe(shape="cosine", warm_up=0.1, final_factor=0.2, hold=0.25),
 }
 every_variant = pytest.mark.parametrize("recipe", VARIANTS.values(), ids=VARIANTS)
 
@@ -51,6 +53,23 @@ def test_warm_up_is_a_straight_line_from_zero() -> None:
     recipe = ScheduleRecipe(shape="cosine", warm_up=0.25)
     for point in POINTS[:250]:
         assert factor(recipe, point) == pytest.approx(point / 0.25)
+
+
+def test_what_is_held_is_the_end_of_the_shape() -> None:
+    held = ScheduleRecipe(shape="cosine", final_factor=0.2, hold=0.25)
+    whole = replace(held, hold=0.0)
+    assert [factor(held, point) for point in (0.75, 0.8, 1.0)] == pytest.approx([0.2] * 3)
+    assert [factor(held, 0.75 * point) for point in POINTS] == pytest.approx([factor(whole, point) for point in POINTS])
+
+
+@every_variant
+def test_cycles_repeat_the_whole_schedule(recipe: ScheduleRecipe) -> None:
+    """With the shape cosine and no warm-up, the cyclic annealing of Huang et al. (2017)."""
+    repeated = replace(recipe, cycles=4)
+    for cycle in range(4):
+        for point in (0.0, 0.125, 0.5, 0.875):  # powers of two, so that no rounding tips a step over
+            assert factor(repeated, (cycle + point) / 4) == factor(recipe, point)
+    assert factor(repeated, 1.0) == factor(recipe, 1.0)
 
 
 def test_steps_fall_where_they_should() -> None:

@@ -17,13 +17,14 @@ from modiste.errors import DivergedError, RecipeError, RunError, StoppedError
 from modiste.evaluation.ensemble import evaluate_together
 from modiste.evaluation.statistics import spread
 from modiste.recipes import named
-from modiste.recipes.networks import CapsNetRecipe, DropConnectRecipe, MLPRecipe, SprintRecipe
+from modiste.recipes.networks import CapsNetRecipe, CNNRecipe, DropConnectRecipe, MLPRecipe, SprintRecipe
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import (
     AugmentationRecipe,
     OptimizerRecipe,
     Precision,
     Recipe,
+    ScheduleRecipe,
     SelfSupervisedRecipe,
     TransferRecipe,
 )
@@ -33,6 +34,8 @@ from modiste.runs.run_folder import EpochRow, open_run
 from modiste.training import setup, trainer
 from modiste.training.seeds import train_every_seed, train_seeds
 from modiste.training.tracking import Listener, Timing
+
+NORMALISED = CNNRecipe(filters=(4, 8), pools=1, hidden=(16,), dropout=0.25, batch_norm=True)
 
 
 @pytest.fixture
@@ -65,10 +68,20 @@ def both(recipe: Recipe, folder: Path, source: Path) -> list[tuple[Path, Path]]:
         {},
         {"balance": 1.0, "ema_decay": 0.9},
         {"optimizer": OptimizerRecipe(name="sgd", learning_rate=0.1, clip_norm=0.1)},
+        {"optimizer": OptimizerRecipe(name="sgd", learning_rate=0.1, sam_rho=0.1)},
+        {"swa_start": 0.4, "schedule": ScheduleRecipe(shape="cosine", cycles=2), "model": NORMALISED},
         {"model": DropConnectRecipe(filters=(4, 4), hidden=8, samples=4)},
         {"model": CapsNetRecipe(filters=8, kernel_size=3), "objective": "margin"},
     ],
-    ids=["dropout", "weighed classes, average", "clipping", "dropconnect", "capsules"],
+    ids=[
+        "dropout",
+        "weighed classes, average",
+        "clipping",
+        "sharpness-aware",
+        "equal average",
+        "dropconnect",
+        "capsules",
+    ],
 )
 def test_every_seed_comes_to_what_it_comes_to_alone(
     changes: dict[str, object], tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path

@@ -53,7 +53,8 @@ def evaluate(
     Args:
         run: a run, or its folder.
         split: ``validation`` or ``test``; a run that has not finished has no test.
-        weights: ``picked`` for those selected by validation, ``last`` for those of the last epoch.
+        weights: ``picked`` for those selected by validation, ``last`` for those of the last epoch, ``snapshots`` for
+            all that a run with several cycles of the learning rate keeps, as an ensemble.
         data: the data in memory that the run was trained on, as ``train`` takes them. Or other labelled images of the
             same classes, in memory or as a path: they are kept beside the run, and its test set stays closed.
         device: where the logits are computed.

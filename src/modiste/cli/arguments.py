@@ -74,8 +74,8 @@ class MeasureOptions(RunOptions):
 
     split: Literal["validation", "test"] = "validation"
     """Images to measure on; test is the held-out test set, and every evaluation on it is counted."""
-    weights: Literal["picked", "last"] = "picked"
-    """picked: the weights that validation selected; last: those of the last epoch."""
+    weights: Literal["picked", "last", "snapshots"] = "picked"
+    """picked: the weights that validation selected; last: those of the last epoch; snapshots: all cycles' together."""
     json: bool = False
     """Print JSON."""
     device: str = "auto"

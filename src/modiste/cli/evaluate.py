@@ -95,6 +95,8 @@ def _show_one(result: "Assessment") -> None:
     low, high = result.accuracy_interval
     several = result.unfinished_step is None and not result.epoch
     where = "several runs together" if several else f"epoch {result.epoch}"
+    if result.weights == "snapshots":
+        where = "the mean of their probabilities"
     say(f"{result.split}, {result.images:,} images, {result.weights} weights ({where})")
     say(f"accuracy {result.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), loss {result.loss:.4f}")
     say(

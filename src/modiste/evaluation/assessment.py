@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from modiste import machine
@@ -24,7 +24,10 @@ from modiste.runs import run_folder
 from modiste.runs.run_folder import Measured, Run, open_run
 
 Split = Literal["validation", "test"]
-Weights = Literal["picked", "last"]
+Weights = Literal["picked", "last", "snapshots"]
+
+LEAST = 1e-300
+"""The least mean probability whose logarithm is taken; stored logits are finite."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -33,7 +36,8 @@ class Assessment(Displayed):
 
     Attributes:
         split: ``validation``, ``test`` or ``other data``; see ``other_data.evaluate_on``.
-        weights: ``picked``: those of the epoch selected by validation; or ``last``: those of the last epoch.
+        weights: ``picked``: those of the epoch selected by validation; ``last``: those of the last epoch; or
+            ``snapshots``: those at the end of every cycle of the learning rate, as an ensemble.
         epoch: the epoch of the weights; 0 for an ensemble.
         images: number of images.
         accuracy: share of images that are classified correctly.
@@ -112,7 +116,8 @@ def evaluate(
     Args:
         folder: the run folder.
         split: ``validation`` or ``test``.
-        weights: ``picked`` for those selected by validation, ``last`` for those of the last epoch.
+        weights: ``picked`` for those selected by validation, ``last`` for those of the last epoch, ``snapshots`` for
+            the mean of the probabilities of all snapshots, of a run with several cycles of the learning rate.
         device: where the logits are computed.
         data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``. Stored logits are accepted only
             if they belong to the images in that folder.
@@ -151,7 +156,7 @@ class Measurement:
             class_names(run),
             split=self.split,
             weights=self.weights,
-            epoch=_epoch(run, self.weights),
+            epoch=epoch_of(run, self.weights),
             test_openings=run.test_openings,
         )
 
@@ -171,7 +176,7 @@ def measure(
     Args:
         folder: the run folder.
         split: ``validation`` or ``test``.
-        weights: ``picked`` or ``last``.
+        weights: ``picked``, ``last`` or ``snapshots``.
         device: where the logits are computed.
         data_folder: see ``evaluate``.
         images: see ``evaluate``.
@@ -185,7 +190,7 @@ def measure(
         measured = load_split(run, split, data_folder) if images is None else images
         found = _matched(run, stored, measured, split) or _infer(run, measured, weights, device)
     is_new = stored is None or found.logits is not stored.logits
-    new = {name: run_folder.logits_bytes(found, _epoch(run, weights))} if is_new else {}
+    new = {name: run_folder.logits_bytes(found, epoch_of(run, weights))} if is_new else {}
     return Measurement(_kept(run, new, openings=int(split == "test")), split, weights, found)
 
 
@@ -276,18 +281,32 @@ def _kept(run: Run, files: dict[str, bytes], *, openings: int) -> Run:
         return replace(run, test_openings=run.test_openings + openings)
 
 
-def _epoch(run: Run, weights: Weights) -> int:
-    """Return the epoch of the weights."""
-    return run.picked.epoch if weights == "picked" else run.history[-1].epoch
+def epoch_of(run: Run, weights: Weights) -> int:
+    """Return the epoch of the weights; 0 for snapshots, which are of several."""
+    return {"picked": run.picked.epoch, "last": run.history[-1].epoch, "snapshots": 0}[weights]
+
+
+def infer_run(run: Run, images: UInt8[Tensor, "n c h w"], weights: Weights, device: str) -> Float[Tensor, "n classes"]:
+    """Return the logits of a run on images; of snapshots, the logarithm of the mean of their probabilities.
+
+    Averaging the snapshots of one run is due to Huang et al., "Snapshot ensembles: train 1, get M for free" (2017).
+
+    Raises:
+        RunError: the run has no snapshots.
+    """
+    from modiste.evaluation.ensemble import mean_probabilities  # not before: that file builds on this one
+
+    chosen = machine.choose_device(device)
+    images = images.to(chosen)
+    found = [infer(model.to(chosen), images, run.recipe) for model in run.load_models(weights)]
+    return found[0] if len(found) == 1 else mean_probabilities(found).clamp_min(LEAST).log().float()
 
 
 def _infer(run: Run, images: ImageSet, weights: Weights, device: str) -> Measured:
     """Compute the logits of images; RunError if the network does not take them."""
-    chosen = machine.choose_device(device)
-    model, info = run.load_model(weights)
-    _check_task(run, images, info.task.image_shape, len(info.task.class_names))
-    logits = infer(model.to(chosen), images.images.to(chosen), run.recipe)
-    return Measured(logits, images.labels, images.identity())
+    task = run.load_info().task
+    _check_task(run, images, task.image_shape, len(task.class_names))
+    return Measured(infer_run(run, images.images, weights, device), images.labels, images.identity())
 
 
 def _check_task(run: Run, images: ImageSet, shape: tuple[int, int, int], classes: int) -> None:

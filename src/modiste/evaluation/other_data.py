@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from modiste import machine
 from modiste.data import held_out
 from modiste.data.dataset import ImageSet, as_image_set, development_of
 from modiste.data.labelled import LabelledImages
@@ -20,8 +19,7 @@ from modiste.data.locations import FASHION_MNIST
 from modiste.data.pictures.listing import join_names
 from modiste.data.tables.contents import letters_of
 from modiste.errors import DataError, ReadOnlyError, RunError, shown
-from modiste.evaluation.assessment import Assessment, Split, Weights, assess, class_names
-from modiste.evaluation.inference import infer
+from modiste.evaluation.assessment import Assessment, Split, Weights, assess, class_names, epoch_of, infer_run
 from modiste.recipes.recipe import DataRecipe
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import Run, open_run
@@ -57,22 +55,19 @@ def evaluate_on(folder: Path | str, data: Any, *, weights: Weights = "picked", d
     found = _load(run, data)
     labels = _run_labels(run, found)
     images = replace(as_image_set(found), labels=labels)
-    model, info = run.load_model(weights)
-    if tuple(images.images.shape[1:]) != info.task.image_shape:
+    image_shape = run.load_info().task.image_shape
+    if tuple(images.images.shape[1:]) != image_shape:
         raise RunError(
-            f"{shown(found.name)}: expected images of {info.task.image_shape}, as those of {shown(run.folder)}, found "
+            f"{shown(found.name)}: expected images of {image_shape}, as those of {shown(run.folder)}, found "
             f"{tuple(images.images.shape[1:])}; resize them, or give picture files"
         )
-    chosen = machine.choose_device(device)
-    logits = infer(model.to(chosen), images.images.to(chosen), run.recipe)
-    epoch = run.picked.epoch if weights == "picked" else run.history[-1].epoch
     result = assess(
-        logits,
+        infer_run(run, images.images, weights, device),
         labels,
         class_names(run),
         split=SPLIT,
         weights=weights,
-        epoch=epoch,
+        epoch=epoch_of(run, weights),
         test_openings=run.test_openings,
     )
     _keep(run, images, found, result)

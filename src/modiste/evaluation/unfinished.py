@@ -139,6 +139,8 @@ def open_unfinished(
 ) -> tuple[UnfinishedRun, Development]:
     """Return a run that has not finished, measured on validation, and its images; see ``evaluate_unfinished``."""
     folder = Path(folder)
+    if weights == "snapshots":
+        raise RunError(f"{folder}: has not finished, and snapshots are for finished runs; continue its training first")
     recipe = from_stored(storage.read_json(folder / run_folder.RECIPE))
     run_folder.require_inside(folder, run_folder.WRITTEN)
     state = checkpoint.load_state(folder / run_folder.STATES)
@@ -184,10 +186,12 @@ def _weights(state: State, weights: Weights) -> tuple[Tensors, bool]:
             groups[group][name] = tensor
     if weights == "picked" and groups["picked"] and state.plain["history"]:
         return groups["picked"], True
-    averaged = {
-        name.removeprefix("module."): tensor for name, tensor in groups["average"].items() if name.startswith("module.")
-    }
-    return averaged or groups["model"], False
+    if not groups["average"].get("n_averaged", 0):  # an average that has not begun holds the initial weights
+        return groups["model"], False
+    begin = "module."
+    return {
+        name.removeprefix(begin): tensor for name, tensor in groups["average"].items() if name.startswith(begin)
+    }, False
 
 
 def _task(chosen: Tensors, development: Development) -> Task:

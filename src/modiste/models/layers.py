@@ -1,6 +1,7 @@
 """Layers and initialisation that the networks share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,8 @@ class Stochastic(nn.Module):
     """
 
     generator: torch.Generator | None = None
+    again: torch.Generator | None = None
+    """Seeded as ``generator``, for a second pass with the same draws; None where there is none."""
     part: BatchShare | None = None
 
     def images_to_draw(self, images: int) -> int:
@@ -130,8 +133,8 @@ class BatchNorm(nn.Module):
     torch's running statistics start at 0 and 1. After t batches, (1 - momentum)^t of that is left: a third after 100
     batches with momentum 0.01. Here the share of batch t is momentum / (1 - (1 - momentum)^t), so that nothing is left
     after the first batch. Adam corrects its moments in the same way (Kingma and Ba, 2015, section 3). After many
-    batches the share equals the momentum to the last bit, and the layer computes the same as torch's. The names in the
-    state are torch's.
+    batches the share equals the momentum to the last bit, and the layer computes the same as torch's. With momentum
+    None every batch has the same share, as in torch. The names in the state are torch's.
     """
 
     weight: nn.Parameter
@@ -140,7 +143,7 @@ class BatchNorm(nn.Module):
     running_var: Tensor
     num_batches_tracked: Tensor
     eps: float
-    momentum: float
+    momentum: float | None
     dimensions: tuple[int, ...]
     """Numbers of axes that a batch may have."""
     normalize: Callable[["BatchNorm", Tensor], Tensor] = staticmethod(normalize_alone)
@@ -159,6 +162,8 @@ class BatchNorm(nn.Module):
         """Return the latest batch's share of the running statistics; on a GPU a tensor, to avoid a synchronisation."""
         count = self.num_batches_tracked
         batches = count.double() if count.is_cuda else count.item()
+        if self.momentum is None:
+            return 1 / batches
         return self.momentum / (1 - (1 - self.momentum) ** batches)
 
     @torch.no_grad()
@@ -304,11 +309,24 @@ def to_training(model: nn.Module, *, keep_statistics: bool = False) -> None:
     outputs of a frozen network. With ``keep_statistics`` those of every batch normalisation stay.
     """
     model.train()
+    following = following_norms(model, keep_statistics=keep_statistics)
     for layer in model.modules():
-        own = list(layer.parameters(recurse=False))
-        is_frozen = own and not any(weight.requires_grad for weight in own)
-        if isinstance(layer, BATCH_NORMS) and (keep_statistics or is_frozen):
+        if isinstance(layer, BATCH_NORMS) and layer not in following:
             layer.eval()
+
+
+def following_norms(model: nn.Module, *, keep_statistics: bool = False) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Return the batch normalisations whose running statistics follow the batches: those with weights that train.
+
+    With ``keep_statistics`` there are none.
+    """
+    norms = [layer for layer in model.modules() if isinstance(layer, BATCH_NORMS)]
+    return [layer for layer in norms if not keep_statistics and not _is_frozen(layer)]
+
+
+def _is_frozen(layer: nn.Module) -> bool:
+    own = list(layer.parameters(recurse=False))
+    return bool(own) and not any(weight.requires_grad for weight in own)
 
 
 def keep_uncounted(model: nn.Module) -> None:
@@ -321,17 +339,42 @@ def keep_uncounted(model: nn.Module) -> None:
             layer.num_batches_tracked.fill_(MANY_BATCHES)
 
 
-def share_generator(model: nn.Module, generator: torch.Generator, part: BatchShare | None = None) -> None:
+def share_generator(
+    model: nn.Module,
+    generator: torch.Generator,
+    again: torch.Generator | None = None,
+    *,
+    part: BatchShare | None = None,
+) -> None:
     """Make every layer of ``model`` that draws random numbers use ``generator``.
 
     Args:
         model: any network.
         generator: seeded by the caller before each step.
+        again: another generator with the same seed, for ``repeated_draws``; None where a step has a single pass.
         part: this process's share of the batch; None where it has the whole batch.
     """
     for layer in model.modules():
         if isinstance(layer, Stochastic):
-            layer.generator, layer.part = generator, part
+            layer.generator, layer.again, layer.part = generator, again, part
+
+
+@contextmanager
+def repeated_draws(model: nn.Module) -> Iterator[None]:
+    """Let the layers of a network draw in the block what they drew in the pass before it.
+
+    They draw from a second generator, because a CUDA graph cannot set a generator back.
+    """
+    drawing = [layer for layer in model.modules() if isinstance(layer, Stochastic)]
+    before = [layer.generator for layer in drawing]
+    try:
+        for layer in drawing:
+            assert layer.generator is None or layer.again is not None, "share_generator was given no second generator"
+            layer.generator = layer.again
+        yield
+    finally:
+        for layer, generator in zip(drawing, before, strict=True):
+            layer.generator = generator
 
 
 def initialize(model: nn.Module, generator: torch.Generator) -> None:

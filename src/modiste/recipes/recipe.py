@@ -267,10 +267,17 @@ class OptimizerRecipe(Part):
     """Adam's guard against division by zero; the default is that of Keras, which the paper used."""
     clip_norm: float = 0.0
     """Largest norm of the whole gradient; a larger one is scaled down. 0 switches it off."""
+    sam_rho: float = 0.0
+    """Radius rho of sharpness-aware minimisation (SAM), such as 0.05; a step takes twice as long. 0 switches it off."""
+    sam_every: int = 1
+    """Steps from one sharpness-aware step to the next; those between are plain, and cost less."""
+    sam_adaptive: bool = False
+    """Adaptive SAM: each weight moves in proportion to its size; with a larger sam_rho, such as 0.5."""
 
     def check(self) -> None:
         self.above_zero("learning_rate", "epsilon")
-        self.at_least(0, "weight_decay", "clip_norm")
+        self.at_least(0, "weight_decay", "clip_norm", "sam_rho")
+        self.at_least(1, "sam_every")
         self.below_one("momentum", "betas")
         ahead = self.name == "sgd" and self.nesterov
         demand(not ahead or self.momentum > 0, "momentum", "above 0 with nesterov, or nesterov off", self.momentum)
@@ -283,16 +290,22 @@ class ScheduleRecipe(Part):
     shape: Literal["constant", "step", "linear", "cosine", "one-cycle"] = "constant"
     """How the factor changes after warm-up."""
     warm_up: float = 0.0
-    """Share of the run in which the factor rises linearly to 1, also in one-cycle."""
+    """Share of the run, or of each cycle, in which the factor rises linearly to 1, also in one-cycle."""
     final_factor: float = 0.0
     """Final factor of linear, cosine and one-cycle."""
     step_every: float = 0.3
     """Share of the run between two steps, each of which multiplies the factor by step_factor; for the shape step."""
     step_factor: float = 0.1
     """Factor of each step of the shape step."""
+    hold: float = 0.0
+    """Share of the run, at its end, in which the factor stays at its last value."""
+    cycles: int = 1
+    """Times that warm-up, shape and hold are repeated; the run keeps the weights at each cycle's end as snapshots."""
 
     def check(self) -> None:
-        self.below_one("warm_up")
+        self.below_one("warm_up", "hold")
+        demand(self.warm_up + self.hold < 1, "hold", "with warm_up below 1", self.hold)
+        self.at_least(1, "cycles")
         demand(
             self.shape != "one-cycle" or self.warm_up > 0,
             "warm_up",
@@ -402,6 +415,10 @@ class Recipe(Displayed, Part):
     """Preparation of the untrained network before the first step."""
     ema_decay: float = 0.0
     """Decay per step of the moving average of weights, which is evaluated in their place; 0 switches it off."""
+    ema_warm_up: bool = False
+    """Begin with a smaller decay: after t steps at most (1 + t) / (10 + t)."""
+    swa_start: float = 0.0
+    """Share of the run after which the weights at the ends of epochs are averaged equally (SWA); 0 switches it off."""
     mirror: bool = False
     """When classifying, average the logits of each image and its mirror image."""
     patience: int = 0
@@ -495,9 +512,13 @@ class Recipe(Displayed, Part):
         demand(
             self.epochs >= (not self.transfer.linear_probe), "epochs", "at least 1, or 0 with linear_probe", self.epochs
         )
-        self.below_one("label_smoothing", "ema_decay")
+        self.below_one("label_smoothing", "ema_decay", "swa_start")
+        demand(not (self.ema_decay and self.swa_start), "swa_start", "0 with ema_decay, or the reverse", self.swa_start)
         demand(0 <= self.balance <= 1, "balance", "from 0 to 1", self.balance)
         self.at_least(0, "patience")
+        cycles = self.schedule.cycles
+        demand(not self.epochs % cycles, "schedule.cycles", f"a divisor of the {self.epochs} epochs", cycles)
+        demand(cycles == 1 or not self.patience, "schedule.cycles", "1 with patience", cycles)
         if self.distillation.teachers:
             self._check_taught()
 

@@ -80,7 +80,7 @@ def handicaps(recipe: Recipe) -> tuple[str, ...]:
     found = {
         "with dropout": recipe.model.dropped() > 0,
         "with augmentation": recipe.augmentation != AugmentationRecipe(),
-        "without averaged weights": recipe.ema_decay > 0,
+        "without averaged weights": recipe.ema_decay > 0 or recipe.swa_start > 0,
         "without mirror images": recipe.mirror,
     }
     return tuple(name for name, present in found.items() if present)

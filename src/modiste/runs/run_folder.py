@@ -7,6 +7,7 @@ timing.jsonl                    one line per epoch: seconds, images per second, 
 facts.json                      machine and versions at every start of the run
 model.safetensors               the weights that validation selected, with recipe and task
 last.safetensors                the weights after the last epoch
+snapshot-1.safetensors ...      the weights at the end of each cycle of the learning rate, if there are several
 validation-logits.safetensors   logits and labels of the validation images
 checkpoints/                    the training states to resume from
 images.safetensors              for your own pictures: validation images, and a sample of the training images
@@ -128,6 +129,21 @@ class Run:
     def load_model(self, weights: str = "picked") -> tuple[nn.Module, ModelInfo]:
         """Load the network with the selected weights (``picked``) or those of the last epoch (``last``)."""
         return checkpoint.load_model(self.folder / WEIGHTS[weights])
+
+    def load_models(self, weights: str = "picked") -> list[nn.Module]:
+        """Load the network with each of the weights: every snapshot (``snapshots``), or those of ``load_model`` alone.
+
+        Raises:
+            RunError: the run has no snapshots.
+        """
+        if weights != "snapshots":
+            return [self.load_model(weights)[0]]
+        cycles = self.recipe.schedule.cycles
+        if cycles == 1:
+            raise RunError(
+                f"{self.folder}: has no snapshots; train with several cycles of the learning rate (--schedule.cycles 5)"
+            )
+        return [checkpoint.load_model(self.folder / snapshot_name(number + 1))[0] for number in range(cycles)]
 
     def load_info(self) -> ModelInfo:
         """Return the description in the file of the selected weights."""
@@ -353,6 +369,11 @@ def as_plain(row: EpochRow) -> dict[str, Any]:
 def logits_name(split: str, weights: str = "picked") -> str:
     """Return the name of the file with a split's logits under the selected or the last weights."""
     return f"{split}-logits.safetensors" if weights == "picked" else f"{split}-logits-{weights}.safetensors"
+
+
+def snapshot_name(cycle: int) -> str:
+    """Return the name of the file with the weights at the end of a cycle, counted from 1."""
+    return f"snapshot-{cycle}.safetensors"
 
 
 def _verified(folder: Path) -> tuple[dict[str, str], int]:

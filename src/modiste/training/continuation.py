@@ -67,8 +67,8 @@ def lengthened(run: Run, epochs: int) -> Recipe:
     """Return a run's recipe with more epochs.
 
     Raises:
-        RecipeError: the run has as many epochs, ended early, was not trained by steps, or its learning rate depends on
-            the number of epochs.
+        RecipeError: the run has as many epochs, ended early, was not trained by steps, or its learning rate or average
+            depends on the number of epochs.
     """
     recipe, done = run.recipe, len(run.history)
     if not recipe.epochs:
@@ -80,11 +80,12 @@ def lengthened(run: Run, epochs: int) -> Recipe:
             f"{run.folder}: ended after epoch {done} of {recipe.epochs}, out of patience, and would again; "
             "train with a larger --patience"
         )
-    if schedules.depends_on_length(recipe.schedule):
+    if schedules.depends_on_length(recipe):
+        schedule = f"schedule ({recipe.schedule.shape}, warm-up {recipe.schedule.warm_up:g})"
+        what = f"average (swa_start {recipe.swa_start:g})" if recipe.swa_start else schedule
         raise RecipeError(
-            f"{run.folder}: its schedule ({recipe.schedule.shape}, warm-up {recipe.schedule.warm_up:g}) depends on the "
-            f"number of epochs, so {epochs} epochs are another run from its first step: train it anew, or begin from "
-            f"these weights with --transfer-from {run.folder}"
+            f"{run.folder}: its {what} depends on the number of epochs, so {epochs} epochs are another "
+            f"run from its first step: train it anew, or begin from these weights with --transfer-from {run.folder}"
         )
     return replace(recipe, epochs=epochs)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from modiste.errors import DivergedError
 from modiste.training.context import Context
 from modiste.training.distillation import taught
+from modiste.training.sharpness import is_sharp
 from modiste.training.state import TrainingState
 from modiste.training.step import ADVICE, Steps, average, clip, count_correct, gradient
 
@@ -155,18 +156,19 @@ class SideBySide:
     def __init__(self, steps: Sequence[ResidentSteps]) -> None:
         self.steps = steps
         self.branches = branches_for(len(steps), steps[0].context.device)
-        self.recordings: dict[int, Recording] = {}
+        self.recordings: dict[tuple[int, bool], Recording] = {}  # by batch size, and whether a step has two passes
 
     def take(self, chosen: Sequence[Int64[Tensor, " n"]]) -> None:
         """Take one step of every run; ``chosen`` holds the indices of each run's training images."""
         for own in self.steps:
             own.prepare(len(chosen[0]))
         rows = torch.stack(list(chosen))
-        images = rows.shape[1]
-        if images not in self.recordings:
-            drawn_from = [generator for own in self.steps for generator in (own.batches.generator, own.dropout)]
-            self.recordings[images] = Recording([own.compute for own in self.steps], rows, drawn_from, self.branches)
-        self.recordings[images](rows)
+        first = self.steps[0]
+        kind = rows.shape[1], is_sharp(first.context.recipe.optimizer, first.state.step)
+        if kind not in self.recordings:
+            drawn_from = [generator for own in self.steps for generator in (own.batches.generator, *own.dropout)]
+            self.recordings[kind] = Recording([own.compute for own in self.steps], rows, drawn_from, self.branches)
+        self.recordings[kind](rows)
         for own in self.steps:
-            average(own.state)
+            average(own.state, own.context.recipe)
             own.state.step += 1

@@ -11,6 +11,7 @@ from modiste.models import layers
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
 from modiste.runs.run_folder import EpochRow
+from modiste.training import averages
 from modiste.training.context import Context
 from modiste.training.cuda_graph import ResidentSteps, can_stay
 from modiste.training.schedules import learning_rate
@@ -69,10 +70,14 @@ def train_epoch(state: TrainingState, context: Context, steps: Steps) -> None:
 def finish_epoch(state: TrainingState, context: Context) -> None:
     """Measure the validation set, add the epoch to the history, and keep its weights if it is the best so far.
 
+    If the recipe averages weights over epochs, those of this epoch are added first.
+
     Raises:
         DivergedError: the validation loss is not finite.
     """
     recipe, validation = context.recipe, context.development.validation
+    if state.average is not None and averages.takes_epoch(recipe, len(state.history) + 1):
+        averages.add_epoch(state.average, state.model, context.development.train, recipe)
     known = {} if recipe.epochs else state.logits
     logits = known.get("validation")
     if logits is None:
@@ -93,6 +98,7 @@ def finish_epoch(state: TrainingState, context: Context) -> None:
         raise DivergedError(f"the validation loss after epoch {row.epoch} is {loss}; {ADVICE}")
     state.history.append(row)
     state.pick(recipe, known | {"validation": logits})
+    state.keep_snapshot(recipe)
     state.loss_sum, state.correct = 0.0, 0
 
 

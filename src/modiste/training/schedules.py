@@ -21,22 +21,28 @@ def factor(recipe: ScheduleRecipe, progress: float) -> float:
     """Return the factor of the peak learning rate at ``progress`` (0 to 1).
 
     The factor rises linearly from 0 during ``warm_up``; for one-cycle it rises along a cosine from a small value. After
-    that it follows the named shape.
+    that it follows the named shape, and stays at its end during ``hold``. With several ``cycles`` all of that repeats.
     """
+    progress *= recipe.cycles
+    progress -= min(int(progress), recipe.cycles - 1)
     if progress < recipe.warm_up:
         rise = progress / recipe.warm_up
         return ONE_CYCLE_START + (1 - ONE_CYCLE_START) * _half_cosine(rise) if recipe.shape == "one-cycle" else rise
-    return SHAPES[recipe.shape](recipe, (progress - recipe.warm_up) / (1 - recipe.warm_up))
+    return SHAPES[recipe.shape](recipe, min(1.0, (progress - recipe.warm_up) / (1 - recipe.warm_up - recipe.hold)))
 
 
-def depends_on_length(recipe: ScheduleRecipe) -> bool:
-    """Return whether the learning rate of a step depends on how many steps the whole run has.
+def depends_on_length(recipe: Recipe) -> bool:
+    """Return whether a step depends on how many steps the whole run has.
+
+    Its learning rate does, with most schedules. So does the epoch from which weights are averaged equally.
 
     Example:
-        >>> depends_on_length(ScheduleRecipe()), depends_on_length(ScheduleRecipe(shape="cosine"))
+        >>> recipe = Recipe(name="x")
+        >>> depends_on_length(recipe), depends_on_length(recipe.with_(schedule__shape="cosine"))
         (False, True)
     """
-    return recipe.shape != "constant" or recipe.warm_up > 0
+    schedule = recipe.schedule
+    return schedule.shape != "constant" or schedule.warm_up > 0 or schedule.cycles > 1 or recipe.swa_start > 0
 
 
 def _constant(_recipe: ScheduleRecipe, _progress: float) -> float:

@@ -202,8 +202,8 @@ def can_continue(folder: Path, recipe: Recipe) -> bool:
         before = load(folder / run_folder.RECIPE)
     except RecipeError:
         return False
-    is_longer = 0 < before.epochs < recipe.epochs and replace(before, epochs=recipe.epochs) == recipe
-    return is_longer and not depends_on_length(recipe.schedule)
+    is_longer = 0 < before.epochs < recipe.epochs
+    return is_longer and not depends_on_length(before) and replace(before, epochs=recipe.epochs) == recipe
 
 
 def images_of(recipe: Recipe, data: Data, session: Session) -> Development:

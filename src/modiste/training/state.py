@@ -1,21 +1,18 @@
 """Everything that training changes; saved to one file and restored from it."""
 
-from collections.abc import Callable
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
-from modiste.compat import foreach_copy_
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder
 from modiste.runs.run_folder import EpochRow
-from modiste.training import optimizers
+from modiste.training import averages, optimizers
 from modiste.training.optimizers import Optimizer, build_optimizer
-
-Row = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass
@@ -26,8 +23,9 @@ class TrainingState:
         model: the network whose weights are trained.
         optimizer: over every trainable parameter of the model.
         network: the model, or its wrapper that averages gradients over processes; for the forward pass of training.
-        average: running average of the model's weights, evaluated in place of the model; None without one.
+        average: of the model's weights, evaluated in place of the model once it has begun; None without one.
         picked: weights of the best epoch so far by validation; empty if the recipe selects the last.
+        snapshots: weights at the end of each cycle of the learning rate so far; empty if there is a single cycle.
         logits: of the chosen weights, by the name of the split; empty, or without a split, if not computed here.
         history: one row per finished epoch.
         step: steps done since the start of the run.
@@ -40,6 +38,7 @@ class TrainingState:
     network: nn.Module
     average: AveragedModel | None = None
     picked: checkpoint.Tensors = field(default_factory=dict)
+    snapshots: list[checkpoint.Tensors] = field(default_factory=list)
     logits: dict[str, Tensor] = field(default_factory=dict)
     history: list[EpochRow] = field(default_factory=list)
     step: int = 0
@@ -48,8 +47,10 @@ class TrainingState:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is evaluated: the average if there is one, else the model."""
-        module = self.model if self.average is None else self.average.module
+        """The network that is evaluated: the average if there is one that has begun, else the model."""
+        if self.average is None or not self.average.n_averaged:
+            return self.model
+        module = self.average.module
         assert isinstance(module, nn.Module)
         return module
 
@@ -63,8 +64,16 @@ class TrainingState:
         if recipe.pick == "last":
             self.picked, self.logits = {}, logits  # a state saved by an earlier version may hold weights
         elif run_folder.picked(self.history, recipe) is self.history[-1]:
-            self.picked = {name: tensor.clone() for name, tensor in self.evaluated.state_dict().items()}
-            self.logits = logits
+            self.picked, self.logits = self._copied(), logits
+
+    def keep_snapshot(self, recipe: Recipe) -> None:
+        """Keep the weights of the epoch just finished if it ends one of several cycles of the learning rate."""
+        cycles = recipe.schedule.cycles
+        if cycles > 1 and not len(self.history) % (recipe.epochs // cycles):
+            self.snapshots.append(self._copied())
+
+    def _copied(self) -> checkpoint.Tensors:
+        return {name: tensor.clone() for name, tensor in self.evaluated.state_dict().items()}
 
     def save(self, folder: Path, fingerprint: str) -> None:
         """Write everything to one file in ``folder``, whole or not at all; ``fingerprint`` identifies the images."""
@@ -73,13 +82,14 @@ class TrainingState:
             "optimizer": optimizers.state_tensors(self.model, self.optimizer),
             "average": {} if self.average is None else self.average.state_dict(),
             "picked": self.picked,
+            **{f"snapshot-{number}": weights for number, weights in enumerate(self.snapshots, start=1)},
         }
         tensors = {f"{group}:{name}": tensor for group, items in groups.items() for name, tensor in items.items()}
         checkpoint.save_state(folder, self.step, tensors, self._plain(fingerprint))
 
     def restore(self, saved: checkpoint.State) -> None:
         """Take over everything that ``saved`` holds."""
-        groups: dict[str, checkpoint.Tensors] = {"model": {}, "optimizer": {}, "average": {}, "picked": {}}
+        groups: defaultdict[str, checkpoint.Tensors] = defaultdict(dict)
         for path, tensor in saved.tensors.items():
             group, _, name = path.partition(":")
             groups[group][name] = tensor
@@ -87,11 +97,16 @@ class TrainingState:
         optimizers.restore_state(self.model, self.optimizer, groups["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(groups["average"])
-        device = next(self.model.parameters()).device
-        self.picked = {name: tensor.to(device) for name, tensor in groups["picked"].items()}
+        self.picked = self._on_device(groups["picked"])
+        names = [f"snapshot-{number}" for number in range(1, len(groups)) if f"snapshot-{number}" in groups]
+        self.snapshots = [self._on_device(groups[name]) for name in names]
         self.history = [EpochRow(**row) for row in saved.plain["history"]]
         self.step, self.loss_sum = saved.plain["step"], saved.plain["loss_sum"]
         self.correct = saved.plain["correct"]
+
+    def _on_device(self, tensors: checkpoint.Tensors) -> checkpoint.Tensors:
+        device = next(self.model.parameters()).device
+        return {name: tensor.to(device) for name, tensor in tensors.items()}
 
     def _plain(self, fingerprint: str) -> dict[str, Any]:
         return {
@@ -105,21 +120,6 @@ class TrainingState:
 
 def new_training_state(model: nn.Module, recipe: Recipe, taken: frozenset[str] = frozenset()) -> TrainingState:
     """Return the state before the first step; ``taken`` names the tensors transferred from another network."""
-    average = None
-    if recipe.ema_decay:
-        average = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema_decay), use_buffers=True)
     factors = dict.fromkeys(taken, recipe.transfer.learning_rate_factor)
-    return TrainingState(model, build_optimizer(model, recipe.optimizer, factors), model, average)
-
-
-def moving_average(decay: float) -> Callable[[Row, Row, Tensor | int], None]:
-    """Return the function that updates running averages of tensors of one type; integers (counts) are copied."""
-    move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-
-    def follow(averages: Row, latest: Row, number: Tensor | int) -> None:
-        if averages[0].is_floating_point():
-            move(averages, latest, number)
-        else:
-            foreach_copy_(averages, latest)
-
-    return follow
+    optimizer = build_optimizer(model, recipe.optimizer, factors)
+    return TrainingState(model, optimizer, model, averages.new_average(model, recipe))

@@ -1,6 +1,7 @@
 """A step of training: a batch, its gradient, an update."""
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import torch
@@ -13,11 +14,12 @@ from modiste.data.batches import Batches
 from modiste.errors import DivergedError
 from modiste.models import layers
 from modiste.recipes.recipe import Recipe
-from modiste.training import distillation, optimizers
+from modiste.training import averages, distillation, optimizers
 from modiste.training.context import Context
 from modiste.training.distillation import Teachers, taught
 from modiste.training.distributed import ALONE, Group
 from modiste.training.schedules import learning_rate
+from modiste.training.sharpness import at_highest_loss, is_sharp
 from modiste.training.state import TrainingState
 
 ADVICE = "try a smaller --optimizer.learning-rate, --schedule.warm-up or --optimizer.clip-norm"
@@ -41,8 +43,9 @@ class Steps:
         extra = development.extra.train if development.extra else None
         answers = context.teachers.answers if context.teachers else None
         self.batches = Batches(development.train, context.recipe, context.classes, extra, answers)
-        self.dropout = torch.Generator(context.device)
-        layers.share_generator(state.model, self.dropout)
+        passes = 2 if context.recipe.optimizer.sam_rho else 1
+        self.dropout = [torch.Generator(context.device) for _ in range(passes)]
+        layers.share_generator(state.model, *self.dropout)
 
     def take(self, chosen: Int64[Tensor, " n"]) -> None:
         """Take one step with the training images of these indices; DivergedError if it is not finite."""
@@ -56,11 +59,12 @@ class Steps:
         rate = learning_rate(recipe, step, self.context.steps_per_epoch)
         self.state.optimizer.set_learning_rate(rate)
         self.batches.seed(step)
-        self.dropout.manual_seed(machine.seed_for(recipe.seed, "dropout", step))
+        for generator in self.dropout:
+            generator.manual_seed(machine.seed_for(recipe.seed, "dropout", step))
         if self.has_own_code:  # which may draw from torch's global generator
             torch.manual_seed(machine.seed_for(recipe.seed, "own code", step))
         if not group.is_alone:
-            layers.share_generator(self.state.model, self.dropout, group.part(images))
+            layers.share_generator(self.state.model, *self.dropout, part=group.part(images))
 
     def settle(self) -> None:
         """Add pending losses and counts to the state; here there are none, since every step adds its own."""
@@ -92,7 +96,7 @@ def train_step(
     _check_finite(loss_sum / part.whole, found.norm.item(), state.step)
     clip(state, recipe, found.norm)
     state.optimizer.step()
-    average(state)
+    average(state, recipe)
     state.step += 1
     state.loss_sum += loss_sum
     state.correct += int(correct)
@@ -101,7 +105,23 @@ def train_step(
 def gradient(
     state: TrainingState, mine: Batch, recipe: Recipe, group: Group = ALONE, part: layers.BatchShare | None = None
 ) -> Gradient:
-    """Compute the gradient for the images of ``mine``, the share ``part`` of a batch; None means the whole batch."""
+    """Compute the gradient for the images of ``mine``, the share ``part`` of a batch; None means the whole batch.
+
+    In sharpness-aware minimisation a second pass takes the gradient at nearby weights, with the same images, dropped
+    units and other random draws. Loss and logits are those of the weights themselves.
+    """
+    if not is_sharp(recipe.optimizer, state.step):
+        return backward(state, mine, recipe, group, part)
+    with machine.random_numbers_kept(mine.images.device) if recipe.own_code else contextlib.nullcontext():
+        found = backward(state, mine, recipe, group, part)
+    with at_highest_loss(state.model, recipe.optimizer), layers.repeated_draws(state.model):
+        return replace(found, norm=backward(state, mine, recipe, group, part).norm)
+
+
+def backward(
+    state: TrainingState, mine: Batch, recipe: Recipe, group: Group, part: layers.BatchShare | None
+) -> Gradient:
+    """Compute the gradient at the present weights by one forward and one backward pass; arguments as ``gradient``."""
     with machine.autocast(recipe.precision, mine.images.device):
         logits = state.network(mine.images)
     loss = distillation.loss(logits.to(mine.targets.dtype), mine, recipe)
@@ -117,10 +137,10 @@ def clip(state: TrainingState, recipe: Recipe, norm: Float[Tensor, ""]) -> None:
         torch.nn.utils.clip_grads_with_norm_(state.model.parameters(), recipe.optimizer.clip_norm, norm)
 
 
-def average(state: TrainingState) -> None:
-    """Update the running average of the weights, if there is one."""
-    if state.average is not None:
-        state.average.update_parameters(state.model)
+def average(state: TrainingState, recipe: Recipe) -> None:
+    """Update the moving average of the weights after a step, if the recipe has one."""
+    if state.average is not None and recipe.ema_decay:
+        averages.follow(state.average, state.model, recipe, updates=state.step)
 
 
 def count_correct(logits: Float[Tensor, "n classes"], targets: Float[Tensor, "n classes"]) -> Int64[Tensor, ""]:

@@ -226,6 +226,9 @@ def finish(state: TrainingState, context: Context, task: Task) -> None:
     last = replace(info, epoch=state.history[-1].epoch)
     checkpoint.save_model(folder / run_folder.WEIGHTS["last"], state.evaluated.state_dict(), last)
     checkpoint.save_model(folder / run_folder.WEIGHTS["picked"], state.chosen, info)
+    for number, weights in enumerate(state.snapshots, start=1):
+        snapshot = replace(info, epoch=number * recipe.epochs // recipe.schedule.cycles)
+        checkpoint.save_model(folder / run_folder.snapshot_name(number), weights, snapshot)
     state.evaluated.load_state_dict(state.chosen)
     logits = state.logits.get("validation")
     if logits is None:
