@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from modiste.data.batch import as_floats
+from modiste.errors import RecipeError
 from modiste.evaluation import inference
-from modiste.evaluation.inference import infer
+from modiste.evaluation.inference import infer, moved, views
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.recipe import Precision, Recipe
@@ -63,3 +64,39 @@ def test_mirrored_images_are_averaged_in_where_the_recipe_says_so(model: torch.n
     plain, flipped = infer(model, IMAGES, RECIPE), infer(model, IMAGES.flip(3), RECIPE)
     assert not torch.allclose(plain, flipped)
     assert_rounded(infer(model, IMAGES, replace(RECIPE, mirror=True)), (plain + flipped) / 2, model)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_views_are_those_of_a_slow_reference(mirror: bool) -> None:
+    images, shifts = as_floats(IMAGES), 2
+    expected = []
+    for one in [images, images.flip(3)] if mirror else [images]:
+        framed = torch.nn.functional.pad(one, (shifts,) * 4)
+        for down, right in [(0, 0), (shifts, 0), (-shifts, 0), (0, shifts), (0, -shifts)]:
+            expected.append(framed[:, :, shifts - down :, shifts - right :][:, :, :12, :12])
+    found = list(views(images, mirror=mirror, shifts=shifts))
+    assert len(found) == len(expected) == replace(RECIPE, mirror=mirror, shifts=shifts).passes
+    assert torch.equal(found[0], images)
+    for view in expected:
+        assert sum(torch.equal(view, other) for other in found) == 1
+
+
+def test_what_is_moved_out_of_the_frame_is_gone() -> None:
+    for pixels in (12, -12, 40):
+        assert torch.equal(moved(as_floats(IMAGES), 2, pixels), torch.zeros(IMAGES.shape))
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_logits_of_all_views_are_averaged_where_the_recipe_says_so(model: torch.nn.Module, mirror: bool) -> None:
+    averaged = replace(RECIPE, mirror=mirror, shifts=1)
+    alone = [
+        infer(model, (view * 255).round().byte(), RECIPE) for view in views(as_floats(IMAGES), mirror=mirror, shifts=1)
+    ]
+    assert not torch.allclose(alone[0], alone[1])
+    assert_rounded(infer(model, IMAGES, averaged), torch.stack(alone).mean(0), model)
+
+
+@pytest.mark.parametrize("shifts", [-1, 9])
+def test_shifts_are_a_few_pixels(shifts: int) -> None:
+    with pytest.raises(RecipeError, match=f"shifts: expected from 0 to 8 pixels, found {shifts}"):
+        replace(RECIPE, shifts=shifts)

@@ -19,7 +19,9 @@ from modiste.evaluation.unfinished import check_possible, evaluate_unfinished, i
 from modiste.runs import run_folder
 
 if TYPE_CHECKING:
+    from modiste.evaluation.averaging import AveragingComparison
     from modiste.evaluation.ensemble import SeedAssessments
+    from modiste.evaluation.fitted_ensemble import FittedEnsemble
     from modiste.exports.export import Exported
     from modiste.inference.answers import FileAnswer
     from modiste.inference.classifier import Classifier
@@ -126,6 +128,73 @@ def evaluate_seeds(
 
     folders = [folder_of(run) for run in runs]
     return measure(folders, split=split, weights=weights, device=device, data_folder=data_folder)
+
+
+def evaluate_ensemble(
+    runs: Sequence[RunLike],
+    *,
+    split: Split = "validation",
+    weights: Weights = "picked",
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    predictions: Path | str | None = None,
+) -> "FittedEnsemble":
+    """Evaluate finished runs as one, by a sum of their logits with weights fitted on validation.
+
+    The result also has the mean of the runs' probabilities, for which nothing is fitted, each run by itself, and what
+    the weights are worth on validation images to which they were not fitted.
+
+    Args:
+        runs: at least two runs of any recipes, or their folders; they need the same validation images.
+        split: ``validation``; or ``test``, which counts as an evaluation on test for each run.
+        weights: of each network: ``picked`` or ``last``.
+        device: where the logits are computed.
+        data_folder: of Fashion-MNIST, or of data that have moved.
+        predictions: a .csv, .npz or .parquet file to write with the ensemble's prediction of every image.
+
+    Raises:
+        RunError: there are fewer than two runs; one is unfinished, damaged or named twice; or they have other classes
+            or other images.
+        DataError: the images are missing or damaged.
+
+    Example::
+
+        print(modiste.evaluate_ensemble(["runs/sprint-94", "runs/resnet"]).weights)
+    """
+    from modiste.evaluation.fitted_ensemble import evaluate_fitted
+
+    return evaluate_fitted(
+        [folder_of(run) for run in runs],
+        split=split,
+        weights=weights,
+        device=device,
+        data_folder=data_folder,
+        predictions=predictions,
+    )
+
+
+def compare_averaging(
+    run: RunLike, *, weights: Weights = "picked", device: str = "auto", data_folder: Path | str | None = None
+) -> "AveragingComparison":
+    """Measure a run on validation with several ways to average over mirror and moved images; it stays as it is.
+
+    Args:
+        run: a run, or its folder.
+        weights: ``picked`` or ``last``.
+        device: where the logits are computed.
+        data_folder: of Fashion-MNIST, or of data that have moved.
+
+    Raises:
+        RunError: the run is unfinished or damaged, or the data are not those that it was trained on.
+        DataError: the images are missing or damaged.
+
+    Example::
+
+        print(modiste.compare_averaging("runs/sprint"))
+    """
+    from modiste.evaluation.averaging import compare_averaging as compare_ways
+
+    return compare_ways(folder_of(run), weights=weights, device=device, data_folder=data_folder)
 
 
 def compare(

@@ -1,9 +1,9 @@
 """Export of a finished run as one file for other programs, checked against the run.
 
-The file takes bytes and returns probabilities. It contains the standardisation, the averaging over mirror images if the
-recipe has it, the temperature, and the detector of out-of-distribution images. Its metadata name the classes and the
-origin of the weights. An ONNX file also describes its answers on validation images, with which later answers are
-compared. A model card is written beside it.
+The file takes bytes and returns probabilities. It contains the standardisation, the averaging over mirror and moved
+images if the recipe has it, the temperature, and the detector of out-of-distribution images. Its metadata name the
+classes and the origin of the weights. An ONNX file also describes its answers on validation images, with which later
+answers are compared. A model card is written beside it.
 """
 
 import json
@@ -226,7 +226,7 @@ def _answers(run: Run, model: nn.Module, novelty: Novelty | None) -> Answers:
     """Return the module to export: the run's model with its temperature and, if there is one, its detector."""
     known = run.measured()
     temperature = fit_temperature(known.logits, known.labels)
-    return Answers(model, mirror=run.recipe.mirror, temperature=temperature, novelty=novelty).eval()
+    return Answers.of(model, run.recipe, temperature, novelty)
 
 
 def sample(images: ImageSet, count: int) -> ImageSet:

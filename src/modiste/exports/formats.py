@@ -164,7 +164,7 @@ def run_weights(content: bytes) -> Probabilities:
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
         Path(file.name).write_bytes(content)
         model, info = checkpoint.load_model(Path(file.name))
-    answers = Answers(model, mirror=info.recipe.mirror, temperature=info.temperature).eval()
+    answers = Answers.of(model, info.recipe, info.temperature)
     return lambda images: answers(torch.from_numpy(images))[1].detach().numpy()
 
 

@@ -355,6 +355,8 @@ class Recipe(Displayed, Part):
     """Decay per step of the moving average of weights, which is evaluated in their place; 0 switches it off."""
     mirror: bool = False
     """When classifying, average the logits of each image and its mirror image."""
+    shifts: int = 0
+    """When classifying, also average the logits of the image moved by this many pixels up, down, left and right."""
     patience: int = 0
     """Stop after this many epochs without a better validation accuracy; 0 never stops early."""
     pick: Literal["best-accuracy", "best-loss", "last"] = "best-accuracy"
@@ -379,6 +381,11 @@ class Recipe(Displayed, Part):
     """Weights taken from another run."""
     own: OwnCodeRecipe = field(default_factory=OwnCodeRecipe)
     """Loss and augmentation that are not part of Modiste."""
+
+    @property
+    def passes(self) -> int:
+        """Forward passes that classify one image: more than 1 if logits are averaged; see ``mirror`` and ``shifts``."""
+        return (1 + self.mirror) * (5 if self.shifts else 1)
 
     def with_(self, **changes: Any) -> "Recipe":
         """Return a recipe with changed fields, checked like every recipe.
@@ -447,6 +454,7 @@ class Recipe(Displayed, Part):
         self.below_one("label_smoothing", "ema_decay")
         demand(0 <= self.balance <= 1, "balance", "from 0 to 1", self.balance)
         self.at_least(0, "patience")
+        demand(0 <= self.shifts <= 8, "shifts", "from 0 to 8 pixels", self.shifts)
 
 
 def _as_text(value: Any) -> str:

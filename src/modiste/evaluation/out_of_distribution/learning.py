@@ -65,10 +65,10 @@ class Changes:
 
 
 def allowed_changes(recipe: Recipe) -> Changes:
-    """Return the changes of one image that a recipe allows; mirroring too if it averages both."""
+    """Return the changes of one image that a recipe allows; mirroring and shifts too if it averages over them."""
     changes = recipe.augmentation
-    flips = changes.flip or recipe.mirror
-    return Changes(replace(changes, flip=flips, mixup=0.0, cutmix=0.0), recipe.by_class)
+    flips, shift = changes.flip or recipe.mirror, max(changes.shift, recipe.shifts)
+    return Changes(replace(changes, flip=flips, shift=shift, mixup=0.0, cutmix=0.0), recipe.by_class)
 
 
 NO_CHANGES = Changes()

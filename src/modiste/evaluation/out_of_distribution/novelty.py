@@ -21,6 +21,7 @@ from modiste.evaluation.inference import answer
 from modiste.evaluation.out_of_distribution.acceptance import Acceptance
 from modiste.evaluation.out_of_distribution.boundary import Boundary, Energy
 from modiste.evaluation.out_of_distribution.features import LOGITS, watched
+from modiste.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -119,19 +120,28 @@ class Answers(nn.Module):
 
     Args:
         model: takes images in [0, 1].
-        mirror: whether the logits of each image and its mirror image are averaged.
+        mirror, shifts: the views of each image over which logits are averaged; see ``inference.views``.
         temperature: divides the logits before the softmax.
         novelty: detector of out-of-distribution images; without it there is no third output.
     """
 
-    def __init__(self, model: nn.Module, *, mirror: bool, temperature: float, novelty: Novelty | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, *, mirror: bool, shifts: int = 0, temperature: float, novelty: Novelty | None = None
+    ) -> None:
         super().__init__()
-        self.model, self.mirror, self.temperature, self.novelty = model, mirror, temperature, novelty
+        self.model, self.mirror, self.shifts = model, mirror, shifts
+        self.temperature, self.novelty = temperature, novelty
+
+    @classmethod
+    def of(cls, model: nn.Module, recipe: Recipe, temperature: float, novelty: Novelty | None = None) -> "Answers":
+        """Return the module in evaluation mode, with the views that a recipe averages over."""
+        made = cls(model, mirror=recipe.mirror, shifts=recipe.shifts, temperature=temperature, novelty=novelty)
+        return made.eval()
 
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> tuple[Float[Tensor, "n *k"], ...]:
         if self.novelty is None:
-            logits = answer(self.model, as_floats(images), mirror=self.mirror)
+            logits = answer(self.model, as_floats(images), mirror=self.mirror, shifts=self.shifts)
             return logits, (logits / self.temperature).softmax(1)
         with watched(self.model) as seen:
-            logits = answer(self.model, as_floats(images), mirror=self.mirror)
+            logits = answer(self.model, as_floats(images), mirror=self.mirror, shifts=self.shifts)
         return logits, (logits / self.temperature).softmax(1), self.novelty.scores(seen)
