@@ -251,7 +251,7 @@ def predict(
         background: how garments are found; None as in training.
         accept: share of garments that may wrongly be answered none of the classes; None for 0.04.
         coverage: probability with which ``answer.possible``, a set of classes, shall hold the right one, such as 0.95;
-            None for no sets. The model must then be a run or its folder.
+            None for no sets. The model must then be a run, its folder, or an ONNX file.
         device: where a run computes.
         data_folder: of the training images, for a run that has no detector of other pictures yet; without it such a
             run may answer with a class for any picture, and a warning says so.
@@ -269,8 +269,8 @@ def predict(
     """
     from modiste.inference.answers import answers
 
-    least = None if coverage is None else _least_probability(model, coverage)
     classifier = _classifier(model, device, data_folder, network)
+    least = None if coverage is None else _least_probability(model, classifier, coverage)
     if accept is not None:
         classifier = classifier.accepting(accept)
     many = [pictures] if _is_one(pictures) else pictures
@@ -504,13 +504,13 @@ def _classifier(
         return predictor
 
 
-def _least_probability(model: "RunLike | Classifier", coverage: float) -> float:
+def _least_probability(model: "RunLike | Classifier", classifier: "Classifier", coverage: float) -> float:
     """Return the probability from which on a class belongs to a prediction set."""
     from modiste.evaluation.conformal import least_probability_of
     from modiste.inference.classifier import Classifier
 
     if isinstance(model, Classifier) or not folder_of(model).is_dir():
-        raise RecipeError("coverage: expected a run or its folder, whose validation images set the threshold")
+        return classifier.least_probability(coverage)
     return least_probability_of(run_folder.open_run(folder_of(model)), coverage)
 
 

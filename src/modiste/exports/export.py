@@ -19,6 +19,7 @@ from modiste import machine
 from modiste.data.dataset import Development, ImageSet, balanced_sample
 from modiste.errors import RunError
 from modiste.evaluation.calibration import fit_temperature
+from modiste.evaluation.conformal import coverage_table
 from modiste.evaluation.out_of_distribution.features import features
 from modiste.evaluation.out_of_distribution.novelty import Answers, Novelty
 from modiste.evaluation.out_of_distribution.run_detector import is_learned_again, learn_for, of_run, stored
@@ -36,7 +37,7 @@ from modiste.exports.formats import (
     quantize,
     with_metadata,
 )
-from modiste.inference.onnx_model import OnnxModel
+from modiste.inference.onnx_model import COVERAGE, OnnxModel
 from modiste.monitoring.reference import KEY, Reference
 from modiste.recipes.plain import nearest
 from modiste.runs import checkpoint, run_folder, storage
@@ -119,6 +120,7 @@ def export(
     content, found = _checked(run, to, content, answers, development, int8)
     if to == "onnx":
         content = _with_reference(content, development.validation.images)
+        content = _with_coverage(content, run, answers.temperature, development.validation if int8 else None)
     path = run.folder / _file_name(kind, int8) if out is None else Path(out)
     described = path.with_name(f"{path.name}.md")
     _write(run, {path: content, described: card.text(run, path.name, answers, found).encode()})
@@ -159,6 +161,24 @@ def _with_reference(content: bytes, images: UInt8[Tensor, "n c h w"]) -> bytes:
     return with_metadata(content, {KEY: json.dumps(found.as_plain(), separators=(",", ":"))})
 
 
+def _with_coverage(content: bytes, run: Run, temperature: float, own: ImageSet | None = None) -> bytes:
+    """Return an ONNX file with the thresholds of prediction sets by coverage, for ``predict`` and ``serve``.
+
+    Args:
+        content: of the file.
+        run: whose validation logits set the thresholds.
+        temperature: of the file.
+        own: validation images for which the file's own answers set the thresholds, as it should be in eight bits.
+    """
+    known = run.measured()
+    probabilities, labels = (known.logits.double() / temperature).softmax(1), known.labels
+    if own is not None:
+        answered = OnnxModel.from_bytes(content).classify(own.images.numpy())
+        probabilities, labels = torch.from_numpy(answered.probabilities), own.labels
+    table = coverage_table(probabilities, labels).plain()
+    return with_metadata(content, {COVERAGE: json.dumps(table, separators=(",", ":"))})
+
+
 def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
     """Return a run or a model file as the content of an ONNX file, checked against its network on random images.
 
@@ -180,10 +200,11 @@ def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
         model, info = run.load_model()
         seen = features(model, torch.zeros(1, *info.task.image_shape, dtype=torch.uint8))
         answers = _answers(run, model, of_run(run, data_folder, seen=seen))
+        content = _with_coverage(kind.write(answers, info), run, answers.temperature)
     else:
         model, info = checkpoint.load_model(source)
-        answers = Answers(model, mirror=info.recipe.mirror, temperature=info.temperature).eval()
-    content = kind.write(answers, info)
+        answers = Answers.of(model, info.recipe, info.temperature)
+        content = kind.write(answers, info)
     draw = machine.generator(0, "export")
     images = torch.randint(0, 256, (RANDOM_IMAGES, *info.task.image_shape), generator=draw, dtype=torch.uint8)
     with torch.inference_mode():
