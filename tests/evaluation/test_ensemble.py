@@ -16,7 +16,7 @@ from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.comparison import compare
 from modiste.evaluation.ensemble import evaluate_seeds, evaluate_together, mean_probabilities
 from modiste.evaluation.fitted_ensemble import evaluate_fitted
-from modiste.evaluation.inference import views
+from modiste.evaluation.inference import averaged
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder
@@ -167,8 +167,7 @@ def test_averaged_answers_are_those_of_all_views(
     model, _ = run.load_model()
     images = as_floats(load_development(run.recipe.data, tiny_folder).validation.images)
     with torch.no_grad():
-        alone = [model(view) for view in views(images, mirror=True, shifts=shifts)]
-    expected = torch.stack(alone).mean(0)
+        expected = averaged(model, images, mirror=True, shifts=shifts)
     stored, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
     assert_rounded(stored, expected, model)
     share = (stored.argmax(1) == labels).double().mean().item()

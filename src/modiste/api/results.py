@@ -395,7 +395,7 @@ def figures(
 
 
 def export(
-    run: RunLike,
+    run: RunLike | Sequence[RunLike],
     out: Path | str | None = None,
     *,
     to: Literal["onnx", "html", "safetensors", "torch"] = "onnx",
@@ -404,11 +404,11 @@ def export(
     data_folder: Path | str | None = None,
     network: Code | None = None,
 ) -> "Exported":
-    """Write a finished run as one file, and check its answers against the run.
+    """Write a finished run, or several as one, as one file, and check its answers.
 
     Args:
-        run: a run, or its folder.
-        out: the file; by default in the run's folder, ``model.onnx`` and the like.
+        run: a run, or its folder; or a list of at least two, whose logits are summed with weights fitted on validation.
+        out: the file; by default in the run's folder, ``model.onnx`` and the like. Several runs need it.
         to: ``onnx`` for any program, ``html`` for a page that classifies by itself, ``safetensors`` for Modiste,
             ``torch`` for ``torch.export.load``.
         int8: quantize an ONNX file to eight bits.
@@ -426,6 +426,8 @@ def export(
     from modiste.exports.export import export as write
 
     register(network)
+    if not isinstance(run, str | os.PathLike):
+        return _export_ensemble(run, out, data_folder, is_plain=(to, int8, opset) == ("onnx", False, None))
     return write(folder_of(run), out, to=to, int8=int8, opset=opset, data_folder=data_folder)
 
 
@@ -502,6 +504,18 @@ def _classifier(
             raise
         logging.getLogger(__name__).warning("images of none of the classes will not be recognised as such: %s", error)
         return predictor
+
+
+def _export_ensemble(
+    runs: Sequence[RunLike], out: Path | str | None, data_folder: Path | str | None, *, is_plain: bool
+) -> "Exported":
+    from modiste.exports.ensemble import export_ensemble
+
+    if out is None or not is_plain:
+        raise RecipeError(
+            "export: several runs become one ONNX file in float32; name it with out, and leave out to, int8 and opset"
+        )
+    return export_ensemble([folder_of(run) for run in runs], out, data_folder=data_folder)
 
 
 def _least_probability(model: "RunLike | Classifier", classifier: "Classifier", coverage: float) -> float:

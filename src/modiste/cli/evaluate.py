@@ -101,7 +101,7 @@ def _show(result: "Result") -> None:
     elif isinstance(result, SeedAssessments):
         _show_seeds(result)
     else:
-        say(result.table().as_text())
+        say(*result.table().as_text().splitlines())
 
 
 def _show_seeds(result: "SeedAssessments") -> None:

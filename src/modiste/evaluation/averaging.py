@@ -12,6 +12,7 @@ from modiste import machine
 from modiste.display import Displayed, Table, percent
 from modiste.evaluation import metrics
 from modiste.evaluation.assessment import Weights, load_split
+from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.inference import infer
 from modiste.recipes.recipe import Recipe
 from modiste.runs.run_folder import open_run
@@ -25,10 +26,11 @@ class Averaged:
     """The measures of one way to average.
 
     Attributes:
-        mirror, shifts: fields of a recipe.
+        mirror: whether mirror images are averaged in.
+        shifts: number of pixels of the moves that are averaged in, 0 for none.
         passes: forward passes for each image.
         accuracy: on validation.
-        loss: mean cross-entropy on validation, in nats.
+        calibrated_loss: mean cross-entropy on validation after temperature scaling, in nats.
         mended: number of images that the run's own way classifies wrongly, and this one correctly.
         spoiled: number of images for which it is the other way round.
     """
@@ -37,7 +39,7 @@ class Averaged:
     shifts: int
     passes: int
     accuracy: float
-    loss: float
+    calibrated_loss: float
     mended: int
     spoiled: int
 
@@ -72,7 +74,7 @@ class AveragingComparison(Displayed):
                 + (" *" if way == self.own else ""),
                 str(way.passes),
                 percent(way.accuracy),
-                f"{way.loss:.4f}",
+                f"{way.calibrated_loss:.4f}",
                 str(way.mended),
                 str(way.spoiled),
             ]
@@ -80,7 +82,9 @@ class AveragingComparison(Displayed):
         ]
         title = f"{self.folder}, validation, {self.images:,} images, {self.weights} weights"
         note = "* the run's own; mended and spoiled images are counted against it. The run was not changed."
-        return Table(title, rows, ("averaged over", "passes", "accuracy", "loss", "mended", "spoiled"), [note])
+        return Table(
+            title, rows, ("averaged over", "passes", "accuracy", "calibrated loss", "mended", "spoiled"), [note]
+        )
 
 
 def compare_averaging(
@@ -129,7 +133,7 @@ def _averaged(
         shifts=recipe.shifts,
         passes=recipe.passes,
         accuracy=metrics.accuracy(logits, labels),
-        loss=metrics.cross_entropy(logits, labels),
+        calibrated_loss=metrics.cross_entropy(logits.double() / fit_temperature(logits, labels), labels),
         mended=int((right & ~before).sum()),
         spoiled=int((before & ~right).sum()),
     )

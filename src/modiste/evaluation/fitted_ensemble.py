@@ -94,7 +94,7 @@ def evaluate_fitted(
 
         print(evaluate_fitted(["runs/sprint-94-0", "runs/resnet-0"], split="test"))
     """
-    _check(folders)
+    check_folders(folders)
     if predictions is not None:
         check_path(predictions)
     known = measure_runs(folders, weights=weights, device=device, data_folder=data_folder)
@@ -127,7 +127,7 @@ def fitted_ensemble(known: MeasuredRuns, found: MeasuredRuns) -> FittedEnsemble:
     )
 
 
-def _check(folders: Sequence[Path | str]) -> None:
+def check_folders(folders: Sequence[Path | str]) -> None:
     """Raise RunError unless there are two runs or more, each named once."""
     if len(folders) < 2:
         raise RunError(f"an ensemble with fitted weights: expected at least 2 runs, found {len(folders)}")

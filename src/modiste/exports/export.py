@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
@@ -114,21 +114,22 @@ def export(
     run = open_run(folder)
     development = development_of(run, data_folder)
     model, info = run.load_model()
-    novelty = None if to == "safetensors" else _novelty(run, model, development, data_folder)
+    novelty = None if to == "safetensors" else novelty_of(run, model, development, data_folder)
     answers = _answers(run, model, novelty)
     content = kind.write(answers, info) if opset is None else as_onnx(answers, info, opset)
-    content, found = _checked(run, to, content, answers, development, int8)
+    content, found = checked(run, to, content, answers, development, int8)
     if to == "onnx":
-        content = _with_reference(content, development.validation.images)
-        content = _with_coverage(content, run, answers.temperature, development.validation if int8 else None)
+        content = with_reference(content, development.validation.images)
+        known = _own(content, development.validation) if int8 else _calibrated(run, answers.temperature)
+        content = with_coverage(content, *known)
     path = run.folder / _file_name(kind, int8) if out is None else Path(out)
     described = path.with_name(f"{path.name}.md")
     _write(run, {path: content, described: card.text(run, path.name, answers, found).encode()})
     return Exported(path, len(content), answers.temperature, found, described)
 
 
-def _checked(
-    run: Run, to: str, content: bytes, answers: Answers, development: Development, int8: bool
+def checked(
+    run: Run, to: str, content: bytes, answers: Answers, development: Development, int8: bool = False
 ) -> tuple[bytes, Agreement | None]:
     """Return a file's content, in eight bits if asked for, and its agreement with ``answers`` on validation images.
 
@@ -153,7 +154,7 @@ def _checked(
     return content, found
 
 
-def _with_reference(content: bytes, images: UInt8[Tensor, "n c h w"]) -> bytes:
+def with_reference(content: bytes, images: UInt8[Tensor, "n c h w"]) -> bytes:
     """Return an ONNX file with the distribution of its own answers on validation images, for ``modiste drift``."""
     draw = machine.generator(0, "reference")
     some = images[torch.randperm(len(images), generator=draw)[:REFERENCE_IMAGES]]
@@ -161,22 +162,27 @@ def _with_reference(content: bytes, images: UInt8[Tensor, "n c h w"]) -> bytes:
     return with_metadata(content, {KEY: json.dumps(found.as_plain(), separators=(",", ":"))})
 
 
-def _with_coverage(content: bytes, run: Run, temperature: float, own: ImageSet | None = None) -> bytes:
+def with_coverage(content: bytes, probabilities: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> bytes:
     """Return an ONNX file with the thresholds of prediction sets by coverage, for ``predict`` and ``serve``.
 
     Args:
         content: of the file.
-        run: whose validation logits set the thresholds.
-        temperature: of the file.
-        own: validation images for which the file's own answers set the thresholds, as it should be in eight bits.
+        probabilities: calibrated, of validation images.
+        labels: of these.
     """
-    known = run.measured()
-    probabilities, labels = (known.logits.double() / temperature).softmax(1), known.labels
-    if own is not None:
-        answered = OnnxModel.from_bytes(content).classify(own.images.numpy())
-        probabilities, labels = torch.from_numpy(answered.probabilities), own.labels
     table = coverage_table(probabilities, labels).plain()
     return with_metadata(content, {COVERAGE: json.dumps(table, separators=(",", ":"))})
+
+
+def _calibrated(run: Run, temperature: float) -> tuple[Float[Tensor, "n k"], Int64[Tensor, " n"]]:
+    """Return the calibrated probabilities of a run's validation images, and their labels."""
+    known = run.measured()
+    return (known.logits.double() / temperature).softmax(1), known.labels
+
+
+def _own(content: bytes, images: ImageSet) -> tuple[Float[Tensor, "n k"], Int64[Tensor, " n"]]:
+    """Return the probabilities that an ONNX file itself gives, and the labels."""
+    return torch.from_numpy(OnnxModel.from_bytes(content).classify(images.images.numpy()).probabilities), images.labels
 
 
 def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
@@ -200,7 +206,7 @@ def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
         model, info = run.load_model()
         seen = features(model, torch.zeros(1, *info.task.image_shape, dtype=torch.uint8))
         answers = _answers(run, model, of_run(run, data_folder, seen=seen))
-        content = _with_coverage(kind.write(answers, info), run, answers.temperature)
+        content = with_coverage(kind.write(answers, info), *_calibrated(run, answers.temperature))
     else:
         model, info = checkpoint.load_model(source)
         answers = Answers.of(model, info.recipe, info.temperature)
@@ -233,7 +239,7 @@ def _format(to: str, int8: bool, opset: int | None) -> Format:
     return FORMATS[to]
 
 
-def _novelty(run: Run, model: nn.Module, development: Development, data_folder: Path | str | None) -> Novelty:
+def novelty_of(run: Run, model: nn.Module, development: Development, data_folder: Path | str | None) -> Novelty:
     """Return the detector stored with a run, or learn it. One of an earlier version stays if its images are not read.
 
     The images that a run keeps are no reason to learn again: of the training images they are only a sample.

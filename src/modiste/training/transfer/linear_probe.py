@@ -17,7 +17,7 @@ from modiste import machine
 from modiste.data.batch import as_targets, class_weights, read_floats
 from modiste.data.dataset import Development
 from modiste.errors import extra_for
-from modiste.evaluation.inference import parts, ready, views
+from modiste.evaluation.inference import averaged, parts, ready
 from modiste.recipes.recipe import Recipe
 from modiste.training.transfer.feature_cache import open_cache
 from modiste.training.warm_start.progress import Progress, features, linear_head
@@ -149,17 +149,20 @@ def head_inputs(
     """
     quick, device = ready(model, recipe, images[:1]), images.device
     head, found, count = linear_head(quick, NAME), list[Tensor](), 0
-    averaged = {"mirror": recipe.mirror, "shifts": recipe.shifts}
-    choices = {"precision": recipe.precision, **averaged, "with_mirror_images": with_mirror_images}
+    over = {"mirror": recipe.mirror, "shifts": recipe.shifts}
+    choices = {"precision": recipe.precision, **over, "with_mirror_images": with_mirror_images}
     cache, some = open_cache(images, model, device, choices), parts(images, device, recipe.precision)
+
+    def inner(view: Tensor) -> Tensor:
+        return features(quick, head, view).float()
+
     with machine.autocast(recipe.precision, device), machine.gpu_arithmetic(device), cache:
         for number in range(len(some) * (1 + with_mirror_images)):
             part = some[number % len(some)]
             own = cache.take(count, count + len(part))
             if own is None:
                 pixels = read_floats(part if number < len(some) else part.flip(3))
-                seen = views(pixels, mirror=recipe.mirror, shifts=recipe.shifts)
-                own = torch.stack([features(quick, head, view).float() for view in seen]).mean(0).cpu()
+                own = averaged(inner, pixels, mirror=recipe.mirror, shifts=recipe.shifts).cpu()
                 cache.add(own)
             found.append(own)
             count += len(part)
