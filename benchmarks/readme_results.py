@@ -2,8 +2,9 @@
 
     python benchmarks/readme_results.py [--check]
 
-``records/README.md`` has every test accuracy that a record states, the README the ten of ``CHOSEN``. `modiste recipes`
-has the first of each named recipe, in the order of ``FIRST``, and counts the parameters of its network.
+``records/README.md`` has every test accuracy that a record states, and the first entries of its list of claims. The
+README has the ten of ``CHOSEN``. `modiste recipes` has the first of each named recipe, in the order of ``FIRST``, and
+counts the parameters of its network.
 """
 
 import argparse
@@ -39,7 +40,13 @@ CHOSEN = (
 )
 """Record and recipe of each row of the README, all of three seeds or more."""
 TEST_IMAGES = 10_000
-START, END = "<!-- results: written by benchmarks/readme_results.py -->", "<!-- end of results -->"
+TIMED = "speed"
+"""The record whose results have a mark, and the seconds from the command to the saved model."""
+LEAST_SEEDS = 3
+"""Of an entry in the list of claims."""
+TOGETHER = "together"
+"""In the names of ensembles."""
+RESULTS, ENTRIES = "results", "entries"
 
 
 def main() -> None:
@@ -49,8 +56,10 @@ def main() -> None:
     results = read_results(ROOT / "records")
     by_name = {(record, result["recipe"]): result for record, result in results}
     chosen = [(record, by_name[record, recipe]) for record, recipe in CHOSEN]
-    update(ROOT / "README.md", results_table(chosen, "records/"), check=check)
-    update(ROOT / "records" / "README.md", results_table(results, ""), check=check)
+    page = ROOT / "records" / "README.md"
+    update(ROOT / "README.md", RESULTS, results_table(chosen, "records/"), check=check)
+    update(page, RESULTS, results_table(results, ""), check=check)
+    update(page, ENTRIES, entries_table(results), check=check)
     replace(measured.FILE, json.dumps(recipe_figures(by_name), indent=1) + "\n", check=check)
 
 
@@ -80,18 +89,56 @@ def results_table(results: list[tuple[str, dict[str, Any]]], to_records: str) ->
     return "\n".join(lines)
 
 
+def entries_table(results: list[tuple[str, dict[str, Any]]]) -> str:
+    """Return the first entries of the list of claims as a Markdown table.
+
+    They are the results with a time, and the best single network and the best ensemble of at least LEAST_SEEDS seeds.
+    """
+    timed = [
+        (f"{mark_of(result)} in {result['seconds']:.1f} s", record, result)
+        for record, result in results
+        if record == TIMED
+    ]
+    several = [one for one in results if one[1]["n"] >= LEAST_SEEDS]
+    kinds = {
+        "accuracy, single network": [one for one in several if TOGETHER not in one[1]["recipe"]],
+        "accuracy, ensemble": [one for one in several if TOGETHER in one[1]["recipe"]],
+    }
+    best = [
+        (kind, *max(found, key=lambda one: one[1]["test_accuracy"]["mean"])) for kind, found in kinds.items() if found
+    ]
+    lines = [
+        "| record | recipe | test accuracy | 95 % interval | seeds | machine | evidence |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for kind, record, result in [*timed, *best]:
+        accuracy = result["test_accuracy"]
+        low, high = interval(accuracy["values"])
+        machine = result["training"].split(", ", 1)[1]
+        figures = (f"{accuracy['mean']:.2%} ± {accuracy['sd']:.2%}", f"{low:.2%} to {high:.2%}", result["n"], machine)
+        cells = (kind, f"`{result['recipe']}`", *figures, f"[{record}]({record}/README.md)")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def mark_of(result: dict[str, Any]) -> str:
+    """Return the accuracy that a timed result is for, as text: the beginning of its goal."""
+    return str(result["claim"]).partition(" in ")[0]
+
+
 def interval(accuracies: list[float]) -> tuple[float, float]:
     """Return Student's 95 % interval of the mean over seeds; of a single seed Wilson's, over the test images."""
     over_seeds = mean_interval(accuracies)
     return over_seeds or wilson_interval(round(accuracies[0] * TEST_IMAGES), TEST_IMAGES)
 
 
-def update(page: Path, table: str, *, check: bool) -> None:
-    """Replace what stands between the page's two markers by ``table``; with ``check`` only compare, and exit."""
+def update(page: Path, name: str, table: str, *, check: bool) -> None:
+    """Replace what stands between the page's two markers of this name; with ``check`` only compare, and exit."""
+    start, end = f"<!-- {name}: written by benchmarks/readme_results.py -->", f"<!-- end of {name} -->"
     text = page.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    _, after = rest.split(END)
-    replace(page, f"{before}{START}\n{table}\n{END}{after}", check=check)
+    before, rest = text.split(start)
+    _, after = rest.split(end)
+    replace(page, f"{before}{start}\n{table}\n{end}{after}", check=check)
 
 
 def replace(path: Path, wanted: str, *, check: bool) -> None:

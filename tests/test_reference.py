@@ -137,7 +137,14 @@ class TestSchemas:
     ) -> None:
         trainer.train(replace(tiny_recipe, seed=1), tmp_path / "other", device="cpu", data_folder=tiny_folder)
         others, run = write(tmp_path / "others", tiny_files(seed=8)), shutil.copytree(finished_run, tmp_path / "run")
-        for words in ([run], [run, tmp_path / "other"], [run, "--data", others]):
+        both = [run, tmp_path / "other"]
+        for words in (
+            [run],
+            both,
+            [*both, "--ensemble", "--fit-weights"],
+            [run, "--averaging", "--data-folder", tiny_folder],
+            [run, "--data", others],
+        ):
             main.main(["evaluate", *map(str, words), "--json"])
             check("evaluate", json.loads(capsys.readouterr().out))
 

@@ -20,6 +20,8 @@ COLUMNS = "84"
 RETURNED = {  # what public functions return and take, which has no public name of its own
     "modiste.evaluation.assessment": ("Assessment", "ClassScores"),
     "modiste.evaluation.comparison": ("Comparison", "Contrast"),
+    "modiste.evaluation.fitted_ensemble": ("FittedEnsemble",),
+    "modiste.evaluation.averaging": ("AveragingComparison", "Averaged"),
     "modiste.data.dataset": ("Development", "ImageSet"),
     "modiste.inference.answers": ("FileAnswer",),
     "modiste.exports.export": ("Exported",),

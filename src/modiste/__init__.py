@@ -19,7 +19,19 @@ if TYPE_CHECKING:
     from modiste import photo
     from modiste.api.benchmarks import benchmark, benchmark_all
     from modiste.api.own import with_own_code
-    from modiste.api.results import compare, drift, evaluate, evaluate_seeds, export, figures, predict, report, show
+    from modiste.api.results import (
+        compare,
+        compare_averaging,
+        drift,
+        evaluate,
+        evaluate_ensemble,
+        evaluate_seeds,
+        export,
+        figures,
+        predict,
+        report,
+        show,
+    )
     from modiste.api.run import Run
     from modiste.api.studies import audit, cross_validate, reproduce, search
     from modiste.api.training import continue_run, train, train_seeds
@@ -45,10 +57,12 @@ __all__ = [
     "benchmark",
     "benchmark_all",
     "compare",
+    "compare_averaging",
     "continue_run",
     "cross_validate",
     "drift",
     "evaluate",
+    "evaluate_ensemble",
     "evaluate_seeds",
     "export",
     "figures",
@@ -80,6 +94,8 @@ _LOCATIONS = {
     "continue_run": ("modiste.api.training", "continue_run"),
     "compare": ("modiste.api.results", "compare"),
     "drift": ("modiste.api.results", "drift"),
+    "compare_averaging": ("modiste.api.results", "compare_averaging"),
+    "evaluate_ensemble": ("modiste.api.results", "evaluate_ensemble"),
     "evaluate_seeds": ("modiste.api.results", "evaluate_seeds"),
     "evaluate": ("modiste.api.results", "evaluate"),
     "export": ("modiste.api.results", "export"),

@@ -1,6 +1,7 @@
 """A catalogue of pictures: each is answered once, and the shards are the same bytes whatever dies on the way."""
 
 import csv
+import hashlib
 import os
 import random
 import signal
@@ -22,10 +23,11 @@ from fault_counter import Faults
 from modiste.catalogue import listing
 from modiste.catalogue.catalogue import answer_catalogue
 from modiste.catalogue.listing import Place, hash_list, in_order, read_part, write_list
-from modiste.catalogue.plan import FOLDER, MODEL, PLAN
+from modiste.catalogue.plan import FOLDER, MODEL, PLAN, Plan
 from modiste.catalogue.shards import ShardTask
 from modiste.catalogue.workers import MOST_DEATHS, DiedError
 from modiste.errors import DataError, RunError, StoppedError
+from modiste.exports.formats import with_metadata
 from modiste.inference.answers import answers, find_pictures
 from modiste.inference.onnx_model import OnnxModel
 
@@ -87,6 +89,56 @@ def test_each_picture_is_answered_once_as_predict_answers_it(model: Path, pictur
     assert (done.pictures, done.shards, done.none, done.refused) == (COUNT + 1, 6, none, refused)
     assert refused == COUNT / 10 + 1
     assert 0 < none < COUNT / 2
+
+
+@pytest.fixture
+def with_table(model: Path, tmp_path: Path) -> Path:
+    """The model with thresholds of prediction sets."""
+    path = tmp_path / "with-table.onnx"
+    path.write_bytes(with_metadata(model.read_bytes(), {"coverage": "[[0.5, 0.4], [0.9, 0.3]]"}))
+    return path
+
+
+def test_prediction_sets_have_a_column(
+    with_table: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path
+) -> None:
+    out, few = tmp_path / "answers", tmp_path / "few"
+    answer_catalogue(with_table, pictures, out, shard_rows=ROWS, coverage=0.9, workers=InThisProcess)
+    answer_catalogue(with_table, pictures, few, shard_rows=ROWS, coverage=0.5, workers=InThisProcess)
+    found = rows(out)
+    for row in found:
+        if row["fault"]:
+            assert row["possible"] is None
+        elif row["answer"] == "none":
+            assert row["possible"] == []
+        else:
+            shares = dict(zip(CLASSES, row["probabilities"], strict=True))
+            expected = [name for name in CLASSES if shares[name] >= 0.3 or name == row["nearest"]]
+            assert row["possible"] == sorted(expected, key=lambda name: -shares[name])
+    sizes = [sum(len(row["possible"] or ()) for row in rows(folder)) for folder in (few, out)]
+    assert sizes[0] < sizes[1]
+    answer_catalogue(with_table, pictures, tmp_path / "none", shard_rows=ROWS, workers=InThisProcess)
+    assert "possible" not in rows(tmp_path / "none")[0]
+
+
+def test_another_coverage_needs_another_folder(with_table: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answers"
+    answer_catalogue(with_table, pictures, out, shard_rows=ROWS, coverage=0.9, workers=InThisProcess)
+    for other, said in ((0.5, "0.5"), (None, "none")):
+        with pytest.raises(RunError, match=rf"answers for another --coverage: expected 0\.9, found {said}"):
+            answer_catalogue(with_table, pictures, out, shard_rows=ROWS, coverage=other, workers=InThisProcess)
+
+
+def test_a_model_without_thresholds_is_refused_at_once(model: Path, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no thresholds of prediction sets"):
+        answer_catalogue(model, pictures, tmp_path / "answers", shard_rows=ROWS, coverage=0.9, workers=InThisProcess)
+    assert not shards(tmp_path / "answers")
+
+
+def test_a_plan_without_coverage_is_that_of_earlier_versions() -> None:
+    plan = Plan(model="a", onnx="b", pictures="c", count=3, shard_rows=2, preparation=1)
+    fields = '{"count": 3, "model": "a", "onnx": "b", "pictures": "c", "preparation": 1, "shard_rows": 2}'
+    assert plan.digest == hashlib.sha256(fields.encode()).hexdigest()
 
 
 def test_the_command_answers_on_all_cores_with_the_same_bytes(

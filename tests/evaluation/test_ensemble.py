@@ -15,6 +15,8 @@ from modiste.errors import DataError, RunError
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.comparison import compare
 from modiste.evaluation.ensemble import evaluate_seeds, evaluate_together, mean_probabilities
+from modiste.evaluation.fitted_ensemble import evaluate_fitted
+from modiste.evaluation.inference import averaged
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder
@@ -155,15 +157,70 @@ def test_the_command_takes_several(two_runs: tuple[Path, Path], tiny_folder: Pat
     assert "which run?" in nothing.stderr
 
 
-def test_mirrored_answers_are_those_of_both_images(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:
-    mirrored = replace(tiny_recipe, mirror=True, epochs=1)
+@pytest.mark.parametrize("shifts", [0, 1])
+def test_averaged_answers_are_those_of_all_views(
+    shifts: int, tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path
+) -> None:
+    mirrored = replace(tiny_recipe, mirror=True, shifts=shifts, epochs=1)
     trainer.train(mirrored, tmp_path / "m", device="cpu", data_folder=tiny_folder)
     run = run_folder.open_run(tmp_path / "m")
     model, _ = run.load_model()
     images = as_floats(load_development(run.recipe.data, tiny_folder).validation.images)
     with torch.no_grad():
-        expected = (model(images) + model(images.flip(3))) / 2
+        expected = averaged(model, images, mirror=True, shifts=shifts)
     stored, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
     assert_rounded(stored, expected, model)
     share = (stored.argmax(1) == labels).double().mean().item()
     assert run.history[-1].validation_accuracy == pytest.approx(share)
+
+
+def test_weights_are_fitted_on_validation_and_measured_on_test(two_runs: tuple[Path, Path], tiny_folder: Path) -> None:
+    before = [run_folder.open_run(run).test_openings for run in two_runs]
+    known = evaluate_fitted(two_runs, data_folder=tiny_folder)
+    assert [run_folder.open_run(run).test_openings for run in two_runs] == before
+    test = evaluate_fitted(two_runs, split="test", data_folder=tiny_folder)
+    assert [run_folder.open_run(run).test_openings for run in two_runs] == [count + 1 for count in before]
+    assert test.weights == known.weights
+    assert test.cross_fitted == known.cross_fitted
+    stored = [run_folder.read_logits(run / run_folder.logits_name("test")) for run in two_runs]
+    total = sum(weight * logits.double() for weight, (logits, _) in zip(test.weights, stored, strict=True))
+    assert test.together.accuracy == pytest.approx((total.argmax(1) == stored[0][1]).double().mean().item())
+    assert test.equal.confusion == evaluate_together(two_runs, split="test", data_folder=tiny_folder).confusion
+
+
+def test_fitted_weights_are_no_worse_on_validation_than_any_run(two_runs: tuple[Path, Path], tiny_folder: Path) -> None:
+    found = evaluate_fitted(two_runs, data_folder=tiny_folder)
+    assert found.together.loss <= min(run.loss for run in found.runs) + 1e-9
+    assert found.together.loss <= found.cross_fitted.loss
+    shown = repr(found)
+    assert "ensemble, 2 weights fitted on validation" in shown
+    assert "cross-fitted" in shown
+
+
+def test_unlike_runs_have_their_own_weights(
+    two_runs: tuple[Path, Path], tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Another network, standardisation and averaging."""
+    unlike = replace(tiny_recipe, model=MLPRecipe(hidden=(8,)), standardize=True, mirror=True, shifts=1, epochs=1)
+    trainer.train(unlike, tmp_path / "c", device="cpu", data_folder=tiny_folder)
+    found = evaluate_fitted([*two_runs, tmp_path / "c"], data_folder=tiny_folder)
+    assert len(found.weights) == 3
+    assert found.together.loss <= evaluate_fitted(two_runs, data_folder=tiny_folder).together.loss + 1e-9
+
+
+def test_a_run_named_twice_or_alone_is_refused(two_runs: tuple[Path, Path]) -> None:
+    with pytest.raises(RunError, match="named twice"):
+        evaluate_fitted([two_runs[0], two_runs[0] / ".." / two_runs[0].name])
+    with pytest.raises(RunError, match="expected at least 2 runs, found 1"):
+        evaluate_fitted(two_runs[:1])
+
+
+def test_the_command_fits_weights(two_runs: tuple[Path, Path], tiny_folder: Path, tmp_path: Path) -> None:
+    words = ("evaluate", *two_runs, "--fit-weights", "--data-folder", tiny_folder)
+    refused = run_modiste(*words)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "--fit-weights: is for several runs with --ensemble" in refused.stderr
+    done = run_modiste(*words, "--ensemble", "--predictions", tmp_path / "out.csv")
+    assert done.returncode == 0, done.stderr
+    assert "cross-fitted on validation" in done.stdout
+    assert (tmp_path / "out.csv").read_text().startswith("index,label,predicted")

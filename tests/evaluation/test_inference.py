@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from modiste.data.batch import as_floats
+from modiste.errors import RecipeError
 from modiste.evaluation import inference
-from modiste.evaluation.inference import infer
+from modiste.evaluation.inference import averaged, infer, moved
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.recipe import Precision, Recipe
@@ -63,3 +64,47 @@ def test_mirrored_images_are_averaged_in_where_the_recipe_says_so(model: torch.n
     plain, flipped = infer(model, IMAGES, RECIPE), infer(model, IMAGES.flip(3), RECIPE)
     assert not torch.allclose(plain, flipped)
     assert_rounded(infer(model, IMAGES, replace(RECIPE, mirror=True)), (plain + flipped) / 2, model)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_views_and_their_weights_are_those_of_a_slow_reference(mirror: bool) -> None:
+    images, shifts, seen = as_floats(IMAGES), 2, list[torch.Tensor]()
+    expected = torch.zeros(IMAGES.shape)
+    unmoved = [images, images.flip(3)] if mirror else [images]
+    for one in unmoved:
+        framed = torch.nn.functional.pad(one, (shifts,) * 4)
+        for weight, down, right in [(4, 0, 0), (1, shifts, 0), (1, -shifts, 0), (1, 0, shifts), (1, 0, -shifts)]:
+            view = framed[:, :, shifts - down :, shifts - right :][:, :, :12, :12]
+            expected += weight / 8 / len(unmoved) * view.square()
+
+    def squared(view: torch.Tensor) -> torch.Tensor:
+        seen.append(view)
+        return view.square().flatten(1)
+
+    found = averaged(squared, images, mirror=mirror, shifts=shifts)
+    torch.testing.assert_close(found, expected.flatten(1))
+    assert len(seen) == replace(RECIPE, mirror=mirror, shifts=shifts).passes
+    assert torch.equal(seen[0], images)
+
+
+def test_what_is_moved_out_of_the_frame_is_gone() -> None:
+    for pixels in (12, -12, 40):
+        assert torch.equal(moved(as_floats(IMAGES), 2, pixels), torch.zeros(IMAGES.shape))
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_logits_of_all_views_are_averaged_where_the_recipe_says_so(model: torch.nn.Module, mirror: bool) -> None:
+    recipe = replace(RECIPE, mirror=mirror, shifts=1)
+
+    def alone(view: torch.Tensor) -> torch.Tensor:
+        return infer(model, (view * 255).round().byte(), RECIPE)
+
+    expected = averaged(alone, as_floats(IMAGES), mirror=mirror, shifts=1)
+    assert not torch.allclose(expected, alone(as_floats(IMAGES)))
+    assert_rounded(infer(model, IMAGES, recipe), expected, model)
+
+
+@pytest.mark.parametrize("shifts", [-1, 9])
+def test_shifts_are_a_few_pixels(shifts: int) -> None:
+    with pytest.raises(RecipeError, match=f"shifts: expected from 0 to 8 pixels, found {shifts}"):
+        replace(RECIPE, shifts=shifts)

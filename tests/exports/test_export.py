@@ -65,7 +65,7 @@ def test_the_file_answers_like_the_network_for_any_number_of_images(network: Mod
     for layer in model.modules():
         if isinstance(layer, CapsNet):  # before training its classes lie within rounding of one another
             layer.votes.data.mul_(4)
-    answers = Answers(model, mirror=True, temperature=0.7, novelty=learn(model, development(images))).eval()
+    answers = Answers(model, mirror=True, shifts=1, temperature=0.7, novelty=learn(model, development(images))).eval()
     content = FORMATS["onnx"].write(answers, ModelInfo(Recipe(name="tried", model=network), TASK, 4, "f" * 64))
     found = compare(FORMATS["onnx"].read(content), answers, development(images).validation)
     assert found.largest_difference < ROUNDING

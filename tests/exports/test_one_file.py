@@ -148,16 +148,16 @@ def test_the_preparation_gives_the_same_bytes_as_in_python(page: Page, preparati
 
 
 @pytest.mark.parametrize(
-    ("network", "shape", "mirror"),
+    ("network", "shape", "averaged"),
     [
-        (CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True), (3, 16, 16), False),
-        (SprintRecipe(filters=(4, 6), hidden=8), (1, 12, 12), True),
-        (ResNetRecipe(depth=10), (1, 12, 12), True),
+        (CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True), (3, 16, 16), {"mirror": False}),
+        (SprintRecipe(filters=(4, 6), hidden=8), (1, 12, 12), {"mirror": True, "shifts": 1}),
+        (ResNetRecipe(depth=10), (1, 12, 12), {"mirror": True}),
     ],
     ids=["cnn", "sprint", "resnet"],
 )
 def test_the_page_computes_what_the_network_does(
-    browser: Browser, network: ModelRecipe, shape: tuple[int, int, int], mirror: bool, tmp_path: Path
+    browser: Browser, network: ModelRecipe, shape: tuple[int, int, int], averaged: Any, tmp_path: Path
 ) -> None:
     draw = np.random.RandomState(5)
     images = draw.randint(0, 256, (60, *shape)).astype(np.uint8)
@@ -166,7 +166,7 @@ def test_the_page_computes_what_the_network_does(
     model = build_model(network, task, seed=3).eval()
     known = ImageSet(torch.from_numpy(images), torch.arange(60) % 3)
     novelty = learn(model, Development("tried", known, known.images, known, task.class_names, "f" * 64))
-    answers = Answers(model, mirror=mirror, temperature=0.7, novelty=novelty).eval()
+    answers = Answers(model, **averaged, temperature=0.7, novelty=novelty).eval()
     path = tmp_path / "page.html"
     recipe = Recipe(name="tried", model=network, data=DataRecipe(pictures="whole"))
     path.write_bytes(as_page(answers, ModelInfo(recipe, task, 4, "f" * 64)))

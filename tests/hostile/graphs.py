@@ -320,6 +320,7 @@ HOSTILE: dict[str, Change] = {
     "limit of drawings that is no finite number": another_word("drawing_limit", "nan"),
     "false alarms that are no finite number": another_word("false_alarms", "nan"),
     "a table of rates that is none": another_word("acceptance", "[[0.04, 1.0]]"),
+    "a table of coverages that is none": another_word("coverage", "[[0.95, 2.0]]"),
     "a table of rates without end": another_word("acceptance", "[" * 100_000),
     "a temperature of words": another_word("temperature", "__import__('os')"),
     "pictures in another way": another_word("pictures", "\x1b[2J"),

@@ -1,5 +1,7 @@
 """Prediction sets of `predict` hold the class as often as stated, and are refused where nothing calibrates them."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -9,7 +11,9 @@ from PIL import Image
 import modiste
 from modiste.cli import main
 from modiste.errors import RecipeError
+from modiste.evaluation.conformal import least_probability_of
 from modiste.inference.answers import FileAnswer
+from modiste.runs.run_folder import open_run
 
 
 def test_sets_hold_the_class_as_often_as_stated(photo_run: Path) -> None:
@@ -53,15 +57,39 @@ def test_the_command(photo_run: Path, photo: Path, capsys: pytest.CaptureFixture
     assert f"; among {', '.join(answer['possible'])}" in line
 
 
+def test_an_exported_file_gives_the_same_sets(photo_run: Path, tmp_path: Path) -> None:
+    """Of images whose sets do not hang on the last digits of a probability."""
+    images = modiste.load_dataset().validation.images[:200, 0].numpy()
+    file = modiste.export(photo_run, tmp_path / "model.onnx").path
+    options = {"coverage": 0.9, "accept": 0.001}
+    own, found = modiste.predict(photo_run, images, device="cpu", **options), modiste.predict(file, images, **options)
+    least = least_probability_of(open_run(photo_run), 0.9)
+    clear = [all(abs(share - least) > 1e-4 for _, share in one.probabilities) for one in own]
+    assert sum(clear) > 150
+    assert [one.possible for one, sure in zip(own, clear, strict=True) if sure] == [
+        one.possible for one, sure in zip(found, clear, strict=True) if sure
+    ]
+
+
+def test_the_table_has_a_column_for_the_set(photo_run: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", str(photo_run), str(photo), "--device", "cpu", "--accept", "0.001", "--csv"]
+    main.main([*words, "--coverage", "0.99"])
+    [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["possible"].split(" | ")[0] == row["class"]
+    main.main(words)
+    [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["possible"] == ""
+
+
 def test_a_file_of_weights_has_nothing_to_calibrate_by(
     photo_run: Path, photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = photo_run / "model.safetensors"
     with pytest.raises(SystemExit) as left:
         main.main(["predict", str(weights), str(photo), "--coverage", "0.9"])
-    assert left.value.code == 2
-    assert "--coverage: needs the folder of a run" in capsys.readouterr().err
-    with pytest.raises(RecipeError, match=r"^coverage: expected a run or its folder"):
+    assert left.value.code == 4
+    assert "coverage: expected the folder of a run, or an ONNX file" in capsys.readouterr().err
+    with pytest.raises(RecipeError, match=r"^coverage: expected the folder of a run"):
         modiste.predict(weights, photo, coverage=0.9)
 
 

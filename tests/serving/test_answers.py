@@ -199,6 +199,29 @@ def test_what_is_served(server: Server, model_file: Path) -> None:
     assert 0 < told["false_alarms"] < 0.1
 
 
+def test_prediction_sets_are_answered_where_a_coverage_is_stated(
+    server: Server, model_file: Path, photos: list[bytes], offline: list[FileAnswer]
+) -> None:
+    least = OnnxModel.load(model_file).least_probability(0.999)
+    with listening(model_file, "--coverage", "0.999") as stated, stated.client() as client:
+        files = [("images", (f"{n}.png", one)) for n, one in enumerate(photos)]
+        found = client.post("/v1/predict", files=files).json()["answers"]
+        described = client.get("/v1/model").json()
+    assert (described["coverage"], "coverage" in described["metadata"]) == (0.999, False)
+    for one, expected in zip(found, offline, strict=True):
+        assert tuple(one["possible"]) == expected.with_set(least).possible
+    assert any(len(one["possible"]) > 1 for one in found)
+    with server.client() as client:
+        assert client.post("/v1/predict", files={"images": photos[0]}).json()["answers"][0]["possible"] == []
+        assert client.get("/v1/model").json()["coverage"] is None
+
+
+def test_a_coverage_that_cannot_be_is_refused_in_one_line(model_file: Path) -> None:
+    done = run_modiste("serve", model_file, "--port", "0", "--coverage", "95")
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+    assert "coverage: expected a number between 0 and 1" in done.stderr
+
+
 def listening_oddly(model_file: Path, *options: str) -> AbstractContextManager[Server]:
     """Serve a model that tells other things of itself, or gives another value everywhere."""
     return listening(model_file, *options, program=PROGRAMS / "serve_odd_model.py")

@@ -109,9 +109,10 @@ def test_logits_from_the_features_are_those_of_the_network(
     found = linear_probe.fit_head(model, development, recipe, Progress("linear-probe", Listener(), Interruption()))
     assert torch.equal(found.logits["train"], infer(model, development.train.images, recipe))
     assert torch.equal(found.logits["validation"], infer(model, development.validation.images, recipe))
-    averaged = replace(recipe, mirror=True)
-    found = linear_probe.fit_head(model, development, averaged, Progress("linear-probe", Listener(), Interruption()))
-    assert not found.logits, "the mean of two rounded logits is not the logit of a mean"
+    for averaged in (replace(recipe, mirror=True), replace(recipe, shifts=1)):
+        progress = Progress("linear-probe", Listener(), Interruption())
+        found = linear_probe.fit_head(model, development, averaged, progress)
+        assert not found.logits, "the mean of rounded logits is not the logit of a mean"
 
 
 @pytest.mark.parametrize("epochs", [0, 3])

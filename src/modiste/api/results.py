@@ -19,7 +19,9 @@ from modiste.evaluation.unfinished import check_possible, evaluate_unfinished, i
 from modiste.runs import run_folder
 
 if TYPE_CHECKING:
+    from modiste.evaluation.averaging import AveragingComparison
     from modiste.evaluation.ensemble import SeedAssessments
+    from modiste.evaluation.fitted_ensemble import FittedEnsemble
     from modiste.exports.export import Exported
     from modiste.inference.answers import FileAnswer
     from modiste.inference.classifier import Classifier
@@ -127,6 +129,73 @@ def evaluate_seeds(
     return measure(folders, split=split, weights=weights, device=device, data_folder=data_folder)
 
 
+def evaluate_ensemble(
+    runs: Sequence[RunLike],
+    *,
+    split: Split = "validation",
+    weights: Weights = "picked",
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    predictions: Path | str | None = None,
+) -> "FittedEnsemble":
+    """Evaluate finished runs as one, by a sum of their logits with weights fitted on validation.
+
+    The result also has the mean of the runs' probabilities, for which nothing is fitted, each run by itself, and what
+    the weights are worth on validation images to which they were not fitted.
+
+    Args:
+        runs: at least two runs of any recipes, or their folders; they need the same validation images.
+        split: ``validation``; or ``test``, which counts as an evaluation on test for each run.
+        weights: of each network: ``picked`` or ``last``.
+        device: where the logits are computed.
+        data_folder: of Fashion-MNIST, or of data that have moved.
+        predictions: a .csv, .npz or .parquet file to write with the ensemble's prediction of every image.
+
+    Raises:
+        RunError: there are fewer than two runs; one is unfinished, damaged or named twice; or they have other classes
+            or other images.
+        DataError: the images are missing or damaged.
+
+    Example::
+
+        print(modiste.evaluate_ensemble(["runs/sprint-94", "runs/resnet"]).weights)
+    """
+    from modiste.evaluation.fitted_ensemble import evaluate_fitted
+
+    return evaluate_fitted(
+        [folder_of(run) for run in runs],
+        split=split,
+        weights=weights,
+        device=device,
+        data_folder=data_folder,
+        predictions=predictions,
+    )
+
+
+def compare_averaging(
+    run: RunLike, *, weights: Weights = "picked", device: str = "auto", data_folder: Path | str | None = None
+) -> "AveragingComparison":
+    """Measure a run on validation with several ways to average over mirror and moved images; it stays as it is.
+
+    Args:
+        run: a run, or its folder.
+        weights: ``picked`` or ``last``.
+        device: where the logits are computed.
+        data_folder: of Fashion-MNIST, or of data that have moved.
+
+    Raises:
+        RunError: the run is unfinished or damaged, or the data are not those that it was trained on.
+        DataError: the images are missing or damaged.
+
+    Example::
+
+        print(modiste.compare_averaging("runs/sprint"))
+    """
+    from modiste.evaluation.averaging import compare_averaging as compare_ways
+
+    return compare_ways(folder_of(run), weights=weights, device=device, data_folder=data_folder)
+
+
 def compare(
     runs: Sequence[RunLike],
     *,
@@ -181,7 +250,7 @@ def predict(
         background: how garments are found; None as in training.
         accept: share of garments that may wrongly be answered none of the classes; None for 0.04.
         coverage: probability with which ``answer.possible``, a set of classes, shall hold the right one, such as 0.95;
-            None for no sets. The model must then be a run or its folder.
+            None for no sets. The model must then be a run, its folder, or an ONNX file.
         device: where a run computes.
         data_folder: of the training images, for a run that has no detector of other pictures yet; without it such a
             run may answer with a class for any picture, and a warning says so.
@@ -199,8 +268,8 @@ def predict(
     """
     from modiste.inference.answers import answers
 
-    least = None if coverage is None else _least_probability(model, coverage)
     classifier = _classifier(model, device, data_folder, network)
+    least = None if coverage is None else _least_probability(model, classifier, coverage)
     if accept is not None:
         classifier = classifier.accepting(accept)
     many = [pictures] if _is_one(pictures) else pictures
@@ -325,7 +394,7 @@ def figures(
 
 
 def export(
-    run: RunLike,
+    run: RunLike | Sequence[RunLike],
     out: Path | str | None = None,
     *,
     to: Literal["onnx", "html", "safetensors", "torch"] = "onnx",
@@ -334,11 +403,11 @@ def export(
     data_folder: Path | str | None = None,
     network: Code | None = None,
 ) -> "Exported":
-    """Write a finished run as one file, and check its answers against the run.
+    """Write a finished run, or several as one, as one file, and check its answers.
 
     Args:
-        run: a run, or its folder.
-        out: the file; by default in the run's folder, ``model.onnx`` and the like.
+        run: a run, or its folder; or a list of at least two, whose logits are summed with weights fitted on validation.
+        out: the file; by default in the run's folder, ``model.onnx`` and the like. Several runs need it.
         to: ``onnx`` for any program, ``html`` for a page that classifies by itself, ``safetensors`` for Modiste,
             ``torch`` for ``torch.export.load``.
         int8: quantize an ONNX file to eight bits.
@@ -356,6 +425,8 @@ def export(
     from modiste.exports.export import export as write
 
     register(network)
+    if not isinstance(run, str | os.PathLike):
+        return _export_ensemble(run, out, data_folder, is_plain=(to, int8, opset) == ("onnx", False, None))
     return write(folder_of(run), out, to=to, int8=int8, opset=opset, data_folder=data_folder)
 
 
@@ -434,13 +505,25 @@ def _classifier(
         return predictor
 
 
-def _least_probability(model: "RunLike | Classifier", coverage: float) -> float:
+def _export_ensemble(
+    runs: Sequence[RunLike], out: Path | str | None, data_folder: Path | str | None, *, is_plain: bool
+) -> "Exported":
+    from modiste.exports.ensemble import export_ensemble
+
+    if out is None or not is_plain:
+        raise RecipeError(
+            "export: several runs become one ONNX file in float32; name it with out, and leave out to, int8 and opset"
+        )
+    return export_ensemble([folder_of(run) for run in runs], out, data_folder=data_folder)
+
+
+def _least_probability(model: "RunLike | Classifier", classifier: "Classifier", coverage: float) -> float:
     """Return the probability from which on a class belongs to a prediction set."""
     from modiste.evaluation.conformal import least_probability_of
     from modiste.inference.classifier import Classifier
 
     if isinstance(model, Classifier) or not folder_of(model).is_dir():
-        raise RecipeError("coverage: expected a run or its folder, whose validation images set the threshold")
+        return classifier.least_probability(coverage)
     return least_probability_of(run_folder.open_run(folder_of(model)), coverage)
 
 

@@ -13,7 +13,8 @@ from modiste.benchmarks.result import Figure, Findings
 from modiste.benchmarks.settings import Settings
 from modiste.benchmarks.subjects import Subjects, share_by_class
 from modiste.display import Table, percent
-from modiste.evaluation.conformal import METHODS, check_coverage, expected_interval, prediction_sets
+from modiste.evaluation.conformal import METHODS, expected_interval, prediction_sets
+from modiste.evaluation.coverage import check_coverage
 from modiste.evaluation.statistics import NORMAL_95, wilson_interval
 
 DIVISIONS = 100

@@ -102,11 +102,11 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
 
 def _of_run(subjects: Subjects, number: int, chosen: Int64[Tensor, " k"], steps: int) -> dict[str, Any]:
     """Return the number of images classified correctly under each attack, and of those with a gradient of zero."""
-    model, mirror = subjects.model(number), subjects.found.runs[number].recipe.mirror
+    model, recipe = subjects.model(number), subjects.found.runs[number].recipe
     draw, counts = machine.generator(0, "adversarial"), dict[str, int]()
 
     def network(images: Images) -> Float[Tensor, "n classes"]:
-        return answer(model, images, mirror=mirror)
+        return answer(model, images, mirror=recipe.mirror, shifts=recipe.shifts)
 
     def note(name: str, images: Images, labels: Labels) -> None:
         with torch.no_grad():

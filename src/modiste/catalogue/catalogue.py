@@ -13,7 +13,7 @@ from modiste.catalogue.shards import ShardTask, is_done, shard_path
 from modiste.catalogue.workers import MOST_DEATHS, DiedError, LocalWorkers, MakeShardWorkers, ShardWorkers, gave_up
 from modiste.errors import RecipeError, RunError, StoppedError, reason_of
 from modiste.inference.answers import check_paths
-from modiste.inference.onnx_model import MOST_BYTES
+from modiste.inference.onnx_model import MOST_BYTES, OnnxModel
 from modiste.runs import storage
 from modiste.training.interruption import Interruption
 
@@ -49,6 +49,7 @@ def answer_catalogue(
     out: Path | str,
     *,
     shard_rows: int = SHARD_ROWS,
+    coverage: float | None = None,
     workers: MakeShardWorkers = LocalWorkers,
     data_folder: Path | str | None = None,
     on_progress: OnProgress = lambda _done, _all: None,
@@ -63,6 +64,8 @@ def answer_catalogue(
         place: a folder of pictures, or a list (.csv or .parquet) whose column ``path`` names them.
         out: folder of the answers; created if missing.
         shard_rows: number of pictures in a shard.
+        coverage: probability with which a set of classes, in the column ``possible``, shall hold the right one; None
+            for no such column.
         workers: makes the workers.
         data_folder: of the images of a run that has not yet learnt to recognise out-of-distribution images.
         on_progress: called at the start and after each shard.
@@ -82,7 +85,7 @@ def answer_catalogue(
     folder = None if data_folder is None else Path(data_folder)
     with storage.lock(out), Interruption() as interruption:
         storage.remove_leftovers(out)
-        plan = claim(out, found, digest_of(source), shard_rows, lambda: onnx_of(source, folder))
+        plan = claim(out, found, digest_of(source), shard_rows, lambda: _onnx_for(source, folder, coverage), coverage)
         read_model(out, plan)
         if not _Work(plan, found, out, interruption, on_progress).run(workers):
             raise _stopped(out, plan)
@@ -110,6 +113,14 @@ def digest_of(source: Path) -> str:
     if not source.is_file():
         raise RunError(f"{source}: no such file; expected a run, a model file, or an ONNX file of modiste export")
     return storage.sha256(source)
+
+
+def _onnx_for(source: Path, data_folder: Path | None, coverage: float | None) -> bytes:
+    """Return ``onnx_of``, which must hold the threshold of this coverage; else RecipeError or RunError."""
+    content = onnx_of(source, data_folder)
+    if coverage is not None:
+        OnnxModel.from_bytes(content, str(source)).least_probability(coverage)
+    return content
 
 
 def onnx_of(source: Path, data_folder: Path | None = None) -> bytes:
@@ -188,6 +199,7 @@ class _Work:
             plan=self._plan.digest,
             onnx=self._plan.onnx,
             stays_inside=self._place.table is None,
+            coverage=self._plan.coverage,
         )
 
     def _keep(self, number: int, content: bytes) -> None:

@@ -77,12 +77,14 @@ def _checked_paths(table: Path, paths: list[str | None]) -> Iterator[str]:
         yield path
 
 
-def shard_content(rows: Iterable[AnsweredRow], class_names: Sequence[str], plan: str, number: int) -> bytes:
+def shard_content(
+    rows: Iterable[AnsweredRow], class_names: Sequence[str], plan: str, number: int, *, with_sets: bool = False
+) -> bytes:
     """Return a shard as the content of a parquet file. The same rows give the same bytes.
 
     Columns: ``path``, ``answer`` (a class, or none), ``nearest`` (a class), ``probabilities`` (one of each class, in
-    the order that the metadata state), ``novelty``, ``separated``, ``fault``. A refused picture has only path and
-    fault.
+    the order that the metadata state), ``novelty``, ``separated``, ``fault``; with sets also ``possible``, classes. A
+    refused picture has only path and fault.
     """
     import pyarrow
     import pyarrow.parquet
@@ -91,7 +93,8 @@ def shard_content(rows: Iterable[AnsweredRow], class_names: Sequence[str], plan:
     none = sum(row.answer.is_novel for row in answered)
     refused = sum(bool(row.answer.fault) for row in answered)
     metadata = {PLAN: plan, NUMBER: number, CLASSES: json.dumps(list(class_names)), NONE: none, REFUSED: refused}
-    table = pyarrow.Table.from_pylist([_plain(row, class_names) for row in answered], _schema(metadata))
+    schema = _schema(metadata, with_sets=with_sets)  # which also chooses the columns
+    table = pyarrow.Table.from_pylist([_plain(row, class_names) for row in answered], schema)
     sink = io.BytesIO()
     pyarrow.parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
@@ -133,10 +136,11 @@ def _plain(row: AnsweredRow, class_names: Sequence[str]) -> dict[str, Any]:
         "novelty": answer.novelty,
         "separated": answer.prepared.separated,
         "fault": None,
+        "possible": list(answer.possible),
     }
 
 
-def _schema(metadata: Mapping[str, object]) -> Any:
+def _schema(metadata: Mapping[str, object], *, with_sets: bool) -> Any:
     import pyarrow
 
     columns = {
@@ -147,5 +151,6 @@ def _schema(metadata: Mapping[str, object]) -> Any:
         "novelty": pyarrow.float32(),
         "separated": pyarrow.bool_(),
         "fault": pyarrow.string(),
+        **({"possible": pyarrow.list_(pyarrow.string())} if with_sets else {}),
     }
     return pyarrow.schema(list(columns.items()), metadata={key: str(value) for key, value in metadata.items()})

@@ -33,6 +33,7 @@ class Plan:
         count: number of pictures.
         shard_rows: number of pictures in each shard but the last.
         preparation: version of the preparation of pictures.
+        coverage: of the prediction sets; None for no sets.
     """
 
     model: str
@@ -41,11 +42,13 @@ class Plan:
     count: int
     shard_rows: int
     preparation: int = VERSION
+    coverage: float | None = None
 
     @property
     def digest(self) -> str:
         """SHA-256 of the plan, which every shard bears."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        stated = {name: value for name, value in asdict(self).items() if value is not None}  # as earlier versions did
+        return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
 
     @property
     def shards(self) -> int:
@@ -57,7 +60,14 @@ class Plan:
         return min(self.shard_rows, self.count - number * self.shard_rows)
 
 
-def claim(out: Path, place: Place, model: str, shard_rows: int, onnx: Callable[[], bytes]) -> Plan:
+def claim(
+    out: Path,
+    place: Place,
+    model: str,
+    shard_rows: int,
+    onnx: Callable[[], bytes],
+    coverage: float | None = None,
+) -> Plan:
     """Return the plan of a folder of answers: a new one, or the one that it has if nothing has changed.
 
     Args:
@@ -66,6 +76,7 @@ def claim(out: Path, place: Place, model: str, shard_rows: int, onnx: Callable[[
         model: SHA-256 of the model.
         shard_rows: number of pictures in each shard.
         onnx: returns the content of the ONNX file that answers; called for a new folder only.
+        coverage: of the prediction sets; None for no sets.
 
     Raises:
         RunError: the folder holds answers of another model or list, or other files.
@@ -76,7 +87,8 @@ def claim(out: Path, place: Place, model: str, shard_rows: int, onnx: Callable[[
     if (folder / PLAN).exists():
         before = _read(folder / PLAN)
         digest, count = hash_list(place.names(folder))
-        _compare(out, before, model=model, count=count, pictures=digest, shard_rows=shard_rows)
+        now = {"model": model, "count": count, "pictures": digest, "shard_rows": shard_rows, "coverage": coverage}
+        _compare(out, before, **now)
         return before
     _demand_empty(out)
     _clear(folder)
@@ -86,7 +98,7 @@ def claim(out: Path, place: Place, model: str, shard_rows: int, onnx: Callable[[
     content = onnx()
     storage.write_bytes(folder / MODEL, content)
     onnx_digest = hashlib.sha256(content).hexdigest()
-    plan = Plan(model=model, onnx=onnx_digest, pictures=digest, count=count, shard_rows=shard_rows)
+    plan = Plan(model=model, onnx=onnx_digest, pictures=digest, count=count, shard_rows=shard_rows, coverage=coverage)
     storage.write_hashed_json(folder / PLAN, asdict(plan))
     return plan
 
@@ -117,6 +129,7 @@ def _compare(out: Path, before: Plan, **now: Any) -> None:
         "count": "number of pictures",
         "pictures": "list of pictures",
         "shard_rows": "--shard-rows",
+        "coverage": "--coverage",
     }
     for field, value in {**now, "preparation": VERSION}.items():
         known = getattr(before, field)
@@ -129,6 +142,8 @@ def _compare(out: Path, before: Plan, **now: Any) -> None:
 
 
 def _short(value: object) -> str:
+    if value is None:
+        return "none"
     return f"SHA-256 {value[:12]}..." if isinstance(value, str) else f"{value:,}"
 
 

@@ -31,6 +31,7 @@ class ShardTask:
         plan: hash of the catalogue's plan.
         onnx: SHA-256 of the model.
         stays_inside: whether links that lead out of the root are refused.
+        coverage: of the prediction sets; None for no sets.
         witness: a picture that the driver sees. A node that does not see it lacks the folder of pictures.
     """
 
@@ -40,6 +41,7 @@ class ShardTask:
     plan: str
     onnx: str
     stays_inside: bool
+    coverage: float | None = None
     witness: bytes | None = None
 
 
@@ -66,8 +68,11 @@ def answer_shard(task: ShardTask, model: bytes | Path) -> bytes:
     pictures = ((os.fsdecode(name), _picture(task, name)) for name in task.names)
     found = answers(loaded, pictures, keep_steps=False, threads=1)
     texts = (name.removesuffix(UNREADABLE).decode("utf-8", "backslashreplace") for name in task.names)
+    if task.coverage is not None:
+        least = loaded.least_probability(task.coverage)
+        found = (answer.with_set(least) for answer in found)
     rows = map(AnsweredRow, texts, found)
-    return shard_content(rows, loaded.class_names, task.plan, task.number)
+    return shard_content(rows, loaded.class_names, task.plan, task.number, with_sets=task.coverage is not None)
 
 
 def witness_of(task: ShardTask) -> bytes | None:

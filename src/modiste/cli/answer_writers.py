@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("file", "class", "probability", "runner_up", "runner_up_probability", "novelty", "fault"),
-    *("answer", "separated", "refused", "advice"),
+    *("answer", "separated", "refused", "advice", "possible"),
 )
 """Of the CSV table. ``class`` is the nearest class, whatever the answer is; ``answer`` may be none."""
+BETWEEN = " | "
+"""Between the classes of a prediction set, in the column ``possible``."""
 FORMULA = "=+-@"
 """A spreadsheet computes a cell that begins with one of these characters."""
 
@@ -70,7 +72,8 @@ class TableWriter(AnswerWriter):
         best = [cell for name, value in answer.probabilities[:2] for cell in (name, f"{value:.6f}")]
         novelty = "" if answer.novelty is None else f"{answer.novelty:.4f}"
         separated = "" if answer.prepared is None else _word(answer.prepared.separated)
-        conclusion = (answer.answer, separated, _word(bool(answer.fault)), answer.advice)
+        possible = BETWEEN.join(answer.possible)
+        conclusion = (answer.answer, separated, _word(bool(answer.fault)), answer.advice, possible)
         self._write_row((answer.source, *(best + [""] * 4)[:4], novelty, answer.fault, *conclusion))
 
     def _write_row(self, cells: tuple[str, ...]) -> None:

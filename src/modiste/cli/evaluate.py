@@ -9,7 +9,11 @@ from modiste.cli.streams import say
 
 if TYPE_CHECKING:
     from modiste.evaluation.assessment import Assessment
+    from modiste.evaluation.averaging import AveragingComparison
     from modiste.evaluation.ensemble import SeedAssessments
+    from modiste.evaluation.fitted_ensemble import FittedEnsemble
+
+    Result = Assessment | AveragingComparison | FittedEnsemble | SeedAssessments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +22,12 @@ class _EvaluateOptions(MeasureOptions):
     """Folders of finished runs; of several, which differ in the seed, each is evaluated, then their mean is given."""
     ensemble: bool = False
     """Evaluate several runs, of one recipe or of several, as one: by the mean of their probabilities."""
+    fit_weights: bool = False
+    """With --ensemble: sum the runs' logits, each with a weight that is fitted on validation."""
     predictions: Path | None = None
     """A .csv, .npz or .parquet file to write: index, label, predicted class and all probabilities of every image."""
+    averaging: bool = False
+    """Show what averaging over mirror and moved images would give on validation; the run stays as it is."""
     data: Path | None = None
     """Measure one run on other labelled images of its classes: a folder or file as data.source takes it."""
 
@@ -34,8 +42,9 @@ def evaluate(arguments: list[str]) -> None:
       modiste evaluate runs/paper --split test --json
       modiste evaluate runs/paper --predictions out.csv
       modiste evaluate runs/paper --data new.npz
+      modiste evaluate runs/paper --averaging
       modiste evaluate runs/sprint-0 runs/sprint-1 runs/sprint-2
-      modiste evaluate runs/sprint-0 runs/paper --ensemble
+      modiste evaluate runs/sprint-0 runs/paper --ensemble --fit-weights
     """
     options = parse(_EvaluateOptions, arguments, "modiste evaluate", evaluate)
     if not options.runs:
@@ -48,16 +57,22 @@ def evaluate(arguments: list[str]) -> None:
         _show(result)
 
 
-def _measure(options: _EvaluateOptions) -> "Assessment | SeedAssessments":
+def _measure(options: _EvaluateOptions) -> "Result":
     from modiste.api.results import evaluate as measure
     from modiste.evaluation.ensemble import evaluate_seeds, evaluate_together
+    from modiste.evaluation.fitted_ensemble import evaluate_fitted
     from modiste.evaluation.other_data import check_data_alone
 
     keywords = options.keyword_arguments()
+    if options.averaging:
+        return _compare_averaging(options)
+    if options.fit_weights and not options.ensemble:
+        complain("--fit-weights: is for several runs with --ensemble", USAGE)
     if options.data is not None:
         check_data_alone(options.split, options.predictions, len(options.runs))
     elif options.ensemble:
-        return evaluate_together(options.runs, **keywords, predictions=options.predictions)
+        measure_all = evaluate_fitted if options.fit_weights else evaluate_together
+        return measure_all(options.runs, **keywords, predictions=options.predictions)
     if len(options.runs) == 1:
         return measure(options.runs[0], **keywords, data=options.data, predictions=options.predictions)
     if options.predictions:
@@ -65,10 +80,28 @@ def _measure(options: _EvaluateOptions) -> "Assessment | SeedAssessments":
     return evaluate_seeds(options.runs, **keywords)
 
 
-def _show(result: "Assessment | SeedAssessments") -> None:
-    from modiste.evaluation.assessment import Assessment
+def _compare_averaging(options: _EvaluateOptions) -> "AveragingComparison":
+    from modiste.evaluation.averaging import compare_averaging
 
-    _show_one(result) if isinstance(result, Assessment) else _show_seeds(result)
+    if len(options.runs) > 1 or options.ensemble or options.predictions or options.data is not None:
+        complain("--averaging: is for one run, without --ensemble, --predictions or --data", USAGE)
+    if options.split == "test":
+        complain("--averaging: is decided on validation, never on test; leave out --split test", USAGE)
+    keywords = options.keyword_arguments()
+    del keywords["split"]
+    return compare_averaging(options.runs[0], **keywords)
+
+
+def _show(result: "Result") -> None:
+    from modiste.evaluation.assessment import Assessment
+    from modiste.evaluation.ensemble import SeedAssessments
+
+    if isinstance(result, Assessment):
+        _show_one(result)
+    elif isinstance(result, SeedAssessments):
+        _show_seeds(result)
+    else:
+        say(*result.table().as_text().splitlines())
 
 
 def _show_seeds(result: "SeedAssessments") -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from modiste.photo.preparation import PictureInput
 
 STANDARD_INPUT = "-"
-FOR_PRINTING = ("json", "csv", "show", "device", "precision", "background", "accept", "coverage")
+FOR_PRINTING = ("json", "csv", "show", "device", "precision", "background", "accept")
 """Options that do not go with ``--out``."""
 LONGEST_STEM = 100
 """Characters of a photo's name that the name of its figure keeps."""
@@ -42,7 +42,7 @@ class _PredictOptions(RunOptions):
     accept: float | None = None
     """Share of garments that may wrongly be answered none of the classes, 0.001 to 0.5; unset, it is 0.04."""
     coverage: float | None = None
-    """Also give a set of classes that holds the right one with this probability, such as 0.95; needs a run's folder."""
+    """Also give a set of classes that holds the right one with this probability, such as 0.95; not for a model file."""
     precision: Literal["trained", "float32", "bfloat16", "auto"] = "trained"
     """Number format to compute in; trained is the format of training, auto is bfloat16 where that is faster."""
     out: Path | None = None
@@ -90,7 +90,8 @@ def _print_answers(source: Path, inputs: list[str], options: _PredictOptions) ->
     from modiste.inference.answers import answers, check_paths
 
     check_paths(Path(item) for item in inputs if item != STANDARD_INPUT)
-    classifier, with_set = _classifier(source, options), _set_maker(source, options.coverage)
+    classifier = _classifier(source, options)
+    with_set = _set_maker(source, classifier, options.coverage)
     background = None if options.background == "trained" else options.background
     _name_network(classifier, background)
     count = faults = 0
@@ -113,16 +114,17 @@ def _print_answers(source: Path, inputs: list[str], options: _PredictOptions) ->
         complain(f"{faults} of {count} files could not be read, see above", PhotoError.exit_code)
 
 
-def _set_maker(source: Path, coverage: float | None) -> "Callable[[FileAnswer], FileAnswer]":
+def _set_maker(source: Path, classifier: "Classifier", coverage: float | None) -> "Callable[[FileAnswer], FileAnswer]":
     """Return a function that gives an answer its prediction set, if a coverage is stated."""
     if coverage is None:
         return lambda answer: answer
-    if not source.is_dir():
-        complain("--coverage: needs the folder of a run, whose validation images set the threshold", USAGE)
-    from modiste.evaluation.conformal import least_probability_of
-    from modiste.runs.run_folder import open_run
+    if source.is_dir():
+        from modiste.evaluation.conformal import least_probability_of
+        from modiste.runs.run_folder import open_run
 
-    least = least_probability_of(open_run(source), coverage)
+        least = least_probability_of(open_run(source), coverage)
+    else:
+        least = classifier.least_probability(coverage)
     return lambda answer: answer.with_set(least)
 
 
@@ -150,6 +152,7 @@ def _write_answers(source: Path, inputs: list[str], out: Path, options: _Predict
             inputs[0],
             out,
             shard_rows=options.shard_rows,
+            coverage=options.coverage,
             workers=_shard_workers(options.ray),
             data_folder=options.data_folder,
             on_progress=bar.move_to,

@@ -24,6 +24,8 @@ class _ServeOptions(DataFolderOption):
     """Token that requests must send as Authorization: Bearer TOKEN; other users cannot see it in MODISTE_TOKEN."""
     background: Literal["trained", "plain", "network", "auto"] = "trained"
     """How to find the garment: on a plain background; by a segmentation network, on any; auto takes what holds."""
+    coverage: float | None = None
+    """Also answer with a set of classes that holds the right one with this probability, such as 0.95."""
     allow_host: tuple[str, ...] = ()
     """Further host names that requests may use."""
     allow_origin: tuple[str, ...] = ()
@@ -55,6 +57,7 @@ def serve(arguments: list[str]) -> None:
         allow_origins=options.allow_origin,
         root_path=options.root_path,
         background=None if options.background == "trained" else options.background,
+        coverage=options.coverage,
         data_folder=options.data_folder,
         log=options.log,
         say=lambda text: say(*text.splitlines()),

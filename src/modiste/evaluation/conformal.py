@@ -16,8 +16,8 @@ from torch import Tensor
 
 from modiste import machine
 from modiste.evaluation.calibration import fit_temperature
+from modiste.evaluation.coverage import COVERAGES, CoverageTable, check_coverage
 from modiste.evaluation.statistics import NORMAL_95
-from modiste.recipes.plain import demand
 from modiste.runs.run_folder import Run
 
 Probabilities = Float[Tensor, "n classes"]
@@ -60,11 +60,6 @@ def threshold(scores: Float[Tensor, " n"], coverage: float) -> float:
     check_coverage(coverage)
     rank = ceil(round((len(scores) + 1) * coverage, 9))  # 0.95 has no exact binary form
     return inf if rank > len(scores) else scores.sort().values[rank - 1].item()
-
-
-def check_coverage(coverage: float) -> None:
-    """Raise RecipeError unless the coverage is between 0 and 1."""
-    demand(0 < coverage < 1, "coverage", "a number between 0 and 1, such as 0.95", coverage)
 
 
 def expected_interval(calibration: int, images: int, coverage: float) -> tuple[float, float]:
@@ -153,5 +148,21 @@ def least_probability(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, 
         RecipeError: the coverage is out of range.
     """
     probabilities = (logits.double() / fit_temperature(logits, labels)).softmax(1)
-    scores = least_ambiguous_scores(probabilities.gather(1, labels[:, None]))[:, 0]
-    return 1 - threshold(scores, coverage)
+    return 1 - threshold(_scores_of_labels(probabilities, labels), coverage)
+
+
+def coverage_table(probabilities: Probabilities, labels: Int64[Tensor, " n"]) -> CoverageTable:
+    """Return the least probability of a class in the least ambiguous set, for every one of COVERAGES.
+
+    It is 0 where there are too few images to say.
+
+    Args:
+        probabilities: of calibration images; sets are made of probabilities that are calibrated in the same way.
+        labels: of these images.
+    """
+    scores = _scores_of_labels(probabilities.double(), labels)
+    return CoverageTable(COVERAGES, tuple(max(0.0, 1 - threshold(scores, coverage)) for coverage in COVERAGES))
+
+
+def _scores_of_labels(probabilities: Probabilities, labels: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    return least_ambiguous_scores(probabilities.gather(1, labels[:, None]))[:, 0]

@@ -148,10 +148,7 @@ def evaluate_together(
     logits = mean_probabilities(found.logits).log()
     if predictions is not None:
         write_predictions(predictions, logits, found.labels, found.class_names)
-    openings = max(item.test_openings for item in found.assessments)
-    return assess(
-        logits, found.labels, found.class_names, split=split, weights=weights, epoch=0, test_openings=openings
-    )
+    return found.assess(logits)
 
 
 def mean_probabilities(logits: Sequence[Float[Tensor, "n classes"]]) -> Float[Tensor, "n classes"]:
@@ -178,6 +175,12 @@ class MeasuredRuns:
     logits: tuple[Float[Tensor, "n classes"], ...]
     labels: Int64[Tensor, " n"]
     class_names: tuple[str, ...]
+
+    def assess(self, logits: Float[Tensor, "n classes"]) -> Assessment:
+        """Return the measures of an ensemble's logits; its ``test_openings`` is the largest of the runs'."""
+        openings = max(one.test_openings for one in self.assessments)
+        circumstances = {"split": self.split, "weights": self.assessments[0].weights, "epoch": 0}
+        return assess(logits, self.labels, self.class_names, **circumstances, test_openings=openings)
 
 
 def measure_runs(

@@ -1,6 +1,7 @@
 """Inference: the one place outside training that turns images into logits. Exported files hold the same computation."""
 
 import copy
+from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -30,7 +31,7 @@ def infer(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) ->
     Args:
         model: takes images in [0, 1]; on the same device as ``images``.
         images: as bytes.
-        recipe: sets the precision, and whether the logits of each image and its mirror image are averaged.
+        recipe: sets the precision, and over which views of each image logits are averaged.
     """
     if images.device.type == "cpu":
         return ask(ready(model, recipe, images.new_zeros(1, *images.shape[1:])), images, recipe)
@@ -46,7 +47,9 @@ def ask(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) -> F
     """Return the logits of a model that is already in evaluation mode; see ``infer``."""
     with machine.autocast(recipe.precision, images.device), machine.gpu_arithmetic(images.device):
         some = parts(images, images.device, recipe.precision)
-        return torch.cat([answer(model, read_floats(part), mirror=recipe.mirror) for part in some]).cpu()
+        return torch.cat(
+            [answer(model, read_floats(part), mirror=recipe.mirror, shifts=recipe.shifts) for part in some]
+        ).cpu()
 
 
 def parts(
@@ -98,7 +101,51 @@ def round_weights(model: nn.Module, recipe: Recipe, image: UInt8[Tensor, "1 c h 
             call.layer.to(torch.bfloat16)
 
 
-def answer(model: nn.Module, images: Float[Tensor, "n c h w"], *, mirror: bool) -> Float[Tensor, "n classes"]:
-    """Return the logits of images in [0, 1]; with ``mirror``, averaged with the logits of the mirror images."""
-    logits: Tensor = model(images).float()
-    return (logits + model(images.flip(3)).float()) / 2 if mirror else logits
+def answer(
+    model: nn.Module, images: Float[Tensor, "n c h w"], *, mirror: bool, shifts: int = 0
+) -> Float[Tensor, "n classes"]:
+    """Return the logits of images in [0, 1], averaged over views as ``averaged`` says."""
+    return averaged(lambda view: model(view).float(), images, mirror=mirror, shifts=shifts)
+
+
+def averaged(
+    function: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"], *, mirror: bool, shifts: int = 0
+) -> Float[Tensor, "n d"]:
+    """Return what a function gives for images, averaged over views of them; it is called ``Recipe.passes`` times.
+
+    The first call is for the images as they are. Moved images together count as much as those that are not moved: equal
+    weights for all views were worse on validation.
+
+    Args:
+        function: of images (n, c, h, w); returns (n, d).
+        images: in [0, 1].
+        mirror: whether mirror images count as much as the images.
+        shifts: number of pixels by which all of these are also moved up, down, left and right; 0 for none of this.
+    """
+    unmoved = [images, images.flip(3)] if mirror else [images]
+    mean = _mean(map(function, unmoved))
+    if not shifts:
+        return mean
+    moves = (moved(one, axis, pixels) for axis in (2, 3) for pixels in (-shifts, shifts) for one in unmoved)
+    return (mean + _mean(map(function, moves))) / 2
+
+
+def _mean(values: Iterable[Tensor]) -> Tensor:
+    """Return the mean of tensors, added one after another; the same tensor of a single one."""
+    total, *others = values
+    for one in others:
+        total = total + one
+    return total / (1 + len(others)) if others else total
+
+
+def moved(images: Float[Tensor, "n c h w"], axis: int, pixels: int) -> Float[Tensor, "n c h w"]:
+    """Return the images moved along an axis: forward, or backward if ``pixels`` is negative; zeros fill the gap.
+
+    >>> moved(torch.arange(1.0, 4.0).view(1, 1, 1, 3), axis=3, pixels=1).flatten().tolist()
+    [0.0, 1.0, 2.0]
+    """
+    size, gap = images.shape[axis], min(abs(pixels), images.shape[axis])
+    zeros = images.narrow(axis, 0, gap) * 0  # operators that the page of modiste export computes, unlike padding
+    if pixels > 0:
+        return torch.cat([zeros, images.narrow(axis, 0, size - gap)], axis)
+    return torch.cat([images.narrow(axis, gap, size - gap), zeros], axis)

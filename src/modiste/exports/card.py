@@ -81,11 +81,16 @@ def text(run: Run, name: str, answers: Answers, found: Agreement | None) -> str:
         **_own_code(run.recipe),
         **_weights(run),
         **_teachers(run.recipe),
-        "## Measures": "\n\n".join([_measures(run), _agreement(found), *_uncertainty(answers)]),
-        "## Limits": LIMITS.format(way=WAYS[run.recipe.data.pictures]),
+        "## Measures": "\n\n".join([_measures(run), agreement(found), *_uncertainty(answers)]),
+        "## Limits": limits(run.recipe.data),
         "## Recipe": f"```json\n{json.dumps(to_plain(run.recipe), indent=2)}\n```",
     }
     return "\n\n".join(f"{title}\n\n{body}" for title, body in sections.items()) + "\n"
+
+
+def limits(data: DataRecipe) -> str:
+    """Return the limits of a model that was trained on such data, as a list."""
+    return LIMITS.format(way=WAYS[data.pictures])
 
 
 def _extra(data: DataRecipe) -> str:
@@ -164,7 +169,8 @@ def _interval(measured: Assessment) -> str:
     return f"{measured.accuracy:.2%} ({low:.2%} to {high:.2%})"
 
 
-def _agreement(found: Agreement | None) -> str:
+def agreement(found: Agreement | None) -> str:
+    """Return the sentences on how far a file agrees with its run."""
     if found is None:
         return "The file was not compared with the run."
     return (

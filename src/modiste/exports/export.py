@@ -1,9 +1,9 @@
 """Export of a finished run as one file for other programs, checked against the run.
 
-The file takes bytes and returns probabilities. It contains the standardisation, the averaging over mirror images if the
-recipe has it, the temperature, and the detector of out-of-distribution images. Its metadata name the classes and the
-origin of the weights. An ONNX file also describes its answers on validation images, with which later answers are
-compared. A model card is written beside it.
+The file takes bytes and returns probabilities. It contains the standardisation, the averaging over mirror and moved
+images if the recipe has it, the temperature, and the detector of out-of-distribution images. Its metadata name the
+classes and the origin of the weights. An ONNX file also describes its answers on validation images, with which later
+answers are compared. A model card is written beside it.
 """
 
 import json
@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
 from modiste.data.dataset import Development, ImageSet, balanced_sample
 from modiste.errors import RunError
 from modiste.evaluation.calibration import fit_temperature
+from modiste.evaluation.conformal import coverage_table
 from modiste.evaluation.out_of_distribution.features import features
 from modiste.evaluation.out_of_distribution.novelty import Answers, Novelty
 from modiste.evaluation.out_of_distribution.run_detector import is_learned_again, learn_for, of_run, stored
@@ -36,7 +37,7 @@ from modiste.exports.formats import (
     quantize,
     with_metadata,
 )
-from modiste.inference.onnx_model import OnnxModel
+from modiste.inference.onnx_model import COVERAGE, OnnxModel
 from modiste.monitoring.reference import KEY, Reference
 from modiste.recipes.plain import nearest
 from modiste.runs import checkpoint, run_folder, storage
@@ -113,20 +114,22 @@ def export(
     run = open_run(folder)
     development = development_of(run, data_folder)
     model, info = run.load_model()
-    novelty = None if to == "safetensors" else _novelty(run, model, development, data_folder)
+    novelty = None if to == "safetensors" else novelty_of(run, model, development, data_folder)
     answers = _answers(run, model, novelty)
     content = kind.write(answers, info) if opset is None else as_onnx(answers, info, opset)
-    content, found = _checked(run, to, content, answers, development, int8)
+    content, found = checked(run, to, content, answers, development, int8)
     if to == "onnx":
-        content = _with_reference(content, development.validation.images)
+        content = with_reference(content, development.validation.images)
+        known = _own(content, development.validation) if int8 else _calibrated(run, answers.temperature)
+        content = with_coverage(content, *known)
     path = run.folder / _file_name(kind, int8) if out is None else Path(out)
     described = path.with_name(f"{path.name}.md")
     _write(run, {path: content, described: card.text(run, path.name, answers, found).encode()})
     return Exported(path, len(content), answers.temperature, found, described)
 
 
-def _checked(
-    run: Run, to: str, content: bytes, answers: Answers, development: Development, int8: bool
+def checked(
+    run: Run, to: str, content: bytes, answers: Answers, development: Development, int8: bool = False
 ) -> tuple[bytes, Agreement | None]:
     """Return a file's content, in eight bits if asked for, and its agreement with ``answers`` on validation images.
 
@@ -151,12 +154,35 @@ def _checked(
     return content, found
 
 
-def _with_reference(content: bytes, images: UInt8[Tensor, "n c h w"]) -> bytes:
+def with_reference(content: bytes, images: UInt8[Tensor, "n c h w"]) -> bytes:
     """Return an ONNX file with the distribution of its own answers on validation images, for ``modiste drift``."""
     draw = machine.generator(0, "reference")
     some = images[torch.randperm(len(images), generator=draw)[:REFERENCE_IMAGES]]
     found = Reference.of_scores(OnnxModel.from_bytes(content).classify(some.numpy()))
     return with_metadata(content, {KEY: json.dumps(found.as_plain(), separators=(",", ":"))})
+
+
+def with_coverage(content: bytes, probabilities: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> bytes:
+    """Return an ONNX file with the thresholds of prediction sets by coverage, for ``predict`` and ``serve``.
+
+    Args:
+        content: of the file.
+        probabilities: calibrated, of validation images.
+        labels: of these.
+    """
+    table = coverage_table(probabilities, labels).plain()
+    return with_metadata(content, {COVERAGE: json.dumps(table, separators=(",", ":"))})
+
+
+def _calibrated(run: Run, temperature: float) -> tuple[Float[Tensor, "n k"], Int64[Tensor, " n"]]:
+    """Return the calibrated probabilities of a run's validation images, and their labels."""
+    known = run.measured()
+    return (known.logits.double() / temperature).softmax(1), known.labels
+
+
+def _own(content: bytes, images: ImageSet) -> tuple[Float[Tensor, "n k"], Int64[Tensor, " n"]]:
+    """Return the probabilities that an ONNX file itself gives, and the labels."""
+    return torch.from_numpy(OnnxModel.from_bytes(content).classify(images.images.numpy()).probabilities), images.labels
 
 
 def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
@@ -180,10 +206,11 @@ def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
         model, info = run.load_model()
         seen = features(model, torch.zeros(1, *info.task.image_shape, dtype=torch.uint8))
         answers = _answers(run, model, of_run(run, data_folder, seen=seen))
+        content = with_coverage(kind.write(answers, info), *_calibrated(run, answers.temperature))
     else:
         model, info = checkpoint.load_model(source)
-        answers = Answers(model, mirror=info.recipe.mirror, temperature=info.temperature).eval()
-    content = kind.write(answers, info)
+        answers = Answers.of(model, info.recipe, info.temperature)
+        content = kind.write(answers, info)
     draw = machine.generator(0, "export")
     images = torch.randint(0, 256, (RANDOM_IMAGES, *info.task.image_shape), generator=draw, dtype=torch.uint8)
     with torch.inference_mode():
@@ -212,7 +239,7 @@ def _format(to: str, int8: bool, opset: int | None) -> Format:
     return FORMATS[to]
 
 
-def _novelty(run: Run, model: nn.Module, development: Development, data_folder: Path | str | None) -> Novelty:
+def novelty_of(run: Run, model: nn.Module, development: Development, data_folder: Path | str | None) -> Novelty:
     """Return the detector stored with a run, or learn it. One of an earlier version stays if its images are not read.
 
     The images that a run keeps are no reason to learn again: of the training images they are only a sample.
@@ -226,7 +253,7 @@ def _answers(run: Run, model: nn.Module, novelty: Novelty | None) -> Answers:
     """Return the module to export: the run's model with its temperature and, if there is one, its detector."""
     known = run.measured()
     temperature = fit_temperature(known.logits, known.labels)
-    return Answers(model, mirror=run.recipe.mirror, temperature=temperature, novelty=novelty).eval()
+    return Answers.of(model, run.recipe, temperature, novelty)
 
 
 def sample(images: ImageSet, count: int) -> ImageSet:

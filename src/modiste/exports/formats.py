@@ -79,7 +79,8 @@ def as_onnx(answers: Answers, info: ModelInfo, opset: int | None = None) -> byte
 
     onnx_registration_logger.setLevel(logging.ERROR)  # it misses a package that no model here needs
     answers = copy.deepcopy(answers)
-    fold(answers.model)  # left to ONNX Runtime, each use of a convolution would get weights of its own in eight bits
+    for model in answers.models:
+        fold(model)  # left to ONNX Runtime, each use of a convolution would get weights of its own in eight bits
     with torch.inference_mode(), warnings.catch_warnings(action="ignore"), _quiet(None if opset is None else CONVERTER):
         program = torch.onnx.export(
             answers,
@@ -164,7 +165,7 @@ def run_weights(content: bytes) -> Probabilities:
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
         Path(file.name).write_bytes(content)
         model, info = checkpoint.load_model(Path(file.name))
-    answers = Answers(model, mirror=info.recipe.mirror, temperature=info.temperature).eval()
+    answers = Answers.of(model, info.recipe, info.temperature)
     return lambda images: answers(torch.from_numpy(images))[1].detach().numpy()
 
 

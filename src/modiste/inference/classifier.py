@@ -101,6 +101,17 @@ class Classifier(ABC):
         chosen.check_network()
         return chosen
 
+    def least_probability(self, coverage: float) -> float:
+        """Return the probability from which on a class belongs to a prediction set of this coverage.
+
+        Raises:
+            RecipeError: the coverage is out of range, or this classifier knows no validation images.
+        """
+        raise RecipeError(
+            "coverage: expected the folder of a run, or an ONNX file of modiste export; validation images set the "
+            "threshold, and this model does not keep what they showed"
+        )
+
     def demand_images(self, shape: tuple[int, ...], kind: str) -> None:
         """Raise DataError unless an array of this shape and number type is a batch of its images."""
         if len(shape) != 4 or shape[1:] != self.image_shape or kind != "uint8":

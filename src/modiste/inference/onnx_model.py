@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from modiste.errors import MissingExtraError, RunError
+from modiste.evaluation import coverage as coverages
 from modiste.evaluation.out_of_distribution import acceptance
 from modiste.inference.classifier import Classifier, Scores
 from modiste.inference.onnx_check import NEEDS_EXTRA, check, unfit
@@ -38,6 +39,10 @@ RANKS = {"logits": 2, "probabilities": 2, "novelty": 1}
 """Number of dimensions of each output."""
 ACCEPTANCE = "acceptance"
 """Key of the metadata whose value is a table; see ``acceptance.Acceptance``."""
+COVERAGE = "coverage"
+"""Key of the metadata whose value is a table; see ``coverage.CoverageTable``."""
+TABLES = {ACCEPTANCE: "false-alarm rates", COVERAGE: "prediction sets"}
+"""What each of the tables is about."""
 NUMBERS = ("temperature", "false_alarms", "drawing_limit", "epoch")
 """Keys of the metadata whose values are numbers."""
 Names = tuple[str, ...]
@@ -121,6 +126,20 @@ class OnnxModel(Classifier):
             )
         limit, measured = acceptance.from_plain(json.loads(self.metadata[ACCEPTANCE])).at(rate)
         return replace(self, limit=limit, metadata=self.metadata | {"false_alarms": repr(measured)})
+
+    def least_probability(self, coverage: float) -> float:
+        """Return the probability from which on a class belongs to a prediction set of this coverage.
+
+        Raises:
+            RecipeError: the coverage is out of range.
+            RunError: the file has no table, because an earlier version exported it, or not from a run.
+        """
+        if COVERAGE not in self.metadata:
+            raise RunError(
+                "coverage: the ONNX file holds no thresholds of prediction sets, an earlier version wrote it, or not "
+                "from a run; export the run again: modiste export RUN"
+            )
+        return coverages.from_plain(json.loads(self.metadata[COVERAGE])).at(coverage)
 
     @property
     def drawing_limit(self) -> float:
@@ -241,13 +260,15 @@ def _metadata_fault(metadata: Mapping[str, str]) -> str:
     for key in NUMBERS:
         if key in metadata and not _is_number(metadata[key]):
             return f"its {key} is not a number, {metadata[key]!r}"
-    return "" if _holds_table(metadata) else "its table of false-alarm rates is damaged"
+    tables = {ACCEPTANCE: acceptance.from_plain, COVERAGE: coverages.from_plain}
+    damaged = [key for key, read in tables.items() if key in metadata and not _is_table(metadata[key], read)]
+    return f"its table of {TABLES[damaged[0]]} is damaged" if damaged else ""
 
 
-def _holds_table(metadata: Mapping[str, str]) -> bool:
-    """Return whether the table of false-alarm rates is sound, or missing as in files of earlier versions."""
+def _is_table(text: str, read: Callable[[Any], object]) -> bool:
+    """Return whether a text is a table that this function reads."""
     try:
-        return ACCEPTANCE not in metadata or bool(acceptance.from_plain(json.loads(metadata[ACCEPTANCE])))
+        return bool(read(json.loads(text)))
     except (ValueError, RecursionError):
         return False
 

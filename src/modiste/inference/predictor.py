@@ -187,8 +187,7 @@ class Predictor(Classifier):
     @cached_property
     def _answers(self) -> Answers:
         """The module that computes all scores in one pass."""
-        mirror, temperature = self.info.recipe.mirror, self.temperature
-        return Answers(self.model, mirror=mirror, temperature=temperature, novelty=self.novelty).eval()
+        return Answers.of(self.model, self.info.recipe, self.temperature, self.novelty)
 
     def _as_batch(self, images: Images) -> UInt8[Tensor, "n c h w"]:
         """Return the images with all four dimensions; DataError unless the model takes them."""

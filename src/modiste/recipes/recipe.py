@@ -421,6 +421,8 @@ class Recipe(Displayed, Part):
     """Share of the run after which the weights at the ends of epochs are averaged equally (SWA); 0 switches it off."""
     mirror: bool = False
     """When classifying, average the logits of each image and its mirror image."""
+    shifts: int = 0
+    """When classifying, also average the logits of the image moved by this many pixels up, down, left and right."""
     patience: int = 0
     """Stop after this many epochs without a better validation accuracy; 0 never stops early."""
     pick: Literal["best-accuracy", "best-loss", "last"] = "best-accuracy"
@@ -447,6 +449,11 @@ class Recipe(Displayed, Part):
     """Answers of finished runs to learn from."""
     own: OwnCodeRecipe = field(default_factory=OwnCodeRecipe)
     """Loss and augmentation that are not part of Modiste."""
+
+    @property
+    def passes(self) -> int:
+        """Forward passes that classify one image: more than 1 if logits are averaged; see ``mirror`` and ``shifts``."""
+        return (1 + self.mirror) * (5 if self.shifts else 1)
 
     def with_(self, **changes: Any) -> "Recipe":
         """Return a recipe with changed fields, checked like every recipe.
@@ -519,6 +526,7 @@ class Recipe(Displayed, Part):
         cycles = self.schedule.cycles
         demand(not self.epochs % cycles, "schedule.cycles", f"a divisor of the {self.epochs} epochs", cycles)
         demand(cycles == 1 or not self.patience, "schedule.cycles", "1 with patience", cycles)
+        demand(0 <= self.shifts <= 8, "shifts", "from 0 to 8 pixels", self.shifts)
         if self.distillation.teachers:
             self._check_taught()
 

@@ -82,6 +82,7 @@ def handicaps(recipe: Recipe) -> tuple[str, ...]:
         "with augmentation": recipe.augmentation != AugmentationRecipe(),
         "without averaged weights": recipe.ema_decay > 0 or recipe.swa_start > 0,
         "without mirror images": recipe.mirror,
+        "without moved images": recipe.shifts > 0,
     }
     return tuple(name for name, present in found.items() if present)
 

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from modiste.errors import DataError, RunError, printable
-from modiste.inference.onnx_model import OnnxModel
+from modiste.inference.onnx_model import COVERAGE, OnnxModel
 from modiste.monitoring.reference import KEY
 from modiste.serving import inference_protocol
 from modiste.serving.api_page import api_page
@@ -50,6 +50,8 @@ PAGE = {
     "/": "page.html",
     **{f"/{name}": name for name in ("page.css", "samples.js", "page.js", "server.js", "api.js", "icon.svg")},
 }
+NOT_SHOWN = ("class_names", KEY, COVERAGE)
+"""Metadata that the description of the model leaves out: shown elsewhere, or long tables."""
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
@@ -62,6 +64,7 @@ def create_app(
     origins: tuple[str, ...] = (),
     root_path: str = "",
     background: str | None = None,
+    coverage: float | None = None,
     log: Path | None = None,
     warn: Callable[[str], object] = print,
 ) -> Gate:
@@ -75,23 +78,26 @@ def create_app(
         origins: sites whose pages may use this server, such as https://shop.example.
         root_path: path under which a proxy offers this server, such as /clothes.
         background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
+        coverage: probability with which the set of classes in each answer shall hold the right one; None for no sets.
         log: folder for probabilities and novelty of all answers; None for no log.
         warn: called with a line if the log cannot be written while the server runs.
 
     Raises:
         StorageError: the log cannot be written.
         RecipeError: the network's images are not square, or neither grey nor in colour; or they are whole pictures,
-            and ``background`` finds garments.
+            and ``background`` finds garments; or the coverage is out of range.
         MissingExtraError, DataError: the segmentation network is not installed, or its file is another one.
-        RunError: a class name cannot be written as UTF-8.
+        RunError: a class name cannot be written as UTF-8, or the file has no threshold for a coverage.
     """
     limits, metrics = limits or Limits(), Metrics(model.class_names)
+    least = None if coverage is None else model.least_probability(coverage)
     preparation = model.preparation_with(background)
     for name in model.class_names:
         if name != _utf8(name):
             raise RunError(f"class {name!r} cannot be written as UTF-8; expected a file that modiste export wrote")
     app = _new_app(model, root_path)
     app.state.model, app.state.preparation = model, preparation
+    app.state.coverage, app.state.least = coverage, least
     app.state.limits, app.state.metrics = limits, metrics
     app.state.watch = Watch(model, metrics, log, warn)
     gate = Gate(app, limits, metrics, (*LOOPBACK, *hosts), token, origins, root_path)
@@ -120,7 +126,7 @@ def _new_app(model: OnnxModel, root_path: str) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.batcher = Batcher(state.model, most=state.limits.batch, observe=state.metrics.batch.observe)
-    state.studio = Studio(state.batcher, state.preparation)
+    state.studio = Studio(state.batcher, state.preparation, state.least)
     warming = asyncio.create_task(state.studio.warm_up())
     yield
     warming.cancel()
@@ -157,7 +163,8 @@ def _add_routes(app: FastAPI) -> None:
             classes=list(served.class_names),
             image_shape=list(served.image_shape),
             false_alarms=_share(served.metadata.get("false_alarms", "")),
-            metadata={key: value for key, value in served.metadata.items() if key not in ("class_names", KEY)},
+            coverage=app.state.coverage,
+            metadata={key: value for key, value in served.metadata.items() if key not in NOT_SHOWN},
             limits=asdict(app.state.limits),
         )
 

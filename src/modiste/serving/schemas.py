@@ -48,6 +48,11 @@ class Answer(Body):
     probabilities: dict[str, float] = Field(
         default={}, description="Calibrated probability of each class, likeliest first."
     )
+    possible: list[str] = Field(
+        default=[],
+        description="Classes that hold the right one with the probability that the server's option --coverage states, "
+        "likeliest first; empty without it, or if the picture belongs to no class.",
+    )
     novelty: float | None = Field(
         default=None, description="Distance from the training images; above 1 the picture belongs to no class."
     )
@@ -83,6 +88,7 @@ class ModelResponse(Body):
     classes: list[str]
     image_shape: list[int] = Field(description="Channels, height, width.")
     false_alarms: float | None = Field(description="Share of validation images wrongly put in none of the classes.")
+    coverage: float | None = Field(description="Probability that `possible` holds the right class; null without sets.")
     metadata: dict[str, str] = Field(description="The metadata of the model file.")
     limits: dict[str, float]
 

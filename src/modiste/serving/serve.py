@@ -36,6 +36,7 @@ def serve(
     root_path: str = "",
     data_folder: Path | None = None,
     background: str | None = None,
+    coverage: float | None = None,
     limits: Limits | None = None,
     log: Path | None = None,
     say: Callable[[str], None] = print,
@@ -56,6 +57,7 @@ def serve(
         root_path: path under which a proxy offers this server, such as /clothes; the proxy may remove it or not.
         data_folder: where the run's data set lies; needed only if the run is exported first.
         background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
+        coverage: see ``app.create_app``.
         limits: how much the server accepts.
         log: folder for probabilities and novelty of all answers, never pictures; None for no log.
         say: called with a line that names the server's address.
@@ -84,6 +86,7 @@ def serve(
         origins=origins,
         root_path=root,
         background=background,
+        coverage=coverage,
         log=log,
         warn=warn,
     )

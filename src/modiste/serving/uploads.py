@@ -33,10 +33,11 @@ class Studio:
     Args:
         batcher: computes the outputs of the network.
         preparation: turns a picture file into the network's image.
+        least: probability from which on a class belongs to the prediction set; None for no sets.
     """
 
-    def __init__(self, batcher: Batcher, preparation: Preparation) -> None:
-        self.batcher, self.preparation = batcher, preparation
+    def __init__(self, batcher: Batcher, preparation: Preparation, least: float | None = None) -> None:
+        self.batcher, self.preparation, self.least = batcher, preparation, least
         self._pool = PicturePool(preparation)
 
     async def answers(
@@ -96,6 +97,7 @@ class Studio:
             name=answer.source,
             label=answer.probabilities[0][0],
             probabilities=dict(answer.probabilities),
+            possible=[] if self.least is None else list(answer.with_set(self.least).possible),
             novelty=_finite(answer.novelty),
             none_of_the_classes=None if answer.novelty is None else answer.is_novel,
             separated=answer.prepared.separated,

@@ -65,9 +65,10 @@ class Changes:
 
 
 def allowed_changes(recipe: Recipe) -> Changes:
-    """Return the changes of one image that a recipe allows; mirroring too if it averages both."""
+    """Return the changes of one image that a recipe allows; mirroring and shifts too if it averages over them."""
     changes = recipe.augmentation.of_single_images
-    return Changes(replace(changes, flip=changes.flip or recipe.mirror), recipe.by_class)
+    flips, shift = changes.flip or recipe.mirror, max(changes.shift, recipe.shifts)
+    return Changes(replace(changes, flip=flips, shift=shift), recipe.by_class)
 
 
 NO_CHANGES = Changes()

@@ -10,6 +10,7 @@ training taught the network images of no class, it is the energy of the logits i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from jaxtyping import Float, UInt8
@@ -21,6 +22,7 @@ from modiste.evaluation.inference import answer
 from modiste.evaluation.out_of_distribution.acceptance import Acceptance
 from modiste.evaluation.out_of_distribution.boundary import Boundary, Energy
 from modiste.evaluation.out_of_distribution.features import LOGITS, watched
+from modiste.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -119,19 +121,65 @@ class Answers(nn.Module):
 
     Args:
         model: takes images in [0, 1].
-        mirror: whether the logits of each image and its mirror image are averaged.
+        mirror, shifts: the views of each image over which logits are averaged; see ``inference.averaged``.
         temperature: divides the logits before the softmax.
         novelty: detector of out-of-distribution images; without it there is no third output.
     """
 
-    def __init__(self, model: nn.Module, *, mirror: bool, temperature: float, novelty: Novelty | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, *, mirror: bool, shifts: int = 0, temperature: float, novelty: Novelty | None = None
+    ) -> None:
         super().__init__()
-        self.model, self.mirror, self.temperature, self.novelty = model, mirror, temperature, novelty
+        self.model, self.mirror, self.shifts = model, mirror, shifts
+        self.temperature, self.novelty = temperature, novelty
+
+    @classmethod
+    def of(cls, model: nn.Module, recipe: Recipe, temperature: float, novelty: Novelty | None = None) -> "Answers":
+        """Return the module in evaluation mode, with the views that a recipe averages over."""
+        made = cls(model, mirror=recipe.mirror, shifts=recipe.shifts, temperature=temperature, novelty=novelty)
+        return made.eval()
+
+    @property
+    def models(self) -> tuple[nn.Module, ...]:
+        """The networks inside."""
+        return (self.model,)
+
+    def logits(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """Return the logits of images in [0, 1]."""
+        return answer(self.model, images, mirror=self.mirror, shifts=self.shifts)
 
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> tuple[Float[Tensor, "n *k"], ...]:
         if self.novelty is None:
-            logits = answer(self.model, as_floats(images), mirror=self.mirror)
+            logits = self.logits(as_floats(images))
             return logits, (logits / self.temperature).softmax(1)
         with watched(self.model) as seen:
-            logits = answer(self.model, as_floats(images), mirror=self.mirror)
+            logits = self.logits(as_floats(images))
         return logits, (logits / self.temperature).softmax(1), self.novelty.scores(seen)
+
+
+class EnsembleAnswers(Answers):
+    """The same for several networks: their logits are summed with weights, and the first network's detector is used.
+
+    Args:
+        members: of each network; only the first may have a detector.
+        weights: of their logits; see ``opinion_pool``.
+    """
+
+    def __init__(self, members: Sequence[Answers], weights: Sequence[float]) -> None:
+        first, *others = members
+        super().__init__(first.model, mirror=first.mirror, shifts=first.shifts, temperature=1.0, novelty=first.novelty)
+        self.others, self.weights = nn.ModuleList(others), tuple(weights)
+
+    @property
+    def models(self) -> tuple[nn.Module, ...]:
+        return (self.model, *(other.model for other in self._others))
+
+    @property
+    def _others(self) -> list[Answers]:
+        return cast("list[Answers]", list(self.others))
+
+    def logits(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        total = self.weights[0] * super().logits(images)
+        for weight, other in zip(self.weights[1:], self._others, strict=True):
+            total = total + weight * other.logits(images)
+        return total

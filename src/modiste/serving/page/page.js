@@ -39,6 +39,7 @@ function complain(message) {
   at("fault").hidden = false;
 }
 
+const anyOf = (names) => `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 async function show(answer, time) {
@@ -47,11 +48,12 @@ async function show(answer, time) {
   const [name, share] = likely[0], isNone = answer.none_of_the_classes;
   at("verdict").textContent = isNone ? `None of the ${likely.length} classes` : `${name}, ${percent(share)}`;
   at("doubt").textContent = [
+    answer.possible?.length > 1 ? `It may be ${anyOf(answer.possible)}.` : "",
     isNone ? "It is unlike anything the network was trained on." : `Next: ${likely[1][0]}, ${percent(likely[1][1])}.`,
     answer.separated
       ? answer.doubt && `Look twice: ${answer.doubt}.`
       : "It could not be separated from its background; try a plainer background.",
-  ].join(" ").trim();
+  ].filter(Boolean).join(" ");
   at("likely").textContent = isNone ? "If it were one of them" : "How likely each is";
   at("bars").classList.toggle("greyed", Boolean(isNone));
   at("bars").tBodies[0].replaceChildren(...likely.map(bar));

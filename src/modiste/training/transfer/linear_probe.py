@@ -17,7 +17,7 @@ from modiste import machine
 from modiste.data.batch import as_targets, class_weights
 from modiste.data.dataset import Development
 from modiste.errors import extra_for
-from modiste.evaluation.inference import parts, ready
+from modiste.evaluation.inference import averaged, parts, ready
 from modiste.recipes.recipe import Recipe
 from modiste.training.transfer.feature_cache import open_cache, outputs
 from modiste.training.warm_start.progress import Progress, features, linear_head
@@ -43,7 +43,7 @@ class Fitted:
         loss: sum of the losses of the training images, in nats.
         correct: number of the training images that are classified correctly.
         logits: of the training and validation images, by the name of the split: those of ``infer``, to the last bit.
-            Empty if ``infer`` averages logits of mirror images.
+            Empty if ``infer`` averages logits over views of an image.
     """
 
     loss: float = 0.0
@@ -69,9 +69,9 @@ class Standardized:
 def fit_head(model: nn.Module, development: Development, recipe: Recipe, progress: Progress) -> Fitted:
     """Fit the last layer of ``model``, in place.
 
-    With ``augmentation.flip``, the mirror image of each training image counts as another image. With ``mirror``, the
-    features of each image are averaged with those of its mirror image, as its logits are when it is classified. If
-    epochs of training follow, neither is done: they show the mirror images themselves, and half the time is saved.
+    With ``augmentation.flip``, the mirror image of each training image counts as another image. With ``mirror`` or
+    ``shifts``, the features of each image are averaged over the same views as its logits when it is classified. If
+    epochs of training follow, neither is done: they show such images themselves, and time is saved.
 
     Args:
         model: a network that ends in a linear layer.
@@ -86,23 +86,25 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
     """
     head, train = linear_head(model, NAME), development.train
     if recipe.epochs:
-        recipe = replace(recipe, mirror=False, augmentation=replace(recipe.augmentation, flip=False))
-    validation, views = development.validation, 1 + recipe.augmentation.flip
+        recipe = replace(recipe, mirror=False, shifts=0, augmentation=replace(recipe.augmentation, flip=False))
+    validation, copies = development.validation, 1 + recipe.augmentation.flip
     batches = [len(parts(one.images, one.images.device, recipe.precision)) for one in (train, validation)]
-    progress.start(views * batches[0] + batches[1])
+    progress.start(copies * batches[0] + batches[1])
     inputs = {
         "train": head_inputs(model, train.images, recipe, progress, with_mirror_images=recipe.augmentation.flip),
         "validation": head_inputs(model, validation.images, recipe, progress),
     }
     found = standardized(inputs["train"], inputs["validation"])
-    labels = train.labels.cpu().repeat(views)
+    labels = train.labels.cpu().repeat(copies)
     weight, bias = _select(found, labels, validation.labels.cpu(), recipe, progress)
     logits = found.train[: len(train)] @ weight.T + bias
     with torch.no_grad():
         head.weight.copy_(weight / found.deviation)
         head.bias.copy_(bias - (weight / found.deviation) @ found.mean)
     own, images = labels[: len(train)], {"train": train.images, "validation": validation.images}
-    known = {} if recipe.mirror else {split: _answer(head, inputs[split], images[split], recipe) for split in images}
+    known = (
+        {} if recipe.passes > 1 else {split: _answer(head, inputs[split], images[split], recipe) for split in images}
+    )
     return Fitted(F.cross_entropy(logits, own, reduction="sum").item(), int((logits.argmax(1) == own).sum()), known)
 
 
@@ -141,18 +143,21 @@ def head_inputs(
     Args:
         model: that ends in a linear layer, on the device of the images.
         images: as bytes.
-        recipe: sets the precision, and whether the features of each image and its mirror image are averaged.
+        recipe: sets the precision, and the views of each image over which features are averaged.
         progress: is notified of each batch.
         with_mirror_images: whether the features of the mirror images follow those of the images.
     """
     quick = ready(model, recipe, images[:1])
     head = linear_head(quick, NAME)
-    choices = {"precision": recipe.precision, "mirror": recipe.mirror, "with_mirror_images": with_mirror_images}
+    over = {"mirror": recipe.mirror, "shifts": recipe.shifts}
+    choices = {"precision": recipe.precision, **over, "with_mirror_images": with_mirror_images}
     cache = open_cache(images, model, images.device, choices)
 
+    def inner(view: Tensor) -> Tensor:
+        return features(quick, head, view).float()
+
     def compute(pixels: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        views = [pixels, pixels.flip(3)] if recipe.mirror else [pixels]
-        return torch.stack([features(quick, head, view).float() for view in views]).mean(0)
+        return averaged(inner, pixels, mirror=recipe.mirror, shifts=recipe.shifts)
 
     return outputs(images, compute, recipe.precision, cache, progress, with_mirror_images=with_mirror_images)
 

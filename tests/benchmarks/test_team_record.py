@@ -1,0 +1,34 @@
+"""The record of an ensemble opens each run's test set once, and names all that a checker needs."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import team_record
+from modiste.evaluation.fitted_ensemble import evaluate_fitted
+from modiste.recipes.recipe import Recipe
+from modiste.runs.run_folder import open_run
+from modiste.training import trainer
+
+
+def test_the_record(finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    first, other = Path(shutil.copytree(finished_run, tmp_path / "a")), tmp_path / "b"
+    trainer.train(replace(tiny_recipe, seed=1, epochs=1), other, device="cpu", data_folder=tiny_folder)
+    for _ in range(2):
+        team_record.write_record(tmp_path / "record", [first, other], tiny_folder)
+        assert [open_run(run).test_openings for run in (first, other)] == [1, 1]
+    plain = json.loads((tmp_path / "record" / "record.json").read_text())
+    page = (tmp_path / "record" / "README.md").read_text()
+    found = evaluate_fitted([first, other], split="test", data_folder=tiny_folder)
+    assert plain["together"]["accuracy"] == found.together.accuracy
+    assert [run["weight"] for run in plain["runs"]] == pytest.approx(found.weights)
+    for run, row in zip((first, other), plain["runs"], strict=True):
+        assert row["sha256"] == open_run(run).files["model.safetensors"]
+        assert row["test_openings"] == 1
+        assert f"`{row['sha256'][:12]}`" in page
+        assert f"| `{row['recipe']}`, seed {row['seed']} | {row['weight']:.3f} |" in page
+    assert f"**Accuracy on test: {found.together.accuracy:.2%}**" in page
+    assert plain["data_fingerprints"][0] in page

@@ -1,0 +1,108 @@
+"""Several runs as one file: it answers as their weighted sum does, and unlike preparations are refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import modiste
+from commands_and_data import run_modiste
+from modiste.errors import RecipeError, RunError
+from modiste.evaluation.ensemble import measure_runs
+from modiste.evaluation.fitted_ensemble import FittedEnsemble, evaluate_fitted
+from modiste.evaluation.opinion_pool import pooled
+from modiste.evaluation.run_images import load_own_development
+from modiste.exports.ensemble import export_ensemble
+from modiste.exports.export import Exported
+from modiste.inference.onnx_model import OnnxModel
+from modiste.inference.predictor import Predictor
+from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.recipe import Recipe
+from modiste.runs.run_folder import open_run
+from modiste.training import trainer
+
+Runs = tuple[Path, Path, Path]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, tiny_folder: Path) -> Runs:
+    """Unlike networks: one averages over views and standardises, and one has learnt too little to help."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    trainer.train(replace(tiny_recipe, name="cnn"), folder / "cnn", device="cpu", data_folder=tiny_folder)
+    unlike = replace(
+        tiny_recipe, name="mlp", model=MLPRecipe(hidden=(12,)), standardize=True, mirror=True, shifts=1, seed=4
+    )
+    trainer.train(unlike, folder / "mlp", device="cpu", data_folder=tiny_folder)
+    small = replace(tiny_recipe, name="small", model=MLPRecipe(hidden=(8,)), seed=5)
+    trainer.train(small, folder / "small", device="cpu", data_folder=tiny_folder)
+    return folder / "cnn", folder / "mlp", folder / "small"
+
+
+@pytest.fixture(scope="module")
+def exported(runs: Runs, tiny_folder: Path) -> Exported:
+    return export_ensemble(runs, runs[0].parent / "both.onnx", data_folder=tiny_folder)
+
+
+@pytest.fixture(scope="module")
+def expected(runs: Runs, tiny_folder: Path) -> FittedEnsemble:
+    return evaluate_fitted(runs, data_folder=tiny_folder)
+
+
+def test_the_file_answers_as_the_weighted_sum(
+    runs: Runs, exported: Exported, expected: FittedEnsemble, tiny_folder: Path
+) -> None:
+    images = load_own_development(open_run(runs[0]), tiny_folder).validation.images.numpy()
+    found = OnnxModel.load(exported.path).classify(images)
+    logits = pooled(torch.tensor(expected.weights), torch.stack(measure_runs(runs, data_folder=tiny_folder).logits))
+    np.testing.assert_allclose(found.probabilities, logits.softmax(1).numpy(), atol=1e-4)
+    assert exported.proof is not None
+    assert exported.proof.own_accuracy == pytest.approx(expected.together.accuracy, abs=1.5 / len(images))
+
+
+def test_the_detector_is_that_of_the_heaviest_run(
+    runs: Runs, exported: Exported, expected: FittedEnsemble, tiny_folder: Path
+) -> None:
+    heaviest = runs[int(np.argmax(expected.weights))]
+    images = load_own_development(open_run(heaviest), tiny_folder).validation.images.numpy()
+    own = Predictor.load(heaviest, device="cpu").with_novelty(heaviest, tiny_folder).classify(images).novelty
+    np.testing.assert_allclose(OnnxModel.load(exported.path).classify(images).novelty, own, rtol=1e-3, atol=1e-4)
+
+
+def test_its_metadata_and_card_name_the_runs(runs: Runs, exported: Exported, expected: FittedEnsemble) -> None:
+    proto = onnx.load(exported.path)
+    metadata = {one.key: one.value for one in proto.metadata_props}
+    helpful = {run.name: weight for run, weight in zip(runs, expected.weights, strict=True) if weight}
+    assert len(helpful) >= 2
+    named = dict(zip(metadata["recipe"].split("+"), json.loads(metadata["weights"]), strict=True))
+    assert named == pytest.approx(helpful)
+    assert list(named.values()) == sorted(named.values(), reverse=True)
+    card = exported.card.read_text()
+    for run, weight in zip(runs, expected.weights, strict=True):
+        row = f"| {weight:.4f} | `{open_run(run).files['model.safetensors']}` |"
+        assert (row in card) == (weight > 0)
+    assert OnnxModel.load(exported.path).least_probability(0.8) > 0
+
+
+def test_unlike_preparations_are_refused(runs: Runs, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    earlier = replace(tiny_recipe, epochs=1, data=replace(tiny_recipe.data, decoder=1))
+    trainer.train(earlier, tmp_path / "earlier", device="cpu", data_folder=tiny_folder)
+    with pytest.raises(RunError, match=r"data\.decoder is 1, of .*cnn 3; a file prepares pictures in one way"):
+        export_ensemble([runs[0], tmp_path / "earlier"], tmp_path / "both.onnx", data_folder=tiny_folder)
+    assert not (tmp_path / "both.onnx").exists()
+
+
+def test_the_command_and_the_function(runs: Runs, tiny_folder: Path, tmp_path: Path) -> None:
+    done = run_modiste("export", *runs, "--out", tmp_path / "both.onnx", "--data-folder", tiny_folder)
+    assert done.returncode == 0, done.stderr
+    assert "same class for 100.00%" in done.stdout
+    refused = run_modiste("export", *runs)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "--out FILE.onnx" in refused.stderr
+    refused = run_modiste("export", *runs, "--out", tmp_path / "x", "--int8")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    with pytest.raises(RecipeError, match="several runs become one ONNX file"):
+        modiste.export(runs)
