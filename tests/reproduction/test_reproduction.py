@@ -102,7 +102,7 @@ def test_the_page_says_what_the_record_says(small: Path) -> None:
     assert {verdicts[one.statement] for one in (*paper.CLAIMS, NETWORK) if getattr(one, "needs_training", True)} == {
         "not judged: quick"
     }
-    assert "<code>sprint</code>" in html
+    assert "<code>sprint</code> pass over" in html
     assert "`" not in re.sub("<svg.*?</svg>", "", html, flags=re.DOTALL)
     assert verdicts["406,270 trainable parameters"] == "does not hold"
     assert "Claims about shortened training are measured, not judged." in markdown

@@ -184,7 +184,7 @@ def code(text: str) -> Markup:
     >>> print(code("`a < b` holds"))
     <code>a &lt; b</code> holds
     """
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def shorten(name: str, length: int) -> str:
