@@ -156,6 +156,25 @@ def test_tables_of_other_seeds_are_refused() -> None:
         crossed_sum([torch.zeros(3, 5), torch.zeros(2, 5)])
 
 
+def test_one_sided_bounds_are_those_of_students_test_and_frame_the_interval() -> None:
+    by_seed = torch.tensor([0.25, 0.5, 0.0, 0.75], dtype=torch.float64)
+    found = crossed_difference(by_seed[:, None].expand(4, 60))
+    low, high = ttest_1samp(by_seed.numpy(), 0).confidence_interval(0.9)
+    assert found.bounds(0.05) == pytest.approx((low, high))
+    assert found.bounds(0.025) == pytest.approx(found.interval)
+    assert (found.seeds, found.seed_variance) == (4, pytest.approx(by_seed.var().item()))
+    assert found.image_variance == pytest.approx(0, abs=1e-9)
+    shown = ttest_1samp(by_seed.numpy(), 0.9, alternative="less").pvalue
+    assert (found.bounds(shown * 1.01)[1] < 0.9) is True
+    assert (found.bounds(shown * 0.99)[1] < 0.9) is False
+
+
+def test_the_upper_bound_is_below_the_true_difference_in_one_case_of_twenty() -> None:
+    random = np.random.default_rng(5)
+    found = [crossed_difference(right_and_wrong(4, 500, 0.3, random)) for _ in range(300)]
+    assert sum(one.bounds(0.05)[1] < 0 for one in found) <= 26  # 15 are due; more come by chance in 0.3 %
+
+
 def test_what_never_varies_has_no_doubt() -> None:
     assert crossed_difference(torch.zeros(3, 5)).p_value == 1
     assert crossed_difference(torch.ones(3, 5)).p_value == SMALLEST_P

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,12 @@ import pytest
 
 from commands_and_data import PROGRAMS, run_modiste, run_python
 from modiste.errors import RecipeError, RunError
-from modiste.evaluation.statistics import Difference
 from modiste.recipes.named import get
 from modiste.recipes.plain import differences, to_plain
 from modiste.reproduction import page, paper, reproduction, work
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
-from modiste.reproduction.reproduction import reproduce
-from modiste.reproduction.study import Point, Study, study
+from modiste.reproduction.reproduction import reproduce, write_page
+from modiste.reproduction.study import study
 from modiste.reproduction.work import QUICK, Scope, Work
 from modiste.runs import run_folder, storage
 from modiste.searches.plan import claim
@@ -59,36 +59,6 @@ def test_what_was_trained_for_less_is_not_judged() -> None:
     assert Scope(epochs=60, study_epochs=50).is_whole
     assert [QUICK.shortage(epochs) for epochs in (4, 50)] == ["quick", "quick"]
     assert [Scope(study_epochs=49).shortage(epochs) for epochs in (49, 50)] == ["shortened", ""]
-    found = Study(NETWORK, (point("Listing 1", None), point("Inception", -0.01)))
-    assert found.finding().verdict == "holds"
-    assert found.finding("shortened").verdict == "not judged: shortened"
-    assert found.finding("shortened").measured == found.finding().measured
-
-
-def point(label: str, difference: float | None, p_value: float = 0.001) -> Point:
-    against = None if difference is None else Difference(difference, (difference - 0.001, difference + 0.001), p_value)
-    adjusted = None if difference is None else p_value
-    return Point(label, (0.9, 0.92), (0.3, 0.2), (0.78, 1.0), None, (0.91,), against, adjusted)
-
-
-@pytest.mark.parametrize(
-    ("difference", "p_value", "verdict"),
-    [(0.01, 0.001, "does not hold"), (0.01, 0.2, "cannot be traced"), (-0.01, 0.001, "holds")],
-)
-def test_what_is_said_to_be_worse(difference: float, p_value: float, verdict: str) -> None:
-    found = Study(NETWORK, (point("Listing 1", None), point("Inception", difference, p_value))).finding()
-    assert found.verdict == verdict
-    assert f"Inception: 91.00% ± 1.41% ({100 * difference:+.2f}" in found.measured
-    assert ("no difference shown" in found.measured) == (p_value > 0.05)
-
-
-@pytest.mark.parametrize(
-    ("difference", "p_value", "verdict"),
-    [(0.01, 0.001, "does not hold"), (0.01, 0.2, "holds"), (-0.01, 0.001, "holds")],
-)
-def test_a_choice_holds_where_nothing_is_shown_to_be_better(difference: float, p_value: float, verdict: str) -> None:
-    dropout = next(one for one in EXPERIMENTS if one.name == "dropout")
-    assert Study(dropout, (point("0.5", None), point("0", difference, p_value))).finding().verdict == verdict
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +102,8 @@ def test_the_page_says_what_the_record_says(small: Path) -> None:
     assert {verdicts[one.statement] for one in (*paper.CLAIMS, NETWORK) if getattr(one, "needs_training", True)} == {
         "not judged: quick"
     }
+    assert "<code>sprint</code> pass over" in html
+    assert "`" not in re.sub("<svg.*?</svg>", "", html, flags=re.DOTALL)
     assert verdicts["406,270 trainable parameters"] == "does not hold"
     assert "Claims about shortened training are measured, not judged." in markdown
     for experiment in record["experiments"]:
@@ -164,6 +136,54 @@ def test_a_run_that_fails_is_reported(small: Path) -> None:
         ("Listing 1", 2, ()),
         ("the prose's", 1, ("diverged",)),
     ]
+
+
+@pytest.mark.slow
+def test_the_page_of_an_unfinished_reproduction(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = (replace(NETWORK, variants=NETWORK.variants[:2]),)
+    for module in (reproduction, work):
+        monkeypatch.setattr(module, "EXPERIMENTS", few)
+    folder = tmp_path / "r"
+    shutil.copytree(small, folder, ignore=shutil.ignore_patterns("figures", "*.html", "*.md", "record.json"))
+    storage.write_json(folder / reproduction.SCOPE, to_plain(Scope(seeds=3, epochs=1, study_epochs=1)))
+    runs = {path: path.read_bytes() for path in (folder / "runs").rglob("*") if path.is_file()}
+    with storage.lock(folder):  # as the process that trains holds it
+        html, markdown = write_page(folder)
+    assert {path: path.read_bytes() for path in (folder / "runs").rglob("*") if path.is_file()} == runs
+    missing = "2 runs are missing: network-the-prose-s (seed 2), paper (seed 2)."
+    assert missing in html.read_text()
+    assert missing in markdown.read_text()
+    assert json.loads((folder / reproduction.RECORD).read_text())["missing"] == [
+        "network-the-prose-s-seed-2",
+        "paper-seed-2",
+    ]
+
+
+@pytest.mark.slow
+def test_an_unfinished_reproduction_opens_no_test_set_and_judges_nothing(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run of the final model, never evaluated on test, and trained as long as the paper's."""
+    monkeypatch.setattr(work, "EPOCHS", 1)
+    scope = Scope(seeds=2, epochs=1, study_epochs=1)
+    storage.write_json(tmp_path / reproduction.SCOPE, to_plain(scope))
+    run = tmp_path / "runs" / "paper-seed-0"
+    shutil.copytree(small / "runs" / "dropout-0-seed-0", run)
+    write_page(tmp_path)
+    assert run_folder.open_run(run).test_openings == 0
+    record = json.loads((tmp_path / reproduction.RECORD).read_text())
+    assert "not been evaluated on test yet" in (tmp_path / page.MARKDOWN).read_text()
+    verdicts = {one["claim"]: one["verdict"] for one in record["claims"]}
+    judged = [one.statement for one in (*paper.CLAIMS, *EXPERIMENTS) if getattr(one, "needs_training", True)]
+    assert {verdicts[statement] for statement in judged} == {"not judged: unfinished"}
+
+
+def test_the_page_alone_needs_a_reproduction(tmp_path: Path) -> None:
+    done = run_modiste("reproduce", "--page-only", "--out", str(tmp_path))
+    assert (done.returncode, "holds no reproduction" in done.stderr) == (4, True)
+    storage.write_json(tmp_path / reproduction.SCOPE, to_plain(Scope()))
+    with pytest.raises(RunError, match="none is finished yet"):
+        write_page(tmp_path)
 
 
 def enter(scope: Scope, folder: Path) -> None:

@@ -259,6 +259,7 @@ def reproduce(
     workers: int = 2,
     device: str = "auto",
     data_folder: Path | str | None = None,
+    page_only: bool = False,
 ) -> Path:
     """Reproduce the paper: train its model and experiments, judge every claim; return the path of the page.
 
@@ -269,6 +270,8 @@ def reproduce(
         workers: runs at once.
         device: ``auto``, ``cpu``, ``cuda`` ...
         data_folder: of Fashion-MNIST, or of data that have moved.
+        page_only: train nothing, and write the page of the runs that are finished; the other runs may be in training.
+            Number of seeds and epochs are those of the folder.
 
     Raises:
         RunError, DataError, StorageError: as ``modiste reproduce``.
@@ -278,11 +281,14 @@ def reproduce(
         print(modiste.reproduce(quick=True))
     """
     from modiste.reproduction.reproduction import reproduce as run
+    from modiste.reproduction.reproduction import write_page
     from modiste.reproduction.work import QUICK, Scope
     from modiste.searches.workers import Processes
 
-    scope = replace(QUICK if quick else Scope(), seeds=seeds)
     folder = reproduction_folder(quick=quick) if out is None else Path(out)
+    if page_only:
+        return write_page(folder, data_folder=data_folder)[0]
+    scope = replace(QUICK if quick else Scope(), seeds=seeds)
     page, _ = run(scope, folder, workers=partial(Processes, workers), device=device, data_folder=data_folder)
     return page
 

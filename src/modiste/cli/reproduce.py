@@ -8,6 +8,7 @@ from modiste.cli.arguments import WorkerOptions, parse
 from modiste.cli.streams import say, silence
 
 if TYPE_CHECKING:
+    from modiste.reproduction.work import Scope
     from modiste.searches.trial import TrialOutcome
 
 
@@ -23,6 +24,8 @@ class _ReproduceOptions(WorkerOptions):
     """Epochs of the experiments, if 50 take too long; every page says so."""
     precision: Literal["float32", "bfloat16", "auto"] | None = None
     """Number format of training, if the paper's float32 takes too long; every page says so."""
+    page_only: bool = False
+    """Write the page of the runs that are finished, even while another process trains the others; train nothing."""
 
 
 def reproduce(arguments: list[str]) -> None:
@@ -31,10 +34,31 @@ def reproduce(arguments: list[str]) -> None:
     Examples:
       modiste reproduce --quick
       modiste reproduce --seeds 3 --workers 2
+      modiste reproduce --page-only
     """
     options = parse(_ReproduceOptions, arguments, "modiste reproduce", reproduce)
     from modiste.api.studies import reproduction_folder
     from modiste.reproduction.reproduction import reproduce as run
+    from modiste.reproduction.reproduction import write_page
+
+    out = options.out or reproduction_folder(quick=options.quick)
+    with silence(options.quiet):
+        if options.page_only:
+            html, markdown = write_page(out, data_folder=options.data_folder)
+        else:
+            html, markdown = run(
+                _scope(options),
+                out,
+                workers=options.worker_factory(out),
+                device=options.device,
+                data_folder=options.data_folder,
+                on_outcome=(lambda _outcome, _done, _all: None) if options.quiet else _print_progress,
+            )
+    if not options.quiet:
+        say(html, markdown)
+
+
+def _scope(options: _ReproduceOptions) -> "Scope":
     from modiste.reproduction.work import QUICK, Scope
 
     scope = replace(QUICK if options.quick else Scope(), seeds=options.seeds)
@@ -42,18 +66,7 @@ def reproduce(arguments: list[str]) -> None:
         scope = replace(scope, study_epochs=options.study_epochs)
     if options.precision is not None:
         scope = replace(scope, precision=options.precision)
-    out = options.out or reproduction_folder(quick=options.quick)
-    with silence(options.quiet):
-        html, markdown = run(
-            scope,
-            out,
-            workers=options.worker_factory(out),
-            device=options.device,
-            data_folder=options.data_folder,
-            on_outcome=(lambda _outcome, _done, _all: None) if options.quiet else _print_progress,
-        )
-    if not options.quiet:
-        say(html, markdown)
+    return scope
 
 
 def _print_progress(outcome: "TrialOutcome", done: int, total: int) -> None:

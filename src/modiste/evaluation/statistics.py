@@ -1,10 +1,9 @@
 """Confidence intervals and significance tests for accuracies and their differences."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist, mean, stdev
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -73,6 +72,33 @@ class PairedDifference(Difference):
     losses: int
 
 
+@dataclass(frozen=True)
+class CrossedDifference(Difference):
+    """The difference in accuracy between two ways of training, over seeds and images.
+
+    Attributes:
+        seeds: number of seeds, at least 2.
+        seed_variance: variance of the difference of a single seed; what images add to it is included.
+        image_variance: variance of the mean difference because these images are a sample. More seeds do not lower it.
+    """
+
+    seeds: int
+    seed_variance: float
+    image_variance: float
+
+    def bounds(self, level: float = 0.05) -> tuple[float, float]:
+        """Return the lower and the upper one-sided bound of the difference, each wrong with probability ``level``.
+
+        An upper bound below a margin shows that the first is not better by the margin or more. It is one of the two
+        one-sided tests of Schuirmann (1987). Both together are the interval of confidence 1 - 2 ``level``.
+
+        Raises:
+            MissingExtraError: SciPy is not installed.
+        """
+        half = _half_width(2 * level, self.seed_variance / self.seeds, self.seeds - 1, self.image_variance)
+        return max(-1.0, self.difference - half), min(1.0, self.difference + half)
+
+
 def paired_difference(wins: int, losses: int, trials: int) -> PairedDifference:
     """Compare two classifiers by the images that only one of them classifies correctly.
 
@@ -100,7 +126,7 @@ def paired_difference(wins: int, losses: int, trials: int) -> PairedDifference:
     return PairedDifference((wins - losses) / trials, interval, _sign_test(wins, losses), wins, losses)
 
 
-def crossed_difference(differences: Float[Tensor, "seeds images"]) -> Difference:
+def crossed_difference(differences: Float[Tensor, "seeds images"]) -> CrossedDifference:
     """Compare two ways of training, each with several seeds, on the same images.
 
     Seeds and images are both samples, and both add uncertainty. A t-test over seeds would treat the images as the whole
@@ -121,7 +147,7 @@ def crossed_difference(differences: Float[Tensor, "seeds images"]) -> Difference
     return crossed_sum([differences])
 
 
-def crossed_sum(tables: Sequence[Float[Tensor, "seeds _"]]) -> Difference:
+def crossed_sum(tables: Sequence[Float[Tensor, "seeds _"]]) -> CrossedDifference:
     """Return the sum of the means of several tables, with an interval as ``crossed_difference`` has it.
 
     The tables have the same seeds, and each has images of its own. The gap between two sets of images, for example, is
@@ -146,8 +172,8 @@ def crossed_sum(tables: Sequence[Float[Tensor, "seeds _"]]) -> Difference:
     if any(len(table) != seeds for table in tables):
         raise ValueError(f"expected {seeds} seeds in every table, found {[len(table) for table in tables]}")
     by_seed = sum((table.double().mean(1) for table in tables[1:]), tables[0].double().mean(1))
-    of_seeds = float(by_seed.var()) / seeds
-    return _combined_difference(float(by_seed.mean()), of_seeds, seeds - 1, sum(map(_variance_of_images, tables)))
+    of_images = sum(map(_variance_of_images, tables))
+    return combined_difference(float(by_seed.mean()), seeds, float(by_seed.var()), of_images)
 
 
 def _variance_of_images(table: Float[Tensor, "seeds images"]) -> float:
@@ -159,27 +185,49 @@ def _variance_of_images(table: Float[Tensor, "seeds images"]) -> float:
     return max(float(by_image.var()) / images - rest / table.numel(), 0.0)
 
 
-def _combined_difference(centre: float, variance: float, freedom: int, known: float) -> Difference:
-    """Return the interval and p-value of a mean with two sources of variance.
+def combined_difference(
+    difference: float, seeds: int, seed_variance: float, image_variance: float
+) -> CrossedDifference:
+    """Return a difference with its interval and p-value, from the two variances of ``CrossedDifference``.
+
+    Raises:
+        MissingExtraError: SciPy is not installed.
+
+    >>> found = combined_difference(0.004, 5, seed_variance=0.002**2, image_variance=0.001**2)
+    >>> [round(100 * end, 2) for end in found.interval], round(found.p_value, 3)
+    ([0.08, 0.72], 0.022)
+    """
+
+    def half_width(p_value: float) -> float:
+        return _half_width(p_value, seed_variance / seeds, seeds - 1, image_variance)
+
+    half = half_width(0.05)
+    interval = max(-1.0, difference - half), min(1.0, difference + half)
+    return CrossedDifference(
+        difference, interval, _p_value(abs(difference), half_width), seeds, seed_variance, image_variance
+    )
+
+
+def _p_value(distance: float, half_width: Callable[[float], float]) -> float:
+    """Return the p-value at which an interval around a difference just reaches 0."""
+    from scipy.optimize import brentq
+
+    if half_width(0.05) == 0 or half_width(SMALLEST_P) <= distance:
+        return SMALLEST_P if distance else 1.0
+    return float(brentq(lambda p_value: half_width(p_value) - distance, SMALLEST_P, 1))
+
+
+def _half_width(p_value: float, variance: float, freedom: int, known: float) -> float:
+    """Return half of the width of the interval of a mean with two sources of variance, and confidence 1 - p.
 
     Args:
-        centre: the mean.
+        p_value: above 0, at most 1.
         variance: an estimate with ``freedom`` degrees of freedom.
         freedom: see ``variance``.
         known: a variance that is known well enough for the normal distribution.
     """
-    norm, t = _distributions()
-    from scipy.optimize import brentq
-
-    def half_width(p_value: float) -> float:
-        return sqrt(float(t.isf(p_value / 2, freedom)) ** 2 * variance + float(norm.isf(p_value / 2)) ** 2 * known)
-
-    half = half_width(0.05)
-    interval = max(-1.0, centre - half), min(1.0, centre + half)
-    if half == 0 or half_width(SMALLEST_P) <= abs(centre):
-        return Difference(centre, interval, SMALLEST_P if centre else 1.0)
-    p_value = brentq(lambda p_value: half_width(p_value) - abs(centre), SMALLEST_P, 1)
-    return Difference(centre, interval, float(p_value))
+    of_t, of_normal = quantiles(p_value / 2, freedom)
+    return sqrt(of_t**2 * variance + of_normal**2 * known)
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
@@ -196,8 +244,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     """
     if len(values) < 2:
         return None
-    _, t = _distributions()
-    half = float(t.isf((1 - confidence) / 2, len(values) - 1)) * stdev(values) / sqrt(len(values))
+    half = quantiles((1 - confidence) / 2, len(values) - 1)[0] * stdev(values) / sqrt(len(values))
     return mean(values) - half, mean(values) + half
 
 
@@ -258,9 +305,8 @@ def fold_spread(accuracies: Sequence[float], held_out_share: float) -> Spread:
     """
     if len(accuracies) < 2 or held_out_share <= 0:
         raise ValueError(f"expected at least 2 folds and a share above 0, found {len(accuracies)} and {held_out_share}")
-    _, t = _distributions()
     centre, deviation, folds = mean(accuracies), stdev(accuracies), len(accuracies)
-    half = float(t.isf(0.025, folds - 1)) * deviation * sqrt(1 / folds + held_out_share)
+    half = quantiles(0.025, folds - 1)[0] * deviation * sqrt(1 / folds + held_out_share)
     return Spread(centre, deviation, _clipped((centre - half, centre + half)))
 
 
@@ -269,13 +315,20 @@ def _clipped(interval: tuple[float, float]) -> tuple[float, float]:
     return max(0.0, interval[0]), min(1.0, interval[1])
 
 
-def _distributions() -> tuple[Any, Any]:
-    """Return SciPy's normal distribution and Student's t distribution."""
+def quantiles(tail: float, freedom: int) -> tuple[float, float]:
+    """Return what Student's t, with these degrees of freedom, and a normal variable exceed with probability ``tail``.
+
+    Raises:
+        MissingExtraError: SciPy is not installed.
+
+    >>> [round(one, 3) for one in quantiles(0.025, 4)]
+    [2.776, 1.96]
+    """
     try:
-        from scipy.stats import norm, t
+        from scipy.special import ndtri, stdtrit
     except ImportError as error:
         raise MissingExtraError("comparing over seeds needs SciPy: pip install 'modiste[evaluation]'") from error
-    return norm, t
+    return -float(stdtrit(freedom, tail)), -float(ndtri(tail))
 
 
 def _sign_test(wins: int, losses: int) -> float:

@@ -8,39 +8,58 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from modiste.data.dataset import Development
+from modiste.evaluation.comparison import LEVEL
 from modiste.evaluation.statistics import Difference
 from modiste.reports import page
 from modiste.reports.concepts import activation_curves, neural_network
 from modiste.reports.figures import curves_figure, network_figure, samples_figure
 from modiste.reports.run_figures import page_figure
 from modiste.reports.style import BLUE, FAINT, INK, SMALL, VERMILLION, WIDTH, drawn, number_of, save
+from modiste.reproduction.impact import EARLY, sentences
 from modiste.reproduction.paper import Evidence, Finding, mean_and_spread
-from modiste.reproduction.study import Study
+from modiste.reproduction.study import EpochDifference, Interval, Point, Study
+from modiste.reproduction.verdicts import MARGIN, points, signed
 from modiste.reproduction.work import Scope
 from modiste.runs import storage
 from modiste.runs.run_folder import Run
 
 HTML, MARKDOWN, FIGURES = "reproduction.html", "README.md", "figures"
 DPI = 150
-HEADINGS = ("validation accuracy", "n", "against the choice, points", "p")
+HEADINGS = (
+    "validation accuracy",
+    "n",
+    "against the choice, points",
+    "p",
+    "one-sided bounds",
+    "last epoch, against the choice",
+    "training minus validation",
+)
 METHOD = (
-    "Everything except the named setting is as in the paper. Accuracy is measured on validation, with the weights "
-    "selected there: mean ± standard deviation over seeds, and in brackets Student's 95 % interval of the mean. Each "
-    "variant is compared with the paper's choice, in points. The interval of the difference treats both seeds and "
-    "images as samples; p is corrected by Holm's method over the variants of the experiment. In the figures, small "
-    "points are runs, large points are means, and lines are the intervals. We say that the paper's choice holds if no "
-    "variant is significantly better. Experiments with shortened training are not judged."
+    "Everything except the named setting is as in the paper. Accuracy is measured on validation, with the weights of "
+    "the best epoch, which are selected there: mean ± standard deviation over seeds, and in brackets Student's 95 % "
+    "interval of the mean. Each variant is compared with the paper's choice, in points. The interval of the difference "
+    "treats both seeds and images as samples; p is corrected by Holm's method over the variants of the experiment. The "
+    "difference is beyond each one-sided bound with a probability of 5 %. Intervals after the last epoch treat only "
+    "seeds as a sample. Training accuracy is that during the epoch, with dropout. In the figures, small points are "
+    "runs, large points are means, and lines and areas are 95 % intervals."
+)
+VERDICTS = (
+    "The paper's choice does not hold if a variant is significantly better. It holds if every variant is shown not to "
+    f"be better by {points(MARGIN)} points or more: all upper bounds are below this margin. Otherwise it is undecided. "
+    "The margin is about half the width of the 95 % interval of the paper's own accuracy on 10,000 images. Where the "
+    "paper calls a variant worse, this holds if the variant is significantly worse; it does not hold if the lower "
+    "bound is above minus the margin. Experiments with shortened training are not judged."
 )
 COLOURS = (BLUE, VERMILLION, INK, "#009e73", "#cc79a7")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 """Colours and dashes of the variants; an experiment has at most five."""
-Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -51,19 +70,29 @@ class Content:
         scope: how much of the paper's training was done.
         finals: the runs of the final model.
         evidence: the results of those runs, on test too.
-        findings: section, statement and finding of every claim.
-        studies: the results of every experiment.
+        claims: section, statement and finding of every claim but those of the experiments.
+        studies: the results of every experiment, and the finding on it.
         development: the images, for figure 4.
         failures: runs that did not finish, with the reasons.
+        missing: names of the runs that are not finished yet.
     """
 
     scope: Scope
     finals: tuple[Run, ...]
     evidence: tuple[Evidence, ...]
-    findings: tuple[tuple[str, str, Finding], ...]
-    studies: tuple[Study, ...]
+    claims: tuple[tuple[str, str, Finding], ...]
+    studies: tuple[tuple[Study, Finding], ...]
     development: Development
     failures: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def findings(self) -> list[tuple[str, str, Finding]]:
+        """Section, statement and finding of every claim, those of the experiments last."""
+        return [
+            *self.claims,
+            *((study.experiment.section, study.experiment.statement, found) for study, found in self.studies),
+        ]
 
     def notices(self) -> list[str]:
         """Return sentences on what differs from the paper and what is missing."""
@@ -80,12 +109,20 @@ class Content:
         used = sorted({run.recipe.precision for run in self.finals})
         if used != ["float32"]:
             notices.append(f"Trained in {' and '.join(used)}; the paper has float32.")
+        if self.missing:
+            notices.append(
+                f"This page is about an unfinished reproduction. {number_of(len(self.missing), 'run')} "
+                f"{'is' if len(self.missing) == 1 else 'are'} missing: {_by_recipe(self.missing)}. Claims that need "
+                "them are not judged, and the test set is not opened."
+            )
         notices += [f"Not finished: {failure}" for failure in self.failures]
         return notices
 
     def summary(self) -> str:
         """Return the final model's accuracy on test, and how often the test set was opened, in sentences."""
         selected = [item.picked for item in self.evidence]
+        if not selected:
+            return "The final model, Listing 1, has not been evaluated on test yet."
         openings = sum(item.last.test_openings for item in self.evidence)
         return (
             f"The final model, Listing 1, {number_of(len(selected), 'seed')}: "
@@ -119,7 +156,7 @@ class Content:
 def write(folder: Path, content: Content) -> tuple[Path, Path]:
     """Write the page in both formats and every figure as a file; return the paths of the page."""
     storage.write_text(folder / HTML, as_html(content))
-    for study in content.studies:
+    for study, _ in content.studies:
         save(study_figure(study), folder / FIGURES / f"{study.experiment.slug}.png", dpi=DPI)
         save(study_curves_figure(study), folder / FIGURES / f"{study.experiment.slug}-curves.png", dpi=DPI)
     for name, figure, _ in content.paper_figures:
@@ -133,20 +170,23 @@ def as_html(content: Content) -> str:
     studies = [
         (
             study,
+            impact(study, found),
             page_figure(
                 study_figure(study),
                 study.experiment.slug,
                 caption=f"Accuracy and loss by {study.experiment.name}.",
-                description=study.finding().measured,
+                description=found.measured,
             ),
             page_figure(
                 study_curves_figure(study),
                 f"{study.experiment.slug}-curves",
-                caption=f"Learning curves by {study.experiment.name}.",
-                description="Validation accuracy of each variant by epoch, averaged over seeds.",
+                caption=f"Learning curves by {study.experiment.name}, and differences to the paper's choice (the first "
+                "epochs may lie outside).",
+                description="Validation accuracy of each variant by epoch, averaged over seeds; below it the "
+                "difference to the paper's choice in points, with 95 % intervals over seeds.",
             ),
         )
-        for study in content.studies
+        for study, found in content.studies
     ]
     figures = [
         page_figure(figure, name, caption=caption, description=caption)
@@ -157,7 +197,7 @@ def as_html(content: Content) -> str:
         notices=content.notices(),
         summary=content.summary(),
         findings=content.findings,
-        method=METHOD,
+        method=(METHOD, VERDICTS),
         headings=HEADINGS,
         studies=studies,
         rows=rows,
@@ -170,15 +210,16 @@ def as_markdown(content: Content) -> str:
     """Return the page as Markdown."""
     parts = ["# The paper, reproduced", *(f"> {line}" for line in content.notices()), content.summary()]
     claims = [
-        (section, statement, found.measured, f"**{found.verdict}**") for section, statement, found in content.findings
+        (section, statement, found.text, f"**{found.verdict}**") for section, statement, found in content.findings
     ]
     parts += ["## Claims", _table(("section", "the paper", "measured", "verdict"), claims)]
-    parts += ["## Experiments", METHOD]
-    for study in content.studies:
+    parts += ["## Experiments", METHOD, VERDICTS]
+    for study, found in content.studies:
         experiment = study.experiment
         parts += [
             f"### {experiment.name.capitalize()}",
             f"The paper: {experiment.statement}.",
+            " ".join(impact(study, found)),
             _table((experiment.name, *HEADINGS), rows(study)),
             f"![Accuracy and loss by {experiment.name}]({FIGURES}/{experiment.slug}.png)",
             f"![Learning curves by {experiment.name}]({FIGURES}/{experiment.slug}-curves.png)",
@@ -188,18 +229,36 @@ def as_markdown(content: Content) -> str:
     return "\n\n".join([*parts, "## Machine", content.machine()]) + "\n"
 
 
+def impact(study: Study, found: Finding) -> list[str]:
+    """Return what the setting changes, and the verdict with its reason, as sentences."""
+    reason = f": {found.reason}" if found.reason else ""
+    return [*sentences(study), f"{found.verdict.capitalize()}{reason}."]
+
+
 def rows(study: Study) -> list[tuple[str, ...]]:
-    """Return the rows of an experiment's table: variant, accuracy, runs, difference to the paper's choice, p-value."""
+    """Return the rows of an experiment's table: the variant, then what ``HEADINGS`` names."""
     return [
         (
             f"{point.label} (the paper's)" if point.label == study.experiment.chosen else point.label,
             _accuracy(point.accuracies, point.interval),
             str(len(point.accuracies)),
-            _points(point.against_chosen),
+            "" if point.against_chosen is None else _points(point.against_chosen),
             "" if point.adjusted_p_value is None else f"{point.adjusted_p_value:.3f}",
+            "" if point.over_seeds is None else " and ".join(map(signed, point.over_seeds.bounds(LEVEL))),
+            _points(point.trend[-1]) if point.trend else "",
+            signed(mean(point.gaps)) if point.gaps else "",
         )
         for point in study.points
     ]
+
+
+def _by_recipe(names: Sequence[str]) -> str:
+    """Return the names of runs, with the seeds of each recipe together: ``paper (3, 4), dropout-0 (0)``."""
+    seeds: dict[str, list[str]] = {}
+    for name in names:
+        recipe, _, seed = name.rpartition("-seed-")
+        seeds.setdefault(recipe, []).append(seed)
+    return ", ".join(f"{recipe} (seed {', '.join(numbers)})" for recipe, numbers in seeds.items())
 
 
 def _accuracy(values: Sequence[float], interval: tuple[float, float] | None) -> str:
@@ -207,11 +266,9 @@ def _accuracy(values: Sequence[float], interval: tuple[float, float] | None) -> 
     return average if interval is None else f"{average} ± {stdev(values):.2%} ({interval[0]:.2%} to {interval[1]:.2%})"
 
 
-def _points(difference: Difference | None) -> str:
-    if difference is None:
-        return ""
-    low, high = difference.interval
-    return f"{100 * difference.difference:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+def _points(found: Difference | EpochDifference) -> str:
+    interval = "" if found.interval is None else f" ({' to '.join(map(signed, found.interval))})"
+    return signed(found.difference) + interval
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -236,17 +293,50 @@ def study_figure(study: Study) -> Figure:
 
 @drawn
 def study_curves_figure(study: Study) -> Figure:
-    """Return a chart of validation accuracy by epoch for each variant, averaged over its runs."""
-    figure = Figure(figsize=(WIDTH, 3.2))
-    axes = figure.subplots()
+    """Return charts by epoch: validation accuracy of each variant, and its difference to the paper's choice."""
+    figure = Figure(figsize=(WIDTH, 4.6))
+    accuracies, differences = figure.subplots(2, 1, sharex=True)
     for point, colour, dashes in zip(study.points, COLOURS, DASHES, strict=False):
-        axes.plot(range(1, len(point.curve) + 1), point.curve, color=colour, linestyle=dashes, label=point.label)
-    axes.set(xlabel="epoch", ylabel="validation accuracy")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{100 * value:.1f} %"))
-    axes.grid(axis="y")
-    figure.legend(loc="outside right center", title=study.experiment.name, fontsize=SMALL, title_fontsize=SMALL)
+        style = {"color": colour, "linestyle": dashes, "marker": "o" if len(point.curve) == 1 else ""}
+        accuracies.plot(range(1, len(point.curve) + 1), point.curve, label=point.label, **style)
+        _draw_trend(differences, point.trend, style)
+    differences.axhline(0, color=FAINT, linestyle=":", linewidth=1, zorder=0)
+    if span := _span(study.others):
+        differences.set_ylim(*span)
+    accuracies.set(ylabel="validation accuracy")
+    accuracies.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{100 * value:.1f} %"))
+    differences.set(xlabel="epoch", ylabel="against the choice, points")
+    differences.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    for axes in (accuracies, differences):
+        axes.grid(axis="y")
+    figure.legend(
+        *accuracies.get_legend_handles_labels(),
+        loc="outside right center",
+        title=study.experiment.name,
+        fontsize=SMALL,
+        title_fontsize=SMALL,
+    )
     return figure
+
+
+def _draw_trend(axes: Axes, trend: Sequence[EpochDifference], style: dict[str, Any]) -> None:
+    epochs = range(1, len(trend) + 1)
+    axes.plot(epochs, [100 * one.difference for one in trend], **style)
+    intervals = [one.interval for one in trend]
+    if len(trend) > 1 and None not in intervals:
+        lows, highs = ([100 * end for end in side] for side in zip(*filter(None, intervals), strict=True))
+        axes.fill_between(epochs, lows, highs, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def _span(variants: Sequence[Point]) -> tuple[float, float] | None:
+    """Return the limits of the axis of differences: those after the first tenth of the epochs fit, with 0."""
+    late = [one for point in variants for one in point.trend[len(point.trend) // EARLY :]]
+    if not late:
+        return None
+    values = [100 * value for one in late for value in (one.difference, *(one.interval or ()))]
+    low, high = min(0.0, *values), max(0.0, *values)
+    room = 0.06 * (high - low) or 1.0
+    return low - room, high + room
 
 
 def _draw(axes: Axes, study: Study, rows: list[tuple[tuple[float, ...], Interval]], colour: str) -> None:

@@ -26,15 +26,18 @@ from modiste.recipes.published import (
 )
 from modiste.runs.run_folder import EpochRow
 
-Shortage = Literal["", "quick", "shortened"]
-"""How runs fall short of the paper: not at all; fewer images (and usually epochs); fewer epochs alone."""
+Shortage = Literal["", "quick", "shortened", "unfinished"]
+"""How runs fall short of the paper: not at all; fewer images (and usually epochs); fewer epochs alone; some are not
+finished yet."""
 Verdict = Literal[
     "holds",
     "does not hold",
     "contradicts itself",
     "cannot be traced",
+    "undecided",
     "not judged: quick",
     "not judged: shortened",
+    "not judged: unfinished",
 ]
 
 
@@ -49,15 +52,25 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was measured for a claim, in a sentence or two, and the verdict."""
+    """What was measured for a claim, in a sentence or two, and the verdict with its reason, which may be empty."""
 
     measured: str
     verdict: Verdict
+    reason: str = ""
 
     def with_shortage(self, shortage: Shortage) -> "Finding":
         """Return the finding for runs with this shortage: without a verdict, if there is any."""
-        verdicts: dict[Shortage, Verdict] = {"quick": "not judged: quick", "shortened": "not judged: shortened"}
-        return replace(self, verdict=verdicts.get(shortage, self.verdict))
+        verdicts: dict[Shortage, Verdict] = {
+            "quick": "not judged: quick",
+            "shortened": "not judged: shortened",
+            "unfinished": "not judged: unfinished",
+        }
+        return replace(self, verdict=verdicts[shortage], reason="") if shortage else self
+
+    @property
+    def text(self) -> str:
+        """What was measured, and the reason of the verdict."""
+        return f"{self.measured}; {self.reason}" if self.reason else self.measured
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,8 @@ class PaperClaim:
 
     def finding(self, runs: Sequence[Evidence], shortage: Shortage = "") -> Finding:
         """Return the finding for runs; it has no verdict if it needs training and the runs have a shortage."""
+        if self.needs_training and not runs:
+            return Finding("not measured yet", "undecided").with_shortage(shortage or "unfinished")
         return self.measure(runs).with_shortage(shortage) if self.needs_training else self.measure(())
 
 

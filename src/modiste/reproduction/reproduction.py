@@ -1,6 +1,6 @@
 """The reproduction of the paper: trains its final model and experiments, judges its claims, writes one page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -9,21 +9,23 @@ from modiste.data.dataset import load_development
 from modiste.errors import RunError, StoppedError
 from modiste.evaluation.assessment import Weights, assess_stored, evaluate
 from modiste.evaluation.statistics import mean_interval
-from modiste.recipes.plain import to_plain
+from modiste.recipes.plain import build, to_plain
 from modiste.reproduction import page, paper
-from modiste.reproduction.experiments import EXPERIMENTS
+from modiste.reproduction.experiments import EXPERIMENTS, Experiment
 from modiste.reproduction.page import Content
-from modiste.reproduction.paper import Evidence
+from modiste.reproduction.paper import Evidence, Finding
 from modiste.reproduction.study import Study, study
+from modiste.reproduction.verdicts import finding
 from modiste.reproduction.work import Scope, Work
 from modiste.runs import manifest, run_folder, storage
-from modiste.runs.run_folder import open_run
+from modiste.runs.run_folder import Run, open_run
 from modiste.searches.plan import claim
 from modiste.searches.trial import TrialOutcome, TrialTask
 from modiste.searches.workers import MakeWorkers, Processes, TrialPool
 from modiste.training.interruption import Interruption
 
 TWO_PROCESSES = partial(Processes, 2)
+WEIGHTS: tuple[Weights, Weights] = ("picked", "last")
 SCOPE, RECORD = "reproduction.json", "record.json"
 OnOutcome = Callable[[TrialOutcome, int, int], None]
 """Called with each new outcome, the number of outcomes so far, and the number of runs."""
@@ -71,9 +73,42 @@ def reproduce(
     with storage.lock(work.folder), Interruption() as interruption:
         claim(work.folder / SCOPE, scope, grows="seeds", noun="reproduction")
         failures = train(work, workers, device, place, interruption, on_outcome)
-        content = measure(work, failures, place)
-        storage.write_json(work.folder / RECORD, as_record(content))
-        return page.write(work.folder, content)
+        return _write(work, measure(work, failures, place))
+
+
+def write_page(out: Path | str, *, data_folder: Path | str | None = None) -> tuple[Path, Path]:
+    """Write the page of a reproduction that was stopped, or that another process is working on; train nothing.
+
+    It covers the runs that are finished and names the others. Claims that need missing runs are not judged. Run folders
+    are only read, and the test set is not opened.
+
+    Args:
+        out: folder of the reproduction.
+        data_folder: as in ``reproduce``.
+
+    Returns:
+        the paths of the page as HTML and as Markdown.
+
+    Raises:
+        RunError: the folder holds no reproduction, or no run of the final model is finished.
+        MissingExtraError: SciPy is missing, which intervals over several seeds need.
+        DataError, StorageError: the images or the runs cannot be read, or the page cannot be written.
+    """
+    path = Path(out) / SCOPE
+    if not path.exists():
+        raise RunError(f"{out}: holds no reproduction; start one with modiste reproduce, or name its folder with --out")
+    work = Work(build(Scope, storage.read_json(path)), Path(out))
+    missing = {task.folder for task in work.tasks("auto", None) if not _is_finished(task.folder)}
+    return _write(work, measure(work, {}, None if data_folder is None else Path(data_folder), missing))
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / manifest.NAME).exists()
+
+
+def _write(work: Work, content: Content) -> tuple[Path, Path]:
+    storage.write_json(work.folder / RECORD, as_record(content))
+    return page.write(work.folder, content)
 
 
 def train(
@@ -86,7 +121,7 @@ def train(
 ) -> dict[Path, str]:
     """Train every run that has not finished; return the reasons of failed runs by folder."""
     tasks = work.tasks(device, data_folder)
-    waiting = [task for task in tasks if not (task.folder / manifest.NAME).exists()]
+    waiting = [task for task in tasks if not _is_finished(task.folder)]
     outcomes = [TrialOutcome(task.number, task.values, "complete", None) for task in tasks if task not in waiting]
 
     def ready() -> list[TrialTask]:
@@ -101,26 +136,44 @@ def train(
     if not TrialPool(workers, ready, keep, interruption).work():
         raise StoppedError(
             f"stopped on request with {len(outcomes)} of {len(tasks)} runs done; everything is saved in "
-            f"{work.folder}, and the same command goes on from here"
+            f"{work.folder}, and the same command goes on from here (with --page-only it writes the page of the "
+            "finished runs)"
         )
     folders = {task.number: task.folder for task in tasks}
     return {folders[one.number]: one.reason for one in outcomes if one.state != "complete"}
 
 
-def measure(work: Work, failures: dict[Path, str], data_folder: Path | None) -> Content:
-    """Return the results of every claim and experiment, from the finished runs."""
-    finals = tuple(open_run(folder) for folder in work.final_folders() if folder not in failures)
+def measure(work: Work, failures: dict[Path, str], data_folder: Path | None, missing: Collection[Path] = ()) -> Content:
+    """Return the results of every claim and experiment, from the finished runs.
+
+    Args:
+        work: the runs.
+        failures: reasons of failed runs, by folder.
+        data_folder: of the images.
+        missing: folders of runs that are not finished yet. If there are any, the test set is not opened.
+    """
+    absent = {*failures, *missing}
+    finals = tuple(open_run(folder) for folder in work.final_folders() if folder not in absent)
     if not finals:
-        raise RunError(f"{work.folder}: no run of the final model could be finished ({'; '.join(failures.values())})")
-    evidence = tuple(_evidence(run.folder, data_folder) for run in finals)
-    studies = tuple(_study(work, number, failures, data_folder) for number in range(len(EXPERIMENTS)))
-    claims = (*paper.CLAIMS, *paper.RELATED_WORK)
-    final, shortened = (work.scope.shortage(epochs) for epochs in (work.scope.epochs, work.scope.study_epochs))
-    findings = [(one.section, one.statement, one.finding(evidence, final)) for one in claims]
-    findings += [(one.experiment.section, one.experiment.statement, one.finding(shortened)) for one in studies]
-    development = load_development(finals[0].recipe.data, data_folder)
-    reasons = tuple(f"{folder.name}: {reason}" for folder, reason in failures.items())
-    return Content(work.scope, finals, evidence, tuple(findings), studies, development, reasons)
+        reasons = "; ".join(failures.values()) or "none is finished yet"
+        raise RunError(f"{work.folder}: no run of the final model could be finished ({reasons})")
+    evidence = tuple(_evidence(run.folder, data_folder) for run in finals if not missing or _is_tested(run))
+    incomplete = len(evidence) < work.scope.seeds - len(failures.keys() & work.final_folders())
+    shortage = work.scope.shortage(work.scope.epochs) or ("unfinished" if incomplete else "")
+    claims = [
+        (one.section, one.statement, one.finding(evidence, shortage)) for one in (*paper.CLAIMS, *paper.RELATED_WORK)
+    ]
+    studies = [_study(work, experiment, failures, missing, data_folder) for experiment in EXPERIMENTS]
+    return Content(
+        scope=work.scope,
+        finals=finals,
+        evidence=evidence,
+        claims=tuple(claims),
+        studies=tuple(studies),
+        development=load_development(finals[0].recipe.data, data_folder),
+        failures=tuple(f"{folder.name}: {reason}" for folder, reason in failures.items()),
+        missing=tuple(sorted(folder.name for folder in missing)),
+    )
 
 
 def as_record(content: Content) -> dict[str, object]:
@@ -129,32 +182,44 @@ def as_record(content: Content) -> dict[str, object]:
         "scope": to_plain(content.scope),
         "machine": content.finals[0].facts()[-1],
         "claims": [
-            {"section": section, "claim": statement, "measured": found.measured, "verdict": found.verdict}
-            for section, statement, found in content.findings
+            {"section": section, "claim": statement, **asdict(found)} for section, statement, found in content.findings
         ],
         "experiments": [
-            {"name": found.experiment.name, "points": [asdict(point) for point in found.points]}
-            for found in content.studies
+            {"name": study.experiment.name, "points": [asdict(point) for point in study.points]}
+            for study, _ in content.studies
         ],
         "final": [{"picked": item.picked.as_plain(), "last": item.last.as_plain()} for item in content.evidence],
         "failures": list(content.failures),
+        "missing": list(content.missing),
     }
 
 
-def _study(work: Work, number: int, failures: dict[Path, str], data_folder: Path | None) -> Study:
-    experiment = EXPERIMENTS[number]
+def _study(
+    work: Work,
+    experiment: Experiment,
+    failures: dict[Path, str],
+    missing: Collection[Path],
+    data_folder: Path | None,
+) -> tuple[Study, Finding]:
     folders = [work.variant_folders(experiment, variant) for variant in experiment.variants]
-    done = [[folder for folder in row if folder not in failures] for row in folders]
+    done = [[folder for folder in row if folder not in failures and folder not in missing] for row in folders]
     reasons = [[failures[folder] for folder in row if folder in failures] for row in folders]
-    return study(experiment, done, reasons, data_folder)
+    found = study(experiment, done, reasons, data_folder)
+    is_unfinished = any(folder in missing for row in folders for folder in row)
+    shortage = work.scope.shortage(work.scope.study_epochs) or ("unfinished" if is_unfinished else "")
+    return found, finding(found, shortage)
+
+
+def _is_tested(run: Run) -> bool:
+    """Whether the logits on test of both weights are stored."""
+    return all(run_folder.is_listed(run, run_folder.logits_name("test", weights)) for weights in WEIGHTS)
 
 
 def _evidence(folder: Path, data_folder: Path | None) -> Evidence:
     """Return a run's results on test; opens the test set only for weights without stored logits."""
-    both: tuple[Weights, Weights] = ("picked", "last")
-    for weights in both:
+    for weights in WEIGHTS:
         if not run_folder.is_listed(open_run(folder), run_folder.logits_name("test", weights)):
             evaluate(folder, split="test", weights=weights, data_folder=data_folder)
     run = open_run(folder)
-    selected, last = (assess_stored(run, split="test", weights=weights) for weights in both)
+    selected, last = (assess_stored(run, split="test", weights=weights) for weights in WEIGHTS)
     return Evidence(run.history, selected, last)

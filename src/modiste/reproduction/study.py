@@ -3,14 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
-from modiste.evaluation.comparison import LEVEL, compare
-from modiste.evaluation.statistics import Difference, mean_interval
+from modiste.evaluation.comparison import LEVEL, Comparison, compare
+from modiste.evaluation.statistics import CrossedDifference, Difference, mean_interval, spread
 from modiste.evaluation.two_samples import holm
 from modiste.reproduction.experiments import Experiment
-from modiste.reproduction.paper import Finding, Shortage, Verdict
 from modiste.runs.run_folder import Run, open_run
+
+Interval = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class EpochDifference:
+    """The difference in validation accuracy between a variant and the paper's choice after one epoch.
+
+    Attributes:
+        difference: accuracy of the variant minus accuracy of the choice, mean over the seeds that both have.
+        interval: Student's 95 % interval over these seeds, on these images; None for a single seed.
+    """
+
+    difference: float
+    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -27,17 +41,21 @@ class Point:
         against_chosen: difference in accuracy to the paper's choice; None for the choice itself.
         adjusted_p_value: p-value of this difference after Holm's correction over the variants.
         failures: reasons of missing runs.
+        trend: difference to the paper's choice after each epoch; empty for the choice itself.
+        gaps: training accuracy minus validation accuracy after the last epoch, of each finished run.
     """
 
     label: str
     accuracies: tuple[float, ...]
     losses: tuple[float, ...]
-    interval: tuple[float, float] | None
-    loss_interval: tuple[float, float] | None
+    interval: Interval
+    loss_interval: Interval
     curve: tuple[float, ...]
     against_chosen: Difference | None = None
     adjusted_p_value: float | None = None
     failures: tuple[str, ...] = ()
+    trend: tuple[EpochDifference, ...] = ()
+    gaps: tuple[float, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -45,39 +63,52 @@ class Point:
         return mean(self.accuracies)
 
     @property
+    def over_seeds(self) -> CrossedDifference | None:
+        """The difference to the paper's choice, if it was measured with several seeds."""
+        return self.against_chosen if isinstance(self.against_chosen, CrossedDifference) else None
+
+    @property
     def differs(self) -> bool:
-        """Whether the variant is significantly better or worse than the paper's choice."""
-        return self.adjusted_p_value is not None and self.adjusted_p_value < LEVEL
+        """Whether the variant is significantly better or worse than the paper's choice, over seeds."""
+        return self.over_seeds is not None and self.adjusted_p_value is not None and self.adjusted_p_value < LEVEL
 
 
 @dataclass(frozen=True)
 class Study:
-    """An experiment with the results of every variant that has a finished run."""
+    """An experiment with the results of every variant that has a finished run.
+
+    Attributes:
+        experiment: the experiment.
+        points: one for each of these variants, in the experiment's order.
+        images: number of validation images; 0 if no variant could be compared.
+    """
 
     experiment: Experiment
     points: tuple[Point, ...]
+    images: int = 0
 
-    def finding(self, shortage: Shortage = "") -> Finding:
-        """Return the finding on the paper's statement; it has no verdict if the runs have a shortage."""
-        measured = "; ".join(self._words(point) for point in self.points)
-        return Finding(measured, self._verdict()).with_shortage(shortage)
+    @property
+    def chosen(self) -> Point | None:
+        """The point of the paper's choice; None if it has no finished run."""
+        return self.point(self.experiment.chosen)
 
-    def _verdict(self) -> Verdict:
-        better = [p for p in self.points if p.differs and p.against_chosen and p.against_chosen.difference > 0]
-        if not self.experiment.expected_worse:
-            return "does not hold" if better else "holds"
-        named = next((p for p in self.points if p.label == self.experiment.expected_worse), None)
-        if named is None or not named.differs:
-            return "cannot be traced"
-        return "does not hold" if named in better else "holds"
+    @property
+    def others(self) -> tuple[Point, ...]:
+        """The points that were compared with the paper's choice."""
+        return tuple(point for point in self.points if point.against_chosen is not None)
 
-    def _words(self, point: Point) -> str:
-        spread = f" ± {stdev(point.accuracies):.2%}" if len(point.accuracies) > 1 else ""
-        against = point.against_chosen
-        if against is None:
-            return f"{point.label}: {point.accuracy:.2%}{spread}"
-        shown = "" if point.differs else ", no difference shown"
-        return f"{point.label}: {point.accuracy:.2%}{spread} ({100 * against.difference:+.2f}{shown})"
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the variants are numbers, which the experiment lists in ascending order."""
+        return all(variant.label.replace(".", "", 1).isdigit() for variant in self.experiment.variants)
+
+    def name(self, label: str) -> str:
+        """Return the label of a variant as a sentence shows it: in quotation marks unless it is a number."""
+        return label if self.is_ordered else f"“{label}”"
+
+    def point(self, label: str) -> Point | None:
+        """Return the point of a variant; None if it has no finished run."""
+        return next((point for point in self.points if point.label == label), None)
 
 
 def study(
@@ -88,36 +119,76 @@ def study(
 ) -> Study:
     """Return the results of an experiment from its finished runs.
 
+    A variant is compared with the paper's choice over the seeds that both have; without one, it is not compared.
+
     Args:
         experiment: the experiment.
         folders: for each variant, the folders of its finished runs.
         failures: for each variant, the reasons of missing runs.
         data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
     """
-    rows = list(zip(experiment.variants, folders, failures, strict=True))
-    chosen = next(where for variant, where, _ in rows if variant.label == experiment.chosen)
-    contrasts = {
-        variant.label: compare([*where, *chosen], data_folder=data_folder).contrasts[0].difference
-        for variant, where, _ in rows
-        if where and chosen and variant.label != experiment.chosen
+    runs = {
+        variant.label: [open_run(folder) for folder in where]
+        for variant, where in zip(experiment.variants, folders, strict=True)
     }
+    chosen = runs[experiment.chosen]
+    comparisons = {
+        label: _compare(own, chosen, data_folder)
+        for label, own in runs.items()
+        if label != experiment.chosen and _pairs(own, chosen)
+    }
+    contrasts = {label: found.contrasts[0].difference for label, found in comparisons.items()}
     adjusted = dict(zip(contrasts, holm([one.p_value for one in contrasts.values()]), strict=True))
-    points = []
-    for variant, where, reasons in rows:
-        if where:
-            runs = [open_run(folder) for folder in where]
-            label = variant.label
-            points.append(_point(label, runs, contrasts.get(label), adjusted.get(label), tuple(reasons)))
-    return Study(experiment, tuple(points))
+    points = [
+        _point(label, own, chosen, contrasts.get(label), adjusted.get(label), tuple(reasons))
+        for (label, own), reasons in zip(runs.items(), failures, strict=True)
+        if own
+    ]
+    images = {found.images for found in comparisons.values()}
+    return Study(experiment, tuple(points), max(images, default=0))
+
+
+def _compare(own: Sequence[Run], chosen: Sequence[Run], data_folder: Path | None) -> Comparison:
+    return compare([run.folder for run in (*own, *chosen)], data_folder=data_folder)
+
+
+def _pairs(own: Sequence[Run], chosen: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """Return the runs of a variant and of the paper's choice that have the same seed."""
+    by_seed = {run.recipe.seed: run for run in chosen}
+    return [(run, by_seed[run.recipe.seed]) for run in own if run.recipe.seed in by_seed]
 
 
 def _point(
-    label: str, runs: Sequence[Run], against: Difference | None, adjusted: float | None, failures: tuple[str, ...]
+    label: str,
+    runs: Sequence[Run],
+    chosen: Sequence[Run],
+    against: Difference | None,
+    adjusted: float | None,
+    failures: tuple[str, ...],
 ) -> Point:
     accuracies = tuple(run.picked.validation_accuracy for run in runs)
     losses = tuple(run.picked.validation_loss for run in runs)
-    interval = mean_interval(accuracies)
-    within = None if interval is None else (max(0.0, interval[0]), min(1.0, interval[1]))
     epochs = zip(*([row.validation_accuracy for row in run.history] for run in runs), strict=True)
-    curve = tuple(mean(epoch) for epoch in epochs)
-    return Point(label, accuracies, losses, within, mean_interval(losses), curve, against, adjusted, failures)
+    last = [run.history[-1] for run in runs]
+    return Point(
+        label=label,
+        accuracies=accuracies,
+        losses=losses,
+        interval=spread(accuracies).interval,
+        loss_interval=mean_interval(losses),
+        curve=tuple(mean(epoch) for epoch in epochs),
+        against_chosen=against,
+        adjusted_p_value=adjusted,
+        failures=failures,
+        trend=() if against is None else _trend(_pairs(runs, chosen)),
+        gaps=tuple(row.train_accuracy - row.validation_accuracy for row in last),
+    )
+
+
+def _trend(pairs: Sequence[tuple[Run, Run]]) -> tuple[EpochDifference, ...]:
+    """Return the difference after each epoch between paired runs of the same length."""
+    by_seed = [
+        [one.validation_accuracy - other.validation_accuracy for one, other in zip(own, chosen, strict=True)]
+        for own, chosen in ((run.history, twin.history) for run, twin in pairs)
+    ]
+    return tuple(EpochDifference(mean(epoch), mean_interval(epoch)) for epoch in zip(*by_seed, strict=True))

@@ -1,0 +1,172 @@
+"""The verdict on an experiment of the paper: its choice holds, does not hold, or too few seeds leave it undecided."""
+
+from collections.abc import Sequence
+from statistics import stdev
+
+from modiste.evaluation.comparison import LEVEL
+from modiste.evaluation.power import POWER, fewest_seeds, power
+from modiste.evaluation.statistics import CrossedDifference
+from modiste.reproduction.paper import Finding, Shortage, Verdict
+from modiste.reproduction.study import Point, Study
+
+MARGIN = 0.005
+"""Differences in accuracy below this count as none: half a point.
+
+The paper could see no smaller ones. It reports an accuracy of 91.32 % on 10,000 images, whose 95 % interval is half a
+point wide on each side. The margin was fixed before the experiments were trained for 50 epochs.
+"""
+
+
+def finding(study: Study, shortage: Shortage = "") -> Finding:
+    """Return the finding on the paper's statement; it has no verdict if the runs have a shortage."""
+    measured = "; ".join(map(_words, study.points)) or "no run is finished"
+    return Finding(measured, verdict(study), reason(study)).with_shortage(shortage)
+
+
+def verdict(study: Study) -> Verdict:
+    """Return the verdict on an experiment, from the differences to the paper's choice over seeds and images.
+
+    The choice *does not hold* if a variant is significantly better, with Holm's correction over the variants. It
+    *holds* if every variant is shown not to be better by ``MARGIN`` or more: all upper one-sided bounds are below it.
+    All tests must agree for that, so they need no correction (Berger, 1982). Otherwise it is *undecided*.
+
+    Where the paper calls a variant worse, that *holds* if the variant is significantly worse. It *does not hold* if
+    the variant is shown not to be worse by ``MARGIN`` or more: its lower bound is above ``-MARGIN``.
+    """
+    found = _measured(study)
+    if worse := study.experiment.expected_worse:
+        return _verdict_on_worse(study, worse, found[worse]) if worse in found else "undecided"
+    if _better(study):
+        return "does not hold"
+    holds = not _lacking(study) and all(_upper(over) < MARGIN for over in found.values())
+    return "holds" if holds else "undecided"
+
+
+def _verdict_on_worse(study: Study, label: str, over: CrossedDifference) -> Verdict:
+    point = study.point(label)
+    if point and point.differs and over.difference < 0:
+        return "holds"
+    return "does not hold" if _lower(over) > -MARGIN else "undecided"
+
+
+def reason(study: Study) -> str:
+    """Return the reason of the verdict; of *undecided* with the number of seeds that would decide."""
+    given, found, lacking = verdict(study), _measured(study), _lacking(study)
+    if given == "undecided" and lacking:
+        return f"fewer than two seeds are finished of {', '.join(map(study.name, lacking))}"
+    if worse := study.experiment.expected_worse:
+        return _reason_on_worse(study, worse, given)
+    if given == "does not hold":
+        best = max(_better(study), key=lambda point: point.accuracy)
+        over = found[best.label]
+        small = f", though by less than {points(MARGIN)} points" if _upper(over) < MARGIN else ""
+        return f"{study.name(best.label)} is better by {points(over.difference)} points{_p(best)}{small}"
+    highest = max(found, key=lambda label: _upper(found[label]))
+    upper = _upper(found[highest])
+    if given == "holds":
+        return (
+            f"no variant is better by {points(MARGIN)} points or more; the highest upper bound is {signed(upper)}, of "
+            f"{study.name(highest)}"
+        )
+    needed = seeds_to_decide(list(found.values()))
+    return f"{study.name(highest)} may be better by up to {points(upper)} points; {_advice(needed, study.images)}"
+
+
+def _reason_on_worse(study: Study, label: str, given: Verdict) -> str:
+    over, point = _measured(study)[label], study.point(label)
+    assert point is not None
+    name, low = study.name(label), _lower(over)
+    if given == "holds":
+        return f"{name} is worse by {points(-over.difference)} points{_p(point)}"
+    if given == "does not hold":
+        return f"{name} is not worse by {points(MARGIN)} points or more; its lower bound is {signed(low)}"
+    count = len(study.others)
+
+    def suffice(seeds: int) -> bool:
+        shown = _power(over, seeds, -over.difference, LEVEL / 2 / count)
+        return max(shown, _power(over, seeds, MARGIN + over.difference, LEVEL)) >= POWER
+
+    needed = fewest_seeds(suffice)
+    return f"{name} may be worse by up to {points(-low)} points, which is not shown; {_advice(needed, study.images)}"
+
+
+def _measured(study: Study) -> dict[str, CrossedDifference]:
+    """Return the differences over several seeds by label."""
+    return {point.label: over for point in study.points if (over := point.over_seeds) is not None}
+
+
+def _lacking(study: Study) -> list[str]:
+    """Return the variants that the verdict is about and that have no difference over several seeds."""
+    experiment, found = study.experiment, _measured(study)
+    wanted = [experiment.expected_worse] if experiment.expected_worse else [v.label for v in experiment.variants]
+    return [label for label in wanted if label not in found and label != experiment.chosen]
+
+
+def _better(study: Study) -> list[Point]:
+    """Return the variants that are significantly better than the paper's choice."""
+    return [point for point in study.points if point.differs and point.over_seeds and point.over_seeds.difference > 0]
+
+
+def _lower(over: CrossedDifference) -> float:
+    return over.bounds(LEVEL)[0]
+
+
+def _upper(over: CrossedDifference) -> float:
+    return over.bounds(LEVEL)[1]
+
+
+def seeds_to_decide(found: Sequence[CrossedDifference]) -> int | None:
+    """Return the number of seeds that would decide whether the paper's choice holds, with the probability ``POWER``.
+
+    It is stated for the case that differences and variances are as measured. Either one variant is shown to be better,
+    or all are shown not to be better by ``MARGIN``; the probability of the latter is at least 1 minus the sum of those
+    that one is not.
+
+    Args:
+        found: the difference to the choice of every variant.
+
+    Returns:
+        The number; None if no number of seeds would be enough on these images.
+    """
+
+    def suffice(seeds: int) -> bool:
+        shown = (_power(over, seeds, over.difference, LEVEL / 2 / len(found)) for over in found)
+        missed = sum(1 - _power(over, seeds, MARGIN - over.difference, LEVEL) for over in found)
+        return max(*shown, 1 - missed) >= POWER
+
+    return fewest_seeds(suffice)
+
+
+def _power(over: CrossedDifference, seeds: int, effect: float, level: float) -> float:
+    return power(effect, seeds, over.seed_variance, over.image_variance, level)
+
+
+def _advice(seeds: int | None, images: int) -> str:
+    if seeds is None:
+        return f"more seeds alone would hardly decide, because {images:,} validation images are too few"
+    return f"if the differences are as measured, {seeds:,} seeds decide with a probability of {POWER:.0%}"
+
+
+def _words(point: Point) -> str:
+    spread = f" ± {stdev(point.accuracies):.2%}" if len(point.accuracies) > 1 else ""
+    against = point.against_chosen
+    if against is None:
+        return f"{point.label}: {point.accuracy:.2%}{spread}"
+    shown = "" if point.differs else ", no difference shown"
+    return f"{point.label}: {point.accuracy:.2%}{spread} ({signed(against.difference)}{shown})"
+
+
+def points(share: float) -> str:
+    """Return a share in points: ``0.50``."""
+    return f"{100 * share:.2f}"
+
+
+def signed(share: float) -> str:
+    """Return a share in points, with its sign: ``+0.50``."""
+    return f"{100 * share:+.2f}"
+
+
+def _p(point: Point) -> str:
+    value = point.adjusted_p_value
+    assert value is not None
+    return f" (p {'< 0.001' if value < 0.001 else f'= {value:.3f}'})"
