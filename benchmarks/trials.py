@@ -120,7 +120,7 @@ def page(content: Mapping[str, Any]) -> str:
         f"Changes of `{BASE}` for {EPOCHS} epochs, each compared with the base as it is, on validation.\n"
         "The test set was not opened.\n"
         "The difference is in points of accuracy; its interval takes seeds and images for samples. The cost is the\n"
-        "ratio of training times. Two seeds give wide intervals, so the last column says what happened with each seed.\n\n"
+        "ratio of training times. Two seeds give wide intervals, and the last column says what happened with each.\n\n"
         f"Made by `{content['command']}`.\n\n"
         "| trial | fields | seeds | before | after | difference | 95 % interval | cost | with each seed |\n"
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
