@@ -19,7 +19,7 @@ from modiste.data.augment import augment
 from modiste.data.batch import Batch
 from modiste.models.registry import Task, build_model
 from modiste.recipes.recipe import AugmentationRecipe, Recipe
-from modiste.reports.augmentations import COMPANIONS, EXAMPLES
+from modiste.reports.augmentations import EXAMPLES
 from modiste.training.state import new_training_state
 from modiste.training.step import train_step
 from record import rows
@@ -40,9 +40,10 @@ def main() -> None:
     recipe = machine.settle_precision(modiste.get_recipe(options.recipe), torch.device("cpu"))
     batches = [batch_of(size) for size in SIZES]
     print(rows([["", *(f"{size} images" for size in SIZES)], ["---"] * (1 + len(SIZES))]))
-    for name, (strength, _) in EXAMPLES.items():
-        changes = AugmentationRecipe(**{name: strength, **COMPANIONS.get(name, {})})  # type: ignore[arg-type]
-        print_row(f"`{name} {strength:g}`", [time_changes(one, changes, options.repetitions) for one in batches])
+    for name, (changes, _) in EXAMPLES.items():
+        print_row(
+            f"`{name} {getattr(changes, name):g}`", [time_changes(one, changes, options.repetitions) for one in batches]
+        )
     for name, measure in (("forward pass", time_forward), ("step", time_step)):
         print_row(f"{name} of `{recipe.name}`", [measure(one, recipe, options.repetitions // 5) for one in batches])
 

@@ -7,7 +7,7 @@ import torch
 from modiste import machine
 from modiste.data.augment import augment
 from modiste.data.batch import Batch
-from modiste.data.mixtures import _smooth_mask, fmix
+from modiste.data.mixtures import MIXTURES, _smooth_mask, fmix
 from modiste.recipes.recipe import AugmentationRecipe
 
 
@@ -65,6 +65,14 @@ def test_every_share_is_equally_likely_at_alpha_1_and_halves_are_at_more() -> No
     assert 0.6 < even.mean() < 0.9  # the larger share, 0.75 on average, where no image stayed alone
     assert even.std() > 3 * halves.std()
     assert halves.mean() < 0.65
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_recipe_knows_its_mixtures(name: str) -> None:
+    mixing = AugmentationRecipe(shift=2, **{name: 0.5})  # type: ignore[arg-type]
+    assert mixing.mixes_images
+    assert mixing.of_single_images == AugmentationRecipe(shift=2)
+    assert not mixing.of_single_images.mixes_images
 
 
 def test_with_mixup_and_cutmix_targets_stay_probabilities() -> None:

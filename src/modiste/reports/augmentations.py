@@ -18,30 +18,28 @@ from modiste.reports.images import choose_samples
 from modiste.reports.style import SPACE, shorten
 
 IMAGES, DRAWS = 7, 5
-EXAMPLES: dict[str, tuple[bool | int | float, str]] = {
-    "flip": (True, "half of the images"),
-    "shift": (3, "up to 3 pixels"),
-    "crop": (0.3, "up to 30 % of a side"),
-    "resized_crop": (0.6, "up to 60 % of the area"),
-    "rotate": (15.0, "up to 15° either way"),
-    "photo": (0.7, "strength 0.7 of 1"),
-    "colour": (0.5, "up to half"),
-    "trivial": (0.7, "up to strength 0.7 of 1"),
-    "random_ops": (2, "each of strength 0.5 of 1"),
-    "erase": (0.5, "half of the images"),
-    "cutout": (12, "12 pixels a side"),
-    "aspect": (0.6, "to 1.6 times the width"),
-    "fold": (0.1, "up to 10 % of a side"),
-    "pattern": (0.7, "70 % of the images"),
-    "tone": (1.0, "strength 1 of 1"),
-    "hide": (0.7, "70 % of the images"),
-    "mixup": (0.4, "shares of Beta(0.4, 0.4)"),
-    "cutmix": (1.0, "areas of Beta(1, 1)"),
-    "fmix": (1.0, "areas of Beta(1, 1)"),
+EXAMPLES: dict[str, tuple[AugmentationRecipe, str]] = {
+    "flip": (AugmentationRecipe(flip=True), "half of the images"),
+    "shift": (AugmentationRecipe(shift=3), "up to 3 pixels"),
+    "crop": (AugmentationRecipe(crop=0.3), "up to 30 % of a side"),
+    "resized_crop": (AugmentationRecipe(resized_crop=0.6), "up to 60 % of the area"),
+    "rotate": (AugmentationRecipe(rotate=15.0), "up to 15° either way"),
+    "photo": (AugmentationRecipe(photo=0.7), "strength 0.7 of 1"),
+    "colour": (AugmentationRecipe(colour=0.5), "up to half"),
+    "trivial": (AugmentationRecipe(trivial=0.7), "up to strength 0.7 of 1"),
+    "random_ops": (AugmentationRecipe(random_ops=2, random_strength=0.5), "each of strength 0.5 of 1"),
+    "erase": (AugmentationRecipe(erase=0.5), "half of the images"),
+    "cutout": (AugmentationRecipe(cutout=12), "12 pixels a side"),
+    "aspect": (AugmentationRecipe(aspect=0.6), "to 1.6 times the width"),
+    "fold": (AugmentationRecipe(fold=0.1), "up to 10 % of a side"),
+    "pattern": (AugmentationRecipe(pattern=0.7), "70 % of the images"),
+    "tone": (AugmentationRecipe(tone=1.0), "strength 1 of 1"),
+    "hide": (AugmentationRecipe(hide=0.7), "70 % of the images"),
+    "mixup": (AugmentationRecipe(mixup=0.4), "shares of Beta(0.4, 0.4)"),
+    "cutmix": (AugmentationRecipe(cutmix=1.0), "areas of Beta(1, 1)"),
+    "fmix": (AugmentationRecipe(fmix=1.0), "areas of Beta(1, 1)"),
 }
-"""A typical strength of every field that acts alone, and its meaning in words."""
-COMPANIONS = {"random_ops": {"random_strength": 0.5}}
-"""Other fields that a field needs to act."""
+"""Every field at a typical strength, with others only where it does nothing alone, and its meaning in words."""
 WIDTH, LABELS = 7.4, 1.55
 """Inches."""
 
@@ -50,10 +48,9 @@ def every_field(development: Development, *, seed: int = 1) -> Figure:
     """Return a figure of images of several classes, then one row for each field with the images it makes of them."""
     batch = _batch(development, smoothing=0.0)
     rows = [Row("original", batch.images)]
-    for step, (name, (strength, words)) in enumerate(EXAMPLES.items()):
-        recipe = AugmentationRecipe(**{name: strength, **COMPANIONS.get(name, {})})  # type: ignore[arg-type]
+    for step, (name, (recipe, words)) in enumerate(EXAMPLES.items()):
         changed = augment(batch, recipe, machine.generator(seed, "augmentation", step))
-        label = f"{name} {_number(strength)}\n{words}"
+        label = f"{name} {_number(getattr(recipe, name))}\n{words}"
         rows.append(_row(label, changed, development, with_targets=recipe.mixes_images))
     return _draw(rows, development)
 
