@@ -9,6 +9,7 @@ import pytest
 
 import team_record
 from modiste.evaluation.fitted_ensemble import evaluate_fitted
+from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import Recipe
 from modiste.runs.run_folder import open_run
 from modiste.training import trainer
@@ -16,7 +17,7 @@ from modiste.training import trainer
 
 def test_the_record(finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     first, other = Path(shutil.copytree(finished_run, tmp_path / "a")), tmp_path / "b"
-    trainer.train(replace(tiny_recipe, seed=1, epochs=1), other, device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(tiny_recipe, name="other", epochs=1), other, device="cpu", data_folder=tiny_folder)
     for _ in range(2):
         team_record.write_record(tmp_path / "record", [first, other], tiny_folder)
         assert [open_run(run).test_openings for run in (first, other)] == [1, 1]
@@ -32,3 +33,23 @@ def test_the_record(finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, 
         assert f"| `{row['recipe']}`, seed {row['seed']} | {row['weight']:.3f} |" in page
     assert f"**Accuracy on test: {found.together.accuracy:.2%}**" in page
     assert plain["data_fingerprints"][0] in page
+    assert "results" not in plain, "a single seed"
+
+
+def test_an_ensemble_for_each_seed(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    folders = []
+    for seed in (0, 1):
+        for name, hidden in (("small", 8), ("large", 16)):
+            recipe = replace(tiny_recipe, name=name, model=MLPRecipe(hidden=(hidden,)), seed=seed)
+            trainer.train(recipe, tmp_path / f"{name}-{seed}", device="cpu", data_folder=tiny_folder)
+            folders.append(tmp_path / f"{name}-{seed}")
+    team_record.write_record(tmp_path / "record", folders, tiny_folder)
+    plain = json.loads((tmp_path / "record" / "record.json").read_text())
+    alone = [evaluate_fitted(folders[at : at + 2], split="test", data_folder=tiny_folder) for at in (0, 2)]
+    [result] = plain["results"]
+    assert result["recipe"] == "large and small together"
+    assert result["test_accuracy"]["values"] == [one.together.accuracy for one in alone]
+    assert [one["weights"] for one in plain["seeds"].values()] == [pytest.approx(one.weights) for one in alone]
+    assert "**One ensemble for each seed: " in (tmp_path / "record" / "README.md").read_text()
+    team_record.write_record(tmp_path / "record", folders[:3], tiny_folder)
+    assert "results" not in json.loads((tmp_path / "record" / "record.json").read_text()), "unlike seeds"

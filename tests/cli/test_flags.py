@@ -149,8 +149,9 @@ class TestCorrection:
         ("words", "hint"),
         [
             ("doctor now", "modiste doctor: now is one argument too many"),
-            ("export a b", "modiste export: b is one argument too many"),
-            ("export", "modiste export: expected RUN; see modiste export --help"),
+            ("serve a b", "modiste serve: b is one argument too many"),
+            ("serve", "modiste serve: expected SOURCE; see modiste serve --help"),
+            ("export", "which run? modiste export RUN"),
             ("train sprint --quiet --mirror --epochs x", "--epochs: expected a number, found x"),
         ],
     )

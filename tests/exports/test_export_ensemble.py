@@ -88,10 +88,10 @@ def test_its_metadata_and_card_name_the_runs(runs: Runs, exported: Exported, exp
 
 
 def test_unlike_preparations_are_refused(runs: Runs, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
-    earlier = replace(tiny_recipe, epochs=1, data=replace(tiny_recipe.data, decoder=1))
-    trainer.train(earlier, tmp_path / "earlier", device="cpu", data_folder=tiny_folder)
-    with pytest.raises(RunError, match=r"data\.decoder is 1, of .*cnn 3; a file prepares pictures in one way"):
-        export_ensemble([runs[0], tmp_path / "earlier"], tmp_path / "both.onnx", data_folder=tiny_folder)
+    whole = replace(tiny_recipe, epochs=1, data=replace(tiny_recipe.data, pictures="whole"))
+    trainer.train(whole, tmp_path / "whole", device="cpu", data_folder=tiny_folder)
+    with pytest.raises(RunError, match=r"data\.pictures is whole, that of .*cnn is garment; a file prepares"):
+        export_ensemble([runs[0], tmp_path / "whole"], tmp_path / "both.onnx", data_folder=tiny_folder)
     assert not (tmp_path / "both.onnx").exists()
 
 

@@ -20,8 +20,11 @@ from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import Run
 from modiste.version import __version__
 
-PREPARATION = ("pictures", "side", "colour", "decoder", "background", "transpose")
-"""Fields of the data recipe that must agree: the file takes one image, prepared in one way."""
+PREPARATION = ("pictures", "side", "colour", "background", "transpose")
+"""Fields of the data recipe that must agree: the file takes one image, prepared in one way.
+
+Decoders may differ, because their images hardly do; the file has that of the run with the largest weight.
+"""
 Chosen = list[tuple[Run, float]]
 """Runs with their weights, the largest first."""
 
@@ -81,8 +84,8 @@ def _check_preparation(runs: Sequence[Run]) -> None:
             own, other = getattr(first.recipe.data, field), getattr(run.recipe.data, field)
             if own != other:
                 raise RunError(
-                    f"{run.folder}: data.{field} is {other}, of {first.folder} {own}; a file prepares pictures in "
-                    "one way; leave one of them out"
+                    f"{run.folder}: data.{field} is {other}, that of {first.folder} is {own}; a file prepares "
+                    "pictures in one way; leave one of them out"
                 )
 
 

@@ -422,7 +422,7 @@ class Recipe(Displayed, Part):
     mirror: bool = False
     """When classifying, average the logits of each image and its mirror image."""
     shifts: int = 0
-    """When classifying, also average the logits of the image moved by this many pixels up, down, left and right."""
+    """When classifying, also average over the image moved by this many pixels in four directions: 5 passes, not 1."""
     patience: int = 0
     """Stop after this many epochs without a better validation accuracy; 0 never stops early."""
     pick: Literal["best-accuracy", "best-loss", "last"] = "best-accuracy"
