@@ -21,9 +21,10 @@ from modiste.evaluation.statistics import wilson_interval
 from modiste.evaluation.two_samples import significant_distance
 from modiste.exports.export import REFERENCE_IMAGES
 from modiste.inference.onnx_model import OnnxModel
-from modiste.monitoring.drift import LEAST_DISTANCE, LEAST_INDEX, LEVEL, Drift, compare, model_file
+from modiste.monitoring.drift import LEAST_DISTANCE, LEAST_INDEX, LEVEL, Drift, compare
 from modiste.monitoring.logged import LoggedAnswers
 from modiste.monitoring.reference import Reference
+from modiste.runs.manifest import onnx_file
 from record import Record, describe_machine, parser, provenance, rows
 
 SEED = 0
@@ -71,7 +72,7 @@ def main() -> None:
     arguments.add_argument("--weeks", type=int, default=100)
     arguments.add_argument("--answers", type=int, default=1000)
     options = arguments.parse_args()
-    model = OnnxModel.load(model_file(options.model))
+    model = OnnxModel.load(onnx_file(options.model))
     validation = load_development().validation
     images, labels = validation.images.numpy(), validation.labels.numpy()
     record = provenance() | {

@@ -1,12 +1,12 @@
 """The pages for people are true: generated parts are up to date, commands are known, files that they name exist."""
 
+import importlib
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from commands_and_data import run_script
 from modiste.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -32,10 +32,14 @@ NOT_HERE = {
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize("script", ["readme_results.py", "architecture_page.py", "gallery.py"])
-def test_generated_parts_are_up_to_date(script: str) -> None:
-    done = run_script(ROOT / "benchmarks" / script, "--check")
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("script", ["readme_results", "architecture_page", "gallery"])
+def test_generated_parts_are_up_to_date(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, which has loaded what the scripts need; one that finds a difference exits with a line."""
+    monkeypatch.setattr("sys.argv", [f"{script}.py", "--check"])
+    try:
+        importlib.import_module(script).main()
+    except SystemExit as left:
+        assert not left.code, left.code  # noqa: PT017 - a script may also leave with 0
 
 
 @every_page

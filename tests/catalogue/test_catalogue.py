@@ -23,30 +23,17 @@ from fault_counter import Faults
 from modiste.catalogue import listing
 from modiste.catalogue.catalogue import answer_catalogue
 from modiste.catalogue.listing import Place, hash_list, in_order, read_part, write_list
-from modiste.catalogue.plan import FOLDER, MODEL, PLAN, Plan
+from modiste.catalogue.plan import FOLDER, PLAN, Plan
 from modiste.catalogue.shards import ShardTask
 from modiste.catalogue.workers import MOST_DEATHS, DiedError
 from modiste.errors import DataError, RunError, StoppedError
 from modiste.exports.formats import with_metadata
 from modiste.inference.answers import answers, find_pictures
 from modiste.inference.onnx_model import OnnxModel
+from modiste.runs.manifest import ONNX_FILE
 
 COUNT, ROWS = 90, 16
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    write_small_pictures(folder, COUNT)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def calm(model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The shards of a run that nothing disturbed, in one process."""
-    out = tmp_path_factory.mktemp("calm") / "answers"
-    answer_catalogue(model, pictures, out, shard_rows=ROWS, workers=InThisProcess)
-    return shards(out)
+"""Read by the fixtures too."""
 
 
 def rows(out: Path) -> list[dict[str, object]]:
@@ -264,7 +251,7 @@ def test_another_model_list_or_division_is_refused(model: Path, tmp_path: Path) 
     assert shards(out) == before
 
 
-@pytest.mark.parametrize("name", [PLAN, MODEL, "pictures-000000"])
+@pytest.mark.parametrize("name", [PLAN, ONNX_FILE, "pictures-000000"])
 def test_what_fixes_the_work_is_refused_when_it_is_damaged(
     name: str, model: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -387,7 +374,7 @@ def test_links_and_closed_folders_are_refused_as_predict_refuses_them(model: Pat
         (("PICTURES", "PICTURES"), "--out: expected one folder", 2),
         (("PICTURES", "--shard-rows", "0"), "--shard-rows: expected at least 1, found 0", 4),
         (("nowhere",), "nowhere: no such file or folder", 3),
-        (("MODEL",), "expected a folder of pictures, or a list of paths", 3),
+        (("ONNX_FILE",), "expected a folder of pictures, or a list of paths", 3),
         (("EMPTY",), "no pictures", 3),
     ],
 )
@@ -395,7 +382,7 @@ def test_the_command_refuses_in_one_line(
     words: tuple[str, ...], complaint: str, code: int, model: Path, pictures: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    named = {"PICTURES": pictures, "MODEL": model, "EMPTY": tmp_path / "empty"}
+    named = {"PICTURES": pictures, "ONNX_FILE": model, "EMPTY": tmp_path / "empty"}
     done = run_modiste("predict", model, *(named.get(word, word) for word in words), "--out", tmp_path / "answers")
     assert (done.returncode, done.stdout) == (code, "")
     assert complaint in done.stderr

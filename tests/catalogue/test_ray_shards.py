@@ -7,31 +7,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-from small_catalogue import InThisProcess, shards, write_small_pictures
+from small_catalogue import shards
 
 from commands_and_data import child_environment
 from fault_counter import Faults
-from modiste.catalogue.catalogue import answer_catalogue
-from modiste.catalogue.plan import FOLDER, MODEL
+from modiste.catalogue.plan import FOLDER
 from modiste.catalogue.shards import ShardTask, answer_shard
 from modiste.errors import ClusterError
+from modiste.runs.manifest import ONNX_FILE
 from ray_nodes import nodes, order
 
 COUNT, ROWS = 800, 8
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    write_small_pictures(folder, COUNT)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def alone(model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("alone") / "answers"
-    answer_catalogue(model, pictures, out, shard_rows=ROWS, workers=InThisProcess)
-    return shards(out)
+"""Read by the fixtures too."""
 
 
 def start(model: Path, pictures: Path, out: Path, address: str) -> "subprocess.Popen[str]":
@@ -55,26 +42,26 @@ def wait_for_a_shard(out: Path, process: "subprocess.Popen[str]") -> None:
 
 @pytest.mark.slow
 def test_a_driver_a_worker_and_a_node_that_are_killed_cost_only_what_they_had_at_work(
-    model: Path, pictures: Path, alone: dict[str, bytes], tmp_path: Path, faults: Faults
+    model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path, faults: Faults
 ) -> None:
     for number in faults("catalogue: driver, worker and node killed (Ray)", few=3, many=60, each=3):
-        kill_each(model, pictures, alone, tmp_path / str(number))
+        kill_each(model, pictures, calm, tmp_path / str(number))
 
 
-def kill_each(model: Path, pictures: Path, alone: dict[str, bytes], out: Path) -> None:
+def kill_each(model: Path, pictures: Path, calm: dict[str, bytes], out: Path) -> None:
     with nodes(2, environment=child_environment()) as (address, keeper):
         driver = start(model, pictures, out, address)
         wait_for_a_shard(out, driver)
         driver.kill()
         driver.communicate()
         before = shards(out)
-        assert before.items() <= alone.items()
+        assert before.items() <= calm.items()
         again = start(model, pictures, out, address)
         kill_a_worker(psutil.Process(keeper.pid), again)
         order(keeper, "kill one")
         _, complaint = again.communicate(timeout=200)
     assert (again.returncode, complaint) == (0, "")
-    assert shards(out) == alone
+    assert shards(out) == calm
 
 
 def kill_a_worker(cluster: psutil.Process, driver: "subprocess.Popen[str]") -> None:
@@ -103,4 +90,4 @@ def test_no_cluster_is_said(model: Path, pictures: Path, tmp_path: Path) -> None
     assert process.returncode == ClusterError.exit_code
     assert "no Ray cluster answers" in complaint
     assert len(complaint.splitlines()) == 1
-    assert (tmp_path / "answers" / FOLDER / MODEL).exists()
+    assert (tmp_path / "answers" / FOLDER / ONNX_FILE).exists()

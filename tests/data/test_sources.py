@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from idx_files import GOOD, GOOD_IMAGES, GOOD_LABELS, GOOD_TEST, IMAGES, LABELS, flip, idx, packed, write
 
+from fault_counter import slow_case
 from modiste.cli import main
 from modiste.cli.doctor import EXTRAS
 from modiste.data import held_out
@@ -344,8 +345,14 @@ FLIPS = {  # file: flips in its raw form, flips in its archive; 200 in all
 }
 
 
-@pytest.mark.parametrize("name", FLIPS)
-@pytest.mark.parametrize("pack", [False, True], ids=["raw", "gzip"])
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        (slow_case if (name, pack) == (IMAGES, True) else pytest.param)(name, pack, id=f"{name}{'.gz' * pack}")
+        for name in FLIPS
+        for pack in (False, True)
+    ],
+)
 def test_any_changed_byte_is_noticed(real_files: dict[str, Path], tmp_path: Path, name: str, pack: bool) -> None:
     part = "train" if name in PAIR["train"] else "test"
     load = idx_source.load_training if part == "train" else held_out.load_held_out

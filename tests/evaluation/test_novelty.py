@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import other_things
+from fault_counter import slow_case
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet
 from modiste.data.extra_pictures import Extra, ExtraPictures
@@ -155,7 +156,8 @@ def test_mirror_images_are_of_the_classes_where_training_mirrors() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [Changes(), Changes(AugmentationRecipe(flip=True))], ids=["as they lie", "mirrored"]
+    "changes",
+    [slow_case(Changes(), id="as they lie"), pytest.param(Changes(AugmentationRecipe(flip=True)), id="mirrored")],
 )
 def test_known_logits_save_passes_and_change_no_score(changes: Changes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the network's own features are too wide; mirror images of the training images still pass."""

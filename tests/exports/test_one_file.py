@@ -27,7 +27,7 @@ from modiste.exports import export, onnx_graph, onnxruntime_web
 from modiste.exports.browser import ABSENT
 from modiste.exports.formats import FORMATS, as_page
 from modiste.exports.one_file import one_file_page
-from modiste.exports.onnx_graph import read_graph, shortened
+from modiste.exports.onnx_graph import parse, read_graph, shortened
 from modiste.models.registry import Task, build_model
 from modiste.photo.garment import Prepared
 from modiste.photo.preparation import Preparation
@@ -172,10 +172,11 @@ def test_the_page_computes_what_the_network_does(
     path.write_bytes(as_page(answers, ModelInfo(recipe, task, 4, "f" * 64)))
     page = browser.new_page()
     page.goto(path.as_uri())
-    rows = page.evaluate("(images) => computedFor(images)", base64.b64encode(images.tobytes()).decode())
+    some = images[:12]
+    rows = page.evaluate("(images) => computedFor(images)", base64.b64encode(some.tobytes()).decode())
     page.close()
     with torch.inference_mode():
-        _, probabilities, novelties = (one.numpy() for one in answers(torch.from_numpy(images)))
+        _, probabilities, novelties = (one.numpy() for one in answers(torch.from_numpy(some)))
     np.testing.assert_allclose([row["probabilities"] for row in rows], probabilities, atol=1e-4)
     np.testing.assert_allclose([row["novelty"] for row in rows], novelties, rtol=1e-3, atol=1e-3)
 
@@ -259,7 +260,7 @@ def onnx_file(*nodes: onnx.NodeProto) -> bytes:
 )
 def test_an_operator_that_the_page_does_not_compute_is_named(node: onnx.NodeProto, named: str) -> None:
     with pytest.raises(RunError, match=named) as caught:
-        read_graph(onnx_file(node))
+        read_graph(parse(onnx_file(node)))
     assert "\n" not in str(caught.value)
 
 
@@ -414,9 +415,6 @@ def test_a_page_that_answers_otherwise_is_not_written(
     finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = shutil.copytree(finished_run, tmp_path / "run")
-    done = export.export(run, tmp_path / "good.html", to="html", data_folder=tiny_folder)
-    assert done.proof is not None
-    assert done.proof.agreement == 1
     monkeypatch.setattr(onnx_graph, "SHORTENED", 1)
     monkeypatch.setattr(onnx_graph, "shortened", lambda values: (1.0, bytes(2 * values.size)))
     with pytest.raises(RunError, match="the html file answers otherwise than the run"):
@@ -425,13 +423,15 @@ def test_a_page_that_answers_otherwise_is_not_written(
 
 
 def test_without_a_browser_the_page_is_written_unchecked(
+    one_file: Path,
     finished_run: Path,
     tiny_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(FORMATS, "html", replace(FORMATS["html"], can_read=lambda: False))
+    unchecked = replace(FORMATS["html"], can_read=lambda: False, write=lambda *_: one_file.read_bytes())
+    monkeypatch.setitem(FORMATS, "html", unchecked)
     out = tmp_path / "page.html"
     run = shutil.copytree(finished_run, tmp_path / "run")
     main(["export", str(run), "--to", "html", "--out", str(out), "--data-folder", str(tiny_folder)])

@@ -76,8 +76,8 @@ def recipe(tmp_path: Path, tiny_recipe: Recipe) -> Path:
 @pytest.mark.parametrize(
     "where",
     [
-        slow_case(("--workers", 1), id="processes"),
-        pytest.param(("--ray", "auto", "--trial-cpus", 0.5), id="ray"),
+        pytest.param(("--workers", 1), id="processes"),
+        slow_case(("--ray", "auto", "--trial-cpus", 0.5), id="ray"),
     ],
 )
 def test_search(where: tuple[object, ...], trapped: Trapped, recipe: Path, tiny_folder: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 import modiste
 from modiste import machine
 from modiste.data.dataset import load_development
-from modiste.errors import DataError, RunError
+from modiste.errors import DataError, RunError, StorageError
 from modiste.evaluation.assessment import evaluate
 from modiste.inference.predictor import Predictor
 from modiste.recipes.recipe import DataRecipe
@@ -34,6 +34,22 @@ def test_it_gives_the_logits_that_training_stored(finished_run: Path, images: to
     assert torch.equal(predictor.logits(images), stored)
     assert predictor.names(images) == [predictor.class_names[label] for label in stored.argmax(1).tolist()]
     torch.testing.assert_close(predictor.probabilities(images).sum(1), torch.ones(len(images)))
+
+
+@pytest.mark.parametrize("error", [DataError("no images"), StorageError("no space left on device")])
+def test_where_there_cannot_be_a_detector_it_answers_after_a_warning(
+    finished_run: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Predictor, "with_novelty", fail)
+    predictor, told = Predictor.load(finished_run, device="cpu"), list[str]()
+    assert predictor.with_novelty_or_warning(told.append) is predictor
+    assert told == [f"images of none of the classes will not be recognised as such: {error}"]
+    of_file = Predictor.load(finished_run / run_folder.WEIGHTS["picked"], device="cpu")
+    assert of_file.with_novelty_or_warning(told.append) is of_file
+    assert len(told) == 1  # a model file never had one
 
 
 def test_classify_gives_what_the_other_methods_return(finished_run: Path, images: torch.Tensor) -> None:

@@ -324,7 +324,7 @@ def test_a_missing_package_is_named_in_a_line_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("kind", ["png", "svg"])
+@pytest.mark.parametrize("kind", [slow_case("png"), "svg"])
 def test_the_papers_figures_alone(kind: str, untested: Path, tiny_folder: Path, tmp_path: Path) -> None:
     paths = write_figures(tmp_path, run=untested.parent, data_folder=tiny_folder, format=kind)
     assert [path.name for path in paths] == [

@@ -20,10 +20,12 @@ import psycopg
 import pytest
 from search_process import start, table, wait_for
 
-from commands_and_data import PROGRAMS
+from commands_and_data import PROGRAMS, run_modiste
 from modiste.errors import ClusterError, RecipeError, RunError
 from modiste.recipes.networks import CNNRecipe
+from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe
+from modiste.runs import storage
 from modiste.searches import outcomes
 from modiste.searches.plan import Plan
 from modiste.searches.postgres import PostgresStore
@@ -165,7 +167,7 @@ def test_drivers_that_begin_and_end_together_on_a_new_database_make_its_tables_o
             together.wait(60)
             store.conclude(short)
 
-    for number in range(4):
+    for number in range(2):
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(f"create database new{number}")
         url = f"{server.rpartition('/')[0]}/new{number}"
@@ -265,11 +267,11 @@ def test_the_longest_name_is_held(plan: Plan, server: str) -> None:
 
 
 def test_no_server_is_said_without_the_password(plan: Plan, tmp_path: Path, tiny_folder: Path) -> None:
-    process = start(tmp_path / "s", plan, tiny_folder, "--storage", "postgresql://me:SECRET@127.0.0.1:1/x")
-    _, complaint = process.communicate(timeout=60)
-    assert process.returncode == ClusterError.exit_code
-    assert "the storage at 127.0.0.1:1/x cannot be used" in complaint
-    assert "SECRET" not in complaint
-    process = start(tmp_path / "s", plan, tiny_folder, "--storage", "sqlite:///x")
-    assert "expected postgresql://" in process.communicate(timeout=60)[1]
+    storage.write_json(tmp_path / "tiny.json", to_plain(plan.recipe))
+    words = ["search", "tiny.json", *plan.space, "--out", "s", "--data-folder", tiny_folder, "--storage"]
+    done = run_modiste(*words, "postgresql://me:SECRET@127.0.0.1:1/x", cwd=tmp_path)
+    assert done.returncode == ClusterError.exit_code
+    assert "the storage at 127.0.0.1:1/x cannot be used" in done.stderr
+    assert "SECRET" not in done.stderr
+    assert "expected postgresql://" in run_modiste(*words, "sqlite:///x", cwd=tmp_path).stderr
     assert not (tmp_path / "s" / outcomes.TABLE).exists()

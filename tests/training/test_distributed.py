@@ -121,9 +121,9 @@ def test_the_command_speaks_once_stops_when_asked_and_goes_on(
 
 def test_a_batch_too_small_for_all_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     storage.write_json(tmp_path / "recipe.json", to_plain(replace(tiny_recipe, batch_size=133)))
-    done = run_python(
-        *TORCHRUN, 2, "-m", "modiste", "train", "recipe.json", "--data-folder", tiny_folder, cwd=tmp_path, timeout=200
-    )
+    script = tmp_path / "command.py"
+    script.write_text("from modiste.cli.main import main\n\nmain()\n")
+    done = run_together(2, script, "train", "recipe.json", "--data-folder", tiny_folder, cwd=tmp_path)
     assert done.returncode != 0
     assert "an image for each of 2 processes, found one of 1 among the 400" in done.stderr
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from commands_and_data import tiny_files
+from fault_counter import slow_case
 from modiste.cli import main
 from modiste.cli import train as cli_train
 from modiste.errors import DivergedError, RecipeError, RunError, StoppedError
@@ -90,7 +91,7 @@ def test_every_seed_comes_to_what_it_comes_to_alone(
         assert_same(together, alone)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", [slow_case("float32"), "bfloat16"])
 def test_so_it_does_with_normalisation_and_augmentation(
     precision: Precision, sprint: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -170,7 +171,7 @@ class StopAt(Listener):
         self.heard.append("stopped")
 
 
-@pytest.mark.parametrize("step", [7, 25, 40])
+@pytest.mark.parametrize("step", [slow_case(7), slow_case(25), 40])
 def test_an_unfinished_single_run_goes_on_beside_new_ones(
     step: int, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -189,7 +190,7 @@ def test_an_unfinished_single_run_goes_on_beside_new_ones(
         assert [state.plain["step"] for state in states if state] == [50, 50]
 
 
-@pytest.mark.parametrize("step", [3, 25, 30])
+@pytest.mark.parametrize("step", [slow_case(3), slow_case(25), 30])
 def test_seeds_that_were_stopped_go_on(step: int, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     recipe, where = replace(tiny_recipe, epochs=2, ema_decay=0.9), {"device": "cpu", "data_folder": tiny_folder}
     whole = train_seeds(recipe, [0, 1], tmp_path / "whole", **where)  # type: ignore[arg-type]

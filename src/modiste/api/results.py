@@ -494,15 +494,9 @@ def _classifier(
         return OnnxModel.load(path)
     register(network)
     predictor = Predictor.load(path, device=device)
-    if predictor.folder is None:
-        return predictor
-    try:
+    if predictor.folder is not None and data_folder is not None:
         return predictor.with_novelty(path, data_folder)
-    except DataError as error:
-        if data_folder is not None:
-            raise
-        logging.getLogger(__name__).warning("images of none of the classes will not be recognised as such: %s", error)
-        return predictor
+    return predictor.with_novelty_or_warning(logging.getLogger(__name__).warning)
 
 
 def _export_ensemble(

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from modiste.catalogue.listing import Place, read_part
 from modiste.catalogue.parquet import demand_package, read_facts
-from modiste.catalogue.plan import FOLDER, MODEL, Plan, claim, read_model
+from modiste.catalogue.plan import FOLDER, Plan, claim, read_model
 from modiste.catalogue.shards import ShardTask, is_done, shard_path
 from modiste.catalogue.workers import MOST_DEATHS, DiedError, LocalWorkers, MakeShardWorkers, ShardWorkers, gave_up
 from modiste.errors import RecipeError, RunError, StoppedError, reason_of
 from modiste.inference.answers import check_paths
 from modiste.inference.onnx_model import MOST_BYTES, OnnxModel
 from modiste.runs import storage
+from modiste.runs.manifest import ONNX_FILE
 from modiste.training.interruption import Interruption
 
 SHARD_ROWS = 1024
@@ -166,7 +167,7 @@ class _Work:
         self._on_progress(self._done, self._plan.count)
         if not self._missing:
             return True
-        with make(self._out / FOLDER / MODEL, len(self._missing)) as workers:
+        with make(self._out / FOLDER / ONNX_FILE, len(self._missing)) as workers:
             while self._missing and not self._interruption.requested:
                 self._run_until_a_death(workers)
         return not self._missing

@@ -15,11 +15,11 @@ from modiste.catalogue.listing import Place, hash_list, write_list
 from modiste.errors import PhotoError, RunError, StorageError, reason_of, shown
 from modiste.photo.preparation import VERSION
 from modiste.runs import storage
+from modiste.runs.manifest import ONNX_FILE
 
 FOLDER = "_plan"
 """Within the folder of answers; readers of parquet folders pass over names that begin so."""
 PLAN = "plan.json"
-MODEL = "model.onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def claim(
     if not count:
         raise PhotoError(f"{shown(place.table or place.root)}: no pictures; expected files such as .jpg or .png")
     content = onnx()
-    storage.write_bytes(folder / MODEL, content)
+    storage.write_bytes(folder / ONNX_FILE, content)
     onnx_digest = hashlib.sha256(content).hexdigest()
     plan = Plan(model=model, onnx=onnx_digest, pictures=digest, count=count, shard_rows=shard_rows, coverage=coverage)
     storage.write_hashed_json(folder / PLAN, asdict(plan))
@@ -105,7 +105,7 @@ def claim(
 
 def read_model(out: Path, plan: Plan) -> bytes:
     """Return the content of the ONNX file that answers; RunError if it is not the plan's."""
-    path = out / FOLDER / MODEL
+    path = out / FOLDER / ONNX_FILE
     try:
         content = path.read_bytes()
     except OSError as error:

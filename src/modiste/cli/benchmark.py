@@ -23,10 +23,6 @@ class _BenchmarkOptions(RunOptions, Settings):
     device: str = "auto"
     """auto, cpu, cuda ..."""
 
-    def settings(self) -> Settings:
-        """Return the settings of the benchmarks among these options."""
-        return Settings(**{item.name: getattr(self, item.name) for item in fields(Settings)})
-
 
 def benchmark(arguments: list[str]) -> None:
     """Measure finished runs by a yardstick beyond accuracy; write a page with what others have published.
@@ -41,20 +37,20 @@ def benchmark(arguments: list[str]) -> None:
     options = parse(_BenchmarkOptions, arguments, "modiste benchmark", benchmark)
     if not options.runs:
         complain("which runs? modiste benchmark NAME RUN ...; see modiste benchmark --help", USAGE)
-    from modiste.benchmarks.run import all_names, report_failures, run_benchmarks
-    from modiste.reports.benchmark import write_benchmarks
+    from modiste.api import benchmarks
+    from modiste.benchmarks.run import all_names
 
     options.register_networks()
-    settings = options.settings()
-    names = all_names(settings) if options.name == "all" else [options.name]
-    failed: dict[str, Exception] | None = {} if options.name == "all" else None
-    found = run_benchmarks(
-        names, options.runs, settings, device=options.device, data_folder=options.data_folder, failed=failed
-    )
+    names = ("out", "device", "data_folder", *(item.name for item in fields(Settings)))
+    keywords = {name: getattr(options, name) for name in names}
+    wanted = all_names(options.settings()) if options.name == "all" else [options.name]
+    if options.name == "all":
+        found = benchmarks.benchmark_all(options.runs, **keywords)
+    else:
+        found = (benchmarks.benchmark(options.name, options.runs, **keywords),)
     for one in found:
         say(*repr(one).splitlines(), "")
     if found:
-        say(write_benchmarks(found, options.out, f"benchmark-{options.name}", failed or {}))
-    if failed:
-        report_failures(failed)
+        say(options.out / f"benchmark-{options.name}.html")
+    if len(found) < len(wanted):
         sys.exit(FAILED)

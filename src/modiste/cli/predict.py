@@ -11,7 +11,7 @@ from modiste.cli.answer_writers import AnswerWriter, JsonWriter, LineWriter, Tab
 from modiste.cli.arguments import USAGE, RunOptions, complain, help_or_complain, parse, split_flags
 from modiste.cli.progress import ProgressBar
 from modiste.cli.streams import say, warn
-from modiste.errors import DataError, PhotoError, StorageError, extra_for, printable, shown
+from modiste.errors import PhotoError, extra_for, printable, shown
 
 if TYPE_CHECKING:
     from modiste.catalogue.workers import MakeShardWorkers
@@ -212,12 +212,11 @@ def _predictor(source: Path, options: _PredictOptions) -> "Predictor":
 
     precision = None if options.precision == "trained" else options.precision
     predictor = Predictor.load(source, device=options.device, precision=precision)
-    if predictor.folder:
-        try:
-            return predictor.with_novelty(source, options.data_folder, lambda line: warn(f"modiste: {line}"))
-        except (DataError, StorageError) as error:
-            warn(f"modiste: photos of none of the classes will not be recognised as such: {error}")
-    return predictor
+
+    def tell(line: str) -> None:
+        warn(f"modiste: {line}")
+
+    return predictor.with_novelty_or_warning(tell, options.data_folder, tell)
 
 
 def _figure_writer(classifier: "Classifier", options: _PredictOptions) -> "Callable[[int, FileAnswer], None]":

@@ -39,18 +39,13 @@ def report(arguments: list[str]) -> None:
     options = parse(_ReportOptions, arguments, "modiste report", report)
     if not options.runs:
         complain("which run? modiste report DIR [DIR ...]; see modiste report --help", USAGE)
-    from modiste.reports.comparison import write_comparison
-    from modiste.reports.report import write_report
+    if len(options.runs) == 1 and options.split == "test":
+        complain("--split test: expected several runs, found one; leave it out: the page has both splits", USAGE)
+    from modiste.api.results import report as write
 
     options.register_networks()
-    names = ("out", "title", "author", "data_folder")
-    keywords = {name: getattr(options, name) for name in names}
-    if len(options.runs) > 1:
-        path = write_comparison(options.runs, split=options.split, **keywords)
-    elif options.split == "test":
-        complain("--split test: expected several runs, found one; leave it out: the page has both splits", USAGE)
-    else:
-        path = write_report(options.runs[0], **keywords)
+    keywords = {name: getattr(options, name) for name in ("split", "out", "title", "author", "data_folder")}
+    path = write(options.runs if len(options.runs) > 1 else options.runs[0], **keywords)
     say(path)
     if options.open:
         _open(path)

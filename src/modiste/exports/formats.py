@@ -28,6 +28,7 @@ from modiste.exports.one_file import one_file_page
 from modiste.models.onednn import fold
 from modiste.runs import checkpoint
 from modiste.runs.checkpoint import ModelInfo
+from modiste.runs.manifest import ONNX_FILE
 from modiste.version import __version__
 
 Probabilities = Callable[[UInt8[np.ndarray, "n c h w"]], Float[np.ndarray, "n k"]]
@@ -210,7 +211,7 @@ _ANY_NUMBER = {0: torch.export.Dim("n", min=1)}
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 FORMATS = {
     "html": Format("classifier.html", as_page, run_page, ONNX_PACKAGES, browser.has_browser, proof_images=100),
-    "onnx": Format("model.onnx", as_onnx, run_onnx, ONNX_PACKAGES),
+    "onnx": Format(ONNX_FILE, as_onnx, run_onnx, ONNX_PACKAGES),
     "safetensors": Format("exported.safetensors", as_weights, run_weights),
     "torch": Format("model.pt2", as_program, run_program),
 }

@@ -11,18 +11,21 @@ from collections.abc import Mapping
 from html import escape
 from importlib import resources
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from modiste.errors import RunError
 from modiste.exports import onnxruntime_web
-from modiste.exports.onnx_graph import OperatorError, describe, read_graph
+from modiste.exports.onnx_graph import OperatorError, describe, parse, read_graph
 from modiste.photo import background, garment, opening, separation
 from modiste.photo.preparation import CHANNELS
 from modiste.photo.regions import gaussian_weights
 from modiste.runs.checkpoint import ModelInfo
 from modiste.version import __version__
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 SCRIPTS = ("exports/page/preparation.js", "serving/page/samples.js", "serving/page/page.js", "exports/page/one_file.js")
 """In the order in which the browser reads them, after those that compute. Two are shared with the server."""
@@ -85,8 +88,9 @@ def one_file_page(onnx_content: bytes, info: ModelInfo) -> bytes:
             f"export: html: the page finds garments on plain backgrounds only, this run by {data.background!r}; "
             "choose --to onnx"
         )
-    engine = _engine(onnx_content)
-    outputs, metadata = describe(onnx_content)
+    parsed = parse(onnx_content)
+    engine = _engine(onnx_content, parsed)
+    outputs, metadata = describe(parsed)
     model = {
         "name": info.recipe.name,
         "modiste": __version__,
@@ -100,14 +104,14 @@ def one_file_page(onnx_content: bytes, info: ModelInfo) -> bytes:
     return _assembled(as_json(model), engine).encode()
 
 
-def _engine(onnx_content: bytes) -> Engine:
+def _engine(onnx_content: bytes, parsed: "ModelProto") -> Engine:
     """Return what computes a network: Modiste's own script, or ONNX Runtime where an operator is none of that script's.
 
     Raises:
         RunError, DataError: ONNX Runtime is needed, and cannot be had.
     """
     try:
-        graph = read_graph(onnx_content)
+        graph = read_graph(parsed)
     except OperatorError:
         runtime = onnxruntime_web.load_runtime()
         content = {"program": gzip.compress(runtime.program, mtime=0), "glue": runtime.glue}

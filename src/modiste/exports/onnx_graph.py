@@ -4,12 +4,15 @@
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Num
 
 from modiste.errors import RunError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 SHORTENED = 4096
 """Least number of weights in a float32 tensor that is stored with two bytes a number; see ``shortened``."""
@@ -37,33 +40,36 @@ class Graph(NamedTuple):
     weights: bytes
 
 
-def read_graph(content: bytes) -> Graph:
+def parse(content: bytes) -> "ModelProto":
+    """Return the content of an ONNX file as ONNX's own object."""
+    import onnx
+
+    return onnx.load_model_from_string(content)
+
+
+def read_graph(model: "ModelProto") -> Graph:
     """Return the network of an ONNX file.
 
     Args:
-        content: of the file, whose only input is ``images``.
+        model: the file; its only input is ``images``.
 
     Raises:
         OperatorError: the network contains an operator, or an attribute of one, that the page does not compute.
         RunError: a tensor is of another type than the page reads.
     """
-    import onnx
+    from onnx import numpy_helper
 
-    graph = onnx.load_model_from_string(content).graph
-    nodes = [_node(node) for node in graph.node]
+    nodes = [_node(node) for node in model.graph.node]
     used = {name for node in nodes for name in node["inputs"]}
     tensors, weights = dict[str, Any](), bytearray()
-    for one in graph.initializer:
+    for one in model.graph.initializer:
         if one.name in used:
-            tensors[one.name] = _stored(one.name, onnx.numpy_helper.to_array(one), weights)
+            tensors[one.name] = _stored(one.name, numpy_helper.to_array(one), weights)
     return Graph({"nodes": nodes, "tensors": tensors}, bytes(weights))
 
 
-def describe(content: bytes) -> tuple[list[str], dict[str, str]]:
+def describe(model: "ModelProto") -> tuple[list[str], dict[str, str]]:
     """Return the names of a network's outputs, and the metadata of its ONNX file."""
-    import onnx
-
-    model = onnx.load_model_from_string(content)
     return [one.name for one in model.graph.output], {one.key: one.value for one in model.metadata_props}
 
 

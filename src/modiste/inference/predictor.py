@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
-from modiste.errors import RunError
+from modiste.errors import DataError, RunError, StorageError
 from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.inference import parts, ready
 from modiste.evaluation.out_of_distribution.features import watched
@@ -111,6 +111,30 @@ class Predictor(Classifier):
             self.logits(np.zeros((1, *self.image_shape), np.uint8))
         novelty = of_run(run_folder.open_run(run), data_folder, seen=seen, announce=announce)
         return replace(self, novelty=novelty)
+
+    def with_novelty_or_warning(
+        self,
+        warn: Callable[[str], None],
+        data_folder: Path | str | None = None,
+        announce: Callable[[str], None] | None = None,
+    ) -> "Predictor":
+        """Return a predictor with the detector of its run; this one, after a warning, where there cannot be one.
+
+        Args:
+            warn: called with a line if the images that the detector is learned from are missing, or the disk refuses.
+            data_folder: of the training images; see ``load_dataset``.
+            announce: as of ``with_novelty``.
+
+        Raises:
+            RunError: the stored detector is damaged.
+        """
+        if self.folder is None:
+            return self
+        try:
+            return self.with_novelty(self.folder, data_folder, announce)
+        except (DataError, StorageError) as error:
+            warn(f"images of none of the classes will not be recognised as such: {error}")
+            return self
 
     def accepting(self, rate: float) -> "Predictor":
         """Return a predictor with another false-alarm rate: the score is above 1 for as many images of the classes.

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from modiste.display import Displayed, Table, percent
-from modiste.errors import RecipeError, RunError, extra_for
+from modiste.errors import RecipeError, extra_for
 from modiste.evaluation.two_samples import (
     EXTRA,
     chi_squared_p,
@@ -26,7 +26,7 @@ from modiste.evaluation.two_samples import (
 from modiste.inference.onnx_model import OnnxModel
 from modiste.monitoring.logged import LoggedAnswers, read_log
 from modiste.monitoring.reference import Reference, of_model
-from modiste.runs import manifest, storage
+from modiste.runs import manifest
 
 LEVEL = 0.01
 """Chance of a wrong alarm for all tests of one call together."""
@@ -40,7 +40,6 @@ BINS = 10
 """Bins of confidence and novelty, with equal shares of the reference, for the population stability index."""
 DECIMALS = 4
 """Digits after the point of confidence and novelty; so that the rounding of a log is no difference."""
-MODEL = "model.onnx"
 Name = Literal["classes", "confidence", "novelty"]
 Day = date | str | None
 State = Literal["drift", "no drift", "too few answers"]
@@ -230,7 +229,7 @@ def find_drift(
     days, earlier_days = (as_day(since), as_day(until)), (as_day(baseline_since), as_day(baseline_until))
     with extra_for(*EXTRA):
         import scipy.special  # noqa: F401 - before the log is read
-    path = model_file(source)
+    path = manifest.onnx_file(source)
     model = OnnxModel.load(path)
     if earlier_days == (None, None):
         reference, baseline = of_model(model, str(path)), "validation"
@@ -254,16 +253,6 @@ def as_day(day: Day) -> date | None:
         return date.fromisoformat(day)
     except ValueError as error:
         raise RecipeError(f"drift: expected a day such as 2026-11-28, found {day!r}") from error
-
-
-def model_file(source: Path) -> Path:
-    """Return an ONNX file, or that in a run's folder; RunError if the run was not exported or the file has changed."""
-    if not storage.is_folder(source):
-        return source
-    files, _ = manifest.read(source)
-    if MODEL not in files:
-        raise RunError(f"{source}: holds no {MODEL}; export the run: modiste export {source}")
-    return manifest.verify(source, MODEL, files[MODEL])
 
 
 def _check_days(days: tuple[date | None, date | None], earlier: tuple[date | None, date | None]) -> None:

@@ -7,6 +7,8 @@ from modiste.errors import RunError
 from modiste.runs import storage
 
 NAME = "manifest.json"
+ONNX_FILE = "model.onnx"
+"""What ``modiste export`` calls the ONNX file of a run."""
 
 
 def write(folder: Path, files: Mapping[str, str], test_openings: int) -> None:
@@ -48,3 +50,25 @@ def verify(folder: Path, name: str, digest: str) -> Path:
             "restore the file or train the run again in another folder"
         )
     return path
+
+
+def has_onnx_file(run: Path) -> bool:
+    """Return whether a run was exported as an ONNX file; RunError if its manifest is damaged."""
+    return ONNX_FILE in read(run)[0]
+
+
+def onnx_file(source: Path) -> Path:
+    """Return the path of an ONNX file, or of that in a run's folder.
+
+    Raises:
+        RunError: the run was not exported, or its file is missing or has changed since.
+    """
+    if not storage.is_folder(source):
+        return source
+    files, _ = read(source)
+    if ONNX_FILE not in files:
+        raise RunError(f"{source}: holds no {ONNX_FILE}; export the run: modiste export {source}")
+    try:
+        return verify(source, ONNX_FILE, files[ONNX_FILE])
+    except RunError as error:
+        raise RunError(f"{error}; or write it again: modiste export {source}") from error

@@ -18,7 +18,6 @@ from modiste.serving.limits import Limits, allowed_name, allowed_origin, allowed
 if TYPE_CHECKING:
     from modiste.serving.server import Server
 
-MODEL = "model.onnx"
 LEAST_TOKEN = 16
 MOST_PORT = 65535
 FIRST_INHERITED = 3
@@ -117,16 +116,9 @@ def check_token(host: str, token: str) -> None:
 
 def model_file(source: Path, data_folder: Path | None = None) -> Path:
     """Return the ONNX file of a run's folder, exported now if it is missing; RunError if it has changed since."""
-    if not storage.is_folder(source):
-        return source
-    files, _ = manifest.read(source)
-    if MODEL not in files:
+    if storage.is_folder(source) and not manifest.has_onnx_file(source):
         export(source, data_folder)
-        files, _ = manifest.read(source)
-    try:
-        return manifest.verify(source, MODEL, files.get(MODEL, ""))
-    except RunError as error:
-        raise RunError(f"{error}; or write it again: modiste export {source}") from error
+    return manifest.onnx_file(source)
 
 
 def export(run: Path, data_folder: Path | None = None) -> None:
