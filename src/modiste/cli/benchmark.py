@@ -43,7 +43,7 @@ def benchmark(arguments: list[str]) -> None:
     options.register_networks()
     names = ("out", "device", "data_folder", *(item.name for item in fields(Settings)))
     keywords = {name: getattr(options, name) for name in names}
-    wanted = all_names(options.settings()) if options.name == "all" else [options.name]
+    wanted = all_names(options) if options.name == "all" else [options.name]
     if options.name == "all":
         found = benchmarks.benchmark_all(options.runs, **keywords)
     else:
