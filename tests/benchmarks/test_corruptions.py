@@ -13,6 +13,7 @@ import torch
 from few_kinds import keep_kinds
 
 import modiste
+from modiste import machine
 from modiste.benchmarks import corruptions
 from modiste.benchmarks.corrupted_images import CORRUPTIONS, SEVERITIES, corrupt, every_corruption, grey
 from modiste.cli import main
@@ -45,8 +46,11 @@ def digest(images: np.ndarray) -> str:
     return found.hexdigest()
 
 
-def test_the_bytes_are_those_of_every_machine(images: np.ndarray) -> None:
-    assert digest(images) == PINNED
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_bytes_are_those_of_every_machine(images: np.ndarray, threads: int) -> None:
+    with machine.threads_restored():
+        torch.set_num_threads(threads)
+        assert digest(images) == PINNED
 
 
 def test_the_bytes_of_real_images() -> None:
@@ -147,9 +151,9 @@ class TestMeasured:
     def test_errors_relative_to_the_baseline(self) -> None:
         one = {"fog": (0.9, 0.8), "scale": (0.6, 0.4)}
         base = [{"fog": (0.8, 0.6), "scale": (0.5, 0.5)}, {"fog": (0.8, 0.8), "scale": (0.5, 0.5)}]
-        found = corruptions._relative_errors(one, base)
+        found = corruptions.relative_errors(one, base)
         assert found == pytest.approx({"fog": 0.3 / 0.5, "scale": 1.0})
-        assert corruptions._relative_errors(one, []) == {}
+        assert corruptions.relative_errors(one, []) == {}
 
     def test_only_the_whole_paper_is_the_baseline(self, tiny_recipe: Recipe) -> None:
         paper = named.get("paper")

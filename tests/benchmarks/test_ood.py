@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx, write
+from PIL import Image
 
 import modiste
 from commands_and_data import SIDE, tiny_files
@@ -18,6 +19,7 @@ from modiste.evaluation.out_of_distribution.detection import (
     average_precision,
     false_positive_rate,
 )
+from modiste.recipes.recipe import DataRecipe
 
 every_draw = pytest.mark.parametrize("levels", [4, 50, 10**9], ids=["many ties", "some ties", "no ties"])
 
@@ -62,9 +64,9 @@ def test_the_interval_covers_the_area_of_normal_scores() -> None:
 
 def test_sets_that_are_made_here_are_the_same_again_and_differ() -> None:
     like = torch.zeros(5, 3, 12, 10, dtype=torch.uint8)
-    found = ood.other_images(like, ())
+    found = ood.other_images(like, (), DataRecipe())
     assert list(found) == ["noise", "textures", "checks"]
-    again = ood.other_images(like[:3], ())
+    again = ood.other_images(like[:3], (), DataRecipe())
     for name, images in found.items():
         assert images.shape == like.shape
         assert images[:3].equal(again[name])
@@ -75,8 +77,42 @@ def test_sets_that_are_made_here_are_the_same_again_and_differ() -> None:
 def test_sets_of_one_name_are_told_apart(tmp_path: Path) -> None:
     paths = [str(write(tmp_path / name, tiny_files(seed=8))) for name in ("one/data", "other/data")]
     like = torch.zeros(2, 1, SIDE, SIDE, dtype=torch.uint8)
-    assert list(ood.other_images(like, tuple(paths))) == [*paths, *ood.MADE]
-    assert list(ood.other_images(like, tuple(paths[:1]))) == ["data", *ood.MADE]
+    assert list(ood.other_images(like, tuple(paths), DataRecipe())) == [*paths, *ood.MADE]
+    assert list(ood.other_images(like, tuple(paths[:1]), DataRecipe())) == ["data", *ood.MADE]
+
+
+def layouts(folder: Path, images: np.ndarray) -> dict[str, str]:
+    """The same images in the layouts of MNIST (IDX), KMNIST (.npz), notMNIST (pictures), EMNIST (IDX) and as CSV."""
+    labels, letters = np.arange(len(images)) % 3, folder / "notmnist"
+    both = {IMAGES: idx(images), LABELS: idx(labels), TEST_IMAGES: idx(images), TEST_LABELS: idx(labels)}
+    write(folder / "mnist", both)
+    stem = "emnist-letters-"
+    turned, numbered = idx(images.swapaxes(1, 2)), idx(labels + 1)  # rows and columns exchanged, classes from 1
+    for part in ("train", "test"):
+        write(
+            folder / "emnist", {f"{stem}{part}-images-idx3-ubyte": turned, f"{stem}{part}-labels-idx1-ubyte": numbered}
+        )
+        np.savez(folder / f"kmnist-{part}-imgs.npz", images)
+        np.savez(folder / f"kmnist-{part}-labels.npz", labels)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = letters / "ABC"[label] / f"{number:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    rows = np.column_stack([labels, images.reshape(len(images), -1)])
+    first = ",".join(["label", *(f"pixel{number}" for number in range(images[0].size))])
+    np.savetxt(folder / "pixels.csv", rows, "%d", delimiter=",", header=first, comments="")
+    short = {"kmnist": "kmnist-test-imgs.npz", "csv": "pixels.csv"}
+    return {name: str(folder / short.get(name, name)) for name in ("mnist", "kmnist", "notmnist", "emnist", "csv")}
+
+
+def test_sets_of_the_usual_layouts_are_read_as_they_are(tmp_path: Path) -> None:
+    images = np.random.RandomState(0).randint(0, 256, (30, 28, 28)).astype(np.uint8)
+    like = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
+    expected = {image.tobytes() for image in images}
+    for name, path in layouts(tmp_path, images).items():
+        found = next(iter(ood.other_images(like, (path,), ood.whole_pictures(like)).values()))[:, 0].numpy()
+        upright = found.swapaxes(1, 2) if name == "emnist" else found
+        assert {np.ascontiguousarray(image).tobytes() for image in upright} == expected, name
 
 
 def test_baselines_find_features_far_away() -> None:

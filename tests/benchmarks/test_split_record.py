@@ -23,9 +23,10 @@ def test_the_record(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> N
     assert found["change"]["difference"] == pytest.approx(gaps[1] - gaps[0])
     again = split_record.measure(replace(tiny_recipe, epochs=1), 2, tmp_path, tiny_folder)
     assert again == found  # nothing is trained or opened twice
-    twins = {"images": 486, "validation_images_with_twin_in_training": 72, "validation_images": 10_000}
+    assert found["twins"] == 0
+    assert found["stratified"]["validation_without_twins"] == found["stratified"]["validation"]
     machine = dict.fromkeys(("processor", "cores", "threads", "system", "python", "torch", "commit"), "x")
-    content = {"command": "x", "twins": twins, "recipes": {"tiny": found}, "machine": {**machine, "memory_bytes": 1}}
+    content = {"command": "x", "recipes": {"tiny": found}, "machine": {**machine, "memory_bytes": 1}}
     page = split_record.as_markdown(content)
     assert page.count("| `tiny` |") == 3
     assert f"{means[0]:.2%} | {means[1]:.2%} | {100 * gaps[1]:+.2f}" in page

@@ -1,10 +1,11 @@
 """Prediction sets hold the label as often as they promise."""
 
-from math import inf
+from math import ceil, inf
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import betabinom
 
 from modiste import machine
 from modiste.benchmarks import conformal as yardstick
@@ -32,10 +33,31 @@ def images(seed: int, count: int = 600) -> tuple[torch.Tensor, torch.Tensor]:
 
 @every_method
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
-def test_coverage_is_as_stated_over_a_hundred_divisions(method: str, coverage: float) -> None:
+def test_coverage_is_as_stated_over_divisions_of_one_set(method: str, coverage: float) -> None:
+    """Divisions of one set are independent of each other: their share within the interval is that of the law."""
+    low, high = (round(500 * one) for one in expected_interval(500, 500, coverage))
+    rank = ceil(round(501 * coverage, 9))
+    law = betabinom(500, rank, 501 - rank)
+    chance = law.cdf(high) - law.cdf(low - 1)
+    assert 0.95 <= chance < 0.96
     found = yardstick.over_divisions(images(0, 1000), coverage, method)
-    assert found["mean_coverage_of_divisions"] == pytest.approx(coverage, abs=0.006)
-    assert 0.88 <= found["divisions_within_interval"] <= 1  # 0.95 expected
+    assert found["mean_coverage_of_divisions"] == pytest.approx(coverage, abs=0.003)
+    spread = (chance * (1 - chance) / yardstick.DIVISIONS) ** 0.5
+    assert found["divisions_within_interval"] == pytest.approx(chance, abs=2.5 * spread)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "count", "coverage"),
+    [(5000, 5000, 0.95), (10_000, 10_000, 0.9), (19, 50, 0.95), (7, 3, 0.8), (20, 1, 0.5), (300, 2000, 0.99)],
+)
+def test_the_interval_is_that_of_the_beta_binomial_law(calibration: int, count: int, coverage: float) -> None:
+    rank = ceil(round((calibration + 1) * coverage, 9))
+    law = betabinom(count, rank, calibration + 1 - rank)
+    assert expected_interval(calibration, count, coverage) == (law.ppf(0.025) / count, law.ppf(0.975) / count)
+
+
+def test_images_too_few_for_a_threshold_are_all_covered() -> None:
+    assert expected_interval(18, 50, 0.95) == (1, 1)
 
 
 @every_method

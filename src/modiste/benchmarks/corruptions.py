@@ -1,6 +1,7 @@
 """Accuracy on corrupted images, by kind and severity; mean corruption error (Hendrycks and Dietterich, 2019)."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import mean
 
@@ -19,14 +20,16 @@ from modiste.recipes.recipe import Recipe
 
 BASELINE = "paper"
 """The recipe whose errors the mean corruption error is relative to."""
+MEAN_ERROR = "mean corruption error"
 PUBLISHED = (
     Published(
         "accuracy on Fashion-MNIST-C",
         "not comparable: it draws one corruption for each image, unseeded",
-        "Weiss and Tonella, 2022, Simple techniques work surprisingly well for neural network test prioritization",
+        "Weiss and Tonella, 2022, Simple techniques work surprisingly well for neural network test "
+        "prioritization and active learning",
     ),
 )
-Accuracies = dict[str, tuple[float, ...]]
+Accuracies = Mapping[str, Sequence[float]]
 """Of one run: by kind, at each severity."""
 
 
@@ -43,7 +46,7 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
     table, digest = _accuracies(subjects)
     clean = [accuracy(logits, found.labels) for logits in found.logits]
     baseline = [one for one, run in zip(table, found.runs, strict=True) if is_baseline(run.recipe)]
-    relative = [_relative_errors(one, baseline) for one in table]
+    relative = [relative_errors(one, baseline) for one in table]
     figures = tuple(map(_figures, clean, table, relative, [len(found.labels)] * len(table)))
     details = tuple({"accuracy": one, "corruption_error": errors} for one, errors in zip(table, relative, strict=True))
     names = [str(run.folder) for run in found.runs]
@@ -70,7 +73,7 @@ def _accuracies(subjects: Subjects) -> tuple[list[Accuracies], str]:
     return [{kind: tuple(values) for kind, values in row.items()} for row in table], digest.hexdigest()
 
 
-def _relative_errors(one: Accuracies, baseline: list[Accuracies]) -> dict[str, float]:
+def relative_errors(one: Accuracies, baseline: list[Accuracies]) -> dict[str, float]:
     """Return the corruption error of each kind; empty without a baseline, or if that makes no error."""
     if not baseline:
         return {}
@@ -88,7 +91,7 @@ def _figures(clean: float, one: Accuracies, errors: dict[str, float], images: in
         "accuracy, worst kind": Figure(mean(one[worst])),
     }
     if errors:
-        found["mean corruption error"] = Figure(mean(errors.values()))
+        found[MEAN_ERROR] = Figure(mean(errors.values()))
     return found
 
 

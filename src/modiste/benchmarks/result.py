@@ -1,7 +1,7 @@
 """The result of a benchmark: figures of each run, tables for people, and what others have published."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
@@ -131,6 +131,25 @@ class Benchmark(Displayed):
         plain = dataclasses.asdict(self)
         del plain["tables"]
         return plain
+
+
+def from_plain(plain: Mapping[str, Any]) -> Benchmark:
+    """Return the benchmark that ``as_plain`` described, without its tables.
+
+    Args:
+        plain: from ``as_plain``, or the same from JSON.
+    """
+    runs = tuple(RunFigures(**{**one, "figures": _figures(one["figures"])}) for one in plain["runs"])
+    groups = {recipe: tuple(positions) for recipe, positions in plain["groups"].items()}
+    published = tuple(Published(**one) for one in plain["published"])
+    return Benchmark(**{**plain, "runs": runs, "groups": groups, "published": published, "tables": ()})
+
+
+def _figures(plain: Mapping[str, Any]) -> dict[str, Figure]:
+    return {
+        name: Figure(one["value"], tuple(one["interval"]) if one["interval"] else None, one["is_share"])
+        for name, one in plain.items()
+    }
 
 
 def over_seeds(figures: Sequence[Figure]) -> str:

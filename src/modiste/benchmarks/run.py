@@ -1,7 +1,7 @@
 """The table of benchmarks, and what runs them."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +86,22 @@ def run_benchmarks(
 ) -> tuple[Benchmark, ...]:
     """Measure finished runs by benchmarks, and return their results in the order of the names.
 
+    Arguments and errors are those of ``each_benchmark``.
+    """
+    return tuple(each_benchmark(names, folders, settings, device=device, data_folder=data_folder, failed=failed))
+
+
+def each_benchmark(
+    names: Sequence[str],
+    folders: Sequence[Path | str],
+    settings: Settings,
+    *,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    failed: dict[str, Exception] | None = None,
+) -> Iterator[Benchmark]:
+    """Measure finished runs by benchmarks, and yield the result of each as soon as it is measured.
+
     On test, this counts as one evaluation on test for each run, however many benchmarks there are. So the others can be
     measured where one fails.
 
@@ -108,15 +124,15 @@ def run_benchmarks(
     for name in names:
         yardsticks[name].check(settings)
     subjects = open_subjects(folders, settings.split, device=device, data_folder=data_folder)
-    found = []
     for name, yardstick in yardsticks.items():
         try:
-            found.append(_measure(name, yardstick, subjects, settings))
+            found = _measure(name, yardstick, subjects, settings)
         except Exception as error:
             if failed is None:
                 raise
             failed[name] = error
-    return tuple(found)
+        else:
+            yield found
 
 
 def report_failures(failed: Mapping[str, Exception]) -> None:

@@ -74,13 +74,17 @@ def evaluate_on(folder: Path | str, data: Any, *, weights: Weights = "picked", d
     return result
 
 
-def load_images(path: str) -> UInt8[Tensor, "n c h w"]:
+def load_images(path: str, recipe: DataRecipe) -> UInt8[Tensor, "n c h w"]:
     """Return all images at a path of any kind that ``data.source`` takes; of IDX files, the test files.
+
+    Args:
+        path: of the images.
+        recipe: says what picture files become, and whether arrays are transposed.
 
     Raises:
         DataError: the images are missing or damaged.
     """
-    return as_image_set(held_out.load_labelled(path, DataRecipe())).images
+    return as_image_set(held_out.load_labelled(path, recipe)).images
 
 
 def own_images(folder: Path | str, data: Any, split: Split) -> ImageSet | None:

@@ -70,9 +70,9 @@ def cross_validate(
     """Train a recipe once for each fold, on all other folds, and return the accuracies on the folds held out.
 
     The folds are of the training and validation images together, with an even share of every class in each, dealt by
-    ``data.split_seed``. Fold k has the recipe's seed plus k. Start-up and images are paid once. Each fold is a run of
-    its own in ``out``; the same call continues after an interruption. The result is also written to
-    ``cross-validation.json``.
+    ``data.split_seed``; where the split is ``grouped``, near duplicates share a fold. Fold k has the recipe's seed plus
+    k. Start-up and images are paid once. Each fold is a run of its own in ``out``; the same call continues after an
+    interruption. The result is also written to ``cross-validation.json``.
 
     Args:
         recipe: what to train. If it selects the best epoch, it does so on the fold held out, so that the accuracy is
