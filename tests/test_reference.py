@@ -154,11 +154,13 @@ class TestSchemas:
         check("cross-validate", found.as_plain())
 
     def test_compare(self, finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
-        for seed in (0, 1):
-            recipe = replace(tiny_recipe, epochs=1, seed=seed)
-            trainer.train(recipe, tmp_path / str(seed), device="cpu", data_folder=tiny_folder)
-        check("compare", compare([finished_run, tmp_path / "0"]).as_plain())
-        check("compare", compare([tmp_path / "0", tmp_path / "1"]).as_plain())
+        runs = [tmp_path / name for name in ("0", "1", "other-0", "other-1")]
+        for number, run in enumerate(runs):
+            recipe = replace(tiny_recipe, epochs=1, seed=number % 2, batch_size=8 if number < 2 else 4)
+            trainer.train(recipe, run, device="cpu", data_folder=tiny_folder)
+        check("compare", compare([finished_run, runs[0]]).as_plain())
+        check("compare", compare(runs[:2]).as_plain())
+        check("compare", compare(runs).as_plain())
 
     def test_predict(self, photo_run: Path, tmp_path: Path) -> None:
         from PIL import Image, ImageDraw

@@ -165,10 +165,9 @@ def test_an_unfinished_reproduction_opens_no_test_set_and_judges_nothing(
 ) -> None:
     """One run of the final model, never evaluated on test, and trained as long as the paper's."""
     monkeypatch.setattr(work, "EPOCHS", 1)
-    scope = Scope(seeds=2, epochs=1, study_epochs=1)
-    storage.write_json(tmp_path / reproduction.SCOPE, to_plain(scope))
     run = tmp_path / "runs" / "paper-seed-0"
     shutil.copytree(small / "runs" / "dropout-0-seed-0", run)
+    storage.write_json(tmp_path / reproduction.SCOPE, to_plain(Scope(seeds=2, epochs=1, study_epochs=1)))
     write_page(tmp_path)
     assert run_folder.open_run(run).test_openings == 0
     record = json.loads((tmp_path / reproduction.RECORD).read_text())
@@ -176,6 +175,11 @@ def test_an_unfinished_reproduction_opens_no_test_set_and_judges_nothing(
     verdicts = {one["claim"]: one["verdict"] for one in record["claims"]}
     judged = [one.statement for one in (*paper.CLAIMS, *EXPERIMENTS) if getattr(one, "needs_training", True)]
     assert {verdicts[statement] for statement in judged} == {"not judged: unfinished"}
+    storage.write_json(tmp_path / reproduction.SCOPE, to_plain(Scope(seeds=1, epochs=1, study_epochs=1)))
+    for module in (reproduction, work):
+        monkeypatch.setattr(module, "EXPERIMENTS", ())
+    write_page(tmp_path)  # no run is missing
+    assert run_folder.open_run(run).test_openings == 0
 
 
 def test_the_page_alone_needs_a_reproduction(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from modiste.evaluation.statistics import CrossedDifference, PairedDifference, combined_difference
@@ -10,7 +11,7 @@ from modiste.evaluation.two_samples import holm
 from modiste.reproduction import verdicts
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment
 from modiste.reproduction.impact import sentences
-from modiste.reproduction.page import impact, rows, study_curves_figure
+from modiste.reproduction.page import impact, last_rows, rows, study_curves_figure
 from modiste.reproduction.paper import Verdict
 from modiste.reproduction.study import EpochDifference, Point, Study
 from modiste.reproduction.verdicts import MARGIN, finding, seeds_to_decide, verdict
@@ -102,7 +103,7 @@ def test_the_margin_itself_is_not_excluded() -> None:
 
 def test_a_variant_without_two_seeds_cannot_be_excluded() -> None:
     found = finding(dropout(over_seeds(-0.01), over_seeds(-0.01)))
-    assert (found.verdict, found.reason) == ("undecided", "fewer than two seeds are finished of 0.75")
+    assert (found.verdict, found.reason) == ("undecided", "no comparison over two seeds or more is at hand for 0.75")
     assert verdict(dropout(over_seeds(0.01), over_seeds(-0.01))) == "does not hold"
     assert finding(Study(DROPOUT, ())).measured == "no run is finished"
     single = PairedDifference(0.02, (0.01, 0.03), 1e-9, 300, 100)
@@ -110,8 +111,10 @@ def test_a_variant_without_two_seeds_cannot_be_excluded() -> None:
     chosen = Point("0.5", (0.92,), (0.2,), None, None, (0.92,), gaps=(0.03,))
     one_seed = Study(DROPOUT, (lone, chosen), 10_000)
     assert verdict(one_seed) == "undecided"
+    assert "0: 94.00% (+2.00, one seed)" in finding(one_seed).measured
+    assert rows(one_seed)[0][4:] == ("<\N{NO-BREAK SPACE}0.001", "")
     assert (
-        "from 0 to 0.5 the accuracy changes by -2.00 points with one seed, which may be chance"
+        "from 0 to 0.5 the accuracy changes by -2.00 points (one seed, so the scatter is unknown)"
         in sentences(one_seed)[0]
     )
 
@@ -211,7 +214,8 @@ def test_the_page_shows_bounds_verdict_and_every_epoch() -> None:
     assert impact(found, finding(found, "quick"))[-1] == "Not judged: quick."
     table = rows(found)
     assert [row[5] for row in table[:3]] == ["+0.95 and +1.05", "-0.05 and +0.05", ""]
-    assert table[0][6:] == ("+0.20 (+0.10 to +0.30)", "+5.00")
+    assert last_rows(found)[0] == ("0", "90.00%", "+0.20 (+0.10 to +0.30)", "+5.00")
+    assert last_rows(found)[2] == ("0.5 (the paper's)", "90.00%", "", "+5.00")
 
 
 @pytest.mark.parametrize(("trend", "marker"), [((0.01,), "o"), ((0.01, 0.02), "")])
@@ -229,3 +233,19 @@ def test_the_margin_is_about_the_doubt_of_the_papers_accuracy() -> None:
 
     low, high = wilson_interval(9_132, 10_000)
     assert (high - low) / 2 == pytest.approx(verdicts.MARGIN, abs=0.001)
+
+
+@pytest.mark.parametrize(("truth", "wrong"), [(0.0, "does not hold"), (MARGIN, "holds")])
+def test_verdicts_are_wrong_no_more_often_than_stated(truth: float, wrong: Verdict) -> None:
+    """Draws measured differences of three variants around the true ones, of which two are clearly worse."""
+    random, seeds, trials, others = np.random.default_rng(7), 4, 150, len(DROPOUT.variants) - 1
+    count = 0
+    for _ in range(trials):
+        by_seed = random.normal((truth, -0.03, -0.03), 0.004, (seeds, others))
+        centres = by_seed.mean(0) + random.normal(0, 0.001, others)
+        found = [
+            combined_difference(float(centre), seeds, float(variance), 0.001**2)
+            for centre, variance in zip(centres, by_seed.var(0, ddof=1), strict=True)
+        ]
+        count += verdict(dropout(*found)) == wrong
+    assert count <= 16  # 7.5 are due at most; 8 more are three standard errors

@@ -12,7 +12,7 @@ import numpy as np
 
 from modiste.audits.audit import Findings
 from modiste.errors import shown
-from modiste.reports.style import breakable, code, number_of, percent
+from modiste.reports.style import breakable, number_of, percent
 from modiste.runs import storage
 from modiste.version import __version__
 
@@ -26,7 +26,7 @@ def render(template: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, number_of=number_of, breakable=breakable, code=code)
+    environment.filters.update(percent=percent, number_of=number_of, breakable=breakable)
     return environment.get_template(template).render(version=__version__, **content)
 
 

@@ -178,15 +178,6 @@ def breakable(name: str) -> Markup:
     return escape(name).replace("_", Markup("_<wbr>"))
 
 
-def code(text: str) -> Markup:
-    """Return text as HTML, in which words between backticks are code, as in Markdown.
-
-    >>> print(code("`a < b` holds"))
-    <code>a &lt; b</code> holds
-    """
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
-
-
 def shorten(name: str, length: int) -> str:
     """Return ``name``, cut with an ellipsis if it is longer than ``length`` characters."""
     return name if len(name) <= length else name[: length - 1].rstrip() + "…"

@@ -49,7 +49,7 @@ def _effect(study: Study, point: Point, subject: str) -> str:
             ends, change, low, high = ends[::-1], -change, -high, -low
         step = "from {} to {}".format(*ends)
     if point.over_seeds is None:
-        return f"{step} {subject} changes by {signed(change)} points with one seed, which may be chance"
+        return f"{step} {subject} changes by {signed(change)} points (one seed, so the scatter is unknown)"
     if not point.differs:
         return f"{step} {subject} changes by {signed(change)} points{_doubt((low, high))}, which may be chance"
     verb = "rises" if change > 0 else "falls"

@@ -3,6 +3,7 @@
 import modiste.reports  # noqa: F401 - before matplotlib: it checks the packages and tolerates any MPLBACKEND
 
 # isort: split
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -21,34 +23,28 @@ from modiste.reports import page
 from modiste.reports.concepts import activation_curves, neural_network
 from modiste.reports.figures import curves_figure, network_figure, samples_figure
 from modiste.reports.run_figures import page_figure
-from modiste.reports.style import BLUE, FAINT, INK, SMALL, VERMILLION, WIDTH, drawn, number_of, save
+from modiste.reports.style import BLUE, FAINT, INK, SMALL, SPACE, VERMILLION, WIDTH, drawn, number_of, save
 from modiste.reproduction.impact import EARLY, sentences
 from modiste.reproduction.paper import Evidence, Finding, mean_and_spread
 from modiste.reproduction.study import EpochDifference, Interval, Point, Study
-from modiste.reproduction.verdicts import MARGIN, points, signed
+from modiste.reproduction.verdicts import MARGIN, p_value, points, signed
 from modiste.reproduction.work import Scope
 from modiste.runs import storage
 from modiste.runs.run_folder import Run
 
 HTML, MARKDOWN, FIGURES = "reproduction.html", "README.md", "figures"
 DPI = 150
-HEADINGS = (
-    "validation accuracy",
-    "n",
-    "against the choice, points",
-    "p",
-    "one-sided bounds",
-    "last epoch, against the choice",
-    "training minus validation",
-)
+HEADINGS = ("best epoch", "n", "against the choice", "p", "one-sided bounds")
+LAST_HEADINGS = ("last epoch", "against the choice", "gap")
 METHOD = (
     "Everything except the named setting is as in the paper. Accuracy is measured on validation, with the weights of "
     "the best epoch, which are selected there: mean ± standard deviation over seeds, and in brackets Student's 95 % "
     "interval of the mean. Each variant is compared with the paper's choice, in points. The interval of the difference "
     "treats both seeds and images as samples; p is corrected by Holm's method over the variants of the experiment. The "
     "difference is beyond each one-sided bound with a probability of 5 %. Intervals after the last epoch treat only "
-    "seeds as a sample. Training accuracy is that during the epoch, with dropout. In the figures, small points are "
-    "runs, large points are means, and lines and areas are 95 % intervals."
+    "seeds as a sample. The gap is training minus validation accuracy, in points; training accuracy is that during the "
+    "epoch, with dropout. In the figures, small points are runs, large points are means, and lines and areas are 95 % "
+    "intervals."
 )
 VERDICTS = (
     "The paper's choice does not hold if a variant is significantly better. It holds if every variant is shown not to "
@@ -198,12 +194,21 @@ def as_html(content: Content) -> str:
         summary=content.summary(),
         findings=content.findings,
         method=(METHOD, VERDICTS),
-        headings=HEADINGS,
+        tables=((HEADINGS, rows), (LAST_HEADINGS, last_rows)),
         studies=studies,
-        rows=rows,
+        code=code,
         paper_figures=figures,
         machine=content.machine(),
     )
+
+
+def code(text: str) -> Markup:
+    """Return text as HTML, in which words between backticks are code, as in Markdown.
+
+    >>> print(code("`a < b` holds"))
+    <code>a &lt; b</code> holds
+    """
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def as_markdown(content: Content) -> str:
@@ -219,8 +224,9 @@ def as_markdown(content: Content) -> str:
         parts += [
             f"### {experiment.name.capitalize()}",
             f"The paper: {experiment.statement}.",
-            " ".join(impact(study, found)),
+            "\n".join(f"- {sentence}" for sentence in impact(study, found)),
             _table((experiment.name, *HEADINGS), rows(study)),
+            _table((experiment.name, *LAST_HEADINGS), last_rows(study)),
             f"![Accuracy and loss by {experiment.name}]({FIGURES}/{experiment.slug}.png)",
             f"![Learning curves by {experiment.name}]({FIGURES}/{experiment.slug}-curves.png)",
         ]
@@ -236,20 +242,35 @@ def impact(study: Study, found: Finding) -> list[str]:
 
 
 def rows(study: Study) -> list[tuple[str, ...]]:
-    """Return the rows of an experiment's table: the variant, then what ``HEADINGS`` names."""
+    """Return the rows of an experiment's table at the best epoch: the variant, then what ``HEADINGS`` names."""
     return [
         (
-            f"{point.label} (the paper's)" if point.label == study.experiment.chosen else point.label,
+            _named(study, point),
             _accuracy(point.accuracies, point.interval),
             str(len(point.accuracies)),
             "" if point.against_chosen is None else _points(point.against_chosen),
-            "" if point.adjusted_p_value is None else f"{point.adjusted_p_value:.3f}",
+            p_value(point).replace(" ", SPACE),
             "" if point.over_seeds is None else " and ".join(map(signed, point.over_seeds.bounds(LEVEL))),
-            _points(point.trend[-1]) if point.trend else "",
-            signed(mean(point.gaps)) if point.gaps else "",
         )
         for point in study.points
     ]
+
+
+def last_rows(study: Study) -> list[tuple[str, ...]]:
+    """Return the rows of its table after the last epoch: the variant, then what ``LAST_HEADINGS`` names."""
+    return [
+        (
+            _named(study, point),
+            f"{point.curve[-1]:.2%}",
+            _points(point.trend[-1]) if point.trend else "",
+            signed(mean(point.gaps)),
+        )
+        for point in study.points
+    ]
+
+
+def _named(study: Study, point: Point) -> str:
+    return f"{point.label} (the paper's)" if point.label == study.experiment.chosen else point.label
 
 
 def _by_recipe(names: Sequence[str]) -> str:

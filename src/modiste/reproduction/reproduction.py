@@ -143,27 +143,29 @@ def train(
     return {folders[one.number]: one.reason for one in outcomes if one.state != "complete"}
 
 
-def measure(work: Work, failures: dict[Path, str], data_folder: Path | None, missing: Collection[Path] = ()) -> Content:
+def measure(
+    work: Work, failures: dict[Path, str], data_folder: Path | None, missing: Collection[Path] | None = None
+) -> Content:
     """Return the results of every claim and experiment, from the finished runs.
 
     Args:
         work: the runs.
         failures: reasons of failed runs, by folder.
         data_folder: of the images.
-        missing: folders of runs that are not finished yet. If there are any, the test set is not opened.
+        missing: folders of runs that are not finished yet; the test set is then not opened. None once all were trained.
     """
-    absent = {*failures, *missing}
+    absent = {*failures, *(missing or ())}
     finals = tuple(open_run(folder) for folder in work.final_folders() if folder not in absent)
     if not finals:
         reasons = "; ".join(failures.values()) or "none is finished yet"
         raise RunError(f"{work.folder}: no run of the final model could be finished ({reasons})")
-    evidence = tuple(_evidence(run.folder, data_folder) for run in finals if not missing or _is_tested(run))
+    evidence = tuple(_evidence(run.folder, data_folder) for run in finals if missing is None or _is_tested(run))
     incomplete = len(evidence) < work.scope.seeds - len(failures.keys() & work.final_folders())
     shortage = work.scope.shortage(work.scope.epochs) or ("unfinished" if incomplete else "")
     claims = [
         (one.section, one.statement, one.finding(evidence, shortage)) for one in (*paper.CLAIMS, *paper.RELATED_WORK)
     ]
-    studies = [_study(work, experiment, failures, missing, data_folder) for experiment in EXPERIMENTS]
+    studies = [_study(work, experiment, failures, missing or (), data_folder) for experiment in EXPERIMENTS]
     return Content(
         scope=work.scope,
         finals=finals,
@@ -172,7 +174,7 @@ def measure(work: Work, failures: dict[Path, str], data_folder: Path | None, mis
         studies=tuple(studies),
         development=load_development(finals[0].recipe.data, data_folder),
         failures=tuple(f"{folder.name}: {reason}" for folder, reason in failures.items()),
-        missing=tuple(sorted(folder.name for folder in missing)),
+        missing=tuple(sorted(folder.name for folder in missing or ())),
     )
 
 

@@ -53,14 +53,14 @@ def reason(study: Study) -> str:
     """Return the reason of the verdict; of *undecided* with the number of seeds that would decide."""
     given, found, lacking = verdict(study), _measured(study), _lacking(study)
     if given == "undecided" and lacking:
-        return f"fewer than two seeds are finished of {', '.join(map(study.name, lacking))}"
+        return f"no comparison over two seeds or more is at hand for {', '.join(map(study.name, lacking))}"
     if worse := study.experiment.expected_worse:
         return _reason_on_worse(study, worse, given)
     if given == "does not hold":
         best = max(_better(study), key=lambda point: point.accuracy)
         over = found[best.label]
         small = f", though by less than {points(MARGIN)} points" if _upper(over) < MARGIN else ""
-        return f"{study.name(best.label)} is better by {points(over.difference)} points{_p(best)}{small}"
+        return f"{study.name(best.label)} is better by {points(over.difference)} points (p {p_value(best)}){small}"
     highest = max(found, key=lambda label: _upper(found[label]))
     upper = _upper(found[highest])
     if given == "holds":
@@ -77,7 +77,7 @@ def _reason_on_worse(study: Study, label: str, given: Verdict) -> str:
     assert point is not None
     name, low = study.name(label), _lower(over)
     if given == "holds":
-        return f"{name} is worse by {points(-over.difference)} points{_p(point)}"
+        return f"{name} is worse by {points(-over.difference)} points (p {p_value(point)})"
     if given == "does not hold":
         return f"{name} is not worse by {points(MARGIN)} points or more; its lower bound is {signed(low)}"
     count = len(study.others)
@@ -152,7 +152,8 @@ def _words(point: Point) -> str:
     against = point.against_chosen
     if against is None:
         return f"{point.label}: {point.accuracy:.2%}{spread}"
-    shown = "" if point.differs else ", no difference shown"
+    unsure = ", no difference shown" if point.over_seeds else ", one seed"
+    shown = "" if point.differs else unsure
     return f"{point.label}: {point.accuracy:.2%}{spread} ({signed(against.difference)}{shown})"
 
 
@@ -166,7 +167,9 @@ def signed(share: float) -> str:
     return f"{100 * share:+.2f}"
 
 
-def _p(point: Point) -> str:
+def p_value(point: Point) -> str:
+    """Return the corrected p-value of a variant: ``0.012`` or ``< 0.001``; nothing for the choice itself."""
     value = point.adjusted_p_value
-    assert value is not None
-    return f" (p {'< 0.001' if value < 0.001 else f'= {value:.3f}'})"
+    if value is None:
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
