@@ -1,7 +1,10 @@
 """Tensors from files, and a division that is fair, fixed and complete."""
 
+import contextlib
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,3 +180,52 @@ def test_every_image_that_is_not_held_out_is_there_without_its_label(few: int, r
 def test_more_images_of_a_class_than_there_are(tiny_folder: Path) -> None:
     with pytest.raises(DataError, match=r"expected 999 training images of class 0, found \d+; choose a smaller"):
         load_development(DataRecipe(source="tiny", images_per_class=999), tiny_folder)
+
+
+def reading_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """Return the threads in which Fashion-MNIST's training files are searched from now on."""
+    threads, find = [], idx_source.find_published
+
+    def noted(*arguments: Any) -> Any:
+        threads.append(threading.current_thread())
+        return find(*arguments)
+
+    monkeypatch.setattr(idx_source, "find_published", noted)
+    return threads
+
+
+def test_files_are_read_ahead_once(real_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, threads = real_files[IMAGES].parent, reading_threads(monkeypatch)
+    with idx_source.reading_ahead("fashion-mnist", folder):
+        ahead = idx_source.load_training("fashion-mnist", folder)
+        assert [thread is threading.main_thread() for thread in threads] == [False]
+        again = idx_source.load_training("fashion-mnist", folder)
+    assert [thread is threading.main_thread() for thread in threads] == [False, True]
+    assert ahead.fingerprint == again.fingerprint
+    assert np.array_equal(ahead.images, again.images)
+
+
+def test_files_read_ahead_for_nothing_are_forgotten(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = reading_threads(monkeypatch)
+    with idx_source.reading_ahead("fashion-mnist", nowhere):
+        pass
+    with pytest.raises(DataError, match="no Fashion-MNIST in it"):
+        idx_source.load_training("fashion-mnist", nowhere)
+    assert threads[-1] is threading.main_thread()
+
+
+def test_a_fault_in_files_read_ahead_is_the_usual_one(nowhere: Path) -> None:
+    (nowhere / IMAGES).write_bytes(b"no images")
+    faults = []
+    for block in (idx_source.reading_ahead("fashion-mnist", nowhere), contextlib.nullcontext()):
+        with block, pytest.raises(DataError) as fault:
+            idx_source.load_training("fashion-mnist", nowhere)
+        faults.append(str(fault.value))
+    assert faults[0] == faults[1]
+
+
+def test_another_set_is_not_read_ahead(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = reading_threads(monkeypatch)
+    with idx_source.reading_ahead(str(tiny_folder)):
+        assert len(idx_source.load_training(str(tiny_folder)).images)
+    assert not threads

@@ -1,5 +1,6 @@
 """Cores that others hold, held by real processes."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from modiste import machine
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import open_run
 from modiste.system import processes
-from modiste.system.processes import CoreWatch, available_cores, idle_seconds
+from modiste.system.processes import CoreWatch, available_cores, idle_seconds, importing_torch
 from modiste.training import setup
 
 needs_stat = pytest.mark.skipif(not processes.STAT.exists(), reason="this system does not tell how busy its cores are")
@@ -90,3 +91,28 @@ def test_a_machine_with_fewer_cores_takes_its_own(monkeypatch: pytest.MonkeyPatc
     before = torch.get_num_threads()
     setup.settle_threads(tmp_path, CoreWatch())
     assert torch.get_num_threads() == before
+
+
+def test_the_collector_rests_while_torch_is_imported_and_works_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch")
+    try:
+        with importing_torch():
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+
+
+def test_the_collector_works_after_an_import_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch")
+    with pytest.raises(ImportError), importing_torch():
+        raise ImportError
+    assert gc.isenabled()
+    assert not gc.get_freeze_count()
+
+
+def test_the_collector_stays_as_it_is_where_torch_is_there() -> None:
+    with importing_torch():
+        assert gc.isenabled()
+    assert not gc.get_freeze_count()

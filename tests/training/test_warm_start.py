@@ -10,6 +10,7 @@ from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet, load_development
 from modiste.errors import RecipeError
 from modiste.models.dbn import DBN, RBM
+from modiste.models.hooks import captured
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CapsNetRecipe, CNNRecipe, DBNRecipe, MLPRecipe, SprintRecipe
 from modiste.recipes.recipe import DataRecipe, PretrainingRecipe, Recipe
@@ -160,6 +161,15 @@ def test_whitening_takes_the_largest_directions_where_filters_are_few() -> None:
         warm(model, photographs(), recipe_of("whitening"))
     name = "network.convolutions.0.weight"
     torch.testing.assert_close(few.get_parameter(name)[:4], many.get_parameter(name)[:4])
+
+
+def test_whitening_computes_nothing_behind_the_convolution() -> None:
+    task = Task(image_shape=(2, 9, 12), class_names=("a", "b"))
+    model = build_model(SprintRecipe(filters=(8, 4)), task).train()
+    with captured(model.network.convolutions) as behind:
+        warm(model, photographs(), recipe_of("whitening"))
+    assert not behind
+    assert model.network.convolutions.training
 
 
 def test_whitening_needs_a_convolution() -> None:

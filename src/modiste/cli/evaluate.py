@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from modiste.cli.arguments import USAGE, MeasureOptions, complain, parse, print_json
 from modiste.cli.streams import say
+from modiste.system.processes import importing_torch
 
 if TYPE_CHECKING:
     from modiste.evaluation.assessment import Assessment
@@ -58,11 +59,11 @@ def evaluate(arguments: list[str]) -> None:
 
 
 def _measure(options: _EvaluateOptions) -> "Result":
-    from modiste.api.results import evaluate as measure
-    from modiste.evaluation.ensemble import evaluate_seeds, evaluate_together
-    from modiste.evaluation.fitted_ensemble import evaluate_fitted
-    from modiste.evaluation.other_data import check_data_alone
-
+    with importing_torch():
+        from modiste.api.results import evaluate as measure
+        from modiste.evaluation.ensemble import evaluate_seeds, evaluate_together
+        from modiste.evaluation.fitted_ensemble import evaluate_fitted
+        from modiste.evaluation.other_data import check_data_alone
     keywords = options.keyword_arguments()
     if options.averaging:
         return _compare_averaging(options)

@@ -12,6 +12,7 @@ from modiste.cli.arguments import USAGE, RunOptions, complain, help_or_complain,
 from modiste.cli.progress import ProgressBar
 from modiste.cli.streams import say, warn
 from modiste.errors import PhotoError, extra_for, printable, shown
+from modiste.system.processes import importing_torch
 
 if TYPE_CHECKING:
     from modiste.catalogue.workers import MakeShardWorkers
@@ -208,8 +209,8 @@ def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
 
 def _predictor(source: Path, options: _PredictOptions) -> "Predictor":
     """Load a run or a model file; a run without a stored detector learns and stores it now."""
-    from modiste.inference.predictor import Predictor
-
+    with importing_torch():
+        from modiste.inference.predictor import Predictor
     precision = None if options.precision == "trained" else options.precision
     predictor = Predictor.load(source, device=options.device, precision=precision)
 

@@ -20,7 +20,7 @@ from modiste.cli.arguments import (
 from modiste.cli.command_help import asks_for_help
 from modiste.cli.streams import say, silence, warn
 from modiste.errors import MissingExtraError, RecipeError
-from modiste.system.processes import is_first_process
+from modiste.system.processes import importing_torch, is_first_process
 
 if TYPE_CHECKING:
     from modiste.api.run import Run
@@ -149,7 +149,8 @@ def _value(arguments: Sequence[str], flag: str) -> str | None:
 
 def _continue(arguments: list[str]) -> None:
     """Train a finished run on; ``arguments`` are the flags of the command."""
-    from modiste.api.training import continue_run
+    with importing_torch():
+        from modiste.api.training import continue_run
     from modiste.recipes.plain import differences
     from modiste.runs.run_folder import open_run
 
@@ -175,10 +176,12 @@ def _continue(arguments: list[str]) -> None:
 
 
 def _train(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "Run":
-    from modiste.api.training import train as train_run
-    from modiste.training.free_folder import free_folder
+    from modiste.data.idx.idx_source import reading_ahead
 
-    with silence(quiet):
+    with reading_ahead(recipe.data.source, options.data_folder), silence(quiet):
+        with importing_torch():
+            from modiste.api.training import train as train_run
+            from modiste.training.free_folder import free_folder
         recipe, source = _completed(recipe, options, quiet)
         out = options.out or free_folder(recipe, options.device)
         if not quiet and not options.out:
@@ -206,10 +209,10 @@ def _completed(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "tuple[
 
 def _train_seeds(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> None:
     """Train several seeds, and print each accuracy and their mean."""
-    from modiste.api.training import train_seeds
-    from modiste.training.free_folder import RUNS
-
     began = time.monotonic()
+    with importing_torch():
+        from modiste.api.training import train_seeds
+        from modiste.training.free_folder import RUNS
     with silence(quiet):
         runs = train_seeds(
             recipe,

@@ -74,16 +74,16 @@ class GraphAttention(OwnWeights):
 
     def weights(self, x: Float[Tensor, "n k c"], graph: Graph) -> Float[Tensor, "n h k k"]:
         """Return the attention of every node (row) to every node (column); 0 where they are not neighbours."""
-        images, nodes, heads = len(x), x.shape[1], len(self.weight)
+        (images, nodes), heads = x.shape[:2], len(self.weight)
         from_node, to_neighbour = F.linear(x, (self.attention.unsqueeze(2) @ self.weight).flatten(0, 2)).mT.chunk(
             2, dim=1
         )
         index = graph.neighbours.unsqueeze(1).expand(-1, heads, -1, -1)
         gathered = to_neighbour.gather(2, index.flatten(2))
         apart = graph.between.permute(0, 3, 1, 2).flatten(2)
-        to_edge = torch.baddbmm(gathered, self.edge.expand(images, -1, -1), apart).view(index.shape)
+        of_edge = torch.baddbmm(gathered, self.edge.expand(images, -1, -1), apart).view(index.shape)
         padding = torch.zeros_like(graph.touching, dtype=x.dtype).masked_fill_(~graph.touching, -torch.inf)
-        scores = F.leaky_relu(from_node.unsqueeze(2) + to_edge, 0.2) + padding.unsqueeze(1)
+        scores = F.leaky_relu(from_node.unsqueeze(2) + of_edge, 0.2) + padding.unsqueeze(1)
         return x.new_zeros(images, heads, nodes, nodes).scatter_(2, index, scores.softmax(2)).mT
 
 

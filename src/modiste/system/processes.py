@@ -1,11 +1,13 @@
-"""Free processor cores, the place of this process among others, and child processes with a safe module search path.
+"""Free processor cores, this process among others, its imports, and child processes with a safe module search path.
 
 Threads that share the work of a layer wait for one another by spinning. If another process holds a core, two such
 threads take turns on one core and spin in vain: training becomes ten times slower, not twice. One thread fewer avoids
 this.
 """
 
+import gc
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +63,24 @@ def is_first_process() -> bool:
 def is_alone() -> bool:
     """Return whether torchrun did not start this process, with others to train together."""
     return "TORCHELASTIC_RUN_ID" not in os.environ
+
+
+@contextmanager
+def importing_torch() -> Iterator[None]:
+    """Import torch, and what needs it, in the block without Python's garbage collector, in a seventh less time.
+
+    The collector would walk through all that is imported several times, and find nothing to free. It leaves the modules
+    alone afterwards too. If torch has been imported already, the block changes nothing.
+    """
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 SAFE_PATH = "PYTHONSAFEPATH"

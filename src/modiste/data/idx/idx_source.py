@@ -4,8 +4,11 @@ This file names the training files only; ``held_out.py`` alone names the test fi
 pair of files as an argument.
 """
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 from modiste.data.idx.download import BY_HAND, OFFLINE_VARIABLE, download, is_offline
 from modiste.data.idx.files import (
@@ -88,6 +91,47 @@ def without_files(raw: IdxSet) -> LabelledImages:
     return LabelledImages(raw.name, raw.images, raw.labels, raw.class_names, raw.fingerprint, published=published)
 
 
+class _ReadAhead(Thread):
+    def __init__(self, folder: Path | None) -> None:
+        super().__init__(daemon=True)
+        self.folder = folder
+        self.found: IdxSet | None = None
+
+    def run(self) -> None:
+        with contextlib.suppress(Exception):  # whoever needs the files reads them again, and reports what is wrong
+            self.found, _ = find_published(TRAIN, self.folder)
+
+    def result(self) -> IdxSet | None:
+        """Return the files when they are read; None if they could not be."""
+        self.join()
+        return self.found
+
+
+_ahead: dict[tuple[FilePair, Path | None], _ReadAhead] = {}
+
+
+@contextlib.contextmanager
+def reading_ahead(source: str, folder: Path | None = None) -> Iterator[None]:
+    """Read the training files in a thread while the block imports torch; its first ``load_training`` takes them.
+
+    Unpacking and hashing let other threads run meanwhile. Only Fashion-MNIST's files are read ahead.
+
+    Args:
+        source: as for ``load_training``.
+        folder: as for ``load_training``, which must get the same.
+    """
+    if source != FASHION_MNIST:
+        yield
+        return
+    _ahead[TRAIN, folder] = thread = _ReadAhead(folder)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        _ahead.pop((TRAIN, folder), None)
+
+
 def load_training(source: str, folder: Path | None = None) -> IdxSet:
     """Read and verify the training files of a data set.
 
@@ -118,6 +162,9 @@ def load_published(pair: FilePair, folder: Path | None = None) -> IdxSet:
 
     A fault in a named folder is a DataError at once. A faulty copy in one of ``usual_folders`` is skipped and noted.
     """
+    ahead = _ahead.pop((pair, folder), None)
+    if ahead is not None and (read := ahead.result()) is not None:
+        return read
     found, notes = find_published(pair, folder)
     return found or _download_set(pair, notes)
 
