@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import foolbox
 import torch
-import torchattacks
 from torch import Tensor, nn
 
 from modiste import machine
@@ -50,6 +48,9 @@ def main() -> None:
 
 def attacks(network: nn.Module, size: float, steps: int, *, is_random: bool) -> dict[str, dict[str, Attack]]:
     """Return FGSM and PGD of each package, with the same size, number and length of steps."""
+    import foolbox  # not before: the two packages are in no extra of ours
+    import torchattacks
+
     step = robust.REACH * size / steps
     model = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
     fast = foolbox.attacks.LinfFastGradientAttack()

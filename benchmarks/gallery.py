@@ -119,7 +119,14 @@ PAGES = (
         "modiste data audit --out runs/gallery/audit",
         "audit/audit.html",
         ("sprint",),
-        ("reports/page.py", "reports/style.py", "reports/base.html", "reports/audit.html", "audits/*.py"),
+        (
+            "reports/page.py",
+            "reports/style.py",
+            "reports/base.html",
+            "reports/audit.html",
+            "audits/*.py",
+            "data/duplicates.py",
+        ),
     ),
     Page(
         "classifier",
