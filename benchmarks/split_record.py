@@ -19,6 +19,7 @@ from torch import Tensor
 import modiste
 from modiste.data.dataset import load_split_images
 from modiste.data.duplicates import ALIKE, near_groups
+from modiste.display import times
 from modiste.evaluation.statistics import Difference, crossed_sum
 from modiste.runs import run_folder
 from modiste.runs.run_folder import Run
@@ -116,7 +117,7 @@ def as_markdown(content: Mapping[str, Any]) -> str:
             f"{rows([header, ['---'] * len(header), *accuracies])}\n",
             "Accuracies are means over seeds, differences are in points. A recipe that selects its epoch on validation",
             "flatters it for that reason too, under both splits. The interval covers the choice of seeds and images.",
-            f"Test was opened {openings} time(s) for each run.\n",
+            f"The test set was opened {times(openings)} for each run.\n",
             "## Does the gap shrink?\n",
             f"{rows([second, ['---'] * len(second), *changes])}\n",
             "The two validation sets are other images, which makes the interval wide. *Twins* are validation images of",

@@ -89,6 +89,15 @@ def percent(share: float) -> str:
     return f"{share:.2%}"
 
 
+def times(count: int) -> str:
+    """Return how often something happened, as text.
+
+    >>> times(1), times(3)
+    ('once', '3 times')
+    """
+    return "once" if count == 1 else f"{count:,} times"
+
+
 def interval(bounds: tuple[float, float] | None) -> str:
     """Return a 95 % interval of shares as text; empty for None."""
     return "" if bounds is None else f"95 % interval {bounds[0]:.2%} to {bounds[1]:.2%}"

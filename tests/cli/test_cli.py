@@ -637,7 +637,7 @@ class TestEvaluate:
         text = command("evaluate", run, "--split", "test", "--data-folder", tiny_folder).out
         measured = modiste.evaluate(run, data_folder=tiny_folder, split="test")
         assert f"accuracy {measured.accuracy:.2%}" in text
-        assert "the test set has been opened 1 time(s) for this run" in text
+        assert "the test set has been opened once for this run" in text
         table = [line.split() for line in text.splitlines() if line[:1].isdigit()]
         assert [row[0] for row in table] == ["0", "1", "2", "3", "4"]
         assert [float(row[1]) for row in table] == pytest.approx(

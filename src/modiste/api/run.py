@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modiste.display import Displayed, Table, interval, percent
+from modiste.display import Displayed, Table, interval, percent, times
 from modiste.evaluation.assessment import Assessment, assess_stored
 from modiste.runs import run_folder
 
@@ -86,7 +86,7 @@ class Run(run_folder.Run, Displayed, os.PathLike[str]):
             ["network", f"{self.recipe.model.KIND}, seed {self.recipe.seed}"],
             ["data", self.recipe.data.source],
             ["training", f"{seconds:.0f} s"],
-            ["test", f"opened {self.test_openings} time(s)" if self.test_openings else "not opened"],
+            ["test", f"opened {times(self.test_openings)}" if self.test_openings else "not opened"],
             ["folder", str(self.folder)],
         ]
         return Table(f"run {self.recipe.name}", rows, figure=_curves(self))

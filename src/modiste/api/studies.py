@@ -12,7 +12,7 @@ from modiste.api.training import RecipeLike, Track, as_recipe, listeners_of
 from modiste.display import Displayed, Table, percent
 from modiste.errors import printable
 from modiste.recipes.plain import demand
-from modiste.recipes.recipe import DataRecipe, Recipe
+from modiste.recipes.recipe import DataRecipe, Precision, Recipe
 from modiste.training.free_folder import RUNS
 from modiste.training.tracking import Listener
 
@@ -256,6 +256,8 @@ def reproduce(
     *,
     quick: bool = False,
     seeds: int = 3,
+    study_epochs: int | None = None,
+    precision: Precision | None = None,
     workers: int = 2,
     device: str = "auto",
     data_folder: Path | str | None = None,
@@ -267,6 +269,8 @@ def reproduce(
         out: folder of runs, page and figures; by default ``runs/reproduction``, or ``runs/reproduction-quick``.
         quick: a preview in about ten minutes; every page says so.
         seeds: runs of each recipe.
+        study_epochs: epochs of the experiments, if 50 take too long; every page says so.
+        precision: number format of training, if the paper's float32 takes too long; every page says so.
         workers: runs at once.
         device: ``auto``, ``cpu``, ``cuda`` ...
         data_folder: of Fashion-MNIST, or of data that have moved.
@@ -282,13 +286,13 @@ def reproduce(
     """
     from modiste.reproduction.reproduction import reproduce as run
     from modiste.reproduction.reproduction import write_page
-    from modiste.reproduction.work import QUICK, Scope
+    from modiste.reproduction.work import scope_of
     from modiste.searches.workers import Processes
 
     folder = reproduction_folder(quick=quick) if out is None else Path(out)
     if page_only:
         return write_page(folder, data_folder=data_folder)[0]
-    scope = replace(QUICK if quick else Scope(), seeds=seeds)
+    scope = scope_of(quick=quick, seeds=seeds, study_epochs=study_epochs, precision=precision)
     page, _ = run(scope, folder, workers=partial(Processes, workers), device=device, data_folder=data_folder)
     return page
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from modiste.display import Displayed, Table
+from modiste.display import Displayed, Table, times
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,11 @@ class Benchmark(Displayed):
             for name, group in self.groups.items()
         ]
         openings = max(run.test_openings for run in self.runs)
-        notes = [f"evaluated on test {openings} time(s), counted in the run"] if self.split == "test" else []
+        notes = (
+            [f"each run was evaluated on test {times(openings)}, which its folder counts"]
+            if self.split == "test"
+            else []
+        )
         return Table(f"{self.name}, {self.split}, {self.images:,} images", rows, ("recipe", *names), notes)
 
     def as_plain(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from modiste.cli.arguments import USAGE, MeasureOptions, complain, parse, print_json
 from modiste.cli.streams import say
+from modiste.display import times
 from modiste.system.processes import importing_torch
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _show_openings(openings: int, what: str = "this run") -> None:
     if openings:
         say(
             "",
-            f"the test set has been opened {openings} time(s) for {what}; "
+            f"the test set has been opened {times(openings)} for {what}; "
             "an evaluation that was killed and repeated may count twice",
         )
 

@@ -1,6 +1,6 @@
 """``modiste reproduce``."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -8,7 +8,6 @@ from modiste.cli.arguments import WorkerOptions, parse
 from modiste.cli.streams import say, silence
 
 if TYPE_CHECKING:
-    from modiste.reproduction.work import Scope
     from modiste.searches.trial import TrialOutcome
 
 
@@ -40,14 +39,18 @@ def reproduce(arguments: list[str]) -> None:
     from modiste.api.studies import reproduction_folder
     from modiste.reproduction.reproduction import reproduce as run
     from modiste.reproduction.reproduction import write_page
+    from modiste.reproduction.work import scope_of
 
+    scope = scope_of(
+        quick=options.quick, seeds=options.seeds, study_epochs=options.study_epochs, precision=options.precision
+    )
     out = options.out or reproduction_folder(quick=options.quick)
     with silence(options.quiet):
         if options.page_only:
             html, markdown = write_page(out, data_folder=options.data_folder)
         else:
             html, markdown = run(
-                _scope(options),
+                scope,
                 out,
                 workers=options.worker_factory(out),
                 device=options.device,
@@ -56,17 +59,6 @@ def reproduce(arguments: list[str]) -> None:
             )
     if not options.quiet:
         say(html, markdown)
-
-
-def _scope(options: _ReproduceOptions) -> "Scope":
-    from modiste.reproduction.work import QUICK, Scope
-
-    scope = replace(QUICK if options.quick else Scope(), seeds=options.seeds)
-    if options.study_epochs is not None:
-        scope = replace(scope, study_epochs=options.study_epochs)
-    if options.precision is not None:
-        scope = replace(scope, precision=options.precision)
-    return scope
 
 
 def _print_progress(outcome: "TrialOutcome", done: int, total: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from modiste import machine
 from modiste.data.dataset import ImageSet
-from modiste.display import Displayed, Table, interval, percent
+from modiste.display import Displayed, Table, interval, percent, times
 from modiste.errors import ReadOnlyError, RunError
 from modiste.evaluation import metrics
 from modiste.evaluation.calibration import Bin, expected_calibration_error, reliability
@@ -89,7 +89,7 @@ class Assessment(Displayed):
         if self.unfinished_step is not None:
             notes.append(f"the run has not finished: its newest saved state, after {self.unfinished_step:,} steps")
         if self.test_openings:
-            notes.append(f"evaluated on test {self.test_openings} time(s)")
+            notes.append(f"evaluated on test {times(self.test_openings)}")
         header = ("class", "precision", "recall", "F1-score", "images")
         return Table(f"{title} ({interval(self.accuracy_interval)})", rows, header, notes)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from modiste.display import Displayed, Table, percent
+from modiste.display import Displayed, Table, percent, times
 from modiste.errors import RunError, shown
 from modiste.evaluation.assessment import Assessment, Split, Weights
 from modiste.evaluation.ensemble import MeasuredRuns, mean_probabilities, measure_runs
@@ -60,7 +60,7 @@ def _figures(found: Assessment) -> list[str]:
 
 
 def _openings(found: Assessment) -> str:
-    return f"the test set has been opened {found.test_openings} time(s) for one of these runs"
+    return f"the test set has been opened {times(found.test_openings)} for one of these runs"
 
 
 def evaluate_fitted(

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from modiste.recipes.named import paper
 from modiste.recipes.plain import Part
 from modiste.recipes.published import EPOCHS
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import Precision, Recipe
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
 from modiste.reproduction.paper import Shortage
 from modiste.searches.trial import TrialTask
@@ -25,7 +24,7 @@ class Scope(Part):
     """Epochs of the experiments' runs."""
     images_per_class: int = 0
     """Training images of each class; 0 takes all."""
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    precision: Precision = "float32"
     """Number format of training; the paper's is float32."""
 
     def check(self) -> None:
@@ -46,6 +45,13 @@ class Scope(Part):
 
 QUICK = Scope(epochs=4, study_epochs=4, images_per_class=300, precision="auto")
 """A reproduction in about ten minutes; the whole takes a day."""
+
+
+def scope_of(*, quick: bool, seeds: int, study_epochs: int | None = None, precision: Precision | None = None) -> Scope:
+    """Return the whole scope or, with ``quick``, that of a preview, with other values in place of those not None."""
+    base = QUICK if quick else Scope()
+    epochs = base.study_epochs if study_epochs is None else study_epochs
+    return replace(base, seeds=seeds, study_epochs=epochs, precision=precision or base.precision)
 
 
 @dataclass(frozen=True)
