@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,9 +159,9 @@ class TestAnswers:
     @pytest.fixture(scope="class")
     @staticmethod
     def other(tiny_recipe: Recipe, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """A run in bfloat16 with standardised images that looks at mirror images too."""
+        """A run in bfloat16 with standardised images that looks at mirror images and moved ones too."""
         folder = tmp_path_factory.mktemp("other") / "run"
-        recipe = replace(tiny_recipe, seed=8, epochs=1, precision="bfloat16", standardize=True, mirror=True)
+        recipe = replace(tiny_recipe, seed=8, epochs=1, precision="bfloat16", standardize=True, mirror=True, shifts=1)
         trainer.train(recipe, folder, device="cpu", data_folder=tiny_folder)
         return folder
 
@@ -263,9 +264,9 @@ class TestStored:
     ) -> None:
         calls, honest = list[int](), distillation.answer
 
-        def counted(network: torch.nn.Module, images: torch.Tensor, *, mirror: bool) -> torch.Tensor:
+        def counted(network: torch.nn.Module, images: torch.Tensor, **views: Any) -> torch.Tensor:
             calls.append(len(images))
-            return honest(network, images, mirror=mirror)
+            return honest(network, images, **views)
 
         monkeypatch.setattr(distillation, "answer", counted)
         monkeypatch.setattr(feature_cache, "feature_cache_folder", lambda: tmp_path / "cache")

@@ -8,7 +8,6 @@ That is cheaper. Of several teachers the probabilities are averaged. Answers are
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,7 +24,7 @@ from modiste.evaluation.inference import answer, parts, ready
 from modiste.models.own_network import is_own
 from modiste.recipes import own_code
 from modiste.recipes.plain import class_name
-from modiste.recipes.recipe import DistillationRecipe, Precision, Recipe
+from modiste.recipes.recipe import DistillationRecipe, Recipe
 from modiste.runs import run_folder
 from modiste.runs.run_folder import Run
 from modiste.training.objectives import Logits, Weights, objective_of, weighted_mean
@@ -45,14 +44,16 @@ class Teacher:
     Attributes:
         sha256: of the model file.
         network: ready for inference, on the device of the images.
-        precision: of its arithmetic.
-        mirror: whether its logits are averaged with those of the mirror images.
+        recipe: sets its precision, and over which views of each image its logits are averaged.
     """
 
     sha256: str
     network: nn.Module
-    precision: Precision
-    mirror: bool
+    recipe: Recipe
+
+    def answer(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
+        """Return its logits for images in [0, 1]."""
+        return answer(self.network, images, mirror=self.recipe.mirror, shifts=self.recipe.shifts)
 
 
 @dataclass
@@ -79,8 +80,8 @@ class Teachers:
         """Return the mean of the teachers' probabilities, at the temperature, for images in [0, 1]."""
         found = []
         for teacher in self.each:
-            with machine.autocast(teacher.precision, images.device):
-                logits = answer(teacher.network, images, mirror=teacher.mirror)
+            with machine.autocast(teacher.recipe.precision, images.device):
+                logits = teacher.answer(images)
             found.append((logits / self.temperature).softmax(1))
         return torch.stack(found).mean(0)
 
@@ -109,8 +110,11 @@ def store_answers(teachers: Teachers, development: Development, recipe: Recipe, 
     """
     if recipe.distillation.on != "stored":
         return
-    images, flips = development.train.images, [recipe.augmentation.flip and not one.mirror for one in teachers.each]
-    steps = [len(parts(images, images.device, one.precision)) for one in teachers.each]
+    images, flips = (
+        development.train.images,
+        [recipe.augmentation.flip and not one.recipe.mirror for one in teachers.each],
+    )
+    steps = [len(parts(images, images.device, one.recipe.precision)) for one in teachers.each]
     progress.start(sum(count * (1 + flip) for count, flip in zip(steps, flips, strict=True)))
     found = []
     for teacher, flip in zip(teachers.each, flips, strict=True):
@@ -126,13 +130,15 @@ def _stored_logits(
     """Return a teacher's logits, float32 on the CPU; those of the mirror images may follow."""
     choices = {
         "logits": teacher.sha256,
-        "precision": teacher.precision,
-        "mirror": teacher.mirror,
+        "precision": teacher.recipe.precision,
+        "mirror": teacher.recipe.mirror,
+        "shifts": teacher.recipe.shifts,
         "with_mirror_images": with_mirror_images,
     }
     cache = open_cache(images, teacher.network, images.device, choices)
-    compute = partial(answer, teacher.network, mirror=teacher.mirror)
-    return outputs(images, compute, teacher.precision, cache, progress, with_mirror_images=with_mirror_images)
+    return outputs(
+        images, teacher.answer, teacher.recipe.precision, cache, progress, with_mirror_images=with_mirror_images
+    )
 
 
 def loss(logits: Logits, batch: Batch, recipe: Recipe) -> Float[Tensor, ""]:
@@ -239,4 +245,4 @@ def _load(run: Run, development: Development) -> Teacher:
             ) from error
     network = run.load_model()[0].requires_grad_(False).to(development.train.labels.device)
     image = development.train.images[:1]
-    return Teacher(run.files[MODEL], ready(network, run.recipe, image), run.recipe.precision, run.recipe.mirror)
+    return Teacher(run.files[MODEL], ready(network, run.recipe, image), run.recipe)
