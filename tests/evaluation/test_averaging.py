@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 from commands_and_data import run_modiste
-from modiste.evaluation.assessment import evaluate
+from modiste.evaluation.assessment import Weights, evaluate
 from modiste.evaluation.averaging import CHOICES, AveragingComparison, compare_averaging
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import Recipe, ScheduleRecipe
 from modiste.training import trainer
 
 
 @pytest.fixture(scope="module")
 def averaged_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, tiny_folder: Path) -> Path:
     folder = tmp_path_factory.mktemp("averaging") / "run"
-    trainer.train(replace(tiny_recipe, shifts=3, epochs=1), folder, device="cpu", data_folder=tiny_folder)
+    recipe = replace(tiny_recipe, shifts=3, epochs=2, schedule=ScheduleRecipe(shape="cosine", cycles=2))
+    trainer.train(recipe, folder, device="cpu", data_folder=tiny_folder)
     return folder
 
 
@@ -24,11 +25,14 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_runs_own_way_has_its_measures_and_the_run_stays_as_it_is(averaged_run: Path, tiny_folder: Path) -> None:
+@pytest.mark.parametrize("weights", ["picked", "snapshots"])
+def test_the_runs_own_way_has_its_measures_and_the_run_stays_as_it_is(
+    averaged_run: Path, tiny_folder: Path, weights: Weights
+) -> None:
     before = files(averaged_run)
-    found = compare_averaging(averaged_run, device="cpu", data_folder=tiny_folder)
+    found = compare_averaging(averaged_run, weights=weights, device="cpu", data_folder=tiny_folder)
     assert files(averaged_run) == before
-    stored = evaluate(averaged_run, data_folder=tiny_folder)
+    stored = evaluate(averaged_run, weights=weights, data_folder=tiny_folder)
     assert found.own.accuracy == stored.accuracy
     assert 0 < found.own.calibrated_loss <= stored.loss
     assert (found.own.shifts, found.own.mended, found.own.spoiled) == (3, 0, 0)

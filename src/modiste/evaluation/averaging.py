@@ -8,12 +8,10 @@ from typing import Any
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from modiste import machine
 from modiste.display import Displayed, Table, percent
 from modiste.evaluation import metrics
-from modiste.evaluation.assessment import Weights, load_split
+from modiste.evaluation.assessment import Weights, infer_run, load_split
 from modiste.evaluation.calibration import fit_temperature
-from modiste.evaluation.inference import infer
 from modiste.recipes.recipe import Recipe
 from modiste.runs.run_folder import open_run
 
@@ -50,7 +48,7 @@ class AveragingComparison(Displayed):
 
     Attributes:
         folder: of the run.
-        weights: ``picked`` or ``last``.
+        weights: ``picked``, ``last`` or ``snapshots``.
         images: number of validation images.
         own: the way of the run's recipe.
         ways: all ways, the run's own among them.
@@ -101,7 +99,7 @@ def compare_averaging(
 
     Args:
         folder: the run folder.
-        weights: ``picked`` or ``last``.
+        weights: ``picked``, ``last`` or ``snapshots``; see ``evaluate``.
         device: where the logits are computed.
         data_folder: of Fashion-MNIST, or of data that have moved.
 
@@ -113,15 +111,14 @@ def compare_averaging(
 
         print(compare_averaging("runs/sprint"))
     """
-    run, chosen = open_run(folder), machine.choose_device(device)
-    known, model = load_split(run, "validation", data_folder), run.load_model(weights)[0].to(chosen)
-    images, labels, recipe = known.images.to(chosen), known.labels.cpu(), run.recipe
+    run = open_run(folder)
+    known, recipe = load_split(run, "validation", data_folder), run.recipe
     changed = [replace(recipe, mirror=mirror, shifts=shifts) for mirror, shifts in CHOICES]
     recipes = changed if recipe in changed else [recipe, *changed]
-    logits = [infer(model, images, one) for one in recipes]
+    logits = [infer_run(replace(run, recipe=one), known.images, weights, device) for one in recipes]
     own = recipes.index(recipe)
-    ways = [_averaged(one, found, logits[own], labels) for one, found in zip(recipes, logits, strict=True)]
-    return AveragingComparison(folder=str(folder), weights=weights, images=len(labels), own=ways[own], ways=tuple(ways))
+    ways = [_averaged(one, found, logits[own], known.labels) for one, found in zip(recipes, logits, strict=True)]
+    return AveragingComparison(folder=str(folder), weights=weights, images=len(known), own=ways[own], ways=tuple(ways))
 
 
 def _averaged(
