@@ -532,7 +532,7 @@ class Recipe(Displayed, Part):
 
     def _check_taught(self) -> None:
         demand(self.epochs > 0, "epochs", "at least 1 with a teacher", self.epochs)
-        demand(self.objective != "margin", "objective", "one of logits with a teacher", self.objective)
+        demand(self.objective != "margin", "objective", "cross-entropy or squared-error with a teacher", self.objective)
         others = {
             "data.extra": self.data.extra,
             "by_class.outliers": self.by_class.outliers,

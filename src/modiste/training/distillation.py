@@ -168,9 +168,9 @@ def distance(
         weights: of each image in the mean; None if all count the same.
 
     Example:
-        >>> logits = torch.tensor([[2.0, 0.0]])
-        >>> distance(logits, (logits / 4).softmax(1), temperature=4).item()
-        0.0
+        >>> logits, taught = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.5, 0.5]])
+        >>> round(distance(logits, taught, temperature=2.0).item(), 2)
+        0.48
     """
     own = (logits / temperature).log_softmax(1)
     return temperature**2 * weighted_mean(F.kl_div(own, taught, reduction="none").sum(1), weights)
