@@ -480,7 +480,7 @@ class TestRefusals:
         model = CapsNetRecipe(filters=8, kernel_size=3)
         teacher = teacher_on(development, model=model, objective="margin")
         refused("expected a run whose network returns logits, found lengths of capsules", teacher)
-        with pytest.raises(RecipeError, match="objective: expected cross-entropy or squared-error with a teacher, found 'margin'"):
+        with pytest.raises(RecipeError, match="expected cross-entropy or squared-error with a teacher, found 'margin'"):
             with_teachers(Recipe(name="x", objective="margin"), teacher)
 
     def test_an_unfinished_run(self, student: Recipe, tiny_folder: Path, finished_run: Path, tmp_path: Path) -> None:
