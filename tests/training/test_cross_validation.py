@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
+from typing import NoReturn
 
 import pytest
 import torch
@@ -111,10 +112,10 @@ def test_what_is_refused(
     with pytest.raises(RecipeError, match=r"data\.extra: not possible"):
         cross_validate(replace(recipe, data=replace(recipe.data, extra="more", extra_classes=("x=0",))), tmp_path / "x")
 
-    def missing() -> None:
+    def missing(*_: object) -> NoReturn:
         raise MissingExtraError("needs SciPy")
 
-    monkeypatch.setattr(statistics, "_distributions", missing)
+    monkeypatch.setattr(statistics, "quantiles", missing)
     with pytest.raises(MissingExtraError):
         cross_validate(recipe, tmp_path / "y", folds=FOLDS, data_folder=tiny_folder)
     assert not (tmp_path / "y").exists(), "an error before the first fold"
