@@ -165,7 +165,8 @@ Validation images are not trained on: 10,000 of the 60,000 training images. They
 developed with 10,000 and select no epoch. n is the number of seeds; the interval of a single run is Wilson's. The sixth
 column compares the first seed with a run of `paper`, seed 0, on the same images: the difference in points with its 95 %
 interval, and McNemar's exact p. It is empty if there was no such run. Time and machine are those of the first seed.
-Made by `python benchmarks/systems_record.py`.
+Last made by
+`{record["command"]}`.
 
 | recipe | parameters | n | test accuracy | validation | against `paper` | epochs | training | on | claim |
 |---|---|---|---|---|---|---|---|---|---|
