@@ -23,7 +23,7 @@ import torch
 import modiste
 from modiste import machine
 from modiste.evaluation import metrics
-from modiste.evaluation.ensemble import mean_probabilities
+from modiste.evaluation.metrics import mean_probabilities
 from modiste.models.registry import count_parameters
 from modiste.recipes import claims
 from modiste.runs import run_folder

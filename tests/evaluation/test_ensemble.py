@@ -14,9 +14,10 @@ from modiste.data.dataset import load_development
 from modiste.errors import DataError, RunError
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.comparison import compare
-from modiste.evaluation.ensemble import evaluate_seeds, evaluate_together, mean_probabilities
+from modiste.evaluation.ensemble import evaluate_seeds, evaluate_together
 from modiste.evaluation.fitted_ensemble import evaluate_fitted
 from modiste.evaluation.inference import averaged
+from modiste.evaluation.metrics import mean_probabilities
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder

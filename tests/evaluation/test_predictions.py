@@ -11,7 +11,8 @@ from commands_and_data import CLASSES
 from modiste.cli import main
 from modiste.errors import MissingExtraError, RecipeError, StorageError
 from modiste.evaluation.assessment import evaluate
-from modiste.evaluation.ensemble import evaluate_together, mean_probabilities
+from modiste.evaluation.ensemble import evaluate_together
+from modiste.evaluation.metrics import mean_probabilities
 from modiste.evaluation.predictions import WRITERS, check_path, write_predictions
 from modiste.runs.run_folder import open_run, read_logits
 

@@ -146,7 +146,7 @@ def evaluate_ensemble(
     Args:
         runs: at least two runs of any recipes, or their folders; they need the same validation images.
         split: ``validation``; or ``test``, which counts as an evaluation on test for each run.
-        weights: of each network: ``picked`` or ``last``.
+        weights: of each network: ``picked``, ``last`` or ``snapshots``; see ``evaluate``.
         device: where the logits are computed.
         data_folder: of Fashion-MNIST, or of data that have moved.
         predictions: a .csv, .npz or .parquet file to write with the ensemble's prediction of every image.
@@ -179,7 +179,7 @@ def compare_averaging(
 
     Args:
         run: a run, or its folder.
-        weights: ``picked`` or ``last``.
+        weights: ``picked``, ``last`` or ``snapshots``; see ``evaluate``.
         device: where the logits are computed.
         data_folder: of Fashion-MNIST, or of data that have moved.
 

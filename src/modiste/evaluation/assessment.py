@@ -26,9 +26,6 @@ from modiste.runs.run_folder import Measured, Run, open_run
 Split = Literal["validation", "test"]
 Weights = Literal["picked", "last", "snapshots"]
 
-LEAST = 1e-300
-"""The least mean probability whose logarithm is taken; stored logits are finite."""
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Assessment(Displayed):
@@ -294,12 +291,10 @@ def infer_run(run: Run, images: UInt8[Tensor, "n c h w"], weights: Weights, devi
     Raises:
         RunError: the run has no snapshots.
     """
-    from modiste.evaluation.ensemble import mean_probabilities  # not before: that file builds on this one
-
     chosen = machine.choose_device(device)
     images = images.to(chosen)
     found = [infer(model.to(chosen), images, run.recipe) for model in run.load_models(weights)]
-    return found[0] if len(found) == 1 else mean_probabilities(found).clamp_min(LEAST).log().float()
+    return found[0] if len(found) == 1 else metrics.ensemble_logits(found).float()
 
 
 def _infer(run: Run, images: ImageSet, weights: Weights, device: str) -> Measured:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modiste.display import Displayed, Table, percent
 from modiste.errors import RunError
+from modiste.evaluation import metrics
 from modiste.evaluation.assessment import Assessment, Measurement, Split, Weights, assess, class_names, measure
 from modiste.evaluation.predictions import check_path, write_predictions
 from modiste.evaluation.statistics import Spread, spread
@@ -145,15 +145,10 @@ def evaluate_together(
     if predictions is not None:
         check_path(predictions)
     found = measure_runs(folders, split=split, weights=weights, device=device, data_folder=data_folder)
-    logits = mean_probabilities(found.logits).log()
+    logits = metrics.ensemble_logits(found.logits)
     if predictions is not None:
         write_predictions(predictions, logits, found.labels, found.class_names)
     return found.assess(logits)
-
-
-def mean_probabilities(logits: Sequence[Float[Tensor, "n classes"]]) -> Float[Tensor, "n classes"]:
-    """Return the mean over runs of the probabilities that their logits give, in float64."""
-    return torch.stack([one.double().softmax(1) for one in logits]).mean(0)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import torch
 
 from modiste.display import Displayed, Table, percent, times
 from modiste.errors import RunError, shown
+from modiste.evaluation import metrics
 from modiste.evaluation.assessment import Assessment, Split, Weights
-from modiste.evaluation.ensemble import MeasuredRuns, mean_probabilities, measure_runs
+from modiste.evaluation.ensemble import MeasuredRuns, measure_runs
 from modiste.evaluation.opinion_pool import cross_fitted, fit_weights, pooled
 from modiste.evaluation.predictions import check_path, write_predictions
 
@@ -80,7 +81,7 @@ def evaluate_fitted(
     Args:
         folders: at least two run folders.
         split: ``validation`` or ``test``.
-        weights: of each network: ``picked`` or ``last``; see ``evaluate``.
+        weights: of each network: ``picked``, ``last`` or ``snapshots``; see ``evaluate``.
         device: where the logits are computed.
         data_folder: see ``evaluate``.
         predictions: see ``evaluate``; the predictions are the ensemble's.
@@ -122,7 +123,7 @@ def fitted_ensemble(known: MeasuredRuns, found: MeasuredRuns) -> FittedEnsemble:
         weights=tuple(fitted.tolist()),
         runs=found.assessments,
         together=found.assess(logits),
-        equal=found.assess(mean_probabilities(found.logits).log()),
+        equal=found.assess(metrics.ensemble_logits(found.logits)),
         cross_fitted=known.assess(cross_fitted(torch.stack(known.logits), known.labels)),
     )
 

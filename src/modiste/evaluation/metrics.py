@@ -5,6 +5,7 @@ over the classes that appear as a label or a prediction. A class without images 
 own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
 
@@ -12,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+LEAST = 1e-300
+"""The least mean probability whose logarithm is taken; logits are finite."""
 
 
 @dataclass(frozen=True)
@@ -98,3 +102,13 @@ def _mean(matrix: Int64[Tensor, "classes classes"], weights: list[int]) -> Class
 
 def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
+
+
+def mean_probabilities(logits: Sequence[Float[Tensor, "n classes"]]) -> Float[Tensor, "n classes"]:
+    """Return the mean over networks of the probabilities that their logits give, in float64."""
+    return torch.stack([one.double().softmax(1) for one in logits]).mean(0)
+
+
+def ensemble_logits(logits: Sequence[Float[Tensor, "n classes"]]) -> Float[Tensor, "n classes"]:
+    """Return the logarithm of the mean over networks of their probabilities, in float64."""
+    return mean_probabilities(logits).clamp_min(LEAST).log()

@@ -110,10 +110,8 @@ def store_answers(teachers: Teachers, development: Development, recipe: Recipe, 
     """
     if recipe.distillation.on != "stored":
         return
-    images, flips = (
-        development.train.images,
-        [recipe.augmentation.flip and not one.recipe.mirror for one in teachers.each],
-    )
+    images = development.train.images
+    flips = [recipe.augmentation.flip and not one.recipe.mirror for one in teachers.each]
     steps = [len(parts(images, images.device, one.recipe.precision)) for one in teachers.each]
     progress.start(sum(count * (1 + flip) for count, flip in zip(steps, flips, strict=True)))
     found = []
