@@ -181,7 +181,7 @@ class TestHelp:
         assert "--lr, --optimizer.learning-rate X" in self.text(SPRINT)
 
     def test_defaults_are_the_recipes_own(self) -> None:
-        assert "Images per step. [64]" in self.text(SPRINT)
+        assert "Images per step. [256]" in self.text(named.get("sprint-95"))
         assert "[on; off: --no-standardize]" in " ".join(self.text(SPRINT).split())
 
     @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_a_description_has_claims_settings_and_a_guide(printed, name: str) -> No
 
 def test_settings_are_those_that_differ(printed) -> None:
     settings = [line.strip() for line in printed("sprint").splitlines() if line.startswith("  --")]
-    assert "--optimizer.learning-rate 0.014" in settings
+    assert "--optimizer.learning-rate 0.022" in settings
     assert "--optimizer.betas 0.9 0.95" in settings
     assert "--standardize" in settings
     assert not any(line.startswith(("--seed", "--optimizer.momentum", "--name")) for line in settings)

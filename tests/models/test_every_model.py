@@ -29,7 +29,7 @@ PARAMETERS = {
     "paper-text": 412_778,
     "perceptron": 7_850,
     "mlp": 235_146,
-    "sprint": 412_474,
+    "sprint": 207_098,
     "sprint-93": 412_474,
     "sprint-94": 487_632,
     "sprint-95": 2_061_626,

@@ -3,8 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from modiste.reproduction import reproduction, work
-from modiste.reproduction.experiments import EXPERIMENTS
+from modiste.reproduction import reproduction
+from modiste.reproduction.experiments import selected
 from modiste.reproduction.work import Scope
 from modiste.searches.ray_cluster import RayWorkers, Share
 from modiste.searches.trial import TrialOutcome
@@ -16,7 +16,7 @@ def report(outcome: TrialOutcome, done: int, every: int) -> None:
 
 
 if __name__ == "__main__":
-    reproduction.EXPERIMENTS = work.EXPERIMENTS = (EXPERIMENTS[2],)  # type: ignore[attr-defined, assignment]
+    dropout = selected(["dropout"])
     scope = Scope(seeds=1, epochs=1, study_epochs=1, images_per_class=10)
     workers = partial(RayWorkers, "auto", Path("r"), Share(cpus=0.5))
-    reproduction.reproduce(scope, "r", workers=workers, device="cpu", on_outcome=report)
+    reproduction.reproduce(scope, "r", experiments=dropout, workers=workers, device="cpu", on_outcome=report)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from modiste.errors import RecipeError, RunError
 from modiste.recipes.named import get
 from modiste.recipes.plain import differences, to_plain
 from modiste.reproduction import page, paper, reproduction, work
-from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
+from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant, selected
 from modiste.reproduction.reproduction import reproduce, write_page
 from modiste.reproduction.study import study
 from modiste.reproduction.work import QUICK, Scope, Work
@@ -63,24 +64,23 @@ def test_what_was_trained_for_less_is_not_judged() -> None:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two experiments, two seeds, ten images of each class: the real images, trained for one epoch."""
+    """Two experiments, one after the other; two seeds, ten images of each class: real ones, trained for one epoch."""
     dropout = next(one for one in EXPERIMENTS if one.name == "dropout")
     few = (replace(dropout, variants=(dropout.variants[0], dropout.variants[2])), NETWORK)
     folder = tmp_path_factory.mktemp("reproduced") / "r"
     reported: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (reproduction, work):
-            patch.setattr(module, "EXPERIMENTS", few)
-        scope = Scope(seeds=2, epochs=1, study_epochs=1, images_per_class=10)
+    scope = Scope(seeds=2, epochs=1, study_epochs=1, images_per_class=10)
 
-        def report(outcome: TrialOutcome, done: int, every: int) -> None:
-            reported.append(f"{done}/{every} {outcome.state}")
+    def report(outcome: TrialOutcome, done: int, every: int) -> None:
+        reported.append(f"{done}/{every} {outcome.state}")
 
-        reproduce(scope, folder, device="cpu", on_outcome=report)
-        first = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        assert reported == [f"{done}/8 complete" for done in range(1, 9)]
-        reproduce(scope, folder, device="cpu")
-        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == first
+    reproduce(scope, folder, experiments=few[:1], device="cpu", on_outcome=report)
+    assert reported == [f"{done}/4 complete" for done in range(1, 5)]
+    reproduce(scope, folder, experiments=few, device="cpu", on_outcome=report)
+    assert reported[4:] == [f"{done}/8 complete" for done in range(5, 9)]
+    first = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    reproduce(scope, folder, experiments=few, device="cpu")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == first
     return folder
 
 
@@ -139,20 +139,20 @@ def test_a_run_that_fails_is_reported(small: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_page_of_an_unfinished_reproduction(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_of_an_unfinished_reproduction(small: Path, tmp_path: Path) -> None:
     few = (replace(NETWORK, variants=NETWORK.variants[:2]),)
-    for module in (reproduction, work):
-        monkeypatch.setattr(module, "EXPERIMENTS", few)
     folder = tmp_path / "r"
     shutil.copytree(small, folder, ignore=shutil.ignore_patterns("figures", "*.html", "*.md", "record.json"))
     storage.write_json(folder / reproduction.SCOPE, to_plain(Scope(seeds=3, epochs=1, study_epochs=1)))
     runs = {path: path.read_bytes() for path in (folder / "runs").rglob("*") if path.is_file()}
     with storage.lock(folder):  # as the process that trains holds it
-        html, markdown = write_page(folder)
+        html, markdown = write_page(folder, experiments=few)
     assert {path: path.read_bytes() for path in (folder / "runs").rglob("*") if path.is_file()} == runs
     missing = "2 runs are missing: network-the-prose-s (seed 2), paper (seed 2)."
-    assert missing in html.read_text()
-    assert missing in markdown.read_text()
+    others = "Of the paper's 7 experiments, this page has 1: network."
+    for text in (missing, others):
+        assert text in unescape(html.read_text())
+        assert text in markdown.read_text()
     assert json.loads((folder / reproduction.RECORD).read_text())["missing"] == [
         "network-the-prose-s-seed-2",
         "paper-seed-2",
@@ -176,9 +176,7 @@ def test_an_unfinished_reproduction_opens_no_test_set_and_judges_nothing(
     judged = [one.statement for one in (*paper.CLAIMS, *EXPERIMENTS) if getattr(one, "needs_training", True)]
     assert {verdicts[statement] for statement in judged} == {"not judged: unfinished"}
     storage.write_json(tmp_path / reproduction.SCOPE, to_plain(Scope(seeds=1, epochs=1, study_epochs=1)))
-    for module in (reproduction, work):
-        monkeypatch.setattr(module, "EXPERIMENTS", ())
-    write_page(tmp_path)  # no run is missing
+    write_page(tmp_path, experiments=())  # no run is missing
     assert run_folder.open_run(run).test_openings == 0
 
 
@@ -212,9 +210,24 @@ def test_labels_make_names_that_differ() -> None:
     assert Variant("64, 32", get("paper")).label not in names
 
 
-def test_the_command_refuses() -> None:
-    done = run_modiste("reproduce", "--seeds", "0")
-    assert (done.returncode, "seeds: expected at least 1" in done.stderr) == (4, True)
+@pytest.mark.parametrize(
+    ("flag", "value", "reason"),
+    [
+        ("--seeds", "0", "seeds: expected at least 1"),
+        ("--experiments", "droput", "experiments: the paper has no experiment 'droput'; did you mean 'dropout'?"),
+        ("--experiments", "depth", "no experiment 'depth'; known: learning-rate, batch-size, dropout, "),
+    ],
+)
+def test_the_command_refuses(flag: str, value: str, reason: str) -> None:
+    done = run_modiste("reproduce", flag, value)
+    assert (done.returncode, reason in done.stderr) == (4, True)
+
+
+def test_chosen_experiments_are_all_that_is_trained() -> None:
+    tasks = Work(Scope(seeds=2), Path("x"), selected(["batch-normalisation"])).tasks("cpu", None)
+    runs = [f"{name}-seed-{seed}" for seed in (0, 1) for name in ("paper", "batch-normalisation-with")]
+    assert sorted(task.folder.name for task in tasks) == sorted(runs)
+    assert selected([]) == EXPERIMENTS
 
 
 @pytest.mark.slow

@@ -255,6 +255,7 @@ def reproduce(
     out: Path | str | None = None,
     *,
     quick: bool = False,
+    experiments: Sequence[str] = (),
     seeds: int = 3,
     study_epochs: int | None = None,
     precision: Precision | None = None,
@@ -268,6 +269,8 @@ def reproduce(
     Args:
         out: folder of runs, page and figures; by default ``runs/reproduction``, or ``runs/reproduction-quick``.
         quick: a preview in about ten minutes; every page says so.
+        experiments: names of those to train and to show, such as ``["dropout", "batch-size"]``; by default all seven.
+            Others can be added later, in the same folder.
         seeds: runs of each recipe.
         study_epochs: epochs of the experiments, if 50 take too long; every page says so.
         precision: number format of training, if the paper's float32 takes too long; every page says so.
@@ -278,12 +281,14 @@ def reproduce(
             Number of seeds and epochs are those of the folder.
 
     Raises:
+        RecipeError: the paper has no such experiment.
         RunError, DataError, StorageError: as ``modiste reproduce``.
 
     Example::
 
         print(modiste.reproduce(quick=True))
     """
+    from modiste.reproduction.experiments import selected
     from modiste.reproduction.reproduction import reproduce as run
     from modiste.reproduction.reproduction import write_page
     from modiste.reproduction.work import scope_of
@@ -291,9 +296,16 @@ def reproduce(
 
     folder = reproduction_folder(quick=quick) if out is None else Path(out)
     if page_only:
-        return write_page(folder, data_folder=data_folder)[0]
+        return write_page(folder, experiments=selected(experiments), data_folder=data_folder)[0]
     scope = scope_of(quick=quick, seeds=seeds, study_epochs=study_epochs, precision=precision)
-    page, _ = run(scope, folder, workers=partial(Processes, workers), device=device, data_folder=data_folder)
+    page, _ = run(
+        scope,
+        folder,
+        experiments=selected(experiments),
+        workers=partial(Processes, workers),
+        device=device,
+        data_folder=data_folder,
+    )
     return page
 
 

@@ -17,6 +17,9 @@ class _ReproduceOptions(WorkerOptions):
     """A preview in about ten minutes, with few images and few epochs; every page says so."""
     out: Path | None = None
     """Folder for runs, page and figures; by default runs/reproduction, or runs/reproduction-quick."""
+    experiments: tuple[str, ...] = ()
+    """Those to train, by default all seven: learning-rate, batch-size, dropout, batch-normalisation, kernel-size,
+    filters, network. Others can be added later, in the same folder."""
     seeds: int = 3
     """Runs of each recipe."""
     study_epochs: int | None = None
@@ -33,10 +36,12 @@ def reproduce(arguments: list[str]) -> None:
     Examples:
       modiste reproduce --quick
       modiste reproduce --seeds 3 --workers 2
+      modiste reproduce --experiments dropout batch-size
       modiste reproduce --page-only
     """
     options = parse(_ReproduceOptions, arguments, "modiste reproduce", reproduce)
     from modiste.api.studies import reproduction_folder
+    from modiste.reproduction.experiments import selected
     from modiste.reproduction.reproduction import reproduce as run
     from modiste.reproduction.reproduction import write_page
     from modiste.reproduction.work import scope_of
@@ -44,14 +49,16 @@ def reproduce(arguments: list[str]) -> None:
     scope = scope_of(
         quick=options.quick, seeds=options.seeds, study_epochs=options.study_epochs, precision=options.precision
     )
+    experiments = selected(options.experiments)
     out = options.out or reproduction_folder(quick=options.quick)
     with silence(options.quiet):
         if options.page_only:
-            html, markdown = write_page(out, data_folder=options.data_folder)
+            html, markdown = write_page(out, experiments=experiments, data_folder=options.data_folder)
         else:
             html, markdown = run(
                 scope,
                 out,
+                experiments=experiments,
                 workers=options.worker_factory(out),
                 device=options.device,
                 data_folder=options.data_folder,

@@ -72,31 +72,30 @@ def _modern(name: str, model: networks.ModelRecipe, *, epochs: int) -> Recipe:
 
 
 def sprint() -> Recipe:
-    """The paper's accuracy in the least time: one epoch of a small network, 412,474 parameters."""
+    """The paper's accuracy in the least time: one epoch of a small network, 207,098 parameters."""
     return Recipe(
         name="sprint",
         epochs=1,
-        batch_size=64,
         precision="auto",
         standardize=True,
         label_smoothing=0.1,
         warm_start="whitening",
         pick="last",
-        model=networks.SprintRecipe(),
-        optimizer=OptimizerRecipe(name="adamw", learning_rate=0.014, betas=(0.9, 0.95), epsilon=1e-8),
+        model=networks.SprintRecipe(filters=(16, 32)),
+        optimizer=OptimizerRecipe(name="adamw", learning_rate=0.022, betas=(0.9, 0.95), epsilon=1e-8),
         schedule=ScheduleRecipe(shape="linear", warm_up=0.2),
         transfer=TransferRecipe(freeze=("network.convolutions.0",)),
     )
 
 
 def sprint_93() -> Recipe:
-    """93 % in the least time: five epochs of the network of `sprint`, with mirrored images."""
+    """93 % in the least time: five epochs of a wider network than that of `sprint`, with mirrored images."""
     recipe = sprint()
     return replace(
         recipe,
         name="sprint-93",
         epochs=5,
-        batch_size=128,
+        model=networks.SprintRecipe(),
         mirror=True,
         augmentation=AugmentationRecipe(flip=True),
         optimizer=replace(recipe.optimizer, learning_rate=0.01),

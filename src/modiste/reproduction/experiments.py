@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from modiste.errors import RecipeError
 from modiste.recipes.named import paper, paper_text
 from modiste.recipes.networks import InceptionRecipe
+from modiste.recipes.plain import nearest
 from modiste.recipes.recipe import Recipe
 from modiste.searches.space import apply
 
@@ -40,7 +42,7 @@ class Experiment:
 
     @property
     def slug(self) -> str:
-        """The name as part of a file name."""
+        """The name as part of a file name, and as the command takes it."""
         return self.name.replace(" ", "-")
 
 
@@ -110,3 +112,20 @@ EXPERIMENTS = (
     ),
 )
 """All variants are trained like the paper's model: only the named setting differs."""
+
+
+def selected(names: Sequence[str]) -> tuple[Experiment, ...]:
+    """Return the experiments of these slugs in the paper's order; all of them without names.
+
+    Raises:
+        RecipeError: the paper has no such experiment.
+
+    Example:
+        >>> [one.name for one in selected(["dropout", "batch-size"])]
+        ['batch size', 'dropout']
+    """
+    by_slug = {one.slug: one for one in EXPERIMENTS}
+    for name in names:
+        if name not in by_slug:
+            raise RecipeError(f"experiments: the paper has no experiment {name!r}; {nearest(name, by_slug)}")
+    return tuple(one for one in EXPERIMENTS if one.slug in names) or EXPERIMENTS

@@ -24,6 +24,7 @@ from modiste.reports.concepts import activation_curves, neural_network
 from modiste.reports.figures import curves_figure, network_figure, samples_figure
 from modiste.reports.run_figures import page_figure
 from modiste.reports.style import BLUE, FAINT, INK, SMALL, SPACE, VERMILLION, WIDTH, drawn, number_of, save
+from modiste.reproduction.experiments import EXPERIMENTS
 from modiste.reproduction.impact import EARLY, sentences
 from modiste.reproduction.paper import Evidence, Finding, mean_and_spread
 from modiste.reproduction.study import EpochDifference, Interval, Point, Study
@@ -105,6 +106,11 @@ class Content:
         used = sorted({run.recipe.precision for run in self.finals})
         if used != ["float32"]:
             notices.append(f"Trained in {' and '.join(used)}; the paper has float32.")
+        if len(self.studies) < len(EXPERIMENTS):
+            names = ", ".join(study.experiment.name for study, _ in self.studies)
+            notices.append(
+                f"Of the paper's {len(EXPERIMENTS)} experiments, this page has {len(self.studies)}: {names}."
+            )
         if self.missing:
             notices.append(
                 f"This page is about an unfinished reproduction. {number_of(len(self.missing), 'run')} "

@@ -1,6 +1,6 @@
 """The reproduction of the paper: trains its final model and experiments, judges its claims, writes one page."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ def reproduce(
     scope: Scope,
     out: Path | str,
     *,
+    experiments: Sequence[Experiment] = EXPERIMENTS,
     workers: MakeWorkers = TWO_PROCESSES,
     device: str = "auto",
     data_folder: Path | str | None = None,
@@ -49,6 +50,7 @@ def reproduce(
     Args:
         scope: number of seeds, epochs and images.
         out: folder for runs, page and figures; made if missing.
+        experiments: those to train and to show. Others can be added later: their runs join the same folder.
         workers: makes the workers that runs are submitted to; two processes by default.
         device: device of each run.
         data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
@@ -69,14 +71,16 @@ def reproduce(
     """
     if scope.seeds > 1:
         mean_interval((0.0, 1.0))  # needs SciPy: raises MissingExtraError now, not after the training
-    work, place = Work(scope, Path(out)), None if data_folder is None else Path(data_folder)
+    work, place = Work(scope, Path(out), experiments), None if data_folder is None else Path(data_folder)
     with storage.lock(work.folder), Interruption() as interruption:
         claim(work.folder / SCOPE, scope, grows="seeds", noun="reproduction")
         failures = train(work, workers, device, place, interruption, on_outcome)
         return _write(work, measure(work, failures, place))
 
 
-def write_page(out: Path | str, *, data_folder: Path | str | None = None) -> tuple[Path, Path]:
+def write_page(
+    out: Path | str, *, experiments: Sequence[Experiment] = EXPERIMENTS, data_folder: Path | str | None = None
+) -> tuple[Path, Path]:
     """Write the page of a reproduction that was stopped, or that another process is working on; train nothing.
 
     It covers the runs that are finished and names the others. Claims that need missing runs are not judged. Run folders
@@ -84,6 +88,7 @@ def write_page(out: Path | str, *, data_folder: Path | str | None = None) -> tup
 
     Args:
         out: folder of the reproduction.
+        experiments: those to show.
         data_folder: as in ``reproduce``.
 
     Returns:
@@ -97,7 +102,7 @@ def write_page(out: Path | str, *, data_folder: Path | str | None = None) -> tup
     path = Path(out) / SCOPE
     if not path.exists():
         raise RunError(f"{out}: holds no reproduction; start one with modiste reproduce, or name its folder with --out")
-    work = Work(build(Scope, storage.read_json(path)), Path(out))
+    work = Work(build(Scope, storage.read_json(path)), Path(out), experiments)
     missing = {task.folder for task in work.tasks("auto", None) if not _is_finished(task.folder)}
     return _write(work, measure(work, {}, None if data_folder is None else Path(data_folder), missing))
 
@@ -165,7 +170,7 @@ def measure(
     claims = [
         (one.section, one.statement, one.finding(evidence, shortage)) for one in (*paper.CLAIMS, *paper.RELATED_WORK)
     ]
-    studies = [_study(work, experiment, failures, missing or (), data_folder) for experiment in EXPERIMENTS]
+    studies = [_study(work, experiment, failures, missing or (), data_folder) for experiment in work.experiments]
     return Content(
         scope=work.scope,
         finals=finals,

@@ -1,5 +1,6 @@
 """The runs of the reproduction: the final model and every variant of every experiment, over seeds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,10 +57,11 @@ def scope_of(*, quick: bool, seeds: int, study_epochs: int | None = None, precis
 
 @dataclass(frozen=True)
 class Work:
-    """The runs of a reproduction, and their folders."""
+    """The runs of a reproduction, or of some of its experiments, and their folders."""
 
     scope: Scope
     folder: Path
+    experiments: Sequence[Experiment] = EXPERIMENTS
 
     def recipe(self, recipe: Recipe, seed: int, *, final: bool = False) -> Recipe:
         """Return a recipe as this scope trains it for an experiment or, with ``final``, as the final model."""
@@ -87,7 +89,7 @@ class Work:
         for seed, folder in enumerate(self.final_folders()):
             recipes[folder] = self.recipe(paper(), seed, final=True)
         for seed in range(self.scope.seeds):
-            for experiment in EXPERIMENTS:
+            for experiment in self.experiments:
                 for variant in experiment.variants:
                     folder = self.variant_folders(experiment, variant)[seed]
                     recipes.setdefault(folder, self.recipe(variant.recipe, seed))
