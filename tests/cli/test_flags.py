@@ -153,6 +153,10 @@ class TestCorrection:
             ("serve", "modiste serve: expected SOURCE; see modiste serve --help"),
             ("export", "which run? modiste export RUN"),
             ("train sprint --quiet --mirror --epochs x", "--epochs: expected a number, found x"),
+            ("train sprint --epochs 0", "--epochs: expected at least 1, or 0 with linear_probe, found 0"),
+            ("train sprint --optimizer.learning-rate=-1", "--optimizer.learning-rate: expected above 0, found -1"),
+            ("train sprint --lr -1", "--optimizer.learning-rate: expected above 0, found -1"),
+            ("search sprint x=1,2 --model.filters 0 9", "--model.filters: expected at least 1, found (0, 9)"),
         ],
     )
     def test_a_mistake_is_one_line(self, words: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,9 @@
 import math
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
@@ -135,11 +137,37 @@ def _parse(kind: Any, arguments: list[str], program: str, **options: Any) -> Any
     import tyro
 
     config = (tyro.conf.PositionalRequiredArgs, tyro.conf.AvoidSubcommands)
+    printed = StringIO()
     try:
-        with escaped_output():  # messages show the recipe's values, and its file may come from anybody
+        # messages show the recipe's values, and its file may come from anybody
+        with redirect_stderr(printed), escaped_output():
             return tyro.cli(kind, args=arguments, prog=program, config=config, **options)
     except ModisteError as error:
-        complain(str(error), USAGE)
+        complain(_with_flag(error, arguments), USAGE)
+    except SystemExit as stop:
+        refusal = _refusal(stop)
+        if refusal:
+            complain(_with_flag(refusal, arguments), USAGE)
+        sys.stderr.write(printed.getvalue())
+        raise
+
+
+def _refusal(stop: SystemExit) -> ModisteError | None:
+    """Return the error of a recipe's part that made tyro stop, whose own line says more than tyro's box around it."""
+    error = stop.__context__
+    while error:
+        if isinstance(error, ModisteError):
+            return error
+        error = error.__context__
+    return None
+
+
+def _with_flag(error: ModisteError, arguments: list[str]) -> str:
+    """Return a message about a field, such as ``learning_rate: ...``, that begins with its flag if only one fits."""
+    field, colon, rest = str(error).partition(":")
+    given = {one.partition("=")[0] for one in arguments if one.startswith("--")}
+    fitting = [flag for flag in given if flag.lstrip("-").rpartition(".")[2].replace("-", "_") == field]
+    return f"{fitting[0]}:{rest}" if colon and len(fitting) == 1 else str(error)
 
 
 def _in_order(arguments: list[str], known: list[flags.Flag], program: str) -> list[str]:
