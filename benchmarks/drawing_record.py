@@ -84,7 +84,7 @@ def judged(
 ) -> tuple[str, dict[str, Any]]:
     """Return a run's recipe, and the shares of drawings that it accepts by either limit, and names rightly."""
     predictor = Predictor.load(run, device="cpu").with_novelty(run)
-    answers = Answers(predictor.model, mirror=predictor.info.recipe.mirror, temperature=1.0, novelty=predictor.novelty)
+    answers = Answers(predictor.model, views=predictor.info.recipe.views, temperature=1.0, novelty=predictor.novelty)
     limits = dict(zip(LIMITS, (1.0, drawing_limit(answers.eval(), predictor.info)), strict=True))
 
     def accepted(images: Iterable[np.ndarray]) -> dict[str, float]:

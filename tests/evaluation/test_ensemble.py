@@ -168,7 +168,7 @@ def test_averaged_answers_are_those_of_all_views(
     model, _ = run.load_model()
     images = as_floats(load_development(run.recipe.data, tiny_folder).validation.images)
     with torch.no_grad():
-        expected = averaged(model, images, mirror=True, shifts=shifts)
+        expected = averaged(model, images, mirrored.views)
     stored, labels = run_folder.read_logits(run.folder / run_folder.logits_name("validation"))
     assert_rounded(stored, expected, model)
     share = (stored.argmax(1) == labels).double().mean().item()

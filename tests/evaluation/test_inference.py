@@ -11,7 +11,7 @@ from modiste.evaluation import inference
 from modiste.evaluation.inference import averaged, infer, moved
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CNNRecipe
-from modiste.recipes.recipe import Precision, Recipe
+from modiste.recipes.recipe import Precision, Recipe, Views
 from networks import assert_rounded
 
 RECIPE = Recipe(name="tested", precision="float32")
@@ -81,9 +81,9 @@ def test_views_and_their_weights_are_those_of_a_slow_reference(mirror: bool) -> 
         seen.append(view)
         return view.square().flatten(1)
 
-    found = averaged(squared, images, mirror=mirror, shifts=shifts)
+    found = averaged(squared, images, Views(mirror=mirror, shifts=shifts))
     torch.testing.assert_close(found, expected.flatten(1))
-    assert len(seen) == replace(RECIPE, mirror=mirror, shifts=shifts).passes
+    assert len(seen) == Views(mirror=mirror, shifts=shifts).passes
     assert torch.equal(seen[0], images)
 
 
@@ -99,7 +99,7 @@ def test_logits_of_all_views_are_averaged_where_the_recipe_says_so(model: torch.
     def alone(view: torch.Tensor) -> torch.Tensor:
         return infer(model, (view * 255).round().byte(), RECIPE)
 
-    expected = averaged(alone, as_floats(IMAGES), mirror=mirror, shifts=1)
+    expected = averaged(alone, as_floats(IMAGES), recipe.views)
     assert not torch.allclose(expected, alone(as_floats(IMAGES)))
     assert_rounded(infer(model, IMAGES, recipe), expected, model)
 

@@ -29,7 +29,7 @@ from modiste.evaluation.run_images import load_own_development
 from modiste.inference.predictor import Predictor
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CNNRecipe, EfficientNetLiteRecipe, MLPRecipe, ModelRecipe
-from modiste.recipes.recipe import AugmentationRecipe, ByClassRecipe, Recipe
+from modiste.recipes.recipe import AugmentationRecipe, ByClassRecipe, Recipe, Views
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import open_run
 from networks import assert_rounded
@@ -432,7 +432,7 @@ def test_what_is_seen_is_of_the_images_not_of_their_mirror_images(finished_run: 
     images = load_own_development(run, tiny_folder).validation.images[:9]
     plain = features(model, images)
     with torch.inference_mode(), watched(model) as seen:
-        answer(model, as_floats(images), mirror=True)
+        answer(model, as_floats(images), Views(mirror=True))
     for place, one in plain.items():
         assert_rounded(seen[place], one, model)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

@@ -35,7 +35,7 @@ from modiste.inference.predictor import Predictor
 from modiste.models.capsnet import CapsNet
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CNNRecipe, EfficientNetLiteRecipe, ModelRecipe, OwnNetworkRecipe
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import Recipe, Views
 from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.runs.checkpoint import ModelInfo
 from modiste.runs.run_folder import open_run
@@ -67,7 +67,7 @@ def test_the_file_answers_like_the_network_for_any_number_of_images(network: Mod
             layer.votes.data.mul_(4)
     shifts = int(network in QUICK)  # five times the operators, whose simplification takes minutes for large graphs
     novelty = learn(model, development(images))
-    answers = Answers(model, mirror=True, shifts=shifts, temperature=0.7, novelty=novelty).eval()
+    answers = Answers(model, views=Views(mirror=True, shifts=shifts), temperature=0.7, novelty=novelty).eval()
     content = FORMATS["onnx"].write(answers, ModelInfo(Recipe(name="tried", model=network), TASK, 4, "f" * 64))
     found = compare(FORMATS["onnx"].read(content), answers, development(images).validation)
     assert found.largest_difference < ROUNDING
@@ -234,7 +234,7 @@ def test_in_eight_bits_a_mirrored_network_holds_its_weights_once_and_its_activat
     task = replace(TASK, image_shape=(3, 32, 32), mean=0.3, deviation=0.4)
     images = np.random.RandomState(5).randint(0, 256, (8, *task.image_shape)).astype(np.uint8)
     network = EfficientNetLiteRecipe()
-    answers = Answers(build_model(network, task, seed=3).eval(), mirror=True, temperature=1.0).eval()
+    answers = Answers(build_model(network, task, seed=3).eval(), views=Views(mirror=True), temperature=1.0).eval()
     whole = FORMATS["onnx"].write(answers, ModelInfo(Recipe(name="tried", model=network), task, 4, "f" * 64))
     rounded = quantize(whole, images)
     assert len(rounded) < 0.4 * len(whole)

@@ -32,7 +32,7 @@ from modiste.models.registry import Task, build_model
 from modiste.photo.garment import Prepared
 from modiste.photo.preparation import Preparation
 from modiste.recipes.networks import CNNRecipe, ModelRecipe, ResNetRecipe, SprintRecipe
-from modiste.recipes.recipe import DataRecipe, Recipe
+from modiste.recipes.recipe import DataRecipe, Recipe, Views
 from modiste.runs.checkpoint import ModelInfo
 
 HOSTILE = ("</script><script>alert(1)</script>", '"quoted" & <b>bold</b>', "0", "<!--", "\u2028 line")
@@ -50,7 +50,7 @@ RECIPE = Recipe(name="tried", model=SMALL)
 def one_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a small untrained network whose classes have hostile names."""
     recipe = Recipe(name="tried", model=SMALL)
-    answers = Answers(build_model(SMALL, TASK, seed=1).eval(), mirror=False, temperature=0.9).eval()
+    answers = Answers(build_model(SMALL, TASK, seed=1).eval(), views=Views(), temperature=0.9).eval()
     path = tmp_path_factory.mktemp("page") / "classifier.html"
     path.write_bytes(as_page(answers, ModelInfo(recipe, TASK, 1, "f" * 64)))
     return path
@@ -148,16 +148,16 @@ def test_the_preparation_gives_the_same_bytes_as_in_python(page: Page, preparati
 
 
 @pytest.mark.parametrize(
-    ("network", "shape", "averaged"),
+    ("network", "shape", "views"),
     [
-        (CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True), (3, 16, 16), {"mirror": False}),
-        (SprintRecipe(filters=(4, 6), hidden=8), (1, 12, 12), {"mirror": True, "shifts": 1}),
-        (ResNetRecipe(depth=10), (1, 12, 12), {"mirror": True}),
+        (CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True), (3, 16, 16), Views()),
+        (SprintRecipe(filters=(4, 6), hidden=8), (1, 12, 12), Views(mirror=True, shifts=1)),
+        (ResNetRecipe(depth=10), (1, 12, 12), Views(mirror=True)),
     ],
     ids=["cnn", "sprint", "resnet"],
 )
 def test_the_page_computes_what_the_network_does(
-    browser: Browser, network: ModelRecipe, shape: tuple[int, int, int], averaged: Any, tmp_path: Path
+    browser: Browser, network: ModelRecipe, shape: tuple[int, int, int], views: Views, tmp_path: Path
 ) -> None:
     draw = np.random.RandomState(5)
     images = draw.randint(0, 256, (60, *shape)).astype(np.uint8)
@@ -166,7 +166,7 @@ def test_the_page_computes_what_the_network_does(
     model = build_model(network, task, seed=3).eval()
     known = ImageSet(torch.from_numpy(images), torch.arange(60) % 3)
     novelty = learn(model, Development("tried", known, known.images, known, task.class_names, "f" * 64))
-    answers = Answers(model, **averaged, temperature=0.7, novelty=novelty).eval()
+    answers = Answers(model, views=views, temperature=0.7, novelty=novelty).eval()
     path = tmp_path / "page.html"
     recipe = Recipe(name="tried", model=network, data=DataRecipe(pictures="whole"))
     path.write_bytes(as_page(answers, ModelInfo(recipe, task, 4, "f" * 64)))
@@ -190,7 +190,7 @@ def test_a_network_of_other_operators_runs_by_onnx_runtime(
 ) -> None:
     monkeypatch.delitem(onnx_graph.OPERATORS, "Relu")
     images = np.random.default_rng(5).integers(0, 256, (6, *TASK.image_shape)).astype(np.uint8)
-    answers = Answers(build_model(SMALL, TASK, seed=1).eval(), mirror=False, temperature=0.9).eval()
+    answers = Answers(build_model(SMALL, TASK, seed=1).eval(), views=Views(), temperature=0.9).eval()
     path = tmp_path / "page.html"
     path.write_bytes(as_page(answers, ModelInfo(Recipe(name="tried", model=SMALL), TASK, 1, "f" * 64)))
     context = browser.new_context(offline=True)
@@ -317,7 +317,7 @@ def test_titles_fit_the_classes(page: Page, browser: Browser, tmp_path: Path) ->
     expect(page.locator("#best")).to_have_text("One object on a plain background does best.")
     expect(page.locator("#samples")).to_be_hidden()
     task = replace(TASK, class_names=CLASS_NAMES)
-    answers = Answers(build_model(SMALL, task, seed=1).eval(), mirror=False, temperature=0.9).eval()
+    answers = Answers(build_model(SMALL, task, seed=1).eval(), views=Views(), temperature=0.9).eval()
     (tmp_path / "page.html").write_bytes(
         as_page(answers, ModelInfo(Recipe(name="tried", model=SMALL), task, 1, "f" * 64))
     )

@@ -19,7 +19,7 @@ from modiste.inference import onnx_check, onnx_model
 from modiste.inference.onnx_model import OnnxModel
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import MLPRecipe
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import Recipe, Views
 from modiste.runs.checkpoint import ModelInfo
 
 TASK = Task(image_shape=(1, 8, 8), class_names=("a", "b"), mean=0.3, deviation=0.4)
@@ -27,7 +27,7 @@ TASK = Task(image_shape=(1, 8, 8), class_names=("a", "b"), mean=0.3, deviation=0
 
 @pytest.fixture(scope="module")
 def content() -> bytes:
-    answers = Answers(build_model(MLPRecipe(), TASK).eval(), mirror=False, temperature=1.0).eval()
+    answers = Answers(build_model(MLPRecipe(), TASK).eval(), views=Views(), temperature=1.0).eval()
     return FORMATS["onnx"].write(answers, ModelInfo(Recipe(name="tried", model=MLPRecipe()), TASK, 1, "f" * 64))
 
 

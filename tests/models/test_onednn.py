@@ -14,7 +14,7 @@ from modiste.models.onednn import FEW_IMAGES, FusedConvolution, OneDNNConvolutio
 from modiste.models.registry import Task, build_model
 from modiste.recipes import named
 from modiste.recipes.networks import EfficientNetLiteRecipe
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import Recipe, Views
 from modiste.training.transfer.transfer import freeze
 from networks import assert_rounded
 
@@ -51,7 +51,7 @@ def test_the_answers_are_the_networks_own(name: str, count: int) -> None:
     for layer in packed(quick):
         layer.register_forward_pre_hook(lambda _layer, inputs: laid_out.append(inputs[0].is_mkldnn))
     with torch.inference_mode(), watched(model) as seen, watched(quick) as seen_quickly:
-        plain, quickly = (answer(one, images(count) / 255, mirror=False) for one in (model, quick))
+        plain, quickly = (answer(one, images(count) / 255, Views()) for one in (model, quick))
     assert_rounded(quickly, plain, model)
     assert seen.keys() == seen_quickly.keys()
     for place, one in seen.items():
@@ -69,8 +69,8 @@ def test_activations_in_the_same_pass_change_nothing(side: int) -> None:
     quick = ready(model.eval(), recipe, torch.zeros(1, 3, side, side, dtype=torch.uint8))
     assert len([layer for layer in quick.modules() if isinstance(layer, FusedConvolution)]) == 49
     with torch.inference_mode(), watched(model) as seen, watched(quick) as seen_quickly:
-        expected, found = (answer(one, pictures, mirror=False) for one in (model, quick))
-        assert torch.equal(answer(copy.deepcopy(quick), pictures, mirror=False), found)
+        expected, found = (answer(one, pictures, Views()) for one in (model, quick))
+        assert torch.equal(answer(copy.deepcopy(quick), pictures, Views()), found)
     assert_rounded(found, expected, model)
     assert seen.keys() == seen_quickly.keys()
 

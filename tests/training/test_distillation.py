@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import log
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +33,7 @@ from modiste.recipes.recipe import (
     OptimizerRecipe,
     OwnCodeRecipe,
     Recipe,
+    Views,
 )
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import open_run
@@ -264,9 +264,9 @@ class TestStored:
     ) -> None:
         calls, honest = list[int](), distillation.answer
 
-        def counted(network: torch.nn.Module, images: torch.Tensor, **views: Any) -> torch.Tensor:
+        def counted(network: torch.nn.Module, images: torch.Tensor, views: Views) -> torch.Tensor:
             calls.append(len(images))
-            return honest(network, images, **views)
+            return honest(network, images, views)
 
         monkeypatch.setattr(distillation, "answer", counted)
         monkeypatch.setattr(feature_cache, "feature_cache_folder", lambda: tmp_path / "cache")

@@ -106,7 +106,7 @@ def _of_run(subjects: Subjects, number: int, chosen: Int64[Tensor, " k"], steps:
     draw, counts = machine.generator(0, "adversarial"), dict[str, int]()
 
     def network(images: Images) -> Float[Tensor, "n classes"]:
-        return answer(model, images, mirror=recipe.mirror, shifts=recipe.shifts)
+        return answer(model, images, recipe.views)
 
     def note(name: str, images: Images, labels: Labels) -> None:
         with torch.no_grad():

@@ -128,7 +128,7 @@ def _averaged(
     return Averaged(
         mirror=recipe.mirror,
         shifts=recipe.shifts,
-        passes=recipe.passes,
+        passes=recipe.views.passes,
         accuracy=metrics.accuracy(logits, labels),
         calibrated_loss=metrics.cross_entropy(logits.double() / fit_temperature(logits, labels), labels),
         mended=int((right & ~before).sum()),

@@ -12,7 +12,7 @@ from modiste.data.batch import as_floats, read_floats
 from modiste.models.hooks import captured
 from modiste.models.onednn import fold, use_onednn_layout
 from modiste.models.own_network import is_own
-from modiste.recipes.recipe import Precision, Recipe
+from modiste.recipes.recipe import Precision, Recipe, Views
 
 # The batch size is fixed: it can change the last bit of a sum, and stored logits should not depend on the caller. It is
 # small enough for a layer's feature maps to stay in a processor's cache; with 1,000 images prediction was two to three
@@ -47,9 +47,7 @@ def ask(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) -> F
     """Return the logits of a model that is already in evaluation mode; see ``infer``."""
     with machine.autocast(recipe.precision, images.device), machine.gpu_arithmetic(images.device):
         some = parts(images, images.device, recipe.precision)
-        return torch.cat(
-            [answer(model, read_floats(part), mirror=recipe.mirror, shifts=recipe.shifts) for part in some]
-        ).cpu()
+        return torch.cat([answer(model, read_floats(part), recipe.views) for part in some]).cpu()
 
 
 def parts(
@@ -101,17 +99,15 @@ def round_weights(model: nn.Module, recipe: Recipe, image: UInt8[Tensor, "1 c h 
             call.layer.to(torch.bfloat16)
 
 
-def answer(
-    model: nn.Module, images: Float[Tensor, "n c h w"], *, mirror: bool, shifts: int = 0
-) -> Float[Tensor, "n classes"]:
+def answer(model: nn.Module, images: Float[Tensor, "n c h w"], views: Views) -> Float[Tensor, "n classes"]:
     """Return the logits of images in [0, 1], averaged over views as ``averaged`` says."""
-    return averaged(lambda view: model(view).float(), images, mirror=mirror, shifts=shifts)
+    return averaged(lambda view: model(view).float(), images, views)
 
 
 def averaged(
-    function: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"], *, mirror: bool, shifts: int = 0
+    function: Callable[[Tensor], Tensor], images: Float[Tensor, "n c h w"], views: Views
 ) -> Float[Tensor, "n d"]:
-    """Return what a function gives for images, averaged over views of them; it is called ``Recipe.passes`` times.
+    """Return what a function gives for images, averaged over views of them; it is called ``views.passes`` times.
 
     The first call is for the images as they are. Moved images together count as much as those that are not moved: equal
     weights for all views were worse on validation.
@@ -119,10 +115,9 @@ def averaged(
     Args:
         function: of images (n, c, h, w); returns (n, d).
         images: in [0, 1].
-        mirror: whether mirror images count as much as the images.
-        shifts: number of pixels by which all of these are also moved up, down, left and right; 0 for none of this.
+        views: over which is averaged.
     """
-    unmoved = [images, images.flip(3)] if mirror else [images]
+    shifts, unmoved = views.shifts, [images, images.flip(3)] if views.mirror else [images]
     mean = _mean(map(function, unmoved))
     if not shifts:
         return mean

@@ -28,6 +28,28 @@ Precision = Literal["float32", "bfloat16", "auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Views:
+    """The views of an image over which its logits are averaged.
+
+    Attributes:
+        mirror: whether the mirror image counts as much as the image.
+        shifts: number of pixels by which all of these are also moved up, down, left and right; 0 for none of this.
+
+    Example:
+        >>> Views(mirror=True, shifts=1).passes
+        10
+    """
+
+    mirror: bool = False
+    shifts: int = 0
+
+    @property
+    def passes(self) -> int:
+        """Number of views, and so of forward passes that classify one image."""
+        return (1 + self.mirror) * (5 if self.shifts else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataRecipe(Part):
     """The images, and how they are split."""
 
@@ -451,9 +473,9 @@ class Recipe(Displayed, Part):
     """Loss and augmentation that are not part of Modiste."""
 
     @property
-    def passes(self) -> int:
-        """Forward passes that classify one image: more than 1 if logits are averaged; see ``mirror`` and ``shifts``."""
-        return (1 + self.mirror) * (5 if self.shifts else 1)
+    def views(self) -> Views:
+        """The views of each image that classifying averages over."""
+        return Views(mirror=self.mirror, shifts=self.shifts)
 
     def with_(self, **changes: Any) -> "Recipe":
         """Return a recipe with changed fields, checked like every recipe.

@@ -53,7 +53,7 @@ class Teacher:
 
     def answer(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         """Return its logits for images in [0, 1]."""
-        return answer(self.network, images, mirror=self.recipe.mirror, shifts=self.recipe.shifts)
+        return answer(self.network, images, self.recipe.views)
 
 
 @dataclass

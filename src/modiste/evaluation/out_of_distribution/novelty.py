@@ -22,7 +22,7 @@ from modiste.evaluation.inference import answer
 from modiste.evaluation.out_of_distribution.acceptance import Acceptance
 from modiste.evaluation.out_of_distribution.boundary import Boundary, Energy
 from modiste.evaluation.out_of_distribution.features import LOGITS, watched
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import Recipe, Views
 
 
 @dataclass(frozen=True)
@@ -121,23 +121,19 @@ class Answers(nn.Module):
 
     Args:
         model: takes images in [0, 1].
-        mirror, shifts: the views of each image over which logits are averaged; see ``inference.averaged``.
+        views: of each image, over which logits are averaged; see ``inference.averaged``.
         temperature: divides the logits before the softmax.
         novelty: detector of out-of-distribution images; without it there is no third output.
     """
 
-    def __init__(
-        self, model: nn.Module, *, mirror: bool, shifts: int = 0, temperature: float, novelty: Novelty | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, *, views: Views, temperature: float, novelty: Novelty | None = None) -> None:
         super().__init__()
-        self.model, self.mirror, self.shifts = model, mirror, shifts
-        self.temperature, self.novelty = temperature, novelty
+        self.model, self.views, self.temperature, self.novelty = model, views, temperature, novelty
 
     @classmethod
     def of(cls, model: nn.Module, recipe: Recipe, temperature: float, novelty: Novelty | None = None) -> "Answers":
         """Return the module in evaluation mode, with the views that a recipe averages over."""
-        made = cls(model, mirror=recipe.mirror, shifts=recipe.shifts, temperature=temperature, novelty=novelty)
-        return made.eval()
+        return cls(model, views=recipe.views, temperature=temperature, novelty=novelty).eval()
 
     @property
     def models(self) -> tuple[nn.Module, ...]:
@@ -146,7 +142,7 @@ class Answers(nn.Module):
 
     def logits(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Return the logits of images in [0, 1]."""
-        return answer(self.model, images, mirror=self.mirror, shifts=self.shifts)
+        return answer(self.model, images, self.views)
 
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> tuple[Float[Tensor, "n *k"], ...]:
         if self.novelty is None:
@@ -167,7 +163,7 @@ class EnsembleAnswers(Answers):
 
     def __init__(self, members: Sequence[Answers], weights: Sequence[float]) -> None:
         first, *others = members
-        super().__init__(first.model, mirror=first.mirror, shifts=first.shifts, temperature=1.0, novelty=first.novelty)
+        super().__init__(first.model, views=first.views, temperature=1.0, novelty=first.novelty)
         self.others, self.weights = nn.ModuleList(others), tuple(weights)
 
     @property

@@ -5,7 +5,7 @@ Without that training the result is a linear classifier on fixed features. Every
 penalty of the weights is selected by the loss on validation images.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -102,9 +102,8 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
         head.weight.copy_(weight / found.deviation)
         head.bias.copy_(bias - (weight / found.deviation) @ found.mean)
     own, images = labels[: len(train)], {"train": train.images, "validation": validation.images}
-    known = (
-        {} if recipe.passes > 1 else {split: _answer(head, inputs[split], images[split], recipe) for split in images}
-    )
+    many = recipe.views.passes > 1
+    known = {} if many else {split: _answer(head, inputs[split], images[split], recipe) for split in images}
     return Fitted(F.cross_entropy(logits, own, reduction="sum").item(), int((logits.argmax(1) == own).sum()), known)
 
 
@@ -149,15 +148,14 @@ def head_inputs(
     """
     quick = ready(model, recipe, images[:1])
     head = linear_head(quick, NAME)
-    over = {"mirror": recipe.mirror, "shifts": recipe.shifts}
-    choices = {"precision": recipe.precision, **over, "with_mirror_images": with_mirror_images}
+    choices = {"precision": recipe.precision, **asdict(recipe.views), "with_mirror_images": with_mirror_images}
     cache = open_cache(images, model, images.device, choices)
 
     def inner(view: Tensor) -> Tensor:
         return features(quick, head, view).float()
 
     def compute(pixels: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        return averaged(inner, pixels, mirror=recipe.mirror, shifts=recipe.shifts)
+        return averaged(inner, pixels, recipe.views)
 
     return outputs(images, compute, recipe.precision, cache, progress, with_mirror_images=with_mirror_images)
 
