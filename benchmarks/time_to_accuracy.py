@@ -121,7 +121,8 @@ def as_markdown(record: dict[str, Any]) -> str:
 Seconds from the start of the process to its end, with the model saved: the mean over the seeds without the fastest and
 the slowest, and the range. The next column is training alone. The mark is the accuracy that a recipe aims at. Accuracy
 is the mean over the seeds with their standard deviation. Ratios are to Keras on TensorFlow with the paper's Listing 1,
-in the same run: to all of its epochs, and to the time until it first reached the mark on test.
+timed halfway through the seeds of the command below: to all of its epochs, and to the time until it first reached the
+mark on test.
 {beside(record["keras"])}
 Every run is in `record.json`. Made by `{record["command"]}`.
 
