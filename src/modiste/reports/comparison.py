@@ -169,8 +169,8 @@ def _curves(found: MeasuredRuns, result: Comparison) -> PageFigure:
     return page_figure(
         laid_over([run.history for run in found.runs], positions, names),
         "curves",
-        caption="Learning curves on validation, laid over one another. A ring marks the lowest loss and the highest "
-        "accuracy of each run.",
+        caption="Learning curves on validation, laid over one another; the axes span only their values. A ring marks "
+        "the lowest loss and the highest accuracy of each run.",
         description=last,
     )
 

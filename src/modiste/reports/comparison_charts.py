@@ -6,7 +6,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from modiste.reports.charts import accuracy_floor
 from modiste.reports.style import BLUE, INK, VERMILLION, WIDTH, drawn, fit, percent_axis
 from modiste.runs.run_folder import EpochRow
 
@@ -36,7 +35,6 @@ def laid_over(histories: Sequence[Sequence[EpochRow]], sides: Sequence[int], nam
         axes.grid(axis="y")
     losses.set(ylabel="validation loss")
     accuracies.set(xlabel="epoch", ylabel="validation accuracy")
-    accuracies.set_ylim(min(map(accuracy_floor, histories)), 1)
     percent_axis(accuracies, "y")
     accuracies.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     longest = max(map(len, histories))

@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from modiste.runs import storage
 
@@ -114,10 +114,10 @@ def schematic(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def percent_axis(axes: Axes, which: str) -> None:
-    """Label the ``x`` or ``y`` axis of shares in percent, at steps of 1, 2 or 5: the labels have no decimals."""
+    """Label the ``x`` or ``y`` axis of shares in percent, at steps of 1, 2 or 5; only short axes need decimals."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
 
 
 def save(figure: Figure, path: Path, *, dpi: int = DPI) -> Path:
