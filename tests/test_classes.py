@@ -103,6 +103,7 @@ def test_the_sealed_share_is_measured_and_counted(bench: Bench) -> None:
     assert set(found["per_class"]) == set(NAMES)
 
 
+@pytest.mark.slow
 def test_the_exported_file_prepares_and_answers_as_the_run_does(bench: Bench) -> None:
     """One preparation: the picture that a command is given becomes, bit for bit, what training saw."""
     model, predictor = OnnxModel.load(bench.exported), Predictor.load(bench.run, device="cpu")

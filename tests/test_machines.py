@@ -39,6 +39,7 @@ def rounding(run: Path) -> float:
     return torch.finfo(torch.float32).eps * max(weight[0].numel() for weight in model.parameters() if weight.ndim > 1)
 
 
+@pytest.mark.slow
 def test_a_run_answers_and_goes_on_within_rounding_on_another_machine(
     exported_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:

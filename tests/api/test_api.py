@@ -140,6 +140,7 @@ class TestPredict:
         assert not found[1].fault
 
 
+@pytest.mark.slow
 def test_a_search_gives_its_trials_and_the_best_recipe(tiny_folder: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
     space = ["optimizer.learning_rate=choice(1e-9,0.01)"]
     found = modiste.search(

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from commands_and_data import run_script
 
 LOAD_ONCE = """
@@ -13,6 +15,7 @@ dataset.load_split_images = functools.cache(dataset.load_split_images)  # a doze
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 
 
+@pytest.mark.slow
 def test_the_examples_run_in_order(tmp_path: Path) -> None:
     script = tmp_path / "page.py"
     page = PAGE.read_text().replace("images_per_class=500", "images_per_class=100")  # it need not learn much

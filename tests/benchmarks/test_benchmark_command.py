@@ -25,6 +25,7 @@ def _two_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     keep_kinds(monkeypatch, "scale", "fog")
 
 
+@pytest.mark.slow
 def test_all_on_test(
     finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,6 +36,7 @@ def test_the_record(finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, 
     assert "results" not in plain, "a single seed"
 
 
+@pytest.mark.slow
 def test_an_ensemble_for_each_seed(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     folders = []
     for seed in (0, 1):

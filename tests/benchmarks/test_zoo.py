@@ -20,6 +20,7 @@ def zoo(runs: Path, source: Path, seconds: float) -> "subprocess.CompletedProces
     return run_script(ROOT / "benchmarks" / "gpu" / "zoo.py", *words, "--budget-seconds", seconds, timeout=200)
 
 
+@pytest.mark.slow
 def test_it_stops_goes_on_and_finishes_every_run(tmp_path: Path, tiny_folder: Path) -> None:
     runs = tmp_path / "runs"
     stopped = zoo(runs, tiny_folder, 0.01)

@@ -13,6 +13,7 @@ from modiste.inference.predictor import Predictor
 from modiste.runs import storage
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_file_that_answers_as_it_does(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))  # it keeps its detector, which others must not find
     images = np.random.RandomState(0).randint(0, 256, (20, 1, 12, 12)).astype(np.uint8)

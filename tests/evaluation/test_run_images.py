@@ -116,6 +116,7 @@ def test_a_run_works_on_whatever_becomes_of_the_pictures(
             away.rename(picture if change == "one picture less" else own)
 
 
+@pytest.mark.slow
 def test_the_commands_say_which_flag_helps_an_older_run(place: Path) -> None:
     forget_what_is_kept(place / "run")
     picture, moved = place / "moved" / "boot" / "000.png", place / "moved"

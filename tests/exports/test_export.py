@@ -171,6 +171,7 @@ def test_without_the_packages(run: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         export.export(run)
 
 
+@pytest.mark.slow
 def test_the_command(run: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["export", str(run), "--data-folder", str(tiny_folder)])
     done = capsys.readouterr()
@@ -191,7 +192,7 @@ def assert_no_pickle(path: Path) -> None:
     assert not [name for name, content in named.items() if name.endswith((".pt", ".pkl")) and content]
 
 
-@pytest.mark.parametrize("kind", sorted(set(FORMATS) - {"onnx"}))
+@pytest.mark.parametrize("kind", [*sorted(set(FORMATS) - {"onnx", "html"}), slow_case("html")])
 def test_every_other_kind_of_file_answers_like_the_run(kind: str, run: Path, tiny_folder: Path) -> None:
     if not FORMATS[kind].can_read():
         pytest.skip("needs Chromium: make chromium")
@@ -345,6 +346,7 @@ class TestOpset:
         assert versions[""] == opset
         assert done.proof.largest_difference <= ROUNDING
 
+    @pytest.mark.slow
     def test_one_that_the_converter_does_not_reach_is_refused(
         self, finished_run: Path, tmp_path: Path, tiny_folder: Path
     ) -> None:

@@ -95,6 +95,7 @@ def test_unlike_preparations_are_refused(runs: Runs, tiny_recipe: Recipe, tiny_f
     assert not (tmp_path / "both.onnx").exists()
 
 
+@pytest.mark.slow
 def test_the_command_and_the_function(runs: Runs, tiny_folder: Path, tmp_path: Path) -> None:
     done = run_modiste("export", *runs, "--out", tmp_path / "both.onnx", "--data-folder", tiny_folder)
     assert done.returncode == 0, done.stderr

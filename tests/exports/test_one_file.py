@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect
 
+from fault_counter import slow_case
 from modiste.cli.main import main
 from modiste.data.dataset import Development, ImageSet
 from modiste.data.idx.idx_source import CLASS_NAMES
@@ -150,11 +151,10 @@ def test_the_preparation_gives_the_same_bytes_as_in_python(page: Page, preparati
 @pytest.mark.parametrize(
     ("network", "shape", "views"),
     [
-        (CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True), (3, 16, 16), Views()),
-        (SprintRecipe(filters=(4, 6), hidden=8), (1, 12, 12), Views(mirror=True, shifts=1)),
-        (ResNetRecipe(depth=10), (1, 12, 12), Views(mirror=True)),
+        slow_case(CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True), (3, 16, 16), Views(), id="cnn"),
+        pytest.param(SprintRecipe(filters=(4, 6), hidden=8), (1, 12, 12), Views(mirror=True, shifts=1), id="sprint"),
+        slow_case(ResNetRecipe(depth=10), (1, 12, 12), Views(mirror=True), id="resnet"),
     ],
-    ids=["cnn", "sprint", "resnet"],
 )
 def test_the_page_computes_what_the_network_does(
     browser: Browser, network: ModelRecipe, shape: tuple[int, int, int], views: Views, tmp_path: Path
@@ -185,6 +185,7 @@ def test_the_page_computes_what_the_network_does(
     "MODISTE_ONNXRUNTIME" not in os.environ and not onnxruntime_web.package_path().exists(),
     reason="needs ONNX Runtime for browsers: make browser-runtime",
 )
+@pytest.mark.slow
 def test_a_network_of_other_operators_runs_by_onnx_runtime(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,6 +411,7 @@ def test_a_browser_without_a_feature_says_which(browser: Browser, one_file: Path
     page.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("browser")
 def test_a_page_that_answers_otherwise_is_not_written(
     finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

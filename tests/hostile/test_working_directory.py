@@ -76,7 +76,7 @@ def recipe(tmp_path: Path, tiny_recipe: Recipe) -> Path:
 @pytest.mark.parametrize(
     "where",
     [
-        pytest.param(("--workers", 1), id="processes"),
+        slow_case(("--workers", 1), id="processes"),
         slow_case(("--ray", "auto", "--trial-cpus", 0.5), id="ray"),
     ],
 )
@@ -93,6 +93,7 @@ def test_a_search_begun_from_python(trapped: Trapped, recipe: Path, tiny_folder:
     assert done.stdout == "['complete']\n", done.stderr
 
 
+@pytest.mark.slow
 def test_reproduce(trapped: Trapped, tmp_path: Path) -> None:
     done = trapped.run(
         "reproduce", "--quick", "--seeds", 1, "--workers", 1, "--data-folder", tmp_path / "no such folder"
@@ -100,6 +101,7 @@ def test_reproduce(trapped: Trapped, tmp_path: Path) -> None:
     assert (done.returncode, "no such folder" in done.stderr) == (3, True)
 
 
+@pytest.mark.slow
 def test_serve_of_a_run_that_is_exported_first(trapped: Trapped, finished_run: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(finished_run, tmp_path / "run")
     os.truncate(damaged / "model.safetensors", 100)

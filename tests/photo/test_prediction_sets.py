@@ -57,6 +57,7 @@ def test_the_command(photo_run: Path, photo: Path, capsys: pytest.CaptureFixture
     assert f"; among {', '.join(answer['possible'])}" in line
 
 
+@pytest.mark.slow
 def test_an_exported_file_gives_the_same_sets(photo_run: Path, tmp_path: Path) -> None:
     """Of images whose sets do not hang on the last digits of a probability."""
     images = modiste.load_dataset().validation.images[:200, 0].numpy()

@@ -93,6 +93,7 @@ def test_a_study_that_optuna_reads(finished: Path, plan: Plan) -> None:
     assert study.trials[0].params["optimizer.learning_rate"] == table(finished)[0]["values"]["optimizer.learning_rate"]  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_a_finished_search_is_not_run_again_and_a_longer_one_goes_on(
     plan: Plan, finished: Path, tiny_folder: Path
 ) -> None:
@@ -252,6 +253,7 @@ def test_asked_to_stop_it_saves_leaves_with_75_and_goes_on(plan: Plan, tmp_path:
     assert not any(outcome.state == "failed" for outcome in kept)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(
     plan: Plan, finished: Path, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
@@ -428,6 +430,7 @@ def test_what_mattered_is_named_and_drawn(plan: Plan, tmp_path: Path) -> None:
     assert outcomes.importances(long, [every[3]]) == {}
 
 
+@pytest.mark.slow
 def test_the_command_tells_a_person(tmp_path: Path, plan: Plan, tiny_folder: Path) -> None:
     storage.write_json(tmp_path / "small.json", to_plain(plan.recipe))
     words = ["search", "small.json", "epochs=choice(1,2)", "--sampler", "grid", "--trials", 2, "--seed", 3]

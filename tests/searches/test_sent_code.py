@@ -34,6 +34,7 @@ def losses(run: run_folder.Run) -> list[float]:
     return [loss for row in run.history for loss in (row.train_loss, row.validation_loss)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stripes")
 def test_workers_import_network_loss_augmentation_and_source(
     tiny_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -62,6 +63,7 @@ def test_workers_import_network_loss_augmentation_and_source(
     assert losses(alone) == pytest.approx(losses(trial), rel=1e-2)  # the worker has another number of threads
 
 
+@pytest.mark.slow
 def test_the_command_names_the_code_and_says_how_to_train_the_best(
     tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_photos_in_a_form_and_in_json(server: Server, photos: list[bytes], offli
     assert [one["name"] for one in form.json()["answers"]] == [f"{n}.png" for n in range(len(photos))]
 
 
+@pytest.mark.slow
 def test_many_clients_at_once_get_the_answers_that_each_gets_alone(
     server: Server, photos: list[bytes], offline: list[FileAnswer]
 ) -> None:

@@ -92,6 +92,7 @@ def pipelined(server: Server, path: str = "/page.js") -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: {server.host}\r\n\r\n".encode() * 1_000
 
 
+@pytest.mark.slow
 def test_requests_wait_until_those_before_them_are_answered_and_read(server: Server, faults: Faults) -> None:
     with server.client() as client:
         client.get("/livez")
@@ -126,6 +127,7 @@ def test_pipelined_requests_are_answered_in_their_order(server: Server) -> None:
         assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [*expected, b"200"]
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_left(model_file: Path) -> None:
     with listening(model_file, "--limits", IMPATIENT, program=SERVE_WITH_LIMITS) as server:
         process = psutil.Process(server.process.pid)

@@ -75,6 +75,7 @@ def test_a_body_at_the_limit_is_read(server: Server) -> None:
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.slow
 def test_a_body_has_its_room_before_it_comes(model_file: Path) -> None:
     """Bodies on their way count whole, those of unknown length as the longest; and no longer than they stay."""
     body = b'{"images": ["' + b"A" * 299_985 + b'"]}'
@@ -159,6 +160,7 @@ DAWDLERS = {
 }
 
 
+@pytest.mark.slow
 def test_slow_clients_are_left_while_others_are_served(model_file: Path, photos: list[bytes], faults: Faults) -> None:
     seconds = 10.0 if os.environ.get(MINUTES) else 1.0  # the server's own limit, or one that nobody waits for
     turns = faults("serving: a slow client", few=8, many=64, each=8)
@@ -507,6 +509,7 @@ def test_memory_does_not_grow(server: Server, photos: list[bytes], faults: Fault
     assert sum(growth) < 50 * 2**20
 
 
+@pytest.mark.slow
 def test_the_document_is_kept(server: Server) -> None:
     """Property-based requests after the server's own document (schemathesis): no check of its finds anything."""
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")

@@ -61,6 +61,7 @@ def ask(listener: socket.socket, *, stays: bool) -> int:
                 return answers
 
 
+@pytest.mark.slow
 def test_no_request_is_lost_when_one_server_follows_another(listener: socket.socket, model_file: Path) -> None:
     over = threading.Event()
 

@@ -60,6 +60,7 @@ def test_a_picture_that_takes_long_does_not_hold_the_process(model_file: Path, f
         assert "Traceback" not in complaints
 
 
+@pytest.mark.slow
 def test_a_loop_that_stands_still_does_not_hold_the_process(model_file: Path, photos: list[bytes]) -> None:
     files = {"files": [("images", ("stuck", photos[0]))]}
     with listening(model_file, program=SERVE_SLOWLY) as server, posting(server, **files):
@@ -69,6 +70,7 @@ def test_a_loop_that_stands_still_does_not_hold_the_process(model_file: Path, ph
         assert server.process.wait(30) == -signal.SIGALRM
 
 
+@pytest.mark.slow
 def test_pictures_that_take_long_do_not_stop_the_others(model_file: Path, photos: list[bytes]) -> None:
     many = {"files": [("images", b"slow")] * 64}
     with (

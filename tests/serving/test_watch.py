@@ -137,6 +137,7 @@ def test_the_log_holds_each_answer_and_no_picture(model_file: Path, photos: list
     assert (found.others, found.damaged) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_disk_that_refuses_stops_the_log_and_no_answer(model_file: Path, photos: list[bytes], tmp_path: Path) -> None:
     start = ("-c", f"{SMALL_FILES} from modiste.cli.main import main; main()")
     with listening(model_file, "--log", tmp_path, start=start) as server:

@@ -60,6 +60,7 @@ def test_all_cores_are_free_where_the_system_does_not_tell(monkeypatch: pytest.M
     assert CoreWatch().free() == len(available_cores())
 
 
+@pytest.mark.slow
 @needs_stat
 def test_training_takes_the_threads_that_are_free_(tiny_folder: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in child_environment().items() if name != "OMP_NUM_THREADS"}

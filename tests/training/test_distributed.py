@@ -48,6 +48,7 @@ def variants(tiny: Recipe) -> dict[str, Recipe]:
     }
 
 
+@pytest.mark.slow
 def test_every_network_is_trained_by_two_processes_as_by_one(tmp_path: Path) -> None:
     tests = Path(__file__).parents[1]
     done = run_together(2, PROGRAMS / "train_every_network.py", tests, cwd=tmp_path, timeout=300)

@@ -12,6 +12,7 @@ from run_equality import assert_same
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
+from fault_counter import slow_case
 from modiste import machine
 from modiste.data.batch import as_targets
 from modiste.data.dataset import load_development
@@ -97,7 +98,7 @@ def test_a_feature_that_hardly_changes_outweighs_no_other() -> None:
     assert torch.nn.functional.cross_entropy(logits, labels.repeat(20)) < 1.0
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", slow_case("bfloat16")])
 def test_logits_from_the_features_are_those_of_the_network(
     precision: Precision, probe: Recipe, tiny_folder: Path
 ) -> None:
@@ -155,6 +156,7 @@ def test_stopped_while_features_are_computed_it_ends_in_the_same_bytes(
         assert (calm / name).read_bytes() == (run / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_tuned_backbone_goes_on_after_a_stop_in_the_same_bytes(tiny_folder: Path, tmp_path: Path) -> None:
     """A frozen beginning in one pass, late blocks that learn, an average, after the last layer was fitted."""
     network = EfficientNetLiteRecipe()

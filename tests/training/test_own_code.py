@@ -99,6 +99,7 @@ def test_shared_weights_stay_shared(own_run: Path) -> None:
     assert torch.equal(weights["network.head.weight"], weights["network.again.weight"])
 
 
+@pytest.mark.slow
 def test_a_run_is_compared_reported_exported_and_answers_the_same(own_run: Path, tiny_folder: Path) -> None:
     run = modiste.Run.open(own_run)
     own_code.register(others.Net)
@@ -239,6 +240,7 @@ class TestCommand:
         (tmp_path / "user_code.py").write_text(f"{source}\n\nopen('imported', 'w').close()\n")
         return tmp_path
 
+    @pytest.mark.slow
     def test_a_run_is_trained_and_read_where_the_code_is_named_and_never_imports_it_else(
         self, folder: Path, tiny_folder: Path
     ) -> None:

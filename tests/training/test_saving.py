@@ -163,6 +163,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]
     fork_server.close()
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full_is_told_and_the_run_goes_on_when_there_is_room(
     small_disk: ForkServer, recipe_file: Path, tiny_folder: Path, calm: Path, tmp_path: Path, faults: Faults
 ) -> None:

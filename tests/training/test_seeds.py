@@ -66,22 +66,16 @@ def both(recipe: Recipe, folder: Path, source: Path) -> list[tuple[Path, Path]]:
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
-        {"balance": 1.0, "ema_decay": 0.9},
-        {"optimizer": OptimizerRecipe(name="sgd", learning_rate=0.1, clip_norm=0.1)},
-        {"optimizer": OptimizerRecipe(name="sgd", learning_rate=0.1, sam_rho=0.1)},
-        {"swa_start": 0.4, "schedule": ScheduleRecipe(shape="cosine", cycles=2), "model": NORMALISED},
-        {"model": DropConnectRecipe(filters=(4, 4), hidden=8, samples=4)},
-        {"model": CapsNetRecipe(filters=8, kernel_size=3), "objective": "margin"},
-    ],
-    ids=[
-        "dropout",
-        "weighed classes, average",
-        "clipping",
-        "sharpness-aware",
-        "equal average",
-        "dropconnect",
-        "capsules",
+        pytest.param({}, id="dropout"),
+        pytest.param({"balance": 1.0, "ema_decay": 0.9}, id="weighed classes, average"),
+        slow_case({"optimizer": OptimizerRecipe(name="sgd", learning_rate=0.1, clip_norm=0.1)}, id="clipping"),
+        pytest.param({"optimizer": OptimizerRecipe(name="sgd", learning_rate=0.1, sam_rho=0.1)}, id="sharpness-aware"),
+        slow_case(
+            {"swa_start": 0.4, "schedule": ScheduleRecipe(shape="cosine", cycles=2), "model": NORMALISED},
+            id="equal average",
+        ),
+        slow_case({"model": DropConnectRecipe(filters=(4, 4), hidden=8, samples=4)}, id="dropconnect"),
+        slow_case({"model": CapsNetRecipe(filters=8, kernel_size=3), "objective": "margin"}, id="capsules"),
     ],
 )
 def test_every_seed_comes_to_what_it_comes_to_alone(

@@ -375,6 +375,7 @@ def records(path: Path) -> Iterator[Any]:
             whole = b""
 
 
+@pytest.mark.slow
 def test_wandb_reads_every_epoch_and_the_files(
     sent_nowhere: Path, train_tiny: Train, tiny_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
