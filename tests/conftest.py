@@ -144,7 +144,8 @@ def photo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def train(folder: Path) -> None:
         sprint = named.get("sprint")
-        recipe = replace(sprint, epochs=2, data=replace(sprint.data, images_per_class=500), precision="float32")
+        few = replace(sprint.data, images_per_class=500)  # in small batches, or there would be few steps
+        recipe = replace(sprint, epochs=2, batch_size=64, data=few, precision="float32")
         trainer.train(recipe, folder, device="cpu")
         of_run(open_run(folder))  # learned once, not by every worker
 
