@@ -25,7 +25,7 @@ from modiste.catalogue.catalogue import answer_catalogue
 from modiste.catalogue.listing import Place, hash_list, in_order, read_part, write_list
 from modiste.catalogue.plan import FOLDER, PLAN, Plan
 from modiste.catalogue.shards import ShardTask
-from modiste.catalogue.workers import MOST_DEATHS, DiedError
+from modiste.catalogue.workers import MOST_DEATHS, DiedError, LocalWorkers
 from modiste.errors import DataError, RunError, StoppedError
 from modiste.exports.formats import with_metadata
 from modiste.inference.answers import answers, find_pictures
@@ -173,6 +173,18 @@ def test_a_worker_that_is_killed_costs_only_its_shard(
         _, complaint = process.communicate(timeout=120)
         assert (process.returncode, complaint) == (0, "")
         assert shards(tmp_path / str(number)) == calm
+
+
+def test_a_worker_that_is_killed_as_it_starts_counts_as_one_that_died(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BrokenPipeError  # as starting a process does whose other end is gone
+
+    with LocalWorkers(model, 1) as workers:
+        monkeypatch.setattr(workers._pool, "submit", refuse)
+        with pytest.raises(DiedError):
+            workers.submit(ShardTask(0, "x", (), "", "", stays_inside=True))
 
 
 def test_asked_to_stop_it_keeps_what_is_done_and_goes_on(

@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import time
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -263,6 +263,15 @@ def test_a_worker_that_dies_is_replaced(
         storage.write_json(place / "plan.json", to_plain(plan))
         assert drive("search_with_deaths.py", place, 1 + number % 2, tiny_folder) == [str(["complete"] * 6)]
         assert table(place / "s") == table(finished)[:6]
+
+
+def test_a_worker_that_is_killed_as_it_starts_breaks_its_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BrokenPipeError  # as starting a process does whose other end is gone
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", refuse)
+    with Processes(1) as pool, pytest.raises(BrokenProcessPool):
+        pool.submit(int)
 
 
 @pytest.mark.slow

@@ -89,7 +89,7 @@ class LocalWorkers(ShardWorkers):
         try:
             with safe_path():
                 return self._pool.submit(answer_shard, task, self._model)
-        except BrokenProcessPool:
+        except (BrokenProcessPool, BrokenPipeError):  # a process that is killed as it starts leaves its pipe broken
             raise DiedError from None
         except OSError as error:
             raise RunError(f"a process cannot be started ({error.strerror}); raise its limits (ulimit -a)") from error

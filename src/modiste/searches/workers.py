@@ -219,10 +219,17 @@ class Processes(ProcessPoolExecutor, Workers):
 
 @contextmanager
 def _starting() -> Iterator[None]:
-    """Start processes in this block; RunError if the system allows no more processes or open files."""
+    """Start processes in this block.
+
+    Raises:
+        BrokenProcessPool: a process was killed as it started, which leaves its pipe broken.
+        RunError: the system allows no more processes or open files.
+    """
     try:
         with safe_path():
             yield
+    except BrokenPipeError as error:
+        raise BrokenProcessPool("a process died as it started") from error
     except OSError as error:
         raise RunError(
             f"a process for a trial cannot be started ({error.strerror or error}); "
