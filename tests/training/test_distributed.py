@@ -77,8 +77,9 @@ def test_two_processes_have_the_losses_of_one(
         assert "Warning" not in done.stderr
     one, two = (json.loads((tmp_path / f"{folder}.losses").read_text()) for folder in ("one", "two"))
     assert len(one) == 54
-    assert two[:18] == pytest.approx(one[:18], abs=1e-4)
-    assert two == pytest.approx(one, abs=0.02)  # each step enlarges what rounding left of the step before
+    exact = 18 if "sharpness" in name else 54  # such steps enlarge what rounding left of those before
+    assert two[:exact] == pytest.approx(one[:exact], abs=1e-4)
+    assert two == pytest.approx(one, abs=0.02)
     first, second = (run_folder.open_run(tmp_path / folder) for folder in ("one", "two"))
     assert second.history[-1].validation_loss == pytest.approx(first.history[-1].validation_loss, abs=1e-3)
     assert second.history[-1].train_accuracy == pytest.approx(first.history[-1].train_accuracy, abs=0.01)

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from modiste.catalogue.shards import ShardTask, answer_shard
 from modiste.errors import RunError, shown
-from modiste.system.processes import RecordingContext, available_cores, leave_with_parent, safe_path
+from modiste.system.processes import RecordingContext, available_cores, leave_with_parent, starting
 
 MOST_DEATHS = 3
 """A shard is given up when workers have died this many times while they answered it."""
@@ -87,12 +87,10 @@ class LocalWorkers(ShardWorkers):
 
     def submit(self, task: ShardTask) -> "Future[bytes]":
         try:
-            with safe_path():
+            with starting("a process", "raise its limits (ulimit -a)"):
                 return self._pool.submit(answer_shard, task, self._model)
-        except (BrokenProcessPool, BrokenPipeError):  # a process that is killed as it starts leaves its pipe broken
+        except BrokenProcessPool:
             raise DiedError from None
-        except OSError as error:
-            raise RunError(f"a process cannot be started ({error.strerror}); raise its limits (ulimit -a)") from error
 
     def result(self, future: "Future[bytes]") -> bytes:
         try:

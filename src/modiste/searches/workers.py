@@ -8,18 +8,16 @@ import signal
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from modiste.errors import RunError
 from modiste.recipes.plain import demand
 from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
-from modiste.system.processes import RecordingContext, available_cores, leave_with_parent, safe_path
+from modiste.system.processes import RecordingContext, available_cores, leave_with_parent, starting
 from modiste.training.interruption import SIGNALS, Interruption
 
 MOST_DEATHS = 3
@@ -217,24 +215,9 @@ class Processes(ProcessPoolExecutor, Workers):
             worker.kill()
 
 
-@contextmanager
-def _starting() -> Iterator[None]:
-    """Start processes in this block.
-
-    Raises:
-        BrokenProcessPool: a process was killed as it started, which leaves its pipe broken.
-        RunError: the system allows no more processes or open files.
-    """
-    try:
-        with safe_path():
-            yield
-    except BrokenPipeError as error:
-        raise BrokenProcessPool("a process died as it started") from error
-    except OSError as error:
-        raise RunError(
-            f"a process for a trial cannot be started ({error.strerror or error}); "
-            "choose fewer --workers, or raise this process's limits (ulimit -a)"
-        ) from error
+_starting = partial(
+    starting, "a process for a trial", "choose fewer --workers, or raise this process's limits (ulimit -a)"
+)
 
 
 def settle_threads(threads: int) -> None:

@@ -16,6 +16,8 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
 
+from modiste.errors import RunError
+
 STAT = Path("/proc/stat")
 IDLE, WAITING = 4, 5
 """Columns of a line such as ``cpu0 user nice system idle iowait ...``, in clock ticks (proc_stat(5))."""
@@ -103,6 +105,29 @@ def safe_path() -> Iterator[None]:
             del os.environ[SAFE_PATH]
         else:
             os.environ[SAFE_PATH] = before
+
+
+@contextmanager
+def starting(process: str, remedy: str) -> Iterator[None]:
+    """Start processes of a pool in this block, as ``safe_path`` has them.
+
+    Args:
+        process: what is started, such as ``a process``, for the message.
+        remedy: what to do if the system refuses.
+
+    Raises:
+        BrokenProcessPool: a process was killed as it started, which leaves its pipe broken.
+        RunError: the system allows no more processes or open files.
+    """
+    try:
+        with safe_path():
+            yield
+    except BrokenPipeError as error:
+        from concurrent.futures.process import BrokenProcessPool  # whoever has a pool has loaded it
+
+        raise BrokenProcessPool("a process died as it started") from error
+    except OSError as error:
+        raise RunError(f"{process} cannot be started ({error.strerror or error}); {remedy}") from error
 
 
 class RecordingContext(SpawnContext):

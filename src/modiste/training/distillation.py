@@ -7,7 +7,7 @@ That is cheaper. Of several teachers the probabilities are averaged. Answers are
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -129,8 +129,7 @@ def _stored_logits(
     choices = {
         "logits": teacher.sha256,
         "precision": teacher.recipe.precision,
-        "mirror": teacher.recipe.mirror,
-        "shifts": teacher.recipe.shifts,
+        **asdict(teacher.recipe.views),
         "with_mirror_images": with_mirror_images,
     }
     cache = open_cache(images, teacher.network, images.device, choices)
