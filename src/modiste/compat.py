@@ -31,7 +31,7 @@ class PrivateName:
 
     Attributes:
         path: ``module:attribute``.
-        reason: why no public name does.
+        reason: Why no public name does.
     """
 
     path: str
@@ -46,8 +46,8 @@ class PrivateName:
         """Return what the name stands for.
 
         Raises:
-            ImportError: the library is not installed.
-            MissingExtraError: the installed version of the library lacks the name.
+            ImportError: The library is not installed.
+            MissingExtraError: The installed version of the library lacks the name.
         """
         import_module(self.library)
         try:

@@ -17,11 +17,11 @@ class Table:
     """What an object shows of itself.
 
     Attributes:
-        title: one line above the rows.
-        rows: the cells of each row, as text.
-        header: of the columns; empty for rows of a name and a value.
-        notes: lines beneath the rows.
-        figure: a picture beneath the table in a notebook, as an SVG document; empty for none.
+        title: One line above the rows.
+        rows: The cells of each row, as text.
+        header: Header of the columns; empty for rows of a name and a value.
+        notes: Lines beneath the rows.
+        figure: A picture beneath the table in a notebook, as an SVG document; empty for none.
     """
 
     title: str

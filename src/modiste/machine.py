@@ -26,7 +26,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """Return the named device; ``auto`` is the first GPU, or the CPU if there is none.
 
     Raises:
-        RecipeError: the device does not exist or cannot be used.
+        RecipeError: The device does not exist or cannot be used.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -52,15 +52,15 @@ def settle_precision(recipe: Recipe, device: torch.device, begun: Path | None = 
     """Replace the precision ``auto`` by bfloat16 if the device is faster with it, else by float32.
 
     Args:
-        recipe: a recipe with any precision.
-        device: the device that trains it.
-        begun: recipe file of a run to continue, if there is one. A run keeps its precision on every machine.
+        recipe: A recipe with any precision.
+        device: The device that trains it.
+        begun: Recipe file of a run to continue, if there is one. A run keeps its precision on every machine.
 
     Returns:
         The recipe with a definite precision.
 
     Raises:
-        RecipeError: the file cannot be read.
+        RecipeError: The file cannot be read.
     """
     if recipe.precision != "auto":
         return recipe

@@ -28,17 +28,17 @@ def benchmark(
 
     Args:
         name: ``corruptions``, ``ood``, ``conformal``, ``robust``, ``human`` or ``noise``.
-        runs: a run, or several; runs that differ only in the seed are taken together.
-        out: folder for a page and a JSON file; None writes nothing.
-        device: where networks compute.
-        data_folder: of Fashion-MNIST, or of data that have moved.
-        network: the code of a network that is not Modiste's, unless this process has trained with it.
-        settings: fields of ``benchmarks.settings.Settings``, such as ``split="validation"``.
+        runs: A run, or several; runs that differ only in the seed are taken together.
+        out: Folder for a page and a JSON file; None writes nothing.
+        device: Where networks compute.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
+        network: The code of a network that is not Modiste's, unless this process has trained with it.
+        settings: Fields of ``benchmarks.settings.Settings``, such as ``split="validation"``.
 
     Raises:
-        RecipeError: there is no such benchmark or setting.
-        RunError, DataError: the runs or the images are damaged, or do not fit together.
-        MissingExtraError: a page is to be written, and Matplotlib or Jinja is not installed.
+        RecipeError: There is no such benchmark or setting.
+        RunError, DataError: The runs or the images are damaged, or do not fit together.
+        MissingExtraError: A page is to be written, and Matplotlib or Jinja is not installed.
 
     Example::
 

@@ -28,8 +28,8 @@ def with_own_code(
     the recipe gets the name of the network, so that runs are told apart, unless the recipe is of this network already.
 
     Args:
-        recipe: the rest of the training.
-        network: a class or a function that returns a ``torch.nn.Module``, or such a module with its initial weights. It
+        recipe: The rest of the training.
+        network: A class or a function that returns a ``torch.nn.Module``, or such a module with its initial weights. It
             takes images (N, C, H, W) in [0, 1], standardised if the recipe standardises, and returns logits
             (N, classes). A class or function is called with ``image_shape`` and ``classes`` if it has parameters of
             these names.
@@ -38,7 +38,7 @@ def with_own_code(
         augmentation: ``change(images, targets, generator)`` returns the images, or images and targets.
 
     Raises:
-        RecipeError: code has no name to find it by, or an import path leads nowhere.
+        RecipeError: Code has no name to find it by, or an import path leads nowhere.
 
     Example:
         >>> import torch

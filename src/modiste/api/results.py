@@ -53,21 +53,21 @@ def evaluate(
     and its folder stays as it is.
 
     Args:
-        run: a run, or its folder.
+        run: A run, or its folder.
         split: ``validation`` or ``test``; a run that has not finished has no test.
         weights: ``picked`` for those selected by validation, ``last`` for those of the last epoch, ``snapshots`` for
             all that a run with several cycles of the learning rate keeps, as an ensemble.
-        data: the data in memory that the run was trained on, as ``train`` takes them. Or other labelled images of the
+        data: The data in memory that the run was trained on, as ``train`` takes them. Or other labelled images of the
             same classes, in memory or as a path: they are kept beside the run, and its test set stays closed.
-        device: where the logits are computed.
-        data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
-        predictions: a .csv, .npz or .parquet file to write with the prediction of every image.
-        network: the code of a network that is not Modiste's, unless this process has trained with it.
+        device: Where the logits are computed.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
+        predictions: A .csv, .npz or .parquet file to write with the prediction of every image.
+        network: The code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
-        RunError: the run is damaged, or the data are not those it was trained or evaluated on; or it has not finished,
+        RunError: The run is damaged, or the data are not those it was trained or evaluated on; or it has not finished,
             and test, other data or a file of predictions is asked for.
-        DataError: the images are missing or damaged.
+        DataError: The images are missing or damaged.
 
     Example::
 
@@ -109,15 +109,15 @@ def evaluate_seeds(
     With ``split="test"``, this counts as an evaluation on test for each of them.
 
     Args:
-        runs: at least two runs, or their folders.
+        runs: At least two runs, or their folders.
         split: ``validation`` or ``test``.
         weights: ``picked`` or ``last``.
-        device: where the logits are computed.
-        data_folder: of Fashion-MNIST, or of data that have moved.
+        device: Where the logits are computed.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
 
     Raises:
-        RunError: the recipes differ in more than the seed, or a run is unfinished or damaged.
-        DataError: the images are missing or damaged.
+        RunError: The recipes differ in more than the seed, or a run is unfinished or damaged.
+        DataError: The images are missing or damaged.
 
     Example::
 
@@ -144,17 +144,17 @@ def evaluate_ensemble(
     the weights are worth on validation images to which they were not fitted.
 
     Args:
-        runs: at least two runs of any recipes, or their folders; they need the same validation images.
+        runs: At least two runs of any recipes, or their folders; they need the same validation images.
         split: ``validation``; or ``test``, which counts as an evaluation on test for each run.
-        weights: of each network: ``picked``, ``last`` or ``snapshots``; see ``evaluate``.
-        device: where the logits are computed.
-        data_folder: of Fashion-MNIST, or of data that have moved.
-        predictions: a .csv, .npz or .parquet file to write with the ensemble's prediction of every image.
+        weights: Weights of each network: ``picked``, ``last`` or ``snapshots``; see ``evaluate``.
+        device: Where the logits are computed.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
+        predictions: A .csv, .npz or .parquet file to write with the ensemble's prediction of every image.
 
     Raises:
-        RunError: there are fewer than two runs; one is unfinished, damaged or named twice; or they have other classes
+        RunError: There are fewer than two runs; one is unfinished, damaged or named twice; or they have other classes
             or other images.
-        DataError: the images are missing or damaged.
+        DataError: The images are missing or damaged.
 
     Example::
 
@@ -178,14 +178,14 @@ def compare_averaging(
     """Measure a run on validation with several ways to average over mirror and moved images; it stays as it is.
 
     Args:
-        run: a run, or its folder.
+        run: A run, or its folder.
         weights: ``picked``, ``last`` or ``snapshots``; see ``evaluate``.
-        device: where the logits are computed.
-        data_folder: of Fashion-MNIST, or of data that have moved.
+        device: Where the logits are computed.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
 
     Raises:
-        RunError: the run is unfinished or damaged, or the data are not those that it was trained on.
-        DataError: the images are missing or damaged.
+        RunError: The run is unfinished or damaged, or the data are not those that it was trained on.
+        DataError: The images are missing or damaged.
 
     Example::
 
@@ -209,14 +209,14 @@ def compare(
     Runs of one recipe with different seeds form one side. See ``evaluation.comparison.compare`` for the tests.
 
     Args:
-        runs: at least two runs, or their folders.
+        runs: At least two runs, or their folders.
         split: ``validation`` or ``test``.
         weights: ``picked`` or ``last``.
-        device: where the logits are computed.
-        data_folder: of Fashion-MNIST, or of data that have moved.
+        device: Where the logits are computed.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
 
     Raises:
-        RunError, DataError, MissingExtraError: as ``evaluation.comparison.compare``.
+        RunError, DataError, MissingExtraError: As ``evaluation.comparison.compare``.
 
     Example::
 
@@ -242,24 +242,24 @@ def predict(
     A picture that cannot be read has an answer whose ``fault`` says why.
 
     Args:
-        model: a run, its folder, a model file, an ONNX file, or a model that was loaded before.
-        pictures: one or many. A path is a picture file, a folder of such, an IDX file, or a CSV file of pixels. Bytes
+        model: A run, its folder, a model file, an ONNX file, or a model that was loaded before.
+        pictures: One or many. A path is a picture file, a folder of such, an IDX file, or a CSV file of pixels. Bytes
             are the content of a file. An image of PIL, and an array (H, W, 3) of bytes, is a photo. An array (H, W) or
             (H, W, 1) of the network's size is an image like those of the data set, and is used as it is; so is each of
             (N, H, W).
-        background: how garments are found; None as in training.
-        accept: share of garments that may wrongly be answered none of the classes; None for 0.04.
-        coverage: probability with which ``answer.possible``, a set of classes, shall hold the right one, such as 0.95;
+        background: How garments are found; None as in training.
+        accept: Share of garments that may wrongly be answered none of the classes; None for 0.04.
+        coverage: Probability with which ``answer.possible``, a set of classes, shall hold the right one, such as 0.95;
             None for no sets. The model must then be a run, its folder, or an ONNX file.
-        device: where a run computes.
-        data_folder: of the training images, for a run that has no detector of other pictures yet; without it such a
-            run may answer with a class for any picture, and a warning says so.
-        network: the code of a network that is not Modiste's, unless this process has trained with it.
+        device: Where a run computes.
+        data_folder: Folder of the training images, for a run that has no detector of other pictures yet. Without it,
+            such a run may answer with a class for any picture, and a warning says so.
+        network: The code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
-        RunError, RecipeError, MissingExtraError: the model cannot be used.
-        DataError: the images in ``data_folder`` are missing or damaged.
-        PhotoError: there is no such file or folder.
+        RunError, RecipeError, MissingExtraError: The model cannot be used.
+        DataError: The images in ``data_folder`` are missing or damaged.
+        PhotoError: There is no such file or folder.
 
     Example::
 
@@ -295,18 +295,18 @@ def report(
     run's folder stays as it is.
 
     Args:
-        run: a run, or its folder; or a list of at least two.
-        split: for several runs: ``validation``; or ``test``, if all were evaluated on test. No evaluation is counted.
-        out: the file; by default ``report.html`` in the run's folder. In the current folder it is
+        run: A run, or its folder; or a list of at least two.
+        split: For several runs: ``validation``; or ``test``, if all were evaluated on test. No evaluation is counted.
+        out: The file; by default ``report.html`` in the run's folder. In the current folder it is
             ``NAME-unfinished.html`` for a run that has not finished, and ``comparison.html`` for several runs.
-        title: heading of the page; by default the name of the recipe.
-        author: name of who hands the report in.
-        data: the data in memory that one run was trained on, as ``train`` takes them. A finished run needs none.
-        data_folder: of Fashion-MNIST, or of data that have moved.
-        network: the code of a network that is not Modiste's, unless this process has trained with it.
+        title: Heading of the page; by default the name of the recipe.
+        author: Name of who hands the report in.
+        data: The data in memory that one run was trained on, as ``train`` takes them. A finished run needs none.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
+        network: The code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
-        RunError, DataError, StorageError: the runs or the images are damaged or do not fit together, a run was not yet
+        RunError, DataError, StorageError: The runs or the images are damaged or do not fit together, a run was not yet
             evaluated on test, or the page cannot be written.
         RecipeError: ``split`` is ``test`` for a single run.
         MissingExtraError: Matplotlib or Jinja is not installed; for several seeds SciPy.
@@ -343,15 +343,15 @@ def show(
     """Draw images by their numbers into a file; return class, answer and probabilities of each.
 
     Args:
-        run: a run, or its folder.
-        images: numbers from 0, such as those in ``compare([...]).contrasts[0].first_alone``.
+        run: A run, or its folder.
+        images: Numbers from 0, such as those in ``compare([...]).contrasts[0].first_alone``.
         split: ``validation``; or ``test``, if the run was already evaluated on test. No evaluation is counted.
-        out: the file, .png, .svg or .pdf; by default ``images.png`` in the run's folder.
-        data_folder: of Fashion-MNIST, or of data that have moved.
-        network: the code of a network that is not Modiste's, unless this process has trained with it.
+        out: The file, .png, .svg or .pdf; by default ``images.png`` in the run's folder.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
+        network: The code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
-        RunError, DataError, StorageError: there is no such image, the run was not measured on this split, the run or
+        RunError, DataError, StorageError: There is no such image, the run was not measured on this split, the run or
             the images are damaged, or the figure cannot be written.
         MissingExtraError: Matplotlib is not installed.
 
@@ -377,10 +377,10 @@ def figures(
     """Draw the five figures of the paper, the effect of augmentation, and what a run's network sees; return the paths.
 
     Args:
-        out: folder of the figures.
-        run: a finished run; without one the learning curves and the network's views are left out.
-        data_folder: of Fashion-MNIST, or of data that have moved.
-        format: of the files.
+        out: Folder of the figures.
+        run: A finished run; without one the learning curves and the network's views are left out.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
+        format: Format of the files.
 
     Example::
 
@@ -406,17 +406,17 @@ def export(
     """Write a finished run, or several as one, as one file, and check its answers.
 
     Args:
-        run: a run, or its folder; or a list of at least two, whose logits are summed with weights fitted on validation.
-        out: the file; by default in the run's folder, ``model.onnx`` and the like. Several runs need it.
+        run: A run, or its folder; or a list of at least two, whose logits are summed with weights fitted on validation.
+        out: The file; by default in the run's folder, ``model.onnx`` and the like. Several runs need it.
         to: ``onnx`` for any program, ``html`` for a page that classifies by itself, ``safetensors`` for Modiste,
             ``torch`` for ``torch.export.load``.
-        int8: quantize an ONNX file to eight bits.
-        opset: version of ONNX's operators; None for the newest that is checked.
-        data_folder: of Fashion-MNIST, or of data that have moved.
-        network: the code of a network that is not Modiste's, unless this process has trained with it.
+        int8: Quantize an ONNX file to eight bits.
+        opset: Version of ONNX's operators; None for the newest that is checked.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
+        network: The code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
-        RunError, DataError, RecipeError, MissingExtraError, StorageError: as ``exports.export.export``.
+        RunError, DataError, RecipeError, MissingExtraError, StorageError: As ``exports.export.export``.
 
     Example::
 
@@ -443,20 +443,20 @@ def drift(
     """Compare a served model's answers with those on validation images, or with earlier answers.
 
     Args:
-        model: the ONNX file that was served, or its run.
-        log: folder that ``modiste serve --log`` wrote.
-        since: first day (UTC) of the answers, a date or ``2026-11-28``; None for the earliest.
-        until: last day; None for the latest.
-        baseline_since: first day of earlier answers to compare with, in place of validation images.
-        baseline_until: their last day.
+        model: The ONNX file that was served, or its run.
+        log: Folder that ``modiste serve --log`` wrote.
+        since: First day (UTC) of the answers, a date or ``2026-11-28``; None for the earliest.
+        until: Last day; None for the latest.
+        baseline_since: First day of earlier answers to compare with, in place of validation images.
+        baseline_until: Their last day.
         out: HTML file to write, with charts; None for none.
 
     Raises:
-        RunError: the model is missing, damaged, or an earlier version exported it.
-        DataError: the log holds no answers of the model in these days.
-        RecipeError: a day is no date, or the days of both sides overlap.
-        StorageError: a file cannot be read, or the page cannot be written.
-        MissingExtraError: a package is not installed.
+        RunError: The model is missing, damaged, or an earlier version exported it.
+        DataError: The log holds no answers of the model in these days.
+        RecipeError: A day is no date, or the days of both sides overlap.
+        StorageError: A file cannot be read, or the page cannot be written.
+        MissingExtraError: A package is not installed.
 
     Example::
 

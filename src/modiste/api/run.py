@@ -24,7 +24,7 @@ class Run(run_folder.Run, Displayed, os.PathLike[str]):
     """A finished run. Every function that takes a run's folder takes this as well.
 
     Attributes:
-        folder, recipe, history, files, test_openings: see ``runs.run_folder.Run``.
+        folder, recipe, history, files, test_openings: See ``runs.run_folder.Run``.
 
     Example::
 
@@ -41,8 +41,8 @@ class Run(run_folder.Run, Displayed, os.PathLike[str]):
         """Open a finished run and verify its files.
 
         Raises:
-            RunError: the run is missing, unfinished, or a file does not match its hash.
-            StorageError: a file cannot be read.
+            RunError: The run is missing, unfinished, or a file does not match its hash.
+            StorageError: A file cannot be read.
         """
         found = run_folder.open_run(Path(folder))
         return cls(found.folder, found.recipe, found.history, found.files, found.test_openings)

@@ -30,10 +30,10 @@ class SearchResult(Displayed):
     """The trials of a search.
 
     Attributes:
-        folder: of the search.
-        trials: the outcome of each trial, in order.
-        best: the complete trial with the highest validation accuracy; None if no trial is complete.
-        recipe: that of the best trial; None without one.
+        folder: Folder of the search.
+        trials: The outcome of each trial, in order.
+        best: The complete trial with the highest validation accuracy; None if no trial is complete.
+        recipe: That of the best trial; None without one.
     """
 
     folder: Path
@@ -110,36 +110,36 @@ def search(
     so are listeners.
 
     Args:
-        recipe: as ``train`` takes it; each trial changes some of its fields.
-        space: a field with its possible values each: ``optimizer.learning_rate=log(1e-4,1e-1)``,
+        recipe: As ``train`` takes it; each trial changes some of its fields.
+        space: A field with its possible values each: ``optimizer.learning_rate=log(1e-4,1e-1)``,
             ``model.dropout=uniform(0,0.5)``, ``epochs=integer(2,6)``, ``batch_size=choice(64,128)``.
-        out: folder of the search; by default ``runs/search-NAME``.
-        trials: number of recipes to train.
+        out: Folder of the search; by default ``runs/search-NAME``.
+        trials: Number of recipes to train.
         sampler: ``tpe`` learns from earlier trials, ``random`` does not, ``grid`` tries every combination.
         prune: ``median`` stops a trial below the median of earlier ones after as many epochs.
-        sampler_seed: of the sampler; ``seed`` is that of training.
-        workers: trials at once, each with its share of the cores.
-        ray: train on a Ray cluster: ``auto`` joins this machine's or starts one, ``HOST:PORT`` joins that one.
-        trial_cpus: cores, and threads, of each trial on the cluster.
+        sampler_seed: Seed of the sampler; ``seed`` is that of training.
+        workers: Trials at once, each with its share of the cores.
+        ray: Train on a Ray cluster: ``auto`` joins this machine's or starts one, ``HOST:PORT`` joins that one.
+        trial_cpus: Cores, and threads, of each trial on the cluster.
         trial_gpus: GPUs of each trial on the cluster.
-        trial_minutes: end a trial that takes longer, and count it as failed; 0 for no limit.
+        trial_minutes: End a trial that takes longer, and count it as failed; 0 for no limit.
         storage: ``postgresql://USER@HOST/DATABASE``, through which drivers on several machines share the search.
-        study: its name in that storage; by default the recipe's.
-        drivers: number of drivers that share the storage.
-        network: as ``train`` takes it; a class, a function or an import path.
-        loss: likewise.
-        augmentation: likewise.
+        study: Its name in that storage; by default the recipe's.
+        drivers: Number of drivers that share the storage.
+        network: As ``train`` takes it; a class, a function or an import path.
+        loss: The same for a loss.
+        augmentation: The same for an augmentation.
         device: ``auto``, ``cpu``, ``cuda`` ...
-        data_folder: of Fashion-MNIST, or of data that have moved.
-        track: names of trackers that record every trial.
-        quiet: print nothing.
-        fields: changed fields of the recipe, as ``train`` takes them.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
+        track: Names of trackers that record every trial.
+        quiet: Print nothing.
+        fields: Changed fields of the recipe, as ``train`` takes them.
 
     Raises:
-        RecipeError: the space does not fit the recipe, or the workers could not import code of your own.
-        RunError: the folder holds another search.
+        RecipeError: The space does not fit the recipe, or the workers could not import code of your own.
+        RunError: The folder holds another search.
         MissingExtraError: Optuna, Matplotlib, Ray or the storage's package is not installed.
-        DataError, StorageError, ClusterError, StoppedError: the search ended early; the same call continues it.
+        DataError, StorageError, ClusterError, StoppedError: The search ended early; the same call continues it.
 
     Example::
 
@@ -222,17 +222,17 @@ def cross_validate(
     after an interruption.
 
     Args:
-        recipe: as ``train`` takes it.
-        out: folder of the folds' runs; by default ``runs/NAME-folds``.
-        folds: number of folds, at least 2.
+        recipe: As ``train`` takes it.
+        out: Folder of the folds' runs; by default ``runs/NAME-folds``.
+        folds: Number of folds, at least 2.
         device: ``auto``, ``cpu``, ``cuda`` ...
-        data_folder: of Fashion-MNIST, or of data that have moved.
-        track: as ``train`` takes it; every fold is a run.
-        quiet: show no progress.
-        fields: changed fields of the recipe.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
+        track: As ``train`` takes it; every fold is a run.
+        quiet: Show no progress.
+        fields: Changed fields of the recipe.
 
     Raises:
-        DataError, RecipeError, RunError, StorageError: as in training.
+        DataError, RecipeError, RunError, StorageError: As in training.
 
     Example::
 
@@ -267,22 +267,22 @@ def reproduce(
     """Reproduce the paper: train its model and experiments, judge every claim; return the path of the page.
 
     Args:
-        out: folder of runs, page and figures; by default ``runs/reproduction``, or ``runs/reproduction-quick``.
-        quick: a preview in about ten minutes; every page says so.
-        experiments: names of those to train and to show, such as ``["dropout", "batch-size"]``; by default all seven.
+        out: Folder of runs, page and figures; by default ``runs/reproduction``, or ``runs/reproduction-quick``.
+        quick: A preview in about ten minutes; every page says so.
+        experiments: Names of those to train and to show, such as ``["dropout", "batch-size"]``; by default all seven.
             Others can be added later, in the same folder.
-        seeds: runs of each recipe.
-        study_epochs: epochs of the experiments, if 50 take too long; every page says so.
-        precision: number format of training, if the paper's float32 takes too long; every page says so.
-        workers: runs at once.
+        seeds: Runs of each recipe.
+        study_epochs: Epochs of the experiments, if 50 take too long; every page says so.
+        precision: Number format of training, if the paper's float32 takes too long; every page says so.
+        workers: Runs at once.
         device: ``auto``, ``cpu``, ``cuda`` ...
-        data_folder: of Fashion-MNIST, or of data that have moved.
-        page_only: train nothing, and write the page of the runs that are finished; the other runs may be in training.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
+        page_only: Train nothing, and write the page of the runs that are finished; the other runs may be in training.
             Number of seeds and epochs are those of the folder.
 
     Raises:
-        RecipeError: the paper has no such experiment.
-        RunError, DataError, StorageError: as ``modiste reproduce``.
+        RecipeError: The paper has no such experiment.
+        RunError, DataError, StorageError: As ``modiste reproduce``.
 
     Example::
 
@@ -320,15 +320,15 @@ def audit(
     """Find duplicate images, and labels that are likely wrong. The test images are not opened.
 
     Args:
-        data: the name or the folder of a data set, or a ``DataRecipe``.
-        recipe: of the networks that find wrong labels; by default ``sprint``, for photographs a backbone. It prepares
-            the images in its own way, where ``data`` does not say otherwise.
-        folds: parts of the images; each is predicted by a network trained on the others. 0 finds only duplicates.
+        data: The name or the folder of a data set, or a ``DataRecipe``.
+        recipe: Recipe of the networks that find wrong labels; by default ``sprint``, for photographs a backbone. It
+            prepares the images in its own way, where ``data`` does not say otherwise.
+        folds: Parts of the images; each is predicted by a network trained on the others. 0 finds only duplicates.
         device: ``auto``, ``cpu``, ``cuda`` ...
-        data_folder: of Fashion-MNIST, or of data that have moved.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
 
     Raises:
-        DataError, RecipeError: the images are missing or damaged, or cannot be audited.
+        DataError, RecipeError: The images are missing or damaged, or cannot be audited.
 
     Example::
 

@@ -55,28 +55,28 @@ def train(
     Progress is shown as the command shows it: a line for each epoch, and a bar at a terminal and in a notebook.
 
     Args:
-        recipe: a name such as ``sprint``, a ``Recipe``, or the path of a .toml or .json file.
-        out: the run folder; by default the first of ``runs/NAME``, ``runs/NAME-2`` ... that is free.
-        data: images in place of those that the recipe names: a pair (images, labels), a ``modiste.Dataset``, a data set
+        recipe: A name such as ``sprint``, a ``Recipe``, or the path of a .toml or .json file.
+        out: The run folder; by default the first of ``runs/NAME``, ``runs/NAME-2`` ... that is free.
+        data: Images in place of those that the recipe names: a pair (images, labels), a ``modiste.Dataset``, a data set
             of torch or of Hugging Face, or a path. See ``Dataset`` for types and shapes.
-        network: a class, function, module or import path in place of the recipe's network; see ``with_own_code``.
-        loss: a function in place of the recipe's objective.
-        augmentation: a function that changes each batch, after the recipe's augmentation.
+        network: A class, function, module or import path in place of the recipe's network; see ``with_own_code``.
+        loss: A function in place of the recipe's objective.
+        augmentation: A function that changes each batch, after the recipe's augmentation.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
-        transfer_from: weights to start from: a run, a safetensors file or ``hub:OWNER/NAME``.
-        teacher: a finished run, or several, whose answers the network learns from beside the labels; on the same data
+        data_folder: As ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
+        transfer_from: Weights to start from: a run, a safetensors file or ``hub:OWNER/NAME``.
+        teacher: A finished run, or several, whose answers the network learns from beside the labels; on the same data
             and split. The fields ``distillation.weight``, ``.temperature`` and ``.on`` say how.
-        track: trackers: ``tensorboard``, ``mlflow``, ``wandb``, or listeners. Each has a thread of its own, and cannot
+        track: Trackers: ``tensorboard``, ``mlflow``, ``wandb``, or listeners. Each has a thread of its own, and cannot
             stop, slow or change the run.
-        listeners: notified of every step and epoch, in this thread; an error in one ends the run.
-        quiet: show no progress.
-        fields: changed fields of the recipe, ``epochs=2`` or ``**{"optimizer.learning_rate": 0.003}``; see
+        listeners: Notified of every step and epoch, in this thread; an error in one ends the run.
+        quiet: Show no progress.
+        fields: Changed fields of the recipe, ``epochs=2`` or ``**{"optimizer.learning_rate": 0.003}``; see
             ``Recipe.with_``.
 
     Raises:
-        RecipeError: a field, a network, a loss or an augmentation cannot be used.
-        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as ``modiste train``.
+        RecipeError: A field, a network, a loss or an augmentation cannot be used.
+        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: As ``modiste train``.
 
     Example::
 
@@ -124,24 +124,24 @@ def continue_run(
     continues after an interruption. (A run that was interrupted is continued by the call that started it.)
 
     Args:
-        run: a finished run, or its folder.
-        out: the new folder; by default the first of ``runs/NAME``, ``runs/NAME-2`` ... that is free.
-        epochs: of the whole run, more than it has.
-        data: as ``train`` takes it, if the run was trained on data in memory.
-        network: the code of the run's network if it is not Modiste's, unless this process has trained with it.
-        loss: likewise of its loss.
-        augmentation: likewise of its augmentation.
+        run: A finished run, or its folder.
+        out: The new folder; by default the first of ``runs/NAME``, ``runs/NAME-2`` ... that is free.
+        epochs: Epochs of the whole run, more than it has.
+        data: As ``train`` takes it, if the run was trained on data in memory.
+        network: The code of the run's network if it is not Modiste's, unless this process has trained with it.
+        loss: The same for its loss.
+        augmentation: The same for its augmentation.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        data_folder: as ``load_dataset`` takes it.
-        teacher: the same as the run had, if it had any.
-        track: as ``train`` takes it.
-        listeners: as ``train`` takes them.
-        quiet: show no progress.
+        data_folder: As ``load_dataset`` takes it.
+        teacher: The same as the run had, if it had any.
+        track: As ``train`` takes it.
+        listeners: As ``train`` takes them.
+        quiet: Show no progress.
 
     Raises:
-        RecipeError: the run cannot go on: its schedule depends on the number of epochs, it ran out of patience, or it
+        RecipeError: The run cannot go on: its schedule depends on the number of epochs, it ran out of patience, or it
             has as many epochs.
-        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as ``train``.
+        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: As ``train``.
 
     Example::
 
@@ -190,24 +190,24 @@ def train_seeds(
     runs are left as they are, and the same call continues those that were stopped.
 
     Args:
-        recipe: as ``train`` takes it.
-        seeds: how many, 0, 1, 2 ...; or which.
-        out: the folder of the run folders.
-        data: as ``train`` takes it.
-        network: as ``train`` takes it; a class or a function, so that each seed has weights of its own.
-        loss: as ``train`` takes it.
-        augmentation: as ``train`` takes it.
+        recipe: As ``train`` takes it.
+        seeds: How many, 0, 1, 2 ...; or which.
+        out: The folder of the run folders.
+        data: As ``train`` takes it.
+        network: As ``train`` takes it; a class or a function, so that each seed has weights of its own.
+        loss: As ``train`` takes it.
+        augmentation: As ``train`` takes it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        data_folder: as ``load_dataset`` takes it.
-        transfer_from: as ``train`` takes it.
-        teacher: as ``train`` takes it.
-        track: as ``train`` takes it.
-        quiet: show no progress.
-        fields: changed fields of the recipe, as ``train`` takes them.
+        data_folder: As ``load_dataset`` takes it.
+        transfer_from: As ``train`` takes it.
+        teacher: As ``train`` takes it.
+        track: As ``train`` takes it.
+        quiet: Show no progress.
+        fields: Changed fields of the recipe, as ``train`` takes them.
 
     Raises:
-        RecipeError: a seed is given twice, or a network that has been built is given. Otherwise as ``train``.
-        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as ``train``.
+        RecipeError: A seed is given twice, or a network that has been built is given. Otherwise as ``train``.
+        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: As ``train``.
 
     Example::
 
@@ -251,7 +251,7 @@ def with_source(
     """Return the recipe with the hash of the weights to start from, and where these are; unchanged without any.
 
     Raises:
-        RunError, RecipeError, StorageError, MissingExtraError: as ``transfer.source.locate``.
+        RunError, RecipeError, StorageError, MissingExtraError: As ``transfer.source.locate``.
     """
     if transfer_from is None:
         return recipe, None
@@ -263,8 +263,8 @@ def with_teachers(recipe: Recipe, teacher: RunLike | Sequence[RunLike]) -> tuple
     """Return the recipe with the hashes of the runs to learn from, and their folders; unchanged without any.
 
     Raises:
-        RecipeError: a run is given twice.
-        RunError: a run is missing, unfinished, or a file does not match its hash.
+        RecipeError: A run is given twice.
+        RunError: A run is missing, unfinished, or a file does not match its hash.
     """
     folders = _folders_of(teacher)
     if not folders:
@@ -302,6 +302,6 @@ def as_recipe(recipe: RecipeLike) -> Recipe:
     """Return the recipe with this name, in this file, or itself.
 
     Raises:
-        RecipeError: there is no recipe of that name, or the file is no recipe.
+        RecipeError: There is no recipe of that name, or the file is no recipe.
     """
     return recipe if isinstance(recipe, Recipe) else named.find(os.fspath(recipe))

@@ -42,15 +42,15 @@ class Findings:
     """Results of an audit; images are identified by their index in ``items``.
 
     Attributes:
-        name: of the data set.
-        items: all images that were compared.
-        images: the same images, as training sees them.
-        class_names: one per label.
-        exact: groups of images with identical pixels.
-        near: pairs that differ only in size, compression or light.
-        suspicious: labels that are likely wrong, the most likely first.
-        probabilities: of each class, for all images except those of the test set; empty without folds.
-        notes: warnings for the user: files left out, unequal classes.
+        name: Name of the data set.
+        items: All images that were compared.
+        images: The same images, as training sees them.
+        class_names: One per label.
+        exact: Groups of images with identical pixels.
+        near: Pairs that differ only in size, compression or light.
+        suspicious: Labels that are likely wrong, the most likely first.
+        probabilities: Probabilities of each class, for all images except those of the test set; empty without folds.
+        notes: Warnings for the user: files left out, unequal classes.
     """
 
     name: str
@@ -113,9 +113,9 @@ class HeldOutImages:
     """The test set's images, passed in to be compared.
 
     Attributes:
-        images: the images as the network would see them.
-        compared: the same images, prepared for comparison; see ``for_comparison``.
-        files: name of each picture file; empty for an IDX set.
+        images: The images as the network would see them.
+        compared: The same images, prepared for comparison; see ``for_comparison``.
+        files: Name of each picture file; empty for an IDX set.
     """
 
     images: ImageSet
@@ -135,17 +135,17 @@ def audit(
     """Find duplicates, and labels that are likely wrong, among the training and validation images.
 
     Args:
-        recipe: whose images are audited, and whose network is trained once for each fold. If it fits the last layer
+        recipe: Whose images are audited, and whose network is trained once for each fold. If it fits the last layer
             alone, its features are computed once, and the images are divided into folds several times.
-        folds: number of folds for cross-validation, at least 2; 0 finds duplicates only.
-        test_images: test images that are also searched for duplicates; their labels are not checked.
-        data_folder: folder of Fashion-MNIST, or of data that have moved, as for ``load_dataset``.
-        device: where to compute: "auto", "cpu", "cuda" ...
-        report: called with a line for each step.
+        folds: Number of folds for cross-validation, at least 2; 0 finds duplicates only.
+        test_images: Test images that are also searched for duplicates; their labels are not checked.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved, as for ``load_dataset``.
+        device: Where to compute: "auto", "cpu", "cuda" ...
+        report: Called with a line for each step.
 
     Raises:
-        DataError: the images are missing, damaged or too few.
-        RecipeError, DivergedError, StoppedError: as in training.
+        DataError: The images are missing, damaged or too few.
+        RecipeError, DivergedError, StoppedError: As in training.
     """
     known = load_split_images(recipe.data, data_folder)
     _check(known, folds)
@@ -180,7 +180,7 @@ def usual_recipe(data: DataRecipe, data_folder: Path | str | None = None) -> Cho
     It is ``sprint``. Photographs without a stated preparation take the backbone, if it is installed.
 
     Raises:
-        DataError: there is no data set, or none of the pictures looked at can be read.
+        DataError: There is no data set, or none of the pictures looked at can be read.
     """
     if _changes(data).keys() <= SPLITS and not data_folder:
         choice = choose_recipe(data.source)

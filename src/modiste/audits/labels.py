@@ -48,16 +48,16 @@ def out_of_fold_probabilities(
     """Return the probability of each class for each image, from a network that was trained without that image.
 
     Args:
-        known: the images; validation images are used like the others, because nothing is selected here but the penalty
+        known: The images; validation images are used like the others, because nothing is selected here but the penalty
             of a linear probe, one number for a whole fold.
-        recipe: of the networks. The weights of its last epoch are used. Labels are not smoothed, because smoothing
-            would distort the confidence.
-        folds: number of folds, each with an even share of every class.
-        device: where to compute.
-        report: called with a line for each network.
+        recipe: Recipe of the networks. The weights of its last epoch are used. Labels are not smoothed, because
+            smoothing would distort the confidence.
+        folds: Number of folds, each with an even share of every class.
+        device: Where to compute.
+        report: Called with a line for each network.
 
     Raises:
-        RecipeError, DivergedError, StoppedError: as in training.
+        RecipeError, DivergedError, StoppedError: As in training.
     """
     watch = CoreWatch()
     recipe = replace(recipe, pick="last", patience=0, label_smoothing=0.0)
@@ -108,10 +108,10 @@ class Suspicion(NamedTuple):
     """A label that is likely wrong.
 
     Attributes:
-        image: index of the image.
-        looks_like: the class that it looks like.
-        margin: of that class's probability over that of its label, from -1 to 1.
-        wrong: estimated share of wrong labels among suspicions like this one; see ``class_posterior``.
+        image: Index of the image.
+        looks_like: The class that it looks like.
+        margin: Margin of that class's probability over that of its label, from -1 to 1.
+        wrong: Estimated share of wrong labels among suspicions like this one; see ``class_posterior``.
     """
 
     image: int
@@ -124,8 +124,8 @@ def suspicious_labels(probabilities: Float[Tensor, "n classes"], labels: Int64[T
     """Return the suspicious labels, those with the largest margin first.
 
     Args:
-        probabilities: of each class, from networks that were not trained on the image.
-        labels: as given in the data set.
+        probabilities: Probabilities of each class, from networks that were not trained on the image.
+        labels: As given in the data set.
     """
     margins = probabilities - probabilities.gather(1, labels[:, None])
     chosen = torch.zeros_like(margins, dtype=torch.bool)
@@ -149,8 +149,8 @@ def likely_wrong_labels(probabilities: Float[Tensor, "n classes"], labels: Int64
     single network are, their mean over several networks is less so.
 
     Args:
-        probabilities: of each class, from networks that were not trained on the image.
-        labels: as given in the data set.
+        probabilities: Probabilities of each class, from networks that were not trained on the image.
+        labels: As given in the data set.
 
     Example:
         >>> labels = torch.arange(200) % 2

@@ -38,10 +38,10 @@ class Examples:
     """What the linear classifiers learn from.
 
     Attributes:
-        features: of all images, on the CPU.
-        labels: as given in the data set.
-        classes: number of classes.
-        balance: as in a recipe: 1 weights all classes equally, 0 all images.
+        features: Features of all images, on the CPU.
+        labels: As given in the data set.
+        classes: Number of classes.
+        balance: As in a recipe: 1 weights all classes equally, 0 all images.
     """
 
     features: Float[Tensor, "n d"]
@@ -61,16 +61,16 @@ def probe_probabilities(
     """Return the probability of each class for each image, from classifiers that were fitted without that image.
 
     Args:
-        known: the images; validation images are used like the others.
-        recipe: one with fixed features; see ``has_fixed_features``. Labels are not smoothed.
-        folds: number of folds in each division, each with an even share of every class.
-        device: where the features are computed.
-        report: called with a line for each division.
+        known: The images; validation images are used like the others.
+        recipe: One with fixed features; see ``has_fixed_features``. Labels are not smoothed.
+        folds: Number of folds in each division, each with an even share of every class.
+        device: Where the features are computed.
+        report: Called with a line for each division.
 
     Raises:
         MissingExtraError: SciPy, or the weights that the recipe names, are not installed.
-        RecipeError, RunError: as in training.
-        StoppedError: a signal asked to stop.
+        RecipeError, RunError: As in training.
+        StoppedError: A signal asked to stop.
     """
     with open_session(device, watch=CoreWatch()) as session:
         features = fixed_features(known, recipe, session)
@@ -111,11 +111,11 @@ def mean_probabilities(
     The first division selects the penalty of the weights: the one with the least loss out of fold.
 
     Args:
-        examples: features and labels.
-        folds: number of folds in each division, at least 2.
-        seed: of the divisions.
-        report: called with a line for each division.
-        before_fit: called before each fit; may raise an error to stop.
+        examples: Features and labels.
+        folds: Number of folds in each division, at least 2.
+        seed: Seed of the divisions.
+        report: Called with a line for each division.
+        before_fit: Called before each fit; may raise an error to stop.
     """
     labels, found, penalty = examples.labels, torch.zeros(len(examples.labels), examples.classes), 0.0
     for number in range(DIVISIONS):
@@ -155,11 +155,11 @@ def fold_logits(
     """Return the logits of each image by a classifier fitted to the images of the other folds, and the classifiers.
 
     Args:
-        examples: features and labels.
-        fold: of each image, from 0.
-        penalty: of the squared weights.
-        starts: for each fold, weights and biases to begin at; they too must not come from the fold's own images.
-        before_fit: called before each fit.
+        examples: Features and labels.
+        fold: Fold of each image, from 0.
+        penalty: Penalty of the squared weights.
+        starts: For each fold, weights and biases to begin at; they too must not come from the fold's own images.
+        before_fit: Called before each fit.
     """
     logits, fitted = torch.zeros(len(fold), examples.classes), []
     for number, start in enumerate(starts):

@@ -74,11 +74,11 @@ def describe(
     """Return coverage and size of the sets, with their 95 % intervals.
 
     Args:
-        calibration: what sets the threshold.
-        measured: other images.
-        coverage: that is stated.
-        method: a key of METHODS.
-        names: of the classes.
+        calibration: What sets the threshold.
+        measured: Other images.
+        coverage: That is stated.
+        method: A key of METHODS.
+        names: Names of the classes.
     """
     logits, labels = measured
     sets = prediction_sets(calibration, logits, coverage, method)

@@ -34,8 +34,8 @@ class Corruption:
     """A change of images, and its strength at each severity.
 
     Attributes:
-        change: takes images as int32 from 0 to 255, the strength and random numbers; its result is clipped to bytes.
-        strengths: of the severities 1 to 5.
+        change: Takes images as int32 from 0 to 255, the strength and random numbers; its result is clipped to bytes.
+        strengths: Strengths of the severities 1 to 5.
     """
 
     change: Callable[[Pixels, Any, Draws], Pixels]
@@ -46,14 +46,14 @@ def corrupt(images: UInt8[np.ndarray, "n h w"], kind: str, severity: int, seed: 
     """Return corrupted images.
 
     Args:
-        images: grey levels.
-        kind: a key of CORRUPTIONS.
+        images: Grey levels.
+        kind: A key of CORRUPTIONS.
         severity: 1 to 5.
-        seed: of the random numbers; the yardstick has seed 0.
+        seed: Seed of the random numbers; the yardstick has seed 0.
 
     Raises:
-        KeyError: there is no such kind.
-        IndexError: there is no such severity.
+        KeyError: There is no such kind.
+        IndexError: There is no such severity.
 
     Example:
         >>> image = np.full((1, 2, 2), 100, np.uint8)
@@ -252,9 +252,9 @@ def _mapped(images: Pixels, of_row: tuple[Any, Any], of_column: tuple[Any, Any])
     """Sample images through a linear map about their centre.
 
     Args:
-        images: to be sampled.
-        of_row: what the sampled row takes of the row and of the column, in UNITs.
-        of_column: the same of the sampled column.
+        images: To be sampled.
+        of_row: What the sampled row takes of the row and of the column, in UNITs.
+        of_column: The same of the sampled column.
     """
     rows, columns = _grid(images)
     height, width = images.shape[1:]

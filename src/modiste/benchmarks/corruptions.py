@@ -40,7 +40,7 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
     the baseline: the runs of recipe ``paper`` among the subjects. Without such runs it is left out.
 
     Raises:
-        DataError: the images have several channels.
+        DataError: The images have several channels.
     """
     found = subjects.found
     table, digest = _accuracies(subjects)

@@ -23,9 +23,9 @@ class Draws:
     """Random numbers of consecutive images, each from the corruption's key, the image's number and a counter.
 
     Args:
-        key: of the corruption.
-        first: number of the first image.
-        count: number of images.
+        key: Key of the corruption.
+        first: Number of the first image.
+        count: Number of images.
     """
 
     def __init__(self, key: int, first: int, count: int) -> None:

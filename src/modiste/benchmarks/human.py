@@ -41,7 +41,7 @@ def read_counts(path: Path, images: int, classes: int) -> Counts:
     """Return how many people gave each class to each image, from a CSV file of whole numbers without a header.
 
     Raises:
-        DataError: the file cannot be read, or does not have a row of counts for each image.
+        DataError: The file cannot be read, or does not have a row of counts for each image.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -82,7 +82,7 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
     """Measure each run's agreement with people.
 
     Raises:
-        DataError: the file cannot be read, or does not fit the images.
+        DataError: The file cannot be read, or does not fit the images.
     """
     found = subjects.found
     assert settings.labels is not None
@@ -110,10 +110,10 @@ def describe(
     Where several classes have most of the counts, each of them is the majority's.
 
     Args:
-        logits: calibrated, of each image.
-        counts: of people's answers.
-        labels: published, by which the classes are listed.
-        names: of the classes.
+        logits: Calibrated, of each image.
+        counts: Counts of people's answers.
+        labels: Published, by which the classes are listed.
+        names: Names of the classes.
     """
     answers, shares = logits.argmax(1), counts.double() / counts.sum(1, keepdim=True)
     given = counts.gather(1, answers[:, None])[:, 0]

@@ -35,9 +35,9 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
     counted in the new run too.
 
     Raises:
-        DataError: the images are missing or damaged.
-        RunError: the folder of a new run holds another run.
-        DivergedError, StoppedError, StorageError: as in training.
+        DataError: The images are missing or damaged.
+        RunError: The folder of a new run holds another run.
+        DivergedError, StoppedError, StorageError: As in training.
     """
     details = [_of_run(subjects, number, settings) for number in range(len(subjects))]
     return Findings(
@@ -53,10 +53,10 @@ def wrong_labels(
     """Return the labels, a share of them replaced by the label of another class.
 
     Args:
-        labels: of the images.
-        share: of the labels that become wrong, 0 to 1; rounded to whole images.
-        chances: for each class (row), the weight of each wrong class; the diagonal does not count.
-        draw: draws images and classes.
+        labels: Labels of the images.
+        share: Share of the labels that become wrong, 0 to 1; rounded to whole images.
+        chances: For each class (row), the weight of each wrong class; the diagonal does not count.
+        draw: Draws images and classes.
     """
     chosen = torch.randperm(len(labels), generator=draw)[: round(share * len(labels))]
     others = chances.double().clone().fill_diagonal_(0)

@@ -59,9 +59,9 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
     """Measure how well each score tells images of other sets from those of the split.
 
     Raises:
-        DataError: images of another set have another shape, or are missing; or the run has no detector, and its
+        DataError: Images of another set have another shape, or are missing; or the run has no detector, and its
             training images are not at hand.
-        RunError: the data are not those of the run.
+        RunError: The data are not those of the run.
     """
     images = subjects.images
     prepared = whole_pictures(images.images) if images.digests is None else subjects.found.runs[0].recipe.data
@@ -86,12 +86,12 @@ def other_images(
     """Return the sets of images of no class: those at the paths, and as many of noise, textures and checks as images.
 
     Args:
-        images: of the split.
-        paths: of other sets.
-        prepared: says what picture files at the paths become.
+        images: Images of the split.
+        paths: Paths of other sets.
+        prepared: Says what picture files at the paths become.
 
     Raises:
-        DataError: images at a path are missing or damaged, or have another shape.
+        DataError: Images at a path are missing or damaged, or have another shape.
     """
     short = [Path(path).name for path in paths]
     names = short if len({*short, *MADE}) == len(short) + len(MADE) else paths
@@ -148,9 +148,9 @@ def baselines(seen: Features, known: Mapping[str, Float[Tensor, "k _"]], labels:
     """Return the scores of the usual baselines; the higher, the less like the training images.
 
     Args:
-        seen: features of the images.
-        known: features of training images.
-        labels: of these.
+        seen: Features of the images.
+        known: Features of training images.
+        labels: Labels of these.
     """
     logits = seen[LOGITS].double()
     place = DENSE if DENSE in known and len(known[DENSE]) == len(labels) else LOGITS

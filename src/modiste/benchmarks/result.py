@@ -14,9 +14,9 @@ class Figure:
     """A measured figure.
 
     Attributes:
-        value: the figure.
-        interval: its 95 % interval; None if none is known.
-        is_share: whether it is a share, shown in percent.
+        value: The figure.
+        interval: Its 95 % interval; None if none is known.
+        is_share: Whether it is a share, shown in percent.
     """
 
     value: float
@@ -39,9 +39,9 @@ class Published:
     """A figure that others have published.
 
     Attributes:
-        what: what was measured.
-        figure: as it was published.
-        source: authors, year and title.
+        what: What was measured.
+        figure: As it was published.
+        source: Authors, year and title.
     """
 
     what: str
@@ -54,10 +54,10 @@ class Findings:
     """What one benchmark finds out about the runs.
 
     Attributes:
-        figures: the main figures of each run, by name, in the order of the runs.
-        details: everything that was measured of each run, as plain data.
-        tables: what people look at.
-        settings: what the figures depend on, as plain data.
+        figures: The main figures of each run, by name, in the order of the runs.
+        details: Everything that was measured of each run, as plain data.
+        tables: What people look at.
+        settings: What the figures depend on, as plain data.
     """
 
     figures: tuple[dict[str, Figure], ...]
@@ -71,12 +71,12 @@ class RunFigures:
     """The figures of one run.
 
     Attributes:
-        folder: of the run.
-        recipe: name of its recipe.
-        seed: of the run.
-        test_openings: number of times the run has been evaluated on test, including this one.
-        figures: by name.
-        details: see ``Findings``.
+        folder: Folder of the run.
+        recipe: Name of its recipe.
+        seed: Seed of the run.
+        test_openings: Number of times the run has been evaluated on test, including this one.
+        figures: By name.
+        details: See ``Findings``.
     """
 
     folder: str
@@ -92,16 +92,16 @@ class Benchmark(Displayed):
     """The result of a benchmark.
 
     Attributes:
-        name: of the benchmark, a key of ``benchmarks.run.BENCHMARKS``.
-        title: heading of its page.
-        about: what it measures, a sentence.
+        name: Name of the benchmark, a key of ``benchmarks.run.BENCHMARKS``.
+        title: Heading of its page.
+        about: What it measures, a sentence.
         split: ``validation`` or ``test``.
-        images: number of images of the split.
-        runs: figures of each run.
-        groups: positions of the runs of each recipe, by its name; runs that differ only in the seed form one group.
-        tables: what people look at.
-        published: what others have published.
-        settings: what the figures depend on.
+        images: Number of images of the split.
+        runs: Figures of each run.
+        groups: Positions of the runs of each recipe, by its name; runs that differ only in the seed form one group.
+        tables: What people look at.
+        published: What others have published.
+        settings: What the figures depend on.
     """
 
     name: str
@@ -141,7 +141,7 @@ def from_plain(plain: Mapping[str, Any]) -> Benchmark:
     """Return the benchmark that ``as_plain`` described, without its tables.
 
     Args:
-        plain: from ``as_plain``, or the same from JSON.
+        plain: From ``as_plain``, or the same from JSON.
     """
     runs = tuple(RunFigures(**{**one, "figures": _figures(one["figures"])}) for one in plain["runs"])
     groups = {recipe: tuple(positions) for recipe, positions in plain["groups"].items()}

@@ -40,10 +40,10 @@ def fgsm(network: Network, images: Images, labels: Labels, size: float) -> Image
     """Return images changed by one step along the sign of the loss's gradient (Goodfellow et al., 2015).
 
     Args:
-        network: returns logits.
-        images: pixels from 0 to 1.
-        labels: of the images.
-        size: largest change of a pixel.
+        network: Returns logits.
+        images: Pixels from 0 to 1.
+        labels: Labels of the images.
+        size: Largest change of a pixel.
     """
     return (images + size * gradient(network, images, labels).sign()).clamp(0, 1)
 
@@ -52,12 +52,12 @@ def pgd(network: Network, images: Images, labels: Labels, size: float, *, steps:
     """Return images changed by projected gradient ascent from a random start (Madry et al., 2018).
 
     Args:
-        network: returns logits.
-        images: pixels from 0 to 1.
-        labels: of the images.
-        size: largest change of a pixel.
-        steps: number of steps, each of REACH x size / steps.
-        draw: draws the start.
+        network: Returns logits.
+        images: Pixels from 0 to 1.
+        labels: Labels of the images.
+        size: Largest change of a pixel.
+        steps: Number of steps, each of REACH x size / steps.
+        draw: Draws the start.
     """
     start = torch.rand(images.shape, generator=draw).to(images.device)
     low, high = (images - size).clamp(min=0), (images + size).clamp(max=1)
@@ -132,8 +132,8 @@ def warnings(counts: dict[str, int], images: int) -> list[str]:
     """Return what speaks for masked gradients, as sentences without a full stop.
 
     Args:
-        counts: images classified correctly by attack, and those with a gradient of zero.
-        images: number of images that were attacked.
+        counts: Images classified correctly by attack, and those with a gradient of zero.
+        images: Number of images that were attacked.
     """
     found = []
     if counts["zero gradient"] > images // 20:

@@ -19,11 +19,11 @@ class Yardstick:
     """A benchmark.
 
     Attributes:
-        title: heading of its page.
-        about: what it measures, a sentence for its page.
-        measure: measures the runs.
-        published: what others have published.
-        check: raises RecipeError for settings that it cannot use, before the test set is opened.
+        title: Heading of its page.
+        about: What it measures, a sentence for its page.
+        measure: Measures the runs.
+        published: What others have published.
+        check: Raises RecipeError for settings that it cannot use, before the test set is opened.
     """
 
     title: str
@@ -106,17 +106,17 @@ def each_benchmark(
     measured where one fails.
 
     Args:
-        names: keys of BENCHMARKS.
-        folders: of finished runs with the same classes and images.
-        settings: of the benchmarks.
-        device: where networks compute.
-        data_folder: of data that have moved; see ``load_dataset``.
-        failed: gets the error of each benchmark that fails, by its name, and the others go on; None raises it.
+        names: Keys of BENCHMARKS.
+        folders: Folders of finished runs with the same classes and images.
+        settings: Settings of the benchmarks.
+        device: Where networks compute.
+        data_folder: Folder of data that have moved; see ``load_dataset``.
+        failed: Gets the error of each benchmark that fails, by its name, and the others go on; None raises it.
 
     Raises:
-        RecipeError: there is no such benchmark, or a setting is missing or out of range.
-        RunError: no run is given, a run is unfinished or damaged, or the runs do not fit together.
-        DataError: the images are missing, damaged, or of a kind that a benchmark does not take.
+        RecipeError: There is no such benchmark, or a setting is missing or out of range.
+        RunError: No run is given, a run is unfinished or damaged, or the runs do not fit together.
+        DataError: The images are missing, damaged, or of a kind that a benchmark does not take.
     """
     yardsticks = {name: find(name) for name in names}
     if not folders:

@@ -20,11 +20,11 @@ class Subjects:
     """Finished runs with the same classes, evaluated on the same images.
 
     Attributes:
-        found: the runs, and their logits on the images as they are.
+        found: The runs, and their logits on the images as they are.
         split: ``validation`` or ``test``.
-        images: of the split.
-        device: where networks compute.
-        data_folder: of data that have moved; see ``load_dataset``.
+        images: Images of the split.
+        device: Where networks compute.
+        data_folder: Folder of data that have moved; see ``load_dataset``.
     """
 
     found: MeasuredRuns
@@ -54,8 +54,8 @@ def open_subjects(
     """Evaluate finished runs on a split, which counts as one evaluation on test for each, and load its images.
 
     Raises:
-        RunError: a run is unfinished or damaged, or the runs have other classes or images.
-        DataError: the images are missing or damaged.
+        RunError: A run is unfinished or damaged, or the runs have other classes or images.
+        DataError: The images are missing or damaged.
     """
     found = measure_runs(folders, split=split, device=device, data_folder=data_folder)
     images = load_split(found.runs[0], split, data_folder)

@@ -32,10 +32,10 @@ class Summary:
     """What a folder of answers holds.
 
     Attributes:
-        pictures: number of pictures.
-        shards: number of shards.
-        none: number of pictures that show none of the classes.
-        refused: number of pictures that could not be read.
+        pictures: Number of pictures.
+        shards: Number of shards.
+        none: Number of pictures that show none of the classes.
+        refused: Number of pictures that could not be read.
     """
 
     pictures: int
@@ -61,21 +61,21 @@ def answer_catalogue(
     bytes as without a kill, whichever workers answer, on processors of one kind.
 
     Args:
-        source: folder of a finished run, a model file, or an ONNX file of ``modiste export``.
-        place: a folder of pictures, or a list (.csv or .parquet) whose column ``path`` names them.
-        out: folder of the answers; created if missing.
-        shard_rows: number of pictures in a shard.
-        coverage: probability with which a set of classes, in the column ``possible``, shall hold the right one; None
+        source: Folder of a finished run, a model file, or an ONNX file of ``modiste export``.
+        place: A folder of pictures, or a list (.csv or .parquet) whose column ``path`` names them.
+        out: Folder of the answers; created if missing.
+        shard_rows: Number of pictures in a shard.
+        coverage: Probability with which a set of classes, in the column ``possible``, shall hold the right one; None
             for no such column.
-        workers: makes the workers.
-        data_folder: of the images of a run that has not yet learnt to recognise out-of-distribution images.
-        on_progress: called at the start and after each shard.
+        workers: Makes the workers.
+        data_folder: Folder of the images of a run that has not yet learnt to recognise out-of-distribution images.
+        on_progress: Called at the start and after each shard.
 
     Raises:
-        StoppedError: a signal asked to stop. The shards that are done are kept.
-        RunError: the folder holds answers of another model or list, or a shard cannot be answered.
-        PhotoError, DataError: there are no such pictures.
-        FolderInUseError, StorageError, MissingExtraError, ClusterError: the work cannot be done here.
+        StoppedError: A signal asked to stop. The shards that are done are kept.
+        RunError: The folder holds answers of another model or list, or a shard cannot be answered.
+        PhotoError, DataError: There are no such pictures.
+        FolderInUseError, StorageError, MissingExtraError, ClusterError: The work cannot be done here.
     """
     demand_package()
     source, place, out = Path(source), Path(place), Path(out)
@@ -105,7 +105,7 @@ def digest_of(source: Path) -> str:
     """Return the SHA-256 that identifies a model: of the file, or of a run's selected weights.
 
     Raises:
-        RunError: there is no such file, or the run is unfinished or damaged.
+        RunError: There is no such file, or the run is unfinished or damaged.
     """
     if storage.is_folder(source):
         from modiste.runs import run_folder
@@ -128,13 +128,13 @@ def onnx_of(source: Path, data_folder: Path | None = None) -> bytes:
     """Return the content of the ONNX file that answers for a model.
 
     Args:
-        source: folder of a finished run, a model file, or an ONNX file, which is taken as it is.
-        data_folder: of the images of a run that has not yet learnt to recognise out-of-distribution images.
+        source: Folder of a finished run, a model file, or an ONNX file, which is taken as it is.
+        data_folder: Folder of the images of a run that has not yet learnt to recognise out-of-distribution images.
 
     Raises:
-        RunError: the model is missing, damaged or too large.
-        DataError: the run's images are needed and missing.
-        MissingExtraError: a package that writes ONNX files is not installed.
+        RunError: The model is missing, damaged or too large.
+        DataError: The run's images are needed and missing.
+        MissingExtraError: A package that writes ONNX files is not installed.
     """
     if source.suffix != ONNX_ENDING:
         from modiste.exports.export import onnx_content

@@ -42,8 +42,8 @@ class Place:
     """Where the pictures of a catalogue are.
 
     Attributes:
-        root: the folder that relative names start from, absolute.
-        table: the CSV or parquet file that lists them; None if they are all the pictures below the folder.
+        root: The folder that relative names start from, absolute.
+        table: The CSV or parquet file that lists them; None if they are all the pictures below the folder.
     """
 
     root: Path
@@ -62,11 +62,11 @@ class Place:
         """Yield the names of all pictures: of a folder sorted by path, of a list as it has them.
 
         Args:
-            scratch: folder for temporary files.
+            scratch: Folder for temporary files.
 
         Raises:
-            PhotoError: the folder cannot be opened.
-            DataError: the list cannot be read.
+            PhotoError: The folder cannot be opened.
+            DataError: The list cannot be read.
         """
         if self.table is None:
             return in_order(_below(self.root), scratch)

@@ -31,11 +31,11 @@ class ShardFacts:
     """What the end of a shard's file says about the shard.
 
     Attributes:
-        plan: hash of the plan that the shard belongs to.
-        number: of the shard.
-        rows: number of pictures.
-        none: number of pictures that show none of the classes.
-        refused: number of pictures that could not be read.
+        plan: Hash of the plan that the shard belongs to.
+        number: Number of the shard.
+        rows: Number of pictures.
+        none: Number of pictures that show none of the classes.
+        refused: Number of pictures that could not be read.
     """
 
     plan: str
@@ -55,7 +55,7 @@ def read_paths(table: Path) -> Iterator[str]:
     """Yield the strings in the column ``path`` of a parquet file, a part of the file at a time.
 
     Raises:
-        DataError: the file is damaged or no parquet file, has no such column, or a row has no path.
+        DataError: The file is damaged or no parquet file, has no such column, or a row has no path.
     """
     with extra_for(*EXTRA):
         import pyarrow

@@ -30,10 +30,10 @@ class Plan:
         model: SHA-256 of the model that was named, or of a run's selected weights.
         onnx: SHA-256 of the ONNX file that answers.
         pictures: SHA-256 of the list of pictures.
-        count: number of pictures.
-        shard_rows: number of pictures in each shard but the last.
-        preparation: version of the preparation of pictures.
-        coverage: of the prediction sets; None for no sets.
+        count: Number of pictures.
+        shard_rows: Number of pictures in each shard but the last.
+        preparation: Version of the preparation of pictures.
+        coverage: Coverage of the prediction sets; None for no sets.
     """
 
     model: str
@@ -71,17 +71,17 @@ def claim(
     """Return the plan of a folder of answers: a new one, or the one that it has if nothing has changed.
 
     Args:
-        out: folder of answers, whose lock is held.
-        place: where the pictures are.
+        out: Folder of answers, whose lock is held.
+        place: Where the pictures are.
         model: SHA-256 of the model.
-        shard_rows: number of pictures in each shard.
-        onnx: returns the content of the ONNX file that answers; called for a new folder only.
-        coverage: of the prediction sets; None for no sets.
+        shard_rows: Number of pictures in each shard.
+        onnx: Returns the content of the ONNX file that answers; called for a new folder only.
+        coverage: Coverage of the prediction sets; None for no sets.
 
     Raises:
-        RunError: the folder holds answers of another model or list, or other files.
-        PhotoError: there are no pictures.
-        DataError, StorageError: the list cannot be read, or not be written.
+        RunError: The folder holds answers of another model or list, or other files.
+        PhotoError: There are no pictures.
+        DataError, StorageError: The list cannot be read, or not be written.
     """
     folder = out / FOLDER
     if (folder / PLAN).exists():

@@ -21,12 +21,12 @@ class RayShardWorkers(ShardWorkers):
     Ray answers a shard again if its worker or node died. The shards themselves are written by the driver alone.
 
     Args:
-        address: of the cluster; see ``ray_connection.connect``.
-        model: path of the ONNX file, which is sent to each node once.
+        address: Address of the cluster; see ``ray_connection.connect``.
+        model: Path of the ONNX file, which is sent to each node once.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ClusterError: no cluster answers, or none of its nodes has a core.
+        ClusterError: No cluster answers, or none of its nodes has a core.
     """
 
     def __init__(self, address: str, model: Path, _shards: int) -> None:

@@ -25,14 +25,14 @@ class ShardTask:
     """A shard to answer.
 
     Attributes:
-        number: of the shard.
-        root: folder that the names are relative to; a list may also have absolute names.
-        names: of the pictures, in order.
-        plan: hash of the catalogue's plan.
+        number: Number of the shard.
+        root: Folder that the names are relative to; a list may also have absolute names.
+        names: Names of the pictures, in order.
+        plan: Hash of the catalogue's plan.
         onnx: SHA-256 of the model.
-        stays_inside: whether links that lead out of the root are refused.
-        coverage: of the prediction sets; None for no sets.
-        witness: a picture that the driver sees. A node that does not see it lacks the folder of pictures.
+        stays_inside: Whether links that lead out of the root are refused.
+        coverage: Coverage of the prediction sets; None for no sets.
+        witness: A picture that the driver sees. A node that does not see it lacks the folder of pictures.
     """
 
     number: int
@@ -53,13 +53,13 @@ def answer_shard(task: ShardTask, model: bytes | Path) -> bytes:
     """Return a shard as the content of a parquet file.
 
     Args:
-        task: the shard.
-        model: content or path of the ONNX file.
+        task: The shard.
+        model: Content or path of the ONNX file.
 
     Raises:
-        ClusterError: this machine does not see the pictures.
-        RunError: the model is damaged, or gives no finite numbers.
-        MissingExtraError: a package is not installed on this machine.
+        ClusterError: This machine does not see the pictures.
+        RunError: The model is damaged, or gives no finite numbers.
+        MissingExtraError: A package is not installed on this machine.
     """
     if task.witness is not None and not os.path.lexists(_path(task, task.witness)):
         name = shown(os.fsdecode(_path(task, task.witness)))

@@ -73,8 +73,8 @@ class LocalWorkers(ShardWorkers):
     """Processes on this machine, one on each core, none of them with torch.
 
     Args:
-        model: path of the ONNX file.
-        shards: number of shards to answer; there are no more processes than that.
+        model: Path of the ONNX file.
+        shards: Number of shards to answer; there are no more processes than that.
     """
 
     def __init__(self, model: Path, shards: int) -> None:

@@ -93,10 +93,10 @@ def parse(kind: type[Options], arguments: list[str], program: str, command: Comm
     """Return the arguments as an instance of a dataclass; print help, or leave with code 2 if they are wrong.
 
     Args:
-        kind: the dataclass; fields without a default are positional arguments.
-        arguments: what follows the command's name; flags and positional arguments in any order.
-        program: the command as help and messages show it, such as ``modiste report``.
-        command: the command's function, whose docstring begins the help.
+        kind: The dataclass; fields without a default are positional arguments.
+        arguments: What follows the command's name; flags and positional arguments in any order.
+        program: The command as help and messages show it, such as ``modiste report``.
+        command: The command's function, whose docstring begins the help.
     """
     if command_help.asks_for_help(arguments):
         _show_help(arguments, program, command, kind)
@@ -110,11 +110,11 @@ def parse_with_recipe(
     """Parse a command's own options together with a recipe, or a part of one, whose fields are flags too.
 
     Args:
-        options: the command's options; these values are the defaults.
-        part: the recipe or part of a recipe; these values are the defaults.
-        arguments: flags of both, in any order.
-        program: the command as help and messages show it.
-        command: the command's function, whose docstring begins the help.
+        options: The command's options; these values are the defaults.
+        part: The recipe or part of a recipe; these values are the defaults.
+        arguments: Flags of both, in any order.
+        program: The command as help and messages show it.
+        command: The command's function, whose docstring begins the help.
 
     Returns:
         The recipe or part, and the options.
@@ -195,9 +195,9 @@ def source_as_flag(arguments: list[str], options: type, part: type) -> list[str]
     Flags may also be written as ``modiste train`` has them: ``--data.side`` is ``--side``.
 
     Args:
-        arguments: what follows the command's name.
-        options: the dataclass of the command's options.
-        part: the dataclass of the recipe's part.
+        arguments: What follows the command's name.
+        options: The dataclass of the command's options.
+        part: The dataclass of the recipe's part.
     """
     short = ["--" + item.removeprefix("--data.") if item.startswith("--data.") else item for item in arguments]
     sources, chosen = split_flags(short, options, part)
@@ -239,12 +239,12 @@ def help_or_complain(
     """If the arguments ask for help, print it and leave with 0; else print the complaint and leave with 2.
 
     Args:
-        command: the command's function; its docstring begins the help.
-        arguments: what follows the command's name.
-        complaint: what is wrong with them unless they ask for help.
-        options: the dataclass of the command's options, whose help follows.
-        program: the command as help and messages show it.
-        more: lines between the docstring and the options.
+        command: The command's function; its docstring begins the help.
+        arguments: What follows the command's name.
+        complaint: What is wrong with them unless they ask for help.
+        options: The dataclass of the command's options, whose help follows.
+        program: The command as help and messages show it.
+        more: Lines between the docstring and the options.
     """
     if not command_help.asks_for_help(arguments):
         complain(complaint, USAGE)
@@ -255,8 +255,8 @@ def split_flags(arguments: list[str], *kinds: type) -> tuple[list[str], list[str
     """Separate positional arguments from flags, which may stand anywhere.
 
     Args:
-        arguments: of a command line; after ``--`` there are no flags.
-        kinds: dataclasses whose fields are the flags.
+        arguments: Arguments of a command line; after ``--`` there are no flags.
+        kinds: Dataclasses whose fields are the flags.
 
     Returns:
         The positional arguments, and the flags with their values.

@@ -24,9 +24,9 @@ class Fold:
     """Flags of a recipe that matter only sometimes.
 
     Attributes:
-        names: of the flags; one that ends in ``.*`` stands for all of a part.
-        matter: whether they matter for a recipe.
-        when: when they do, as help says it.
+        names: Names of the flags; one that ends in ``.*`` stands for all of a part.
+        matter: Whether they matter for a recipe.
+        when: When they do, as help says it.
     """
 
     names: tuple[str, ...]
@@ -114,12 +114,12 @@ def render(
     """Yield the lines of a command's help.
 
     Args:
-        program: the command as help shows it.
-        about: the docstring of the command's function.
-        options: the dataclass of the command's own options, or an instance.
-        part: a recipe, or a part of one, whose fields are flags too.
-        complete: whether to show what folds too.
-        more: lines after the docstring.
+        program: The command as help shows it.
+        about: The docstring of the command's function.
+        options: The dataclass of the command's own options, or an instance.
+        part: A recipe, or a part of one, whose fields are flags too.
+        complete: Whether to show what folds too.
+        more: Lines after the docstring.
     """
     own = flags_of(options)
     fields = [] if part is None else flags_of(part)

@@ -30,10 +30,10 @@ class _Arguments:
     """What may follow a command.
 
     Attributes:
-        name: of the command; ``data audit`` is a command with two words.
-        flags: its flags, those of every network included.
-        words: that may come first, beside files.
-        takes_recipe: whether the first word may be a recipe, whose network decides which flags there are.
+        name: Name of the command; ``data audit`` is a command with two words.
+        flags: Its flags, those of every network included.
+        words: That may come first, beside files.
+        takes_recipe: Whether the first word may be a recipe, whose network decides which flags there are.
     """
 
     name: str
@@ -63,10 +63,10 @@ def script(shell: str, commands: dict[str, Command]) -> str:
 
     Args:
         shell: bash, zsh or fish.
-        commands: each command's function, by its name.
+        commands: Each command's function, by its name.
 
     Raises:
-        KeyError: there is no script for this shell.
+        KeyError: There is no script for this shell.
     """
     writers = {"bash": _bash, "zsh": _zsh, "fish": _fish}
     return "\n".join(writers[shell](commands, _arguments(commands))) + "\n"

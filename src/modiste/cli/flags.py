@@ -25,10 +25,10 @@ class Flag:
     """A flag, or a positional argument.
 
     Attributes:
-        name: without dashes in front, such as ``optimizer.learning-rate``.
-        kind: type of the value.
-        about: the docstring of its field.
-        default: its default; MISSING for a positional argument.
+        name: Without dashes in front, such as ``optimizer.learning-rate``.
+        kind: Type of the value.
+        about: The docstring of its field.
+        default: Its default; MISSING for a positional argument.
     """
 
     name: str
@@ -87,8 +87,8 @@ def flags_of(part: Any, prefix: str = "") -> list[Flag]:
     Where a field may hold one of several dataclasses, an instance has the flags of its own, a class those of all.
 
     Args:
-        part: the dataclass or instance.
-        prefix: put before every name, with a point at its end.
+        part: The dataclass or instance.
+        prefix: Put before every name, with a point at its end.
 
     Example:
         >>> from modiste.recipes.recipe import ScheduleRecipe
@@ -155,8 +155,8 @@ def split(arguments: Sequence[str], flags: Iterable[Flag]) -> tuple[list[str], l
     """Separate positional arguments from flags, which may stand anywhere.
 
     Args:
-        arguments: of a command line; after ``--`` there are no flags.
-        flags: that the command has. A switch takes no value, a list takes all up to the next flag (a list of numbers
+        arguments: Arguments of a command line; after ``--`` there are no flags.
+        flags: That the command has. A switch takes no value, a list takes all up to the next flag (a list of numbers
             all numbers), every other flag one.
 
     Returns:
@@ -212,12 +212,12 @@ def correct(arguments: Sequence[str], flags: Sequence[Flag], program: str) -> li
     """Return the arguments with aliases and underscores in flags replaced by the flags' own names.
 
     Args:
-        arguments: of a command line.
-        flags: that the command has.
-        program: the command as messages show it.
+        arguments: Arguments of a command line.
+        flags: That the command has.
+        program: The command as messages show it.
 
     Raises:
-        LookupError: one is no flag of the command, and the message names the most similar; or its value cannot be.
+        LookupError: One is no flag of the command, and the message names the most similar; or its value cannot be.
     """
     known = {name: flag for flag in flags if not flag.is_positional for name in flag.variants()}
     corrected: list[str] = []

@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``modiste``; a command that fails leaves with the exit code of its error (see ``modiste.errors``).
 
     Args:
-        arguments: what follows ``modiste`` on the command line; ``sys.argv[1:]`` if None.
+        arguments: What follows ``modiste`` on the command line; ``sys.argv[1:]`` if None.
     """
     open_streams()
     try:

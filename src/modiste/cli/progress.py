@@ -21,7 +21,7 @@ class ProgressBar:
     Call ``clear`` before other lines are printed on the same terminal, and ``step`` after each picture.
 
     Args:
-        count: returns the number of all pictures. It runs in a thread, and the bar does without the total until then.
+        count: Returns the number of all pictures. It runs in a thread, and the bar does without the total until then.
     """
 
     def __init__(self, count: Callable[[], int] = lambda: 0) -> None:

@@ -42,13 +42,13 @@ def augment_by_own(batch: Batch, reference: str, generator: torch.Generator) -> 
     It returns the images, or images and targets. All keep their shapes; images are in [0, 1], targets sum to 1.
 
     Args:
-        batch: images and targets.
-        reference: to the code, as the recipe holds it; empty to return the batch unchanged.
-        generator: seeded for the step, on the images' device.
+        batch: Images and targets.
+        reference: To the code, as the recipe holds it; empty to return the batch unchanged.
+        generator: Seeded for the step, on the images' device.
 
     Raises:
-        RunError: the code is not registered in this process.
-        RecipeError: it returns something else.
+        RunError: The code is not registered in this process.
+        RecipeError: It returns something else.
     """
     if not reference:
         return batch
@@ -68,8 +68,8 @@ def check_own_augmentation(reference: str, image_shape: tuple[int, int, int], cl
     """Try an augmentation that is not Modiste's on two random images; an empty reference needs no trial.
 
     Raises:
-        RecipeError: it fails, returns something else than ``augment_by_own`` expects, or ignores the generator.
-        RunError: it is not registered in this process.
+        RecipeError: It fails, returns something else than ``augment_by_own`` expects, or ignores the generator.
+        RunError: It is not registered in this process.
     """
     if not reference:
         return

@@ -18,10 +18,10 @@ class Batch:
     """Images with their targets.
 
     Attributes:
-        images: pixels in [0, 1].
-        targets: a probability for every class.
-        weights: of each image in the loss, with mean 1 over the training set; None if all images count the same.
-        taught: probabilities that teachers give every class, at the temperature of the distillation; None without any.
+        images: Pixels in [0, 1].
+        targets: A probability for every class.
+        weights: Weight of each image in the loss, with mean 1 over the training set; None if all are equal.
+        taught: Probabilities that teachers give every class, at the temperature of the distillation; None without any.
     """
 
     images: Float[Tensor, "n c h w"]

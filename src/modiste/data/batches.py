@@ -37,14 +37,14 @@ class Batches:
     Order and augmentation follow from (seed, epoch, step) alone: starting in the middle gives the same batches.
 
     Args:
-        train: training images, on the device that computes.
-        extra: more pictures to learn from, on the same device; None if there are none.
-        recipe: sets batch size, seed, label smoothing, augmentation and class balance.
-        classes: number of classes.
-        answers: of teachers to each training image, which are mixed as the targets are; None if there are none.
+        train: Training images, on the device that computes.
+        extra: More pictures to learn from, on the same device; None if there are none.
+        recipe: Sets batch size, seed, label smoothing, augmentation and class balance.
+        classes: Number of classes.
+        answers: Answers of teachers to each training image, which are mixed as the targets are; None if there are none.
 
     Raises:
-        RecipeError: the images have weights, and the recipe mixes images.
+        RecipeError: The images have weights, and the recipe mixes images.
     """
 
     def __init__(

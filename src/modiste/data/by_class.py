@@ -48,10 +48,10 @@ def cut_short(
     """Take the upper or the lower part of each image of the recipe's classes, and fill the frame with it.
 
     Args:
-        images: light on black.
-        labels: of the images.
-        recipe: names classes whose ``upper`` or ``lower`` part is of no class. Of those in both, either is taken.
-        generator: of the choice and the size of the parts.
+        images: Light on black.
+        labels: Labels of the images.
+        recipe: Names classes whose ``upper`` or ``lower`` part is of no class. Of those in both, either is taken.
+        generator: Generator of the choice and the size of the parts.
 
     Returns:
         The images, and which of them were cut.

@@ -41,9 +41,9 @@ class Fetched:
     """The data set on this machine.
 
     Attributes:
-        folder: with the folders train, validation and test.
+        folder: With the folders train, validation and test.
         digest: SHA-256 over the path and the SHA-256 of every picture.
-        counts: number of pictures of each kind in each part, by ``part/kind``.
+        counts: Number of pictures of each kind in each part, by ``part/kind``.
     """
 
     folder: Path
@@ -65,14 +65,14 @@ def fetch(
     """Download the data set, unless it is there, and check it.
 
     Args:
-        address: of the archive.
-        connection: how to connect.
-        published: number of pictures in each part.
+        address: Address of the archive.
+        connection: How to connect.
+        published: Number of pictures in each part.
 
     Raises:
-        DataError: there is no network, or MODISTE_OFFLINE is set; the archive or a picture in it is damaged, pictures
+        DataError: There is no network, or MODISTE_OFFLINE is set; the archive or a picture in it is damaged, pictures
             are missing, or they are not those of an earlier download.
-        StorageError: the folder cannot be written.
+        StorageError: The folder cannot be written.
     """
     folder = fetched_folder()
     if folder.is_dir():
@@ -97,7 +97,7 @@ def check(folder: Path, published: Mapping[str, int] = PUBLISHED) -> Fetched:
     """Read every picture of the data set, count them, and compare their digest with the one that is noted.
 
     Raises:
-        DataError: a picture cannot be read, pictures are missing, or the digest differs.
+        DataError: A picture cannot be read, pictures are missing, or the digest differs.
     """
     counts, digest = Counter[str](), hashlib.sha256()
     for path in sorted(folder.glob("*/*/*.jpg")):

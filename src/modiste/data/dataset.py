@@ -44,8 +44,8 @@ def balanced_order(labels: Int64[Tensor, " n"], purpose: str) -> Int64[Tensor, "
     Any first part of that order holds equally many images of each class (give or take one), or all of a small class.
 
     Args:
-        labels: of the images.
-        purpose: seeds the order; the same purpose always gives the same order.
+        labels: Labels of the images.
+        purpose: Seeds the order; the same purpose always gives the same order.
     """
     ties = torch.rand(len(labels), generator=machine.generator(0, purpose, 1), dtype=torch.float64)
     return (rank_within_class(labels, purpose) + ties).argsort()
@@ -72,10 +72,10 @@ class ImageSet:
     """Images with their labels, on one device.
 
     Attributes:
-        images: pixels, uint8 (N, C, H, W).
-        labels: from 0 (N).
+        images: Pixels, uint8 (N, C, H, W).
+        labels: From 0 (N).
         digests: SHA-256 of each picture file (N, 32), independent of how the picture is prepared; None for an IDX set.
-        weights: of each image in the training loss (N), with mean 1; None if all images count the same.
+        weights: Weight of each image in the training loss (N), with mean 1; None if all images count the same.
     """
 
     images: UInt8[Tensor, "n c h w"]
@@ -112,17 +112,17 @@ class Development(Displayed):
     """The images that training may use: a training and a validation set.
 
     Attributes:
-        name: of the data set.
-        train: training images.
-        unlabelled: all images outside of validation and test, uint8 (N, C, H, W); more than in ``train`` if that is a
+        name: Name of the data set.
+        train: Training images.
+        unlabelled: All images outside of validation and test, uint8 (N, C, H, W); more than in ``train`` if that is a
             subset.
-        validation: validation images.
-        class_names: one per label.
-        fingerprint: hash of the files' content, the same wherever the files are.
-        notes: warnings for the user: files left out, unequal classes.
-        own_pictures: whether there are picture files or arrays of the user's own, which may change at any time; a run
+        validation: Validation images.
+        class_names: One per label.
+        fingerprint: Hash of the files' content, the same wherever the files are.
+        notes: Warnings for the user: files left out, unequal classes.
+        own_pictures: Whether there are picture files or arrays of the user's own, which may change at any time; a run
             keeps the validation images.
-        extra: more pictures to learn from; see ``data.extra``.
+        extra: More pictures to learn from; see ``data.extra``.
     """
 
     name: str
@@ -165,15 +165,15 @@ class SplitImages:
     """All training and validation images, and the indices of each split.
 
     Attributes:
-        name: of the data set.
-        images: with their labels.
-        train: indices of the training images, ascending.
-        validation: indices of the validation images, ascending.
-        class_names: one per label.
-        fingerprint: hash of the files' content.
-        files: name of each picture file; empty for an IDX set.
-        notes: warnings for the user.
-        groups: number of each image's group of near duplicates, if the split is ``grouped``; else None.
+        name: Name of the data set.
+        images: With their labels.
+        train: Indices of the training images, ascending.
+        validation: Indices of the validation images, ascending.
+        class_names: One per label.
+        fingerprint: Hash of the files' content.
+        files: Name of each picture file; empty for an IDX set.
+        notes: Warnings for the user.
+        groups: Number of each image's group of near duplicates, if the split is ``grouped``; else None.
     """
 
     name: str
@@ -193,12 +193,12 @@ def load_development(
     """Find and verify the images of ``recipe.source``, and split them into training and validation.
 
     Args:
-        recipe: which images, and how they are split; Fashion-MNIST, stratified, if None.
-        folder: where Fashion-MNIST's files are, if in none of the usual folders; or where other data have moved to.
-        instead: allow ``folder`` to replace a source that still exists, for callers that compare the fingerprint.
+        recipe: Which images, and how they are split; Fashion-MNIST, stratified, if None.
+        folder: Where Fashion-MNIST's files are, if in none of the usual folders; or where other data have moved to.
+        instead: Allow ``folder`` to replace a source that still exists, for callers that compare the fingerprint.
 
     Raises:
-        DataError: the files are missing, damaged, or too few to split; or both the source and the folder exist.
+        DataError: The files are missing, damaged, or too few to split; or both the source and the folder exist.
 
     Example:
         >>> development = load_development()
@@ -213,10 +213,10 @@ def development_of(data: Any, recipe: DataRecipe | None = None) -> Development:
     """Return the training and validation images of what a Python program hands over.
 
     Args:
-        data: a ``modiste.Dataset``; a pair (images, labels); Keras's two pairs, for training and test; a mapping with
+        data: A ``modiste.Dataset``; a pair (images, labels); Keras's two pairs, for training and test; a mapping with
             train, validation and test; a data set of torch or of Hugging Face; a path; or a ``Development``, which is
             returned as it is. See ``modiste.Dataset`` for types and shapes.
-        recipe: how they are divided where the data do not say it: validation_fraction, split, split_seed, and
+        recipe: How they are divided where the data do not say it: validation_fraction, split, split_seed, and
             test_fraction and test_seed for images that are set aside; images_per_class and repeats. ``source`` is used
             in messages alone.
 
@@ -224,7 +224,7 @@ def development_of(data: Any, recipe: DataRecipe | None = None) -> Development:
         The images, with a fingerprint of their content and division, and with notes about what was changed.
 
     Raises:
-        DataError: the data are of no such type, of another shape or range, or too few.
+        DataError: The data are of no such type, of another shape or range, or too few.
 
     Example:
         >>> images, labels = np.zeros((60, 8, 8), np.uint8), np.repeat(["coat", "shirt"], 30)

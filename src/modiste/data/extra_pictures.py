@@ -35,8 +35,8 @@ class ExtraPictures:
     """Pictures with the classes that they may show, on one device.
 
     Attributes:
-        images: pixels, uint8 (N, C, H, W).
-        targets: a probability for every class (N, classes): equal for all classes that the picture may show, and for
+        images: Pixels, uint8 (N, C, H, W).
+        targets: A probability for every class (N, classes): equal for all classes that the picture may show, and for
             every class if it shows none of them.
     """
 
@@ -64,10 +64,10 @@ class Extra:
     """The extra pictures of a recipe.
 
     Attributes:
-        train: those to learn from.
-        held_back: those that set the threshold of the answer "none of the classes".
-        fingerprint: hash of the files' content, of their preparation and of the rules.
-        notes: warnings for the user.
+        train: Those to learn from.
+        held_back: Those that set the threshold of the answer "none of the classes".
+        fingerprint: Hash of the files' content, of their preparation and of the rules.
+        notes: Warnings for the user.
     """
 
     train: ExtraPictures
@@ -84,13 +84,13 @@ def load_extra(recipe: DataRecipe, class_names: tuple[str, ...], image_shape: tu
     """Find, decode and divide the extra pictures of a recipe.
 
     Args:
-        recipe: names the folder, the rules and the preparation.
-        class_names: of the data set.
-        image_shape: of its images, (channels, height, width).
+        recipe: Names the folder, the rules and the preparation.
+        class_names: Class names of the data set.
+        image_shape: Shape of its images, (channels, height, width).
 
     Raises:
-        DataError: the folder is missing, holds no class folders, or most files cannot be read.
-        RecipeError: a rule names a folder or a class that does not exist, or the pictures get another shape.
+        DataError: The folder is missing, holds no class folders, or most files cannot be read.
+        RecipeError: A rule names a folder or a class that does not exist, or the pictures get another shape.
     """
     shape = (3 if recipe.colour else 1, recipe.side, recipe.side)
     if shape != image_shape:

@@ -31,10 +31,10 @@ def assign_groups(
     """Return the fold of each image; a group lies in one fold, and classes are dealt out as evenly as groups allow.
 
     Args:
-        labels: of the images.
-        groups: number of each image's group, from 0.
-        folds: number of folds.
-        seed: of the order in which groups are dealt, the larger ones first.
+        labels: Labels of the images.
+        groups: Number of each image's group, from 0.
+        folds: Number of folds.
+        seed: Seed of the order in which groups are dealt, the larger ones first.
     """
     sizes = torch.bincount(groups)
     members = torch.split(groups.argsort(stable=True), sizes.tolist())
@@ -54,10 +54,10 @@ def fold_split(known: SplitImages, folds: int, number: int, seed: int) -> SplitI
     The fingerprint is of its own, so that a run of one fold is not mistaken for a run of another or of the usual split.
 
     Args:
-        known: all training and validation images, however they are split; with groups, each group is in one fold.
-        folds: number of folds, at least 2.
-        number: of the fold that is held out, from 0.
-        seed: of the assignment.
+        known: All training and validation images, however they are split; with groups, each group is in one fold.
+        folds: Number of folds, at least 2.
+        number: Number of the fold that is held out, from 0.
+        seed: Seed of the assignment.
     """
     labels, groups = known.images.labels, known.groups
     fold = assign_folds(labels, folds, seed) if groups is None else assign_groups(labels, groups, folds, seed)

@@ -93,8 +93,8 @@ def framed(images: Images, wider: Float[Tensor, " n"] | None = None) -> Images:
     """Enlarge the foreground until it touches two opposite sides, centred as in the data set's images.
 
     Args:
-        images: light on black.
-        wider: makes each foreground so many times wider before it is enlarged.
+        images: Light on black.
+        wider: Makes each foreground so many times wider before it is enlarged.
     """
     is_seen = images.amax(1) > BACKGROUND
     (top, bottom), (left, right) = (_extent(is_seen.any(axis)) for axis in (2, 1))

@@ -50,11 +50,11 @@ def boxes(
     """Return a random rectangle for each image as a mask.
 
     Args:
-        images: give number and size of the masks.
-        tall: height of each rectangle, as a share of the image's.
-        wide: width of each rectangle, likewise.
-        generator: of the positions.
-        inside: whether the rectangle lies entirely inside the image; otherwise only its centre does.
+        images: Give number and size of the masks.
+        tall: Height of each rectangle, as a share of the image's.
+        wide: Width of each rectangle, likewise.
+        generator: Generator of the positions.
+        inside: Whether the rectangle lies entirely inside the image; otherwise only its centre does.
     """
     height, width = images.shape[2:]
     spans = []

@@ -118,7 +118,7 @@ def test_of(data: Any, recipe: DataRecipe | None = None) -> ImageSet:  # noqa: P
     Without a test part these are the images that ``recipe.test_fraction`` sets aside.
 
     Raises:
-        DataError: as ``development_of``; or no test images are there.
+        DataError: As ``development_of``; or no test images are there.
     """
     recipe = recipe or DataRecipe()
     if isinstance(data, str | Path):
@@ -198,8 +198,8 @@ def load_labelled(data: Any, recipe: DataRecipe) -> LabelledImages:
     """Read all labelled images of some data, whatever part they are in; of IDX files, the test files.
 
     Args:
-        data: a path, or what a program hands over; see ``dataset.development_of``.
-        recipe: says what picture files become, and whether arrays are transposed, which picture files never are; its
+        data: A path, or what a program hands over; see ``dataset.development_of``.
+        recipe: Says what picture files become, and whether arrays are transposed, which picture files never are; its
             source is ignored.
 
     Returns:
@@ -207,7 +207,7 @@ def load_labelled(data: Any, recipe: DataRecipe) -> LabelledImages:
         part that training would use, so that a run finds its own data.
 
     Raises:
-        DataError: the data are missing, damaged, or of another kind.
+        DataError: The data are missing, damaged, or of another kind.
     """
     if not isinstance(data, str | os.PathLike):
         return sources.transposed(_all_parts(contents_of(data), recipe), recipe)

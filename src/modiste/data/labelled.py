@@ -15,17 +15,17 @@ class LabelledImages:
     """The development part of a data set, or its test part.
 
     Attributes:
-        name: of the data set.
-        images: grey levels, (N, H, W), or channels, (N, C, H, W); from 0 to 255.
-        labels: of each image, from 0.
-        class_names: one per label.
-        fingerprint: hash of the content; the same content has the same hash, wherever it lies.
-        validation: number of validation images, which are the last ones; None if the source does not divide.
-        files: name of each picture file; empty if the images are no picture files.
+        name: Name of the data set.
+        images: Grey levels, (N, H, W), or channels, (N, C, H, W); from 0 to 255.
+        labels: Labels of each image, from 0.
+        class_names: One per label.
+        fingerprint: Hash of the content; the same content has the same hash, wherever it lies.
+        validation: Number of validation images, which are the last ones; None if the source does not divide.
+        files: Name of each picture file; empty if the images are no picture files.
         digests: SHA-256 of each picture file; None if the images are no picture files.
-        notes: warnings for the user.
-        published: whether these are Fashion-MNIST's published images and labels, in their order.
-        groups: number of each image's group of near duplicates; None if the source does not draw whole groups.
+        notes: Warnings for the user.
+        published: Whether these are Fashion-MNIST's published images and labels, in their order.
+        groups: Number of each image's group of near duplicates; None if the source does not draw whole groups.
     """
 
     name: str
@@ -46,8 +46,8 @@ class DevelopmentSource(Protocol):
     """A kind of source, without its test part.
 
     Attributes:
-        name: of the kind; unique.
-        layout: what such a source is, for messages: "a folder of IDX files".
+        name: Name of the kind; unique.
+        layout: What such a source is, for messages: "a folder of IDX files".
     """
 
     name: str

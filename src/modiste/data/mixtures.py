@@ -40,10 +40,10 @@ def fmix(images: Images, targets: Tensor, alpha: float, generator: torch.Generat
     to whole pixels, and targets are mixed by the rounded one; theirs are mixed by the share that was drawn.
 
     Args:
-        images: of shape (n, c, h, w).
-        targets: of shape (n, classes); rows sum to 1.
-        alpha: of the distribution, above 0; 1 as published makes every share equally likely.
-        generator: seeded for the step, on the images' device.
+        images: Images of shape (n, c, h, w).
+        targets: Targets of shape (n, classes); rows sum to 1.
+        alpha: Parameter of the distribution, above 0; 1 as published makes every share equally likely.
+        generator: Seeded for the step, on the images' device.
 
     Returns:
         Images and targets of the same shapes.

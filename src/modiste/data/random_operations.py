@@ -54,9 +54,9 @@ def trivial(images: Images, most: float, generator: torch.Generator) -> Images:
     Strengths are continuous, where the published ones have 31 steps.
 
     Args:
-        images: pixels in [0, 1].
-        most: above 0 to 1; at 1 the ranges are those of RandAugment, which the paper calls TA (RA).
-        generator: seeded for the step, on the images' device.
+        images: Pixels in [0, 1].
+        most: Above 0 to 1; at 1 the ranges are those of RandAugment, which the paper calls TA (RA).
+        generator: Seeded for the step, on the images' device.
 
     Example:
         >>> images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -70,9 +70,9 @@ def random_operations(images: Images, plan: tuple[int, float], generator: torch.
     """Apply several random operations to each image, one after another, all at one strength (Cubuk et al., 2020).
 
     Args:
-        images: pixels in [0, 1].
-        plan: number of operations, from 1, and their strength, above 0 to 1; 1 is level 30 of 30 as published.
-        generator: seeded for the step, on the images' device.
+        images: Pixels in [0, 1].
+        plan: Number of operations, from 1, and their strength, above 0 to 1; 1 is level 30 of 30 as published.
+        generator: Seeded for the step, on the images' device.
 
     Example:
         >>> images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -90,9 +90,9 @@ def operate(images: Images, kinds: Kinds, strengths: Float[Tensor, " n"]) -> Ima
     """Apply an operation to each image.
 
     Args:
-        images: pixels in [0, 1].
-        kinds: index of each image's operation in OPERATIONS. Saturation leaves images of one channel as they are.
-        strengths: from -1 to 1; the sign is a direction, which posterise and solarise do not have. Equalise and
+        images: Pixels in [0, 1].
+        kinds: Index of each image's operation in OPERATIONS. Saturation leaves images of one channel as they are.
+        strengths: From -1 to 1; the sign is a direction, which posterise and solarise do not have. Equalise and
             autocontrast have no strength.
 
     Returns:

@@ -27,7 +27,7 @@ def add(source: Source) -> None:
     ``labelled.Source``. Every process that reads the data must add it.
 
     Raises:
-        RecipeError: a source of this name is in the table.
+        RecipeError: A source of this name is in the table.
 
     Example:
         >>> import hashlib, numpy
@@ -73,7 +73,7 @@ def locate(source: str, folder: Path | None = None) -> tuple[DevelopmentSource, 
     """Return the kind of the data at ``folder``, or else at ``source``, and their path.
 
     Raises:
-        DataError: there is nothing, or nothing that any source in the table reads.
+        DataError: There is nothing, or nothing that any source in the table reads.
     """
     path = sought(source, folder)
     for one in table() if source or folder is not None else ():
@@ -97,11 +97,11 @@ def load(recipe: DataRecipe, folder: Path | None = None) -> LabelledImages:
     """Read the images that training may use, of any kind.
 
     Args:
-        recipe: names the source.
-        folder: where Fashion-MNIST is on this machine, or where other data have moved to.
+        recipe: Names the source.
+        folder: Where Fashion-MNIST is on this machine, or where other data have moved to.
 
     Raises:
-        DataError: the data are missing, damaged, or cannot be trained on.
+        DataError: The data are missing, damaged, or cannot be trained on.
     """
     if recipe.source == FASHION_MNIST:
         return transposed(without_files(load_training(FASHION_MNIST, folder)), recipe)

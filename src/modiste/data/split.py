@@ -24,12 +24,12 @@ def split_indices(
     of the file. ``grouped`` draws whole groups by ``split_seed``, with the shares of ``stratified`` if groups allow.
 
     Args:
-        labels: of the images.
-        recipe: the fields split, split_seed and validation_fraction count.
-        groups: number of each image's group, for ``grouped``; see ``duplicates.near_groups``.
+        labels: Labels of the images.
+        recipe: The fields split, split_seed and validation_fraction count.
+        groups: Number of each image's group, for ``grouped``; see ``duplicates.near_groups``.
 
     Raises:
-        DataError: either split would be empty.
+        DataError: Either split would be empty.
     """
     count = round(len(labels) * recipe.validation_fraction)
     if not 0 < count < len(labels):
@@ -100,8 +100,8 @@ def choose_groups(groups: Sequence[Sequence[ClassT]], shares: Mapping[ClassT, in
     that the size is right.
 
     Args:
-        groups: the class of each member of each group, in the order in which groups are taken.
-        shares: how many members of each class are wanted.
+        groups: The class of each member of each group, in the order in which groups are taken.
+        shares: How many members of each class are wanted.
 
     Example:
         >>> choose_groups([["coat", "coat"], ["coat"], ["shirt"], ["coat"], ["shirt"]], {"coat": 1, "shirt": 1})

@@ -35,22 +35,22 @@ class Assessment(Displayed):
         split: ``validation``, ``test`` or ``other data``; see ``other_data.evaluate_on``.
         weights: ``picked``: those of the epoch selected by validation; ``last``: those of the last epoch; or
             ``snapshots``: those at the end of every cycle of the learning rate, as an ensemble.
-        epoch: the epoch of the weights; 0 for an ensemble.
-        images: number of images.
-        accuracy: share of images that are classified correctly.
+        epoch: The epoch of the weights; 0 for an ensemble.
+        images: Number of images.
+        accuracy: Share of images that are classified correctly.
         accuracy_interval: Wilson's 95 % interval of the accuracy.
-        loss: mean cross-entropy, in nats.
-        per_class: precision, recall, F1 and support of each class, by name.
-        macro: their plain mean over the classes that appear as a label or a prediction.
-        weighted: their mean over classes, weighted by support.
-        confusion: confusion matrix: number of images by label (row) and prediction (column).
-        top2_accuracy: share of images whose label is among the two most probable classes.
-        brier: mean squared distance of the probabilities from the one-hot labels, 0 to 2.
-        calibration: bins of the reliability diagram.
-        expected_calibration_error: mean gap between confidence and accuracy, 0 to 1.
-        test_openings: number of times the run has been evaluated on test, including this one. An evaluation that was
+        loss: Mean cross-entropy, in nats.
+        per_class: Precision, recall, F1 and support of each class, by name.
+        macro: Their plain mean over the classes that appear as a label or a prediction.
+        weighted: Their mean over classes, weighted by support.
+        confusion: Confusion matrix: number of images by label (row) and prediction (column).
+        top2_accuracy: Share of images whose label is among the two most probable classes.
+        brier: Mean squared distance of the probabilities from the one-hot labels, 0 to 2.
+        calibration: Bins of the reliability diagram.
+        expected_calibration_error: Mean gap between confidence and accuracy, 0 to 1.
+        test_openings: Number of times the run has been evaluated on test, including this one. An evaluation that was
             killed and repeated may count twice.
-        unfinished_step: steps that a run has taken which has not finished; None for a finished run.
+        unfinished_step: Steps that a run has taken which has not finished; None for a finished run.
     """
 
     split: Split | Literal["other data"]
@@ -111,21 +111,22 @@ def evaluate(
         print(modiste.evaluate("runs/paper", split="test").accuracy)
 
     Args:
-        folder: the run folder.
+        folder: The run folder.
         split: ``validation`` or ``test``.
         weights: ``picked`` for those selected by validation, ``last`` for those of the last epoch, ``snapshots`` for
             the mean of the probabilities of all snapshots, of a run with several cycles of the learning rate.
-        device: where the logits are computed.
-        data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``. Stored logits are accepted only
-            if they belong to the images in that folder.
-        images: of the split, for a run on data in memory. Stored logits are accepted only if they belong to these.
-        predictions: a .csv, .npz or .parquet file to write with the prediction of every image; see
+        device: Where the logits are computed.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved; see ``load_dataset``. Stored logits are
+            accepted only if they belong to the images in that folder.
+        images: Images of the split, for a run on data in memory. Stored logits are accepted only if they belong to
+            these images.
+        predictions: A .csv, .npz or .parquet file to write with the prediction of every image; see
             ``evaluation.predictions``.
 
     Raises:
         RecipeError: ``predictions`` has another ending.
-        RunError: the run is unfinished or damaged, or the data are not those it was trained or evaluated on.
-        DataError: the images are missing or damaged.
+        RunError: The run is unfinished or damaged, or the data are not those it was trained or evaluated on.
+        DataError: The images are missing or damaged.
     """
     if predictions is not None:
         check_path(predictions)
@@ -171,13 +172,13 @@ def measure(
     """Return the logits of a finished run, stored or computed; see ``evaluate``.
 
     Args:
-        folder: the run folder.
+        folder: The run folder.
         split: ``validation`` or ``test``.
         weights: ``picked``, ``last`` or ``snapshots``.
-        device: where the logits are computed.
-        data_folder: see ``evaluate``.
-        images: see ``evaluate``.
-        identified: whether the result must identify its images. Earlier versions of Modiste did not store that; the
+        device: Where the logits are computed.
+        data_folder: See ``evaluate``.
+        images: See ``evaluate``.
+        identified: Whether the result must identify its images. Earlier versions of Modiste did not store that; the
             images are then loaded.
     """
     run = open_run(folder)
@@ -205,10 +206,10 @@ def assess(
     """Compute all measures from logits and labels.
 
     Args:
-        logits: of each image.
-        labels: of each image.
-        names: of the classes.
-        circumstances: the other fields of ``Assessment``: split, weights, epoch, test_openings, unfinished_step.
+        logits: Logits of each image.
+        labels: Labels of each image.
+        names: Names of the classes.
+        circumstances: The other fields of ``Assessment``: split, weights, epoch, test_openings, unfinished_step.
     """
     matrix = metrics.confusion(logits, labels)
     bins = reliability(logits, labels)
@@ -251,7 +252,7 @@ def _matched(run: Run, stored: Measured | None, images: ImageSet, split: Split) 
     because the data are those of training. On test the logits are computed again.
 
     Raises:
-        RunError: the stored logits belong to other images.
+        RunError: The stored logits belong to other images.
     """
     if stored is None or (split == "test" and not stored.images):
         return None
@@ -289,7 +290,7 @@ def infer_run(run: Run, images: UInt8[Tensor, "n c h w"], weights: Weights, devi
     Averaging the snapshots of one run is due to Huang et al., "Snapshot ensembles: train 1, get M for free" (2017).
 
     Raises:
-        RunError: the run has no snapshots.
+        RunError: The run has no snapshots.
     """
     chosen = machine.choose_device(device)
     images = images.to(chosen)

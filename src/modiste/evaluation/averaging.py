@@ -24,13 +24,13 @@ class Averaged:
     """The measures of one way to average.
 
     Attributes:
-        mirror: whether mirror images are averaged in.
-        shifts: number of pixels of the moves that are averaged in, 0 for none.
-        passes: forward passes for each image.
-        accuracy: on validation.
-        calibrated_loss: mean cross-entropy on validation after temperature scaling, in nats.
-        mended: number of images that the run's own way classifies wrongly, and this one correctly.
-        spoiled: number of images for which it is the other way round.
+        mirror: Whether mirror images are averaged in.
+        shifts: Number of pixels of the moves that are averaged in, 0 for none.
+        passes: Forward passes for each image.
+        accuracy: On validation.
+        calibrated_loss: Mean cross-entropy on validation after temperature scaling, in nats.
+        mended: Number of images that the run's own way classifies wrongly, and this one correctly.
+        spoiled: Number of images for which it is the other way round.
     """
 
     mirror: bool
@@ -47,11 +47,11 @@ class AveragingComparison(Displayed):
     """A run on validation with several ways to average over views of each image.
 
     Attributes:
-        folder: of the run.
+        folder: Folder of the run.
         weights: ``picked``, ``last`` or ``snapshots``.
-        images: number of validation images.
-        own: the way of the run's recipe.
-        ways: all ways, the run's own among them.
+        images: Number of validation images.
+        own: The way of the run's recipe.
+        ways: All ways, the run's own among them.
     """
 
     folder: str
@@ -98,14 +98,14 @@ def compare_averaging(
     computation takes as long as 33 passes over the validation images.
 
     Args:
-        folder: the run folder.
+        folder: The run folder.
         weights: ``picked``, ``last`` or ``snapshots``; see ``evaluate``.
-        device: where the logits are computed.
-        data_folder: of Fashion-MNIST, or of data that have moved.
+        device: Where the logits are computed.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
 
     Raises:
-        RunError: the run is unfinished or damaged, or the data are not those that it was trained on.
-        DataError: the images are missing or damaged.
+        RunError: The run is unfinished or damaged, or the data are not those that it was trained on.
+        DataError: The images are missing or damaged.
 
     Example::
 

@@ -87,9 +87,9 @@ def derivatives(inverse: float, scores: Float[Tensor, "n classes"], right: Float
     never negative, so the loss is convex.
 
     Args:
-        inverse: the inverse temperature.
-        scores: the logits.
-        right: the logit of each image's label.
+        inverse: The inverse temperature.
+        scores: The logits.
+        right: The logit of each image's label.
     """
     probabilities = (inverse * scores).softmax(1)
     expected = (probabilities * scores).sum(1, keepdim=True)

@@ -31,13 +31,13 @@ class Side:
     """The runs of one recipe, with different seeds.
 
     Attributes:
-        name: of the recipe; if several sides share it, with the fields in which they differ; with the number of seeds
-            if there are several.
-        folders: of the runs.
-        seeds: of the runs.
-        accuracies: of the runs.
-        mean: of the accuracies.
-        deviation: standard deviation of the accuracies; None for a single run.
+        name: Name of the recipe. If several sides share it, the fields in which they differ follow; if there are
+            several seeds, their number.
+        folders: Folders of the runs.
+        seeds: Seeds of the runs.
+        accuracies: Accuracies of the runs.
+        mean: Mean of the accuracies.
+        deviation: Standard deviation of the accuracies; None for a single run.
         interval: Student's 95 % interval of the mean accuracy over seeds, on these images; None for a single run.
     """
 
@@ -55,16 +55,16 @@ class Contrast:
     """The comparison of two sides on the same images, over the seeds that both have.
 
     Attributes:
-        first: name of the first side.
-        second: name of the second side.
-        recipe_differences: fields in which the recipes differ, except name and seed, with both values.
-        seeds: those that both sides have.
-        difference: accuracy of the first minus accuracy of the second, its 95 % interval, and its p-value.
-        adjusted_p_value: the p-value adjusted for all contrasts of the comparison (Holm, 1979).
-        per_class: difference in recall by class name; None for a class without images.
-        first_alone: positions of the images that, with more than half of the seeds, only the first classifies
+        first: Name of the first side.
+        second: Name of the second side.
+        recipe_differences: Fields in which the recipes differ, except name and seed, with both values.
+        seeds: Those that both sides have.
+        difference: Accuracy of the first minus accuracy of the second, its 95 % interval, and its p-value.
+        adjusted_p_value: The p-value adjusted for all contrasts of the comparison (Holm, 1979).
+        per_class: Difference in recall by class name; None for a class without images.
+        first_alone: Positions of the images that, with more than half of the seeds, only the first classifies
             correctly.
-        second_alone: the same for the second.
+        second_alone: The same for the second.
     """
 
     first: str
@@ -96,11 +96,11 @@ class Comparison(Displayed):
 
     Attributes:
         split: ``validation`` or ``test``.
-        images: number of images.
-        sides: in the order of their first runs.
-        contrasts: of each side with each later one; empty if all runs have the same recipe.
-        wrong_in_any: number of images that at least one run misclassifies.
-        wrong_in_all: number of images that every run misclassifies.
+        images: Number of images.
+        sides: In the order of their first runs.
+        contrasts: Contrasts of each side with each later one; empty if all runs have the same recipe.
+        wrong_in_any: Number of images that at least one run misclassifies.
+        wrong_in_all: Number of images that every run misclassifies.
     """
 
     split: Split
@@ -155,17 +155,17 @@ def compare(
         print(modiste.compare(["runs/paper", "runs/sprint"]).contrasts[0].verdict)
 
     Args:
-        folders: the run folders, at least two.
+        folders: The run folders, at least two.
         split: ``validation`` or ``test``; see ``evaluate``, also for the other arguments.
         weights: ``picked`` or ``last``.
-        device: where the logits are computed.
-        data_folder: of Fashion-MNIST, or of data that have moved.
+        device: Where the logits are computed.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved.
 
     Raises:
-        RunError: there are fewer than two runs, a run is given twice, sides have no seed in common, a run is unfinished
+        RunError: There are fewer than two runs, a run is given twice, sides have no seed in common, a run is unfinished
             or damaged, or the runs were evaluated on different images.
-        DataError: the images are missing or damaged.
-        MissingExtraError: there are several seeds, and SciPy is not installed.
+        DataError: The images are missing or damaged.
+        MissingExtraError: There are several seeds, and SciPy is not installed.
     """
     paths = different_paths(folders)
     return compare_measured(

@@ -33,8 +33,8 @@ def adaptive_scores(probabilities: Probabilities, draw: torch.Generator) -> Prob
     Sets by this score are larger for hard images (adaptive prediction sets; Romano, Sesia and Candès, 2020).
 
     Args:
-        probabilities: of each class.
-        draw: draws the random parts, one for each image.
+        probabilities: Probabilities of each class.
+        draw: Draws the random parts, one for each image.
     """
     ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
     part = torch.rand(len(ordered), 1, generator=draw, dtype=torch.float64)
@@ -46,11 +46,11 @@ def threshold(scores: Float[Tensor, " n"], coverage: float) -> float:
     """Return the score up to which a class belongs to the set; infinity if there are too few images to say.
 
     Args:
-        scores: of the label of each calibration image.
-        coverage: probability with which the set shall hold the label, between 0 and 1.
+        scores: Scores of the label of each calibration image.
+        coverage: Probability with which the set shall hold the label, between 0 and 1.
 
     Raises:
-        RecipeError: the coverage is out of range.
+        RecipeError: The coverage is out of range.
 
     Example:
         >>> threshold(torch.arange(1.0, 10.0), 0.8)
@@ -75,9 +75,9 @@ def expected_interval(calibration: int, images: int, coverage: float) -> tuple[f
     of each other: ranks alone matter, and they are as random as in new images.
 
     Args:
-        calibration: number of images that set the threshold.
-        images: number of images that were measured, at least 1.
-        coverage: that was stated.
+        calibration: Number of images that set the threshold.
+        images: Number of images that were measured, at least 1.
+        coverage: That was stated.
 
     Example:
         >>> expected_interval(5000, 5000, 0.95)
@@ -100,8 +100,8 @@ class Method:
     """A way to score classes.
 
     Attributes:
-        scores: of all classes, from probabilities and a generator for random parts.
-        about: what it is for.
+        scores: Scores of all classes, from probabilities and a generator for random parts.
+        about: What it is for.
     """
 
     scores: Callable[[Probabilities, torch.Generator], Probabilities]
@@ -124,14 +124,14 @@ def prediction_sets(
     """Return which classes belong to the set of each image.
 
     Args:
-        calibration: logits and labels of images that the network was not trained on; they set the temperature too.
-        logits: of the images.
-        coverage: probability with which a set shall hold the label, between 0 and 1.
-        method: a key of METHODS.
-        seed: of random parts.
+        calibration: Logits and labels of images that the network was not trained on; they set the temperature too.
+        logits: Logits of the images.
+        coverage: Probability with which a set shall hold the label, between 0 and 1.
+        method: A key of METHODS.
+        seed: Seed of random parts.
 
     Raises:
-        RecipeError: the coverage is out of range.
+        RecipeError: The coverage is out of range.
     """
     known, labels = calibration
     temperature, scores = fit_temperature(known, labels), METHODS[method].scores
@@ -145,8 +145,8 @@ def least_probability_of(run: Run, coverage: float) -> float:
     """Return ``least_probability`` by the validation images of a run, whose logits it keeps.
 
     Raises:
-        RecipeError: the coverage is out of range.
-        RunError: the run's validation logits are damaged.
+        RecipeError: The coverage is out of range.
+        RunError: The run's validation logits are damaged.
     """
     known = run.measured()
     return least_probability(known.logits, known.labels, coverage)
@@ -156,12 +156,12 @@ def least_probability(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, 
     """Return the calibrated probability from which on a class belongs to the least ambiguous set.
 
     Args:
-        logits: of calibration images.
-        labels: of these.
-        coverage: see ``threshold``.
+        logits: Logits of calibration images.
+        labels: Labels of these.
+        coverage: See ``threshold``.
 
     Raises:
-        RecipeError: the coverage is out of range.
+        RecipeError: The coverage is out of range.
     """
     probabilities = (logits.double() / fit_temperature(logits, labels)).softmax(1)
     return 1 - threshold(_scores_of_labels(probabilities, labels), coverage)
@@ -173,8 +173,9 @@ def coverage_table(probabilities: Probabilities, labels: Int64[Tensor, " n"]) ->
     It is 0 where there are too few images to say.
 
     Args:
-        probabilities: of calibration images; sets are made of probabilities that are calibrated in the same way.
-        labels: of these images.
+        probabilities: Probabilities of the calibration images. The probabilities of which sets are made later are
+            calibrated in the same way.
+        labels: Labels of these images.
     """
     scores = _scores_of_labels(probabilities.double(), labels)
     return CoverageTable(COVERAGES, tuple(max(0.0, 1 - threshold(scores, coverage)) for coverage in COVERAGES))

@@ -28,8 +28,8 @@ class CoverageTable:
     """The least probability of a class that belongs to a prediction set, by coverage.
 
     Attributes:
-        coverages: ascending, between 0 and 1.
-        least: calibrated probabilities, descending, 0 to 1. At 0 every class belongs to the set.
+        coverages: Ascending, between 0 and 1.
+        least: Calibrated probabilities, descending, 0 to 1. At 0 every class belongs to the set.
     """
 
     coverages: tuple[float, ...]
@@ -41,7 +41,7 @@ class CoverageTable:
         The promise is kept in between: a larger coverage makes larger sets.
 
         Raises:
-            RecipeError: the coverage is not between 0 and 1, or larger than all in the table.
+            RecipeError: The coverage is not between 0 and 1, or larger than all in the table.
 
         Example:
             >>> CoverageTable((0.9, 0.95), (0.3, 0.1)).at(0.92)

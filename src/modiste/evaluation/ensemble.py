@@ -25,11 +25,11 @@ class SeedAssessments(Displayed):
     """Several runs of one recipe, each evaluated by itself on the same images.
 
     Attributes:
-        recipe: the recipe's name.
-        folders: of the runs.
-        seeds: of the runs.
-        runs: the measures of each run.
-        spread: mean accuracy over the runs, with deviation and Student's 95 % interval over seeds, on these images.
+        recipe: The recipe's name.
+        folders: Folders of the runs.
+        seeds: Seeds of the runs.
+        runs: The measures of each run.
+        spread: Mean accuracy over the runs, with deviation and Student's 95 % interval over seeds, on these images.
     """
 
     recipe: str
@@ -72,16 +72,16 @@ def evaluate_seeds(
         print(evaluate_seeds(["runs/sprint-0", "runs/sprint-1", "runs/sprint-2"]).spread)
 
     Args:
-        folders: the run folders.
+        folders: The run folders.
         split: ``validation`` or ``test``.
-        weights: see ``evaluate``.
-        device: where the logits are computed.
-        data_folder: see ``evaluate``.
+        weights: See ``evaluate``.
+        device: Where the logits are computed.
+        data_folder: See ``evaluate``.
 
     Raises:
-        RunError: a run is unfinished or damaged, two differ in more than the seed or have the same, or the runs were
+        RunError: A run is unfinished or damaged, two differ in more than the seed or have the same, or the runs were
             not evaluated on the same images.
-        DataError: the images are missing or damaged.
+        DataError: The images are missing or damaged.
         MissingExtraError: SciPy is not installed.
     """
     check_seeds_alone([open_run(folder) for folder in folders])
@@ -128,19 +128,19 @@ def evaluate_together(
     Each run is also evaluated by itself. With ``split="test"``, this counts as an evaluation on test for each of them.
 
     Args:
-        folders: the run folders.
+        folders: The run folders.
         split: ``validation`` or ``test``.
-        weights: see ``evaluate``.
-        device: where the logits are computed.
-        data_folder: see ``evaluate``.
-        predictions: see ``evaluate``; the predictions are the ensemble's.
+        weights: See ``evaluate``.
+        device: Where the logits are computed.
+        data_folder: See ``evaluate``.
+        predictions: See ``evaluate``; the predictions are the ensemble's.
 
     Returns:
         The measures of the ensemble. Its ``test_openings`` is the largest of the runs'.
 
     Raises:
-        RunError: a run is unfinished or damaged, or the runs were not evaluated on the same images.
-        DataError: the images are missing or damaged.
+        RunError: A run is unfinished or damaged, or the runs were not evaluated on the same images.
+        DataError: The images are missing or damaged.
     """
     if predictions is not None:
         check_path(predictions)
@@ -156,12 +156,12 @@ class MeasuredRuns:
     """Finished runs evaluated on the same images.
 
     Attributes:
-        split: that they were evaluated on.
-        runs: in the order of the folders.
-        assessments: of each run by itself.
-        logits: of each run.
-        labels: of the images.
-        class_names: one per class, the same for all runs.
+        split: That they were evaluated on.
+        runs: In the order of the folders.
+        assessments: Assessments of each run by itself.
+        logits: Logits of each run.
+        labels: Labels of the images.
+        class_names: One per class, the same for all runs.
     """
 
     split: Split
@@ -200,7 +200,7 @@ def read_measured_runs(folders: Sequence[Path | str], split: Split) -> MeasuredR
     """Return finished runs with the logits stored in their folders; nothing is computed, and no opening is counted.
 
     Raises:
-        RunError: a run is unfinished or damaged, was not measured on this split, or was measured on other images.
+        RunError: A run is unfinished or damaged, was not measured on this split, or was measured on other images.
     """
     runs = [open_run(folder) for folder in folders]
     return _together([Measurement(run, split, "picked", run.measured(split)) for run in runs])

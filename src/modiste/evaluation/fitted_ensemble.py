@@ -22,12 +22,12 @@ class FittedEnsemble(Displayed):
     """Several runs as one, by a weighted sum of their logits.
 
     Attributes:
-        folders: of the runs.
-        weights: of their logits, at least 0; fitted on validation. See ``opinion_pool``.
-        runs: the measures of each run by itself.
-        together: the measures of the ensemble. On validation they are flattered: the weights were fitted there.
-        equal: the measures of the mean of the runs' probabilities, for which nothing is fitted.
-        cross_fitted: the measures on validation with weights fitted to the other half of the images.
+        folders: Folders of the runs.
+        weights: Weights of their logits, at least 0; fitted on validation. See ``opinion_pool``.
+        runs: The measures of each run by itself.
+        together: The measures of the ensemble. On validation they are flattered: the weights were fitted there.
+        equal: The measures of the mean of the runs' probabilities, for which nothing is fitted.
+        cross_fitted: The measures on validation with weights fitted to the other half of the images.
     """
 
     folders: tuple[str, ...]
@@ -79,17 +79,17 @@ def evaluate_fitted(
     fitted on validation all the same, and this counts as an evaluation on test for each run.
 
     Args:
-        folders: at least two run folders.
+        folders: At least two run folders.
         split: ``validation`` or ``test``.
-        weights: of each network: ``picked``, ``last`` or ``snapshots``; see ``evaluate``.
-        device: where the logits are computed.
-        data_folder: see ``evaluate``.
-        predictions: see ``evaluate``; the predictions are the ensemble's.
+        weights: Weights of each network: ``picked``, ``last`` or ``snapshots``; see ``evaluate``.
+        device: Where the logits are computed.
+        data_folder: See ``evaluate``.
+        predictions: See ``evaluate``; the predictions are the ensemble's.
 
     Raises:
-        RunError: there are fewer than two runs; one is unfinished, damaged or named twice; or they have other classes
+        RunError: There are fewer than two runs; one is unfinished, damaged or named twice; or they have other classes
             or other images.
-        DataError: the images are missing or damaged.
+        DataError: The images are missing or damaged.
 
     Example::
 
@@ -113,8 +113,8 @@ def fitted_ensemble(known: MeasuredRuns, found: MeasuredRuns) -> FittedEnsemble:
     """Return the ensemble of runs with weights fitted to ``known``, measured on ``found``.
 
     Args:
-        known: the runs on validation.
-        found: the same runs on the images to measure.
+        known: The runs on validation.
+        found: The same runs on the images to measure.
     """
     fitted = fit_weights(torch.stack(known.logits), known.labels)
     logits = pooled(fitted, torch.stack(found.logits))

@@ -29,9 +29,9 @@ def infer(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe) ->
     """Return the logits of ``images`` as float32 on the CPU. The model does not change.
 
     Args:
-        model: takes images in [0, 1]; on the same device as ``images``.
-        images: as bytes.
-        recipe: sets the precision, and over which views of each image logits are averaged.
+        model: Takes images in [0, 1]; on the same device as ``images``.
+        images: As bytes.
+        recipe: Sets the precision, and over which views of each image logits are averaged.
     """
     if images.device.type == "cpu":
         return ask(ready(model, recipe, images.new_zeros(1, *images.shape[1:])), images, recipe)
@@ -67,9 +67,9 @@ def ready(model: nn.Module, recipe: Recipe, image: UInt8[Tensor, "1 c h w"]) -> 
     A network that is not Modiste's is only copied.
 
     Args:
-        model: takes images in [0, 1].
-        recipe: sets the precision of inference.
-        image: any image of the model's shape, on the model's device.
+        model: Takes images in [0, 1].
+        recipe: Sets the precision of inference.
+        image: Any image of the model's shape, on the model's device.
     """
     model = copy.deepcopy(model).eval()
     if is_own(model):  # which may use its layers in another order, or their weights in another way
@@ -113,9 +113,9 @@ def averaged(
     weights for all views were worse on validation.
 
     Args:
-        function: of images (n, c, h, w); returns (n, d).
-        images: in [0, 1].
-        views: over which is averaged.
+        function: Function of images (n, c, h, w); returns (n, d).
+        images: In [0, 1].
+        views: Over which is averaged.
     """
     shifts, unmoved = views.shifts, [images, images.flip(3)] if views.mirror else [images]
     mean = _mean(map(function, unmoved))

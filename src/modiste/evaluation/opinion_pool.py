@@ -45,8 +45,8 @@ def fit_weights(logits: Logits, labels: Int64[Tensor, " n"]) -> Weights:
     If every image is classified correctly, no finite weights are optimal, and the search ends after MOST_STEPS.
 
     Args:
-        logits: of each network for images that it was not trained on.
-        labels: of these images.
+        logits: Logits of each network for images that it was not trained on.
+        labels: Labels of these images.
     """
     scores = logits.double() - logits.double().mean(2, keepdim=True)  # softmax is the same, and sums are more precise
     weights = torch.full((len(scores),), 1 / len(scores), dtype=torch.float64)
@@ -67,8 +67,8 @@ def cross_fitted(logits: Logits, labels: Int64[Tensor, " n"]) -> Float[Tensor, "
     The images of each class are divided in half. Measured on these logits, a pool is not flattered by the fit.
 
     Args:
-        logits: of each network.
-        labels: of the images.
+        logits: Logits of each network.
+        labels: Labels of the images.
     """
     second, found = rank_within_class(labels, "opinion pool") % 2 == 1, torch.empty(logits.shape[1:]).double()
     for half in (second, ~second):

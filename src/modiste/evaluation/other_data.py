@@ -35,17 +35,17 @@ def evaluate_on(folder: Path | str, data: Any, *, weights: Weights = "picked", d
     The measures are added to ``other-data.json`` in the run folder.
 
     Args:
-        folder: the run folder.
-        data: a path of any kind that ``data.source`` takes, or arrays as ``dataset.development_of`` takes them. All of
+        folder: The run folder.
+        data: A path of any kind that ``data.source`` takes, or arrays as ``dataset.development_of`` takes them. All of
             its images are measured, whatever part they are in; of IDX files, the test files. Class names, or numbers
             from 0, must be the run's; some may be missing.
         weights: ``picked`` or ``last``.
-        device: where the logits are computed.
+        device: Where the logits are computed.
 
     Raises:
-        RunError: the run is unfinished or damaged; a class is not the run's; the images have another shape, or are the
+        RunError: The run is unfinished or damaged; a class is not the run's; the images have another shape, or are the
             run's own data, which ``evaluate`` measures and counts.
-        DataError: the images are missing or damaged.
+        DataError: The images are missing or damaged.
 
     Example::
 
@@ -78,11 +78,11 @@ def load_images(path: str, recipe: DataRecipe) -> UInt8[Tensor, "n c h w"]:
     """Return all images at a path of any kind that ``data.source`` takes; of IDX files, the test files.
 
     Args:
-        path: of the images.
-        recipe: says what picture files become, and whether arrays are transposed.
+        path: Path of the images.
+        recipe: Says what picture files become, and whether arrays are transposed.
 
     Raises:
-        DataError: the images are missing or damaged.
+        DataError: The images are missing or damaged.
     """
     return as_image_set(held_out.load_labelled(path, recipe)).images
 
@@ -107,7 +107,7 @@ def evaluations(run: Run) -> list[dict[str, Any]]:
     Each has name, identity (hash of the images), times, and the fields of an ``Assessment``.
 
     Raises:
-        RunError: their file is damaged.
+        RunError: Their file is damaged.
     """
     if not run_folder.is_listed(run, FILE):
         return []

@@ -25,11 +25,11 @@ def power(effect: float, seeds: int, seed_variance: float, image_variance: float
     is the mean over that. Where images add no variance, it is the power of Student's test.
 
     Args:
-        effect: distance of the true difference from the bound that the test should exclude; negative on the wrong side.
-        seeds: number of seeds, at least 2.
-        seed_variance: variance of the difference of a single seed.
-        image_variance: variance of the mean difference that images add.
-        level: of the one-sided test.
+        effect: Distance of the true difference from the bound that the test should exclude; negative on the wrong side.
+        seeds: Number of seeds, at least 2.
+        seed_variance: Variance of the difference of a single seed.
+        image_variance: Variance of the mean difference that images add.
+        level: Level of the one-sided test.
 
     Raises:
         MissingExtraError: SciPy is not installed.
@@ -52,7 +52,7 @@ def fewest_seeds(suffice: Callable[[int], bool]) -> int | None:
     """Return the smallest number of seeds, at least 2, that suffices; None if ``MOST_SEEDS`` do not.
 
     Args:
-        suffice: whether a number of seeds suffices; a larger number than one that does must suffice too.
+        suffice: Whether a number of seeds suffices; a larger number than one that does must suffice too.
 
     >>> fewest_seeds(lambda seeds: power(0.005, seeds, 0.003**2, 0.001**2, level=0.05) >= POWER)
     5

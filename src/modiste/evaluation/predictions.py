@@ -25,8 +25,8 @@ def check_path(path: Path | str) -> None:
     """Check the ending of a file of predictions, before any work is done.
 
     Raises:
-        RecipeError: it is none of .csv, .npz and .parquet.
-        MissingExtraError: parquet needs a package that is not installed.
+        RecipeError: It is none of .csv, .npz and .parquet.
+        MissingExtraError: Parquet needs a package that is not installed.
     """
     suffix = Path(path).suffix
     if suffix not in WRITERS:
@@ -45,14 +45,14 @@ def write_predictions(
     that exported models have.
 
     Args:
-        path: ends in .csv, .npz or .parquet.
-        logits: of each image.
-        labels: of each image.
-        class_names: one per class.
+        path: Ends in .csv, .npz or .parquet.
+        logits: Logits of each image.
+        labels: Labels of each image.
+        class_names: One per class.
 
     Raises:
-        RecipeError, MissingExtraError: see ``check_path``.
-        StorageError: the file cannot be written.
+        RecipeError, MissingExtraError: See ``check_path``.
+        StorageError: The file cannot be written.
 
     Example::
 

@@ -51,8 +51,8 @@ def development_of(run: Run, data_folder: Path | str | None = None) -> Developme
     The kept training images are a sample.
 
     Raises:
-        RunError: the kept images are damaged, or the data set is not the one that the run was trained on.
-        DataError: the data set is missing or damaged.
+        RunError: The kept images are damaged, or the data set is not the one that the run was trained on.
+        DataError: The data set is missing or damaged.
     """
     if data_folder is None and run_folder.is_listed(run, run_folder.IMAGES):
         return _read(run)
@@ -63,8 +63,8 @@ def load_own_development(run: Run, data_folder: Path | str | None = None) -> Dev
     """Load the training and validation images of a run from its data set, without extra pictures.
 
     Raises:
-        RunError: the data set is not the one that the run was trained on.
-        DataError: the data set is missing or damaged.
+        RunError: The data set is not the one that the run was trained on.
+        DataError: The data set is missing or damaged.
     """
     return load_same_development(run.recipe, run.load_info().fingerprint, run.folder, data_folder)
 
@@ -75,15 +75,15 @@ def load_same_development(
     """Load the images of a recipe, without extra pictures, if they are those that a run was trained on.
 
     Args:
-        recipe: names the data set.
-        fingerprint: of the images that the run was trained on.
-        folder: of the run, for messages.
-        data_folder: of the images, if they are not where the recipe says.
-        data: images in memory in place of those that the recipe names, as ``dataset.development_of`` takes them.
+        recipe: Names the data set.
+        fingerprint: Fingerprint of the images that the run was trained on.
+        folder: Folder of the run, for messages.
+        data_folder: Folder of the images, if they are not where the recipe says.
+        data: Images in memory in place of those that the recipe names, as ``dataset.development_of`` takes them.
 
     Raises:
-        RunError: the images are others.
-        DataError: they are missing or damaged.
+        RunError: The images are others.
+        DataError: They are missing or damaged.
     """
     own = replace(recipe.data, extra="")
     try:

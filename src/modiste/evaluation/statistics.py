@@ -20,15 +20,15 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     """Return Wilson's score interval (1927) of a proportion. It is more accurate than the normal one near 0 and 1.
 
     Args:
-        successes: at most ``trials``.
-        trials: at least 1.
-        confidence: coverage of the interval, between 0 and 1.
+        successes: At most ``trials``.
+        trials: At least 1.
+        confidence: Coverage of the interval, between 0 and 1.
 
     Returns:
         The lower and upper end, each 0 to 1.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: A number is out of range.
 
     >>> low, high = wilson_interval(93, 100)
     >>> round(low, 3), round(high, 3)
@@ -49,9 +49,9 @@ class Difference:
     """The difference in accuracy between two classifiers, or two ways of training one, on the same images.
 
     Attributes:
-        difference: accuracy of the first minus accuracy of the second.
+        difference: Accuracy of the first minus accuracy of the second.
         interval: 95 % confidence interval of the difference.
-        p_value: probability of a difference at least this large if both were equally good.
+        p_value: Probability of a difference at least this large if both were equally good.
     """
 
     difference: float
@@ -64,8 +64,8 @@ class PairedDifference(Difference):
     """The difference in accuracy between two classifiers on the same images.
 
     Attributes:
-        wins: number of images that only the first classifies correctly.
-        losses: number of images that only the second classifies correctly.
+        wins: Number of images that only the first classifies correctly.
+        losses: Number of images that only the second classifies correctly.
     """
 
     wins: int
@@ -77,9 +77,9 @@ class CrossedDifference(Difference):
     """The difference in accuracy between two ways of training, over seeds and images.
 
     Attributes:
-        seeds: number of seeds, at least 2.
-        seed_variance: variance of the difference of a single seed; what images add to it is included.
-        image_variance: variance of the mean difference because these images are a sample. More seeds do not lower it.
+        seeds: Number of seeds, at least 2.
+        seed_variance: Variance of the difference of a single seed; what images add to it is included.
+        image_variance: Variance of the mean difference because these images are a sample. More seeds do not lower it.
     """
 
     seeds: int
@@ -106,9 +106,9 @@ def paired_difference(wins: int, losses: int, trials: int) -> PairedDifference:
     an image to each cell of the table.
 
     Args:
-        wins: number of images that only the first classifies correctly.
-        losses: number of images that only the second classifies correctly.
-        trials: number of all images.
+        wins: Number of images that only the first classifies correctly.
+        losses: Number of images that only the second classifies correctly.
+        trials: Number of all images.
 
     Raises:
         ValueError: ``wins`` or ``losses`` is negative, their sum is above ``trials``, or ``trials`` is 0.
@@ -141,7 +141,7 @@ def crossed_difference(differences: Float[Tensor, "seeds images"]) -> CrossedDif
         The difference, its 95 % interval and its p-value.
 
     Raises:
-        ValueError: fewer than two seeds or two images.
+        ValueError: Fewer than two seeds or two images.
         MissingExtraError: SciPy is not installed.
     """
     return crossed_sum([differences])
@@ -154,10 +154,10 @@ def crossed_sum(tables: Sequence[Float[Tensor, "seeds _"]]) -> CrossedDifference
     the sum of what is right on one, and of the negative of what is right on the other.
 
     Args:
-        tables: a number for each seed and image.
+        tables: A number for each seed and image.
 
     Raises:
-        ValueError: fewer than two seeds or two images, or tables with different numbers of seeds.
+        ValueError: Fewer than two seeds or two images, or tables with different numbers of seeds.
         MissingExtraError: SciPy is not installed.
 
     >>> import torch
@@ -221,10 +221,10 @@ def _half_width(p_value: float, variance: float, freedom: int, known: float) -> 
     """Return half of the width of the interval of a mean with two sources of variance, and confidence 1 - p.
 
     Args:
-        p_value: above 0, at most 1.
-        variance: an estimate with ``freedom`` degrees of freedom.
-        freedom: see ``variance``.
-        known: a variance that is known well enough for the normal distribution.
+        p_value: Above 0, at most 1.
+        variance: An estimate with ``freedom`` degrees of freedom.
+        freedom: See ``variance``.
+        known: A variance that is known well enough for the normal distribution.
     """
     of_t, of_normal = quantiles(p_value / 2, freedom)
     return sqrt(of_t**2 * variance + of_normal**2 * known)
@@ -253,8 +253,8 @@ class Spread:
     """The mean of several accuracies, and how certain it is.
 
     Attributes:
-        mean: of the accuracies, 0 to 1.
-        deviation: their standard deviation; None for a single one.
+        mean: Mean of the accuracies, 0 to 1.
+        deviation: Their standard deviation; None for a single one.
         interval: 95 % interval of the mean, 0 to 1; None for a single accuracy.
     """
 
@@ -273,7 +273,7 @@ def spread(accuracies: Sequence[float]) -> Spread:
     """Return the mean of accuracies over seeds, with its deviation and Student's interval.
 
     Raises:
-        MissingExtraError: there are several, and SciPy is not installed.
+        MissingExtraError: There are several, and SciPy is not installed.
 
     >>> print(spread([0.91, 0.92, 0.93]))
     92.00% ± 1.00% (95 % interval 89.52% to 94.48%)
@@ -293,11 +293,11 @@ def fold_spread(accuracies: Sequence[float], held_out_share: float) -> Spread:
     Nadeau and Bengio (2003) corrected it, times 1 / k + held out / trained in place of 1 / k.
 
     Args:
-        accuracies: of the k folds.
-        held_out_share: images held out divided by images trained on, in a fold.
+        accuracies: Accuracies of the k folds.
+        held_out_share: Images held out divided by images trained on, in a fold.
 
     Raises:
-        ValueError: fewer than two folds, or the share is not positive.
+        ValueError: Fewer than two folds, or the share is not positive.
         MissingExtraError: SciPy is not installed.
 
     >>> print(fold_spread([0.91, 0.92, 0.93], 1 / 2))

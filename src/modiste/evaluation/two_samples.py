@@ -40,7 +40,7 @@ def chi_squared_p(counts: Int64[np.ndarray, " k"], others: Int64[np.ndarray, " k
     Bins that are empty in both samples are left out.
 
     Raises:
-        ValueError: a sample is empty.
+        ValueError: A sample is empty.
         MissingExtraError: SciPy is not installed.
 
     >>> round(chi_squared_p(np.array([60, 40]), np.array([50, 50])), 3)
@@ -75,8 +75,8 @@ def kolmogorov_p(distance: float, count: int, other_count: int) -> float:
 
     Args:
         distance: 0 to 1.
-        count: of values in the first sample, 1 or more.
-        other_count: in the second.
+        count: Count of values in the first sample, 1 or more.
+        other_count: In the second.
 
     >>> round(kolmogorov_p(0.1, 500, 500), 3)
     0.012

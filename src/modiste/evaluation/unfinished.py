@@ -29,11 +29,11 @@ class UnfinishedRun(Run):
     """A run as its newest training state has it. It can stand for a finished run that is not evaluated on test.
 
     Attributes:
-        step: number of steps that the run has taken.
-        chosen: the weights that are measured; ``info.epoch`` is their epoch, or the number of whole epochs.
-        info: their description.
-        validation: their logits on the validation images.
-        is_selected: whether validation selected these weights among the epochs so far; else they are the newest.
+        step: Number of steps that the run has taken.
+        chosen: The weights that are measured; ``info.epoch`` is their epoch, or the number of whole epochs.
+        info: Their description.
+        validation: Their logits on the validation images.
+        is_selected: Whether validation selected these weights among the epochs so far; else they are the newest.
     """
 
     step: int
@@ -106,19 +106,19 @@ def evaluate_unfinished(
         print(evaluate_unfinished("runs/paper").unfinished_step)
 
     Args:
-        folder: the run folder.
+        folder: The run folder.
         weights: ``picked`` for those of the best epoch so far, if the recipe selects one; ``last`` for the newest.
-        device: where the logits are computed.
-        data_folder: see ``evaluate``.
-        data: the data in memory that the run trains on, as ``modiste.train`` takes them.
+        device: Where the logits are computed.
+        data_folder: See ``evaluate``.
+        data: The data in memory that the run trains on, as ``modiste.train`` takes them.
 
     Returns:
         The measures. Their ``unfinished_step`` is the number of steps that the run has taken. Their ``epoch`` is the
         number of whole epochs, or the best of them for selected weights.
 
     Raises:
-        RunError: the folder has no training state yet, the state is damaged, or the data are not those of the run.
-        DataError: the images are missing or damaged.
+        RunError: The folder has no training state yet, the state is damaged, or the data are not those of the run.
+        DataError: The images are missing or damaged.
     """
     run, _ = open_unfinished(folder, weights=weights, device=device, data_folder=data_folder, data=data)
     logging.getLogger(__name__).warning(

@@ -28,7 +28,7 @@ def page_probabilities(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> 
     """Return the probabilities that a one-file page computes for images, opened from a file in a headless browser.
 
     Raises:
-        RunError: the page fails.
+        RunError: The page fails.
     """
     sent = base64.b64encode(np.ascontiguousarray(images).tobytes()).decode()
     rows = _in_thread(_asked, content, "(images) => computedFor(images)", sent)

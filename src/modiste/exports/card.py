@@ -47,11 +47,11 @@ class Agreement:
     """Comparison of an exported file with its run.
 
     Attributes:
-        images: number of validation images compared.
-        largest_difference: largest difference between their probabilities.
-        agreement: share of images for which both predict the same class.
-        accuracy: of the run on these images.
-        own_accuracy: of the file on these images.
+        images: Number of validation images compared.
+        largest_difference: Largest difference between their probabilities.
+        agreement: Share of images for which both predict the same class.
+        accuracy: Accuracy of the run on these images.
+        own_accuracy: Accuracy of the file on these images.
     """
 
     images: int
@@ -65,10 +65,10 @@ def text(run: Run, name: str, answers: Answers, found: Agreement | None) -> str:
     """Return the model card of an exported file in Markdown.
 
     Args:
-        run: the exported run.
-        name: of the file.
-        answers: the exported module.
-        found: comparison of the file with the run; None if there was none.
+        run: The exported run.
+        name: Name of the file.
+        answers: The exported module.
+        found: Comparison of the file with the run; None if there was none.
     """
     info = run.load_info()
     channels, height, width = info.task.image_shape

@@ -39,15 +39,15 @@ def export_ensemble(
     as large, as those of all its runs together. A model card is written beside it.
 
     Args:
-        folders: at least two run folders.
-        out: the file to write.
-        data_folder: see ``export``.
+        folders: At least two run folders.
+        out: The file to write.
+        data_folder: See ``export``.
 
     Raises:
-        RunError: as for ``evaluate_fitted``; no run helps; the runs prepare pictures in unlike ways; or the file's
+        RunError: As for ``evaluate_fitted``; no run helps; the runs prepare pictures in unlike ways; or the file's
             answers differ from those of the runs. Nothing is written then.
-        DataError: the images are missing or damaged.
-        MissingExtraError: a package that writes or runs such files is not installed.
+        DataError: The images are missing or damaged.
+        MissingExtraError: A package that writes or runs such files is not installed.
 
     Example::
 

@@ -58,11 +58,11 @@ class Exported:
     """An exported file and its agreement with the run.
 
     Attributes:
-        path: the file.
-        size_bytes: its size.
-        temperature: divides the logits before the softmax.
-        proof: comparison of its probabilities with the run's; None if no browser is here that could run a page.
-        card: the model card beside it.
+        path: The file.
+        size_bytes: Its size.
+        temperature: Divides the logits before the softmax.
+        proof: Comparison of its probabilities with the run's; None if no browser is here that could run a page.
+        card: The model card beside it.
     """
 
     path: Path
@@ -94,21 +94,21 @@ def export(
         print(export("runs/paper", "paper.onnx").size_bytes)
 
     Args:
-        folder: the run folder.
-        out: the file to write. If None, the file is written into the run folder under the format's name, and the run's
+        folder: The run folder.
+        out: The file to write. If None, the file is written into the run folder under the format's name, and the run's
             manifest lists it.
         to: ``onnx``; ``torch``, a program for ``torch.export.load``; ``safetensors``, weights for Modiste; or ``html``,
             a page that classifies pictures by itself, checked in a headless browser where there is one.
-        int8: whether weights and activations are quantized to eight bits; only for ``onnx``. The file is then compared
+        int8: Whether weights and activations are quantized to eight bits; only for ``onnx``. The file is then compared
             on all validation images, and the accuracies show the loss.
-        opset: version of ONNX's operators, 18 to 23, for some networks lower; torch's choice if None.
-        data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
+        opset: Version of ONNX's operators, 18 to 23, for some networks lower; torch's choice if None.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
 
     Raises:
-        RunError: the run is unfinished or damaged, the converter cannot reach ``opset``, a page does not compute the
+        RunError: The run is unfinished or damaged, the converter cannot reach ``opset``, a page does not compute the
             network, or the file's answers differ from the run's; nothing is written then.
-        DataError: the run keeps no images of its own, and its data set is missing or damaged.
-        MissingExtraError: a package that writes or runs such files is not installed.
+        DataError: The run keeps no images of its own, and its data set is missing or damaged.
+        MissingExtraError: A package that writes or runs such files is not installed.
     """
     kind = _format(to, int8, opset)
     run = open_run(folder)
@@ -136,7 +136,7 @@ def checked(
     There is no agreement where files of this format cannot be read.
 
     Raises:
-        RunError: the file is not in eight bits, and a probability differs from the run's.
+        RunError: The file is not in eight bits, and a probability differs from the run's.
     """
     kind = FORMATS[to]
     if not kind.can_read():
@@ -166,9 +166,9 @@ def with_coverage(content: bytes, probabilities: Float[Tensor, "n k"], labels: I
     """Return an ONNX file with the thresholds of prediction sets by coverage, for ``predict`` and ``serve``.
 
     Args:
-        content: of the file.
-        probabilities: calibrated, of validation images.
-        labels: of these.
+        content: Content of the file.
+        probabilities: Calibrated, of validation images.
+        labels: Labels of these.
     """
     table = coverage_table(probabilities, labels).plain()
     return with_metadata(content, {COVERAGE: json.dumps(table, separators=(",", ":"))})
@@ -191,13 +191,13 @@ def onnx_content(source: Path, data_folder: Path | str | None = None) -> bytes:
     A run gets the detector of out-of-distribution images; a model file has none.
 
     Args:
-        source: folder of a finished run, or a model file.
-        data_folder: of the run's images, if its detector is not yet stored; see ``load_dataset``.
+        source: Folder of a finished run, or a model file.
+        data_folder: Folder of the run's images, if its detector is not yet stored; see ``load_dataset``.
 
     Raises:
-        RunError: the run or file is damaged, or the ONNX file answers otherwise than the network.
-        DataError: the detector is not stored, and the images are missing or damaged.
-        MissingExtraError: a package that writes or runs such files is not installed.
+        RunError: The run or file is damaged, or the ONNX file answers otherwise than the network.
+        DataError: The detector is not stored, and the images are missing or damaged.
+        MissingExtraError: A package that writes or runs such files is not installed.
     """
     kind = FORMATS["onnx"]
     kind.require_packages()
@@ -224,8 +224,8 @@ def _format(to: str, int8: bool, opset: int | None) -> Format:
     """Return the format of this name, whose packages are installed.
 
     Raises:
-        RunError: there is no such format, or it cannot be quantized or have this opset.
-        MissingExtraError: a package that writes or runs such files is not installed.
+        RunError: There is no such format, or it cannot be quantized or have this opset.
+        MissingExtraError: A package that writes or runs such files is not installed.
     """
     if to not in FORMATS:
         raise RunError(f"export: no format {to!r}; {nearest(to, FORMATS)}")

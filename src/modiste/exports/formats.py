@@ -39,12 +39,12 @@ class Format:
     """A format of exported files.
 
     Attributes:
-        name: of the file in the run folder.
-        write: returns the content of a file.
-        read: returns a function that computes probabilities as the file does.
-        packages: required to write and read the file.
-        can_read: whether files can be read here.
-        proof_images: largest number of images on which a file is checked, where that takes long.
+        name: Name of the file in the run folder.
+        write: Returns the content of a file.
+        read: Returns a function that computes probabilities as the file does.
+        packages: Required to write and read the file.
+        can_read: Whether files can be read here.
+        proof_images: Largest number of images on which a file is checked, where that takes long.
     """
 
     name: str
@@ -69,12 +69,12 @@ def as_onnx(answers: Answers, info: ModelInfo, opset: int | None = None) -> byte
     """Return an ONNX file: bytes (N, C, H, W) of any N in; logits, probabilities and novelty out.
 
     Args:
-        answers: the module to export.
-        info: describes the model, for the metadata.
-        opset: version of ONNX's operators; torch's own choice if None.
+        answers: The module to export.
+        info: Describes the model, for the metadata.
+        opset: Version of ONNX's operators; torch's own choice if None.
 
     Raises:
-        RunError: the converter cannot express this network in the operators of ``opset``.
+        RunError: The converter cannot express this network in the operators of ``opset``.
     """
     from modiste.compat import onnx_registration_logger
 
@@ -238,7 +238,7 @@ def quantize(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> bytes:
     """Return an ONNX file whose convolutions and dense layers compute in eight bits.
 
     Args:
-        content: of an ONNX file.
+        content: Content of an ONNX file.
         images: CALIBRATION_IMAGES training images, drawn evenly from all classes. They determine the range of each
             activation. Validation images must not be used, because this is a choice.
     """

@@ -51,12 +51,12 @@ class Engine(NamedTuple):
     """What computes the network in a page.
 
     Attributes:
-        scripts: define the class ``Network``.
-        graph: first argument of its constructor, a JSON value.
-        weights: second argument.
-        more: other content that the scripts read, by the id of its element.
-        reads_blobs: whether the scripts make others, and a program in WebAssembly, from what the page holds.
-        notice: licence of the scripts, if they are not Modiste's.
+        scripts: Define the class ``Network``.
+        graph: First argument of its constructor, a JSON value.
+        weights: Second argument.
+        more: Other content that the scripts read, by the id of its element.
+        reads_blobs: Whether the scripts make others, and a program in WebAssembly, from what the page holds.
+        notice: Licence of the scripts, if they are not Modiste's.
     """
 
     scripts: tuple[str, ...]
@@ -71,11 +71,11 @@ def one_file_page(onnx_content: bytes, info: ModelInfo) -> bytes:
     """Return a page in UTF-8 that classifies pictures by itself.
 
     Args:
-        onnx_content: the exported network, from bytes to probabilities.
-        info: of the run.
+        onnx_content: The exported network, from bytes to probabilities.
+        info: Info on the run.
 
     Raises:
-        RunError: the page cannot compute the network, or cannot prepare pictures as its training did.
+        RunError: The page cannot compute the network, or cannot prepare pictures as its training did.
     """
     data, (channels, height, width) = info.recipe.data, info.task.image_shape
     if channels not in CHANNELS or height != width:

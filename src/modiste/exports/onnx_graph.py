@@ -33,7 +33,7 @@ class Graph(NamedTuple):
 
     Attributes:
         plain: ``nodes`` in order, and ``tensors`` by name; JSON values.
-        weights: numbers of the tensors, little-endian.
+        weights: Numbers of the tensors, little-endian.
     """
 
     plain: dict[str, Any]
@@ -51,11 +51,11 @@ def read_graph(model: "ModelProto") -> Graph:
     """Return the network of an ONNX file.
 
     Args:
-        model: the file; its only input is ``images``.
+        model: The file; its only input is ``images``.
 
     Raises:
-        OperatorError: the network contains an operator, or an attribute of one, that the page does not compute.
-        RunError: a tensor is of another type than the page reads.
+        OperatorError: The network contains an operator, or an attribute of one, that the page does not compute.
+        RunError: A tensor is of another type than the page reads.
     """
     from onnx import numpy_helper
 

@@ -49,9 +49,9 @@ class Runtime(NamedTuple):
     """The files of the package that a page needs.
 
     Attributes:
-        script: defines ``ort``.
-        glue: a module in JavaScript that starts the program.
-        program: in WebAssembly.
+        script: Defines ``ort``.
+        glue: A module in JavaScript that starts the program.
+        program: In WebAssembly.
     """
 
     script: str
@@ -64,8 +64,8 @@ def load_runtime() -> Runtime:
 
     Raises:
         RunError: npm is missing or cannot fetch it, or MODISTE_OFFLINE is set.
-        DataError: the file is another one.
-        StorageError: the cache cannot be written.
+        DataError: The file is another one.
+        StorageError: The cache cannot be written.
     """
     named = os.environ.get(VARIABLE)
     path = Path(named) if named else package_path()

@@ -37,13 +37,13 @@ class FileAnswer:
     """The classification of a picture file.
 
     Attributes:
-        source: name of the file.
-        probabilities: class names with calibrated probabilities, most probable first.
-        novelty: how unlike the training images it is; above 1 it is out of distribution. None if the classifier has no
+        source: Name of the file.
+        probabilities: Class names with calibrated probabilities, most probable first.
+        novelty: How unlike the training images it is; above 1 it is out of distribution. None if the classifier has no
             detector.
-        prepared: the picture with the steps of its preparation.
-        fault: why there is no answer; empty if there is one.
-        possible: the prediction set: classes that hold the label with a stated coverage, most probable first. Empty if
+        prepared: The picture with the steps of its preparation.
+        fault: Why there is no answer; empty if there is one.
+        possible: The prediction set: classes that hold the label with a stated coverage, most probable first. Empty if
             none was stated, or for a novel picture.
     """
 
@@ -58,7 +58,7 @@ class FileAnswer:
         """Return the answer with its prediction set: the nearest class, and all of at least this probability.
 
         Args:
-            least: see ``evaluation.conformal.least_probability``.
+            least: See ``evaluation.conformal.least_probability``.
 
         Example:
             >>> answer = FileAnswer("a.jpg", (("Shirt", 0.6), ("Coat", 0.3), ("Bag", 0.1)))
@@ -112,15 +112,15 @@ def answers(
     """Classify pictures: yield one answer for each, in order. A picture that cannot be read has an answer with a fault.
 
     Args:
-        classifier: one that takes square images.
-        pictures: the name of each picture, with the picture or the reason why it cannot be read.
-        background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for its training.
-        keep_steps: whether the answers keep the steps of the preparation, some megabytes for each picture.
-        threads: number of threads that prepare pictures; None for one on each core.
+        classifier: One that takes square images.
+        pictures: The name of each picture, with the picture or the reason why it cannot be read.
+        background: How garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for its training.
+        keep_steps: Whether the answers keep the steps of the preparation, some megabytes for each picture.
+        threads: Number of threads that prepare pictures; None for one on each core.
 
     Raises:
-        RecipeError: the classifier does not take square images of 1 or 3 channels, or no garments but whole pictures.
-        MissingExtraError, DataError: the segmentation network is not installed, or its file is another one.
+        RecipeError: The classifier does not take square images of 1 or 3 channels, or no garments but whole pictures.
+        MissingExtraError, DataError: The segmentation network is not installed, or its file is another one.
     """
     preparation = classifier.preparation_with(background)
     prepare = partial(prepared, preparation=preparation, keep_steps=keep_steps)
@@ -176,12 +176,12 @@ def find_pictures(path: Path, *, transpose: bool = False) -> Iterator[tuple[str,
     folders that cannot be opened are yielded with the reason. Hidden files and other files are skipped.
 
     Args:
-        path: of the file or folder.
-        transpose: whether rows and columns of a table's images are exchanged, as for training.
+        path: Path of the file or folder.
+        transpose: Whether rows and columns of a table's images are exchanged, as for training.
 
     Raises:
-        PhotoError: there is no such file or folder, or a folder has no pictures.
-        DataError: a table is damaged.
+        PhotoError: There is no such file or folder, or a folder has no pictures.
+        DataError: A table is damaged.
     """
     check_paths([path])
     if path.is_dir():
@@ -247,10 +247,10 @@ def answered(
     """Yield the answer for each picture.
 
     Args:
-        class_names: of the classifier.
-        names: of the pictures.
-        read: the prepared pictures, or the reasons why they cannot be read.
-        scores: of ``batch_of(read)``; None if no picture could be read.
+        class_names: Class names of the classifier.
+        names: Names of the pictures.
+        read: The prepared pictures, or the reasons why they cannot be read.
+        scores: Scores of ``batch_of(read)``; None if no picture could be read.
     """
     rows = iter(range(len(read)))
     for name, one in zip(names, read, strict=True):

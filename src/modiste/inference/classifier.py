@@ -22,11 +22,11 @@ class Scores:
     """A classifier's results for N images.
 
     Attributes:
-        class_names: one per class, in the order of the columns.
-        probabilities: of each class, calibrated by temperature scaling on validation images.
-        novelty: how unlike the training images each image is; above 1 it is out of distribution. None if the classifier
+        class_names: One per class, in the order of the columns.
+        probabilities: Probabilities of each class, calibrated by temperature scaling on validation images.
+        novelty: How unlike the training images each image is; above 1 it is out of distribution. None if the classifier
             has no detector.
-        logits: of each class; None if an exported file leaves them out.
+        logits: Logits of each class; None if an exported file leaves them out.
     """
 
     class_names: tuple[str, ...]
@@ -93,8 +93,8 @@ class Classifier(ABC):
         """Return the preparation with another way to find a garment, ready for use; None leaves it as it is.
 
         Raises:
-            RecipeError: as for ``preparation``; or there is no such way, or the network takes whole pictures.
-            MissingExtraError, DataError: the segmentation network is not installed, or its file is another one.
+            RecipeError: As for ``preparation``; or there is no such way, or the network takes whole pictures.
+            MissingExtraError, DataError: The segmentation network is not installed, or its file is another one.
         """
         own = self.preparation
         chosen = own if background is None else replace(own, background=background)
@@ -105,7 +105,7 @@ class Classifier(ABC):
         """Return the probability from which on a class belongs to a prediction set of this coverage.
 
         Raises:
-            RecipeError: the coverage is out of range, or this classifier knows no validation images.
+            RecipeError: The coverage is out of range, or this classifier knows no validation images.
         """
         raise RecipeError(
             "coverage: expected the folder of a run, or an ONNX file of modiste export; validation images set the "
@@ -138,8 +138,8 @@ def evidence(classifier: Classifier, image: UInt8[np.ndarray, "c h w"]) -> Float
     Patches are covered with black, the background of the data set.
 
     Args:
-        classifier: whose prediction is explained.
-        image: bytes of shape (C, H, W).
+        classifier: Whose prediction is explained.
+        image: Bytes of shape (C, H, W).
 
     Returns:
         The mean loss of probability over the patches that contain a pixel, -1 to 1. It is positive where the image

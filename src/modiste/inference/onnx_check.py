@@ -39,11 +39,11 @@ def check(content: bytes, name: str) -> None:
     """Check an ONNX file.
 
     Args:
-        content: of the file.
-        name: of the file, for the message.
+        content: Content of the file.
+        name: Name of the file, for the message.
 
     Raises:
-        RunError: it is not an ONNX file, refers to other files, contains custom operators or loops, or is too large
+        RunError: It is not an ONNX file, refers to other files, contains custom operators or loops, or is too large
             once its functions are expanded.
         MissingExtraError: protobuf is not installed.
     """
@@ -175,9 +175,9 @@ class _Expansion:
     """Measures what the functions of a file expand to, without expanding them.
 
     Attributes:
-        name: of the file.
-        functions: of the file; functions with the same name count together.
-        sizes: of the functions measured so far, by name.
+        name: Name of the file.
+        functions: Functions of the file; functions with the same name count together.
+        sizes: Sizes of the functions measured so far, by name.
     """
 
     name: str

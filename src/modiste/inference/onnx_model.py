@@ -53,12 +53,12 @@ class OnnxModel(Classifier):
     """A file that ``modiste export`` wrote.
 
     Attributes:
-        session: of ONNX Runtime.
-        metadata: of the file: recipe, temperature, fingerprint of the data, false alarms ...
+        session: Session of ONNX Runtime.
+        metadata: Metadata of the file: recipe, temperature, fingerprint of the data, false alarms ...
         shape: (channels, height, width) of its images.
-        names: of its classes.
-        outputs: their names.
-        limit: of the file's own novelty score, above which an image is out of distribution; see ``accepting``.
+        names: Names of its classes.
+        outputs: Their names.
+        limit: Limit of the file's own novelty score, above which an image is out of distribution; see ``accepting``.
     """
 
     session: Any = field(repr=False)
@@ -73,8 +73,8 @@ class OnnxModel(Classifier):
         """Load a file.
 
         Raises:
-            RunError: the file is missing, too large, or ``modiste export`` cannot have written it.
-            MissingExtraError: a package is not installed.
+            RunError: The file is missing, too large, or ``modiste export`` cannot have written it.
+            MissingExtraError: A package is not installed.
         """
         try:
             if path.stat().st_size > MOST_BYTES:
@@ -89,9 +89,9 @@ class OnnxModel(Classifier):
         """Load a file from its content; errors as for ``load``.
 
         Args:
-            content: of the file.
-            name: of the file, for messages.
-            threads: number of threads that compute; None for one on each core.
+            content: Content of the file.
+            name: Name of the file, for messages.
+            threads: Number of threads that compute; None for one on each core.
         """
         try:
             import onnxruntime  # noqa: F401 - before the file is looked at
@@ -113,11 +113,11 @@ class OnnxModel(Classifier):
         """Return the same model with another false-alarm rate; its novelty scores are above 1 for as many images.
 
         Args:
-            rate: share of images of the classes that may be called out of distribution, wrongly.
+            rate: Share of images of the classes that may be called out of distribution, wrongly.
 
         Raises:
-            RecipeError: the rate is outside the file's table.
-            RunError: the file has no table, because an earlier version exported it.
+            RecipeError: The rate is outside the file's table.
+            RunError: The file has no table, because an earlier version exported it.
         """
         if ACCEPTANCE not in self.metadata:
             raise RunError(
@@ -131,8 +131,8 @@ class OnnxModel(Classifier):
         """Return the probability from which on a class belongs to a prediction set of this coverage.
 
         Raises:
-            RecipeError: the coverage is out of range.
-            RunError: the file has no table, because an earlier version exported it, or not from a run.
+            RecipeError: The coverage is out of range.
+            RunError: The file has no table, because an earlier version exported it, or not from a run.
         """
         if COVERAGE not in self.metadata:
             raise RunError(
@@ -190,12 +190,12 @@ class OnnxModel(Classifier):
         """Return the outputs for images in one pass.
 
         Args:
-            images: a batch of the right shape.
-            seconds: the longest time that it may take.
-            name: of the file, for the message.
+            images: A batch of the right shape.
+            seconds: The longest time that it may take.
+            name: Name of the file, for the message.
 
         Raises:
-            RunError: it took too long, failed, or an output is not finite or has another shape.
+            RunError: It took too long, failed, or an output is not finite or has another shape.
         """
         import onnxruntime
 

@@ -37,13 +37,13 @@ class Predictor(Classifier):
         print(predictor.classify(images).probabilities.max(1))
 
     Attributes:
-        model: on ``device``, prepared for inference; see ``evaluation.inference.ready``.
-        info: recipe, task, epoch and data fingerprint.
-        device: where it computes.
-        temperature: divides the logits before the softmax. For a run it is fitted to the validation images (Guo et al.,
+        model: On ``device``, prepared for inference; see ``evaluation.inference.ready``.
+        info: Recipe, task, epoch and data fingerprint.
+        device: Where it computes.
+        temperature: Divides the logits before the softmax. For a run it is fitted to the validation images (Guo et al.,
             2017); for a model file it is the stored one, 1 if the file was not exported.
-        novelty: detector of out-of-distribution images; see ``with_novelty``.
-        folder: the run folder that it was loaded from; None for a model file.
+        novelty: Detector of out-of-distribution images; see ``with_novelty``.
+        folder: The run folder that it was loaded from; None for a model file.
     """
 
     model: nn.Module
@@ -60,14 +60,14 @@ class Predictor(Classifier):
         On a CPU, this process keeps the memory that it frees from now on; see ``machine.keep_memory``.
 
         Args:
-            source: a run folder or a model file.
-            device: where it computes.
-            precision: of the computation; None is the precision of training. ``bfloat16`` is faster on devices that
-                multiply it in hardware, and ``auto`` selects it there. Results are the same up to rounding.
+            source: A run folder or a model file.
+            device: Where it computes.
+            precision: Precision of the computation; None is the precision of training. ``bfloat16`` is faster on
+                devices that multiply it in hardware, and ``auto`` selects it there. Results agree up to rounding.
 
         Raises:
-            RunError: the run is unfinished, or the file is missing, damaged or not a model file.
-            RecipeError: the device cannot be used.
+            RunError: The run is unfinished, or the file is missing, damaged or not a model file.
+            RecipeError: The device cannot be used.
         """
         source, chosen = Path(source), machine.choose_device(device)
         folder = source if storage.is_folder(source) else None
@@ -98,14 +98,14 @@ class Predictor(Classifier):
         and stored in the run folder.
 
         Args:
-            run: the run folder that this predictor was loaded from.
-            data_folder: of the training images; see ``load_dataset``.
-            announce: called with a line about what is computed, and for how long, if the detector is learned now.
+            run: The run folder that this predictor was loaded from.
+            data_folder: Folder of the training images; see ``load_dataset``.
+            announce: Called with a line about what is computed, and for how long, if the detector is learned now.
 
         Raises:
-            DataError: nothing is stored yet, and the images are missing or damaged, or ``data_folder`` is required.
-            RunError: the stored detector is damaged.
-            StorageError: the detector could not be stored.
+            DataError: Nothing is stored yet, and the images are missing or damaged, or ``data_folder`` is required.
+            RunError: The stored detector is damaged.
+            StorageError: The detector could not be stored.
         """
         with watched(self.model) as seen:
             self.logits(np.zeros((1, *self.image_shape), np.uint8))
@@ -121,12 +121,12 @@ class Predictor(Classifier):
         """Return a predictor with the detector of its run; this one, after a warning, where there cannot be one.
 
         Args:
-            warn: called with a line if the images that the detector is learned from are missing, or the disk refuses.
-            data_folder: of the training images; see ``load_dataset``.
-            announce: as of ``with_novelty``.
+            warn: Called with a line if the images that the detector is learned from are missing, or the disk refuses.
+            data_folder: Folder of the training images; see ``load_dataset``.
+            announce: As of ``with_novelty``.
 
         Raises:
-            RunError: the stored detector is damaged.
+            RunError: The stored detector is damaged.
         """
         if self.folder is None:
             return self
@@ -140,11 +140,11 @@ class Predictor(Classifier):
         """Return a predictor with another false-alarm rate: the score is above 1 for as many images of the classes.
 
         Args:
-            rate: share of images of the classes that may be called out of distribution, wrongly.
+            rate: Share of images of the classes that may be called out of distribution, wrongly.
 
         Raises:
-            RecipeError: the rate is outside the detector's table.
-            RunError: there is no detector, or an earlier version learned it for one rate only.
+            RecipeError: The rate is outside the detector's table.
+            RunError: There is no detector, or an earlier version learned it for one rate only.
         """
         if self.novelty is None:
             raise RunError(
@@ -181,11 +181,11 @@ class Predictor(Classifier):
         """Return logits, probabilities and, if there is a detector, novelty of images.
 
         Args:
-            images: bytes of shape (N, C, H, W), as a tensor or an array. If the model takes one channel, also
+            images: Bytes of shape (N, C, H, W), as a tensor or an array. If the model takes one channel, also
                 (N, H, W) and (H, W).
 
         Raises:
-            DataError: the images are not bytes, or not of the size that the model was trained on.
+            DataError: The images are not bytes, or not of the size that the model was trained on.
         """
         batch, recipe = self._as_batch(images), self.info.recipe
         with machine.autocast(recipe.precision, self.device), machine.gpu_arithmetic(self.device):

@@ -39,9 +39,9 @@ def route(lower: Float[Tensor, "n i e"], weights: Float[Tensor, "i j d e"], iter
     not the few numbers in each, so that a processor handles several at a time.
 
     Args:
-        lower: the lower capsules, i of e dimensions for each image.
-        weights: maps each lower capsule to its vote for each upper one.
-        iterations: rounds of routing; gradients flow through all of them, as in the authors' program.
+        lower: The lower capsules, i of e dimensions for each image.
+        weights: Maps each lower capsule to its vote for each upper one.
+        iterations: Rounds of routing; gradients flow through all of them, as in the authors' program.
     """
     n, i, e = lower.shape
     parts, matrix = lower.mT, weights.permute(1, 3, 0, 2).flatten(1, 2)  # (n, e, i) and (j, e i, d)
@@ -59,8 +59,8 @@ def attend(votes: Float[Tensor, "n i j d"], prior: Float[Tensor, "i j"]) -> Floa
     A vote's weight grows with its agreement with the sum of all votes.
 
     Args:
-        votes: the vote of each lower capsule for each upper one.
-        prior: learnt weight of each vote, the same for every image.
+        votes: The vote of each lower capsule for each upper one.
+        prior: Learnt weight of each vote, the same for every image.
     """
     agreement = torch.einsum("nijd,njd->nij", votes, votes.sum(1)) / sqrt(votes.shape[3])
     return squash(torch.einsum("nij,nijd->njd", agreement.softmax(2) + prior, votes))
@@ -70,9 +70,9 @@ class CapsNet(AuxiliaryLoss, OwnWeights):
     """Stem, primary capsules, class capsules by routing, and a decoder; returns the class capsules' lengths.
 
     Args:
-        recipe: the sizes of the layers; see CapsNetRecipe.
+        recipe: The sizes of the layers; see CapsNetRecipe.
         image_shape: (channels, height, width) of the images.
-        classes: number of logits.
+        classes: Number of logits.
     """
 
     def __init__(self, recipe: CapsNetRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:

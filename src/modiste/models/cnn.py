@@ -28,9 +28,9 @@ class CNN(nn.Module):
     With the recipe's defaults, images of 1 x 28 x 28 and 10 classes it is Listing 1, with 896,906 parameters.
 
     Args:
-        recipe: the sizes of the layers; see CNNRecipe.
+        recipe: The sizes of the layers; see CNNRecipe.
         image_shape: (channels, height, width) of the images.
-        classes: number of logits.
+        classes: Number of logits.
     """
 
     def __init__(self, recipe: CNNRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:

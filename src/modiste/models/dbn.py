@@ -24,7 +24,7 @@ class RBM:
     Energy E(v, h) = -h'Wv - b'v - c'h. Visible values in [0, 1] stand for probabilities.
 
     Args:
-        layer: holds the weights (hidden, visible) and the hidden biases (hidden); training changes them in place.
+        layer: Holds the weights (hidden, visible) and the hidden biases (hidden); training changes them in place.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
@@ -74,9 +74,9 @@ class DBN(nn.Module):
     """The network that is fine-tuned: sigmoid layers and a linear layer; returns logits.
 
     Args:
-        recipe: the sizes of the layers; see DBNRecipe.
+        recipe: The sizes of the layers; see DBNRecipe.
         image_shape: (channels, height, width) of the images.
-        classes: number of logits.
+        classes: Number of logits.
     """
 
     def __init__(self, recipe: DBNRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:

@@ -26,9 +26,9 @@ class DropConnect(Stochastic):
     averages the ReLU of ``samples`` draws. The draws are always the same, so an image always has the same logits.
 
     Args:
-        inputs, outputs: units.
-        rate: share of weights dropped, in [0, 1).
-        samples: draws in evaluation.
+        inputs, outputs: Units.
+        rate: Share of weights dropped, in [0, 1).
+        samples: Draws in evaluation.
     """
 
     def __init__(self, inputs: int, outputs: int, rate: float, samples: int) -> None:
@@ -73,9 +73,9 @@ class DropConnectNet(nn.Module):
     """Convolutions with pooling, one DropConnect layer, one linear layer; returns logits.
 
     Args:
-        recipe: the sizes of the layers; see DropConnectRecipe.
+        recipe: The sizes of the layers; see DropConnectRecipe.
         image_shape: (channels, height, width) of the images.
-        classes: number of logits.
+        classes: Number of logits.
     """
 
     def __init__(self, recipe: DropConnectRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:

@@ -32,8 +32,8 @@ class SamePadding(nn.Module):
     """Pad maps with zeros as TensorFlow does for the convolution that follows: the odd row and column come last.
 
     Args:
-        kernel: side of the convolution's kernel, in pixels.
-        stride: of the convolution.
+        kernel: Side of the convolution's kernel, in pixels.
+        stride: Stride of the convolution.
     """
 
     def __init__(self, kernel: int, stride: int) -> None:
@@ -56,11 +56,11 @@ class Convolution(nn.Sequential):
     """A convolution with batch normalisation, and ReLU6 if ``active``; its maps are 1 / ``stride`` the size.
 
     Args:
-        inputs, outputs: channels.
-        kernel: side of the kernel, in pixels.
-        stride: of the convolution.
-        groups: of channels; as many as channels filter each alone.
-        active: whether ReLU6 follows.
+        inputs, outputs: Channels.
+        kernel: Side of the kernel, in pixels.
+        stride: Stride of the convolution.
+        groups: Groups of channels; as many as channels filter each alone.
+        active: Whether ReLU6 follows.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class InvertedResidual(nn.Module):
     """Widen by a 1x1 convolution, filter each channel alone, narrow again; a shortcut if the shape stays the same.
 
     Args:
-        inputs, outputs: channels.
-        kernel: side of the kernel that filters each channel, in pixels.
-        stride: of the same convolution; 2 halves the maps.
-        expansion: how many times wider the block is inside; 1 leaves out the first convolution.
+        inputs, outputs: Channels.
+        kernel: Side of the kernel that filters each channel, in pixels.
+        stride: Stride of the same convolution; 2 halves the maps.
+        expansion: How many times wider the block is inside; 1 leaves out the first convolution.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
@@ -103,9 +103,9 @@ class EfficientNetLite(nn.Module):
     """A convolution, seven stages of inverted residuals, 1,280 features, one linear layer; returns logits.
 
     Args:
-        recipe: the size of the network; see EfficientNetLiteRecipe.
+        recipe: The size of the network; see EfficientNetLiteRecipe.
         image_shape: (channels, height, width) of the images.
-        classes: number of logits.
+        classes: Number of logits.
     """
 
     def __init__(self, recipe: EfficientNetLiteRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:

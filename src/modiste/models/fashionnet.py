@@ -21,8 +21,8 @@ class Keypoints(nn.Module):
     """Find keypoints in feature maps and gather the features around each.
 
     Args:
-        channels: channels of the maps.
-        keypoints: number of keypoints.
+        channels: Channels of the maps.
+        keypoints: Number of keypoints.
     """
 
     def __init__(self, channels: int, keypoints: int) -> None:
@@ -51,9 +51,9 @@ class FashionNet(nn.Module):
     """VGG trunk, a keypoint branch and a global branch on its maps, fused by a dense layer; returns logits.
 
     Args:
-        recipe: the sizes of the layers; see FashionNetRecipe.
+        recipe: The sizes of the layers; see FashionNetRecipe.
         image_shape: (channels, height, width) of the images.
-        classes: number of logits.
+        classes: Number of logits.
     """
 
     def __init__(self, recipe: FashionNetRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:

@@ -14,9 +14,9 @@ class Call(NamedTuple):
     """One call of a layer.
 
     Attributes:
-        layer: the layer.
-        input: its first argument; None without arguments.
-        output: what it returned; None where it was seen before it ran.
+        layer: The layer.
+        input: Its first argument; None without arguments.
+        output: What it returned; None where it was seen before it ran.
     """
 
     layer: nn.Module
@@ -29,8 +29,8 @@ def hooked(layers: Iterable[nn.Module], note: Callable[[Call], None], *, where: 
     """Call ``note`` at every call of one of the layers inside the ``with`` block.
 
     Args:
-        layers: parts of a model, each at most once.
-        note: called with the layer's ``Call``.
+        layers: Parts of a model, each at most once.
+        note: Called with the layer's ``Call``.
         where: ``output`` notes a call after the layer has run, ``input`` before it runs.
     """
 
@@ -58,7 +58,7 @@ def captured(layers: Iterable[nn.Module], *, where: Where = "output") -> Iterato
     The list keeps every noted tensor in memory. For many images and layers use ``hooked``.
 
     Args:
-        layers: parts of a model, each at most once.
+        layers: Parts of a model, each at most once.
         where: ``output`` collects inputs and outputs, ``input`` inputs alone.
 
     Example:

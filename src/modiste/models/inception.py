@@ -28,8 +28,8 @@ class InceptionModule(nn.Module):
     """Four parallel branches: 1x1; 1x1 then 3x3; 1x1 then 5x5; 3x3 max-pooling then 1x1.
 
     Args:
-        inputs: channels in.
-        outputs: channels out, a multiple of 8. The branches give a quarter, a half, an eighth and an eighth of them.
+        inputs: Channels in.
+        outputs: Channels out, a multiple of 8. The branches give a quarter, a half, an eighth and an eighth of them.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -54,9 +54,9 @@ class Inception(nn.Module):
     """A convolution, two pairs of Inception modules with pooling before each, mean over the image; returns logits.
 
     Args:
-        recipe: the sizes of the layers; see InceptionRecipe.
+        recipe: The sizes of the layers; see InceptionRecipe.
         image_shape: (channels, height, width) of the images.
-        classes: number of logits.
+        classes: Number of logits.
     """
 
     def __init__(self, recipe: InceptionRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:

@@ -36,8 +36,8 @@ class Standardize(nn.Module):
     The tensors are scalars, or (channels, 1, 1).
 
     Args:
-        mean: mean of the training images' pixels, in [0, 1]; of all pixels, or of each channel.
-        deviation: standard deviation of the same pixels, above 0. Mean 0 and deviation 1 change nothing.
+        mean: Mean of the training images' pixels, in [0, 1]; of all pixels, or of each channel.
+        deviation: Standard deviation of the same pixels, above 0. Mean 0 and deviation 1 change nothing.
     """
 
     mean: Tensor
@@ -91,7 +91,7 @@ class Dropout(Stochastic):
     """Inverted dropout (Srivastava et al., 2014).
 
     Args:
-        rate: share of values set to zero in training, in [0, 1). The rest are scaled so that the mean stays.
+        rate: Share of values set to zero in training, in [0, 1). The rest are scaled so that the mean stays.
     """
 
     def __init__(self, rate: float) -> None:
@@ -282,7 +282,7 @@ class ConvolutionStage(nn.Sequential):
     """Two 3x3 convolutions with batch normalisation and ReLU, as in VGG (Simonyan and Zisserman, 2015).
 
     Args:
-        inputs, outputs: channels.
+        inputs, outputs: Channels.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -349,10 +349,10 @@ def share_generator(
     """Make every layer of ``model`` that draws random numbers use ``generator``.
 
     Args:
-        model: any network.
-        generator: seeded by the caller before each step.
-        again: another generator with the same seed, for ``repeated_draws``; None where a step has a single pass.
-        part: this process's share of the batch; None where it has the whole batch.
+        model: Any network.
+        generator: Seeded by the caller before each step.
+        again: Another generator with the same seed, for ``repeated_draws``; None where a step has a single pass.
+        part: This process's share of the batch; None where it has the whole batch.
     """
     for layer in model.modules():
         if isinstance(layer, Stochastic):

@@ -17,9 +17,9 @@ class MLP(nn.Module):
     """Dense layers over the flattened image; returns logits. Without hidden layers it is one linear map.
 
     Args:
-        recipe: the sizes of the layers; see MLPRecipe.
+        recipe: The sizes of the layers; see MLPRecipe.
         image_shape: (channels, height, width) of the images.
-        classes: number of logits.
+        classes: Number of logits.
     """
 
     def __init__(self, recipe: MLPRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:

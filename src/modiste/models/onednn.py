@@ -36,7 +36,7 @@ def fold(model: nn.Module) -> None:
     largest value then stays the largest.
 
     Args:
-        model: in evaluation mode.
+        model: In evaluation mode.
     """
     for layers in [layer for layer in model.modules() if isinstance(layer, nn.Sequential)]:
         for index in range(1, len(layers)):
@@ -59,7 +59,7 @@ def use_onednn_layout(model: nn.Module) -> None:
     stay as they are, as does every network where torch has no oneDNN.
 
     Args:
-        model: on the processor. It can no longer be trained afterwards.
+        model: On the processor. It can no longer be trained afterwards.
     """
     for row in [layer for layer in model.modules() if isinstance(layer, Convolution) and computes_in(layer)]:
         fused = FusedConvolution(row.convolution, has_activation=hasattr(row, "activation"))
@@ -79,8 +79,8 @@ def fuse_beginning(model: nn.Module, precision: torch.dtype) -> nn.Module:
     beginning is returned itself.
 
     Args:
-        model: on the processor, with its frozen weights in place. They may not change while the view is in use.
-        precision: of the frozen convolutions.
+        model: On the processor, with its frozen weights in place. They may not change while the view is in use.
+        precision: Precision of the frozen convolutions.
     """
     rows = [layer for layer in model.modules() if isinstance(layer, Convolution)]
     frozen = takewhile(lambda row: not any(weight.requires_grad for weight in row.parameters()), rows)
@@ -130,7 +130,7 @@ class OneDNNSequential(nn.Module):
     Maps in oneDNN's layout are returned in that layout.
 
     Args:
-        row: layers that oneDNN supports, with weights all float32 or all bfloat16.
+        row: Layers that oneDNN supports, with weights all float32 or all bfloat16.
     """
 
     def __init__(self, row: nn.Sequential) -> None:
@@ -156,8 +156,8 @@ class FusedConvolution(nn.Module):
     """A convolution and the ReLU6 after it in one pass; torch would write the maps, read them and write them again.
 
     Args:
-        layer: of one precision, with a bias.
-        has_activation: whether a ReLU6 follows.
+        layer: Layer of one precision, with a bias.
+        has_activation: Whether a ReLU6 follows.
     """
 
     def __init__(self, layer: nn.Conv2d, *, has_activation: bool) -> None:

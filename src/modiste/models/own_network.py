@@ -42,14 +42,14 @@ def build_own(recipe: OwnNetworkRecipe, image_shape: tuple[int, int, int], class
     weights follow from the seed. A network that has been built is copied with its weights.
 
     Args:
-        recipe: names the network.
+        recipe: Names the network.
         image_shape: (channels, height, width).
-        classes: number of logits.
-        seed: of torch's random numbers while the network is built.
+        classes: Number of logits.
+        seed: Seed of torch's random numbers while the network is built.
 
     Raises:
-        RunError: the network is not registered in this process.
-        RecipeError: the code fails, or does not return a network.
+        RunError: The network is not registered in this process.
+        RecipeError: The code fails, or does not return a network.
     """
     code = own_code.find(recipe.code, "network")
     name = own_code.path_in(recipe.code)
@@ -70,7 +70,7 @@ def check_own(model: nn.Module, name: str, image_shape: tuple[int, int, int], cl
         A warning for each thing that is allowed but may surprise.
 
     Raises:
-        RecipeError: the network fails, has nothing to train or returns something else than finite logits.
+        RecipeError: The network fails, has nothing to train or returns something else than finite logits.
     """
     weights = list(model.parameters())
     _demand(any(weight.requires_grad for weight in weights), name, "parameters to train", "none")

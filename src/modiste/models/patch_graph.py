@@ -62,9 +62,9 @@ class GraphBlock(nn.Module):
     """A graph convolution, then a two-layer network on each node, each with an identity shortcut.
 
     Args:
-        channels: features of a node.
-        neighbours: neighbours of each node, itself included.
-        dropout: share of values dropped before each shortcut is added.
+        channels: Features of a node.
+        neighbours: Neighbours of each node, itself included.
+        dropout: Share of values dropped before each shortcut is added.
     """
 
     def __init__(self, channels: int, neighbours: int, dropout: float) -> None:
@@ -97,9 +97,9 @@ class PatchGraph(nn.Module):
     The grid has a quarter of the image's height and width.
 
     Args:
-        recipe: the sizes of the layers; see PatchGraphRecipe.
+        recipe: The sizes of the layers; see PatchGraphRecipe.
         image_shape: (channels, height, width) of the images.
-        classes: number of logits.
+        classes: Number of logits.
     """
 
     def __init__(self, recipe: PatchGraphRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:

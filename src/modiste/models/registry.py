@@ -50,9 +50,9 @@ class Task:
 
     Attributes:
         image_shape: (channels, height, width).
-        class_names: one name per logit.
-        mean: subtracted from pixels in [0, 1]; a number, or one for each channel.
-        deviation: divides the difference; above 0; in the form of the mean.
+        class_names: One name per logit.
+        mean: Subtracted from pixels in [0, 1]; a number, or one for each channel.
+        deviation: Divides the difference; above 0; in the form of the mean.
     """
 
     image_shape: tuple[int, int, int]
@@ -65,13 +65,13 @@ def build_model(recipe: networks.ModelRecipe, task: Task, *, seed: int = 0) -> n
     """Return the recipe's network, initialised from ``seed``, after a ``Standardize`` layer.
 
     Args:
-        recipe: the network's options.
-        task: the images and classes.
-        seed: of the random initial weights.
+        recipe: The network's options.
+        task: The images and classes.
+        seed: Seed of the random initial weights.
 
     Raises:
-        RecipeError: the images are too small for the network, or a network that is not Modiste's fails.
-        RunError: a network that is not Modiste's is not registered in this process.
+        RecipeError: The images are too small for the network, or a network that is not Modiste's fails.
+        RunError: A network that is not Modiste's is not registered in this process.
 
     Example:
         >>> from modiste.models.registry import Task, build_model, count_parameters
@@ -92,7 +92,7 @@ def shapes_of(recipe: networks.ModelRecipe, task: Task) -> dict[str, tuple[int, 
     No memory is allocated, unless the network is not Modiste's.
 
     Raises:
-        RecipeError, RunError: as ``build_model``.
+        RecipeError, RunError: As ``build_model``.
     """
     if isinstance(recipe, networks.OwnNetworkRecipe):
         return _shapes(_own(recipe, task))

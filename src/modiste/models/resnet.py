@@ -19,9 +19,9 @@ class Block(nn.Module):
     """Two 3x3 convolutions, each after normalisation and activation, with a shortcut around both.
 
     Args:
-        inputs, outputs: channels.
-        stride: of the first convolution; 2 halves the image.
-        dropout: share of values dropped between the convolutions.
+        inputs, outputs: Channels.
+        stride: Stride of the first convolution; 2 halves the image.
+        dropout: Share of values dropped between the convolutions.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, dropout: float) -> None:
@@ -46,9 +46,9 @@ class ResNet(nn.Module):
     """A convolution, three stages of residual blocks, mean over the image, one linear layer; returns logits.
 
     Args:
-        recipe: the sizes of the layers; see ResNetRecipe.
+        recipe: The sizes of the layers; see ResNetRecipe.
         image_shape: (channels, height, width) of the images.
-        classes: number of logits.
+        classes: Number of logits.
     """
 
     def __init__(self, recipe: ResNetRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:

@@ -45,9 +45,9 @@ class SprintNet(nn.Module):
     Pooling follows the first and the last convolution outside the blocks.
 
     Args:
-        recipe: the sizes of the layers; see SprintRecipe.
+        recipe: The sizes of the layers; see SprintRecipe.
         image_shape: (channels, height, width) of the images.
-        classes: number of logits.
+        classes: Number of logits.
     """
 
     def __init__(self, recipe: SprintRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:

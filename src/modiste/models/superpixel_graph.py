@@ -24,9 +24,9 @@ class Superpixels(nn.Module):
     It computes in float32 and without gradients.
 
     Args:
-        grid: rows and columns of the regions.
-        compactness: difference in intensity that counts as much as the spacing of the grid.
-        iterations: rounds of SLIC.
+        grid: Rows and columns of the regions.
+        compactness: Difference in intensity that counts as much as the spacing of the grid.
+        iterations: Rounds of SLIC.
     """
 
     def __init__(self, grid: tuple[int, int], compactness: float, iterations: int) -> None:
@@ -47,8 +47,8 @@ class GraphAttention(OwnWeights):
     holds the rows, columns and distance from i to j.
 
     Args:
-        channels: features of a node, a multiple of ``heads``.
-        heads: number of attention heads; each returns its share of the channels.
+        channels: Features of a node, a multiple of ``heads``.
+        heads: Number of attention heads; each returns its share of the channels.
     """
 
     def __init__(self, channels: int, heads: int) -> None:
@@ -91,9 +91,9 @@ class AttentionBlock(nn.Module):
     """Attention, then a two-layer network on each node, each after normalisation and with an identity shortcut.
 
     Args:
-        channels: features of a node.
-        heads: number of attention heads.
-        dropout: share of values dropped before each shortcut is added.
+        channels: Features of a node.
+        heads: Number of attention heads.
+        dropout: Share of values dropped before each shortcut is added.
     """
 
     def __init__(self, channels: int, heads: int, dropout: float) -> None:
@@ -115,9 +115,9 @@ class SuperpixelGraph(nn.Module):
     """A graph of superpixels that touch, attention blocks, mean and maximum over regions; returns logits.
 
     Args:
-        recipe: the sizes of the layers; see SuperpixelGraphRecipe.
+        recipe: The sizes of the layers; see SuperpixelGraphRecipe.
         image_shape: (channels, height, width) of the images.
-        classes: number of logits.
+        classes: Number of logits.
     """
 
     def __init__(self, recipe: SuperpixelGraphRecipe, *, image_shape: tuple[int, int, int], classes: int) -> None:

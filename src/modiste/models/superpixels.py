@@ -37,10 +37,10 @@ def slic(
     and s the distance in pixels. The result for an image does not depend on the other images of the batch.
 
     Args:
-        images: intensities in any scale, up to about 100.
-        grid: rows and columns of the regions.
-        compactness: difference in intensity, in the images' scale, that counts as much as the grid's spacing; above 0.
-        iterations: rounds of moving the centres and assigning the pixels again.
+        images: Intensities in any scale, up to about 100.
+        grid: Rows and columns of the regions.
+        compactness: Difference in intensity, in the images' scale, that counts as much as the grid's spacing; above 0.
+        iterations: Rounds of moving the centres and assigning the pixels again.
 
     Example:
         >>> import torch
@@ -134,9 +134,9 @@ class Graph:
     """The edges between regions that touch.
 
     Attributes:
-        neighbours: indices of each region's nearest neighbours, the region itself first.
-        touching: whether each entry of ``neighbours`` is a neighbour or padding.
-        between: rows, columns and distance from each region to each of its neighbours, as multiples of the grid's
+        neighbours: Indices of each region's nearest neighbours, the region itself first.
+        touching: Whether each entry of ``neighbours`` is a neighbour or padding.
+        between: Rows, columns and distance from each region to each of its neighbours, as multiples of the grid's
             spacing; 0 for padding.
     """
 
@@ -179,9 +179,9 @@ def join(touching: Bool[Tensor, "n k k"], places: Float[Tensor, "n k 2"], most: 
     """Return the graph that joins each region to the nearest regions that it touches, itself included.
 
     Args:
-        touching: which regions touch.
-        places: row and column of each region's centroid, as multiples of the grid's spacing.
-        most: the largest number of neighbours of a region.
+        touching: Which regions touch.
+        places: Row and column of each region's centroid, as multiples of the grid's spacing.
+        most: The largest number of neighbours of a region.
     """
     row, column = (part.unsqueeze(1) - part.unsqueeze(2) for part in places.unbind(2))
     distance = (row.square() + column.square()).sqrt().masked_fill(~touching, torch.inf)

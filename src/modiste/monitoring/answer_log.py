@@ -59,15 +59,15 @@ class AnswerLog:
     """Writes answers into a folder, a file for each day (UTC).
 
     Args:
-        folder: made if missing.
-        model: whose answers they are.
-        warn: called with one line, once, when the log cannot be written.
-        count: called with ``written`` or ``dropped`` and a number of answers, from two threads.
-        most_day_bytes: size that a day's file may reach; further answers of that day are dropped.
-        most_days: number of files; older ones are deleted.
+        folder: Made if missing.
+        model: Whose answers they are.
+        warn: Called with one line, once, when the log cannot be written.
+        count: Called with ``written`` or ``dropped`` and a number of answers, from two threads.
+        most_day_bytes: Size that a day's file may reach; further answers of that day are dropped.
+        most_days: Number of files; older ones are deleted.
 
     Raises:
-        StorageError: the folder cannot be written.
+        StorageError: The folder cannot be written.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class AnswerLog:
         """Log answers; return at once, whatever the disk does.
 
         Args:
-            probabilities: of each class, in the model's order.
-            novelty: scores; None if the model has no detector.
+            probabilities: Probabilities of each class, in the model's order.
+            novelty: Scores; None if the model has no detector.
         """
         number = len(probabilities)
         with self._lock:

@@ -59,14 +59,14 @@ class Shift:
     """The difference of one quantity between answers and reference.
 
     Attributes:
-        name: of the quantity.
-        stability_index: population stability index, 0 or more; of confidence and novelty in BINS bins.
-        distance: largest difference of the cumulative shares (Kolmogorov and Smirnov), 0 to 1; None for classes.
-        p_value: chance of such a difference without drift; of classes by Pearson's test.
-        adjusted_p_value: the same, adjusted for all quantities (Holm, 1979).
-        before: mean of the quantity in the reference; None for classes.
-        now: mean over the answers.
-        shares: by class, or by bin of confidence or novelty, ascending; a bin has about a tenth of the reference.
+        name: Name of the quantity.
+        stability_index: Population stability index, 0 or more; of confidence and novelty in BINS bins.
+        distance: Largest difference of the cumulative shares (Kolmogorov and Smirnov), 0 to 1; None for classes.
+        p_value: Chance of such a difference without drift; of classes by Pearson's test.
+        adjusted_p_value: The same, adjusted for all quantities (Holm, 1979).
+        before: Mean of the quantity in the reference; None for classes.
+        now: Mean over the answers.
+        shares: By class, or by bin of confidence or novelty, ascending; a bin has about a tenth of the reference.
     """
 
     name: Name
@@ -109,17 +109,17 @@ class Drift(Displayed):
     """The result of comparing answers with a reference.
 
     Attributes:
-        baseline: what the answers were compared with: ``validation``, or the days of earlier answers.
-        answers: number of answers.
-        reference_images: number of images, or of answers, in the reference.
-        days: first and last day with an answer.
-        shifts: of classes, confidence and, if the model has a detector, novelty. Empty if nothing was tested.
-        none_of_the_classes: share of the reference and of the answers that are out of distribution; None without a
+        baseline: What the answers were compared with: ``validation``, or the days of earlier answers.
+        answers: Number of answers.
+        reference_images: Number of images, or of answers, in the reference.
+        days: First and last day with an answer.
+        shifts: Shifts of classes, confidence and, if the model has a detector, novelty. Empty if nothing was tested.
+        none_of_the_classes: Share of the reference and of the answers that are out of distribution; None without a
             detector.
-        answers_needed: so many answers show a difference of SEEN; None if the reference is too small for any number.
-        smallest_distance: smallest distance that these answers would show.
-        other_models: number of answers in the log that other models gave.
-        damaged_lines: number of lines of the log that are no answers.
+        answers_needed: So many answers show a difference of SEEN; None if the reference is too small for any number.
+        smallest_distance: Smallest distance that these answers would show.
+        other_models: Number of answers in the log that other models gave.
+        damaged_lines: Number of lines of the log that are no answers.
     """
 
     baseline: str
@@ -212,19 +212,19 @@ def find_drift(
     """Compare the answers in a log with those on validation images, or with earlier answers.
 
     Args:
-        source: the ONNX file that was served, or the folder of its run.
-        log: folder of ``modiste serve --log``.
-        since: first day (UTC) of the answers, a date or ``2026-11-28``; None for the earliest.
-        until: last day; None for the latest.
-        baseline_since: first day of earlier answers to compare with, in place of validation images.
-        baseline_until: their last day.
+        source: The ONNX file that was served, or the folder of its run.
+        log: Folder of ``modiste serve --log``.
+        since: First day (UTC) of the answers, a date or ``2026-11-28``; None for the earliest.
+        until: Last day; None for the latest.
+        baseline_since: First day of earlier answers to compare with, in place of validation images.
+        baseline_until: Their last day.
 
     Raises:
-        RunError: the model is missing, damaged, or an earlier version exported it.
-        DataError: the log holds no answers of the model in these days.
-        RecipeError: a day is no date, or the days of the answers and of the earlier ones overlap.
-        StorageError: a file cannot be read.
-        MissingExtraError: a package is not installed.
+        RunError: The model is missing, damaged, or an earlier version exported it.
+        DataError: The log holds no answers of the model in these days.
+        RecipeError: A day is no date, or the days of the answers and of the earlier ones overlap.
+        StorageError: A file cannot be read.
+        MissingExtraError: A package is not installed.
     """
     days, earlier_days = (as_day(since), as_day(until)), (as_day(baseline_since), as_day(baseline_until))
     with extra_for(*EXTRA):
@@ -273,10 +273,10 @@ def compare(
     The tests assume that answers are independent: a picture that is sent a thousand times counts a thousand times.
 
     Args:
-        reference: what the model answers where nothing has drifted.
-        answers: of the model.
-        class_names: of the model.
-        baseline: what the reference is of, for messages.
+        reference: What the model answers where nothing has drifted.
+        answers: Answers of the model.
+        class_names: Class names of the model.
+        baseline: What the reference is of, for messages.
 
     Raises:
         MissingExtraError: SciPy is not installed.
@@ -306,9 +306,9 @@ def answers_needed(images: int, classes: int, tests: int) -> int | None:
     """Return how many answers show a distance, and a stability index, of SEEN; None if no number does.
 
     Args:
-        images: number of images in the reference.
-        classes: number of classes.
-        tests: number of tests.
+        images: Number of images in the reference.
+        classes: Number of classes.
+        tests: Number of tests.
 
     >>> answers_needed(3000, 10, 3)
     359

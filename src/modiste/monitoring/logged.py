@@ -26,12 +26,12 @@ class LoggedAnswers:
     """The answers of one model in a log.
 
     Attributes:
-        classes: number of the most probable class of each answer, from 0.
-        confidence: largest probability of each answer.
-        novelty: score of each answer; None if the model has no detector.
-        days: first and last day with an answer (UTC), as ``2026-11-28``.
-        others: number of answers of other models.
-        damaged: number of lines that are no answers.
+        classes: Number of the most probable class of each answer, from 0.
+        confidence: Largest probability of each answer.
+        novelty: Score of each answer; None if the model has no detector.
+        days: First and last day with an answer (UTC), as ``2026-11-28``.
+        others: Number of answers of other models.
+        damaged: Number of lines that are no answers.
     """
 
     classes: Int64[np.ndarray, " n"]
@@ -46,14 +46,14 @@ def read_log(folder: Path, model: OnnxModel, since: date | None = None, until: d
     """Read the answers of a model from a log.
 
     Args:
-        folder: of ``modiste serve --log``.
-        model: whose answers are read; those of other models are only counted.
-        since: first day (UTC) to read; None for the earliest.
-        until: last day; None for the latest.
+        folder: Folder of ``modiste serve --log``.
+        model: Whose answers are read; those of other models are only counted.
+        since: First day (UTC) to read; None for the earliest.
+        until: Last day; None for the latest.
 
     Raises:
-        DataError: there is no log, or it holds no answer of this model in these days.
-        StorageError: a file cannot be read.
+        DataError: There is no log, or it holds no answer of this model in these days.
+        StorageError: A file cannot be read.
     """
     try:
         files = day_files(folder)

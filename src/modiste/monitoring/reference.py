@@ -31,10 +31,10 @@ class Reference:
     """The distribution of a model's answers on images of one kind.
 
     Attributes:
-        images: number of images, 1 or more.
-        classes: how many of them have each class as the most probable one.
-        confidence: ascending quantiles of the largest probability, evenly spaced; all values if they are few.
-        novelty: the same of the novelty score; None if the model has no detector.
+        images: Number of images, 1 or more.
+        classes: How many of them have each class as the most probable one.
+        confidence: Ascending quantiles of the largest probability, evenly spaced; all values if they are few.
+        novelty: The same of the novelty score; None if the model has no detector.
     """
 
     images: int
@@ -79,11 +79,11 @@ def of_model(model: OnnxModel, name: str) -> Reference:
     """Return the distribution that a file holds.
 
     Args:
-        model: of the file.
-        name: of the file, for messages.
+        model: Model of the file.
+        name: Name of the file, for messages.
 
     Raises:
-        RunError: an earlier version wrote the file, without the distribution; or it is damaged.
+        RunError: An earlier version wrote the file, without the distribution; or it is damaged.
     """
     if KEY not in model.metadata:
         raise RunError(

@@ -43,12 +43,12 @@ class Garment:
     """A garment found on a photo.
 
     Attributes:
-        grey: luminance of the photo, 0 to 255.
-        mask: pixels of the garment; all pixels if it could not be separated from the background.
-        darker: whether the garment is darker than the background.
-        background: how it was separated, a key of ``separation.BACKGROUNDS``; empty if it could not be.
-        doubt: why the garment could not be separated, or may be another; empty if nothing speaks against it.
-        network: name of the segmentation network that found it; empty if none did.
+        grey: Luminance of the photo, 0 to 255.
+        mask: Pixels of the garment; all pixels if it could not be separated from the background.
+        darker: Whether the garment is darker than the background.
+        background: How it was separated, a key of ``separation.BACKGROUNDS``; empty if it could not be.
+        doubt: Why the garment could not be separated, or may be another; empty if nothing speaks against it.
+        network: Name of the segmentation network that found it; empty if none did.
     """
 
     grey: Float[np.ndarray, "h w"]
@@ -72,7 +72,7 @@ def find_on_plain(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
     garment.
 
     Raises:
-        PhotoError: the photo shows nothing but a plain background.
+        PhotoError: The photo shows nothing but a plain background.
     """
     small = _reduced(photo)
     ground, scatter = _fit_background(small)

@@ -24,8 +24,8 @@ class Coded:
     """A compressed picture.
 
     Attributes:
-        pixels: of the largest picture in the data.
-        passes: number of times that a decoder may visit them: slices of a HEVC picture, or frames of AV1.
+        pixels: Pixels of the largest picture in the data.
+        passes: Number of times that a decoder may visit them: slices of a HEVC picture, or frames of AV1.
     """
 
     pixels: int
@@ -36,8 +36,8 @@ def read_hevc(configuration: bytes, data: bytes) -> Coded:
     """Read an item of HEVC; PhotoError if it is damaged or holds more than one picture.
 
     Args:
-        configuration: content of the box ``hvcC``.
-        data: of the item: units, each after its length.
+        configuration: Content of the box ``hvcC``.
+        data: Data of the item: units, each after its length.
     """
     sizes = [_size_of_sps(unit) for unit in _configured_units(configuration) if _nal_type(unit) == _SPS]
     pictures = slices = 0

@@ -29,8 +29,8 @@ def to_srgb(photo: "Image", profile: bytes | None) -> "Image":
     """Return a photo in red, green and blue of sRGB.
 
     Args:
-        photo: of mode RGB or CMYK.
-        profile: the file's; None if it has none. Without one, RGB is taken for sRGB.
+        photo: Photo of mode RGB or CMYK.
+        profile: The file's; None if it has none. Without one, RGB is taken for sRGB.
     """
     from PIL import ImageCms
 

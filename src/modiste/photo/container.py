@@ -31,17 +31,17 @@ class _Meta:
     """The box ``meta``: ids of items, and what is known of each.
 
     Attributes:
-        primary: the item that is shown.
-        kinds: type of each item.
-        places: where that type stands in the file.
-        extents: whether a piece of an item's data lies in ``described``, its offset and its length.
-        described: content of the box ``idat``.
-        properties: name and content, in order.
-        belong: numbers, from 1, of each item's properties.
-        parts: items that a derived item is made of.
-        beside: items that accompany an item, such as its transparency.
-        seen: names of the boxes that occurred.
-        links: number of references between items, and from items to properties.
+        primary: The item that is shown.
+        kinds: Type of each item.
+        places: Where that type stands in the file.
+        extents: Whether a piece of an item's data lies in ``described``, its offset and its length.
+        described: Content of the box ``idat``.
+        properties: Name and content, in order.
+        belong: Numbers, from 1, of each item's properties.
+        parts: Items that a derived item is made of.
+        beside: Items that accompany an item, such as its transparency.
+        seen: Names of the boxes that occurred.
+        links: Number of references between items, and from items to properties.
     """
 
     primary: int = 0
@@ -72,7 +72,7 @@ class Container:
     """What a HEIC or AVIF file contains.
 
     Attributes:
-        picture: the file as a still picture, without notes.
+        picture: The file as a still picture, without notes.
         codec: HEVC or AV1.
         size: (width, height), before it is turned upright.
     """
@@ -86,11 +86,11 @@ def read_container(data: bytes, most_pixels: int) -> Container:
     """Read the container.
 
     Args:
-        data: the file.
-        most_pixels: that the picture may have, and each coded picture.
+        data: The file.
+        most_pixels: That the picture may have, and each coded picture.
 
     Raises:
-        PhotoError: the file is damaged, is no still picture in HEVC or AV1, or decodes to too many pixels.
+        PhotoError: The file is damaged, is no still picture in HEVC or AV1, or decodes to too many pixels.
     """
     try:
         meta = _read_meta(data)

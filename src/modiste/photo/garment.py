@@ -27,13 +27,13 @@ class Prepared:
     """A photo prepared for the network.
 
     Attributes:
-        image: the network's image, (side, side) bytes; (side, side, 3) in colour.
-        steps: result of each step by its name, in order: (H, W, 3) or (H, W) bytes.
-        separated: whether the garment could be separated from its background.
-        inverted: whether light and dark were exchanged, as for a garment that is darker than its background.
-        background: how the garment was separated, "plain" or "network"; empty if it could not be, or need not be.
-        doubt: why the garment could not be separated, or may be another; empty if nothing speaks against it.
-        network: name of the segmentation network that found the garment; empty if none did.
+        image: The network's image, (side, side) bytes; (side, side, 3) in colour.
+        steps: Result of each step by its name, in order: (H, W, 3) or (H, W) bytes.
+        separated: Whether the garment could be separated from its background.
+        inverted: Whether light and dark were exchanged, as for a garment that is darker than its background.
+        background: How the garment was separated, "plain" or "network"; empty if it could not be, or need not be.
+        doubt: Why the garment could not be separated, or may be another; empty if nothing speaks against it.
+        network: Name of the segmentation network that found the garment; empty if none did.
     """
 
     image: UInt8[np.ndarray, "side side *colours"]
@@ -58,15 +58,15 @@ def prepare(
     An image of the network's size that is grey and black in a corner is used unchanged.
 
     Args:
-        content: a file of one of ``opening.FORMATS``, or its bytes.
-        side: of the network's images, in pixels.
-        decoder: one of DECODERS.
-        background: how the garment is found, a key of ``photo.separation.BACKGROUNDS``.
+        content: A file of one of ``opening.FORMATS``, or its bytes.
+        side: Side of the network's images, in pixels.
+        decoder: One of DECODERS.
+        background: How the garment is found, a key of ``photo.separation.BACKGROUNDS``.
 
     Raises:
-        PhotoError: the file is no such image, damaged, too large, or shows nothing.
+        PhotoError: The file is no such image, damaged, too large, or shows nothing.
         MissingExtraError: Pillow or the segmentation network is not installed.
-        DataError: the segmentation network's file is another one.
+        DataError: The segmentation network's file is another one.
 
     Example:
         >>> import io

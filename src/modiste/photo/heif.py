@@ -25,7 +25,7 @@ def decode_heic(data: bytes) -> "Image":
     """Return the main image of a HEIC file, upright; its colour profile is in ``info``.
 
     Raises:
-        PhotoError: the file is damaged, or pillow-heif is not installed. The other photos of a folder are still read.
+        PhotoError: The file is damaged, or pillow-heif is not installed. The other photos of a folder are still read.
     """
     try:
         import pillow_heif

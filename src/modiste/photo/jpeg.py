@@ -29,12 +29,12 @@ class Jpeg:
     """What the segments of a JPEG contain.
 
     Attributes:
-        picture: the file without metadata, previews and what follows its end; it always has an end marker.
-        scans: number of passes over the pixels.
-        ended: whether the file has its end marker.
+        picture: The file without metadata, previews and what follows its end; it always has an end marker.
+        scans: Number of passes over the pixels.
+        ended: Whether the file has its end marker.
         info: ``exif`` and ``xmp``, the first segment of each.
-        profile: the colour profile, joined from its segments; None if there is none, or some are missing.
-        last_scan: data of the last scan if the file lacks its end marker; otherwise empty.
+        profile: The colour profile, joined from its segments; None if there is none, or some are missing.
+        last_scan: Data of the last scan if the file lacks its end marker; otherwise empty.
     """
 
     picture: bytes = b""

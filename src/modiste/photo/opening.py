@@ -87,13 +87,13 @@ def open_photo(
     end marker, but no pixel.
 
     Args:
-        content: a file of one of FORMATS, or its bytes.
+        content: A file of one of FORMATS, or its bytes.
         decoder: 1 ignores colour profiles; 2 converts colours to sRGB; 3 also decodes a JPEG smaller, where the result
             still has ``decoded_side(side)`` pixels. A run keeps that of its training.
-        side: of the network's images, in pixels.
+        side: Side of the network's images, in pixels.
 
     Raises:
-        PhotoError: the file is of none of FORMATS, damaged, or too large to be a photo; or HEIC, without pillow-heif.
+        PhotoError: The file is of none of FORMATS, damaged, or too large to be a photo; or HEIC, without pillow-heif.
         MissingExtraError: Pillow is not installed.
     """
     data = read_file(content) if isinstance(content, Path) else content
@@ -157,9 +157,9 @@ class _Loaded:
     """A decoded image, as it is stored.
 
     Attributes:
-        image: with all its pixels.
+        image: With all its pixels.
         orientation: 1 to 8.
-        profile: its colour profile; None if it has none.
+        profile: Its colour profile; None if it has none.
     """
 
     image: "Image"
@@ -245,11 +245,11 @@ def _decode(data: bytes, formats: tuple[str, ...], most: int, scans: int = 1, wa
     """Return the image that Pillow decodes.
 
     Args:
-        data: the file.
-        formats: that it may have.
-        most: pixels that it may have.
-        scans: of a JPEG, passes over its pixels.
-        wanted: least pixels of a JPEG's longer side; None for LONGEST_SIDE of both sides.
+        data: The file.
+        formats: That it may have.
+        most: Pixels that it may have.
+        scans: Scans of a JPEG, passes over its pixels.
+        wanted: Least pixels of a JPEG's longer side; None for LONGEST_SIDE of both sides.
     """
     from PIL import Image
 

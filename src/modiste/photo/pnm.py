@@ -26,7 +26,7 @@ class Pnm:
         size: (width, height).
 
     Raises:
-        PhotoError: the header is damaged.
+        PhotoError: The header is damaged.
     """
 
     def __init__(self, data: bytes) -> None:

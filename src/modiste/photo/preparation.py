@@ -31,11 +31,11 @@ class Preparation:
     """The way from a picture file to the network's image; RecipeError if there is no such preparation.
 
     Attributes:
-        way: a key of WAYS: "garment" separates it from its background; "whole" and "stretched" keep all of the picture.
-        side: of the square image, in pixels.
+        way: A key of WAYS: "garment" separates it from its background; "whole" and "stretched" keep all of the picture.
+        side: Side of the square image, in pixels.
         channels: 1 for grey, 3 for red, green and blue.
-        decoder: one of DECODERS.
-        background: how a garment is found, a key of ``separation.BACKGROUNDS``; whole pictures need none but "plain".
+        decoder: One of DECODERS.
+        background: How a garment is found, a key of ``separation.BACKGROUNDS``; whole pictures need none but "plain".
     """
 
     way: str = "garment"
@@ -95,13 +95,13 @@ def prepare_whole(content: bytes | Path, *, side: int, channels: int, decoder: i
     A picture that already has the network's size keeps every pixel.
 
     Args:
-        content: a file of one of ``opening.FORMATS``, or its bytes.
-        side: of the network's images, in pixels.
+        content: A file of one of ``opening.FORMATS``, or its bytes.
+        side: Side of the network's images, in pixels.
         channels: 3 for red, green and blue, 1 for their luminance.
-        decoder: one of DECODERS.
+        decoder: One of DECODERS.
 
     Raises:
-        PhotoError: the file is no such image, damaged or too large.
+        PhotoError: The file is no such image, damaged or too large.
     """
     return _as_image(open_photo(content, decoder=decoder, side=side), side, channels, keep_aspect=True)
 

@@ -50,10 +50,10 @@ def gaussian_blur(
     """Return the image blurred by a Gaussian, down the columns and then along the rows, in its own precision.
 
     Args:
-        image: grey values in any unit.
-        deviation: standard deviation in pixels.
-        radius: distance in pixels at which the Gaussian is cut off.
-        edge: how the image goes on beyond its edge, as ``numpy.pad`` names it.
+        image: Grey values in any unit.
+        deviation: Standard deviation in pixels.
+        radius: Distance in pixels at which the Gaussian is cut off.
+        edge: How the image goes on beyond its edge, as ``numpy.pad`` names it.
     """
     weights = gaussian_weights(deviation, radius)
     for axis in (0, 1):

@@ -68,14 +68,14 @@ class Network:
     """A segmentation network.
 
     Attributes:
-        name: as answers give it.
-        about: what a person should know of it.
-        file: as it was published.
-        side: of its square input, in pixels.
-        at_once: most photos in it at a time.
-        threads: most threads for each photo.
-        as_input: turns a photo of that size into its input.
-        as_certainty: turns its result into values from 0 to 1.
+        name: As answers give it.
+        about: What a person should know of it.
+        file: As it was published.
+        side: Side of its square input, in pixels.
+        at_once: Most photos in it at a time.
+        threads: Most threads for each photo.
+        as_input: Turns a photo of that size into its input.
+        as_certainty: Turns its result into values from 0 to 1.
     """
 
     name: str
@@ -125,9 +125,9 @@ class LoadedNetwork:
     """A segmentation network, ready to run.
 
     Attributes:
-        network: what it is.
-        session: of ONNX Runtime.
-        runner: its ``network.at_once`` threads run the session. glibc keeps what a thread frees for that thread: from
+        network: What it is.
+        session: Session of ONNX Runtime.
+        runner: Its ``network.at_once`` threads run the session. glibc keeps what a thread frees for that thread: from
             every caller's it would take more.
     """
 
@@ -149,11 +149,11 @@ def segment(photo: UInt8[np.ndarray, "h w 3"], network: LoadedNetwork | None = N
     The network sees the photo stretched to its square input; its result is stretched back.
 
     Args:
-        photo: red, green and blue.
+        photo: Red, green and blue.
         network: None for the one of this machine.
 
     Raises:
-        MissingExtraError, DataError: as for ``load_network``.
+        MissingExtraError, DataError: As for ``load_network``.
     """
     from PIL import Image
 
@@ -168,11 +168,11 @@ def load_network(named: str | None = None) -> LoadedNetwork:
     """Return the network that is used on this machine, loaded once for the process.
 
     Args:
-        named: goes before the environment variable VARIABLE, whose values it has.
+        named: Goes before the environment variable VARIABLE, whose values it has.
 
     Raises:
         MissingExtraError: ONNX Runtime is not installed.
-        DataError: the network's file cannot be read, or is another one.
+        DataError: The network's file cannot be read, or is another one.
     """
     with _loading:
         return _load(os.environ.get(VARIABLE, "") if named is None else named)

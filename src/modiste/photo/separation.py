@@ -35,13 +35,13 @@ def separate(photo: UInt8[np.ndarray, "h w 3"], background: str = "plain") -> Ga
     """Separate the garment on a photo from its background.
 
     Args:
-        photo: red, green and blue.
-        background: a key of BACKGROUNDS. "plain" trusts a plain background; "network" the segmentation network, which
+        photo: Red, green and blue.
+        background: A key of BACKGROUNDS. "plain" trusts a plain background; "network" the segmentation network, which
             also finds garments on a restless one; "auto" takes whichever passes its checks.
 
     Raises:
-        PhotoError: the photo shows nothing.
-        MissingExtraError, DataError: the network is not installed, or its file is another one.
+        PhotoError: The photo shows nothing.
+        MissingExtraError, DataError: The network is not installed, or its file is another one.
     """
     return with_notes(BACKGROUNDS[background](photo))
 

@@ -39,10 +39,10 @@ class Tiff:
     """What the first directory of a TIFF contains.
 
     Attributes:
-        picture: the file with a directory of its pixels alone: no metadata, no other page.
+        picture: The file with a directory of its pixels alone: no metadata, no other page.
         size: (width, height) as stored.
         orientation: 1 to 8.
-        profile: the colour profile; None if there is none.
+        profile: The colour profile; None if there is none.
     """
 
     picture: bytes
@@ -55,7 +55,7 @@ def read_tiff(data: bytes) -> Tiff:
     """Read a TIFF's first directory.
 
     Raises:
-        PhotoError: it is damaged, compressed in a way that is not read, a camera raw file, or has too many parts.
+        PhotoError: It is damaged, compressed in a way that is not read, a camera raw file, or has too many parts.
     """
     order = STARTS[data[:4]]
     try:

@@ -17,12 +17,12 @@ class Claim:
     """A published figure or a goal; ``str`` writes it with its source, such as ``95.2 % (the paper)``.
 
     Attributes:
-        source: who states it, or ``OURS``.
-        accuracy: accuracy on Fashion-MNIST's test set, from 0 to 1; None where something else is claimed.
-        up_to: the highest accuracy, where the source gives a range that starts at ``accuracy``.
-        statement: what is claimed where it is not an accuracy.
-        seconds: time in which it is reached; None for a claim without a time.
-        cores: number of processor cores that ``seconds`` is for. It then includes the whole command, from the start of
+        source: Who states it, or ``OURS``.
+        accuracy: Accuracy on Fashion-MNIST's test set, from 0 to 1; None where something else is claimed.
+        up_to: The highest accuracy, where the source gives a range that starts at ``accuracy``.
+        statement: What is claimed where it is not an accuracy.
+        seconds: Time in which it is reached; None for a claim without a time.
+        cores: Number of processor cores that ``seconds`` is for. It then includes the whole command, from the start of
             the process to the saved model. None stands for a GPU, where ``seconds`` is the time of training alone.
     """
 

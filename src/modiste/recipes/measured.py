@@ -17,12 +17,12 @@ class Figures:
     """The figures of a recipe; those of training are None where the records have none.
 
     Attributes:
-        parameters: trainable numbers of the network for ten classes, before any are frozen.
-        accuracy: mean accuracy on Fashion-MNIST's test set, from 0 to 1.
-        seeds: number of runs in the mean.
-        time: how long training took, such as ``3.4 s``.
-        machine: what it took that time on, such as ``2 cores``.
-        record: name of the record.
+        parameters: Trainable numbers of the network for ten classes, before any are frozen.
+        accuracy: Mean accuracy on Fashion-MNIST's test set, from 0 to 1.
+        seeds: Number of runs in the mean.
+        time: How long training took, such as ``3.4 s``.
+        machine: What it took that time on, such as ``2 cores``.
+        record: Name of the record.
     """
 
     parameters: int

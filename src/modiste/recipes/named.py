@@ -477,7 +477,7 @@ def get(name: str) -> Recipe:
     """Return the recipe of this name.
 
     Raises:
-        RecipeError: no recipe has this name; the message says which is nearest.
+        RecipeError: No recipe has this name; the message says which is nearest.
 
     Example:
         >>> from modiste.recipes import named
@@ -493,6 +493,6 @@ def find(name: str) -> Recipe:
     """Return the recipe of this name, or of this .toml or .json file.
 
     Raises:
-        RecipeError: no recipe has this name, or the file holds none.
+        RecipeError: No recipe has this name, or the file holds none.
     """
     return load(Path(name)) if name.endswith((".toml", ".json")) else get(name)

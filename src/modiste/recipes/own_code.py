@@ -33,10 +33,10 @@ def register(code: Any) -> str:
     """Make code available in this process to recipes that name it, and return its reference.
 
     Args:
-        code: a class, a function, a network that has been built, or an import path.
+        code: A class, a function, a network that has been built, or an import path.
 
     Raises:
-        RecipeError: the code has no name to find it by, such as a lambda, or an import path leads nowhere.
+        RecipeError: The code has no name to find it by, such as a lambda, or an import path leads nowhere.
     """
     found = import_code(code) if isinstance(code, str) else code
     reference = reference_to(found)
@@ -51,11 +51,11 @@ def find(reference: str, kind: str) -> Any:
     Code of the same name counts too, with a warning: its source has changed since, or lies in another module now.
 
     Args:
-        reference: as a recipe holds it.
+        reference: As a recipe holds it.
         kind: ``network``, ``loss`` or ``augmentation``, for the message.
 
     Raises:
-        RunError: this process does not have the code.
+        RunError: This process does not have the code.
     """
     if reference in _registered:
         return _registered[reference]
@@ -80,7 +80,7 @@ def import_code(path: str) -> Any:
     """Import what a person named: ``package.module:Net``. Modules in the current folder are found too.
 
     Raises:
-        RecipeError: the path is malformed, or the module or name does not exist.
+        RecipeError: The path is malformed, or the module or name does not exist.
     """
     module_name, _, name = path.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), *name.split(".")]):
@@ -134,8 +134,8 @@ def faults_named(name: str, what: str) -> Iterator[None]:
     """Turn whatever code raises in the block into a RecipeError that names it, and the line at fault.
 
     Args:
-        name: import path of the code.
-        what: what it failed to do.
+        name: Import path of the code.
+        what: What it failed to do.
     """
     try:
         yield

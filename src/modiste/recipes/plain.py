@@ -75,12 +75,12 @@ def build(kind: Any, plain: Any, where: str = "") -> Any:
     """Return the part of type ``kind`` that plain data from ``to_plain`` describes.
 
     Args:
-        kind: a subclass of ``Part``.
-        plain: a dictionary of fields.
-        where: path of the part in the whole recipe, with a point at its end, for messages.
+        kind: A subclass of ``Part``.
+        plain: A dictionary of fields.
+        where: Path of the part in the whole recipe, with a point at its end, for messages.
 
     Raises:
-        RecipeError: names the first field that is wrong.
+        RecipeError: Names the first field that is wrong.
     """
     demand(isinstance(plain, Mapping), where or "recipe", "a table of fields", plain)
     hints, names = get_type_hints(kind), [item.name for item in fields(kind)]
@@ -137,7 +137,7 @@ def class_name(text: str) -> str:
     """Return a class's name with escapes for characters that control a terminal or the direction of text.
 
     Raises:
-        RecipeError: the name has more than MOST_NAME_LETTERS characters.
+        RecipeError: The name has more than MOST_NAME_LETTERS characters.
     """
     expected = f"names of at most {MOST_NAME_LETTERS:,} characters"
     demand(len(text) <= MOST_NAME_LETTERS, "class_names", expected, len(text))

@@ -32,8 +32,8 @@ class Views:
     """The views of an image over which its logits are averaged.
 
     Attributes:
-        mirror: whether the mirror image counts as much as the image.
-        shifts: number of pixels by which all of these are also moved up, down, left and right; 0 for none of this.
+        mirror: Whether the mirror image counts as much as the image.
+        shifts: Number of pixels by which all of these are also moved up, down, left and right; 0 for none of this.
 
     Example:
         >>> Views(mirror=True, shifts=1).passes
@@ -481,11 +481,11 @@ class Recipe(Displayed, Part):
         """Return a recipe with changed fields, checked like every recipe.
 
         Args:
-            changes: values by the field's path, ``**{"optimizer.learning_rate": 0.003}``. Two underscores may stand for
+            changes: Values by the field's path, ``**{"optimizer.learning_rate": 0.003}``. Two underscores may stand for
                 the point: ``optimizer__learning_rate=0.003``. The value of a part is a part, or a dictionary of fields.
 
         Raises:
-            RecipeError: names the first field that does not exist or has an impossible value.
+            RecipeError: Names the first field that does not exist or has an impossible value.
 
         Example:
             >>> from modiste.recipes import named
@@ -582,7 +582,7 @@ def from_stored(plain: Mapping[str, Any]) -> Recipe:
     the default for new runs.
 
     Raises:
-        RecipeError: names the first field that is wrong.
+        RecipeError: Names the first field that is wrong.
     """
     data = plain.get("data") if isinstance(plain, Mapping) else None
     if not isinstance(data, Mapping):

@@ -28,11 +28,11 @@ class Stage:
     """One step of a network, a row of the table.
 
     Attributes:
-        name: the kind of layer, such as ``Convolution 3 × 3``.
-        detail: its size, such as the number of filters.
-        notes: layers after it that do not change the output's shape, such as the activation.
-        shape: shape of its output for one image: (channels, height, width) or (units,).
-        parameters: number of trainable parameters, those of its notes included.
+        name: The kind of layer, such as ``Convolution 3 × 3``.
+        detail: Its size, such as the number of filters.
+        notes: Layers after it that do not change the output's shape, such as the activation.
+        shape: Shape of its output for one image: (channels, height, width) or (units,).
+        parameters: Number of trainable parameters, those of its notes included.
     """
 
     name: str
@@ -106,7 +106,7 @@ def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Stage]:
     stage.
 
     Args:
-        model: a network with its standardisation, on any device.
+        model: A network with its standardisation, on any device.
         image_shape: (channels, height, width) of the images.
     """
     channels, height, width = image_shape

@@ -14,13 +14,13 @@ def write_benchmarks(
     """Write the results of one or several benchmarks as a page and as JSON, and return the path of the page.
 
     Args:
-        results: at least one.
-        folder: of both files; made if missing.
-        name: of both files, without ending: ``benchmark-corruptions``.
-        failed: the error of each benchmark that failed, by its name; the page shows them.
+        results: At least one.
+        folder: Folder of both files; made if missing.
+        name: Name of both files, without ending: ``benchmark-corruptions``.
+        failed: The error of each benchmark that failed, by its name; the page shows them.
 
     Raises:
-        StorageError: a file cannot be written.
+        StorageError: A file cannot be written.
     """
     page, plain = folder / f"{name}.html", folder / f"{name}.json"
     storage.write_json(plain, [one.as_plain() for one in results])

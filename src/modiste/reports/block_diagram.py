@@ -25,8 +25,8 @@ class Fork:
     """Parallel branches.
 
     Attributes:
-        branches: the steps of each branch; a branch without steps is the identity.
-        join: how the branches are combined; empty if they are not.
+        branches: The steps of each branch; a branch without steps is the identity.
+        join: How the branches are combined; empty if they are not.
     """
 
     branches: tuple[tuple[str, ...], ...]

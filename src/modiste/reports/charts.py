@@ -54,8 +54,8 @@ def learning_curves(history: Sequence[EpochRow], selected: EpochRow) -> Figure:
     """Return a chart of loss and accuracy by epoch that marks the selected epoch and the lowest validation loss.
 
     Args:
-        history: one row per epoch.
-        selected: the epoch whose weights the run keeps.
+        history: One row per epoch.
+        selected: The epoch whose weights the run keeps.
     """
     figure = Figure(figsize=(WIDTH, 5.2))
     losses, accuracies = figure.subplots(2, 1, sharex=True)
@@ -135,8 +135,8 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> F
     """Return a figure of a confusion matrix; colours show the share of a row that was predicted as another class.
 
     Args:
-        matrix: number of images by true class (row) and predicted class (column).
-        names: name of each class.
+        matrix: Number of images by true class (row) and predicted class (column).
+        names: Name of each class.
     """
     classes = len(names)
     cell = CELL * min(1, LEGIBLE / classes)

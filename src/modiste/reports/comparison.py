@@ -38,18 +38,18 @@ def write_comparison(
     """Write one page about several finished runs, and return its path.
 
     Args:
-        folders: of at least two runs with the same classes and the same images.
+        folders: Folders of at least two runs with the same classes and the same images.
         split: ``validation``; or ``test``, if every run was already evaluated on test. No evaluation is counted.
-        out: path of the page; by default ``comparison.html`` in the current folder.
-        data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
-        title: heading of the page.
-        author: name of who hands the page in; empty for none.
+        out: Path of the page; by default ``comparison.html`` in the current folder.
+        data_folder: Folder of the images, if they are not where ``load_dataset`` looks for them.
+        title: Heading of the page.
+        author: Name of who hands the page in; empty for none.
 
     Raises:
-        RunError: as ``evaluation.comparison.compare``; or a run was not yet evaluated on test.
-        DataError: the images are missing or damaged.
-        MissingExtraError: there are several seeds, and SciPy is not installed.
-        StorageError: the page cannot be written.
+        RunError: As ``evaluation.comparison.compare``; or a run was not yet evaluated on test.
+        DataError: The images are missing or damaged.
+        MissingExtraError: There are several seeds, and SciPy is not installed.
+        StorageError: The page cannot be written.
 
     Example::
 

@@ -22,9 +22,9 @@ def laid_over(histories: Sequence[Sequence[EpochRow]], sides: Sequence[int], nam
     """Return a chart of validation loss and accuracy by epoch, one curve for each run.
 
     Args:
-        histories: one row per epoch, of each run.
-        sides: position in ``names`` of each run; runs of one side share colour, marker and dashes.
-        names: of the sides, for the legend.
+        histories: One row per epoch, of each run.
+        sides: Position in ``names`` of each run; runs of one side share colour, marker and dashes.
+        names: Names of the sides, for the legend.
     """
     figure = Figure(figsize=(WIDTH, 5.0))
     losses, accuracies = figure.subplots(2, 1, sharex=True)

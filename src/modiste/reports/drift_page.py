@@ -30,11 +30,11 @@ def write_drift(found: Drift, path: Path) -> Path:
     """Write the page of a test of drift, and return its path.
 
     Args:
-        found: what ``modiste.drift`` returned.
-        path: of the HTML file.
+        found: What ``modiste.drift`` returned.
+        path: Path of the HTML file.
 
     Raises:
-        StorageError: the page cannot be written.
+        StorageError: The page cannot be written.
     """
     storage.write_text(path, render(found))
     return path

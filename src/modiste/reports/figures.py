@@ -48,16 +48,16 @@ def write_figures(
     Learning curves (figure 5) and what the network sees need a run.
 
     Args:
-        out: folder for the figures; made if missing.
-        recipe: recipe whose network and augmentation are shown; by default the run's, without a run the paper's.
-        run: folder of a finished run.
-        data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
+        out: Folder for the figures; made if missing.
+        recipe: Recipe whose network and augmentation are shown; by default the run's, without a run the paper's.
+        run: Folder of a finished run.
+        data_folder: Folder of the images, if they are not where ``load_dataset`` looks for them.
         format: ``png`` (300 dots an inch), ``svg`` or ``pdf``.
 
     Raises:
-        RunError: the run is unfinished or damaged.
-        DataError: the images are missing or damaged.
-        StorageError: a figure cannot be written.
+        RunError: The run is unfinished or damaged.
+        DataError: The images are missing or damaged.
+        StorageError: A figure cannot be written.
 
     Example::
 

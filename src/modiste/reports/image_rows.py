@@ -39,10 +39,10 @@ class Row:
     """Pictures side by side.
 
     Attributes:
-        label: text at the left.
+        label: Text at the left.
         images: uint8, or floats in the range of ``scale``; shape (N, C, H, W) with one or three channels.
-        captions: one beneath each picture, cut to its width; empty for none.
-        scale: how a single channel becomes colours.
+        captions: One beneath each picture, cut to its width; empty for none.
+        scale: How a single channel becomes colours.
     """
 
     label: str
@@ -58,10 +58,10 @@ def image_rows(
     """Return a figure of rows one below the other.
 
     Args:
-        rows: the rows, first at the top.
-        heads: text above each column.
-        width: width of the figure in inches.
-        label_width: width of the labels in inches.
+        rows: The rows, first at the top.
+        heads: Text above each column.
+        width: Width of the figure in inches.
+        label_width: Width of the labels in inches.
     """
     return place_rows(rows, heads=heads, width=width, label_width=label_width)[0]
 
@@ -94,11 +94,11 @@ def draw_picture(
     """Draw one picture in a frame and return its box.
 
     Args:
-        axes: axes in inches, as ``style.schematic`` returns them.
+        axes: Axes in inches, as ``style.schematic`` returns them.
         image: uint8, or floats in the range of ``scale``; three channels are red, green and blue.
-        corner: left and bottom of the square in which the picture is drawn.
-        side: length of the square's side; the longer side of the picture fills it.
-        scale: how a single channel becomes colours.
+        corner: Left and bottom of the square in which the picture is drawn.
+        side: Length of the square's side; the longer side of the picture fills it.
+        scale: How a single channel becomes colours.
     """
     channels, height, width = image.shape
     bytewise = image.dtype == torch.uint8

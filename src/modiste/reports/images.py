@@ -43,10 +43,10 @@ class Mistake:
     """A misclassified image.
 
     Attributes:
-        index: its position.
-        label: its class.
-        predicted: the predicted class.
-        confidence: the probability of the predicted class, from 0 to 1.
+        index: Its position.
+        label: Its class.
+        predicted: The predicted class.
+        confidence: The probability of the predicted class, from 0 to 1.
     """
 
     index: int
@@ -112,11 +112,11 @@ class Cell:
     """A cell of the confusion matrix off the diagonal.
 
     Attributes:
-        label: the true class.
-        predicted: the predicted class.
-        count: number of images.
-        share: their share of the true class, from 0 to 1.
-        indices: positions of the first few images.
+        label: The true class.
+        predicted: The predicted class.
+        count: Number of images.
+        share: Their share of the true class, from 0 to 1.
+        indices: Positions of the first few images.
     """
 
     label: int

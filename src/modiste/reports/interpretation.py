@@ -26,11 +26,11 @@ class Reading:
     """A verdict on the fit, with its reasons and advice.
 
     Attributes:
-        verdict: the fit at the end of training.
-        sentences: reasons and advice, a paragraph each.
-        lowest: the epoch with the lowest validation loss.
-        rise: share by which validation loss ended above its minimum.
-        improving: whether validation loss was still falling at the end.
+        verdict: The fit at the end of training.
+        sentences: Reasons and advice, a paragraph each.
+        lowest: The epoch with the lowest validation loss.
+        rise: Share by which validation loss ended above its minimum.
+        improving: Whether validation loss was still falling at the end.
     """
 
     verdict: Verdict
@@ -55,8 +55,8 @@ def read_fit(history: Sequence[EpochRow], recipe: Recipe) -> Reading:
     over an epoch in which the network still learns. The true gap is therefore at least as wide as the one shown.
 
     Args:
-        history: one row per epoch.
-        recipe: the recipe of the run.
+        history: One row per epoch.
+        recipe: The recipe of the run.
     """
     lowest = min(history, key=lambda row: row.validation_loss)
     rise = _final_loss(history) / lowest.validation_loss - 1 if lowest.validation_loss > 0 else 0.0

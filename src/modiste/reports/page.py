@@ -54,15 +54,15 @@ def write_audit(found: Findings, page: Path, plain: Path) -> Path:
     """Write the findings of an audit as a page and as JSON.
 
     Args:
-        found: what ``modiste.audits.audit`` returned.
-        page: path of the HTML file.
-        plain: path of the JSON file, which lists everything.
+        found: What ``modiste.audits.audit`` returned.
+        page: Path of the HTML file.
+        plain: Path of the JSON file, which lists everything.
 
     Returns:
         ``page``.
 
     Raises:
-        StorageError: a file cannot be written.
+        StorageError: A file cannot be written.
     """
     storage.write_json(plain, found.as_plain())
     storage.write_text(page, render_audit(found, plain.name))

@@ -30,9 +30,9 @@ def steps_figure(answer: FileAnswer, looked: Float[np.ndarray, "side side"], typ
     """Return a figure of the steps from left to right, then the evidence, then a typical image of the predicted class.
 
     Args:
-        answer: the answer to a picture that could be read.
-        looked: evidence of each position for the predicted class: the probability lost when it is hidden.
-        typical: an image of each class.
+        answer: The answer to a picture that could be read.
+        looked: Evidence of each position for the predicted class: the probability lost when it is hidden.
+        typical: An image of each class.
     """
     prepared, (name, probability) = answer.prepared, answer.probabilities[0]
     assert prepared is not None
@@ -62,7 +62,7 @@ def typical_images(
     Returns an empty dictionary if the images are the user's own, the run keeps no copy and no folder is given.
 
     Raises:
-        DataError: the images are missing or damaged.
+        DataError: The images are missing or damaged.
     """
     validation = _validation(predictor, data_folder)
     if validation is None:

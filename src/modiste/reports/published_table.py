@@ -17,9 +17,9 @@ class Beside:
     """The paper's figures beside a run's.
 
     Attributes:
-        rows: what, the paper's figure, the run's figure.
-        classes: class name, the paper's F1 on test, the run's F1.
-        split: the images of the run's F1: ``test`` if the run was evaluated on test, else ``validation``.
+        rows: What, the paper's figure, the run's figure.
+        classes: Class name, the paper's F1 on test, the run's F1.
+        split: The images of the run's F1: ``test`` if the run was evaluated on test, else ``validation``.
     """
 
     rows: tuple[tuple[str, str, str], ...]

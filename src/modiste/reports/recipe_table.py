@@ -30,9 +30,9 @@ class Field:
     """One field of a recipe.
 
     Attributes:
-        name: its name.
-        value: its value in this run.
-        usual: its value in the recipe of the same name; None if that is the same, empty if it has no such field.
+        name: Its name.
+        value: Its value in this run.
+        usual: Its value in the recipe of the same name; None if that is the same, empty if it has no such field.
     """
 
     name: str

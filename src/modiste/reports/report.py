@@ -50,17 +50,17 @@ def write_report(
     state, and a warning says so; its folder stays as it is, so that the run can go on to the same bytes.
 
     Args:
-        folder: folder of a run.
-        data: the data in memory that the run was trained on, as ``modiste.train`` takes them.
-        data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
-        out: path of the page; by default ``report.html`` in the folder, or ``NAME-unfinished.html`` in the current one.
-        title: heading of the page; by default the name of the recipe.
-        author: name of who hands the report in; empty for none.
+        folder: Folder of a run.
+        data: The data in memory that the run was trained on, as ``modiste.train`` takes them.
+        data_folder: Folder of the images, if they are not where ``load_dataset`` looks for them.
+        out: Path of the page; by default ``report.html`` in the folder, or ``NAME-unfinished.html`` in the current one.
+        title: Heading of the page; by default the name of the recipe.
+        author: Name of who hands the report in; empty for none.
 
     Raises:
-        RunError: the run is damaged, has not finished an epoch, or was trained on other images.
-        DataError: the images are missing or damaged.
-        StorageError: the page cannot be written.
+        RunError: The run is damaged, has not finished an epoch, or was trained on other images.
+        DataError: The images are missing or damaged.
+        StorageError: The page cannot be written.
 
     Example::
 
@@ -134,8 +134,8 @@ def load_measured_images(run: Run, split: Split, data_folder: Path | None) -> Im
     """Load the images of a split on which the run was measured already; nothing is measured or counted.
 
     Raises:
-        RunError: the run was not measured on this split, or the images are others.
-        DataError: the images are missing or damaged.
+        RunError: The run was not measured on this split, or the images are others.
+        DataError: The images are missing or damaged.
     """
     measured = run.measured(split)  # before the images: a test set that was not opened stays closed
     if split == "validation":

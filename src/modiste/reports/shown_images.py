@@ -26,10 +26,10 @@ class ImageAnswer:
     """What a run answers for one image of a split.
 
     Attributes:
-        index: number of the image, from 0.
-        label: its class.
-        answer: the most probable class.
-        probabilities: every class with its probability, 0 to 1, most probable first.
+        index: Number of the image, from 0.
+        label: Its class.
+        answer: The most probable class.
+        probabilities: Every class with its probability, 0 to 1, most probable first.
     """
 
     index: int
@@ -54,16 +54,16 @@ def write_images(
     """Draw images of a finished run by their numbers; return the file's path, and the answers.
 
     Args:
-        folder: folder of a finished run.
-        numbers: of the images, from 0, as ``modiste compare`` prints them.
+        folder: Folder of a finished run.
+        numbers: Numbers of the images, from 0, as ``modiste compare`` prints them.
         split: ``validation``; or ``test``, if the run was already evaluated on test. No evaluation is counted.
-        out: path of the figure, .png, .svg or .pdf; by default ``images.png`` in the run's folder.
-        data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
+        out: Path of the figure, .png, .svg or .pdf; by default ``images.png`` in the run's folder.
+        data_folder: Folder of the images, if they are not where ``load_dataset`` looks for them.
 
     Raises:
-        RunError: the run is unfinished or damaged, was not measured on this split, or has no image of that number.
-        DataError: the images are missing or damaged.
-        StorageError: the figure cannot be written.
+        RunError: The run is unfinished or damaged, was not measured on this split, or has no image of that number.
+        DataError: The images are missing or damaged.
+        StorageError: The figure cannot be written.
 
     Example::
 

@@ -138,10 +138,10 @@ def inline_svg(figure: Figure, name: str, title: str, description: str) -> str:
     """Return a figure as an ``<svg>`` element for a page: its text is text, its colours follow the page's.
 
     Args:
-        figure: the figure.
-        name: prefix of every id in the element; must be unique on the page.
-        title: what the figure is.
-        description: what the figure shows, for screen readers.
+        figure: The figure.
+        name: Prefix of every id in the element; must be unique on the page.
+        title: What the figure is.
+        description: What the figure shows, for screen readers.
     """
     buffer = io.StringIO()
     with figure_style(), mpl.rc_context({"svg.fonttype": "none"}):

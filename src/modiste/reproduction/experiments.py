@@ -25,12 +25,12 @@ class Experiment:
     """An experiment of the paper: variants of one setting.
 
     Attributes:
-        name: the setting that varies.
-        section: section of the paper.
-        statement: what the paper says or chose.
-        variants: the variants, in the order of the figure.
-        chosen: label of the variant that the paper chose.
-        expected_worse: label of the variant that the paper calls worse; empty if there is none.
+        name: The setting that varies.
+        section: Section of the paper.
+        statement: What the paper says or chose.
+        variants: The variants, in the order of the figure.
+        chosen: Label of the variant that the paper chose.
+        expected_worse: Label of the variant that the paper calls worse; empty if there is none.
     """
 
     name: str
@@ -118,7 +118,7 @@ def selected(names: Sequence[str]) -> tuple[Experiment, ...]:
     """Return the experiments of these slugs in the paper's order; all of them without names.
 
     Raises:
-        RecipeError: the paper has no such experiment.
+        RecipeError: The paper has no such experiment.
 
     Example:
         >>> [one.name for one in selected(["dropout", "batch-size"])]

@@ -64,14 +64,14 @@ class Content:
     """The content of the page.
 
     Attributes:
-        scope: how much of the paper's training was done.
-        finals: the runs of the final model.
-        evidence: the results of those runs, on test too.
-        claims: section, statement and finding of every claim but those of the experiments.
-        studies: the results of every experiment, and the finding on it.
-        development: the images, for figure 4.
-        failures: runs that did not finish, with the reasons.
-        missing: names of the runs that are not finished yet.
+        scope: How much of the paper's training was done.
+        finals: The runs of the final model.
+        evidence: The results of those runs, on test too.
+        claims: Section, statement and finding of every claim but those of the experiments.
+        studies: The results of every experiment, and the finding on it.
+        development: The images, for figure 4.
+        failures: Runs that did not finish, with the reasons.
+        missing: Names of the runs that are not finished yet.
     """
 
     scope: Scope

@@ -78,10 +78,10 @@ class PaperClaim:
     """A statement of the paper.
 
     Attributes:
-        section: section of the paper.
-        statement: the claim.
-        measure: function that returns the finding for finished runs.
-        needs_training: whether the claim depends on those runs; if not, ``measure`` gets none.
+        section: Section of the paper.
+        statement: The claim.
+        measure: Function that returns the finding for finished runs.
+        needs_training: Whether the claim depends on those runs; if not, ``measure`` gets none.
     """
 
     section: str

@@ -48,22 +48,22 @@ def reproduce(
     last weights.
 
     Args:
-        scope: number of seeds, epochs and images.
-        out: folder for runs, page and figures; made if missing.
-        experiments: those to train and to show. Others can be added later: their runs join the same folder.
-        workers: makes the workers that runs are submitted to; two processes by default.
-        device: device of each run.
-        data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
-        on_outcome: called after every run.
+        scope: Number of seeds, epochs and images.
+        out: Folder for runs, page and figures; made if missing.
+        experiments: Those to train and to show. Others can be added later: their runs join the same folder.
+        workers: Makes the workers that runs are submitted to; two processes by default.
+        device: Device of each run.
+        data_folder: Folder of the images, if they are not where ``load_dataset`` looks for them.
+        on_outcome: Called after every run.
 
     Returns:
-        the paths of the page as HTML and as Markdown.
+        The paths of the page as HTML and as Markdown.
 
     Raises:
-        RunError: the folder belongs to another scope, or no run of the final model finished.
+        RunError: The folder belongs to another scope, or no run of the final model finished.
         MissingExtraError: SciPy is missing, which intervals over several seeds need.
-        StoppedError: a signal asked the process to stop.
-        DataError, StorageError, FolderInUseError: as in training.
+        StoppedError: A signal asked the process to stop.
+        DataError, StorageError, FolderInUseError: As in training.
 
     Example::
 
@@ -87,17 +87,17 @@ def write_page(
     are only read, and the test set is not opened.
 
     Args:
-        out: folder of the reproduction.
-        experiments: those to show.
-        data_folder: as in ``reproduce``.
+        out: Folder of the reproduction.
+        experiments: Those to show.
+        data_folder: As in ``reproduce``.
 
     Returns:
-        the paths of the page as HTML and as Markdown.
+        The paths of the page as HTML and as Markdown.
 
     Raises:
-        RunError: the folder holds no reproduction, or no run of the final model is finished.
+        RunError: The folder holds no reproduction, or no run of the final model is finished.
         MissingExtraError: SciPy is missing, which intervals over several seeds need.
-        DataError, StorageError: the images or the runs cannot be read, or the page cannot be written.
+        DataError, StorageError: The images or the runs cannot be read, or the page cannot be written.
     """
     path = Path(out) / SCOPE
     if not path.exists():
@@ -154,10 +154,10 @@ def measure(
     """Return the results of every claim and experiment, from the finished runs.
 
     Args:
-        work: the runs.
-        failures: reasons of failed runs, by folder.
-        data_folder: of the images.
-        missing: folders of runs that are not finished yet; the test set is then not opened. None once all were trained.
+        work: The runs.
+        failures: Reasons of failed runs, by folder.
+        data_folder: Folder of the images.
+        missing: Folders of runs that are not finished yet; the test set is then not opened. None once all were trained.
     """
     absent = {*failures, *(missing or ())}
     finals = tuple(open_run(folder) for folder in work.final_folders() if folder not in absent)

@@ -19,7 +19,7 @@ class EpochDifference:
     """The difference in validation accuracy between a variant and the paper's choice after one epoch.
 
     Attributes:
-        difference: accuracy of the variant minus accuracy of the choice, mean over the seeds that both have.
+        difference: Accuracy of the variant minus accuracy of the choice, mean over the seeds that both have.
         interval: Student's 95 % interval over these seeds, on these images; None for a single seed.
     """
 
@@ -32,17 +32,17 @@ class Point:
     """The results of a variant on validation.
 
     Attributes:
-        label: label of the variant.
-        accuracies: accuracy of each finished run, with the weights selected on validation.
-        losses: loss of each finished run, with the same weights.
+        label: Label of the variant.
+        accuracies: Accuracy of each finished run, with the weights selected on validation.
+        losses: Loss of each finished run, with the same weights.
         interval: 95 % interval of the mean accuracy over seeds, clipped to [0, 1]; None for a single run.
         loss_interval: 95 % interval of the mean loss over seeds; None for a single run.
-        curve: accuracy after each epoch, averaged over the runs.
-        against_chosen: difference in accuracy to the paper's choice; None for the choice itself.
-        adjusted_p_value: p-value of this difference after Holm's correction over the variants.
-        failures: reasons of missing runs.
-        trend: difference to the paper's choice after each epoch; empty for the choice itself.
-        gaps: training accuracy minus validation accuracy after the last epoch, of each finished run.
+        curve: Accuracy after each epoch, averaged over the runs.
+        against_chosen: Difference in accuracy to the paper's choice; None for the choice itself.
+        adjusted_p_value: P-value of this difference after Holm's correction over the variants.
+        failures: Reasons of missing runs.
+        trend: Difference to the paper's choice after each epoch; empty for the choice itself.
+        gaps: Training accuracy minus validation accuracy after the last epoch, of each finished run.
     """
 
     label: str
@@ -78,9 +78,9 @@ class Study:
     """An experiment with the results of every variant that has a finished run.
 
     Attributes:
-        experiment: the experiment.
-        points: one for each of these variants, in the experiment's order.
-        images: number of validation images; 0 if no variant could be compared.
+        experiment: The experiment.
+        points: One for each of these variants, in the experiment's order.
+        images: Number of validation images; 0 if no variant could be compared.
     """
 
     experiment: Experiment
@@ -122,10 +122,10 @@ def study(
     A variant is compared with the paper's choice over the seeds that both have; without one, it is not compared.
 
     Args:
-        experiment: the experiment.
-        folders: for each variant, the folders of its finished runs.
-        failures: for each variant, the reasons of missing runs.
-        data_folder: folder of the images, if they are not where ``load_dataset`` looks for them.
+        experiment: The experiment.
+        folders: For each variant, the folders of its finished runs.
+        failures: For each variant, the reasons of missing runs.
+        data_folder: Folder of the images, if they are not where ``load_dataset`` looks for them.
     """
     runs = {
         variant.label: [open_run(folder) for folder in where]

@@ -123,7 +123,7 @@ def seeds_to_decide(found: Sequence[CrossedDifference]) -> int | None:
     that one is not.
 
     Args:
-        found: the difference to the choice of every variant.
+        found: The difference to the choice of every variant.
 
     Returns:
         The number; None if no number of seeds would be enough on these images.

@@ -35,11 +35,11 @@ class ModelInfo:
     """The description that a model file holds beside its weights.
 
     Attributes:
-        recipe: how the model was trained.
-        task: image shape, class names and pixel statistics.
-        epoch: the epoch whose weights these are, from 1.
-        fingerprint: hash of the training data; with extra pictures two hashes, with a plus between.
-        temperature: logits are divided by it before softmax; above 0, fitted on validation images at export.
+        recipe: How the model was trained.
+        task: Image shape, class names and pixel statistics.
+        epoch: The epoch whose weights these are, from 1.
+        fingerprint: Hash of the training data; with extra pictures two hashes, with a plus between.
+        temperature: Logits are divided by it before softmax; above 0, fitted on validation images at export.
     """
 
     recipe: Recipe
@@ -79,7 +79,7 @@ def load_model(path: Path) -> tuple[nn.Module, ModelInfo]:
     """Return the network, in evaluation mode, and its description from a model file.
 
     Raises:
-        RunError: the file is missing, damaged, or of another format.
+        RunError: The file is missing, damaged, or of another format.
     """
     tensors, plain = read(path)
     with _readable(path):
@@ -135,7 +135,7 @@ def load_state(folder: Path) -> State | None:
     Returns None if the folder holds no state.
 
     Raises:
-        RunError: all states are damaged, or one cannot be read.
+        RunError: All states are damaged, or one cannot be read.
     """
     complaints: list[str] = []
     for path in reversed(_states(folder)):

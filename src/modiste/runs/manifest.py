@@ -20,7 +20,7 @@ def read(folder: Path, required: Iterable[str] = ()) -> tuple[dict[str, str], in
     """Return the SHA-256 of each file by name, and how often the test set was opened.
 
     Raises:
-        RunError: the manifest is damaged, or does not list the ``required`` files.
+        RunError: The manifest is damaged, or does not list the ``required`` files.
     """
     path = folder / NAME
     if not storage.lies_in(folder, NAME):
@@ -61,7 +61,7 @@ def onnx_file(source: Path) -> Path:
     """Return the path of an ONNX file, or of that in a run's folder.
 
     Raises:
-        RunError: the run was not exported, or its file is missing or has changed since.
+        RunError: The run was not exported, or its file is missing or has changed since.
     """
     if not storage.is_folder(source):
         return source

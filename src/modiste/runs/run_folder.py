@@ -95,7 +95,7 @@ class Measured:
     Attributes:
         logits: float32, one row per image.
         labels: int64, from 0 to classes - 1.
-        images: hash of the images in their order (``ImageSet.identity``); empty in files of earlier versions.
+        images: Hash of the images in their order (``ImageSet.identity``); empty in files of earlier versions.
     """
 
     logits: Float[Tensor, "n classes"]
@@ -108,11 +108,11 @@ class Run:
     """A finished run whose files were verified when it was opened.
 
     Attributes:
-        folder: the run folder.
-        recipe: how the run was trained.
-        history: one row per epoch.
-        files: the SHA-256 of each file by name.
-        test_openings: how often the run was evaluated on test.
+        folder: The run folder.
+        recipe: How the run was trained.
+        history: One row per epoch.
+        files: The SHA-256 of each file by name.
+        test_openings: How often the run was evaluated on test.
     """
 
     folder: Path
@@ -134,7 +134,7 @@ class Run:
         """Load the network with each of the weights: every snapshot (``snapshots``), or those of ``load_model`` alone.
 
         Raises:
-            RunError: the run has no snapshots.
+            RunError: The run has no snapshots.
         """
         if weights != "snapshots":
             return [self.load_model(weights)[0]]
@@ -192,8 +192,8 @@ def open_run(folder: Path | str) -> Run:
     """Open a finished run and verify its files.
 
     Raises:
-        RunError: the run is missing, unfinished, or a file does not match its hash.
-        StorageError: a file cannot be read.
+        RunError: The run is missing, unfinished, or a file does not match its hash.
+        StorageError: A file cannot be read.
     """
     folder = Path(folder)
     require_finished(folder)
@@ -265,17 +265,17 @@ def keep(run: Run, files: Mapping[str, bytes], *, openings: int = 0) -> Run:
     was opened are kept. A file that is replaced leaves the manifest first, so that a crash leaves no wrong hash there.
 
     Args:
-        run: the run as it was opened.
-        files: content by file name.
-        openings: evaluations on test to count.
+        run: The run as it was opened.
+        files: Content by file name.
+        openings: Evaluations on test to count.
 
     Returns:
         The run with its new files and count.
 
     Raises:
-        ReadOnlyError: the folder may not be written; another StorageError if the disk refuses.
-        FolderInUseError: another process holds the lock for longer than PATIENCE_SECONDS.
-        RunError: the folder now holds another run, or a file has the name of a part of the run.
+        ReadOnlyError: The folder may not be written; another StorageError if the disk refuses.
+        FolderInUseError: Another process holds the lock for longer than PATIENCE_SECONDS.
+        RunError: The folder now holds another run, or a file has the name of a part of the run.
     """
     folder = run.folder
     parts = (*ALWAYS, *BEFORE_TRAINING, IMAGES, manifest.NAME, storage.LOCK_NAME)

@@ -53,7 +53,7 @@ def new_content(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
     ``remove_abandoned`` knows it from one whose process was killed.
 
     Raises:
-        StorageError: the disk refuses; ReadOnlyError if the folder may not be written. The old file is then unchanged,
+        StorageError: The disk refuses; ReadOnlyError if the folder may not be written. The old file is then unchanged,
             unless the last step failed, which protects the rename from a power cut.
     """
     temporary = path.parent / f".{path.name[:LONGEST_PREFIX]}-{secrets.token_hex(8)}.part"
@@ -125,7 +125,7 @@ def lies_in(folder: Path, name: str) -> bool:
     """Return whether a name leads to a path inside the folder, after links and ``..`` are resolved.
 
     Raises:
-        RunError: a folder on the way may not be entered, or the name is too long.
+        RunError: A folder on the way may not be entered, or the name is too long.
     """
     path = folder / name
     try:
@@ -209,12 +209,12 @@ def lock(folder: Path, patience_seconds: float = 0.0) -> Iterator[None]:
     without locks a warning is logged and the block runs without one.
 
     Args:
-        folder: the run folder.
-        patience_seconds: how long to wait for another process to free the lock.
+        folder: The run folder.
+        patience_seconds: How long to wait for another process to free the lock.
 
     Raises:
-        FolderInUseError: another process still holds the lock after that time.
-        StorageError: the folder cannot be used; ReadOnlyError if it may not be written.
+        FolderInUseError: Another process still holds the lock after that time.
+        StorageError: The folder cannot be used; ReadOnlyError if it may not be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,7 @@ class FolderStore(OutcomeStore):
     """Outcomes as files in the folder of the search. Its only driver holds the folder's lock.
 
     Args:
-        folder: of the search.
+        folder: Folder of the search.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -203,10 +203,10 @@ def write_study(target: "BaseStorage", name: str, plan: Plan, outcomes: Iterable
     """Write all outcomes as an Optuna study, for its dashboard and other tools.
 
     Args:
-        target: the Optuna storage.
-        name: of the study.
-        plan: of the search.
-        outcomes: in the order of the study's trials.
+        target: The Optuna storage.
+        name: Name of the study.
+        plan: Plan of the search.
+        outcomes: In the order of the study's trials.
     """
     from optuna import create_study
     from optuna.distributions import BaseDistribution

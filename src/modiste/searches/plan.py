@@ -52,13 +52,13 @@ def claim(path: Path, now: Part, *, grows: str, noun: str) -> None:
     """Write a plan into a new folder, or check it against the plan that the folder has. One number may increase.
 
     Args:
-        path: of the plan's file. A new folder must be empty.
-        now: the plan.
-        grows: name of the field that may increase, for example the number of trials.
-        noun: names the content of the folder in messages.
+        path: Path of the plan's file. A new folder must be empty.
+        now: The plan.
+        grows: Name of the field that may increase, for example the number of trials.
+        noun: Names the content of the folder in messages.
 
     Raises:
-        RunError: the folder has another plan, or other files.
+        RunError: The folder has another plan, or other files.
     """
     if path.exists():
         if changes := changes_of(build(type(now), storage.read_json(path)), now, grows=grows):

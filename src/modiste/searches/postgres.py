@@ -39,12 +39,12 @@ class PostgresStore(OutcomeStore):
 
     Args:
         url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``, or another form that libpq reads.
-        name: of the search. Drivers with the same name work together.
+        name: Name of the search. Drivers with the same name work together.
 
     Raises:
-        RecipeError: the name is empty, longer than ``LONGEST_NAME`` or not printable.
+        RecipeError: The name is empty, longer than ``LONGEST_NAME`` or not printable.
         MissingExtraError: psycopg is not installed.
-        ClusterError: the database cannot be used. Every method can raise it.
+        ClusterError: The database cannot be used. Every method can raise it.
     """
 
     look_seconds: ClassVar[float] = 1.0

@@ -14,8 +14,8 @@ class ProgressTable:
     """Prints a row for every trial that ends; the widths of the columns are fixed at the start.
 
     Args:
-        plan: of the search.
-        write: prints a line.
+        plan: Plan of the search.
+        write: Prints a line.
     """
 
     def __init__(self, plan: Plan, write: Callable[[str], None]) -> None:

@@ -53,8 +53,8 @@ class NodeResult:
     """The result of a trial on a node.
 
     Attributes:
-        outcome: of the trial; None if it was stopped on request.
-        folder: the run folder as an archive, if the node does not share the driver's folder.
+        outcome: Outcome of the trial; None if it was stopped on request.
+        folder: The run folder as an archive, if the node does not share the driver's folder.
     """
 
     outcome: TrialOutcome | None
@@ -74,12 +74,12 @@ class RayWorkers(Workers):
     Args:
         address: ``auto`` joins the cluster of this machine. If there is none, it starts one for this process, on
             loopback and without a dashboard. HOST:PORT joins the cluster with that address.
-        folder: of the search or reproduction, in which all run folders are gathered.
-        share: of a node that each trial takes; one core if None.
+        folder: Folder of the search or reproduction, in which all run folders are gathered.
+        share: Share of a node that each trial takes; one core if None.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ClusterError: no cluster answers, or no node is large enough.
+        ClusterError: No cluster answers, or no node is large enough.
     """
 
     limits_time = True
@@ -197,10 +197,10 @@ def run_on_node(task: TrialTask, mark: Path, begun: bytes | None, threads: int) 
     """Run a trial in the driver's folder if this node shares it, else in a temporary folder that is sent to the driver.
 
     Args:
-        task: the trial; its folder is on the driver's machine.
-        mark: a file with a unique name in the driver's folder. It shows whether this node shares the folder.
-        begun: the run folder as an archive, if the trial has begun before.
-        threads: number of threads to compute with.
+        task: The trial; its folder is on the driver's machine.
+        mark: A file with a unique name in the driver's folder. It shows whether this node shares the folder.
+        begun: The run folder as an archive, if the trial has begun before.
+        threads: Number of threads to compute with.
     """
     settle_threads(threads)
     with _time_limit(task.minutes):
@@ -244,7 +244,7 @@ def unpack(archive: bytes, folder: Path) -> None:
     """Write the files of an archive into ``folder``, the manifest last. An interrupted write leaves no partial file.
 
     Raises:
-        RunError: it is not an archive, or contains a path outside the folder. Nothing is written then.
+        RunError: It is not an archive, or contains a path outside the folder. Nothing is written then.
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:

@@ -37,7 +37,7 @@ def connect(address: str) -> Any:
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ClusterError: no cluster answers.
+        ClusterError: No cluster answers.
     """
     with _signals_kept():
         return _connected(address)
@@ -110,9 +110,9 @@ def watch_head(ray: Any, left: threading.Event, give_up: Callable[[str], None]) 
     Ray would wait for the head, and then end this process.
 
     Args:
-        ray: the module, connected to a cluster.
-        left: set when this process has left the cluster; the thread then ends.
-        give_up: called at most once.
+        ray: The module, connected to a cluster.
+        left: Set when this process has left the cluster; the thread then ends.
+        give_up: Called at most once.
     """
     address = ray.get_runtime_context().gcs_address
 

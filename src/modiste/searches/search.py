@@ -45,22 +45,22 @@ def search(
     outcome is not run again. A trial that was interrupted continues from its last epoch.
 
     Args:
-        plan: of the search.
-        out: folder of the search; created if missing.
-        workers: creates the workers that run trials; None for processes on this machine.
-        at_once: number of trials that this driver runs at the same time; None for ``plan.lag``.
-        store: of outcomes shared by several drivers; None for files in ``out``.
-        device: where each trial computes.
-        data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
-        on_outcome: called with each new outcome.
-        track: names of trackers that record every trial as a run; see ``tracking.trackers``. Listeners are refused.
+        plan: Plan of the search.
+        out: Folder of the search; created if missing.
+        workers: Creates the workers that run trials; None for processes on this machine.
+        at_once: Number of trials that this driver runs at the same time; None for ``plan.lag``.
+        store: Store of outcomes shared by several drivers; None for files in ``out``.
+        device: Where each trial computes.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
+        on_outcome: Called with each new outcome.
+        track: Names of trackers that record every trial as a run; see ``tracking.trackers``. Listeners are refused.
 
     Returns:
         The outcomes of all trials, by number.
 
     Raises:
-        StoppedError: a signal asked the search to stop. Everything is saved.
-        RecipeError, RunError, StorageError, FolderInUseError, MissingExtraError: the search cannot be run or continued,
+        StoppedError: A signal asked the search to stop. Everything is saved.
+        RecipeError, RunError, StorageError, FolderInUseError, MissingExtraError: The search cannot be run or continued,
             or workers could not import the network, loss, augmentation, data source or tracker that is not Modiste's.
     """
     demand_packages()
@@ -90,12 +90,12 @@ class Driver:
     """Decides which trials may begin, and keeps their outcomes.
 
     Args:
-        plan: of the search.
-        folder: of the search.
-        store: where outcomes are kept.
-        at_once: number of trials that this driver runs at the same time.
-        make_task: makes a task from its other fields; device and folder of the images are given.
-        on_outcome: called with each new outcome.
+        plan: Plan of the search.
+        folder: Folder of the search.
+        store: Where outcomes are kept.
+        at_once: Number of trials that this driver runs at the same time.
+        make_task: Makes a task from its other fields; device and folder of the images are given.
+        on_outcome: Called with each new outcome.
     """
 
     def __init__(

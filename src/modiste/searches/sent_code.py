@@ -20,8 +20,8 @@ class SentCode:
     The driver makes it of code that a person has named there, so no file decides what is imported.
 
     Attributes:
-        code: of a network, a loss and an augmentation.
-        source: of the class of a kind of data source, which is called without arguments; empty for Modiste's own kinds.
+        code: Paths of a network, a loss and an augmentation.
+        source: Path of the class of a kind of data source, called without arguments; empty for Modiste's own kinds.
     """
 
     code: tuple[str, ...] = ()
@@ -45,12 +45,12 @@ def sent_code(recipe: Recipe, data_folder: Path | None = None) -> SentCode:
     """Return what the workers need for trials of a recipe; nothing for one that is Modiste's alone.
 
     Args:
-        recipe: of the search.
-        data_folder: see ``load_dataset``.
+        recipe: Recipe of the search.
+        data_folder: See ``load_dataset``.
 
     Raises:
-        RunError: the recipe names code that nobody has named in this process.
-        RecipeError: a worker could not import the code: it belongs to a notebook or a script, or has been built.
+        RunError: The recipe names code that nobody has named in this process.
+        RecipeError: A worker could not import the code: it belongs to a notebook or a script, or has been built.
     """
     references = recipe.own_references.items()
     code = tuple(_path(own_code.find(reference, kind), kind) for kind, reference in references)

@@ -25,10 +25,10 @@ class Dimension:
     """One searched field and its possible values.
 
     Attributes:
-        field: dotted name of a recipe's field, for example ``optimizer.learning_rate``.
+        field: Dotted name of a recipe's field, for example ``optimizer.learning_rate``.
         kind: ``log`` and ``uniform`` draw a number from a range, ``integer`` a whole number, ``choice`` from a list.
-        values: the ends of the range, or the list.
-        whole: whether the field holds whole numbers, so that ``log`` draws whole numbers.
+        values: The ends of the range, or the list.
+        whole: Whether the field holds whole numbers, so that ``log`` draws whole numbers.
     """
 
     field: str
@@ -72,11 +72,11 @@ def parse(texts: Iterable[str], recipe: Recipe) -> Space:
     """Parse a space and check its values with the recipe.
 
     Args:
-        texts: of the form ``FIELD=KIND(...)``, for example ``optimizer.learning_rate=log(1e-4,1e-1)``.
-        recipe: that has the fields.
+        texts: Texts of the form ``FIELD=KIND(...)``, for example ``optimizer.learning_rate=log(1e-4,1e-1)``.
+        recipe: That has the fields.
 
     Raises:
-        RecipeError: a text has another form, the recipe has no such field, a field appears twice, or a value is not
+        RecipeError: A text has another form, the recipe has no such field, a field appears twice, or a value is not
             valid for its field.
     """
     known = {name: value for name, value in flatten(to_plain(recipe)) if not name.endswith(".kind")}
@@ -96,10 +96,10 @@ def read(arguments: Iterable[str]) -> tuple[str, ...]:
     A .toml or .json file maps field names, nested as in a recipe or dotted, to texts such as ``log(1e-4,1e-1)``.
 
     Args:
-        arguments: each a text ``FIELD=KIND(...)`` or the name of a file.
+        arguments: Each a text ``FIELD=KIND(...)`` or the name of a file.
 
     Raises:
-        RecipeError: a file cannot be read.
+        RecipeError: A file cannot be read.
     """
     texts: list[str] = []
     for argument in arguments:

@@ -24,7 +24,7 @@ class Suggestions:
     for each trial. So an interrupted search gives the same results as an uninterrupted one.
 
     Args:
-        plan: of the search.
+        plan: Plan of the search.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -49,7 +49,7 @@ class Suggestions:
         """Return the values of the next trial. If it already has an outcome, these are its values.
 
         Args:
-            outcomes: by number; at least those of the trials in ``awaits``.
+            outcomes: By number; at least those of the trials in ``awaits``.
         """
         number = self.asked
         for earlier in self.awaits()[self._reported :]:

@@ -25,12 +25,12 @@ class TrialOutcome:
     """The outcome of a trial.
 
     Attributes:
-        number: of the trial.
-        values: of the searched fields.
+        number: Number of the trial.
+        values: Values of the searched fields.
         state: ``complete``, ``pruned`` or ``failed``.
-        accuracy: on validation, of the selected epoch. For a pruned trial, of its last epoch; None for a failed one.
-        curve: validation accuracy after each epoch.
-        reason: why it failed or was pruned.
+        accuracy: On validation, of the selected epoch. For a pruned trial, of its last epoch; None for a failed one.
+        curve: Validation accuracy after each epoch.
+        reason: Why it failed or was pruned.
     """
 
     number: int
@@ -46,16 +46,16 @@ class TrialTask:
     """A trial to run, as sent to a worker on this or another machine.
 
     Attributes:
-        number: of the trial.
-        values: of the searched fields.
-        recipe: with those values.
-        folder: of the run.
-        device: where it computes.
-        data_folder: of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
-        curves: validation accuracies of earlier trials after each epoch, for pruning; empty for no pruning.
-        minutes: longest time that it may take; 0 for no limit.
-        track: names of trackers.
-        sent: code that is not Modiste's, which the worker imports.
+        number: Number of the trial.
+        values: Values of the searched fields.
+        recipe: With those values.
+        folder: Folder of the run.
+        device: Where it computes.
+        data_folder: Folder of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
+        curves: Validation accuracies of earlier trials after each epoch, for pruning; empty for no pruning.
+        minutes: Longest time that it may take; 0 for no limit.
+        track: Names of trackers.
+        sent: Code that is not Modiste's, which the worker imports.
     """
 
     number: int
@@ -109,7 +109,7 @@ class Pruner(Listener):
     was killed and begins again is compared with the same ones.
 
     Args:
-        curves: validation accuracies of the earlier trials after each epoch.
+        curves: Validation accuracies of the earlier trials after each epoch.
     """
 
     def __init__(self, curves: Sequence[Sequence[float]]) -> None:
@@ -146,11 +146,11 @@ def run_trial(task: TrialTask) -> TrialOutcome:
     A fault of the recipe is an outcome. A fault of the machine is an error, because every other trial would fail too.
 
     Raises:
-        StoppedError: a signal asked to stop.
-        RecipeError: the device cannot be used here, or code that is not Modiste's cannot be imported.
-        FolderInUseError: another process is training in the task's folder.
-        DataError: the images are missing or damaged, and the search does not choose the data.
-        StorageError, MissingExtraError: nothing can be written, or a package is missing.
+        StoppedError: A signal asked to stop.
+        RecipeError: The device cannot be used here, or code that is not Modiste's cannot be imported.
+        FolderInUseError: Another process is training in the task's folder.
+        DataError: The images are missing or damaged, and the search does not choose the data.
+        StorageError, MissingExtraError: Nothing can be written, or a package is missing.
     """
     task.sent.load()
     machine.choose_device(task.device)

@@ -52,14 +52,14 @@ def worker_factory(
     """Return a function that makes the workers of trials.
 
     Args:
-        count: number of trials at once.
-        out: folder in which all run folders are gathered.
-        ray: address of a Ray cluster, see ``RayWorkers``; None for processes on this machine.
-        trial_cpus: cores, and threads, of each trial on the cluster.
+        count: Number of trials at once.
+        out: Folder in which all run folders are gathered.
+        ray: Address of a Ray cluster, see ``RayWorkers``; None for processes on this machine.
+        trial_cpus: Cores, and threads, of each trial on the cluster.
         trial_gpus: GPUs of each trial on the cluster.
 
     Raises:
-        RecipeError: a number is impossible.
+        RecipeError: A number is impossible.
     """
     demand(count >= 1, "workers", "at least 1", count)
     if ray is None:
@@ -73,12 +73,12 @@ class TrialPool:
     """Runs the trials that ``ready`` returns and passes each outcome to ``keep``, until there are no more.
 
     Args:
-        workers: creates the workers; called again if they have died.
-        ready: returns the trials that may begin, each trial once. It returns an empty list while trials wait for
+        workers: Creates the workers; called again if they have died.
+        ready: Returns the trials that may begin, each trial once. It returns an empty list while trials wait for
             outcomes, and at the end.
-        keep: called with each outcome, after which further trials may be ready.
-        interruption: a request to stop.
-        finished: returns whether there will be no more trials. Until then the pool waits for other drivers.
+        keep: Called with each outcome, after which further trials may be ready.
+        interruption: A request to stop.
+        finished: Returns whether there will be no more trials. Until then the pool waits for other drivers.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class Processes(ProcessPoolExecutor, Workers):
     """Processes on this machine, each with its share of the cores that this process may use.
 
     Args:
-        count: number of processes.
+        count: Number of processes.
     """
 
     def __init__(self, count: int) -> None:

@@ -52,7 +52,7 @@ def api_page(document: Mapping[str, Any], image_shape: tuple[int, ...]) -> bytes
     """Return a page in UTF-8: for each address what it is for, an example with curl and in Python, and all fields.
 
     Args:
-        document: in OpenAPI, of the application.
+        document: In OpenAPI, of the application.
         image_shape: (channels, height, width) of the network's images, for the examples.
     """
     parts = document.get("components", {}).get("schemas", {})

@@ -71,23 +71,23 @@ def create_app(
     """Return the application that serves a model.
 
     Args:
-        model: a network for square images, grey or in colour.
-        limits: how much the server accepts.
-        hosts: allowed host names, beside those of the loopback interface.
-        token: what requests must carry; if it is empty, no token is needed.
-        origins: sites whose pages may use this server, such as https://shop.example.
-        root_path: path under which a proxy offers this server, such as /clothes.
-        background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
-        coverage: probability with which the set of classes in each answer shall hold the right one; None for no sets.
-        log: folder for probabilities and novelty of all answers; None for no log.
-        warn: called with a line if the log cannot be written while the server runs.
+        model: A network for square images, grey or in colour.
+        limits: How much the server accepts.
+        hosts: Allowed host names, beside those of the loopback interface.
+        token: What requests must carry; if it is empty, no token is needed.
+        origins: Sites whose pages may use this server, such as https://shop.example.
+        root_path: Path under which a proxy offers this server, such as /clothes.
+        background: How garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
+        coverage: Probability with which the set of classes in each answer shall hold the right one; None for no sets.
+        log: Folder for probabilities and novelty of all answers; None for no log.
+        warn: Called with a line if the log cannot be written while the server runs.
 
     Raises:
-        StorageError: the log cannot be written.
-        RecipeError: the network's images are not square, or neither grey nor in colour; or they are whole pictures,
+        StorageError: The log cannot be written.
+        RecipeError: The network's images are not square, or neither grey nor in colour; or they are whole pictures,
             and ``background`` finds garments; or the coverage is out of range.
-        MissingExtraError, DataError: the segmentation network is not installed, or its file is another one.
-        RunError: a class name cannot be written as UTF-8, or the file has no threshold for a coverage.
+        MissingExtraError, DataError: The segmentation network is not installed, or its file is another one.
+        RunError: A class name cannot be written as UTF-8, or the file has no threshold for a coverage.
     """
     limits, metrics = limits or Limits(), Metrics(model.class_names)
     least = None if coverage is None else model.least_probability(coverage)

@@ -28,9 +28,9 @@ class Batcher:
     """Computes the outputs of a network for the images of many requests, one batch at a time.
 
     Args:
-        model: the network.
-        most: the largest number of images in a batch of several requests, 1 or more.
-        observe: called with the size of each batch.
+        model: The network.
+        most: The largest number of images in a batch of several requests, 1 or more.
+        observe: Called with the size of each batch.
     """
 
     def __init__(self, model: OnnxModel, *, most: int, observe: Callable[[int], object]) -> None:

@@ -61,16 +61,16 @@ class Gate:
     """An ASGI application that checks each request before another application answers it.
 
     Attributes:
-        app: the application that answers.
-        limits: how much the server accepts.
-        metrics: the server's counters.
-        hosts: allowed Host headers, as ``host_name`` returns them; protects against DNS rebinding.
-        token: what requests must carry; if it is empty, no token is needed.
-        origins: sites whose pages may send requests and read the answers, as browsers name them (CORS).
-        root_path: path under which a proxy offers this server; removed from paths that begin with it.
-        draining: whether the server is about to stop.
-        at_work: number of requests that are not answered yet.
-        waiting_bytes: size of their bodies. A body that has not arrived counts with the size that it may reach.
+        app: The application that answers.
+        limits: How much the server accepts.
+        metrics: The server's counters.
+        hosts: Allowed Host headers, as ``host_name`` returns them; protects against DNS rebinding.
+        token: What requests must carry; if it is empty, no token is needed.
+        origins: Sites whose pages may send requests and read the answers, as browsers name them (CORS).
+        root_path: Path under which a proxy offers this server; removed from paths that begin with it.
+        draining: Whether the server is about to stop.
+        at_work: Number of requests that are not answered yet.
+        waiting_bytes: Size of their bodies. A body that has not arrived counts with the size that it may reach.
     """
 
     app: ASGIApp

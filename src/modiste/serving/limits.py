@@ -18,19 +18,19 @@ class Limits:
     """The limits of a server.
 
     Attributes:
-        head_bytes: size of a request's first line and headers together.
-        body_bytes: size of a request's body, with all its pictures.
-        pictures: number of pictures in one request.
-        explained: number of pictures in one request, from the first, whose evidence is computed.
-        receive_seconds: time for a request's head to arrive, and again for its body.
-        send_seconds: time for the client to read an answer.
-        connections: number of open connections. Fewer are allowed where this process may open fewer files. The one
+        head_bytes: Size of a request's first line and headers together.
+        body_bytes: Size of a request's body, with all its pictures.
+        pictures: Number of pictures in one request.
+        explained: Number of pictures in one request, from the first, whose evidence is computed.
+        receive_seconds: Time for a request's head to arrive, and again for its body.
+        send_seconds: Time for the client to read an answer.
+        connections: Number of open connections. Fewer are allowed where this process may open fewer files. The one
             that has idled longest is closed for a new one.
-        requests: number of requests at work or waiting. Further ones get 503.
-        waiting_bytes: size of the bodies of all these requests together.
-        batch: number of images that the network computes together.
-        drain_seconds: time from SIGTERM, when readiness ends, until the server stops listening.
-        finish_seconds: time after that for the requests still at work.
+        requests: Number of requests at work or waiting. Further ones get 503.
+        waiting_bytes: Size of the bodies of all these requests together.
+        batch: Number of images that the network computes together.
+        drain_seconds: Time from SIGTERM, when readiness ends, until the server stops listening.
+        finish_seconds: Time after that for the requests still at work.
     """
 
     head_bytes: int = 32 * 1024

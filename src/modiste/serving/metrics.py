@@ -56,7 +56,7 @@ class Metrics:
     """The counters of one server, in a registry of their own: two servers in one process share none.
 
     Args:
-        class_names: of the model.
+        class_names: Class names of the model.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
@@ -87,7 +87,7 @@ class AnswerMetrics:
     Many images are counted in one step; the client library's own histogram takes one value at a time.
 
     Args:
-        class_names: of the model.
+        class_names: Class names of the model.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
@@ -100,8 +100,8 @@ class AnswerMetrics:
         """Count answers.
 
         Args:
-            probabilities: of each class, finite.
-            novelty: scores; above 1 the image shows none of the classes. None if the model has no detector.
+            probabilities: Probabilities of each class, finite.
+            novelty: Scores; above 1 the image shows none of the classes. None if the model has no detector.
         """
         self._classes += np.bincount(probabilities.argmax(1), minlength=len(self.class_names))
         self._confidence.add(probabilities.max(1).clip(max=1))

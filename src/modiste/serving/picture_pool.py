@@ -31,10 +31,10 @@ class PicturePool:
     """Prepares pictures in processes, which start when they are needed; for the event loop that runs.
 
     Args:
-        preparation: turns a picture file into the network's image.
+        preparation: Turns a picture file into the network's image.
 
     Attributes:
-        count: number of pictures at work at the same time, without those that take longer than SLOW_SECONDS.
+        count: Number of pictures at work at the same time, without those that take longer than SLOW_SECONDS.
     """
 
     def __init__(self, preparation: Preparation) -> None:
@@ -50,7 +50,7 @@ class PicturePool:
         """Return a picture file as the network sees it; with ``steps`` also the picture after each step.
 
         Raises:
-            OSError: no process can be started.
+            OSError: No process can be started.
         """
         async with self._turns:
             work = asyncio.create_task(self._prepare(question(content, steps=steps)))

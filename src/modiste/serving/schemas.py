@@ -118,9 +118,9 @@ def demand_marks(content: bytes, most: Mapping[str, int], remedy: str) -> None:
     keeps eight megabytes of empty lists from blocking the server.
 
     Args:
-        content: the JSON.
-        most: the largest number of each mark, such as a comma.
-        remedy: advice that ends the error message.
+        content: The JSON.
+        most: The largest number of each mark, such as a comma.
+        remedy: Advice that ends the error message.
     """
     for mark, limit in most.items():
         found = content.count(mark.encode())

@@ -47,27 +47,27 @@ def serve(
     open between two servers, so that requests wait while one follows the other.
 
     Args:
-        source: an ONNX file of ``modiste export``, or a run's folder, which is exported first if it holds none.
-        host: address to listen on; any other than this machine's own needs a token.
+        source: An ONNX file of ``modiste export``, or a run's folder, which is exported first if it holds none.
+        host: Address to listen on; any other than this machine's own needs a token.
         port: 1 to 65535, or 0 for a free one.
-        token: what requests must carry; if it is empty, no token is needed.
-        allow_hosts: allowed host names, beside ``host`` and this machine's own.
-        allow_origins: sites whose pages may use this server from a browser (CORS), such as https://shop.example.
-        root_path: path under which a proxy offers this server, such as /clothes; the proxy may remove it or not.
-        data_folder: where the run's data set lies; needed only if the run is exported first.
-        background: how garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
-        coverage: see ``app.create_app``.
-        limits: how much the server accepts.
-        log: folder for probabilities and novelty of all answers, never pictures; None for no log.
-        say: called with a line that names the server's address.
-        warn: called with a line if the log cannot be written while the server runs.
+        token: What requests must carry; if it is empty, no token is needed.
+        allow_hosts: Allowed host names, beside ``host`` and this machine's own.
+        allow_origins: Sites whose pages may use this server from a browser (CORS), such as https://shop.example.
+        root_path: Path under which a proxy offers this server, such as /clothes; the proxy may remove it or not.
+        data_folder: Where the run's data set lies; needed only if the run is exported first.
+        background: How garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
+        coverage: See ``app.create_app``.
+        limits: How much the server accepts.
+        log: Folder for probabilities and novelty of all answers, never pictures; None for no log.
+        say: Called with a line that names the server's address.
+        warn: Called with a line if the log cannot be written while the server runs.
 
     Raises:
-        RunError: the file does not exist, is damaged, or must not be served.
-        RecipeError: other machines could reach the server without a token; or a name, the port or the network is unfit.
-        StorageError: the address or the log cannot be used, or the process may open too few files.
-        MissingExtraError: a package of the extra ``serve``, or the segmentation network, is not installed.
-        DataError: the segmentation network's file is another one.
+        RunError: The file does not exist, is damaged, or must not be served.
+        RecipeError: Other machines could reach the server without a token; or a name, the port or the network is unfit.
+        StorageError: The address or the log cannot be used, or the process may open too few files.
+        MissingExtraError: A package of the extra ``serve``, or the segmentation network, is not installed.
+        DataError: The segmentation network's file is another one.
     """
     inherited = _inherited()
     if inherited is not None:
@@ -150,7 +150,7 @@ def _inherited() -> socket.socket | None:
     """Return the socket that systemd opened for this process; None if there is none.
 
     Raises:
-        StorageError: there are several, or it does not listen on a port.
+        StorageError: There are several, or it does not listen on a port.
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return None

@@ -26,7 +26,7 @@ class Inbox:
     A head ends with an empty line, and so does a chunked body. For a body of a stated length, the bytes are counted.
 
     Attributes:
-        framing_bytes: bytes of the current request since its last byte of payload: head, chunk headers, trailers.
+        framing_bytes: Bytes of the current request since its last byte of payload: head, chunk headers, trailers.
     """
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class Deadline:
     """A timer that calls an action unless it is stopped in time.
 
     Attributes:
-        started: start of the timer, in seconds of the loop's clock; infinity while it is stopped.
+        started: Start of the timer, in seconds of the loop's clock; infinity while it is stopped.
     """
 
     def __init__(self) -> None:
@@ -304,10 +304,10 @@ class Server(uvicorn.Server):
     First ``/readyz`` reports 503. Then the server stops listening. Then it answers the requests at work.
 
     Attributes:
-        announce: called once, when the server answers and shuts down in order if it is asked to.
+        announce: Called once, when the server answers and shuts down in order if it is asked to.
 
     Raises:
-        StorageError: this process may open too few files.
+        StorageError: This process may open too few files.
     """
 
     def __init__(self, gate: Gate) -> None:

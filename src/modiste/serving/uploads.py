@@ -31,9 +31,9 @@ class Studio:
     """Prepares uploaded pictures on all cores and predicts their classes.
 
     Args:
-        batcher: computes the outputs of the network.
-        preparation: turns a picture file into the network's image.
-        least: probability from which on a class belongs to the prediction set; None for no sets.
+        batcher: Computes the outputs of the network.
+        preparation: Turns a picture file into the network's image.
+        least: Probability from which on a class belongs to the prediction set; None for no sets.
     """
 
     def __init__(self, batcher: Batcher, preparation: Preparation, least: float | None = None) -> None:
@@ -46,10 +46,10 @@ class Studio:
         """Return an answer for each picture; a picture that cannot be read gets its fault instead of a class.
 
         Args:
-            pictures: files.
-            steps: whether to return the picture after each step of the preparation.
-            explained: number of pictures, from the first, for which to return where the network looked.
-            drawn: whether they are drawings, whose novelty is measured by a limit of their own.
+            pictures: Files.
+            steps: Whether to return the picture after each step of the preparation.
+            explained: Number of pictures, from the first, for which to return where the network looked.
+            drawn: Whether they are drawings, whose novelty is measured by a limit of their own.
         """
         uploads = await self._read(pictures, steps=steps)
         read = [upload.picture for upload in uploads]

@@ -16,13 +16,13 @@ class Watch:
     """Counts and logs every answer.
 
     Args:
-        model: that answers.
-        metrics: of the server.
-        log: folder of the log; None for no log.
-        warn: called with a line if the log cannot be written while the server runs.
+        model: That answers.
+        metrics: Metrics of the server.
+        log: Folder of the log; None for no log.
+        warn: Called with a line if the log cannot be written while the server runs.
 
     Raises:
-        StorageError: the log cannot be written.
+        StorageError: The log cannot be written.
     """
 
     def __init__(self, model: OnnxModel, metrics: Metrics, log: Path | None, warn: Callable[[str], object]) -> None:

@@ -56,19 +56,19 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Whole ``sample_weight`` of n counts like a sample that is given n times. Other weights multiply the losses.
 
     Args:
-        recipe: a name, a ``Recipe`` or the path of a file; its data source is not used.
-        random_state: seed of training; an int, a ``RandomState``, or None for a random one.
-        validation_fraction: share of the samples that measures each epoch; with fewer than 12 samples, all of them do.
+        recipe: A name, a ``Recipe`` or the path of a file; its data source is not used.
+        random_state: Seed of training; an int, a ``RandomState``, or None for a random one.
+        validation_fraction: Share of the samples that measures each epoch; with fewer than 12 samples, all of them do.
         device: ``auto``, ``cpu``, ``cuda`` ...
-        verbose: show progress.
-        fields: fields of the recipe.
+        verbose: Show progress.
+        fields: Fields of the recipe.
 
     Attributes:
-        classes_: the classes, sorted.
-        n_features_in_: number of columns of X, or the first size of its images.
-        recipe_: the recipe that was trained.
-        validation_accuracy_: of the trained model, 0 to 1.
-        history_: a row for each epoch.
+        classes_: The classes, sorted.
+        n_features_in_: Number of columns of X, or the first size of its images.
+        recipe_: The recipe that was trained.
+        validation_accuracy_: Validation accuracy of the trained model, 0 to 1.
+        history_: A row for each epoch.
 
     Example:
         >>> from sklearn.datasets import load_digits
@@ -115,12 +115,12 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Train on samples.
 
         Args:
-            X: rows or images; see the class.
-            y: a label for each, numbers or text.
-            sample_weight: a weight for each, 0 or more; None for equal weights.
+            X: Rows or images; see the class.
+            y: A label for each, numbers or text.
+            sample_weight: A weight for each, 0 or more; None for equal weights.
 
         Raises:
-            ValueError: the samples, labels or weights cannot be trained on.
+            ValueError: The samples, labels or weights cannot be trained on.
         """
         samples, labels = self._checked(X, y)
         self.classes_, codes = np.unique(labels, return_inverse=True)

@@ -19,8 +19,8 @@ class Pixels:
 
     Attributes:
         shape: (channels, height, width) of the images before they are enlarged.
-        low: the number that becomes 0: one for all pixels, or one for each column of a table.
-        high: the number that becomes 255, in the form of ``low``.
+        low: The number that becomes 0: one for all pixels, or one for each column of a table.
+        high: The number that becomes 255, in the form of ``low``.
     """
 
     shape: tuple[int, int, int]
@@ -32,7 +32,7 @@ class Pixels:
         """Choose the shape and the range.
 
         Args:
-            samples: rows (N, features), or images (N, H, W), (N, H, W, C) or (N, C, H, W). Whole numbers from 0 to 255
+            samples: Rows (N, features), or images (N, H, W), (N, H, W, C) or (N, C, H, W). Whole numbers from 0 to 255
                 are brightness: bytes, or with a maximum below 128 shares of that maximum. Numbers from 0 to 1 are
                 shares of full brightness. Any other column of rows has a range of its own; other images have one for
                 all pixels.

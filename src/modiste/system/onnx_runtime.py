@@ -12,15 +12,15 @@ def load_session(content: bytes, *, threads: int | None = None, optimised: bool 
     """Return a session of ONNX Runtime on the processor; its tensors count for MOST_MEMORY.
 
     Args:
-        content: of the ONNX file.
-        threads: number of threads that compute; None for one on each core.
-        optimised: whether the graph is optimised. That computes constants, and cannot be interrupted.
-        patterns: whether memory for a run is planned as one block. It is faster for small tensors; for large ones the
+        content: Content of the ONNX file.
+        threads: Number of threads that compute; None for one on each core.
+        optimised: Whether the graph is optimised. That computes constants, and cannot be interrupted.
+        patterns: Whether memory for a run is planned as one block. It is faster for small tensors; for large ones the
             block is larger than what the tensors take one after another.
 
     Raises:
         ImportError: ONNX Runtime is not installed.
-        Exception: the content is no network that ONNX Runtime can load; its own errors have no common base.
+        Exception: The content is no network that ONNX Runtime can load; its own errors have no common base.
     """
     import onnxruntime
 

@@ -32,8 +32,8 @@ def lock_file(descriptor: int, *, wait: bool = False) -> None:
     """Lock an open file against other processes, until it is closed or this process ends.
 
     Raises:
-        BlockingIOError: another process holds the lock, and ``wait`` is false.
-        OSError: the file system has no locks.
+        BlockingIOError: Another process holds the lock, and ``wait`` is false.
+        OSError: The file system has no locks.
     """
     if fcntl is not None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

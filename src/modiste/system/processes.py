@@ -112,12 +112,12 @@ def starting(process: str, remedy: str) -> Iterator[None]:
     """Start processes of a pool in this block, as ``safe_path`` has them.
 
     Args:
-        process: what is started, such as ``a process``, for the message.
-        remedy: what to do if the system refuses.
+        process: What is started, such as ``a process``, for the message.
+        remedy: What to do if the system refuses.
 
     Raises:
-        BrokenProcessPool: a process was killed as it started, which leaves its pipe broken.
-        RunError: the system allows no more processes or open files.
+        BrokenProcessPool: A process was killed as it started, which leaves its pipe broken.
+        RunError: The system allows no more processes or open files.
     """
     try:
         with safe_path():

@@ -12,10 +12,10 @@ class PublishedFile:
     """What is known of a published file.
 
     Attributes:
-        title: what it is, for errors.
-        sha256: of its content.
-        most_bytes: no more is read of a file in its place.
-        remedy: what helps if the file is another one.
+        title: What it is, for errors.
+        sha256: SHA-256 of its content.
+        most_bytes: No more is read of a file in its place.
+        remedy: What helps if the file is another one.
     """
 
     title: str

@@ -69,10 +69,10 @@ def add_epoch(average: AveragedModel, model: nn.Module, train: ImageSet, recipe:
     """Add the weights at the end of an epoch to the equal average, and measure its statistics.
 
     Args:
-        average: changed in place.
-        model: has the weights to add.
-        train: the training images.
-        recipe: of the run.
+        average: Changed in place.
+        model: Has the weights to add.
+        train: The training images.
+        recipe: Recipe of the run.
     """
     average.update_parameters(model)
     measure_statistics(average.module, train, recipe)
@@ -87,9 +87,9 @@ def measure_statistics(model: nn.Module, train: ImageSet, recipe: Recipe) -> Non
     et al. pass all images as in training. Layers whose statistics are frozen keep them.
 
     Args:
-        model: changed in place, and left in evaluation mode.
-        train: the training images, on the device of the model.
-        recipe: gives the seed, the batch size and the precision.
+        model: Changed in place, and left in evaluation mode.
+        train: The training images, on the device of the model.
+        recipe: Gives the seed, the batch size and the precision.
     """
     model.eval()
     measured = layers.following_norms(model, keep_statistics=recipe.transfer.keep_statistics)

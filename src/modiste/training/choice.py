@@ -63,11 +63,11 @@ def choose_recipe(source: str, effort: Effort = "fast") -> Choice:
     """Return a recipe for the data set at ``source``; its held-out pictures stay unopened.
 
     Args:
-        source: a folder of class folders or of IDX files, or a CSV file.
-        effort: how long training may take: under a minute, a few minutes, or longer, for 3,000 pictures on two cores.
+        source: A folder of class folders or of IDX files, or a CSV file.
+        effort: How long training may take: under a minute, a few minutes, or longer, for 3,000 pictures on two cores.
 
     Raises:
-        DataError: there is no data set, or none of the pictures looked at can be read.
+        DataError: There is no data set, or none of the pictures looked at can be read.
         MissingExtraError: Pillow is not installed.
     """
     path = locate_pictures(source)

@@ -19,13 +19,13 @@ class Context:
     """A recipe, its images, its run folder, and the listeners and processes of the run.
 
     Attributes:
-        recipe: what to train.
-        development: the images, on the device that computes.
-        folder: of the run.
-        listener: notified of every step and epoch.
-        interruption: requests to stop, from signals.
-        group: the processes that train together.
-        teachers: whose answers the network learns from; None without any.
+        recipe: What to train.
+        development: The images, on the device that computes.
+        folder: Folder of the run.
+        listener: Notified of every step and epoch.
+        interruption: Requests to stop, from signals.
+        group: The processes that train together.
+        teachers: Whose answers the network learns from; None without any.
     """
 
     recipe: Recipe

@@ -38,19 +38,19 @@ def continue_run(
     ``source`` stays as it is. If an earlier call was stopped, the same call goes on from there.
 
     Args:
-        source: folder of a finished run.
-        out: folder of the new run; made if missing.
-        epochs: of the whole run, more than it has.
-        device: as ``train`` takes it.
-        data: as ``train`` takes it.
-        data_folder: as ``train`` takes it.
-        teachers: as ``train`` takes them, if the run has any.
-        listeners: notified of every step and epoch.
+        source: Folder of a finished run.
+        out: Folder of the new run; made if missing.
+        epochs: Epochs of the whole run, more than it has.
+        device: As ``train`` takes it.
+        data: As ``train`` takes it.
+        data_folder: As ``train`` takes it.
+        teachers: As ``train`` takes them, if the run has any.
+        listeners: Notified of every step and epoch.
 
     Raises:
-        RecipeError: the run cannot be continued, see ``lengthened``.
+        RecipeError: The run cannot be continued, see ``lengthened``.
         RunError: ``source`` is unfinished or damaged, or ``out`` holds something else.
-        DataError, StorageError, DivergedError, FolderInUseError, StoppedError: as ``train``.
+        DataError, StorageError, DivergedError, FolderInUseError, StoppedError: As ``train``.
 
     Example::
 
@@ -67,7 +67,7 @@ def lengthened(run: Run, epochs: int) -> Recipe:
     """Return a run's recipe with more epochs.
 
     Raises:
-        RecipeError: the run has as many epochs, ended early, was not trained by steps, or its learning rate or average
+        RecipeError: The run has as many epochs, ended early, was not trained by steps, or its learning rate or average
             depends on the number of epochs.
     """
     recipe, done = run.recipe, len(run.history)
@@ -94,8 +94,8 @@ def copy_state(run: Run, out: Path, recipe: Recipe) -> None:
     """Put the last training state of a finished run into a new folder, unless a run has begun there.
 
     Raises:
-        RunError: the folder holds something else.
-        StorageError: it cannot be written.
+        RunError: The folder holds something else.
+        StorageError: It cannot be written.
     """
     with storage.lock(out):
         states = out / run_folder.STATES

@@ -34,13 +34,13 @@ class CrossValidation:
     """The result of a cross-validation.
 
     Attributes:
-        folder: of the cross-validation, with a run for each fold.
-        recipe: the recipe's name.
-        folds: number of folds.
-        images: number of images, each held out once.
-        accuracies: of each fold, of the epoch that the recipe selects.
-        spread: their mean with deviation and interval; see METHOD.
-        seconds: how long this call took.
+        folder: Folder of the cross-validation, with a run for each fold.
+        recipe: The recipe's name.
+        folds: Number of folds.
+        images: Number of images, each held out once.
+        accuracies: Accuracies of each fold, of the epoch that the recipe selects.
+        spread: Their mean with deviation and interval; see METHOD.
+        seconds: How long this call took.
     """
 
     folder: Path
@@ -75,20 +75,20 @@ def cross_validate(
     interruption. The result is also written to ``cross-validation.json``.
 
     Args:
-        recipe: what to train. If it selects the best epoch, it does so on the fold held out, so that the accuracy is
+        recipe: What to train. If it selects the best epoch, it does so on the fold held out, so that the accuracy is
             slightly too high; ``pick="last"`` is free of that.
-        out: folder of the cross-validation; made if missing.
-        folds: number of folds.
+        out: Folder of the cross-validation; made if missing.
+        folds: Number of folds.
         device: ``auto``, ``cpu``, ``cuda`` ...
-        data_folder: see ``modiste.train``.
-        listeners: returns the listeners of a fold.
+        data_folder: See ``modiste.train``.
+        listeners: Returns the listeners of a fold.
 
     Raises:
-        RecipeError: the number of folds is impossible, the recipe has extra pictures or teachers, or there are several
+        RecipeError: The number of folds is impossible, the recipe has extra pictures or teachers, or there are several
             processes.
-        RunError: the folder holds runs of another recipe or of other images.
+        RunError: The folder holds runs of another recipe or of other images.
         MissingExtraError: SciPy is not installed.
-        DataError, StorageError, DivergedError, FolderInUseError, StoppedError: as in training.
+        DataError, StorageError, DivergedError, FolderInUseError, StoppedError: As in training.
 
     Example::
 
@@ -137,7 +137,7 @@ def _run_fold(
     """Train the run of a fold unless it has finished, and return it.
 
     Raises:
-        RunError: the finished run was trained on other images.
+        RunError: The finished run was trained on other images.
     """
     number, folds = which
     folder, split = fold_folder(out, number, folds), fold_split(known, folds, number, recipe.data.split_seed)

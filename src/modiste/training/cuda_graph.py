@@ -29,10 +29,10 @@ class Recording:
     and may not ask for a tensor's value. Random numbers follow the seeds that the generators have at each call.
 
     Args:
-        computes: each takes its row of the input, and writes its results into tensors of its own.
-        like: an example of the input; every input has its shape and device.
-        generators: all generators that the computations draw from.
-        branches: one CUDA stream per computation, reused on every call, because autograd's saved buffers belong to the
+        computes: Each takes its row of the input, and writes its results into tensors of its own.
+        like: An example of the input; every input has its shape and device.
+        generators: All generators that the computations draw from.
+        branches: One CUDA stream per computation, reused on every call, because autograd's saved buffers belong to the
             stream that made them; empty without a GPU.
     """
 
@@ -150,7 +150,7 @@ class SideBySide:
     """Takes a step of several runs at once, on a GPU in one launch.
 
     Args:
-        steps: of runs with batches of equal size.
+        steps: Steps of runs with batches of equal size.
     """
 
     def __init__(self, steps: Sequence[ResidentSteps]) -> None:

@@ -42,9 +42,9 @@ class Teacher:
     """A network that answers as its run does.
 
     Attributes:
-        sha256: of the model file.
-        network: ready for inference, on the device of the images.
-        recipe: sets its precision, and over which views of each image its logits are averaged.
+        sha256: SHA-256 of the model file.
+        network: Ready for inference, on the device of the images.
+        recipe: Sets its precision, and over which views of each image its logits are averaged.
     """
 
     sha256: str
@@ -61,9 +61,9 @@ class Teachers:
     """The teachers of a run.
 
     Attributes:
-        each: at least one.
-        temperature: divides their logits before softmax.
-        answers: probabilities for each training image before augmentation; None if they answer in every step.
+        each: At least one.
+        temperature: Divides their logits before softmax.
+        answers: Probabilities for each training image before augmentation; None if they answer in every step.
     """
 
     each: tuple[Teacher, ...]
@@ -100,13 +100,13 @@ def store_answers(teachers: Teachers, development: Development, recipe: Recipe, 
     earlier call, or in one that was killed, is read from the user's cache.
 
     Args:
-        teachers: whose ``answers`` are set, on the device of the images.
-        development: the images.
-        recipe: says whether answers are stored, and whether images are flipped.
-        progress: is notified of each batch.
+        teachers: Whose ``answers`` are set, on the device of the images.
+        development: The images.
+        recipe: Says whether answers are stored, and whether images are flipped.
+        progress: Is notified of each batch.
 
     Raises:
-        StoppedError: a signal asked to stop.
+        StoppedError: A signal asked to stop.
     """
     if recipe.distillation.on != "stored":
         return
@@ -159,10 +159,10 @@ def distance(
     where the student answers as its teachers do; its gradient is that of the cross-entropy, of which the paper speaks.
 
     Args:
-        logits: of the student.
-        taught: probabilities of the teachers at the temperature.
+        logits: Logits of the student.
+        taught: Probabilities of the teachers at the temperature.
         temperature: T, above 0.
-        weights: of each image in the mean; None if all count the same.
+        weights: Weight of each image in the mean; None if all count the same.
 
     Example:
         >>> logits, taught = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.5, 0.5]])
@@ -184,13 +184,13 @@ def load_teachers(
     """Return the teachers of a run, on the device of its images; None if it has none, or gives them no weight.
 
     Args:
-        recipe: names them.
-        folders: of their runs, in any order.
-        development: the images of the run that is to learn.
+        recipe: Names them.
+        folders: Folders of their runs, in any order.
+        development: The images of the run that is to learn.
 
     Raises:
-        RecipeError: the folders do not hold the teachers that the recipe names, or one cannot teach on these images.
-        RunError: one of them is missing, unfinished or damaged.
+        RecipeError: The folders do not hold the teachers that the recipe names, or one cannot teach on these images.
+        RunError: One of them is missing, unfinished or damaged.
     """
     runs = {run.files[MODEL]: run for run in map(run_folder.open_run, folders)}
     if missing := [name for name in recipe.teachers if name not in runs]:

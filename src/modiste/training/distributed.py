@@ -30,8 +30,8 @@ class Group:
     """The place of this process among those that train together.
 
     Attributes:
-        rank: number of this process, from 0; process 0 is the leader, which alone writes the run folder.
-        size: number of processes.
+        rank: Number of this process, from 0; process 0 is the leader, which alone writes the run folder.
+        size: Number of processes.
     """
 
     rank: int = 0

@@ -27,12 +27,12 @@ def fit(state: TrainingState, context: Context) -> None:
     always saved after the last epoch.
 
     Args:
-        state: changed in place.
-        context: what stays the same during training.
+        state: Changed in place.
+        context: What stays the same during training.
 
     Raises:
-        DivergedError: a loss or gradient is not finite. The step was not applied, and the last saved state is on disk.
-        StoppedError: a signal asked to stop. The state after the last step is on disk.
+        DivergedError: A loss or gradient is not finite. The step was not applied, and the last saved state is on disk.
+        StoppedError: A signal asked to stop. The state after the last step is on disk.
     """
     recipe = context.recipe
     if not recipe.epochs:
@@ -73,7 +73,7 @@ def finish_epoch(state: TrainingState, context: Context) -> None:
     If the recipe averages weights over epochs, those of this epoch are added first.
 
     Raises:
-        DivergedError: the validation loss is not finite.
+        DivergedError: The validation loss is not finite.
     """
     recipe, validation = context.recipe, context.development.validation
     if state.average is not None and averages.takes_epoch(recipe, len(state.history) + 1):

@@ -76,9 +76,9 @@ def check_loss(recipe: Recipe, classes: int) -> None:
     """Try a loss that is not Modiste's on two random images, if the recipe names one.
 
     Raises:
-        RecipeError: the loss fails, is no finite number, does not depend on the logits, or takes no weights although
+        RecipeError: The loss fails, is no finite number, does not depend on the logits, or takes no weights although
             the recipe has some.
-        RunError: the loss is not registered in this process.
+        RunError: The loss is not registered in this process.
     """
     if not recipe.own.loss:
         return

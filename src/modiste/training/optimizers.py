@@ -29,8 +29,8 @@ class Optimizer(ABC):
     run, and nothing is compiled.
 
     Args:
-        groups: parameters, each group with its weight decay and the factor of its learning rate.
-        learning_rate: initial rate of all groups.
+        groups: Parameters, each group with its weight decay and the factor of its learning rate.
+        learning_rate: Initial rate of all groups.
     """
 
     def __init__(self, groups: Groups, learning_rate: float) -> None:
@@ -85,9 +85,9 @@ class Moments(Optimizer):
     """Base of both forms of Adam: keeps the first and second moment of every gradient.
 
     Args:
-        groups, learning_rate: see Optimizer.
-        betas: decay rates of the two moments, each in [0, 1).
-        epsilon: added to the square root of the second moment.
+        groups, learning_rate: See Optimizer.
+        betas: Decay rates of the two moments, each in [0, 1).
+        epsilon: Added to the square root of the second moment.
     """
 
     def __init__(self, groups: Groups, learning_rate: float, betas: tuple[float, float], epsilon: float) -> None:
@@ -135,8 +135,8 @@ class Adam(Moments):
     the learning rate, as the paper does. torch's fused kernel does the rest, with its own correction switched off.
 
     Args:
-        groups, learning_rate, betas: see Moments.
-        epsilon: the paper's "epsilon hat".
+        groups, learning_rate, betas: See Moments.
+        epsilon: The paper's "epsilon hat".
     """
 
     def __init__(self, groups: Groups, learning_rate: float, betas: tuple[float, float], epsilon: float) -> None:
@@ -181,9 +181,9 @@ class Momentum(Optimizer):
     """Gradient descent with momentum (Polyak, 1964) or Nesterov momentum (Sutskever et al., 2013), as in torch.
 
     Args:
-        groups, learning_rate: see Optimizer.
-        momentum: share of its velocity that a parameter keeps in a step, in [0, 1); 0 means no momentum.
-        nesterov: whether to use Nesterov momentum.
+        groups, learning_rate: See Optimizer.
+        momentum: Share of its velocity that a parameter keeps in a step, in [0, 1); 0 means no momentum.
+        nesterov: Whether to use Nesterov momentum.
     """
 
     def __init__(self, groups: Groups, learning_rate: float, momentum: float, *, nesterov: bool) -> None:

@@ -60,19 +60,19 @@ def train_seeds(
     The process keeps the memory that it frees from here on, as after ``modiste.train``.
 
     Args:
-        recipe: what to train; its own seed is not used.
-        seeds: one run each, all different.
-        out: the folder of the run folders; made if missing.
+        recipe: What to train; its own seed is not used.
+        seeds: One run each, all different.
+        out: The folder of the run folders; made if missing.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        data: images in memory, in place of those that the recipe names.
-        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
-        teachers: folders of the finished runs that the recipe names as teachers; their networks are Modiste's.
-        listeners: returns the listeners of a seed, which are notified of its steps and epochs.
+        data: Images in memory, in place of those that the recipe names.
+        data_folder: As ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
+        teachers: Folders of the finished runs that the recipe names as teachers; their networks are Modiste's.
+        listeners: Returns the listeners of a seed, which are notified of its steps and epochs.
 
     Raises:
-        RecipeError: several seeds at once cannot have patience, transfer or own code, no seed may be given twice, and
+        RecipeError: Several seeds at once cannot have patience, transfer or own code, no seed may be given twice, and
             there may be only one process. Otherwise as for a single run.
-        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as for a single run.
+        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: As for a single run.
     """
     check_seeds(recipe, seeds)
     folders = [seed_folder(recipe, seed, out) for seed in seeds]
@@ -116,19 +116,19 @@ def train_every_seed(
     Finished runs are left as they are, and the same call continues those that were stopped.
 
     Args:
-        recipe: what to train; its own seed is not used.
-        seeds: one run each, all different.
-        out: the folder of the run folders; made if missing.
+        recipe: What to train; its own seed is not used.
+        seeds: One run each, all different.
+        out: The folder of the run folders; made if missing.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        data: images in memory, in place of those that the recipe names.
-        data_folder: see ``modiste.train``.
-        transfer_from: see ``modiste.train``.
-        teachers: folders of the finished runs that the recipe names as teachers.
-        listeners: returns the listeners of a seed.
+        data: Images in memory, in place of those that the recipe names.
+        data_folder: See ``modiste.train``.
+        transfer_from: See ``modiste.train``.
+        teachers: Folders of the finished runs that the recipe names as teachers.
+        listeners: Returns the listeners of a seed.
 
     Raises:
-        RecipeError: a seed is given twice, or there are several processes. Otherwise as for a single run.
-        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: as for a single run.
+        RecipeError: A seed is given twice, or there are several processes. Otherwise as for a single run.
+        DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: As for a single run.
 
     Example::
 
@@ -238,8 +238,8 @@ def fit_seeds(states: Sequence[TrainingState], contexts: Sequence[Context]) -> N
     """Train runs that are equally far to the recipe's last epoch, together.
 
     Raises:
-        DivergedError: a loss or gradient of one is not finite; the last states are on disk.
-        StoppedError: a signal asked to stop; the states after the last step are on disk.
+        DivergedError: A loss or gradient of one is not finite; the last states are on disk.
+        StoppedError: A signal asked to stop; the states after the last step are on disk.
     """
     pairs = list(zip(states, contexts, strict=True))
     together = SideBySide([ResidentSteps(state, context) for state, context in pairs])

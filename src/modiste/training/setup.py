@@ -49,11 +49,11 @@ class Session:
     """What all runs of one call share.
 
     Attributes:
-        device: where this process computes.
-        group: the processes that train together.
-        interruption: requests to stop, from signals.
-        watch: measures how many cores are free, from the start of the call.
-        threads: of torch; None for as many as there are free cores.
+        device: Where this process computes.
+        group: The processes that train together.
+        interruption: Requests to stop, from signals.
+        watch: Measures how many cores are free, from the start of the call.
+        threads: Threads of torch; None for as many as there are free cores.
     """
 
     device: torch.device
@@ -69,11 +69,11 @@ def open_session(device: str = "auto", group: Group = ALONE, watch: CoreWatch | 
 
     Args:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        group: the processes that train together.
-        watch: one that began earlier; a new one if None.
+        group: The processes that train together.
+        watch: One that began earlier; a new one if None.
 
     Raises:
-        RecipeError: the device cannot be used here.
+        RecipeError: The device cannot be used here.
     """
     watch, place = watch or CoreWatch(), machine.choose_device(device)
     with Interruption() as interruption, machine.threads_restored():
@@ -85,14 +85,14 @@ class RunSetUp:
     """A run before its first step, or before the next one.
 
     Attributes:
-        recipe: what to train, its precision settled.
-        folder: of the run; holds the recipe.
-        development: the images, on the session's device.
-        task: what the network must know of the images.
-        model: a new network, on the same device.
-        saved: the newest training state in the folder; None if there is none.
-        teachers: whose answers the network learns from; None without any.
-        session: what the run shares with others of the same call.
+        recipe: What to train, its precision settled.
+        folder: Folder of the run; holds the recipe.
+        development: The images, on the session's device.
+        task: What the network must know of the images.
+        model: A new network, on the same device.
+        saved: The newest training state in the folder; None if there is none.
+        teachers: Whose answers the network learns from; None without any.
+        session: What the run shares with others of the same call.
     """
 
     recipe: Recipe
@@ -121,21 +121,21 @@ def set_up(
     loads no images.
 
     Args:
-        recipe: what to train.
-        folder: of the run. The caller holds its lock; a temporary folder needs none.
-        session: of the call.
-        data: images in memory, or where to find those that the recipe names. Notes about images found here are logged
+        recipe: What to train.
+        folder: Folder of the run. The caller holds its lock; a temporary folder needs none.
+        session: Session of the call.
+        data: Images in memory, or where to find those that the recipe names. Notes about images found here are logged
             as warnings.
-        teachers: folders of the runs that the recipe names as teachers.
+        teachers: Folders of the runs that the recipe names as teachers.
 
     Raises:
-        DataError: images are missing, damaged, too few, or all of one value.
-        MissingExtraError: the recipe names published weights that are not installed.
-        RecipeError: the recipe cannot be trained on these images or with these processes, or code that is not Modiste's
+        DataError: Images are missing, damaged, too few, or all of one value.
+        MissingExtraError: The recipe names published weights that are not installed.
+        RecipeError: The recipe cannot be trained on these images or with these processes, or code that is not Modiste's
             does not do what it must.
-        RunError: the folder holds something else, a run of another recipe or of other images, or a damaged file; or a
+        RunError: The folder holds something else, a run of another recipe or of other images, or a damaged file; or a
             teacher is missing, unfinished or damaged.
-        StorageError: the folder cannot be written.
+        StorageError: The folder cannot be written.
     """
     group, device = session.group, session.device
     recipe = group.of_leader(machine.settle_precision(recipe, device, folder / run_folder.RECIPE))
@@ -171,7 +171,7 @@ def claim(folder: Path, recipe: Recipe) -> bool:
     If the folder's run ended before its training began, the new recipe replaces its recipe.
 
     Raises:
-        RunError: the folder holds other files, or a run of another recipe.
+        RunError: The folder holds other files, or a run of another recipe.
     """
     path = folder / run_folder.RECIPE
     run_folder.require_inside(folder, run_folder.WRITTEN)
@@ -223,13 +223,13 @@ def describe_task(development: Development, recipe: Recipe, *, of_channels: bool
     A network with published weights takes the mean and deviation that these expect.
 
     Args:
-        development: the images.
-        recipe: says whether they are standardised.
-        of_channels: whether each channel of a colour picture has a mean and a deviation of its own. A run that an
+        development: The images.
+        recipe: Says whether they are standardised.
+        of_channels: Whether each channel of a colour picture has a mean and a deviation of its own. A run that an
             earlier version began has one for all.
 
     Raises:
-        DataError: all training pixels have the same value, and the recipe standardises.
+        DataError: All training pixels have the same value, and the recipe standardises.
     """
     mean, deviation = _standardization(development, recipe, of_channels=of_channels)
     if not torch.tensor(deviation).all():
@@ -259,8 +259,8 @@ def check_own_code(recipe: Recipe, model: nn.Module, task: Task) -> None:
     """Try network, loss and augmentation that are not Modiste's; warnings are logged.
 
     Raises:
-        RecipeError: one of them does not do what it must.
-        RunError: one of them is not registered in this process.
+        RecipeError: One of them does not do what it must.
+        RunError: One of them is not registered in this process.
     """
     classes = len(task.class_names)
     if isinstance(recipe.model, OwnNetworkRecipe):
@@ -274,13 +274,13 @@ def check_batches(model: nn.Module, train: ImageSet, recipe: Recipe, group: Grou
     """Check that no batch is too small for the processes or for the network.
 
     Args:
-        model: on the device of the images.
-        train: images to learn from.
-        recipe: gives the batch size and the frozen weights.
-        group: the processes that share a batch.
+        model: On the device of the images.
+        train: Images to learn from.
+        recipe: Gives the batch size and the frozen weights.
+        group: The processes that share a batch.
 
     Raises:
-        RecipeError: a batch has too few images.
+        RecipeError: A batch has too few images.
     """
     smallest = len(train) % recipe.batch_size or recipe.batch_size
     if smallest < group.size:
@@ -312,7 +312,7 @@ def newest_state(folder: Path, fingerprint: str) -> checkpoint.State | None:
     """Return the newest sound training state in the run folder, or None if there is none.
 
     Raises:
-        RunError: the state comes from other images than those of ``fingerprint``.
+        RunError: The state comes from other images than those of ``fingerprint``.
     """
     saved = checkpoint.load_state(folder / run_folder.STATES)
     if saved is None:

@@ -43,8 +43,8 @@ def at_highest_loss(model: nn.Module, recipe: OptimizerRecipe) -> Iterator[None]
     Since the buffers are restored, running statistics of batch normalisation follow the pass before the block alone.
 
     Args:
-        model: its parameters without a gradient stay.
-        recipe: gives ``sam_rho`` and ``sam_adaptive``.
+        model: Its parameters without a gradient stay.
+        recipe: Gives ``sam_rho`` and ``sam_adaptive``.
     """
     moved = {name: item for name, item in model.named_parameters() if item.grad is not None}
     kept = [(tensor, tensor.detach().clone()) for tensor in (*moved.values(), *model.buffers())]

@@ -20,17 +20,17 @@ class TrainingState:
     """The state of a training run.
 
     Attributes:
-        model: the network whose weights are trained.
-        optimizer: over every trainable parameter of the model.
-        network: the model, or its wrapper that averages gradients over processes; for the forward pass of training.
-        average: of the model's weights, evaluated in place of the model once it has begun; None without one.
-        picked: weights of the best epoch so far by validation; empty if the recipe selects the last.
-        snapshots: weights at the end of each cycle of the learning rate so far; empty if there is a single cycle.
-        logits: of the chosen weights, by the name of the split; empty, or without a split, if not computed here.
-        history: one row per finished epoch.
-        step: steps done since the start of the run.
-        loss_sum: sum of the losses of the current epoch's images so far.
-        correct: number of the current epoch's images that were classified correctly so far.
+        model: The network whose weights are trained.
+        optimizer: Over every trainable parameter of the model.
+        network: The model, or its wrapper that averages gradients over processes; for the forward pass of training.
+        average: Average of the model's weights, evaluated in place of the model once it has begun; None without one.
+        picked: Weights of the best epoch so far by validation; empty if the recipe selects the last.
+        snapshots: Weights at the end of each cycle of the learning rate so far; empty if there is a single cycle.
+        logits: Logits of the chosen weights, by the name of the split; empty, or without a split, if not computed here.
+        history: One row per finished epoch.
+        step: Steps done since the start of the run.
+        loss_sum: Sum of the losses of the current epoch's images so far.
+        correct: Number of the current epoch's images that were classified correctly so far.
     """
 
     model: nn.Module

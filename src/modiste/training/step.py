@@ -29,8 +29,8 @@ class Steps:
     """Takes the steps of one run. Each step is checked before it is applied.
 
     Args:
-        state: changed in place; on the device of the context's images.
-        context: what stays the same during training.
+        state: Changed in place; on the device of the context's images.
+        context: What stays the same during training.
     """
 
     SECONDS_BETWEEN_STATES = 0.0
@@ -75,8 +75,8 @@ class Gradient:
     """Figures of a backward pass; the gradient itself is in each parameter's ``grad``.
 
     Attributes:
-        logits: of the images that were passed.
-        loss: mean over these images, with the network's auxiliary loss.
+        logits: Logits of the images that were passed.
+        loss: Mean over these images, with the network's auxiliary loss.
         norm: Euclidean norm of the whole gradient.
     """
 

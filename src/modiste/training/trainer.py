@@ -41,10 +41,10 @@ class Outcome:
     """The result of a finished run.
 
     Attributes:
-        folder: of the run.
-        picked: the epoch whose weights are the model.
+        folder: Folder of the run.
+        picked: The epoch whose weights are the model.
         interval: 95 % interval of its validation accuracy.
-        seconds: how long this call took.
+        seconds: How long this call took.
     """
 
     folder: Path
@@ -75,17 +75,18 @@ def train(
     keeps the memory that it frees, if its C library is glibc. See ``machine.keep_memory``.
 
     Args:
-        recipe: what to train. The device settles the precision ``auto``.
-        out: the run folder; made if missing.
+        recipe: What to train. The device settles the precision ``auto``.
+        out: The run folder; made if missing.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        data: images in memory, in place of those that the recipe names.
-        data_folder: as ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
-        transfer_from: the source of weights whose hash the recipe names: a run folder, a safetensors file or
+        data: Images in memory, in place of those that the recipe names.
+        data_folder: As ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
+        transfer_from: The source of weights whose hash the recipe names: a run folder, a safetensors file or
             ``hub:OWNER/NAME``.
-        teachers: folders of the finished runs that the recipe names as teachers.
-        listeners: notified of every step and epoch, and of the end. An error in one ends the run; trackers, which
+        teachers: Folders of the finished runs that the recipe names as teachers.
+        listeners: Notified of every step and epoch, and of the end. An error in one ends the run; trackers, which
             cannot, come from ``tracking.trackers.make``.
-        threads: of torch; None for as many as there are free cores. The number decides the last bits of the weights.
+        threads: Threads of torch; None for as many as there are free cores. Their number decides the last bits of the
+            weights.
 
     Raises:
         DataError, RecipeError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError.
@@ -114,16 +115,16 @@ def train_in(
     """Train one run within a session that several may share; return it, or None if it had finished before.
 
     Args:
-        session: of the call.
-        recipe: what to train.
-        folder: of the run.
-        data: images in memory, or where to find those that the recipe names.
-        listeners: see ``train``.
-        transfer_from: see ``train``.
-        teachers: see ``train``.
+        session: Session of the call.
+        recipe: What to train.
+        folder: Folder of the run.
+        data: Images in memory, or where to find those that the recipe names.
+        listeners: See ``train``.
+        transfer_from: See ``train``.
+        teachers: See ``train``.
 
     Raises:
-        ModisteError: as ``train``.
+        ModisteError: As ``train``.
     """
     with notified(folder, listeners) as listener:
         with storage.lock(folder):

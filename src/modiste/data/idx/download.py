@@ -76,8 +76,8 @@ def download(
         The path of each archive.
 
     Raises:
-        DataError: no mirror delivers a file (the message says what each mirror did), or MODISTE_OFFLINE is set.
-        StorageError: the folder cannot be written.
+        DataError: No mirror delivers a file (the message says what each mirror did), or MODISTE_OFFLINE is set.
+        StorageError: The folder cannot be written.
     """
     if is_offline():
         expected, remedy = "permission to use the network", f"unset it, or {BY_HAND}"
@@ -89,8 +89,8 @@ def fetch_file(url: str, path: Path, connection: Connection, *, limit_bytes: int
     """Download a file whose hash is not known beforehand; the caller checks its content.
 
     Raises:
-        DataError: nothing could be fetched, or more than ``limit_bytes``; the message says what the server did.
-        OSError: the file cannot be written.
+        DataError: Nothing could be fetched, or more than ``limit_bytes``; the message says what the server did.
+        OSError: The file cannot be written.
     """
     import requests
 

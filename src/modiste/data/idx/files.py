@@ -192,8 +192,8 @@ def first_label_of(labels: IdxFile, class_names: tuple[str, ...] | None) -> int:
     """Return the number that a file of training labels gives to its first class: 0, or 1 as EMNIST's letters.
 
     Args:
-        labels: of the training images.
-        class_names: of the set; None if it names none.
+        labels: Labels of the training images.
+        class_names: Class names of the set; None if it names none.
     """
     last = int(labels.array.max())
     return int(labels.array.min() == 1 and last == (last if class_names is None else len(class_names)))

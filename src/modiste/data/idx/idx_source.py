@@ -117,8 +117,8 @@ def reading_ahead(source: str, folder: Path | None = None) -> Iterator[None]:
     Unpacking and hashing let other threads run meanwhile. Only Fashion-MNIST's files are read ahead.
 
     Args:
-        source: as for ``load_training``.
-        folder: as for ``load_training``, which must get the same.
+        source: As for ``load_training``.
+        folder: As for ``load_training``, which must get the same.
     """
     if source != FASHION_MNIST:
         yield
@@ -137,11 +137,11 @@ def load_training(source: str, folder: Path | None = None) -> IdxSet:
 
     Args:
         source: "fashion-mnist", or the folder of another IDX set.
-        folder: where the files are on this machine. If None, Fashion-MNIST is searched in ``usual_folders`` and
+        folder: Where the files are on this machine. If None, Fashion-MNIST is searched in ``usual_folders`` and
             downloaded if it is in none of them.
 
     Raises:
-        DataError: the files are missing, damaged, or cannot be trained on.
+        DataError: The files are missing, damaged, or cannot be trained on.
     """
     if source == FASHION_MNIST:
         return load_published(TRAIN, folder)

@@ -56,13 +56,13 @@ def read_idx(path: Path, *, dimensions: int | None = None, what: str = "", limit
     Peak memory is the array and a few blocks.
 
     Args:
-        path: of the file.
-        dimensions: number of dimensions that the caller expects, 1 to 4; None accepts any.
-        what: name of the content for messages, such as "training labels".
-        limit_bytes: largest uncompressed file accepted.
+        path: Path of the file.
+        dimensions: Number of dimensions that the caller expects, 1 to 4; None accepts any.
+        what: Name of the content for messages, such as "training labels".
+        limit_bytes: Largest uncompressed file accepted.
 
     Raises:
-        DataError: this is not exactly one complete file of that kind.
+        DataError: This is not exactly one complete file of that kind.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could wait for ever

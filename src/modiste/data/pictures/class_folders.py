@@ -56,7 +56,7 @@ def read_class_folders(root: Path) -> PictureList:
     in ``root``. Anything else that is no picture is skipped with a reason.
 
     Raises:
-        DataError: there are no classes, a class has no pictures, or splits cannot be distinguished from classes.
+        DataError: There are no classes, a class has no pictures, or splits cannot be distinguished from classes.
     """
     entries: list[Entry] = []
     skipped: Skipped = []

@@ -39,7 +39,7 @@ def read_picture_table(table: Path) -> PictureList:
     A split may have any spelling that a folder may have, such as val or Training.
 
     Raises:
-        DataError: a path leaves the folder, a picture is named twice, a split is unknown, or a field is empty.
+        DataError: A path leaves the folder, a picture is named twice, a split is unknown, or a field is empty.
     """
     entries: dict[str, Entry] = {}
     skipped: list[tuple[str, str]] = []

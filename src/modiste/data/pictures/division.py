@@ -38,8 +38,8 @@ def divide(source: Path, listing: PictureList, recipe: DataRecipe) -> Division:
     grouped split is drawn later, by ``divide_groups``: here all but the test pictures are training pictures.
 
     Raises:
-        DataError: a class has too few pictures for that, or none in a split that the source names.
-        RecipeError: the recipe's split is "last", which only the images of an IDX file can have; or it is "grouped",
+        DataError: A class has too few pictures for that, or none in a split that the source names.
+        RecipeError: The recipe's split is "last", which only the images of an IDX file can have; or it is "grouped",
             and the source names its validation pictures.
     """
     if recipe.split == "last":
@@ -68,13 +68,13 @@ def divide_groups(source: Path, division: Division, group_of: Mapping[str, int],
     """Return a division whose validation pictures are drawn from the training pictures, in whole groups.
 
     Args:
-        source: of the pictures, for messages.
-        division: of a recipe with a grouped split, from ``divide``.
-        group_of: number of the group of each training picture, by its name.
-        recipe: says which share is drawn.
+        source: Source of the pictures, for messages.
+        division: Division of a recipe with a grouped split, from ``divide``.
+        group_of: Number of the group of each training picture, by its name.
+        recipe: Says which share is drawn.
 
     Raises:
-        DataError: the groups of a class are too large to give it a picture in both splits.
+        DataError: The groups of a class are too large to give it a picture in both splits.
     """
     key = f"{recipe.split_seed}:grouped validation"
     validation = draw_groups(division.train, recipe.validation_fraction, key, group_of)
@@ -108,10 +108,10 @@ def draw_groups(pool: Sequence[Entry], fraction: float, key: str, group_of: Mapp
     """Return a random share of each class's pictures in whole groups, as well as groups allow, sorted by name.
 
     Args:
-        pool: pictures to draw from.
-        fraction: share that is drawn; at least one picture of each class is wanted.
-        key: of the random draw. A group's rank follows from the first name in it.
-        group_of: number of the group of each picture, by its name.
+        pool: Pictures to draw from.
+        fraction: Share that is drawn; at least one picture of each class is wanted.
+        key: Key of the random draw. A group's rank follows from the first name in it.
+        group_of: Number of the group of each picture, by its name.
     """
     groups: dict[int, list[Entry]] = {}
     for entry in sorted(pool, key=lambda entry: entry.name):

@@ -72,8 +72,8 @@ def split_named(name: str, ignored: Collection[str] = ()) -> str:
     Capitals, digits and punctuation are ignored: Train, seg_train, train2017 and TrainImages all stand for train.
 
     Args:
-        name: of a folder, or the cell of a table.
-        ignored: words that may stand beside the split's.
+        name: Name of a folder, or the cell of a table.
+        ignored: Words that may stand beside the split's.
     """
     words = [word for word in _words(name) if word in SPLIT_OF_WORD or word not in ignored]
     joined = SPLIT_OF_WORD.get("".join(words), "")
@@ -96,9 +96,9 @@ def check_subfolders(folder: Path, split: str, subfolders: Subfolders) -> None:
     """Raise DataError if the class folders may be splits, or hold splits.
 
     Args:
-        folder: that holds the class folders.
-        split: that the folder belongs to; empty if the source has no splits.
-        subfolders: of each class folder.
+        folder: That holds the class folders.
+        split: That the folder belongs to; empty if the source has no splits.
+        subfolders: Subfolders of each class folder.
     """
     named = splits_named(sorted(subfolders)) if split else {}
     if len(set(named.values())) > 1:
@@ -115,8 +115,8 @@ def unwrap(folder: Path, split: str = "") -> Path:
     """Return the folder that holds the classes or splits: ``folder``, or one inside that it merely wraps.
 
     Args:
-        folder: of a source, or of one of its splits.
-        split: which; a folder in it that is named alike wraps the classes, as in seg_train/seg_train.
+        folder: Folder of a source, or of one of its splits.
+        split: Which; a folder in it that is named alike wraps the classes, as in seg_train/seg_train.
     """
     for _ in range(DEEPEST):
         within = folders_in(folder)

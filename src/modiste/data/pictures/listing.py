@@ -57,9 +57,9 @@ class Entry:
     """A picture file of a source.
 
     Attributes:
-        name: path relative to the source's folder.
-        class_name: name of its class.
-        split: one of SPLITS; empty if the source gives none.
+        name: Path relative to the source's folder.
+        class_name: Name of its class.
+        split: One of SPLITS; empty if the source gives none.
     """
 
     name: str
@@ -72,10 +72,10 @@ class PictureList:
     """All picture files of a source.
 
     Attributes:
-        folder: folder that names are relative to.
-        entries: the pictures, sorted by name.
-        class_names: names of the classes, in the order of the labels.
-        skipped: name of each other file, and the reason why it is not used.
+        folder: Folder that names are relative to.
+        entries: The pictures, sorted by name.
+        class_names: Names of the classes, in the order of the labels.
+        skipped: Name of each other file, and the reason why it is not used.
     """
 
     folder: Path
@@ -137,8 +137,8 @@ def reason_against(path: Path, root: str) -> str:
     """Return why a file must not be opened: no regular file, or outside ``root``. Empty if it may be opened.
 
     Args:
-        path: of the file, below ``root``.
-        root: real path of the source's folder.
+        path: Path of the file, below ``root``.
+        root: Real path of the source's folder.
     """
     try:
         if os.path.commonpath([os.path.realpath(path), root]) != root:

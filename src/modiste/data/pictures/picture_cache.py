@@ -52,10 +52,10 @@ class Decoded:
     """Decoded picture files, in the order in which they were named.
 
     Attributes:
-        names: names of the files.
-        images: images of the files without a fault, in the same order.
+        names: Names of the files.
+        images: Images of the files without a fault, in the same order.
         digests: SHA-256 of each file's content; empty if it could not be read at all.
-        faults: why a file gave no image; empty if it did.
+        faults: Why a file gave no image; empty if it did.
     """
 
     names: tuple[str, ...]
@@ -81,15 +81,15 @@ def decode_cached(
     """Return the same as ``decode``, from the cache for files that have not changed, and update the cache.
 
     Args:
-        folder: that the names are relative to.
-        names: of the files.
-        preparation: from a file to an image.
-        part: of the data, development or held out: each has a cache file of its own.
-        mapped: whether the images stay in the cache's file, mapped and read-only, and never come into memory together.
+        folder: That the names are relative to.
+        names: Names of the files.
+        preparation: From a file to an image.
+        part: Part of the data, development or held out: each has a cache file of its own.
+        mapped: Whether the images stay in the cache's file, mapped and read-only, and never come into memory together.
 
     Raises:
-        MissingExtraError: a package that opens or prepares pictures is not installed.
-        StorageError: with ``mapped``, if the cache cannot be written, or its disk has too little space.
+        MissingExtraError: A package that opens or prepares pictures is not installed.
+        StorageError: With ``mapped``, if the cache cannot be written, or its disk has too little space.
     """
     check_installed(preparation)
     path = cache_file(folder, preparation, part)
@@ -123,7 +123,7 @@ class Kept:
     """Pictures of the cache by their names.
 
     Args:
-        cached: what the cache holds; None for nothing.
+        cached: What the cache holds; None for nothing.
     """
 
     def __init__(self, cached: Decoded | None = None) -> None:

@@ -63,14 +63,14 @@ def read_picture_file(
     """Return the pictures and the index.
 
     Args:
-        path: of the file.
-        shape: of a picture, (channels, height, width).
-        mapped: map the file, read-only, in place of reading its pictures into memory. The file is read once all the
+        path: Path of the file.
+        shape: Shape of a picture, (channels, height, width).
+        mapped: Map the file, read-only, in place of reading its pictures into memory. The file is read once all the
             same, to check its hash.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
-        ValueError: its content is damaged.
+        OSError: There is no such file, or it cannot be read.
+        ValueError: Its content is damaged.
     """
     with path.open("rb") as file:
         pixels = _pixel_bytes(file)

@@ -42,15 +42,15 @@ class PictureSet:
     """Decoded picture files: N images and their labels.
 
     Attributes:
-        name: name of the folder, or of the CSV file.
-        images: bytes, (N, C, side, side).
-        labels: from 0, in the order of the class names.
-        files: name of each image's file.
-        class_names: all classes of the source.
+        name: Name of the folder, or of the CSV file.
+        images: Bytes, (N, C, side, side).
+        labels: From 0, in the order of the class names.
+        files: Name of each image's file.
+        class_names: All classes of the source.
         digests: SHA-256 of each image's file.
         fingerprint: SHA-256 over each file's content, class and split, and over the preparation.
-        faults: name of each file that gave no image, with the reason.
-        file: that the images are mapped from, read-only; None if they are in memory.
+        faults: Name of each file that gave no image, with the reason.
+        file: That the images are mapped from, read-only; None if they are in memory.
     """
 
     name: str
@@ -69,10 +69,10 @@ class DevelopmentPictures:
     """The pictures that training may use.
 
     Attributes:
-        pictures: the training pictures, followed by the validation pictures.
-        training: number of training pictures.
-        withheld: number of pictures that were left unopened.
-        groups: number of each picture's group of near duplicates, if the split is ``grouped``; else None.
+        pictures: The training pictures, followed by the validation pictures.
+        training: Number of training pictures.
+        withheld: Number of pictures that were left unopened.
+        groups: Number of each picture's group of near duplicates, if the split is ``grouped``; else None.
     """
 
     pictures: PictureSet
@@ -138,7 +138,7 @@ def load_development_pictures(path: Path, recipe: DataRecipe, *, allow_unreadabl
     """List, split and decode the pictures that training may use; test pictures stay unopened.
 
     Raises:
-        DataError: there are too few pictures to split. Without ``allow_unreadable`` also: more than half of the files
+        DataError: There are too few pictures to split. Without ``allow_unreadable`` also: more than half of the files
             cannot be read, or a class has no readable picture in training or validation.
     """
     listing = list_pictures(path, recipe.decoder)
@@ -195,18 +195,18 @@ def decode_entries(
     """Decode these entries of a list.
 
     Args:
-        path: of the source.
-        listing: all its pictures.
-        entries: those to decode.
-        recipe: sets what the pictures become.
+        path: Path of the source.
+        listing: All its pictures.
+        entries: Those to decode.
+        recipe: Sets what the pictures become.
         part: DEVELOPMENT or HELD_OUT, which have separate cache files.
-        fingerprint_of: the entries whose fingerprint is wanted, if not that of all.
+        fingerprint_of: The entries whose fingerprint is wanted, if not that of all.
 
     Returns:
         The pictures. If they take more than LIMIT_BYTES, they are mapped from the cache's file.
 
     Raises:
-        StorageError: there is no space for that file.
+        StorageError: There is no space for that file.
     """
     preparation = preparation_of(recipe)
     mapped = len(entries) * math.prod(preparation.shape) > LIMIT_BYTES

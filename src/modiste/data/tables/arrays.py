@@ -24,7 +24,7 @@ class Pixels:
 
     Attributes:
         images: (N, H, W), or (N, 3, H, W).
-        notes: what was changed, for the user.
+        notes: What was changed, for the user.
     """
 
     images: UInt8[ndarray, "n h w"] | UInt8[ndarray, "n 3 h w"]
@@ -42,10 +42,10 @@ def to_pixels(given: Any, where: str) -> Pixels:
     Args:
         given: (N, H, W), (N, H, W, C), (N, C, H, W) with C 1 or 3, or rows (N, H*H) of square images. Whole numbers
             from 0 to 255, of any type; or floats from 0 to 1, which are rounded to multiples of 1/255; or booleans.
-        where: names the array in messages.
+        where: Names the array in messages.
 
     Raises:
-        DataError: no such array: of another type or shape, empty, ragged, or with a value out of range.
+        DataError: No such array: of another type or shape, empty, ragged, or with a value out of range.
 
     Example:
         >>> to_pixels(np.ones((2, 9)), "x").images.shape
@@ -69,11 +69,11 @@ def to_labels(given: Any, where: str) -> ndarray:
     """Return labels (N), as int64 or as text.
 
     Args:
-        given: whole numbers, booleans or text, (N) or (N, 1).
-        where: names the array in messages.
+        given: Whole numbers, booleans or text, (N) or (N, 1).
+        where: Names the array in messages.
 
     Raises:
-        DataError: no such array: floats, a missing label, several labels an image.
+        DataError: No such array: floats, a missing label, several labels an image.
     """
     array = _as_array(given, where, "labels")
     if array.ndim == 2 and array.shape[1] == 1:

@@ -37,9 +37,9 @@ class Part:
 
     Attributes:
         images: (N, H, W) or (N, 3, H, W).
-        labels: whole numbers or text.
-        where: names the labels in messages.
-        notes: for the user.
+        labels: Whole numbers or text.
+        where: Names the labels in messages.
+        notes: For the user.
     """
 
     images: UInt8[ndarray, "n h w"] | UInt8[ndarray, "n c h w"]
@@ -66,10 +66,10 @@ class Contents:
     """What a file, a folder or a person's arrays hold.
 
     Attributes:
-        name: of the data set.
-        where: names it in messages.
-        parts: for train and, where there are any, validation and test: what reads the part.
-        class_names: names of the labels 0, 1 ...; None if the labels say it themselves.
+        name: Name of the data set.
+        where: Names it in messages.
+        parts: For train and, where there are any, validation and test: what reads the part.
+        class_names: Names of the labels 0, 1 ...; None if the labels say it themselves.
     """
 
     name: str
@@ -83,9 +83,9 @@ class Development:
     """The development part, and what the test part may need of it.
 
     Attributes:
-        found: the images that training may use.
-        rest: images that were set aside for testing; None if there are none.
-        values: the label, as given, of each class; None if there are class names.
+        found: The images that training may use.
+        rest: Images that were set aside for testing; None if there are none.
+        values: The label, as given, of each class; None if there are class names.
     """
 
     found: LabelledImages
@@ -99,7 +99,7 @@ def development_images(contents: Contents, recipe: DataRecipe) -> LabelledImages
     Without a test part ``recipe.test_fraction`` of every class is set aside, chosen by content and ``test_seed``.
 
     Raises:
-        DataError: a label has no name, a class has too few images, or the parts do not fit together.
+        DataError: A label has no name, a class has too few images, or the parts do not fit together.
     """
     return divided(contents, recipe).found
 
@@ -137,7 +137,7 @@ def all_images(contents: Contents) -> LabelledImages:
     """Return the images of all parts, one part after another, with the classes of all their labels.
 
     Raises:
-        DataError: a part is invalid, or the parts are of different shapes or types of labels.
+        DataError: A part is invalid, or the parts are of different shapes or types of labels.
     """
     parts = [read() for read in contents.parts.values()]
     for part in parts[1:]:
@@ -153,9 +153,9 @@ def number(part: Part, values: ndarray | None, names: tuple[str, ...]) -> Int64[
     """Return the labels from 0; DataError if one is of no class.
 
     Args:
-        part: its labels are as given.
-        values: the label of each class, ascending; None if labels are positions in ``names``, or names.
-        names: of the classes.
+        part: Its labels are as given.
+        values: The label of each class, ascending; None if labels are positions in ``names``, or names.
+        names: Names of the classes.
     """
     labels = part.labels
     is_text = labels.dtype.kind == "U"
@@ -348,8 +348,8 @@ class TableSource:
     """A kind of source whose files give ``Contents``.
 
     Attributes:
-        name: of the kind.
-        layout: what such a source is.
+        name: Name of the kind.
+        layout: What such a source is.
     """
 
     def __init__(

@@ -27,11 +27,11 @@ class Dataset:
     text, (N) or (N, 1).
 
     Attributes:
-        train: to learn from.
-        validation: decides; if None, a share of train.
-        test: held out; if None, a share of train. Only ``evaluate(..., split="test")`` looks at it.
-        class_names: names of the labels 0, 1 ...; if None, the labels in training, in ascending order.
-        name: of the data set, for reports.
+        train: To learn from.
+        validation: Decides; if None, a share of train.
+        test: Held out; if None, a share of train. Only ``evaluate(..., split="test")`` looks at it.
+        class_names: Names of the labels 0, 1 ...; if None, the labels in training, in ascending order.
+        name: Name of the data set, for reports.
 
     Example:
         >>> images, labels = np.zeros((60, 8, 8), np.uint8), np.arange(60) % 3
@@ -55,7 +55,7 @@ def contents_of(data: Any) -> Contents:
     """Return what a person hands over: a ``Dataset``, a part alone, Keras's two pairs, or a mapping of parts.
 
     Raises:
-        DataError: it is none of these. Its parts are checked when they are read.
+        DataError: It is none of these. Its parts are checked when they are read.
     """
     given = as_dataset(data)
     named: dict[PartName, Any] = {"train": given.train, "validation": given.validation, "test": given.test}
@@ -95,11 +95,11 @@ def read_part(given: Any, where: str) -> Part:
     """Return a part's images and labels, checked; see ``Dataset``.
 
     Args:
-        given: a pair, or a data set of torch or Hugging Face.
-        where: names the part in messages.
+        given: A pair, or a data set of torch or Hugging Face.
+        where: Names the part in messages.
 
     Raises:
-        DataError: it is none of these, or its images or labels are invalid.
+        DataError: It is none of these, or its images or labels are invalid.
     """
     if not (_is_pair(given) or _is_collection(given)):
         expected = "(images, labels), or a torch or a Hugging Face Dataset"

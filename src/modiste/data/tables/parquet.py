@@ -52,7 +52,7 @@ def read(path: Path) -> Contents:
     """Return what a file, or the files of a folder, hold: train-*.parquet, test-*.parquet, or all for training.
 
     Raises:
-        DataError: a shard is missing, a file is damaged, or has no such columns.
+        DataError: A shard is missing, a file is damaged, or has no such columns.
         MissingExtraError: pyarrow is not installed.
     """
     files = [path] if kind_at(path) == "file" else _files(path)

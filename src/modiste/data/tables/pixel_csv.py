@@ -47,10 +47,10 @@ class _Columns:
     """The columns of a file.
 
     Attributes:
-        count: number of columns.
-        label: position of the labels; None if there are none.
-        shape: height and width of the images.
-        header: whether the first line names the columns.
+        count: Number of columns.
+        label: Position of the labels; None if there are none.
+        shape: Height and width of the images.
+        header: Whether the first line names the columns.
     """
 
     count: int
@@ -100,7 +100,7 @@ def read_part(path: Path) -> Part:
     """Read a file of labels and pixels.
 
     Raises:
-        DataError: it is damaged, has no labels, or a field is no number or out of range.
+        DataError: It is damaged, has no labels, or a field is no number or out of range.
     """
     columns = _columns(path)
     if columns.label is None:

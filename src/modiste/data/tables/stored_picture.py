@@ -21,7 +21,7 @@ def decode(data: bytes) -> UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "3 h w"]
 
     Raises:
         MissingExtraError: Pillow is not installed.
-        PhotoError: it cannot be read, or is larger than MOST_SIDE.
+        PhotoError: It cannot be read, or is larger than MOST_SIDE.
     """
     with extra_for(*EXTRA):
         from PIL import Image

@@ -24,9 +24,9 @@ class Acceptance:
     """The limits of the score by false-alarm rate. An image whose score is above the limit is none of the classes.
 
     Attributes:
-        rates: shares of the validation images that chose the limits, ascending.
-        limits: scores above 0, descending. At the usual rate the limit is 1.
-        measured: share of other validation images above each limit.
+        rates: Shares of the validation images that chose the limits, ascending.
+        limits: Scores above 0, descending. At the usual rate the limit is 1.
+        measured: Share of other validation images above each limit.
     """
 
     rates: tuple[float, ...]
@@ -37,7 +37,7 @@ class Acceptance:
         """Return the limit for a rate, and the measured share above it; between two rates both are interpolated.
 
         Raises:
-            RecipeError: the rate is outside the table.
+            RecipeError: The rate is outside the table.
         """
         if not self.rates[0] <= rate <= self.rates[-1]:
             raise RecipeError(f"--accept {rate:g}: expected a share from {self.rates[0]:g} to {self.rates[-1]:g}")
@@ -62,7 +62,7 @@ def from_plain(rows: Any) -> Acceptance:
     """Return the table that ``Acceptance.plain`` wrote.
 
     Raises:
-        ValueError: it is no such table.
+        ValueError: It is no such table.
     """
     if not (isinstance(rows, list) and 0 < len(rows) <= MOST_ROWS and all(map(_is_row, rows))):
         raise ValueError("acceptance: expected rows of rate, limit and measured share")

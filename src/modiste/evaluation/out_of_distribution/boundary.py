@@ -55,10 +55,10 @@ class Boundary:
     """A linear boundary in the space of the features.
 
     Attributes:
-        centre: mean of each feature.
-        spread: standard deviation of each feature.
-        weights: of the scaled features.
-        bias: a vector of one number.
+        centre: Mean of each feature.
+        spread: Standard deviation of each feature.
+        weights: Weights of the scaled features.
+        bias: A vector of one number.
     """
 
     NAMES: ClassVar = ("centre", "spread", "weights", "bias")
@@ -92,8 +92,8 @@ class Energy:
     training lowers for them; that is better for pictures like those that taught it, and worse for others.
 
     Attributes:
-        mean: over images of the classes, a vector of one number.
-        deviation: standard deviation over them, likewise.
+        mean: Over images of the classes, a vector of one number.
+        deviation: Standard deviation over them, likewise.
         centring: 1 if the mean of each image's logits is subtracted from them, else 0; likewise.
     """
 

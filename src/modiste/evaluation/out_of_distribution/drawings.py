@@ -26,8 +26,8 @@ def drawing_limit(answers: Answers, info: ModelInfo) -> float:
     classes of Fashion-MNIST as its images are.
 
     Args:
-        answers: of the network, on the CPU, with its detector.
-        info: of the same network.
+        answers: Answers of the network, on the CPU, with its detector.
+        info: Info on the same network.
     """
     sees_garments = info.recipe.data.pictures == "garment" and info.task.image_shape == (1, 28, 28)
     if answers.novelty is None or info.task.class_names != CLASS_NAMES or not sees_garments:

@@ -25,9 +25,9 @@ def features(
     """Return the features of each image that ``watched`` collects, float32 on the processor.
 
     Args:
-        model: any network.
-        images: as bytes.
-        precision: of the computation.
+        model: Any network.
+        images: As bytes.
+        precision: Precision of the computation.
     """
     device, found = next(model.parameters()).device, list[dict[str, Tensor]]()
     quick = ready(model, Recipe(name="features", precision=precision), images[:1].to(device))

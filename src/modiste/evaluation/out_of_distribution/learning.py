@@ -56,8 +56,8 @@ class Changes:
     """The changes of one image that training allows.
 
     Attributes:
-        augmentation: those that keep the class; without mixtures.
-        by_class: pairs, which keep the class, and outliers, which have none.
+        augmentation: Those that keep the class; without mixtures.
+        by_class: Pairs, which keep the class, and outliers, which have none.
     """
 
     augmentation: AugmentationRecipe = UNCHANGED
@@ -88,12 +88,12 @@ def learn(
     pictures count as images of the classes or of none, and those that are held back raise the thresholds.
 
     Args:
-        model: the network.
-        development: the images.
-        changes: of an image that the training allows; see ``allowed_changes``.
-        precision: of the network's computation.
-        logits: of all training and validation images, by the name of the split, in this precision, if they are known.
-            They save passes through the network where nothing but logits is needed.
+        model: The network.
+        development: The images.
+        changes: Changes of an image that the training allows; see ``allowed_changes``.
+        precision: Precision of the network's computation.
+        logits: Logits of all training and validation images, by the name of the split, in this precision, if they are
+            known. They save passes through the network where only logits are needed.
     """
     mirrored = changes.augmentation.flip
     positions, draw = _positions(development, with_mirror_images=mirrored), machine.generator(0, "exposure")
@@ -217,11 +217,11 @@ def _layer(
     """Return the classes' distribution in a layer.
 
     Args:
-        name: of the layer.
-        known: features of training images, for means and covariance.
-        labels: of these images.
-        altered: features of the first of these images, altered; for the covariance.
-        others: features of other images of the classes, for the scale.
+        name: Name of the layer.
+        known: Features of training images, for means and covariance.
+        labels: Labels of these images.
+        altered: Features of the first of these images, altered; for the covariance.
+        others: Features of other images of the classes, for the scale.
     """
     known, labels = known.double(), labels.cpu()
     present = sorted(set(labels.tolist()))
@@ -254,10 +254,10 @@ def _with_thresholds(
     """Return the detector with the threshold of each rate: so high that no set has more false alarms.
 
     Args:
-        layers: of the detector.
-        plane: its boundary.
-        chosen: raw scores of the sets that set the thresholds: validation images, and extra pictures if there are any.
-        others: raw scores of those that measure the false alarms.
+        layers: Layers of the detector.
+        plane: Its boundary.
+        chosen: Raw scores of the sets that set the thresholds: validation images, and extra pictures if there are any.
+        others: Raw scores of those that measure the false alarms.
     """
     limits = [max(_limit(one, rate) for one in chosen) for rate in RATES]
     measured = tuple((others > limit).double().mean().nan_to_num().item() for limit in limits)

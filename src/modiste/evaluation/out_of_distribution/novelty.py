@@ -30,11 +30,11 @@ class Layer:
     """The classes' distribution in one layer.
 
     Attributes:
-        name: the layer, a key of the features that ``watched`` records.
-        means: of each class, and of its mirror images where training mirrors.
+        name: The layer, a key of the features that ``watched`` records.
+        means: Mean of each class, and of its mirror images where training mirrors.
         whitening: W, where W Wᵀ is the inverse of the covariance within the classes. The Mahalanobis distance is the
             Euclidean distance of features multiplied by W.
-        scale: divides the squared distances.
+        scale: Divides the squared distances.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Novelty:
     """A detector of out-of-distribution images.
 
     Attributes:
-        layers: those whose distances are computed.
-        boundary: in the concatenated features of the same layers; or the energy of the logits.
-        threshold: the largest raw score of an image that is accepted as one of the classes.
-        false_alarms: share of validation images above the threshold, in the half that did not set it.
-        images: number of images in that half.
-        acceptance: the thresholds of other false-alarm rates; None if an earlier version learned the detector.
+        layers: Those whose distances are computed.
+        boundary: In the concatenated features of the same layers; or the energy of the logits.
+        threshold: The largest raw score of an image that is accepted as one of the classes.
+        false_alarms: Share of validation images above the threshold, in the half that did not set it.
+        images: Number of images in that half.
+        acceptance: The thresholds of other false-alarm rates; None if an earlier version learned the detector.
     """
 
     layers: tuple[Layer, ...]
@@ -73,7 +73,7 @@ class Novelty:
         """Return the novelty of each image, at least 0; above 1 the image is out of distribution.
 
         Args:
-            seen: features by layer, as ``watched`` records them.
+            seen: Features by layer, as ``watched`` records them.
         """
         return (raw_scores(self.layers, self.boundary, seen) / self.threshold).clamp(min=0)
 
@@ -81,11 +81,11 @@ class Novelty:
         """Return the same detector with the threshold of another false-alarm rate.
 
         Args:
-            rate: share of images of the classes that may be called out of distribution, wrongly.
+            rate: Share of images of the classes that may be called out of distribution, wrongly.
 
         Raises:
-            RecipeError: the rate is outside the detector's table.
-            RunError: the detector has no table.
+            RecipeError: The rate is outside the detector's table.
+            RunError: The detector has no table.
         """
         if self.acceptance is None:
             raise RunError(
@@ -120,10 +120,10 @@ class Answers(nn.Module):
     """A module that maps images of bytes to logits, calibrated probabilities and, optionally, novelty.
 
     Args:
-        model: takes images in [0, 1].
-        views: of each image, over which logits are averaged; see ``inference.averaged``.
-        temperature: divides the logits before the softmax.
-        novelty: detector of out-of-distribution images; without it there is no third output.
+        model: Takes images in [0, 1].
+        views: Views of each image, over which logits are averaged; see ``inference.averaged``.
+        temperature: Divides the logits before the softmax.
+        novelty: Detector of out-of-distribution images; without it there is no third output.
     """
 
     def __init__(self, model: nn.Module, *, views: Views, temperature: float, novelty: Novelty | None = None) -> None:
@@ -157,8 +157,8 @@ class EnsembleAnswers(Answers):
     """The same for several networks: their logits are summed with weights, and the first network's detector is used.
 
     Args:
-        members: of each network; only the first may have a detector.
-        weights: of their logits; see ``opinion_pool``.
+        members: Members of each network; only the first may have a detector.
+        weights: Weights of their logits; see ``opinion_pool``.
     """
 
     def __init__(self, members: Sequence[Answers], weights: Sequence[float]) -> None:

@@ -52,14 +52,14 @@ def of_run(
     unasked, because the run may come from an untrusted source.
 
     Args:
-        run: a finished run.
-        data_folder: of the training images; see ``load_development``.
-        seen: see ``stored``.
-        announce: called with a line about what is computed, and for how long, before the detector is learned.
+        run: A finished run.
+        data_folder: Folder of the training images; see ``load_development``.
+        seen: See ``stored``.
+        announce: Called with a line about what is computed, and for how long, before the detector is learned.
 
     Raises:
-        DataError: the images are missing or damaged, or ``data_folder`` is required.
-        RunError: the stored detector is damaged, or the images are not those of the run.
+        DataError: The images are missing or damaged, or ``data_folder`` is required.
+        RunError: The stored detector is damaged, or the images are not those of the run.
     """
     if found := stored(run, seen, earlier=not is_learned_again(run, data_folder)):
         return found
@@ -106,13 +106,13 @@ def stored(
     """Return the detector stored with a run; None if there is none that was learned from all of its images.
 
     Args:
-        run: a finished run.
-        seen: the features of any image in the run's network. They show which layers the network has. If None, the
+        run: A finished run.
+        seen: The features of any image in the run's network. They show which layers the network has. If None, the
             network is loaded to compute them.
-        earlier: whether a detector that an earlier version learned by another method is returned too.
+        earlier: Whether a detector that an earlier version learned by another method is returned too.
 
     Raises:
-        RunError: the stored detector is damaged, or belongs to another network.
+        RunError: The stored detector is damaged, or belongs to another network.
     """
     found = _read(run, earlier=earlier) if run_folder.is_listed(run, FILE) else None
     if found:

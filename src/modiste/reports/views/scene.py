@@ -27,11 +27,11 @@ class Scene:
     """A network on the CPU, and validation images.
 
     Attributes:
-        standardize: the model's first layer.
-        network: the other layers, in evaluation mode.
-        validation: images with labels.
-        class_names: one name per label.
-        pretraining: log of the run's warm start, a row per epoch.
+        standardize: The model's first layer.
+        network: The other layers, in evaluation mode.
+        validation: Images with labels.
+        class_names: One name per label.
+        pretraining: Log of the run's warm start, a row per epoch.
     """
 
     standardize: Standardize
@@ -110,9 +110,9 @@ def evidence(maps: Float[Tensor, "n d h w"], head: nn.Linear, classes: Int64[Ten
     "Learning Deep Features for Discriminative Localization", 2016.
 
     Args:
-        maps: feature maps before the mean over positions.
-        head: the linear layer.
-        classes: one class for each image.
+        maps: Feature maps before the mean over positions.
+        head: The linear layer.
+        classes: One class for each image.
     """
     weights = head.weight - head.weight.mean(0)
     return torch.einsum("ndhw,nd->nhw", maps, weights[classes]).unsqueeze(1)

@@ -24,9 +24,9 @@ class Background(Forwarder):
     lets events pile up, or that has not ended ``patience`` seconds after the run.
 
     Args:
-        name: of the tracker, for the warning.
-        tracker: receives the events, in their order.
-        patience: how long ``closed`` waits, in seconds; PATIENCE_SECONDS by default.
+        name: Name of the tracker, for the warning.
+        tracker: Receives the events, in their order.
+        patience: How long ``closed`` waits, in seconds; PATIENCE_SECONDS by default.
     """
 
     def __init__(self, name: str, tracker: Listener, patience: float | None = None) -> None:

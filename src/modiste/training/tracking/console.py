@@ -9,7 +9,7 @@ class ConsoleLog(ProgressLog):
     """Prints one row per epoch to standard error; at a terminal also a progress bar with the remaining time.
 
     Args:
-        title: a line above the others; empty for none.
+        title: A line above the others; empty for none.
     """
 
     def __init__(self, title: str = "") -> None:

@@ -16,10 +16,10 @@ class Timing:
     """Time and memory that an epoch took in this process.
 
     Attributes:
-        seconds: training and validation.
-        train_seconds: training alone.
-        images_per_second: training images divided by ``train_seconds``.
-        peak_memory_bytes: largest resident memory of the process so far.
+        seconds: Training and validation.
+        train_seconds: Training alone.
+        images_per_second: Training images divided by ``train_seconds``.
+        peak_memory_bytes: Largest resident memory of the process so far.
     """
 
     seconds: float
@@ -33,8 +33,8 @@ class Timing:
 
         Args:
             started: ``time.perf_counter()`` at the start of the epoch.
-            trained: the same at the end of its training.
-            images: number of images trained.
+            trained: The same at the end of its training.
+            images: Number of images trained.
         """
         now, train_seconds = time.perf_counter(), trained - started
         rate = images / train_seconds if train_seconds else 0.0
@@ -142,7 +142,7 @@ class Listeners(Forwarder):
     """Several listeners as one: each is called in turn.
 
     Args:
-        members: the listeners, in the order of the calls.
+        members: The listeners, in the order of the calls.
     """
 
     def __init__(self, members: Sequence[Listener]) -> None:

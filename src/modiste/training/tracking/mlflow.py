@@ -33,7 +33,7 @@ class MLflowTracker(Listener):
     """Records a run through MLflow's client, which has no global state: several runs at once do not meet.
 
     Args:
-        folder: of the run; its name becomes the run's name.
+        folder: Folder of the run; its name becomes the run's name.
     """
 
     def __init__(self, folder: Path, _recipe: Recipe) -> None:

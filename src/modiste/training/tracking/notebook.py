@@ -16,7 +16,7 @@ class NotebookLog(ProgressLog):
     It needs nothing in the browser but HTML. In a notebook that is saved as text, the rows stand as they are.
 
     Args:
-        title: a line above the others; empty for none.
+        title: A line above the others; empty for none.
     """
 
     def __init__(self, title: str = "") -> None:

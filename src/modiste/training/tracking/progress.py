@@ -13,7 +13,7 @@ def make_progress(title: str = "") -> "ProgressLog":
     """Return what shows the progress of a run here: in the notebook whose kernel this is, else in the terminal.
 
     Args:
-        title: a line above the others, such as ``seed 3``; empty for none.
+        title: A line above the others, such as ``seed 3``; empty for none.
     """
     if in_notebook():
         from modiste.training.tracking.notebook import NotebookLog
@@ -34,7 +34,7 @@ class ProgressLog(Listener):
     """Base: turns the events of a run into lines and a bar. A subclass says where these are shown.
 
     Args:
-        title: a line above the others; empty for none.
+        title: A line above the others; empty for none.
     """
 
     HEADER = "epoch    train loss  accuracy    validation loss  accuracy    images/s    seconds"

@@ -31,8 +31,8 @@ def identify(folder: Path) -> str:
     It is random, and kept in a hidden file of the run folder, which the manifest does not list.
 
     Raises:
-        RunError: the file holds something else.
-        StorageError: it cannot be read or written.
+        RunError: The file holds something else.
+        StorageError: It cannot be read or written.
     """
     path = folder / IDENTITY
     if not path.exists():

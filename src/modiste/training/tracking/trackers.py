@@ -30,14 +30,14 @@ def make(names: Sequence[str | Listener], folder: Path, recipe: Recipe) -> list[
     """Return the trackers of a run, each on a thread of its own: none can stop, slow or change the run.
 
     Args:
-        names: of trackers in the table or of entry points; several may stand in one, separated by commas. A listener is
-            taken as it is.
-        folder: of the run.
-        recipe: of the run.
+        names: Names of trackers in the table or of entry points; one text may hold several, separated by commas. A
+            listener is taken as it is.
+        folder: Folder of the run.
+        recipe: Recipe of the run.
 
     Raises:
-        RecipeError: a name is unknown.
-        MissingExtraError: a tracker's package is not installed.
+        RecipeError: A name is unknown.
+        MissingExtraError: A tracker's package is not installed.
 
     >>> make(["tensorbord"], Path("runs/x"), Recipe(name="x"))
     Traceback (most recent call last):

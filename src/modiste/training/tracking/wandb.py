@@ -20,7 +20,7 @@ class WandbTracker(Listener):
     """Records a run. W&B captures nothing else: no terminal output, no source code, no statistics of the machine.
 
     Args:
-        folder: of the run; its name becomes the run's name.
+        folder: Folder of the run; its name becomes the run's name.
     """
 
     def __init__(self, folder: Path, _recipe: Recipe) -> None:

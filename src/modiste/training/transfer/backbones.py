@@ -44,11 +44,11 @@ class Backbone:
     """Published weights.
 
     Attributes:
-        name: of the network.
-        side: of the pictures that it was trained on, in pixels.
-        file: of the weights in their package.
-        pickle_sha256: hash of that file.
-        sha256: hash of our copy, by which a recipe names it.
+        name: Name of the network.
+        side: Side of the pictures that it was trained on, in pixels.
+        file: File of the weights in their package.
+        pickle_sha256: Hash of that file.
+        sha256: Hash of our copy, by which a recipe names it.
     """
 
     name: str
@@ -110,9 +110,9 @@ def locate(backbone: Backbone) -> Source:
     """Return our copy of the weights, which is made from the package's file if it is missing or damaged.
 
     Raises:
-        MissingExtraError: neither the copy nor the package is on this machine.
-        DataError: the package's file is not the published one.
-        StorageError: the copy cannot be written.
+        MissingExtraError: Neither the copy nor the package is on this machine.
+        DataError: The package's file is not the published one.
+        StorageError: The copy cannot be written.
     """
     copy = _copy_of(backbone)
     if not _holds_copy(backbone) or storage.sha256(copy) != backbone.sha256:

@@ -42,7 +42,7 @@ class FeatureCache:
     """The features of the images of one call, in their order.
 
     Args:
-        folder: of these features; it may be missing.
+        folder: Folder of these features; it may be missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -92,10 +92,10 @@ def open_cache(
     """Return the cache for the features of these images.
 
     Args:
-        images: as bytes.
-        model: whose features they are; its last layer has no part in them.
-        device: that computes.
-        choices: all else that the features depend on, as plain data.
+        images: As bytes.
+        model: Whose features they are; its last layer has no part in them.
+        device: That computes.
+        choices: All else that the features depend on, as plain data.
     """
     pixels = hashlib.sha256(str(tuple(images.shape)).encode())
     for some in blocks(images):
@@ -122,12 +122,12 @@ def outputs(
     """Return what ``compute`` makes of the images, float32 on the CPU; what the cache holds is not computed again.
 
     Args:
-        images: as bytes.
-        compute: takes images in [0, 1], on the device, and returns a row of numbers for each.
-        precision: in which it computes.
-        cache: of these images and this computation.
-        progress: is notified of each batch.
-        with_mirror_images: whether the rows of the mirror images follow those of the images.
+        images: As bytes.
+        compute: Takes images in [0, 1], on the device, and returns a row of numbers for each.
+        precision: In which it computes.
+        cache: Cache of these images and this computation.
+        progress: Is notified of each batch.
+        with_mirror_images: Whether the rows of the mirror images follow those of the images.
     """
     device, found, count = images.device, list[Tensor](), 0
     some = parts(images, device, precision)

@@ -78,11 +78,11 @@ class Hub:
     """A hub, and how to talk to it.
 
     Attributes:
-        endpoint: address of the hub or of a mirror, without a slash at the end.
-        cache: folder of the cache.
-        quiet: whether to show no progress bar while a file is fetched.
-        seconds: longest wait for an answer.
-        client: the package ``huggingface_hub``.
+        endpoint: Address of the hub or of a mirror, without a slash at the end.
+        cache: Folder of the cache.
+        quiet: Whether to show no progress bar while a file is fetched.
+        seconds: Longest wait for an answer.
+        client: The package ``huggingface_hub``.
     """
 
     endpoint: str
@@ -96,14 +96,14 @@ class Hub:
         """Return a hub; settings that are not given come from the client's environment variables.
 
         Args:
-            endpoint: address of the hub or of a mirror; HF_ENDPOINT if empty.
-            cache: folder of the cache; under HF_HOME if None.
-            quiet: whether to show no progress bar while a file is fetched.
-            seconds: longest wait for an answer; HF_HUB_ETAG_TIMEOUT, or 10, if 0.
+            endpoint: Address of the hub or of a mirror; HF_ENDPOINT if empty.
+            cache: Folder of the cache; under HF_HOME if None.
+            quiet: Whether to show no progress bar while a file is fetched.
+            seconds: Longest wait for an answer; HF_HUB_ETAG_TIMEOUT, or 10, if 0.
 
         Raises:
-            RecipeError: the endpoint is no address.
-            MissingExtraError: the client is not installed.
+            RecipeError: The endpoint is no address.
+            MissingExtraError: The client is not installed.
         """
         client = _client()
         constants = client.constants
@@ -247,14 +247,14 @@ def fetch(file: HubFile, hub: Hub | None = None) -> Fetched:
     """Return a file from the cache, or fetch it first; verify its hash if the hub publishes one.
 
     Args:
-        file: which file.
-        hub: where from; with the client's own settings if None.
+        file: Which file.
+        hub: Where from; with the client's own settings if None.
 
     Raises:
-        RunError: the hub refuses the file or cannot be reached, or the file is damaged.
-        RecipeError: no repository can have this name.
-        StorageError: the file cannot be stored.
-        MissingExtraError: the client is not installed.
+        RunError: The hub refuses the file or cannot be reached, or the file is damaged.
+        RecipeError: No repository can have this name.
+        StorageError: The file cannot be stored.
+        MissingExtraError: The client is not installed.
     """
     hub = hub or Hub.open()
     with plain_http(hub), plain_errors(file, hub):

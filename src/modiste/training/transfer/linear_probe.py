@@ -40,9 +40,9 @@ class Fitted:
     """What is known of the images after the fit.
 
     Attributes:
-        loss: sum of the losses of the training images, in nats.
-        correct: number of the training images that are classified correctly.
-        logits: of the training and validation images, by the name of the split: those of ``infer``, to the last bit.
+        loss: Sum of the losses of the training images, in nats.
+        correct: Number of the training images that are classified correctly.
+        logits: Logits of both splits' images, by the name of the split: those of ``infer``, to the last bit.
             Empty if ``infer`` averages logits over views of an image.
     """
 
@@ -56,8 +56,8 @@ class Standardized:
     """Features of training and validation images, standardised by those of the training images.
 
     Attributes:
-        mean, deviation: of each feature of the training images.
-        train, validation: the features.
+        mean, deviation: Of each feature of the training images.
+        train, validation: The features.
     """
 
     mean: Float[Tensor, " d"]
@@ -74,15 +74,15 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
     epochs of training follow, neither is done: they show such images themselves, and time is saved.
 
     Args:
-        model: a network that ends in a linear layer.
-        development: the images, on the model's device.
-        recipe: sets precision, label smoothing, class balance, and mirror images.
-        progress: is notified of each batch, and of the validation loss of each penalty.
+        model: A network that ends in a linear layer.
+        development: The images, on the model's device.
+        recipe: Sets precision, label smoothing, class balance, and mirror images.
+        progress: Is notified of each batch, and of the validation loss of each penalty.
 
     Raises:
         MissingExtraError: SciPy is not installed.
-        RecipeError: the network does not end in a linear layer.
-        StoppedError: a signal asked to stop.
+        RecipeError: The network does not end in a linear layer.
+        StoppedError: A signal asked to stop.
     """
     head, train = linear_head(model, NAME), development.train
     if recipe.epochs:
@@ -114,10 +114,10 @@ def _answer(
     """Return the logits of the images from the features of all of them: in the batches and the precision of ``infer``.
 
     Args:
-        head: the last layer.
-        inputs: of that layer; those of mirror images may follow.
-        images: whose features these are.
-        recipe: sets the precision.
+        head: The last layer.
+        inputs: Inputs of that layer; those of mirror images may follow.
+        images: Whose features these are.
+        recipe: Sets the precision.
     """
     device = images.device
     sizes = [len(part) for part in parts(images, device, recipe.precision)]
@@ -140,11 +140,11 @@ def head_inputs(
     Those of an earlier call with the same arguments, or of a call that was killed, are read from the user's cache.
 
     Args:
-        model: that ends in a linear layer, on the device of the images.
-        images: as bytes.
-        recipe: sets the precision, and the views of each image over which features are averaged.
-        progress: is notified of each batch.
-        with_mirror_images: whether the features of the mirror images follow those of the images.
+        model: That ends in a linear layer, on the device of the images.
+        images: As bytes.
+        recipe: Sets the precision, and the views of each image over which features are averaged.
+        progress: Is notified of each batch.
+        with_mirror_images: Whether the features of the mirror images follow those of the images.
     """
     quick = ready(model, recipe, images[:1])
     head = linear_head(quick, NAME)
@@ -198,11 +198,11 @@ def logistic_regression(
     """Minimise the mean cross-entropy plus half the penalty times the squared weights, by L-BFGS (Liu, Nocedal, 1989).
 
     Args:
-        features: of each image.
-        targets: a probability for every class.
-        weights: of each image in the mean.
-        penalty: factor of the squared weights; the biases are free.
-        start: where to begin: weights, and the bias as the last column.
+        features: Features of each image.
+        targets: A probability for every class.
+        weights: Weight of each image in the mean.
+        penalty: Factor of the squared weights; the biases are free.
+        start: Where to begin: weights, and the bias as the last column.
 
     Returns:
         The minimum, in the form of ``start``.

@@ -19,7 +19,7 @@ def rename(names: Iterable[str], rules: Sequence[str]) -> dict[str, str]:
     {'network.stem.weight': 'conv1.weight', 'network.head.weight': 'fc.weight'}
 
     Raises:
-        RecipeError: a rule changes no name, or two names become the same.
+        RecipeError: A rule changes no name, or two names become the same.
     """
     current = {name: name for name in names}
     for rule in rules:

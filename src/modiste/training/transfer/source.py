@@ -34,10 +34,10 @@ class Source:
     """A file of weights.
 
     Attributes:
-        path: of the file on this machine.
-        sha256: hash of its content, which a recipe refers to.
-        name: its name on a hub; empty if it was given by path.
-        commit: the hub's commit of the file; empty if it was given by path.
+        path: Path of the file on this machine.
+        sha256: Hash of its content, which a recipe refers to.
+        name: Its name on a hub; empty if it was given by path.
+        commit: The hub's commit of the file; empty if it was given by path.
     """
 
     path: Path
@@ -59,14 +59,14 @@ def locate(source: Path | str | Source, *, quiet: bool = False) -> Source:
     """Find the file that ``source`` names; a file of a hub is fetched.
 
     Args:
-        source: a run folder, a safetensors file, or ``hub:OWNER/NAME``; a Source is returned as it is.
-        quiet: whether to show no progress bar while a file is fetched.
+        source: A run folder, a safetensors file, or ``hub:OWNER/NAME``; a Source is returned as it is.
+        quiet: Whether to show no progress bar while a file is fetched.
 
     Raises:
-        RunError: there is no such file, or the hub refuses it or cannot be reached.
-        RecipeError: the name on the hub is not valid.
-        StorageError: the fetched file cannot be stored.
-        MissingExtraError: the hub's client is not installed.
+        RunError: There is no such file, or the hub refuses it or cannot be reached.
+        RecipeError: The name on the hub is not valid.
+        StorageError: The fetched file cannot be stored.
+        MissingExtraError: The hub's client is not installed.
     """
     if isinstance(source, Source):
         return source

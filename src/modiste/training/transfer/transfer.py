@@ -30,9 +30,9 @@ class TransferReport:
     """What was done with each tensor.
 
     Attributes:
-        fates: for each of the network's tensors, whether it was taken, or why not.
-        unused: names of the source's tensors that the network has no place for.
-        origin: the source's ``sha256``, and its ``name`` and ``commit`` if it came from a hub.
+        fates: For each of the network's tensors, whether it was taken, or why not.
+        unused: Names of the source's tensors that the network has no place for.
+        origin: The source's ``sha256``, and its ``name`` and ``commit`` if it came from a hub.
     """
 
     fates: dict[str, Fate]
@@ -70,14 +70,14 @@ def transfer(
     are converted to the model's format.
 
     Args:
-        model: changed in place.
-        source: a run folder, a safetensors file or ``hub:OWNER/NAME``.
-        recipe: the source's hash, rules for names, and tensors that are not to be taken.
-        folder: of the run.
+        model: Changed in place.
+        source: A run folder, a safetensors file or ``hub:OWNER/NAME``.
+        recipe: The source's hash, rules for names, and tensors that are not to be taken.
+        folder: Folder of the run.
 
     Raises:
-        RunError: the source is damaged or holds numbers that are not finite.
-        RecipeError: the source is not the file that the recipe names, or none of its tensors fits.
+        RunError: The source is damaged or holds numbers that are not finite.
+        RecipeError: The source is not the file that the recipe names, or none of its tensors fits.
     """
     found = _matching_source(source, recipe)
     stored = read(found.path)
@@ -112,7 +112,7 @@ def freeze(model: nn.Module, beginnings: tuple[str, ...]) -> None:
     """Exclude from training the parameters whose names start with one of ``beginnings``.
 
     Raises:
-        RecipeError: no parameter's name starts so, or no trainable parameter is left.
+        RecipeError: No parameter's name starts so, or no trainable parameter is left.
     """
     names = [name for name, _ in model.named_parameters()]
     _check_known("freeze", beginnings, names)

@@ -24,7 +24,7 @@ def pretrain(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe,
     """Train each restricted Boltzmann machine of the stack in ``model`` on the activities of the one below.
 
     Raises:
-        RecipeError: the model is no deep belief network.
+        RecipeError: The model is no deep belief network.
     """
     networks = [layer for layer in model.modules() if isinstance(layer, DBN)]
     if not networks:

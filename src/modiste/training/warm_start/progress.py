@@ -14,9 +14,9 @@ class Progress:
     """Reports the progress of a warm start, and stops it on request.
 
     Args:
-        name: of the warm start.
-        listener: notified of steps and epochs.
-        interruption: requests to stop; checked after every step.
+        name: Name of the warm start.
+        listener: Notified of steps and epochs.
+        interruption: Requests to stop; checked after every step.
     """
 
     def __init__(self, name: str, listener: Listener, interruption: Interruption) -> None:
@@ -32,7 +32,7 @@ class Progress:
         """Count and report a step.
 
         Raises:
-            StoppedError: a signal asked to stop, and steps remain. Nothing is saved before the end of a warm start.
+            StoppedError: A signal asked to stop, and steps remain. Nothing is saved before the end of a warm start.
         """
         self.step += 1
         self.listener.pretraining_step_done(self.step)

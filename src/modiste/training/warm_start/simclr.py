@@ -30,9 +30,9 @@ class Embedding(nn.Module):
     """The network up to its features, followed by a projection: images in, vectors for the loss out.
 
     Args:
-        model: a network that ends in a linear layer, which is not used.
-        size: number of outputs of the projection.
-        generator: initialises the projection.
+        model: A network that ends in a linear layer, which is not used.
+        size: Number of outputs of the projection.
+        generator: Initialises the projection.
     """
 
     def __init__(self, model: nn.Module, size: int, generator: torch.Generator) -> None:
@@ -56,9 +56,9 @@ def pretrain(model: nn.Module, images: Images, recipe: Recipe, progress: Progres
     """Train all layers of ``model`` before the last; this module has no access to labels.
 
     Raises:
-        DivergedError: a loss is not finite.
-        RecipeError: the network has nothing to train before a last linear layer, or there is one image only.
-        StoppedError: a signal asked to stop before the last step.
+        DivergedError: A loss is not finite.
+        RecipeError: The network has nothing to train before a last linear layer, or there is one image only.
+        StoppedError: A signal asked to stop before the last step.
     """
     settings, device = recipe.self_supervised, images.device
     embedding = Embedding(model, settings.projection, machine.generator(recipe.seed, "projection")).to(device)

@@ -30,7 +30,7 @@ def whiten(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> None:
     A patch of d numbers gives at most 2 d filters. Further filters are not changed.
 
     Raises:
-        RecipeError: the network has no convolution, or a grouped one.
+        RecipeError: The network has no convolution, or a grouped one.
     """
     convolution = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
     if convolution is None or convolution.groups != 1:
