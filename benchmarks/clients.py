@@ -14,8 +14,8 @@ class Load:
     """The measurements of a number of clients.
 
     Attributes:
-        seconds: duration of the load.
-        latencies: seconds until each response.
+        seconds: Duration of the load.
+        latencies: Seconds until each response.
     """
 
     seconds: float

@@ -23,9 +23,9 @@ class Timed:
     """The measurements of a process.
 
     Attributes:
-        seconds: time from before its start until its end.
-        peak_memory_bytes: largest resident memory.
-        output: its standard output.
+        seconds: Time from before its start until its end.
+        peak_memory_bytes: Largest resident memory.
+        output: Its standard output.
     """
 
     seconds: float

@@ -150,9 +150,9 @@ def garment(label: str, style: str, random: Random) -> bytes:
     """Return a drawn silhouette as the bytes of a PNG.
 
     Args:
-        label: name of a class.
-        style: one of STYLES: filled whole, filled by going to and fro with the pen, or not filled.
-        random: draws its form, place, pen and wavering.
+        label: Name of a class.
+        style: One of STYLES: filled whole, filled by going to and fro with the pen, or not filled.
+        random: Draws its form, place, pen and wavering.
     """
     outline, strap = _form(label, random)
     place, sheet = (

@@ -40,14 +40,14 @@ class Page:
     """A page of the gallery.
 
     Attributes:
-        name: of its file, without ``.html``.
-        title: heading in the gallery's README.
-        about: what there is to see.
-        prepare: commands whose results are kept in ``runs/gallery``.
-        write: the command that writes the page.
-        made: file that ``write`` writes, relative to ``runs/gallery``.
-        recipes: named recipes that the commands train.
-        sources: patterns of the files below ``src/modiste`` that draw the page.
+        name: Name of its file, without ``.html``.
+        title: Heading in the gallery's README.
+        about: What there is to see.
+        prepare: Commands whose results are kept in ``runs/gallery``.
+        write: The command that writes the page.
+        made: File that ``write`` writes, relative to ``runs/gallery``.
+        recipes: Named recipes that the commands train.
+        sources: Patterns of the files below ``src/modiste`` that draw the page.
     """
 
     name: str
@@ -181,8 +181,8 @@ def faults_of(page: Page, built: dict[str, Any]) -> Iterator[str]:
     """Yield what has changed since a page was built.
 
     Args:
-        page: the page.
-        built: what the manifest says of it; empty if it was never built.
+        page: The page.
+        built: What the manifest says of it; empty if it was never built.
     """
     if not page.path.exists():
         yield "missing"

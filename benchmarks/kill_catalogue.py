@@ -42,11 +42,11 @@ class Task:
     """The catalogue to answer, and how.
 
     Attributes:
-        model: the ONNX file.
-        pictures: their folder.
-        names: of all pictures, in order.
-        shard_rows: number of pictures in a shard.
-        expected: content of each shard of the undisturbed run, by name.
+        model: The ONNX file.
+        pictures: Their folder.
+        names: Names of all pictures, in order.
+        shard_rows: Number of pictures in a shard.
+        expected: Content of each shard of the undisturbed run, by name.
     """
 
     model: Path
@@ -69,11 +69,11 @@ class Outcome:
     """What a kill led to.
 
     Attributes:
-        what: was killed.
-        shards_before: number of shards that were written then.
-        delay_seconds: from the drawn shard to the kill.
-        seconds: from the kill to the end of the command that finished the work.
-        problem: what was not as it must be; empty if all was.
+        what: The process that was killed.
+        shards_before: Number of shards that were written then.
+        delay_seconds: From the drawn shard to the kill.
+        seconds: From the kill to the end of the command that finished the work.
+        problem: What was wrong afterwards; empty if nothing was.
     """
 
     what: str
@@ -91,10 +91,10 @@ class Killing:
     """A cluster, and the kills on it.
 
     Args:
-        task: the catalogue.
-        address: of the cluster.
-        keeper: process of the cluster.
-        draw: of all moments and victims.
+        task: The catalogue.
+        address: Address of the cluster.
+        keeper: Process of the cluster.
+        draw: Draw of all moments and victims.
     """
 
     def __init__(self, task: Task, address: str, keeper: Keeper, draw: random.Random) -> None:

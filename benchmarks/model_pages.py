@@ -51,9 +51,9 @@ class Page:
     """A page of docs/models; a new network needs an entry in PAGES and a file there.
 
     Attributes:
-        recipes: recipes of the page, all with the same kind of network.
-        seen: recipes whose finished runs are shown, with the names of the views; no names for all views.
-        diagrams: recipes whose networks are drawn.
+        recipes: Recipes of the page, all with the same kind of network.
+        seen: Recipes whose finished runs are shown, with the names of the views; no names for all views.
+        diagrams: Recipes whose networks are drawn.
     """
 
     recipes: tuple[str, ...]

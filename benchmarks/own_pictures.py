@@ -20,10 +20,10 @@ class Planted:
     """The planted faults, by names of files.
 
     Attributes:
-        damaged: files that are not pictures.
-        exact: pairs of files with the same pixels.
-        near: pairs of a picture and its scaled, compressed copy.
-        mislabelled: files in the folder of another class.
+        damaged: Files that are not pictures.
+        exact: Pairs of files with the same pixels.
+        near: Pairs of a picture and its scaled, compressed copy.
+        mislabelled: Files in the folder of another class.
     """
 
     damaged: list[str] = field(default_factory=list)

@@ -105,10 +105,10 @@ def shared_out(profiler: profile, seconds: float, times: int, forward: str) -> d
     """Return the milliseconds of one repetition by phase and by operation.
 
     Args:
-        profiler: the finished profiler.
-        seconds: time of all repetitions.
-        times: number of repetitions.
-        forward: name of the phase before the backward pass.
+        profiler: The finished profiler.
+        seconds: Time of all repetitions.
+        times: Number of repetitions.
+        forward: Name of the phase before the backward pass.
     """
     phases: Counter[str] = Counter()
     operations: Counter[tuple[str, str, str]] = Counter()

@@ -22,9 +22,9 @@ def nodes(count: int, *before: str, environment: Mapping[str, str] | None = None
     """Run a cluster of ``count`` nodes in its own process; yield its address and the process.
 
     Args:
-        count: number of nodes.
-        before: a command that runs another command, put before that of the process.
-        environment: environment variables of the process.
+        count: Number of nodes.
+        before: A command that runs another command, put before that of the process.
+        environment: Environment variables of the process.
     """
     with subprocess.Popen(
         [*before, sys.executable, __file__, str(count)],

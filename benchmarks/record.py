@@ -24,9 +24,9 @@ def parser(description: str | None, out: str, *, rounds: int | None = None) -> a
     """Return a parser with the options that most scripts have.
 
     Args:
-        description: docstring of the script; its first line is shown.
-        out: default of ``--out``, the folder of the record.
-        rounds: default of ``--rounds``, how often everything is measured; None for a script without rounds.
+        description: Docstring of the script; its first line is shown.
+        out: Default of ``--out``, the folder of the record.
+        rounds: Default of ``--rounds``, how often everything is measured; None for a script without rounds.
     """
     made = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     if rounds is not None:
@@ -40,9 +40,9 @@ class Record:
     """The files of a record: its numbers as JSON, and a page about them.
 
     Attributes:
-        folder: folder of both files.
-        json: name of the JSON file.
-        page: name of the page.
+        folder: Folder of both files.
+        json: Name of the JSON file.
+        page: Name of the page.
     """
 
     folder: Path
@@ -66,8 +66,22 @@ def provenance(device: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def this_command() -> str:
-    """Return the command line of this process, with all arguments, for the root of the checkout."""
-    return shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]])
+    """Return the command line of this process for the root of the checkout.
+
+    A folder or file outside the checkout, which lies elsewhere on other machines, is named by its kind.
+    """
+    return shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *map(_as_recorded, sys.argv[1:])])
+
+
+def _as_recorded(argument: str) -> str:
+    place = Path(argument)
+    if not place.exists() or place.resolve().is_relative_to(ROOT):
+        return argument
+    if (place / run_folder.RECIPE).exists():
+        return "RUN"
+    if any(place.glob("*-ubyte*")):
+        return "DATA_FOLDER"
+    return "FOLDER" if place.is_dir() else "FILE"
 
 
 def measure_test(run: Run, weights: Weights = "picked", data_folder: Path | None = None) -> Assessment:
@@ -86,10 +100,10 @@ def summary(recipe: str, claim: str, accuracies: Sequence[float], training: str)
     """Return one result as the README's table needs it.
 
     Args:
-        recipe: name of the recipe.
-        claim: the accuracy to compare with, as text.
-        accuracies: accuracy on test of every seed.
-        training: time of one run and its machine, as text.
+        recipe: Name of the recipe.
+        claim: The accuracy to compare with, as text.
+        accuracies: Accuracy on test of every seed.
+        training: Time of one run and its machine, as text.
     """
     accuracy = {"values": list(accuracies), "mean": mean(accuracies), "sd": deviation(accuracies)}
     return {"recipe": recipe, "claim": claim, "n": len(accuracies), "test_accuracy": accuracy, "training": training}

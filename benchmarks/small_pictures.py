@@ -16,9 +16,9 @@ def write_small_pictures(root: Path, count: int, data_folder: Path | None = None
     Pictures beyond the number of training images are mirror images. A picture that exists is kept.
 
     Args:
-        root: folder of the pictures; created if missing.
-        count: number of pictures.
-        data_folder: of Fashion-MNIST, if not a usual one.
+        root: Folder of the pictures; created if missing.
+        count: Number of pictures.
+        data_folder: Folder of Fashion-MNIST, if not a usual one.
     """
     names = [f"{number // IN_A_FOLDER:04d}/{number:07d}.png" for number in range(count)]
     images = load_development(folder=data_folder).train.images.numpy()[:, 0]

@@ -48,10 +48,10 @@ def measure(recipe: str | modiste.Recipe, seeds: int, runs: Path, data_folder: P
     """Train a recipe with several seeds under both splits, and return accuracies, gaps and their difference.
 
     Args:
-        recipe: a name, or a recipe.
-        seeds: number of seeds, at least 2.
-        runs: folder of the runs, ``stratified/NAME-SEED`` and ``grouped/NAME-SEED``.
-        data_folder: of data that have moved.
+        recipe: A name, or a recipe.
+        seeds: Number of seeds, at least 2.
+        runs: Folder of the runs, ``stratified/NAME-SEED`` and ``grouped/NAME-SEED``.
+        data_folder: Folder of data that have moved.
     """
     found, tables = dict[str, Any](), dict[str, tuple[Right, Right]]()
     has_twin = twins(recipe, data_folder)

@@ -61,8 +61,8 @@ def of_each_seed(known: MeasuredRuns, measured: MeasuredRuns) -> dict[str, Any]:
     """Return the accuracy on test of one ensemble for each seed, and its summary; nothing if seeds have unlike recipes.
 
     Args:
-        known: the runs on validation, where weights are fitted.
-        measured: the same runs on test.
+        known: The runs on validation, where weights are fitted.
+        measured: The same runs on test.
     """
     places = dict[int, list[int]]()
     for number, run in enumerate(measured.runs):
@@ -92,9 +92,9 @@ def as_plain(found: FittedEnsemble, runs: Sequence[Run], validation: Sequence[fl
     """Return all numbers as plain data.
 
     Args:
-        found: the ensemble on test.
-        runs: its runs.
-        validation: accuracy of each on validation.
+        found: The ensemble on test.
+        runs: Its runs.
+        validation: Accuracy of each on validation.
     """
     return {
         **provenance(),

@@ -32,10 +32,10 @@ class Moment:
     """A state of the work.
 
     Attributes:
-        seconds: on the clock.
-        done: number of pictures that are answered.
-        ours: processor time of the command and of the cluster, in seconds.
-        busy: processor time of all programs, in seconds.
+        seconds: Time on the clock.
+        done: Number of pictures that are answered.
+        ours: Processor time of the command and of the cluster, in seconds.
+        busy: Processor time of all programs, in seconds.
     """
 
     seconds: float

@@ -43,11 +43,11 @@ class Study:
     """A comparison of pairs of runs: trained from scratch, and from a source.
 
     Attributes:
-        name: name of the study, and prefix of the names of its run folders.
-        title: title on the page.
-        source: description of the source, with a placeholder for its accuracy on validation.
-        classes: number of target classes.
-        data_folder: folder of the images; None for Fashion-MNIST.
+        name: Name of the study, and prefix of the names of its run folders.
+        title: Title on the page.
+        source: Description of the source, with a placeholder for its accuracy on validation.
+        classes: Number of target classes.
+        data_folder: Folder of the images; None for Fashion-MNIST.
     """
 
     name: str

@@ -22,10 +22,10 @@ class Trial:
     """A change of the base recipe, to be compared with the base as it is.
 
     Attributes:
-        name: of the trial; part of its folders' names.
-        about: what is changed, and who published it.
-        fields: the changed fields, by their paths.
-        is_taught: whether the runs of the base are its teachers.
+        name: Name of the trial; part of its folders' names.
+        about: What is changed, and who published it.
+        fields: The changed fields, by their paths.
+        is_taught: Whether the runs of the base are its teachers.
     """
 
     name: str

@@ -51,10 +51,10 @@ def measure(
     """Measure the runs of a recipe by what ``file`` does not hold yet, and add each result to the file.
 
     Args:
-        folders: of the runs, one for each seed.
-        settings: of the yardsticks; results with other settings or of other seeds are dropped.
-        file: of the results.
-        failed: gets the error of each yardstick that fails.
+        folders: Folders of the runs, one for each seed.
+        settings: Settings of the yardsticks; results with other settings or of other seeds are dropped.
+        file: File of the results.
+        failed: Gets the error of each yardstick that fails.
         keywords: ``device`` and ``data_folder``, as ``each_benchmark`` takes them.
     """
     stated: dict[str, Any] = {"settings": plain(settings), "seeds": len(folders)}

@@ -39,10 +39,10 @@ def with_links_of_the_site(text: str, folder: PurePosixPath, root: Path, pages: 
     the link stay. Other files are copied to the site by Sphinx.
 
     Args:
-        text: of the page.
-        folder: of the page, relative to the checkout.
-        root: of the checkout.
-        pages: names of the site's pages, without their endings.
+        text: Text of the page.
+        folder: Folder of the page, relative to the checkout.
+        root: Root of the checkout.
+        pages: Names of the site's pages, without their endings.
     """
 
     def changed(link: re.Match[str]) -> str:

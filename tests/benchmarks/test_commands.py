@@ -59,6 +59,17 @@ def test_the_command_is_given_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None
     assert this_command() == "python benchmarks/time_search.py '/some where/data' --trials 8"
 
 
+def test_a_place_outside_the_checkout_is_named_by_its_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    files = {"data": "train-images-idx3-ubyte.gz", "run": "recipe.json", "photos": "coat.jpg"}
+    for folder, file in files.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).touch()
+    words = [*(str(tmp_path / folder) for folder in files), str(tmp_path / "photos" / "coat.jpg"), "tests", "8"]
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "benchmarks" / "time_search.py"), *words])
+    assert this_command() == "python benchmarks/time_search.py DATA_FOLDER RUN FOLDER FILE tests 8"
+
+
 def test_a_record_is_read_as_it_was_saved(tmp_path: Path) -> None:
     files = Record(tmp_path, "speed.json", "speed.md")
     assert files.read() is None

@@ -63,8 +63,8 @@ class InThisProcess(ShardWorkers):
     """Answers each shard at once, in this process.
 
     Args:
-        model: path of the ONNX file.
-        before: called with each task before it is answered.
+        model: Path of the ONNX file.
+        before: Called with each task before it is answered.
     """
 
     slots = 1
