@@ -64,8 +64,8 @@ def peer(environment: str, script: str, *arguments: object) -> tuple[object, ...
 
 
 def trimmed_mean(values: Sequence[float]) -> float:
-    """Return the mean without the smallest and the largest value, as MLPerf does; of one or two values, their mean."""
-    return mean(sorted(values)[1:-1] if len(values) > 2 else values)
+    """Return the mean, of five values or more without the smallest and the largest one, as MLPerf does."""
+    return mean(sorted(values)[1:-1] if len(values) >= 5 else values)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Wrong labels are as many and as wrong as stated, and the recipe is trained again with them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from modiste import machine
 from modiste.benchmarks.noise import with_wrong_labels, wrong_labels
 from modiste.benchmarks.result import Benchmark
 from modiste.evaluation.run_images import load_own_development
+from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
+from modiste.training import trainer
 
 
 def labels(count: int = 4000, classes: int = 4) -> torch.Tensor:
@@ -50,6 +53,23 @@ def test_only_training_labels_change_and_the_seed_decides(finished_run: Path, ti
     assert not one.train.labels.equal(other.train.labels)
     assert len({right.fingerprint, one.fingerprint, other.fingerprint}) == 3
     assert int((one.train.labels != right.train.labels).sum()) == 100
+
+
+def test_runs_of_one_name_keep_apart(
+    finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    other = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, learning_rate=1e-4))
+    trainer.train(other, tmp_path / "other", device="cpu", data_folder=tiny_folder)
+    found = modiste.benchmark(
+        "noise",
+        [finished_run, tmp_path / "other"],
+        split="validation",
+        noisy_runs=tmp_path / "noise",
+        data_folder=tiny_folder,
+        device="cpu",
+    )
+    recipes = [run_folder.open_run(row.details["folder"]).recipe for row in found.runs]
+    assert recipes == [tiny_recipe, other]
 
 
 def test_a_run_is_trained_again(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:

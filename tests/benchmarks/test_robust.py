@@ -7,7 +7,7 @@ from torch import nn
 
 from modiste import machine
 from modiste.benchmarks import robust
-from modiste.benchmarks.robust import REACH, fgsm, gradient, pgd, warnings
+from modiste.benchmarks.robust import REACH, _table, fgsm, gradient, pgd, warnings
 
 
 @pytest.fixture
@@ -98,6 +98,12 @@ SOUND = {
     "PGD 0.1": 10,
     "PGD 0.5": 0,
 }
+
+
+def test_the_table_has_attacks_alone() -> None:
+    found = {"correct": {**SOUND, "zero gradient": 50}, "warnings": []}
+    rows = _table("tiny", found, 100).rows
+    assert [row[0] for row in rows] == [name for name in SOUND if name != "zero gradient"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from commands_and_data import run_modiste
 from modiste.cli.main import main
 from modiste.errors import DataError, RunError
-from modiste.evaluation.comparison import Comparison, _names, _per_class, compare
+from modiste.evaluation.comparison import Comparison, _names, _per_class, _with_most, compare
 from modiste.evaluation.statistics import mean_interval, paired_difference
 from modiste.evaluation.two_samples import holm
 from modiste.recipes.networks import MLPRecipe
@@ -94,6 +94,11 @@ def test_of_many_every_pair_and_holms_p(runs: Runs, tiny_folder: Path) -> None:
     ]
     adjusted = [one.adjusted_p_value for one in found.contrasts]
     assert adjusted == holm([one.difference.p_value for one in found.contrasts])
+
+
+def test_an_image_is_right_alone_if_most_seeds_say_so() -> None:
+    outcomes = torch.tensor([[1, 1, 0, -1], [1, 0, 0, -1], [-1, 1, 1, 0]])  # of three seeds, for four images
+    assert (_with_most(outcomes > 0), _with_most(outcomes < 0)) == ((0, 1), (3,))
 
 
 def test_twins_do_not_differ(runs: Runs, tiny_folder: Path) -> None:

@@ -18,7 +18,8 @@ from modiste.evaluation.metrics import accuracy, confusion
 from modiste.evaluation.run_images import load_own_development
 from modiste.evaluation.statistics import wilson_interval
 from modiste.recipes.plain import demand
-from modiste.runs import run_folder
+from modiste.runs import manifest, run_folder
+from modiste.runs.run_folder import Run
 from modiste.training import trainer
 
 
@@ -86,7 +87,7 @@ def _of_run(subjects: Subjects, number: int, settings: Settings) -> dict[str, An
         chances = torch.ones_like(chances)
     right = load_own_development(run, subjects.data_folder)
     wrong = with_wrong_labels(right, settings.share, chances, run.recipe.seed)
-    folder = settings.noisy_runs / f"{run.recipe.name}-{run.recipe.seed}-{settings.wrong}-{settings.share:g}"
+    folder = settings.noisy_runs / _name(run, settings)
     trainer.train(run.recipe, folder, device=str(subjects.device), data=wrong)
     noisy = run_folder.open_run(folder)
     logits = infer(noisy.load_model()[0].to(subjects.device), subjects.images.images.to(subjects.device), run.recipe)
@@ -100,6 +101,12 @@ def _of_run(subjects: Subjects, number: int, settings: Settings) -> dict[str, An
         "wrong_labels": int((right.train.labels != wrong.train.labels).sum()),
         "folder": str(folder),
     }
+
+
+def _name(run: Run, settings: Settings) -> str:
+    """Return the name of the new run's folder; its end tells runs of one name apart, by their weights."""
+    weights = manifest.read(run.folder)[0][run_folder.WEIGHTS["picked"]][:8]
+    return f"{run.recipe.name}-{run.recipe.seed}-{settings.wrong}-{settings.share:g}-{weights}"
 
 
 def _figures(one: dict[str, Any], images: int) -> dict[str, Figure]:

@@ -122,12 +122,9 @@ class Benchmark(Displayed):
             [name, *(over_seeds([self.runs[position].figures[figure] for position in group]) for figure in names)]
             for name, group in self.groups.items()
         ]
-        openings = max(run.test_openings for run in self.runs)
-        notes = (
-            [f"each run was evaluated on test {times(openings)}, which its folder counts"]
-            if self.split == "test"
-            else []
-        )
+        openings = {run.test_openings for run in self.runs}
+        often = f"{'up to ' if len(openings) > 1 else ''}{times(max(openings))}"
+        notes = [f"each run was evaluated on test {often}, which its folder counts"] if self.split == "test" else []
         return Table(f"{self.name}, {self.split}, {self.images:,} images", rows, ("recipe", *names), notes)
 
     def as_plain(self) -> dict[str, Any]:

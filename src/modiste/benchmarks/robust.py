@@ -162,6 +162,7 @@ def _table(name: str, one: dict[str, Any], images: int) -> Table:
     rows = [
         [attack, percent(count / images), " to ".join(map(percent, wilson_interval(count, images)))]
         for attack, count in one["correct"].items()
+        if attack != "zero gradient"
     ]
     notes = one["warnings"] or ["no sign of masked gradients"]
     return Table(f"Share of {images:,} images, {name}", rows, ("largest change", "share right", "95% interval"), notes)

@@ -14,7 +14,7 @@ class Settings:
     """What a benchmark may be told; each benchmark uses its own part."""
 
     split: Literal["validation", "test"] = "test"
-    """Images to measure on; each benchmark of a run on test counts as one evaluation on test."""
+    """Images to measure on; each call on test counts as one evaluation of each run."""
     against: tuple[str, ...] = ()
     """For ood: other sets of images, such as MNIST, each as data.source takes it; noise and textures are made here."""
     coverage: float = 0.95

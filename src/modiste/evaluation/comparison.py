@@ -268,7 +268,6 @@ def _contrast(
         raise RunError(f"{names[0]} and {names[1]}: no seed in common; train both with the same --seed")
     one, other = (correct[[positions[seed] for seed in seeds]] for positions in by_seed)
     table = one.long() - other.long()
-    by_image = table.sum(0)
     difference = _difference(table)
     recipes = [seedless(found.runs[side[0]].recipe) for side in sides]
     return Contrast(
@@ -279,9 +278,14 @@ def _contrast(
         difference=difference,
         adjusted_p_value=difference.p_value,
         per_class=_per_class(table, found.labels, found.class_names),
-        first_alone=tuple((2 * by_image > len(seeds)).nonzero().flatten().tolist()),
-        second_alone=tuple((-2 * by_image > len(seeds)).nonzero().flatten().tolist()),
+        first_alone=_with_most(table > 0),
+        second_alone=_with_most(table < 0),
     )
+
+
+def _with_most(found: Bool[Tensor, "seeds n"]) -> tuple[int, ...]:
+    """Return the positions of the images for which it is found with more than half of the seeds."""
+    return tuple((2 * found.sum(0) > len(found)).nonzero().flatten().tolist())
 
 
 def _difference(table: Int64[Tensor, "seeds n"]) -> Difference:

@@ -80,11 +80,14 @@ class CrossedDifference(Difference):
         seeds: Number of seeds, at least 2.
         seed_variance: Variance of the difference of a single seed; what images add to it is included.
         image_variance: Variance of the mean difference because these images are a sample. More seeds do not lower it.
+        least_variance: Variance of the mean difference if only images were a sample. Few seeds can agree by chance, and
+            the interval is never narrower than with this variance.
     """
 
     seeds: int
     seed_variance: float
     image_variance: float
+    least_variance: float = 0.0
 
     def bounds(self, level: float = 0.05) -> tuple[float, float]:
         """Return the lower and the upper one-sided bound of the difference, each wrong with probability ``level``.
@@ -95,7 +98,7 @@ class CrossedDifference(Difference):
         Raises:
             MissingExtraError: SciPy is not installed.
         """
-        half = _half_width(2 * level, self.seed_variance / self.seeds, self.seeds - 1, self.image_variance)
+        half = _half_width(2 * level, self.seeds, self.seed_variance, self.image_variance, self.least_variance)
         return max(-1.0, self.difference - half), min(1.0, self.difference + half)
 
 
@@ -132,7 +135,8 @@ def crossed_difference(differences: Float[Tensor, "seeds images"]) -> CrossedDif
     Seeds and images are both samples, and both add uncertainty. A t-test over seeds would treat the images as the whole
     population. The variances of the mean due to seeds and to images come from the mean squares of a two-way crossed
     table (Cornfield and Tukey, 1956). The method of Cochran and Cox (1950) combines them: it allows for the fact that
-    the variance over two or three seeds is poorly known.
+    the variance over two or three seeds is poorly known. Where these seeds agree by chance, that variance is too small;
+    so the interval is at least as wide as for images alone, of which there are many.
 
     Args:
         differences: 1 where only the first is right with this seed on this image, -1 where only the second is, else 0.
@@ -172,23 +176,23 @@ def crossed_sum(tables: Sequence[Float[Tensor, "seeds _"]]) -> CrossedDifference
     if any(len(table) != seeds for table in tables):
         raise ValueError(f"expected {seeds} seeds in every table, found {[len(table) for table in tables]}")
     by_seed = sum((table.double().mean(1) for table in tables[1:]), tables[0].double().mean(1))
-    of_images = sum(map(_variance_of_images, tables))
-    return combined_difference(float(by_seed.mean()), seeds, float(by_seed.var()), of_images)
+    least, rest = (sum(parts) for parts in zip(*map(_variances, tables), strict=True))
+    return combined_difference(float(by_seed.mean()), seeds, float(by_seed.var()), max(least - rest, 0.0), least)
 
 
-def _variance_of_images(table: Float[Tensor, "seeds images"]) -> float:
-    """Return the variance of a table's mean that is due to the choice of the images."""
+def _variances(table: Float[Tensor, "seeds images"]) -> tuple[float, float]:
+    """Return the variance of a table's mean over images, and the part of it that is luck of single images and seeds."""
     table = table.double()
     centre, by_seed, by_image = table.mean(), table.mean(1), table.mean(0)
     (seeds, images), away = table.shape, table - by_seed[:, None] - by_image + centre
     rest = float(away.square().sum()) / ((seeds - 1) * (images - 1))
-    return max(float(by_image.var()) / images - rest / table.numel(), 0.0)
+    return float(by_image.var()) / images, rest / table.numel()
 
 
 def combined_difference(
-    difference: float, seeds: int, seed_variance: float, image_variance: float
+    difference: float, seeds: int, seed_variance: float, image_variance: float, least_variance: float = 0.0
 ) -> CrossedDifference:
-    """Return a difference with its interval and p-value, from the two variances of ``CrossedDifference``.
+    """Return a difference with its interval and p-value, from the variances of ``CrossedDifference``.
 
     Raises:
         MissingExtraError: SciPy is not installed.
@@ -199,13 +203,12 @@ def combined_difference(
     """
 
     def half_width(p_value: float) -> float:
-        return _half_width(p_value, seed_variance / seeds, seeds - 1, image_variance)
+        return _half_width(p_value, seeds, seed_variance, image_variance, least_variance)
 
     half = half_width(0.05)
     interval = max(-1.0, difference - half), min(1.0, difference + half)
-    return CrossedDifference(
-        difference, interval, _p_value(abs(difference), half_width), seeds, seed_variance, image_variance
-    )
+    p_value = _p_value(abs(difference), half_width)
+    return CrossedDifference(difference, interval, p_value, seeds, seed_variance, image_variance, least_variance)
 
 
 def _p_value(distance: float, half_width: Callable[[float], float]) -> float:
@@ -217,17 +220,18 @@ def _p_value(distance: float, half_width: Callable[[float], float]) -> float:
     return float(brentq(lambda p_value: half_width(p_value) - distance, SMALLEST_P, 1))
 
 
-def _half_width(p_value: float, variance: float, freedom: int, known: float) -> float:
-    """Return half of the width of the interval of a mean with two sources of variance, and confidence 1 - p.
+def _half_width(p_value: float, seeds: int, of_seeds: float, of_images: float, least: float) -> float:
+    """Return half of the width of the interval of a mean difference with confidence 1 - p.
 
     Args:
         p_value: Above 0, at most 1.
-        variance: An estimate with ``freedom`` degrees of freedom.
-        freedom: See ``variance``.
-        known: A variance that is known well enough for the normal distribution.
+        seeds: Number of seeds.
+        of_seeds: Variance of one seed, an estimate with ``seeds`` - 1 degrees of freedom.
+        of_images: Variance of the mean due to images, known well enough for the normal distribution.
+        least: Variance of the mean that the interval covers in any case, known as well.
     """
-    of_t, of_normal = quantiles(p_value / 2, freedom)
-    return sqrt(of_t**2 * variance + of_normal**2 * known)
+    of_t, of_normal = quantiles(p_value / 2, seeds - 1)
+    return max(sqrt(of_t**2 * of_seeds / seeds + of_normal**2 * of_images), of_normal * sqrt(least))
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
