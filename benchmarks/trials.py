@@ -13,6 +13,7 @@ from statistics import mean
 from typing import Any
 
 import modiste
+from modiste.evaluation.two_samples import holm
 from modiste.runs.run_folder import Run
 from record import Record, describe_machine, parser, provenance, rows
 
@@ -96,6 +97,7 @@ def measure(trial: Trial, seeds: int, folder: Path) -> dict[str, Any]:
         "accuracies": [run.picked.validation_accuracy for run in changed],
         "difference": contrast.difference.difference,
         "interval": list(contrast.difference.interval),
+        "p_value": contrast.difference.p_value,
         "verdict": contrast.verdict,
     }
 
@@ -112,23 +114,26 @@ def train(name: str, fields: Mapping[str, Any], seeds: int, folder: Path, teache
 
 def page(content: Mapping[str, Any]) -> str:
     """Return the page of the record."""
-    table = rows(line(name, one) for name, one in content["trials"].items())
+    trials = content["trials"]
+    adjusted = holm([one["p_value"] for one in trials.values()])
+    table = rows(line(*one, p_value) for one, p_value in zip(trials.items(), adjusted, strict=True))
     return (
         "# Trials\n\n"
         f"Changes of `{BASE}` for {EPOCHS} epochs, each compared with the base as it is, on validation.\n"
         "The test set was not opened.\n"
-        "The difference is in points of accuracy; its interval takes seeds and images for samples. Two seeds give\n"
-        "wide intervals, and the last column says what happened with each. What a step costs is in the guides of\n"
-        "[training](../../docs/training.md) and [augmentation](../../docs/augmentation.md).\n\n"
+        "The difference is in points of accuracy; its interval treats both seeds and images as samples. Two seeds\n"
+        "give wide intervals. The p-value is adjusted for all trials (Holm, 1979): below 0.05 the change is shown to\n"
+        "be better or worse. The last column says what happened with each seed. What a step costs is in the guides\n"
+        "of [training](../../docs/training.md) and [augmentation](../../docs/augmentation.md).\n\n"
         f"Made by `{content['command']}`.\n\n"
-        "| trial | fields | seeds | before | after | difference | 95 % interval | with each seed |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "| trial | fields | seeds | before | after | difference | 95 % interval | p | with each seed |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         f"{table}\n\n{describe_machine(content['machine'])}\n"
     )
 
 
-def line(name: str, one: Mapping[str, Any]) -> Sequence[object]:
-    """Return a trial's row of the table."""
+def line(name: str, one: Mapping[str, Any], adjusted: float) -> Sequence[object]:
+    """Return a trial's row of the table, with its adjusted p-value."""
     low, high = one["interval"]
     return (
         f"{name}: {one['about']}",
@@ -138,6 +143,7 @@ def line(name: str, one: Mapping[str, Any]) -> Sequence[object]:
         f"{mean(one['accuracies']):.2%}",
         f"{100 * one['difference']:+.2f}",
         f"{100 * low:+.2f} to {100 * high:+.2f}",
+        f"{adjusted:.3f}",
         outcome(one),
     )
 
