@@ -4,6 +4,7 @@ import csv
 import hashlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -283,6 +284,30 @@ def test_other_files_are_not_touched(model: Path, pictures: Path, tmp_path: Path
     with pytest.raises(RunError, match=r"not empty and without a plan \(letter\.txt\)"):
         answer_catalogue(model, pictures, tmp_path, workers=InThisProcess)
     assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("name", [".film.part", "_plan/letter.txt", "_plan/.film.part"])
+def test_hidden_files_and_a_plan_of_another_program_are_not_touched(
+    name: str, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    with pytest.raises(RunError, match=rf"not empty and without a plan \({re.escape(name)}\)"):
+        answer_catalogue(model, pictures, tmp_path, workers=InThisProcess)
+    assert mine.read_text() == "mine"
+
+
+def test_what_a_killed_command_left_before_its_plan_was_whole_is_replaced(
+    model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path
+) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    for name in (ONNX_FILE, "pictures-000000", f".pictures-000001-{8 * '0f'}.part"):
+        (folder / name).write_bytes(b"half")
+    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
+    assert shards(tmp_path) == calm
+    assert not list(tmp_path.rglob(".*.part"))
 
 
 def test_a_list_is_answered_in_its_order_with_absolute_paths_and_repetitions(

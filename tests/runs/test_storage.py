@@ -442,12 +442,32 @@ class TestLock:
                 pass
 
 
+OF_OTHERS = ("a.part", ".x.part", ".film-x2.part", f".download-{16 * 'x'}.part")
+OURS = f".log.jsonl-{8 * '0f'}.part"
+
+
 def test_leftovers_alone_are_removed(tmp_path: Path) -> None:
+    """Hidden files of other programs stay, even if they end as ours do."""
     (tmp_path / "checkpoints").mkdir()
-    kept = [tmp_path / name for name in ("a.part", "log.jsonl", ".lock", "checkpoints/step.safetensors")]
-    leftovers = [tmp_path / name for name in (".log.jsonl-x1.part", "checkpoints/.step.safetensors-x2.part")]
+    kept = [tmp_path / name for name in ("log.jsonl", ".lock", "checkpoints/step.safetensors", *OF_OTHERS)]
+    leftovers = [tmp_path / OURS, tmp_path / "checkpoints" / OURS]
     for path in kept + leftovers:
         path.touch()
     storage.remove_leftovers(tmp_path)
     assert all(path.exists() for path in kept)
     assert not any(path.exists() for path in leftovers)
+
+
+def test_abandoned_files_alone_are_removed(tmp_path: Path) -> None:
+    for name in (OURS, *OF_OTHERS):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1, 1))
+    storage.remove_abandoned(tmp_path)
+    assert visible_and_hidden(tmp_path) == sorted(OF_OTHERS)
+
+
+def test_a_temporary_file_is_known_by_its_name(tmp_path: Path) -> None:
+    for name in ("file", 60 * "long"):
+        with storage.new_content(tmp_path / name):
+            (temporary,) = tmp_path.glob(".*.part")
+            assert storage.TEMPORARY.fullmatch(temporary.name)

@@ -85,8 +85,8 @@ def answer_catalogue(
     found = Place.at(place)
     folder = None if data_folder is None else Path(data_folder)
     with storage.lock(out), Interruption() as interruption:
-        storage.remove_leftovers(out)
         plan = claim(out, found, digest_of(source), shard_rows, lambda: _onnx_for(source, folder, coverage), coverage)
+        storage.remove_leftovers(out)  # only of a folder that is Modiste's
         read_model(out, plan)
         if not _Work(plan, found, out, interruption, on_progress).run(workers):
             raise _stopped(out, plan)

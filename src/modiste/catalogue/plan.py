@@ -5,6 +5,7 @@ The folder of answers keeps it in ``_plan``, so that only the same command can g
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from modiste.runs.manifest import ONNX_FILE
 FOLDER = "_plan"
 """Within the folder of answers; readers of parquet folders pass over names that begin so."""
 PLAN = "plan.json"
+BEFORE_PLAN = re.compile(rf"{re.escape(ONNX_FILE)}|pictures-\d+|{storage.TEMPORARY.pattern}", re.DOTALL)
+"""Names of what a command that was killed before its plan was whole may have left in the plan's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,10 +153,15 @@ def _short(value: object) -> str:
 def _demand_empty(out: Path) -> None:
     """Raise RunError if the folder holds anything that this command cannot have begun."""
     others = sorted(item.name for item in out.iterdir() if item.name not in (FOLDER, storage.LOCK_NAME))
+    others += [f"{FOLDER}/{name}" for name in _names_in(out / FOLDER) if not BEFORE_PLAN.fullmatch(name)]
     if others:
         raise RunError(
             f"{out}: not empty and without a plan ({shown(others[0])}); choose a new folder with another --out"
         )
+
+
+def _names_in(folder: Path) -> list[str]:
+    return sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
 
 
 def _clear(folder: Path) -> None:

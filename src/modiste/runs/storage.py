@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import stat
 import time
@@ -21,6 +22,8 @@ MOST_BYTES = 32 * 2**20
 """Largest text or JSON file that is read."""
 LONGEST_PREFIX = 50
 """Characters of a file's name that its temporary file keeps, so that a long name stays below the system's limit."""
+TEMPORARY = re.compile(r"\..+-[0-9a-f]{16}\.part", re.DOTALL)
+"""Name of a temporary file; other hidden files that end in ``.part`` are not ours, and are never deleted."""
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | posix.NOT_FOLLOWED | posix.PLAIN
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -178,7 +181,8 @@ def remove(path: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of processes that were killed while writing; the caller must hold the lock."""
     for leftover in folder.rglob(".*.part"):
-        remove(leftover)
+        if TEMPORARY.fullmatch(leftover.name):
+            remove(leftover)
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -188,7 +192,7 @@ def remove_abandoned(folder: Path) -> None:
     """
     for leftover in folder.glob(".*.part"):
         with contextlib.suppress(OSError):
-            if _is_abandoned(leftover):
+            if TEMPORARY.fullmatch(leftover.name) and _is_abandoned(leftover):
                 leftover.unlink()  # after it is closed: Windows deletes no open file
 
 
