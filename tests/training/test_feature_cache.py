@@ -15,7 +15,8 @@ from torch import nn
 from commands_and_data import PROGRAMS
 from modiste.errors import StorageError
 from modiste.models.registry import Task, build_model
-from modiste.recipes.networks import CNNRecipe
+from modiste.recipes import own_code
+from modiste.recipes.networks import CNNRecipe, OwnNetworkRecipe
 from modiste.recipes.recipe import Recipe
 from modiste.training.interruption import Interruption
 from modiste.training.tracking import Listener
@@ -106,6 +107,31 @@ def test_whatever_differs_is_computed(computed: Computed, monkeypatch: pytest.Mo
     calls = len(computed)
     found()
     assert len(computed) == calls + BATCHES
+
+
+class Net(nn.Module):
+    """A network of the user's own, which computes ``factor`` times the pixels' sum; that stands for its code."""
+
+    factor = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(1, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.factor * images.sum((1, 2, 3))[:, None])
+        return logits
+
+
+def test_features_of_own_code_are_computed_again_when_it_was_edited(
+    folder: Path, computed: Computed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, model=OwnNetworkRecipe(code=own_code.register(Net)))
+    first = found(recipe=recipe)
+    monkeypatch.setattr(Net, "factor", 2.0)
+    assert torch.equal(found(recipe=recipe), 2 * first)
+    assert len(computed) == 2 * BATCHES
+    assert not folder.exists()
 
 
 def test_a_damaged_file_is_reported_and_computed_again(

@@ -1,8 +1,9 @@
 """Features of images in a folder of the user's cache, so that the same network computes them once for the same images.
 
 The name of the folder is a hash of everything that a feature's last bit depends on: pixels, weights, precision, the
-processor and its threads, the versions. Every few seconds the features computed since then are written to a file, whole
-or not at all. What a process that was killed had computed is read by the next one, and the result is the same.
+processor and its threads, the versions. No hash covers all that code which is not Modiste's may call, so features of
+such a network are not kept. Every few seconds the features computed since then are written to a file, whole or not at
+all. What a process that was killed had computed is read by the next one, and the result is the same.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ from modiste.data.paths import feature_cache_folder
 from modiste.data.pictures.picture_file import release_pages
 from modiste.errors import StorageError
 from modiste.evaluation.inference import parts
+from modiste.models.own_network import is_own
 from modiste.recipes.recipe import Precision
 from modiste.runs import storage
 from modiste.training.warm_start.progress import Progress
@@ -42,13 +44,13 @@ class FeatureCache:
     """The features of the images of one call, in their order.
 
     Args:
-        folder: Folder of these features; it may be missing.
+        folder: Folder of these features; it may be missing. None keeps nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.found = folder, _stored(folder)
+    def __init__(self, folder: Path | None) -> None:
+        self.folder, self.found = folder, torch.empty(0, 0) if folder is None else _stored(folder)
         self.new: list[Tensor] = []
-        self.count, self.saved_at, self.keeps = len(self.found), time.monotonic(), True
+        self.count, self.saved_at = len(self.found), time.monotonic()
 
     def take(self, first: int, last: int) -> Float[Tensor, "n d"] | None:
         """Return the stored features of the images ``first`` to ``last - 1``; None if they must be computed."""
@@ -70,7 +72,7 @@ class FeatureCache:
 
     def save(self) -> None:
         """Write the new features. A disk that refuses costs a warning, and later the time to compute them again."""
-        if not self.keeps:
+        if self.folder is None:
             return
         features = torch.cat(self.new)
         content = safetensors.torch.save({"features": features})
@@ -82,14 +84,14 @@ class FeatureCache:
                 _delete_oldest(self.folder)
         except StorageError as error:
             LOG.warning("features will be computed again next time: %s", error)
-            self.keeps = False
+            self.folder = None
         self.new, self.count, self.saved_at = [], self.count + len(features), time.monotonic()
 
 
 def open_cache(
     images: UInt8[Tensor, "n c h w"], model: nn.Module, device: torch.device, choices: dict[str, Any]
 ) -> FeatureCache:
-    """Return the cache for the features of these images.
+    """Return the cache for the features of these images; one that keeps nothing if the network is not Modiste's.
 
     Args:
         images: As bytes.
@@ -97,6 +99,8 @@ def open_cache(
         device: That computes.
         choices: All else that the features depend on, as plain data.
     """
+    if is_own(model):  # its code, and all that this calls, may have been edited since
+        return FeatureCache(None)
     pixels = hashlib.sha256(str(tuple(images.shape)).encode())
     for some in blocks(images):
         pixels.update(some.contiguous().cpu().numpy().data)
