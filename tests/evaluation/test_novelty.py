@@ -136,9 +136,9 @@ def wedges(count: int) -> ImageSet:
     return ImageSet(images.to(torch.uint8)[:, None], labels)
 
 
-def development_of_wedges() -> tuple[Development, torch.nn.Module]:
+def development_of_wedges(training: int = 300, held_out: int = 200) -> tuple[Development, torch.nn.Module]:
     """Return the wedges and an untrained network."""
-    train, validation = wedges(300), wedges(200)
+    train, validation = wedges(training), wedges(held_out)
     development = Development("wedges", train, train.images, validation, ("low", "high"), "f" * 64)
     task = Task(image_shape=(1, 16, 16), class_names=("low", "high"), mean=0.3, deviation=0.3)
     return development, build_model(CNNRecipe(filters=(6, 8), pools=1, hidden=(12,)), task, seed=1).eval()
@@ -161,7 +161,7 @@ def test_mirror_images_are_of_the_classes_where_training_mirrors() -> None:
 )
 def test_known_logits_save_passes_and_change_no_score(changes: Changes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the network's own features are too wide; mirror images of the training images still pass."""
-    development, _ = development_of_wedges()
+    development, _ = development_of_wedges(60, 40)
     task = Task(image_shape=(1, 16, 16), class_names=("low", "high"), mean=0.3, deviation=0.3)
     model = build_model(EfficientNetLiteRecipe(), task, seed=1).eval()
     sets = {"train": development.train, "validation": development.validation}
@@ -176,7 +176,7 @@ def test_known_logits_save_passes_and_change_no_score(changes: Changes, monkeypa
     plain = learn(model, development, changes)
     without = sum(passed)
     found = learn(model, development, changes, logits=logits)
-    assert 2 * without - sum(passed) == 200 + (0 if changes.augmentation.flip else 300)
+    assert 2 * without - sum(passed) == 40 + (0 if changes.augmentation.flip else 60)
     seen = features(model, development.validation.images)
     torch.testing.assert_close(found.scores(seen), plain.scores(seen), rtol=1e-4, atol=1e-4)
 
@@ -291,12 +291,19 @@ def test_images_that_do_not_vary_are_known_and_others_are_not(kind: str, network
 
 
 @pytest.fixture
-def learned_by(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> Callable[[str], Path]:
+def run_with_detector(exported_run: Path, tmp_path: Path) -> Path:
+    """Folder of a run whose detector is stored, to be changed."""
+    folder = Path(shutil.copytree(exported_run, tmp_path / "run"))
+    assert run_detector.stored(open_run(folder))
+    return folder
+
+
+@pytest.fixture
+def learned_by(run_with_detector: Path) -> Callable[[str], Path]:
     """Return a function that makes a run whose detector was learned by a method of an earlier version."""
 
     def make(method: str) -> Path:
-        folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
-        of_run(open_run(folder), tiny_folder)
+        folder = run_with_detector
         tensors, plain = checkpoint.read(folder / run_detector.FILE)
         del plain["acceptance"]
         run_folder.keep(open_run(folder), {run_detector.FILE: checkpoint.to_bytes(tensors, plain | {"method": method})})
@@ -374,10 +381,9 @@ def test_the_recipes_own_folder_is_not_read_unasked(finished_run: Path, tiny_fol
     ],
 )
 def test_a_file_of_other_numbers_is_refused_in_one_line(
-    finished_run: Path, tiny_folder: Path, tmp_path: Path, name: str, change: Callable[[Any], Any]
+    run_with_detector: Path, name: str, change: Callable[[Any], Any]
 ) -> None:
-    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
-    of_run(open_run(folder), tiny_folder)
+    folder = run_with_detector
     tensors, plain = checkpoint.read(folder / run_detector.FILE)
     part = tensors if name in tensors else plain
     part[name] = change(part[name])
@@ -386,9 +392,9 @@ def test_a_file_of_other_numbers_is_refused_in_one_line(
         of_run(open_run(folder))
 
 
-def test_a_file_of_another_network_is_refused(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
-    found = of_run(open_run(folder), tiny_folder)
+def test_a_file_of_another_network_is_refused(run_with_detector: Path) -> None:
+    folder = run_with_detector
+    found = of_run(open_run(folder))
     dense = next(layer for layer in found.layers if layer.name == "dense")
     rest = {name: getattr(found.boundary, name)[: len(dense.whitening)] for name in ("centre", "spread", "weights")}
     boundary = replace(found.boundary, **rest)
@@ -402,10 +408,10 @@ def test_a_file_of_another_network_is_refused(finished_run: Path, tiny_folder: P
 
 
 def test_a_predictor_loads_no_second_network_for_a_stored_detector(
-    finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_with_detector: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
-    learned = of_run(open_run(folder), tiny_folder)
+    folder = run_with_detector
+    learned = of_run(open_run(folder))
     predictor = Predictor.load(folder, device="cpu")
     monkeypatch.delattr(run_folder.Run, "load_model")
     found = predictor.with_novelty(folder).novelty
