@@ -122,6 +122,15 @@ def test_the_command_speaks_once_stops_when_asked_and_goes_on(
     assert again.stdout.count("validation accuracy") == 1
 
 
+def test_every_process_may_open_the_run_that_the_leader_writes(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    storage.write_json(tmp_path / "recipe.json", to_plain(replace(tiny_recipe, epochs=1)))
+    done = run_together(2, PROGRAMS / "train_with_slow_leader.py", "run", tiny_folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [(tmp_path / f"run.{rank}").read_text() for rank in range(2)] == ["run", "run"]
+
+
 def test_a_batch_too_small_for_all_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     storage.write_json(tmp_path / "recipe.json", to_plain(replace(tiny_recipe, batch_size=133)))
     script = tmp_path / "command.py"

@@ -72,6 +72,10 @@ class Group:
         leaders: Value = box[0]
         return leaders
 
+    def await_leader(self) -> None:
+        """Wait until the leading process has come here too; the leader does not wait."""
+        self.of_leader(None)
+
     def device(self, device: torch.device) -> torch.device:
         """Return the device of this process: for ``cuda`` in a group, the GPU of its local rank."""
         if self.is_alone or device.type != "cuda" or device.index is not None:

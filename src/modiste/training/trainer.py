@@ -100,6 +100,7 @@ def train(
         session = replace(session, threads=threads)
         images = data_folder if data is None else data
         finished = train_in(session, recipe, folder, images, listeners, transfer_from, teachers)
+        group.await_leader()  # which writes ``out``: every process may open the run afterwards
         return outcome(finished or run_folder.open_run(out), started)
 
 
