@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.validation import check_is_fitted
 
 import modiste
 from modiste.errors import RecipeError
@@ -81,6 +83,23 @@ def test_a_pickled_model_answers_the_same(fitted: ModisteClassifier) -> None:
     assert np.array_equal(pickle.loads(stored).predict_proba(ROWS[REST]), fitted.predict_proba(ROWS[REST]))
 
 
+def test_a_failed_fit_leaves_no_model() -> None:
+    model = small().fit(ROWS[:100], LABELS[:100])
+    with pytest.raises(ValueError, match="epochs"):
+        model.set_params(epochs=0).fit(ROWS[:100], LABELS[:100] > 4)
+    with pytest.raises(NotFittedError):
+        model.predict(ROWS[:1])
+    with pytest.raises(NotFittedError):
+        check_is_fitted(model)
+
+
+def test_one_image_without_its_first_axis_is_refused() -> None:
+    images = ROWS[:100].reshape(-1, 8, 8)
+    model = small().fit(images, LABELS[:100])
+    with pytest.raises(ValueError, match=r"^X: expected samples of shape \(8, 8\), as in training; found .*\(8, 8\)$"):
+        model.predict(images[0])
+
+
 class TestParameters:
     def test_fields_are_parameters(self) -> None:
         model = small(optimizer__learning_rate=0.25)
@@ -92,6 +111,16 @@ class TestParameters:
     def test_an_unknown_name(self, name: str) -> None:
         with pytest.raises(ValueError, match=f"^{name}: no parameter of ModisteClassifier; "):
             small().set_params(**{name: 1})
+
+    @pytest.mark.parametrize("name", ["seed", "data__split", "data__repeats"])
+    def test_what_fit_sets_itself_is_refused(self, name: str) -> None:
+        for use in (lambda: small().set_params(**{name: 1}), lambda: small(**{name: 1}).fit(ROWS[:50], LABELS[:50])):
+            with pytest.raises(ValueError, match=f"^{name}: no parameter of ModisteClassifier"):
+                use()
+
+    def test_the_precision_is_float32_unless_it_is_set(self, fitted: ModisteClassifier) -> None:
+        model = small(precision="bfloat16").fit(ROWS[:100], LABELS[:100])
+        assert (fitted.recipe_.precision, model.recipe_.precision) == ("float32", "bfloat16")
 
     def test_an_impossible_value_is_named_by_fit(self) -> None:
         with pytest.raises(RecipeError, match=r"^label_smoothing: expected from 0 to below 1"):

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,9 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Trains a recipe by ``fit``, and classifies by ``predict``.
 
     Fields of the recipe are parameters too, also for ``set_params`` and searches: ``epochs``, or
-    ``optimizer__learning_rate`` for ``optimizer.learning_rate``.
+    ``optimizer__learning_rate`` for ``optimizer.learning_rate``. The seed and the fields of ``data`` are not: in their
+    place are ``random_state``, ``validation_fraction`` and the samples. Training is in float32 unless ``precision`` is
+    set.
 
     Samples are rows (N, features) or images (N, H, W), (N, H, W, C) or (N, C, H, W). A row that is no square is padded
     to one. Bytes, and numbers from 0 to 1, are pixels as they are. Other numbers are scaled to bytes by the range of
@@ -103,6 +105,7 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def set_params(self, **params: Any) -> "ModisteClassifier":
         """Set parameters and fields; ValueError for a name that is neither. ``fit`` checks the values."""
+        _demand_usable(params)
         known = _fields_of(params.get("recipe", self.recipe))
         for name in params:
             if known and name not in DECLARED and name.replace("__", ".") not in known:
@@ -122,14 +125,13 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: The samples, labels or weights cannot be trained on.
         """
+        self.__dict__.pop("_predictor", None)  # an earlier model does not fit to what a failed call may leave
         samples, labels = self._checked(X, y)
-        self.classes_, codes = np.unique(labels, return_inverse=True)
-        self._pixels = Pixels.learn(samples)
-        images, codes, weights = _ordered(
-            *_repeated(self._pixels.images(samples), codes, self._weights(X, sample_weight))
-        )
+        classes, codes = np.unique(labels, return_inverse=True)
+        pixels = Pixels.learn(samples)
+        images, codes, weights = _ordered(*_repeated(pixels.images(samples), codes, self._weights(X, sample_weight)))
         recipe = self._recipe(len(images))
-        data = _development(images, codes, weights, tuple(map(str, self.classes_)), recipe.data)
+        data = _development(images, codes, weights, tuple(map(str, classes)), recipe.data)
         with _as_value_error(), tempfile.TemporaryDirectory() as folder:
             recipe = _with_batches(recipe, len(data.train))
             shown = [make_progress()] if self.verbose else []
@@ -143,6 +145,7 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
             run = run_folder.open_run(Path(folder) / "run")
             self._model = (run.folder / run_folder.WEIGHTS["picked"]).read_bytes()
+        self.classes_, self._pixels = classes, pixels
         self.recipe_, self.history_ = run.recipe, run.history
         self.validation_accuracy_ = run.picked.validation_accuracy
         self._predictor = _load(self._model, self.device)
@@ -160,6 +163,9 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the most probable class of each sample."""
         probabilities = self.predict_proba(X)
         return np.asarray(self.classes_[probabilities.argmax(1)])
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_predictor")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -194,10 +200,24 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         state = self.random_state
         seed = state if isinstance(state, int) else int(check_random_state(state).randint(2**31))
         fields = {name: value for name, value in self.get_params().items() if name not in DECLARED}
+        _demand_usable(fields)
         chosen = as_recipe(self.recipe).with_(**fields)
         repeats = max(chosen.data.repeats, round(EPOCH_IMAGES / samples)) if samples < EPOCH_IMAGES else 1
         data = DataRecipe(source="arrays", validation_fraction=self.validation_fraction, repeats=repeats)
-        return chosen.with_(seed=seed, data=data, precision="float32")
+        return chosen.with_(seed=seed, data=data, precision=fields.get("precision", "float32"))
+
+
+def _demand_usable(names: Iterable[str]) -> None:
+    """Raise ValueError for a field of the recipe that the estimator sets itself."""
+    for name in names:
+        part = name.replace("__", ".").split(".")[0]
+        if part == "seed":
+            raise ValueError("seed: no parameter of ModisteClassifier; set random_state")
+        if part == "data":
+            raise ValueError(
+                f"{name}: no parameter of ModisteClassifier, which learns from the samples given to fit; "
+                "validation_fraction divides them"
+            )
 
 
 def _fields_of(recipe: Any) -> list[str]:

@@ -18,11 +18,13 @@ class Pixels:
     """How numbers become images, learnt from the training images.
 
     Attributes:
+        sample_shape: Shape of one sample, as it was given.
         shape: (channels, height, width) of the images before they are enlarged.
         low: The number that becomes 0: one for all pixels, or one for each column of a table.
         high: The number that becomes 255, in the form of ``low``.
     """
 
+    sample_shape: tuple[int, ...]
     shape: tuple[int, int, int]
     low: Float[np.ndarray, "..."]
     high: Float[np.ndarray, "..."]
@@ -47,10 +49,17 @@ class Pixels:
             low, high = values.min(0), values.max(0)
         else:
             low, high = np.array(least), np.array(most)
-        return cls(_shape(samples.shape), low, high)
+        return cls(samples.shape[1:], _shape(samples.shape), low, high)
 
     def images(self, samples: Shaped[np.ndarray, "n ..."]) -> UInt8[np.ndarray, "n c tall wide"]:
-        """Return samples of the learnt shape as bytes; numbers out of range become 0 or 255."""
+        """Return samples as bytes; numbers out of range become 0 or 255.
+
+        Raises:
+            ValueError: The samples have another shape than those of training.
+        """
+        if samples.shape[1:] != self.sample_shape:
+            found = f"an array of shape {samples.shape}"
+            raise ValueError(f"X: expected samples of shape {self.sample_shape}, as in training; found {found}")
         if samples.dtype == np.uint8 and self.high.ndim == 0 and float(self.high) == WHITE:
             pixels = samples
         else:
