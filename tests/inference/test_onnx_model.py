@@ -16,6 +16,7 @@ from modiste.errors import RunError
 from modiste.evaluation.out_of_distribution.novelty import Answers
 from modiste.exports.formats import FORMATS
 from modiste.inference import onnx_check, onnx_model
+from modiste.inference.answers import NOT_FINITE, answers
 from modiste.inference.onnx_model import OnnxModel
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import MLPRecipe
@@ -183,4 +184,21 @@ def test_what_takes_too_long_is_given_up(content: bytes, monkeypatch: pytest.Mon
     add_to_logits(proto, "m4000")
     monkeypatch.setattr(onnx_model, "LOADING_SECONDS", 1.0)
     with pytest.raises(RunError, match="it takes more than 1 seconds"):
+        OnnxModel.from_bytes(proto.SerializeToString())
+
+
+def test_a_picture_without_finite_numbers_leaves_the_others_their_answers() -> None:
+    proto = sound()
+    proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((64, 2), 1e38, np.float32), "weights"))
+    helper.set_model_props(proto, {"class_names": json.dumps(["a", "b"]), "pictures": "whole"})
+    pictures = [("black", np.zeros((8, 8), np.uint8)), ("white", np.full((8, 8), 255, np.uint8))]
+    black, white = answers(OnnxModel.from_bytes(proto.SerializeToString()), pictures)
+    assert (black.probabilities, black.fault) == ((("a", 0.5), ("b", 0.5)), "")
+    assert (white.probabilities, white.fault) == ((), NOT_FINITE)
+
+
+def test_a_model_without_finite_numbers_is_refused() -> None:
+    proto = sound()
+    proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((64, 2), np.nan, np.float32), "weights"))
+    with pytest.raises(RunError, match="for a black image are not finite"):
         OnnxModel.from_bytes(proto.SerializeToString())

@@ -230,6 +230,13 @@ class TestLog:
         other = OnnxModel(None, model.metadata | {"temperature": "1.5"}, model.shape, model.names, model.outputs)
         assert identity(again) == identity(model) != identity(other)
 
+    def test_ensembles_of_the_same_recipes_are_other_models(self, model: OnnxModel) -> None:
+        found = {
+            identity(OnnxModel(None, model.metadata | {"weights": weights}, model.shape, model.names, model.outputs))
+            for weights in ("[0.5, 0.5]", "[0.4, 0.6]")
+        }
+        assert len({identity(model), *found}) == 3
+
     def test_no_log_is_said(self, model: OnnxModel, tmp_path: Path) -> None:
         from modiste.errors import DataError
 

@@ -1,27 +1,30 @@
 """A headless Chromium that checks exported pages, where Playwright and a Chromium are installed."""
 
 import base64
+import contextlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from modiste.errors import RunError
 
+Value = TypeVar("Value")
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 MOST_MILLISECONDS = 120_000
 """Time in which a page must be open."""
-ABSENT = "not checked, no browser here (pip install playwright; playwright install chromium)"
+ABSENT = "not checked, no browser starts here (pip install playwright; playwright install --with-deps chromium)"
 
 
 def has_browser() -> bool:
     """Return whether a page can be opened here."""
-    return find_spec("playwright") is not None and bool(_in_thread(_chromium))
+    return find_spec("playwright") is not None and _in_thread(_starts)
 
 
 def page_probabilities(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n k"]:
@@ -35,7 +38,7 @@ def page_probabilities(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> 
     return np.array([row["probabilities"] for row in rows], np.float64)
 
 
-def _in_thread(function: Any, *arguments: Any) -> Any:
+def _in_thread(function: Callable[..., Value], *arguments: Any) -> Value:
     """Call a function in a thread of its own, for Playwright refuses to run beside an event loop, as a notebook's."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(function, *arguments).result()
@@ -50,6 +53,18 @@ def _chromium() -> str | None:
     with sync_playwright() as playwright:
         own = playwright.chromium.executable_path
     return own if Path(own).exists() else None
+
+
+def _starts() -> bool:
+    """Return whether a Chromium is installed and starts; it may lack libraries of the system."""
+    from playwright.sync_api import Error, sync_playwright
+
+    chromium = _chromium()
+    with contextlib.suppress(Error), sync_playwright() as playwright:
+        if chromium is not None:
+            playwright.chromium.launch(executable_path=chromium).close()
+            return True
+    return False
 
 
 def _asked(content: bytes, script: str, argument: str) -> Any:

@@ -27,6 +27,7 @@ BATCH = 16
 place in the list, so that the last digit of an answer does not depend on the speed of the machine."""
 AHEAD = 2 * BATCH
 """Pictures that are prepared, or waiting for it, while the network answers."""
+NOT_FINITE = "the network gives no finite numbers for this picture; expected a file that modiste export wrote"
 NONE = "none"
 """The answer for a picture that shows none of the classes."""
 IDX_SUFFIXES = ("idx3-ubyte", ".idx")
@@ -261,4 +262,7 @@ def answered(
             row = next(rows)
             values = zip(class_names, scores.probabilities[row].tolist(), strict=True)
             novelty = None if scores.novelty is None else float(scores.novelty[row])
-            yield FileAnswer(name, tuple(sorted(values, key=lambda item: -item[1])), novelty, one)
+            if not np.isfinite(scores.probabilities[row]).all() or not np.isfinite(novelty or 0.0):
+                yield FileAnswer(name, fault=NOT_FINITE)
+            else:
+                yield FileAnswer(name, tuple(sorted(values, key=lambda item: -item[1])), novelty, one)

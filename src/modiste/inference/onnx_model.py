@@ -106,7 +106,10 @@ class OnnxModel(Classifier):
         # The optimiser of ONNX Runtime computes constants and cannot be interrupted. So first run the graph without it.
         trial = session(optimised=False)
         model = cls(trial, *_description(trial, name))
-        model.run_batch(np.zeros((1, *model.shape), np.uint8), seconds, name)
+        outputs = model.run_batch(np.zeros((1, *model.shape), np.uint8), seconds, name)
+        for output, values in zip(model.outputs, outputs, strict=True):
+            if not np.isfinite(values).all():
+                raise unfit(name, f"its {output} for a black image are not finite")
         return replace(model, session=session(optimised=True))
 
     def accepting(self, rate: float) -> "OnnxModel":
@@ -179,7 +182,7 @@ class OnnxModel(Classifier):
         return Scores(self.names, outputs["probabilities"], outputs.get("novelty"), outputs.get("logits"))
 
     def run(self, images: UInt8[np.ndarray, "n c h w"]) -> dict[str, np.ndarray]:
-        """Return all outputs by name, for any number of images of the right shape."""
+        """Return all outputs by name, for any number of images of the right shape; some may not be finite."""
         starts = range(0, max(len(images), 1), BATCH_IMAGES)
         parts = [self.run_batch(images[start : start + BATCH_IMAGES]) for start in starts]
         return {name: np.concatenate(values) for name, *values in zip(self.outputs, *parts, strict=True)}
@@ -195,7 +198,7 @@ class OnnxModel(Classifier):
             name: Name of the file, for the message.
 
         Raises:
-            RunError: It took too long, failed, or an output is not finite or has another shape.
+            RunError: It took too long, failed, or an output has another shape.
         """
         import onnxruntime
 
@@ -211,8 +214,8 @@ class OnnxModel(Classifier):
             found[place] = found[place] / self.limit
         for output, values in zip(self.outputs, found, strict=True):
             shape = (len(images), len(self.names))[: RANKS[output]]
-            if values.shape != shape or not np.isfinite(values).all():
-                raise unfit(name, f"its {output} are not finite numbers of shape {shape}")
+            if values.shape != shape:
+                raise unfit(name, f"its {output} have the shape {values.shape}, not {shape}")
         return found
 
 

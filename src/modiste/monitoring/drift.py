@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -242,11 +242,13 @@ def find_drift(
 
 
 def as_day(day: Day) -> date | None:
-    """Return a day as a date; RecipeError if it is none.
+    """Return a day as a date, of a moment its date; RecipeError if it is none.
 
-    >>> as_day("2026-11-28")
-    datetime.date(2026, 11, 28)
+    >>> as_day("2026-11-28"), as_day(datetime(2026, 11, 28, 15, 30))
+    (datetime.date(2026, 11, 28), datetime.date(2026, 11, 28))
     """
+    if isinstance(day, datetime):
+        return day.date()
     if not isinstance(day, str):
         return day
     try:

@@ -66,7 +66,7 @@ class PicturePool:
 
     async def _prepare(self, asked: bytes) -> PreparedUpload:
         async with self._room:
-            process = self._idle.pop() if self._idle else await self._start()
+            process = self._waiting() or await self._start()
             try:
                 found = await _answer(process, asked)
             except (EOFError, OSError):
@@ -78,6 +78,15 @@ class PicturePool:
             if process in self._processes:
                 self._release(process)
             return found
+
+    def _waiting(self) -> Process | None:
+        """Return an idle process; those that died meanwhile, as of a lack of memory, are forgotten."""
+        while self._idle:
+            process = self._idle.pop()
+            if process.returncode is None:
+                return process
+            self._end(process)
+        return None
 
     async def _start(self) -> Process:
         process = await asyncio.create_subprocess_exec(

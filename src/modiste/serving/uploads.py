@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -91,14 +90,12 @@ class Studio:
         """Return an answer as the body of a response has it."""
         if answer.prepared is None:
             return Answer(name=answer.source, fault=answer.fault)
-        if not all(math.isfinite(share) for _, share in answer.probabilities):
-            return Answer(name=answer.source, fault="the network gives no finite probabilities for this picture")
         return Answer(
             name=answer.source,
             label=answer.probabilities[0][0],
             probabilities=dict(answer.probabilities),
             possible=[] if self.least is None else list(answer.with_set(self.least).possible),
-            novelty=_finite(answer.novelty),
+            novelty=answer.novelty,
             none_of_the_classes=None if answer.novelty is None else answer.is_novel,
             separated=answer.prepared.separated,
             background=answer.prepared.background or None,
@@ -114,7 +111,3 @@ class Studio:
         found = await self.batcher.between_batches(lambda: evidence(model, prepared.planes))
         rows: list[list[float]] = np.nan_to_num(found).round(4).tolist()
         return rows
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -42,9 +42,13 @@ class Watch:
             self._see(rows, np.array(scores) if len(scores) == len(given) else None)
 
     def see_outputs(self, outputs: Mapping[str, np.ndarray]) -> None:
-        """Count and log the outputs of the network for images that a client prepared."""
-        if len(outputs["probabilities"]):
-            self._see(outputs["probabilities"], outputs.get("novelty"))
+        """Count and log the outputs of the network for images that a client prepared, where they are finite."""
+        probabilities, novelty = outputs["probabilities"], outputs.get("novelty")
+        finite = np.isfinite(probabilities).all(1)
+        if novelty is not None:
+            finite &= np.isfinite(novelty)
+        if finite.any():
+            self._see(probabilities[finite], None if novelty is None else novelty[finite])
 
     def close(self) -> None:
         """Write what waits to be logged."""
