@@ -238,9 +238,7 @@ async def _uploaded(request: Request, limits: Limits) -> list[UploadedPicture]:
     if len(files) > limits.pictures:
         raise HTTPException(422, f"images: expected at most {limits.pictures} pictures")
     uploads = [file for file in files if isinstance(file, UploadFile)]
-    return [
-        UploadedPicture(file.filename or str(number), await file.read()) for number, file in enumerate(uploads)
-    ]
+    return [UploadedPicture(file.filename or str(number), await file.read()) for number, file in enumerate(uploads)]
 
 
 def _demand_utf8(content_type: str) -> None:
