@@ -250,6 +250,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "parquet: names of numbers": (lambda at: table(at, metadata=names_json([1, 2, 3])), "metadata huggingface: damaged"),
     "parquet: nested JSON": (lambda at: table(at, metadata="[" * 100_000), "metadata huggingface: damaged"),
     "parquet: a shard missing": (lambda at: without(write_parquet(at, (IMAGES, LABELS), TEST), "train-00001-of-00002.parquet"), "shards missing: expected 2 files such as train-00000.* found 1, without number 1"),
+    "parquet: two parts in a name": (lambda at: renamed(at, "test-00000-of-00001.parquet", "train-and-test.parquet"), "train-and-test.parquet: a name of several parts: expected train, validation or test in it, found test and train; rename"),
     "parquet: no training part": (lambda at: two_tests(at), "no training part: expected train-"),
     "mat": (lambda at: written(at / "emnist.mat", b"MATLAB"), "found a MATLAB file .*scipy.io.loadmat"),
     "npy": (lambda at: written(at / "x.npy", npy(IMAGES)), r"found a NumPy array \(.npy\); write images and labels with numpy.savez"),
@@ -283,6 +284,12 @@ def twice(folder: Path) -> Path:
 def two_tests(folder: Path) -> Path:
     without(write_parquet(folder, (IMAGES, LABELS), TEST, shards=1), "train-00000-of-00001.parquet")
     return written(folder / "test-more.parquet", b"").parent
+
+
+def renamed(folder: Path, old: str, new: str) -> Path:
+    write_parquet(folder, (IMAGES, LABELS), TEST, shards=1)
+    (folder / old).rename(folder / new)
+    return folder
 
 
 def no_rows() -> bytes:

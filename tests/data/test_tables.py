@@ -1,5 +1,6 @@
 """Every layout of arrays and tables reads to the same images, labels and division."""
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,16 +11,18 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
+from PIL import Image
 from table_files import COUNT, NAMES, SIDE, WRITERS, made, picture_table, write_kaggle, write_keras, write_parquet
 
 import modiste
 from modiste.data import held_out, sources
 from modiste.data.dataset import development_of, load_development
 from modiste.data.labelled import LabelledImages
-from modiste.data.tables import pixel_csv
+from modiste.data.tables import memory, parquet, pixel_csv, stored_picture
 from modiste.data.tables.arrays import to_labels, to_pixels
 from modiste.errors import DataError, RecipeError
 from modiste.inference.answers import find_pictures
+from modiste.photo.opening import open_photo
 from modiste.recipes.recipe import DataRecipe
 
 TRAIN, TEST = made(), made(18, seed=1)
@@ -237,6 +240,88 @@ def test_colour_pictures_and_labels_of_text_in_parquet(tmp_path: Path) -> None:
     assert development.image_shape == (3, 8, 10)
     assert development.class_names == NAMES
     assert {image.numpy().tobytes() for image in development.train.images} <= {image.tobytes() for image in images}
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("shop_train.parquet", "shop_test.parquet"),
+        ("mnist-train-00000-of-00001.parquet", "mnist-test-00000-of-00001.parquet"),
+        ("part-0.parquet", "ShopTest.parquet"),
+    ],
+)
+def test_any_word_of_a_files_name_may_say_its_part(train: str, test: str, tmp_path: Path) -> None:
+    write_parquet(tmp_path, TRAIN, TEST, shards=1)
+    (tmp_path / "train-00000-of-00001.parquet").rename(tmp_path / train)
+    (tmp_path / "test-00000-of-00001.parquet").rename(tmp_path / test)
+    development = load_development(DataRecipe(source=str(tmp_path)))
+    assert len(development.train) + len(development.validation) == COUNT
+    assert len(held_out.load_test(DataRecipe(source=str(tmp_path)))) == len(TEST[0])
+
+
+def test_a_capital_begins_a_word_of_a_files_name(tmp_path: Path) -> None:
+    write_kaggle(tmp_path, TRAIN, TEST)
+    expected = pixel_csv.read(tmp_path).parts
+    (tmp_path / "set_train.csv").rename(tmp_path / "SetTrain.csv")
+    (tmp_path / "set_test.csv").rename(tmp_path / "SetTest.csv")
+    assert pixel_csv.detect(tmp_path)
+    assert pixel_csv.read(tmp_path).parts.keys() == expected.keys() == {"train", "test"}
+
+
+def test_pictures_in_a_table_are_those_of_files_in_a_folder() -> None:
+    """Transparent is white, sixteen bits are scaled, a palette gives its colours; a plain picture stays as it is."""
+    grey = Image.fromarray(np.array([[0, 77]] * 5, np.uint8).repeat(2, axis=1))
+    deep = Image.fromarray(np.array([[0, 5140, 30840, 65535]] * 5, np.uint16))
+    palette = Image.fromarray(np.array([[0, 1]] * 5, np.uint8).repeat(2, axis=1)).convert("P")
+    palette.putpalette([9, 8, 7, 200, 100, 50])
+    expected = {
+        "clear": (Image.new("RGBA", (4, 5), (0, 0, 0, 0)), {}, [[255] * 3] * 4),
+        "deep": (deep, {}, [0, 20, 120, 255]),
+        "palette": (palette, {}, [[9, 8, 7]] * 2 + [[200, 100, 50]] * 2),
+        "a transparent grey": (grey, {"transparency": 0}, [255, 255, 77, 77]),
+        "plain": (grey, {}, [0, 0, 77, 77]),
+        "black and white": (grey.convert("1", dither=Image.Dither.NONE), {}, [0, 0, 0, 0]),
+        "colour": (Image.new("RGB", (4, 5), (1, 2, 3)), {}, [[1, 2, 3]] * 4),
+    }
+    for name, (image, options, row) in expected.items():
+        sink = io.BytesIO()
+        image.save(sink, "PNG", **options)
+        stored = stored_picture.decode(sink.getvalue())
+        pixels = stored if stored.ndim == 2 else stored.transpose(1, 2, 0)
+        assert pixels.tolist() == [row] * 5, name
+        assert np.array_equal(np.broadcast_to(pixels.reshape(5, 4, -1), (5, 4, 3)), open_photo(sink.getvalue())), name
+        opened = Image.open(io.BytesIO(sink.getvalue()))
+        assert np.array_equal(memory.read_part(_Items([opened]), "x").images[0], stored), name
+
+
+def test_images_of_floats_stay_numbers_from_0_to_1() -> None:
+    image = Image.fromarray(np.array([[0.0, 1.0]], np.float32))
+    assert memory.read_part(_Items([image]), "x").images.tolist() == [[[0, 255]]]
+
+
+class _Items:
+    """A data set of torch, with one label."""
+
+    def __init__(self, pictures: list[Image.Image]) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, number: int) -> tuple[Image.Image, int]:
+        return self.pictures[number], 0
+
+
+def test_too_many_pictures_are_refused_after_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, decoded, decode = write_parquet(tmp_path, TRAIN, TEST, shards=2), list[bytes](), parquet.decode
+    monkeypatch.setattr(parquet, "decode", lambda data: (decoded.append(data), decode(data))[1])
+    monkeypatch.setattr(parquet, "LIMIT_BYTES", COUNT * SIDE**2)
+    assert len(parquet.read(folder).parts["train"]().images) == len(decoded) == COUNT
+    decoded.clear()
+    monkeypatch.setattr(parquet, "LIMIT_BYTES", COUNT * SIDE**2 - 1)
+    with pytest.raises(DataError, match=r"column image: too large: expected at most 4,859 bytes .* found 4,860 in 60 "):
+        parquet.read(folder).parts["train"]()
+    assert len(decoded) == 1
 
 
 def test_the_slow_reader_of_pixels_agrees_with_the_fast_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,22 @@ def open_photo(
     return photo
 
 
+def photo_of(image: "Image", *, decoder: int = DECODERS[-1]) -> UInt8[np.ndarray, "h w 3"]:
+    """Return an image of PIL as ``open_photo`` returns a file of it. The image does not change.
+
+    It is turned upright by its Exif metadata, transparent parts become white, 16 bits are scaled to 8, and colours are
+    converted to sRGB. Only a JPEG larger than LONGEST_SIDE may differ, by rounding: ``open_photo`` decodes it smaller.
+
+    Args:
+        image: Image of any mode, opened from a file or made in memory.
+        decoder: As for ``open_photo``.
+
+    Raises:
+        PhotoError: The image's file is damaged, or it is too large to be a photo, too small, or a strip.
+    """
+    return _as_photo(lambda: _in_memory(image), decoder)
+
+
 def decoded_side(side: int) -> int:
     """Return how many pixels of a photo's longer side suffice for a network's image of this side."""
     return min(max(LEAST_DECODED, DECODED_PER_PIXEL * side), LONGEST_SIDE)
@@ -177,7 +193,7 @@ def _as_photo(load: Callable[[], _Loaded], decoder: int) -> UInt8[np.ndarray, "h
             loaded = load()
             image = turn_upright(loaded.image, loaded.orientation)
             profile = loaded.profile if decoder > 1 else None
-            photo = image if profile and image.mode == "CMYK" else _as_rgb(image)
+            photo = image if profile and image.mode == "CMYK" else as_rgb(image)
             photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
             return np.asarray(to_srgb(photo, profile)).copy()
     except UnidentifiedImageError:
@@ -189,6 +205,12 @@ def _as_photo(load: Callable[[], _Loaded], decoder: int) -> UInt8[np.ndarray, "h
         ) from None
     except DAMAGE as error:
         raise PhotoError(f"the image is damaged ({error})") from error
+
+
+def _in_memory(image: "Image") -> _Loaded:
+    _check_size(image.size, MOST_JPEG_PIXELS)
+    copied = image.copy()  # the result is scaled in place
+    return _Loaded(copied, orientation_of(copied.info), copied.info.get("icc_profile"))
 
 
 def _load(data: bytes) -> _Loaded:
@@ -285,8 +307,8 @@ def _check_size(size: tuple[int, int], most: int, scans: int = 1) -> None:
         raise PhotoError(f"the image has {scans} scans; expected at most {most} at this size; save it again")
 
 
-def _as_rgb(image: "Image") -> "Image":
-    """Convert an image of any mode to red, green and blue."""
+def as_rgb(image: "Image") -> "Image":
+    """Convert an image of any mode to red, green and blue; transparent parts become white."""
     from PIL import Image
 
     if image.mode == "LAB":

@@ -82,6 +82,12 @@ def split_named(name: str, ignored: Collection[str] = ()) -> str:
     return joined or (splits[0] if len(splits) == 1 and not others else "")
 
 
+def splits_in(name: str) -> set[str]:
+    """Return every split that a word in a name stands for: test for shop-test-001, train and test for train_test."""
+    words = re.findall(r"[^\W\d_]+", name)
+    return set().union(*({split_named(word)} - {""} or _splits_mentioned([word]) for word in words))
+
+
 def splits_named(names: Sequence[str]) -> dict[str, str]:
     """Return the split that each name in a folder stands for, without names that stand for none.
 

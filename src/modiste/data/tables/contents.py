@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -13,6 +13,7 @@ from numpy import ndarray
 from modiste.data.idx.idx_source import CLASS_NAMES, TRAIN, find_published
 from modiste.data.labelled import LabelledImages
 from modiste.data.locations import FASHION_MNIST
+from modiste.data.pictures.folder_layout import splits_in
 from modiste.data.pictures.listing import MOST_CLASSES, check_class_names, join_names
 from modiste.data.tables.arrays import refusal
 from modiste.errors import DataError, shown
@@ -91,6 +92,12 @@ class Development:
     found: LabelledImages
     rest: Part | None
     values: ndarray | None
+
+
+def parts_in(file: Path) -> set[PartName]:
+    """Return the parts that the words of a file's name stand for: of fashion-mnist_train.csv, train."""
+    named = splits_in(file.name)
+    return {part for part in get_args(PartName) if part in named}
 
 
 def development_images(contents: Contents, recipe: DataRecipe) -> LabelledImages:

@@ -9,6 +9,7 @@ import numpy as np
 
 from modiste.data.tables.arrays import refusal, to_labels, to_pixels
 from modiste.data.tables.contents import Contents, Part, PartName
+from modiste.data.tables.stored_picture import pixels_of
 
 SPELLINGS: dict[str, PartName] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -128,7 +129,7 @@ def _is_collection(data: Any) -> bool:
 def _from_columns(data: Any, where: str) -> tuple[Any, Any]:
     """Return the images and labels of a Hugging Face data set."""
     image, label = (_column(data, names, where) for names in (IMAGE_COLUMNS, LABEL_COLUMNS))
-    pictures = [np.asarray(picture) for picture in data[image]]
+    pictures = [_pixels(picture) for picture in data[image]]
     return _stacked(pictures, where), np.asarray(list(data[label]))
 
 
@@ -163,9 +164,15 @@ def _from_items(data: Any, where: str) -> tuple[Any, Any]:
             found = f"{_described(item)} at position {number:,}"
             remedy = "give pairs"
             raise refusal(where, "no pairs", expected="items (image, label)", found=found, remedy=remedy)
-        pictures.append(np.asarray(item[0]))
+        pictures.append(_pixels(item[0]))
         labels.append(item[1].item() if hasattr(item[1], "item") else item[1])
     return _stacked(pictures, where), np.asarray(labels)
+
+
+def _pixels(picture: Any) -> np.ndarray:
+    """Return a picture as an array; that of a PIL image has the pixels of its file, unless it is of floats."""
+    is_image = hasattr(picture, "convert") and getattr(picture, "mode", "F") != "F"
+    return pixels_of(picture) if is_image else np.asarray(picture)
 
 
 def _stacked(pictures: list[np.ndarray], where: str) -> np.ndarray:

@@ -15,9 +15,8 @@ from numpy import ndarray
 
 from modiste.data.idx.reader import LIMIT_BYTES
 from modiste.data.paths import kind_at
-from modiste.data.pictures.folder_layout import split_named
 from modiste.data.tables.arrays import refusal, to_labels
-from modiste.data.tables.contents import Contents, Part, PartName, TableSource
+from modiste.data.tables.contents import Contents, Part, PartName, TableSource, parts_in
 from modiste.data.tables.stored_picture import decode
 from modiste.errors import PhotoError, extra_for, fault, reason_of, shown
 
@@ -52,7 +51,7 @@ def read(path: Path) -> Contents:
     """Return what a file, or the files of a folder, hold: train-*.parquet, test-*.parquet, or all for training.
 
     Raises:
-        DataError: A shard is missing, a file is damaged, or has no such columns.
+        DataError: A shard is missing, a file's name says two parts, a file is damaged, or has no such columns.
         MissingExtraError: pyarrow is not installed.
     """
     files = [path] if kind_at(path) == "file" else _files(path)
@@ -85,10 +84,17 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _part_of(file: Path) -> PartName:
-    """Return the part that a file's name stands for; train if it says none."""
-    first = re.split(r"[^A-Za-z]+", file.stem, maxsplit=1)[0]
-    names: dict[str, PartName] = {"validation": "validation", "test": "test"}
-    return names.get(split_named(first), "train")
+    """Return the part that a file's name stands for; train if it says none. DataError if it says several."""
+    found = parts_in(file)
+    if len(found) > 1:
+        raise fault(
+            file,
+            "a name of several parts",
+            expected="train, validation or test in it",
+            found=" and ".join(sorted(found)),
+            remedy="rename the file",
+        )
+    return found.pop() if found else "train"
 
 
 def _check_shards(files: list[Path]) -> None:
@@ -171,18 +177,18 @@ def _read_part(paths: list[Path]) -> Part:
     """Read and join shards."""
     images: list[ndarray] = []
     labels: list[ndarray] = []
+    rows, read = sum(map(_rows, paths)), 0
     shape: tuple[int, ...] | None = None
     for path in paths:
         columns = _columns(path)
         where = f"{shown(path)}: column {columns.label}"
         own: list[Any] = []
         for pictures, some in _batches(path, columns):
-            images.append(_decoded(f"{shown(path)}: column {columns.image}", pictures, len(own), shape))
+            read += len(pictures)
+            count = max(rows, read)  # a damaged file may hold more rows than it says
+            images.append(_decoded(f"{shown(path)}: column {columns.image}", pictures, len(own), shape, count))
             shape = images[0].shape[1:]
             own += some
-            if sum(map(len, images)) * prod(shape) > LIMIT_BYTES:
-                expected = f"at most {LIMIT_BYTES:,} bytes of pixels"
-                raise fault(path, "too large", expected=expected, found="more", remedy="write them as class folders")
         if None in own:
             found, remedy = f"none in row {own.index(None):,}", "fill it, or drop the row"
             raise refusal(where, "a missing label", expected="a label in every row", found=found, remedy=remedy)
@@ -191,6 +197,25 @@ def _read_part(paths: list[Path]) -> Part:
         found, remedy = "both", "write the files anew"
         raise fault(paths[0], "labels of several types", expected="text or numbers", found=found, remedy=remedy)
     return Part(np.concatenate(images), np.concatenate(labels), f"{shown(paths[0])}: column {columns.label}")
+
+
+def _rows(path: Path) -> int:
+    """Return the number of rows that a file says to have."""
+    with _opened(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def _check_size(where: str, count: int, shape: tuple[int, ...]) -> None:
+    """Raise DataError if so many pictures of a shape have more than LIMIT_BYTES."""
+    size = count * prod(shape)
+    if size > LIMIT_BYTES:
+        raise refusal(
+            where,
+            "too large",
+            expected=f"at most {LIMIT_BYTES:,} bytes of pixels",
+            found=f"{size:,} in {count:,} pictures",
+            remedy="write them as class folders",
+        )
 
 
 def _batches(path: Path, columns: _Columns) -> Iterator[tuple[list[bytes | None], list[Any]]]:
@@ -205,8 +230,21 @@ def _batches(path: Path, columns: _Columns) -> Iterator[tuple[list[bytes | None]
             yield pictures.to_pylist(), batch.column(columns.label).to_pylist()
 
 
-def _decoded(where: str, pictures: list[bytes | None], first: int, shape: tuple[int, ...] | None) -> ndarray:
-    """Return pictures as one array; DataError unless all can be read and are of ``shape``, or of that of the first."""
+def _decoded(
+    where: str, pictures: list[bytes | None], first: int, shape: tuple[int, ...] | None, count: int
+) -> ndarray:
+    """Return pictures as one array.
+
+    Args:
+        where: Names the column in messages.
+        pictures: Content of picture files.
+        first: Row of the first of them.
+        shape: That all must have; None for that of the first.
+        count: Number of pictures of the whole part, whose size is checked before more than one is decoded.
+
+    Raises:
+        DataError: A picture cannot be read or is of another shape, or the part is too large.
+    """
     images = []
     for number, data in enumerate(pictures, start=first):
         row = f"{where}, row {number:,}"
@@ -219,6 +257,8 @@ def _decoded(where: str, pictures: list[bytes | None], first: int, shape: tuple[
             expected, remedy = "a PNG or JPEG picture", "repair or drop the row"
             raise refusal(row, "damaged", expected=expected, found=str(error), remedy=remedy) from None
         shape = shape or image.shape
+        if number == first:
+            _check_size(where, count, shape)
         if image.shape != shape:
             remedy = "make them alike, or write them as class folders"
             raise refusal(row, "another shape", expected=f"{shape}", found=f"{image.shape}", remedy=remedy)

@@ -23,9 +23,8 @@ from numpy import ndarray
 
 from modiste.data.idx.reader import LIMIT_BYTES
 from modiste.data.paths import kind_at
-from modiste.data.pictures.folder_layout import split_named
 from modiste.data.tables.arrays import Pixels, refusal, to_labels, to_pixels
-from modiste.data.tables.contents import Contents, Part, PartName, TableSource
+from modiste.data.tables.contents import Contents, Part, PartName, TableSource, parts_in
 from modiste.errors import fault, reason_of, shown
 
 ENDINGS = (".csv", ".csv.gz")
@@ -89,11 +88,9 @@ SOURCE = TableSource("pixel-csv", "a .csv or .csv.gz file of labels and pixels, 
 
 
 def split_of(file: Path) -> PartName | None:
-    """Return the part that a file's name stands for: fashion-mnist_train.csv, test.csv.gz; None if it says none."""
-    words = re.split(r"[^a-z]+", file.name.lower())
-    found = {split_named(word) for word in words} - {""}
-    names: dict[str, PartName] = {"train": "train", "validation": "validation", "test": "test"}
-    return names[found.pop()] if len(found) == 1 else None
+    """Return the part that a file's name stands for: fashion-mnist_train.csv, test.csv.gz; None if not exactly one."""
+    found = parts_in(file)
+    return found.pop() if len(found) == 1 else None
 
 
 def read_part(path: Path) -> Part:
