@@ -110,6 +110,24 @@ class TestPredict:
         for one in together:  # a batch of four rounds otherwise than a batch of one
             assert dict(one.probabilities) == pytest.approx(dict(found[0].probabilities), abs=1e-5)
 
+    def test_a_transparent_image_gets_the_answer_of_its_file(self, photo_run: Path, photo: Image.Image) -> None:
+        photo.putalpha(Image.fromarray(np.asarray(photo)[:, :, 0] > 20))
+        file = io.BytesIO()
+        photo.save(file, "PNG")
+        predictor = modiste.Run.open(photo_run).predictor("cpu")
+        found, expected, black = (
+            modiste.predict(predictor, one)[0] for one in (photo, file.getvalue(), photo.convert("RGB"))
+        )
+        assert found.probabilities == expected.probabilities != black.probabilities
+        assert modiste.predict(predictor, Image.new("L", (200, 3)))[0].fault
+
+    def test_answers_to_arrays_are_numbered_on(self, photo_run: Path, photo: Image.Image) -> None:
+        images = np.zeros((3, 1, 28, 28), np.uint8)
+        predictor = modiste.Run.open(photo_run).predictor("cpu")
+        for form, count in ((images, 3), (images[:, 0], 3), ([images, photo, images[:, 0]], 7)):
+            sources = [one.source for one in modiste.predict(predictor, form)]
+            assert sources == [f"picture {number}" for number in range(count)]
+
     def test_arrays_of_the_data_sets_size_are_used_as_they_are(self, photo_run: Path) -> None:
         images = modiste.load_dataset().validation.images[:5]
         predictor = modiste.Run.open(photo_run).predictor("cpu")

@@ -1,5 +1,6 @@
 """Colour profiles: converted as the definition of their colour space says, the same in training and ever after."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from profiles import ADOBE_GAMMA, ADOBE_RGB, D50, DISPLAY_P3, srgb_of_lab, srgb_
 from modiste.errors import RecipeError
 from modiste.inference.predictor import Predictor
 from modiste.models.registry import Task, build_model
-from modiste.photo.opening import open_photo
+from modiste.photo.opening import open_photo, photo_of
 from modiste.photo.preparation import Preparation
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import DataRecipe, Recipe
@@ -68,6 +69,17 @@ def test_decoder_1_takes_colours_as_they_are_stored(kind: str) -> None:
     with_one, without = (open_photo(FILES[kind](patches(), one), decoder=1) for one in (P3_PROFILE, None))
     assert np.array_equal(with_one, without)
     assert np.array_equal(without, open_photo(FILES[kind](patches(), None)))
+
+
+def test_an_image_in_memory_has_the_colours_of_its_file() -> None:
+    file = FILES["png"](patches(), P3_PROFILE)
+    image = Image.open(io.BytesIO(file))
+    assert np.array_equal(photo_of(image), open_photo(file))
+    assert np.array_equal(photo_of(image, decoder=1), np.asarray(image))
+    inks = Image.new("CMYK", (1100, 64), (0, 255, 0, 0))
+    inks.info["icc_profile"] = INK_PROFILE
+    assert np.array_equal(photo_of(inks), open_photo(saved(inks, "TIFF", icc_profile=INK_PROFILE)))
+    assert inks.size == (1100, 64)
 
 
 def test_a_profile_of_srgb_itself_changes_no_pixel() -> None:

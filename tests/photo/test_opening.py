@@ -17,7 +17,7 @@ from fault_counter import Faults
 from modiste.errors import PhotoError
 from modiste.photo.garment import prepare
 from modiste.photo.jpeg import segments
-from modiste.photo.opening import LONGEST_SIDE, MOST_BYTES, open_photo
+from modiste.photo.opening import LONGEST_SIDE, MOST_BYTES, WEB_FORMATS, open_photo, photo_of
 
 ALL_GOOD, ALL_BAD = GOOD | PHONE_GOOD, BAD | PHONE_BAD
 
@@ -172,3 +172,26 @@ def test_a_large_jpeg_is_decoded_small(size: tuple[int, int], side: int, decoded
 def test_other_formats_are_decoded_whole() -> None:
     file = saved(garment().resize((900, 1000)), "PNG")
     assert np.array_equal(open_photo(file, side=28), open_photo(file, decoder=2))
+
+
+WITHOUT_LOSS = [name for name, make in GOOD.items() if make().startswith((b"\x89PNG", b"RIFF", b"BM", b"GIF8"))]
+
+
+def test_there_are_enough_kinds_without_loss() -> None:
+    assert len(WITHOUT_LOSS) >= 30
+
+
+@pytest.mark.parametrize("name", WITHOUT_LOSS)
+def test_an_image_in_memory_is_the_photo_of_its_file(name: str) -> None:
+    """Transparent, of sixteen bits, of a palette, turned by its notes, large: whatever a file can be."""
+    image = Image.open(io.BytesIO(GOOD[name]()), formats=WEB_FORMATS)
+    before = image.copy()
+    assert np.array_equal(photo_of(image), open_photo(GOOD[name]()))
+    assert (image.mode, image.size, image.tobytes()) == (before.mode, before.size, before.tobytes())
+
+
+def test_an_image_in_memory_that_is_no_photo_is_refused() -> None:
+    cut = Image.open(io.BytesIO(saved(garment(), "PNG")[:-80]))
+    for image, reason in ((cut, "damaged"), (Image.new("L", (200, 3)), "at least 4 pixels a side")):
+        with pytest.raises(PhotoError, match=reason):
+            photo_of(image)

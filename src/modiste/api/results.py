@@ -244,9 +244,9 @@ def predict(
     Args:
         model: A run, its folder, a model file, an ONNX file, or a model that was loaded before.
         pictures: One or many. A path is a picture file, a folder of such, an IDX file, or a CSV file of pixels. Bytes
-            are the content of a file. An image of PIL, and an array (H, W, 3) of bytes, is a photo. An array (H, W) or
-            (H, W, 1) of the network's size is an image like those of the data set, and is used as it is; so is each of
-            (N, H, W).
+            are the content of a file. An image of PIL is a photo, like a file of it; so is an array (H, W, 3) of bytes.
+            An array (H, W) or (H, W, 1) of the network's size is an image like those of the data set, and is used as it
+            is; so is each of (N, H, W).
         background: How garments are found; None as in training.
         accept: Share of garments that may wrongly be answered none of the classes; None for 0.04.
         coverage: Probability with which ``answer.possible``, a set of classes, shall hold the right one, such as 0.95;
@@ -273,7 +273,7 @@ def predict(
     if accept is not None:
         classifier = classifier.accepting(accept)
     many = [pictures] if _is_one(pictures) else pictures
-    found = [item for number, one in enumerate(many) for item in _inputs(one, number, classifier)]
+    found = _numbered(many, 0, classifier)
     answered = answers(classifier, found, background=background)
     return [one if least is None else one.with_set(least) for one in answered]
 
@@ -526,6 +526,16 @@ def _is_one(pictures: Any) -> bool:
     return isinstance(pictures, str | bytes | os.PathLike | np.ndarray) or hasattr(pictures, "convert")
 
 
+def _numbered(
+    pictures: Iterable[Picture], first: int, classifier: "Classifier"
+) -> "list[tuple[str, PictureInput | PhotoError]]":
+    """Return the name and the content of each picture; those without a name are numbered on from ``first``."""
+    found: list[tuple[str, PictureInput | PhotoError]] = []
+    for one in pictures:
+        found += _inputs(one, first + len(found), classifier)
+    return found
+
+
 def _inputs(
     picture: Picture, number: int, classifier: "Classifier"
 ) -> "Iterable[tuple[str, PictureInput | PhotoError]]":
@@ -536,7 +546,9 @@ def _inputs(
         return find_pictures(Path(picture), transpose=classifier.transpose)
     if isinstance(picture, bytes):
         return [(f"picture {number}", picture)]
-    array = np.asarray(picture.convert("RGB") if hasattr(picture, "convert") else picture)
+    if hasattr(picture, "convert"):
+        return [(f"picture {number}", _photo(picture, classifier))]
+    array = np.asarray(picture)
     if array.dtype != np.uint8:
         raise PhotoError(f"picture {number}: expected bytes from 0 to 255, found {array.dtype}; scale and convert it")
     _, height, width = classifier.image_shape
@@ -547,12 +559,22 @@ def _inputs(
     if array.ndim == 3 and array.shape[2] == 3:
         return [(f"picture {number}", _as_file(array))]
     if array.ndim == 3 and array.shape[1:] == (height, width):
-        return [(f"picture {index}", image) for index, image in enumerate(array)]
+        return [(f"picture {index}", image) for index, image in enumerate(array, start=number)]
     if array.ndim == 4:
-        return [pair for index, image in enumerate(array) for pair in _inputs(image, index, classifier)]
+        return _numbered(array, number, classifier)
     raise PhotoError(
         f"picture {number}: expected an array (H, W), (H, W, 3) or (N, {height}, {width}), found {array.shape}"
     )
+
+
+def _photo(image: Any, classifier: "Classifier") -> bytes | PhotoError:
+    """Return an image of PIL as the content of a picture file, or why that is impossible."""
+    from modiste.photo.opening import photo_of
+
+    try:
+        return _as_file(photo_of(image, decoder=classifier.decoder))
+    except PhotoError as error:
+        return error
 
 
 def _as_file(photo: np.ndarray) -> bytes:
