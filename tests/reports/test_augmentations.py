@@ -10,6 +10,7 @@ import torch
 from figure_checks import check_legible, texts, written
 from matplotlib.figure import Figure
 
+from fault_counter import slow_case
 from modiste import machine
 from modiste.data.augment import augment
 from modiste.data.batch import Batch, as_floats, as_targets
@@ -80,7 +81,14 @@ def test_a_recipes_draws_are_those_of_its_augmentation(development: Development)
     check_legible(figure)
 
 
-@pytest.mark.parametrize("names", [NAMES, tuple(letter * 30 for letter in "WMQGOHNUDK"), tuple("衣服鞋包帽裤裙衫靴袜")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        slow_case(NAMES, id="usual"),
+        pytest.param(tuple(letter * 30 for letter in "WMQGOHNUDK"), id="long"),
+        slow_case(tuple("衣服鞋包帽裤裙衫靴袜"), id="wide"),
+    ],
+)
 def test_captions_leave_room_between_them(names: tuple[str, ...], development: Development) -> None:
     renamed = replace(development, class_names=names)
     mixing = Recipe(name="x", augmentation=AugmentationRecipe(mixup=0.4, cutmix=1.0), label_smoothing=0.1)
@@ -106,7 +114,16 @@ def test_changes_in_words() -> None:
     assert augmentations.changes(AugmentationRecipe(flip=True, shift=2, erase=0.5)) == "flip, shift 2, erase 0.5"
 
 
-def test_figures_are_written_for_a_recipe_that_augments(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+def test_of_a_recipe_that_augments_there_is_a_figure_and_without_a_run_none_of_curves(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
     recipe = replace(tiny_recipe, augmentation=AugmentationRecipe(flip=True, mixup=0.5))
     paths = write_figures(tmp_path, recipe=recipe, data_folder=tiny_folder, format="svg")
-    assert [path.stem for path in paths[4:]] == ["augmentations", "augmentation-of-tiny"]
+    assert [path.stem for path in paths] == [
+        "figure-1-layers",
+        "figure-2-activations",
+        "figure-3-network",
+        "figure-4-samples",
+        "augmentations",
+        "augmentation-of-tiny",
+    ]

@@ -53,7 +53,10 @@ def untested(tmp_path_factory: pytest.TempPathFactory, finished_run: Path, tiny_
 def tested(
     tmp_path_factory: pytest.TempPathFactory, finished_run: Path, tiny_folder: Path
 ) -> tuple[Path, Assessment, list[str]]:
-    """The report of a run that was measured on test, what was measured, and the files that the report opened."""
+    """The report of a run that was measured on test, what was measured, and the files that the report opened.
+
+    It has a title and an author, which the other report has not.
+    """
     global _watching
     folder = tmp_path_factory.mktemp("tested") / "run"
     shutil.copytree(finished_run, folder)
@@ -61,7 +64,7 @@ def tested(
     _opened.clear()
     _watching = True
     try:
-        path = report.write_report(folder, data_folder=tiny_folder)
+        path = report.write_report(folder, data_folder=tiny_folder, title="Homework <3", author="Ada & Co")
     finally:
         _watching = False
     return path, result, list(_opened)
@@ -104,21 +107,28 @@ def test_tables_and_pictures_are_of_validation_whether_test_was_measured(
     assert "Confusion matrix. Rows" in below
 
 
-def test_a_class_without_validation_images_has_no_figures(
-    tmp_path: Path, tiny_folder: Path, tiny_recipe: Recipe, capsys: pytest.CaptureFixture[str]
-) -> None:
-    images, folder = tmp_path / "images", tmp_path / "run"
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, tiny_recipe: Recipe) -> Path:
+    """The report of a run of hostile names; the last class has no validation images."""
+    folder = tmp_path_factory.mktemp("strange")
+    images, run = folder / "images", folder / "<b>run"
     shutil.copytree(tiny_folder, images)
+    (images / "classes.txt").write_text("\n".join(HOSTILE), encoding="utf-8")
     path = images / "train-labels-idx1-ubyte"
     head, labels = path.read_bytes()[:8], bytearray(path.read_bytes()[8:])
     for place in [place for place, label in enumerate(labels) if label == 4][2:]:
         labels[place] = 0
     path.write_bytes(head + labels)
-    trainer.train(replace(tiny_recipe, epochs=1), folder, device="cpu", data_folder=images)
-    assert evaluate(folder).per_class["4"].support == 0
-    main(["evaluate", str(folder)])
-    assert re.search(r"^4 +- +- +- +no images$", capsys.readouterr().out, re.MULTILINE)
-    assert "4 no images" in read(report.write_report(folder, data_folder=images)).text
+    trainer.train(replace(tiny_recipe, epochs=1), run, device="cpu", data_folder=images)
+    return report.write_report(run, data_folder=images)
+
+
+def test_a_class_without_validation_images_has_no_figures(strange: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = HOSTILE[4]
+    assert evaluate(strange.parent).per_class[name].support == 0
+    main(["evaluate", str(strange.parent)])
+    assert re.search(rf"^{name} +- +- +- +no images$", capsys.readouterr().out, re.MULTILINE)
+    assert f"{name} no images" in read(strange).text
 
 
 def test_it_does_not_open_the_test_files(tested: tuple[Path, Assessment, list[str]]) -> None:
@@ -159,13 +169,11 @@ def test_parts_stand_in_their_order(tested: tuple[Path, Assessment, list[str]]) 
     assert re.findall(r'<li><a href="#(\w+)"', tested[0].read_text()) == names
 
 
-def test_title_author_date_and_changes_stand_on_top(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "mine.html"
-    report.write_report(finished_run, data_folder=tiny_folder, out=out, title="Homework <3", author="Ada & Co")
-    run = run_folder.open_run(finished_run)
-    head = read(out).text.partition("Validation accuracy")[0]
+def test_title_author_date_and_changes_stand_on_top(tested: tuple[Path, Assessment, list[str]]) -> None:
+    run = run_folder.open_run(tested[0].parent)
+    head = read(tested[0]).text.partition("Test accuracy")[0]
     assert "Homework <3 Ada & Co . Trained " in head
-    assert re.search(rf"Trained \d+ \w+ 20\d\d, in {finished_run.name}\. Recipe tiny; changed: ", head)
+    assert re.search(rf"Trained \d+ \w+ 20\d\d, in {run.folder.name}\. Recipe tiny; changed: ", head)
     assert f"epochs {run.recipe.epochs} (usually 50)" in head
     assert re.search(r"; and \d+ more\.", head)
 
@@ -239,14 +247,8 @@ def test_the_same_run_gives_the_same_page(untested: Path, tiny_folder: Path) -> 
     assert report.write_report(untested.parent, data_folder=tiny_folder).read_bytes() == before
 
 
-@pytest.mark.usefixtures("without_type_checks")
-def test_names_from_outside_stay_text(tmp_path: Path, tiny_folder: Path, tiny_recipe: Recipe) -> None:
-    images = tmp_path / "images"
-    shutil.copytree(tiny_folder, images)
-    (images / "classes.txt").write_text("\n".join(HOSTILE), encoding="utf-8")
-    folder = tmp_path / "<b>run"
-    trainer.train(replace(tiny_recipe, epochs=1), folder, device="cpu", data_folder=images)
-    page = read(report.write_report(folder, data_folder=images))
+def test_names_from_outside_stay_text(strange: Path) -> None:
+    page = read(strange)
     assert "script" not in page.tags
     for name in HOSTILE:
         assert name in page.text
@@ -338,8 +340,3 @@ def test_the_papers_figures_alone(kind: str, untested: Path, tiny_folder: Path, 
         f"sees-maps.{kind}",
     ]
     assert all(path.stat().st_size > 1000 for path in paths)
-
-
-def test_without_a_run_there_is_no_fifth_figure(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
-    paths = write_figures(tmp_path, recipe=tiny_recipe, data_folder=tiny_folder, format="svg")
-    assert [path.name[:8] for path in paths] == ["figure-1", "figure-2", "figure-3", "figure-4", "augmenta"]

@@ -34,12 +34,19 @@ def folder(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_it_says_at_its_top_that_the_run_goes_on_and_it_goes_on_to_the_same_bytes(
-    folder: Path, tiny_recipe: Recipe, tiny_folder: Path, finished_run: Path, monkeypatch: Any
+    folder: Path,
+    tiny_recipe: Recipe,
+    tiny_folder: Path,
+    finished_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(folder.parents[1])
     before = files(folder.parent)
-    page = modiste.report("runs/run", data_folder=tiny_folder)
-    assert page == Path("run-unfinished.html")
+    main.main(["report", "runs/run", "--data-folder", str(tiny_folder)])
+    page = Path("run-unfinished.html")
+    told = "runs/run has not finished: the report shows it after epoch 2 of 3\n"
+    assert capsys.readouterr() == (f"{page}\n", told)
     assert files(folder.parent) == before
     text, found = read(page).text, modiste.evaluate(folder, device="cpu", data_folder=tiny_folder)
     notice = "This run has not finished: 2 of 3 epochs are done. The page shows its newest saved state, after 60 steps."
@@ -54,23 +61,18 @@ def test_it_says_at_its_top_that_the_run_goes_on_and_it_goes_on_to_the_same_byte
     assert sorted(modiste.Run.open(folder).files) == sorted(modiste.Run.open(finished_run).files)
 
 
-def test_weights_that_validation_did_not_select_are_the_newest(
+def test_a_run_on_arrays_is_shown_with_the_same_arrays_by_its_newest_weights(
     tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    recipe = replace(tiny_recipe, pick="last", ema_decay=0.9)
-    folder = stopped(recipe, tmp_path / "run", 30, data_folder=tiny_folder)
-    text = read(modiste.report(folder, data_folder=tiny_folder, out=tmp_path / "page.html")).text
+    """Validation did not select its weights."""
+    train = modiste.load_dataset(tiny_recipe.data, tiny_folder).train
+    arrays = (train.images[:, 0].numpy(), train.labels.numpy())
+    folder = stopped(replace(tiny_recipe, pick="last", ema_decay=0.9), tmp_path / "run", 30, data=arrays)
+    text = read(modiste.report(folder, data=arrays, out=tmp_path / "page.html")).text
     assert "1 of 3 epochs is done" in text
     assert "The model has the newest weights, after 30 steps." in text
     assert "The model has the weights of epoch" not in text
-
-
-def test_a_run_on_arrays_is_shown_with_the_same_arrays(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
-    train = modiste.load_dataset(tiny_recipe.data, tiny_folder).train
-    arrays = (train.images[:, 0].numpy(), train.labels.numpy())
-    folder = stopped(tiny_recipe, tmp_path / "run", 45, data=arrays)
-    page = modiste.report(folder, data=arrays, out=tmp_path / "page.html")
-    assert f"{100 * modiste.evaluate(folder, data=arrays).accuracy:.2f} %" in read(page).text
+    assert f"{100 * modiste.evaluate(folder, data=arrays).accuracy:.2f} %" in text
     with pytest.raises(RunError, match="the data found are not those it was trained on"):
         modiste.report(folder, data=(255 - arrays[0], arrays[1]), out=tmp_path / "page.html")
     with pytest.raises(DataError, match="page of several runs"):
@@ -87,11 +89,3 @@ def test_a_run_in_its_first_epoch_has_none(tiny_recipe: Recipe, tiny_folder: Pat
     assert modiste.evaluate(folder, data_folder=tiny_folder).unfinished_step == 9
     with pytest.raises(RunError, match="has not finished its first epoch, and a report needs one"):
         modiste.report(folder, data_folder=tiny_folder, out=tmp_path / "page.html")
-
-
-def test_the_command_says_it_too(folder: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = folder.with_name("page.html")
-    main.main(["report", str(folder), "--data-folder", str(tiny_folder), "--out", str(page)])
-    printed = capsys.readouterr()
-    assert printed.out == f"{page}\n"
-    assert printed.err == f"{folder} has not finished: the report shows it after epoch 2 of 3\n"
