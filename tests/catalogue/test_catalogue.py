@@ -19,7 +19,7 @@ import pyarrow.parquet
 import pytest
 from small_catalogue import CLASSES, InThisProcess, network, shards, write_small_pictures
 
-from commands_and_data import child_environment, run_modiste, run_python
+from commands_and_data import PROGRAMS, child_environment, run_modiste, run_python
 from fault_counter import Faults
 from modiste.catalogue import listing
 from modiste.catalogue.catalogue import answer_catalogue
@@ -135,6 +135,16 @@ def test_the_command_answers_on_all_cores_with_the_same_bytes(
     done = run_modiste("predict", model, pictures, "--out", tmp_path / "answers", "--shard-rows", ROWS)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{COUNT + 1} pictures in 6 shards" in done.stdout
+    assert shards(tmp_path / "answers") == calm
+
+
+@pytest.mark.slow
+def test_its_processes_work_where_posix_is_missing(
+    model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path
+) -> None:
+    words = ("predict", model, pictures, "--out", tmp_path / "answers", "--shard-rows", ROWS)
+    done = run_python(PROGRAMS / "without_posix.py", *words)
+    assert (done.returncode, done.stderr) == (0, "")
     assert shards(tmp_path / "answers") == calm
 
 

@@ -1,6 +1,7 @@
 """The command where all is missing that Windows lacks; a file's lock is then a locked byte, as there.
 
-With ``--hold FOLDER`` it locks that folder instead, prints a line, and waits until it is killed.
+The processes of its pools run this file too, and lack the same. With ``--hold FOLDER`` it locks that folder instead,
+prints a line, and waits until it is killed.
 """
 
 import fcntl
@@ -9,18 +10,21 @@ import os
 import signal
 import sys
 import time
+from multiprocessing import popen_fork
 from pathlib import Path
 from types import SimpleNamespace
 
+FUNCTIONS = ("fork", "getuid", "pread", "sched_getaffinity", "setpgid", "sysconf", "uname")
 flags = {"LK_NBLCK": fcntl.LOCK_EX | fcntl.LOCK_NB, "LK_LOCK": fcntl.LOCK_EX}
 msvcrt = SimpleNamespace(**flags, locking=lambda file, flag, size: fcntl.lockf(file, flag, size, 0, os.SEEK_CUR))
 
 assert not any(name.startswith("modiste") for name in sys.modules)
 import torch  # noqa: E402, F401 - before what it may use is taken away
 
+popen_fork.signal = SimpleNamespace(SIGKILL=signal.SIGKILL, SIGTERM=signal.SIGTERM)  # type: ignore[attr-defined]
 sys.modules.update({"fcntl": None, "resource": None, "msvcrt": msvcrt})  # type: ignore[dict-item]
 for module, names in {
-    os: ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "fork", "getuid", "sched_getaffinity", "sysconf"),
+    os: ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", *FUNCTIONS),
     signal: ("SIGALRM", "SIGHUP", "SIGKILL", "alarm", "setitimer"),
     mmap: ("MADV_DONTNEED",),
 }.items():

@@ -6,6 +6,7 @@ is needed here.
 
 import hashlib
 import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def answer_shard(task: ShardTask, model: bytes | Path) -> bytes:
     """
     if task.witness is not None and not os.path.lexists(_path(task, task.witness)):
         name = shown(os.fsdecode(_path(task, task.witness)))
-        raise ClusterError(f"node {os.uname().nodename} does not see {name}; mount the pictures there at the same path")
+        raise ClusterError(f"node {platform.node()} does not see {name}; mount the pictures there at the same path")
     loaded = _loaded(task.onnx, model)
     pictures = ((os.fsdecode(name), _picture(task, name)) for name in task.names)
     found = answers(loaded, pictures, keep_steps=False, threads=1)

@@ -1,8 +1,6 @@
 """Workers that answer shards: processes on this machine. ``ray_workers`` has those of a Ray cluster."""
 
 import os
-import signal
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -12,11 +10,10 @@ from types import TracebackType
 
 from modiste.catalogue.shards import ShardTask, answer_shard
 from modiste.errors import RunError, shown
-from modiste.system.processes import RecordingContext, available_cores, leave_with_parent, starting
+from modiste.system.processes import RecordingContext, available_cores, begin_worker, starting
 
 MOST_DEATHS = 3
 """A shard is given up when workers have died this many times while they answered it."""
-STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class DiedError(Exception):
@@ -109,12 +106,4 @@ class LocalWorkers(ShardWorkers):
 
     def _started(self) -> ProcessPoolExecutor:
         self._context = RecordingContext()
-        return ProcessPoolExecutor(self._count, mp_context=self._context, initializer=_begin)
-
-
-def _begin() -> None:
-    """Initialise a worker: Ctrl-C reaches only the driver, and the worker ends with it."""
-    os.setpgid(0, 0)
-    for number in STOPS:
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+        return ProcessPoolExecutor(self._count, mp_context=self._context, initializer=begin_worker)

@@ -4,8 +4,6 @@ A worker may die. Each trial runs until it has an outcome, and no trial fails be
 """
 
 import os
-import signal
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -17,8 +15,8 @@ from typing import Any, ClassVar
 
 from modiste.recipes.plain import demand
 from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
-from modiste.system.processes import RecordingContext, available_cores, leave_with_parent, starting
-from modiste.training.interruption import SIGNALS, Interruption
+from modiste.system.processes import RecordingContext, available_cores, begin_worker, starting
+from modiste.training.interruption import Interruption
 
 MOST_DEATHS = 3
 """A trial fails when its worker has died this many times."""
@@ -229,9 +227,6 @@ def settle_threads(threads: int) -> None:
 
 
 def _begin(threads: int) -> None:
-    """Initialise a worker: set its threads, ignore signals except while training, and end it with its driver."""
+    """Initialise a worker, which computes with so many threads; while it trains, it hears its driver's signals."""
     settle_threads(threads)
-    os.setpgid(0, 0)  # Ctrl-C reaches only the driver, which passes it on once: a second signal would kill the worker
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+    begin_worker()

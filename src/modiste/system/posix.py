@@ -1,4 +1,4 @@
-"""What POSIX systems offer and Windows does not: locks of files, flags, limits of a process, an alarm.
+"""What POSIX systems offer and Windows does not: locks of files, flags, limits and groups of processes, an alarm.
 
 This is the only file that imports modules of one system alone. Elsewhere Modiste uses these functions, which do the
 nearest thing on Windows. There they were written by reading, not tried: see the README's limits.
@@ -105,6 +105,12 @@ def memory_bytes() -> int:
 def user_number() -> int:
     """Return the number of the user of this process; 0 on Windows, whose users have folders of their own."""
     return os.getuid() if hasattr(os, "getuid") else 0
+
+
+def leave_group() -> None:
+    """Leave the group of processes that Ctrl-C reaches; on Windows it reaches all processes of a console."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
 
 
 class Alarm:

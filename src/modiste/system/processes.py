@@ -7,7 +7,9 @@ this.
 
 import gc
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from modiste.errors import RunError
+from modiste.system import posix
 
 STAT = Path("/proc/stat")
 IDLE, WAITING = 4, 5
@@ -146,8 +149,19 @@ class RecordingContext(SpawnContext):
         return [process for process in self._started if process.is_alive()]
 
 
-def leave_with_parent() -> None:
-    """Wait until the process that started this one has ended, then end this one; for a thread of a worker."""
+def begin_worker() -> None:
+    """Initialise a process of a pool: only the driver hears requests to stop, and the process ends with it.
+
+    The driver passes such a request on once, in its own way. A second one would end the process at once.
+    """
+    posix.leave_group()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """Wait until the process that started this one has ended, then end this one."""
     parent = parent_process()
     assert parent is not None
     parent.join()
