@@ -214,6 +214,31 @@ def test_a_place_that_is_not_there_is_told_before_any_answer(predict, folder: Pa
     assert (code, out, err.endswith("cannot be read (File name too long)\n")) == (3, "", True)
 
 
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--ray", "auto"), "--ray needs --out FOLDER"),
+        (("--shard-rows", "5"), "--shard-rows needs --out FOLDER"),
+        (("--json", "--csv"), "--json and --csv: expected one of them, found both"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    predict, folder: Path, words: tuple[str, ...], complaint: str
+) -> None:
+    code, out, err = predict(folder / "00.jpg", *words)
+    assert (code, out) == (2, "")
+    assert complaint in err
+
+
+@pytest.mark.parametrize("words", [("--device", "cpu"), ("--precision", "bfloat16")])
+def test_an_onnx_file_takes_no_options_of_runs(
+    folder: Path, words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main.main(["predict", "model.onnx", str(folder / "00.jpg"), *words])
+    assert (leaving.value.code, f"{words[0]} does not go with an ONNX file" in capsys.readouterr().err) == (2, True)
+
+
 def test_flags_stand_anywhere(predict, folder: Path) -> None:
     one, other = folder / "00.jpg", folder / "02.jpg"
     expected = predict(one, other, "--json")

@@ -137,6 +137,16 @@ class TestCommand:
             (["--continue-from", "RUN", "--epochs", "9", "--seed", "3"], 4, "only --epochs may change, found seed"),
             (["--continue-from", "RUN"], 4, "expected more than the 2 of"),
             (["sprint", "--continue-from", "RUN"], 4, "the run has a recipe; leave out sprint"),
+            (
+                ["--continue-from", "RUN", "--epochs", "9", "--seeds", "3"],
+                2,
+                "--seeds does not go with --continue-from",
+            ),
+            (
+                ["--continue-from", "RUN", "--epochs", "9", "--transfer-from", "RUN"],
+                2,
+                "--transfer-from does not go with --continue-from",
+            ),
         ],
     )
     def test_mistakes(

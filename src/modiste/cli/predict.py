@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 STANDARD_INPUT = "-"
 FOR_PRINTING = ("json", "csv", "show", "device", "precision", "background", "accept")
 """Options that do not go with ``--out``."""
+FOR_SHARDS = ("ray", "shard_rows")
+"""Options that need ``--out``."""
+OF_RUNS = ("device", "precision")
+"""Options that an ONNX file has no use for."""
 LONGEST_STEM = 100
 """Characters of a photo's name that the name of its figure keeps."""
 
@@ -81,6 +85,9 @@ def predict(arguments: list[str]) -> None:
     source, *inputs = positional
     options.register_networks()
     if options.out is None:
+        _demand_unset(options, FOR_SHARDS, "needs --out FOLDER, which writes the answers as shards")
+        if options.json and options.csv:
+            complain("--json and --csv: expected one of them, found both", USAGE)
         _print_answers(Path(source), inputs, options)
     else:
         _write_answers(Path(source), inputs, options.out, options)
@@ -139,10 +146,7 @@ def _name_network(classifier: "Classifier", background: str | None) -> None:
 
 def _write_answers(source: Path, inputs: list[str], out: Path, options: _PredictOptions) -> None:
     """Write the answers for all pictures of one place into a folder, and print how many there are."""
-    default = _PredictOptions()
-    unfit = [name for name in FOR_PRINTING if getattr(options, name) != getattr(default, name)]
-    if unfit:
-        complain(f"--{unfit[0]} does not go with --out, which answers by ONNX Runtime on the processor", USAGE)
+    _demand_unset(options, FOR_PRINTING, "does not go with --out, which answers by ONNX Runtime on the processor")
     if len(inputs) != 1:
         complain("--out: expected one folder, or one .csv or .parquet list of paths", USAGE)
     from modiste.catalogue.catalogue import answer_catalogue
@@ -162,6 +166,14 @@ def _write_answers(source: Path, inputs: list[str], out: Path, options: _Predict
         f"{shown(out)}: {done.pictures:,} pictures in {done.shards:,} shards; {done.none:,} show none of the classes, "
         f"{done.refused:,} could not be read (column fault)"
     )
+
+
+def _demand_unset(options: _PredictOptions, names: tuple[str, ...], reason: str) -> None:
+    """End the program with the reason if one of these options was set."""
+    default = _PredictOptions()
+    for name in names:
+        if getattr(options, name) != getattr(default, name):
+            complain(f"--{name.replace('_', '-')} {reason}", USAGE)
 
 
 def _shard_workers(ray: str | None) -> "MakeShardWorkers":
@@ -199,6 +211,7 @@ def _pictures(inputs: list[str], transpose: bool) -> "Iterator[tuple[str, Pictur
 def _classifier(source: Path, options: _PredictOptions) -> "Classifier":
     """Load the model, with the false-alarm rate that is wanted."""
     if source.suffix == ".onnx":
+        _demand_unset(options, OF_RUNS, "does not go with an ONNX file: ONNX Runtime computes it on the processor")
         from modiste.inference.onnx_model import OnnxModel
 
         model = OnnxModel.load(source)

@@ -156,6 +156,9 @@ def _continue(arguments: list[str]) -> None:
 
     run = open_run(_value(arguments, "--continue-from") or "")
     recipe, options = _parse(run.recipe, arguments, "modiste train --continue-from RUN")
+    for flag in ("seeds", "effort", "transfer_from"):
+        if getattr(options, flag):
+            complain(f"--{flag.replace('_', '-')} does not go with --continue-from, which trains one run on", USAGE)
     if changes := differences(replace(run.recipe, epochs=recipe.epochs), recipe):
         raise RecipeError(f"--continue-from: only --epochs may change, found {'; '.join(changes)}")
     started = time.perf_counter()

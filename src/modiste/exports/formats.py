@@ -163,9 +163,10 @@ def as_weights(answers: Answers, info: ModelInfo) -> bytes:
 
 def run_weights(content: bytes) -> Probabilities:
     """Return a function that computes the probabilities of a model file."""
-    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
-        Path(file.name).write_bytes(content)
-        model, info = checkpoint.load_model(Path(file.name))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.safetensors"
+        file.write_bytes(content)
+        model, info = checkpoint.load_model(file)
     answers = Answers.of(model, info.recipe, info.temperature)
     return lambda images: answers(torch.from_numpy(images))[1].detach().numpy()
 
