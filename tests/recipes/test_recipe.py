@@ -361,6 +361,14 @@ def _settled(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def test_every_change_of_the_self_supervised_part_arrives_in_its_views() -> None:
+    changes = {item.name for item in dataclasses.fields(AugmentationRecipe)}
+    own = {item.name: item.default for item in dataclasses.fields(SelfSupervisedRecipe) if item.name in changes}
+    assert {"flip", "resized_crop", "erase"} <= own.keys()
+    given_values = {name: not default if isinstance(default, bool) else 0.25 for name, default in own.items()}
+    assert SelfSupervisedRecipe(**given_values).views == AugmentationRecipe(**given_values)
+
+
 def test_nesterov_needs_momentum() -> None:
     with pytest.raises(RecipeError, match="momentum: expected above 0 with nesterov, or nesterov off, found 0"):
         OptimizerRecipe(name="sgd", momentum=0)

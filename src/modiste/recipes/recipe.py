@@ -258,7 +258,12 @@ class SelfSupervisedRecipe(Part):
     def views(self) -> AugmentationRecipe:
         """The augmentation that turns an image into a view."""
         return AugmentationRecipe(
-            flip=self.flip, crop=self.crop, rotate=self.rotate, photo=self.photo, erase=self.erase
+            flip=self.flip,
+            crop=self.crop,
+            resized_crop=self.resized_crop,
+            rotate=self.rotate,
+            photo=self.photo,
+            erase=self.erase,
         )
 
     def check(self) -> None:
