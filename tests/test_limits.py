@@ -20,7 +20,15 @@ from modiste.photo import colour, container, opening, tiff
 from modiste.photo.jpeg import MOST_SCANNED_PIXELS, MOST_SCANS, MOST_SEGMENTS
 from modiste.photo.opening import open_photo
 from modiste.recipes import recipe
-from modiste.recipes.networks import MOST_BLOCKS, ResNetRecipe, SprintRecipe
+from modiste.recipes.networks import (
+    MOST_BLOCKS,
+    MOST_REGIONS,
+    MOST_ROUNDS,
+    CapsNetRecipe,
+    ResNetRecipe,
+    SprintRecipe,
+    SuperpixelGraphRecipe,
+)
 from modiste.recipes.recipe import Recipe
 from modiste.searches import space
 from modiste.searches.plan import Plan
@@ -49,6 +57,17 @@ def test_layers_of_a_network() -> None:
         SprintRecipe(blocks=MOST_BLOCKS + 1)
     with pytest.raises(RecipeError, match="6004"):
         ResNetRecipe(depth=6 * MOST_BLOCKS + 10)
+
+
+def test_rounds_and_regions_of_a_network() -> None:
+    assert CapsNetRecipe(iterations=MOST_ROUNDS).iterations == 100
+    assert SuperpixelGraphRecipe(iterations=MOST_ROUNDS, regions=MOST_REGIONS).regions == 1000
+    with pytest.raises(RecipeError, match="iterations: expected at most 100, found 101"):
+        CapsNetRecipe(iterations=MOST_ROUNDS + 1)
+    with pytest.raises(RecipeError, match="iterations: expected at most 100, found 101"):
+        SuperpixelGraphRecipe(iterations=MOST_ROUNDS + 1)
+    with pytest.raises(RecipeError, match="regions: expected at most 1000, found 1001"):
+        SuperpixelGraphRecipe(regions=MOST_REGIONS + 1)
 
 
 def test_points_of_a_grid() -> None:
@@ -145,6 +164,8 @@ def test_the_table_says_what_is_so() -> None:
     limits = Limits()
     assert rows["file of a recipe or a search's space"] == f"{recipe.MOST_BYTES // 1024} KiB"
     assert rows["blocks of one kind in a network"] == f"{MOST_BLOCKS:,}"
+    assert rows["rounds of routing in a network, or of moving its superpixels"] == f"{MOST_ROUNDS}"
+    assert rows["superpixels of an image"] == f"{MOST_REGIONS:,}"
     assert rows["points of a grid"] == f"{space.LARGEST_GRID:,}"
     assert rows["letters of a message"] == f"{MOST_LETTERS:,}"
     assert rows["IDX file, unpacked"] == f"{reader.LIMIT_BYTES // 2**30} GiB"

@@ -9,6 +9,10 @@ from modiste.recipes.plain import Part, demand
 Activation = Literal["relu", "sigmoid", "tanh", "linear"]
 MOST_BLOCKS = 1000
 """Of one kind in a network: what a file names as a number must not keep a reader busy for ever."""
+MOST_ROUNDS = 100
+"""Of routing, or of moving superpixels: they too are numbers without weights, and each takes its time."""
+MOST_REGIONS = 1000
+"""Superpixels of an image. Attention compares each with each."""
 MOST_NEIGHBOURS = 256
 """Of a node in a graph over patches: bfloat16, in which they are counted, knows every whole number up to here."""
 
@@ -200,6 +204,7 @@ class CapsNetRecipe(NetworkRecipe):
     def check(self) -> None:
         demand(self.filters > 0 and self.filters % 8 == 0, "filters", "a multiple of 8", self.filters)
         self.at_least(1, "kernel_size", "iterations", "hidden")
+        self.at_most(MOST_ROUNDS, "iterations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +282,8 @@ class SuperpixelGraphRecipe(NetworkRecipe):
     def check(self) -> None:
         self.at_least(1, "regions", "iterations", "blocks", "heads", "neighbours")
         self.at_most(MOST_BLOCKS, "blocks")
+        self.at_most(MOST_ROUNDS, "iterations")
+        self.at_most(MOST_REGIONS, "regions")
         self.above_zero("compactness")
         wanted = f"a multiple of the {self.heads} heads"
         demand(self.channels >= 1 and self.channels % self.heads == 0, "channels", wanted, self.channels)
