@@ -1,10 +1,13 @@
 """Changes that depend on the class: who is changed, into what, and with which target."""
 
+import pytest
 import torch
 
 from modiste import machine
 from modiste.data import by_class
 from modiste.data.batch import Batch, as_targets
+from modiste.data.idx.idx_source import CLASS_NAMES
+from modiste.errors import RecipeError
 from modiste.recipes.recipe import ByClassRecipe
 
 LABELS = torch.arange(60) % 3
@@ -54,6 +57,41 @@ def test_only_named_classes_are_shown_as_pairs_which_are_their_own_mirror_images
     assert 0.5 < changed[LABELS > 0].double().mean() < 0.95
     pairs = found[changed]
     assert torch.allclose(pairs, pairs.flip(3), atol=0.02)
+
+
+@pytest.mark.parametrize("shape", [(20, 28), (28, 21)])
+def test_images_need_not_be_square(shape: tuple[int, int]) -> None:
+    images = torch.zeros(60, 1, *shape)
+    images[:, :, 4:-4, 6:-6] = torch.linspace(0.2, 0.8, shape[1] - 12)
+    recipe = ByClassRecipe(pair=(0, 1), outliers=0.25, upper=(2,))
+    found = by_class.change_by_class(Batch(images, as_targets(LABELS, 3, 0.0)), recipe, generator())
+    assert found.images.shape == images.shape
+    pairs = by_class.pair(images, LABELS, (0, 1), generator())
+    changed = (pairs != images).flatten(1).any(1)
+    assert 10 < changed.sum() <= 40
+    if shape[1] % 2 == 0:
+        assert torch.allclose(pairs[changed], pairs[changed].flip(3), atol=0.02)
+
+
+@pytest.mark.parametrize("field", ["pair", "upper", "lower"])
+def test_a_label_of_no_class_is_refused(field: str) -> None:
+    recipe = ByClassRecipe(outliers=0.1, **{field: (1, 3)})
+    assert len(by_class.check_labels(recipe, ("a", "b", "c", "d"))) == 1
+    with pytest.raises(
+        RecipeError, match=rf"^by_class.{field}: expected labels from 0 to 2 for 3 classes, found \(1, 3"
+    ):
+        by_class.check_labels(recipe, ("a", "b", "c"))
+
+
+def test_labels_of_other_classes_than_fashion_mnists_are_noted() -> None:
+    recipe = ByClassRecipe(pair=(1, 2), outliers=0.1, lower=(0,))
+    assert by_class.check_labels(recipe, CLASS_NAMES) == ()
+    notes = by_class.check_labels(recipe, ("hat", "boot", "coat"))
+    assert [note.partition(" here;")[0] for note in notes] == [
+        "by_class.pair: its labels are 1 boot, 2 coat",
+        "by_class.lower: its labels are 0 hat",
+    ]
+    assert by_class.check_labels(ByClassRecipe(outliers=0.1), ("hat", "boot")) == ()
 
 
 def test_a_picture_of_several_classes_is_never_shown_twice() -> None:

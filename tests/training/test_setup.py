@@ -10,7 +10,7 @@ import torch
 
 from modiste.data.dataset import load_development
 from modiste.errors import RecipeError
-from modiste.recipes.recipe import Recipe, load
+from modiste.recipes.recipe import ByClassRecipe, Recipe, load
 from modiste.runs import manifest, run_folder
 from modiste.training.setup import claim, open_session, set_up
 
@@ -59,6 +59,23 @@ def test_notes_are_logged_for_images_that_are_found_only(
         for data in (None, noted):
             set_up(tiny_recipe, tmp_path, session, data)
     assert [record.getMessage() for record in caplog.records] == ["few bags"]
+
+
+def test_labels_that_changes_by_class_name_are_compared_with_the_classes(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    development = replace(load_development(tiny_recipe.data, tiny_folder), class_names=tuple("abcdefghij"))
+    with open_session("cpu") as session, caplog.at_level(logging.WARNING):
+        for number, label in enumerate((9, 10)):
+            recipe = replace(tiny_recipe, by_class=ByClassRecipe(pair=(label,)))
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            if label == 9:
+                assert set_up(recipe, folder, session, development) is not None
+            else:
+                with pytest.raises(RecipeError, match=r"^by_class.pair: expected labels from 0 to 9 .* found \(10,\)"):
+                    set_up(recipe, folder, session, development)
+    assert [one.message.partition(" here")[0] for one in caplog.records] == ["by_class.pair: its labels are 9 j"]
 
 
 def test_a_session_leaves_threads_and_signal_handlers_as_they_were() -> None:

@@ -9,13 +9,42 @@ from torch import Tensor
 
 from modiste.data.batch import Batch
 from modiste.data.garment_changes import framed
+from modiste.data.idx.idx_source import CLASS_NAMES
 from modiste.data.outliers import outlier_images
+from modiste.recipes.plain import demand
 from modiste.recipes.recipe import ByClassRecipe
 
 Images = Float[Tensor, "n c h w"]
 
 SHORTEST, LONGEST = 0.3, 0.6
 """Least and largest share of an image's height that is left of one that is cut short."""
+
+
+def check_labels(recipe: ByClassRecipe, class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """Compare a recipe's labels with the classes of the data.
+
+    Args:
+        recipe: Names labels.
+        class_names: Names of the labels 0, 1 ...
+
+    Returns:
+        A note for each field that names labels of other classes than Fashion-MNIST's, for which named recipes are made.
+
+    Raises:
+        RecipeError: A label is of no class.
+    """
+    notes, count = [], len(class_names)
+    for field in ("pair", "upper", "lower"):
+        labels = getattr(recipe, field)
+        expected = f"labels from 0 to {count - 1} for {count} classes"
+        demand(all(label < count for label in labels), f"by_class.{field}", expected, labels)
+        if labels and class_names != CLASS_NAMES:
+            named = ", ".join(f"{label} {class_names[label]}" for label in labels)
+            notes.append(
+                f"by_class.{field}: its labels are {named} here; the named recipes mean classes of Fashion-MNIST; "
+                "give the labels that fit these data, or none"
+            )
+    return tuple(notes)
 
 
 def change_by_class(batch: Batch, recipe: ByClassRecipe, generator: torch.Generator) -> Batch:
@@ -69,11 +98,15 @@ def cut_short(
 def pair(images: Images, labels: Int64[Tensor, " n"], some: tuple[int, ...], generator: torch.Generator) -> Images:
     """Show three quarters of the images with labels in ``some`` twice: a mirrored copy stands beside each.
 
-    Two thirds of them are turned by a quarter before, as shoes are that somebody looks down on.
+    Two thirds of them are turned by a quarter before, as shoes are that somebody looks down on. Images that are no
+    squares are stretched to their own shape again.
     """
     draws = torch.rand(3, len(images), generator=generator, device=images.device)
     is_turned, is_upside_down = draws[0] < 2 / 3, draws[1] < 0.5
-    turned = torch.where(is_turned[:, None, None, None], framed(images.transpose(2, 3)), framed(images))
+    crossed = images.transpose(2, 3)
+    if crossed.shape != images.shape:
+        crossed = F.interpolate(crossed, size=images.shape[2:], mode="bilinear", antialias=True)
+    turned = torch.where(is_turned[:, None, None, None], framed(crossed), framed(images))
     upright = torch.where(is_upside_down[:, None, None, None], turned.flip(2), turned)
     half = F.avg_pool2d(upright, (1, 2), ceil_mode=True)
     both = framed(torch.cat([half, half.flip(3)], dim=3)[..., : images.shape[3]])

@@ -15,6 +15,7 @@ from torch import nn
 from modiste import machine
 from modiste.data.augment import check_own_augmentation
 from modiste.data.batch import as_floats
+from modiste.data.by_class import check_labels
 from modiste.data.dataset import Development, ImageSet, channel_statistics, load_development, mean_and_deviation
 from modiste.errors import DataError, RecipeError, RunError
 from modiste.models import layers
@@ -146,6 +147,7 @@ def set_up(
     development = images_of(recipe, data, session)
     saved = group.of_leader(newest_state(folder, development.fingerprint))
     task = describe_task(development, recipe, of_channels=saved is None or saved.tensors[SAVED_MEAN].ndim > 0)
+    check_by_class(recipe, task, group)
     model = build_model(recipe.model, task, seed=recipe.seed).to(device)
     check_own_code(recipe, model, task)
     check_batches(model, development.train, recipe, group)
@@ -163,6 +165,14 @@ def check_backbone(recipe: Recipe) -> None:
     """Raise MissingExtraError, DataError or StorageError if the recipe names published weights that cannot be read."""
     if backbone := backbones.of_hash(recipe.transfer.source):
         backbones.locate(backbone)
+
+
+def check_by_class(recipe: Recipe, task: Task, group: Group) -> None:
+    """Raise RecipeError if ``by_class`` names a label of no class. The leader logs what may surprise."""
+    notes = check_labels(recipe.by_class, task.class_names)
+    if group.rank == 0:
+        for note in notes:
+            logging.getLogger(__name__).warning("%s", note)
 
 
 def claim(folder: Path, recipe: Recipe) -> bool:
