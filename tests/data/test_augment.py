@@ -1,6 +1,8 @@
 """Random changes to images, against slow references that go image by image and pixel by pixel."""
 
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import torch
@@ -263,3 +265,10 @@ def test_memory_layout_changes_nothing() -> None:
     recipe = AugmentationRecipe(flip=True, shift=3)
     batch = Batch(IMAGES.contiguous(memory_format=torch.channels_last), BATCH.targets)
     assert torch.equal(augment(BATCH, recipe, generator()).images, augment(batch, recipe, generator()).images)
+
+
+def test_the_guide_has_the_changes_in_their_order() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "augmentation.md").read_text()
+    table = guide.partition("| field |")[2].partition("\n\n")[0]
+    names = [name for name in re.findall(r"^\| `(\w+)`", table, re.MULTILINE) if name != "random_strength"]
+    assert [name.replace("random_ops", "random_operations") for name in names] == [*CHANGES, *MIXTURES]
