@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -224,6 +225,33 @@ class TestLog:
         disk.set()
         log.close()
         assert sum(number for outcome, number in counted if outcome == "written") == 100
+
+    def test_no_error_ends_the_log(self, model: OnnxModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever fails is said once, and counted; later answers are logged."""
+        said, counted, failed = list[str](), list[tuple[str, int]](), threading.Event()
+
+        def warn(line: str) -> None:
+            said.append(line)
+            raise BrokenPipeError  # nobody reads it
+
+        def count(outcome: str, number: int) -> None:
+            counted.append((outcome, number))
+            if outcome == "dropped":
+                failed.set()
+
+        def fail(_log: AnswerLog, _some: object) -> NoReturn:
+            raise ValueError("no\nlines")
+
+        log = AnswerLog(tmp_path, model, warn=warn, count=count)
+        with monkeypatch.context() as faulty:
+            faulty.setattr(AnswerLog, "_lines", fail)
+            log.add(*self.some(5))
+            assert failed.wait(20)
+        log.add(*self.some(5))
+        log.close()
+        assert counted == [("written", 0), ("dropped", 5), ("written", 5), ("dropped", 0)]
+        assert len(said) == 1
+        assert "answers are given, but not logged (no\\nlines)" in said[0]
 
     def test_the_same_run_exported_again_is_the_same_model(self, model: OnnxModel) -> None:
         again = OnnxModel(None, model.metadata | {"modiste": "9"}, model.shape, model.names, model.outputs)

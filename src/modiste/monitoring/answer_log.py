@@ -5,6 +5,7 @@ are counted; they are never late. Each line stands alone, so that several server
 crash cut short costs only itself.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from modiste.errors import ReadOnlyError, StorageError
+from modiste.errors import ReadOnlyError, StorageError, printable, reason_of
 from modiste.inference.onnx_model import OnnxModel
 from modiste.system.posix import NONBLOCKING, NOT_FOLLOWED, PLAIN
 
@@ -137,26 +138,26 @@ class AnswerLog:
             if len(some) < len(waiting):
                 return
 
-    def _write(self, day: str, some: Iterable[_Some]) -> None:
+    def _write(self, day: str, some: list[_Some]) -> None:
         """Append the lines of a day; a failure is reported once, and counted."""
-        lines = [line for one in some for line in self._lines(one)]
-        written = 0
+        number, written = sum(len(one.probabilities) for one in some), 0
         try:
-            written = self._append(day, lines)
-        except OSError as error:
+            written = self._append(day, [line for one in some for line in self._lines(one)])
+        except Exception as error:  # whatever it is: the thread must live, or nothing would be logged or counted again
             self._warn_once(error)
         with self._lock:
-            self._waiting -= len(lines)
+            self._waiting -= number
         self.count("written", written)
-        self.count("dropped", len(lines) - written)
+        self.count("dropped", number - written)
 
-    def _warn_once(self, error: OSError) -> None:
+    def _warn_once(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
-            self.warn(
-                f"{self.folder}: answers are given, but not logged ({error.strerror or error}); "
-                "free space on that disk, or check its permissions"
-            )
+            with contextlib.suppress(Exception):  # nobody may read the warning any more
+                self.warn(
+                    f"{self.folder}: answers are given, but not logged ({printable(reason_of(error))}); "
+                    "free space on that disk, or check its permissions"
+                )
 
     def _append(self, day: str, lines: list[bytes]) -> int:
         """Append whole lines as far as the day's limit allows; return their number, OSError if the disk refuses.
@@ -166,7 +167,7 @@ class AnswerLog:
         file = self._open(day)
         try:
             size = os.fstat(file).st_size
-            start = b"" if size == 0 or os.pread(file, 1, size - 1) == b"\n" else b"\n"
+            start = b"" if size == 0 or _last_byte(file) == b"\n" else b"\n"
             room, number = self.most_day_bytes - size - len(start), 0
             for line in lines:
                 room -= len(line)
@@ -201,6 +202,11 @@ class AnswerLog:
         for probabilities, novelty in zip(rounded, scores, strict=True):
             record = {"time": moment, "model": self._model, "probabilities": probabilities, "novelty": novelty}
             yield json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+def _last_byte(file: int) -> bytes:
+    os.lseek(file, -1, os.SEEK_END)
+    return os.read(file, 1)
 
 
 def day_files(folder: Path) -> list[Path]:
