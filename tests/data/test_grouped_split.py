@@ -14,8 +14,8 @@ from PIL import Image
 from commands_and_data import SIDE, tiny_files, write_pictures
 from modiste.cli import main
 from modiste.data import held_out
-from modiste.data.dataset import Development, SplitImages, development_of, load_development, load_split_images
-from modiste.data.folds import assign_folds, assign_groups, fold_split
+from modiste.data.dataset import Development, ImageSet, SplitImages, development_of, load_development, load_split_images
+from modiste.data.folds import assign_folds, assign_groups, check_folds, fold_split
 from modiste.data.pictures.division import draw_groups
 from modiste.data.pictures.listing import Entry
 from modiste.data.split import choose_groups, split_indices
@@ -131,6 +131,28 @@ def test_folds_keep_groups_together(repeated: Path) -> None:
     assert fold_split(replace(known, groups=None), 4, 0, seed=0).fingerprint != folds[0].fingerprint
     alone = assign_groups(known.images.labels, torch.arange(600), 4, 0)
     assert alone.bincount().equal(assign_folds(known.images.labels, 4, 0).bincount())
+
+
+@pytest.mark.parametrize(
+    ("groups", "found"),
+    [
+        ([0, 0, 0, 1, 1, 1], "a fold without images"),
+        ([0, 1, 2, 3, 3, 3], "all of coat in one fold"),
+        ([0, 1, 2, 0, 1, 2], None),
+    ],
+)
+def test_groups_must_fill_every_fold_and_leave_every_class(groups: list[int], found: str | None) -> None:
+    labels = torch.tensor([0, 0, 0, 1, 1, 1]) if found != "a fold without images" else torch.tensor([0, 1] * 3)
+    images = ImageSet(torch.zeros(6, 1, 2, 2, dtype=torch.uint8), labels)
+    known = SplitImages("x", images, torch.arange(5), torch.arange(5, 6), ("hat", "coat"), "f")
+    check_folds(known, 3, seed=0)
+    grouped = replace(known, groups=torch.tensor(groups))
+    if found is None:
+        check_folds(grouped, 3, seed=0)
+        assert all(len(fold_split(grouped, 3, number, seed=0).validation) == 2 for number in range(3))
+        return
+    with pytest.raises(RecipeError, match=rf"^folds: expected groups .* found {found}; .* --data.split stratified$"):
+        check_folds(grouped, 3, seed=0)
 
 
 def test_training_and_the_estimator_take_it(repeated: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from modiste import machine
 from modiste.data.dataset import SplitImages
-from modiste.errors import RecipeError
+from modiste.errors import RecipeError, shown
 
 
 def assign_folds(labels: Int64[Tensor, " n"], folds: int, seed: int) -> Int64[Tensor, " n"]:
@@ -59,9 +59,8 @@ def fold_split(known: SplitImages, folds: int, number: int, seed: int) -> SplitI
         number: Number of the fold that is held out, from 0.
         seed: Seed of the assignment.
     """
-    labels, groups = known.images.labels, known.groups
-    fold = assign_folds(labels, folds, seed) if groups is None else assign_groups(labels, groups, folds, seed)
-    name = f"{known.fingerprint} fold {number} of {folds}, seed {seed}{'' if groups is None else ', grouped'}"
+    fold = _assigned(known, folds, seed)
+    name = f"{known.fingerprint} fold {number} of {folds}, seed {seed}{'' if known.groups is None else ', grouped'}"
     return replace(
         known,
         train=(fold != number).nonzero().squeeze(1),
@@ -70,8 +69,30 @@ def fold_split(known: SplitImages, folds: int, number: int, seed: int) -> SplitI
     )
 
 
-def check_folds(labels: Int64[Tensor, " n"], folds: int) -> None:
-    """Raise RecipeError unless there are at least two folds, and an image of every class for each."""
-    least = int(torch.bincount(labels)[torch.unique(labels)].min())
+def check_folds(known: SplitImages, folds: int, seed: int) -> None:
+    """Raise RecipeError unless every fold has images and leaves some of every class.
+
+    There must be at least two folds, and an image of every class for each. Groups of near duplicates may still be too
+    few or too large. Arguments as ``fold_split``.
+    """
+    labels = known.images.labels
+    counts = torch.bincount(labels)
+    least = int(counts[counts > 0].min())
     if not 2 <= folds <= least:
         raise RecipeError(f"folds: expected 2 to {least:,}, the images of the smallest class, found {folds}")
+    if known.groups is None:
+        return
+    places = _assigned(known, folds, seed) * len(counts) + labels
+    held = torch.bincount(places, minlength=folds * len(counts)).view(folds, -1)
+    gone = ((held == counts) & (counts > 0)).any(0).nonzero().flatten().tolist()
+    if gone or not held.any(1).all():
+        found = f"all of {shown(known.class_names[gone[0]])} in one fold" if gone else "a fold without images"
+        raise RecipeError(
+            f"folds: expected groups of near duplicates that fill {folds} folds and leave images of every class, "
+            f"found {found}; choose fewer folds, or --data.split stratified"
+        )
+
+
+def _assigned(known: SplitImages, folds: int, seed: int) -> Int64[Tensor, " n"]:
+    labels, groups = known.images.labels, known.groups
+    return assign_folds(labels, folds, seed) if groups is None else assign_groups(labels, groups, folds, seed)

@@ -101,7 +101,7 @@ def cross_validate(
         raise RecipeError("distillation.teachers: they know the images that a fold holds out; leave them out")
     fold_spread([0.0, 0.0], 1.0)  # without SciPy, an error now and not after the last fold
     known = load_split_images(recipe.data, data_folder)
-    check_folds(known.images.labels, folds)
+    check_folds(known, folds, recipe.data.split_seed)
     with gathered() as group, open_session(device, group) as session, storage.lock(folder):
         check_alone(group)
         accuracies = []
