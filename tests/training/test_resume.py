@@ -210,6 +210,14 @@ VARIANTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def calm(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of BASE that nobody disturbed; never changed."""
+    run = tmp_path_factory.mktemp("calm") / "run"
+    trainer.train(BASE, run, device="cpu", data_folder=tiny_folder)
+    return run
+
+
 @pytest.mark.parametrize("recipe", VARIANTS.values(), ids=VARIANTS)
 def test_every_kind_of_training_goes_on_exactly(recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     """Stopped in the first epoch (saved), crashed in the second (not saved), then to the end: 16 steps an epoch."""
@@ -224,10 +232,9 @@ def test_every_kind_of_training_goes_on_exactly(recipe: Recipe, tiny_folder: Pat
 
 
 def test_where_epochs_are_short_states_are_fewer_and_training_goes_on_as_exactly(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calm: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stop is saved at once, the end as well; a crash in the third epoch goes back to the stop in the first."""
-    trainer.train(BASE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
     monkeypatch.setattr(Steps, "SECONDS_BETWEEN_STATES", 3600.0)
     kept = []
     for trouble, error in ((Trouble(stop=5), StoppedError), (Trouble(crash=40), Crash)):
@@ -238,7 +245,7 @@ def test_where_epochs_are_short_states_are_fewer_and_training_goes_on_as_exactly
     assert len((tmp_path / "run" / run_folder.LOG).read_text().splitlines()) == 2
     trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder)
     assert newest_step(tmp_path / "run") == 48
-    assert_same(tmp_path / "run", tmp_path / "calm")
+    assert_same(tmp_path / "run", calm)
 
 
 class Warming(Trouble):
@@ -283,13 +290,12 @@ def test_a_stop_at_the_warm_starts_last_step_keeps_it(tiny_folder: Path, tmp_pat
 
 
 @pytest.mark.parametrize("step", [15, 16, 17, 32, 47])
-def test_a_stop_at_an_edge_of_an_epoch(step: int, tiny_folder: Path, tmp_path: Path) -> None:
-    trainer.train(BASE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
+def test_a_stop_at_an_edge_of_an_epoch(step: int, calm: Path, tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StoppedError, match=f"stopped on request after step {step}"):
         trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=step)])
     assert newest_step(tmp_path / "run") == step
     trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder)
-    assert_same(tmp_path / "run", tmp_path / "calm")
+    assert_same(tmp_path / "run", calm)
 
 
 def test_a_stop_after_the_last_step_finishes(tiny_folder: Path, tmp_path: Path) -> None:
@@ -298,12 +304,19 @@ def test_a_stop_after_the_last_step_finishes(tiny_folder: Path, tmp_path: Path) 
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.fixture(scope="module")
+def stopped(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of BASE that was stopped in its second epoch; never changed."""
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(StoppedError):
+        trainer.train(BASE, run, device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=20)])
+    return run
+
+
 class TestRefusals:
     @pytest.fixture
-    def begun(self, tiny_folder: Path, tmp_path: Path) -> Path:
-        with pytest.raises(StoppedError):
-            trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=20)])
-        return tmp_path / "run"
+    def begun(self, stopped: Path, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(stopped, tmp_path / "run"))
 
     def test_another_recipe_with_the_difference(self, begun: Path, tiny_folder: Path) -> None:
         other = replace(BASE, seed=1, optimizer=replace(BASE.optimizer, learning_rate=0.01))
@@ -354,17 +367,16 @@ class TestRefusals:
         assert name in told or (begun / manifest.NAME).exists()
 
     def test_a_damaged_state_is_passed_over_and_said(
-        self, begun: Path, tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, begun: Path, calm: Path, tiny_folder: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        trainer.train(BASE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
         newest = sorted((begun / "checkpoints").iterdir())[-1]
         newest.write_bytes(newest.read_bytes()[:-1])
         trainer.train(BASE, begun, device="cpu", data_folder=tiny_folder)
         assert f"{newest}: damaged" in caplog.text
         assert "going on from the state before it" in caplog.text
-        found, expected = (run_folder.open_run(run) for run in (begun, tmp_path / "calm"))
+        found, expected = (run_folder.open_run(run) for run in (begun, calm))
         assert found.history == expected.history
-        assert (begun / "model.safetensors").read_bytes() == (tmp_path / "calm" / "model.safetensors").read_bytes()
+        assert (begun / "model.safetensors").read_bytes() == (calm / "model.safetensors").read_bytes()
 
 
 def test_tensorboard_in_a_new_folder(recipe_file: Path, tiny_folder: Path, tmp_path: Path, undisturbed: Path) -> None:
