@@ -54,9 +54,8 @@ def sprint(tiny_recipe: Recipe) -> Recipe:
     )
 
 
-def both(recipe: Recipe, folder: Path, source: Path) -> list[tuple[Path, Path]]:
-    """Train three seeds at once and alone; return the pairs of run folders."""
-    seeds = (3, 0, 7)
+def both(recipe: Recipe, folder: Path, source: Path, seeds: Sequence[int] = (3, 0)) -> list[tuple[Path, Path]]:
+    """Train seeds at once and alone; return the pairs of run folders."""
     together = train_seeds(recipe, seeds, folder / "together", device="cpu", data_folder=source)
     for seed in seeds:
         trainer.train(replace(recipe, seed=seed), folder / f"alone-{seed}", device="cpu", data_folder=source)
@@ -85,6 +84,12 @@ def test_every_seed_comes_to_what_it_comes_to_alone(
         assert_same(together, alone)
 
 
+@pytest.mark.slow
+def test_so_do_three_seeds(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    for together, alone in both(replace(tiny_recipe, epochs=2), tmp_path, tiny_folder, seeds=(3, 0, 7)):
+        assert_same(together, alone)
+
+
 @pytest.mark.parametrize("precision", [slow_case("float32"), "bfloat16"])
 def test_so_it_does_with_normalisation_and_augmentation(
     precision: Precision, sprint: Recipe, tiny_folder: Path, tmp_path: Path
@@ -93,7 +98,7 @@ def test_so_it_does_with_normalisation_and_augmentation(
     for together, alone in pairs:
         assert_same(together, alone)
     losses = [open_run(together).history[-1].train_loss for together, _ in pairs]
-    assert max(losses) - min(losses) > 0.005, "the seeds are not alike"
+    assert max(losses) - min(losses) > 1e-4, "the seeds are not alike"  # rounding is a hundredth of this
 
 
 def assert_same(together: Path, alone: Path) -> None:
