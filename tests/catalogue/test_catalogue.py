@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from modiste.catalogue import listing
 from modiste.catalogue.catalogue import answer_catalogue
 from modiste.catalogue.listing import Place, hash_list, in_order, read_part, write_list
 from modiste.catalogue.plan import FOLDER, PLAN, Plan
-from modiste.catalogue.shards import ShardTask
+from modiste.catalogue.shards import ShardTask, answer_shard
 from modiste.catalogue.workers import MOST_DEATHS, DiedError, LocalWorkers
 from modiste.errors import DataError, RunError, StoppedError
 from modiste.exports.formats import with_metadata
@@ -194,8 +195,9 @@ def test_a_worker_that_is_killed_as_it_starts_counts_as_one_that_died(
 
     with LocalWorkers(model, 1) as workers:
         monkeypatch.setattr(workers._pool, "submit", refuse)
+        died = workers.submit(ShardTask(0, "x", (), "", "", stays_inside=True))
         with pytest.raises(DiedError):
-            workers.submit(ShardTask(0, "x", (), "", "", stays_inside=True))
+            workers.result(died)
 
 
 def test_asked_to_stop_it_keeps_what_is_done_and_goes_on(
@@ -228,6 +230,61 @@ def test_a_shard_that_kills_its_workers_is_named(model: Path, pictures: Path, tm
     with pytest.raises(RunError, match=r"workers died 3 times over shard 1, 16 pictures from .*\.png on"):
         answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=partial(InThisProcess, before=die))
     assert tried == [0] + MOST_DEATHS * [1]
+
+
+class Pool(InThisProcess):
+    """Three workers, all of which die with one of them, as those of a pool of processes do.
+
+    Args:
+        model: Path of the ONNX file.
+        deadly: Number of the shard whose worker dies.
+        deaths: How often it dies.
+        given: The shards that are at work whenever one more is handed out, the newest last.
+    """
+
+    slots = 3
+
+    def __init__(self, model: Path, _shards: int, *, deadly: int, deaths: int, given: list[list[int]]) -> None:
+        super().__init__(model, _shards)
+        self._deadly, self._deaths, self._given = deadly, deaths, given
+        self._at_work = dict[Future[bytes], ShardTask]()
+
+    def submit(self, task: ShardTask) -> "Future[bytes]":
+        future: Future[bytes] = Future()
+        future.set_result(b"")
+        self._at_work[future] = task
+        self._given.append([one.number for one in self._at_work.values()])
+        return future
+
+    def result(self, future: "Future[bytes]") -> bytes:
+        if self._deaths and any(task.number == self._deadly for task in self._at_work.values()):
+            self._deaths -= 1
+            raise DiedError
+        return answer_shard(self._at_work.pop(future), self._model)
+
+    def restart(self) -> None:
+        self._at_work.clear()
+
+
+def test_the_shard_that_kills_its_worker_is_named_and_not_those_beside_it(
+    model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    given = list[list[int]]()
+    pool = partial(Pool, deadly=2, deaths=9, given=given)
+    with pytest.raises(RunError, match=r"workers died 3 times over shard 2, 16 pictures from .*\.png on"):
+        answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=pool)
+    assert given == [[0], [0, 1], [0, 1, 2], [0], [1], *MOST_DEATHS * [[2]]]
+    assert list(shards(tmp_path)) == ["answers-000000.parquet", "answers-000001.parquet"]
+
+
+def test_after_the_shards_that_were_at_work_at_a_death_others_go_on_together(
+    model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path
+) -> None:
+    given = list[list[int]]()
+    pool = partial(Pool, deadly=2, deaths=MOST_DEATHS, given=given)
+    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=pool)
+    assert given == [[0], [0, 1], [0, 1, 2], [0], [1], *MOST_DEATHS * [[2]], [3], [3, 4], [3, 4, 5]]
+    assert shards(tmp_path) == calm
 
 
 @pytest.mark.parametrize(

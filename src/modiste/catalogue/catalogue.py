@@ -1,7 +1,7 @@
 """``answer_catalogue``: answers all pictures of a folder or a list, in shards, and goes on where it was stopped."""
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +158,8 @@ class _Work:
     ) -> None:
         self._plan, self._place, self._out = plan, place, out
         self._interruption, self._on_progress = interruption, on_progress
-        self._missing = deque(number for number in range(plan.shards) if not is_done(out, plan, number))
+        self._missing = [number for number in range(plan.shards) if not is_done(out, plan, number)]
+        self._suspects = list[int]()
         self._deaths = Counter[int]()
         self._done = plan.count - sum(map(plan.rows, self._missing))
 
@@ -173,22 +174,27 @@ class _Work:
         return not self._missing
 
     def _run_until_a_death(self, workers: ShardWorkers) -> None:
-        """Answer shards until none is missing, a stop is requested, or a worker dies, which is then replaced."""
+        """Answer shards until none is missing, a stop is requested, or a worker dies, which is then replaced.
+
+        If several shards were at work, nobody knows which of them killed it. These suspects are answered first, one at
+        a time, so that they cannot harm others.
+        """
         running: dict[Future[bytes], int] = {}
-        waiting = iter(list(self._missing))
+        waiting = iter([number for number in self._missing if number not in self._suspects])
         try:
             while not self._interruption.requested and (self._hand_out(workers, waiting, running) or running):
                 for future in wait(running, PATIENCE_SECONDS, FIRST_COMPLETED).done:
                     self._keep(running[future], workers.result(future))
                     del running[future]
         except DiedError:
-            self._count_deaths(running.values())
+            self._note_death(list(running.values()))
             workers.restart()
 
     def _hand_out(self, workers: ShardWorkers, waiting: Iterator[int], running: dict[Future[bytes], int]) -> bool:
-        """Give the workers as many shards as they have room for; return whether any was given."""
+        """Give the workers a suspect if nothing runs, or other shards after all suspects; return whether any."""
         before = len(running)
-        while len(running) < workers.slots and (number := next(waiting, None)) is not None:
+        given, room = (iter(self._suspects[:1]), 1) if self._suspects else (waiting, workers.slots)
+        while len(running) < room and (number := next(given, None)) is not None:
             running[workers.submit(self._task(number))] = number
         return len(running) > before
 
@@ -206,15 +212,18 @@ class _Work:
     def _keep(self, number: int, content: bytes) -> None:
         storage.write_bytes(shard_path(self._out, number), content)
         self._missing.remove(number)
+        self._suspects = [other for other in self._suspects if other != number]
         self._done += self._plan.rows(number)
         self._on_progress(self._done, self._plan.count)
 
-    def _count_deaths(self, numbers: Iterable[int]) -> None:
-        """Note that a worker died while these shards were at work; RunError if one of them has seen too many."""
-        self._deaths.update(numbers)
-        for number, deaths in self._deaths.most_common(1):
-            if deaths >= MOST_DEATHS:
-                raise gave_up(self._task(number), deaths)
+    def _note_death(self, numbers: list[int]) -> None:
+        """Note that a worker died while these shards were at work; RunError if one was at work alone too often."""
+        if len(numbers) == 1:
+            (number,) = numbers
+            self._deaths[number] += 1
+            if self._deaths[number] == MOST_DEATHS:
+                raise gave_up(self._task(number), MOST_DEATHS)
+        self._suspects = self._suspects or numbers
 
 
 def _summary(out: Path, plan: Plan) -> Summary:

@@ -13,7 +13,7 @@ from modiste.errors import RunError, shown
 from modiste.system.processes import RecordingContext, available_cores, begin_worker, starting
 
 MOST_DEATHS = 3
-"""A shard is given up when workers have died this many times while they answered it."""
+"""A shard is given up when workers have died this many times while they answered it, and no other shard beside it."""
 
 
 class DiedError(Exception):
@@ -39,7 +39,7 @@ class ShardWorkers(ABC):
 
     @abstractmethod
     def submit(self, task: ShardTask) -> "Future[bytes]":
-        """Hand out a shard."""
+        """Hand out a shard; if its worker dies as it starts, ``result`` says so."""
 
     @abstractmethod
     def result(self, future: "Future[bytes]") -> bytes:
@@ -86,8 +86,10 @@ class LocalWorkers(ShardWorkers):
         try:
             with starting("a process", "raise its limits (ulimit -a)"):
                 return self._pool.submit(answer_shard, task, self._model)
-        except BrokenProcessPool:
-            raise DiedError from None
+        except BrokenProcessPool as error:
+            died: Future[bytes] = Future()
+            died.set_exception(error)
+            return died
 
     def result(self, future: "Future[bytes]") -> bytes:
         try:
