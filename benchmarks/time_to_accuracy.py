@@ -6,7 +6,8 @@ The whole process is timed: imports, reading and checking the data, training, va
 the number of epochs. Every seed is shown; the mean of the seconds leaves out the fastest and the slowest seed, as in
 MLPerf's rules. Test accuracy is measured afterwards, by a separate evaluation. Keras trains the paper's Listing 1
 halfway through the seeds. It is timed to its last epoch, and until it first reaches the goal on test, both without its
-evaluation. Every finished process is recorded at once; the same command resumes, and other recipes are added.
+evaluation. Every finished process is recorded at once with its commit; the same command resumes, and other recipes are
+added. A ratio to Keras is given only to runs of the same commit, which were timed in the same session.
 """
 
 import argparse
@@ -14,8 +15,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import modiste
 from clock import MODISTE, Timed, peer, time_process, trimmed_mean
+from modiste import machine
 from modiste.recipes.claims import CLAIMS, on_cores
 from modiste.runs import run_folder
 from record import Record, describe_machine, parser, provenance, rows, summary, training
@@ -83,6 +87,7 @@ def as_row(done: Timed, train_seconds: float, accuracy: float) -> dict[str, Any]
         "train_seconds": train_seconds,
         "test_accuracy": accuracy,
         "peak_memory_bytes": done.peak_memory_bytes,
+        "commit": machine.facts(torch.device("cpu"))["commit"],
     }
 
 
@@ -90,6 +95,9 @@ def result(
     name: str, runs: list[dict[str, Any]], keras: dict[str, Any] | None, facts: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the results of a recipe, with ratios to Keras; ``facts`` describe the machine."""
+    commits = sorted({row["commit"] for row in runs})
+    if keras and commits != [keras["commit"]]:
+        keras = None
     seconds, passed = trimmed_mean([row["seconds"] for row in runs]), first_pass(keras, MARKS[name])
     train_seconds = trimmed_mean([row["train_seconds"] for row in runs])
     accuracies = [row["test_accuracy"] for row in runs]
@@ -97,6 +105,7 @@ def result(
         "seconds": seconds,
         "train_seconds": train_seconds,
         "peak_memory_bytes": max(row["peak_memory_bytes"] for row in runs),
+        "commits": commits,
         "keras_whole_ratio": whole(keras) / seconds if keras else None,
         "keras_first_pass_ratio": passed / seconds if passed else None,
     }
@@ -122,12 +131,12 @@ Seconds from the start of the process to its end, with the model saved: the mean
 the slowest, and the range. The next column is training alone. The mark is the accuracy that a recipe aims at. Accuracy
 is the mean over the seeds with their standard deviation. Ratios are to Keras on TensorFlow with the paper's Listing 1,
 timed halfway through the seeds of the command below: to all of its epochs, and to the time until it first reached the
-mark on test.
+mark on test. Rows of another commit were timed in another session, and have no ratio.
 {beside(record["keras"])}
 Every run is in `record.json`. Made by `{record["command"]}`.
 
-| recipe | mark | test accuracy | seeds | seconds | training | memory | Keras, whole | Keras, first at the mark |
-|---|---|---|---|---|---|---|---|---|
+| recipe | mark | test accuracy | seeds | seconds | training | memory | Keras, whole | Keras at the mark | commit |
+|---|---|---|---|---|---|---|---|---|---|
 {rows(line(found, record["runs"][found["recipe"]]) for found in record["results"])}
 
 {describe_machine(record["machine"])}
@@ -145,8 +154,9 @@ def line(found: dict[str, Any], runs: list[dict[str, Any]]) -> tuple[object, ...
         f"{found['seconds']:.1f} ({min(seconds):.1f} to {max(seconds):.1f})",
         f"{found['train_seconds']:.1f}",
         f"{found['peak_memory_bytes'] / 1e9:.2f} GB",
-        ratio(found["keras_whole_ratio"]),
-        ratio(found["keras_first_pass_ratio"]),
+        ratio(found["keras_whole_ratio"], "not timed"),
+        ratio(found["keras_first_pass_ratio"], "never" if found["keras_whole_ratio"] else "not timed"),
+        ", ".join(found["commits"]),
     )
 
 
@@ -160,9 +170,9 @@ def beside(keras: dict[str, Any] | None) -> str:
     )
 
 
-def ratio(value: float | None) -> str:
-    """Return a ratio as text."""
-    return f"{value:.1f} times" if value else "never"
+def ratio(value: float | None, absent: str) -> str:
+    """Return a ratio as text, or ``absent``."""
+    return f"{value:.1f} times" if value else absent
 
 
 if __name__ == "__main__":

@@ -45,19 +45,23 @@ def test_the_way_to_an_accuracy(tmp_path: Path) -> None:
 def test_ratios_are_to_the_whole_and_to_the_first_pass() -> None:
     keras = {
         "seconds": 100.0,  # with its evaluation
+        "commit": "a",
         "epochs": [{"at_seconds": 10.0 * epoch, "test_accuracy": 0.90 + epoch / 100} for epoch in range(1, 4)],
     }
     runs = [
-        {"seconds": seconds, "train_seconds": 1.0, "test_accuracy": 0.92, "peak_memory_bytes": 1}
-        for seconds in (1.0, 5.0, 900.0)
+        {"seconds": seconds, "train_seconds": 1.0, "test_accuracy": 0.92, "peak_memory_bytes": 1, "commit": "a"}
+        for seconds in (1.0, 4.0, 5.0, 6.0, 900.0)
     ]
     facts = {"device": "cpu", "cores": 4}
     found = time_to_accuracy.result("sprint", runs, keras, facts)
     assert found["seconds"] == 5.0
+    assert time_to_accuracy.result("sprint", runs[:3], keras, facts)["seconds"] == 10 / 3
     assert found["training"] == "1.0 s, 4 cores"
     assert found["keras_whole_ratio"] == 6
     assert found["keras_first_pass_ratio"] == 4
     assert time_to_accuracy.result("sprint-94", runs, keras, facts)["keras_first_pass_ratio"] is None
+    elsewhen = time_to_accuracy.result("sprint", [*runs, runs[0] | {"commit": "b"}], keras, facts)
+    assert (elsewhen["commits"], elsewhen["keras_whole_ratio"]) == (["a", "b"], None)
 
 
 def test_listing1s_page_has_ratios_and_shares() -> None:
