@@ -411,7 +411,7 @@ def export(
         to: ``onnx`` for any program, ``html`` for a page that classifies by itself, ``safetensors`` for Modiste,
             ``torch`` for ``torch.export.load``.
         int8: Quantize an ONNX file to eight bits.
-        opset: Version of ONNX's operators; None for the newest that is checked.
+        opset: Version of ONNX's operators; 18 to 23, for some networks lower; None for the choice of torch.
         data_folder: Folder of Fashion-MNIST, or of data that have moved.
         network: The code of a network that is not Modiste's, unless this process has trained with it.
 

@@ -84,8 +84,8 @@ def export(
     """Write the selected weights of a finished run as one file, and check its answers on validation images.
 
     Files of format ``onnx`` and ``torch`` take bytes (N, C, H, W) for any N. They return ``logits`` and
-    ``probabilities``, (N, classes), and ``novelty``, (N,), all in float32. The temperature is fitted to the validation
-    images (Guo et al., 2017).
+    ``probabilities``, (N, classes), in float32, and ``novelty``, (N,), in float64. The temperature is fitted to the
+    validation images (Guo et al., 2017).
 
     Example::
 
