@@ -208,6 +208,20 @@ def test_mirror_images_count_as_images_of_their_own(probe: Recipe, tiny_folder: 
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=2e-2)
 
 
+def test_the_last_class_may_have_no_training_image(probe: Recipe, tiny_folder: Path) -> None:
+    development = load_development(probe.data, tiny_folder)
+    last = len(development.class_names) - 1
+    few = replace(development, train=development.train[(development.train.labels < last).nonzero().squeeze(1)])
+    assert last in few.validation.labels
+    model = build_model(probe.model, Task(image_shape=few.image_shape, class_names=few.class_names))
+    for balance in (0.0, 1.0):
+        recipe = replace(probe, balance=balance)
+        found = linear_probe.fit_head(model, few, recipe, Progress("linear-probe", Listener(), Interruption()))
+        assert found.logits["validation"].isfinite().all()
+        assert found.correct > 0.8 * len(few.train)
+        assert last not in found.logits["train"].argmax(1)
+
+
 def test_a_network_without_a_linear_end_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     assert MLPRecipe().hidden == ()
     with pytest.raises(RecipeError, match="epochs: expected at least 1"):

@@ -96,7 +96,7 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
     }
     found = standardized(inputs["train"], inputs["validation"])
     labels = train.labels.cpu().repeat(copies)
-    weight, bias = _select(found, labels, validation.labels.cpu(), recipe, progress)
+    weight, bias = _select(found, labels, validation.labels.cpu(), head.out_features, recipe, progress)
     logits = found.train[: len(train)] @ weight.T + bias
     with torch.no_grad():
         head.weight.copy_(weight / found.deviation)
@@ -169,10 +169,9 @@ def standardized(train: Float[Tensor, "n d"], validation: Float[Tensor, "m d"]) 
 
 
 def _select(
-    found: Standardized, labels: Tensor, validation_labels: Tensor, recipe: Recipe, progress: Progress
+    found: Standardized, labels: Tensor, validation_labels: Tensor, classes: int, recipe: Recipe, progress: Progress
 ) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
     """Return weights and bias of the penalty with the least validation loss, among those up to the first rise."""
-    classes = int(labels.max()) + 1
     targets = as_targets(labels, classes, recipe.label_smoothing)
     weights = targets @ class_weights(labels, classes, recipe.balance) if recipe.balance else torch.ones(len(labels))
     fitted = torch.zeros(classes, found.train.shape[1] + 1)
