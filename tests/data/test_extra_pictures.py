@@ -15,6 +15,8 @@ from modiste.data.batches import Batches
 from modiste.data.dataset import ImageSet, load_development
 from modiste.data.extra_pictures import HELD_BACK, ExtraPictures, load_extra
 from modiste.data.pictures import picture_cache
+from modiste.data.pictures.class_folders import read_class_folders
+from modiste.data.pictures.division import draw
 from modiste.errors import DataError, RecipeError
 from modiste.evaluation.out_of_distribution import run_detector
 from modiste.evaluation.run_images import load_own_development
@@ -69,6 +71,28 @@ def test_a_sixth_of_each_kind_is_held_back_the_same_every_time(folder: Path) -> 
     again = load(data(folder))
     assert torch.equal(train.images, again[0].images)
     assert not torch.equal(held_back.images, load(data(folder, split_seed=1))[1].images)
+
+
+def test_a_kinds_only_picture_is_learnt(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "few", {"boots": 1, "headwear": 1, "tables": 3})
+    train, held_back = load(data(tmp_path / "few"))
+    assert (len(train), len(held_back)) == (4, 1)
+    assert int(train.shows_a_class.sum()) == 2
+
+
+def test_without_a_picture_to_learn_from_it_is_refused(tmp_path: Path) -> None:
+    """Of each kind one picture is held back, and the other cannot be read."""
+    write_pictures(tmp_path / "few", {"boots": 2, "headwear": 2})
+    entries = read_class_folders(tmp_path / "few").entries
+    back = draw(entries, HELD_BACK, "0:extra")
+    assert len(back) == 2
+    for entry in entries:
+        if entry not in back:
+            (tmp_path / "few" / entry.name).write_bytes(b"damaged")
+    with pytest.raises(
+        DataError, match="few: too few pictures: expected pictures to learn from, found 2, all to be held"
+    ):
+        load(data(tmp_path / "few"))
 
 
 def test_of_a_folder_with_splits_only_the_training_part_is_opened(

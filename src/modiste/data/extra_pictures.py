@@ -1,11 +1,12 @@
 """Extra pictures to learn from, beside the data set: class folders whose kinds are one or several of its classes.
 
-Only pictures of the folder's training part are opened, or of the whole folder if it has no parts. A sixth of them is
-not learnt but used to set the threshold of the answer "none of the classes".
+Only pictures of the folder's training part are opened, or of the whole folder if it has no parts. A sixth of each kind
+is not learnt but used to set the threshold of the answer "none of the classes"; a kind's only picture is learnt.
 """
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from modiste.recipes.plain import nearest
 from modiste.recipes.recipe import DataRecipe
 
 HELD_BACK = 1 / 6
-"""Share of each kind's pictures that is not learnt."""
+"""Share of each kind's pictures that is not learnt, if it has more than one."""
 PART = "extra"
 """Name of the part of the data in the names of cache files."""
 
@@ -89,7 +90,7 @@ def load_extra(recipe: DataRecipe, class_names: tuple[str, ...], image_shape: tu
         image_shape: Shape of its images, (channels, height, width).
 
     Raises:
-        DataError: The folder is missing, holds no class folders, or most files cannot be read.
+        DataError: The folder is missing or holds no class folders, most files cannot be read, or none is left to learn.
         RecipeError: A rule names a folder or a class that does not exist, or the pictures get another shape.
     """
     shape = (3 if recipe.colour else 1, recipe.side, recipe.side)
@@ -103,11 +104,16 @@ def load_extra(recipe: DataRecipe, class_names: tuple[str, ...], image_shape: tu
     entries = [entry for entry in listing.entries if entry.split in ("", "train")]
     if not entries:
         raise fault(path, "no training pictures", expected="a folder train", found="none", remedy="check data.extra")
-    back = {entry.name for entry in draw(entries, HELD_BACK, f"{recipe.split_seed}:extra")}
+    counts = Counter(entry.class_name for entry in entries)
+    several = [entry for entry in entries if counts[entry.class_name] > 1]
+    back = {entry.name for entry in draw(several, HELD_BACK, f"{recipe.split_seed}:extra")}
     found = picture_source.decode_entries(path, listing, entries, recipe, PART)
     picture_source.check_readable(path, found, len(entries), recipe)
     pictures = ExtraPictures(torch.from_numpy(found.images), _targets(found.labels, listing, rules, len(class_names)))
     is_back = torch.tensor([name in back for name in found.files])
+    if is_back.all():
+        expected, count = "pictures to learn from", f"{len(is_back)}, all to be held back"
+        raise fault(path, "too few pictures", expected=expected, found=count, remedy="add pictures")
     content = json.dumps([found.fingerprint, sorted(recipe.extra_classes)])
     return Extra(
         pictures[~is_back],
