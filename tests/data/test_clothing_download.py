@@ -1,8 +1,10 @@
 """The photographs of clothing are fetched once, checked by themselves, and nothing else is taken from the archive."""
 
+import gzip
 import io
 import tarfile
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -120,9 +122,32 @@ def test_other_pictures_than_before_are_refused(serve: Callable[[bytes], clothin
     assert serve(archive(PICTURES)).digest == first.digest
 
 
+def broken_off(body: bytes) -> bytes:
+    """The archive as far as its first file, and then no deflated bytes."""
+    packer = zlib.compressobj(wbits=31)
+    return packer.compress(gzip.decompress(body)[:1024]) + packer.flush(zlib.Z_FULL_FLUSH) + b"\xff" * 30
+
+
+def with_checksum(body: bytes, checksum: bytes) -> bytes:
+    return body[:-8] + checksum + body[-4:]
+
+
 BAD = {
     "nothing there": (b"", "answered 404"),
-    "a page": (b"<html>log in</html>", "expected a tar.gz archive, found ReadError"),
+    "a page": (b"<html>log in</html>", "expected a tar.gz archive, found Not a gzipped file"),
+    "no deflated bytes": (
+        b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 30,
+        "expected a tar.gz archive, found",
+    ),
+    "damaged within": (broken_off(archive(PICTURES)), "expected a tar.gz archive, found"),
+    "another checksum": (
+        with_checksum(archive(PICTURES), b"none"),
+        "expected a tar.gz archive, found",
+    ),
+    "more than an archive": (
+        gzip.compress(gzip.decompress(archive(PICTURES)) + bytes(clothing_download.MOST_FILLING_BYTES)),
+        "expected an archive that ends after its last file",
+    ),
     "cut short": (archive(PICTURES)[:-300], "damaged or incomplete"),
     "pictures missing": (archive(dict(list(PICTURES.items())[1:])), "train: damaged.*expected 4 pictures, found 3"),
     "a broken picture": (archive({**PICTURES, next(iter(PICTURES)): b"no"}), "damaged or incomplete: expected a pict"),

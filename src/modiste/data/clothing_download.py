@@ -5,11 +5,13 @@ itself: every picture can be read, and each part has as many as published. A dig
 another download must have the same one.
 """
 
+import gzip
 import hashlib
 import re
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +32,8 @@ PUBLISHED = {"train": 3068, "validation": 341, "test": 372}
 PICTURE = re.compile(r"[^/]+/((?:train|validation|test)/[a-z-]+/[\w-]+\.jpg)")
 """A picture's path in the archive, whose first folder is named after the commit."""
 MOST_ARCHIVE_BYTES, MOST_PICTURE_BYTES = 500 * 2**20, 4 * 2**20
+MOST_FILLING_BYTES = 2**20
+"""Most zeros after an archive's last file; tar itself writes up to 10 KiB."""
 DIGEST = "clothing.sha256"
 """Name of the file, beside the folder, with the digest of the first download."""
 USUAL_CONNECTION = Connection()
@@ -131,16 +135,21 @@ def _download(address: str, archive: Path, connection: Connection) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Write the archive's pictures below ``folder``; everything else in it is ignored."""
+    """Write the archive's pictures below ``folder``; everything else in it is ignored.
+
+    The archive is read to its end, because gzip's checksum stands there.
+    """
     try:
-        with tarfile.open(archive, "r:gz") as opened:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
             for name, file in _pictures(opened):
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("wb") as copy:
                     shutil.copyfileobj(file, copy)
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        raise _damaged(archive, "a tar.gz archive", type(error).__name__) from error
+            if len(stream.read(MOST_FILLING_BYTES + 1)) > MOST_FILLING_BYTES:
+                raise _damaged(archive, "an archive that ends after its last file", "more")
+    except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+        raise _damaged(archive, "a tar.gz archive", shown(reason_of(error)) or type(error).__name__) from error
 
 
 def _pictures(opened: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes]]]:
