@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from modiste.audits.audit import audit
 from modiste.cli import main
-from modiste.errors import MissingExtraError, StoppedError
+from modiste.errors import MissingExtraError, RecipeError, StoppedError
 from modiste.recipes import named
-from modiste.recipes.recipe import DataRecipe, Recipe
+from modiste.recipes.recipe import DataRecipe, Recipe, TransferRecipe
 
 
 @pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
@@ -53,3 +54,9 @@ def test_a_recipe_prepares_images_in_its_own_way_unless_a_flag_says_otherwise(
     with pytest.raises(SystemExit):
         main.main(["data", "audit", *flags])
     assert [(one.name, one.data) for one in seen] == [(recipe, data)]
+
+
+def test_weights_of_a_run_are_refused_at_the_start() -> None:
+    recipe = Recipe(name="tuned", transfer=TransferRecipe(source=64 * "0"))
+    with pytest.raises(RecipeError, match=r"transfer\.source: expected published weights or none in an audit"):
+        audit(recipe)

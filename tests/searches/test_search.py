@@ -26,16 +26,17 @@ from fault_counter import Faults, slow_case
 from modiste.errors import DataError, MissingExtraError, RecipeError, RunError, StorageError
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.plain import to_plain
-from modiste.recipes.recipe import Recipe, load
+from modiste.recipes.recipe import DistillationRecipe, Recipe, TransferRecipe, load
 from modiste.runs import run_folder, storage
 from modiste.searches import outcomes
 from modiste.searches.plan import Plan
 from modiste.searches.plots import parallel_coordinates
-from modiste.searches.search import search
+from modiste.searches.search import check_trials, search
 from modiste.searches.suggestions import Suggestions
 from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
 from modiste.searches.workers import Processes
 from modiste.training import trainer
+from modiste.training.transfer.backbones import BACKBONES
 
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "model.hidden=choice([8],[16])", "batch_size=log(16,64)")
 
@@ -378,6 +379,28 @@ def test_what_every_trial_would_fail_of_ends_the_search_and_is_no_outcome(
     with pytest.raises(error, match=complaint):
         search(plan, tmp_path / "s", **{"device": "cpu", "data_folder": tiny_folder, **options})
     assert outcomes.read(tmp_path / "s") == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "searched", "complaint"),
+    [
+        ({"transfer": TransferRecipe(source=64 * "0")}, SPACE, "transfer.source: expected published weights or none"),
+        ({"distillation": DistillationRecipe(teachers=(64 * "0",))}, SPACE, "distillation.teachers: expected none in"),
+        ({}, (f"transfer.source=choice({64 * 'a'})",), "transfer.source: expected published weights or none in a sea"),
+    ],
+)
+def test_files_of_other_runs_that_no_flag_names_are_refused_at_the_start(
+    fields: dict[str, Any], searched: tuple[str, ...], complaint: str, plan: Plan, tmp_path: Path
+) -> None:
+    asked = replace(plan, recipe=replace(plan.recipe, **fields), space=searched)
+    with pytest.raises(RecipeError, match=complaint):
+        search(asked, tmp_path / "s", device="cpu")
+    assert not (tmp_path / "s").exists()
+
+
+def test_published_weights_may_be_searched_with(plan: Plan) -> None:
+    published = TransferRecipe(source=BACKBONES["efficientnet-lite0"].sha256)
+    check_trials(replace(plan, recipe=replace(plan.recipe, transfer=published)))
 
 
 def test_a_full_disk_is_no_outcome(

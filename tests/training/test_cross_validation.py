@@ -19,7 +19,7 @@ from modiste.evaluation import statistics
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.statistics import fold_spread
 from modiste.recipes.plain import to_plain
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import Recipe, TransferRecipe
 from modiste.runs import run_folder
 from modiste.runs.run_folder import open_run
 from modiste.training.cross_validation import RESULT, CrossValidation, cross_validate
@@ -111,6 +111,8 @@ def test_what_is_refused(
         cross_validate(recipe, found.folder, folds=FOLDS, data_folder=other)
     with pytest.raises(RecipeError, match=r"data\.extra: not possible"):
         cross_validate(replace(recipe, data=replace(recipe.data, extra="more", extra_classes=("x=0",))), tmp_path / "x")
+    with pytest.raises(RecipeError, match=r"transfer\.source: expected published weights or none in a cross-validat"):
+        cross_validate(replace(recipe, transfer=TransferRecipe(source=64 * "0")), tmp_path / "x")
 
     def missing(*_: object) -> NoReturn:
         raise MissingExtraError("needs SciPy")

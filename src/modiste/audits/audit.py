@@ -20,6 +20,7 @@ from modiste.errors import RecipeError
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.training.choice import WITH_BACKBONE, Choice, choose_recipe
+from modiste.training.setup import check_complete
 
 FOLDS = 4
 USUAL_RECIPE = "sprint"
@@ -147,6 +148,8 @@ def audit(
         DataError: The images are missing, damaged or too few.
         RecipeError, DivergedError, StoppedError: As in training.
     """
+    if folds:
+        check_complete(recipe, "an audit")
     known = load_split_images(recipe.data, data_folder)
     _check(known, folds)
     items, images, compared = _items(known), known.images, _prepared_for_comparison(known, recipe.data, data_folder)

@@ -20,6 +20,7 @@ from modiste.searches.suggestions import Suggestions
 from modiste.searches.trial import TrialOutcome, TrialTask
 from modiste.searches.workers import MakeWorkers, Processes, TrialPool
 from modiste.training.interruption import Interruption
+from modiste.training.setup import check_complete
 from modiste.training.tracking import Listener, trackers
 
 PACKAGES = ("matplotlib", "optuna")
@@ -60,14 +61,16 @@ def search(
 
     Raises:
         StoppedError: A signal asked the search to stop. Everything is saved.
-        RecipeError, RunError, StorageError, FolderInUseError, MissingExtraError: The search cannot be run or continued,
-            or workers could not import the network, loss, augmentation, data source or tracker that is not Modiste's.
+        RecipeError, RunError, StorageError, FolderInUseError, MissingExtraError: The search cannot be run or continued;
+            a trial would need teachers or weights of other runs; or workers could not import the network, loss,
+            augmentation, data source or tracker that is not Modiste's.
     """
     demand_packages()
     names = trackers.common_names(track)
     trackers.make(names, Path(out), plan.recipe)  # an unknown name or a missing package is an error before any trial
     folder, data_folder = Path(out), None if data_folder is None else Path(data_folder)
     check_single_location(plan.recipe.data.source, data_folder)
+    check_trials(plan)
     sent = sent_code(plan.recipe, data_folder)
     with storage.lock(folder), Interruption() as interruption, closing(store or FolderStore(folder)) as kept:
         claim(folder / PLAN, plan, grows="trials", noun="search")
@@ -84,6 +87,14 @@ def demand_packages() -> None:
     """Raise MissingExtraError if a package is missing that the search needs at any point."""
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise MissingExtraError(f"searching needs {' and '.join(missing)}: pip install 'modiste[search]'")
+
+
+def check_trials(plan: Plan) -> None:
+    """Raise RecipeError if a trial would need the files of another run, which a search does not take."""
+    check_complete(plan.recipe, "a search")
+    for dimension in plan.dimensions():
+        for value in dimension.values:
+            check_complete(apply(plan.recipe, {dimension.field: value}), "a search")
 
 
 class Driver:

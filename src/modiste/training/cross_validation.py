@@ -17,7 +17,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder, storage
 from modiste.training.distributed import gathered
 from modiste.training.seeds import check_alone
-from modiste.training.setup import Session, open_session
+from modiste.training.setup import Session, check_complete, open_session
 from modiste.training.tracking import Listener
 from modiste.training.trainer import train_in
 
@@ -84,8 +84,8 @@ def cross_validate(
         listeners: Returns the listeners of a fold.
 
     Raises:
-        RecipeError: The number of folds is impossible, the recipe has extra pictures or teachers, or there are several
-            processes.
+        RecipeError: The number of folds is impossible, the recipe has extra pictures, teachers or weights of a run, or
+            there are several processes.
         RunError: The folder holds runs of another recipe or of other images.
         MissingExtraError: SciPy is not installed.
         DataError, StorageError, DivergedError, FolderInUseError, StoppedError: As in training.
@@ -99,6 +99,7 @@ def cross_validate(
         raise RecipeError(f"data.extra: not possible in a cross-validation, found {recipe.data.extra}; leave it out")
     if recipe.distillation.teachers:
         raise RecipeError("distillation.teachers: they know the images that a fold holds out; leave them out")
+    check_complete(recipe, "a cross-validation")
     fold_spread([0.0, 0.0], 1.0)  # without SciPy, an error now and not after the last fold
     known = load_split_images(recipe.data, data_folder)
     check_folds(known, folds, recipe.data.split_seed)

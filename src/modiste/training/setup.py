@@ -175,6 +175,26 @@ def check_by_class(recipe: Recipe, task: Task, group: Group) -> None:
             logging.getLogger(__name__).warning("%s", note)
 
 
+def check_complete(recipe: Recipe, work: str) -> None:
+    """Raise RecipeError if the recipe names files of other runs, and the work takes none.
+
+    Args:
+        recipe: May name published weights, which are found by their hash.
+        work: Such as ``a search``, for the message.
+    """
+    source, teachers = recipe.transfer.source, recipe.distillation.teachers
+    if source and not backbones.of_hash(source):
+        raise RecipeError(
+            f"transfer.source: expected published weights or none in {work}, found those of a file with SHA-256 "
+            f"{source[:16]}...; leave it out, or train with modiste train --transfer-from"
+        )
+    if teachers:
+        raise RecipeError(
+            f"distillation.teachers: expected none in {work}, found {len(teachers)}; leave them out, or train with "
+            "modiste train --teacher"
+        )
+
+
 def claim(folder: Path, recipe: Recipe) -> bool:
     """Write the recipe into a new folder, or compare it with the folder's own; return False if that run has finished.
 
