@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,9 @@ def one_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def page(browser: Browser, one_file: Path) -> Iterator[Page]:
-    """The page, opened from disk; it may ask for nothing, and nothing may be said on its console."""
+@contextmanager
+def opened(browser: Browser, one_file: Path) -> Iterator[Page]:
+    """Open the page from disk; it may ask for nothing, and nothing may be said on its console."""
     context = browser.new_context(viewport=DESKTOP, offline=True)
     page, said = context.new_page(), list[str]()
     page.on("console", lambda message: said.append(message.text))
@@ -71,6 +72,19 @@ def page(browser: Browser, one_file: Path) -> Iterator[Page]:
     yield page
     context.close()
     assert said == [one_file.as_uri()]
+
+
+@pytest.fixture
+def page(browser: Browser, one_file: Path) -> Iterator[Page]:
+    with opened(browser, one_file) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def answerless(browser: Browser, one_file: Path) -> Iterator[Page]:
+    """The page for cases that get no answer, and so leave it as it was."""
+    with opened(browser, one_file) as page:
+        yield page
 
 
 def drawn(seed: int) -> Image.Image:
@@ -131,11 +145,11 @@ def in_page(page: Page, content: bytes, preparation: Preparation) -> dict[str, A
     ],
     ids=lambda one: f"{one.way}-{one.side}-{one.channels}",
 )
-def test_the_preparation_gives_the_same_bytes_as_in_python(page: Page, preparation: Preparation) -> None:
+def test_the_preparation_gives_the_same_bytes_as_in_python(answerless: Page, preparation: Preparation) -> None:
     kinds = set()
     for seed in range(36 if preparation == Preparation() else 6):
         content = as_png(drawn(seed))
-        expected, found = in_python(content, preparation), in_page(page, content, preparation)
+        expected, found = in_python(content, preparation), in_page(answerless, content, preparation)
         if isinstance(expected, str):
             assert found == {"fault": expected}, seed
             kinds.add("fault")
@@ -350,20 +364,20 @@ def test_titles_fit_the_classes(page: Page, browser: Browser, tmp_path: Path) ->
     ],
     ids=["empty", "broken", "strip", "blank"],
 )
-def test_a_file_that_cannot_be_answered_gets_a_line(page: Page, content: bytes, fault: str) -> None:
-    give(page, content, "given.png")
-    expect(page.get_by_role("alert")).to_have_text(f"given.png: {fault}")
-    expect(page.locator("#found")).to_be_hidden()
+def test_a_file_that_cannot_be_answered_gets_a_line(answerless: Page, content: bytes, fault: str) -> None:
+    give(answerless, content, "given.png")
+    expect(answerless.get_by_role("alert")).to_have_text(f"given.png: {fault}")
+    expect(answerless.locator("#found")).to_be_hidden()
 
 
-def test_a_file_that_is_too_large_gets_a_line(page: Page) -> None:
-    page.evaluate("""() => {
+def test_a_file_that_is_too_large_gets_a_line(answerless: Page) -> None:
+    answerless.evaluate("""() => {
         const transfer = new DataTransfer();
         transfer.items.add(new File([new Uint8Array(20 * 2 ** 20 + 1)], "large.png", { type: "image/png" }));
         document.getElementById("drop").dispatchEvent(new DragEvent("drop", { bubbles: true, dataTransfer: transfer }));
     }""")
     expected = "large.png: the file has 20,971,521 bytes; expected at most 20,971,520; make it smaller"
-    expect(page.get_by_role("alert")).to_have_text(expected)
+    expect(answerless.get_by_role("alert")).to_have_text(expected)
 
 
 def test_a_picture_is_answered_with_steps_and_evidence(page: Page, one_file: Path) -> None:
