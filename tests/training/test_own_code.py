@@ -3,6 +3,7 @@
 import logging
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,35 @@ def test_a_faulty_network_is_refused_before_the_first_step(
 def test_probabilities_are_warned_of(tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train(tmp_path / "run", tiny_folder, network=others.Softmax, epochs=1)
     assert "its outputs look like probabilities; leave out the softmax" in caplog.text
+
+
+@pytest.mark.parametrize("rewrites", [False, True])
+def test_the_search_path_is_as_before_the_import(
+    rewrites: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The current folder may stand in it already, as for ``python -c``, and the module may change it."""
+    name, here = f"of_a_folder_{rewrites}", str(tmp_path)
+    first = f"import sys; sys.path = [entry for entry in sys.path if entry != {here!r}]" if rewrites else ""
+    (tmp_path / f"{name}.py").write_text(f"{first}\ndef make(): pass\n")
+    monkeypatch.chdir(tmp_path)
+    before = [here, *sys.path]
+    monkeypatch.setattr(sys, "path", list(before))
+    assert own_code.import_code(f"{name}:make").__name__ == "make"
+    assert sys.path == (before[1:] if rewrites else before)
+
+
+@pytest.mark.parametrize("folder", ["torch", "modiste"])
+def test_a_fault_in_a_folder_named_like_a_library_is_named(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / folder / f"faulty_{folder}.py"
+    file.parent.mkdir()
+    file.write_text("import torch\n\n\ndef fails():\n    torch.zeros(2) @ torch.zeros(3)\n")
+    monkeypatch.chdir(file.parent)
+    code = own_code.import_code(f"faulty_{folder}:fails")
+    place = rf"\({re.escape(str(file))}, line 5\)$"
+    with pytest.raises(RecipeError, match=f"x: fails: RuntimeError: .* {place}"), own_code.faults_named("x", "fails"):
+        code()
 
 
 FAULTY_LOSSES = {

@@ -90,8 +90,8 @@ def import_code(path: str) -> Any:
     try:
         with faults_named(path, f"the module {module_name} cannot be imported"):
             found = importlib.import_module(module_name)
-    finally:
-        sys.path.remove(here)
+    finally:  # the same text may stand elsewhere too, first above all, and the module may have changed the list
+        sys.path[:] = [entry for entry in sys.path if entry is not here]
     for part in name.split("."):
         if not hasattr(found, part):
             raise RecipeError(f"{path}: {module_name} has no {name}")
@@ -144,9 +144,16 @@ def faults_named(name: str, what: str) -> Iterator[None]:
     except Exception as error:
         line = (str(error) or "no message").splitlines()[0]
         frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if not any(f"/{library}/" in frame.filename for library in LIBRARIES)]
+        own = [frame for frame in frames if not _is_of_libraries(frame.filename)]
         place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
         raise RecipeError(f"{name}: {what}: {type(error).__name__}: {line}{place}") from error
+
+
+def _is_of_libraries(file: str) -> bool:
+    """Return whether a file belongs to an imported package of LIBRARIES."""
+    packages = (sys.modules.get(library) for library in LIBRARIES)
+    folders = (folder for package in packages for folder in getattr(package, "__path__", ()))
+    return any(Path(file).is_relative_to(folder) for folder in folders)
 
 
 def accepted_arguments(code: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
