@@ -8,6 +8,9 @@ from torch import nn
 
 from modiste.models.layers import MaxPool
 from modiste.models.onednn import fold
+from modiste.models.registry import Task, build_model
+from modiste.recipes import own_code
+from modiste.recipes.networks import OwnNetworkRecipe
 from networks import assert_rounded
 
 
@@ -41,6 +44,8 @@ KEPT = {
     ],
     "first": [settled(nn.BatchNorm2d(3)), nn.Conv2d(3, 5, 3)],
     "behind an activation": [nn.Conv2d(3, 5, 3), nn.ReLU(), settled(nn.BatchNorm2d(5))],
+    "without running statistics": [nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5, track_running_stats=False)],
+    "without scales": [nn.Flatten(), nn.Linear(192, 7), nn.BatchNorm1d(7, affine=False)],
     "behind pooling alone": [MaxPool(), settled(nn.BatchNorm2d(3))],
 }
 
@@ -62,3 +67,26 @@ def test_answers_stay(row: list[nn.Module], left: int) -> None:
         fold(model)
         assert_rounded(model(maps()), before, plain)
     assert normalisations(model) == left
+
+
+class Backwards(nn.Module):
+    """Not Modiste's: its layers stand in one order and work in another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.row = nn.Sequential(nn.Conv2d(3, 3, 3), settled(nn.BatchNorm2d(3)))
+        self.head = nn.Linear(108, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        answers: torch.Tensor = self.head(self.row[0](self.row[1](images)).flatten(1))
+        return answers
+
+
+def test_a_network_that_is_not_modistes_stays_as_it_is() -> None:
+    task = Task(image_shape=(3, 8, 8), class_names=("a", "b"))
+    model = build_model(OwnNetworkRecipe(code=own_code.register(Backwards)), task, seed=1).eval()
+    with torch.inference_mode():
+        before = model(maps())
+        fold(model)
+        assert torch.equal(model(maps()), before)
+    assert normalisations(model) == 1

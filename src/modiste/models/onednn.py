@@ -19,6 +19,7 @@ from modiste.models.cnn import CNN
 from modiste.models.dropconnect import DropConnectNet
 from modiste.models.efficientnet_lite import Convolution
 from modiste.models.layers import MaxPool
+from modiste.models.own_network import is_own
 from modiste.models.sprint import ResidualBlock, SprintNet
 
 FEW_IMAGES = 16
@@ -33,15 +34,18 @@ def fold(model: nn.Module) -> None:
     """Fold each batch normalisation into the convolution or dense layer before it, in place.
 
     Both must be in the same ``nn.Sequential``. Max-pooling may lie between them if no scale is negative, because the
-    largest value then stays the largest.
+    largest value then stays the largest. A normalisation without running statistics, or without scales, is kept. So is
+    every one of a network that is not Modiste's: it may use its layers in another order.
 
     Args:
         model: In evaluation mode.
     """
+    if is_own(model):
+        return
     for layers in [layer for layer in model.modules() if isinstance(layer, nn.Sequential)]:
         for index in range(1, len(layers)):
             norm = layers[index]
-            if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+            if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or norm.running_mean is None or not norm.affine:
                 continue
             pooled = index > 1 and isinstance(layers[index - 1], MaxPool) and bool((norm.weight >= 0).all())
             before = index - 1 - pooled
