@@ -76,6 +76,37 @@ def test_bad_json_lines(line: str, message: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+PATHS = ("image_id", "file_name", "path")
+
+
+@pytest.mark.parametrize("columns", [PATHS, PATHS[::-1], PATHS[:2], PATHS[1::-1], ("image_id", "path")])
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_of_several_columns_of_paths_the_same_one_counts_in_both_tables(
+    name: str, columns: tuple[str, ...], tmp_path: Path
+) -> None:
+    pictures = laid_flat(tmp_path / "pets")
+    counting = max(columns, key=PATHS.index)
+    rows = [
+        {column: picture if column == counting else f"{number}" for column in columns} | {"label": picture[:3]}
+        for number, picture in enumerate(pictures)
+    ]
+    lines = map(json.dumps, rows)
+    if name == "metadata.csv":
+        lines = map(",".join, [rows[0].keys(), *(row.values() for row in rows)])
+    (tmp_path / "pets" / name).write_text("\n".join(lines))
+    listed = list_pictures(tmp_path / "pets")
+    assert {entry.name: entry.class_name for entry in listed.entries} == {one: one[:3] for one in pictures}
+
+
+@pytest.mark.parametrize("header", ["file_name,tag", "image_id,label,label", "file_name,file_name,label"])
+def test_a_wrong_first_line_is_quoted_as_it_is(header: str, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"{header}\n")
+    column = header.partition(",")[0]
+    expected = f"expected a first line that names {column} and label once each, .*, found {header};"
+    with pytest.raises(DataError, match=expected):
+        list_pictures(tmp_path / "list.csv")
+
+
 def test_pictures_without_a_class_in_the_name_are_refused(tmp_path: Path) -> None:
     laid_flat(tmp_path / "pets")
     (tmp_path / "pets" / "cat.1.png").rename(tmp_path / "pets" / "IMG_0001.png")

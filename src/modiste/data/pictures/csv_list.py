@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from modiste.data.pictures.folder_layout import split_named
@@ -12,9 +12,9 @@ from modiste.data.pictures.listing import SPLITS, SUFFIXES, Entry, PictureList, 
 from modiste.errors import fault, reason_of, shown
 
 MOST_BYTES = 256 * 2**20
-COLUMNS = ("path", "label")
-ALIASES = {"file_name": "path", "image_id": "path"}
-"""Names that a column of paths has in other tools; a path without an extension is completed."""
+PATH_COLUMNS, LABEL_COLUMN = ("path", "file_name", "image_id"), "label"
+"""Columns of paths: ours, then those of other tools. The first that a table has counts; a path without an extension is
+completed."""
 METADATA = ("metadata.csv", "metadata.jsonl")
 """Tables that lie in the folder of their pictures, as Hugging Face has them."""
 JSON_LINES = ".jsonl"
@@ -26,7 +26,7 @@ def metadata_in(folder: Path) -> Path | None:
     for name in METADATA:
         if (folder / name).is_file():
             first = _text(folder / name).partition("\n")[0]
-            if "label" in first and any(column in first for column in ("path", *ALIASES)):
+            if "label" in first and any(column in first for column in PATH_COLUMNS):
                 return folder / name
     return None
 
@@ -34,7 +34,7 @@ def metadata_in(folder: Path) -> Path | None:
 def read_picture_table(table: Path) -> PictureList:
     """List the pictures that a CSV file names by paths relative to its folder.
 
-    Commas separate the fields. The first line names the columns; columns other than path (or one of ALIASES), label
+    Commas separate the fields. The first line names the columns; columns other than the first of PATH_COLUMNS, label
     and split are ignored. A file of JSON lines has an object with these names in each line. Paths may have backslashes.
     A split may have any spelling that a folder may have, such as val or Training.
 
@@ -66,22 +66,22 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         rows = csv.DictReader(io.StringIO(_text(table), newline=""), strict=True)
         names = [name.strip() for name in rows.fieldnames or ()]
-        names = names if "path" in names else [ALIASES.get(name, name) for name in names]
-        if any(names.count(column) != 1 for column in COLUMNS) or names.count(SPLIT_COLUMN) > 1:
-            expected = f"a first line that names {' and '.join(COLUMNS)} once each, separated by a comma"
+        path = _path_column(names)
+        if any(names.count(column) != 1 for column in (path, LABEL_COLUMN)) or names.count(SPLIT_COLUMN) > 1:
+            expected = f"a first line that names {path} and {LABEL_COLUMN} once each, separated by a comma"
             raise _fault(table, 1, "wrong columns", expected, ",".join(names)[:80] or "nothing")
         rows.fieldnames = names
         for row in rows:
             if None in row or None in row.values():
                 raise _fault(table, rows.line_num, "wrong number of fields", f"{len(names)}", "more or fewer")
-            yield rows.line_num, row
+            yield rows.line_num, row | {"path": row[path]}
     except csv.Error as error:
         raise _fault(table, rows.line_num, "not a CSV file", "fields separated by commas", str(error)) from None
 
 
 def _json_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the number and the fields of each line of JSON; DataError if a line is no object with path and label."""
-    expected = f'an object such as {{"file_name": "1.png", "label": "{COLUMNS[1]}"}}'
+    expected = 'an object such as {"file_name": "1.png", "label": "coat"}'
     for number, line in enumerate(_text(table).splitlines(), start=1):
         if not line.strip():
             continue
@@ -89,11 +89,17 @@ def _json_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise _fault(table, number, "not JSON", expected, str(error)) from None
-        row = {ALIASES.get(name, name): value for name, value in row.items()} if isinstance(row, dict) else {}
-        values = {name: row[name] for name in (*COLUMNS, SPLIT_COLUMN) if name in row}
-        if not set(COLUMNS) <= set(values) or not all(type(value) in (str, int) for value in values.values()):
+        row = {name: value for name, value in row.items() if value is not None} if isinstance(row, dict) else {}
+        path = _path_column(row)
+        values = {name: row[name] for name in (path, LABEL_COLUMN, SPLIT_COLUMN) if name in row}
+        if not {path, LABEL_COLUMN} <= set(values) or not all(type(value) in (str, int) for value in values.values()):
             raise _fault(table, number, "no path or no label", expected, line[:80])
-        yield number, {name: str(value) for name, value in values.items()}
+        yield number, {name: str(value) for name, value in values.items()} | {"path": str(row[path])}
+
+
+def _path_column(names: Collection[str]) -> str:
+    """Return the column of the paths: the first of PATH_COLUMNS that there is, or else the first of all."""
+    return next((column for column in PATH_COLUMNS if column in names), PATH_COLUMNS[0])
 
 
 def _text(table: Path) -> str:
