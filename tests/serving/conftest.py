@@ -1,4 +1,4 @@
-"""An exported network, pictures for it, and a server that serves it."""
+"""An exported network, pictures for it, and servers that serve it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,4 +27,11 @@ def photos() -> list[bytes]:
 @pytest.fixture(scope="session")
 def server(model_file: Path) -> Iterator[Server]:
     with listening(model_file) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stated(model_file: Path) -> Iterator[Server]:
+    """A server whose answers have the sets of possible classes for a coverage of 99.9 %."""
+    with listening(model_file, "--coverage", "0.999") as server:
         yield server

@@ -1,6 +1,5 @@
 """A server behind other addresses: pages of named sites (CORS), and a path of a proxy."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 from server_process import Server, listening
 
 from modiste.errors import RecipeError
@@ -93,23 +92,21 @@ def web_page(folder: Path) -> Iterator[str]:
         files.shutdown()
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium: make chromium")
-def test_a_real_browser_lets_the_named_page_read_the_answer(model_file: Path, tmp_path: Path) -> None:
+def test_a_real_browser_lets_the_named_page_read_the_answer(
+    browser: Browser, shared: Server, model_file: Path, tmp_path: Path
+) -> None:
+    """And no other: the server of the shop's pages does not name it."""
     (tmp_path / "page.html").write_text("<!doctype html><title>a shop</title>")
     ask = """([url, token]) => fetch(`${url}/v1/predict`, {
         method: "POST",
         headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
         body: JSON.stringify({ images: ["QQ=="] }),
     }).then((answer) => answer.status, (error) => error.name)"""
-    with web_page(tmp_path) as origin, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    with web_page(tmp_path) as origin, listening(model_file, "--token", TOKEN, "--allow-origin", origin) as server:
         page = browser.new_page()
         page.goto(f"{origin}/page.html")
-        found = []
-        for options in (("--allow-origin", origin), ()):
-            with listening(model_file, "--token", TOKEN, *options) as server:
-                found.append(page.evaluate(ask, [server.url, TOKEN]))
-        browser.close()
+        found = [page.evaluate(ask, [one.url, TOKEN]) for one in (server, shared)]
+        page.close()
     assert found == [200, "TypeError"]
 
 

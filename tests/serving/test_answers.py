@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -26,6 +27,8 @@ from modiste.inference.answers import NOT_FINITE, FileAnswer, answers
 from modiste.inference.onnx_model import OnnxModel
 
 CLIENTS = 64
+ODD_ALARMS = ("", "inf", "-1", "2", "9" * 5_000)
+"""What a file may say of its share of false alarms, besides "nan" and "many"."""
 
 
 @pytest.fixture(scope="module")
@@ -201,10 +204,10 @@ def test_what_is_served(server: Server, model_file: Path) -> None:
 
 
 def test_prediction_sets_are_answered_where_a_coverage_is_stated(
-    server: Server, model_file: Path, photos: list[bytes], offline: list[FileAnswer]
+    server: Server, stated: Server, model_file: Path, photos: list[bytes], offline: list[FileAnswer]
 ) -> None:
     least = OnnxModel.load(model_file).least_probability(0.999)
-    with listening(model_file, "--coverage", "0.999") as stated, stated.client() as client:
+    with stated.client() as client:
         files = [("images", (f"{n}.png", one)) for n, one in enumerate(photos)]
         found = client.post("/v1/predict", files=files).json()["answers"]
         described = client.get("/v1/model").json()
@@ -235,28 +238,39 @@ def test_a_name_that_nobody_can_write_is_not_served(model_file: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("alarms", ["many", "nan", *map(slow_case, ("", "inf", "-1", "2", "9" * 5_000))])
-def test_a_file_that_tells_odd_things_is_described(model_file: Path, alarms: str) -> None:
+@pytest.fixture(
+    scope="module",
+    params=[("nan", "nan"), *map(slow_case, [("many", "inf"), *((alarms, "nan") for alarms in ODD_ALARMS)])],
+    ids=lambda one: f"alarms {one[0][:9]!r}, value {one[1]}",
+)
+def odd(request: pytest.FixtureRequest, model_file: Path) -> Iterator[Server]:
+    """A server of a model with a share of false alarms that is none, a name that is none, and a value that is none."""
+    alarms, value = request.param
     told = {"false_alarms": alarms, "recipe": "../" * 50 + "\u00fc" * 500}
-    with listening_oddly(model_file, "--metadata", json.dumps(told)) as server, server.client() as client:
+    with listening_oddly(model_file, "--metadata", json.dumps(told), "--value", value) as server:
+        yield server
+
+
+def test_a_file_that_tells_odd_things_is_described(odd: Server) -> None:
+    with odd.client() as client:
         described = client.get("/v1/model")
         assert described.status_code == 200
         assert described.json()["false_alarms"] is None
         assert client.get(f"/v2/models/{described.json()['name']}").status_code == 200
 
 
-@pytest.mark.parametrize("value", ["nan", "inf"])
-def test_what_is_no_number_is_no_number_in_json_either(model_file: Path, photos: list[bytes], value: str) -> None:
+def test_what_is_no_number_is_no_number_in_json_either(odd: Server, photos: list[bytes]) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
-    with listening_oddly(model_file, "--value", value) as server, server.client() as client:
+    with odd.client() as client:
         answer = client.post("/v1/predict?explain=true&steps=true", files={"images": photos[0]})
         assert answer.status_code == 200
         (found,) = json.loads(answer.text, parse_constant=refuse)["answers"]
         assert found["fault"] == NOT_FINITE
         data = {"name": "images", "datatype": "UINT8", "shape": [1, 1, 28, 28], "data": [0] * 784}
-        outputs = client.post("/v2/models/sprint/infer", json={"inputs": [data]})
+        path = f"/v2/models/{client.get('/v1/model').json()['name']}/infer"
+        outputs = client.post(path, json={"inputs": [data]})
         told = json.loads(outputs.text, parse_constant=refuse)["outputs"]
     assert {number for one in told for number in one["data"]} == {None}
 
@@ -294,12 +308,15 @@ HOSTILE = "from pathlib import Path\nPath('{trace}').write_text('code of a stran
 
 
 @pytest.mark.parametrize("start", [slow_case(["-P", "-m", "modiste"]), ["-m", "modiste"]])
-def test_no_code_from_where_one_stands_is_run(photo_run: Path, tmp_path: Path, start: list[str]) -> None:
+def test_no_code_from_where_one_stands_is_run(
+    finished_run: Path, tiny_folder: Path, tmp_path: Path, start: list[str]
+) -> None:
     """A finished run's folder with files named as what Modiste imports, and ``modiste serve .`` in it."""
-    run, trace = shutil.copytree(photo_run, tmp_path / "run"), tmp_path / "trace"
+    run, trace = shutil.copytree(finished_run, tmp_path / "run"), tmp_path / "trace"
     for name in ("torch", "numpy", "onnx", "onnxruntime", "uvicorn", "multiprocessing", "subprocess", "modiste_run"):
         (run / f"{name}.py").write_text(HOSTILE.replace("{trace}", str(trace)))
-    with listening(Path(), start=start, folder=run) as server, server.client() as client:
+    options = ("--data-folder", tiny_folder)
+    with listening(Path(), *options, start=start, folder=run) as server, server.client() as client:
         assert client.get("/livez").text == "ok"
     assert (run / "model.onnx").exists()
     assert not trace.exists()

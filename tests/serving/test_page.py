@@ -41,17 +41,16 @@ def foreign(url: str, own: str) -> bool:
     return not url.startswith((own, "data:", "blob:"))
 
 
-def test_the_set_of_possible_classes_is_said(browser: Browser, model_file: Path, photos: list[bytes]) -> None:
-    with listening(model_file, "--coverage", "0.999") as stated:
-        with stated.client() as client:
-            files = [("images", (f"{n}.png", one)) for n, one in enumerate(photos)]
-            found = client.post("/v1/predict", files=files).json()["answers"]
-        number, names = next((n, one["possible"]) for n, one in enumerate(found) if len(one["possible"]) > 1)
-        page = browser.new_page()
-        page.goto(stated.url)
-        page.evaluate(DROP, [base64.b64encode(photos[number]).decode(), "image/png", "drop"])
-        expect(page.locator("#doubt")).to_contain_text(f"It may be {', '.join(names[:-1])} or {names[-1]}.")
-        page.close()
+def test_the_set_of_possible_classes_is_said(browser: Browser, stated: Server, photos: list[bytes]) -> None:
+    with stated.client() as client:
+        files = [("images", (f"{n}.png", one)) for n, one in enumerate(photos)]
+        found = client.post("/v1/predict", files=files).json()["answers"]
+    number, names = next((n, one["possible"]) for n, one in enumerate(found) if len(one["possible"]) > 1)
+    page = browser.new_page()
+    page.goto(stated.url)
+    page.evaluate(DROP, [base64.b64encode(photos[number]).decode(), "image/png", "drop"])
+    expect(page.locator("#doubt")).to_contain_text(f"It may be {', '.join(names[:-1])} or {names[-1]}.")
+    page.close()
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
