@@ -17,7 +17,7 @@ import torch
 
 from modiste.compat import has_amx, has_avx512_bfloat16
 from modiste.errors import RecipeError
-from modiste.recipes.recipe import Recipe, load
+from modiste.recipes.recipe import Recipe
 from modiste.system import posix
 from modiste.version import __version__
 
@@ -48,24 +48,18 @@ def fast_bfloat16(device: torch.device) -> bool:
     return False
 
 
-def settle_precision(recipe: Recipe, device: torch.device, begun: Path | None = None) -> Recipe:
+def settle_precision(recipe: Recipe, device: torch.device) -> Recipe:
     """Replace the precision ``auto`` by bfloat16 if the device is faster with it, else by float32.
 
     Args:
         recipe: A recipe with any precision.
         device: The device that trains it.
-        begun: Recipe file of a run to continue, if there is one. A run keeps its precision on every machine.
 
     Returns:
         The recipe with a definite precision.
-
-    Raises:
-        RecipeError: The file cannot be read.
     """
     if recipe.precision != "auto":
         return recipe
-    if begun is not None and begun.exists() and replace(before := load(begun), precision="auto") == recipe:
-        return before
     return replace(recipe, precision="bfloat16" if fast_bfloat16(device) else "float32")
 
 

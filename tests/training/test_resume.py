@@ -27,8 +27,10 @@ from modiste.recipes.recipe import (
     ScheduleRecipe,
     SelfSupervisedRecipe,
 )
-from modiste.runs import manifest, run_folder
+from modiste.runs import manifest, run_folder, storage
 from modiste.training import trainer
+from modiste.training.free_folder import free_folder
+from modiste.training.setup import can_continue
 from modiste.training.step import Steps
 from modiste.training.tracking import Listener
 
@@ -311,6 +313,40 @@ def stopped(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     with pytest.raises(StoppedError):
         trainer.train(BASE, run, device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=20)])
     return run
+
+
+class TestRunsOfEarlierVersions:
+    """Whose recipe lacks a field that came later; it has the value with which they were trained, not the default."""
+
+    @pytest.fixture
+    def begun(self, stopped: Path, tmp_path: Path) -> Path:
+        run = Path(shutil.copytree(stopped, tmp_path / "runs" / BASE.name))
+        plain = storage.read_json(run / run_folder.RECIPE)
+        del plain["data"]["decoder"]
+        storage.write_json(run / run_folder.RECIPE, plain)
+        return run
+
+    @pytest.mark.parametrize("decoder", [DataRecipe().decoder, 1])
+    def test_the_command_that_began_one_continues_it(self, decoder: int, begun: Path, tiny_folder: Path) -> None:
+        """With the flag that the value needs now, and without."""
+        recipe = replace(BASE, data=replace(BASE.data, decoder=decoder))
+        trainer.train(recipe, begun, device="cpu", data_folder=tiny_folder)
+        run = run_folder.open_run(begun)
+        assert run.recipe == run.load_info().recipe
+        assert run.recipe.data.decoder == 1
+
+    def test_its_folder_is_found_again(self, begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(begun.parents[1])
+        assert free_folder(BASE, "cpu") == Path("runs") / BASE.name
+
+    def test_another_value_is_another_recipe(self, begun: Path, tiny_folder: Path) -> None:
+        with pytest.raises(RunError, match=r"another recipe \(data\.decoder: 1 became 2\)"):
+            trainer.train(
+                replace(BASE, data=replace(BASE.data, decoder=2)), begun, device="cpu", data_folder=tiny_folder
+            )
+
+    def test_once_finished_it_can_be_trained_on(self, begun: Path) -> None:
+        assert can_continue(begun, replace(BASE, epochs=BASE.epochs + 1))
 
 
 class TestRefusals:

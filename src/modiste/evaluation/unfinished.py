@@ -15,7 +15,6 @@ from modiste.evaluation.assessment import Assessment, Split, Weights, assess
 from modiste.evaluation.inference import infer
 from modiste.evaluation.run_images import load_same_development
 from modiste.models.registry import Task, build_model
-from modiste.recipes.recipe import from_stored
 from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.runs.checkpoint import ModelInfo, State, Tensors
 from modiste.runs.run_folder import EpochRow, Measured, Run
@@ -141,7 +140,7 @@ def open_unfinished(
     folder = Path(folder)
     if weights == "snapshots":
         raise RunError(f"{folder}: has not finished, and snapshots are for finished runs; continue its training first")
-    recipe = from_stored(storage.read_json(folder / run_folder.RECIPE))
+    recipe = run_folder.read_recipe(folder)
     run_folder.require_inside(folder, run_folder.WRITTEN)
     state = checkpoint.load_state(folder / run_folder.STATES)
     if state is None:

@@ -589,10 +589,25 @@ def from_stored(plain: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: Names the first field that is wrong.
     """
+    earlier = _earlier_data(plain)
+    return from_plain({**plain, "data": {**plain["data"], **earlier}} if earlier else plain)
+
+
+def as_stored(recipe: Recipe, plain: Any) -> Recipe:
+    """Return ``recipe`` with the values of ``from_stored(plain)`` where ``plain`` lacks a field and it has the default.
+
+    So a recipe of this version is compared with one that an earlier version wrote.
+    """
+    data, usual = recipe.data, DataRecipe()
+    earlier = _earlier_data(plain).items()
+    same = {name: value for name, value in earlier if getattr(data, name) == getattr(usual, name)}
+    return replace(recipe, data=replace(data, **same))
+
+
+def _earlier_data(plain: Any) -> dict[str, Any]:
+    """Return the fields of the data recipe that a stored recipe lacks, with what earlier versions did."""
     data = plain.get("data") if isinstance(plain, Mapping) else None
-    if not isinstance(data, Mapping):
-        return from_plain(plain)
-    return from_plain({**plain, "data": {**EARLIER_DATA, **data}})
+    return {name: value for name, value in EARLIER_DATA.items() if isinstance(data, Mapping) and name not in data}
 
 
 def load(path: Path) -> Recipe:

@@ -31,8 +31,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from modiste.errors import RunError
-from modiste.recipes.recipe import Recipe, from_stored
+from modiste.errors import RecipeError, RunError
+from modiste.recipes.recipe import Recipe, as_stored, from_stored
 from modiste.runs import checkpoint, manifest, storage
 from modiste.runs.checkpoint import ModelInfo
 
@@ -201,8 +201,29 @@ def open_run(folder: Path | str) -> Run:
     history = tuple(_rows(folder / LOG, EpochRow))
     if not history:
         raise RunError(f"{folder / LOG}: damaged, it lists no epoch; restore it or train the run again")
-    recipe = from_stored(storage.read_json(folder / RECIPE))
-    return Run(folder, recipe, history, files, test_openings)
+    return Run(folder, read_recipe(folder), history, files, test_openings)
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """Return the recipe of the run in a folder, as the version that began the run trained it.
+
+    Raises:
+        RunError: The file is missing, or no JSON.
+        RecipeError: It holds no recipe; names the first field that is wrong.
+    """
+    plain = storage.read_json(folder / RECIPE)
+    try:
+        return from_stored(plain)
+    except RecipeError as error:
+        raise RecipeError(f"{folder / RECIPE}: {error}") from error
+
+
+def as_begun(recipe: Recipe, folder: Path) -> Recipe:
+    """Return ``recipe`` with the values of the run in a folder in the fields that the run's own recipe lacks.
+
+    So the command that began a run with an earlier version continues it. RunError if the run's recipe cannot be read.
+    """
+    return as_stored(recipe, storage.read_json(folder / RECIPE))
 
 
 def require_inside(folder: Path, names: Iterable[str]) -> None:

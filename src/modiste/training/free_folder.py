@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from modiste import machine
-from modiste.errors import RecipeError
-from modiste.recipes.recipe import Recipe, load
+from modiste.errors import RecipeError, RunError
+from modiste.recipes.recipe import Recipe
 from modiste.runs import manifest, run_folder
+from modiste.training.setup import settle
 
 RUNS = Path("runs")
 """The folder of all runs."""
@@ -41,15 +42,15 @@ def _is_free(folder: Path, recipe: Recipe, device: torch.device) -> bool:
     try:
         if not (folder / run_folder.RECIPE).exists():
             return not run_folder.foreign_files(folder)
-        return not (folder / manifest.NAME).exists() and _is_same_recipe(folder / run_folder.RECIPE, recipe, device)
+        return not (folder / manifest.NAME).exists() and _is_same_recipe(folder, recipe, device)
     except PermissionError:
         return False
     except OSError:
         return True
 
 
-def _is_same_recipe(path: Path, recipe: Recipe, device: torch.device) -> bool:
+def _is_same_recipe(folder: Path, recipe: Recipe, device: torch.device) -> bool:
     try:
-        return load(path) == machine.settle_precision(recipe, device, path)
-    except RecipeError:
+        return run_folder.read_recipe(folder) == settle(recipe, device, folder)
+    except (RecipeError, RunError):
         return False

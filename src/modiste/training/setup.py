@@ -25,7 +25,7 @@ from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import OwnNetworkRecipe
 from modiste.recipes.own_code import path_in
 from modiste.recipes.plain import differences, to_plain
-from modiste.recipes.recipe import Recipe, load
+from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.system.processes import CoreWatch
 from modiste.training.context import Context
@@ -139,7 +139,7 @@ def set_up(
         StorageError: The folder cannot be written.
     """
     group, device = session.group, session.device
-    recipe = group.of_leader(machine.settle_precision(recipe, device, folder / run_folder.RECIPE))
+    recipe = group.of_leader(settle(recipe, device, folder))
     check_group(recipe, group)
     if not group.of_leader(claim(folder, recipe)):
         return None
@@ -153,6 +153,21 @@ def set_up(
     check_batches(model, development.train, recipe, group)
     found = load_teachers(recipe.distillation, teachers, development)
     return RunSetUp(recipe, folder, development, task, model, saved, found, session)
+
+
+def settle(recipe: Recipe, device: torch.device, folder: Path) -> Recipe:
+    """Return the recipe with a definite precision: that of the run in the folder, if the recipe continues it.
+
+    A run keeps its precision on every machine, and what the version that began it did.
+
+    Raises:
+        RunError, RecipeError: The recipe in the folder cannot be read.
+    """
+    if (folder / run_folder.RECIPE).exists():
+        begun, wanted = run_folder.read_recipe(folder), run_folder.as_begun(recipe, folder)
+        if wanted in (begun, replace(begun, precision="auto")):
+            return begun
+    return machine.settle_precision(recipe, device)
 
 
 def check_group(recipe: Recipe, group: Group) -> None:
@@ -208,7 +223,7 @@ def claim(folder: Path, recipe: Recipe) -> bool:
     if not path.exists():
         if foreign := run_folder.foreign_files(folder):
             raise RunError(f"{folder}: not a run folder and not empty ({foreign[0]}); choose another with --out")
-    elif changes := differences(load(path), recipe):
+    elif changes := differences(run_folder.read_recipe(folder), recipe):
         if not run_folder.is_unbegun(folder):
             raise RunError(f"{folder}: holds a run of another recipe ({'; '.join(changes)}); {_remedy(folder, recipe)}")
         run_folder.clear(folder)
@@ -229,8 +244,8 @@ def _remedy(folder: Path, recipe: Recipe) -> str:
 def can_continue(folder: Path, recipe: Recipe) -> bool:
     """Return whether the run in a folder, once finished, can be trained on until it is one of this recipe."""
     try:
-        before = load(folder / run_folder.RECIPE)
-    except RecipeError:
+        before, recipe = run_folder.read_recipe(folder), run_folder.as_begun(recipe, folder)
+    except (RecipeError, RunError):
         return False
     is_longer = 0 < before.epochs < recipe.epochs
     return is_longer and not depends_on_length(before) and replace(before, epochs=recipe.epochs) == recipe
