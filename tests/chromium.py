@@ -16,8 +16,9 @@ def browser() -> "Iterator[Browser]":
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("needs Chromium: make chromium")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)  # milliseconds: a busy machine takes more than the usual five seconds
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser

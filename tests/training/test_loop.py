@@ -48,6 +48,8 @@ GOLDEN = {
     "validation_loss": [1.592932, 1.560869, 1.487192],
     "validation_accuracy": [0.175, 0.3, 0.4375],
 }
+ROUNDING = {"train_loss": 1e-3, "validation_loss": 1e-3, "validation_accuracy": 1.5 / 80}
+"""How far another processor's rounding may lead: it grows over the steps, and may turn one of the 80 answers."""
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def test_golden_numbers(finished_run: Path) -> None:
     history = run_folder.open_run(finished_run).history
     for name, expected in GOLDEN.items():
         found = [getattr(row, name) for row in history]
-        assert found == pytest.approx(expected, abs=1e-4), (
+        assert found == pytest.approx(expected, abs=ROUNDING[name]), (
             f"{name} of the small run is {found}, not {expected}: seeds, order, initialisation, dropout or arithmetic "
             "have changed, so that runs are no longer those of earlier versions. If that is meant, say so in the "
             "changelog and put the new figures here; if not, find out why."
@@ -127,7 +129,8 @@ def test_the_average_equals_a_slow_one(tiny_recipe: Recipe, development: Develop
         else:  # a count, which has no average
             assert tensor == expected[name] == learner.step, name
     assert learner.evaluated is not learner.model
-    assert learner_for(tiny_recipe, development).evaluated is not None
+    plain = learner_for(tiny_recipe, development)
+    assert plain.evaluated is plain.model
 
 
 def test_the_average_is_what_is_measured_and_kept(

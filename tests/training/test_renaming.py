@@ -1,7 +1,7 @@
 """Names turned into other names by rules."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modiste.errors import RecipeError
@@ -65,6 +65,7 @@ WORD = st.sampled_from(["a", "b", "aa", "1"])
 NAME = st.lists(WORD, min_size=1, max_size=5).map(".".join)
 
 
+@settings(derandomize=True, deadline=None, database=None)
 @given(st.lists(NAME, min_size=1, max_size=5, unique=True), WORD, WORD)
 def test_inside_is_what_splitting_at_points_gives(names: list[str], old: str, new: str) -> None:
     slow = {
