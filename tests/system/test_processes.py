@@ -20,26 +20,39 @@ from modiste.system import processes
 from modiste.system.processes import CoreWatch, available_cores, idle_seconds, importing_torch
 from modiste.training import setup
 
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+WORK = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); print('at work', flush=True)\nwhile True: pass"
 needs_stat = pytest.mark.skipif(not processes.STAT.exists(), reason="this system does not tell how busy its cores are")
+
+
+def may_use(cores: int) -> bool:
+    """Tell whether this container's share of processor time, of which files tell, suffices for so many cores."""
+    share, period = QUOTA.read_text().split() if QUOTA.exists() else ("max", "1")
+    return share == "max" or int(share) >= cores * int(period)
 
 
 @contextmanager
 def every_core_busy() -> Iterator[None]:
-    """Run a process for each core that does nothing but work."""
-    command = [sys.executable, "-c", "while True: pass"]
-    workers = [subprocess.Popen(command) for _ in available_cores()]
+    """Run a process on each core that does nothing but work."""
+    cores = available_cores()
+    if not may_use(len(cores)):
+        pytest.skip(f"{QUOTA} gives less processor time than {len(cores)} cores have: they cannot all be busy")
+    commands = [[sys.executable, "-c", WORK, str(core)] for core in cores]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
     try:
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "at work\n"
         yield
     finally:
         for worker in workers:
             worker.kill()
-            worker.wait()
+            worker.communicate()
 
 
 @needs_stat
 def test_cores_that_others_hold_are_not_free() -> None:
     with every_core_busy():
-        time.sleep(0.2)
         watch = CoreWatch()
         time.sleep(0.5)
         assert watch.free() == 1
