@@ -9,6 +9,7 @@ import ctypes
 import importlib
 import json
 import os
+import random
 import runpy
 import select
 import signal
@@ -32,6 +33,7 @@ PRELOADED = (
     "tyro",
     "pooch",
 )
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 COMMAND = "modiste.cli.main:main"
 SCRIPT = "fork_server:run_script"
 GROUP = "fork_server:run_group"
@@ -207,11 +209,19 @@ def run_script(path: str, words: list[str]) -> None:
     runpy.run_path(path, run_name="__main__")
 
 
+def free_port() -> int:
+    """Return a port that is free, below those that the system gives to whoever asks for any: none of these takes it."""
+    first = int(EPHEMERAL.read_text().split()[0])
+    for port in random.sample(range(10_000, max(first, 11_000)), 1_000):
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("", port))
+            return port
+    raise RuntimeError("expected a free port in a thousand, found none")
+
+
 def run_group(processes: int, path: str, words: list[str]) -> None:
     """Run a script in processes that train together, each with the variables that torchrun gives it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     children = []
     for rank in range(processes):
         children.append(os.fork())
