@@ -70,22 +70,27 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def calm(
+def calm_run(
     fork_server: ForkServer, recipe_file: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+) -> tuple[Path, list[str]]:
+    """A run that nothing hinders, and its operations on files, of every kind."""
     run = tmp_path_factory.mktemp("calm") / "run"
     ended = fork_server.run(COMMAND, words_for(recipe_file, tiny_folder, run), disk=Disk(run))
     assert ended.code == 0, ended.said
-    return run
-
-
-@pytest.fixture(scope="module")
-def operations(fork_server: ForkServer, calm: Path) -> list[str]:
-    """The operations of a whole run, of every kind."""
     found = fork_server.operations()
     kinds = {operation.split()[0] for operation in found}
     assert kinds == {"mkdir", "create", "open", "read", "write", "fsync", "close", "rename", "unlink"}
-    return found
+    return run, found
+
+
+@pytest.fixture(scope="module")
+def calm(calm_run: tuple[Path, list[str]]) -> Path:
+    return calm_run[0]
+
+
+@pytest.fixture(scope="module")
+def operations(calm_run: tuple[Path, list[str]]) -> list[str]:
+    return calm_run[1]
 
 
 def test_whatever_fails_in_a_run_the_newest_state_is_whole_and_the_run_goes_on(
