@@ -268,9 +268,17 @@ def _after(text: str, heading: str) -> str:
     return text.partition(heading)[2]
 
 
-def test_the_list_of_commands_costs_less_than_a_tenth_of_a_second_of_processor_time() -> None:
-    """Read from the process itself; a busy machine does not lengthen it much. Twice that passes, for slow machines."""
-    script = "import resource; from modiste.cli.main import main; main(['--help'])\n"
-    script += "used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime)"
-    seconds = min(float(run_python("-c", script).stdout.splitlines()[-1]) for _ in range(3))
-    assert seconds < 0.2
+def processor_seconds(script: str) -> float:
+    """Return the least processor time of three processes that run a script, as each reads it itself at its end."""
+    script = f"import resource\n{script}\nused = resource.getrusage(resource.RUSAGE_SELF)\n"
+    script += "print(used.ru_utime + used.ru_stime)"
+    return min(float(run_python("-c", script).stdout.splitlines()[-1]) for _ in range(3))
+
+
+def test_the_list_of_commands_costs_little_more_than_python_itself() -> None:
+    """Six times what Python takes with two small modules, a tenth of a second of processor time on a usual machine.
+
+    The limit stops what takes long to import: with torch it would be a hundred times as much.
+    """
+    listing = processor_seconds("from modiste.cli.main import main; main(['--help'])")
+    assert listing < 10 * processor_seconds("import argparse, json")
