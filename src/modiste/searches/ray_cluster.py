@@ -23,6 +23,7 @@ from modiste.errors import (
     RecipeError,
     RunError,
     StoppedError,
+    shown,
 )
 from modiste.runs import manifest, storage
 from modiste.searches.ray_connection import connect, first_line, lost, watch_head
@@ -244,16 +245,23 @@ def unpack(archive: bytes, folder: Path) -> None:
     """Write the files of an archive into ``folder``, the manifest last. An interrupted write leaves no partial file.
 
     Raises:
-        RunError: It is not an archive, or contains a path outside the folder. Nothing is written then.
+        RunError: It is not an archive of files, or one of them has a path outside the folder. Nothing is written then.
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
-            members = [tarfile.data_filter(member, str(folder)) for member in tar]
-            files = {member.name: tar.extractfile(member).read() for member in members if member.isreg()}  # type: ignore[union-attr]
+            files = {member.name: _content(tar, member, folder) for member in tar}
     except (tarfile.TarError, OSError, ValueError) as error:
         raise RunError(f"{folder}: a node sent something that is not the archive of a run ({error})") from error
     for name in sorted(files, key=lambda name: name == manifest.NAME):
         storage.write_bytes(folder / name, files[name])
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> bytes:
+    """Return the content of a member; ValueError unless it is a file, and one for this folder."""
+    file = tar.extractfile(member) if member.isreg() else None
+    if file is None or not storage.lies_in(folder, member.name):
+        raise ValueError(f"{shown(member.name)}: expected a file in the folder of the run")
+    return file.read()
 
 
 def _run(task: TrialTask) -> TrialOutcome | None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from tempfile import mkdtemp
 from typing import Any
 
@@ -37,7 +37,7 @@ def connect(address: str) -> Any:
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ClusterError: No cluster answers.
+        ClusterError: No cluster answers, none can be begun, or this program has connected to one itself.
     """
     with _signals_kept():
         return _connected(address)
@@ -50,16 +50,15 @@ def _connected(address: str) -> Any:
         import ray.exceptions
     except ImportError as error:
         raise MissingExtraError("--ray needs Ray: pip install 'modiste[ray]'") from error
+    if ray.is_initialized():  # its job lets workers search modules elsewhere, and it is not ours to end
+        raise ClusterError(
+            f"--ray {address}: this program has connected to a Ray cluster itself, and Modiste needs its own connection; "
+            "call ray.shutdown() before"
+        )
     if address != "auto":
         _join(ray, address)
     elif not _is_joined(ray):
-        compat.keep_ray_on_loopback()
-        begun: dict[str, Any] = {
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-            compat.RAY_FOLDER: _own_folder(),
-        }
-        _init(ray, "local", **begun)
+        _begin(ray)
     return ray
 
 
@@ -75,6 +74,23 @@ def _is_joined(ray: Any) -> bool:
     return True
 
 
+def _begin(ray: Any) -> None:
+    """Begin a cluster for this process on loopback; ClusterError if that fails."""
+    compat.keep_ray_on_loopback()
+    options: dict[str, Any] = {
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        compat.RAY_FOLDER: _own_folder(),
+    }
+    try:
+        _init(ray, "local", **options)
+    except Exception as error:  # Ray raises errors of many types
+        raise ClusterError(
+            f"--ray auto: no Ray cluster can be started here ({first_line(error)}); check memory, disk and the limits "
+            "of processes (ulimit -a), or join a cluster with --ray HOST:PORT"
+        ) from error
+
+
 def _own_folder() -> str:
     """Return a new folder for a cluster's logs and sockets, deleted at exit.
 
@@ -88,20 +104,21 @@ def _own_folder() -> str:
 def _join(ray: Any, address: str) -> None:
     """Join the cluster with this address; ClusterError if none answers."""
     try:
-        host = check_answer(address)
-        if ip_address(socket.gethostbyname(host)).is_loopback:
+        if check_answer(address).is_loopback:
             compat.keep_ray_on_loopback()
         _init(ray, address)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ClusterError(f"--ray {address}: no Ray cluster answers; expected auto or HOST:PORT ({error})") from error
+    except Exception as error:
+        raise ClusterError(
+            f"--ray {address}: no Ray cluster answers; expected auto or HOST:PORT ({first_line(error)})"
+        ) from error
 
 
-def check_answer(address: str) -> str:
-    """Return the host of an address HOST:PORT; OSError if nothing listens there, ValueError if it has another form."""
+def check_answer(address: str) -> IPv4Address | IPv6Address:
+    """Return the IP address that answers at HOST:PORT; OSError if nothing listens there, ValueError at another form."""
     host, _, port = address.rpartition(":")
-    host = host.strip("[]")  # of an IPv6 address
-    socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    return host
+    where = host.strip("[]"), int(port)  # the brackets of an IPv6 address
+    with socket.create_connection(where, timeout=CONNECT_SECONDS) as connection:
+        return ip_address(connection.getpeername()[0])
 
 
 def watch_head(ray: Any, left: threading.Event, give_up: Callable[[str], None]) -> None:
