@@ -52,8 +52,8 @@ def _connected(address: str) -> Any:
         raise MissingExtraError("--ray needs Ray: pip install 'modiste[ray]'") from error
     if ray.is_initialized():  # its job lets workers search modules elsewhere, and it is not ours to end
         raise ClusterError(
-            f"--ray {address}: this program has connected to a Ray cluster itself, and Modiste needs its own connection; "
-            "call ray.shutdown() before"
+            f"--ray {address}: this program has connected to a Ray cluster itself, and Modiste needs a connection of "
+            "its own; call ray.shutdown() before"
         )
     if address != "auto":
         _join(ray, address)
