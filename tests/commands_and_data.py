@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
 
-from fork_server import COMMAND, GROUP, SCRIPT, ForkServer, Streams
+from fork_server import COMMAND, GROUP, LIBRARIES, PRELOADED, SCRIPT, ForkServer, Streams
 
 if TYPE_CHECKING:
     from modiste.data.batch import Batch
@@ -120,6 +120,14 @@ def run_script(
     return run_python(script, *words, cwd=cwd, timeout=timeout, **variables)
 
 
+def run_without_modiste(script: Path, *words: object, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run a Python script as ``run_script`` does, but forked from a process that has loaded libraries alone."""
+    if sys.platform == "linux" and (commands := _commands(LIBRARIES)).may_run_in(child_environment(**variables)):
+        arguments = str(script), list(map(str, words))
+        return commands.run(SCRIPT, *arguments, folder=None, environment=child_environment(**variables))
+    return run_python(script, *words, **variables)
+
+
 def run_together(
     processes: int, script: Path, *words: object, cwd: Path, timeout: float = 120
 ) -> "subprocess.CompletedProcess[str]":
@@ -133,10 +141,10 @@ def run_together(
 class Commands:
     """Commands in processes that are forked from one, which has the environment that it began with."""
 
-    def __init__(self) -> None:
+    def __init__(self, modules: Sequence[str]) -> None:
         self._place = tempfile.TemporaryDirectory(prefix="modiste-commands-")
         self._folder, self._environment = Path(self._place.name), child_environment()
-        self._server = ForkServer(self._folder)
+        self._server = ForkServer(self._folder, modules=modules)
         atexit.register(self.close)
 
     def may_run_in(self, environment: dict[str, str]) -> bool:
@@ -166,8 +174,8 @@ class Commands:
 
 
 @cache
-def _commands() -> Commands:
-    return Commands()
+def _commands(modules: tuple[str, ...] = PRELOADED) -> Commands:
+    return Commands(modules)
 
 
 def run_python(

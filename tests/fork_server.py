@@ -25,13 +25,14 @@ from multiprocessing import util
 from pathlib import Path
 from typing import Any, NoReturn
 
+LIBRARIES = ("torch", "tyro", "pooch", "safetensors.torch", "PIL.Image")
+"""What commands import besides Modiste and the compiler of torch."""
 PRELOADED = (
+    *LIBRARIES,
     "torch._dynamo",
     "modiste.cli.main",
     "modiste.training.trainer",
     "modiste.evaluation.assessment",
-    "tyro",
-    "pooch",
 )
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 COMMAND = "modiste.cli.main:main"
@@ -70,12 +71,18 @@ class Disk:
 class ForkServer:
     """Gives one child at a time."""
 
-    def __init__(self, folder: Path, preload: Path | None = None, within: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        preload: Path | None = None,
+        within: Sequence[str] = (),
+        modules: Sequence[str] = PRELOADED,
+    ) -> None:
         from commands_and_data import child_environment
 
         self.folder = folder
         shared = {"LD_PRELOAD": str(preload)} if preload else {}
-        command = [*within, sys.executable, __file__, *sys.path]
+        command = [*within, sys.executable, __file__, " ".join(modules), *sys.path]
         pipe = subprocess.PIPE
         self.parent = subprocess.Popen(command, env=child_environment(**shared), stdin=pipe, stdout=pipe, bufsize=0)
 
@@ -138,9 +145,9 @@ class ForkServer:
         return line
 
 
-def serve() -> None:
-    """Fork for each line; say the child's number, that it has ended, and, when asked, how."""
-    for name in PRELOADED:
+def serve(modules: Sequence[str]) -> None:
+    """Import modules, then fork for each line; say the child's number, that it has ended, and, when asked, how."""
+    for name in modules:
         importlib.import_module(name)
     for line in sys.stdin:
         child = os.fork()
@@ -241,5 +248,5 @@ def arm(folder: str, at: int, fault: str, operations: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.path[:] = sys.argv[1:]
-    serve()
+    sys.path[:] = sys.argv[2:]
+    serve(sys.argv[1].split())

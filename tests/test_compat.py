@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from commands_and_data import child_environment
+from commands_and_data import PROGRAMS, child_environment, run_without_modiste
 from modiste import compat
 from modiste.errors import MissingExtraError
 
@@ -94,10 +94,8 @@ def test_shares_follow_from_the_generator_alone() -> None:
 
 
 def test_an_optimizer_is_made_without_the_compiler() -> None:
-    program = Path(__file__).parent / "programs" / "make_optimizer.py"
-    done = subprocess.run(
-        [sys.executable, str(program)], env=child_environment(), capture_output=True, text=True, check=True
-    )
+    done = run_without_modiste(PROGRAMS / "make_optimizer.py")
+    assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["False", "True"], advice("add_param_group")
 
 

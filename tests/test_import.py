@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import modiste
-from commands_and_data import PROGRAMS, child_environment, run_modiste, run_python
+from commands_and_data import PROGRAMS, child_environment, run_modiste, run_python, run_without_modiste
 
 HEAVY = {
     "torch",
@@ -113,7 +113,7 @@ def test_help_of_the_real_command_imports_nothing_heavy(words: list[str]) -> Non
 
 def test_no_run_loads_the_compiler_of_torch(tiny_folder: Path, tmp_path: Path) -> None:
     """It takes most of a second, and torch's own optimizers load it at their first call."""
-    done = run_python(PROGRAMS / "list_compiler_modules.py", tiny_folder, tmp_path)
+    done = run_without_modiste(PROGRAMS / "list_compiler_modules.py", tiny_folder, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
 

@@ -4,12 +4,11 @@ import ast
 import gzip
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import modiste
-from commands_and_data import PROGRAMS, run_python, write_pictures
+from commands_and_data import PROGRAMS, run_without_modiste, write_pictures
 from modiste.cli import main
 
 SOURCE = Path(modiste.__file__).parent
@@ -73,9 +72,9 @@ def test_the_door_and_its_user_would_be_noticed() -> None:
         assert mentions(ast.parse(hidden)), hidden
 
 
-def opened_by(*words: object, **options: Any) -> str:
+def opened_by(*words: object, **variables: str) -> str:
     """Run a command in a process of its own and return what it opened."""
-    done = run_python(PROGRAMS / "list_opened_files.py", *words, timeout=180, **options)
+    done = run_without_modiste(PROGRAMS / "list_opened_files.py", *words, **variables)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -112,7 +111,9 @@ def test_training_on_own_pictures_opens_none_of_the_test_share(tmp_path: Path) -
     assert "held_out was not loaded" in trained
     seen = {name for name in names if f"own/{name}\n" in trained}
     assert len(seen) == 34
-    audited = opened_by("data", "audit", tmp_path / "own", "--pictures", "whole", "--folds", 0, cwd=tmp_path, **cache)
+    audited = opened_by(
+        "data", "audit", tmp_path / "own", "--pictures", "whole", "--folds", 0, "--out", tmp_path / "found", **cache
+    )
     assert {name for name in names if f"own/{name}\n" in audited} == seen
     tested = opened_by("evaluate", tmp_path / "run", "--split", "test", **cache)
     assert {name for name in names if f"own/{name}\n" in tested} == names - seen

@@ -13,9 +13,10 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
         opened.add(path if isinstance(path, str) else path.decode(errors="replace"))
 
 
+assert "modiste" not in sys.modules, "what it opens as it is loaded counts too"
 sys.addaudithook(watch)
 
-from modiste.cli.main import main  # noqa: E402 - what is opened before counts too
+from modiste.cli.main import main  # noqa: E402 - it is loaded under watch
 
 if __name__ == "__main__":
     try:
