@@ -3,9 +3,10 @@
 import json
 import re
 import shutil
+import tomllib
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import jsonschema
 import numpy as np
@@ -20,12 +21,15 @@ from modiste.data import paths
 from modiste.data.idx.reader import read_idx
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.comparison import compare
+from modiste.exports.formats import FORMATS
 from modiste.inference.answers import FileAnswer, answers
 from modiste.inference.predictor import Predictor
+from modiste.models.registry import MODELS
 from modiste.monitoring.drift import compare as compare_answers
 from modiste.monitoring.logged import LoggedAnswers
 from modiste.monitoring.reference import Reference
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.plain import flatten, to_plain
+from modiste.recipes.recipe import Recipe, load
 from modiste.runs import checkpoint, manifest, run_folder
 from modiste.runs.run_folder import EpochRow, PretrainingRow
 from modiste.training import trainer
@@ -106,6 +110,39 @@ def test_every_variable_of_modiste_is_listed() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
     assert section(REFERENCE, "Environment variables") == set(re.findall(r"\bMODISTE_[A-Z]+\b", source))
     assert paths.FOLDER_VARIABLE in source
+
+
+class TestRecipeFiles:
+    PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+
+    def test_the_file_on_the_page_is_a_recipe(self, tmp_path: Path) -> None:
+        [text] = re.findall(r"^```toml\n(.*?)^```", self.PAGE, re.MULTILINE | re.DOTALL)
+        (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+        found = load(tmp_path / "mine.toml")
+        named_by_file = dict(flatten(tomllib.loads(text)))
+        assert {name: value for name, value in flatten(to_plain(found)) if name in named_by_file} == named_by_file
+
+    def test_every_choice_is_listed(self) -> None:
+        rows = re.findall(r"^\| `([\w.]+)` \| (.+) \|$", self.PAGE, re.MULTILINE)
+        listed = {field: set(re.findall(r"`([\w-]+)`", choices)) for field, choices in rows}
+        assert listed.pop("model.kind") == {kind.KIND for kind in MODELS}
+        assert listed == {field: choices_of(field) for field in listed}
+        assert listed.keys() >= {"optimizer.name", "schedule.shape", "objective", "warm_start"}
+
+
+def choices_of(field: str) -> set[str]:
+    """What a field of the recipe may be."""
+    *parts, name = field.split(".")
+    kind: Any = Recipe
+    for part in parts:
+        kind = get_type_hints(kind)[part]
+    return set(get_args(get_type_hints(kind)[name]))
+
+
+def test_every_format_of_export_is_listed() -> None:
+    page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)`(?: \(default\))? \| `([\w.]+)`", page, re.MULTILINE)
+    assert dict(rows) == {name: kind.name for name, kind in FORMATS.items()}
 
 
 def schema(name: str) -> dict[str, Any]:
