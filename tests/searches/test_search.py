@@ -10,6 +10,7 @@ import subprocess
 import time
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ from modiste.searches.plots import parallel_coordinates
 from modiste.searches.search import check_trials, search
 from modiste.searches.suggestions import Suggestions
 from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
-from modiste.searches.workers import Processes
+from modiste.searches.workers import Processes, TrialPool
 from modiste.training import trainer
+from modiste.training.interruption import Interruption
 from modiste.training.transfer.backbones import BACKBONES
 
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "model.hidden=choice([8],[16])", "batch_size=log(16,64)")
@@ -275,6 +277,20 @@ def test_a_worker_that_is_killed_as_it_starts_breaks_its_pool(monkeypatch: pytes
     monkeypatch.setattr(ProcessPoolExecutor, "submit", refuse)
     with Processes(1) as pool, pytest.raises(BrokenProcessPool):
         pool.submit(int)
+
+
+def test_a_trial_whose_process_always_dies_as_it_starts_fails(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", refuse)
+    task = TrialTask(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run")
+    ready, kept = [[task]], list[TrialOutcome]()
+    pool = TrialPool(partial(Processes, 1), lambda: ready.pop() if ready else [], kept.append, Interruption())
+    assert pool.work()
+    assert [(one.state, one.reason) for one in kept] == [("failed", "the process that ran it died 3 times")]
 
 
 @pytest.mark.slow

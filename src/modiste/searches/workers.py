@@ -127,7 +127,8 @@ class TrialPool:
                     return suspects
             except (BrokenProcessPool, CancelledError):
                 pool.kill()
-                return [*self._suspects(list(running.values())), *begun, *suspects]
+                died = list(running.values()) or [begun.pop(0)]  # one whose process died as it started
+                return [*self._suspects(died), *begun, *suspects]
             except BaseException:
                 _stop(pool, running)
                 raise
