@@ -144,6 +144,7 @@ def test_the_exported_file_is_served_in_colour(bench: Bench) -> None:
     assert (model["image_shape"], model["metadata"]["pictures"]) == ([3, 28, 28], "whole")
 
 
+@pytest.mark.slow
 def test_the_audit_finds_what_was_planted(bench: Bench) -> None:
     done = bench.modiste(
         "data", "audit", "pictures", *AS_TRAINED, "--with-test", "--folds", 3, "--json", "--out", "audited"

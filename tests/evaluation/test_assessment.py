@@ -260,6 +260,7 @@ class TestNothingMayBeWritten:
             export.export(run, to="safetensors", data_folder=tiny_folder)
         assert sorted((path.name, path.read_bytes()) for path in run.iterdir() if path.is_file()) == before
 
+    @pytest.mark.slow
     @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root to mount")
     def test_a_disk_that_is_really_read_only(self, run: Path, twin: Path, tiny_folder: Path, tmp_path: Path) -> None:
         mounted = f'mount --bind {run.parent} {run.parent} && mount -o remount,ro,bind {run.parent} && exec "$@"'

@@ -34,8 +34,8 @@ def test_a_module_is_one_stage() -> None:
 
 
 def test_only_the_keypoints_stand_beside_the_stage_above() -> None:
-    for name in named.RECIPES:
-        stages = trace(build_model(named.get(name).model, TASK), SHAPE)
+    for name, network in OF_RECIPES.items():
+        stages = trace(build_model(network, TASK), SHAPE)
         beside = [stage.name for stage in stages if "beside the stage" in stage.detail]
         assert beside == (["Keypoints"] if name == "fashionnet" else [])
 

@@ -11,6 +11,7 @@ from figure_checks import check_legible, written
 from torch import Tensor
 
 from commands_and_data import PROGRAMS, run_script
+from fault_counter import slow_case
 from modiste.evaluation import metrics
 from modiste.evaluation.calibration import reliability
 from modiste.models.layers import ACTIVATIONS
@@ -246,7 +247,7 @@ class TestConfusionAndReliability:
             assert not matrix[row][column] or str(matrix[row][column]) in found
         check_legible(figure)
 
-    @pytest.mark.parametrize("classes", [2, 20, 60])
+    @pytest.mark.parametrize("classes", [2, 20, slow_case(60)])
     def test_any_number_of_classes(self, classes: int) -> None:
         matrix = [[row * column % 7 for column in range(classes)] for row in range(classes)]
         check_legible(confusion_matrix(matrix, [f"class {number}" for number in range(classes)]))
