@@ -200,4 +200,4 @@ def test_many_images_take_their_turns(server: Server, photos: list[bytes]) -> No
         for one in large:
             one.result()
     assert len(order) == 4
-    assert order[-1] == "large"
+    assert order.index("small") < 2, "else it waited for all that large ones sent"
