@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jaxtyping
+import platformdirs
 import pytest
 
 from commands_and_data import tiny_files
@@ -26,6 +27,27 @@ if TYPE_CHECKING:  # Nothing here imports torch: of several processes, the first
 pytest_plugins = ["chromium", "fault_counter", "network_guard"]
 # Else each run takes as many threads as there are free cores, and two runs that are compared differ in their last bits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+SHARED = ("tiny_folder", "finished_run", "exported_run", "photo_run", "exported_photo_run")
+"""Fixtures that are folders of all tests."""
+READ_FROM_CACHE = ("fashion-mnist", "backbones", "onnxruntime-web")
+"""What tests read of the folder that Modiste keeps for the user."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # else the first process has done it
+        config.add_cleanup(own_cache().cleanup)
+
+
+def own_cache() -> "tempfile.TemporaryDirectory[str]":
+    """Let the tests keep what they decode in a folder of their own, where what is in the user's is found too."""
+    user, own = Path(platformdirs.user_cache_dir()), tempfile.TemporaryDirectory(prefix="modiste-cache-")
+    (Path(own.name) / "modiste").mkdir()
+    others = [path for path in user.glob("*") if path.name != "modiste"]
+    for path in [*others, *(user / "modiste" / name for name in READ_FROM_CACHE)]:
+        if path.exists():
+            (Path(own.name) / path.relative_to(user)).symlink_to(path)
+    os.environ["XDG_CACHE_HOME"] = own.name
+    return own
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -123,15 +145,19 @@ def exported_run(tmp_path_factory: pytest.TempPathFactory, finished_run: Path, t
 
 
 @pytest.fixture(autouse=True)
-def finished_run_stays_as_it_is(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that adds a file to the run of all tests, or removes one: later tests would depend on the order."""
-    if "finished_run" not in request.fixturenames:
-        yield
-        return
-    folder = request.getfixturevalue("finished_run")
-    before = sorted(path.name for path in folder.iterdir())
+def shared_folders_stay_as_they_are(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that changes a folder of all tests: later tests would depend on the order."""
+    folders = [request.getfixturevalue(name) for name in SHARED if name in request.fixturenames]
+    before = list(map(files, folders))
     yield
-    assert sorted(path.name for path in folder.iterdir()) == before, "the test changed finished_run; copy it first"
+    for folder, found in zip(folders, before, strict=True):
+        assert files(folder) == found, f"the test changed {folder}; copy it first"
+
+
+def files(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Return the size and the time of change of every file."""
+    every = [(path, path.stat()) for path in folder.rglob("*") if path.is_file()]
+    return {path: (told.st_size, told.st_mtime_ns) for path, told in every}
 
 
 @pytest.fixture(scope="session")
