@@ -30,7 +30,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 """Arguments of Python before the number of processes and a script."""
 PROGRAMS = Path(__file__).with_name("programs")
 """Programs that tests run in processes of their own."""
-READ_LATER = ("MODISTE_", "PYTEST_", "XDG_", "HF_", "TORCHINDUCTOR_", "RAY_", "MLFLOW_")
+READ_LATER = ("HOME", "MODISTE_", "PYTEST_", "XDG_", "HF_", "TORCHINDUCTOR_", "RAY_", "MLFLOW_")
 """Beginnings of the names of variables that are read when they are needed. Torch's compiler, Ray and MLflow set some as
 they load; every later command would else need a process of its own, which takes seconds."""
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -120,12 +120,14 @@ def run_script(
     return run_python(script, *words, cwd=cwd, timeout=timeout, **variables)
 
 
-def run_without_modiste(script: Path, *words: object, **variables: str) -> "subprocess.CompletedProcess[str]":
+def run_without_modiste(
+    script: Path, *words: object, cwd: Path | None = None, **variables: str
+) -> "subprocess.CompletedProcess[str]":
     """Run a Python script as ``run_script`` does, but forked from a process that has loaded libraries alone."""
     if sys.platform == "linux" and (commands := _commands(LIBRARIES)).may_run_in(child_environment(**variables)):
         arguments = str(script), list(map(str, words))
-        return commands.run(SCRIPT, *arguments, folder=None, environment=child_environment(**variables))
-    return run_python(script, *words, **variables)
+        return commands.run(SCRIPT, *arguments, folder=cwd, environment=child_environment(**variables))
+    return run_python(script, *words, cwd=cwd, **variables)
 
 
 def run_together(
