@@ -278,7 +278,7 @@ def processor_seconds(script: str) -> float:
 def test_the_list_of_commands_costs_little_more_than_python_itself() -> None:
     """Six times what Python takes with two small modules, a tenth of a second of processor time on a usual machine.
 
-    The limit stops what takes long to import: with torch it would be a hundred times as much.
+    The limit stops whatever takes long to import; with torch the list would take about sixty times as much.
     """
     listing = processor_seconds("from modiste.cli.main import main; main(['--help'])")
     assert listing < 10 * processor_seconds("import argparse, json")
