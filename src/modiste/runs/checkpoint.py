@@ -246,4 +246,4 @@ def _from_bytes(path: Path, content: bytes) -> tuple[Tensors, dict[str, Any]]:
         _check_format(plain.pop("format"))
         return safetensors.torch.load(content), plain
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RunError(f"{path}: damaged or not one of Modiste's files ({error})") from error
+        raise RunError(f"{path}: damaged, or not a safetensors file that Modiste wrote ({error})") from error
