@@ -94,7 +94,7 @@ class Killing:
         task: The catalogue.
         address: Address of the cluster.
         keeper: Process of the cluster.
-        draw: Draw of all moments and victims.
+        draw: Source of all random moments and victims.
     """
 
     def __init__(self, task: Task, address: str, keeper: Keeper, draw: random.Random) -> None:

@@ -4,10 +4,11 @@ from math import sqrt
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import nct, norm, t
 
 from modiste.evaluation.power import MOST_SEEDS, POWER, fewest_seeds, power
-from modiste.evaluation.statistics import combined_difference
+from modiste.evaluation.statistics import combined_difference, crossed_difference
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10, 40])
@@ -48,3 +49,12 @@ def test_the_stated_power_is_that_of_the_test() -> None:
     ]
     shown = np.mean([one.bounds(0.05)[0] > 0 for one in found])
     assert shown == pytest.approx(power(effect, seeds, 0.003**2, 0.001**2, 0.05), abs=0.04)  # 3.6 standard errors
+
+
+def test_seeds_that_agreed_by_chance_are_not_enough() -> None:
+    table = torch.zeros(2, 100, dtype=torch.float64)
+    table[0, 3] = table[1, 8] = 1
+    found = crossed_difference(table)
+    alone = power(0.01, 2, found.seed_variance, found.image_variance, 0.05)
+    assert (alone, found.bounds(0.05)[0] < 0) == (1.0, True)
+    assert power(0.01, 2, found.seed_variance, found.image_variance, 0.05, found.least_variance) < 0.5

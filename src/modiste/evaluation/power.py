@@ -18,7 +18,9 @@ GRID = 200
 """Quantiles of the estimated variance over which the power is averaged."""
 
 
-def power(effect: float, seeds: int, seed_variance: float, image_variance: float, level: float) -> float:
+def power(
+    effect: float, seeds: int, seed_variance: float, image_variance: float, level: float, least_variance: float = 0.0
+) -> float:
     """Return the probability that a one-sided test over seeds and images shows an effect.
 
     The test is that of ``CrossedDifference.bounds``. Its estimate of the variance over seeds varies itself; the power
@@ -30,6 +32,7 @@ def power(effect: float, seeds: int, seed_variance: float, image_variance: float
         seed_variance: Variance of the difference of a single seed.
         image_variance: Variance of the mean difference that images add.
         level: Level of the one-sided test.
+        least_variance: Variance of the mean difference that the bound covers in any case; see ``CrossedDifference``.
 
     Raises:
         MissingExtraError: SciPy is not installed.
@@ -42,7 +45,8 @@ def power(effect: float, seeds: int, seed_variance: float, image_variance: float
     of_t, of_normal = quantiles(level, seeds - 1)
     estimates = seed_variance * _chi_squared_ratios(seeds - 1)
     halves = np.sqrt(of_t**2 * estimates / seeds + of_normal**2 * image_variance)
-    deviation = sqrt(seed_variance / seeds + image_variance)
+    halves = np.maximum(halves, of_normal * sqrt(least_variance))
+    deviation = sqrt(max(seed_variance / seeds + image_variance, least_variance))
     if deviation == 0:
         return float(effect > 0)
     return float(ndtr((effect - halves) / deviation).mean())

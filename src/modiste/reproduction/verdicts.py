@@ -138,7 +138,9 @@ def seeds_to_decide(found: Sequence[CrossedDifference]) -> int | None:
 
 
 def _power(over: CrossedDifference, seeds: int, effect: float, level: float) -> float:
-    return power(effect, seeds, over.seed_variance, over.image_variance, level)
+    """Return the power with another number of seeds; the luck of single images shrinks with it."""
+    luck = max(over.least_variance - over.image_variance, 0.0) * over.seeds / seeds
+    return power(effect, seeds, over.seed_variance, over.image_variance, level, over.image_variance + luck)
 
 
 def _advice(seeds: int | None, images: int) -> str:
