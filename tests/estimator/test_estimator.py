@@ -89,8 +89,9 @@ def test_a_failed_fit_leaves_no_model() -> None:
         model.set_params(epochs=0).fit(ROWS[:100], LABELS[:100] > 4)
     with pytest.raises(NotFittedError):
         model.predict(ROWS[:1])
-    with pytest.raises(NotFittedError):
-        check_is_fitted(model)
+    for one in (model, pickle.loads(pickle.dumps(model))):
+        with pytest.raises(NotFittedError):
+            check_is_fitted(one)
 
 
 def test_one_image_without_its_first_axis_is_refused() -> None:

@@ -5,8 +5,6 @@ import socket
 import sys
 from typing import Any
 
-from modiste.cli.main import main
-
 
 def refuse(*_: Any, **__: Any) -> None:
     """Refuse whatever is asked of the network."""
@@ -22,6 +20,8 @@ class Refused(socket.socket):
 socket.socket = Refused  # type: ignore[misc]
 socket.getaddrinfo = socket.gethostbyname = refuse  # type: ignore[assignment]
 if sys.argv[1:]:
+    from modiste.cli.main import main  # now that nothing it imports can open a socket
+
     main(sys.argv[1:])
 else:
     http.client.HTTPConnection("localhost", 9).request("GET", "/")

@@ -2,18 +2,22 @@
 
 import asyncio
 
+import pytest
+
 from modiste.photo.preparation import Preparation
 from modiste.serving.picture_pool import PicturePool
 from modiste.serving.picture_process import PreparedUpload
 
 
-def test_a_process_that_dies_while_idle_costs_no_picture(photos: list[bytes]) -> None:
+@pytest.mark.parametrize("is_noticed", [True, False])
+def test_a_process_that_dies_while_idle_costs_no_picture(photos: list[bytes], is_noticed: bool) -> None:
     async def ask() -> tuple[PreparedUpload, PreparedUpload, int]:
         pool = PicturePool(Preparation())
         first = await pool.prepare(photos[0], steps=False)
         (process,) = pool._processes
         process.kill()
-        await process.wait()
+        if is_noticed:
+            await process.wait()
         second = await pool.prepare(photos[0], steps=False)
         count = len(pool._processes)
         await pool.close()

@@ -115,6 +115,10 @@ def test_a_decoder_that_dies_costs_its_picture_alone_and_none_outlives_its_serve
     model_file: Path, photos: list[bytes]
 ) -> None:
     files = {"files": [("images", photos[0]), ("images", b"fatal"), ("images", photos[1])]}
+    with listening(model_file, program=SERVE_SLOWLY) as server, server.client() as client:
+        assert client.post("/v1/predict", **files).json()["answers"][1]["fault"] == DIED
+        server.process.terminate()
+        assert server.process.wait(30) == 0
     with listening(model_file, program=SERVE_SLOWLY) as server:
         with server.client() as client:
             for _ in range(3):

@@ -65,16 +65,13 @@ def test_labels_that_changes_by_class_name_are_compared_with_the_classes(
     tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     development = replace(load_development(tiny_recipe.data, tiny_folder), class_names=tuple("abcdefghij"))
+    known, unknown = (replace(tiny_recipe, by_class=ByClassRecipe(pair=(label,))) for label in (9, 10))
+    for name in ("known", "unknown"):
+        (tmp_path / name).mkdir()
     with open_session("cpu") as session, caplog.at_level(logging.WARNING):
-        for number, label in enumerate((9, 10)):
-            recipe = replace(tiny_recipe, by_class=ByClassRecipe(pair=(label,)))
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            if label == 9:
-                assert set_up(recipe, folder, session, development) is not None
-            else:
-                with pytest.raises(RecipeError, match=r"^by_class.pair: expected labels from 0 to 9 .* found \(10,\)"):
-                    set_up(recipe, folder, session, development)
+        assert set_up(known, tmp_path / "known", session, development) is not None
+        with pytest.raises(RecipeError, match=r"^by_class.pair: expected labels from 0 to 9 .* found \(10,\)"):
+            set_up(unknown, tmp_path / "unknown", session, development)
     assert [one.message.partition(" here")[0] for one in caplog.records] == ["by_class.pair: its labels are 9 j"]
 
 

@@ -36,7 +36,7 @@ def check_labels(recipe: ByClassRecipe, class_names: tuple[str, ...]) -> tuple[s
     notes, count = [], len(class_names)
     for field in ("pair", "upper", "lower"):
         labels = getattr(recipe, field)
-        expected = f"labels from 0 to {count - 1} for {count} classes"
+        expected = f"labels from 0 to {count - 1} for {count} classes, or none"
         demand(all(label < count for label in labels), f"by_class.{field}", expected, labels)
         if labels and class_names != CLASS_NAMES:
             named = ", ".join(f"{label} {class_names[label]}" for label in labels)

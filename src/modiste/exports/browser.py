@@ -24,7 +24,7 @@ ABSENT = "not checked, no browser starts here (pip install playwright; playwrigh
 
 def has_browser() -> bool:
     """Return whether a page can be opened here."""
-    return find_spec("playwright") is not None and _in_thread(_starts)
+    return find_spec("playwright") is not None and bool(_in_thread(_chromium))
 
 
 def page_probabilities(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n k"]:
@@ -45,26 +45,15 @@ def _in_thread(function: Callable[..., Value], *arguments: Any) -> Value:
 
 
 def _chromium() -> str | None:
-    """Return the path of an installed Chromium: the system's, or Playwright's own."""
-    from playwright.sync_api import sync_playwright
-
-    if found := next(filter(None, map(shutil.which, CHROMIUMS)), None):
-        return found
-    with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-    return own if Path(own).exists() else None
-
-
-def _starts() -> bool:
-    """Return whether a Chromium is installed and starts; it may lack libraries of the system."""
+    """Return the path of the first Chromium that starts: one of the system, or Playwright's own."""
     from playwright.sync_api import Error, sync_playwright
 
-    chromium = _chromium()
-    with contextlib.suppress(Error), sync_playwright() as playwright:
-        if chromium is not None:
-            playwright.chromium.launch(executable_path=chromium).close()
-            return True
-    return False
+    with sync_playwright() as playwright:
+        for path in filter(None, (*map(shutil.which, CHROMIUMS), playwright.chromium.executable_path)):
+            with contextlib.suppress(Error):  # it is not there, or lacks libraries of the system
+                playwright.chromium.launch(executable_path=path).close()
+                return path
+    return None
 
 
 def _asked(content: bytes, script: str, argument: str) -> Any:

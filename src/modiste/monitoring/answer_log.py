@@ -53,7 +53,7 @@ class _Some(NamedTuple):
 def identity(model: OnnxModel) -> str:
     """Return 16 hexadecimal digits that tell a model's answers from those of others; exports of one run share them.
 
-    Ensembles of the same recipes are told apart by the weights of their networks.
+    Ensembles of the same recipes are told apart by the shares that their networks have.
     """
     known = [model.metadata.get(key, "") for key in ("recipe", "epoch", "fingerprint", "temperature")]
     known += [model.metadata[key] for key in ("weights",) if key in model.metadata]

@@ -66,18 +66,24 @@ class PicturePool:
 
     async def _prepare(self, asked: bytes) -> PreparedUpload:
         async with self._room:
-            process = self._waiting() or await self._start()
-            try:
-                found = await _answer(process, asked)
-            except (EOFError, OSError):
-                found = PreparedUpload(DIED, [])
-                self._end(process)
-            except BaseException:  # the request was cancelled: nobody reads this process's answer
-                self._end(process)
-                raise
-            if process in self._processes:
-                self._release(process)
-            return found
+            idle = self._waiting()
+            if idle and (found := await self._ask(idle, asked)):
+                return found  # else it may have died before it got the picture
+            return await self._ask(await self._start(), asked) or PreparedUpload(DIED, [])
+
+    async def _ask(self, process: Process, asked: bytes) -> PreparedUpload | None:
+        """Return a process's answer, and keep the process; None if it dies."""
+        try:
+            found = await _answer(process, asked)
+        except (EOFError, OSError):
+            self._end(process)
+            return None
+        except BaseException:  # the request was cancelled: nobody reads this process's answer
+            self._end(process)
+            raise
+        if process in self._processes:
+            self._release(process)
+        return found
 
     def _waiting(self) -> Process | None:
         """Return an idle process; those that died meanwhile, as of a lack of memory, are forgotten."""

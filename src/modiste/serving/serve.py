@@ -133,7 +133,7 @@ def export(run: Path, data_folder: Path | None = None) -> None:
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # for the processes that it starts in turn
     done = subprocess.run(arguments, stdout=subprocess.DEVNULL, env=environment, check=False)
     if done.returncode:
-        raise RunError(f"{run}: could not be exported, see above; export it first: modiste export {run}")
+        raise RunError(f"{run}: could not be exported, see above; mend that, or export it yourself first")
 
 
 def _server(model: OnnxModel, **options: Any) -> "Server":

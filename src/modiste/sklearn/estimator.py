@@ -125,7 +125,8 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: The samples, labels or weights cannot be trained on.
         """
-        self.__dict__.pop("_predictor", None)  # an earlier model does not fit to what a failed call may leave
+        for name in ("_predictor", "_model"):  # an earlier model does not fit to what a failed call may leave
+            self.__dict__.pop(name, None)
         samples, labels = self._checked(X, y)
         classes, codes = np.unique(labels, return_inverse=True)
         pixels = Pixels.learn(samples)

@@ -38,7 +38,7 @@ class CrossValidation:
         recipe: The recipe's name.
         folds: Number of folds.
         images: Number of images, each held out once.
-        accuracies: Accuracies of each fold, of the epoch that the recipe selects.
+        accuracies: Accuracy of each fold, of the epoch that the recipe selects.
         spread: Their mean with deviation and interval; see METHOD.
         seconds: How long this call took.
     """

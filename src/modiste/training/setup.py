@@ -223,7 +223,7 @@ def claim(folder: Path, recipe: Recipe) -> bool:
     if not path.exists():
         if foreign := run_folder.foreign_files(folder):
             raise RunError(f"{folder}: not a run folder and not empty ({foreign[0]}); choose another with --out")
-    elif changes := differences(run_folder.read_recipe(folder), recipe):
+    elif changes := differences(run_folder.read_recipe(folder), run_folder.as_begun(recipe, folder)):
         if not run_folder.is_unbegun(folder):
             raise RunError(f"{folder}: holds a run of another recipe ({'; '.join(changes)}); {_remedy(folder, recipe)}")
         run_folder.clear(folder)

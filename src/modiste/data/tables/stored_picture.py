@@ -41,8 +41,8 @@ def decode(data: bytes) -> UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "3 h w"]
 def pixels_of(image: Any) -> UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]:
     """Return the pixels of an image of PIL, one plane if it is grey without an alpha channel.
 
-    They are those of a picture file in a folder: transparent parts are white, 16 bits are scaled to 8, and a palette
-    gives its colours.
+    As of a picture file in a folder, transparent parts are white, 16 bits are scaled to 8, and a palette gives its
+    colours. Unlike there, orientation and colour profile are ignored: small pictures in tables rarely have them.
     """
     image.load()
     if image.mode in PLAIN_MODES and "transparency" not in image.info:

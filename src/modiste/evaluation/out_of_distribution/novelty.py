@@ -157,7 +157,7 @@ class EnsembleAnswers(Answers):
     """The same for several networks: their logits are summed with weights, and the first network's detector is used.
 
     Args:
-        members: Members of each network; only the first may have a detector.
+        members: Answers of each network; only the first may have a detector.
         weights: Weights of their logits; see ``opinion_pool``.
     """
 
