@@ -24,6 +24,7 @@ from modiste.data.augment import (
     shift,
 )
 from modiste.data.batch import Batch, as_targets
+from modiste.data.geometry import boxes
 from modiste.data.mixtures import MIXTURES
 from modiste.recipes.recipe import AugmentationRecipe
 
@@ -190,6 +191,33 @@ def test_erasing_replaces_a_rectangle_in_the_asked_share_of_images() -> None:
     for mask in changed[touched][:50, 0]:
         rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
         assert mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].all()
+
+
+def test_a_rectangle_inside_begins_everywhere_equally_often() -> None:
+    count = 8000
+    half = torch.full((count,), 0.5)
+    masks = boxes(torch.zeros(count, 1, 6, 8), half, half, generator(), inside=True)
+    assert (masks.flatten(1).sum(1) == 3 * 4).all()
+    for axis, places in ((2, 4), (1, 5)):
+        starts = torch.bincount(masks.any(axis).int().argmax(1), minlength=places).double() / count
+        assert len(starts) == places
+        assert (starts - 1 / places).abs().max().item() < 0.022  # 4.5 standard deviations
+
+
+def test_erasing_treats_opposite_sides_alike() -> None:
+    count = 8000
+    erased = (erase(torch.full((count, 1, 12, 12), 2.0), 1.0, generator()) != 2)[:, 0].double().mean(0)
+    for axis in (0, 1):
+        assert (erased - erased.flip(axis)).abs().max().item() < 0.036  # 4.5 standard deviations of a difference
+
+
+def test_rotation_of_an_image_that_is_no_square_keeps_shapes() -> None:
+    """Columns at the edge are black: without them, an image turns as it does with them."""
+    square = torch.zeros(20, 1, 40, 40)
+    square[:, :, 16:24, 16:24] = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    turned, narrow = (rotate(images, 60.0, generator()) for images in (square, square[..., 8:32]))
+    torch.testing.assert_close(narrow, turned[..., 8:32], rtol=0, atol=1e-4)  # coordinates of 40, with 24 bits
+    assert not torch.allclose(narrow, square[..., 8:32], atol=0.1)
 
 
 def test_rotation_and_crop_keep_the_centre() -> None:

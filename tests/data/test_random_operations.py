@@ -46,6 +46,14 @@ def coefficients(name: str, strength: float) -> tuple[float, ...]:
     return a, b, centre * (1 - a - b) + right, c, d, centre * (1 - c - d) + down
 
 
+@pytest.mark.parametrize("name", ["rotate", "shear_x", "shear_y", "zoom"])
+def test_an_image_that_is_no_square_is_moved_as_in_a_square(name: str) -> None:
+    square = torch.nn.functional.pad(NOISE[:, :, :8, :8], (16,) * 4)
+    moved, flat = (applied(name, 1.0, images) for images in (square, square[:, :, 8:32]))
+    torch.testing.assert_close(flat, moved[:, :, 8:32], rtol=0, atol=1e-4)  # coordinates of 40, with 24 bits
+    assert not torch.allclose(flat, square[:, :, 8:32], atol=0.1)
+
+
 @pytest.mark.parametrize("strength", SIGNS)
 @pytest.mark.parametrize("name", MOVES)
 def test_moves_are_pillows(name: str, strength: float) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from modiste.data import garment_changes
 from modiste.data.batch import Batch
-from modiste.data.geometry import Images, affine, boxes, uniform, warp
+from modiste.data.geometry import Images, affine, boxes, of_pixels, uniform, warp
 from modiste.data.mixtures import MIXTURES
 from modiste.data.random_operations import random_operations, trivial
 from modiste.errors import RecipeError
@@ -132,7 +132,8 @@ def resized_crop(images: Images, most: float, generator: torch.Generator) -> Ima
 def rotate(images: Images, most_degrees: float, generator: torch.Generator) -> Images:
     """Rotate each image about its centre by -most_degrees to most_degrees; zeros fill the corners."""
     angle = (2 * uniform(images, generator) - 1) * (most_degrees * pi / 180)
-    return warp(images, affine(angle=angle, scale=torch.ones_like(angle), offset=angle.new_zeros(2, len(angle))))
+    maps = affine(angle=angle, scale=torch.ones_like(angle), offset=angle.new_zeros(2, len(angle)))
+    return warp(images, of_pixels(maps, images))
 
 
 def erase(images: Images, probability: float, generator: torch.Generator) -> Images:

@@ -17,6 +17,18 @@ def affine(
     return torch.stack(rows, dim=1).view(-1, 2, 3)
 
 
+def of_pixels(maps: Float[Tensor, "n 2 3"], images: Images) -> Float[Tensor, "n 2 3"]:
+    """Return maps that turn and shear by pixels, given those that would for a square; coordinates are in [-1, 1].
+
+    An image that is no square has more pixels to the unit along its longer side.
+    """
+    height, width = images.shape[2:]
+    maps = maps.clone()
+    maps[:, 0, 1] *= height / width
+    maps[:, 1, 0] *= width / height
+    return maps
+
+
 def warp(images: Images, maps: Float[Tensor, "n 2 3"]) -> Images:
     """Map each image by its affine map from output to input coordinates in [-1, 1]; outside the image is zero."""
     return sample(images, F.affine_grid(maps, list(images.shape), align_corners=False))
@@ -61,7 +73,11 @@ def boxes(
     for share, size in ((tall, height), (wide, width)):
         length = (share.clamp(max=1) * size).round()
         position = uniform(images, generator)
-        start = (position * (size - length)).floor() if inside else (position * size).floor() - (length / 2).floor()
+        last = size - length
+        if inside:  # rounding may lift the product to last + 1
+            start = torch.minimum((position * (last + 1)).floor(), last)
+        else:
+            start = (position * size).floor() - (length / 2).floor()
         at = torch.arange(size, device=images.device)
         spans.append((at >= start[:, None]) & (at < (start + length)[:, None]))
     return spans[0][:, :, None] & spans[1][:, None, :]

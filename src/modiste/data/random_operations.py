@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from modiste.data.geometry import Images, affine, uniform, warp_fast
+from modiste.data.geometry import Images, affine, of_pixels, uniform, warp_fast
 
 OPERATIONS = (
     "identity",
@@ -122,7 +122,7 @@ def _moved(images: Images, kinds: Kinds, strengths: Float[Tensor, " n"]) -> Imag
     maps[:, 0, 1] += amounts("shear_x", MOST_SHEAR)
     maps[:, 1, 0] += amounts("shear_y", MOST_SHEAR)
     first, last = OPERATIONS.index("shift_x"), OPERATIONS.index("zoom")
-    return _where((first <= kinds) & (kinds <= last), warp_fast(images, maps), images)
+    return _where((first <= kinds) & (kinds <= last), warp_fast(images, of_pixels(maps, images)), images)
 
 
 def _blended(images: Images, kinds: Kinds, strengths: Float[Tensor, " n"]) -> Images:
