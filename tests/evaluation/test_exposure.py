@@ -48,6 +48,17 @@ def test_a_cut_up_image_keeps_its_pixels_and_loses_their_order(images: torch.Ten
     assert (cut != whole).flatten(1).any(1).all()
 
 
+def test_four_tiles_never_stay_where_they_were() -> None:
+    """One order of 24 leaves them in place. Of the images with another, none changes."""
+    whole = torch.arange(4.0).view(1, 1, 2, 2).expand(500, 1, 2, 2)
+    cut = outliers.shuffled_tiles(whole, 2, generator())
+    order = torch.rand(500, 4, generator=generator()).argsort(1).float()
+    stays = (order == torch.arange(4)).all(1)
+    assert stays.any()
+    assert torch.equal(cut.flatten(1)[~stays], order[~stays])
+    assert (cut.flatten(1)[stays] == torch.tensor([3.0, 0.0, 1.0, 2.0])).all()
+
+
 def test_shapes_differ_from_each_other_and_are_seldom_empty(images: torch.Tensor) -> None:
     drawn = boundary.as_bytes(outliers.random_shapes(as_floats(images), generator()))
     assert len({one.numpy().tobytes() for one in drawn}) == len(drawn)

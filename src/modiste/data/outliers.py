@@ -27,12 +27,14 @@ def outlier_images(images: Images, generator: torch.Generator) -> Images:
 
 
 def shuffled_tiles(images: Images, parts: int, generator: torch.Generator) -> Images:
-    """Cut each image into ``parts`` x ``parts`` tiles and arrange them in random order."""
+    """Cut each image into ``parts`` x ``parts`` tiles and arrange them in random order, which is never their own."""
     count, channels, height, width = images.shape
     tall, wide = height // parts, width // parts
     tiles = images[:, :, : parts * tall, : parts * wide].reshape(count, channels, parts, tall, parts, wide)
     tiles = tiles.permute(0, 2, 4, 1, 3, 5).reshape(count, parts**2, channels, tall, wide)
     order = torch.rand(count, parts**2, generator=generator, device=images.device).argsort(1)
+    own = torch.arange(parts**2, device=images.device)
+    order = torch.where((order == own).all(1, keepdim=True), own.roll(1), order)
     tiles = tiles[torch.arange(count, device=images.device)[:, None], order].reshape(
         count, parts, parts, channels, tall, wide
     )
