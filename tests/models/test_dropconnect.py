@@ -38,3 +38,16 @@ def test_without_dropping_it_is_a_dense_layer():
     expected = torch.relu(layer.linear(x))
     assert torch.allclose(layer.train()(x), expected, atol=1e-6)
     assert torch.allclose(layer.eval()(x), expected, atol=1e-6)
+    for training in (True, False):
+        layer.zero_grad()
+        layer.train(training)(x).sum().backward()
+        assert layer.linear.weight.grad is not None
+        assert layer.linear.weight.grad.isfinite().all()
+        assert layer.linear.weight.grad.any()
+
+
+def test_a_rate_of_less_than_a_byte_can_hold_drops_nothing():
+    for rate, kept in ((0.001, True), (0.999, False)):
+        layer = DropConnect(12, 5, rate=rate, samples=8)
+        layer.generator = generator(5)
+        assert (layer._mask(3, 5, 12) == kept).all()

@@ -41,7 +41,9 @@ class DropConnect(Stochastic):
     noise: Tensor
 
     def forward(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n outputs"]:
-        return self._masked(x) if self.training and self.rate else self._moment_matched(x)
+        if not self.rate:  # the Gaussian has no width, and a square root has no gradient at 0
+            return torch.relu(self.linear(x))
+        return self._masked(x) if self.training else self._moment_matched(x)
 
     def _masked(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n outputs"]:
         """Return the output with a new mask for each image; the bias is masked like any other weight."""
@@ -55,7 +57,10 @@ class DropConnect(Stochastic):
         shape = (self.images_to_draw(images), *shape)
         count, device = prod(shape), self.linear.weight.device
         words = torch.randint(-(2**63), 2**63 - 1, (count // 8 + 1,), generator=self.generator, device=device)
-        return self.own_share((words.view(torch.uint8)[:count] < round(256 * (1 - self.rate))).view(shape))
+        drawn, kept = words.view(torch.uint8)[:count], round(256 * (1 - self.rate))
+        # No byte holds 256: torch compares with 0 in its place.
+        mask = drawn < kept if kept < 256 else torch.ones_like(drawn, dtype=torch.bool)
+        return self.own_share(mask.view(shape))
 
     def moments(self, x: Float[Tensor, "n inputs"]) -> tuple[Float[Tensor, "n outputs"], Float[Tensor, "n outputs"]]:
         """Return the mean and the variance of each unit's input over all masks."""
