@@ -79,6 +79,20 @@ def test_steps_fall_where_they_should() -> None:
         assert factor(recipe, point) == value
 
 
+@pytest.mark.parametrize("parts", range(1, 60))
+def test_the_end_of_the_shape_is_no_step(parts: int) -> None:
+    """Also where 1 / (1 / parts) is rounded to a little more than ``parts``, as for 49."""
+    recipe = ScheduleRecipe(shape="step", step_every=1 / parts, step_factor=0.5, warm_up=0.1, hold=0.25)
+    before = factor(recipe, 0.1 + 0.65 * (1 - 1e-4))
+    assert before == 0.5 ** (parts - 1)
+    assert {factor(recipe, point) for point in (0.75, 0.7501, 0.9, 1.0)} == {before}
+
+
+def test_a_part_of_a_step_at_the_end_stays_one() -> None:
+    recipe = ScheduleRecipe(shape="step", step_every=0.3, step_factor=0.5, hold=0.5)
+    assert [factor(recipe, point) for point in (0.44, 0.46, 0.9)] == [0.25, 0.125, 0.125]
+
+
 def test_values_in_closed_form() -> None:
     assert factor(ScheduleRecipe(shape="linear", final_factor=0.2), 0.25) == pytest.approx(0.8)
     assert factor(ScheduleRecipe(shape="cosine"), 0.25) == pytest.approx((1 + cos(pi / 4)) / 2)

@@ -1,11 +1,13 @@
 """Learning-rate schedules: pure functions of progress through the run, from 0 to 1."""
 
 from collections.abc import Callable
-from math import cos, pi
+from math import ceil, cos, pi
 
 from modiste.recipes.recipe import Recipe, ScheduleRecipe
 
 ONE_CYCLE_START = 0.04  # Smith and Topin (2018) start at a small fraction of the peak; torch's default is 1/25 too
+ROUNDING = 1e-9
+"""A number of steps that is this close to a whole one is whole."""
 
 
 def learning_rate(recipe: Recipe, step: int, steps_in_epoch: int) -> float:
@@ -50,7 +52,9 @@ def _constant(_recipe: ScheduleRecipe, _progress: float) -> float:
 
 
 def _step(recipe: ScheduleRecipe, progress: float) -> float:
-    return recipe.step_factor ** int(progress / recipe.step_every)
+    # The end of the shape is no step, nor is a hold, which begins there. 1 / (1 / 49) is a little above 49.
+    most = ceil(1 / recipe.step_every - ROUNDING) - 1
+    return recipe.step_factor ** min(int(progress / recipe.step_every), most)
 
 
 def _linear(recipe: ScheduleRecipe, progress: float) -> float:
