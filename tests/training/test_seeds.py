@@ -84,6 +84,14 @@ def test_every_seed_comes_to_what_it_comes_to_alone(
         assert_same(together, alone)
 
 
+def test_without_epochs_every_seed_is_measured_as_alone(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
+    fitted = TransferRecipe(freeze=("network.convolutions",), linear_probe=True)
+    recipe = replace(tiny_recipe, epochs=0, model=CNNRecipe(filters=(4, 6), hidden=()), transfer=fitted)
+    for together, alone in both(recipe, tmp_path, tiny_folder):
+        assert_same(together, alone)
+        assert [row.epoch for row in open_run(together).history] == [0]
+
+
 @pytest.mark.slow
 def test_so_do_three_seeds(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     for together, alone in both(replace(tiny_recipe, epochs=2), tmp_path, tiny_folder, seeds=(3, 0, 7)):

@@ -36,7 +36,7 @@ def fit(state: TrainingState, context: Context) -> None:
     """
     recipe = context.recipe
     if not recipe.epochs:
-        _finish_without_training(state, context)
+        finish_without_training(state, context)
         return
     steps = ResidentSteps(state, context) if can_stay(context) else Steps(state, context)
     last_saved = time.monotonic()
@@ -115,7 +115,7 @@ def out_of_patience(history: list[EpochRow], recipe: Recipe) -> bool:
     return len(history) - best.epoch >= recipe.patience
 
 
-def _finish_without_training(state: TrainingState, context: Context) -> None:
+def finish_without_training(state: TrainingState, context: Context) -> None:
     """Measure a network that was fitted before the first epoch, as the only row of the history: epoch 0."""
     if state.history:
         return

@@ -22,7 +22,7 @@ from modiste.runs import manifest, run_folder, storage
 from modiste.training.context import Context
 from modiste.training.cuda_graph import ResidentSteps, SideBySide, runs_own_code
 from modiste.training.distributed import Group, gathered
-from modiste.training.loop import finish_epoch, is_over
+from modiste.training.loop import finish_epoch, finish_without_training, is_over
 from modiste.training.setup import (
     Data,
     RunSetUp,
@@ -242,6 +242,10 @@ def fit_seeds(states: Sequence[TrainingState], contexts: Sequence[Context]) -> N
         StoppedError: A signal asked to stop; the states after the last step are on disk.
     """
     pairs = list(zip(states, contexts, strict=True))
+    if not contexts[0].recipe.epochs:
+        for state, context in pairs:
+            finish_without_training(state, context)
+        return
     together = SideBySide([ResidentSteps(state, context) for state, context in pairs])
     saved = time.monotonic()
     while not is_over(states[0].history, contexts[0].recipe):
