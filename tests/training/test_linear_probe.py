@@ -208,6 +208,23 @@ def test_mirror_images_count_as_images_of_their_own(probe: Recipe, tiny_folder: 
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=2e-2)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("balance", [0.0, 1.0])
+def test_images_of_weight_zero_teach_nothing(balance: float, flip: bool, probe: Recipe, tiny_folder: Path) -> None:
+    development = load_development(probe.data, tiny_folder)
+    labels = development.train.labels
+    counts = (labels != 0).float()
+    weighted = replace(development, train=replace(development.train, weights=counts / counts.mean()))
+    recipe = replace(probe, balance=balance, augmentation=AugmentationRecipe(flip=flip))
+    answers = []
+    for images in (development, weighted):
+        model = build_model(probe.model, Task(image_shape=images.image_shape, class_names=images.class_names))
+        found = linear_probe.fit_head(model, images, recipe, Progress("linear-probe", Listener(), Interruption()))
+        answers.append(found.logits["train"].argmax(1))
+    assert (answers[0] == 0).any()
+    assert not (answers[1] == 0).any()
+
+
 def test_the_last_class_may_have_no_training_image(probe: Recipe, tiny_folder: Path) -> None:
     development = load_development(probe.data, tiny_folder)
     last = len(development.class_names) - 1

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
@@ -75,7 +75,7 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
 
     Args:
         model: A network that ends in a linear layer.
-        development: The images, on the model's device.
+        development: The images, on the model's device. Weights of the training images multiply their losses.
         recipe: Sets precision, label smoothing, class balance, and mirror images.
         progress: Is notified of each batch, and of the validation loss of each penalty.
 
@@ -96,7 +96,9 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
     }
     found = standardized(inputs["train"], inputs["validation"])
     labels = train.labels.cpu().repeat(copies)
-    weight, bias = _select(found, labels, validation.labels.cpu(), head.out_features, recipe, progress)
+    own_weights = None if train.weights is None else train.weights.cpu().repeat(copies)
+    targets, weights = _weighted_targets(labels, own_weights, head.out_features, recipe)
+    weight, bias = _select(found, targets, weights, validation.labels.cpu(), recipe, progress)
     logits = found.train[: len(train)] @ weight.T + bias
     with torch.no_grad():
         head.weight.copy_(weight / found.deviation)
@@ -168,13 +170,25 @@ def standardized(train: Float[Tensor, "n d"], validation: Float[Tensor, "m d"]) 
     return Standardized(mean, deviation, (train - mean) / deviation, (validation - mean) / deviation)
 
 
-def _select(
-    found: Standardized, labels: Tensor, validation_labels: Tensor, classes: int, recipe: Recipe, progress: Progress
-) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-    """Return weights and bias of the penalty with the least validation loss, among those up to the first rise."""
+def _weighted_targets(
+    labels: Int64[Tensor, " n"], own: Float[Tensor, " n"] | None, classes: int, recipe: Recipe
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, " n"]]:
+    """Return the target of each image, and its weight in the loss: that of its class times its own."""
     targets = as_targets(labels, classes, recipe.label_smoothing)
     weights = targets @ class_weights(labels, classes, recipe.balance) if recipe.balance else torch.ones(len(labels))
-    fitted = torch.zeros(classes, found.train.shape[1] + 1)
+    return targets, weights if own is None else weights * own
+
+
+def _select(
+    found: Standardized,
+    targets: Float[Tensor, "n k"],
+    weights: Float[Tensor, " n"],
+    validation_labels: Int64[Tensor, " m"],
+    recipe: Recipe,
+    progress: Progress,
+) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+    """Return weights and bias of the penalty with the least validation loss, among those up to the first rise."""
+    fitted = torch.zeros(targets.shape[1], found.train.shape[1] + 1)
     best, least = fitted, float("inf")
     for number, penalty in enumerate(PENALTIES, 1):
         fitted = logistic_regression(found.train, targets, weights, penalty, fitted)
