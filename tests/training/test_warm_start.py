@@ -125,6 +125,14 @@ def test_contrastive_divergence_needs_a_stack() -> None:
         warm(build_model(MLPRecipe(), TASK), skewed(), recipe_of("contrastive-divergence"))
 
 
+def test_contrastive_divergence_refuses_standardised_images() -> None:
+    recipe = recipe_of("contrastive-divergence", model=DBNRecipe(hidden=(4,)), standardize=True)
+    with pytest.raises(
+        RecipeError, match="standardize: expected off with warm_start contrastive-divergence, found True"
+    ):
+        warm(build_model(recipe.model, TASK), skewed(), recipe)
+
+
 def photographs() -> Development:
     """Images whose neighbouring pixels go together, so that there is something to whiten."""
     noise = torch.rand(300, 2, 9, 12, generator=torch.Generator().manual_seed(0))

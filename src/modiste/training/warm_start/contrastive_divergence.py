@@ -12,6 +12,7 @@ from modiste.data.batch import as_floats
 from modiste.data.batches import steps_per_epoch
 from modiste.errors import RecipeError
 from modiste.models.dbn import DBN, RBM
+from modiste.recipes.plain import demand
 from modiste.recipes.recipe import PretrainingRecipe, Recipe
 from modiste.training.warm_start.progress import Progress
 
@@ -24,11 +25,13 @@ def pretrain(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe,
     """Train each restricted Boltzmann machine of the stack in ``model`` on the activities of the one below.
 
     Raises:
-        RecipeError: The model is no deep belief network.
+        RecipeError: The model is no deep belief network, or it standardises the images: a machine's units are from 0 to
+            1. Runs that were trained so can be read, and so the recipe alone is no error.
     """
     networks = [layer for layer in model.modules() if isinstance(layer, DBN)]
     if not networks:
         raise RecipeError("warm_start: contrastive-divergence needs a model of kind 'dbn'")
+    demand(not recipe.standardize, "standardize", "off with warm_start contrastive-divergence", recipe.standardize)
     settings, stack = recipe.pretraining, networks[0].stack
     progress.start(len(stack) * settings.epochs * steps_per_epoch(len(images), settings.batch_size))
     activities = as_floats(images).flatten(1)
