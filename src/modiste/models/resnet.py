@@ -1,7 +1,8 @@
 """Pre-activation residual networks: He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks", 2016.
 
 Wide residual networks have more channels: Zagoruyko and Komodakis, "Wide Residual Networks", 2016. As there, the depth
-is 6n + 4.
+is 6n + 4. Their first convolution always has 16 channels. Here it is as wide as the first stage, 16 times the width, so
+that the first block needs no projection.
 """
 
 import torch.nn.functional as F

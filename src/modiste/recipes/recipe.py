@@ -317,11 +317,11 @@ class ScheduleRecipe(Part):
     shape: Literal["constant", "step", "linear", "cosine", "one-cycle"] = "constant"
     """How the factor changes after warm-up."""
     warm_up: float = 0.0
-    """Share of the run, or of each cycle, in which the factor rises linearly to 1, also in one-cycle."""
+    """Share of the run, or of each cycle, in which the factor rises to 1: linearly, or in one-cycle along a cosine."""
     final_factor: float = 0.0
     """Final factor of linear, cosine and one-cycle."""
     step_every: float = 0.3
-    """Share of the run between two steps, each of which multiplies the factor by step_factor; for the shape step."""
+    """Distance of two steps of the shape step, as a share of what warm_up and hold leave; each is by step_factor."""
     step_factor: float = 0.1
     """Factor of each step of the shape step."""
     hold: float = 0.0
