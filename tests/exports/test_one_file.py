@@ -392,6 +392,43 @@ def test_a_picture_is_answered_with_steps_and_evidence(page: Page, one_file: Pat
     assert page.locator("#token-form").count() == 0
 
 
+def test_a_newer_picture_stops_the_work_for_the_older(page: Page) -> None:
+    """Only the last of three is computed, and only its evidence, of 169 passes, is."""
+    passes = page.evaluate(
+        """async () => {
+            let passes = 0;
+            const run = Network.prototype.run;
+            Network.prototype.run = function (...given) { passes++; return run.apply(this, given); };
+            const drawn = document.createElement("canvas");
+            drawn.width = drawn.height = 100;
+            drawn.getContext("2d").fillRect(30, 30, 40, 40);
+            const blob = await new Promise((resolve) => { drawn.toBlob(resolve); });
+            const asked = [1, 2, 3].map((one) => answerOf(blob, `${one}.png`, true));
+            const [first, second, { value }] = await Promise.allSettled(asked);
+            await value.answer.evidence;
+            return [first.status, second.status, passes];
+        }"""
+    )
+    assert passes == ["rejected", "rejected", 1 + 13**2]
+
+
+def test_a_browser_that_changes_pixels_is_not_trusted(browser: Browser, one_file: Path) -> None:
+    page = browser.new_page(bypass_csp=True)
+    page.add_init_script(
+        """const read = CanvasRenderingContext2D.prototype.getImageData;
+        CanvasRenderingContext2D.prototype.getImageData = function (...given) {
+            const pixels = read.apply(this, given);
+            pixels.data[5] ^= 1;  // as a protection against fingerprinting does
+            return pixels;
+        };"""
+    )
+    page.goto(one_file.as_uri())
+    give(page, as_png(drawn(0)), "garment.png")
+    expect(page.get_by_role("alert")).to_contain_text("This browser changes the pixels that a page reads")
+    expect(page.locator("#found")).to_be_hidden()
+    page.close()
+
+
 def test_a_drawing_is_answered_by_keyboard_alone(page: Page) -> None:
     for text in ("Draw one", "What is it?"):
         for _ in range(20):

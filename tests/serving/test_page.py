@@ -1,6 +1,8 @@
 """The page in a real browser: pictures dropped, pasted, picked, drawn; by keyboard alone; unreadable files; a token."""
 
 import base64
+import contextlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Error, Page, Route, expect
 from server_process import Server, listening
 
 import other_things
@@ -72,6 +74,73 @@ def test_a_picture_is_answered(page: Page, photos: list[bytes], server: Server, 
         "None of the 10" if expected["none_of_the_classes"] else expected["label"]
     )
     expect(page.locator("#time")).to_contain_text("ms on the server")
+    looked = page.locator("#steps canvas")
+    expect(looked).to_have_attribute(
+        "aria-label", re.compile(rf"Where the network looked to say {expected['label']}: most at the (upper|lower) ")
+    )
+
+
+def test_evidence_of_a_large_image_is_drawn_and_a_fault_of_it_leaves_the_answer(page: Page) -> None:
+    page.evaluate(
+        """async (side) => {
+            const drawn = document.createElement("canvas");
+            drawn.width = drawn.height = side;
+            const rows = Array.from({ length: side }, () => new Array(side).fill(0.1));
+            const answer = { label: "Coat", probabilities: { Coat: 0.8, Bag: 0.2 }, separated: true };
+            answer.steps = [{ name: "seen", picture: drawn.toDataURL() }];
+            window.answerOf = async () => ({ answer: { ...answer, evidence: rows }, time: "now" });
+            await ask(null, "large.png");
+            window.drawnSide = document.querySelector("#steps canvas").width;
+            const evidence = Promise.reject(new Error("too hot"));
+            window.answerOf = async () => ({ answer: { ...answer, evidence }, time: "now" });
+            await ask(null, "large.png");
+        }""",
+        600,
+    )
+    assert page.evaluate("window.drawnSide") == 600
+    expect(page.locator("#verdict")).to_have_text("Coat, 80.0 %")
+    expect(page.locator("#steps figcaption").last).to_have_text("where it looked: cannot be drawn (too hot)")
+
+
+def test_a_newer_picture_ends_the_request_for_the_older(page: Page, photos: list[bytes]) -> None:
+    ended, held = list[str](), list[Route]()
+    page.on("requestfailed", lambda request: ended.append(request.url.partition("?")[0].rpartition("/")[2]))
+    page.route("**/v1/predict*", lambda route: held.append(route), times=1)  # the first one waits for ever
+    page.set_input_files("#file", {"name": "old.png", "mimeType": "image/png", "buffer": photos[0]})
+    page.set_input_files("#file", {"name": "new.png", "mimeType": "image/png", "buffer": photos[1]})
+    expect(page.locator("#found")).to_be_visible()
+    assert ended == ["predict"]
+    expect(page.get_by_role("alert")).to_be_hidden()
+    with contextlib.suppress(Error):  # of a request that has ended
+        held[0].abort()
+
+
+def test_a_file_that_the_server_would_refuse_is_not_sent(page: Page, server: Server) -> None:
+    with server.client() as client:
+        most = int(client.get("/v1/model").json()["limits"]["body_bytes"])
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    expect(page.locator("#served")).to_contain_text("sprint")
+    page.set_input_files("#file", {"name": "raw.jpg", "mimeType": "image/jpeg", "buffer": bytes(most + 2**20)})
+    expect(page.get_by_role("alert")).to_contain_text("raw.jpg has 9.0 MiB; this server takes at most 8.0 MiB")
+    assert not [url for url in asked if "predict" in url]
+
+
+def test_long_names_stay_on_a_phone(page: Page) -> None:
+    page.set_viewport_size(PHONE)
+    page.evaluate(
+        """async () => {
+            const names = ["Women's long-sleeved shirts and blouses of cotton", "name_".repeat(60), "Bag"];
+            const probabilities = Object.fromEntries(names.map((name) => [name, 1 / 3]));
+            const step = { name: "seen", picture: document.getElementById("sheet").toDataURL() };
+            const answer = { label: names[0], probabilities, separated: true, steps: [step], evidence: [[0.1]] };
+            window.answerOf = async () => ({ answer, time: "now" });
+            await ask(null, "a.png");
+        }"""
+    )
+    expect(page.locator("#found")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.eval_on_selector(".track", "(one) => one.getBoundingClientRect().width") > 30
 
 
 def test_a_file_that_is_no_picture_gets_a_readable_message(page: Page, photos: list[bytes]) -> None:
@@ -110,9 +179,13 @@ def test_the_keyboard_is_enough(page: Page) -> None:
 
     walk_to("Draw one")
     page.keyboard.press("Enter")
+    expect(page.locator("#pen")).to_be_hidden()
     for key, times in ((" ", 1), ("ArrowUp", 6), ("ArrowLeft", 4), ("ArrowDown", 9), ("ArrowRight", 6), (" ", 1)):
         for _ in range(times):
             page.keyboard.press(key)
+        assert "down" in (page.locator("#pen").get_attribute("class") or "") or key == " "
+    expect(page.locator("#pen-state")).to_have_text("Pen up")
+    expect(page.locator("#pen")).to_be_visible()
     walk_to("What is it?")
     page.keyboard.press("Enter")
     expect(page.locator("#found")).to_be_visible()
@@ -136,8 +209,16 @@ def test_it_asks_for_the_token(browser: Browser, model_file: Path, photos: list[
     with listening(model_file, MODISTE_TOKEN="a-long-enough-token") as server:
         page = browser.new_page()
         page.goto(server.url)
-        page.get_by_label("This server asks for a token.").fill("a-long-enough-token")
+        field = page.get_by_label("This server asks for a token.")
+        for wrong, fault in (("another-long-token", "does not take this token"), ("“quoted”-token", "ASCII alone")):
+            field.fill(wrong)
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("alert")).to_contain_text(fault)
+            expect(field).to_be_focused()
+        field.fill("a-long-enough-token")
         page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_be_hidden()
+        expect(page.locator("#token-form")).to_be_hidden()
         expect(page.locator("#served")).to_contain_text("sprint: T-shirt/top")
         page.set_input_files("#file", {"name": "boot.png", "mimeType": "image/png", "buffer": photos[0]})
         expect(page.locator("#found")).to_be_visible()

@@ -30,12 +30,13 @@ const { answerOf, computedFor, preparedFor } = (() => {
     const scale = Math.min(1, LONGEST_READ / Math.max(bitmap.width, bitmap.height)), canvas = document.createElement("canvas");
     canvas.width = Math.max(1, Math.round(bitmap.width * scale));
     canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-    const pen = canvas.getContext("2d", { willReadFrequently: true });
+    const pen = penOf(canvas, { willReadFrequently: true });
     pen.fillStyle = "#ffffff";
     pen.fillRect(0, 0, canvas.width, canvas.height);
     pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     bitmap.close();
     const { data, width, height } = pen.getImageData(0, 0, canvas.width, canvas.height);
+    release(canvas);
     const colours = new Uint8ClampedArray(3 * width * height);
     for (let place = 0, from = 0; place < colours.length; place += 3, from += 4) {
       colours[place] = data[from]; colours[place + 1] = data[from + 1]; colours[place + 2] = data[from + 2];
@@ -50,13 +51,37 @@ const { answerOf, computedFor, preparedFor } = (() => {
       pixels.data[4 * place + 3] = 255;
     }
     canvas.width = width; canvas.height = height;
-    canvas.getContext("2d").putImageData(pixels, 0, 0);
-    const scale = SHOWN_SIDE / Math.max(width, height);
-    if (scale >= 1) return canvas.toDataURL();
-    const small = document.createElement("canvas");
+    penOf(canvas).putImageData(pixels, 0, 0);
+    const scale = Math.min(1, SHOWN_SIDE / Math.max(width, height)), small = document.createElement("canvas");
     small.width = Math.max(1, Math.round(width * scale)); small.height = Math.max(1, Math.round(height * scale));
-    small.getContext("2d").drawImage(canvas, 0, 0, small.width, small.height);
-    return small.toDataURL();
+    penOf(small).drawImage(canvas, 0, 0, small.width, small.height);
+    const url = small.toDataURL();
+    release(canvas); release(small);
+    return url;
+  }
+
+  function penOf(canvas, options = {}) {
+    const pen = canvas.getContext("2d", options);
+    if (!pen) throw new Error("this browser has no memory left for pictures; reload the page");
+    return pen;
+  }
+
+  // Gives a canvas's memory back at once; some browsers would keep it until they allow no more.
+  function release(canvas) {
+    canvas.width = canvas.height = 0;
+  }
+
+  // Whether pixels are read as they were drawn. Browsers that protect against fingerprinting change some.
+  function readsTruly() {
+    const canvas = document.createElement("canvas"), size = 16;
+    canvas.width = canvas.height = size;
+    const pen = penOf(canvas, { willReadFrequently: true }), colour = (x, y) => [16 * x, 16 * y, 8 * (x + y)];
+    for (let y = 0; y < size; y++) for (let x = 0; x < size; x++) {
+      pen.fillStyle = `rgb(${colour(x, y).join(",")})`;
+      pen.fillRect(x, y, 1, 1);
+    }
+    const { data } = pen.getImageData(0, 0, size, size);
+    return data.every((value, place) => value === [...colour((place >> 2) % size, place >> 6), 255][place % 4]);
   }
 
   const breath = () => new Promise((resolve) => { setTimeout(resolve); });
@@ -68,8 +93,8 @@ const { answerOf, computedFor, preparedFor } = (() => {
   }
 
   // For each pixel, how much probability the answer loses when its surroundings are covered; null if another picture came.
-  async function evidenceOf(planes, own, best) {
-    const turn = latest, total = new Float64Array(side * side), count = new Float64Array(side * side);
+  async function evidenceOf(planes, own, best, turn) {
+    const total = new Float64Array(side * side), count = new Float64Array(side * side);
     let paused = performance.now();
     for (const [top, bottom] of spans()) for (const [left, right] of spans()) {
       const covered = planes.slice();
@@ -91,13 +116,17 @@ const { answerOf, computedFor, preparedFor } = (() => {
 
   // What a server's answer holds; the evidence is a promise, for it takes longer.
   async function answered(file, name, isDrawing) {
-    latest++;
+    const turn = ++latest, demandLatest = () => { if (turn !== latest) throw new Error("another picture came first"); };
     if (missing.length) throw new Error(`This browser lacks ${missing.join(", ")}; open this page in a newer one.`);
+    if (!readsTruly()) throw new Error("This browser changes the pixels that a page reads, as a protection against fingerprinting. Allow this page to read them, or open it in another browser.");
     await breath();  // so that the page can say that it looks
+    demandLatest();
     const started = performance.now();
     let prepared;
     try {
-      prepared = Preparation.prepare(await opened(file), asked);
+      const pixels = await opened(file);
+      demandLatest();
+      prepared = Preparation.prepare(pixels, asked);
     } catch (error) {
       throw new Error(`${name}: ${error.message}`);
     }
@@ -112,7 +141,7 @@ const { answerOf, computedFor, preparedFor } = (() => {
       separated: prepared.separated,
       doubt: prepared.doubt,
       steps: prepared.steps.map(([step, picture]) => ({ name: step, picture: urlOf(picture) })),
-      evidence: evidenceOf(planes, shares[best], best),
+      evidence: evidenceOf(planes, shares[best], best, turn),
     };
     return { answer, time: `${Math.round(performance.now() - started)} ms on this device.` };
   }

@@ -6,6 +6,7 @@ const SHEET = "#fdfdfd", PEN = "#20242a";  // dark on light, as in a shop's phot
 const ORANGE = [217, 119, 6], VIOLET = [94, 60, 153];
 const LEAST_EVIDENCE = 0.05;  // smallest value drawn in full colour
 const MOST_NAMED = 24;  // classes that the heading names
+const LONG_NAME = 22;  // letters of a class name that stay in one line beside its bar
 let asked = 0;  // number of the latest request; answers to earlier ones are dropped
 
 // Fits the page to a model: its name, its classes, and how pictures are prepared for it.
@@ -37,6 +38,7 @@ function complain(message) {
   at("found").hidden = true;
   at("fault").textContent = message;
   at("fault").hidden = false;
+  at("fault").scrollIntoView({ block: "nearest" });
 }
 
 const anyOf = (names) => `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
@@ -56,16 +58,22 @@ async function show(answer, time) {
   ].filter(Boolean).join(" ");
   at("likely").textContent = isNone ? "If it were one of them" : "How likely each is";
   at("bars").classList.toggle("greyed", Boolean(isNone));
+  at("bars").classList.toggle("long", likely.some(([one]) => one.length > LONG_NAME));
   at("bars").tBodies[0].replaceChildren(...likely.map(bar));
   at("steps").replaceChildren(...answer.steps.map((step) => figure(picture(step.picture), step.name)));
   const looked = document.createElement("canvas");
   looked.width = looked.height = 1;  // square until it is drawn
-  at("steps").append(figure(looked, "where it looked"));
+  const last = figure(looked, "where it looked");
+  at("steps").append(last);
   at("time").textContent = time;
   at("found").hidden = false;
   at("verdict").focus({ preventScroll: true });
   at("found").scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
-  await drawEvidence(looked, answer);
+  try {
+    await drawEvidence(looked, answer);
+  } catch (error) {  // the answer stays: it does not depend on this
+    last.querySelector("figcaption").textContent = `where it looked: cannot be drawn (${error.message})`;
+  }
 }
 
 function bar([name, share]) {
@@ -97,19 +105,20 @@ async function drawEvidence(canvas, { steps, evidence, label }) {
   const side = rows.length, pen = canvas.getContext("2d");
   canvas.width = canvas.height = side;
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `Where the network looked to say ${label}: ${describe(rows)}`);
+  canvas.setAttribute("aria-label", `Where the network looked to say ${label}: ${strongestPart(rows)}`);
   const seen = picture(steps.at(-1).picture);
   await seen.decode();
   pen.drawImage(seen, 0, 0, side, side);
-  const reach = Math.max(LEAST_EVIDENCE, ...rows.flat().map(Math.abs)), pixels = pen.getImageData(0, 0, side, side);
-  rows.flat().forEach((value, place) => {
+  const values = rows.flat(), pixels = pen.getImageData(0, 0, side, side);
+  const reach = values.reduce((most, value) => Math.max(most, Math.abs(value)), LEAST_EVIDENCE);
+  values.forEach((value, place) => {
     const colour = value > 0 ? ORANGE : VIOLET, share = 0.8 * Math.abs(value) / reach;
     for (let part = 0; part < 3; part++) pixels.data[4 * place + part] = (1 - share) * pixels.data[4 * place + part] + share * colour[part];
   });
   pen.putImageData(pixels, 0, 0);
 }
 
-function describe(rows) {
+function strongestPart(rows) {
   const parts = { "upper left": 0, "upper right": 0, "lower left": 0, "lower right": 0 }, half = rows.length / 2;
   rows.forEach((row, y) => row.forEach((value, x) => { parts[`${y < half ? "upper" : "lower"} ${x < half ? "left" : "right"}`] += value; }));
   return `most at the ${Object.entries(parts).sort((a, b) => b[1] - a[1])[0][0]}.`;
@@ -131,12 +140,22 @@ addEventListener("drop", (event) => { event.preventDefault(); at("drop").classLi
 
 // Drawing, by finger, mouse or arrow keys.
 const sheet = at("sheet"), pen = sheet.getContext("2d");
-let last = null, drawn = false, cursor = { x: 210, y: 210 }, isDown = false;
+let last = null, drawn = false, cursor, isDown;  // where the arrow keys are, and whether they draw
 
 function clear() {
   pen.fillStyle = SHEET;
   pen.fillRect(0, 0, sheet.width, sheet.height);
   drawn = false;
+  cursor = { x: sheet.width / 2, y: sheet.height / 2 };
+  isDown = false;
+  showPen();
+}
+
+// Shows where the keyboard's pen is, as a ring that is filled while it draws.
+function showPen() {
+  at("pen").style.left = `${100 * cursor.x / sheet.width}%`;
+  at("pen").style.top = `${100 * cursor.y / sheet.height}%`;
+  at("pen").classList.toggle("down", isDown);
 }
 
 function line(from, to) {
@@ -150,19 +169,24 @@ function place(event) {
   return { x: (event.clientX - box.left) * sheet.width / box.width, y: (event.clientY - box.top) * sheet.height / box.height };
 }
 
-sheet.addEventListener("pointerdown", (event) => { sheet.setPointerCapture(event.pointerId); last = place(event); line(last, last); });
+sheet.addEventListener("pointerdown", (event) => { at("pen").hidden = true; sheet.setPointerCapture(event.pointerId); last = place(event); line(last, last); });
 sheet.addEventListener("pointermove", (event) => { if (last) { const next = place(event); line(last, next); last = next; } });
 for (const kind of ["pointerup", "pointercancel"]) sheet.addEventListener(kind, () => { last = null; });
 sheet.addEventListener("keydown", (event) => {
   const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-  if (event.key === " ") { isDown = !isDown; if (isDown) line(cursor, cursor); }
-  else if (way) {
+  if (event.key === " ") {
+    if (!event.repeat) isDown = !isDown;
+    if (isDown) line(cursor, cursor);
+    at("pen-state").textContent = isDown ? "Pen down" : "Pen up";
+  } else if (way) {
     const limit = (value) => Math.min(sheet.width, Math.max(0, value));
     const next = { x: limit(cursor.x + 15 * way[0]), y: limit(cursor.y + 15 * way[1]) };
     if (isDown) line(cursor, next);
     cursor = next;
   } else return;
   event.preventDefault();
+  at("pen").hidden = false;
+  showPen();
 });
 at("draw").addEventListener("click", () => {
   at("drawing").hidden = !at("drawing").hidden;
@@ -172,7 +196,11 @@ at("draw").addEventListener("click", () => {
 at("clear").addEventListener("click", clear);
 at("answer").addEventListener("click", () => {
   if (drawn) sheet.toBlob((blob) => ask(blob, "drawing.png", true), "image/png");
-  else complain("The sheet is empty; draw something first.");
+  else {
+    asked++;  // an answer that is on its way would hide this
+    at("busy").textContent = "";
+    complain("The sheet is empty; draw something first.");
+  }
 });
 clear();
 
