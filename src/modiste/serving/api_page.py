@@ -83,7 +83,7 @@ def api_page(document: Mapping[str, Any], image_shape: tuple[int, ...]) -> bytes
 <code>{{"error": "..."}}</code>, and its status says why.</p>
 </section>
 {sections}<section class="card" id="refusals">
-{_table("Statuses of refusals", list(REFUSALS.items()))}
+{_table("Statuses of refusals", list(REFUSALS.items()), ("status", "meaning"))}
 </section>
 </main>
 </body>
@@ -120,7 +120,8 @@ def _examples(method: str, path: str, shape: tuple[int, ...]) -> str:
         return escape(text, quote=False).replace("ADDRESS", ADDRESS)
 
     return "".join(
-        f'<pre tabindex="0" aria-label="{title}">{filled(text)}</pre>\n'
+        f"<figure><figcaption>{title}</figcaption>"
+        f'<pre tabindex="0" role="region" aria-label="{title}">{filled(text)}</pre></figure>\n'
         for title, text in (("With curl", curl), ("In Python", python))
     )
 
@@ -145,10 +146,11 @@ def _kind(schema: Mapping[str, Any]) -> str:
     return KINDS.get(schema.get("type", "object"), "object")
 
 
-def _table(title: str, lines: Sequence[tuple[str, ...]]) -> str:
+def _table(title: str, lines: Sequence[tuple[str, ...]], columns: Sequence[str] = ("name", "kind", "meaning")) -> str:
     """Return a table with a heading; nothing if it has no line."""
     if not lines:
         return ""
     cells = [(first, "".join(f"<td>{escape(one)}</td>" for one in rest)) for first, *rest in lines]
     body = "".join(f'<tr><th scope="row"><code>{escape(first)}</code></th>{rest}</tr>\n' for first, rest in cells)
-    return f"<h3>{title}</h3>\n<table><tbody>\n{body}</tbody></table>"
+    head = "".join(f'<th scope="col">{name}</th>' for name in columns)
+    return f"<h3>{title}</h3>\n<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
