@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -198,6 +199,15 @@ def test_a_worker_that_is_killed_as_it_starts_counts_as_one_that_died(
         died = workers.submit(ShardTask(0, "x", (), "", "", stays_inside=True))
         with pytest.raises(DiedError):
             workers.result(died)
+
+
+def test_closed_workers_leave_no_thread(model: Path) -> None:
+    before = set(threading.enumerate())
+    workers = LocalWorkers(model, 2)
+    for number in range(2):
+        workers.submit(ShardTask(number, "x", (), "", "", stays_inside=True))
+    workers.close()
+    assert set(threading.enumerate()) <= before
 
 
 def test_asked_to_stop_it_keeps_what_is_done_and_goes_on(

@@ -102,9 +102,10 @@ class LocalWorkers(ShardWorkers):
         self._pool = self._started()
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
         for process in self._context.alive():
             process.kill()
+        # Waits for the pool's own thread, which has nothing left to do: at the program's end it would be in the way.
+        self._pool.shutdown(cancel_futures=True)
 
     def _started(self) -> ProcessPoolExecutor:
         self._context = RecordingContext()
