@@ -28,7 +28,7 @@ SEEDS = (3, 5, 10)
 SEED_DEVIATIONS = (0.0015, 0.003, 0.006)
 """Standard deviations of the difference of one seed. Measured: 0.13 points between ``sprint`` and ``sprint-93`` (three
 seeds), 0.31 between two runs of ``paper`` after 50 epochs (0.22 for each of three seeds, ``records/paper``), and a
-median of 0.59 between variants after 4 epochs (three seeds, ``records/reproduction``)."""
+median of 0.59 between variants after 4 epochs (three seeds, ``records/reproduction/four-epochs``)."""
 IMAGE_DEVIATION = 0.001
 """What 10,000 validation images add to the mean difference: 0.10 points between ``sprint`` and ``sprint-93``."""
 VERDICTS = ("does not hold", "holds", "undecided")

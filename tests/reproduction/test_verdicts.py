@@ -11,7 +11,7 @@ from modiste.evaluation.two_samples import holm
 from modiste.reproduction import verdicts
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment
 from modiste.reproduction.impact import sentences
-from modiste.reproduction.page import impact, last_rows, rows, study_curves_figure
+from modiste.reproduction.page import impact, last_rows, rows, study_curves_figure, study_figure
 from modiste.reproduction.paper import Verdict
 from modiste.reproduction.study import EpochDifference, Point, Study
 from modiste.reproduction.verdicts import MARGIN, finding, seeds_to_decide, verdict
@@ -249,3 +249,12 @@ def test_verdicts_are_wrong_no_more_often_than_stated(truth: float, wrong: Verdi
         ]
         count += verdict(dropout(*found)) == wrong
     assert count <= 16  # 7.5 are due at most; 8 more are three standard errors
+
+
+def test_every_accuracy_at_the_axis_is_the_one_it_says() -> None:
+    """Of accuracies half a point apart; in tenths of a percent, neighbouring lines had unequal steps."""
+    study = made_up(NORMALISATION, {"with": over_seeds(-0.00165)})
+    for figure in (study_figure(study), study_curves_figure(study)):
+        axis = figure.axes[0].yaxis
+        said = [float(label.get_text().replace("\u2212", "-").removesuffix(" %")) for label in axis.get_ticklabels()]
+        assert said == pytest.approx([100 * place for place in axis.get_majorticklocs()], abs=1e-6)

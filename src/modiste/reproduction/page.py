@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from modiste.data.dataset import Development
 from modiste.evaluation.comparison import LEVEL
@@ -23,7 +23,19 @@ from modiste.reports import page
 from modiste.reports.concepts import activation_curves, neural_network
 from modiste.reports.figures import curves_figure, network_figure, samples_figure
 from modiste.reports.run_figures import page_figure
-from modiste.reports.style import BLUE, FAINT, INK, SMALL, SPACE, VERMILLION, WIDTH, drawn, number_of, save
+from modiste.reports.style import (
+    BLUE,
+    FAINT,
+    INK,
+    SMALL,
+    SPACE,
+    VERMILLION,
+    WIDTH,
+    drawn,
+    number_of,
+    percent_axis,
+    save,
+)
 from modiste.reproduction.experiments import EXPERIMENTS
 from modiste.reproduction.impact import EARLY, sentences
 from modiste.reproduction.paper import Evidence, Finding, mean_and_spread
@@ -137,7 +149,7 @@ class Content:
         """Return a description of the machine that trained the final model."""
         facts = self.finals[0].facts()[-1]
         return (
-            f"{facts['processor']}, {facts['cores']} cores, {facts['threads']} threads a run, "
+            f"{facts['processor']}, {facts['cores']} cores, {number_of(facts['threads'], 'thread')} a run, "
             f"{facts['memory_bytes'] / 2**30:.0f} GiB; {facts['system']}, Python {facts['python']}, "
             f"torch {facts['torch']}, commit {facts['commit']}."
         )
@@ -311,7 +323,7 @@ def study_figure(study: Study) -> Figure:
     _draw(losses, study, [(point.losses, point.loss_interval) for point in study.points], BLUE)
     _mark_choice(accuracies, study)
     accuracies.set(ylabel="validation accuracy")
-    accuracies.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{100 * value:.1f} %"))
+    percent_axis(accuracies, "y")
     losses.set(ylabel="validation loss", xlabel=study.experiment.name)
     losses.set_xticks(range(len(study.points)), [point.label for point in study.points])
     losses.set_xlim(-0.5, len(study.points) - 0.5)
@@ -331,7 +343,7 @@ def study_curves_figure(study: Study) -> Figure:
     if span := _span(study.others):
         differences.set_ylim(*span)
     accuracies.set(ylabel="validation accuracy")
-    accuracies.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{100 * value:.1f} %"))
+    percent_axis(accuracies, "y")
     differences.set(xlabel="epoch", ylabel="against the choice, points")
     differences.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     for axes in (accuracies, differences):
