@@ -12,7 +12,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -179,3 +181,10 @@ def test_only_the_library_of_a_name_is_imported(script: str, allowed: set[str]) 
         [sys.executable, "-c", script + ending], env=child_environment(), capture_output=True, text=True, check=True
     )
     assert set(done.stdout.split()) & {"torch", "ray", "uvicorn"} == allowed
+
+
+def test_a_pool_starts_all_its_processes_at_its_first_task() -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        compat.start_at_once(pool)
+        pool.submit(os.getpid).result()
+        assert len(pool._processes) == 2, "Python has changed its private name; see compat.start_at_once"

@@ -1,4 +1,4 @@
-"""Private names of torch, Ray and uvicorn: all that Modiste uses, each with the reason.
+"""Private names of torch, Ray, uvicorn and Python: all that Modiste uses, each with the reason.
 
 A library may change or remove such a name in any release. So ``pyproject.toml`` allows each library only below the
 first release that was not tried, and ``tests/test_compat.py`` checks every name. ``from modiste.compat import adam``
@@ -8,6 +8,7 @@ imports torch at that moment; importing this module alone imports no library.
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -205,3 +206,12 @@ def ray_job() -> Any:
             return super()._serialize()
 
     return Job()
+
+
+def start_at_once(pool: ProcessPoolExecutor) -> None:
+    """Let a pool start all its processes at its first task, before its own thread watches them.
+
+    Else it starts one for each of the first tasks. If one dies meanwhile, the thread of Python 3.11 fails: it walks
+    through a dictionary that grows. The private name is Python's own; without it a pool starts its processes as usual.
+    """
+    pool._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]

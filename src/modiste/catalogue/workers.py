@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from modiste.catalogue.shards import ShardTask, answer_shard
+from modiste.compat import start_at_once
 from modiste.errors import RunError, shown
 from modiste.system.processes import RecordingContext, available_cores, begin_worker, starting
 
@@ -109,4 +110,6 @@ class LocalWorkers(ShardWorkers):
 
     def _started(self) -> ProcessPoolExecutor:
         self._context = RecordingContext()
-        return ProcessPoolExecutor(self._count, mp_context=self._context, initializer=begin_worker)
+        pool = ProcessPoolExecutor(self._count, mp_context=self._context, initializer=begin_worker)
+        start_at_once(pool)
+        return pool
