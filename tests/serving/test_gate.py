@@ -524,10 +524,7 @@ def test_the_document_is_kept(server: Server) -> None:
 @pytest.mark.parametrize("name", [b"\\ud800", b"+2AA-", b"\xff", b"a\\"])
 def test_a_form_in_another_charset_is_refused(server: Server, charset: str, name: bytes) -> None:
     """Its texts would be decoded by any codec of Python's, some of which take hours for a few megabytes."""
-    part = b'--x\r\nContent-Disposition: form-data; name=images; filename="%b"\r\n\r\nQ\r\n--x--\r\n' % name
-    with server.client() as client:
-        kind = f"multipart/form-data; boundary=x; charset={charset}"
-        answer = client.post("/v1/predict", content=part, headers={"Content-Type": kind})
+    answer = post_form(server, f"; charset={charset}", name)
     assert answer.status_code == 415
     assert "charset: expected utf-8" in answer.text
 
@@ -535,12 +532,17 @@ def test_a_form_in_another_charset_is_refused(server: Server, charset: str, name
 @pytest.mark.parametrize("charset", ["", "; charset=utf-8", "; charset=UTF8", '; charset="utf-8"'])
 @pytest.mark.parametrize("name", [b"coat.jpg", b"\xff\xfe", b"a\\", "Mäntel".encode()])
 def test_names_in_a_form_are_utf8_or_at_least_letters(server: Server, charset: str, name: bytes) -> None:
-    part = b'--x\r\nContent-Disposition: form-data; name=images; filename="%b"\r\n\r\nQ\r\n--x--\r\n' % name
-    with server.client() as client:
-        kind = f"multipart/form-data; boundary=x{charset}"
-        answer = client.post("/v1/predict", content=part, headers={"Content-Type": kind})
+    answer = post_form(server, charset, name)
     assert answer.status_code == 200
     assert answer.json()["answers"][0]["fault"]
+
+
+def post_form(server: Server, charset: str, name: bytes) -> httpx2.Response:
+    """Send a form with a file of this name, whose type of content has the charset."""
+    part = b'--x\r\nContent-Disposition: form-data; name=images; filename="%b"\r\n\r\nQ\r\n--x--\r\n' % name
+    with server.client() as client:
+        headers = {"Content-Type": f"multipart/form-data; boundary=x{charset}"}
+        return client.post("/v1/predict", content=part, headers=headers)
 
 
 def tries(operation: schemathesis.APIOperation, mode: schemathesis.GenerationMode) -> int:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,8 +45,9 @@ def _in_thread(function: Callable[..., Value], *arguments: Any) -> Value:
         return thread.submit(function, *arguments).result()
 
 
+@cache
 def _chromium() -> str | None:
-    """Return the path of the first Chromium that starts: one of the system, or Playwright's own."""
+    """Return the path of the first Chromium that starts: one of the system, or Playwright's own; tried once."""
     from playwright.sync_api import Error, sync_playwright
 
     with sync_playwright() as playwright:

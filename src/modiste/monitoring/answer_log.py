@@ -56,7 +56,8 @@ def identity(model: OnnxModel) -> str:
     Ensembles of the same recipes are told apart by the shares that their networks have.
     """
     known = [model.metadata.get(key, "") for key in ("recipe", "epoch", "fingerprint", "temperature")]
-    known += [model.metadata[key] for key in ("weights",) if key in model.metadata]
+    if "weights" in model.metadata:
+        known.append(model.metadata["weights"])
     return hashlib.sha256(json.dumps([known, model.class_names]).encode()).hexdigest()[:16]
 
 
