@@ -17,7 +17,7 @@ import torch
 
 from modiste.evaluation.statistics import mean_interval, wilson_interval
 from modiste.models.registry import Task, build_model, count_parameters
-from modiste.recipes import measured
+from modiste.recipes import claims
 from modiste.recipes.named import RECIPES
 from modiste.recipes.recipe import Recipe
 
@@ -60,7 +60,7 @@ def main() -> None:
     update(ROOT / "README.md", RESULTS, results_table(chosen, "records/"), check=check)
     update(page, RESULTS, results_table(results, ""), check=check)
     update(page, ENTRIES, entries_table(results), check=check)
-    replace(measured.FILE, json.dumps(recipe_figures(by_name), indent=1) + "\n", check=check)
+    replace(claims.MEASURED, json.dumps(recipe_figures(by_name), indent=1) + "\n", check=check)
 
 
 def read_results(records: Path) -> list[tuple[str, dict[str, Any]]]:

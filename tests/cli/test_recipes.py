@@ -8,8 +8,7 @@ from modiste.cli import main
 from modiste.cli.recipes import purpose
 from modiste.models.registry import Task, build_model, count_parameters
 from modiste.recipes import named
-from modiste.recipes.claims import CLAIMS
-from modiste.recipes.measured import figures
+from modiste.recipes.claims import CLAIMS, measured
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +27,7 @@ def test_every_recipe_has_a_row_with_what_was_measured(printed, monkeypatch: pyt
     rows = {line.split()[0]: line for line in printed().splitlines() if line and not line.startswith(" ")}
     assert rows.keys() >= {"recipe", *named.RECIPES}
     assert rows["recipe"].split() == ["recipe", "parameters", "accuracy", "time", "on", "what", "for"]
-    for name, known in figures().items():
+    for name, known in measured().items():
         assert f" {known.parameters:,} " in rows[name]
         assert (f"{known.accuracy:.2%}  " if known.accuracy else " -  ") in rows[name]
     assert rows["sprint"].endswith("2 cores  The paper's accuracy in the least time")
@@ -45,9 +44,9 @@ def test_columns_line_up_and_fit(printed, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_figures_are_known_of_every_recipe_and_no_other() -> None:
-    assert list(figures()) == list(named.RECIPES)
+    assert list(measured()) == list(named.RECIPES)
     task = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))
-    assert figures()["sprint"].parameters == count_parameters(build_model(named.get("sprint").model, task))
+    assert measured()["sprint"].parameters == count_parameters(build_model(named.get("sprint").model, task))
 
 
 @pytest.mark.parametrize("name", named.RECIPES)

@@ -17,7 +17,7 @@ from fault_counter import slow_case
 from modiste.cli.main import main
 from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.assessment import Assessment, evaluate
-from modiste.recipes import named, published
+from modiste.recipes import claims, named
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe
 from modiste.reports import report
@@ -216,7 +216,7 @@ def test_only_a_run_of_the_paper_stands_beside_the_paper(
     assert "Mendez" not in untested.read_text()
     images = tmp_path / "images"
     shutil.copytree(tiny_folder, images)
-    (images / "classes.txt").write_text("\n".join(published.TABLE_2), encoding="utf-8")
+    (images / "classes.txt").write_text("\n".join(claims.PAPER_TABLE_2), encoding="utf-8")
     recipe = replace(tiny_recipe, name="paper", epochs=1)
     path = tmp_path / "run"
     trainer.train(recipe, path, device="cpu", data_folder=images)

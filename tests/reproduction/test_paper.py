@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from modiste.evaluation.assessment import Assessment, assess
+from modiste.recipes.claims import PAPER_TABLE_2
 from modiste.reproduction import paper
-from modiste.reproduction.paper import CLAIMS, TABLE_2, Evidence, f1_is_possible
+from modiste.reproduction.paper import CLAIMS, Evidence, f1_is_possible
 from modiste.runs.run_folder import EpochRow
 
-NAMES = tuple(TABLE_2)
+NAMES = tuple(PAPER_TABLE_2)
 
 
 def assessment(*, wrong: int, weights: str = "picked", epoch: int = 2) -> Assessment:

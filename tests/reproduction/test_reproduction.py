@@ -164,7 +164,7 @@ def test_an_unfinished_reproduction_opens_no_test_set_and_judges_nothing(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One run of the final model, never evaluated on test, and trained as long as the paper's."""
-    monkeypatch.setattr(work, "EPOCHS", 1)
+    monkeypatch.setattr(work, "PAPER_EPOCHS", 1)
     run = tmp_path / "runs" / "paper-seed-0"
     shutil.copytree(small / "runs" / "dropout-0-seed-0", run)
     storage.write_json(tmp_path / reproduction.SCOPE, to_plain(Scope(seeds=2, epochs=1, study_epochs=1)))

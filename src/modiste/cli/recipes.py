@@ -10,7 +10,7 @@ from modiste.cli.arguments import parse
 from modiste.cli.streams import say
 
 if TYPE_CHECKING:
-    from modiste.recipes.measured import Figures
+    from modiste.recipes.claims import Measured
     from modiste.recipes.recipe import Recipe
 
 HEADINGS = ("recipe", "parameters", "accuracy", "time", "on", "what for")
@@ -45,9 +45,9 @@ def recipes(arguments: list[str]) -> None:
 
 def _table() -> Iterator[str]:
     """Yield a row for each recipe, below the headings."""
-    from modiste.recipes.measured import figures
+    from modiste.recipes.claims import measured
 
-    rows = [HEADINGS, *(_row(name, known) for name, known in figures().items())]
+    rows = [HEADINGS, *(_row(name, known) for name, known in measured().items())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     start = sum(widths) + 2 * len(widths)
     columns = max(start + 20, shutil.get_terminal_size(UNDEFINED_WIDTH).columns)
@@ -59,7 +59,7 @@ def _table() -> Iterator[str]:
     yield from ["", "modiste recipes NAME describes one; modiste train NAME trains it"]
 
 
-def _row(name: str, known: "Figures") -> tuple[str, ...]:
+def _row(name: str, known: "Measured") -> tuple[str, ...]:
     accuracy = UNKNOWN if known.accuracy is None else f"{known.accuracy:.2%}"
     machine = (known.machine or UNKNOWN).removeprefix("NVIDIA ").partition(" 80GB")[0]
     return name, f"{known.parameters:,}", accuracy, known.time or UNKNOWN, machine, purpose(name)
@@ -79,13 +79,12 @@ def _description(recipe: "Recipe") -> Iterator[str]:
     """Yield what is known of one recipe: its docstring, figures, claims, settings and guide."""
     import inspect
 
-    from modiste.recipes.claims import CLAIMS
-    from modiste.recipes.measured import figures
+    from modiste.recipes.claims import CLAIMS, measured
     from modiste.recipes.named import RECIPES
 
     yield from [recipe.name, *(f"    {line}".rstrip() for line in _lines(inspect.getdoc(RECIPES[recipe.name])))]
     yield ""
-    yield from _measured(figures()[recipe.name])
+    yield from _measured(measured()[recipe.name])
     for claim in CLAIMS[recipe.name]:
         yield f"goal: {claim.figure}" if claim.is_goal else f"published: {claim}"
     yield from [f"network: {recipe.model.KIND}, see docs/models/{recipe.model.KIND}.md", ""]
@@ -97,7 +96,7 @@ def _lines(text: str | None) -> list[str]:
     return (text or "").splitlines()
 
 
-def _measured(known: "Figures") -> Iterator[str]:
+def _measured(known: "Measured") -> Iterator[str]:
     yield f"parameters: {known.parameters:,} for ten classes"
     if known.accuracy is not None:
         seeds = f"{known.seeds} seed{'s'[: known.seeds != 1]}"

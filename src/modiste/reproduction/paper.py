@@ -13,17 +13,17 @@ from typing import Literal
 from modiste.evaluation.assessment import Assessment
 from modiste.models.registry import Task, build_model, count_parameters
 from modiste.recipes import named
-from modiste.recipes.networks import CNNRecipe
-from modiste.recipes.published import (
-    EPOCHS,
-    PARAMETERS,
-    TABLE_2,
-    TEST_ACCURACY,
-    TRAIN_ACCURACY,
-    TRAIN_LOSS,
-    VALIDATION_ACCURACY,
-    VALIDATION_LOSS,
+from modiste.recipes.claims import (
+    PAPER_EPOCHS,
+    PAPER_PARAMETERS,
+    PAPER_TABLE_2,
+    PAPER_TEST_ACCURACY,
+    PAPER_TRAIN_ACCURACY,
+    PAPER_TRAIN_LOSS,
+    PAPER_VALIDATION_ACCURACY,
+    PAPER_VALIDATION_LOSS,
 )
+from modiste.recipes.networks import CNNRecipe
 from modiste.runs.run_folder import EpochRow
 
 Shortage = Literal["", "quick", "shortened", "unfinished"]
@@ -111,9 +111,9 @@ def mean_and_spread(values: Sequence[float], form: str = ".2%") -> str:
 
 
 def _parameters(_runs: Sequence[Evidence]) -> Finding:
-    task = Task(image_shape=(1, 28, 28), class_names=tuple(TABLE_2))
+    task = Task(image_shape=(1, 28, 28), class_names=tuple(PAPER_TABLE_2))
     listing, prose = (count_parameters(build_model(named.get(name).model, task)) for name in ("paper", "paper-text"))
-    verdict: Verdict = "holds" if PARAMETERS in (listing, prose) else "does not hold"
+    verdict: Verdict = "holds" if PAPER_PARAMETERS in (listing, prose) else "does not hold"
     return Finding(f"Listing 1 has {listing:,}, the network of the prose {prose:,}", verdict)
 
 
@@ -149,9 +149,9 @@ def _cross_validation(_runs: Sequence[Evidence]) -> Finding:
     passes = folds * sprint.epochs
     return Finding(
         f"{folds} folds of `{sprint.name}` pass over the images {passes} times, where one run of the paper's network "
-        f"does {EPOCHS} times: `modiste cross-validate {sprint.name} --folds {folds}` (time and interval: "
+        f"does {PAPER_EPOCHS} times: `modiste cross-validate {sprint.name} --folds {folds}` (time and interval: "
         "docs/compare.md); for the settings, `modiste search`",
-        "does not hold" if passes < EPOCHS else "holds",
+        "does not hold" if passes < PAPER_EPOCHS else "holds",
     )
 
 
@@ -160,9 +160,9 @@ def _training(runs: Sequence[Evidence]) -> Finding:
     return Finding(
         f"after epoch {last[0].epoch}: {mean_and_spread([row.train_accuracy for row in last])}, "
         f"loss {mean_and_spread([row.train_loss for row in last], '.4f')}; the paper's loss is reached "
-        f"{first_epoch(runs, lambda row: row.train_loss <= TRAIN_LOSS)}, "
-        f"its accuracy {first_epoch(runs, lambda row: row.train_accuracy >= TRAIN_ACCURACY)}",
-        "holds" if all(abs(row.train_loss - TRAIN_LOSS) < 0.01 for row in last) else "does not hold",
+        f"{first_epoch(runs, lambda row: row.train_loss <= PAPER_TRAIN_LOSS)}, "
+        f"its accuracy {first_epoch(runs, lambda row: row.train_accuracy >= PAPER_TRAIN_ACCURACY)}",
+        "holds" if all(abs(row.train_loss - PAPER_TRAIN_LOSS) < 0.01 for row in last) else "does not hold",
     )
 
 
@@ -173,15 +173,15 @@ def _validation(runs: Sequence[Evidence]) -> Finding:
         f"best epoch {mean_and_spread(best)}; after epoch {last[0].epoch} "
         f"{mean_and_spread([row.validation_accuracy for row in last])}, "
         f"loss {mean_and_spread([row.validation_loss for row in last], '.4f')}; the paper's accuracy is reached "
-        f"{first_epoch(runs, lambda row: row.validation_accuracy >= VALIDATION_ACCURACY)}, a loss as low "
-        f"as the paper's {first_epoch(runs, lambda row: row.validation_loss <= VALIDATION_LOSS)}",
-        "holds" if all(abs(row.validation_loss - VALIDATION_LOSS) < 0.02 for row in last) else "does not hold",
+        f"{first_epoch(runs, lambda row: row.validation_accuracy >= PAPER_VALIDATION_ACCURACY)}, a loss as low "
+        f"as the paper's {first_epoch(runs, lambda row: row.validation_loss <= PAPER_VALIDATION_LOSS)}",
+        "holds" if all(abs(row.validation_loss - PAPER_VALIDATION_LOSS) < 0.02 for row in last) else "does not hold",
     )
 
 
 def _test(runs: Sequence[Evidence]) -> Finding:
     selected, last = [run.picked for run in runs], [run.last for run in runs]
-    reached = mean(item.accuracy for item in selected) >= TEST_ACCURACY
+    reached = mean(item.accuracy for item in selected) >= PAPER_TEST_ACCURACY
     return Finding(
         f"at the epoch selected on validation ({', '.join(str(item.epoch) for item in selected)}) "
         f"{mean_and_spread([item.accuracy for item in selected])}, "
@@ -205,7 +205,7 @@ def _overfitting(runs: Sequence[Evidence]) -> Finding:
 def _table_2(runs: Sequence[Evidence]) -> Finding:
     gaps = {
         name: abs(mean(run.picked.per_class[name].f1 or 0.0 for run in runs) - figures[2])
-        for name, figures in TABLE_2.items()
+        for name, figures in PAPER_TABLE_2.items()
     }
     widest = max(gaps, key=lambda name: gaps[name])
     return Finding(
@@ -215,7 +215,7 @@ def _table_2(runs: Sequence[Evidence]) -> Finding:
 
 
 def _table_2_f1(_runs: Sequence[Evidence]) -> Finding:
-    wrong = [name for name, figures in TABLE_2.items() if not f1_is_possible(*figures)]
+    wrong = [name for name, figures in PAPER_TABLE_2.items() if not f1_is_possible(*figures)]
     if not wrong:
         return Finding("every F1 follows from its precision and recall", "holds")
     return Finding(f"not for {', '.join(wrong)}, whatever the digits lost in rounding", "contradicts itself")
@@ -230,7 +230,7 @@ def f1_is_possible(precision: float, recall: float, f1: float, rounding: float =
 
 
 def _hardest(runs: Sequence[Evidence]) -> Finding:
-    means = {name: mean(run.picked.per_class[name].recall or 0.0 for run in runs) for name in TABLE_2}
+    means = {name: mean(run.picked.per_class[name].recall or 0.0 for run in runs) for name in PAPER_TABLE_2}
     better = min(means[name] for name in ("Trouser", "Sandal", "Bag", "Ankle boot"))
     worse = max(means[name] for name in ("Shirt", "Pullover"))
     order = sorted(means, key=lambda name: means[name])

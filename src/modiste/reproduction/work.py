@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from modiste.recipes.claims import PAPER_EPOCHS
 from modiste.recipes.named import paper
 from modiste.recipes.plain import Part
-from modiste.recipes.published import EPOCHS
 from modiste.recipes.recipe import Precision, Recipe
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant
 from modiste.reproduction.paper import Shortage
@@ -19,9 +19,9 @@ class Scope(Part):
 
     seeds: int = 3
     """Runs of each recipe, seeds 0, 1, 2 ..."""
-    epochs: int = EPOCHS
+    epochs: int = PAPER_EPOCHS
     """Epochs of the final model; the paper's are 50."""
-    study_epochs: int = EPOCHS
+    study_epochs: int = PAPER_EPOCHS
     """Epochs of the experiments' runs."""
     images_per_class: int = 0
     """Training images of each class; 0 takes all."""
@@ -41,7 +41,7 @@ class Scope(Part):
         """Return how runs of this many epochs fall short of the paper."""
         if self.images_per_class:
             return "quick"
-        return "shortened" if epochs < EPOCHS else ""
+        return "shortened" if epochs < PAPER_EPOCHS else ""
 
 
 QUICK = Scope(epochs=4, study_epochs=4, images_per_class=300, precision="auto")
