@@ -27,7 +27,7 @@ from modiste.errors import DataError, MissingExtraError, PhotoError, RecipeError
 from modiste.inference.answers import answers
 from modiste.inference.onnx_model import OnnxModel
 from modiste.inference.predictor import Predictor
-from modiste.photo import segmentation, separation, u2net_file
+from modiste.photo import segmentation, separation
 from modiste.photo.background import UNCLEAR, _cleaned, _median, _quantile, find_on_plain, largest_parts
 from modiste.photo.garment import prepare
 from modiste.photo.preparation import Preparation
@@ -255,7 +255,7 @@ def test_the_file_is_found_in_the_package_which_is_not_imported(
     expected = installed(tmp_path / "packages", network.read_bytes())
     monkeypatch.setenv(segmentation.VARIABLE, "")
     monkeypatch.syspath_prepend(str(tmp_path / "packages"))
-    assert u2net_file.find() == expected
+    assert segmentation.find_u2net() == expected
     assert separate(on(240), "network").separated
     assert "rembg" not in sys.modules
 
@@ -264,9 +264,9 @@ def without_u2net(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the machine have no file of U2-Net, and ``folder`` be where rembg would keep it."""
 
     def absent(_name: str) -> None:
-        raise u2net_file.metadata.PackageNotFoundError
+        raise segmentation.metadata.PackageNotFoundError
 
-    monkeypatch.setattr(u2net_file.metadata, "distribution", absent)
+    monkeypatch.setattr(segmentation.metadata, "distribution", absent)
     monkeypatch.setenv(segmentation.VARIABLE, "")
     monkeypatch.setenv("U2NET_HOME", str(folder))
 
@@ -275,9 +275,9 @@ def test_the_file_that_rembg_has_fetched_is_used_too(
     tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_u2net(tmp_path, monkeypatch)
-    assert u2net_file.find() is None
+    assert segmentation.find_u2net() is None
     network.rename(tmp_path / "u2netp.onnx")
-    assert u2net_file.find() == tmp_path / "u2netp.onnx"
+    assert segmentation.find_u2net() == tmp_path / "u2netp.onnx"
 
 
 def test_a_missing_onnx_runtime_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

