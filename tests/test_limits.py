@@ -16,7 +16,7 @@ from modiste.data.idx.files import read_class_names
 from modiste.errors import MOST_LETTERS, DataError, PhotoError, RecipeError, RunError
 from modiste.inference import onnx_model
 from modiste.inference.onnx_model import OnnxModel
-from modiste.photo import colour, container, opening, tiff
+from modiste.photo import colour, heif, opening, tiff
 from modiste.photo.jpeg import MOST_SCANNED_PIXELS, MOST_SCANS, MOST_SEGMENTS
 from modiste.photo.opening import open_photo
 from modiste.recipes import recipe
@@ -174,9 +174,9 @@ def test_the_table_says_what_is_so() -> None:
     assert rows["photo, file"] == f"{opening.MOST_BYTES // 2**20} MiB"
     pixels = (opening.MOST_PIXELS, opening.MOST_HEIF_PIXELS, opening.MOST_JPEG_PIXELS)
     assert rows["photo, pixels"] == "{} million; HEIC and AVIF {}; JPEG {}".format(*(one // 10**6 for one in pixels))
-    assert rows["photo, boxes and items of a HEIC or AVIF"] == f"{container.MOST_BOXES:,}; {container.MOST_ITEMS:,}"
+    assert rows["photo, boxes and items of a HEIC or AVIF"] == f"{heif.MOST_BOXES:,}; {heif.MOST_ITEMS:,}"
     passes = rows["photo, pixels in all pictures of a HEIC or AVIF, times the passes"]
-    assert passes == f"{container.MOST_CODED_PIXELS // 10**6} million"
+    assert passes == f"{heif.MOST_CODED_PIXELS // 10**6} million"
     assert rows["photo, values of a TIFF's tag"] == f"{tiff.MOST_PIECES:,} strips or tiles; {tiff.MOST_VALUES:,}"
     assert rows["photo, pixels in the tiles of a TIFF"].startswith(f"{tiff.MOST_OVERHANG} times its own")
     assert rows["photo, colour profile that is used"] == f"{colour.MOST_PROFILE_BYTES // 2**20} MiB"

@@ -19,8 +19,7 @@ from jaxtyping import UInt8
 
 from modiste.errors import PhotoError, extra_for, reason_of
 from modiste.photo.colour import from_lab, to_srgb
-from modiste.photo.container import HEVC, read_container
-from modiste.photo.heif import decode_heic
+from modiste.photo.heif import HEVC, decode_heic, read_container
 from modiste.photo.jpeg import MOST_SCANNED_PIXELS, START, Jpeg, read_jpeg
 from modiste.photo.orientation import UPRIGHT, orientation_of, turn_upright
 from modiste.photo.pnm import KINDS as PNM_KINDS

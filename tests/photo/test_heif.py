@@ -9,8 +9,8 @@ from pictures import garment, saved, transparent
 from PIL import Image
 
 from modiste.errors import PhotoError
-from modiste.photo import codestream, container, heif, opening
-from modiste.photo.container import AV1, HEVC, read_container
+from modiste.photo import codestream, heif, opening
+from modiste.photo.heif import AV1, HEVC, read_container
 from modiste.photo.opening import MOST_HEIF_PIXELS, open_photo
 
 
@@ -77,17 +77,17 @@ def test_transparent_parts_become_white() -> None:
 def test_passes_over_the_pixels_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = hidden_frames(9)
     read_container(whole, MOST_HEIF_PIXELS)
-    monkeypatch.setattr(container, "MOST_CODED_PIXELS", 8 * 1_000_000)
+    monkeypatch.setattr(heif, "MOST_CODED_PIXELS", 8 * 1_000_000)
     with pytest.raises(PhotoError, match="too many parts for its size"):
         read_container(whole, MOST_HEIF_PIXELS)
 
 
 def test_boxes_and_items_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = heic(garment(240, 300), tile_size=64)
-    items = container._read_meta(whole).kinds
-    monkeypatch.setattr(container, "MOST_ITEMS", len(items))
+    items = heif._read_meta(whole).kinds
+    monkeypatch.setattr(heif, "MOST_ITEMS", len(items))
     read_container(whole, MOST_HEIF_PIXELS)
-    monkeypatch.setattr(container, "MOST_ITEMS", len(items) - 1)
+    monkeypatch.setattr(heif, "MOST_ITEMS", len(items) - 1)
     with pytest.raises(PhotoError, match="an item twice, or more than"):
         read_container(whole, MOST_HEIF_PIXELS)
 
