@@ -20,8 +20,7 @@ import numpy as np
 
 import drawings
 from modiste.errors import PhotoError
-from modiste.evaluation.out_of_distribution.drawings import ACCEPTED, DRAWINGS, drawing_limit
-from modiste.evaluation.out_of_distribution.novelty import Answers
+from modiste.evaluation.out_of_distribution.novelty import ACCEPTED, DRAWINGS, Answers, drawing_limit
 from modiste.inference.predictor import Predictor
 from modiste.photo.garment import prepare
 from record import Record, describe_machine, parser, provenance, rows

@@ -21,8 +21,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from modiste.errors import MissingExtraError, RunError
-from modiste.evaluation.out_of_distribution.drawings import drawing_limit
-from modiste.evaluation.out_of_distribution.novelty import Answers
+from modiste.evaluation.out_of_distribution.novelty import Answers, drawing_limit
 from modiste.exports import browser
 from modiste.exports.one_file import one_file_page
 from modiste.models.onednn import fold
