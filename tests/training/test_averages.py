@@ -23,11 +23,10 @@ from modiste.recipes.recipe import Recipe, ScheduleRecipe, TransferRecipe
 from modiste.runs import checkpoint
 from modiste.runs.run_folder import open_run
 from modiste.training import averages, trainer
-from modiste.training.context import Context
 from modiste.training.interruption import Interruption
 from modiste.training.loop import fit
 from modiste.training.setup import describe_task
-from modiste.training.state import TrainingState, new_training_state
+from modiste.training.state import Context, TrainingState, new_training_state
 from modiste.training.step import train_step
 from modiste.training.tracking import Listener, Timing
 

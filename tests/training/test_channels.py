@@ -144,7 +144,7 @@ class TestEarlierRuns:
         train(recipe_of(folder), tmp_path / "undisturbed", device="cpu")
         stops = iter([False] * 5 + [True])
         with monkeypatch.context() as patch:
-            patch.setattr("modiste.training.context.Context.stop_requested", lambda _context: next(stops))
+            patch.setattr("modiste.training.state.Context.stop_requested", lambda _context: next(stops))
             with pytest.raises(StoppedError):
                 train(recipe_of(folder), tmp_path / "run", device="cpu")
         earlier()

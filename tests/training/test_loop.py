@@ -31,14 +31,13 @@ from modiste.reports import report
 from modiste.runs import checkpoint, manifest, run_folder
 from modiste.runs.run_folder import EpochRow
 from modiste.training import trainer
-from modiste.training.context import Context
 from modiste.training.distributed import ALONE
 from modiste.training.interruption import Interruption
 from modiste.training.loop import fit, out_of_patience
 from modiste.training.schedules import learning_rate
 from modiste.training.seeds import train_seeds
 from modiste.training.setup import check_batches, describe_task
-from modiste.training.state import TrainingState, new_training_state
+from modiste.training.state import Context, TrainingState, new_training_state
 from modiste.training.step import train_step
 from modiste.training.tracking import Listener, Timing
 from networks import SMALL

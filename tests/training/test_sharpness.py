@@ -20,12 +20,11 @@ from modiste.recipes.recipe import OptimizerRecipe, Recipe
 from modiste.runs.run_folder import open_run
 from modiste.training import step as steps
 from modiste.training import trainer
-from modiste.training.context import Context
 from modiste.training.cuda_graph import ResidentSteps
 from modiste.training.interruption import Interruption
 from modiste.training.setup import describe_task
 from modiste.training.sharpness import at_highest_loss
-from modiste.training.state import TrainingState, new_training_state
+from modiste.training.state import Context, TrainingState, new_training_state
 from modiste.training.step import Steps, train_step
 from modiste.training.tracking import Listener
 

@@ -7,10 +7,9 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from modiste.errors import DivergedError
-from modiste.training.context import Context
 from modiste.training.distillation import taught
 from modiste.training.sharpness import is_sharp
-from modiste.training.state import TrainingState
+from modiste.training.state import Context, TrainingState
 from modiste.training.step import ADVICE, Steps, average, clip, count_correct, gradient
 
 

@@ -12,10 +12,9 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
 from modiste.runs.run_folder import EpochRow
 from modiste.training import averages
-from modiste.training.context import Context
 from modiste.training.cuda_graph import ResidentSteps, can_stay
 from modiste.training.schedules import learning_rate
-from modiste.training.state import TrainingState
+from modiste.training.state import Context, TrainingState
 from modiste.training.step import ADVICE, Steps
 from modiste.training.tracking import Timing
 

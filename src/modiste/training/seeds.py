@@ -19,7 +19,6 @@ from modiste.errors import RecipeError, StoppedError
 from modiste.models import layers
 from modiste.recipes.recipe import Recipe
 from modiste.runs import manifest, run_folder, storage
-from modiste.training.context import Context
 from modiste.training.cuda_graph import ResidentSteps, SideBySide, runs_own_code
 from modiste.training.distributed import Group, gathered
 from modiste.training.loop import finish_epoch, finish_without_training, is_over
@@ -33,7 +32,7 @@ from modiste.training.setup import (
     settle_threads,
     starts_of,
 )
-from modiste.training.state import TrainingState
+from modiste.training.state import Context, TrainingState
 from modiste.training.tracking import Listener, Timing
 from modiste.training.trainer import finish, notified, starting_state, train_in
 from modiste.training.transfer.source import Source

@@ -1,18 +1,67 @@
-"""Everything that training changes; saved to one file and restored from it."""
+"""The state of a training run: what stays the same, and all that training changes, which is saved to one file."""
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from modiste.data.batches import steps_per_epoch
+from modiste.data.dataset import Development
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder
 from modiste.runs.run_folder import EpochRow
 from modiste.training import averages, optimizers
+from modiste.training.distillation import Teachers
+from modiste.training.distributed import ALONE, Group
+from modiste.training.interruption import Interruption
 from modiste.training.optimizers import Optimizer, build_optimizer
+from modiste.training.tracking import Listener
+
+
+@dataclass(frozen=True)
+class Context:
+    """A recipe, its images, its run folder, and the listeners and processes of the run.
+
+    Attributes:
+        recipe: What to train.
+        development: The images, on the device that computes.
+        folder: Folder of the run.
+        listener: Notified of every step and epoch.
+        interruption: Requests to stop, from signals.
+        group: The processes that train together.
+        teachers: Whose answers the network learns from; None without any.
+    """
+
+    recipe: Recipe
+    development: Development
+    folder: Path
+    listener: Listener
+    interruption: Interruption
+    group: Group = ALONE
+    teachers: Teachers | None = None
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.development.class_names)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in one pass over the training images."""
+        return steps_per_epoch(len(self.development.train), self.recipe.batch_size)
+
+    def stop_requested(self) -> bool:
+        """Tell whether a signal asked any process of the group to stop."""
+        return self.group.any(self.interruption.requested)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the images and of the network."""
+        return self.development.train.labels.device
 
 
 @dataclass

@@ -15,12 +15,11 @@ from modiste.errors import DivergedError
 from modiste.models import layers
 from modiste.recipes.recipe import Recipe
 from modiste.training import averages, distillation, optimizers
-from modiste.training.context import Context
 from modiste.training.distillation import Teachers, taught
 from modiste.training.distributed import ALONE, Group
 from modiste.training.schedules import learning_rate
 from modiste.training.sharpness import at_highest_loss, is_sharp
-from modiste.training.state import TrainingState
+from modiste.training.state import Context, TrainingState
 
 ADVICE = "try a smaller --optimizer.learning-rate, --schedule.warm-up or --optimizer.clip-norm"
 

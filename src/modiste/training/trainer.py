@@ -24,11 +24,10 @@ from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.checkpoint import ModelInfo
 from modiste.runs.run_folder import EpochRow
 from modiste.training import distillation
-from modiste.training.context import Context
 from modiste.training.distributed import gathered
 from modiste.training.loop import fit
 from modiste.training.setup import Data, RunSetUp, Session, note_facts, open_session, set_up, settle_threads
-from modiste.training.state import TrainingState, new_training_state
+from modiste.training.state import Context, TrainingState, new_training_state
 from modiste.training.tracking import FileLog, Listener, Listeners
 from modiste.training.transfer import linear_probe, transfer
 from modiste.training.transfer.source import Source
