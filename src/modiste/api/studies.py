@@ -43,7 +43,7 @@ class SearchResult(Displayed):
 
     def table(self) -> Table:
         """Return a row for each trial: its state, its validation accuracy and its values."""
-        from modiste.searches.progress import as_text
+        from modiste.searches.outcomes import as_text
 
         fields = list(self.trials[0].values) if self.trials else []
         rows = [
@@ -192,7 +192,7 @@ def _on_outcome(plan: "Plan", *, quiet: bool) -> "OnOutcome":
     """Return what prints a row for every trial that ends."""
     if quiet:
         return lambda _new, _all: None
-    from modiste.searches.progress import ProgressTable
+    from modiste.searches.outcomes import ProgressTable
 
     return ProgressTable(plan, lambda line: print(printable(line), flush=True)).add
 

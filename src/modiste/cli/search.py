@@ -98,7 +98,7 @@ def _report_best(found: "SearchResult", *, quiet: bool) -> None:
     """Print the best trial; leave with code 1 if no trial is complete."""
     from modiste.recipes.own_code import FLAGS
     from modiste.searches import outcomes
-    from modiste.searches.progress import as_text
+    from modiste.searches.outcomes import as_text
 
     table = found.folder / outcomes.TABLE_FOR_PEOPLE
     if found.best is None or found.recipe is None:

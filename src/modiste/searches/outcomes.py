@@ -1,4 +1,4 @@
-"""The outcomes of a search: the store that keeps them, the results table, the best recipe and Optuna's study."""
+"""The outcomes of a search: the store that keeps them, the tables for people, the best recipe and Optuna's study."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -16,6 +16,7 @@ from modiste.searches.trial import TrialOutcome
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
+from collections.abc import Callable
 
 METHOD = (
     "Importance is a field's share in what distinguishes the better trials (PED-ANOVA, by Optuna). With few trials it "
@@ -29,6 +30,8 @@ FOLDER = "outcomes"
 TRIALS = "trials"
 TABLE, TABLE_FOR_PEOPLE, BEST = "results.json", "results.md", "best.json"
 STUDY = "study.log"
+WIDTH = 10
+"""Least width of a column of values."""
 
 
 class OutcomeStore(ABC):
@@ -170,7 +173,7 @@ def as_markdown(plan: Plan, rows: list[TrialOutcome], winner: TrialOutcome | Non
     for row in order:
         accuracy = "" if row.accuracy is None else f"{row.accuracy:.2%}"
         state = f"{row.state}: {row.reason}" if row.reason else row.state
-        lines.append(_line(row.number, accuracy, state, *(_shown(row.values[field]) for field in fields)))
+        lines.append(_line(row.number, accuracy, state, *(as_text(row.values[field]) for field in fields)))
     verdict = f"Best: trial {winner.number}, in `{BEST}`; train it with `modiste train {BEST}`." if winner else ""
     head = f"# Search over `{plan.recipe.name}`\n\n{plan.trials} trials, sampler {plan.sampler}, seed {plan.seed}."
     parts = [f"{head} {verdict}".rstrip(), "", *lines, "", f"![Every trial as a line]({FIGURES[0]})", ""]
@@ -183,10 +186,6 @@ def as_markdown(plan: Plan, rows: list[TrialOutcome], winner: TrialOutcome | Non
 
 def _line(*cells: Any) -> str:
     return f"| {' | '.join(map(str, cells))} |"
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def write_journal(folder: Path, plan: Plan, outcomes: Iterable[TrialOutcome]) -> None:
@@ -228,3 +227,38 @@ def write_study(target: "BaseStorage", name: str, plan: Plan, outcomes: Iterable
             )
         )
     return study
+
+
+class ProgressTable:
+    """Prints a row for every trial that ends; the widths of the columns are fixed at the start.
+
+    Args:
+        plan: Plan of the search.
+        write: Prints a line.
+    """
+
+    def __init__(self, plan: Plan, write: Callable[[str], None]) -> None:
+        self._plan, self._write = plan, write
+        self._fields = [dimension.field for dimension in plan.dimensions()]
+        names = [field.rpartition(".")[2] for field in self._fields]
+        self._widths = [max(WIDTH, len(name)) for name in names]
+        self._digits = 2 * len(str(plan.trials)) + 4
+        write(self._row("done", "trial", "validation", "best so far", names, ""))
+
+    def add(self, new: TrialOutcome, known: Mapping[int, TrialOutcome]) -> None:
+        """Print the row of a new trial; ``known`` are all outcomes so far, the new one included."""
+        leader = best(known.values())
+        done = f"{len(known)} of {self._plan.trials}"
+        accuracy = new.state if new.accuracy is None or new.state == "pruned" else f"{new.accuracy:.2%}"
+        ahead = f"{leader.accuracy:.2%}" if leader else ""
+        values = [as_text(new.values[field]) for field in self._fields]
+        self._write(self._row(done, str(new.number), accuracy, ahead, values, new.reason))
+
+    def _row(self, done: str, trial: str, accuracy: str, ahead: str, values: list[str], reason: str) -> str:
+        chosen = "".join(f"  {value:>{width}}" for value, width in zip(values, self._widths, strict=True))
+        return f"{done:>{self._digits}}  {trial:>5}  {accuracy:>10}  {ahead:>11}{chosen}  {reason}".rstrip()
+
+
+def as_text(value: object) -> str:
+    """Return the value of a searched field as people read it."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
