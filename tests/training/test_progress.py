@@ -10,9 +10,8 @@ import pytest
 from commands_and_data import PROGRAMS, run_python
 from modiste.recipes.recipe import Recipe
 from modiste.runs.run_folder import EpochRow, PretrainingRow
-from modiste.training.tracking import Timing, make_progress, notebook
-from modiste.training.tracking.console import ConsoleLog
-from modiste.training.tracking.notebook import NotebookLog
+from modiste.training.tracking import Timing, make_progress, progress
+from modiste.training.tracking.progress import ConsoleLog, NotebookLog
 
 ROW = EpochRow(
     epoch=1,
@@ -51,7 +50,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 
 
 def test_a_bar_follows_the_steps_and_is_gone_at_the_end(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook, "REDRAW_SECONDS", 0)
+    monkeypatch.setattr(progress, "REDRAW_SECONDS", 0)
     log = NotebookLog("seed 3")
     log.pretraining_started("simclr", 4)
     log.pretraining_step_done(2)

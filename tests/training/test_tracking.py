@@ -26,9 +26,9 @@ from modiste.runs.run_folder import EpochRow, Run, open_run
 from modiste.searches.trial import TrialTask, run_trial
 from modiste.training import trainer
 from modiste.training.seeds import train_seeds
-from modiste.training.tracking import Listener, Timing, background, trackers
-from modiste.training.tracking.background import Background
+from modiste.training.tracking import Listener, Timing, trackers
 from modiste.training.tracking.tracked_run import FILES, identify, parameters
+from modiste.training.tracking.trackers import Background
 
 EPOCH = EpochRow(
     epoch=1,
@@ -121,7 +121,7 @@ def sent_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     for name in ("DIR", "CACHE_DIR", "CONFIG_DIR", "DATA_DIR", "ARTIFACT_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", str(tmp_path))
-    monkeypatch.setattr(background, "PATIENCE_SECONDS", 250.0)  # the machine may be busy
+    monkeypatch.setattr(trackers, "PATIENCE_SECONDS", 250.0)  # the machine may be busy
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
@@ -202,7 +202,7 @@ def test_trackers_that_fail_or_hang_change_no_byte(
 
 
 def test_events_do_not_pile_up(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(background, "MOST_WAITING", 5)
+    monkeypatch.setattr(trackers, "MOST_WAITING", 5)
     hanging = Hanging()
     tracker = Background("slow", hanging, patience=0.1)
     for _ in range(20):
