@@ -14,7 +14,7 @@ from modiste.errors import StoppedError
 from modiste.recipes import named
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import Recipe, TransferRecipe
-from modiste.training.interruption import Interruption
+from modiste.system.processes import Interruption
 from modiste.training.transfer import linear_probe
 
 pytest.importorskip("scipy")

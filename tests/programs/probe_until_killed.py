@@ -14,7 +14,7 @@ import torch
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.recipe import Recipe
-from modiste.training.interruption import Interruption
+from modiste.system.processes import Interruption
 from modiste.training.tracking import Listener
 from modiste.training.transfer import feature_cache
 from modiste.training.transfer.linear_probe import head_inputs

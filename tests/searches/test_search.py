@@ -36,8 +36,8 @@ from modiste.searches.search import check_trials, search
 from modiste.searches.suggestions import Suggestions
 from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
 from modiste.searches.workers import Processes, TrialPool
+from modiste.system.processes import Interruption
 from modiste.training import trainer
-from modiste.training.interruption import Interruption
 from modiste.training.transfer.backbones import BACKBONES
 
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "model.hidden=choice([8],[16])", "batch_size=log(16,64)")

@@ -22,8 +22,8 @@ from modiste.recipes.networks import CNNRecipe, OwnNetworkRecipe
 from modiste.recipes.recipe import Recipe, ScheduleRecipe, TransferRecipe
 from modiste.runs import checkpoint
 from modiste.runs.run_folder import open_run
+from modiste.system.processes import Interruption
 from modiste.training import averages, trainer
-from modiste.training.interruption import Interruption
 from modiste.training.loop import fit
 from modiste.training.setup import describe_task
 from modiste.training.state import Context, TrainingState, new_training_state

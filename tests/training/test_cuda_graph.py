@@ -11,8 +11,8 @@ from modiste.data.dataset import load_development
 from modiste.errors import DivergedError
 from modiste.models.registry import build_model
 from modiste.recipes.recipe import Recipe
+from modiste.system.processes import Interruption
 from modiste.training.cuda_graph import Recording, ResidentSteps, branches_for, can_stay
-from modiste.training.interruption import Interruption
 from modiste.training.setup import describe_task
 from modiste.training.state import Context, TrainingState, new_training_state
 from modiste.training.step import Steps

@@ -37,12 +37,12 @@ from modiste.recipes.recipe import (
 )
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import open_run
+from modiste.system.processes import Interruption
 from modiste.training import continuation, distillation, trainer
 from modiste.training.cross_validation import cross_validate
 from modiste.training.cuda_graph import ResidentSteps, can_stay
 from modiste.training.distillation import Teachers, distance, load_teachers, loss, taught
 from modiste.training.distributed import Group
-from modiste.training.interruption import Interruption
 from modiste.training.seeds import seed_folder, train_every_seed, train_seeds
 from modiste.training.setup import describe_task
 from modiste.training.state import Context, TrainingState, new_training_state

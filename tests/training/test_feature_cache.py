@@ -18,7 +18,7 @@ from modiste.models.registry import Task, build_model
 from modiste.recipes import own_code
 from modiste.recipes.networks import CNNRecipe, OwnNetworkRecipe
 from modiste.recipes.recipe import Recipe
-from modiste.training.interruption import Interruption
+from modiste.system.processes import Interruption
 from modiste.training.tracking import Listener
 from modiste.training.transfer import feature_cache, linear_probe
 from modiste.training.transfer.linear_probe import head_inputs

@@ -24,8 +24,8 @@ from modiste.recipes.networks import CNNRecipe, EfficientNetLiteRecipe, MLPRecip
 from modiste.recipes.recipe import AugmentationRecipe, DataRecipe, Precision, Recipe, TransferRecipe
 from modiste.runs import run_folder
 from modiste.runs.run_folder import open_run
+from modiste.system.processes import Interruption
 from modiste.training import loop, trainer
-from modiste.training.interruption import Interruption
 from modiste.training.tracking import Listener
 from modiste.training.transfer import linear_probe
 from modiste.training.transfer.linear_probe import logistic_regression, standardized

@@ -30,9 +30,9 @@ from modiste.recipes.recipe import AugmentationRecipe, OptimizerRecipe, Recipe, 
 from modiste.reports import report
 from modiste.runs import checkpoint, manifest, run_folder
 from modiste.runs.run_folder import EpochRow
+from modiste.system.processes import Interruption
 from modiste.training import trainer
 from modiste.training.distributed import ALONE
-from modiste.training.interruption import Interruption
 from modiste.training.loop import fit, out_of_patience
 from modiste.training.schedules import learning_rate
 from modiste.training.seeds import train_seeds

@@ -18,10 +18,10 @@ from modiste.recipes import own_code
 from modiste.recipes.networks import CNNRecipe, DropConnectRecipe, ModelRecipe, OwnNetworkRecipe
 from modiste.recipes.recipe import OptimizerRecipe, Recipe
 from modiste.runs.run_folder import open_run
+from modiste.system.processes import Interruption
 from modiste.training import step as steps
 from modiste.training import trainer
 from modiste.training.cuda_graph import ResidentSteps
-from modiste.training.interruption import Interruption
 from modiste.training.setup import describe_task
 from modiste.training.sharpness import at_highest_loss
 from modiste.training.state import Context, TrainingState, new_training_state

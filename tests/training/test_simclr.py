@@ -32,8 +32,8 @@ from modiste.recipes.recipe import DataRecipe, Recipe, SelfSupervisedRecipe
 from modiste.runs import run_folder
 from modiste.runs.checkpoint import load_model
 from modiste.runs.run_folder import PretrainingRow
+from modiste.system.processes import Interruption
 from modiste.training import trainer
-from modiste.training.interruption import Interruption
 from modiste.training.tracking import Listener, make_progress
 from modiste.training.warm_start.progress import Progress, features, linear_head
 from modiste.training.warm_start.simclr import nt_xent, pretrain, two_views

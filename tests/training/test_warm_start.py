@@ -15,7 +15,7 @@ from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CapsNetRecipe, CNNRecipe, DBNRecipe, MLPRecipe, SprintRecipe
 from modiste.recipes.recipe import DataRecipe, PretrainingRecipe, Recipe
 from modiste.runs.run_folder import PretrainingRow
-from modiste.training.interruption import Interruption
+from modiste.system.processes import Interruption
 from modiste.training.tracking import Listener
 from modiste.training.warm_start.progress import Progress
 from modiste.training.warm_start.warm_starts import WARM_STARTS

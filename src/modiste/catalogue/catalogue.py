@@ -16,7 +16,7 @@ from modiste.inference.answers import check_paths
 from modiste.inference.onnx_model import MOST_BYTES, OnnxModel
 from modiste.runs import storage
 from modiste.runs.manifest import ONNX_FILE
-from modiste.training.interruption import Interruption
+from modiste.system.processes import Interruption
 
 SHARD_ROWS = 1024
 """Pictures in a shard: all that a killed worker can lose."""

@@ -22,7 +22,7 @@ from modiste.runs.run_folder import Run, open_run
 from modiste.searches.plan import claim
 from modiste.searches.trial import TrialOutcome, TrialTask
 from modiste.searches.workers import MakeWorkers, Processes, TrialPool
-from modiste.training.interruption import Interruption
+from modiste.system.processes import Interruption
 
 TWO_PROCESSES = partial(Processes, 2)
 WEIGHTS: tuple[Weights, Weights] = ("picked", "last")

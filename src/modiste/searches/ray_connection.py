@@ -15,8 +15,7 @@ from typing import Any
 
 from modiste import compat
 from modiste.errors import ClusterError, MissingExtraError
-from modiste.system.processes import safe_path
-from modiste.training.interruption import SIGNALS
+from modiste.system.processes import SIGNALS, safe_path
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Size of the object store of a cluster started here. Only run folders that are not shared go through it."""

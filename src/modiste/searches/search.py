@@ -19,7 +19,7 @@ from modiste.searches.space import apply
 from modiste.searches.suggestions import Suggestions
 from modiste.searches.trial import TrialOutcome, TrialTask
 from modiste.searches.workers import MakeWorkers, Processes, TrialPool
-from modiste.training.interruption import Interruption
+from modiste.system.processes import Interruption
 from modiste.training.setup import check_complete
 from modiste.training.tracking import Listener, trackers
 

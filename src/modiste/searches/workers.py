@@ -15,8 +15,7 @@ from typing import Any, ClassVar
 
 from modiste.recipes.plain import demand
 from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
-from modiste.system.processes import RecordingContext, available_cores, begin_worker, starting
-from modiste.training.interruption import Interruption
+from modiste.system.processes import Interruption, RecordingContext, available_cores, begin_worker, starting
 
 MOST_DEATHS = 3
 """A trial fails when its worker has died this many times."""

@@ -1,4 +1,4 @@
-"""Free processor cores, this process among others, its imports, and child processes with a safe module search path.
+"""Free processor cores, this process among others, its imports, requests to stop it, and processes that it starts.
 
 Threads that share the work of a layer wait for one another by spinning. If another process holds a core, two such
 threads take turns on one core and spin in vain: training becomes ten times slower, not twice. One thread fewer avoids
@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from multiprocessing import parent_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any
 
 from modiste.errors import RunError
@@ -24,6 +25,8 @@ from modiste.system import posix
 STAT = Path("/proc/stat")
 IDLE, WAITING = 4, 5
 """Columns of a line such as ``cpu0 user nice system idle iowait ...``, in clock ticks (proc_stat(5))."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Requests to stop: of Ctrl-C, and of the system or a scheduler."""
 
 
 class CoreWatch:
@@ -155,7 +158,7 @@ def begin_worker() -> None:
     The driver passes such a request on once, in its own way. A second one would end the process at once.
     """
     posix.leave_group()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
@@ -166,3 +169,31 @@ def _leave_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+class Interruption:
+    """A context in which the first SIGINT or SIGTERM sets ``requested`` and the next one ends the process.
+
+    In a thread other than the main one, where Python allows no signal handlers, ``requested`` stays False.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Interruption":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._request) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.requested = True

@@ -27,10 +27,9 @@ from modiste.recipes.own_code import path_in
 from modiste.recipes.plain import differences, to_plain
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, manifest, run_folder, storage
-from modiste.system.processes import CoreWatch
+from modiste.system.processes import CoreWatch, Interruption
 from modiste.training.distillation import Teachers, load_teachers
 from modiste.training.distributed import ALONE, Group
-from modiste.training.interruption import Interruption
 from modiste.training.objectives import check_loss
 from modiste.training.schedules import depends_on_length
 from modiste.training.state import Context

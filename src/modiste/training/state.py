@@ -14,10 +14,10 @@ from modiste.data.dataset import Development
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder
 from modiste.runs.run_folder import EpochRow
+from modiste.system.processes import Interruption
 from modiste.training import averages, optimizers
 from modiste.training.distillation import Teachers
 from modiste.training.distributed import ALONE, Group
-from modiste.training.interruption import Interruption
 from modiste.training.optimizers import Optimizer, build_optimizer
 from modiste.training.tracking import Listener
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from modiste.errors import RecipeError, StoppedError
 from modiste.models.hooks import captured
 from modiste.runs.run_folder import PretrainingRow
-from modiste.training.interruption import Interruption
+from modiste.system.processes import Interruption
 from modiste.training.tracking import Listener
 
 
