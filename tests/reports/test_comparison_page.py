@@ -20,8 +20,7 @@ from modiste.evaluation.ensemble import measure_runs
 from modiste.evaluation.statistics import wilson_interval
 from modiste.recipes.recipe import Recipe
 from modiste.reports import comparison
-from modiste.reports.comparison import write_comparison
-from modiste.reports.comparison_charts import COLOURS, laid_over
+from modiste.reports.comparison import COLOURS, laid_over, write_comparison
 from modiste.reports.report import load_images
 from modiste.runs import run_folder
 from modiste.training import trainer

@@ -92,7 +92,7 @@ def _run(
     failed: dict[str, Exception] | None = {} if names is None else None
     found = run_benchmarks(wanted, folders, settings, device=device, data_folder=data_folder, failed=failed)
     if page is not None and found:
-        from modiste.reports.benchmark import write_benchmarks
+        from modiste.reports.page import write_benchmarks
 
         write_benchmarks(found, page.parent, page.name, failed)
     report_failures(failed or {})

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from modiste.data.dataset import ImageSet
@@ -12,18 +15,24 @@ from modiste.evaluation.assessment import Split
 from modiste.evaluation.comparison import Comparison, Contrast, Side, compare_measured, different_paths
 from modiste.evaluation.ensemble import MeasuredRuns, measure_runs, read_measured_runs
 from modiste.reports import page
-from modiste.reports.comparison_charts import laid_over
 from modiste.reports.images import captioned_grid
 from modiste.reports.report import duration, load_measured_images, training_date
 from modiste.reports.run_figures import PageFigure, page_figure
-from modiste.reports.style import number_of, percent, shorten
+from modiste.reports.style import BLUE, INK, VERMILLION, WIDTH, drawn, fit, number_of, percent, percent_axis, shorten
 from modiste.runs import storage
+from modiste.runs.run_folder import EpochRow
 
 COMPARISON = "comparison.html"
 MOST_IMAGES = 12
 """Images of one side of a contrast that the page shows."""
 MOST_CONTRASTS = 3
 """Contrasts whose classes and images the page shows; every contrast has its verdict."""
+COLOURS = (BLUE, VERMILLION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", "--", "-.", ":")
+"""Of the sides in turn: their number of colours, markers and dashes differ, so that many sides stay apart."""
+LEGEND_SIZE = 9.0
+BEST = {"loss": min, "accuracy": max}
 
 
 def write_comparison(
@@ -220,3 +229,57 @@ def _caption(index: int, logits: Sequence[Tensor], found: MeasuredRuns) -> list[
     usual = max(sorted(set(wrong)), key=wrong.count)
     names = found.class_names
     return [f"image {index}", f"is {shorten(names[label], 15)}", f"read as {shorten(names[usual], 12)}"]
+
+
+@drawn
+def laid_over(histories: Sequence[Sequence[EpochRow]], sides: Sequence[int], names: Sequence[str]) -> Figure:
+    """Return a chart of validation loss and accuracy by epoch, one curve for each run.
+
+    Args:
+        histories: One row per epoch, of each run.
+        sides: Position in ``names`` of each run; runs of one side share colour, marker and dashes.
+        names: Names of the sides, for the legend.
+    """
+    figure = Figure(figsize=(WIDTH, 5.0))
+    losses, accuracies = figure.subplots(2, 1, sharex=True)
+    for axes, quantity in ((losses, "loss"), (accuracies, "accuracy")):
+        for number, (history, side) in enumerate(zip(histories, sides, strict=True)):
+            first_of_side = side not in sides[:number]
+            _plot(axes, history, quantity, side, fit(names[side], WIDTH - 0.8, LEGEND_SIZE) if first_of_side else "")
+        axes.grid(axis="y")
+    losses.set(ylabel="validation loss")
+    accuracies.set(xlabel="epoch", ylabel="validation accuracy")
+    percent_axis(accuracies, "y")
+    accuracies.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    longest = max(map(len, histories))
+    margin = min(0.9, max(0.4, longest / 50))  # less than 1: there is no epoch 0
+    losses.set_xlim(1 - margin, longest + margin)
+    figure.legend(*losses.get_legend_handles_labels(), loc="outside upper left", fontsize=LEGEND_SIZE)
+    return figure
+
+
+def _plot(axes: Axes, history: Sequence[EpochRow], quantity: str, side: int, label: str) -> None:
+    epochs = [row.epoch for row in history]
+    values = [getattr(row, f"validation_{quantity}") for row in history]
+    axes.plot(
+        epochs,
+        values,
+        linestyle=DASHES[side % len(DASHES)],
+        marker=MARKERS[side % len(MARKERS)],
+        color=COLOURS[side % len(COLOURS)],
+        markersize=4,
+        markevery=max(1, len(history) // 12),
+        label=label,
+        clip_on=False,
+    )
+    best = values.index(BEST[quantity](values))
+    axes.plot(
+        [epochs[best]],
+        [values[best]],
+        "o",
+        markersize=9,
+        markerfacecolor="none",
+        markeredgecolor=INK,
+        zorder=5,
+        clip_on=False,
+    )

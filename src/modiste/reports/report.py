@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -12,11 +13,12 @@ from modiste.errors import RunError
 from modiste.evaluation.assessment import Assessment, Split, assess_stored, load_split
 from modiste.evaluation.run_images import development_of, load_same_development
 from modiste.evaluation.unfinished import UnfinishedRun, is_unfinished, open_unfinished
+from modiste.models.registry import count_parameters
+from modiste.recipes import claims
 from modiste.reports import page, run_figures
 from modiste.reports.interpretation import read_fit
-from modiste.reports.published_table import published_beside
 from modiste.reports.recipe_table import as_text, changed_fields, main_fields, recipe_parts, usual_name
-from modiste.reports.style import SPACE
+from modiste.reports.style import SPACE, percent
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import Run
 
@@ -32,6 +34,9 @@ SELECTED_BY = {
     "last": "the last epoch, regardless of validation",
 }
 """By the recipe's field ``pick``: whose weights the run keeps."""
+PAPER = "paper"
+"""Name of the recipe whose runs have the paper's figures beside their own."""
+NOT_MEASURED = "not evaluated"
 
 
 def write_report(
@@ -208,3 +213,65 @@ def duration(seconds: float) -> str:
 def gibibytes(size_bytes: int) -> str:
     """Return a size as ``23.5 GiB``."""
     return f"{size_bytes / 2**30:.1f}{SPACE}GiB"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The paper's figures beside a run's.
+
+    Attributes:
+        rows: What, the paper's figure, the run's figure.
+        classes: Class name, the paper's F1 on test, the run's F1.
+        split: The images of the run's F1: ``test`` if the run was evaluated on test, else ``validation``.
+    """
+
+    rows: tuple[tuple[str, str, str], ...]
+    classes: tuple[tuple[str, str, str], ...]
+    split: str
+
+
+def published_beside(run: Run, validation: Assessment, test: Assessment | None) -> Beside | None:
+    """Return the paper's figures beside a run's; None unless it is of recipe ``paper`` on the paper's classes."""
+    if run.recipe.name != PAPER or tuple(validation.per_class) != tuple(claims.PAPER_TABLE_2):
+        return None
+    measured = test or validation
+    classes = tuple(
+        (name, f"{figures[2]:.2f}", "no images" if f1 is None else f"{f1:.4f}")
+        for (name, figures), f1 in zip(
+            claims.PAPER_TABLE_2.items(), (scores.f1 for scores in measured.per_class.values()), strict=True
+        )
+    )
+    return Beside((*_training_rows(run), *_test_rows(run, test)), classes, measured.split)
+
+
+def _training_rows(run: Run) -> tuple[tuple[str, str, str], ...]:
+    last = run.history[-1]
+    parameters = count_parameters(run.load_model()[0])
+    return (
+        ("trainable parameters", f"{claims.PAPER_PARAMETERS:,}", f"{parameters:,}"),
+        ("epochs", str(claims.PAPER_EPOCHS), str(last.epoch)),
+        ("training accuracy, last epoch", percent(claims.PAPER_TRAIN_ACCURACY), percent(last.train_accuracy)),
+        ("training loss, last epoch", f"{claims.PAPER_TRAIN_LOSS:.4f}", f"{last.train_loss:.4f}"),
+        (
+            "validation accuracy, last epoch",
+            percent(claims.PAPER_VALIDATION_ACCURACY),
+            percent(last.validation_accuracy),
+        ),
+        ("validation loss, last epoch", f"{claims.PAPER_VALIDATION_LOSS:.4f}", f"{last.validation_loss:.4f}"),
+    )
+
+
+def _test_rows(run: Run, test: Assessment | None) -> tuple[tuple[str, str, str], ...]:
+    epoch = run.picked.epoch
+    return (
+        (
+            f"test accuracy, this run at epoch {epoch}",
+            percent(claims.PAPER_TEST_ACCURACY),
+            percent(test.accuracy) if test else NOT_MEASURED,
+        ),
+        (
+            f"test loss, this run at epoch {epoch}",
+            f"{claims.PAPER_TEST_LOSS:.4f}",
+            f"{test.loss:.4f}" if test else NOT_MEASURED,
+        ),
+    )
