@@ -28,7 +28,7 @@ from modiste.serving.api_page import api_page
 from modiste.serving.batching import Batcher
 from modiste.serving.gate import Gate
 from modiste.serving.limits import LOOPBACK, Limits
-from modiste.serving.metrics import Metrics
+from modiste.serving.metrics import Metrics, Watch
 from modiste.serving.schemas import (
     DRAWING,
     ModelResponse,
@@ -39,7 +39,6 @@ from modiste.serving.schemas import (
     schema_of,
 )
 from modiste.serving.uploads import Studio, UploadedPicture
-from modiste.serving.watch import Watch
 from modiste.version import __version__
 
 MOST_MARKS = {",": 2**10, "[": 2**6, "{": 2**6, ":": 2**10}

@@ -1,16 +1,21 @@
-"""The metrics of a server for Prometheus: its requests, and what the model answers.
+"""The metrics of a server for Prometheus: its requests, and what the model answers, which it may also log.
 
 Classes, confidence and novelty of answers show whether the pictures change after the model was deployed; see
 ``modiste.monitoring`` for a test of that.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
+from modiste.inference.onnx_model import OnnxModel
+from modiste.monitoring.answer_log import AnswerLog
+from modiste.serving.schemas import Answer
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -134,3 +139,62 @@ class _Bins:
         names: Iterable[str] = [*map(str, self.ends.tolist()), "+Inf"]
         buckets = list(zip(names, self.counts.cumsum().tolist(), strict=True))
         return HistogramMetricFamily(name, about, buckets=buckets, sum_value=self.sum)
+
+
+class Watch:
+    """Counts and logs every answer.
+
+    Args:
+        model: That answers.
+        metrics: Metrics of the server.
+        log: Folder of the log; None for no log.
+        warn: Called with a line if the log cannot be written while the server runs.
+
+    Raises:
+        StorageError: The log cannot be written.
+    """
+
+    def __init__(self, model: OnnxModel, metrics: Metrics, log: Path | None, warn: Callable[[str], object]) -> None:
+        self.class_names, self.metrics = model.class_names, metrics
+        self.log = None if log is None else AnswerLog(log, model, warn=warn, count=self._count)
+
+    def see_answers(self, answers: Sequence[Answer]) -> None:
+        """Count and log the answers for pictures; those that could not be read are counted by their reason."""
+        for answer in answers:
+            self.metrics.pictures.labels(_outcome(answer)).inc()
+            if answer.fault is not None:
+                self.metrics.faults.labels(reason_for(answer.fault)).inc()
+        given = [answer for answer in answers if answer.fault is None]
+        if given:
+            rows = np.array([[answer.probabilities[name] for name in self.class_names] for answer in given])
+            scores = [answer.novelty for answer in given if answer.novelty is not None]
+            self._see(rows, np.array(scores) if len(scores) == len(given) else None)
+
+    def see_outputs(self, outputs: Mapping[str, np.ndarray]) -> None:
+        """Count and log the outputs of the network for images that a client prepared, where they are finite."""
+        probabilities, novelty = outputs["probabilities"], outputs.get("novelty")
+        finite = np.isfinite(probabilities).all(1)
+        if novelty is not None:
+            finite &= np.isfinite(novelty)
+        if finite.any():
+            self._see(probabilities[finite], None if novelty is None else novelty[finite])
+
+    def close(self) -> None:
+        """Write what waits to be logged."""
+        if self.log is not None:
+            self.log.close()
+
+    def _see(self, probabilities: Float[np.ndarray, "n classes"], novelty: Float[np.ndarray, " n"] | None) -> None:
+        self.metrics.answers.add(probabilities, novelty)
+        if self.log is not None:
+            self.log.add(probabilities, novelty)
+
+    def _count(self, outcome: str, number: int) -> None:
+        self.metrics.logged.labels(outcome).inc(number)
+
+
+def _outcome(answer: Answer) -> str:
+    """Return the label under which an answer is counted."""
+    if answer.fault is not None:
+        return "fault"
+    return "none of the classes" if answer.none_of_the_classes else "answered"
