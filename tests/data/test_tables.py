@@ -18,7 +18,7 @@ import modiste
 from modiste.data import held_out, sources
 from modiste.data.dataset import development_of, load_development
 from modiste.data.labelled import LabelledImages
-from modiste.data.tables import memory, parquet, pixel_csv, stored_picture
+from modiste.data.tables import arrays, memory, parquet, pixel_csv
 from modiste.data.tables.arrays import to_labels, to_pixels
 from modiste.errors import DataError, RecipeError
 from modiste.inference.answers import find_pictures
@@ -286,7 +286,7 @@ def test_pictures_in_a_table_are_those_of_files_in_a_folder() -> None:
     for name, (image, options, row) in expected.items():
         sink = io.BytesIO()
         image.save(sink, "PNG", **options)
-        stored = stored_picture.decode(sink.getvalue())
+        stored = arrays.decode_picture(sink.getvalue())
         pixels = stored if stored.ndim == 2 else stored.transpose(1, 2, 0)
         assert pixels.tolist() == [row] * 5, name
         assert np.array_equal(np.broadcast_to(pixels.reshape(5, 4, -1), (5, 4, 3)), open_photo(sink.getvalue())), name
@@ -313,8 +313,8 @@ class _Items:
 
 
 def test_too_many_pictures_are_refused_after_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, decoded, decode = write_parquet(tmp_path, TRAIN, TEST, shards=2), list[bytes](), parquet.decode
-    monkeypatch.setattr(parquet, "decode", lambda data: (decoded.append(data), decode(data))[1])
+    folder, decoded, decode = write_parquet(tmp_path, TRAIN, TEST, shards=2), list[bytes](), parquet.decode_picture
+    monkeypatch.setattr(parquet, "decode_picture", lambda data: (decoded.append(data), decode(data))[1])
     monkeypatch.setattr(parquet, "LIMIT_BYTES", COUNT * SIDE**2)
     assert len(parquet.read(folder).parts["train"]().images) == len(decoded) == COUNT
     decoded.clear()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from modiste.data import garment_changes, outliers
+from modiste.data import by_class, garment_changes
 from modiste.data.batch import as_floats
 from modiste.evaluation.out_of_distribution import boundary
 from modiste.recipes.recipe import AugmentationRecipe
@@ -37,7 +37,7 @@ def test_one_generator_draws_it_again(images: torch.Tensor) -> None:
 def test_a_cut_up_image_keeps_its_pixels_and_loses_their_order(images: torch.Tensor) -> None:
     whole = as_floats(images)
     height, width = images.shape[2] // 4 * 4, images.shape[3] // 4 * 4
-    cut = outliers.shuffled_tiles(whole, 4, generator())
+    cut = by_class.shuffled_tiles(whole, 4, generator())
     assert torch.equal(
         cut.flatten(1).sort().values,
         boundary.F.pad(whole[:, :, :height, :width], (0, whole.shape[3] - width, 0, whole.shape[2] - height))
@@ -51,7 +51,7 @@ def test_a_cut_up_image_keeps_its_pixels_and_loses_their_order(images: torch.Ten
 def test_four_tiles_never_stay_where_they_were() -> None:
     """One order of 24 leaves them in place. Of the images with another, none changes."""
     whole = torch.arange(4.0).view(1, 1, 2, 2).expand(500, 1, 2, 2)
-    cut = outliers.shuffled_tiles(whole, 2, generator())
+    cut = by_class.shuffled_tiles(whole, 2, generator())
     order = torch.rand(500, 4, generator=generator()).argsort(1).float()
     stays = (order == torch.arange(4)).all(1)
     assert stays.any()
@@ -60,7 +60,7 @@ def test_four_tiles_never_stay_where_they_were() -> None:
 
 
 def test_shapes_differ_from_each_other_and_are_seldom_empty(images: torch.Tensor) -> None:
-    drawn = boundary.as_bytes(outliers.random_shapes(as_floats(images), generator()))
+    drawn = boundary.as_bytes(by_class.random_shapes(as_floats(images), generator()))
     assert len({one.numpy().tobytes() for one in drawn}) == len(drawn)
     assert (drawn.flatten(1).amax(1) > 20).float().mean() > 0.9
 
@@ -108,8 +108,8 @@ def test_stretched_it_is_wider_or_narrower_and_whole() -> None:
 def test_a_negative_share_of_blur_sharpens() -> None:
     image = torch.full((3, 1, 9, 9), 0.3)
     image[:, :, :, 4:] = 0.6
-    soft = outliers.softened(image, 0.5, generator(), least=0.5)
-    sharp = outliers.softened(image, -0.5, generator(), least=-0.5)
+    soft = by_class.softened(image, 0.5, generator(), least=0.5)
+    sharp = by_class.softened(image, -0.5, generator(), least=-0.5)
     step = [(one[:, 0, 4, 4] - one[:, 0, 4, 3]).mean().item() for one in (soft, image, sharp)]
     assert step == sorted(step)
     assert step[0] < step[1] < step[2]

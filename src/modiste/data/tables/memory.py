@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from modiste.data.tables.arrays import refusal, to_labels, to_pixels
+from modiste.data.tables.arrays import pixels_of, refusal, to_labels, to_pixels
 from modiste.data.tables.contents import Contents, Part, PartName
-from modiste.data.tables.stored_picture import pixels_of
 
 SPELLINGS: dict[str, PartName] = {
     **dict.fromkeys(("train", "training"), "train"),

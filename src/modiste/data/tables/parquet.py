@@ -15,9 +15,8 @@ from numpy import ndarray
 
 from modiste.data.idx.reader import LIMIT_BYTES
 from modiste.data.paths import kind_at
-from modiste.data.tables.arrays import refusal, to_labels
+from modiste.data.tables.arrays import decode_picture, refusal, to_labels
 from modiste.data.tables.contents import Contents, Part, PartName, TableSource, parts_in
-from modiste.data.tables.stored_picture import decode
 from modiste.errors import PhotoError, extra_for, fault, reason_of, shown
 
 EXTRA = ("data in parquet", "pyarrow and Pillow", "parquet")
@@ -252,7 +251,7 @@ def _decoded(
             remedy = "embed the pictures: datasets.Dataset.to_parquet does"
             raise refusal(row, "no picture", expected="the bytes of one", found="none, or a path", remedy=remedy)
         try:
-            image = decode(data)
+            image = decode_picture(data)
         except PhotoError as error:
             expected, remedy = "a PNG or JPEG picture", "repair or drop the row"
             raise refusal(row, "damaged", expected=expected, found=str(error), remedy=remedy) from None

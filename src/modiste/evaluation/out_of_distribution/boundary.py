@@ -19,9 +19,9 @@ from torch import Tensor
 from modiste.compat import without_compiler
 from modiste.data import augment
 from modiste.data.batch import as_floats
+from modiste.data.by_class import outlier_images, softened
 from modiste.data.garment_changes import framed
 from modiste.data.geometry import warp
-from modiste.data.outliers import outlier_images, softened
 from modiste.recipes.recipe import AugmentationRecipe
 
 Images = Float[Tensor, "n c h w"]
