@@ -32,8 +32,7 @@ from modiste.runs import run_folder, storage
 from modiste.searches import outcomes
 from modiste.searches.plan import Plan
 from modiste.searches.plots import parallel_coordinates
-from modiste.searches.search import check_trials, search
-from modiste.searches.suggestions import Suggestions
+from modiste.searches.search import Suggestions, check_trials, search
 from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
 from modiste.searches.workers import Processes, TrialPool
 from modiste.system.processes import Interruption
