@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from modiste import machine
 from modiste.data.augment import (
     CHANGES,
+    MIXTURES,
     augment,
     colour,
     crop,
@@ -25,7 +26,6 @@ from modiste.data.augment import (
 )
 from modiste.data.batch import Batch, as_targets
 from modiste.data.geometry import boxes
-from modiste.data.mixtures import MIXTURES
 from modiste.recipes.recipe import AugmentationRecipe
 
 IMAGES = torch.randint(0, 256, (40, 2, 5, 7), generator=torch.Generator().manual_seed(1)) / 255

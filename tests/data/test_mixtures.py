@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from modiste import machine
-from modiste.data.augment import augment
+from modiste.data.augment import MIXTURES, _smooth_mask, augment, fmix
 from modiste.data.batch import Batch
-from modiste.data.mixtures import MIXTURES, _smooth_mask, fmix
 from modiste.recipes.recipe import AugmentationRecipe
 
 
