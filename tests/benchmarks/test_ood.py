@@ -12,13 +12,13 @@ from PIL import Image
 import modiste
 from commands_and_data import SIDE, tiny_files
 from modiste.benchmarks import ood
-from modiste.errors import DataError
-from modiste.evaluation.out_of_distribution.detection import (
+from modiste.benchmarks.ood import (
     auroc,
     auroc_interval,
     average_precision,
     false_positive_rate,
 )
+from modiste.errors import DataError
 from modiste.recipes.recipe import DataRecipe
 
 every_draw = pytest.mark.parametrize("levels", [4, 50, 10**9], ids=["many ties", "some ties", "no ties"])

@@ -1,6 +1,11 @@
-"""Detection of out-of-distribution images: the run's own detector beside the usual baselines."""
+"""Detection of out-of-distribution images: the run's own detector beside the usual baselines.
+
+The measures are pure functions of the scores of both kinds of image; the score of those that are out of distribution is
+higher. Equal scores count as half, as in scikit-learn.
+"""
 
 from collections.abc import Mapping
+from math import sqrt
 from pathlib import Path
 from statistics import mean
 
@@ -21,14 +26,9 @@ from modiste.display import Table, percent
 from modiste.errors import DataError, shown
 from modiste.evaluation.other_data import load_images
 from modiste.evaluation.out_of_distribution import run_detector
-from modiste.evaluation.out_of_distribution.detection import (
-    auroc,
-    auroc_interval,
-    average_precision,
-    false_positive_rate,
-)
 from modiste.evaluation.out_of_distribution.features import DENSE, LOGITS, features
 from modiste.evaluation.run_images import load_own_development
+from modiste.evaluation.statistics import NORMAL_95
 from modiste.recipes.recipe import DataRecipe
 
 MOST_KNOWN = 10_000
@@ -53,6 +53,8 @@ PUBLISHED = (
 Features = Mapping[str, Float[Tensor, "n _"]]
 Scores = dict[str, Float[Tensor, " _"]]
 """By the name of the score."""
+ACCEPTED = 0.95
+"""Share of the images of the classes that ``false_positive_rate`` accepts."""
 
 
 def measure(subjects: Subjects, settings: Settings) -> Findings:
@@ -210,3 +212,63 @@ def _table(name: str, by_set: dict[str, dict[str, dict[str, float]]]) -> Table:
         for score, one in scores.items()
     ]
     return Table(f"By set and score, {name}", rows, ("set and score", "AUROC", "FPR at 95%", "AUPR"))
+
+
+def auroc(inside: Float[Tensor, " n"], outside: Float[Tensor, " m"]) -> float:
+    """Return the probability that an image of ``outside`` has a higher score than one of ``inside``, 0 to 1.
+
+    That is the area under the receiver operating characteristic.
+
+    Example:
+        >>> auroc(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0]))
+        0.875
+    """
+    return _higher_than(outside, inside).mean().item()
+
+
+def auroc_interval(inside: Float[Tensor, " n"], outside: Float[Tensor, " m"]) -> tuple[float, float]:
+    """Return the 95 % interval of the AUROC by the variance of DeLong, DeLong and Clarke-Pearson (1988), 0 to 1.
+
+    Both sets need at least two images.
+    """
+    by_outside, by_inside = _higher_than(outside, inside), 1 - _higher_than(inside, outside)
+    deviation = sqrt(by_outside.var().item() / len(outside) + by_inside.var().item() / len(inside))
+    centre, half = by_outside.mean().item(), NORMAL_95 * deviation
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def false_positive_rate(inside: Float[Tensor, " n"], outside: Float[Tensor, " m"]) -> float:
+    """Return the share of ``outside`` that is accepted by the lowest threshold that accepts ACCEPTED of ``inside``.
+
+    Example:
+        >>> false_positive_rate(torch.arange(100.0), torch.tensor([94.0, 95.0]))
+        0.5
+    """
+    ordered = inside.sort().values
+    threshold = ordered[max(0, -int(-ACCEPTED * len(inside) // 1) - 1)]  # the ceiling of the count, less one
+    return (outside <= threshold).double().mean().item()
+
+
+def average_precision(inside: Float[Tensor, " n"], outside: Float[Tensor, " m"]) -> float:
+    """Return the area under the precision-recall curve, with ``outside`` as the class that is sought, 0 to 1.
+
+    The area is a sum of steps, not interpolated: precision at each threshold, weighted by the gain in recall.
+
+    Example:
+        >>> average_precision(torch.tensor([0.0, 1.0]), torch.tensor([2.0, 0.5]))
+        0.8333333333333333
+    """
+    scores, order = torch.cat([inside, outside]).sort(descending=True)
+    is_sought = (order >= len(inside)).double()
+    ends = torch.cat([scores[1:] != scores[:-1], torch.tensor([True])])  # equal scores are one threshold
+    found = is_sought.cumsum(0)[ends]
+    precision = found / torch.arange(1, len(scores) + 1)[ends]
+    gain = found.diff(prepend=torch.zeros(1, dtype=torch.float64)) / len(outside)
+    return (precision * gain).sum().item()
+
+
+def _higher_than(some: Float[Tensor, " n"], others: Float[Tensor, " m"]) -> Float[Tensor, " n"]:
+    """Return the share of ``others`` below each of ``some``; equal ones count as half."""
+    ordered = others.sort().values
+    below, up_to = (torch.searchsorted(ordered, some, right=right).double() for right in (False, True))
+    return (below + up_to) / (2 * len(others))
