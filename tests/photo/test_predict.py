@@ -25,7 +25,7 @@ import photographs
 from commands_and_data import PROGRAMS, child_environment, run_modiste, run_script
 from fault_counter import slow_case
 from modiste.cli import main
-from modiste.cli.progress import ERASE, ProgressBar
+from modiste.cli.streams import ERASE, ProgressBar
 from modiste.data.pictures.folder_layout import visible
 from modiste.errors import DataError, PhotoError, RecipeError, RunError
 from modiste.inference.answers import AHEAD, BATCH, FileAnswer, answers, find_pictures

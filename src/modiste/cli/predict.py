@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from modiste.cli.answer_writers import AnswerWriter, JsonWriter, LineWriter, TableWriter
 from modiste.cli.arguments import USAGE, RunOptions, complain, help_or_complain, parse, split_flags
-from modiste.cli.progress import ProgressBar
-from modiste.cli.streams import say, warn
+from modiste.cli.streams import ProgressBar, say, warn
 from modiste.errors import PhotoError, extra_for, printable, shown
 from modiste.system.processes import importing_torch
 
