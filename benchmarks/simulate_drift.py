@@ -21,8 +21,8 @@ from modiste.evaluation.statistics import wilson_interval
 from modiste.evaluation.two_samples import significant_distance
 from modiste.exports.export import REFERENCE_IMAGES
 from modiste.inference.onnx_model import OnnxModel
+from modiste.monitoring.answer_log import LoggedAnswers
 from modiste.monitoring.drift import LEAST_DISTANCE, LEAST_INDEX, LEVEL, Drift, compare
-from modiste.monitoring.logged import LoggedAnswers
 from modiste.monitoring.reference import Reference
 from modiste.runs.manifest import onnx_file
 from record import Record, describe_machine, parser, provenance, rows

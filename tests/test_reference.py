@@ -25,8 +25,8 @@ from modiste.exports.formats import FORMATS
 from modiste.inference.answers import FileAnswer, answers
 from modiste.inference.predictor import Predictor
 from modiste.models.registry import MODELS
+from modiste.monitoring.answer_log import LoggedAnswers
 from modiste.monitoring.drift import compare as compare_answers
-from modiste.monitoring.logged import LoggedAnswers
 from modiste.monitoring.reference import Reference
 from modiste.recipes.plain import flatten, to_plain
 from modiste.recipes.recipe import Recipe, load

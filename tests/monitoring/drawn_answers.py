@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from modiste.monitoring.logged import LoggedAnswers
+from modiste.monitoring.answer_log import LoggedAnswers
 from modiste.monitoring.reference import Reference
 
 NAMES = ("<b>coat</b>", "bag", "boot", "hat")

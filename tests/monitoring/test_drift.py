@@ -15,9 +15,8 @@ import modiste
 from modiste.cli import main
 from modiste.errors import DataError, RecipeError, RunError
 from modiste.inference.onnx_model import OnnxModel
-from modiste.monitoring.answer_log import AnswerLog, identity
+from modiste.monitoring.answer_log import AnswerLog, LoggedAnswers, identity
 from modiste.monitoring.drift import Drift, answers_needed, compare
-from modiste.monitoring.logged import LoggedAnswers
 from modiste.monitoring.reference import KEY, QUANTILES, Reference, of_model
 from modiste.runs import manifest
 

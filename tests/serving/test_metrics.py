@@ -18,8 +18,7 @@ import modiste
 from commands_and_data import run_modiste
 from modiste.errors import StorageError
 from modiste.inference.onnx_model import OnnxModel
-from modiste.monitoring.answer_log import AnswerLog, day_files, identity
-from modiste.monitoring.logged import read_log
+from modiste.monitoring.answer_log import AnswerLog, day_files, identity, read_log
 from modiste.serving.metrics import OTHER, AnswerMetrics, Metrics, reason_for
 
 SMALL_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500)); "

@@ -2,27 +2,31 @@
 
 A thread of its own writes the log. Where it cannot keep up, or the disk refuses, answers are missing from the log, and
 are counted; they are never late. Each line stands alone, so that several servers may share a folder, and a line that a
-crash cut short costs only itself.
+crash cut short costs only itself. ``read_log`` reads what a test of drift needs of each answer, and counts the lines
+that cannot be used.
 """
 
 import contextlib
 import hashlib
 import json
+import math
 import os
 import queue
 import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
-from modiste.errors import ReadOnlyError, StorageError, printable, reason_of
+from modiste.errors import DataError, ReadOnlyError, StorageError, printable, reason_of
 from modiste.inference.onnx_model import OnnxModel
 from modiste.system.posix import NONBLOCKING, NOT_FOLLOWED, PLAIN
 
@@ -36,6 +40,10 @@ DIGITS = 6
 """Digits after the point of a probability."""
 OPENED = os.O_RDWR | os.O_CREAT | os.O_APPEND | NOT_FOLLOWED | NONBLOCKING | PLAIN
 Count = Callable[[str, int], object]
+MOST_LINE = 2**20
+"""Longest line that is read; a longer one is damaged."""
+SUM_TOLERANCE = 0.01
+"""Largest difference between 1 and the sum of probabilities, which are rounded."""
 
 
 class _Some(NamedTuple):
@@ -213,3 +221,126 @@ def _last_byte(file: int) -> bytes:
 def day_files(folder: Path) -> list[Path]:
     """Return the files of a log, the earliest day first; OSError if the folder cannot be read."""
     return sorted(path for path in folder.iterdir() if DAY_FILE.fullmatch(path.name) and path.is_file())
+
+
+@dataclass(frozen=True)
+class LoggedAnswers:
+    """The answers of one model in a log.
+
+    Attributes:
+        classes: Number of the most probable class of each answer, from 0.
+        confidence: Largest probability of each answer.
+        novelty: Score of each answer; None if the model has no detector.
+        days: First and last day with an answer (UTC), as ``2026-11-28``.
+        others: Number of answers of other models.
+        damaged: Number of lines that are no answers.
+    """
+
+    classes: Int64[np.ndarray, " n"]
+    confidence: Float[np.ndarray, " n"]
+    novelty: Float[np.ndarray, " n"] | None
+    days: tuple[str, str]
+    others: int = 0
+    damaged: int = 0
+
+
+def read_log(folder: Path, model: OnnxModel, since: date | None = None, until: date | None = None) -> LoggedAnswers:
+    """Read the answers of a model from a log.
+
+    Args:
+        folder: Folder of ``modiste serve --log``.
+        model: Whose answers are read; those of other models are only counted.
+        since: First day (UTC) to read; None for the earliest.
+        until: Last day; None for the latest.
+
+    Raises:
+        DataError: There is no log, or it holds no answer of this model in these days.
+        StorageError: A file cannot be read.
+    """
+    try:
+        files = day_files(folder)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: no log here ({reason_of(error)}); expected a folder that modiste serve --log wrote"
+        ) from error
+    low, high = (since or date.min).isoformat(), (until or date.max).isoformat()
+    wanted, found = identity(model), _Found(len(model.class_names), "novelty" in model.outputs)
+    for path in files:
+        if low <= path.stem <= high:
+            for line in _lines(path):
+                found.add(line, wanted, path.stem)
+    if not found.rows:
+        between = f" from {since or 'the first day'} to {until or 'the last'}" if since or until else ""
+        raise DataError(
+            f"{folder}: no answers of this model{between}; found {found.others:,} of other models and "
+            f"{found.damaged:,} damaged lines; serve the model with --log, or name the one that was served"
+        )
+    return found.answers()
+
+
+class _Found:
+    """What has been read so far."""
+
+    def __init__(self, classes: int, has_novelty: bool) -> None:
+        self.classes, self.has_novelty = classes, has_novelty
+        self.rows, self.days = list[tuple[int, float, float]](), list[str]()
+        self.others = self.damaged = 0
+
+    def add(self, line: bytes, model: str, day: str) -> None:
+        """Keep the answer of a line, or count it as another model's or damaged."""
+        record = _parsed(line)
+        if record is None:
+            self.damaged += 1
+        elif record.get("model") != model:
+            self.others += 1
+        elif (row := self._row(record)) is None:
+            self.damaged += 1
+        else:
+            self.rows.append(row)
+            if day not in self.days[-1:]:
+                self.days.append(day)
+
+    def _row(self, record: dict[str, Any]) -> tuple[int, float, float] | None:
+        """Return class, confidence and novelty of an answer (0 without a detector); None if it is damaged."""
+        shares, novelty = record.get("probabilities"), record.get("novelty") if self.has_novelty else 0.0
+        if not isinstance(shares, list) or len(shares) != self.classes or not all(map(_is_amount, (*shares, novelty))):
+            return None
+        if abs(math.fsum(shares) - 1) > SUM_TOLERANCE:
+            return None
+        highest = max(shares)
+        return shares.index(highest), float(highest), float(novelty or 0)
+
+    def answers(self) -> LoggedAnswers:
+        classes, confidence, novelty = zip(*self.rows, strict=True)
+        return LoggedAnswers(
+            np.array(classes, np.int64),
+            np.array(confidence, np.float64),
+            np.array(novelty, np.float64) if self.has_novelty else None,
+            (self.days[0], self.days[-1]),
+            self.others,
+            self.damaged,
+        )
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file without their ends; what is longer than MOST_LINE comes in parts."""
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(MOST_LINE):
+                if line.strip():
+                    yield line
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({reason_of(error)}); check its permissions") from error
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a line; None if it holds none."""
+    try:
+        record = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf

@@ -24,7 +24,7 @@ from modiste.evaluation.two_samples import (
     significant_distance,
 )
 from modiste.inference.onnx_model import OnnxModel
-from modiste.monitoring.logged import LoggedAnswers, read_log
+from modiste.monitoring.answer_log import LoggedAnswers, read_log
 from modiste.monitoring.reference import Reference, of_model
 from modiste.runs import manifest
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from modiste.errors import RunError
 from modiste.inference.classifier import Scores
 from modiste.inference.onnx_model import OnnxModel
-from modiste.monitoring.logged import LoggedAnswers
+from modiste.monitoring.answer_log import LoggedAnswers
 
 KEY = "answers"
 """Of the ONNX file's metadata, whose value is the reference as JSON."""
