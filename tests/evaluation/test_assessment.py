@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,18 @@ import pytest
 import torch
 from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
 
+import modiste
 from commands_and_data import PROGRAMS, as_before, child_environment, tiny_files
 from listeners import StopAfter
 from modiste.data import held_out
 from modiste.data.dataset import as_image_set
-from modiste.errors import DataError, FolderInUseError, RunError, StoppedError, StorageError
+from modiste.errors import DataError, FolderInUseError, RecipeError, RunError, StoppedError, StorageError
+from modiste.evaluation import fitted_ensemble
 from modiste.evaluation.assessment import Assessment, assess, evaluate, load_split
+from modiste.evaluation.averaging import compare_averaging
 from modiste.evaluation.comparison import compare
 from modiste.evaluation.inference import infer
+from modiste.evaluation.unfinished import open_unfinished
 from modiste.exports import card, export
 from modiste.recipes.recipe import Recipe
 from modiste.runs import manifest, run_folder, storage
@@ -108,6 +113,37 @@ def test_every_look_at_test_is_counted_and_none_at_validation(run: Path, tiny_fo
         counts.append(result.test_openings)
         assert run_folder.open_run(run).test_openings == result.test_openings
     assert counts == [1, 1, 2, 2, 3]
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize("split", ["valid", "Test", "train", ""])
+def test_another_split_is_refused_and_opens_nothing(
+    run: Path, tiny_folder: Path, split: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelt split once measured the test images, and was not counted."""
+    for name in ("load_test", "test_of"):
+        monkeypatch.setattr(held_out, name, lambda *_: pytest.fail("the test set is opened"))
+    before = sorted(run.iterdir())
+    measures: list[Callable[[], object]] = [
+        lambda: modiste.evaluate(run, split=split, data_folder=tiny_folder),
+        lambda: modiste.evaluate(run, split=split, data=(np.zeros((9, 12, 12), np.uint8), np.arange(9) % 3)),
+        lambda: modiste.report(run, split=split, data_folder=tiny_folder),
+        lambda: modiste.show(run, [0], split=split, data_folder=tiny_folder),
+        lambda: fitted_ensemble.evaluate_fitted([run, run.parent / "other"], split=split),
+        lambda: load_split(run_folder.open_run(run), split, tiny_folder),
+    ]
+    for measure in measures:
+        with pytest.raises(RecipeError, match=rf"^split: '{split}' is unknown; "):
+            measure()
+    assert sorted(run.iterdir()) == before
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_other_weights_are_refused(run: Path, tiny_folder: Path) -> None:
+    weights: Any = "best"
+    for measure in (evaluate, compare_averaging, open_unfinished):
+        with pytest.raises(RecipeError, match=r"^weights: 'best' is unknown; known: picked, last, snapshots$"):
+            measure(run, weights=weights, data_folder=tiny_folder)  # type: ignore[operator]
 
 
 def test_logits_are_computed_once_and_read_afterwards(run: Path, images: Path) -> None:

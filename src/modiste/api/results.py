@@ -65,6 +65,7 @@ def evaluate(
         network: The code of a network that is not Modiste's, unless this process has trained with it.
 
     Raises:
+        RecipeError: There is no such split, or there are no such weights.
         RunError: The run is damaged, or the data are not those it was trained or evaluated on; or it has not finished,
             and test, other data or a file of predictions is asked for.
         DataError: The images are missing or damaged.
@@ -321,6 +322,7 @@ def report(
 
     register(network)
     place, file = (None if path is None else Path(path) for path in (data_folder, out))
+    run_folder.check_split(split)
     if isinstance(run, str | os.PathLike):
         if split == "test":
             raise RecipeError("split: test is for several runs, found one; leave it out: its report has both splits")

@@ -124,7 +124,7 @@ def evaluate(
             ``evaluation.predictions``.
 
     Raises:
-        RecipeError: ``predictions`` has another ending.
+        RecipeError: There is no such split, there are no such weights, or ``predictions`` has another ending.
         RunError: The run is unfinished or damaged, or the data are not those it was trained or evaluated on.
         DataError: The images are missing or damaged.
     """
@@ -232,6 +232,7 @@ def assess(
 
 def load_split(run: Run, split: Split, data_folder: Path | str | None = None) -> ImageSet:
     """Load the images of a run's split; RunError if the data are not those that it was trained on."""
+    run_folder.check_split(split)
     development = load_own_development(run, data_folder)
     if split == "validation":
         return development.validation

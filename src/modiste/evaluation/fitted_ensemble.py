@@ -15,6 +15,7 @@ from modiste.evaluation.assessment import Assessment, Split, Weights
 from modiste.evaluation.ensemble import MeasuredRuns, measure_runs
 from modiste.evaluation.opinion_pool import cross_fitted, fit_weights, pooled
 from modiste.evaluation.predictions import check_path, write_predictions
+from modiste.runs import run_folder
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -96,6 +97,7 @@ def evaluate_fitted(
         print(evaluate_fitted(["runs/sprint-94-0", "runs/resnet-0"], split="test"))
     """
     check_folders(folders)
+    run_folder.check_split(split)
     if predictions is not None:
         check_path(predictions)
     known = measure_runs(folders, weights=weights, device=device, data_folder=data_folder)

@@ -89,6 +89,7 @@ def load_images(path: str, recipe: DataRecipe) -> UInt8[Tensor, "n c h w"]:
 
 def own_images(folder: Path | str, data: Any, split: Split) -> ImageSet | None:
     """Return the images of a split if these data in memory are those that the run was trained on; else None."""
+    run_folder.check_split(split)
     if isinstance(data, str | os.PathLike):
         return None
     run = open_run(folder)

@@ -81,6 +81,7 @@ def is_unfinished(folder: Path) -> bool:
 
 def check_possible(folder: Path, split: Split, predictions: object, data: Any) -> None:
     """Raise RunError if a run that has not finished is asked for more than measures on its own validation images."""
+    run_folder.check_split(split)
     wanted = {
         "--split test": split != "validation",
         "--predictions": predictions is not None,
@@ -138,7 +139,8 @@ def open_unfinished(
 ) -> tuple[UnfinishedRun, Development]:
     """Return a run that has not finished, measured on validation, and its images; see ``evaluate_unfinished``."""
     folder = Path(folder)
-    if weights == "snapshots":
+    run_folder.check_weights(weights)
+    if weights == run_folder.SNAPSHOTS:
         raise RunError(f"{folder}: has not finished, and snapshots are for finished runs; continue its training first")
     recipe = run_folder.read_recipe(folder)
     run_folder.require_inside(folder, run_folder.WRITTEN)

@@ -133,6 +133,13 @@ def demand(holds: bool, name: str, expected: str, found: object, *, quoted: bool
         raise RecipeError(f"{name}: expected {expected}, found {repr(found) if quoted else found}")
 
 
+def demand_known(value: Any, name: str, known: Iterable[str]) -> None:
+    """Raise RecipeError unless ``value`` is one of the known ones; it names the field and the most similar of them."""
+    choices = list(known)
+    if value not in choices:
+        raise RecipeError(f"{name}: {value!r} is unknown; {nearest(value, choices)}")
+
+
 def class_name(text: str) -> str:
     """Return a class's name with escapes for characters that control a terminal or the direction of text.
 
@@ -157,8 +164,7 @@ def _fit(kind: Any, value: Any, name: str) -> Any:
         value = value.tolist()
     origin = get_origin(kind)
     if origin is Literal:
-        if value not in get_args(kind):
-            raise RecipeError(f"{name}: {value!r} is unknown; {nearest(value, get_args(kind))}")
+        demand_known(value, name, get_args(kind))
         return value
     if origin is tuple:
         return _fit_tuple(get_args(kind), value, name)

@@ -32,6 +32,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from modiste.errors import RecipeError, RunError
+from modiste.recipes.plain import demand_known
 from modiste.recipes.recipe import Recipe, as_stored, from_stored
 from modiste.runs import checkpoint, manifest, storage
 from modiste.runs.checkpoint import ModelInfo
@@ -50,6 +51,9 @@ BEFORE_TRAINING = (RECIPE, FACTS, PRETRAINING, TRANSFER)
 WRITTEN = (*BEFORE_TRAINING, LOG, TIMING, STATES, EVENTS, TRACKING)
 """Files and folders that training reads or extends when it resumes."""
 WEIGHTS = {"picked": "model.safetensors", "last": "last.safetensors"}
+SNAPSHOTS = "snapshots"
+SPLITS = ("validation", "test")
+"""Parts of the data on which runs are measured."""
 VALIDATION_LOGITS = "validation-logits.safetensors"
 ALWAYS = (RECIPE, LOG, TIMING, FACTS, *WEIGHTS.values(), VALIDATION_LOGITS)
 """Files of every finished run."""
@@ -134,9 +138,11 @@ class Run:
         """Load the network with each of the weights: every snapshot (``snapshots``), or those of ``load_model`` alone.
 
         Raises:
+            RecipeError: There are no such weights.
             RunError: The run has no snapshots.
         """
-        if weights != "snapshots":
+        check_weights(weights)
+        if weights != SNAPSHOTS:
             return [self.load_model(weights)[0]]
         cycles = self.recipe.schedule.cycles
         if cycles == 1:
@@ -387,8 +393,24 @@ def as_plain(row: EpochRow) -> dict[str, Any]:
     return dataclasses.asdict(row)
 
 
+def check_split(split: str) -> None:
+    """Raise RecipeError unless runs are measured on this split: another name must not open the test set."""
+    demand_known(split, "split", SPLITS)
+
+
+def check_weights(weights: str) -> None:
+    """Raise RecipeError unless a run may have weights of this name."""
+    demand_known(weights, "weights", (*WEIGHTS, SNAPSHOTS))
+
+
 def logits_name(split: str, weights: str = "picked") -> str:
-    """Return the name of the file with a split's logits under the selected or the last weights."""
+    """Return the name of the file with a split's logits under some of the weights.
+
+    Raises:
+        RecipeError: There is no such split, or there are no such weights.
+    """
+    check_split(split)
+    check_weights(weights)
     return f"{split}-logits.safetensors" if weights == "picked" else f"{split}-logits-{weights}.safetensors"
 
 
