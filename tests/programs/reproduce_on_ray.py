@@ -4,8 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from modiste.reproduction import reproduction
-from modiste.reproduction.experiments import selected
-from modiste.reproduction.work import Scope
+from modiste.reproduction.experiments import Scope, selected
 from modiste.searches.ray_cluster import RayWorkers, Share
 from modiste.searches.trial import TrialOutcome
 

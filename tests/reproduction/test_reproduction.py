@@ -13,11 +13,10 @@ from commands_and_data import PROGRAMS, run_modiste, run_python
 from modiste.errors import RecipeError, RunError
 from modiste.recipes.named import get
 from modiste.recipes.plain import differences, to_plain
-from modiste.reproduction import page, paper, reproduction, work
-from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Variant, selected
+from modiste.reproduction import experiments, page, paper, reproduction
+from modiste.reproduction.experiments import EXPERIMENTS, QUICK, Experiment, Scope, Variant, Work, selected
 from modiste.reproduction.reproduction import reproduce, write_page
 from modiste.reproduction.study import study
-from modiste.reproduction.work import QUICK, Scope, Work
 from modiste.runs import run_folder, storage
 from modiste.searches.plan import claim
 from modiste.searches.trial import TrialOutcome
@@ -164,7 +163,7 @@ def test_an_unfinished_reproduction_opens_no_test_set_and_judges_nothing(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One run of the final model, never evaluated on test, and trained as long as the paper's."""
-    monkeypatch.setattr(work, "PAPER_EPOCHS", 1)
+    monkeypatch.setattr(experiments, "PAPER_EPOCHS", 1)
     run = tmp_path / "runs" / "paper-seed-0"
     shutil.copytree(small / "runs" / "dropout-0-seed-0", run)
     storage.write_json(tmp_path / reproduction.SCOPE, to_plain(Scope(seeds=2, epochs=1, study_epochs=1)))
@@ -204,7 +203,7 @@ def test_another_scope_is_refused_and_more_seeds_are_not(tmp_path: Path) -> None
 
 
 def test_labels_make_names_that_differ() -> None:
-    names = [f"{one.slug}-{work._slug(variant.label)}" for one in EXPERIMENTS for variant in one.variants]
+    names = [f"{one.slug}-{experiments._slug(variant.label)}" for one in EXPERIMENTS for variant in one.variants]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z0-9.-]+", name) for name in names)
     assert Variant("64, 32", get("paper")).label not in names

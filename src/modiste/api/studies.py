@@ -288,10 +288,9 @@ def reproduce(
 
         print(modiste.reproduce(quick=True))
     """
-    from modiste.reproduction.experiments import selected
+    from modiste.reproduction.experiments import scope_of, selected
     from modiste.reproduction.reproduction import reproduce as run
     from modiste.reproduction.reproduction import write_page
-    from modiste.reproduction.work import scope_of
     from modiste.searches.workers import Processes
 
     folder = reproduction_folder(quick=quick) if out is None else Path(out)

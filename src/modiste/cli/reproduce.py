@@ -41,10 +41,9 @@ def reproduce(arguments: list[str]) -> None:
     """
     options = parse(_ReproduceOptions, arguments, "modiste reproduce", reproduce)
     from modiste.api.studies import reproduction_folder
-    from modiste.reproduction.experiments import selected
+    from modiste.reproduction.experiments import scope_of, selected
     from modiste.reproduction.reproduction import reproduce as run
     from modiste.reproduction.reproduction import write_page
-    from modiste.reproduction.work import scope_of
 
     scope = scope_of(
         quick=options.quick, seeds=options.seeds, study_epochs=options.study_epochs, precision=options.precision

@@ -36,12 +36,11 @@ from modiste.reports.style import (
     percent_axis,
     save,
 )
-from modiste.reproduction.experiments import EXPERIMENTS
+from modiste.reproduction.experiments import EXPERIMENTS, Scope
 from modiste.reproduction.impact import EARLY, sentences
 from modiste.reproduction.paper import Evidence, Finding, mean_and_spread
 from modiste.reproduction.study import EpochDifference, Interval, Point, Study
 from modiste.reproduction.verdicts import MARGIN, p_value, points, signed
-from modiste.reproduction.work import Scope
 from modiste.runs import storage
 from modiste.runs.run_folder import Run
 

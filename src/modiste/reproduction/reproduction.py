@@ -11,12 +11,11 @@ from modiste.evaluation.assessment import Weights, assess_stored, evaluate
 from modiste.evaluation.statistics import mean_interval
 from modiste.recipes.plain import build, to_plain
 from modiste.reproduction import page, paper
-from modiste.reproduction.experiments import EXPERIMENTS, Experiment
+from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Scope, Work
 from modiste.reproduction.page import Content
 from modiste.reproduction.paper import Evidence, Finding
 from modiste.reproduction.study import Study, study
 from modiste.reproduction.verdicts import finding
-from modiste.reproduction.work import Scope, Work
 from modiste.runs import manifest, run_folder, storage
 from modiste.runs.run_folder import Run, open_run
 from modiste.searches.plan import claim
