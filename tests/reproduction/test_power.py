@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.stats import nct, norm, t
 
-from modiste.evaluation.power import MOST_SEEDS, POWER, fewest_seeds, power
 from modiste.evaluation.statistics import combined_difference, crossed_difference
+from modiste.reproduction.verdicts import MOST_SEEDS, POWER, fewest_seeds, power
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10, 40])
