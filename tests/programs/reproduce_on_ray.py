@@ -1,5 +1,6 @@
-"""Reproduces one experiment with few images on Ray, in the working directory."""
+"""Reproduces two runs of one experiment with few images on Ray, in the working directory."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,8 @@ def report(outcome: TrialOutcome, done: int, every: int) -> None:
 
 
 if __name__ == "__main__":
-    dropout = selected(["dropout"])
+    (whole,) = selected(["dropout"])
+    dropout = replace(whole, variants=(whole.variants[0], whole.variants[2]))
     scope = Scope(seeds=1, epochs=1, study_epochs=1, images_per_class=10)
     workers = partial(RayWorkers, "auto", Path("r"), Share(cpus=0.5))
-    reproduction.reproduce(scope, "r", experiments=dropout, workers=workers, device="cpu", on_outcome=report)
+    reproduction.reproduce(scope, "r", experiments=(dropout,), workers=workers, device="cpu", on_outcome=report)

@@ -92,7 +92,8 @@ def test_the_command_speaks_once_stops_when_asked_and_goes_on(
 ) -> None:
     long = replace(tiny_recipe, epochs=60)
     storage.write_json(tmp_path / "recipe.json", to_plain(long))
-    command = [*TORCHRUN, 2, "-m", "modiste", "train", "recipe.json", "--device", "cpu", "--data-folder", tiny_folder]
+    words = ["train", "recipe.json", "--device", "cpu", "--data-folder", tiny_folder]
+    command = [*TORCHRUN, 2, "-m", "modiste", *words]
     with subprocess.Popen(
         [sys.executable, *map(str, command), "--out", "stopped"],
         cwd=tmp_path,
@@ -109,8 +110,9 @@ def test_the_command_speaks_once_stops_when_asked_and_goes_on(
         process.send_signal(signal.SIGTERM)
         _, complaint = process.communicate(timeout=60)
     assert complaint.count("stopped on request after step") == 1
-    for folder in ("stopped", "undisturbed"):
-        done = run_python(*command, "--out", folder, cwd=tmp_path, timeout=200)
+    forked = partial(run_together, 2, script_of_command(tmp_path), *words)
+    for folder, run in (("stopped", partial(run_python, *command)), ("undisturbed", forked)):
+        done = run("--out", folder, cwd=tmp_path, timeout=200)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("validation accuracy") == 1
         assert done.stderr.count("epoch    train loss") == 1
@@ -118,8 +120,15 @@ def test_the_command_speaks_once_stops_when_asked_and_goes_on(
             assert "going on after step" in done.stderr
     for name in (run_folder.LOG, run_folder.WEIGHTS["last"]):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
-    again = run_python(*command, "--out", "stopped", cwd=tmp_path, timeout=200)
+    again = forked("--out", "stopped", cwd=tmp_path, timeout=200)
     assert again.stdout.count("validation accuracy") == 1
+
+
+def script_of_command(folder: Path) -> Path:
+    """Return a script that is the real command, for processes that are forked."""
+    script = folder / "command.py"
+    script.write_text("from modiste.cli.main import main\n\nmain()\n")
+    return script
 
 
 def test_every_process_may_open_the_run_that_the_leader_writes(
@@ -133,9 +142,8 @@ def test_every_process_may_open_the_run_that_the_leader_writes(
 
 def test_a_batch_too_small_for_all_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     storage.write_json(tmp_path / "recipe.json", to_plain(replace(tiny_recipe, batch_size=133)))
-    script = tmp_path / "command.py"
-    script.write_text("from modiste.cli.main import main\n\nmain()\n")
-    done = run_together(2, script, "train", "recipe.json", "--data-folder", tiny_folder, cwd=tmp_path)
+    words = ("train", "recipe.json", "--data-folder", tiny_folder)
+    done = run_together(2, script_of_command(tmp_path), *words, cwd=tmp_path)
     assert done.returncode != 0
     assert "an image for each of 2 processes, found one of 1 among the 400" in done.stderr
 
