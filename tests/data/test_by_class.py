@@ -59,11 +59,26 @@ def test_only_named_classes_are_shown_as_pairs_which_are_their_own_mirror_images
     assert torch.allclose(pairs, pairs.flip(3), atol=0.02)
 
 
+def test_of_named_classes_half_the_images_are_shown_with_their_legs_apart() -> None:
+    images = torch.zeros(60, 1, 28, 28)
+    images[:, :, :8, 9:19], images[:, :, 8:, 9:13], images[:, :, 8:, 15:19] = 0.5, 0.7, 0.9
+    found = by_class.legs_apart(images, LABELS, (1, 2), generator())
+    changed = (found != images).flatten(1).any(1)
+    assert not changed[LABELS == 0].any()
+    assert 0.3 < changed[LABELS > 0].double().mean() < 0.7
+    hip, foot = ((found[changed, 0, row] > 0.2).sum(1) for row in (2, 26))
+    assert (hip > 0).all()
+    spans = (found[changed, 0] > 0.2).amax(1).sum(1) / hip  # of the whole image: the feet stand farthest out
+    assert (spans >= 1).all()
+    assert spans.mean() > 1.5, "they stood below the hip"
+    assert (foot < spans * hip).all(), "something dark is left between them"
+
+
 @pytest.mark.parametrize("shape", [(20, 28), (28, 21)])
 def test_images_need_not_be_square(shape: tuple[int, int]) -> None:
     images = torch.zeros(60, 1, *shape)
     images[:, :, 4:-4, 6:-6] = torch.linspace(0.2, 0.8, shape[1] - 12)
-    recipe = ByClassRecipe(pair=(0, 1), outliers=0.25, upper=(2,))
+    recipe = ByClassRecipe(pair=(0, 1), legs=(2,), outliers=0.25, upper=(2,))
     found = by_class.change_by_class(Batch(images, as_targets(LABELS, 3, 0.0)), recipe, generator())
     assert found.images.shape == images.shape
     pairs = by_class.pair(images, LABELS, (0, 1), generator())
@@ -73,7 +88,7 @@ def test_images_need_not_be_square(shape: tuple[int, int]) -> None:
         assert torch.allclose(pairs[changed], pairs[changed].flip(3), atol=0.02)
 
 
-@pytest.mark.parametrize("field", ["pair", "upper", "lower"])
+@pytest.mark.parametrize("field", ["pair", "legs", "upper", "lower"])
 def test_a_label_of_no_class_is_refused(field: str) -> None:
     recipe = ByClassRecipe(outliers=0.1, **{field: (1, 3)})
     assert len(by_class.check_labels(recipe, ("a", "b", "c", "d"))) == 1
@@ -97,12 +112,12 @@ def test_labels_of_other_classes_than_fashion_mnists_are_noted() -> None:
 def test_a_picture_of_several_classes_is_never_shown_twice() -> None:
     some = batch()
     several = Batch(some.images, torch.full((60, 3), 1 / 3))
-    found = by_class.change_by_class(several, ByClassRecipe(pair=(0, 1, 2)), generator())
+    found = by_class.change_by_class(several, ByClassRecipe(pair=(0, 1, 2), legs=(0, 1, 2)), generator())
     assert torch.equal(found.images, some.images)
 
 
 def test_the_same_step_gives_the_same_batch() -> None:
-    recipe = ByClassRecipe(outliers=0.3, upper=(0,), pair=(1,))
+    recipe = ByClassRecipe(outliers=0.3, upper=(0,), pair=(1,), legs=(2,))
     one, same, other = (by_class.change_by_class(batch(), recipe, generator(step)) for step in (1, 1, 2))
     assert torch.equal(one.images, same.images)
     assert not torch.equal(one.images, other.images)

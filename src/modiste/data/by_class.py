@@ -1,4 +1,4 @@
-"""Changes of images that depend on their class: shoes in pairs, and images of none of the classes.
+"""Changes of images that depend on their class: shoes in pairs, legs apart, and images of none of the classes.
 
 The latter are parts of garments, images cut into tiles, and random shapes.
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from modiste.data.batch import Batch
 from modiste.data.garment_changes import framed
+from modiste.data.geometry import sample
 from modiste.data.idx.idx_source import CLASS_NAMES
 from modiste.recipes.plain import demand
 from modiste.recipes.recipe import ByClassRecipe
@@ -20,6 +21,12 @@ from modiste.recipes.recipe import ByClassRecipe
 Images = Float[Tensor, "n c h w"]
 SHORTEST, LONGEST = 0.3, 0.6
 """Least and largest share of an image's height that is left of one that is cut short."""
+CROTCH = -0.6, 0.0
+"""Highest and lowest place of the crotch of trousers, from -1, the top of the image, to 1."""
+MOST_APART = 0.8
+"""Largest shear of a leg: half sides outward for each half side down."""
+ROOM = 2.0
+"""Images are made so many times narrower before their legs are spread, and fill the frame again afterwards."""
 MOST_SHAPES = 8
 """Largest number of random shapes in an image."""
 
@@ -38,7 +45,7 @@ def check_labels(recipe: ByClassRecipe, class_names: tuple[str, ...]) -> tuple[s
         RecipeError: A label is of no class.
     """
     notes, count = [], len(class_names)
-    for field in ("pair", "upper", "lower"):
+    for field in ("pair", "legs", "upper", "lower"):
         labels = getattr(recipe, field)
         expected = f"labels from 0 to {count - 1} for {count} classes, or none"
         demand(all(label < count for label in labels), f"by_class.{field}", expected, labels)
@@ -52,13 +59,29 @@ def check_labels(recipe: ByClassRecipe, class_names: tuple[str, ...]) -> tuple[s
 
 
 def change_by_class(batch: Batch, recipe: ByClassRecipe, generator: torch.Generator) -> Batch:
-    """Turn the first images of a batch into outliers, and show some images as pairs, as the recipe says."""
+    """Turn the first images of a batch into outliers, and lay others out as the recipe says."""
     if recipe.outliers:
         batch = with_outliers(batch, recipe, generator)
-    if recipe.pair:
+    if recipe.pair or recipe.legs:
         sure = torch.where(batch.targets.amax(1) > 0.5, batch.targets.argmax(1), -1)  # others show several classes
-        batch = replace(batch, images=pair(batch.images, sure, recipe.pair, generator))
+        batch = replace(batch, images=laid_out(batch.images, sure, recipe, generator))
     return batch
+
+
+def laid_out(images: Images, labels: Int64[Tensor, " n"], recipe: ByClassRecipe, generator: torch.Generator) -> Images:
+    """Show some images as people lay such garments: shoes in pairs, trousers with their legs apart.
+
+    Args:
+        images: Light on black.
+        labels: Labels of the images; -1 for images that stay as they are.
+        recipe: Names the labels.
+        generator: Generator of the choices.
+    """
+    if recipe.legs:
+        images = legs_apart(images, labels, recipe.legs, generator)
+    if recipe.pair:
+        images = pair(images, labels, recipe.pair, generator)
+    return images
 
 
 def with_outliers(batch: Batch, recipe: ByClassRecipe, generator: torch.Generator) -> Batch:
@@ -116,6 +139,25 @@ def pair(images: Images, labels: Int64[Tensor, " n"], some: tuple[int, ...], gen
     both = framed(torch.cat([half, half.flip(3)], dim=3)[..., : images.shape[3]])
     chosen = is_one_of(labels, some) & (draws[2] < 0.75)
     return torch.where(chosen[:, None, None, None], both, images)
+
+
+def legs_apart(
+    images: Images, labels: Int64[Tensor, " n"], some: tuple[int, ...], generator: torch.Generator
+) -> Images:
+    """Spread the legs of half the images with labels in ``some``, as trousers lie on a bed.
+
+    Below the crotch, whose height is drawn, each half of the image is sheared outward, by its own amount.
+    """
+    height, width = images.shape[2:]
+    rows, columns = (2 * (torch.arange(side, device=images.device) + 0.5) / side - 1 for side in (height, width))
+    draws = torch.rand(4, len(images), 1, 1, generator=generator, device=images.device)
+    below = (rows[:, None] - CROTCH[0] - (CROTCH[1] - CROTCH[0]) * draws[0]).clamp(min=0)
+    slope = MOST_APART * torch.where(columns < 0, draws[1], draws[2])
+    away = ROOM * columns.abs() - slope * below  # from the middle, in the image as it was
+    grid = torch.stack([away * columns.sign(), rows[:, None].expand_as(away)], dim=3)
+    spread = framed(sample(images, grid) * (away >= 0)[:, None])
+    chosen = is_one_of(labels, some) & (draws[3].flatten() < 0.5)
+    return torch.where(chosen[:, None, None, None], spread, images)
 
 
 def is_one_of(labels: Int64[Tensor, " n"], some: tuple[int, ...]) -> Bool[Tensor, " n"]:

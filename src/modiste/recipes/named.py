@@ -179,11 +179,12 @@ SHOES, TROUSER, DRESS = (5, 7, 9), 1, 3
 def photo_home() -> Recipe:
     """For photographs taken at home: the network of `sprint-93` on images changed as such photographs show garments.
 
-    They are laid wider, turned, folded, printed, in other light, sharpened and partly hidden; shoes come in pairs.
+    They are laid wider, turned, folded, printed, in other light, sharpened and partly hidden. Shoes come in pairs, and
+    trousers with their legs apart.
     Trousers and dresses that are cut short teach what shorts and skirts look like, which are of none of the classes.
     """
     changes = AugmentationRecipe(flip=True, rotate=10.0, aspect=0.4, fold=0.02, pattern=0.1, tone=0.6, hide=0.1)
-    by_class = ByClassRecipe(pair=SHOES, outliers=0.1, upper=(TROUSER,), lower=(TROUSER, DRESS))
+    by_class = ByClassRecipe(pair=SHOES, legs=(TROUSER,), outliers=0.1, upper=(TROUSER,), lower=(TROUSER, DRESS))
     return replace(sprint_93(), name="photo-home", epochs=10, augmentation=changes, by_class=by_class)
 
 

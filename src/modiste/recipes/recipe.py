@@ -187,6 +187,8 @@ class ByClassRecipe(Part):
 
     pair: tuple[int, ...] = ()
     """Labels of images that are also shown as mirrored pairs, as seen from above: shoes."""
+    legs: tuple[int, ...] = ()
+    """Labels of images that are also shown with their legs apart: trousers."""
     outliers: float = 0.0
     """Share of each batch that becomes images of none of the classes, with the same target for every class."""
     upper: tuple[int, ...] = ()
@@ -195,7 +197,7 @@ class ByClassRecipe(Part):
     """Labels of classes whose lower part alone is an outlier: of dresses it looks like a skirt."""
 
     def check(self) -> None:
-        self.at_least(0, "pair", "upper", "lower")
+        self.at_least(0, "pair", "legs", "upper", "lower")
         self.below_one("outliers")
         cut = bool(self.upper or self.lower)
         demand(not cut or self.outliers > 0, "outliers", "above 0 with upper or lower", self.outliers)

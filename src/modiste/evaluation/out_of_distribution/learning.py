@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from modiste import machine
 from modiste.data.batch import as_floats
-from modiste.data.by_class import cut_short, pair
+from modiste.data.by_class import cut_short, laid_out
 from modiste.data.dataset import Development, ImageSet, balanced_order, rank_within_class
 from modiste.data.extra_pictures import Extra
 from modiste.evaluation.out_of_distribution import boundary
@@ -57,7 +57,7 @@ class Changes:
 
     Attributes:
         augmentation: Those that keep the class; without mixtures.
-        by_class: Pairs, which keep the class, and outliers, which have none.
+        by_class: Pairs and legs apart, which keep the class, and outliers, which have none.
     """
 
     augmentation: AugmentationRecipe = UNCHANGED
@@ -157,9 +157,7 @@ def _examples(
     Both include the extra pictures, and what the training makes of images by their class.
     """
     by_class, altered = changes.by_class, changes.augmentation
-    shown = some.images
-    if by_class.pair:
-        shown = boundary.as_bytes(pair(as_floats(shown), some.labels, by_class.pair, draw))
+    shown = boundary.as_bytes(laid_out(as_floats(some.images), some.labels, by_class, draw))
     inside = [boundary.in_distribution_images(shown, altered, draw)]
     outside = [boundary.out_of_distribution_images(some.images, draw)]
     if by_class.upper or by_class.lower:
