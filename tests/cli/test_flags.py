@@ -4,17 +4,21 @@ import dataclasses
 import re
 import shlex
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from commands_and_data import run_python
 from modiste.cli import arguments, command_help, flags, main
 from modiste.cli.evaluate import _EvaluateOptions
-from modiste.cli.train import _TrainOptions
+from modiste.cli.train import RECIPE_OF_RUN, _TrainOptions
+from modiste.errors import RecipeError
 from modiste.recipes import named
 from modiste.recipes.networks import CNNRecipe, MLPRecipe, SprintRecipe
 from modiste.recipes.plain import flatten, to_plain
 from modiste.recipes.recipe import Recipe
+from modiste.runs import run_folder
 
 SPRINT = named.get("sprint")
 
@@ -138,6 +142,14 @@ class TestCorrection:
                 "--precision: expected float32 or bfloat16 or auto, found float23; did you mean float32?",
             ),
             ("--seed", "--seed: expected N, found nothing"),
+            ("--out --quiet", "--out: expected PATH, found the flag --quiet"),
+            ("--teacher --quiet", "--teacher: expected PATH ..., found the flag --quiet"),
+            ("--track", "--track: expected TEXT ..., found nothing"),
+            ("--teacher a --teacher b", "--teacher: given twice; give it once, with all its values behind it"),
+            (
+                "--model.filters 8 8 --model.filters=4",
+                "--model.filters: given twice; give it once, with all its values behind it",
+            ),
         ],
     )
     def test_a_value_that_cannot_be_is_one_line(self, words: str, hint: str) -> None:
@@ -167,7 +179,7 @@ class TestCorrection:
         assert hint in error
 
     def test_values_and_what_follows_two_dashes_stay(self) -> None:
-        words = ["--balance", "-1", "-", "--seed=3", "--", "--xyzzy"]
+        words = ["--balance", "-1", "-", "--out=--quiet", "--transfer.freeze", "--seed=3", "--", "--xyzzy"]
         assert flags.correct(words, of_train(), "modiste train") == words
 
 
@@ -197,7 +209,8 @@ class TestHelp:
             ("--optimizer.betas", "sprint", "sprint-95"),
             ("--schedule.final-factor", "sprint", "paper"),
             ("--data.side", "photo-clothing", "sprint"),
-            ("--transfer.rename", "sprint", "paper"),
+            ("--transfer.rename", "backbone-linear", "sprint"),
+            ("--ema-warm-up", "backbone-tuned", "sprint"),
             ("--by-class.outliers", "photo-home", "sprint"),
         ],
     )
@@ -205,6 +218,22 @@ class TestHelp:
         assert f"\n  {flag} " in self.flags(named.get(shown))
         assert f"\n  {flag} " not in self.flags(named.get(folded))
         assert f"\n  {flag} " in self.flags(named.get(folded), complete=True)
+
+    @pytest.mark.parametrize(
+        ("flag", "when", "change"),
+        [
+            ("optimizer.momentum", "with --optimizer.name sgd", {"optimizer.name": "sgd"}),
+            ("optimizer.sam-adaptive", "with --optimizer.sam-rho", {"optimizer.sam_rho": 0.05}),
+            ("ema-warm-up", "with --ema-decay", {"ema_decay": 0.99}),
+            ("data.subset-seed", "with --data.images-per-class", {"data.images_per_class": 10}),
+            ("transfer.rename", "with --transfer-from", {"transfer.source": 64 * "0"}),
+            ("distillation.weight", "with --teacher", {"distillation.teachers": [64 * "0"]}),
+        ],
+    )
+    def test_a_flag_without_effect_is_told(self, flag: str, when: str, change: dict[str, Any]) -> None:
+        given = flags.given([f"--{flag}", "0", "--epochs=3"], flags.flags_of(SPRINT))
+        assert list(command_help.idle(SPRINT, given)) == [f"--{flag} has no effect here, only {when}"]
+        assert not list(command_help.idle(SPRINT.with_(**change), given))
 
     def test_steps_fold_unless_the_schedule_has_them(self) -> None:
         in_steps = replace(SPRINT, schedule=replace(SPRINT.schedule, shape="step"))
@@ -262,6 +291,62 @@ class TestCommands:
             main.main(["train", "sprint", "--epochs", "3", "paper"])
         assert leaving.value.code == 2
         assert "expected one recipe or folder, found sprint and paper" in capsys.readouterr().err
+
+    def test_the_folder_of_a_run_is_no_recipe(
+        self, finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(finished_run.parent)
+        with pytest.raises(SystemExit) as leaving:
+            main.main(["train", finished_run.name])
+        assert (leaving.value.code, RECIPE_OF_RUN) == (RecipeError.exit_code, run_folder.RECIPE)
+        error = capsys.readouterr().err
+        assert f"to train it on: modiste train --continue-from {finished_run.name} --epochs N" in error
+        assert f"to repeat it: modiste train {finished_run.name}/{run_folder.RECIPE}" in error
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            ("--seeds 2 --seed 1", "--seed: expected without --seeds, "),
+            ("--transfer-from=", "no model file to transfer from"),
+            ("--seeds 2 --transfer-from=", "no model file to transfer from"),
+        ],
+    )
+    def test_no_flag_of_train_is_passed_over(
+        self,
+        words: str,
+        message: str,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as leaving:
+            main.main(["train", "sprint", "--data.source", "none", *words.split()])
+        assert leaving.value.code == RecipeError.exit_code
+        assert message in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            ("--transfer.rename a=b", "--transfer.rename has no effect here, only with --transfer-from\n"),
+            ("--transfer.rename a=b --quiet", ""),
+            ("--transfer.rename a=b --transfer-from none", ""),
+            ("--distillation.weight 1 --teacher none", ""),
+        ],
+    )
+    def test_train_tells_which_flags_have_no_effect(
+        self,
+        words: str,
+        told: str,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit):
+            main.main(["train", "sprint", "--data.source", "none", *words.split()])
+        *lines, _error = capsys.readouterr().err.splitlines(keepends=True)
+        assert "".join(lines) == told
 
 
 def _after(text: str, heading: str) -> str:

@@ -132,6 +132,11 @@ def parse_with_recipe(
     return part, options
 
 
+def warn_of_idle(recipe: "Recipe", arguments: list[str]) -> None:
+    """Print a line for each flag among the arguments that has no effect with the recipe."""
+    warn(*command_help.idle(recipe, flags.given(arguments, flags.flags_of(recipe))))
+
+
 def _parse(kind: Any, arguments: list[str], program: str, **options: Any) -> Any:
     """Return the arguments as tyro reads them; leave with code 2 where it finds a fault."""
     import tyro

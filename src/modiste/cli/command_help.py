@@ -61,6 +61,16 @@ FOLDS = (
         "with --data.source FOLDER of pictures, or --data.extra",
     ),
     Fold(
+        ("data.subset-seed",),
+        lambda recipe: recipe.data.images_per_class > 0,
+        "with --data.images-per-class",
+    ),
+    Fold(
+        ("ema-warm-up",),
+        lambda recipe: recipe.ema_decay > 0,
+        "with --ema-decay",
+    ),
+    Fold(
         ("by-class.*",),
         lambda recipe: not _is_default(recipe.by_class),
         "with --by-class.pair or --by-class.outliers: changes to the images of some classes",
@@ -74,6 +84,11 @@ FOLDS = (
         ("optimizer.betas", "optimizer.epsilon"),
         lambda recipe: recipe.optimizer.name != "sgd",
         "with --optimizer.name adam or adamw",
+    ),
+    Fold(
+        ("optimizer.sam-every", "optimizer.sam-adaptive"),
+        lambda recipe: recipe.optimizer.sam_rho > 0,
+        "with --optimizer.sam-rho",
     ),
     Fold(
         ("schedule.final-factor",),
@@ -96,11 +111,24 @@ FOLDS = (
         "with --warm-start simclr",
     ),
     Fold(
-        ("transfer.*",),
-        lambda recipe: not _is_default(recipe.transfer),
+        ("transfer.fresh", "transfer.learning-rate-factor", "transfer.rename"),
+        lambda recipe: bool(recipe.transfer.source),
         "with --transfer-from",
     ),
+    Fold(
+        ("distillation.on", "distillation.weight", "distillation.temperature"),
+        lambda recipe: bool(recipe.distillation.teachers),
+        "with --teacher",
+    ),
 )
+
+
+def idle(recipe: Any, flags: Iterable[Flag]) -> Iterator[str]:
+    """Yield a line for each of some flags that has no effect with a recipe, which says when it would have one."""
+    for flag in flags:
+        for fold in FOLDS:
+            if fold.holds(flag.name) and not fold.matter(recipe):
+                yield f"--{flag.name} has no effect here, only {fold.when}"
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:

@@ -13,6 +13,7 @@ from modiste.cli.arguments import (
     parse_with_recipe,
     print_json,
     split_flags,
+    warn_of_idle,
 )
 from modiste.cli.streams import say, silence
 
@@ -62,6 +63,8 @@ def cross_validate(arguments: list[str]) -> None:
         complain(f"expected one recipe, found {name} and {surplus[0]}; see modiste cross-validate --help", USAGE)
     program = f"modiste cross-validate {name}"
     recipe, options = parse_with_recipe(_CrossValidateOptions(), named_recipe(name), flags, program, cross_validate)
+    if not options.quiet:
+        warn_of_idle(recipe, flags)
     result = _run(recipe, options)
     if options.json:
         print_json(result.as_plain())

@@ -217,10 +217,12 @@ def correct(arguments: Sequence[str], flags: Sequence[Flag], program: str) -> li
         program: The command as messages show it.
 
     Raises:
-        LookupError: One is no flag of the command, and the message names the most similar; or its value cannot be.
+        LookupError: One is no flag of the command, and the message names the most similar; or its value cannot be; or
+            a list stands there twice, of which the first would be lost.
     """
     known = {name: flag for flag in flags if not flag.is_positional for name in flag.variants()}
     corrected: list[str] = []
+    lists: set[str] = set()
     remaining = list(arguments)
     while remaining and remaining[0] != "--":
         argument = remaining.pop(0)
@@ -228,28 +230,51 @@ def correct(arguments: Sequence[str], flags: Sequence[Flag], program: str) -> li
         if argument in HELP_FLAGS or not _looks_like_flag(argument):
             corrected.append(argument)
         elif argument.startswith("--") and name in known:
-            _check_value(known[name], value if equals else next(iter(remaining), None))
-            full = ALIASES.get(name, name) if known[name].name == ALIASES.get(name) else name
+            flag = known[name]
+            if flag.name in lists:
+                raise LookupError(f"--{flag.name}: given twice; give it once, with all its values behind it")
+            lists |= {flag.name} if flag.is_list else set()
+            _check_value(flag, value if equals else next(iter(remaining), None), is_joined=bool(equals))
+            full = ALIASES.get(name, name) if flag.name == ALIASES.get(name) else name
             corrected.append(f"--{full}{equals}{value}")
         else:
             raise LookupError(f"no flag {argument.partition('=')[0]} in {program}; {suggest(name, flags, program)}")
     return corrected + remaining
 
 
-def _check_value(flag: Flag, value: str | None) -> None:
-    """Raise LookupError unless a flag of a single value has one that can be: a listed one, or a number."""
-    if flag.is_switch or flag.is_list:
+def _check_value(flag: Flag, value: str | None, *, is_joined: bool) -> None:
+    """Raise LookupError unless a flag has a value that can be.
+
+    A flag of a single value needs a listed one, or a number. A list may be empty if that changes it, or if its values
+    are numbers.
+
+    Args:
+        flag: Any flag.
+        value: What follows it; None for nothing.
+        is_joined: Whether an equals sign joins the two, so that the value may begin as a flag does.
+    """
+    numbers = {int, float} & {flag.kind, *get_args(flag.kind)}
+    if flag.is_switch or (flag.is_list and (numbers or flag.default)):
         return
-    if value is None:
-        raise LookupError(f"--{flag.name}: expected {flag.placeholder}, found nothing")
+    if value is None or (not is_joined and _looks_like_flag(value)):
+        found = "nothing" if value is None else f"the flag {value}"
+        raise LookupError(f"--{flag.name}: expected {flag.placeholder}, found {found}")
+    if flag.is_list:
+        return
     choices = flag.choices
     if choices and value not in (*choices, "None", ""):
         similar = difflib.get_close_matches(value, choices, n=1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
         raise LookupError(f"--{flag.name}: expected {' or '.join(choices)}, found {value}{hint}")
-    wants_number = {int, float} & {flag.kind, *get_args(flag.kind)}
-    if wants_number and value != "None" and not _is_number(value):
+    if numbers and value != "None" and not _is_number(value):
         raise LookupError(f"--{flag.name}: expected a number, found {value}")
+
+
+def given(arguments: Iterable[str], flags: Iterable[Flag]) -> list[Flag]:
+    """Return the flags that stand among the arguments of a command line."""
+    known = {name: flag for flag in flags for name in flag.variants()}
+    names = (_name(argument) for argument in arguments if argument.startswith("--"))
+    return [known[name] for name in names if name in known]
 
 
 def check_positional(positional: Sequence[str], flags: Iterable[Flag], program: str) -> None:

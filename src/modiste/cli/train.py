@@ -16,8 +16,10 @@ from modiste.cli.arguments import (
     named_recipe,
     parse_with_recipe,
     split_flags,
+    warn_of_idle,
 )
 from modiste.cli.command_help import asks_for_help
+from modiste.cli.flags import flags_of, given
 from modiste.cli.streams import say, silence, warn
 from modiste.errors import MissingExtraError, RecipeError
 from modiste.system.processes import importing_torch, is_first_process
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 DATA_ENDINGS = (".csv", ".csv.gz", ".npz", ".parquet", ".jsonl")
 """Of files that may stand where a recipe's name is expected."""
+RECIPE_OF_RUN = "recipe.json"
+"""``run_folder.RECIPE``, whose module imports torch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +91,7 @@ def train(arguments: list[str]) -> None:
         complaint = "a recipe or a folder comes first: modiste train RECIPE [options]; see modiste train --help"
         more = (f"Recipes: {', '.join(RECIPES)}.", "modiste train paper --help lists the recipe's flags too.")
         help_or_complain(train, arguments, complaint, _TrainOptions, "modiste train RECIPE", *more)
-    name, *surplus = positional
-    if surplus:
-        complain(f"expected one recipe or folder, found {name} and {surplus[0]}; see modiste train --help", USAGE)
+    name = _single(positional)
     if _is_data(name):
         recipe, options = _choose_recipe(name, flags, f"modiste train {name}")
     else:
@@ -99,13 +101,37 @@ def train(arguments: list[str]) -> None:
     if options.continue_from:
         raise RecipeError(f"--continue-from: the run has a recipe; leave out {name}")
     quiet = options.quiet or not is_first_process()
+    if not quiet:
+        warn_of_idle(_with_sources(recipe, options), flags)
     if options.seeds:
+        _check_no_seed(recipe, flags)
         _train_seeds(recipe, options, quiet)
         return
     started = time.perf_counter()
     run = _train(recipe, options, quiet)
     if not quiet:
         _report(run, time.perf_counter() - started)
+
+
+def _single(positional: Sequence[str]) -> str:
+    """Return the recipe or folder; leave with code 2 if there are several, RecipeError for the folder of a run."""
+    from modiste.runs import storage
+
+    name, *surplus = positional
+    if surplus:
+        complain(f"expected one recipe or folder, found {name} and {surplus[0]}; see modiste train --help", USAGE)
+    if storage.is_folder(Path(name)) and (Path(name) / RECIPE_OF_RUN).is_file():
+        raise RecipeError(
+            f"{name}: expected a recipe or a folder of images, found the folder of a run; to train it on: "
+            f"modiste train --continue-from {name} --epochs N; to repeat it: modiste train {name}/{RECIPE_OF_RUN}"
+        )
+    return name
+
+
+def _check_no_seed(recipe: "Recipe", flags: Sequence[str]) -> None:
+    """Raise RecipeError if ``--seed`` stands beside ``--seeds``."""
+    if any(flag.name == "seed" for flag in given(flags, flags_of(recipe))):
+        raise RecipeError("--seed: expected without --seeds, which names every seed; leave one of the two out")
 
 
 def _parse(recipe: "Recipe", flags: list[str], program: str) -> "tuple[Recipe, _TrainOptions]":
@@ -115,6 +141,13 @@ def _parse(recipe: "Recipe", flags: list[str], program: str) -> "tuple[Recipe, _
         if is_first_process():
             warn("--tensorboard is --track tensorboard now; it still works")
     return recipe, options
+
+
+def _with_sources(recipe: "Recipe", options: _TrainOptions) -> "Recipe":
+    """Return the recipe with stand-ins for the hashes of weights and teachers, which are found later."""
+    changes = {"transfer.source": "0" * 64} if options.transfer_from else {}
+    changes |= {"distillation.teachers": ["0" * 64]} if options.teacher else {}
+    return recipe.with_(**changes)
 
 
 def _is_data(name: str) -> bool:
@@ -207,7 +240,7 @@ def _completed(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "tuple[
     from modiste.api.training import with_source, with_teachers
 
     recipe, _ = with_teachers(with_own_code(recipe, **options.own_code), options.teacher)
-    return with_source(recipe, options.transfer_from or None, quiet=quiet)
+    return with_source(recipe, options.transfer_from, quiet=quiet)
 
 
 def _train_seeds(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> None:
@@ -224,7 +257,7 @@ def _train_seeds(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> None:
             **options.own_code,
             device=options.device,
             data_folder=options.data_folder,
-            transfer_from=options.transfer_from or None,
+            transfer_from=options.transfer_from,
             teacher=options.teacher,
             track=options.track,
             quiet=quiet,
