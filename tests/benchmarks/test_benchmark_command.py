@@ -4,17 +4,18 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from few_kinds import keep_kinds
 
 import modiste
 from modiste.benchmarks import run
+from modiste.benchmarks.result import from_plain
 from modiste.benchmarks.run import BENCHMARKS, all_names
-from modiste.benchmarks.settings import Settings
+from modiste.benchmarks.settings import Settings, from_names
 from modiste.cli import main
-from modiste.errors import DataError
+from modiste.errors import DataError, RecipeError
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
 from modiste.training import trainer
@@ -40,7 +41,7 @@ def test_all_on_test(
     names = all_names(Settings())
     assert [part["name"] for part in plain] == names
     for name in names:
-        assert f"{name}, test, 100 images" in printed
+        assert f"{name}, test, {'20 of ' if name == 'robust' else ''}100 images" in printed
         assert f'<h2 id="{name}">' in page
     assert "tiny (2 seeds)" in printed
     assert " ± " in printed
@@ -71,7 +72,7 @@ def test_all_goes_on_after_one_failed(
     assert defect or left.value.code == 1  # type: ignore[attr-defined]
     assert f"benchmark corruptions failed: {message}\n" in printed.err
     others = [name for name in all_names(Settings()) if name != "corruptions"]
-    assert defect or all(f"{name}, test, 100 images" in printed.out for name in others)
+    assert defect or all(f"{name}, test, {'20 of ' if name == 'robust' else ''}100" in printed.out for name in others)
     assert [part["name"] for part in json.loads((tmp_path / "page" / "benchmark-all.json").read_text())] == others
     page = (tmp_path / "page" / "benchmark-all.html").read_text()
     assert f"<strong>Not measured: corruptions.</strong> {message}" in page
@@ -100,7 +101,7 @@ def test_all_is_what_needs_no_file_and_no_training() -> None:
 
 def test_from_python_a_result_shows_itself(finished_run: Path, tiny_folder: Path) -> None:
     found = modiste.benchmark("conformal", finished_run, split="validation", data_folder=tiny_folder, coverage=0.8)
-    assert repr(found).startswith("conformal, validation, 80 images\n")
+    assert repr(found).startswith("conformal, validation, 40 of 80 images\n")
     assert "coverage, adaptive" in found._repr_html_()
     assert json.loads(json.dumps(found.as_plain()))["settings"]["coverage"] == 0.8
     [row] = found.runs
@@ -115,6 +116,7 @@ def test_from_python_a_result_shows_itself(finished_run: Path, tiny_folder: Path
         (["conformal", "RUN", "--coverage", "95"], "coverage: expected a number between 0 and 1"),
         (["robust", "RUN", "--steps", "0"], "steps: expected at least 1"),
         (["human", "RUN"], "human: expected a file of human labels"),
+        (["human", "RUN", "--labels", "x.csv", "--split", "validation"], "human: expected --split test, found valid"),
         (["noise", "RUN", "--share", "20"], "share: expected a number between 0 and 1"),
         (["robus", "RUN"], "no benchmark 'robus'; did you mean 'robust'?"),
     ],
@@ -127,6 +129,52 @@ def test_what_is_wrong_is_said_before_the_test_set_is_opened(
     assert left.value.code == 4
     assert message in capsys.readouterr().err
     assert run_folder.open_run(finished_run).test_openings == 0
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"split": "valid"}, "split: 'valid' is unknown; did you mean 'validation'?"),
+        ({"wrong": "asymmetric"}, "wrong: 'asymmetric' is unknown; did you mean 'symmetric'?"),
+        ({"coverage": "0.9"}, "coverage: expected float, found '0.9'"),
+        ({"attacked": 2.5}, "attacked: expected int, found 2.5"),
+        ({"labels": 5}, "labels: expected a path, found 5"),
+        ({"noisy_runs": None}, "noisy_runs: expected a path, found None"),
+        ({"against": 5}, "against: expected a list of paths, found 5"),
+        ({"against": [5]}, "against: expected str, found 5"),
+        ({"covrage": 0.9}, "benchmark: no setting 'covrage'; did you mean 'coverage'?"),
+    ],
+)
+def test_settings_of_a_program_are_checked(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        from_names(values)
+    assert str(raised.value) == message
+
+
+def test_paths_of_a_program_may_be_texts_and_a_single_one() -> None:
+    found = from_names({"labels": "x.csv", "noisy_runs": "runs/n", "against": "mnist", "coverage": 0.9})
+    assert found == Settings(labels=Path("x.csv"), noisy_runs=Path("runs/n"), against=("mnist",), coverage=0.9)
+    assert from_names({"against": [Path("a"), "b"], "labels": None}).against == ("a", "b")
+
+
+def test_a_part_of_the_images_is_said_and_files_of_before_have_none() -> None:
+    plain: dict[str, Any] = {
+        "name": "robust",
+        "title": "t",
+        "about": "a",
+        "split": "test",
+        "images": 10_000,
+        "runs": [],
+        "groups": {},
+        "published": [],
+        "settings": {},
+    }
+    assert [from_plain(plain | more).extent for more in ({}, {"measured": 1000}, {"images": 1})] == [
+        "10,000 images",
+        "1,000 of 10,000 images",
+        "1 image",
+    ]
 
 
 def test_no_run_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,15 @@ import torch
 
 import modiste
 from modiste import machine
+from modiste.benchmarks import noise
 from modiste.benchmarks.noise import with_wrong_labels, wrong_labels
 from modiste.benchmarks.result import Benchmark
+from modiste.benchmarks.settings import Settings
+from modiste.benchmarks.subjects import open_subjects
+from modiste.data.dataset import Development
+from modiste.errors import RecipeError, StoppedError
 from modiste.evaluation.run_images import load_own_development
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import DataRecipe, DistillationRecipe, Recipe
 from modiste.runs import run_folder
 from modiste.training import trainer
 
@@ -43,6 +48,47 @@ def test_confused_labels_follow_the_confusion_matrix() -> None:
     assert of_first[1] / of_first[2] == pytest.approx(3, rel=0.3)
     assert set(found[(labels() == 1) & (found != 1)].tolist()) == {3}
     assert set(found[(labels() == 2) & (found != 2)].tolist()) == {0, 1, 3}  # never confused: any other class
+
+
+def test_a_share_that_makes_no_label_wrong_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"^share: expected one that makes a label of 4,000 wrong, found 0\.0001$"):
+        wrong_labels(labels(), 0.0001, torch.ones(4, 4), machine.generator(0, "x"))
+
+
+def test_extra_pictures_are_learned_from_again(
+    finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them, the run with wrong labels would differ in more than these."""
+    subjects = open_subjects([finished_run], "validation", device="cpu", data_folder=tiny_folder)
+    run = subjects.found.runs[0]
+    data = replace(run.recipe.data, extra="somewhere", extra_classes=("a=b",))
+    with_pictures = replace(run, recipe=replace(run.recipe, data=data))
+    seen = list[tuple[DataRecipe, Development]]()
+
+    def join(development: Development, recipe: DataRecipe) -> Development:
+        return replace(development, notes=(recipe.extra,))
+
+    def stop(recipe: Recipe, *_: object, data: Development, **__: object) -> None:
+        seen.append((recipe.data, data))
+        raise StoppedError("seen")
+
+    monkeypatch.setattr(noise, "with_extra", join)
+    monkeypatch.setattr(trainer, "train", stop)
+    other = replace(subjects, found=replace(subjects.found, runs=(with_pictures,)))
+    with pytest.raises(StoppedError):
+        noise.measure(other, Settings(split="validation", noisy_runs=tmp_path))
+    [(recipe, development)] = seen
+    assert (recipe.extra, development.notes) == ("somewhere", ("somewhere",))
+
+
+def test_what_knows_the_right_labels_is_refused(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    subjects = open_subjects([finished_run], "validation", device="cpu", data_folder=tiny_folder)
+    run = subjects.found.runs[0]
+    taught = replace(run, recipe=replace(run.recipe, distillation=DistillationRecipe(teachers=("0" * 64,))))
+    other = replace(subjects, found=replace(subjects.found, runs=(taught,)))
+    with pytest.raises(RecipeError, match=r"distillation\.teachers: expected none in the benchmark noise, found 1"):
+        noise.measure(other, Settings(split="validation", noisy_runs=tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_training_labels_change_and_the_seed_decides(finished_run: Path, tiny_folder: Path) -> None:

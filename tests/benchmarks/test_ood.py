@@ -10,7 +10,7 @@ from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx, write
 from PIL import Image
 
 import modiste
-from commands_and_data import SIDE, tiny_files
+from commands_and_data import SIDE, TEST_COUNT, tiny_files
 from modiste.benchmarks import ood
 from modiste.benchmarks.ood import (
     auroc,
@@ -19,6 +19,7 @@ from modiste.benchmarks.ood import (
     false_positive_rate,
 )
 from modiste.errors import DataError
+from modiste.evaluation.statistics import wilson_interval
 from modiste.recipes.recipe import DataRecipe
 
 every_draw = pytest.mark.parametrize("levels", [4, 50, 10**9], ids=["many ties", "some ties", "no ties"])
@@ -62,6 +63,17 @@ def test_the_interval_covers_the_area_of_normal_scores() -> None:
     assert 183 <= hits <= 197  # 190 expected, with a standard deviation of 3
 
 
+@pytest.mark.parametrize(("below", "above"), [(3, 20), (20, 3), (1, 1), (9, 1)])
+def test_sets_that_are_apart_leave_doubt_the_more_the_fewer_they_are(below: int, above: int) -> None:
+    """The variance is 0 then: it once said that three images show an area of 100 % to 100 %."""
+    inside, outside = torch.arange(below).double(), 100 + torch.arange(above).double()
+    assert ood.auroc_interval(inside, outside) == wilson_interval(min(below, above), min(below, above))
+    low, high = ood.auroc_interval(torch.zeros(below), torch.zeros(above))  # all scores are equal
+    assert low <= 0.5 <= high
+    low, high = ood.auroc_interval(torch.tensor([0.0, 2.0, 3.0]), torch.tensor([1.0]))
+    assert low <= 1 / 3 <= high
+
+
 def test_sets_that_are_made_here_are_the_same_again_and_differ() -> None:
     like = torch.zeros(5, 3, 12, 10, dtype=torch.uint8)
     found = ood.other_images(like, (), DataRecipe())
@@ -79,6 +91,16 @@ def test_sets_of_one_name_are_told_apart(tmp_path: Path) -> None:
     like = torch.zeros(2, 1, SIDE, SIDE, dtype=torch.uint8)
     assert list(ood.other_images(like, tuple(paths), DataRecipe())) == [*paths, *ood.MADE]
     assert list(ood.other_images(like, tuple(paths[:1]), DataRecipe())) == ["data", *ood.MADE]
+
+
+def test_a_set_that_is_called_as_one_made_here_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The noise made here once took the place of a folder of that name."""
+    write(tmp_path / "noise", tiny_files(seed=8))
+    monkeypatch.chdir(tmp_path)
+    like = torch.zeros(2, 1, SIDE, SIDE, dtype=torch.uint8)
+    found = ood.other_images(like, ("noise",), DataRecipe())
+    assert list(found) == ["./noise", *ood.MADE]
+    assert len(found["./noise"]) == TEST_COUNT
 
 
 def layouts(folder: Path, images: np.ndarray) -> dict[str, str]:

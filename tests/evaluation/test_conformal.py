@@ -56,6 +56,22 @@ def test_the_interval_is_that_of_the_beta_binomial_law(calibration: int, count: 
     assert expected_interval(calibration, count, coverage) == (law.ppf(0.025) / count, law.ppf(0.975) / count)
 
 
+def test_the_smallest_coverage_makes_the_smallest_sets() -> None:
+    assert threshold(torch.arange(1.0, 10.0), 1e-15) == 1.0
+    low, high = expected_interval(9, 50, 1e-15)
+    assert 0 <= low <= high < 1
+
+
+def test_the_size_of_a_single_set_has_no_interval() -> None:
+    (known, labels), one = images(0), images(1, 1)
+    found = yardstick.describe((known, labels), one, 0.9, "adaptive", tuple("abcdefghij"))
+    assert found["mean_size_interval"] is None
+    low, high = yardstick.describe(images(0, 9), images(1, 2), 0.01, "adaptive", tuple("abcdefghij"))[
+        "mean_size_interval"
+    ]
+    assert 0 <= low <= high
+
+
 def test_images_too_few_for_a_threshold_are_all_covered() -> None:
     assert expected_interval(18, 50, 0.95) == (1, 1)
 

@@ -35,7 +35,7 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
     On validation a random half of the images calibrates, and the other half is measured. On test all validation images
     calibrate. They also selected the epoch, so coverage on test may fall a little below the stated one.
     """
-    details = []
+    details, count = [], len(subjects.found.labels)
     for number, run in enumerate(subjects.found.runs):
         known = run.measured()
         validation = known.logits, known.labels
@@ -57,6 +57,7 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
         details=tuple(details),
         tables=tuple(tables),
         settings={"coverage": settings.coverage, "divisions": DIVISIONS},
+        measured=count - count // 2 if subjects.split == "validation" else None,
     )
 
 
@@ -71,7 +72,7 @@ def halved(images: Labelled, number: int) -> tuple[Labelled, Labelled]:
 def describe(
     calibration: Labelled, measured: Labelled, coverage: float, method: str, names: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return coverage and size of the sets, with their 95 % intervals.
+    """Return coverage and size of the sets, with their 95 % intervals; that of the size is None for a single image.
 
     Args:
         calibration: What sets the threshold.
@@ -83,13 +84,14 @@ def describe(
     logits, labels = measured
     sets = prediction_sets(calibration, logits, coverage, method)
     holds, sizes = _holds(sets, labels), sets.sum(1).double()
-    half = NORMAL_95 * sizes.std().item() / sqrt(len(sizes))
+    mean_size = sizes.mean().item()
+    half = NORMAL_95 * sizes.std().item() / sqrt(len(sizes)) if len(sizes) > 1 else None
     return {
         "coverage": holds.double().mean().item(),
         "coverage_interval": wilson_interval(int(holds.sum()), len(holds)),
         "expected_interval": expected_interval(len(calibration[1]), len(labels), coverage),
-        "mean_size": sizes.mean().item(),
-        "mean_size_interval": (sizes.mean().item() - half, sizes.mean().item() + half),
+        "mean_size": mean_size,
+        "mean_size_interval": None if half is None else (max(0.0, mean_size - half), mean_size + half),
         "sizes": torch.bincount(sets.sum(1), minlength=len(names) + 1).tolist(),
         "coverage_by_class": share_by_class(holds, labels, names),
     }

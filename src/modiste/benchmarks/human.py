@@ -73,9 +73,14 @@ def _row(path: Path, number: int, line: str, classes: int) -> list[int]:
 
 
 def check(settings: Settings) -> None:
-    """Raise RecipeError if no file of human labels is given."""
+    """Raise RecipeError if no file of human labels is given, or if it is to be compared with other images."""
     if settings.labels is None:
         raise RecipeError("human: expected a file of human labels, found none; give it: --labels fmh_counts.csv")
+    if settings.split != "test":
+        raise RecipeError(
+            f"human: expected --split test, found {settings.split}; the file's labels are of the test images, in their "
+            "order"
+        )
 
 
 def measure(subjects: Subjects, settings: Settings) -> Findings:

@@ -12,7 +12,7 @@ from modiste import machine
 from modiste.benchmarks.result import Figure, Findings
 from modiste.benchmarks.settings import Settings
 from modiste.benchmarks.subjects import Subjects
-from modiste.data.dataset import Development
+from modiste.data.dataset import Development, with_extra
 from modiste.evaluation.inference import infer
 from modiste.evaluation.metrics import accuracy, confusion
 from modiste.evaluation.run_images import load_own_development
@@ -21,6 +21,7 @@ from modiste.recipes.plain import demand
 from modiste.runs import manifest, run_folder
 from modiste.runs.run_folder import Run
 from modiste.training import trainer
+from modiste.training.setup import check_complete
 
 
 def check(settings: Settings) -> None:
@@ -37,9 +38,13 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
 
     Raises:
         DataError: The images are missing or damaged.
+        RecipeError: A run learned from a teacher or from the weights of another run, which know the right labels; or
+            the share is so small that no label would be wrong.
         RunError: The folder of a new run holds another run.
         DivergedError, StoppedError, StorageError: As in training.
     """
+    for run in subjects.found.runs:
+        check_complete(run.recipe, "the benchmark noise")
     details = [_of_run(subjects, number, settings) for number in range(len(subjects))]
     return Findings(
         figures=tuple(_figures(one, len(subjects.found.labels)) for one in details),
@@ -58,8 +63,13 @@ def wrong_labels(
         share: Share of the labels that become wrong, 0 to 1; rounded to whole images.
         chances: For each class (row), the weight of each wrong class; the diagonal does not count.
         draw: Draws images and classes.
+
+    Raises:
+        RecipeError: No label would be wrong.
     """
-    chosen = torch.randperm(len(labels), generator=draw)[: round(share * len(labels))]
+    number = round(share * len(labels))
+    demand(number > 0, "share", f"one that makes a label of {len(labels):,} wrong", share)
+    chosen = torch.randperm(len(labels), generator=draw)[:number]
     others = chances.double().clone().fill_diagonal_(0)
     others[others.sum(1) == 0] = 1  # a class that is never confused gets any other class
     others.fill_diagonal_(0)
@@ -86,6 +96,8 @@ def _of_run(subjects: Subjects, number: int, settings: Settings) -> dict[str, An
     if settings.wrong == "symmetric":
         chances = torch.ones_like(chances)
     right = load_own_development(run, subjects.data_folder)
+    if run.recipe.data.extra:
+        right = with_extra(right, run.recipe.data)
     wrong = with_wrong_labels(right, settings.share, chances, run.recipe.seed)
     folder = settings.noisy_runs / _name(run, settings)
     trainer.train(run.recipe, folder, device=str(subjects.device), data=wrong)

@@ -28,7 +28,7 @@ from modiste.evaluation.other_data import load_images
 from modiste.evaluation.out_of_distribution import run_detector
 from modiste.evaluation.out_of_distribution.features import DENSE, LOGITS, features
 from modiste.evaluation.run_images import load_own_development
-from modiste.evaluation.statistics import NORMAL_95
+from modiste.evaluation.statistics import NORMAL_95, wilson_interval
 from modiste.recipes.recipe import DataRecipe
 
 MOST_KNOWN = 10_000
@@ -96,7 +96,8 @@ def other_images(
         DataError: Images at a path are missing or damaged, or have another shape.
     """
     short = [Path(path).name for path in paths]
-    names = short if len({*short, *MADE}) == len(short) + len(MADE) else paths
+    full = [f"./{path}" if path in MADE else path for path in paths]
+    names = short if len({*short, *MADE}) == len(short) + len(MADE) else full
     found = {name: _load(path, tuple(images.shape[1:]), prepared) for name, path in zip(names, paths, strict=True)}
     count, channels, height, width = images.shape
     draws = Draws(machine.seed_for(0, "out-of-distribution"), 0, count)
@@ -229,11 +230,17 @@ def auroc(inside: Float[Tensor, " n"], outside: Float[Tensor, " m"]) -> float:
 def auroc_interval(inside: Float[Tensor, " n"], outside: Float[Tensor, " m"]) -> tuple[float, float]:
     """Return the 95 % interval of the AUROC by the variance of DeLong, DeLong and Clarke-Pearson (1988), 0 to 1.
 
-    Both sets need at least two images.
+    That variance is 0 if all scores of one set are above those of the other, however few they are, and is not defined
+    for a single image. The interval is then Wilson's for as many pairs of images as the smaller set allows.
     """
     by_outside, by_inside = _higher_than(outside, inside), 1 - _higher_than(inside, outside)
-    deviation = sqrt(by_outside.var().item() / len(outside) + by_inside.var().item() / len(inside))
-    centre, half = by_outside.mean().item(), NORMAL_95 * deviation
+    centre, pairs = by_outside.mean().item(), min(len(outside), len(inside))
+    variance = 0.0
+    if pairs > 1:
+        variance = by_outside.var().item() / len(outside) + by_inside.var().item() / len(inside)
+    if not variance:
+        return wilson_interval(round(centre * pairs), pairs)
+    half = NORMAL_95 * sqrt(variance)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

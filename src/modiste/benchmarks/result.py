@@ -58,12 +58,14 @@ class Findings:
         details: Everything that was measured of each run, as plain data.
         tables: What people look at.
         settings: What the figures depend on, as plain data.
+        measured: Number of images of the split that were measured; None if all of them were.
     """
 
     figures: tuple[dict[str, Figure], ...]
     details: tuple[dict[str, Any], ...]
     tables: tuple[Table, ...] = ()
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    measured: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,8 @@ class Benchmark(Displayed):
         tables: What people look at.
         published: What others have published.
         settings: What the figures depend on.
+        measured: Number of images of the split that were measured; None if all of them were, and in the files of
+            earlier versions.
     """
 
     name: str
@@ -114,6 +118,13 @@ class Benchmark(Displayed):
     tables: tuple[Table, ...]
     published: tuple[Published, ...]
     settings: dict[str, Any]
+    measured: int | None = None
+
+    @property
+    def extent(self) -> str:
+        """How many images of the split were measured: ``10,000 images``, or ``1,000 of 10,000 images``."""
+        part = "" if self.measured in (None, self.images) else f"{self.measured:,} of "
+        return f"{part}{self.images:,} image{'' if self.images == 1 else 's'}"
 
     def table(self) -> Table:
         """Return the main figures of each recipe: with an interval, or over seeds with mean and standard deviation."""
@@ -125,7 +136,7 @@ class Benchmark(Displayed):
         openings = {run.test_openings for run in self.runs}
         often = f"{'up to ' if len(openings) > 1 else ''}{times(max(openings))}"
         notes = [f"each run was evaluated on test {often}, which its folder counts"] if self.split == "test" else []
-        return Table(f"{self.name}, {self.split}, {self.images:,} images", rows, ("recipe", *names), notes)
+        return Table(f"{self.name}, {self.split}, {self.extent}", rows, ("recipe", *names), notes)
 
     def as_plain(self) -> dict[str, Any]:
         """Return the same, without the tables, as dictionaries, lists, numbers and strings."""

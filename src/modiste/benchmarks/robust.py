@@ -97,6 +97,7 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
         details=tuple(details),
         tables=tuple(tables),
         settings={"attacked": len(chosen), "pgd_steps": settings.steps, "pgd_step": f"{REACH} x size / steps"},
+        measured=len(chosen),
     )
 
 

@@ -182,4 +182,5 @@ def _measure(name: str, yardstick: Yardstick, subjects: Subjects, settings: Sett
         tables=findings.tables,
         published=yardstick.published,
         settings=findings.settings,
+        measured=findings.measured,
     )

@@ -1,12 +1,13 @@
 """The settings of the benchmarks. A default exists here alone: the command's flags and the function read it."""
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from modiste.errors import RecipeError
-from modiste.recipes.plain import nearest
+from modiste.recipes.plain import demand, fit, nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +35,29 @@ class Settings:
 
 
 def from_names(values: Mapping[str, Any]) -> Settings:
-    """Return settings from a program's keywords; RecipeError for an unknown name.
+    """Return settings from a program's keywords; RecipeError for an unknown name or a value of another type.
+
+    Paths may be texts, and a single set of images need not be in a list.
 
     Example:
         >>> from_names({"split": "validation"}).split
         'validation'
     """
-    known = [item.name for item in fields(Settings)]
+    kinds = get_type_hints(Settings)
     for name in values:
-        if name not in known:
-            raise RecipeError(f"benchmark: no setting {name!r}; {nearest(name, known)}")
-    return Settings(**values)
+        if name not in kinds:
+            raise RecipeError(f"benchmark: no setting {name!r}; {nearest(name, kinds)}")
+    return Settings(**{name: _fitted(kinds[name], value, name) for name, value in values.items()})
+
+
+def _fitted(kind: Any, value: Any, name: str) -> Any:
+    """Return a value as the type of its setting."""
+    if kind in (Path, Path | None):
+        is_fit = isinstance(value, str | os.PathLike) or (value is None and kind is not Path)
+        demand(is_fit, name, "a path", value)
+        return None if value is None else Path(value)
+    if name == "against":
+        paths = [value] if isinstance(value, str | os.PathLike) else value
+        demand(isinstance(paths, list | tuple), name, "a list of paths", value)
+        value = [os.fspath(one) if isinstance(one, os.PathLike) else one for one in paths]
+    return fit(kind, value, name)

@@ -63,7 +63,7 @@ def threshold(scores: Float[Tensor, " n"], coverage: float) -> float:
 
 def _rank(calibration: int, coverage: float) -> int:
     """Return the rank of the threshold among the scores of calibration images, the smallest first, from 1."""
-    return ceil(round((calibration + 1) * coverage, 9))  # 0.95 has no exact binary form
+    return max(1, ceil(round((calibration + 1) * coverage, 9)))  # 0.95 has no exact binary form
 
 
 def expected_interval(calibration: int, images: int, coverage: float) -> tuple[float, float]:

@@ -30,7 +30,7 @@ class Part:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for item in fields(self):
-            value = _fit(hints[item.name], getattr(self, item.name), item.name)
+            value = fit(hints[item.name], getattr(self, item.name), item.name)
             object.__setattr__(self, item.name, value)
         self.check()
 
@@ -155,7 +155,7 @@ def _is_control(letter: str) -> bool:
     return unicodedata.category(letter) in CONTROL_CATEGORIES or unicodedata.bidirectional(letter) in DIRECTION_CLASSES
 
 
-def _fit(kind: Any, value: Any, name: str) -> Any:
+def fit(kind: Any, value: Any, name: str) -> Any:
     """Return ``value`` as type ``kind``; RecipeError if it does not fit.
 
     Lists become tuples, integers become floats, and NumPy's values become Python's.
@@ -182,7 +182,7 @@ def _fit_tuple(kinds: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]
     demand(isinstance(value, list | tuple), name, "a list", value)
     if kinds[-1] is not Ellipsis:
         demand(len(value) == len(kinds), name, f"{len(kinds)} numbers", value)
-    return tuple(_fit(kinds[0], item, name) for item in value)
+    return tuple(fit(kinds[0], item, name) for item in value)
 
 
 def _build_field(kind: Any, value: Any, where: str) -> Any:
