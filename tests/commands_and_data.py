@@ -99,15 +99,18 @@ def child_environment(**variables: str) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "MODISTE_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **variables}
 
 
-def run_modiste(*words: object, cwd: Path | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
+def run_modiste(
+    *words: object, cwd: Path | None = None, timeout: float = 120, **variables: str
+) -> "subprocess.CompletedProcess[str]":
     """Run the real command and return what it printed and how it left.
 
     Its process is forked from one that has imported torch, which saves seconds, unless it needs an environment that
     Python or a library reads as it starts.
     """
     if sys.platform == "linux" and (commands := _commands()).may_run_in(child_environment(**variables)):
-        return commands.run(COMMAND, list(map(str, words)), folder=cwd, environment=child_environment(**variables))
-    return run_python("-m", "modiste", *words, cwd=cwd, **variables)
+        arguments, environment = list(map(str, words)), child_environment(**variables)
+        return commands.run(COMMAND, arguments, folder=cwd, environment=environment, seconds=timeout)
+    return run_python("-m", "modiste", *words, cwd=cwd, timeout=timeout, **variables)
 
 
 def run_script(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import modiste
-from commands_and_data import run_python
+from commands_and_data import run_modiste
 
 PAGE = (Path(__file__).parents[1] / "docs" / "lesson.md").read_text(encoding="utf-8")
 
@@ -41,7 +41,7 @@ def test_the_commands_run_and_the_answers_hold(tmp_path: Path) -> None:
     printed: dict[str, str] = {}
     for words in commands():
         parts = [part for word in words for part in expanded(word, tmp_path)]
-        done = run_python("-m", "modiste", *parts, cwd=tmp_path, timeout=600)
+        done = run_modiste(*parts, cwd=tmp_path, timeout=600)
         assert done.returncode == 0, f"{words}: {done.stderr}"
         printed[" ".join(words)] = done.stdout
     first, test = modiste.evaluate(tmp_path / "runs/first"), modiste.Run.open(tmp_path / "runs/first").test_openings

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import time_own_classes
 import time_prediction
 import time_to_accuracy
 import time_training
+from commands_and_data import run_modiste, run_script
 from modiste.data.idx import idx_source
 from modiste.runs.run_folder import open_run
 
@@ -27,8 +27,7 @@ def test_the_way_to_an_accuracy(tmp_path: Path) -> None:
     folder = idx_source.load_training("fashion-mnist").folder
     for seeds in (1, 2, 2):
         words = [folder, "sprint", "--seeds", seeds, "--keras-epochs", 0, "--out", tmp_path]
-        command = [sys.executable, BENCHMARKS / "time_to_accuracy.py", *words]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        done = run_script(BENCHMARKS / "time_to_accuracy.py", *words)
         assert done.returncode == 0, done.stderr
     assert not done.stdout  # the third call found everything done
     record = json.loads((tmp_path / "record.json").read_text())
@@ -92,13 +91,16 @@ def test_predictions_page_has_speed_ups() -> None:
 def test_our_own_prediction_is_timed(tmp_path: Path) -> None:
     folder = idx_source.load_training("fashion-mnist").folder
     run = tmp_path / "run"
+    few = ("--epochs", 1, "--data.images-per-class", 500)
     rounded = ("export", run, "--int8", "--out", run / prediction.FILES["int8"])
-    for words in (("train", "perceptron", "--epochs", 1, "--quiet", "--out", run), ("export", run), rounded):
-        clock.time_process((*clock.MODISTE, *words))
+    for words in (("train", "perceptron", *few, "--quiet", "--out", run), ("export", run), rounded):
+        done = run_modiste(*words)
+        assert done.returncode == 0, done.stderr
     reached = open_run(run).picked.validation_accuracy
     for kind in time_prediction.PREDICTORS:
-        timed = clock.time_process((sys.executable, BENCHMARKS / "prediction.py", kind, run, folder))
-        found = timed.last_line()
+        done = run_script(BENCHMARKS / "prediction.py", kind, run, folder)
+        assert done.returncode == 0, done.stderr
+        found = clock.Timed(0.0, 0, done.stdout).last_line()
         assert min(found["single_seconds"], found["batch_seconds"]) > 0
         assert found["validation_accuracy"] == pytest.approx(reached, abs=0.01)
 
@@ -106,8 +108,7 @@ def test_our_own_prediction_is_timed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_profile_shares_out_the_whole_step(tmp_path: Path) -> None:
     folder = idx_source.load_training("fashion-mnist").folder
-    command = [sys.executable, BENCHMARKS / "profile_layers.py", folder, "--steps", 3, "--out", tmp_path]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    done = run_script(BENCHMARKS / "profile_layers.py", folder, "--steps", 3, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "profile.json").read_text())
     for kind, last_phase in (("steps", "backward"), ("predictions", "batch, forward")):
@@ -143,9 +144,8 @@ def test_slowdown_is_compared_with_the_share_of_cores_left(monkeypatch: pytest.M
 @pytest.mark.slow
 def test_a_search_on_one_node_and_on_two(tmp_path: Path) -> None:
     folder = idx_source.load_training("fashion-mnist").folder
-    small = ["--trials", 2, "--rounds", 1, "--empty", 3, "--images-per-class", 20]
-    command = [sys.executable, BENCHMARKS / "time_search.py", folder, *small, "--out", tmp_path]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    small = ["--trials", 2, "--rounds", 1, "--empty", 2, "--images-per-class", 20]
+    done = run_script(BENCHMARKS / "time_search.py", folder, *small, "--out", tmp_path, timeout=200)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "record.json").read_text())
     one, two = (record["seconds"][str(nodes)]["median"] for nodes in (1, 2))
