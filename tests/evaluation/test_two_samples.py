@@ -53,6 +53,30 @@ def test_chi_squared_equals_scipy() -> None:
         chi_squared_p(np.array([0, 0]), np.array([9, 1]))
 
 
+@pytest.mark.parametrize("count", [30, 100, 1000])
+@pytest.mark.parametrize("rare", [[0.0005] * 3, [0.01] * 5, [0.5**place for place in range(2, 12)]], ids=len)
+def test_rare_bins_of_equal_samples_are_no_alarm(count: int, rare: list[float]) -> None:
+    """With the law of each single bin, one sample in 40 had a p-value below 1 in 300."""
+    rest = (1 - sum(rare)) / 4
+    numbers = np.random.RandomState(0)
+    samples, others = (numbers.multinomial(size, [*rare, *[rest] * 4], 500) for size in (count, 3000))
+    alarms = sum(chi_squared_p(one, other) < 1 / 300 for one, other in zip(samples, others, strict=True))
+    assert alarms <= 8  # 1.7 are expected; eight by the law of one in 80
+
+
+def test_a_difference_in_rare_bins_together_is_found() -> None:
+    often = np.array([10] * 20 + [800])
+    seldom = np.array([1] * 20 + [2980])
+    assert chi_squared_p(often, seldom) < 1e-6
+
+
+def test_common_bins_stand_alone() -> None:
+    """One bin of the smaller sample should have 1.8, and takes the next with it; the others stay as they are."""
+    counts, others = np.array([1, 20, 30, 49]), np.array([21, 200, 300, 679])
+    together = stats.chi2_contingency(np.array([[21, 30, 49], [221, 300, 679]]), correction=False).pvalue
+    assert chi_squared_p(counts, others) == pytest.approx(together)
+
+
 def test_stability_index_is_symmetric_and_by_chance_as_the_formula_says() -> None:
     random, shares = np.random.default_rng(0), np.full(10, 0.1)
     pairs = [(random.multinomial(500, shares), random.multinomial(2000, shares)) for _ in range(400)]

@@ -15,7 +15,7 @@ import modiste
 from modiste.cli import main
 from modiste.errors import DataError, RecipeError, RunError
 from modiste.inference.onnx_model import OnnxModel
-from modiste.monitoring.answer_log import AnswerLog, LoggedAnswers, identity
+from modiste.monitoring.answer_log import AnswerLog, LoggedAnswers, _Found, identity
 from modiste.monitoring.drift import Drift, answers_needed, compare
 from modiste.monitoring.reference import KEY, QUANTILES, Reference, of_model
 from modiste.runs import manifest
@@ -51,6 +51,7 @@ def test_a_small_difference_of_many_answers_is_no_drift() -> None:
     assert shift.is_significant
     assert found.state == "no drift"
     assert "novelty differ, but too little to matter" in found.verdict
+    assert "no drift found; a difference of 5.0 points would have been" in found.verdict  # not the 0.9 that chance has
 
 
 def test_too_few_answers_are_said_with_the_number_that_it_takes() -> None:
@@ -61,6 +62,23 @@ def test_too_few_answers_are_said_with_the_number_that_it_takes() -> None:
         assert len(found.shifts) == (0 if number < 30 else 3)
     assert compare(reference(1), answers(answers_needed(3000, 4, 3), 2), NAMES).state == "no drift"
     assert compare(reference(1), answers(60, 2, higher=1.0), NAMES).state == "drift"  # few, and yet clear
+
+
+def test_a_rare_class_among_few_answers_is_no_drift() -> None:
+    """One image in 3,000 had the class: 60 answers with one of it once counted as less than one log in 1,000."""
+    known, seen = reference(1), answers(60, 2)
+    few = replace(known, classes=(999, 1000, 1000, 1))
+    found = compare(few, replace(seen, classes=np.array([0] * 20 + [1] * 20 + [2] * 19 + [3])), NAMES)
+    assert found.state == "too few answers"
+    assert found.shifts[0].p_value > 0.5
+
+
+def test_a_log_with_numbers_beyond_floats_is_damaged_there() -> None:
+    found = _Found(2, has_novelty=True)
+    endless = "1" + "0" * 400
+    for line in (f'[{endless},0],"novelty":0.1', f'[1,0],"novelty":{endless}', '[1,0],"novelty":0.1'):
+        found.add(f'{{"model":"m","probabilities":{line}}}'.encode(), "m", "2026-11-01")
+    assert (found.rows, found.damaged) == ([(0, 1.0, 0.1)], 2)
 
 
 def test_a_small_reference_asks_for_no_number_that_cannot_help() -> None:
@@ -153,6 +171,8 @@ class TestExported:
     def test_what_cannot_be_compared_is_said(self, run: Path, log: Path, tmp_path: Path) -> None:
         for options, message in (
             ({"since": "yesterday"}, "expected a day such as 2026-11-28, found 'yesterday'"),
+            ({"since": "2026-11-09", "until": "2026-11-01"}, "--since on or before --until, found 2026-11-09 after"),
+            ({"baseline_since": "2026-11-09", "baseline_until": "2026-11-01"}, "--baseline-since on or before"),
             ({"baseline_until": "2026-11-02"}, "overlap"),
             ({"since": "2026-11-02", "baseline_until": "2026-11-02"}, "overlap"),
         ):

@@ -14,6 +14,8 @@ from modiste.errors import extra_for
 EXTRA = ("tests of drift", "SciPy", "evaluation")
 LEAST_COUNT = 0.5
 """Added to every count for the stability index, whose logarithms know no 0."""
+LEAST_EXPECTED = 2.0
+"""Least number of values that the smaller sample should have of each bin in Pearson's test."""
 TERMS = 100
 """Most terms of Kolmogorov's series."""
 
@@ -37,7 +39,9 @@ def population_stability_index(counts: Int64[np.ndarray, " k"], others: Int64[np
 def chi_squared_p(counts: Int64[np.ndarray, " k"], others: Int64[np.ndarray, " k"]) -> float:
     """Return the p-value of Pearson's test (1900) that two samples, counted in the same bins, have one distribution.
 
-    Bins that are empty in both samples are left out.
+    Bins that are empty in both samples are left out. Those of which the smaller sample should have fewer than
+    LEAST_EXPECTED are counted together: a single value in a rare bin would otherwise be all but impossible by the law,
+    and is not.
 
     Raises:
         ValueError: A sample is empty.
@@ -51,9 +55,21 @@ def chi_squared_p(counts: Int64[np.ndarray, " k"], others: Int64[np.ndarray, " k
     table = np.stack([counts, others])[:, counts + others > 0].astype(np.float64)
     if not table.sum(1).all():
         raise ValueError("expected two samples, found an empty one")
+    table = _rare_together(table)
     expected = table.sum(1, keepdims=True) * table.sum(0) / table.sum()
     freedom = table.shape[1] - 1
     return float(chdtrc(freedom, ((table - expected) ** 2 / expected).sum())) if freedom else 1.0
+
+
+def _rare_together(table: Float[np.ndarray, "2 k"]) -> Float[np.ndarray, "2 m"]:
+    """Return the counts of two samples with the rare bins as one, and as many more as give it LEAST_EXPECTED."""
+    expected = table.sum(0) * table.sum(1).min() / table.sum()
+    rare = int((expected < LEAST_EXPECTED).sum())
+    if not rare:
+        return table
+    order = expected.argsort(kind="stable")
+    together = max(rare, int(np.searchsorted(expected[order].cumsum(), LEAST_EXPECTED)) + 1)
+    return np.column_stack([table[:, order[:together]].sum(1), table[:, order[together:]]])
 
 
 def kolmogorov_distance(values: Float[np.ndarray, " n"], others: Float[np.ndarray, " m"]) -> float:

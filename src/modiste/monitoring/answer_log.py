@@ -14,6 +14,7 @@ import os
 import queue
 import re
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -42,6 +43,8 @@ OPENED = os.O_RDWR | os.O_CREAT | os.O_APPEND | NOT_FOLLOWED | NONBLOCKING | PLA
 Count = Callable[[str, int], object]
 MOST_LINE = 2**20
 """Longest line that is read; a longer one is damaged."""
+LARGEST = sys.float_info.max
+"""Largest number of an answer; a whole number above it is no float."""
 SUM_TOLERANCE = 0.01
 """Largest difference between 1 and the sum of probabilities, which are rounded."""
 
@@ -343,4 +346,4 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_amount(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST

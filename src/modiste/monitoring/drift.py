@@ -117,7 +117,7 @@ class Drift(Displayed):
         none_of_the_classes: Share of the reference and of the answers that are out of distribution; None without a
             detector.
         answers_needed: So many answers show a difference of SEEN; None if the reference is too small for any number.
-        smallest_distance: Smallest distance that these answers would show.
+        smallest_distance: Smallest distance that would be significant with these answers.
         other_models: Number of answers in the log that other models gave.
         damaged_lines: Number of lines of the log that are no answers.
     """
@@ -158,7 +158,8 @@ class Drift(Displayed):
             return f"too few answers to tell: {self.answers:,} so far, about {needed:,} are needed"
         slight = [one.name for one in self.shifts if one.is_significant]
         rest = f"; {' and '.join(slight)} differ, but too little to matter" if slight else ""
-        return f"no drift found; a difference of {100 * self.smallest_distance:.1f} points would have been{rest}"
+        found = max(self.smallest_distance, LEAST_DISTANCE)  # a smaller one is no drift, however certain
+        return f"no drift found; a difference of {100 * found:.1f} points would have been{rest}"
 
     @property
     def advice(self) -> str:
@@ -222,11 +223,14 @@ def find_drift(
     Raises:
         RunError: The model is missing, damaged, or an earlier version exported it.
         DataError: The log holds no answers of the model in these days.
-        RecipeError: A day is no date, or the days of the answers and of the earlier ones overlap.
+        RecipeError: A day is no date, a first day is after the last, or the days of the answers and of the earlier ones
+            overlap.
         StorageError: A file cannot be read.
         MissingExtraError: A package is not installed.
     """
     days, earlier_days = (as_day(since), as_day(until)), (as_day(baseline_since), as_day(baseline_until))
+    _check_order("since", "until", days)
+    _check_order("baseline-since", "baseline-until", earlier_days)
     with extra_for(*EXTRA):
         import scipy.special  # noqa: F401 - before the log is read
     path = manifest.onnx_file(source)
@@ -255,6 +259,13 @@ def as_day(day: Day) -> date | None:
         return date.fromisoformat(day)
     except ValueError as error:
         raise RecipeError(f"drift: expected a day such as 2026-11-28, found {day!r}") from error
+
+
+def _check_order(first: str, last: str, days: tuple[date | None, date | None]) -> None:
+    """Raise RecipeError if the first day is after the last, so that there are none."""
+    low, high = days
+    if low and high and low > high:
+        raise RecipeError(f"drift: expected --{first} on or before --{last}, found {low} after {high}; exchange them")
 
 
 def _check_days(days: tuple[date | None, date | None], earlier: tuple[date | None, date | None]) -> None:
