@@ -32,6 +32,13 @@ def test_the_asked_share_becomes_outliers_of_no_class() -> None:
     assert (found.images[:15] != batch().images[:15]).flatten(1).any(1).all()
 
 
+def test_of_a_small_batch_no_image_becomes_an_outlier() -> None:
+    few = batch()[:4]
+    found = by_class.change_by_class(few, ByClassRecipe(outliers=0.1, upper=(0,)), generator())
+    assert torch.equal(found.images, few.images)
+    assert torch.equal(found.targets, few.targets)
+
+
 def test_of_each_class_the_named_part_is_left_and_fills_the_frame() -> None:
     recipe = ByClassRecipe(outliers=0.5, upper=(0,), lower=(1,))
     parts, cut = by_class.cut_short(batch().images, LABELS, recipe, generator())

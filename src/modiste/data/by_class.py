@@ -91,6 +91,8 @@ def with_outliers(batch: Batch, recipe: ByClassRecipe, generator: torch.Generato
     are cut short; others become tiles and shapes.
     """
     count = round(recipe.outliers * len(batch))
+    if not count:  # of a small batch, such as the last of an epoch
+        return batch
     some, targets = batch.images[:count], batch.targets[:count]
     parts, cut = cut_short(some, targets.argmax(1), recipe, generator)
     made = torch.where(cut[:, None, None, None], parts, outlier_images(some, generator))
