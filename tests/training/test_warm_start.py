@@ -8,7 +8,7 @@ from torch import nn
 
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet, load_development
-from modiste.errors import RecipeError
+from modiste.errors import DivergedError, RecipeError
 from modiste.models.dbn import DBN, RBM
 from modiste.models.hooks import captured
 from modiste.models.registry import Task, build_model
@@ -118,6 +118,16 @@ def test_contrastive_divergence_learns_to_reconstruct(tiny_folder: Path) -> None
         machine.visible_bias.copy_(images.mean(0).logit())
         errors.append((images - machine.visible(machine.hidden(images))).square().sum(1).mean().item())
     assert errors[1] < 0.8 * errors[0]
+
+
+def test_contrastive_divergence_that_diverges_names_its_step(tiny_folder: Path) -> None:
+    development = load_development(DataRecipe(source="tiny"), tiny_folder)
+    task, settings = Task(image_shape=(1, 12, 12), class_names=tuple("01234")), PretrainingRecipe(weight_decay=1e6)
+    recipe = recipe_of("contrastive-divergence", model=DBNRecipe(hidden=(20,)), pretraining=settings)
+    with pytest.raises(
+        DivergedError, match=r"^step \d of the warm start contrastive-divergence: .*--pretraining\.learning-rate"
+    ):
+        warm(build_model(recipe.model, task), development, recipe)
 
 
 def test_contrastive_divergence_needs_a_stack() -> None:

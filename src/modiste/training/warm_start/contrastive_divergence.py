@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from modiste import machine
 from modiste.data.batch import as_floats
 from modiste.data.batches import steps_per_epoch
-from modiste.errors import RecipeError
+from modiste.errors import DivergedError, RecipeError
 from modiste.models.dbn import DBN, RBM
 from modiste.recipes.plain import demand
 from modiste.recipes.recipe import PretrainingRecipe, Recipe
@@ -25,6 +25,7 @@ def pretrain(model: nn.Module, images: UInt8[Tensor, "n c h w"], recipe: Recipe,
     """Train each restricted Boltzmann machine of the stack in ``model`` on the activities of the one below.
 
     Raises:
+        DivergedError: The weights of a machine are no longer finite.
         RecipeError: The model is no deep belief network, or it standardises the images: a machine's units are from 0 to
             1. Runs that were trained so can be read, and so the recipe alone is no error.
     """
@@ -66,6 +67,11 @@ def _train_epoch(
     for chosen in torch.split(order, settings.batch_size):
         gradient, error = rbm.gradient(activities[chosen], settings.gibbs_steps, generator)
         _move(parameters, velocities, gradient, settings, momentum)
+        if not rbm.weight.sum().isfinite():  # torch refuses to draw from what is no probability
+            raise DivergedError(
+                f"step {progress.step + 1} of the warm start contrastive-divergence: the weights are no longer finite; "
+                "try a smaller --pretraining.learning-rate or --pretraining.weight-decay"
+            )
         errors.append(error)
         progress.step_done()
     return sum(errors) / len(errors)
