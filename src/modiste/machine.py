@@ -33,10 +33,12 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+        if device.type == "meta":
+            raise RuntimeError("it holds no numbers")  # noqa: TRY301  (one message for every fault)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise RecipeError(f"device {name!r} cannot be used here ({reason}); try --device cpu") from error
-    return device
+    return torch.device("cpu") if device.type == "cpu" else device  # there is one, which ``cpu:1`` names too
 
 
 def fast_bfloat16(device: torch.device) -> bool:

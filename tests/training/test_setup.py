@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from modiste import machine
 from modiste.data.dataset import load_development
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import ByClassRecipe, Recipe, load
@@ -85,5 +86,10 @@ def test_a_session_leaves_threads_and_signal_handlers_as_they_were() -> None:
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(RecipeError, match="device 'gpu' cannot be used here"), open_session("gpu"):
-        pass
+    for name in ("gpu", "meta"):
+        with pytest.raises(RecipeError, match=f"device '{name}' cannot be used here"), open_session(name):
+            pass
+
+
+def test_every_name_of_the_processor_is_the_same_device() -> None:
+    assert [machine.choose_device(name) for name in ("cpu", "cpu:0", "cpu:3")] == 3 * [torch.device("cpu")]
