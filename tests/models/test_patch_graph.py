@@ -21,6 +21,13 @@ def test_neighbours_are_the_most_similar_by_brute_force():
         assert node in found[image, node]
 
 
+def test_neighbours_are_found_in_float32_where_the_network_computes_in_bfloat16():
+    nodes = torch.randn(4, 49, 16, generator=generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = nearest_neighbours(nodes, 9)
+    assert torch.equal(found, nearest_neighbours(nodes, 9))
+
+
 def test_max_relative_and_its_gradient_equal_loops():
     nodes = torch.randn(2, 5, 3, generator=generator()).requires_grad_()
     edges = torch.randint(0, 5, (2, 5, 2), generator=generator())

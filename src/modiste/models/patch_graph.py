@@ -18,9 +18,13 @@ from modiste.recipes.networks import PatchGraphRecipe
 
 
 def nearest_neighbours(nodes: Float[Tensor, "n k c"], neighbours: int) -> Int64[Tensor, "n k m"]:
-    """Return the indices of each node's nearest nodes by cosine similarity, the node itself among them."""
-    unit = F.normalize(nodes.detach().float(), dim=2)
-    return (unit @ unit.transpose(1, 2)).topk(neighbours, dim=2).indices
+    """Return the indices of each node's nearest nodes by cosine similarity, the node itself among them.
+
+    It computes in float32: in bfloat16 the similarities of the nearest nodes are often the same number.
+    """
+    with torch.autocast(nodes.device.type, enabled=False):
+        unit = F.normalize(nodes.detach().float(), dim=2)
+        return (unit @ unit.transpose(1, 2)).topk(neighbours, dim=2).indices
 
 
 def max_relative(nodes: Float[Tensor, "n k c"], edges: Int64[Tensor, "n k m"]) -> Float[Tensor, "n k c"]:
