@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t, ttest_1samp
-from statsmodels.stats.multitest import multipletests
 
+from fault_counter import slow_case
 from modiste.evaluation.statistics import (
     SMALLEST_P,
     crossed_difference,
@@ -85,6 +85,8 @@ def test_what_is_no_pair_is_refused(wins: int, losses: int, trials: int) -> None
 @pytest.mark.slow  # the first import of statsmodels takes half a minute
 def test_holm_equals_statsmodels() -> None:
     """Of any number of p-values, in any order, with some at the ends of their range, and with equal ones."""
+    from statsmodels.stats.multitest import multipletests
+
     random = np.random.RandomState(3)
     ends = np.array([0, 1, 1, 0.01, 0.01, 1e-300])
     for count in range(1, 51):
@@ -101,7 +103,7 @@ def right_and_wrong(seeds: int, images: int, spread: float, random: np.random.Ge
     return torch.from_numpy(right[0].astype(float) - right[1])
 
 
-@pytest.mark.parametrize(("seeds", "images"), [(2, 100), (2, 500), (3, 500), (10, 500)])
+@pytest.mark.parametrize(("seeds", "images"), [(2, 100), slow_case(2, 500), slow_case(3, 500), slow_case(10, 500)])
 @pytest.mark.parametrize("spread", [0.0, 0.2])
 def test_two_equals_are_called_different_no_more_often_than_stated(seeds: int, images: int, spread: float) -> None:
     random = np.random.default_rng(1)

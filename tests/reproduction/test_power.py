@@ -38,6 +38,7 @@ def test_no_number_of_seeds_makes_up_for_images() -> None:
     assert enough is not None
 
 
+@pytest.mark.slow
 def test_the_stated_power_is_that_of_the_test() -> None:
     """Draws differences as the two variances say, and counts how often the lower bound is above 0."""
     random, seeds, effect = np.random.default_rng(0), 4, 0.004

@@ -307,12 +307,19 @@ def test_a_run_is_exported_first_and_served_only_as_it_was_written(
 HOSTILE = "from pathlib import Path\nPath('{trace}').write_text('code of a stranger ran')\n"
 
 
-@pytest.mark.parametrize("start", [slow_case(["-P", "-m", "modiste"]), ["-m", "modiste"]])
+@pytest.mark.parametrize(
+    ("made", "start"),
+    [
+        ("exported_run", ["-m", "modiste"]),
+        slow_case("finished_run", ["-m", "modiste"]),  # which is exported first
+        slow_case("finished_run", ["-P", "-m", "modiste"]),
+    ],
+)
 def test_no_code_from_where_one_stands_is_run(
-    finished_run: Path, tiny_folder: Path, tmp_path: Path, start: list[str]
+    made: str, start: list[str], tiny_folder: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """A finished run's folder with files named as what Modiste imports, and ``modiste serve .`` in it."""
-    run, trace = shutil.copytree(finished_run, tmp_path / "run"), tmp_path / "trace"
+    run, trace = shutil.copytree(request.getfixturevalue(made), tmp_path / "run"), tmp_path / "trace"
     for name in ("torch", "numpy", "onnx", "onnxruntime", "uvicorn", "multiprocessing", "subprocess", "modiste_run"):
         (run / f"{name}.py").write_text(HOSTILE.replace("{trace}", str(trace)))
     options = ("--data-folder", tiny_folder)

@@ -15,6 +15,7 @@ from run_equality import assert_same
 
 from code_of_others import make_mlp
 from commands_and_data import PROGRAMS, epoch_from, run_modiste, run_script, run_together
+from fault_counter import slow_case
 from modiste.api.own import with_own_code
 from modiste.api.training import with_teachers
 from modiste.data.batch import Batch, as_floats
@@ -321,7 +322,7 @@ class TestRuns:
         assert not all(torch.equal(tensor, weights[2][name]) for name, tensor in weights[0].items())
 
     @pytest.mark.parametrize(
-        ("kill", "on"), [({"step": 7}, "augmented"), ({"epoch": 1}, "augmented"), ({"step": 7}, "stored")]
+        ("kill", "on"), [slow_case({"step": 7}, "augmented"), ({"epoch": 1}, "augmented"), ({"step": 7}, "stored")]
     )
     def test_it_goes_on_to_the_same_bytes(self, kill: dict[str, int], on: str, student: Recipe, train: Train) -> None:
         recipe = replace(student, epochs=2, augmentation=EVERY_MIXTURE, ema_decay=0.9, balance=0.5)
@@ -345,7 +346,7 @@ class TestRuns:
         continuation.continue_run(one, tmp_path / "longer", teachers=[finished_run], **options)  # type: ignore[arg-type]
         assert_same(tmp_path / "longer", two)
 
-    @pytest.mark.parametrize("on", ["augmented", "stored"])
+    @pytest.mark.parametrize("on", ["augmented", slow_case("stored")])
     def test_seeds_come_to_what_they_come_to_alone(
         self, on: str, student: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path, train: Train
     ) -> None:

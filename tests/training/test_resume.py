@@ -17,6 +17,7 @@ import pytest
 from run_equality import assert_same, newest_step, results, words_for
 
 from commands_and_data import child_environment, run_modiste, tiny_files
+from fault_counter import slow_case
 from modiste.errors import RunError, StoppedError
 from modiste.recipes.networks import CNNRecipe, MLPRecipe
 from modiste.recipes.recipe import (
@@ -220,7 +221,13 @@ def calm(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize("recipe", VARIANTS.values(), ids=VARIANTS)
+OF_OTHERS = ("plain", "bfloat16", "augmentation", "sgd without momentum", "random operations and smooth masks")
+"""Variants of which the others, and the tests of a stop at an edge, have nearly everything."""
+
+
+@pytest.mark.parametrize(
+    "recipe", [(slow_case if name in OF_OTHERS else pytest.param)(one, id=name) for name, one in VARIANTS.items()]
+)
 def test_every_kind_of_training_goes_on_exactly(recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     """Stopped in the first epoch (saved), crashed in the second (not saved), then to the end: 16 steps an epoch."""
     calm, troubled = tmp_path / "calm", tmp_path / "troubled"

@@ -65,7 +65,7 @@ def both(recipe: Recipe, folder: Path, source: Path, seeds: Sequence[int] = (3, 
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({}, id="dropout"),
+        slow_case({}, id="dropout"),
         pytest.param({"balance": 1.0, "ema_decay": 0.9}, id="weighed classes, average"),
         slow_case({"optimizer": OptimizerRecipe(name="sgd", learning_rate=0.1, clip_norm=0.1)}, id="clipping"),
         pytest.param({"optimizer": OptimizerRecipe(name="sgd", learning_rate=0.1, sam_rho=0.1)}, id="sharpness-aware"),
