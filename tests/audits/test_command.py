@@ -2,12 +2,13 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from modiste.audits.audit import audit
 from modiste.cli import main
-from modiste.errors import MissingExtraError, RecipeError, StoppedError
+from modiste.errors import MissingExtraError, RecipeError, StoppedError, StorageError
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe, Recipe, TransferRecipe
 
@@ -28,6 +29,17 @@ def test_what_the_page_needs_is_looked_for_before_any_training(
     assert "pip install 'modiste[report]'" in capsys.readouterr().err
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_any_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("modiste.audits.audit.audit", lambda *_, **__: pytest.fail("the audit begins"))
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as left:
+        main.main(["data", "audit", "--out", str(tmp_path / "file" / "audit")])
+    assert left.value.code == StorageError.exit_code
+    assert "audit: cannot be written (" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "recipe", "data"),
     [
@@ -42,7 +54,7 @@ def test_what_the_page_needs_is_looked_for_before_any_training(
     ],
 )
 def test_a_recipe_prepares_images_in_its_own_way_unless_a_flag_says_otherwise(
-    flags: list[str], recipe: str, data: DataRecipe, monkeypatch: pytest.MonkeyPatch
+    flags: list[str], recipe: str, data: DataRecipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen = list[Recipe]()
 
@@ -52,7 +64,7 @@ def test_a_recipe_prepares_images_in_its_own_way_unless_a_flag_says_otherwise(
 
     monkeypatch.setattr("modiste.audits.audit.audit", stop)
     with pytest.raises(SystemExit):
-        main.main(["data", "audit", *flags])
+        main.main(["data", "audit", *flags, "--out", str(tmp_path)])
     assert [(one.name, one.data) for one in seen] == [(recipe, data)]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +16,7 @@ from modiste.benchmarks.result import from_plain
 from modiste.benchmarks.run import BENCHMARKS, all_names
 from modiste.benchmarks.settings import Settings, from_names
 from modiste.cli import main
-from modiste.errors import DataError, RecipeError
+from modiste.errors import DataError, RecipeError, StorageError
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
 from modiste.training import trainer
@@ -128,6 +129,18 @@ def test_what_is_wrong_is_said_before_the_test_set_is_opened(
         main.main(["benchmark", *(word.replace("RUN", str(finished_run)) for word in words)])
     assert left.value.code == 4
     assert message in capsys.readouterr().err
+    assert run_folder.open_run(finished_run).test_openings == 0
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_test_set_is_opened(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"file/page: cannot be written \("):
+        modiste.benchmark("conformal", finished_run, out=tmp_path / "file" / "page")
+    monkeypatch.setitem(sys.modules, "modiste.reports.page", None)  # as if Jinja were not installed
+    with pytest.raises(ImportError):
+        modiste.benchmark("conformal", finished_run, out=tmp_path / "page")
     assert run_folder.open_run(finished_run).test_openings == 0
 
 

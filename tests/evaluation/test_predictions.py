@@ -89,10 +89,14 @@ def test_parquet_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
         check_path("out.parquet")
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written(finished_run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError):
         write_predictions(tmp_path / "file" / "out.csv", LOGITS, LABELS, NAMES)
+    with pytest.raises(StorageError):
+        evaluate(finished_run, split="test", predictions=tmp_path / "file" / "out.csv")
+    assert open_run(finished_run).test_openings == 0, "it is refused before the test set is opened"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_command_writes_them(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

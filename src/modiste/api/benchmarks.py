@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from modiste.api.own import Code, register
 from modiste.api.run import RunLike, folder_of
+from modiste.runs import storage
 
 if TYPE_CHECKING:
     from modiste.benchmarks.result import Benchmark
@@ -39,6 +40,7 @@ def benchmark(
         RecipeError: There is no such benchmark or setting.
         RunError, DataError: The runs or the images are damaged, or do not fit together.
         MissingExtraError: A page is to be written, and Matplotlib or Jinja is not installed.
+        StorageError: ``out`` cannot be written.
 
     Example::
 
@@ -87,13 +89,15 @@ def _run(
 
     register(network)
     settings = from_names(values)
+    if page is not None:  # before the test set is opened: what a page needs, and its place
+        from modiste.reports.page import write_benchmarks
+
+        storage.check_writable(page.parent)
     folders = [folder_of(run) for run in ([runs] if isinstance(runs, str | os.PathLike) else runs)]
     wanted = all_names(settings) if names is None else names
     failed: dict[str, Exception] | None = {} if names is None else None
     found = run_benchmarks(wanted, folders, settings, device=device, data_folder=data_folder, failed=failed)
     if page is not None and found:
-        from modiste.reports.page import write_benchmarks
-
         write_benchmarks(found, page.parent, page.name, failed)
     report_failures(failed or {})
     return found

@@ -48,7 +48,9 @@ def audit(arguments: list[str]) -> None:
     data, options = parse_with_recipe(AuditOptions(), DataRecipe(), given, "modiste data audit", audit)
     from modiste.audits.audit import audit as run_audit
     from modiste.reports.page import write_audit
+    from modiste.runs import storage
 
+    storage.check_writable(options.out)
     recipe = _recipe(data, options)
     found = run_audit(
         recipe,

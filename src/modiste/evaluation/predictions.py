@@ -22,11 +22,12 @@ Table = dict[str, np.ndarray]
 
 
 def check_path(path: Path | str) -> None:
-    """Check the ending of a file of predictions, before any work is done.
+    """Check the ending and the folder of a file of predictions, before any work is done.
 
     Raises:
         RecipeError: It is none of .csv, .npz and .parquet.
         MissingExtraError: Parquet needs a package that is not installed.
+        StorageError: The folder cannot be written.
     """
     suffix = Path(path).suffix
     if suffix not in WRITERS:
@@ -34,6 +35,7 @@ def check_path(path: Path | str) -> None:
     if suffix == ".parquet":
         with extra_for(*EXTRA):
             import pyarrow.parquet  # noqa: F401
+    storage.check_writable(Path(path).parent)
 
 
 def write_predictions(

@@ -81,6 +81,21 @@ def new_content(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
         raise _refusal(path, "cannot be written", error) from error
 
 
+def check_writable(folder: Path) -> None:
+    """Make a folder, and a file in it for a moment: long work is not to end with a result that cannot be written.
+
+    Raises:
+        StorageError: The disk refuses; ReadOnlyError if the folder may not be written.
+    """
+    trial = folder / f".writable-{secrets.token_hex(8)}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(trial, NEW_FILE, 0o666))
+        trial.unlink()
+    except OSError as error:
+        raise _refusal(folder, "cannot be written", error) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace ``path`` by ``text`` in UTF-8, whole or not at all.
 
