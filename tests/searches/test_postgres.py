@@ -6,7 +6,6 @@ import pwd
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -18,9 +17,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from search_process import start, table, wait_for
+import search_process
+from search_process import finish, start, table, wait_for
 
-from commands_and_data import PROGRAMS, run_modiste
+from commands_and_data import PROGRAMS, run_modiste, run_script
 from modiste.errors import ClusterError, RecipeError, RunError
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.plain import to_plain
@@ -69,9 +69,7 @@ def server() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def alone(plan: Plan, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> bytes:
     """The table of the same search by one driver, kept in its folder."""
-    folder = tmp_path_factory.mktemp("alone") / "s"
-    assert start(folder, plan, tiny_folder).communicate(timeout=120)[1] == ""
-    return table(folder)
+    return search_process.alone(tmp_path_factory.mktemp("alone") / "s", plan, tiny_folder)
 
 
 @pytest.mark.slow
@@ -85,8 +83,7 @@ def test_two_drivers_share_a_search_and_the_death_of_one_costs_only_what_it_ran(
     first.kill()
     first.communicate()
     assert second.communicate(timeout=120)[1] == ""
-    again = start(tmp_path / "first", plan, tiny_folder, *words)
-    assert again.communicate(timeout=120)[1] == ""
+    finish(tmp_path / "first", plan, tiny_folder, *words)
     assert table(tmp_path / "first") == table(tmp_path / "second") == alone
     runs = [path.parent.name for path in tmp_path.glob("*/trials/*/manifest.json")]
     assert len(runs) - len(set(runs)) <= 1  # one may have ended as its driver died, unrecorded
@@ -104,11 +101,10 @@ def has_tables(store: PostgresStore) -> bool:
 def test_the_study_opens_in_optuna(plan: Plan, alone: bytes, server: str, tmp_path: Path, tiny_folder: Path) -> None:
     words = ("--storage", server, "--study", "shown")
     for _time in range(2):
-        assert start(tmp_path / "s", plan, tiny_folder, *words).communicate(timeout=120)[1] == ""
+        finish(tmp_path / "s", plan, tiny_folder, *words)
     assert table(tmp_path / "s") == alone
-    read = subprocess.run(
-        [sys.executable, PROGRAMS / "read_study.py", server, "shown"], capture_output=True, text=True, check=True
-    )
+    read = run_script(PROGRAMS / "read_study.py", server, "shown")
+    assert read.returncode == 0, read.stderr
     with closing(PostgresStore(server, "shown")) as store:
         assert json.loads(read.stdout) == [one.accuracy for one in store.outcomes()]
 
