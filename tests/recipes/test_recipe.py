@@ -213,9 +213,10 @@ def test_every_field_refuses_every_wrong_type(path: str, part: type, name: str, 
 OUT_OF_RANGE = [
     (DataRecipe, "validation_fraction", [0, 1, -0.1, 1.5]),
     (DataRecipe, "images_per_class", [-1]),
-    (DataRecipe, "repeats", [0]),
+    (DataRecipe, "repeats", [0, 10**9 + 1]),
+    (DataRecipe, "images_per_class", [2**63]),
     (DataRecipe, "decoder", [0, 4]),
-    (CNNRecipe, "filters", [[], [0], [32, -1]]),
+    (CNNRecipe, "filters", [[], [0], [32, -1], [32, 10**20]]),
     (CNNRecipe, "hidden", [[0], [128, -3]]),
     (CNNRecipe, "kernel_size", [0, -3]),
     (CNNRecipe, "pools", [-1, 4]),
@@ -253,7 +254,7 @@ OUT_OF_RANGE = [
     (SuperpixelGraphRecipe, "dropout", [-0.1, 1]),
     (DBNRecipe, "hidden", [[], [0]]),
     (DBNRecipe, "dropout", [-0.1, 1]),
-    (AugmentationRecipe, "shift", [-1]),
+    (AugmentationRecipe, "shift", [-1, 10_001]),
     (AugmentationRecipe, "crop", [-0.1, 1]),
     (AugmentationRecipe, "rotate", [-1]),
     (AugmentationRecipe, "photo", [-0.1, 1.1]),
@@ -272,9 +273,9 @@ OUT_OF_RANGE = [
     (ByClassRecipe, "upper", [[-1]]),
     (ByClassRecipe, "lower", [[-1]]),
     (DataRecipe, "extra_share", [-0.1, 1]),
-    (AugmentationRecipe, "mixup", [-0.1]),
-    (AugmentationRecipe, "cutmix", [-0.1]),
-    (AugmentationRecipe, "fmix", [-0.1]),
+    (AugmentationRecipe, "mixup", [-0.1, 1e7]),
+    (AugmentationRecipe, "cutmix", [-0.1, 1e7]),
+    (AugmentationRecipe, "fmix", [-0.1, 1e7]),
     (TransferRecipe, "source", ["abc", "Z" * 64]),
     (TransferRecipe, "freeze", [[""]]),
     (TransferRecipe, "fresh", [[""]]),
@@ -286,7 +287,7 @@ OUT_OF_RANGE = [
     (PretrainingRecipe, "epochs", [0]),
     (PretrainingRecipe, "batch_size", [0]),
     (PretrainingRecipe, "gibbs_steps", [0]),
-    (PretrainingRecipe, "learning_rate", [0]),
+    (PretrainingRecipe, "learning_rate", [0, 1e7]),
     (PretrainingRecipe, "momentum", [-0.1, 1]),
     (PretrainingRecipe, "weight_decay", [-0.1]),
     (SelfSupervisedRecipe, "epochs", [0]),
@@ -294,7 +295,7 @@ OUT_OF_RANGE = [
     (SelfSupervisedRecipe, "learning_rate", [0]),
     (SelfSupervisedRecipe, "weight_decay", [-0.1]),
     (SelfSupervisedRecipe, "temperature", [0]),
-    (SelfSupervisedRecipe, "projection", [0]),
+    (SelfSupervisedRecipe, "projection", [0, 2**63]),
     (SelfSupervisedRecipe, "crop", [-0.1, 1]),
     (SelfSupervisedRecipe, "rotate", [-1]),
     (SelfSupervisedRecipe, "photo", [1.1]),
@@ -315,7 +316,7 @@ OUT_OF_RANGE = [
     (ScheduleRecipe, "cycles", [0]),
     (Recipe, "name", ["", ".hidden", "a/b", "..", "a b", "a\nb", "-"]),
     (Recipe, "epochs", [0, -1]),
-    (Recipe, "batch_size", [0, -1]),
+    (Recipe, "batch_size", [0, -1, 2**63]),
     (Recipe, "label_smoothing", [-0.1, 1]),
     (Recipe, "ema_decay", [-0.1, 1]),
     (Recipe, "swa_start", [-0.1, 1]),
@@ -403,6 +404,11 @@ def test_a_whole_number_beyond_every_float_is_refused() -> None:
         Recipe(name="x", ema_decay=10**400)
 
 
+def test_a_seed_may_be_of_any_size() -> None:
+    recipe = Recipe(name="x", seed=10**30, data=DataRecipe(split_seed=-(10**30)), batch_size=2**63 - 1)
+    assert (recipe.seed, recipe.data.split_seed) == (10**30, -(10**30))
+
+
 def test_one_cycle_needs_a_rise() -> None:
     with pytest.raises(RecipeError, match="warm_up: expected above 0 for one-cycle"):
         ScheduleRecipe(shape="one-cycle")
@@ -428,12 +434,15 @@ def test_lists_become_tuples_and_whole_numbers_floats() -> None:
         ({"name": "x", "optimizer": {"learning-rate": 1}}, r"^optimizer.learning-rate: .*'learning_rate'\?"),
         ({"name": "x", "optimizer": {"name": "adm"}}, r"^optimizer.name: 'adm' is unknown; did you mean 'adam"),
         ({"name": "x", "model": {"kind": "cn"}}, r"^model.kind: 'cn' is unknown; did you mean 'cnn'\?"),
-        ({"name": "x", "model": {}}, r"^model.kind: .*known: cnn, mlp"),
+        ({"name": "x", "model": {}}, r"^model.kind: expected one of cnn, mlp, .*, found none$"),
+        ({"name": "x", "model": {"kind": "own"}}, r"^model.code: expected a value, found none$"),
+        ({"epochs": 1}, r"^name: expected a value, found none$"),
+        ({}, r"^name: expected a value, found none$"),
         ({"name": "x", "model": {"kind": []}}, r"^model.kind: '?\[\]'? is unknown"),
         ({"name": "x", "model": {"kind": {}}}, r"^model.kind: '?{}'? is unknown"),
         ({"name": "x", "model": {"kind": "mlp", "pools": 1}}, r"^model.pools: no such field"),
         ({"name": "x", "model": "cnn"}, r"^model: expected a table of fields, found 'cnn'"),
-        ({"name": "x", "data": []}, r"^data\.?: expected a table of fields"),
+        ({"name": "x", "data": []}, r"^data: expected a table of fields"),
         ([], r"^recipe: expected a table of fields"),
         (None, r"^recipe: expected a table of fields"),
     ],
@@ -453,14 +462,31 @@ def test_plain_data_that_is_no_recipe(plain: Any, message: str) -> None:
         ("r.toml", b'name = "x"\nepochs = 1979-05-27', "r.toml: epochs: expected int"),
         ("r.json", b'{"name": "x", "epochs": ' + b"9" * 5000 + b"}", "not a valid .json file"),
         ("r.json", b"[" * 100_000, "not a valid .json file"),
+        ("r.json", b'{"name": "x", "epochs": 1, "epochs": 2}', r"not a valid .json file \('epochs' occurs twice\)"),
+        ("r.toml", b'name = "x"\nepochs = 1\nepochs = 2', "not a valid .toml file"),
     ],
-    ids=["toml", "json", "utf-8", "type", "date", "digits", "depth"],
+    ids=["toml", "json", "utf-8", "type", "date", "digits", "depth", "twice in json", "twice in toml"],
 )
 def test_a_file_that_is_no_recipe_is_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RecipeError, match=message) as caught:
         load(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}: ")
+
+
+@pytest.mark.parametrize("name", ["r.toml", "r.JSON", "R.Toml"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "marked"])
+def test_files_of_other_systems_are_read(name: str, mark: bytes, tmp_path: Path) -> None:
+    """Their names may be in capitals, and some editors begin a file in UTF-8 with a mark of that."""
+    content = b'name = "x"\nepochs = 3' if name.lower().endswith("toml") else b'{"name": "x", "epochs": 3}'
+    (tmp_path / name).write_bytes(mark + content)
+    assert named.find(str(tmp_path / name)) == Recipe(name="x", epochs=3)
+
+
+@pytest.mark.parametrize("name", ["mine.yaml", "runs/sprint"])
+def test_what_is_no_name_of_a_recipe_is_told_the_files_that_are_read(name: str) -> None:
+    with pytest.raises(RecipeError, match=rf"^{name}: expected the name of a recipe, or a \.toml or \.json file"):
+        named.find(name)
 
 
 def test_a_recipe_file_that_is_missing_or_a_folder(tmp_path: Path) -> None:

@@ -496,4 +496,8 @@ def find(name: str) -> Recipe:
     Raises:
         RecipeError: No recipe has this name, or the file holds none.
     """
-    return load(Path(name)) if name.endswith((".toml", ".json")) else get(name)
+    if name.lower().endswith((".toml", ".json")):
+        return load(Path(name))
+    if Path(name).suffix or "/" in name:  # as names of recipes have not
+        raise RecipeError(f"{name}: expected the name of a recipe, or a .toml or .json file; see modiste recipes")
+    return get(name)

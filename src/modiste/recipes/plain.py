@@ -5,13 +5,15 @@ import math
 import types
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from modiste.errors import RecipeError
 
 LARGEST_EXACT = 2**53
 """Integers below this become floats without loss."""
+LARGEST_SIZE = 2**63
+"""Sizes and counts below this fit into torch's integers."""
 MOST_NAME_LETTERS = 1000
 """Most characters of a class's name."""
 CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
@@ -82,17 +84,18 @@ def build(kind: Any, plain: Any, where: str = "") -> Any:
     Raises:
         RecipeError: Names the first field that is wrong.
     """
-    demand(isinstance(plain, Mapping), where or "recipe", "a table of fields", plain)
+    demand(isinstance(plain, Mapping), where.rstrip(".") or "recipe", "a table of fields", plain)
     hints, names = get_type_hints(kind), [item.name for item in fields(kind)]
     values = {}
     for name, value in plain.items():
         if name not in names:
             raise RecipeError(f"{where}{name}: no such field; {nearest(name, names)}")
         values[name] = _build_field(hints[name], value, f"{where}{name}")
+    for item in fields(kind):
+        needed = item.default is MISSING and item.default_factory is MISSING
+        demand(item.name in values or not needed, f"{where}{item.name}", "a value", "none", quoted=False)
     try:
         return kind(**values)
-    except TypeError as error:
-        raise RecipeError(f"{where or 'recipe'}: {error}") from error
     except RecipeError as error:
         raise RecipeError(f"{where}{error}") from error
 
@@ -140,6 +143,18 @@ def demand_known(value: Any, name: str, known: Iterable[str]) -> None:
         raise RecipeError(f"{name}: {value!r} is unknown; {nearest(value, choices)}")
 
 
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object as a dictionary; for ``json.loads``.
+
+    Raises ValueError for a name that occurs twice, since readers differ in which of the values they take.
+    """
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} occurs twice")
+    return table
+
+
 def class_name(text: str) -> str:
     """Return a class's name with escapes for characters that control a terminal or the direction of text.
 
@@ -175,6 +190,8 @@ def fit(kind: Any, value: Any, name: str) -> Any:
         value = float(value)
     demand(type(value) is kind, name, kind.__name__, value)
     demand(kind is not float or math.isfinite(value), name, "a finite number", value)
+    is_size = kind is int and not name.endswith("seed")  # of seeds only a hash is used
+    demand(not is_size or value < LARGEST_SIZE, name, f"at most {LARGEST_SIZE - 1}", value)
     return value
 
 
@@ -189,6 +206,7 @@ def _build_field(kind: Any, value: Any, where: str) -> Any:
     if get_origin(kind) in (Union, types.UnionType):
         demand(isinstance(value, Mapping), where, "a table of fields", value)
         choices = {choice.KIND: choice for choice in get_args(kind)}
+        demand("kind" in value, f"{where}.kind", f"one of {', '.join(choices)}", "none", quoted=False)
         name, rest = str(value.get("kind")), {key: item for key, item in value.items() if key != "kind"}
         if name not in choices:
             raise RecipeError(f"{where}.kind: {name!r} is unknown; {nearest(name, choices)}")

@@ -15,7 +15,7 @@ from modiste.display import Displayed, Table
 from modiste.errors import RecipeError
 from modiste.recipes.networks import CNNRecipe, ModelRecipe, OwnNetworkRecipe
 from modiste.recipes.own_code import is_reference, path_in
-from modiste.recipes.plain import Part, build, demand, flatten, nearest, to_plain
+from modiste.recipes.plain import Part, build, demand, each_once, flatten, nearest, to_plain
 
 MOST_BYTES = 64 * 1024
 """Largest file of a recipe or a search space that is read."""
@@ -24,6 +24,14 @@ DECODERS = (1, 2, 3)
 large JPEGs at a fraction of their size."""
 EARLIER_DATA = {"decoder": 1}
 """Fields of the data recipe that earlier versions did not have, and what those versions did."""
+MOST_SHIFT = 10_000
+"""Pixels by which an image can be moved: more than any has, and few enough to be padded by."""
+MOST_EVEN = 10**6
+"""Largest a of Beta(a, a), which is then 1/2 to three digits; torch's arithmetic overflows far above."""
+MOST_REPEATS = 10**9
+"""Times that an epoch can show an image."""
+MOST_RATE = 10**6
+"""Learning rate of pre-training, above any that can be of use."""
 Precision = Literal["float32", "bfloat16", "auto"]
 
 
@@ -99,6 +107,7 @@ class DataRecipe(Part):
         )
         self.at_least(0, "images_per_class")
         self.at_least(1, "repeats")
+        self.at_most(MOST_REPEATS, "repeats")
         demand(8 <= self.side <= 1024, "side", "from 8 to 1024", self.side)
         demand(self.decoder in DECODERS, "decoder", " or ".join(map(str, DECODERS)), self.decoder)
         self.below_one("test_fraction", "extra_share")
@@ -174,6 +183,8 @@ class AugmentationRecipe(Part):
 
     def check(self) -> None:
         self.at_least(0, "shift", "rotate", "random_ops", "cutout", "mixup", "cutmix", "fmix", "aspect")
+        self.at_most(MOST_SHIFT, "shift")
+        self.at_most(MOST_EVEN, "mixup", "cutmix", "fmix")
         self.below_one("crop", "resized_crop", "colour")
         for name in ("photo", "trivial", "random_strength", "erase", "fold", "pattern", "tone", "hide"):
             demand(0 <= getattr(self, name) <= 1, name, "from 0 to 1", getattr(self, name))
@@ -223,6 +234,7 @@ class PretrainingRecipe(Part):
     def check(self) -> None:
         self.at_least(1, "epochs", "batch_size", "gibbs_steps")
         self.above_zero("learning_rate")
+        self.at_most(MOST_RATE, "learning_rate")
         self.below_one("momentum")
         self.at_least(0, "weight_decay")
 
@@ -626,10 +638,12 @@ def read_table(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # some editors begin a file with a mark
         if len(content) > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES:,} bytes")  # noqa: TRY301  (one message for every fault)
-        return tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        if path.suffix.lower() == ".toml":
+            return tomllib.loads(text)
+        return json.loads(text, object_pairs_hook=each_once)
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from modiste.errors import RunError
 from modiste.models.layers import Statistic
 from modiste.models.registry import Task, build_model, shapes_of
-from modiste.recipes.plain import class_name, demand, to_plain
+from modiste.recipes.plain import class_name, demand, each_once, to_plain
 from modiste.recipes.recipe import Recipe, from_stored
 from modiste.runs import storage
 
@@ -223,14 +223,6 @@ def _check_format(found: Any) -> None:
         raise ValueError(f"expected format {FORMAT}, found {found!r}; use the version of Modiste that wrote it")
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the pairs as a dictionary; ValueError for a repeated name, since readers differ in which they take."""
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        raise ValueError("a name occurs twice in its header")
-    return table
-
-
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -241,7 +233,7 @@ def _content(path: Path) -> bytes:
 def _from_bytes(path: Path, content: bytes) -> tuple[Tensors, dict[str, Any]]:
     try:
         header_bytes = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + header_bytes].decode(), object_pairs_hook=_each_once)
+        header = json.loads(content[8 : 8 + header_bytes].decode(), object_pairs_hook=each_once)
         plain = json.loads(header["__metadata__"]["modiste"])
         _check_format(plain.pop("format"))
         return safetensors.torch.load(content), plain
