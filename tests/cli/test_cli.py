@@ -339,6 +339,7 @@ class TestMemory:
             OSError(errno.ENOMEM, "Cannot allocate memory"),
             RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
             RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB\nand more"),
+            RuntimeError("Storage size calculation overflowed with sizes=[4611686018427387904, 8]"),
             RuntimeError("can't start new thread"),
             ImportError("libtorch_cpu.so: failed to map segment from shared object"),
         ],

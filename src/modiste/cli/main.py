@@ -41,6 +41,7 @@ SHORTAGE_MESSAGES = (
     "out of memory",
     "bad_alloc",
     "can't start new thread",
+    "storage size calculation overflowed",
     "could not create a primitive",
 )
 """Parts of the messages of libraries that report a lack of memory by another error than MemoryError."""
