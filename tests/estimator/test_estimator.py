@@ -127,6 +127,13 @@ class TestParameters:
         with pytest.raises(RecipeError, match=r"^label_smoothing: expected from 0 to below 1"):
             small(label_smoothing=2.0).fit(ROWS[TRAIN], LABELS[TRAIN])
 
+    @pytest.mark.parametrize("field", [{"transfer__source": 64 * "0"}, {"distillation__teachers": [64 * "0"]}])
+    def test_files_of_runs_are_refused_without_a_word_of_flags(self, field: dict[str, Any]) -> None:
+        name = next(iter(field)).replace("__", ".")
+        with pytest.raises(RecipeError, match=rf"^{name}: expected .* in a ModisteClassifier, found ") as refused:
+            small(**field).fit(ROWS[TRAIN], LABELS[TRAIN])
+        assert "--" not in str(refused.value)
+
     def test_a_field_reaches_the_training(self) -> None:
         model = small(optimizer__learning_rate=0.003, random_state=5).fit(ROWS[:100], LABELS[:100])
         assert (model.recipe_.optimizer.learning_rate, model.recipe_.seed) == (0.003, 5)

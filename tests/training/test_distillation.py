@@ -341,7 +341,7 @@ class TestRuns:
     ) -> None:
         one, two = train(replace(student, epochs=1), "one"), train(replace(student, epochs=2), "two")
         options = {"epochs": 2, "device": "cpu", "data_folder": tiny_folder}
-        with pytest.raises(RecipeError, match="found none; name its folder with --teacher"):
+        with pytest.raises(RecipeError, match="found none; name its folder: --teacher, in Python teacher="):
             continuation.continue_run(one, tmp_path / "longer", **options)  # type: ignore[arg-type]
         continuation.continue_run(one, tmp_path / "longer", teachers=[finished_run], **options)  # type: ignore[arg-type]
         assert_same(tmp_path / "longer", two)
@@ -508,7 +508,9 @@ class TestRefusals:
             with pytest.raises(RunError, match=r"damaged, expected SHA-256|no run here"):
                 train(student, "s", teachers=[teacher])
         other = train(replace(student, epochs=1, distillation=DistillationRecipe()), "other")
-        with pytest.raises(RecipeError, match=rf"SHA-256 .*\.\.\., found {other}; name its folder with --teacher"):
+        with pytest.raises(
+            RecipeError, match=rf"SHA-256 .*\.\.\., found {other}; name its folder: --teacher, in Python teacher="
+        ):
             train(student, "s", teachers=[other])
         with pytest.raises(RecipeError, match="the recipe does not name this run; leave it out"):
             train(student, "s", teachers=[finished_run, other])

@@ -98,7 +98,10 @@ def test_another_file_is_refused(tuned: Recipe, finished_run: Path, tiny_folder:
     model, info = checkpoint.load_model(finished_run / "last.safetensors")
     checkpoint.save_model(changed, {name: tensor + 1 for name, tensor in model.state_dict().items()}, info)
     for source in (None, changed):
-        with pytest.raises(RecipeError, match=r"expected the model file with SHA-256 .* name it with --transfer-from"):
+        with pytest.raises(
+            RecipeError,
+            match=r"expected the model file with SHA-256 .* name it: --transfer-from, in Python transfer_from=",
+        ):
             trainer.train(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=source)
     with pytest.raises(RunError, match="no model file to transfer from"):
         source_hash(tmp_path / "nowhere")

@@ -22,6 +22,7 @@ from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder
 from modiste.sklearn.pixels import Pixels
 from modiste.training import trainer
+from modiste.training.setup import check_complete
 from modiste.training.tracking import make_progress
 
 try:
@@ -205,6 +206,7 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         chosen = as_recipe(self.recipe).with_(**fields)
         repeats = max(chosen.data.repeats, round(EPOCH_IMAGES / samples)) if samples < EPOCH_IMAGES else 1
         data = DataRecipe(source="arrays", validation_fraction=self.validation_fraction, repeats=repeats)
+        check_complete(chosen, "a ModisteClassifier")
         return chosen.with_(seed=seed, data=data, precision=fields.get("precision", "float32"))
 
 

@@ -197,7 +197,7 @@ def load_teachers(
         others = ", ".join(str(run.folder) for run in runs.values()) or "none"
         raise RecipeError(
             f"distillation.teachers: expected the run whose {MODEL} has SHA-256 {missing[0][:16]}..., found {others}; "
-            "name its folder with --teacher"
+            "name its folder: --teacher, in Python teacher="
         )
     if surplus := [run for name, run in runs.items() if name not in recipe.teachers]:
         raise RecipeError(f"--teacher {surplus[0].folder}: the recipe does not name this run; leave it out")

@@ -200,12 +200,12 @@ def check_complete(recipe: Recipe, work: str) -> None:
     if source and not backbones.of_hash(source):
         raise RecipeError(
             f"transfer.source: expected published weights or none in {work}, found those of a file with SHA-256 "
-            f"{source[:16]}...; leave it out, or train with modiste train --transfer-from"
+            f"{source[:16]}...; leave it out, or train a run from that file: docs/transfer.md"
         )
     if teachers:
         raise RecipeError(
-            f"distillation.teachers: expected none in {work}, found {len(teachers)}; leave them out, or train with "
-            "modiste train --teacher"
+            f"distillation.teachers: expected none in {work}, found {len(teachers)}; leave them out, or train a run "
+            "with them: docs/distillation.md"
         )
 
 

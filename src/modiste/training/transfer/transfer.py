@@ -139,7 +139,9 @@ def _matching_source(source: Path | str | Source | None, recipe: TransferRecipe)
     if found is None or found.sha256 != recipe.source:
         expected = f"the model file with SHA-256 {recipe.source[:16]}..."
         other = "none" if found is None else f"{found.path}, another file"
-        raise RecipeError(f"transfer.source: expected {expected}, found {other}; name it with --transfer-from")
+        raise RecipeError(
+            f"transfer.source: expected {expected}, found {other}; name it: --transfer-from, in Python transfer_from="
+        )
     return found
 
 
