@@ -1,5 +1,7 @@
 """Linear classifiers on fixed features: who judges which image, the mean over divisions, and planted wrong labels."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -115,6 +117,22 @@ def test_an_audit_computes_features_once_and_finds_the_wrong_label(
     assert found.suspicious[0].image == 10
     assert found.suspicious[0].looks_like == 0
     assert found.suspicious[0].wrong > 0.5
+    assert found.notes == known.notes
+
+
+def test_networks_that_know_only_the_largest_class_are_named(
+    known: SplitImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every label of the small class is called wrong then, for certain."""
+    labels = (torch.arange(48) % 6 == 0).long()
+    blank = replace(known, images=ImageSet(torch.zeros_like(known.images.images), labels))
+    monkeypatch.setattr("modiste.audits.audit.load_split_images", lambda *_: blank)
+    found = audit(RECIPE, folds=4, device="cpu", report=lambda _: None)
+    assert len(found.notes) == 1
+    assert found.notes[0].startswith(
+        "the networks agree with 83.3% of the labels, and the largest class alone has 83.3%"
+    )
+    assert not audit(RECIPE, folds=0, device="cpu", report=lambda _: None).notes
 
 
 def test_an_audit_stops_on_request(known: SplitImages, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modiste.audits.labels import Suspicion, likely_wrong_labels, out_of_fold_probabilities, suspicious_labels
@@ -17,6 +17,7 @@ from modiste.audits.probe import has_fixed_features, probe_probabilities
 from modiste.data.dataset import ImageSet, SplitImages, load_split_images, require_in_memory
 from modiste.data.duplicates import Pair, exact_groups, for_comparison, near_pairs
 from modiste.errors import RecipeError
+from modiste.evaluation.statistics import wilson_interval
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.training.choice import WITH_BACKBONE, Choice, choose_recipe
@@ -51,7 +52,7 @@ class Findings:
         near: Pairs that differ only in size, compression or light.
         suspicious: Labels that are likely wrong, the most likely first.
         probabilities: Probabilities of each class, for all images except those of the test set; empty without folds.
-        notes: Warnings for the user: files left out, unequal classes.
+        notes: Warnings for the user: files left out, unequal classes, networks that have learned too little.
     """
 
     name: str
@@ -173,7 +174,27 @@ def audit(
         near=near,
         suspicious=tuple(select(probabilities, known.images.labels)) if folds else (),
         probabilities=probabilities,
-        notes=known.notes,
+        notes=known.notes + (_doubts(probabilities, known.images.labels) if folds else ()),
+    )
+
+
+def _doubts(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> tuple[str, ...]:
+    """Return a warning if the networks are not shown to know more of the images than which class is the largest.
+
+    The estimate of wrong labels rests on networks that have learned the classes. Others call the labels of every small
+    class wrong.
+    """
+    right, largest, count = (
+        int((probabilities.argmax(1) == labels).sum()),
+        int(torch.bincount(labels).max()),
+        len(labels),
+    )
+    if wilson_interval(right, count)[0] > largest / count:
+        return ()
+    return (
+        f"the networks agree with {right / count:.1%} of the labels, and the largest class alone has "
+        f"{largest / count:.1%}: they have not learned the classes, so that their suspicions mean little; choose "
+        "another recipe (--recipe), or add images",
     )
 
 
