@@ -193,10 +193,10 @@ def test_where_training_teaches_no_class_the_energy_stands_for_the_boundary(tmp_
     found = learn(model, development, Changes(by_class=ByClassRecipe(outliers=0.1)))
     seen = features(model, development.validation.images)
     logits = seen["logits"].double()
-    energy = -logits.exp().sum(1).log()
+    energy = logits.mean(1) / 2 - logits.exp().sum(1).log()
     assert isinstance(found.boundary, Energy)
-    assert found.boundary.centring == 0
-    assert Energy.of(logits, centred=True).heights(logits + 3).mean().abs() < 1e-9, "centred, an offset does not count"
+    assert found.boundary.centring == 0.5
+    assert Energy.of(logits, centring=1.0).heights(logits + 3).mean().abs() < 1e-9, "centred, an offset does not count"
     standard = (energy - found.boundary.mean) / found.boundary.deviation
     expected = learning.largest_distances(found.layers, seen) + Energy.WEIGHT * standard
     assert torch.allclose(found.scores(seen), (expected / found.threshold).clamp(min=0))

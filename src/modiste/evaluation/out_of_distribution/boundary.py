@@ -89,12 +89,13 @@ class Energy:
 
     It takes the place of a boundary where training itself taught the network images of no class: these get logits that
     are equal and low. Centred it is a constant less the divergence of the probabilities from equal ones, which is what
-    training lowers for them; that is better for pictures like those that taught it, and worse for others.
+    training lowers for images of no class, so that it is best for images like those. Halfway between the two it is best
+    for images of other kinds, and differs least from seed to seed.
 
     Attributes:
         mean: Over images of the classes, a vector of one number.
         deviation: Standard deviation over them, likewise.
-        centring: 1 if the mean of each image's logits is subtracted from them, else 0; likewise.
+        centring: Share of the mean of each image's logits that is subtracted from them, likewise.
     """
 
     NAMES: ClassVar = ("mean", "deviation", "centring")
@@ -104,12 +105,12 @@ class Energy:
     centring: Float[Tensor, " 1"]
 
     @classmethod
-    def of(cls, logits: Float[Tensor, "n classes"], *, centred: bool) -> "Energy":
+    def of(cls, logits: Float[Tensor, "n classes"], *, centring: float) -> "Energy":
         """Return the energy with mean and deviation over these images of the classes."""
-        zero, one, centring = torch.tensor([[0.0], [1.0], [float(centred)]], dtype=torch.float64)
-        raw = cls(zero, one, centring).heights(logits) / cls.WEIGHT
+        zero, one, share = torch.tensor([[0.0], [1.0], [centring]], dtype=torch.float64)
+        raw = cls(zero, one, share).heights(logits) / cls.WEIGHT
         deviation, mean = torch.std_mean(raw, correction=0)
-        return cls(mean[None], deviation.clamp(min=LEAST_DEVIATION)[None], centring)
+        return cls(mean[None], deviation.clamp(min=LEAST_DEVIATION)[None], share)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the attributes by name."""

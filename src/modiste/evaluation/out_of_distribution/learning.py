@@ -34,6 +34,8 @@ MOST_EXPOSED = 6_000
 """Largest number of out-of-distribution images for the boundary, and of altered images of the classes."""
 REPEATED = 3
 """Times that extra pictures count for the boundary: they are few."""
+CENTRING_WITHOUT_EXTRA = 0.5
+"""Centring of the energy of a network that learnt images of no class, but none of real pictures."""
 ALTERED_SHARE = 0.2
 """Weight of the altered images in the covariance."""
 WIDEST_LAYER = 1024
@@ -114,7 +116,8 @@ def learn(
     found = [_layer(name, known[name], train.labels, altered[name][: len(some)], chosen[name]) for name in names]
     layers = _with_mean_one(found, chosen)
     if changes.by_class.outliers:
-        plane: Boundary | Energy = Energy.of(chosen[LOGITS], centred=development.extra is not None)
+        centring = CENTRING_WITHOUT_EXTRA if development.extra is None else 1.0
+        plane: Boundary | Energy = Energy.of(chosen[LOGITS], centring=centring)
     else:
         unlike = features(model, outside, precision)
         parted = separate(torch.cat([joined(known, names), joined(altered, names)]), joined(unlike, names))
