@@ -20,10 +20,11 @@ import psutil
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from search_process import done, start, wait_for
+from search_process import InThisProcess, alone, done, finish, start, wait_for, words_of
 
 from commands_and_data import PROGRAMS, run_modiste, run_python, run_script
 from fault_counter import Faults, slow_case
+from fork_server import COMMAND, ForkServer
 from modiste.errors import DataError, MissingExtraError, RecipeError, RunError, StorageError
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.plain import to_plain
@@ -51,7 +52,7 @@ def plan(tiny_recipe: Recipe) -> Plan:
 @pytest.fixture(scope="module")
 def finished(plan: Plan, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     folder = tmp_path_factory.mktemp("search") / "six"
-    search(plan, folder, device="cpu", data_folder=tiny_folder)
+    alone(folder, plan, tiny_folder)
     return folder
 
 
@@ -107,9 +108,10 @@ def test_a_finished_search_is_not_run_again_and_a_longer_one_goes_on(
     def tell(new: TrialOutcome, _every: object) -> None:
         told.append(new.number)
 
-    first = search(plan, own, device="cpu", data_folder=tiny_folder, on_outcome=tell)
+    how = {"workers": InThisProcess, "device": "cpu", "data_folder": tiny_folder, "on_outcome": tell}
+    first = search(plan, own, **how)
     assert told == []
-    longer = search(replace(plan, trials=8), own, device="cpu", data_folder=tiny_folder, on_outcome=tell)
+    longer = search(replace(plan, trials=8), own, **how)
     assert sorted(told) == [6, 7]
     assert longer[:6] == first
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -185,7 +187,7 @@ def test_values_that_cannot_be_together_are_an_outcome(plan: Plan, tmp_path: Pat
         sampler="grid",
         trials=4,
     )
-    rows = search(pools, tmp_path / "s", device="cpu", data_folder=tiny_folder)
+    rows = search(pools, tmp_path / "s", workers=InThisProcess, device="cpu", data_folder=tiny_folder)
     assert [row.state for row in rows] == ["complete", "failed", "complete", "complete"]
     assert "pools: expected 0 to 1, found 2" in rows[1].reason
 
@@ -213,31 +215,27 @@ def test_a_hopeless_trial_stops_early_and_again_when_begun_again(
 
 @pytest.mark.slow
 def test_a_search_killed_again_and_again_makes_the_table_of_one_left_alone(
-    plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults
+    plan: Plan, tmp_path: Path, tiny_folder: Path, faults: Faults, fork_server: ForkServer
 ) -> None:
     long = replace(plan, trials=10)
-    alone = start(tmp_path / "alone", long, tiny_folder)  # beside the others
+    alone(tmp_path / "alone", long, tiny_folder)
     chance, folder = random.Random(5), tmp_path / "killed-0"
     for number in faults("search: the driver killed", few=10, many=100):
         more = done(folder) + chance.choice((0, 1))
-        process = start(folder, long, tiny_folder)
-        while process.poll() is None and done(folder) < more:
+        child = fork_server.start(COMMAND, words_of(folder, long, tiny_folder))
+        while not fork_server.has_ended() and done(folder) < more:
             time.sleep(0.02)
         time.sleep(chance.uniform(0, 3 if more == 0 else 0.5))  # where in a trial, or in its start
-        process.kill()
-        process.communicate()
+        os.kill(child, signal.SIGKILL)
+        fork_server.wait()
         if done(folder) >= 9:  # too few are left to be interesting
-            alone.communicate(timeout=200)
             finish_and_compare(folder, tmp_path / "alone", long, tiny_folder)
             folder = tmp_path / f"killed-{number + 1}"
-    alone.communicate(timeout=200)
     finish_and_compare(folder, tmp_path / "alone", long, tiny_folder)
 
 
 def finish_and_compare(killed: Path, alone: Path, plan: Plan, tiny_folder: Path) -> None:
-    last = start(killed, plan, tiny_folder)
-    assert last.communicate(timeout=200)[1] == ""
-    assert last.returncode == 0
+    finish(killed, plan, tiny_folder)
     for name in (outcomes.TABLE, outcomes.TABLE_FOR_PEOPLE, outcomes.BEST, *outcomes.FIGURES):
         assert (killed / name).read_bytes() == (alone / name).read_bytes()
 
@@ -261,7 +259,7 @@ def test_asked_to_stop_it_saves_leaves_with_75_and_goes_on(plan: Plan, tmp_path:
 def test_a_worker_that_dies_is_replaced(
     plan: Plan, finished: Path, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
-    for number in faults("search: a worker killed", few=3, many=100):
+    for number in faults("search: a worker killed", few=2, many=100):
         place = tmp_path / str(number)
         place.mkdir()
         storage.write_json(place / "plan.json", to_plain(plan))
@@ -442,7 +440,7 @@ def test_data_that_the_search_chose_is_an_outcome(plan: Plan, tmp_path: Path) ->
 
 
 def drive(program: str, folder: Path, *words: object) -> list[str]:
-    done = run_python(PROGRAMS / program, *words, cwd=folder)
+    done = run_script(PROGRAMS / program, *words, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
