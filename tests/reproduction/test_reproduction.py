@@ -56,6 +56,18 @@ def test_the_scope_reaches_every_recipe() -> None:
         Scope(seeds=0)
 
 
+def test_the_device_that_is_named_evaluates_too(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: Path, *, device: str, **__: object) -> None:
+        raise RunError(f"evaluated on {device}")
+
+    monkeypatch.setattr(reproduction, "evaluate", stop)
+    with pytest.raises(RunError, match="evaluated on cuda:7"):
+        reproduction._evidence(finished_run, None, "cuda:7")
+    monkeypatch.setattr(Work, "final_folders", lambda _: [finished_run])
+    with pytest.raises(RunError, match="evaluated on cuda:7"):
+        reproduction.measure(Work(Scope(seeds=1), finished_run), {}, None, device="cuda:7")
+
+
 def test_what_was_trained_for_less_is_not_judged() -> None:
     assert Scope().is_whole
     assert Scope(epochs=60, study_epochs=50).is_whole

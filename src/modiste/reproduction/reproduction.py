@@ -51,7 +51,7 @@ def reproduce(
         out: Folder for runs, page and figures; made if missing.
         experiments: Those to train and to show. Others can be added later: their runs join the same folder.
         workers: Makes the workers that runs are submitted to; two processes by default.
-        device: Device of each run.
+        device: Device of each run, and of its evaluation.
         data_folder: Folder of the images, if they are not where ``load_dataset`` looks for them.
         on_outcome: Called after every run.
 
@@ -74,7 +74,7 @@ def reproduce(
     with storage.lock(work.folder), Interruption() as interruption:
         claim(work.folder / SCOPE, scope, grows="seeds", noun="reproduction")
         failures = train(work, workers, device, place, interruption, on_outcome)
-        return _write(work, measure(work, failures, place))
+        return _write(work, measure(work, failures, place, device=device))
 
 
 def write_page(
@@ -148,7 +148,12 @@ def train(
 
 
 def measure(
-    work: Work, failures: dict[Path, str], data_folder: Path | None, missing: Collection[Path] | None = None
+    work: Work,
+    failures: dict[Path, str],
+    data_folder: Path | None,
+    missing: Collection[Path] | None = None,
+    *,
+    device: str = "auto",
 ) -> Content:
     """Return the results of every claim and experiment, from the finished runs.
 
@@ -157,13 +162,14 @@ def measure(
         failures: Reasons of failed runs, by folder.
         data_folder: Folder of the images.
         missing: Folders of runs that are not finished yet; the test set is then not opened. None once all were trained.
+        device: Where the final model is evaluated on test.
     """
     absent = {*failures, *(missing or ())}
     finals = tuple(open_run(folder) for folder in work.final_folders() if folder not in absent)
     if not finals:
         reasons = "; ".join(failures.values()) or "none is finished yet"
         raise RunError(f"{work.folder}: no run of the final model could be finished ({reasons})")
-    evidence = tuple(_evidence(run.folder, data_folder) for run in finals if missing is None or _is_tested(run))
+    evidence = tuple(_evidence(run.folder, data_folder, device) for run in finals if missing is None or _is_tested(run))
     incomplete = len(evidence) < work.scope.seeds - len(failures.keys() & work.final_folders())
     shortage = work.scope.shortage(work.scope.epochs) or ("unfinished" if incomplete else "")
     claims = [
@@ -221,11 +227,11 @@ def _is_tested(run: Run) -> bool:
     return all(run_folder.is_listed(run, run_folder.logits_name("test", weights)) for weights in WEIGHTS)
 
 
-def _evidence(folder: Path, data_folder: Path | None) -> Evidence:
+def _evidence(folder: Path, data_folder: Path | None, device: str) -> Evidence:
     """Return a run's results on test; opens the test set only for weights without stored logits."""
     for weights in WEIGHTS:
         if not run_folder.is_listed(open_run(folder), run_folder.logits_name("test", weights)):
-            evaluate(folder, split="test", weights=weights, data_folder=data_folder)
+            evaluate(folder, split="test", weights=weights, device=device, data_folder=data_folder)
     run = open_run(folder)
     selected, last = (assess_stored(run, split="test", weights=weights) for weights in WEIGHTS)
     return Evidence(run.history, selected, last)
