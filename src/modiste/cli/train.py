@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modiste.cli.arguments import (
     USAGE,
@@ -145,7 +145,7 @@ def _parse(recipe: "Recipe", flags: list[str], program: str) -> "tuple[Recipe, _
 
 def _with_sources(recipe: "Recipe", options: _TrainOptions) -> "Recipe":
     """Return the recipe with stand-ins for the hashes of weights and teachers, which are found later."""
-    changes = {"transfer.source": "0" * 64} if options.transfer_from else {}
+    changes: dict[str, Any] = {"transfer.source": "0" * 64} if options.transfer_from else {}
     changes |= {"distillation.teachers": ["0" * 64]} if options.teacher else {}
     return recipe.with_(**changes)
 
