@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx
 
 from fork_server import COMMAND, GROUP, LIBRARIES, PRELOADED, SCRIPT, ForkServer, Streams
@@ -196,3 +198,22 @@ def run_python(
         check=False,
         timeout=timeout,
     )
+
+
+def still_running(processes: list[psutil.Process], *, seconds: float) -> list[psutil.Process]:
+    """Return the processes that have not ended within some seconds.
+
+    A process that has ended is listed as a zombie until its parent asks for it. An orphan's parent is process 1, which
+    in a container may be a program that never asks.
+    """
+    deadline = time.monotonic() + seconds
+    while (left := [one for one in processes if _runs(one)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -21,7 +21,7 @@ import pyarrow.parquet
 import pytest
 from small_catalogue import CLASSES, InThisProcess, network, shards, write_small_pictures
 
-from commands_and_data import PROGRAMS, child_environment, run_modiste, run_python
+from commands_and_data import PROGRAMS, child_environment, run_modiste, run_python, still_running
 from fault_counter import Faults
 from modiste.catalogue import listing
 from modiste.catalogue.catalogue import answer_catalogue
@@ -164,7 +164,7 @@ def test_killed_at_any_moment_it_goes_on_and_no_picture_is_missing_or_there_twic
         workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.kill()
         process.communicate()
-        assert not psutil.wait_procs(workers, timeout=30)[1]
+        assert still_running(workers, seconds=30) == []
         assert set(shards(out).items()) <= set(calm.items())
         again = run_modiste(*command(model, pictures, out)[3:])
         assert again.returncode == 0, again.stderr

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from server_process import Server, listening
 
-from commands_and_data import PROGRAMS
+from commands_and_data import PROGRAMS, still_running
 from fault_counter import Faults
 from modiste.serving.picture_pool import DIED
 
@@ -130,7 +130,7 @@ def test_a_decoder_that_dies_costs_its_picture_alone_and_none_outlives_its_serve
             wait_until(lambda: any(runs(one, "prepare_slowly.py") for one in parent.children()))
             children = parent.children()
             server.process.kill()
-            assert psutil.wait_procs(children, timeout=30)[1] == []
+            assert still_running(children, seconds=30) == []
 
 
 def test_clients_that_stay_connected_are_sent_away_before_the_end(model_file: Path, faults: Faults) -> None:
