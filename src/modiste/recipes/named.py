@@ -183,7 +183,7 @@ def photo_home() -> Recipe:
     trousers with their legs apart.
     Trousers and dresses that are cut short teach what shorts and skirts look like, which are of none of the classes.
     """
-    changes = AugmentationRecipe(flip=True, rotate=10.0, aspect=0.4, fold=0.02, pattern=0.1, tone=0.6, hide=0.1)
+    changes = AugmentationRecipe(flip=True, rotate=10.0, aspect=0.55, fold=0.02, pattern=0.1, tone=1.0, hide=0.1)
     by_class = ByClassRecipe(pair=SHOES, legs=(TROUSER,), outliers=0.1, upper=(TROUSER,), lower=(TROUSER, DRESS))
     return replace(sprint_93(), name="photo-home", epochs=10, augmentation=changes, by_class=by_class)
 
