@@ -208,8 +208,9 @@ def photo_clothing() -> Recipe:
     """
     recipe = photo_home()
     data = DataRecipe(extra="clothing", extra_classes=CLOTHING, extra_share=0.5)
+    changes = replace(recipe.augmentation, aspect=0.4, tone=0.6)  # the photographs themselves show the rest
     by_class = replace(recipe.by_class, outliers=0.05)
-    return replace(recipe, name="photo-clothing", data=data, by_class=by_class)
+    return replace(recipe, name="photo-clothing", data=data, augmentation=changes, by_class=by_class)
 
 
 def inception() -> Recipe:
