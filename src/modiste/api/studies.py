@@ -18,10 +18,12 @@ from modiste.training.tracking import Listener
 
 if TYPE_CHECKING:
     from modiste.audits.audit import Findings
+    from modiste.reproduction.reproduction import OnOutcome as OnRun
     from modiste.searches.outcomes import OutcomeStore
     from modiste.searches.plan import Plan
     from modiste.searches.search import OnOutcome
     from modiste.searches.trial import TrialOutcome
+    from modiste.searches.workers import MakeWorkers
     from modiste.training.cross_validation import CrossValidation
 
 
@@ -149,12 +151,11 @@ def search(
     from modiste.searches.plan import Plan
     from modiste.searches.search import search as run
     from modiste.searches.space import read
-    from modiste.searches.workers import worker_factory
 
     wanted = with_own_code(as_recipe(recipe).with_(**fields), network=network, loss=loss, augmentation=augmentation)
     demand(drivers >= 1, "drivers", "at least 1", drivers)
     folder = search_folder(wanted) if out is None else Path(out)
-    make_workers = worker_factory(workers, folder, ray=ray, trial_cpus=trial_cpus, trial_gpus=trial_gpus)
+    make_workers = _workers(workers, folder, ray=ray, trial_cpus=trial_cpus, trial_gpus=trial_gpus)
     plan = Plan(
         recipe=wanted,
         space=read([space] if isinstance(space, str) else space),
@@ -260,9 +261,13 @@ def reproduce(
     study_epochs: int | None = None,
     precision: Precision | None = None,
     workers: int = 2,
+    ray: str | None = None,
+    trial_cpus: float = 1.0,
+    trial_gpus: float = 0.0,
     device: str = "auto",
     data_folder: Path | str | None = None,
     page_only: bool = False,
+    on_outcome: "OnRun" = lambda _outcome, _done, _all: None,
 ) -> Path:
     """Reproduce the paper: train its model and experiments, judge every claim; return the path of the page.
 
@@ -275,14 +280,18 @@ def reproduce(
         study_epochs: Epochs of the experiments, if 50 take too long; every page says so.
         precision: Number format of training, if the paper's float32 takes too long; every page says so.
         workers: Runs at once.
+        ray: Train on a Ray cluster: ``auto`` joins this machine's or starts one, ``HOST:PORT`` joins that one.
+        trial_cpus: Cores, and threads, of each run on the cluster.
+        trial_gpus: GPUs of each run on the cluster.
         device: ``auto``, ``cpu``, ``cuda`` ...
         data_folder: Folder of Fashion-MNIST, or of data that have moved.
         page_only: Train nothing, and write the page of the runs that are finished; the other runs may be in training.
             Number of seeds and epochs are those of the folder.
+        on_outcome: Called with each new outcome of a run, the number of outcomes so far, and the number of runs.
 
     Raises:
-        RecipeError: The paper has no such experiment.
-        RunError, DataError, StorageError: As ``modiste reproduce``.
+        RecipeError: The paper has no such experiment, or a number is impossible.
+        RunError, DataError, StorageError, ClusterError: As ``modiste reproduce``.
 
     Example::
 
@@ -291,7 +300,6 @@ def reproduce(
     from modiste.reproduction.experiments import scope_of, selected
     from modiste.reproduction.reproduction import reproduce as run
     from modiste.reproduction.reproduction import write_page
-    from modiste.searches.workers import Processes
 
     folder = reproduction_folder(quick=quick) if out is None else Path(out)
     if page_only:
@@ -301,11 +309,35 @@ def reproduce(
         scope,
         folder,
         experiments=selected(experiments),
-        workers=partial(Processes, workers),
+        workers=_workers(workers, folder, ray=ray, trial_cpus=trial_cpus, trial_gpus=trial_gpus),
         device=device,
         data_folder=data_folder,
+        on_outcome=on_outcome,
     )
     return page
+
+
+def _workers(count: int, folder: Path, *, ray: str | None, trial_cpus: float, trial_gpus: float) -> "MakeWorkers":
+    """Return a function that makes the workers of runs, on this machine or on a Ray cluster.
+
+    Args:
+        count: Number of runs at once on this machine.
+        folder: Folder in which all run folders are gathered.
+        ray: Address of a Ray cluster, see ``RayWorkers``; None for processes on this machine.
+        trial_cpus: Cores, and threads, of each run on the cluster.
+        trial_gpus: GPUs of each run on the cluster.
+
+    Raises:
+        RecipeError: A number is impossible.
+    """
+    demand(count >= 1, "workers", "at least 1", count)
+    if ray is None:
+        from modiste.searches.workers import Processes
+
+        return partial(Processes, count)
+    from modiste.searches.ray_cluster import RayWorkers, Share
+
+    return partial(RayWorkers, ray, folder, Share(trial_cpus, trial_gpus))
 
 
 def audit(

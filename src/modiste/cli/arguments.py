@@ -15,7 +15,6 @@ from modiste.errors import ModisteError
 
 if TYPE_CHECKING:
     from modiste.recipes.recipe import Recipe
-    from modiste.searches.workers import MakeWorkers
 
 
 Options = TypeVar("Options")
@@ -299,9 +298,3 @@ class WorkerOptions(DataFolderOption):
     def cluster(self) -> dict[str, Any]:
         """The options of the Ray cluster by name."""
         return {name: getattr(self, name) for name in ("ray", "trial_cpus", "trial_gpus")}
-
-    def worker_factory(self, out: Path) -> "MakeWorkers":
-        """Return a function that makes the workers of runs collected in ``out``; RecipeError for a wrong number."""
-        from modiste.searches.workers import worker_factory
-
-        return worker_factory(self.workers, out, **self.cluster)

@@ -40,31 +40,26 @@ def reproduce(arguments: list[str]) -> None:
       modiste reproduce --page-only
     """
     options = parse(_ReproduceOptions, arguments, "modiste reproduce", reproduce)
-    from modiste.api.studies import reproduction_folder
-    from modiste.reproduction.experiments import scope_of, selected
-    from modiste.reproduction.reproduction import reproduce as run
-    from modiste.reproduction.reproduction import write_page
+    from modiste.api.studies import reproduce as run
+    from modiste.reproduction.page import MARKDOWN
 
-    scope = scope_of(
-        quick=options.quick, seeds=options.seeds, study_epochs=options.study_epochs, precision=options.precision
-    )
-    experiments = selected(options.experiments)
-    out = options.out or reproduction_folder(quick=options.quick)
     with silence(options.quiet):
-        if options.page_only:
-            html, markdown = write_page(out, experiments=experiments, data_folder=options.data_folder)
-        else:
-            html, markdown = run(
-                scope,
-                out,
-                experiments=experiments,
-                workers=options.worker_factory(out),
-                device=options.device,
-                data_folder=options.data_folder,
-                on_outcome=(lambda _outcome, _done, _all: None) if options.quiet else _print_progress,
-            )
+        page = run(
+            options.out,
+            quick=options.quick,
+            experiments=options.experiments,
+            seeds=options.seeds,
+            study_epochs=options.study_epochs,
+            precision=options.precision,
+            workers=options.workers,
+            **options.cluster,
+            device=options.device,
+            data_folder=options.data_folder,
+            page_only=options.page_only,
+            on_outcome=(lambda _outcome, _done, _all: None) if options.quiet else _print_progress,
+        )
     if not options.quiet:
-        say(html, markdown)
+        say(page, page.with_name(MARKDOWN))
 
 
 def _print_progress(outcome: "TrialOutcome", done: int, total: int) -> None:

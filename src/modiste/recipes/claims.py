@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PAPER_EPOCHS = 50
-"""Epochs of the paper: Mendez, "Deep Learning Models for Fashion-MNIST Classification". The next ones are its too."""
+"""Epochs of the paper: Mendez, "Deep Learning Models for Fashion-MNIST Classification". So are the figures below."""
 PAPER_TRAIN_ACCURACY, PAPER_TRAIN_LOSS = 0.9503, 0.1345
 PAPER_VALIDATION_ACCURACY, PAPER_VALIDATION_LOSS = 0.9141, 0.2348
 PAPER_TEST_ACCURACY, PAPER_TEST_LOSS = 0.9132, 0.2506

@@ -10,10 +10,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
-from modiste.recipes.plain import demand
 from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
 from modiste.system.processes import Interruption, RecordingContext, available_cores, begin_worker, starting
 
@@ -41,29 +39,6 @@ class Workers(Executor, ABC):
 
 
 MakeWorkers = Callable[[], Workers]
-
-
-def worker_factory(
-    count: int, out: Path, *, ray: str | None = None, trial_cpus: float = 1.0, trial_gpus: float = 0.0
-) -> MakeWorkers:
-    """Return a function that makes the workers of trials.
-
-    Args:
-        count: Number of trials at once.
-        out: Folder in which all run folders are gathered.
-        ray: Address of a Ray cluster, see ``RayWorkers``; None for processes on this machine.
-        trial_cpus: Cores, and threads, of each trial on the cluster.
-        trial_gpus: GPUs of each trial on the cluster.
-
-    Raises:
-        RecipeError: A number is impossible.
-    """
-    demand(count >= 1, "workers", "at least 1", count)
-    if ray is None:
-        return partial(Processes, count)
-    from modiste.searches.ray_cluster import RayWorkers, Share
-
-    return partial(RayWorkers, ray, out, Share(trial_cpus, trial_gpus))
 
 
 class TrialPool:
