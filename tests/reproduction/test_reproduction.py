@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from search_process import InThisProcess
 
+import modiste
 from commands_and_data import PROGRAMS, run_modiste, run_python
 from modiste.errors import RecipeError, RunError
 from modiste.recipes.named import get
@@ -252,3 +253,11 @@ def test_on_a_ray_cluster_it_is_the_same(small: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [f"{number} 2 complete" for number in range(1, 3)]
     one, other = (run_folder.open_run(folder / "runs" / "paper-seed-0").history for folder in (small, tmp_path / "r"))
     assert one == other
+
+
+def test_from_python_it_takes_the_workers_of_the_command(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"^workers: expected at least 1, found 0"):
+        modiste.reproduce(tmp_path, quick=True, workers=0)
+    with pytest.raises(RecipeError, match=r"^--trial-cpus: expected a number of at least 0, found -1\.0"):
+        modiste.reproduce(tmp_path, quick=True, ray="auto", trial_cpus=-1.0)
+    assert not list(tmp_path.iterdir())
