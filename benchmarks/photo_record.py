@@ -158,7 +158,7 @@ def as_markdown(record: dict[str, Any]) -> str:
         (name, *(f"{one['grounds'][name]['pipeline']['accuracy']:.1%}" for one in recipes.values()))
         for name in found["grounds"]
     ]
-    unlike = [(name, *(f"{one['told'][name]:.1%}" for one in recipes.values())) for name in found["detected"]]
+    unlike = [(name, *(f"{one['detected'][name]:.1%}" for one in recipes.values())) for name in found["detected"]]
     alarms = [
         (f"the data set's {name} images, wrongly", *(f"{one[f'{name}_alarms']:.1%}" for one in recipes.values()))
         for name in ("validation", "test")
