@@ -1,6 +1,7 @@
-"""The commands that the records name: each script accepts its own."""
+"""The commands that the records name: each script accepts its own, and writes its page from the record."""
 
 import argparse
+import importlib
 import json
 import re
 import runpy
@@ -12,6 +13,17 @@ from typing import NoReturn
 import pytest
 
 from record import ROOT, Record, provenance, this_command, with_range
+
+OF_MORE = (
+    "benchmarks/record",
+    "gpu/record",
+    "gpu/steps",
+    "paper/record",
+    "reliability/results",
+    "transfer/record",
+    "trials/record",
+)
+"""Records from which alone no function writes the page."""
 
 
 def recorded() -> dict[str, str]:
@@ -44,6 +56,16 @@ def test_a_recorded_command_is_taken_by_its_script(record: str, monkeypatch: pyt
     monkeypatch.setattr(sys, "path", [str((ROOT / script).parent), *sys.path])
     with pytest.raises(ParsedError):
         runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+@pytest.mark.parametrize("record", [one for one in recorded() if not any(f"/{more}." in one for more in OF_MORE)])
+def test_a_page_is_written_from_its_record(record: str) -> None:
+    """A script once failed to, at the end of its measurements."""
+    script, path = Path(shlex.split(recorded()[record])[1]), ROOT / record
+    page = path.with_name("README.md") if path.name == "record.json" else path.with_suffix(".md")
+    written = importlib.import_module(script.stem).as_markdown(json.loads(path.read_text(encoding="utf-8")))
+    figures = re.findall(r"\d+\.\d+", page.read_text(encoding="utf-8"))
+    assert [one for one in figures if one not in written] == [], "texts may change after a measurement, not figures"
 
 
 def test_every_page_names_the_command_of_its_record() -> None:

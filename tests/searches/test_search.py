@@ -259,7 +259,7 @@ def test_asked_to_stop_it_saves_leaves_with_75_and_goes_on(plan: Plan, tmp_path:
 def test_a_worker_that_dies_is_replaced(
     plan: Plan, finished: Path, tmp_path: Path, tiny_folder: Path, faults: Faults
 ) -> None:
-    for number in faults("search: a worker killed", few=2, many=100):
+    for number in faults("search: a worker killed", few=3, many=100):
         place = tmp_path / str(number)
         place.mkdir()
         storage.write_json(place / "plan.json", to_plain(plan))

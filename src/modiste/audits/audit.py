@@ -184,11 +184,8 @@ def _doubts(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n
     The estimate of wrong labels rests on networks that have learned the classes. Others call the labels of every small
     class wrong.
     """
-    right, largest, count = (
-        int((probabilities.argmax(1) == labels).sum()),
-        int(torch.bincount(labels).max()),
-        len(labels),
-    )
+    count, right = len(labels), int((probabilities.argmax(1) == labels).sum())
+    largest = int(torch.bincount(labels).max())
     if wilson_interval(right, count)[0] > largest / count:
         return ()
     return (

@@ -233,7 +233,8 @@ def correct(arguments: Sequence[str], flags: Sequence[Flag], program: str) -> li
             flag = known[name]
             if flag.name in lists:
                 raise LookupError(f"--{flag.name}: given twice; give it once, with all its values behind it")
-            lists |= {flag.name} if flag.is_list else set()
+            if flag.is_list:
+                lists.add(flag.name)
             _check_value(flag, value if equals else next(iter(remaining), None), is_joined=bool(equals))
             full = ALIASES.get(name, name) if flag.name == ALIASES.get(name) else name
             corrected.append(f"--{full}{equals}{value}")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from modiste.data.batch import Batch
 from modiste.data.garment_changes import framed
-from modiste.data.geometry import sample
+from modiste.data.geometry import centres, sample
 from modiste.data.idx.idx_source import CLASS_NAMES
 from modiste.recipes.plain import demand
 from modiste.recipes.recipe import ByClassRecipe
@@ -150,13 +150,12 @@ def legs_apart(
 
     Below the crotch, whose height is drawn, each half of the image is sheared outward, by its own amount.
     """
-    height, width = images.shape[2:]
-    rows, columns = (2 * (torch.arange(side, device=images.device) + 0.5) / side - 1 for side in (height, width))
+    rows, columns = centres(images)
     draws = torch.rand(4, len(images), 1, 1, generator=generator, device=images.device)
-    below = (rows[:, None] - CROTCH[0] - (CROTCH[1] - CROTCH[0]) * draws[0]).clamp(min=0)
+    below = (rows - CROTCH[0] - (CROTCH[1] - CROTCH[0]) * draws[0]).clamp(min=0)
     slope = MOST_APART * torch.where(columns < 0, draws[1], draws[2])
     away = ROOM * columns.abs() - slope * below  # from the middle, in the image as it was
-    grid = torch.stack([away * columns.sign(), rows[:, None].expand_as(away)], dim=3)
+    grid = torch.stack([away * columns.sign(), rows.expand_as(away)], dim=3)
     spread = framed(sample(images, grid) * (away >= 0)[:, None])
     chosen = is_one_of(labels, some) & (draws[3].flatten() < 0.5)
     return torch.where(chosen[:, None, None, None], spread, images)

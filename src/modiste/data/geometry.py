@@ -39,11 +39,16 @@ def warp_fast(images: Images, maps: Float[Tensor, "n 2 3"]) -> Images:
 
     The product of matrices in torch's affine_grid takes ten times as long as these sums.
     """
-    rows, columns = ((2 * torch.arange(side, device=images.device) + 1) / side - 1 for side in images.shape[2:])
-    rows = rows[:, None]
+    rows, columns = centres(images)
     parts = maps[:, :, :, None, None].unbind(2)  # of columns, of rows, and constant
     grid = parts[0] * columns + (parts[1] * rows + parts[2])
     return sample(images, grid.permute(0, 2, 3, 1))
+
+
+def centres(images: Images) -> tuple[Float[Tensor, "h 1"], Float[Tensor, " w"]]:
+    """Return rows and columns of the pixels' centres, as ``sample`` takes them; the image reaches from -1 to 1."""
+    rows, columns = ((2 * torch.arange(side, device=images.device) + 1) / side - 1 for side in images.shape[2:])
+    return rows[:, None], columns
 
 
 def sample(images: Images, grid: Float[Tensor, "n h w 2"]) -> Images:
