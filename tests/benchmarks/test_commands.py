@@ -28,7 +28,7 @@ OF_MORE = (
 
 def recorded() -> dict[str, str]:
     """Return the command of each record that names one."""
-    found = {path: json.loads(path.read_text()) for path in sorted((ROOT / "records").rglob("*.json"))}
+    found = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "records").rglob("*.json"))}
     commands = {
         path: record["command"] for path, record in found.items() if isinstance(record, dict) and "command" in record
     }
@@ -43,7 +43,7 @@ class ParsedError(Exception):
 def test_a_recorded_command_is_taken_by_its_script(record: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program, script, *words = shlex.split(recorded()[record])
     if program == "make":
-        assert re.search(rf"^{script}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert re.search(rf"^{script}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         return
     parse = argparse.ArgumentParser.parse_args
 
@@ -70,7 +70,7 @@ def test_a_page_is_written_from_its_record(record: str) -> None:
 
 def test_every_page_names_the_command_of_its_record() -> None:
     for record, command in recorded().items():
-        pages = [path.read_text() for path in (ROOT / record).parent.glob("*.md")]
+        pages = [path.read_text(encoding="utf-8") for path in (ROOT / record).parent.glob("*.md")]
         if any("Made by `python" in page for page in pages) and command.startswith("python"):
             assert any(f"`{command}`" in page.replace("\n", " ") for page in pages), record
 
@@ -100,7 +100,7 @@ def test_a_record_is_read_as_it_was_saved(tmp_path: Path) -> None:
     assert found is not None
     assert list(found) == ["command", "machine", "seconds"]
     assert found["seconds"] == [1.5]
-    assert (tmp_path / "speed.md").read_text() == "# Speed\n"
+    assert (tmp_path / "speed.md").read_text(encoding="utf-8") == "# Speed\n"
 
 
 def test_a_range_is_written_behind_its_median() -> None:
