@@ -25,7 +25,7 @@ def with_own_code(
     """Return a recipe that trains a network, a loss or an augmentation which is not part of Modiste.
 
     What the recipe does to its own network alone, warm start and transfer, is left out with that network. The name of
-    the recipe gets the name of the network, so that runs are told apart, unless the recipe is of this network already.
+    the network is added to the name of the recipe, unless the recipe is of this network already.
 
     Args:
         recipe: The rest of the training.

@@ -228,7 +228,7 @@ def _changes(data: DataRecipe) -> dict[str, Any]:
 
 
 def _check(known: SplitImages, folds: int) -> None:
-    """Raise an error if the images do not lie in memory, or cannot be divided into so many folds."""
+    """Raise an error if the images do not lie in memory, or cannot be divided into this number of folds."""
     require_in_memory(known.images.images, "an audit")
     if folds and not 2 <= folds <= len(known.images):
         raise RecipeError(f"folds: expected 0, or from 2 to {len(known.images):,}, one for each image, found {folds}")

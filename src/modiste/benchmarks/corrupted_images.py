@@ -153,7 +153,7 @@ def _contrast(images: Pixels, share: int, draws: Draws) -> Pixels:
 
 
 def _translate(images: Pixels, pixels: int, draws: Draws) -> Pixels:
-    """Move each image by so many pixels, in one of eight directions."""
+    """Move each image by this number of pixels, in one of eight directions."""
     compass = np.array([(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)])
     down, right = pixels * UNIT * compass[draws.below(8, 1, 1)].transpose(3, 0, 1, 2)
     rows, columns = _grid(images)

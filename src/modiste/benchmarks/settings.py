@@ -12,7 +12,7 @@ from modiste.recipes.plain import demand, fit, nearest
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a benchmark may be told; each benchmark uses its own part."""
+    """What a caller may set; each benchmark uses its own part."""
 
     split: Literal["validation", "test"] = "test"
     """Images to measure on; each call on test counts as one evaluation of each run."""

@@ -26,7 +26,7 @@ CROTCH = -0.6, 0.0
 MOST_APART = 0.8
 """Largest shear of a leg: half sides outward for each half side down."""
 ROOM = 2.0
-"""Images are made so many times narrower before their legs are spread, and fill the frame again afterwards."""
+"""Images are made this many times narrower before their legs are spread, and fill the frame again afterwards."""
 MOST_SHAPES = 8
 """Largest number of random shapes in an image."""
 

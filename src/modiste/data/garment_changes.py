@@ -94,7 +94,7 @@ def framed(images: Images, wider: Float[Tensor, " n"] | None = None) -> Images:
 
     Args:
         images: Light on black.
-        wider: Makes each foreground so many times wider before it is enlarged.
+        wider: Makes each foreground this many times wider before it is enlarged.
     """
     is_seen = images.amax(1) > BACKGROUND
     (top, bottom), (left, right) = (_extent(is_seen.any(axis)) for axis in (2, 1))

@@ -64,7 +64,7 @@ class _Some(NamedTuple):
 def identity(model: OnnxModel) -> str:
     """Return 16 hexadecimal digits that tell a model's answers from those of others; exports of one run share them.
 
-    Ensembles of the same recipes are told apart by the shares that their networks have.
+    Ensembles of the same recipes differ by the shares that their networks have.
     """
     known = [model.metadata.get(key, "") for key in ("recipe", "epoch", "fingerprint", "temperature")]
     if "weights" in model.metadata:

@@ -33,7 +33,7 @@ LEVEL = 0.01
 LEAST_INDEX, LEAST_DISTANCE = 0.1, 0.05
 """Differences below these are no drift, however certain: population stability index of classes, and distance."""
 SEEN = 0.1
-"""A difference that is worth a look; so many answers are needed that one of this size is significant."""
+"""A difference that is worth a look. The test needs enough answers to find one of this size significant."""
 LEAST_ANSWERS = 30
 """With fewer answers nothing is tested."""
 BINS = 10

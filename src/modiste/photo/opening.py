@@ -286,7 +286,7 @@ def _decode(data: bytes, formats: tuple[str, ...], most: int, scans: int = 1, wa
 
 
 def _least_size(size: tuple[int, int], longer: int) -> tuple[int, int]:
-    """Return the smallest size that Pillow may decode, in which the longer side has so many pixels, if it has them."""
+    """Return the smallest size that Pillow may decode, whose longer side has ``longer`` pixels, if it has them."""
     scale = max(1, max(size) // longer)
     return size[0] // scale, size[1] // scale
 

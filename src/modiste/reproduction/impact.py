@@ -7,7 +7,7 @@ from modiste.reproduction.study import EpochDifference, Interval, Point, Study
 from modiste.reproduction.verdicts import points, signed
 
 EARLY = 10
-"""The trend is told from the epoch at this part of the training, a tenth."""
+"""The trend begins after the first tenth of the epochs: their number is divided by this."""
 LEAST_GAP = 0.01
 """Difference between the gaps of two variants from which they are reported: one point."""
 

@@ -202,6 +202,6 @@ def settle_threads(threads: int) -> None:
 
 
 def _begin(threads: int) -> None:
-    """Initialise a worker, which computes with so many threads; while it trains, it hears its driver's signals."""
+    """Initialise a worker, which computes with ``threads`` threads; while it trains, it hears its driver's signals."""
     settle_threads(threads)
     begin_worker()

@@ -17,7 +17,7 @@ from modiste.errors import DataError, PhotoError, extra_for, shown
 from modiste.photo.opening import EXTRA, as_rgb
 
 BLOCK_BYTES = 64 * 2**20
-"""Pixels are checked and converted so many bytes at a time."""
+"""Number of bytes of pixels that are checked and converted at a time."""
 GREY_OR_COLOUR = (1, 3)
 EXACT = 1e-3
 """A float is a multiple of 1/255 if it is within this distance, out of 255; more for half precision."""

@@ -205,7 +205,7 @@ def _rows(path: Path) -> int:
 
 
 def _check_size(where: str, count: int, shape: tuple[int, ...]) -> None:
-    """Raise DataError if so many pictures of a shape have more than LIMIT_BYTES."""
+    """Raise DataError if ``count`` pictures of a shape have more than LIMIT_BYTES."""
     size = count * prod(shape)
     if size > LIMIT_BYTES:
         raise refusal(

@@ -29,7 +29,7 @@ KNOWN = 1 - USUAL_RATE
 MOST_IMAGES = 20_000
 """Largest number of training images, mirror images among them, for the means and the covariance."""
 MOST_PIXELS, LEAST_OF_CLASS = MOST_IMAGES * 28 * 28, 8
-"""Larger images are fewer: about so many pixels in all, but images enough for every class."""
+"""Largest number of pixels in all, which limits how many large images are taken; least number of images of a class."""
 MOST_EXPOSED = 6_000
 """Largest number of out-of-distribution images for the boundary, and of altered images of the classes."""
 REPEATED = 3
