@@ -11,6 +11,7 @@ import pickle
 import random
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
+from PIL import Image
 from table_files import NAMES, made, picture_table, png, write_kaggle, write_keras, write_kmnist, write_parquet
 
 import modiste
@@ -79,6 +81,8 @@ MEMORY: dict[str, tuple[Any, str]] = {
     "an empty label": ((IMAGES, changed(np.array(NAMES, object)[LABELS], "", object)), 'none: .* found "" at position 3'),
     "mixed labels": ((IMAGES, changed(LABELS, "coat", object)), "several types, or none"),
     "huge labels": ((IMAGES, changed(LABELS, 2**80, object)), "labels too large: expected 64 bits"),
+    "labels beyond 63 bits": ((IMAGES, LABELS.astype(np.uint64) + np.uint64(2**63)), "labels too large: expected 64 bits"),
+    "labels in Latin-1": ((IMAGES, np.array([b"caf\xe8", b"caf\xe9", b"bar"])[LABELS]), r"labels that are not text: expected UTF-8, found b'caf.*' at position 0; decode them"),
     "one class": ((IMAGES, LABELS * 0), "too few classes: expected 2 to 1,000 different labels, found 1"),
     "a class an image": ((np.zeros((1_001, 2, 2), np.uint8), np.arange(1_001)), "too many classes: .* found 1,001"),
     "a rare class": ((IMAGES, changed(LABELS, 9, np.int64)), "too few images: expected 2 or more of each class.* of 9"),
@@ -86,6 +90,9 @@ MEMORY: dict[str, tuple[Any, str]] = {
     "a label of -1": (modiste.Dataset(train=(IMAGES, LABELS - 1), class_names=NAMES), "found -1 at position 0, which says that there is none"),
     "a name without images": (modiste.Dataset(train=(IMAGES, LABELS), class_names=(*NAMES, "cap")), "too few images: .* found 0 of cap"),
     "names used twice": (modiste.Dataset(train=(IMAGES, LABELS), class_names=("a", "b", "B")), "names that look alike"),
+    "a name used twice": (modiste.Dataset(train=(IMAGES, LABELS), class_names=("a", "b", "b")), 'names that look alike: .* found "b" and "b"'),
+    "a name of no letters": (modiste.Dataset(train=(IMAGES, LABELS), class_names=("a", "b", "")), 'invalid class name: .* found ""'),
+    "a damaged file of PIL": (([Image.open(io.BytesIO(png(IMAGES[0])[:90]))] * 60, LABELS), "train, image 0: damaged: expected a picture that can be read, found .*; repair it"),
     "a name of control codes": ((IMAGES, np.array(["a", "b\x1b[2J", "c"])[LABELS]), "invalid class name"),
     "another label in validation": (modiste.Dataset(train=(IMAGES, LABELS), validation=(IMAGES, LABELS + 1)), "validation labels: a label of no class: expected one of 0, 1, 2, found 3"),
     "text in validation": (modiste.Dataset(train=(IMAGES, LABELS), validation=(IMAGES, LABELS.astype(str))), "validation labels: labels of several types"),
@@ -101,6 +108,20 @@ def test_arrays(name: str) -> None:
     data, message = MEMORY[name]
     with pytest.raises(DataError, match=message) as caught:
         development_of(data)
+    assert_one_line(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [(set(NAMES), "set of 3"), (dict(enumerate(NAMES)), "dict of 3"), ("abc", "str of 3"), (3, "int")],
+)
+@pytest.mark.usefixtures("without_type_checks")  # a person's program has none
+def test_class_names_in_no_order(names: Any, found: str) -> None:
+    expected = (
+        f"arrays, class_names: no names in an order: expected a list with the name of .*, found {found}; give one"
+    )
+    with pytest.raises(DataError, match=expected) as caught:
+        development_of(modiste.Dataset(train=(IMAGES, LABELS), class_names=names))
     assert_one_line(str(caught.value))
 
 
@@ -176,6 +197,13 @@ def pictures(*contents: bytes | None) -> Any:
     return pyarrow.array([*whole, *({"bytes": content, "path": "a.png"} for content in contents)], kind)
 
 
+def announced(side: int) -> bytes:
+    """A PNG file whose first chunk announces a side, and that holds nine pixels."""
+    content = png(np.zeros((3, 3), np.uint8))
+    first = b"IHDR" + struct.pack(">II", side, side) + content[24:29]
+    return content[:12] + first + struct.pack(">I", zlib.crc32(first)) + content[33:]
+
+
 def names_json(names: Any) -> str:
     return json.dumps({"info": {"features": {"label": {"names": names}}}})
 
@@ -214,6 +242,8 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "csv: negative": (lambda at: written(at / "x.csv", csv_of(*GOOD_ROWS, f"1,-{ROW[2:]},3")), "x.csv: pixels: values out of range"),
     "csv: NaN": (lambda at: written(at / "x.csv", csv_of(*GOOD_ROWS, f"1,nan{ROW[1:]}")), "x.csv: pixels: no numbers"),
     "csv: labels of floats": (lambda at: written(at / "x.csv", csv_of(*GOOD_ROWS, f"1.5,{ROW}")), "x.csv: labels: labels of floats"),
+    "csv: labels beyond 63 bits": (lambda at: written(at / "x.csv", csv_of(*(f"{2**63 + number % 3},{ROW}" for number in range(60)))), "x.csv: labels: labels too large"),
+    "csv: text without a header": (lambda at: written(at / "x.csv", csv_of(*(f"{NAMES[number % 3]},{'0,' * 80}7" for number in range(60)), head="")), "x.csv: no names of columns: expected label, pixel1.* found coat,0,0.*; add such a line"),
     "csv: an empty label": (lambda at: written(at / "x.csv", csv_of(*GOOD_ROWS, f",{ROW}")), "x.csv: labels: labels of several types, or none"),
     "csv: no labels": (lambda at: written(at / "x.csv", csv_of(*[ROW] * 5, head=HEAD[6:])), "x.csv: no labels: .* images without labels are for modiste predict"),
     "csv: no labels, no header": (lambda at: written(at / "x.csv", csv_of(*[ROW] * 5, head="")), "x.csv: no labels"),
@@ -245,6 +275,9 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "parquet: a cut picture": (lambda at: table(at, image=pictures(png(IMAGES[0])[:60])), "column image, row 59: damaged"),
     "parquet: another size": (lambda at: table(at, image=pictures(png(IMAGES[0][:5]))), r"column image, row 59: another shape: expected \(9, 9\), found \(5, 9\)"),
     "parquet: a huge picture": (lambda at: table(at, image=pictures(png(np.zeros((1, 2_000), np.uint8)))), "row 59: damaged: .* more than 1024 pixels a side"),
+    "parquet: a picture of 900 million pixels": (lambda at: table(at, image=pictures(announced(30_000))), "row 59: damaged: .* more than 1024 pixels a side"),
+    "parquet: names used twice": (lambda at: table(at, metadata=names_json(["a", "a", "b"])), 'names that look alike: .* found "a" and "a"'),
+    "parquet: names from 1": (lambda at: table(at, metadata=names_json({"1": "a", "2": "b", "3": "c"})), "metadata huggingface: damaged: .* found KeyError"),
     "parquet: no rows": (lambda at: written(at / "x.parquet", no_rows()), "x.parquet: empty: expected a row for each image"),
     "parquet: no JSON": (lambda at: table(at, metadata="{"), "metadata huggingface: damaged: expected JSON"),
     "parquet: names of numbers": (lambda at: table(at, metadata=names_json([1, 2, 3])), "metadata huggingface: damaged"),

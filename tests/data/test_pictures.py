@@ -471,6 +471,11 @@ def test_class(root: Path) -> None:
     write_pictures(root / "test", {"a": 4, "c": 4})
 
 
+def two_spellings_of_a_class(root: Path) -> None:
+    write_pictures(root / "train", {"a": 4, "caf\u00e9": 4})
+    write_pictures(root / "test", {"a": 4, "cafe\u0301": 4})
+
+
 def validation_gap(root: Path) -> None:
     write_pictures(root / "train", {"a": 4, "b": 4})
     write_pictures(root / "validation", {"a": 4})
@@ -487,6 +492,7 @@ test_class.__test__ = False  # type: ignore[attr-defined]
         (empty_class, "c: a class without pictures: expected files that end in .jpg, .jpeg, .png"),
         (alike, "class names that look alike: expected names that differ in more than upper and lower case"),
         (accents, "class names that look alike"),
+        (two_spellings_of_a_class, "class names that look alike"),
         (unprintable, r"invalid class name: expected up to 100 printable characters in UTF-8, no space at either end"),
         (no_text, r"invalid class name: expected up to 100 printable characters"),
         (spaces, "invalid class name"),

@@ -1,6 +1,7 @@
 """Every layout of arrays and tables reads to the same images, labels and division."""
 
 import io
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -225,6 +226,26 @@ def test_a_data_set_of_hugging_face() -> None:
     assert development_of({"train": Table()}).class_names == NAMES
 
 
+def test_parts_of_hugging_face_whose_labels_mean_other_classes_are_refused() -> None:
+    other = Table()
+    other.features["label"].names.reverse()
+    with pytest.raises(
+        DataError, match=r"test: class names differ: expected coat, .* found shirt, .*number the classes"
+    ):
+        development_of({"train": Table(), "test": other})
+
+
+def test_a_list_of_pillows_images_is_read_as_a_data_set_of_them() -> None:
+    """Whose pixels are numbers of colours, for a palette."""
+    palette = Image.fromarray(np.array([[0, 1]] * 2, np.uint8)).convert("P")
+    palette.putpalette([9, 8, 7, 200, 100, 50])
+    clear = Image.new("LA", (2, 2), (0, 0))
+    for one in (palette, clear, of_pillow(TRAIN[0][0])):
+        assert np.array_equal(memory.read_part(([one], [0]), "x").images, memory.read_part(_Items([one]), "x").images)
+    planes = memory.read_part(([palette], [0]), "x").images[0]
+    assert planes.transpose(1, 2, 0).tolist() == [[[9, 8, 7], [200, 100, 50]]] * 2
+
+
 def test_two_pairs_are_training_and_test() -> None:
     assert (
         development_of((TRAIN, TEST)).fingerprint == development_of(modiste.Dataset(train=TRAIN, test=TEST)).fingerprint
@@ -240,6 +261,50 @@ def test_colour_pictures_and_labels_of_text_in_parquet(tmp_path: Path) -> None:
     assert development.image_shape == (3, 8, 10)
     assert development.class_names == NAMES
     assert {image.numpy().tobytes() for image in development.train.images} <= {image.tobytes() for image in images}
+
+
+def test_pictures_that_are_stored_turned_are_noted(tmp_path: Path) -> None:
+    sink, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    of_pillow(TRAIN[0][0]).save(sink, "PNG", exif=exif)
+    whole = picture_table(TRAIN)
+    pyarrow.parquet.write_table(whole, tmp_path / "upright.parquet")
+    turned = pyarrow.array([{"bytes": sink.getvalue(), "path": None}], whole.field("image").type)
+    images = pyarrow.chunked_array([turned, *whole.column("image").slice(1).chunks])
+    pyarrow.parquet.write_table(whole.set_column(0, "image", images), tmp_path / "turned.parquet")
+    upright, one = (
+        load_development(DataRecipe(source=str(tmp_path / f"{name}.parquet"))) for name in ("upright", "turned")
+    )
+    assert upright.notes == ()
+    assert [note.partition(": column ")[2] for note in one.notes] == [
+        "image: 1 of 60 pictures say that they are stored turned or mirrored; they are taken as they are stored; write "
+        "them as class folders to have them turned"
+    ]
+    assert one.fingerprint == upright.fingerprint  # as earlier versions took them
+
+
+def test_class_names_by_label_in_parquet_may_be_in_any_order(tmp_path: Path) -> None:
+    names = {"2": "shirt", "0": "coat", "1": "dress"}
+    metadata = {"huggingface": json.dumps({"info": {"features": {"label": {"names": names}}}})}
+    pyarrow.parquet.write_table(picture_table(TRAIN).replace_schema_metadata(metadata), tmp_path / "x.parquet")
+    assert load_development(DataRecipe(source=str(tmp_path / "x.parquet"))).class_names == NAMES
+
+
+def test_numbers_as_class_names_are_the_labels_themselves(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=TRAIN[0], labels=TRAIN[1] + 1, classes=np.arange(1, 4))
+    found = load_development(DataRecipe(source=str(tmp_path / "x.npz")))
+    assert found.class_names == ("1", "2", "3")
+    assert found.fingerprint == development_of((TRAIN[0], TRAIN[1] + 1)).fingerprint
+
+
+@pytest.mark.parametrize("layout", ["kmnist", "kaggle", "parquet"])
+def test_hidden_files_are_not_the_persons(layout: str, tmp_path: Path) -> None:
+    """A file server or an editor leaves them beside the others, with the same ending."""
+    path = WRITERS[layout](tmp_path, TRAIN, TEST)
+    expected = load_development(DataRecipe(source=str(path))).fingerprint
+    for file in list(path.iterdir()):
+        (path / f"._{file.name}").write_bytes(file.read_bytes())
+    assert load_development(DataRecipe(source=str(path))).fingerprint == expected
 
 
 @pytest.mark.parametrize(
@@ -334,11 +399,33 @@ def test_the_slow_reader_of_pixels_agrees_with_the_fast_one(tmp_path: Path, monk
         text.rstrip("\n"),
         text.replace(",", ", "),
         text.replace("\n1,", '\n"1",'),
+        text + "\n\n",
+        text.replace("\n", "\n\n", 5),
     ):
         path.write_text(other, newline="")
         again = pixel_csv.read_part(path)
         assert np.array_equal(again.images, fast.images)
         assert np.array_equal(again.labels, fast.labels)
+
+
+@pytest.mark.parametrize("label", ["label", "0"])
+def test_columns_that_pandas_numbers_are_named(label: str, tmp_path: Path) -> None:
+    """A table without names for its pixels has their numbers in its first line, which is no image."""
+    path = write_kaggle(tmp_path, TRAIN, TEST, header="") / "set_train.csv"
+    expected = pixel_csv.read_part(path)
+    first = 0 if label == "label" else 1
+    numbers = ",".join(str(first + number) for number in range(SIDE**2))
+    path.write_text(f"{label},{numbers}\n{path.read_text()}")
+    assert pixel_csv.detect(path)
+    found = pixel_csv.read_part(path)
+    assert np.array_equal(found.images, expected.images)
+    assert found.labels.tolist() == expected.labels.tolist()
+
+
+def test_labels_with_underscores_are_text(tmp_path: Path) -> None:
+    path = write_kaggle(tmp_path, TRAIN, TEST) / "set_train.csv"
+    path.write_text(path.read_text().replace("\n1,", "\n1_0,").replace("\n2,", "\n10,"))
+    assert set(pixel_csv.read_part(path).labels) == {"0", "1_0", "10"}
 
 
 @pytest.mark.parametrize("header", ["pixel1", ""])

@@ -101,6 +101,7 @@ def make_list(
     check_class_names(source, names)
     only_in_test = sorted({entry.class_name for entry in found} - set(names))
     if only_in_test:
+        check_class_names(source, sorted([*names, *only_in_test]))  # of two spellings of one name, say that
         raise fault(
             source,
             "a class in test only",
@@ -194,7 +195,7 @@ def join_names(names: Iterable[str], most: int = 6) -> str:
 
 
 def check_class_names(source: Path, names: list[str], remedy: str = "") -> None:
-    """Raise DataError unless there are at least two names, all printable and visibly different.
+    """Raise DataError unless there are at least two names, none empty, all printable and visibly different.
 
     ``remedy`` says what to do about classes that come from no folders.
     """
@@ -208,7 +209,7 @@ def check_class_names(source: Path, names: list[str], remedy: str = "") -> None:
         )
     seen: dict[str, str] = {}
     for name in names:
-        if not name.isprintable() or name != name.strip() or len(name) > LONGEST_NAME:
+        if not name or not name.isprintable() or name != name.strip() or len(name) > LONGEST_NAME:
             expected = f"up to {LONGEST_NAME} printable characters in UTF-8, no space at either end"
             raise fault(
                 source,
@@ -217,12 +218,13 @@ def check_class_names(source: Path, names: list[str], remedy: str = "") -> None:
                 found=f'"{shown(name)}"',
                 remedy=remedy or "rename the class",
             )
-        alike = seen.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
-        if alike != name:
+        folded = unicodedata.normalize("NFKC", name).casefold()
+        if folded in seen:
             raise fault(
                 source,
                 "class names that look alike",
                 expected="names that differ in more than upper and lower case or the encoding of accents",
-                found=f'"{shown(alike)}" and "{shown(name)}"',
+                found=f'"{shown(seen[folded])}" and "{shown(name)}"',
                 remedy=remedy or "rename one, or put their pictures together",
             )
+        seen[folded] = name

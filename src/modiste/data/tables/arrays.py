@@ -14,7 +14,8 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from modiste.errors import DataError, PhotoError, extra_for, shown
-from modiste.photo.opening import EXTRA, as_rgb
+from modiste.photo.opening import DAMAGE, EXTRA, as_rgb
+from modiste.photo.orientation import UPRIGHT, orientation_of
 
 BLOCK_BYTES = 64 * 2**20
 """Number of bytes of pixels that are checked and converted at a time."""
@@ -23,19 +24,10 @@ EXACT = 1e-3
 """A float is a multiple of 1/255 if it is within this distance, out of 255; more for half precision."""
 MOST_SIDE = 1024
 PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
+METADATA = (b"Exif", b"eXIf", b"EXIF", b"tiff:Orientation")
+"""Begin the metadata of JPEG, PNG and WebP that may say how a picture is turned."""
 PLAIN_MODES, DEEP_MODES = ("1", "L"), ("I", "I;16", "I;16L", "I;16B", "I;16N")
 """Grey modes of Pillow: of at most a byte a pixel, and of more."""
-PICTURE_DAMAGE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +85,8 @@ def to_labels(given: Any, where: str) -> ndarray:
         where: Names the array in messages.
 
     Raises:
-        DataError: No such array: floats, a missing label, several labels an image.
+        DataError: No such array: floats, a missing label, several labels an image, numbers of more than 64 bits, bytes
+            that are not UTF-8.
     """
     array = _as_array(given, where, "labels")
     if array.ndim == 2 and array.shape[1] == 1:
@@ -114,6 +107,8 @@ def to_labels(given: Any, where: str) -> ndarray:
         remedy = "fill or drop the rows" if missing else "convert them: labels.astype(int)"
         raise refusal(where, "labels of floats", expected="whole numbers or text", found=found, remedy=remedy)
     if array.dtype.kind in "bui":
+        if int(array.max()) > np.iinfo(np.int64).max:
+            raise _too_large(where)
         return array.astype(np.int64)
     if array.dtype.kind not in "OUS":
         expected = "whole numbers or text"
@@ -251,7 +246,7 @@ def _blocks(images: ndarray) -> list[slice]:
 
 def _of_objects(values: list[Any], where: str) -> ndarray:
     """Return labels that are all text, or all whole numbers; DataError if they are neither."""
-    values = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
+    values = [_text(value, at, where) if isinstance(value, bytes) else value for at, value in enumerate(values)]
     kinds = [_kind(value) for value in values]
     if set(kinds) == {"text"}:
         return np.array(values)
@@ -259,8 +254,7 @@ def _of_objects(values: list[Any], where: str) -> ndarray:
         try:
             return np.array(values, np.int64)
         except OverflowError:
-            remedy = "number the classes from 0"
-            raise refusal(where, "labels too large", expected="64 bits", found="more", remedy=remedy) from None
+            raise _too_large(where) from None
     strange = next((kind for kind in kinds if kind not in ("text", "number")), "")
     at = kinds.index(strange) if strange else next(n for n, kind in enumerate(kinds) if kind != kinds[0])
     raise refusal(
@@ -270,6 +264,20 @@ def _of_objects(values: list[Any], where: str) -> ndarray:
         found=f"{kinds[at]} at position {at:,}",
         remedy="convert them, or drop the rows",
     )
+
+
+def _too_large(where: str) -> DataError:
+    remedy = "number the classes from 0"
+    return refusal(where, "labels too large", expected="64 bits with a sign", found="more", remedy=remedy)
+
+
+def _text(label: bytes, position: int, where: str) -> str:
+    """Return a label of bytes as text; DataError if it is not UTF-8: several labels could become the same."""
+    try:
+        return label.decode("utf-8")
+    except UnicodeDecodeError:
+        found, remedy = f"{label!r} at position {position:,}", "decode them: numpy.char.decode(labels, encoding)"
+        raise refusal(where, "labels that are not text", expected="UTF-8", found=found, remedy=remedy) from None
 
 
 def _kind(value: Any) -> str:
@@ -295,15 +303,29 @@ def decode_picture(data: bytes) -> UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, 
                 raise PhotoError(f"{image.width} x {image.height}, more than {MOST_SIDE} pixels a side")
             pixels = pixels_of(image)
             return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-    except PICTURE_DAMAGE as error:
+    except Image.DecompressionBombError:
+        raise PhotoError(f"more than {MOST_SIDE} pixels a side") from None
+    except DAMAGE as error:
         raise PhotoError(f"no readable picture ({str(error).partition(' <')[0]})") from None
+
+
+def is_turned(data: bytes) -> bool:
+    """Return whether a readable picture says that it is stored turned or mirrored; ``decode_picture`` leaves it so."""
+    from PIL import Image
+
+    if not any(start in data for start in METADATA):
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return orientation_of(Image.open(io.BytesIO(data), formats=PICTURE_FORMATS).info) != UPRIGHT
 
 
 def pixels_of(image: Any) -> UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]:
     """Return the pixels of an image of PIL, one plane if it is grey without an alpha channel.
 
     As of a picture file in a folder, transparent parts are white, 16 bits are scaled to 8, and a palette gives its
-    colours. Unlike there, orientation and colour profile are ignored: small pictures in tables rarely have them.
+    colours. Unlike there, orientation and colour profile are ignored: small pictures in tables rarely have them, and
+    the pixels are those that other libraries give.
     """
     image.load()
     if image.mode in PLAIN_MODES and "transparency" not in image.info:

@@ -13,7 +13,8 @@ from numpy import ndarray
 from modiste.data.idx.idx_source import CLASS_NAMES, TRAIN, find_published
 from modiste.data.labelled import LabelledImages
 from modiste.data.locations import FASHION_MNIST
-from modiste.data.pictures.folder_layout import splits_in
+from modiste.data.paths import kind_at
+from modiste.data.pictures.folder_layout import splits_in, visible
 from modiste.data.pictures.listing import MOST_CLASSES, check_class_names, join_names
 from modiste.data.tables.arrays import refusal
 from modiste.errors import DataError, shown
@@ -98,6 +99,15 @@ def parts_in(file: Path) -> set[PartName]:
     """Return the parts that the words of a file's name stand for: of fashion-mnist_train.csv, train."""
     named = splits_in(file.name)
     return {part for part in get_args(PartName) if part in named}
+
+
+def files_in(folder: Path, *endings: str) -> list[Path]:
+    """Return the files in a folder that have one of these endings, sorted, without hidden ones; none without a folder.
+
+    Hidden files are not the person's: macOS, editors and file servers leave copies with the same ending.
+    """
+    items = visible(folder) if kind_at(folder) == "folder" else []
+    return [Path(item.path) for item in items if item.name.lower().endswith(endings) and item.is_file()]
 
 
 def development_images(contents: Contents, recipe: DataRecipe) -> LabelledImages:

@@ -1,14 +1,16 @@
 """Images that a Python program hands over: arrays, and data sets of torch and of Hugging Face."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from modiste.data.pictures.listing import join_names
 from modiste.data.tables.arrays import pixels_of, refusal, to_labels, to_pixels
 from modiste.data.tables.contents import Contents, Part, PartName
+from modiste.photo.opening import DAMAGE
 
 SPELLINGS: dict[str, PartName] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -23,8 +25,8 @@ class Dataset:
     """Images in memory, in one to three parts.
 
     A part is a pair (images, labels), a torch ``Dataset`` of such pairs, or a Hugging Face ``Dataset``. Images: uint8,
-    or floats from 0 to 1, of shape (N, H, W), (N, H, W, C), (N, C, H, W), or rows of H*H. Labels: whole numbers or
-    text, (N) or (N, 1).
+    or floats from 0 to 1, of shape (N, H, W), (N, H, W, C), (N, C, H, W), or rows of H*H; or a list of PIL's images.
+    Labels: whole numbers or text, (N) or (N, 1).
 
     Attributes:
         train: To learn from.
@@ -55,15 +57,30 @@ def contents_of(data: Any) -> Contents:
     """Return what a person hands over: a ``Dataset``, a part alone, Keras's two pairs, or a mapping of parts.
 
     Raises:
-        DataError: It is none of these. Its parts are checked when they are read.
+        DataError: It is none of these, or the class names are no names in an order. Its parts are checked when they are
+            read.
     """
     given = as_dataset(data)
     named: dict[PartName, Any] = {"train": given.train, "validation": given.validation, "test": given.test}
-    names = None if given.class_names is None else tuple(map(str, given.class_names))
+    names = _feature_names(given, named) if given.class_names is None else _in_order(given)
     readers = {
         name: partial(read_part, part, f"{given.name}, {name}") for name, part in named.items() if part is not None
     }
-    return Contents(given.name, given.name, readers, names or _feature_names(given.train))
+    return Contents(given.name, given.name, readers, names)
+
+
+def _in_order(given: Dataset) -> tuple[str, ...]:
+    """Return the class names that were given; DataError unless they are names in an order."""
+    names: Any = given.class_names
+    if isinstance(names, str | bytes | Mapping | Set) or not isinstance(names, Iterable):
+        raise refusal(
+            f"{given.name}, class_names",
+            "no names in an order",
+            expected="a list with the name of each label, that of 0 first",
+            found=_described(names),
+            remedy='give one such as ["coat", "dress"]',
+        )
+    return tuple(map(str, names))
 
 
 def as_dataset(data: Any) -> Dataset:
@@ -105,7 +122,7 @@ def read_part(given: Any, where: str) -> Part:
         expected = "(images, labels), or a torch or a Hugging Face Dataset"
         raise refusal(where, "no data set", expected=expected, found=_described(given), remedy="give one of these")
     if _is_pair(given):
-        images, labels = given
+        images, labels = _stored(given[0], where), given[1]
     elif hasattr(given, "column_names"):
         images, labels = _from_columns(given, where)
     else:
@@ -128,8 +145,7 @@ def _is_collection(data: Any) -> bool:
 def _from_columns(data: Any, where: str) -> tuple[Any, Any]:
     """Return the images and labels of a Hugging Face data set."""
     image, label = (_column(data, names, where) for names in (IMAGE_COLUMNS, LABEL_COLUMNS))
-    pictures = [_pixels(picture) for picture in data[image]]
-    return _stacked(pictures, where), np.asarray(list(data[label]))
+    return _from_pictures(data[image], where), np.asarray(list(data[label]))
 
 
 def _column(data: Any, names: tuple[str, ...], where: str) -> str:
@@ -145,7 +161,35 @@ def _column(data: Any, names: tuple[str, ...], where: str) -> str:
     return found[0]
 
 
-def _feature_names(data: Any) -> tuple[str, ...] | None:
+def _stored(images: Any, where: str) -> Any:
+    """Return the images of a pair: arrays as they are, a list of PIL's images as an array."""
+    is_list = isinstance(images, list | tuple) and bool(images) and all(hasattr(one, "convert") for one in images)
+    return _from_pictures(images, where) if is_list else images
+
+
+def _from_pictures(pictures: Iterable[Any], where: str) -> np.ndarray:
+    return _stacked([_pixels(picture, f"{where}, image {at:,}") for at, picture in enumerate(pictures)], where)
+
+
+def _feature_names(given: Dataset, parts: Mapping[PartName, Any]) -> tuple[str, ...] | None:
+    """Return the names of the labels of Hugging Face's data sets; None if that for training has none.
+
+    Raises DataError if another part has others: its labels would mean other classes.
+    """
+    names = {part: _names_of_labels(data) for part, data in parts.items()}
+    for part, other in names.items():
+        if names["train"] and other and other != names["train"]:
+            raise refusal(
+                f"{given.name}, {part}",
+                "class names differ",
+                expected=f"{join_names(names['train'])}, as in training",
+                found=join_names(other),
+                remedy="number the classes alike in all parts",
+            )
+    return names["train"]
+
+
+def _names_of_labels(data: Any) -> tuple[str, ...] | None:
     """Return the names of the labels of a Hugging Face data set; None if it has none."""
     features = getattr(data, "features", None)
     if not isinstance(features, Mapping):
@@ -163,15 +207,23 @@ def _from_items(data: Any, where: str) -> tuple[Any, Any]:
             found = f"{_described(item)} at position {number:,}"
             remedy = "give pairs"
             raise refusal(where, "no pairs", expected="items (image, label)", found=found, remedy=remedy)
-        pictures.append(_pixels(item[0]))
+        pictures.append(_pixels(item[0], f"{where}, image {number:,}"))
         labels.append(item[1].item() if hasattr(item[1], "item") else item[1])
     return _stacked(pictures, where), np.asarray(labels)
 
 
-def _pixels(picture: Any) -> np.ndarray:
-    """Return a picture as an array; that of a PIL image has the pixels of its file, unless it is of floats."""
-    is_image = hasattr(picture, "convert") and getattr(picture, "mode", "F") != "F"
-    return pixels_of(picture) if is_image else np.asarray(picture)
+def _pixels(picture: Any, where: str) -> np.ndarray:
+    """Return a picture as an array; that of a PIL image has the pixels of its file, unless it is of floats.
+
+    Raises DataError if the file of a PIL image is damaged.
+    """
+    if not (hasattr(picture, "convert") and getattr(picture, "mode", "F") != "F"):
+        return np.asarray(picture)
+    try:
+        return pixels_of(picture)
+    except DAMAGE as error:
+        expected, remedy = "a picture that can be read", "repair it, or leave it out"
+        raise refusal(where, "damaged", expected=expected, found=str(error), remedy=remedy) from None
 
 
 def _stacked(pictures: list[np.ndarray], where: str) -> np.ndarray:

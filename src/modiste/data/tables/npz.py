@@ -23,7 +23,7 @@ from numpy import ndarray
 from modiste.data.idx.reader import BLOCK_BYTES, DEFLATE_RATIO, LIMIT_BYTES
 from modiste.data.paths import kind_at
 from modiste.data.tables.arrays import refusal, to_labels, to_pixels
-from modiste.data.tables.contents import Contents, Part, PartName, TableSource
+from modiste.data.tables.contents import Contents, Part, PartName, TableSource, files_in
 from modiste.errors import fault, reason_of, shown
 
 ENDING = ".npz"
@@ -57,7 +57,7 @@ def detect(path: Path) -> bool:
     """Return whether ``path`` is an .npz file, or a folder of files with an array each, as KMNIST's."""
     if kind_at(path) == "file":
         return path.suffix.lower() == ENDING
-    return kind_at(path) == "folder" and any(SINGLE.match(file.stem) for file in path.glob("*" + ENDING))
+    return kind_at(path) == "folder" and any(SINGLE.match(file.stem) for file in files_in(path, ENDING))
 
 
 def read(path: Path) -> Contents:
@@ -92,8 +92,9 @@ def _one_file(path: Path) -> Contents:
             remedy="save it with numpy.savez(file, images=..., labels=...)",
         )
     named = next((lower[key] for key in NAMES_KEYS if key in lower), None)
-    names = None if named is None else tuple(map(str, to_labels(_array(path, named), f"{shown(path)}: {named}")))
-    return Contents(shown(path.stem) or "arrays", str(path), parts, names)
+    names = None if named is None else to_labels(_array(path, named), f"{shown(path)}: {named}")
+    is_text = names is not None and names.dtype.kind == "U"  # numbers are the labels themselves: they name none
+    return Contents(shown(path.stem) or "arrays", str(path), parts, tuple(map(str, names)) if is_text else None)
 
 
 def _single_files(path: Path, prefix: str | None) -> Contents:
@@ -101,7 +102,7 @@ def _single_files(path: Path, prefix: str | None) -> Contents:
     folder = path if kind_at(path) == "folder" else path.parent
     files: dict[tuple[PartName, str], Path] = {}
     sets = set()
-    for file in sorted(folder.glob("*" + ENDING)):
+    for file in files_in(folder, ENDING):
         match = SINGLE.match(file.stem)
         if match and prefix in (None, match.group("set")):
             sets.add(match.group("set"))

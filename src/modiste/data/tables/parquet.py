@@ -15,8 +15,8 @@ from numpy import ndarray
 
 from modiste.data.idx.reader import LIMIT_BYTES
 from modiste.data.paths import kind_at
-from modiste.data.tables.arrays import decode_picture, refusal, to_labels
-from modiste.data.tables.contents import Contents, Part, PartName, TableSource, parts_in
+from modiste.data.tables.arrays import decode_picture, is_turned, refusal, to_labels
+from modiste.data.tables.contents import Contents, Part, PartName, TableSource, files_in, parts_in
 from modiste.errors import PhotoError, extra_for, fault, reason_of, shown
 
 EXTRA = ("data in parquet", "pyarrow and Pillow", "parquet")
@@ -77,7 +77,7 @@ SOURCE = TableSource("parquet", "a .parquet file, or a folder of train-*.parquet
 
 def _files(folder: Path) -> list[Path]:
     for inside in INSIDE:
-        if files := sorted(file for file in (folder / inside).glob("*" + ENDING) if file.is_file()):
+        if files := files_in(folder / inside, ENDING):
             return files
     return []
 
@@ -162,7 +162,8 @@ def _class_names(path: Path, metadata: dict[bytes, bytes], label: str) -> tuple[
     try:
         features = json.loads(text)["info"]["features"]
         names = features.get(label, {}).get("names")
-        names = list(names.values()) if isinstance(names, dict) else names
+        if isinstance(names, dict):  # by their labels, in any order
+            names = [names[str(label)] for label in range(len(names))]
         if names is None:
             return None
         return tuple(str.strip(name) for name in names)
@@ -176,7 +177,7 @@ def _read_part(paths: list[Path]) -> Part:
     """Read and join shards."""
     images: list[ndarray] = []
     labels: list[ndarray] = []
-    rows, read = sum(map(_rows, paths)), 0
+    rows, read, turned = sum(map(_rows, paths)), 0, 0
     shape: tuple[int, ...] | None = None
     for path in paths:
         columns = _columns(path)
@@ -186,6 +187,7 @@ def _read_part(paths: list[Path]) -> Part:
             read += len(pictures)
             count = max(rows, read)  # a damaged file may hold more rows than it says
             images.append(_decoded(f"{shown(path)}: column {columns.image}", pictures, len(own), shape, count))
+            turned += sum(is_turned(picture) for picture in pictures if picture)
             shape = images[0].shape[1:]
             own += some
         if None in own:
@@ -195,7 +197,18 @@ def _read_part(paths: list[Path]) -> Part:
     if len({one.dtype.kind for one in labels}) > 1:
         found, remedy = "both", "write the files anew"
         raise fault(paths[0], "labels of several types", expected="text or numbers", found=found, remedy=remedy)
-    return Part(np.concatenate(images), np.concatenate(labels), f"{shown(paths[0])}: column {columns.label}")
+    notes = _notes_of_turned(f"{shown(paths[0])}: column {columns.image}", turned, read)
+    return Part(np.concatenate(images), np.concatenate(labels), f"{shown(paths[0])}: column {columns.label}", notes)
+
+
+def _notes_of_turned(where: str, turned: int, count: int) -> tuple[str, ...]:
+    """Return a note about pictures that are stored turned or mirrored; none if there are none."""
+    if not turned:
+        return ()
+    return (
+        f"{where}: {turned:,} of {count:,} pictures say that they are stored turned or mirrored; they are taken as "
+        "they are stored; write them as class folders to have them turned",
+    )
 
 
 def _rows(path: Path) -> int:

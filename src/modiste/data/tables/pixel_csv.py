@@ -24,13 +24,14 @@ from numpy import ndarray
 from modiste.data.idx.reader import LIMIT_BYTES
 from modiste.data.paths import kind_at
 from modiste.data.tables.arrays import Pixels, refusal, to_labels, to_pixels
-from modiste.data.tables.contents import Contents, Part, PartName, TableSource, parts_in
+from modiste.data.tables.contents import Contents, Part, PartName, TableSource, files_in, parts_in
 from modiste.errors import fault, reason_of, shown
 
 ENDINGS = (".csv", ".csv.gz")
 LABELS = ("label", "labels", "class", "target", "y")
 """Names of a column of labels, in lower case."""
-NUMBERED = re.compile(r"(?:pixel|px|p)[ _-]?(\d+)")
+NUMBERED = re.compile(r"(?:(?:pixel|px|p)[ _-]?)?(\d+)")
+"""A pixel by its number; pandas gives the number alone."""
 BY_PLACE = re.compile(r"(\d+)x(\d+)")
 LONGEST_LINE = 2**24
 LEAST_COLUMNS = 5
@@ -131,7 +132,7 @@ def _read(path: Path, columns: _Columns) -> tuple[Pixels, ndarray]:
 
 
 def _tables(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.glob("*.csv*") if file.name.lower().endswith(ENDINGS) and file.is_file())
+    files = files_in(folder, *ENDINGS)
     raw = {file.name for file in files}
     return [file for file in files if file.suffix != ".gz" or file.name.removesuffix(".gz") not in raw]
 
@@ -173,7 +174,7 @@ def _columns(path: Path) -> _Columns:
         fields = [field.lower() for field in _fields(stream.readline(LONGEST_LINE))]
     if not all(map(_is_number, fields)):
         return _named_columns(path, fields)
-    count = len(fields)
+    count, header = len(fields), fields == list(map(str, range(len(fields))))  # as pandas numbers columns without names
     side, with_labels = isqrt(count), isqrt(count - 1) ** 2 == count - 1
     if not with_labels and side * side != count:
         raise fault(
@@ -184,11 +185,15 @@ def _columns(path: Path) -> _Columns:
             remedy="name the columns 1x1, 1x2 ... in the first line",
         )
     side = isqrt(count - 1) if with_labels else side
-    return _Columns(count, 0 if with_labels else None, (side, side), header=False)
+    return _Columns(count, 0 if with_labels else None, (side, side), header)
 
 
 def _named_columns(path: Path, names: list[str]) -> _Columns:
     if double := next((name for name in names if names.count(name) > 1), None):
+        if _is_number(double):
+            expected, remedy = "label, pixel1, pixel2 ... in the first line, or numbers alone", "add such a line"
+            found = shown(",".join(names)[:80])
+            raise fault(path, "no names of columns", expected=expected, found=found, remedy=remedy)
         raise fault(path, "a column twice", expected="each column once", found=shown(double), remedy="remove one")
     labels = [number for number, name in enumerate(names) if name in LABELS]
     pixels = [name for name in names if _is_pixel(name)]
@@ -275,7 +280,7 @@ def _read_slowly(path: Path, columns: _Columns) -> tuple[ndarray, ndarray]:
         lines = csv.reader(_text_lines(path, stream), strict=True)
         try:
             for number, fields in enumerate(lines, start=1):
-                if number == 1 and columns.header:
+                if not fields or (number == 1 and columns.header):
                     continue
                 where = f"{shown(path)}: line {lines.line_num:,}"
                 if len(fields) != columns.count:
@@ -297,6 +302,8 @@ def _read_slowly(path: Path, columns: _Columns) -> tuple[ndarray, ndarray]:
 
 def _labels(texts: list[str]) -> ndarray:
     """Return labels as whole numbers if all are, as floats if all are numbers, else as text."""
+    if any("_" in text for text in texts):  # which Python allows within a number: 1_0 would be 10
+        return np.array(texts, object)
     for kind in (int, float):
         try:
             return np.array([kind(text) for text in texts])
