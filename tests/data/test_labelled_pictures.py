@@ -76,6 +76,13 @@ def test_bad_json_lines(line: str, message: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_text_in_json_lines_may_hold_other_ends_of_lines(tmp_path: Path) -> None:
+    names = laid_flat(tmp_path / "pets")
+    lines = json_table(names).replace('"more": [1]', '"more": "one\u2028two\x85three"').replace("\n", "\r\n")
+    (tmp_path / "pets" / "metadata.jsonl").write_text(lines, encoding="utf-8", newline="")
+    assert len(list_pictures(tmp_path / "pets").entries) == len(names)
+
+
 PATHS = ("image_id", "file_name", "path")
 
 

@@ -15,7 +15,7 @@ from commands_and_data import write_pictures
 from fault_counter import Faults
 from modiste.data.pictures import picture_cache
 from modiste.data.pictures.picture_cache import Decoded, cache_file, decode, decode_cached
-from modiste.errors import MissingExtraError, StorageError
+from modiste.errors import MissingExtraError, PhotoError, StorageError
 from modiste.photo.preparation import Preparation
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -79,6 +79,20 @@ def test_what_was_changed_added_or_replaced_unseen_is_read_again(folder: Path, o
     found = load(folder)
     assert sorted(opened) == ["a/000.png", "a/002.png", "b/004.png"]
     assert same(found, decode(folder, names_in(folder), WHOLE))
+
+
+def test_a_file_that_could_not_be_opened_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = picture_cache.read_file
+
+    def refused(path: Path) -> bytes:
+        if path.name == "001.png":
+            raise PhotoError("cannot be read (Too many open files)")
+        return read(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(picture_cache, "read_file", refused)
+        assert len(load(folder).images) == len(load(folder).images) == 6
+    assert same(load(folder), decode(folder, names_in(folder), WHOLE))
 
 
 def test_what_was_taken_away_is_gone(folder: Path, opened: list[str]) -> None:

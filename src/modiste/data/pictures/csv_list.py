@@ -82,7 +82,7 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
 def _json_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the number and the fields of each line of JSON; DataError if a line is no object with path and label."""
     expected = 'an object such as {"file_name": "1.png", "label": "coat"}'
-    for number, line in enumerate(_text(table).splitlines(), start=1):
+    for number, line in enumerate(_text(table).split("\n"), start=1):  # JSON's text may hold other ends of lines
         if not line.strip():
             continue
         try:

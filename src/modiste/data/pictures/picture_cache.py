@@ -1,8 +1,9 @@
 """A cache of decoded pictures, so that each file is decoded only once.
 
 There is one cache file for a source, a preparation and a part of the data; see ``picture_file``. An entry is valid
-while the picture file keeps its size, times of change and inode. Only files that changed are decoded again. For a file
-that cannot be read, the reason is cached.
+while the picture file keeps its size, times of change and inode. Only files that changed are decoded again. For a
+damaged file the reason is cached. A file that could not be opened is tried again: too many were open, or a disk was
+away.
 """
 
 import hashlib
@@ -102,6 +103,7 @@ def _up_to_date(path: Path, folder: Path, names: Sequence[str], preparation: Pre
     stamps = {name: _stamp(folder / name) for name in names}
     cached, old_stamps = _load(path, preparation, mapped=mapped)
     changed = {name for name in names if not stamps[name] or old_stamps.get(name) != stamps[name]}
+    changed |= {name for name in _unopened(cached) if name in stamps and _is_readable(folder / name)}
     if cached is not None and not changed and (not mapped or cached.names == tuple(names)):
         return cached.select(names)
     unchanged = Kept(cached) if cached is not None and len(changed) < len(names) else Kept()
@@ -112,6 +114,20 @@ def _up_to_date(path: Path, folder: Path, names: Sequence[str], preparation: Pre
         whole = _collected(names, advance(results), preparation)
     _save(path, whole, stamps)
     return whole
+
+
+def _unopened(cached: Decoded | None) -> list[str]:
+    """Return the names of the files that could not be read at all."""
+    known = () if cached is None else zip(cached.names, cached.digests, strict=True)
+    return [name for name, digest in known if not digest]
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_file(path)
+    except PhotoError:
+        return False
+    return True
 
 
 def decode(folder: Path, names: Sequence[str], preparation: Preparation) -> Decoded:
