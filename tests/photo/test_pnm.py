@@ -28,6 +28,7 @@ def test_levels_are_stretched_to_bytes() -> None:
     assert Pnm(b"P2 4 1 15 0 5 10 15").pixels()[0, :, 0].tolist() == [0, 85, 170, 255]
     assert Pnm(b"P5 2 1 1000\n" + bytes((0, 0, 3, 0xE8))).pixels()[0, :, 0].tolist() == [0, 255]
     assert Pnm(b"P5 1 1 100\n" + bytes((200,))).pixels()[0, 0, 0] == 255  # above its largest value
+    assert Pnm(b"P2 1 1 255 300").pixels()[0, 0, 0] == 255
 
 
 @pytest.mark.parametrize("data", [b"P6 2 2 255\n" + bytes(11), b"P4 9 2\n\0\0\0", b"P2 2 2 9 1 2 3", b"P1 2 2 101"])

@@ -46,6 +46,16 @@ def test_a_scanner_is_held_as_its_tag_says(turn: int) -> None:
     assert np.array_equal(open_photo(whole), np.asarray(garment()))
 
 
+@pytest.mark.parametrize("value", [0.5, 1.0, np.nan])
+def test_floats_up_to_1_are_refused_for_all_would_be_black(value: float) -> None:
+    values = np.full((20, 20), value, np.float32)
+    with pytest.raises(PhotoError, match="holds fractions up to 1, or no numbers; expected 0 to 255; save it with 8"):
+        open_photo(saved(Image.fromarray(values), "TIFF"))
+    values[:] = 0
+    values[0, 0] = 200
+    assert open_photo(saved(Image.fromarray(values), "TIFF")).max() == 200
+
+
 def test_only_the_first_page_is_read() -> None:
     pages = saved(garment(), "TIFF", save_all=True, append_images=[BLACK.copy()] * 5)
     assert np.array_equal(open_photo(pages), np.asarray(garment()))

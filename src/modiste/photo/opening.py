@@ -307,13 +307,19 @@ def _check_size(size: tuple[int, int], most: int, scans: int = 1) -> None:
 
 
 def as_rgb(image: "Image") -> "Image":
-    """Convert an image of any mode to red, green and blue; transparent parts become white."""
+    """Convert an image of any mode to red, green and blue; transparent parts become white.
+
+    Raises:
+        PhotoError: It is of floats from 0 to 1, which would all be black.
+    """
     from PIL import Image
 
     if image.mode == "LAB":
         return from_lab(image)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, dtype=np.float64)
+        if image.mode == "F" and not (np.isfinite(values).all() and (values.max() > 1 or not values.any())):
+            raise PhotoError("the image holds fractions up to 1, or no numbers; expected 0 to 255; save it with 8 bits")
         top = 65535.0 if values.max(initial=0) > 255 else 255.0
         image = Image.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:

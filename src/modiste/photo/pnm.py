@@ -47,9 +47,9 @@ class Pnm:
         values = self._values(width * channels, height)
         if self._kind in BITS:
             values = 1 - values
+        values = np.minimum(values, self._largest)
         if self._largest != 255:
-            scale = np.float32(255 / self._largest)
-            values = (np.minimum(values, self._largest) * scale).round()
+            values = (values * np.float32(255 / self._largest)).round()
         image = values.astype(np.uint8).reshape(height, width, channels)
         return np.repeat(image, 3, axis=2) if channels == 1 else image
 
