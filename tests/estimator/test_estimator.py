@@ -94,6 +94,11 @@ def test_a_failed_fit_leaves_no_model() -> None:
             check_is_fitted(one)
 
 
+def test_samples_that_cannot_be_divided_are_a_value_error() -> None:
+    with pytest.raises(ValueError, match=r"100 images cannot give a validation share of 0\.001"):
+        small(validation_fraction=0.001).fit(ROWS[:100], LABELS[:100])
+
+
 def test_one_image_without_its_first_axis_is_refused() -> None:
     images = ROWS[:100].reshape(-1, 8, 8)
     model = small().fit(images, LABELS[:100])

@@ -132,9 +132,9 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes, codes = np.unique(labels, return_inverse=True)
         pixels = Pixels.learn(samples)
         images, codes, weights = _ordered(*_repeated(pixels.images(samples), codes, self._weights(X, sample_weight)))
-        recipe = self._recipe(len(images))
-        data = _development(images, codes, weights, tuple(map(str, classes)), recipe.data)
         with _as_value_error(), tempfile.TemporaryDirectory() as folder:
+            recipe = self._recipe(len(images))
+            data = _development(images, codes, weights, tuple(map(str, classes)), recipe.data)
             recipe = _with_batches(recipe, len(data.train))
             shown = [make_progress()] if self.verbose else []
             trainer.train(
