@@ -437,6 +437,10 @@ def test_a_parquet_list_that_is_none_is_refused(model: Path, tmp_path: Path) -> 
         pyarrow.parquet.write_table(content, table)
         with pytest.raises(DataError, match=complaint):
             answer_catalogue(model, table, tmp_path / "answers", workers=InThisProcess)
+    parts = [pyarrow.py_buffer(bytes((0, 0, 0, 0, 2, 0, 0, 0))), pyarrow.py_buffer(b"\xff\xfe")]
+    pyarrow.parquet.write_table(pyarrow.table({"path": pyarrow.StringArray.from_buffers(1, *parts)}), table)
+    with pytest.raises(DataError, match="unreadable: expected a parquet file, found 'utf-8' codec can't decode"):
+        answer_catalogue(model, table, tmp_path / "answers", workers=InThisProcess)
     table.write_bytes(b"PAR1 nothing")
     with pytest.raises(DataError, match="unreadable: expected a parquet file"):
         answer_catalogue(model, table, tmp_path / "answers", workers=InThisProcess)

@@ -65,7 +65,7 @@ def read_paths(table: Path) -> Iterator[str]:
             _check_column(table, file.schema_arrow)
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=[PATH]):
                 yield from _checked_paths(table, batch.column(0).to_pylist())
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, pyarrow.ArrowException, ValueError, KeyError, IndexError) as error:
         found = reason_of(error).partition("\n")[0]
         raise fault(table, "unreadable", expected="a parquet file", found=shown(found)) from None
 
