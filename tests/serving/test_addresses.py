@@ -83,6 +83,20 @@ def test_a_path_of_a_proxy_may_be_there_or_not(client: httpx2.Client) -> None:
     assert client.get("/clothes/openapi.json", headers=named).json()["servers"] == [{"url": "/clothes"}]
 
 
+@pytest.mark.parametrize("root", ["", "/clothes"])
+def test_a_slash_too_many_leads_to_the_same_place_on_the_same_site(client: httpx2.Client, root: str) -> None:
+    """Neither the scheme nor the host nor the path before it: a proxy with TLS has other ones."""
+    for path, there in (
+        ("/v1/model/?a=b&c", "../model?a=b&c"),
+        ("/v1/mod%C3%A9l/", "../mod%C3%A9l"),
+        ("/livez%2F", "../livez"),
+    ):
+        answer = client.get(root + path)
+        assert (answer.status_code, answer.headers["location"]) == (308, there)
+    followed = client.post(f"{root}/v1/predict/", follow_redirects=True, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert (followed.status_code, followed.url.path) == (415, f"{root}/v1/predict")
+
+
 @contextmanager
 def web_page(folder: Path) -> Iterator[str]:
     """Serve a folder on this machine; the address is another origin than the server's."""

@@ -10,6 +10,7 @@ import random
 import re
 import signal
 import socket
+import struct
 import threading
 import time
 import zlib
@@ -356,6 +357,48 @@ def test_head_is_answered_as_get_without_a_body(server: Server) -> None:
         assert client.head("/metrics").status_code == 200
         assert client.head("/livez", headers={"Host": "shop.example"}).status_code == 421
         assert client.get("/livez").text == "ok"  # over the same connection
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_a_request_that_asks_for_another_protocol_keeps_its_body(server: Server, protocol: str, chunked: bool) -> None:
+    """Java's client and ``curl --http2`` ask so with every first request; a server may answer in HTTP/1.1."""
+    body = b'{"images": ["QQ=="]}'
+    length, sent = f"Content-Length: {len(body)}", body
+    if chunked:
+        length, sent = "Transfer-Encoding: chunked", b"%x\r\n%b\r\n0\r\nX-Sum: 5\r\n\r\n" % (len(body), body)
+    lines = ["POST /v1/predict HTTP/1.1", f"Host: {server.host}", "Content-Type: application/json", length]
+    asking = [*lines, f"Upgrade: {protocol}", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQ"]
+    requests = [("\r\n".join(head) + "\r\n\r\n").encode() + sent for head in (asking, lines, asking, lines)]
+    last = f"GET /livez HTTP/1.1\r\nHost: {server.host}\r\nUpgrade: {protocol}\r\nConnection: Upgrade, close\r\n\r\n"
+    answer = server.raw(b"".join(requests) + last.encode())
+    assert (answer.count(b"HTTP/1.1 200 OK"), answer.count(b'"fault":"not a readable image')) == (5, 4), answer
+    assert answer.endswith(b"ok")
+
+
+@pytest.mark.parametrize("length", ["Content-Length: %d", "Transfer-Encoding: chunked"])
+def test_the_body_of_such_a_request_is_no_other_request(server: Server, length: str) -> None:
+    hidden = f"GET /v1/model HTTP/1.1\r\nHost: {server.host}\r\nConnection: close\r\n\r\n".encode()
+    sent = hidden if "%" in length else b"%x\r\n%b\r\n0\r\n\r\n" % (len(hidden), hidden)
+    lines = ["GET /livez HTTP/1.1", f"Host: {server.host}", "Connection: upgrade", "Upgrade: x"]
+    head = "\r\n".join([*lines, length.replace("%d", str(len(hidden)))]) + "\r\n\r\n"
+    last = f"GET /livez HTTP/1.1\r\nHost: {server.host}\r\nConnection: close\r\n\r\n"
+    answer = server.raw(head.encode() + sent + last.encode())
+    assert answer.count(b"HTTP/1.1 ") == 2
+    assert b"image_shape" not in answer
+
+
+def test_a_client_that_left_before_it_was_refused_is_no_failure(model_file: Path) -> None:
+    with listening(model_file) as server:
+        for _ in range(5):
+            with socket.create_connection((server.host, server.port)) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.sendall(f"GET /livez HTTP/1.1\r\nHost: {server.host}\r\n\r\nnonsense\r\n\r\n".encode())
+            with server.client() as client:  # closed by a reset: the socket lingers for 0 seconds
+                assert client.get("/livez").text == "ok"
+        server.process.terminate()
+        _, told = server.process.communicate(timeout=60)
+    assert told == ""
 
 
 def compressed(coding: str, content: bytes) -> bytes:

@@ -118,6 +118,7 @@ def _new_app(model: OnnxModel, root_path: str) -> FastAPI:
         servers=[{"url": root_path}] if root_path else None,
         docs_url=None,  # both pages would load scripts from other hosts
         redoc_url=None,
+        redirect_slashes=False,  # it would name the host and the scheme, which a proxy may have changed; see the gate
         separate_input_output_schemas=False,
     )
 

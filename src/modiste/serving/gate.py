@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -112,6 +112,8 @@ class Gate:
             return
         if not scope["path"]:
             raise RefusedError(308, "this path ends with a slash", location=f"{self.root_path}/")
+        if scope["path"] != "/" and scope["path"].endswith("/"):
+            raise RefusedError(308, "this path has no slash at its end", location=_without_slash(scope))
         self._check_sender(scope, headers)
         if scope["method"] == "GET":
             await self.app(scope, receive, answer)
@@ -322,6 +324,12 @@ def _replayed(body: bytes) -> Receive:
 
 def _too_long(most: int) -> RefusedError:
     return RefusedError(413, f"the body is too long; expected at most {most:,} bytes", connection="close")
+
+
+def _without_slash(scope: Scope) -> str:
+    """Return the place of a path without the slash at its end, relative to it: a proxy may have changed the rest."""
+    name, query = scope["path"].rstrip("/").rpartition("/")[2], scope["query_string"].decode("latin-1")
+    return f"../{quote(name)}" + (f"?{query}" if query else "")
 
 
 def _netloc(origin: str) -> str:

@@ -1,6 +1,7 @@
 """The server process: bounds on what a client sends, deadlines for slow clients, and an orderly shutdown."""
 
 import asyncio
+import contextlib
 import json
 import math
 import signal
@@ -10,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from httptools import HttpRequestParser
 
 from modiste.compat import HIGH_WATER_LIMIT, FlowControl, HttpToolsProtocol
 from modiste.errors import StorageError
@@ -96,6 +98,8 @@ NEW_CLIENT_SECONDS = 1.0
 """Time for the first byte of a client that connected just before the server stopped listening."""
 EXIT_SECONDS = 5.0
 """Time after ``finish_seconds`` for the rest of the shutdown."""
+FRAMING = (b"content-length", b"transfer-encoding")
+"""Headers that say where a body ends."""
 
 
 class Deadline:
@@ -133,6 +137,13 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
+class _BodyListener:
+    """Passes on a body and its end, and nothing else that a parser finds."""
+
+    def __init__(self, protocol: "BoundedProtocol") -> None:
+        self.on_body, self.on_message_complete = protocol.on_body, protocol.on_message_complete
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with bounds on what one client can make the server hold, even without a token.
 
@@ -147,6 +158,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.head_deadline, self.read_deadline = Deadline(), Deadline()
         self.inbox, self.in_body, self.is_refused = Inbox(), False, False
+        self.head_parser = self.parser
         self.flow = _Flow(transport, self.inbox)
         self._await_head()
         if len(self.connections) > self.most_connections:
@@ -188,8 +200,24 @@ class BoundedProtocol(HttpToolsProtocol):
     def _feed(self, piece: bytes) -> None:
         if self.in_body or not self._is_too_long():
             super().data_received(piece)
+            if self.in_body and self._asks_to_upgrade():
+                self._read_body()
         if self._is_too_long() and not self.is_refused:
             self._refuse(TOO_LONG, f"expected at most {self.limits.head_bytes:,} bytes beside the body")
+
+    def _asks_to_upgrade(self) -> bool:
+        """Return whether the head that was parsed last asks for another protocol, of which the server speaks none."""
+        return self.parser is self.head_parser and self.parser.should_upgrade()
+
+    def _read_body(self) -> None:
+        """Let a parser of its own read the body of a request that asks for another protocol.
+
+        The parser of the head takes such a body for what the other protocol sends: the request would lose it, and its
+        bytes would be the next request.
+        """
+        framing = [b"%b: %b\r\n" % header for header in self.headers if header[0] in FRAMING]
+        self.parser = HttpRequestParser(_BodyListener(self))
+        super().data_received(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
 
     def _is_too_long(self) -> bool:
         return self.inbox.framing_bytes > self.limits.head_bytes
@@ -212,9 +240,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._asks_to_upgrade():  # its body follows
+            return
         self.in_body = False
         self.inbox.expect(0)
         super().on_message_complete()
+        self.parser = self.head_parser
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -280,7 +311,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._stop_waiting()
-        self.transport.write_eof()
+        with contextlib.suppress(OSError):  # the client has left
+            self.transport.write_eof()
         self.flow.resume_reading()
         self.read_deadline.start(self.loop, LINGER_SECONDS, self.give_up)
 
