@@ -25,6 +25,7 @@ import code_of_others
 from commands_and_data import PROGRAMS, child_environment, run_python, still_running
 from fault_counter import Faults
 from modiste import compat
+from modiste.catalogue import ray_workers
 from modiste.errors import ClusterError, RunError, StoppedError, StorageError
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.plain import to_plain
@@ -368,6 +369,47 @@ def test_a_program_that_uses_ray_itself_is_told_what_to_do(
         ClusterError, match=rf"--ray {address}: this program has connected .*call ray\.shutdown\(\) before"
     ):
         ray_connection.connect(address)
+
+
+class Cluster:
+    """What workers ask of a cluster that they have joined, with a node of eight cores."""
+
+    def __init__(self) -> None:
+        self.connections = 1
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 8.0}}]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 8.0}
+
+    def put(self, _content: bytes) -> None:
+        """Keep nothing."""
+
+    def shutdown(self) -> None:
+        self.connections -= 1
+
+
+@pytest.mark.parametrize(("gpus", "error"), [(64.0, ClusterError), (0.0, StorageError)])
+def test_workers_that_cannot_be_made_leave_the_cluster_they_have_joined(
+    gpus: float, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster()
+    monkeypatch.setattr(ray_cluster, "connect", lambda _address: cluster)
+    (tmp_path / "file").touch()  # no folder: nothing can be written below it
+    with pytest.raises(error):
+        ray_cluster.RayWorkers("auto", tmp_path / "file/s", ray_cluster.Share(1.0, gpus))
+    assert cluster.connections == 0
+
+
+def test_workers_of_a_catalogue_that_cannot_be_made_leave_the_cluster_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster()
+    monkeypatch.setattr(ray_workers, "connect", lambda _address: cluster)
+    with pytest.raises(FileNotFoundError):
+        ray_workers.RayShardWorkers("auto", tmp_path / "missing.onnx", 1)
+    assert cluster.connections == 0
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,20 @@ class RayShardWorkers(ShardWorkers):
         self._tasks: dict[Future[bytes], ShardTask] = {}
         self._left, self._loss = threading.Event(), ""
         self._ray = connect(address)
-        self._cores = int(self._ray.cluster_resources().get("CPU", 0))
-        if self._cores < 1:
-            self._ray.shutdown()
+        try:
+            self._cores = self._count_cores(address)
+            self._model = self._ray.put(model.read_bytes())
+            self._remote = self._ray.remote(num_cpus=1, max_retries=MOST_DEATHS - 1)(answer_shard)
+            watch_head(self._ray, self._left, self._give_up)
+        except BaseException:
+            self.close()
+            raise
+
+    def _count_cores(self, address: str) -> int:
+        cores = int(self._ray.cluster_resources().get("CPU", 0))
+        if cores < 1:
             raise ClusterError(f"--ray {address}: no node of the cluster has a core for a shard; add a node with one")
-        self._model = self._ray.put(model.read_bytes())
-        self._remote = self._ray.remote(num_cpus=1, max_retries=MOST_DEATHS - 1)(answer_shard)
-        watch_head(self._ray, self._left, self._give_up)
+        return cores
 
     @property
     def slots(self) -> int:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,6 +81,7 @@ class RayWorkers(Workers):
     Raises:
         MissingExtraError: Ray is not installed.
         ClusterError: No cluster answers, or no node is large enough.
+        StorageError: The folder cannot be written.
     """
 
     limits_time = True
@@ -91,12 +92,16 @@ class RayWorkers(Workers):
         self._mark = folder / f".seen-{uuid.uuid4().hex}"
         self._left, self._loss = threading.Event(), ""
         self._ray = connect(address)
-        self._check_size()
-        storage.write_text(self._mark, "")
-        self._remote = self._ray.remote(
-            num_cpus=self._share.cpus, num_gpus=self._share.gpus, max_retries=MOST_DEATHS - 1
-        )(run_on_node)
-        watch_head(self._ray, self._left, self._give_up)
+        try:
+            self._check_size()
+            storage.write_text(self._mark, "")
+            self._remote = self._ray.remote(
+                num_cpus=self._share.cpus, num_gpus=self._share.gpus, max_retries=MOST_DEATHS - 1
+            )(run_on_node)
+            watch_head(self._ray, self._left, self._give_up)
+        except BaseException:
+            self._leave()
+            raise
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
         """Submit a trial, which begins when a node has room; ``function`` must be ``run_trial``."""
@@ -132,9 +137,14 @@ class RayWorkers(Workers):
             self.kill()
         if wait:
             wait_for(list(self._running), STOP_SECONDS)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Leave the cluster, which is otherwise joined for as long as this process lives."""
         self._left.set()
-        self._mark.unlink(missing_ok=True)
         self._ray.shutdown()
+        with suppress(OSError):  # that would hide why nothing could be written
+            self._mark.unlink()
 
     def _settle(self, inner: Future[NodeResult], task: TrialTask, given: float, done: Future[TrialOutcome]) -> None:
         """Pass on the outcome, or the error, of a trial that Ray has ended; it was submitted at the time ``given``."""
@@ -186,7 +196,6 @@ class RayWorkers(Workers):
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
             largest = {name: max((node.get(name, 0) for node in nodes), default=0) for name in wanted}
-            self._ray.shutdown()
             raise ClusterError(
                 f"no node of the cluster has {wanted['CPU']:g} cores and {wanted['GPU']:g} GPUs for a trial; the "
                 f"largest of its {len(nodes)} nodes have {largest['CPU']:g} and {largest['GPU']:g}; "
