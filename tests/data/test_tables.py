@@ -4,6 +4,8 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -481,6 +483,51 @@ def test_a_source_of_ones_own(tmp_path: Path) -> None:
     assert len(held_out.load_test(recipe)) == 18
     with pytest.raises(RecipeError, match="new name"):
         sources.add(Noise())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"images": TRAIN[0] / 255},
+            r"no images: expected an array of uint8, .* found ndarray of float64 \(60, 9, 9\)",
+        ),
+        ({"images": torch.from_numpy(TRAIN[0])}, "no images: .* found Tensor"),
+        ({"images": np.zeros((60, 9, 9, 3), np.uint8)}, r"channels last: expected shape \(N, C, H, W\), found shape"),
+        (
+            {"labels": TRAIN[1][1:]},
+            r"no labels: expected an array of 60 whole numbers, .* found ndarray of int64 \(59,\)",
+        ),
+        ({"labels": np.array(NAMES)[TRAIN[1]]}, "no labels"),
+        (
+            {"labels": TRAIN[1] + 1},
+            "a label of no class: expected 0 to 2 .3 classes., found 1 to 3; number the classes",
+        ),
+        ({"labels": TRAIN[1] - 1}, "a label of no class: .* found -1 to 1"),
+        ({"validation": 60}, "no validation images: expected 1 to 59 of 60 images, or None, found 60; give None"),
+        ({"validation": 0}, "no validation images"),
+        (None, "no labelled images: expected LabelledImages, found NoneType"),
+    ],
+)
+@pytest.mark.usefixtures("without_type_checks")  # a person's program has none
+def test_what_a_source_of_ones_own_gives_is_checked(
+    changes: dict[str, Any] | None, message: str, noise: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = DataRecipe(source=str(tmp_path / "x.noise"))
+    given = None if changes is None else replace(Noise().load(tmp_path, recipe), **changes)
+    monkeypatch.setattr(Noise, "load", lambda *_: given)
+    monkeypatch.setattr(Noise, "load_test", lambda *_: given)
+    for load in (load_development, held_out.load_test, partial(held_out.load_labelled, recipe.source)):
+        with pytest.raises(DataError, match=f"source noise: {message}"):
+            load(recipe)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_what_is_no_source_is_not_added() -> None:
+    with pytest.raises(
+        RecipeError, match="expected an object with name, layout, detect, load and load_test, found int"
+    ):
+        sources.add(7)  # type: ignore[arg-type]
 
 
 def test_names_of_sources_are_unique() -> None:

@@ -108,7 +108,10 @@ def load_test(recipe: DataRecipe, folder: Path | None = None) -> ImageSet:
         return as_image_set(load_published(TEST, folder))
     source, path = sources.locate(recipe.source, folder)
     own = sources.added(source.name)
-    found = TEST_PARTS[source.name](path, recipe) if own is None else own.load_test(path, recipe)
+    if own is None:
+        found = TEST_PARTS[source.name](path, recipe)
+    else:
+        found = sources.checked(own.load_test(path, recipe), own.name)
     return as_image_set(sources.transposed(found, recipe))
 
 
@@ -218,7 +221,10 @@ def load_labelled(data: Any, recipe: DataRecipe) -> LabelledImages:
     if source.name in tables:
         found = _all_parts(tables[source.name].read(path), recipe)
     else:
-        found = own.load_test(path, recipe) if own else without_files(load_held_out(str(path)))
+        if own is None:
+            found = without_files(load_held_out(str(path)))
+        else:
+            found = sources.checked(own.load_test(path, recipe), own.name)
         with contextlib.suppress(DataError):  # too few images for training may still be measured
             found = replace(found, fingerprint=source.load(path, recipe).fingerprint)
     return sources.transposed(found, recipe)

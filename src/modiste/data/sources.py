@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from modiste.data.labelled import DevelopmentSource, LabelledImages, Source
 from modiste.data.locations import FASHION_MNIST, refuse, sought
 from modiste.data.pictures.picture_source import PictureSource
 from modiste.data.tables import npz, parquet, pixel_csv
+from modiste.data.tables.arrays import GREY_OR_COLOUR, refusal
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import DataRecipe
 
@@ -27,7 +29,7 @@ def add(source: Source) -> None:
     ``labelled.Source``. Every process that reads the data must add it.
 
     Raises:
-        RecipeError: A source of this name is in the table.
+        RecipeError: It lacks one of these, or a source of this name is in the table.
 
     Example:
         >>> import hashlib, numpy
@@ -46,6 +48,9 @@ def add(source: Source) -> None:
         ('even', 'odd')
         >>> remove("noise")
     """
+    if not isinstance(source, Source):
+        needed, found = "name, layout, detect, load and load_test", type(source).__name__
+        raise RecipeError(f"sources: expected an object with {needed}, found {found}; see modiste.data.labelled.Source")
     if source.name in {FASHION_MNIST, *(one.name for one in table())}:
         raise RecipeError(f"sources: expected a new name, found {source.name!r}, which is in the table; choose another")
     _added.insert(0, source)
@@ -106,7 +111,48 @@ def load(recipe: DataRecipe, folder: Path | None = None) -> LabelledImages:
     if recipe.source == FASHION_MNIST:
         return transposed(without_files(load_training(FASHION_MNIST, folder)), recipe)
     source, path = locate(recipe.source, folder)
-    return transposed(source.load(path, recipe), recipe)
+    found = source.load(path, recipe)
+    return transposed(found if added(source.name) is None else checked(found, source.name), recipe)
+
+
+def checked(found: Any, name: str) -> LabelledImages:
+    """Return what an added source gave, checked: nobody else has looked at it.
+
+    Args:
+        found: What ``load`` or ``load_test`` returned.
+        name: Name of the source.
+
+    Raises:
+        DataError: It is not what ``LabelledImages`` says.
+    """
+    where, remedy = f"source {name}", "return what modiste.data.labelled.LabelledImages says"
+    if not isinstance(found, LabelledImages):
+        given = type(found).__name__
+        raise refusal(where, "no labelled images", expected="LabelledImages", found=given, remedy=remedy)
+    images, labels = found.images, found.labels
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
+        expected, given = "an array of uint8, (N, H, W) or (N, C, H, W)", _described(images)
+        raise refusal(where, "no images", expected=expected, found=given, remedy=remedy)
+    if images.ndim == 4 and images.shape[3] in GREY_OR_COLOUR and images.shape[1] not in GREY_OR_COLOUR:
+        given, move = f"shape {images.shape}", "move them: images.transpose(0, 3, 1, 2)"
+        raise refusal(where, "channels last", expected="shape (N, C, H, W)", found=given, remedy=move)
+    count, classes = len(images), len(found.class_names)
+    if not isinstance(labels, np.ndarray) or labels.shape != (count,) or labels.dtype.kind not in "bui":
+        expected = f"an array of {count:,} whole numbers, one for each image"
+        raise refusal(where, "no labels", expected=expected, found=_described(labels), remedy=remedy)
+    if int(labels.min()) < 0 or int(labels.max()) >= classes:
+        expected, given = f"0 to {classes - 1} ({classes} classes)", f"{labels.min()} to {labels.max()}"
+        raise refusal(where, "a label of no class", expected=expected, found=given, remedy="number the classes from 0")
+    if found.validation is not None and not 0 < found.validation < count:
+        expected, given = f"1 to {count - 1:,} of {count:,} images, or None", f"{found.validation:,}"
+        raise refusal(where, "no validation images", expected=expected, found=given, remedy="give None to draw some")
+    return found
+
+
+def _described(value: Any) -> str:
+    """Return the type of a value, and of an array the shape."""
+    is_array = isinstance(value, np.ndarray)
+    return f"{type(value).__name__}" + (f" of {value.dtype} {value.shape}" if is_array else "")
 
 
 def transposed(found: LabelledImages, recipe: DataRecipe) -> LabelledImages:
