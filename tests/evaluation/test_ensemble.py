@@ -1,6 +1,7 @@
 """Several runs measured as one."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,12 @@ def test_a_mean_is_of_seeds_alone(
     with pytest.raises(RunError, match="the same recipe and seed as"):
         evaluate_seeds([two_runs[0], two_runs[0]], data_folder=tiny_folder)
     assert run_folder.open_run(tmp_path / "short").test_openings == 0, "refused before the test set is opened"
+
+
+@pytest.mark.parametrize("together", [evaluate_seeds, evaluate_together])
+def test_no_runs_are_refused(together: Callable[[list[Path]], object]) -> None:
+    with pytest.raises(RunError, match="expected at least one finished run, found none"):
+        together([])
 
 
 def test_runs_of_other_splits_are_refused(

@@ -193,7 +193,7 @@ def different_paths(folders: Sequence[Path | str]) -> list[Path]:
     if len({path.resolve() for path in paths}) < len(paths):
         raise RunError("a run is named twice; give each run folder once")
     if len(paths) < 2:
-        raise RunError("nothing to compare: expected at least two runs, found one")
+        raise RunError(f"nothing to compare: expected at least 2 runs, found {len(paths)}")
     return paths
 
 

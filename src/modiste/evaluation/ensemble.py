@@ -207,7 +207,9 @@ def read_measured_runs(folders: Sequence[Path | str], split: Split) -> MeasuredR
 
 
 def _together(found: Sequence[Measurement]) -> MeasuredRuns:
-    """Return measurements as one; RunError unless all are of the same images."""
+    """Return measurements as one; RunError unless there is one, and all are of the same images."""
+    if not found:
+        raise RunError("evaluation: expected at least one finished run, found none; give the folders of runs")
     for one in found:
         _check_same_images(found[0], one)
     return MeasuredRuns(
