@@ -117,6 +117,11 @@ def test_content_and_rules_have_their_own_fingerprint(folder: Path) -> None:
     assert len(set(prints)) == 3
 
 
+def with_table(folder: Path) -> Path:
+    (folder / "own.csv").write_text("path,label\nboots/000.png,Boot\ntables/000.png,Cap\n")
+    return folder / "own.csv"
+
+
 WRONG: dict[str, tuple[Callable[[Path], DataRecipe], type[Exception], str]] = {
     "a folder that is not there": (lambda folder: data(folder / "no"), DataError, "found nothing; check --data.extra"),
     "a set that was not fetched": (lambda _: data(Path("clothing")), DataError, "modiste data fetch clothing"),
@@ -130,6 +135,22 @@ WRONG: dict[str, tuple[Callable[[Path], DataRecipe], type[Exception], str]] = {
         RecipeError,
         "'Boots' is no class; did you mean 'Boot'",
     ),
+    "two rules for a folder": (
+        lambda folder: data(folder, extra_classes=(*RULES, "boots=Coat")),
+        RecipeError,
+        "expected each folder and its classes once, found 'boots' twice",
+    ),
+    "a class twice": (lambda folder: data(folder, extra_classes=("boots=Cap+Cap",)), RecipeError, "found 'Cap' twice"),
+    "the data set's own folder": (
+        lambda folder: data(folder, source=str(folder)),
+        RecipeError,
+        "expected other pictures than the data set's, found .* its validation and test pictures would be learnt",
+    ),
+    "a folder that holds the data set's table": (
+        lambda folder: data(folder, source=str(with_table(folder))),
+        RecipeError,
+        "expected other pictures than the data set's",
+    ),
     "another size": (lambda folder: data(folder, side=32), RecipeError, r"\(1, 28, 28\), found \(1, 32, 32\)"),
 }
 
@@ -140,6 +161,13 @@ def test_what_cannot_be_learnt_is_refused_in_one_line(case: str, folder: Path) -
     with pytest.raises(error, match=message) as caught:
         load(make(folder))
     assert "\n" not in str(caught.value)
+
+
+def test_the_training_part_of_the_data_set_itself_may_be_extra(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write_pictures(tmp_path / "own" / part, COUNTS)
+    train, held_back = load(data(tmp_path / "own", source=str(tmp_path / "own")))
+    assert len(train) + len(held_back) == sum(COUNTS.values())
 
 
 def test_a_rule_needs_folder_and_classes_and_extra_needs_a_rule() -> None:

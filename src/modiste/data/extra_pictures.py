@@ -6,6 +6,7 @@ is not learnt but used to set the threshold of the answer "none of the classes";
 
 import hashlib
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +16,14 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from modiste.data import sources
 from modiste.data.clothing_download import NAME, fetched_folder
 from modiste.data.paths import expand_home, kind_at
 from modiste.data.pictures import picture_source
 from modiste.data.pictures.class_folders import read_class_folders
 from modiste.data.pictures.division import draw
 from modiste.data.pictures.listing import PictureList
-from modiste.errors import RecipeError, fault
+from modiste.errors import RecipeError, fault, shown
 from modiste.recipes.plain import nearest
 from modiste.recipes.recipe import DataRecipe
 
@@ -91,7 +93,8 @@ def load_extra(recipe: DataRecipe, class_names: tuple[str, ...], image_shape: tu
 
     Raises:
         DataError: The folder is missing or holds no class folders, most files cannot be read, or none is left to learn.
-        RecipeError: A rule names a folder or a class that does not exist, or the pictures get another shape.
+        RecipeError: A rule names a folder or a class that does not exist, or one twice; the pictures get another shape;
+            or they are the data set's own, and so some of its test pictures.
     """
     shape = (3 if recipe.colour else 1, recipe.side, recipe.side)
     if shape != image_shape:
@@ -102,6 +105,7 @@ def load_extra(recipe: DataRecipe, class_names: tuple[str, ...], image_shape: tu
     listing = read_class_folders(path)
     rules = _rules(recipe, listing.class_names, class_names)
     entries = [entry for entry in listing.entries if entry.split in ("", "train")]
+    _check_apart(path, recipe, listing)
     if not entries:
         raise fault(path, "no training pictures", expected="a folder train", found="none", remedy="check data.extra")
     counts = Counter(entry.class_name for entry in entries)
@@ -142,17 +146,36 @@ def _folder(named: str) -> Path:
     raise fault(path, "no extra pictures", expected="a folder of class folders", found=found, remedy=remedy)
 
 
+def _check_apart(path: Path, recipe: DataRecipe, listing: PictureList) -> None:
+    """Raise RecipeError if all pictures of a folder would be learnt that also holds the data set's own."""
+    if all(entry.split for entry in listing.entries) or not kind_at(expand_home(Path(recipe.source))):
+        return
+    pictures, other = sources.locate_pictures(recipe.source), Path(os.path.realpath(path))
+    own = None if pictures is None else Path(os.path.realpath(pictures))
+    if own is not None and (own.is_relative_to(other) or other.is_relative_to(own)):
+        raise RecipeError(
+            f"data.extra: expected other pictures than the data set's, found {shown(path)} for {shown(recipe.source)}: "
+            "its validation and test pictures would be learnt; name another folder"
+        )
+
+
 def _rules(recipe: DataRecipe, folders: tuple[str, ...], class_names: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """Return the labels of each folder that has a rule."""
     rules = {}
     for rule in recipe.extra_classes:
         folder, _, classes = rule.partition("=")
+        names = classes.split("+")
+        if folder in rules or len(set(names)) < len(names):
+            twice = folder if folder in rules else max(names, key=names.count)
+            raise RecipeError(
+                f"data.extra_classes: expected each folder and its classes once, found {twice!r} twice; remove one"
+            )
         if folder not in folders:
             raise RecipeError(f"data.extra_classes: {folder!r} is no folder there; {nearest(folder, folders)}")
-        for name in classes.split("+"):
+        for name in names:
             if name not in class_names:
                 raise RecipeError(f"data.extra_classes: {name!r} is no class; {nearest(name, class_names)}")
-        rules[folder] = tuple(class_names.index(name) for name in classes.split("+"))
+        rules[folder] = tuple(class_names.index(name) for name in names)
     return rules
 
 
