@@ -92,9 +92,14 @@ def _one_file(path: Path) -> Contents:
             remedy="save it with numpy.savez(file, images=..., labels=...)",
         )
     named = next((lower[key] for key in NAMES_KEYS if key in lower), None)
-    names = None if named is None else to_labels(_array(path, named), f"{shown(path)}: {named}")
-    is_text = names is not None and names.dtype.kind == "U"  # numbers are the labels themselves: they name none
-    return Contents(shown(path.stem) or "arrays", str(path), parts, tuple(map(str, names)) if is_text else None)
+    names = None if named is None else _class_names(path, named)
+    return Contents(shown(path.stem) or "arrays", str(path), parts, names)
+
+
+def _class_names(path: Path, key: str) -> tuple[str, ...] | None:
+    """Return class names; None if they are numbers, which are the labels themselves and name none."""
+    names = to_labels(_array(path, key), f"{shown(path)}: {key}")
+    return tuple(map(str, names)) if names.dtype.kind == "U" else None
 
 
 def _single_files(path: Path, prefix: str | None) -> Contents:
