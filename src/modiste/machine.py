@@ -30,15 +30,32 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    check_device(name)
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
         if device.type == "meta":
             raise RuntimeError("it holds no numbers")  # noqa: TRY301  (one message for every fault)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise RecipeError(f"device {name!r} cannot be used here ({reason}); try --device cpu") from error
+    except (RuntimeError, AssertionError, ImportError) as error:  # some devices need packages
+        raise _unusable(name, error) from error
     return torch.device("cpu") if device.type == "cpu" else device  # there is one, which ``cpu:1`` names too
+
+
+def check_device(name: str) -> None:
+    """Raise RecipeError unless this is ``auto`` or the name of a device, which need not be on this machine."""
+    if name == "auto":
+        return
+    try:
+        torch.device(name)
+    except RuntimeError as error:
+        raise _unusable(name, error) from error
+
+
+def _unusable(name: str, error: Exception) -> RecipeError:
+    reason, other = str(error).splitlines()[0], "cpu"
+    if name.lower().startswith("gpu"):
+        reason, other = "a GPU is called cuda", "cuda"
+    return RecipeError(f"device {name!r} cannot be used here ({reason}); try --device {other}")
 
 
 def fast_bfloat16(device: torch.device) -> bool:

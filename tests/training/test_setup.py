@@ -91,5 +91,17 @@ def test_a_device_that_is_not_there_is_refused() -> None:
             pass
 
 
+@pytest.mark.parametrize("name", ["gpu", "GPU:1"])
+def test_a_gpu_is_told_its_name(name: str) -> None:
+    for check in (machine.check_device, machine.choose_device):
+        with pytest.raises(RecipeError, match=rf"device '{name}' .*a GPU is called cuda\); try --device cuda$"):
+            check(name)
+
+
+def test_a_device_whose_package_is_missing_is_a_line() -> None:
+    with pytest.raises(RecipeError, match=r"^device 'hpu' cannot be used here \(.*; try --device cpu$"):
+        machine.choose_device("hpu")
+
+
 def test_every_name_of_the_processor_is_the_same_device() -> None:
     assert [machine.choose_device(name) for name in ("cpu", "cpu:0", "cpu:3")] == 3 * [torch.device("cpu")]
