@@ -9,7 +9,7 @@ from drawn_answers import NAMES, answers, reference
 from page_reader import Page
 
 from modiste.monitoring.drift import Share, compare
-from modiste.reports.drift_page import MOST_ROWS, share_bars, write_drift
+from modiste.reports.drift_page import MOST_ROWS, _most_changed, share_bars, write_drift
 
 
 @pytest.mark.parametrize("number", [10, 1000])
@@ -33,3 +33,11 @@ def test_of_many_classes_those_that_differ_most_are_shown(tmp_path: Path) -> Non
     assert "75 more are in the JSON output" in text
     assert [f"class {number}" in text for number in (99, 75, 74, 0)] == [True, True, False, False]
     assert len(share_bars(many[:MOST_ROWS]).axes[0].patches) == 2 * MOST_ROWS
+
+
+def test_classes_that_do_not_differ_push_out_none_that_do() -> None:
+    still = [Share(f"still {number}", 0.01, 0.01) for number in range(2 * MOST_ROWS)]
+    moved = [Share(f"moved {number}", 0.01, 0.02) for number in range(3)]
+    shown = _most_changed([*still, *moved])
+    assert len(shown) == MOST_ROWS
+    assert shown[-3:] == moved

@@ -299,6 +299,25 @@ def test_every_recipe_s_diagram_counts_all_its_parameters(recipe: ModelRecipe) -
     assert sum(stage.parameters for stage in stages) == count_parameters(model)
 
 
+def test_a_layer_that_gives_a_number_for_each_image_has_its_row() -> None:
+    class Brightness(torch.nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean((1, 2, 3))
+
+    class Lit(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.light, self.head = Brightness(), torch.nn.Linear(1, 3)
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.light(images)[:, None])
+            return logits
+
+    stages = trace(Lit(), (1, 28, 28))
+    assert [(stage.name, stage.shape) for stage in stages[1:]] == [("Brightness", (1,)), ("Dense", (3,))]
+    assert network_diagram(stages).axes
+
+
 def test_what_an_image_does_not_pass_is_named() -> None:
     model = build_model(
         named.RECIPES["capsnet"]().model, Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))

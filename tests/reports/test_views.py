@@ -45,7 +45,7 @@ from modiste.reports.views import (
     superpixel_graph,
 )
 from modiste.reports.views.registry import VIEWS, View, scene_of
-from modiste.reports.views.scene import Scene, evidence
+from modiste.reports.views.scene import Scene, evidence, signed
 from modiste.runs.run_folder import PretrainingRow, open_run
 from networks import SMALL
 
@@ -95,6 +95,11 @@ def test_every_view_is_drawn_legibly_and_leaves_the_network_alone(
     check_legible(figure)
     assert all(torch.equal(value, before[name]) for name, value in stage.network.state_dict().items())
     assert not any(layer.training for layer in stage.network.modules())
+
+
+def test_the_weights_of_a_very_large_layer_are_scaled_too() -> None:
+    weights = torch.full((2**24 + 2,), -0.5)  # more numbers than torch finds a percentile of
+    assert signed(weights).aminmax() == (-1, -1)
 
 
 @pytest.mark.parametrize(

@@ -141,10 +141,15 @@ def _steps(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[list[_S
         counted.update(map(id, own))
         parameters = sum(item.numel() for item in own)
         beside = bool(outputs) and taken is not outputs[-1] and any(taken is earlier for earlier in outputs)
-        steps.append(_Step(layer, tuple(taken.shape[1:]), tuple(given.shape[1:]), parameters, beside))
+        steps.append(_Step(layer, _of_one(taken), _of_one(given), parameters, beside))
         outputs.append(given)
     unused = sum(item.numel() for item in model.parameters() if item.requires_grad and id(item) not in counted)
     return steps, unused
+
+
+def _of_one(images: Tensor) -> tuple[int, ...]:
+    """Return the shape of one image's part of a batch; a number for each image has the shape (1,)."""
+    return tuple(images.shape[1:]) or (1,)
 
 
 def _calls(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Call]:

@@ -66,8 +66,9 @@ def _figure(shift: Shift) -> PageFigure:
 
 def _most_changed(shares: Sequence[Share]) -> list[Share]:
     """Return the MOST_ROWS shares that differ most, in their order."""
-    limit = sorted((abs(one.now - one.before) for one in shares), reverse=True)[:MOST_ROWS][-1]
-    return [one for one in shares if abs(one.now - one.before) >= limit][:MOST_ROWS]
+    changes = [abs(one.now - one.before) for one in shares]
+    largest = sorted(range(len(shares)), key=lambda place: -changes[place])[:MOST_ROWS]
+    return [shares[place] for place in sorted(largest)]
 
 
 @drawn
