@@ -1,6 +1,7 @@
 """Linear classifiers on fixed features: who judges which image, the mean over divisions, and planted wrong labels."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from modiste.audits.labels import LEAST_WRONG, likely_wrong_labels
 from modiste.audits.probe import Examples, fold_logits, has_fixed_features, mean_probabilities, probe_probabilities
 from modiste.data.dataset import ImageSet, SplitImages
 from modiste.data.folds import assign_folds
-from modiste.errors import StoppedError
+from modiste.errors import RecipeError, StoppedError
 from modiste.recipes import named
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import Recipe, TransferRecipe
@@ -118,6 +119,15 @@ def test_an_audit_computes_features_once_and_finds_the_wrong_label(
     assert found.suspicious[0].looks_like == 0
     assert found.suspicious[0].wrong > 0.5
     assert found.notes == known.notes
+
+
+@pytest.mark.parametrize("folds", [2.5, "4", None, 1, 49, -1])
+def test_folds_that_cannot_be_are_told(
+    known: SplitImages, folds: Any, monkeypatch: pytest.MonkeyPatch, without_type_checks: None
+) -> None:
+    monkeypatch.setattr("modiste.audits.audit.load_split_images", lambda *_: known)
+    with pytest.raises(RecipeError, match=r"^folds: expected 0, or from 2 to 48, .*, found "):
+        audit(RECIPE, folds=folds, device="cpu", report=lambda _: None)
 
 
 def test_networks_that_know_only_the_largest_class_are_named(

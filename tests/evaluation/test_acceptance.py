@@ -26,6 +26,12 @@ def test_a_rate_outside_the_table_is_refused(rate: float) -> None:
         TABLE.at(rate)
 
 
+@pytest.mark.parametrize("rate", ["0.04", None, [0.04]])
+def test_a_rate_that_is_no_number_is_refused(rate: Any, without_type_checks: None) -> None:
+    with pytest.raises(RecipeError, match=r"^--accept: expected a number, found "):
+        TABLE.at(rate)
+
+
 def test_at_the_chosen_rate_the_limit_becomes_one() -> None:
     limit, measured = TABLE.at(0.07)
     assert TABLE.relative_to(limit).at(0.07) == (pytest.approx(1), measured)

@@ -1,5 +1,7 @@
 """The table of coverages gives the sets that validation images gave, and damaged tables are refused."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -42,8 +44,8 @@ def test_a_table_is_read_as_it_was_written() -> None:
     assert found.coverages == COVERAGES
 
 
-@pytest.mark.parametrize("coverage", [0.0, 1.0, 95.0, 0.9995])
-def test_a_coverage_out_of_range(coverage: float) -> None:
+@pytest.mark.parametrize("coverage", [0.0, 1.0, 95.0, 0.9995, "0.95", None, [0.95]])
+def test_a_coverage_out_of_range(coverage: Any, without_type_checks: None) -> None:
     with pytest.raises(RecipeError, match=r"^coverage: expected"):
         table(400).at(coverage)
 

@@ -535,6 +535,8 @@ def test_whole_pictures_have_no_garment_to_find() -> None:
         DataRecipe(pictures="whole", background="network")
     with pytest.raises(RecipeError, match="'netwrok' is unknown; did you mean 'network'"):
         Preparation(background="netwrok")
+    with pytest.raises(RecipeError, match=r"background: \['plain'\] is unknown; known: plain, network, auto"):
+        Preparation(background=["plain"])  # type: ignore[arg-type]
 
 
 @pytest.fixture

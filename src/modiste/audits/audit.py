@@ -5,6 +5,7 @@ The audit never opens the test set; a caller may pass test images in to be compa
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -230,8 +231,8 @@ def _changes(data: DataRecipe) -> dict[str, Any]:
 def _check(known: SplitImages, folds: int) -> None:
     """Raise an error if the images do not lie in memory, or cannot be divided into this number of folds."""
     require_in_memory(known.images.images, "an audit")
-    if folds and not 2 <= folds <= len(known.images):
-        raise RecipeError(f"folds: expected 0, or from 2 to {len(known.images):,}, one for each image, found {folds}")
+    if not isinstance(folds, Integral) or (folds and not 2 <= folds <= len(known.images)):
+        raise RecipeError(f"folds: expected 0, or from 2 to {len(known.images):,}, one for each image, found {folds!r}")
 
 
 def _prepared_for_comparison(known: SplitImages, recipe: DataRecipe, data_folder: Path | None) -> ImageSet:

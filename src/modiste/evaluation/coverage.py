@@ -7,6 +7,7 @@ programs so make the same sets without the validation images. This module needs 
 from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 from modiste.errors import RecipeError
@@ -19,8 +20,8 @@ MOST_ROWS = 1000
 
 
 def check_coverage(coverage: float) -> None:
-    """Raise RecipeError unless the coverage is between 0 and 1."""
-    demand(0 < coverage < 1, "coverage", "a number between 0 and 1, such as 0.95", coverage)
+    """Raise RecipeError unless the coverage is a number between 0 and 1."""
+    demand(isinstance(coverage, Real) and 0 < coverage < 1, "coverage", "a number between 0 and 1, such as 0.95", coverage)
 
 
 @dataclass(frozen=True)

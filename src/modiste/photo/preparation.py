@@ -16,7 +16,7 @@ from modiste.photo.garment import Prepared, as_bytes, as_it_is, centred, prepare
 from modiste.photo.opening import open_photo
 from modiste.photo.segmentation import U2NET, choose_network, load_network
 from modiste.photo.separation import BACKGROUNDS
-from modiste.recipes.plain import nearest
+from modiste.recipes.plain import demand_known, nearest
 from modiste.recipes.recipe import DECODERS
 
 VERSION = 4
@@ -54,8 +54,7 @@ class Preparation:
                 f"pictures: {self.way} gives images of {'1' if self.way == 'garment' else '1 or 3'} channels, this "
                 f"network takes {self.channels}; choose whole for colour"
             )
-        if self.background not in BACKGROUNDS:
-            raise RecipeError(f"background: {self.background!r} is unknown; {nearest(self.background, BACKGROUNDS)}")
+        demand_known(self.background, "background", BACKGROUNDS)
         if self.background != "plain" and self.way != "garment":
             raise RecipeError(
                 f"background: {self.background} finds garments, this network takes {self.way} pictures; leave it out"

@@ -8,9 +8,11 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 from modiste.errors import RecipeError
+from modiste.recipes.plain import demand
 
 USUAL_RATE = 0.04
 """The share of validation images that the usual threshold calls none of the classes."""
@@ -37,8 +39,9 @@ class Acceptance:
         """Return the limit for a rate, and the measured share above it; between two rates both are interpolated.
 
         Raises:
-            RecipeError: The rate is outside the table.
+            RecipeError: The rate is outside the table, or no number.
         """
+        demand(isinstance(rate, Real), "--accept", "a number", rate)
         if not self.rates[0] <= rate <= self.rates[-1]:
             raise RecipeError(f"--accept {rate:g}: expected a share from {self.rates[0]:g} to {self.rates[-1]:g}")
         above = bisect_left(self.rates, rate)
