@@ -18,6 +18,7 @@ import pytest
 from commands_and_data import run_modiste
 from modiste.errors import FolderInUseError, ReadOnlyError, RunError, StorageError
 from modiste.runs import storage
+from modiste.system import posix
 
 OLD, NEW = b"the old content", b"the new content, which is longer"
 OPERATIONS = {
@@ -387,6 +388,34 @@ class TestLock:
             raise ZeroDivisionError
         with storage.lock(tmp_path / "run"):
             pass
+
+    def test_a_folder_that_is_refused_stays_as_it_was(self, tmp_path: Path) -> None:
+        (tmp_path / "notes.txt").touch()
+        with pytest.raises(RunError), storage.lock(tmp_path):
+            raise RunError("not a run folder")
+        assert visible_and_hidden(tmp_path) == ["notes.txt"]
+        with storage.lock(tmp_path):
+            pass
+        with pytest.raises(RunError), storage.lock(tmp_path):  # the folder was locked before: its file stays
+            raise RunError("not a run folder")
+        assert visible_and_hidden(tmp_path) == [storage.LOCK_NAME, "notes.txt"]
+
+    def test_a_file_that_was_deleted_meanwhile_is_no_lock(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else two processes that waited for one which was refused would both go on."""
+        path, lock_file = tmp_path / storage.LOCK_NAME, posix.lock_file
+
+        def deleted_first(descriptor: int) -> None:
+            monkeypatch.setattr(posix, "lock_file", lock_file)
+            path.unlink()
+            lock_file(descriptor)
+
+        monkeypatch.setattr(posix, "lock_file", deleted_first)
+        with storage.lock(tmp_path, 60.0):
+            assert path.exists()
+            with pytest.raises(FolderInUseError), storage.lock(tmp_path):
+                pass
 
     def test_it_waits_as_long_as_it_is_asked_to(self, owner: subprocess.Popen[bytes], tmp_path: Path) -> None:
         with pytest.raises(FolderInUseError, match="wait until it has ended"), storage.lock(tmp_path / "run", 0.05):

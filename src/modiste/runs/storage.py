@@ -225,7 +225,8 @@ def lock(folder: Path, patience_seconds: float = 0.0) -> Iterator[None]:
     """Hold the lock of ``folder``, which is made if missing, while the block runs.
 
     The kernel frees the lock when the process that holds it dies, so no stale lock can remain. On a file system
-    without locks a warning is logged and the block runs without one.
+    without locks a warning is logged and the block runs without one. If the block refuses the folder (RunError), a
+    lock's file that was not there before is deleted: the folder may be anybody's.
 
     Args:
         folder: The run folder.
@@ -235,17 +236,18 @@ def lock(folder: Path, patience_seconds: float = 0.0) -> Iterator[None]:
         FolderInUseError: Another process still holds the lock after that time.
         StorageError: The folder cannot be used; ReadOnlyError if it may not be written.
     """
+    path = folder / LOCK_NAME
+    was_there = os.path.lexists(path)
+    descriptor = _acquire(folder, patience_seconds)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = _open_lock(folder / LOCK_NAME)
-    except OSError as error:
-        raise _refusal(folder, "cannot be used as a run folder", error) from error
-    try:
-        _acquire(folder, descriptor, patience_seconds)
         yield
+    except RunError:
+        if not was_there:
+            with contextlib.suppress(OSError):  # Windows deletes no open file
+                path.unlink()
+        raise
     finally:
-        with contextlib.suppress(OSError):  # nothing was written to it that could be lost
-            os.close(descriptor)
+        _close(descriptor)
 
 
 def _open_lock(path: Path) -> int:
@@ -260,12 +262,36 @@ def _open_lock(path: Path) -> int:
         raise
 
 
-def _acquire(folder: Path, descriptor: int, patience_seconds: float) -> None:
+def _acquire(folder: Path, patience_seconds: float) -> int:
+    """Return the number of the lock's file, opened and locked; errors as for ``lock``."""
     deadline = time.monotonic() + patience_seconds
-    while not _try_lock(folder, descriptor):
+    while (descriptor := _locked(folder)) is None:
         if time.monotonic() >= deadline:
             raise FolderInUseError(f"{folder}: another process is working in this folder; wait until it has ended")
         time.sleep(0.02)
+    return descriptor
+
+
+def _locked(folder: Path) -> int | None:
+    """Return the number of the lock's file, opened and locked; None if another process has it, or just deleted it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = _open_lock(folder / LOCK_NAME)
+    except OSError as error:
+        raise _refusal(folder, "cannot be used as a run folder", error) from error
+    try:
+        if _try_lock(folder, descriptor) and os.fstat(descriptor).st_nlink:  # else it was deleted meanwhile
+            return descriptor
+    except BaseException:
+        _close(descriptor)
+        raise
+    _close(descriptor)
+    return None
+
+
+def _close(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # nothing was written to it that could be lost
+        os.close(descriptor)
 
 
 def _try_lock(folder: Path, descriptor: int) -> bool:
