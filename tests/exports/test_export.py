@@ -2,6 +2,7 @@
 
 import html
 import json
+import logging
 import re
 import shutil
 import sys
@@ -22,12 +23,13 @@ from fault_counter import slow_case
 from modiste.cli.main import main
 from modiste.data.dataset import Development, ImageSet
 from modiste.data.idx.reader import read_idx
-from modiste.errors import MissingExtraError, RunError
+from modiste.errors import MissingExtraError, RunError, StorageError
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.out_of_distribution.learning import learn
 from modiste.evaluation.out_of_distribution.novelty import Answers
 from modiste.evaluation.run_images import load_own_development
 from modiste.exports import card, export
+from modiste.exports.ensemble import export_ensemble
 from modiste.exports.export import compare
 from modiste.exports.formats import FORMATS, parts, quantize
 from modiste.inference.onnx_model import OnnxModel
@@ -334,6 +336,66 @@ def test_the_card_holds_no_raw_words_of_a_stranger(run: Path, tiny_folder: Path)
     assert text.count("&#60;img src=x onerror=alert(1)&#62;&#124;") == 2
 
 
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("folder", "folder: expected the name of a file, found a folder; name a file in it"),
+        (".", r"\.: expected the name of a file, found a folder"),
+        ("other/model.safetensors", "model.safetensors: is part of the run and is not replaced; choose another name"),
+        ("other/model.onnx", "model.onnx: is part of the run and is not replaced; choose another name"),
+        ("begun/log.jsonl", "log.jsonl: is part of the run and is not replaced"),
+        ("run/recipe.json", "recipe.json: is part of the run and is not replaced"),
+        ("README", "README.md: would be replaced by the model card of README; choose another name, or delete it"),
+        ("README.md/model.onnx", r"README\.md: cannot be written \(.*"),
+    ],
+)
+@pytest.mark.parametrize("several", [False, True])
+def test_a_place_where_nothing_may_be_written_is_told_before_the_work(
+    out: str, told: str, several: bool, exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("run", "other"):
+        shutil.copytree(exported_run, tmp_path / name)
+    for name in ("folder", "begun"):
+        (tmp_path / name).mkdir()
+    shutil.copy(exported_run / "recipe.json", tmp_path / "begun")
+    (tmp_path / "README.md").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for name in ("exports.export.development_of", "exports.ensemble.measure_runs"):
+        monkeypatch.setattr(f"modiste.{name}", lambda *_, **__: pytest.fail("the work begins"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((RunError, StorageError), match=told) as caught:
+        export_ensemble(["run", "other"], out) if several else export.export("run", out)
+    assert "\n" not in str(caught.value)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+
+
+class DependsOnValues(torch.nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(144, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(images.flatten(1))
+        return logits + 1 if logits.sum() > 0 else logits
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_a_network_of_somebody_that_torch_cannot_convert_is_told_in_a_line(
+    kind: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = modiste.with_own_code(Recipe(name="tried", model=QUICK[0]), network=DependsOnValues)
+    task = Task(image_shape=(1, 12, 12), class_names=("a", "b", "c"))
+    answers = Answers(build_model(recipe.model, task).eval(), views=Views(), temperature=1.0).eval()
+    with pytest.raises(RunError, match=rf"^export: torch cannot convert this network to {kind} \(.+\); change") as told:
+        FORMATS[kind].write(answers, ModelInfo(recipe, task, 1, "f" * 64))
+    assert "\n" not in str(told.value)
+    assert capfd.readouterr().err == ""
+    assert warnings_in(caplog) == []
+
+
 class TestOpset:
     @pytest.mark.slow
     @pytest.mark.parametrize("opset", [18, 21])
@@ -348,18 +410,27 @@ class TestOpset:
 
     @pytest.mark.slow
     def test_one_that_the_converter_does_not_reach_is_refused(
-        self, finished_run: Path, tmp_path: Path, tiny_folder: Path
+        self, finished_run: Path, tmp_path: Path, tiny_folder: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         run = shutil.copytree(finished_run, tmp_path / "run")
         told = r"--opset 7: the converter stops at opset (\d+) for this network; give \1 or more"
         with pytest.raises(RunError, match=told):
             export.export(run, tmp_path / "m.onnx", opset=7, data_folder=tiny_folder)
+        assert warnings_in(caplog) == []
         assert not (tmp_path / "m.onnx").exists()
 
     @pytest.mark.parametrize(
         ("words", "told"),
-        [({"opset": 99}, "expected from 1 to 23, found 99"), ({"opset": 18, "to": "torch"}, "for ONNX files only")],
+        [
+            ({"opset": 99}, "expected from 1 to 23, found 99"),
+            ({"opset": "18"}, "expected from 1 to 23, found '18'"),
+            ({"opset": 18.5}, "expected from 1 to 23, found 18.5"),
+            ({"opset": 18, "to": "torch"}, "for ONNX files only"),
+            ({"to": ["onnx"]}, r"no format \['onnx'\]"),
+        ],
     )
-    def test_what_makes_no_sense(self, words: dict[str, Any], told: str, finished_run: Path) -> None:
+    def test_what_makes_no_sense(
+        self, words: dict[str, Any], told: str, finished_run: Path, without_type_checks: None
+    ) -> None:
         with pytest.raises(RunError, match=told):
             export.export(finished_run, **words)

@@ -1,6 +1,7 @@
 """The classifier in one file: the same bytes and answers as Python's, opened from disk, without a request."""
 
 import base64
+import contextlib
 import io
 import os
 import shutil
@@ -278,6 +279,28 @@ def test_an_operator_that_the_page_does_not_compute_is_named(node: onnx.NodeProt
     with pytest.raises(RunError, match=named) as caught:
         read_graph(parse(onnx_file(node)))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("node", "shapes", "named"),
+    [
+        (helper.make_node("Softmax", ["images"], ["out"], axis=1), [[2, 3]], ""),
+        (helper.make_node("Softmax", ["images"], ["out"], axis=1), [[2, 3, 4, 4]], "Softmax over another axis"),
+        (helper.make_node("MatMul", ["images", "more"], ["out"]), [[2, 3, 4], [4, 5]], ""),
+        (helper.make_node("MatMul", ["images", "more"], ["out"]), [[2, 3, 4], [2, 4, 5]], "MatMul of several matrices"),
+    ],
+)
+def test_what_the_page_computes_depends_on_the_number_of_axes(
+    node: onnx.NodeProto, shapes: list[list[int]], named: str
+) -> None:
+    """Its script knows matrices and the last axis alone, and would compute something else."""
+    twice = helper.make_node("Relu", ["given"], ["images"])  # its shape follows from what comes before
+    values = zip(("given", "more"), shapes, strict=False)
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in values]
+    output = helper.make_tensor_value_info("out", TensorProto.FLOAT, None)
+    model = helper.make_model(helper.make_graph([twice, node], "tried", inputs, [output]))
+    with pytest.raises(RunError, match=named) if named else contextlib.nullcontext():
+        read_graph(model)
 
 
 def test_weights_of_two_bytes_are_rounded_to_the_nearest() -> None:

@@ -14,7 +14,7 @@ from modiste.evaluation.opinion_pool import pooled
 from modiste.evaluation.out_of_distribution.novelty import Answers, EnsembleAnswers
 from modiste.evaluation.run_images import development_of
 from modiste.exports.card import Agreement, agreement, code, limits, plain_text
-from modiste.exports.export import Exported, checked, novelty_of, with_coverage, with_reference
+from modiste.exports.export import Exported, check_place, checked, novelty_of, with_coverage, with_reference
 from modiste.exports.formats import FORMATS, with_metadata
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import Run
@@ -45,7 +45,8 @@ def export_ensemble(
 
     Raises:
         RunError: As for ``evaluate_fitted``; no run helps; the runs prepare pictures in unlike ways; or the file's
-            answers differ from those of the runs. Nothing is written then.
+            answers differ from those of the runs. Nothing is written then. Or ``out`` is a folder, or a part of a run.
+        StorageError: The file cannot be written.
         DataError: The images are missing or damaged.
         MissingExtraError: A package that writes or runs such files is not installed.
 
@@ -55,6 +56,8 @@ def export_ensemble(
     """
     FORMATS["onnx"].require_packages()
     check_folders(folders)
+    path = Path(out)
+    described = check_place(path)
     known = measure_runs(folders, data_folder=data_folder)
     _check_preparation(known.runs)
     found = fitted_ensemble(known, known)
@@ -69,8 +72,6 @@ def export_ensemble(
     content = with_reference(content, development.validation.images)
     calibrated = pooled(torch.tensor(found.weights), torch.stack(known.logits)).softmax(1)
     content = with_coverage(content, calibrated, known.labels)
-    path = Path(out)
-    described = path.with_name(f"{path.name}.md")
     storage.write_bytes(path, content)
     storage.write_text(described, _card(path.name, chosen, found, proof))
     return Exported(path, len(content), answers.temperature, proof, described)

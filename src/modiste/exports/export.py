@@ -8,6 +8,7 @@ answers are compared. A model card is written beside it.
 
 import json
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -106,12 +107,16 @@ def export(
 
     Raises:
         RunError: The run is unfinished or damaged, the converter cannot reach ``opset``, a page does not compute the
-            network, or the file's answers differ from the run's; nothing is written then.
+            network, or the file's answers differ from the run's; nothing is written then. Or ``out`` is a folder, or a
+            part of a run.
         DataError: The run keeps no images of its own, and its data set is missing or damaged.
+        StorageError: The file cannot be written.
         MissingExtraError: A package that writes or runs such files is not installed.
     """
     kind = _format(to, int8, opset)
     run = open_run(folder)
+    path = run.folder / _file_name(kind, int8) if out is None else Path(out)
+    described = check_place(path, run)
     development = development_of(run, data_folder)
     model, info = run.load_model()
     novelty = None if to == "safetensors" else novelty_of(run, model, development, data_folder)
@@ -122,10 +127,35 @@ def export(
         content = with_reference(content, development.validation.images)
         known = _own(content, development.validation) if int8 else _calibrated(run, answers.temperature)
         content = with_coverage(content, *known)
-    path = run.folder / _file_name(kind, int8) if out is None else Path(out)
-    described = path.with_name(f"{path.name}.md")
     _write(run, {path: content, described: card.text(run, path.name, answers, found).encode()})
     return Exported(path, len(content), answers.temperature, found, described)
+
+
+def check_place(path: Path, run: Run | None = None) -> Path:
+    """Return the path of the model card beside a file. Call this before the work: it is lost if nothing can be written.
+
+    Args:
+        path: The file that is to be written.
+        run: The run that is exported; its folder may keep the file. None for several runs.
+
+    Raises:
+        RunError: The path is a folder; the file would replace a part of a run, or the card another text.
+        StorageError: The folder of the file cannot be written.
+    """
+    if storage.is_folder(path):
+        raise RunError(f"export: {path}: expected the name of a file, found a folder; name a file in it")
+    described = path.with_name(f"{path.name}.md")
+    is_own = run is not None and path.parent.resolve() == run.folder.resolve()
+    parts = run_folder.PARTS if is_own else run_folder.parts_in(path.parent)
+    for one in (path, described):
+        run_folder.demand_no_part(one, parts)
+    is_listed = is_own and run is not None and run_folder.is_listed(run, described.name)
+    if described.exists() and not path.exists() and not is_listed:
+        raise RunError(
+            f"{described}: would be replaced by the model card of {path.name}; choose another name, or delete it"
+        )
+    storage.check_writable(path.parent)
+    return described
 
 
 def checked(
@@ -227,14 +257,14 @@ def _format(to: str, int8: bool, opset: int | None) -> Format:
         RunError: There is no such format, or it cannot be quantized or have this opset.
         MissingExtraError: A package that writes or runs such files is not installed.
     """
-    if to not in FORMATS:
+    if to not in list(FORMATS):  # which compares, where a table would ask for the hash of a list
         raise RunError(f"export: no format {to!r}; {nearest(to, FORMATS)}")
     if int8 and to != "onnx":
         raise RunError(f"export: --int8 is for ONNX files only, found {to!r}")
     if opset is not None and to != "onnx":
         raise RunError(f"export: --opset is for ONNX files only, found {to!r}")
-    if opset is not None and not 1 <= opset <= NEWEST_OPSET:
-        raise RunError(f"export: --opset: expected from 1 to {NEWEST_OPSET}, found {opset}")
+    if opset is not None and not (isinstance(opset, Integral) and 1 <= opset <= NEWEST_OPSET):
+        raise RunError(f"export: --opset: expected from 1 to {NEWEST_OPSET}, found {opset!r}")
     FORMATS[to].require_packages()
     return FORMATS[to]
 

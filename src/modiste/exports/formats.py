@@ -3,6 +3,7 @@
 No format contains a pickle, and each file stands alone. Quantization follows Jacob et al. (2018).
 """
 
+import contextlib
 import copy
 import io
 import json
@@ -73,7 +74,7 @@ def as_onnx(answers: Answers, info: ModelInfo, opset: int | None = None) -> byte
         opset: Version of ONNX's operators; torch's own choice if None.
 
     Raises:
-        RunError: The converter cannot express this network in the operators of ``opset``.
+        RunError: The converter cannot express this network, or not in the operators of ``opset``.
     """
     from modiste.compat import onnx_registration_logger
 
@@ -81,7 +82,7 @@ def as_onnx(answers: Answers, info: ModelInfo, opset: int | None = None) -> byte
     answers = copy.deepcopy(answers)
     for model in answers.models:
         fold(model)  # left to ONNX Runtime, each use of a convolution would get weights of its own in eight bits
-    with torch.inference_mode(), warnings.catch_warnings(action="ignore"), _quiet(None if opset is None else CONVERTER):
+    with torch.inference_mode(), _converting("onnx", info):
         program = torch.onnx.export(
             answers,
             (_example(info),),
@@ -140,9 +141,13 @@ def run_onnx(content: bytes) -> Probabilities:
 
 
 def as_program(answers: Answers, info: ModelInfo) -> bytes:
-    """Return a PyTorch program (``torch.export.load``) with the same outputs, for which Modiste is not needed."""
+    """Return a PyTorch program (``torch.export.load``) with the same outputs, for which Modiste is not needed.
+
+    Raises:
+        RunError: The converter cannot express this network.
+    """
     file = io.BytesIO()
-    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+    with torch.no_grad(), _converting("torch", info):
         program = torch.export.export(answers, (_example(info),), dynamic_shapes={"images": _ANY_NUMBER})
         program.example_inputs = None  # which would be stored as a pickle
         torch.export.save(program, file, extra_files={"modiste.json": json.dumps(metadata(answers, info))})
@@ -220,8 +225,8 @@ FORMATS = {
 NEWEST_OPSET = 23
 """Newest version of ONNX's operators that may be asked for. The converter goes down to 18 for every network, and to 16
 or 15 for some."""
-CONVERTER = "onnxscript"
-"""Name of the converter's loggers, which report an attempt that failed; then the file has other operators."""
+CONVERTERS = ("onnxscript", "torch")
+"""Names of the converters' loggers, which report an attempt that failed; what comes of it is checked here."""
 PART_PIXELS = 100 * 28 * 28
 CALIBRATION_IMAGES = 500
 QUANTIZED_OPERATORS = ["Conv", "Gemm", "Relu", "Clip"]
@@ -286,6 +291,30 @@ def parts(images: UInt8[np.ndarray, "n c h w"]) -> list[UInt8[np.ndarray, "_ c h
     """Split images into parts of about PART_PIXELS pixels, at least one image each: a file needs memory for a part."""
     size = max(1, PART_PIXELS // (images.shape[2] * images.shape[3]))
     return np.array_split(images, max(1, len(images) // size))
+
+
+@contextmanager
+def _converting(to: str, info: ModelInfo) -> Iterator[None]:
+    """Convert a network in the block, without the converter's warnings and what it prints of the network.
+
+    Raises:
+        RunError: The network is not Modiste's, and the converter fails; it has no common base of its errors.
+    """
+    with contextlib.ExitStack() as ends:
+        ends.enter_context(warnings.catch_warnings(action="ignore"))
+        ends.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        for name in CONVERTERS:
+            ends.enter_context(_quiet(name))
+        try:
+            yield
+        except Exception as error:
+            if "network" not in info.recipe.own_code:
+                raise
+            reason = str(error.__cause__ or error).strip().partition("\n")[0]
+            raise RunError(
+                f"export: torch cannot convert this network to {to} ({reason}); change the network, or choose "
+                "--to safetensors"
+            ) from error
 
 
 @contextmanager

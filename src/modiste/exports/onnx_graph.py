@@ -21,6 +21,7 @@ MULTIPLES = 2**15 - 1
 INTEGERS, FLOATS = (np.int64,), (np.float32, np.float64)
 FLOAT_TYPES = (1, 11)
 """float and double, in ONNX."""
+SOFTMAX = "Softmax over another axis than the classes"
 Attributes = dict[str, Any]
 
 
@@ -60,6 +61,7 @@ def read_graph(model: "ModelProto") -> Graph:
     from onnx import numpy_helper
 
     nodes = [_node(node) for node in model.graph.node]
+    _check_ranks(model)
     used = {name for node in nodes for name in node["inputs"]}
     tensors, weights = dict[str, Any](), bytearray()
     for one in model.graph.initializer:
@@ -71,6 +73,31 @@ def read_graph(model: "ModelProto") -> Graph:
 def describe(model: "ModelProto") -> tuple[list[str], dict[str, str]]:
     """Return the names of a network's outputs, and the metadata of its ONNX file."""
     return [one.name for one in model.graph.output], {one.key: one.value for one in model.metadata_props}
+
+
+def _ranks(model: "ModelProto") -> dict[str, int]:
+    """Return the number of axes of every tensor of a network, by its name, where it is known."""
+    from onnx.shape_inference import infer_shapes
+
+    graph = infer_shapes(model).graph
+    values = {one.name: one.type.tensor_type for one in [*graph.input, *graph.value_info, *graph.output]}
+    known = {name: len(kind.shape.dim) for name, kind in values.items() if kind.HasField("shape")}
+    return known | {one.name: len(one.dims) for one in graph.initializer}
+
+
+def _check_ranks(model: "ModelProto") -> None:
+    """Raise OperatorError if the page would compute an operator on fewer axes than its tensors have."""
+    ranks = _ranks(model)
+    for node in model.graph.node:
+        axes = [ranks.get(name, 2) for name in node.input]
+        if (
+            node.op_type == "Softmax"
+            and axes[0] != 2
+            and any((one.name, one.i) == ("axis", 1) for one in node.attribute)
+        ):
+            raise _refused(SOFTMAX)
+        if node.op_type == "MatMul" and axes[1] > 2:
+            raise _refused("MatMul of several matrices")
 
 
 def _node(node: Any) -> dict[str, Any]:
@@ -153,7 +180,7 @@ def _reduction(operator: str, found: Attributes) -> Attributes:
 
 def _softmax(_: str, found: Attributes) -> Attributes:
     if found.get("axis", -1) not in (-1, 1):
-        raise _refused("Softmax over another axis than the classes")
+        raise _refused(SOFTMAX)
     return {}
 
 

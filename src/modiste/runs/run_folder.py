@@ -57,6 +57,8 @@ SPLITS = ("validation", "test")
 VALIDATION_LOGITS = "validation-logits.safetensors"
 ALWAYS = (RECIPE, LOG, TIMING, FACTS, *WEIGHTS.values(), VALIDATION_LOGITS)
 """Files of every finished run."""
+PARTS = (*ALWAYS, *BEFORE_TRAINING, IMAGES, manifest.NAME, storage.LOCK_NAME)
+"""Files of a run that nothing which is made from it may replace."""
 TIMES = ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes")
 FACT_TEXTS = ("processor", "system", "python", "torch")
 FACT_NUMBERS = ("cores", "threads", "memory_bytes")
@@ -305,9 +307,8 @@ def keep(run: Run, files: Mapping[str, bytes], *, openings: int = 0) -> Run:
         RunError: The folder now holds another run, or a file has the name of a part of the run.
     """
     folder = run.folder
-    parts = (*ALWAYS, *BEFORE_TRAINING, IMAGES, manifest.NAME, storage.LOCK_NAME)
-    if taken := [name for name in files if name in parts]:
-        raise RunError(f"{folder / taken[0]}: is part of the run and is not replaced; choose another name")
+    for name in files:
+        demand_no_part(folder / name, PARTS)
     with storage.lock(folder, PATIENCE_SECONDS):
         storage.remove_leftovers(folder)
         listed, openings_before = manifest.read(folder, ALWAYS)
@@ -321,6 +322,19 @@ def keep(run: Run, files: Mapping[str, bytes], *, openings: int = 0) -> Run:
         listed = others | {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         manifest.write(folder, listed, openings_before + openings)
     return dataclasses.replace(run, files=listed, test_openings=openings_before + openings)
+
+
+def parts_in(folder: Path) -> tuple[str, ...]:
+    """Return the names of all files that belong to the run in a folder, finished or not; none without a run."""
+    if (folder / manifest.NAME).exists():
+        return (*PARTS, *manifest.read(folder)[0])
+    return PARTS if (folder / RECIPE).exists() else ()
+
+
+def demand_no_part(path: Path, parts: Iterable[str]) -> None:
+    """Raise RunError if the file has one of these names."""
+    if path.name in parts:
+        raise RunError(f"{path}: is part of the run and is not replaced; choose another name")
 
 
 def is_listed(run: Run, name: str) -> bool:
