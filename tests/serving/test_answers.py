@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import os
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +27,7 @@ from commands_and_data import PROGRAMS, run_modiste, run_python
 from fault_counter import slow_case
 from modiste.inference.answers import NOT_FINITE, FileAnswer, answers
 from modiste.inference.onnx_model import OnnxModel
+from modiste.serving.serve import export
 
 CLIENTS = 64
 ODD_ALARMS = ("", "inf", "-1", "2", "9" * 5_000)
@@ -224,6 +227,19 @@ def test_a_coverage_that_cannot_be_is_refused_in_one_line(model_file: Path) -> N
     done = run_modiste("serve", model_file, "--port", "0", "--coverage", "95")
     assert (done.returncode, done.stderr.count("\n")) == (4, 1)
     assert "coverage: expected a number between 0 and 1" in done.stderr
+
+
+def test_a_run_whose_name_begins_like_an_option_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = list[list[str]]()
+
+    def run(words: list[str], **_: object) -> "subprocess.CompletedProcess[bytes]":
+        called.append(words)
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr("modiste.serving.serve.subprocess.run", run)
+    export(Path("./-best"))
+    export(Path("/runs/best"))
+    assert [words[-1] for words in called] == [os.path.join(".", "-best"), "/runs/best"]  # noqa: PTH118
 
 
 def listening_oddly(model_file: Path, *options: str) -> AbstractContextManager[Server]:

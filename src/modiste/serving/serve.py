@@ -127,7 +127,7 @@ def export(run: Path, data_folder: Path | None = None) -> None:
     That process imports nothing from the working directory.
     """
     print(f"exporting {run} first", file=sys.stderr, flush=True)
-    arguments = [sys.executable, "-P", "-m", "modiste", "export", str(run)]
+    arguments = [sys.executable, "-P", "-m", "modiste", "export", os.path.join(os.curdir, run)]  # noqa: PTH118 - keeps ./
     if data_folder is not None:
         arguments.append(f"--data-folder={data_folder}")
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # for the processes that it starts in turn
