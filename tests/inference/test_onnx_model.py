@@ -107,6 +107,8 @@ def test_what_is_no_onnx_is_refused(content: bytes, damaged: bytes | None) -> No
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be read"):
         OnnxModel.load(tmp_path / "none.onnx")
+    with pytest.raises(RunError, match=r"^a\\x00b\.onnx: cannot be read \(embedded null byte\)"):
+        OnnxModel.load(Path("a\0b.onnx"))
 
 
 def test_any_number_of_images_goes_through(content: bytes) -> None:

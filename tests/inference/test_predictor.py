@@ -5,6 +5,7 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +84,28 @@ def test_images_come_as_tensors_or_arrays_with_or_without_their_channel(
         assert torch.equal(predictor.logits(form), whole)
     assert_rounded(predictor.logits(images[3, 0]), whole[3:4], open_run(finished_run).load_model()[0])
     assert predictor.logits(images[:0]).shape == (0, 5)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_arrays_of_any_layout_are_taken_without_a_warning(
+    finished_run: Path, images: torch.Tensor, recwarn: pytest.WarningsRecorder
+) -> None:
+    predictor, array = Predictor.load(finished_run, device="cpu"), images.numpy()
+    mirrored = predictor.logits(images.flip(3))
+    assert torch.equal(predictor.logits(array[..., ::-1]), mirrored)
+    assert torch.equal(predictor.logits(np.asfortranarray(array)), predictor.logits(images))
+    fixed = np.frombuffer(array.tobytes(), np.uint8).reshape(array.shape)
+    assert torch.equal(predictor.logits(fixed), predictor.logits(images))
+    assert torch.equal(predictor.logits(list(array)), predictor.logits(images))  # type: ignore[arg-type]
+    assert list(recwarn) == []
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize("wrong", [None, "coat.jpg", [[1], [1, 2]], np.array([object()])])
+def test_what_is_no_array_is_refused(finished_run: Path, wrong: Any) -> None:
+    with pytest.raises(DataError, match=r"^images: expected an array of bytes, found \w+ \(") as told:
+        Predictor.load(finished_run, device="cpu").classify(wrong)
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda predictor: pickle.loads(pickle.dumps(predictor))])

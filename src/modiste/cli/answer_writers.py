@@ -65,6 +65,8 @@ class TableWriter(AnswerWriter):
     @contextmanager
     def opened(self) -> Iterator[AnswerWriter]:
         """Print the header first."""
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(newline="")  # rows end as RFC 4180 has it; Windows would add another carriage return
         self._write_row(COLUMNS)
         yield self
 

@@ -27,8 +27,8 @@ FOR_SHARDS = ("ray", "shard_rows")
 """Options that need ``--out``."""
 OF_RUNS = ("device", "precision")
 """Options that an ONNX file has no use for."""
-LONGEST_STEM = 100
-"""Characters of a photo's name that the name of its figure keeps."""
+LONGEST_STEM, MOST_STEM_BYTES = 100, 200
+"""Characters, and bytes in UTF-8, of a photo's name that the name of its figure keeps: systems allow 255 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +249,7 @@ def _figure_writer(classifier: "Classifier", options: _PredictOptions) -> "Calla
     def draw(number: int, answer: "FileAnswer") -> None:
         if answer.prepared:
             figure = steps_figure(answer, evidence(classifier, answer.prepared.planes), typical)
-            name = printable(Path(answer.source).stem, LONGEST_STEM)
+            name = printable(Path(answer.source).stem, LONGEST_STEM).encode()[:MOST_STEM_BYTES].decode(errors="ignore")
             warn(save(figure, folder / f"{number:04d}-{name}.png", dpi=150))
 
     return draw

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from modiste.errors import MissingExtraError, RunError
+from modiste.errors import MissingExtraError, RunError, reason_of, shown
 from modiste.evaluation import coverage as coverages
 from modiste.evaluation.out_of_distribution import acceptance
 from modiste.inference.classifier import Classifier, Scores
@@ -80,8 +80,10 @@ class OnnxModel(Classifier):
             if path.stat().st_size > MOST_BYTES:
                 raise RunError(f"{path}: {path.stat().st_size:,} bytes; expected at most {MOST_BYTES:,}")
             content = path.read_bytes()
-        except OSError as error:
-            raise RunError(f"{path}: cannot be read ({error.strerror}); expected a file of modiste export") from error
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{shown(path)}: cannot be read ({reason_of(error)}); expected a file of modiste export"
+            ) from error
         return cls.from_bytes(content, str(path))
 
     @classmethod

@@ -215,7 +215,10 @@ class Predictor(Classifier):
 
     def _as_batch(self, images: Images) -> UInt8[Tensor, "n c h w"]:
         """Return the images with all four dimensions; DataError unless the model takes them."""
-        batch = torch.as_tensor(images)
+        try:  # torch takes no negative steps, and warns of an array that it may not write
+            batch = images if isinstance(images, Tensor) else torch.from_numpy(np.require(images, requirements="CW"))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"images: expected an array of bytes, found {type(images).__name__} ({error})") from error
         if self.image_shape[0] == 1 and batch.ndim in (2, 3):
             batch = batch.reshape(-1, 1, *batch.shape[-2:])
         self.demand_images(tuple(batch.shape), str(batch.dtype).removeprefix("torch."))
