@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pillow_heif
 import pytest
+import torch
 from PIL import Image
 
 import modiste
@@ -25,9 +26,10 @@ import photographs
 from commands_and_data import PROGRAMS, child_environment, run_modiste, run_script
 from fault_counter import slow_case
 from modiste.cli import main
+from modiste.cli.answer_writers import TableWriter
 from modiste.cli.streams import ERASE, ProgressBar
 from modiste.data.pictures.folder_layout import visible
-from modiste.errors import DataError, PhotoError, RecipeError, RunError
+from modiste.errors import DataError, PhotoError, RecipeError, RunError, printable
 from modiste.inference.answers import AHEAD, BATCH, FileAnswer, answers, find_pictures
 from modiste.inference.predictor import Predictor
 from modiste.photo.garment import Prepared, prepare
@@ -438,6 +440,44 @@ def test_the_way_to_the_network_is_drawn(run: Path, folder: Path, tmp_path: Path
     assert done.returncode == 0, done.stderr
     (picture,) = (tmp_path / "shown").iterdir()
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("stem", ["靴" * 83, "\u200b" * 80], ids=["249 bytes", "240 bytes, all of them escaped"])
+def test_a_long_name_of_a_photo_is_cut_where_the_system_could_not_take_it(
+    stem: str, predict, folder: Path, tmp_path: Path
+) -> None:
+    photo = (folder / "00.jpg").rename(tmp_path / f"{stem}.jpg")
+    code, _, err = predict(photo, "--show", tmp_path / "shown")
+    assert code == 0, err
+    (picture,) = (tmp_path / "shown").iterdir()
+    assert picture.name.startswith(f"0000-{printable(stem[:1])}")
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_the_function_takes_one_picture_in_every_form(
+    run: Path, twenty_photos: list[bytes], originals: np.ndarray
+) -> None:
+    predictor, content = Predictor.load(run, device="cpu"), twenty_photos[0]
+    (expected,) = modiste.predict(predictor, content)
+    for form in (bytearray(content), memoryview(content)):
+        (found,) = modiste.predict(predictor, form)
+        assert (found.source, found.probabilities) == (expected.source, expected.probabilities)
+    array, tensor = (modiste.predict(predictor, one) for one in (originals[0], torch.from_numpy(originals[0])))
+    assert tensor[0].probabilities == array[0].probabilities
+    for wrong in (None, 5):
+        with pytest.raises(PhotoError, match=f"^pictures: expected a path, .* found {wrong}$"):
+            modiste.predict(predictor, wrong)
+
+
+def test_a_table_has_the_same_bytes_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output writes two bytes for an end of line on Windows, as here."""
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, "utf-8", newline="\r\n"))
+    with TableWriter().opened() as writer:
+        writer.write(FileAnswer("a.jpg", fault="empty"))
+    header, row, rest = written.getvalue().split(b"\r\n")
+    assert (header[:10], row[:6], rest) == (b"file,class", b"a.jpg,", b"")
+    assert not {b"\r"[0], b"\n"[0]} & set(header + row)
 
 
 @pytest.mark.parametrize(

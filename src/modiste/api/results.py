@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 Picture = Any
 """A path, the bytes of a picture file, an image of PIL, or an array of bytes."""
+CONTENTS = bytes | bytearray | memoryview
+"""The content of a file, as Python's own types hold it."""
 
 
 def evaluate(
@@ -274,6 +276,8 @@ def predict(
     if accept is not None:
         classifier = classifier.accepting(accept)
     many = [pictures] if _is_one(pictures) else pictures
+    if not isinstance(many, Iterable):
+        raise PhotoError(f"pictures: expected a path, bytes, an image or an array, or many of them, found {pictures!r}")
     found = _numbered(many, 0, classifier)
     answered = answers(classifier, found, background=background)
     return [one if least is None else one.with_set(least) for one in answered]
@@ -525,7 +529,8 @@ def _least_probability(model: "RunLike | Classifier", classifier: "Classifier", 
 
 def _is_one(pictures: Any) -> bool:
     """Return whether this is a single picture, or an array of several."""
-    return isinstance(pictures, str | bytes | os.PathLike | np.ndarray) or hasattr(pictures, "convert")
+    is_named = isinstance(pictures, str | os.PathLike | CONTENTS)
+    return is_named or hasattr(pictures, "__array__") or hasattr(pictures, "convert")
 
 
 def _numbered(
@@ -546,8 +551,8 @@ def _inputs(
 
     if isinstance(picture, str | os.PathLike):
         return find_pictures(Path(picture), transpose=classifier.transpose)
-    if isinstance(picture, bytes):
-        return [(f"picture {number}", picture)]
+    if isinstance(picture, CONTENTS):
+        return [(f"picture {number}", bytes(picture))]
     if hasattr(picture, "convert"):
         return [(f"picture {number}", _photo(picture, classifier))]
     array = np.asarray(picture)
