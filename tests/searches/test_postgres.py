@@ -24,7 +24,7 @@ from commands_and_data import PROGRAMS, run_modiste, run_script
 from modiste.errors import ClusterError, RecipeError, RunError
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.plain import to_plain
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import EARLIER_DATA, Recipe
 from modiste.runs import storage
 from modiste.searches import outcomes
 from modiste.searches.plan import Plan
@@ -149,6 +149,17 @@ def test_another_search_of_that_name_is_refused_and_a_longer_one_is_not(plan: Pl
     enter(replace(plan, trials=9), server)
     with pytest.raises(RunError, match="trials: 9 became 8"):
         enter(plan, server)
+
+
+def test_a_search_begun_before_a_field_of_the_data_existed_goes_on_as_its_version_did(plan: Plan, server: str) -> None:
+    stored = to_plain(plan)
+    del stored["recipe"]["data"]["decoder"]
+    with closing(PostgresStore(server, "early")) as store:
+        store.enter(plan)
+        update = "update modiste_searches set plan = %s where name = 'early'"
+        store._execute(update, json.dumps(stored))
+        for _time in range(2):  # the plan that is stored again tells its version too
+            assert store.enter(plan).recipe.data.decoder == EARLIER_DATA["decoder"] != plan.recipe.data.decoder
 
 
 def test_drivers_that_begin_and_end_together_on_a_new_database_make_its_tables_once(plan: Plan, server: str) -> None:

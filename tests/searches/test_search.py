@@ -4,14 +4,17 @@ import ast
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import time
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import replace
+from errno import EAGAIN
 from functools import partial
 from multiprocessing import get_context
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +31,10 @@ from fork_server import COMMAND, ForkServer
 from modiste.errors import DataError, MissingExtraError, RecipeError, RunError, StorageError
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.plain import to_plain
-from modiste.recipes.recipe import DistillationRecipe, Recipe, TransferRecipe, load
+from modiste.recipes.recipe import EARLIER_DATA, DistillationRecipe, Recipe, TransferRecipe, load
 from modiste.runs import run_folder, storage
 from modiste.searches import outcomes
-from modiste.searches.plan import Plan
+from modiste.searches.plan import PLAN, Plan
 from modiste.searches.plots import parallel_coordinates
 from modiste.searches.search import Suggestions, check_trials, search
 from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
@@ -125,6 +128,20 @@ def test_another_search_is_refused_with_the_difference(plan: Plan, finished: Pat
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(RunError, match=r"not a search's folder and not empty \(letter.txt\)"):
         search(plan, tmp_path)
+
+
+def test_a_search_begun_before_a_field_of_the_data_existed_goes_on_as_its_version_did(
+    plan: Plan, finished: Path, tmp_path: Path
+) -> None:
+    own = shutil.copytree(finished, tmp_path / "s")
+    stored = storage.read_json(own / PLAN)
+    del stored["recipe"]["data"]["decoder"]
+    storage.write_json(own / PLAN, stored)
+    search(plan, own)
+    assert load(own / outcomes.BEST).data.decoder == EARLIER_DATA["decoder"] != plan.recipe.data.decoder
+    assert storage.read_json(own / PLAN) == stored  # the same command continues it once more
+    with pytest.raises(RunError, match=r"data\.decoder: 1 became 2"):
+        search(replace(plan, recipe=plan.recipe.with_(data__decoder=2)), own)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
@@ -274,6 +291,25 @@ def test_a_worker_that_is_killed_as_it_starts_breaks_its_pool(monkeypatch: pytes
     monkeypatch.setattr(ProcessPoolExecutor, "submit", refuse)
     with Processes(1) as pool, pytest.raises(BrokenProcessPool):
         pool.submit(int)
+
+
+def test_all_processes_start_at_the_first_trial_and_none_outlives_one_that_the_system_refuses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = list[SpawnProcess]()
+
+    def start(process: SpawnProcess) -> None:
+        if len(begun) == 1:
+            raise OSError(EAGAIN, "Resource temporarily unavailable")
+        begun.append(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", start)
+    monkeypatch.setattr(SpawnProcess, "pid", 1, raising=False)
+    monkeypatch.setattr(SpawnProcess, "is_alive", lambda process: process in begun)
+    monkeypatch.setattr(SpawnProcess, "kill", lambda process: begun.remove(process))
+    with pytest.raises(RunError, match="a process for a trial cannot be started"), Processes(2) as pool:
+        pool.submit(int)
+    assert begun == []
 
 
 def test_a_trial_whose_process_always_dies_as_it_starts_fails(
@@ -426,6 +462,37 @@ def test_a_full_disk_is_no_outcome(
     task = TrialTask(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run", device="cpu")
     with pytest.raises(StorageError):
         run_trial(task)
+
+
+def test_the_reason_of_a_failure_is_one_line_and_one_cell(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_words: object, **_options: object) -> None:
+        raise RuntimeError("mat1 and mat2:\n  3 | 4\n")
+
+    monkeypatch.setattr(trainer, "train", fail)
+    values: dict[str, Any] = {"optimizer.learning_rate": 0.5, "model.hidden": [8], "batch_size": 16}
+    task = TrialTask(number=0, values=values, recipe=plan.recipe, folder=tmp_path / "run", device="cpu")
+    failed = run_trial(task)
+    assert failed.reason == "RuntimeError: mat1 and mat2: 3 | 4"
+    earlier = replace(failed, number=1, reason="RuntimeError: mat1 and mat2:\n  3 | 4")
+    page = outcomes.as_markdown(plan, [failed, earlier], None, {})
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    assert len(rows) == 4
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
+
+
+def test_a_search_that_is_refused_closes_its_store(plan: Plan, tmp_path: Path) -> None:
+    closed = list[bool]()
+
+    class Store(outcomes.FolderStore):
+        def close(self) -> None:
+            closed.append(True)
+
+    with pytest.raises(RecipeError, match="try --device cuda"):
+        search(plan, tmp_path / "s", store=Store(tmp_path / "s"), device="gpu")
+    assert closed == [True]
+    assert not (tmp_path / "s").exists()
 
 
 def test_data_that_the_search_chose_is_an_outcome(plan: Plan, tmp_path: Path) -> None:

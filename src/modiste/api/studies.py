@@ -13,6 +13,7 @@ from modiste.display import Displayed, Table, percent
 from modiste.errors import printable
 from modiste.recipes.plain import demand
 from modiste.recipes.recipe import DataRecipe, Precision, Recipe
+from modiste.searches.trial import ignore
 from modiste.training.free_folder import RUNS
 from modiste.training.tracking import Listener
 
@@ -192,7 +193,7 @@ def _store(storage: str | None, study: str) -> "OutcomeStore | None":
 def _on_outcome(plan: "Plan", *, quiet: bool) -> "OnOutcome":
     """Return what prints a row for every trial that ends."""
     if quiet:
-        return lambda _new, _all: None
+        return ignore
     from modiste.searches.outcomes import ProgressTable
 
     return ProgressTable(plan, lambda line: print(printable(line), flush=True)).add
@@ -256,7 +257,7 @@ def reproduce(
     out: Path | str | None = None,
     *,
     quick: bool = False,
-    experiments: Sequence[str] = (),
+    experiments: str | Sequence[str] = (),
     seeds: int = 3,
     study_epochs: int | None = None,
     precision: Precision | None = None,
@@ -267,7 +268,7 @@ def reproduce(
     device: str = "auto",
     data_folder: Path | str | None = None,
     page_only: bool = False,
-    on_outcome: "OnRun" = lambda _outcome, _done, _all: None,
+    on_outcome: "OnRun" = ignore,
 ) -> Path:
     """Reproduce the paper: train its model and experiments, judge every claim; return the path of the page.
 
@@ -302,13 +303,14 @@ def reproduce(
     from modiste.reproduction.reproduction import write_page
 
     folder = reproduction_folder(quick=quick) if out is None else Path(out)
+    wanted = selected([experiments] if isinstance(experiments, str) else experiments)
     if page_only:
-        return write_page(folder, experiments=selected(experiments), data_folder=data_folder)[0]
+        return write_page(folder, experiments=wanted, data_folder=data_folder)[0]
     scope = scope_of(quick=quick, seeds=seeds, study_epochs=study_epochs, precision=precision)
     page, _ = run(
         scope,
         folder,
-        experiments=selected(experiments),
+        experiments=wanted,
         workers=_workers(workers, folder, ray=ray, trial_cpus=trial_cpus, trial_gpus=trial_gpus),
         device=device,
         data_folder=data_folder,

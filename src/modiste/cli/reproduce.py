@@ -42,6 +42,7 @@ def reproduce(arguments: list[str]) -> None:
     options = parse(_ReproduceOptions, arguments, "modiste reproduce", reproduce)
     from modiste.api.studies import reproduce as run
     from modiste.reproduction.page import MARKDOWN
+    from modiste.searches.trial import ignore
 
     with silence(options.quiet):
         page = run(
@@ -56,7 +57,7 @@ def reproduce(arguments: list[str]) -> None:
             device=options.device,
             data_folder=options.data_folder,
             page_only=options.page_only,
-            on_outcome=(lambda _outcome, _done, _all: None) if options.quiet else _print_progress,
+            on_outcome=ignore if options.quiet else _print_progress,
         )
     if not options.quiet:
         say(page, page.with_name(MARKDOWN))

@@ -19,7 +19,7 @@ from modiste.reproduction.verdicts import finding
 from modiste.runs import manifest, run_folder, storage
 from modiste.runs.run_folder import Run, open_run
 from modiste.searches.plan import claim
-from modiste.searches.trial import TrialOutcome, TrialTask
+from modiste.searches.trial import TrialOutcome, TrialTask, ignore
 from modiste.searches.workers import MakeWorkers, Processes, TrialPool
 from modiste.system.processes import Interruption
 
@@ -38,7 +38,7 @@ def reproduce(
     workers: MakeWorkers = TWO_PROCESSES,
     device: str = "auto",
     data_folder: Path | str | None = None,
-    on_outcome: OnOutcome = lambda _outcome, _done, _all: None,
+    on_outcome: OnOutcome = ignore,
 ) -> tuple[Path, Path]:
     """Train the models of the paper, measure its claims, and write a page about them.
 

@@ -41,8 +41,12 @@ class OutcomeStore(ABC):
     """Time between two checks for news of other drivers."""
 
     @abstractmethod
-    def enter(self, plan: Plan) -> None:
-        """Store the plan of a new search, or compare it with the stored one; RunError if they differ."""
+    def enter(self, plan: Plan) -> Plan:
+        """Store the plan of a new search, or compare it with the stored one; RunError if they differ.
+
+        Returns:
+            The plan as the version that began the search carries it out; see ``plan.as_begun``.
+        """
 
     @abstractmethod
     def outcomes(self) -> list[TrialOutcome]:
@@ -79,8 +83,9 @@ class FolderStore(OutcomeStore):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def enter(self, _plan: Plan) -> None:
-        """Do nothing: the folder holds the plan."""
+    def enter(self, plan: Plan) -> Plan:
+        """Return the plan: the folder holds it."""
+        return plan
 
     def outcomes(self) -> list[TrialOutcome]:
         return read(self._folder)
@@ -185,7 +190,12 @@ def as_markdown(plan: Plan, rows: list[TrialOutcome], winner: TrialOutcome | Non
 
 
 def _line(*cells: Any) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _cell(content: Any) -> str:
+    """Return text that stays within its cell: a line break or a bar would end it."""
+    return " ".join(str(content).splitlines()).replace("|", "\\|")
 
 
 def write_journal(folder: Path, plan: Plan, outcomes: Iterable[TrialOutcome]) -> None:

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from modiste.errors import RunError
 from modiste.recipes.plain import Part, build, demand, differences, to_plain
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import Recipe, as_stored, from_stored
 from modiste.runs import storage
 from modiste.searches import space
 from modiste.searches.space import Space
 
 PLAN = "search.json"
+Stored = TypeVar("Stored", bound=Part)
+"""A plan of a search, or of other work in a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class Plan(Part):
         return space.parse(self.space, self.recipe)
 
 
-def claim(path: Path, now: Part, *, grows: str, noun: str) -> None:
+def claim(path: Path, now: Stored, *, grows: str, noun: str) -> Stored:
     """Write a plan into a new folder, or check it against the plan that the folder has. One number may increase.
 
     Args:
@@ -57,23 +59,55 @@ def claim(path: Path, now: Part, *, grows: str, noun: str) -> None:
         grows: Name of the field that may increase, for example the number of trials.
         noun: Names the content of the folder in messages.
 
+    Returns:
+        The plan as the version that began it carries it out; see ``as_begun``.
+
     Raises:
         RunError: The folder has another plan, or other files.
     """
-    if path.exists():
-        if changes := changes_of(build(type(now), storage.read_json(path)), now, grows=grows):
+    if not path.exists():
+        if others := sorted(item.name for item in path.parent.iterdir() if not item.name.startswith(".")):
             raise RunError(
-                f"{path.parent}: holds another {noun} ({'; '.join(changes)}); "
-                "give the command that started it, or another --out"
+                f"{path.parent}: not a {noun}'s folder and not empty ({others[0]}); choose another with --out"
             )
-    elif others := sorted(item.name for item in path.parent.iterdir() if not item.name.startswith(".")):
-        raise RunError(f"{path.parent}: not a {noun}'s folder and not empty ({others[0]}); choose another with --out")
-    storage.write_json(path, to_plain(now))
+        storage.write_json(path, to_plain(now))
+        return now
+    stored = storage.read_json(path)
+    plan, changes = as_begun(stored, now, grows=grows)
+    if changes:
+        raise RunError(
+            f"{path.parent}: holds another {noun} ({'; '.join(changes)}); "
+            "give the command that started it, or another --out"
+        )
+    storage.write_json(path, grown(stored, plan, grows=grows))
+    return plan
 
 
-def changes_of(before: Any, now: Any, *, grows: str) -> list[str]:
-    """Return the differences between two plans, except an increase of the field ``grows``."""
-    changes = differences(replace(before, **{grows: getattr(now, grows)}), now)
+def as_begun(stored: Any, now: Stored, *, grows: str) -> tuple[Stored, list[str]]:
+    """Return a plan as the version that stored it carries it out, and what differs, except an increase of ``grows``.
+
+    Fields of the recipe that the stored plan lacks were added later. They have the value of that version's runs, so
+    that all trials of a search are trained alike.
+
+    Args:
+        stored: The stored plan as plain data.
+        now: The plan to continue it with.
+        grows: Name of the field that may increase.
+
+    Raises:
+        RecipeError: ``stored`` is no plan.
+    """
+    before: Any = build(type(now), stored)
+    wanted: Any = now
+    if isinstance(now, Plan):
+        before = replace(before, recipe=from_stored(stored["recipe"]))
+        wanted = replace(now, recipe=as_stored(now.recipe, stored["recipe"]))
+    changes = differences(replace(before, **{grows: getattr(now, grows)}), wanted)
     if getattr(now, grows) < getattr(before, grows):
         changes.append(f"{grows}: {getattr(before, grows)} became {getattr(now, grows)}")
-    return changes
+    return wanted, changes
+
+
+def grown(stored: Any, plan: Part, *, grows: str) -> dict[str, Any]:
+    """Return a stored plan with the new number; it keeps lacking what tells which version began it."""
+    return {**stored, grows: getattr(plan, grows)}

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from modiste.errors import ClusterError, MissingExtraError, RecipeError, RunError, printable
-from modiste.recipes.plain import build, to_plain
+from modiste.recipes.plain import to_plain
 from modiste.searches import outcomes
 from modiste.searches.outcomes import OutcomeStore
-from modiste.searches.plan import Plan, changes_of
+from modiste.searches.plan import Plan, as_begun, grown
 from modiste.searches.trial import TrialOutcome
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ class PostgresStore(OutcomeStore):
         with self._errors_translated():
             self._connection = self._connect(autocommit=True)
 
-    def enter(self, plan: Plan) -> None:
+    def enter(self, plan: Plan) -> Plan:
         with self._alone(TABLES_LOCK):
             self._execute(TABLES)
         with self._alone(self._lock("plan")):
             row = self._execute("select plan from modiste_searches where name = %s", self._name).fetchone()
-            before = build(Plan, row[0]) if row else plan
-            if changes := changes_of(before, plan, grows="trials"):
+            begun, changes = as_begun(row[0], plan, grows="trials") if row else (plan, [])
+            if changes:
                 raise RunError(
                     f"the storage holds another search named {self._name!r} ({'; '.join(changes)}); "
                     "give the command that started it, or another --study"
@@ -75,8 +75,9 @@ class PostgresStore(OutcomeStore):
             self._execute(
                 "insert into modiste_searches values (%s, %s) on conflict (name) do update set plan = excluded.plan",
                 self._name,
-                json.dumps(to_plain(plan)),
+                json.dumps(grown(row[0], plan, grows="trials") if row else to_plain(plan)),
             )
+        return begun
 
     def outcomes(self) -> list[TrialOutcome]:
         return self._read(known=[])

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from modiste.data.locations import check_single_location
 from modiste.errors import MissingExtraError, RecipeError, StoppedError
-from modiste.machine import seed_for
+from modiste.machine import check_device, seed_for
 from modiste.recipes.recipe import Recipe
 from modiste.runs import storage
 from modiste.searches.outcomes import FolderStore, OutcomeStore, run_folder_of, write_table
 from modiste.searches.plan import PLAN, Plan, claim
 from modiste.searches.sent_code import sent_code
 from modiste.searches.space import apply, grid
-from modiste.searches.trial import TrialOutcome, TrialTask
+from modiste.searches.trial import TrialOutcome, TrialTask, ignore
 from modiste.searches.workers import MakeWorkers, Processes, TrialPool
 from modiste.system.processes import Interruption
 from modiste.training.setup import check_complete
@@ -43,7 +43,7 @@ def search(
     store: OutcomeStore | None = None,
     device: str = "auto",
     data_folder: Path | str | None = None,
-    on_outcome: OnOutcome = lambda _new, _all: None,
+    on_outcome: OnOutcome = ignore,
     track: Sequence[str | Listener] = (),
 ) -> list[TrialOutcome]:
     """Run the trials of ``plan`` in the folder ``out``, or continue them after an interruption.
@@ -71,22 +71,24 @@ def search(
             a trial would need teachers or weights of other runs; or workers could not import the network, loss,
             augmentation, data source or tracker that is not Modiste's.
     """
-    demand_packages()
-    names = trackers.common_names(track)
-    trackers.make(names, Path(out), plan.recipe)  # an unknown name or a missing package is an error before any trial
-    folder, data_folder = Path(out), None if data_folder is None else Path(data_folder)
-    check_single_location(plan.recipe.data.source, data_folder)
-    check_trials(plan)
-    sent = sent_code(plan.recipe, data_folder)
-    with storage.lock(folder), Interruption() as interruption, closing(store or FolderStore(folder)) as kept:
-        claim(folder / PLAN, plan, grows="trials", noun="search")
-        kept.enter(plan)
-        make_task = partial(TrialTask, device=device, data_folder=data_folder, track=names, sent=sent)
-        driver = Driver(plan, folder, kept, at_once or plan.lag, make_task, on_outcome)
-        driver.run(workers or partial(Processes, at_once or plan.lag), interruption)
-        write_table(folder, plan, driver.outcomes)
-        kept.conclude(plan)
-        return [driver.outcomes[number] for number in sorted(driver.outcomes)]
+    with closing(store or FolderStore(Path(out))) as kept:  # whatever fails: a store may hold a connection
+        demand_packages()
+        names = trackers.common_names(track)
+        # An unknown name or a missing package is an error before any trial.
+        trackers.make(names, Path(out), plan.recipe)
+        check_device(device)
+        folder, data_folder = Path(out), None if data_folder is None else Path(data_folder)
+        check_single_location(plan.recipe.data.source, data_folder)
+        check_trials(plan)
+        sent = sent_code(plan.recipe, data_folder)
+        with storage.lock(folder), Interruption() as interruption:
+            plan = kept.enter(claim(folder / PLAN, plan, grows="trials", noun="search"))
+            make_task = partial(TrialTask, device=device, data_folder=data_folder, track=names, sent=sent)
+            driver = Driver(plan, folder, kept, at_once or plan.lag, make_task, on_outcome)
+            driver.run(workers or partial(Processes, at_once or plan.lag), interruption)
+            write_table(folder, plan, driver.outcomes)
+            kept.conclude(plan)
+            return [driver.outcomes[number] for number in sorted(driver.outcomes)]
 
 
 def demand_packages() -> None:

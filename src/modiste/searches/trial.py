@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modiste import machine
-from modiste.errors import DataError, FolderInUseError, MissingExtraError, ModisteError, StoppedError, StorageError
+from modiste.errors import (
+    MOST_LETTERS,
+    DataError,
+    FolderInUseError,
+    MissingExtraError,
+    ModisteError,
+    StoppedError,
+    StorageError,
+    printable,
+)
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import EpochRow
@@ -94,6 +103,10 @@ class TrialTask:
         )
 
 
+def ignore(*_outcome: object) -> None:
+    """Do nothing: the ``on_outcome`` of a caller who gave none."""
+
+
 class PrunedError(Exception):
     """Raised to prune a trial; ``accuracy`` is that of its last epoch."""
 
@@ -171,7 +184,8 @@ def run_trial(task: TrialTask) -> TrialOutcome:
             raise
         return task.outcome("failed", reason=str(error))
     except Exception as error:  # for example out of memory: the search continues, and the table shows the reason
-        return task.outcome("failed", reason=f"{type(error).__name__}: {error}")
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        return task.outcome("failed", reason=printable(line, MOST_LETTERS))
     finally:
         task.clock.unlink(missing_ok=True)
     return task.outcome("complete", done.picked.validation_accuracy)

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any, ClassVar
 
+from modiste.compat import start_at_once
 from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
 from modiste.system.processes import Interruption, RecordingContext, available_cores, begin_worker, starting
 
@@ -172,11 +173,18 @@ class Processes(ProcessPoolExecutor, Workers):
         self._context = RecordingContext()
         with _starting():
             super().__init__(count, mp_context=self._context, initializer=_begin, initargs=(threads,))
+        start_at_once(self)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
-        """Submit a trial; this starts a process if there are fewer than ``count``."""
+        """Submit a trial; the first one starts all processes."""
         with _starting():
             return super().submit(function, *args, **options)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes, also those that had started when the system refused another."""
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        if wait:
+            self.kill()
 
     def interrupt(self) -> None:
         for worker in self._context.alive():
