@@ -115,6 +115,13 @@ def test_many_runs_stay_apart_in_the_chart(finished_run: Path) -> None:
     assert len(looks) == count
 
 
+def test_a_run_without_epochs_lies_within_the_chart(finished_run: Path) -> None:
+    history = run_folder.open_run(finished_run).history
+    figure = laid_over([history, [replace(history[0], epoch=0, step=0)]], [0, 1], ["trained", "fitted"])
+    first, last = figure.axes[0].get_xlim()
+    assert first < 0 < len(history) < last
+
+
 def test_the_same_run_twice_is_refused(finished_run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="named twice"):
         write_comparison([finished_run, finished_run], out=tmp_path / "x.html")

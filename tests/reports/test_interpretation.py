@@ -9,13 +9,14 @@ import torch
 from modiste.models.layers import share_generator
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CapsNetRecipe, CNNRecipe, MLPRecipe, ModelRecipe
-from modiste.recipes.recipe import AugmentationRecipe, Recipe
+from modiste.recipes.recipe import AugmentationRecipe, Recipe, TransferRecipe
 from modiste.reports.augmentations import EXAMPLES
 from modiste.reports.interpretation import Reading, handicaps, read_fit
 from modiste.runs.run_folder import EpochRow
 from networks import SMALL
 
 PLAIN = Recipe(name="plain", model=MLPRecipe())
+PROBE = TransferRecipe(linear_probe=True)
 WITH_DROPOUT = Recipe(name="dropout", model=CNNRecipe(dropout=0.5))
 
 
@@ -63,6 +64,25 @@ def test_one_epoch_is_too_short_to_tell() -> None:
     reading = read_fit(history([0.5]), PLAIN)
     assert reading.verdict == "too short to tell"
     assert "still" not in reading.sentences[1]
+
+
+def test_a_network_that_was_fitted_at_once_is_told_nothing_about_epochs() -> None:
+    (row,) = history([0.5], gap=0.1)
+    reading = read_fit([replace(row, epoch=0, step=0)], Recipe(name="fitted", epochs=0, transfer=PROBE, mirror=True))
+    assert reading.verdict == "too short to tell"
+    assert "After the fit, training accuracy was 95.00 % and validation accuracy 85.00 %: training is 10.00 points" in (
+        text(reading)
+    )
+    for wrong in ("More epochs", "epoch 0", "averaged during the epoch", "mirror"):
+        assert wrong not in text(reading)
+
+
+@pytest.mark.parametrize(("gap", "about_as_many"), [(0.005, True), (0.04, False)])
+def test_fewer_than_half_right_is_not_called_as_many_mistakes_as_on_new_ones(gap: float, about_as_many: bool) -> None:
+    reading = read_fit(history(LEVEL, gap=gap, validation_accuracies=[0.4] * len(LEVEL)), PLAIN)
+    assert reading.verdict == "underfitted"
+    assert ("about as many mistakes" in text(reading)) == about_as_many
+    assert ("fewer than half of its training images" in text(reading)) == (not about_as_many)
 
 
 def test_a_loss_that_turned_is_overfitted_and_the_turn_is_named() -> None:

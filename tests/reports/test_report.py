@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from page_reader import read
 
+import modiste
 from commands_and_data import PROGRAMS, run_python, run_script
 from fault_counter import slow_case
 from modiste.cli.main import main
@@ -19,7 +20,7 @@ from modiste.errors import MissingExtraError, RunError
 from modiste.evaluation.assessment import Assessment, evaluate
 from modiste.recipes import claims, named
 from modiste.recipes.plain import to_plain
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import Recipe, TransferRecipe
 from modiste.reports import report
 from modiste.reports.figures import write_figures
 from modiste.reports.recipe_table import MAIN, changed_fields, main_fields, recipe_parts
@@ -121,6 +122,20 @@ def strange(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, tiny_re
     path.write_bytes(head + labels)
     trainer.train(replace(tiny_recipe, epochs=1), run, device="cpu", data_folder=images)
     return report.write_report(run, data_folder=images)
+
+
+def test_the_report_and_the_table_of_a_fit_speak_of_no_epoch(
+    finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    probe = replace(tiny_recipe, epochs=0, transfer=TransferRecipe(linear_probe=True))
+    trainer.train(probe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    fitted = modiste.Run.open(tmp_path / "run")
+    assert ["epoch", "none; the last layer was fitted"] in fitted.table().rows
+    alone = read(modiste.report(fitted, data_folder=tiny_folder)).text
+    assert "validation selected the penalty, the validation accuracy above is slightly optimistic" in alone
+    assert "weights of epoch" not in alone
+    page = modiste.report([fitted, finished_run], out=tmp_path / "both.html", data_folder=tiny_folder)
+    assert re.search(r"seed 0 [\d.]+ % [\d.]+ % to [\d.]+ % [\d.]+ none ", read(page).text)
 
 
 def test_a_class_without_validation_images_has_no_figures(strange: Path, capsys: pytest.CaptureFixture[str]) -> None:

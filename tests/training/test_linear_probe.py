@@ -83,6 +83,9 @@ def test_a_run_without_epochs_is_the_fitted_layer(probe: Recipe, tiny_folder: Pa
     untouched = build_model(probe.model, run.load_info().task, seed=probe.seed).network
     assert torch.equal(model.network.convolutions[0].weight, untouched.convolutions[0].weight)  # type: ignore[index, union-attr]
     assert next(row.quantity for row in run.pretraining()) == "validation loss"
+    (timing,) = run.timing()
+    assert 0 < timing["train_seconds"] <= timing["seconds"]
+    assert timing["images_per_second"] == pytest.approx(len(labels) / timing["train_seconds"])
 
 
 def test_a_feature_that_hardly_changes_outweighs_no_other() -> None:

@@ -1,5 +1,7 @@
 """Warm starts against what they say."""
 
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from modiste.recipes.recipe import DataRecipe, PretrainingRecipe, Recipe
 from modiste.runs.run_folder import PretrainingRow
 from modiste.system.processes import Interruption
 from modiste.training.tracking import Listener
-from modiste.training.warm_start.progress import Progress
+from modiste.training.warm_start.progress import Progress, biased_head, linear_head
 from modiste.training.warm_start.warm_starts import WARM_STARTS
 
 TASK = Task(image_shape=(1, 4, 4), class_names=("a", "b", "c"))
@@ -83,6 +85,25 @@ def test_class_prior_needs_a_readout() -> None:
     model = build_model(CapsNetRecipe(filters=8), task)
     with pytest.raises(RecipeError, match="class-prior needs a network that ends in a linear layer"):
         warm(model, skewed(), recipe_of("class-prior"))
+
+
+@pytest.mark.parametrize(
+    ("field", "need"),
+    [
+        ("warm_start: class-prior", biased_head),
+        ("transfer.linear_probe", biased_head),
+        ("warm_start: simclr", linear_head),
+    ],
+)
+def test_a_last_layer_that_does_not_do_is_said_with_the_field(field: str, need: Callable[..., nn.Linear]) -> None:
+    with pytest.raises(RecipeError, match=f"^{field} needs a network that ends in a linear layer, called head$"):
+        need(nn.Sequential(nn.Flatten()), field)
+    unbiased = nn.Sequential(OrderedDict(head=nn.Linear(4, 2, bias=False)))
+    if need is biased_head:
+        with pytest.raises(RecipeError, match=f"^{field} needs a last layer with a bias"):
+            need(unbiased, field)
+    else:
+        assert need(unbiased, field) is unbiased.head
 
 
 def test_contrastive_divergence_trains_the_stack_alone_and_follows_the_seed(tiny_folder: Path) -> None:

@@ -1,7 +1,7 @@
 """A finished run, as Python programs and notebooks hold it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +82,7 @@ class Run(run_folder.Run, Displayed, os.PathLike[str]):
         seconds = sum(row["seconds"] for row in self.timing())
         rows = [
             ["validation", f"{percent(self.accuracy)} ({interval(self.accuracy_interval)})"],
-            ["epoch", f"{self.picked.epoch} of {len(self.history)}, selected by {self.recipe.pick}"],
+            ["epoch", self._epoch()],
             ["network", f"{self.recipe.model.KIND}, seed {self.recipe.seed}"],
             ["data", self.recipe.data.source],
             ["training", f"{seconds:.0f} s"],
@@ -90,6 +90,11 @@ class Run(run_folder.Run, Displayed, os.PathLike[str]):
             ["folder", str(self.folder)],
         ]
         return Table(f"run {self.recipe.name}", rows, figure=_curves(self))
+
+    def _epoch(self) -> str:
+        if not self.recipe.epochs:
+            return "none; the last layer was fitted"
+        return f"{self.picked.epoch} of {len(self.history)}, selected by {self.recipe.pick}"
 
 
 def _curves(run: Run) -> str:
@@ -127,3 +132,8 @@ def _scale(epochs: int, low: float, span: float) -> Callable[[tuple[int, float]]
 def folder_of(run: Any) -> Path:
     """Return the folder of a run that is given as ``Run`` or as a path."""
     return Path(os.fspath(run))
+
+
+def folders_of(runs: RunLike | Sequence[RunLike]) -> list[Path]:
+    """Return the folders of several runs; a run by itself counts as a list of one."""
+    return [folder_of(run) for run in ([runs] if isinstance(runs, str | os.PathLike) else runs)]

@@ -70,7 +70,7 @@ def learning_curves(history: Sequence[EpochRow], selected: EpochRow) -> Figure:
     for axes in (losses, accuracies):
         axes.axvline(lowest.epoch, color=FAINT, linestyle=":", linewidth=1)
         axes.axvline(selected.epoch, color=FAINT, linestyle="-", linewidth=1)
-    margin = min(0.9, max(0.4, len(history) / 50))  # less than 1: there is no epoch 0
+    margin = min(0.9, max(0.4, len(history) / 50))  # less than 1: no epoch before the first
     losses.set_xlim(history[0].epoch - margin, history[-1].epoch + margin)
     _mark(losses, lowest.epoch, lowest.validation_loss, f"lowest validation loss: epoch {lowest.epoch}")
     _mark(accuracies, selected.epoch, selected.validation_accuracy, f"selected: epoch {selected.epoch}")

@@ -146,7 +146,7 @@ def _rows(found: MeasuredRuns, result: Comparison, names: Sequence[str]) -> list
             accuracy=percent(measured.accuracy),
             interval=" to ".join(map(percent, measured.accuracy_interval)),
             loss=f"{measured.loss:.4f}",
-            epoch=f"{run.picked.epoch} of {len(run.history)}",
+            epoch=f"{run.picked.epoch} of {len(run.history)}" if run.recipe.epochs else "none",
             time=duration(sum(row["seconds"] for row in run.timing())),
         )
         for name, side, run, measured in zip(names, sides, found.runs, found.assessments, strict=True)
@@ -251,9 +251,9 @@ def laid_over(histories: Sequence[Sequence[EpochRow]], sides: Sequence[int], nam
     accuracies.set(xlabel="epoch", ylabel="validation accuracy")
     percent_axis(accuracies, "y")
     accuracies.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    longest = max(map(len, histories))
-    margin = min(0.9, max(0.4, longest / 50))  # less than 1: there is no epoch 0
-    losses.set_xlim(1 - margin, longest + margin)
+    first, last = min(rows[0].epoch for rows in histories), max(rows[-1].epoch for rows in histories)
+    margin = min(0.9, max(0.4, last / 50))  # less than 1: epoch 0 is there only if a last layer was fitted at once
+    losses.set_xlim(first - margin, last + margin)
     figure.legend(*losses.get_legend_handles_labels(), loc="outside upper left", fontsize=LEGEND_SIZE)
     return figure
 

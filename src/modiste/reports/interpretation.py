@@ -43,7 +43,7 @@ class Reading:
 def read_fit(history: Sequence[EpochRow], recipe: Recipe) -> Reading:
     """Return a verdict on the fit; the first of these rules that applies decides.
 
-    1. Too short to tell: there is a single epoch.
+    1. Too short to tell: there is a single epoch; or none, because the last layer was fitted at once.
     2. Overfitted: validation loss ends 10 % or more above its minimum (the end is the mean over the last tenth of the
        epochs). Or it no longer improves, and training accuracy ends 5 points or more above validation accuracy.
     3. Underfitted: validation loss still improves: in the last fifth of the epochs it fell more than 1 % below its
@@ -58,12 +58,15 @@ def read_fit(history: Sequence[EpochRow], recipe: Recipe) -> Reading:
         history: One row per epoch.
         recipe: The recipe of the run.
     """
+    if not recipe.epochs:
+        (row,) = history
+        return Reading(verdict="too short to tell", sentences=_of_fit(row), lowest=row, rise=0.0, improving=False)
     lowest = min(history, key=lambda row: row.validation_loss)
     rise = _final_loss(history) / lowest.validation_loss - 1 if lowest.validation_loss > 0 else 0.0
     improving = _improving(history)
     verdict = _verdict(history, rise, improving, handicaps(recipe))
     sentences = (
-        _opening(verdict, rise, improving),
+        _opening(verdict, rise, improving, is_level=_is_level(history[-1], handicaps(recipe))),
         _minimum(history, lowest, rise),
         *_gaps(history, picked(history, recipe)),
         _ending(improving, len(history)),
@@ -103,18 +106,34 @@ def _improving(history: Sequence[EpochRow]) -> bool:
 
 def _verdict(history: Sequence[EpochRow], rise: float, improving: bool, handicaps: tuple[str, ...]) -> Verdict:
     last = history[-1]
-    gap = last.train_accuracy - last.validation_accuracy
     if len(history) == 1:
         return "too short to tell"
-    if rise >= RISE or (gap >= WIDE_GAP and not improving):
+    if rise >= RISE or (_gap(last) >= WIDE_GAP and not improving):
         return "overfitted"
-    level = gap < NARROW_GAP and last.train_accuracy < 0.99 and not handicaps
-    if improving or level or last.train_accuracy < 0.5:
+    if improving or _is_level(last, handicaps) or last.train_accuracy < 0.5:
         return "underfitted"
     return "well fitted"
 
 
-def _opening(verdict: Verdict, rise: float, improving: bool) -> str:
+def _gap(row: EpochRow) -> float:
+    return row.train_accuracy - row.validation_accuracy
+
+
+def _is_level(last: EpochRow, handicaps: tuple[str, ...]) -> bool:
+    """Return whether the network makes about as many mistakes on its training images as on new ones."""
+    return _gap(last) < NARROW_GAP and last.train_accuracy < 0.99 and not handicaps
+
+
+def _of_fit(row: EpochRow) -> tuple[str, ...]:
+    """Return the sentences on a network whose last layer was fitted at once."""
+    return (
+        "The last layer was fitted at once, without epochs. So there are no learning curves that would show a trend.",
+        _values("After the fit", row),
+        "All of these are of the fitted network, on images without augmentation.",
+    )
+
+
+def _opening(verdict: Verdict, rise: float, improving: bool, *, is_level: bool) -> str:
     if verdict == "too short to tell":
         return "One epoch shows no trend. More epochs would show whether the network learns too little or too much."
     if verdict == "overfitted" and rise >= RISE:
@@ -123,6 +142,11 @@ def _opening(verdict: Verdict, rise: float, improving: bool) -> str:
         return "Overfitted by the end. The network classifies its training images much better than new ones."
     if verdict == "underfitted" and improving:
         return "Underfitted. Training ended while the network was still improving; more epochs may help."
+    if verdict == "underfitted" and not is_level:
+        return (
+            "Underfitted. The network classifies fewer than half of its training images correctly; "
+            "a larger network or other settings may help."
+        )
     if verdict == "underfitted":
         return (
             "Underfitted. The network makes about as many mistakes on its training images as on new ones; "
@@ -147,15 +171,19 @@ def _minimum(history: Sequence[EpochRow], lowest: EpochRow, rise: float) -> str:
 def _gaps(history: Sequence[EpochRow], selected: EpochRow) -> list[str]:
     last = history[-1]
     if selected.epoch == last.epoch:
-        return [_gap("selected and last", last)]
-    return [_gap("selected", selected), _gap("last", last)]
+        return [_at_epoch("selected and last", last)]
+    return [_at_epoch("selected", selected), _at_epoch("last", last)]
 
 
-def _gap(what: str, row: EpochRow) -> str:
-    points = 100 * (row.train_accuracy - row.validation_accuracy)
+def _at_epoch(what: str, row: EpochRow) -> str:
+    return _values(f"At epoch {row.epoch} ({what})", row)
+
+
+def _values(when: str, row: EpochRow) -> str:
+    points = 100 * _gap(row)
     side = "above" if points >= 0 else "below"
     return (
-        f"At epoch {row.epoch} ({what}), training accuracy was {percent(row.train_accuracy)} and validation accuracy "
+        f"{when}, training accuracy was {percent(row.train_accuracy)} and validation accuracy "
         f"{percent(row.validation_accuracy)}: training is {abs(points):.2f} points {side}. "
         f"Training loss was {row.train_loss:.4f}, validation loss {row.validation_loss:.4f}."
     )

@@ -118,10 +118,10 @@ def finish_without_training(state: TrainingState, context: Context) -> None:
     """Measure a network that was fitted before the first epoch, as the only row of the history: epoch 0."""
     if state.history:
         return
-    started = time.perf_counter()
+    fitted, images = time.perf_counter(), len(context.development.train) if state.fit_seconds else 0
     finish_epoch(state, context)
     state.save(context.folder / run_folder.STATES, context.development.fingerprint)
-    context.listener.epoch_done(state.history[-1], Timing.since(started, started, 0))
+    context.listener.epoch_done(state.history[-1], Timing.since(fitted - state.fit_seconds, fitted, images))
 
 
 def _save_and_stop(state: TrainingState, context: Context) -> None:

@@ -80,6 +80,7 @@ class TrainingState:
         step: Steps done since the start of the run.
         loss_sum: Sum of the losses of the current epoch's images so far.
         correct: Number of the current epoch's images that were classified correctly so far.
+        fit_seconds: How long this process fitted a network that is not trained by steps.
     """
 
     model: nn.Module
@@ -93,6 +94,7 @@ class TrainingState:
     step: int = 0
     loss_sum: float = 0.0
     correct: int = 0
+    fit_seconds: float = 0.0
 
     @property
     def evaluated(self) -> nn.Module:

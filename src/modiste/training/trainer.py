@@ -189,6 +189,7 @@ def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | 
     elif recipe.warm_start != "none" or recipe.transfer.linear_probe or is_own(model):
         if not recipe.epochs:
             state.loss_sum, state.correct, state.logits = fitted.loss, fitted.correct, fitted.logits
+            state.fit_seconds = fitted.seconds
         state.save(context.folder / run_folder.STATES, context.development.fingerprint)
     state.network = trained_network(model, context)
     return state

@@ -5,6 +5,7 @@ Without that training the result is a linear classifier on fixed features. Every
 penalty of the weights is selected by the loss on validation images.
 """
 
+import time
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -20,9 +21,11 @@ from modiste.errors import extra_for
 from modiste.evaluation.inference import averaged, parts, ready
 from modiste.recipes.recipe import Recipe
 from modiste.training.transfer.feature_cache import open_cache, outputs
-from modiste.training.warm_start.progress import Progress, features, linear_head
+from modiste.training.warm_start.progress import Progress, biased_head, features, linear_head
 
 NAME = "linear-probe"
+FIELD = "transfer.linear_probe"
+"""Of the recipe."""
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """From strong to weak: each fit starts from the one before it, so that all together take little longer than one."""
 MOST_ITERATIONS, TOLERANCE, MOST_SLOPE = 200, 1e-7, 1e-4
@@ -44,11 +47,13 @@ class Fitted:
         correct: Number of the training images that are classified correctly.
         logits: Logits of both splits' images, by the name of the split: those of ``infer``, to the last bit.
             Empty if ``infer`` averages logits over views of an image.
+        seconds: How long the fit took, with the features.
     """
 
     loss: float = 0.0
     correct: int = 0
     logits: dict[str, Float[Tensor, "_ k"]] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,11 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
 
     Raises:
         MissingExtraError: SciPy is not installed.
-        RecipeError: The network does not end in a linear layer.
+        RecipeError: The network does not end in a linear layer with a bias.
         StoppedError: A signal asked to stop.
     """
-    head, train = linear_head(model, NAME), development.train
+    began = time.perf_counter()
+    head, train = biased_head(model, FIELD), development.train
     if recipe.epochs:
         recipe = replace(recipe, mirror=False, shifts=0, augmentation=replace(recipe.augmentation, flip=False))
     validation, copies = development.validation, 1 + recipe.augmentation.flip
@@ -106,7 +112,8 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
     own, images = labels[: len(train)], {"train": train.images, "validation": validation.images}
     many = recipe.views.passes > 1
     known = {} if many else {split: _answer(head, inputs[split], images[split], recipe) for split in images}
-    return Fitted(F.cross_entropy(logits, own, reduction="sum").item(), int((logits.argmax(1) == own).sum()), known)
+    loss, correct = F.cross_entropy(logits, own, reduction="sum").item(), int((logits.argmax(1) == own).sum())
+    return Fitted(loss, correct, known, time.perf_counter() - began)
 
 
 @torch.inference_mode()
@@ -149,7 +156,7 @@ def head_inputs(
         with_mirror_images: Whether the features of the mirror images follow those of the images.
     """
     quick = ready(model, recipe, images[:1])
-    head = linear_head(quick, NAME)
+    head = linear_head(quick, FIELD)
     choices = {"precision": recipe.precision, **asdict(recipe.views), "with_mirror_images": with_mirror_images}
     cache = open_cache(images, model, images.device, choices)
 

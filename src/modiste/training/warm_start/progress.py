@@ -47,11 +47,19 @@ class Progress:
         self.listener.pretraining_epoch_done(PretrainingRow(part=part, epoch=epoch, quantity=quantity, value=value))
 
 
-def linear_head(model: nn.Module, warm_start: str) -> nn.Linear:
-    """Return the linear layer that turns features into logits; RecipeError, naming the warm start, if there is none."""
+def linear_head(model: nn.Module, field: str) -> nn.Linear:
+    """Return the linear layer that turns features into logits; RecipeError, naming the field, if there is none."""
     head = next((layer for name, layer in model.named_modules() if name.endswith("head")), None)
     if not isinstance(head, nn.Linear):
-        raise RecipeError(f"warm_start: {warm_start} needs a network that ends in a linear layer")
+        raise RecipeError(f"{field} needs a network that ends in a linear layer, called head")
+    return head
+
+
+def biased_head(model: nn.Module, field: str) -> nn.Linear:
+    """Return the same layer; RecipeError if it has no bias to set, as in a network that is not Modiste's."""
+    head = linear_head(model, field)
+    if head.bias is None:
+        raise RecipeError(f"{field} needs a last layer with a bias, found one without")
     return head
 
 

@@ -37,7 +37,7 @@ class Embedding(nn.Module):
 
     def __init__(self, model: nn.Module, size: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.model, self.head = model, linear_head(model, "simclr")
+        self.model, self.head = model, linear_head(model, "warm_start: simclr")
         width = self.head.in_features
         with torch.random.fork_rng(devices=[]):
             self.projection = nn.Sequential(

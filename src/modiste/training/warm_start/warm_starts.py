@@ -15,7 +15,7 @@ from modiste.errors import RecipeError
 from modiste.models.hooks import Call, hooked
 from modiste.recipes.recipe import Recipe
 from modiste.training.warm_start import contrastive_divergence, simclr
-from modiste.training.warm_start.progress import Progress, linear_head
+from modiste.training.warm_start.progress import Progress, biased_head
 
 PATCH_IMAGES = 1_000
 """Minimum number of images that patches come from, evenly spaced; all images if there are fewer."""
@@ -34,7 +34,7 @@ def class_prior(model: nn.Module, development: Development, _recipe: Recipe, _pr
     Training then starts from the frequencies of the classes (after Lin et al., 2017, section 4.1). That matters if the
     classes are unbalanced. A class without images counts as if it had one.
     """
-    head = linear_head(model, "class-prior")
+    head = biased_head(model, "warm_start: class-prior")
     counts = torch.bincount(development.train.labels, minlength=head.out_features).clamp(min=1)
     head.bias.copy_((counts / counts.sum()).log())
 
