@@ -16,11 +16,12 @@ import code_of_others as others
 import modiste
 from commands_and_data import run_modiste, run_script
 from modiste.display import Table
-from modiste.errors import DataError, PhotoError, RecipeError
+from modiste.errors import DataError, PhotoError, RecipeError, RunError
 from modiste.recipes import own_code
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import DataRecipe, OptimizerRecipe, Recipe
+from modiste.reports.figures import write_figures
 
 
 def test_the_function_trains_the_run_of_the_command(tiny_folder: Path, tmp_path: Path) -> None:
@@ -40,6 +41,42 @@ def test_every_function_takes_a_run_or_its_folder(finished_run: Path, tiny_folde
     assert os.fspath(run) == str(folder)
     assert modiste.evaluate(run).accuracy == modiste.evaluate(str(folder)).accuracy == run.accuracy
     assert modiste.report(run, data_folder=tiny_folder) == folder / "report.html"
+
+
+def test_a_run_by_itself_is_a_list_of_one(finished_run: Path) -> None:
+    run = modiste.Run.open(finished_run)
+    for alone in (run, str(finished_run)):
+        for function in (modiste.compare, modiste.evaluate_ensemble):
+            with pytest.raises(RunError, match="expected at least 2 runs, found 1"):
+                function(alone)  # type: ignore[operator]
+        assert modiste.evaluate_seeds(alone).spread.mean == run.accuracy
+
+
+def test_a_device_is_checked_where_nothing_is_left_to_compute(finished_run: Path) -> None:
+    for call in (modiste.evaluate, modiste.compare, modiste.evaluate_seeds, modiste.evaluate_ensemble):
+        with pytest.raises(RecipeError, match="try --device cuda"):
+            call(finished_run, device="gpu")  # type: ignore[operator]
+    with pytest.raises(RecipeError, match="try --device cuda"):
+        modiste.benchmark("conformal", finished_run, device="gpu", split="validation")
+
+
+def test_images_are_shown_by_one_number_or_several_of_numpy(
+    finished_run: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    where: dict[str, Any] = {"out": tmp_path / "images.png", "data_folder": tiny_folder}
+    (alone,) = modiste.show(finished_run, 2, **where)
+    assert modiste.show(finished_run, np.array([2, 5]), **where)[0] == alone
+
+
+def test_a_format_of_figures_that_is_unknown_is_refused_before_any_is_drawn(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="format: 'jpg' is unknown"):
+        write_figures(tmp_path / "figures", format="jpg")
+    assert not (tmp_path / "figures").exists()
+
+
+def test_an_experiment_by_itself_is_a_list_of_one(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no reproduction"):
+        modiste.reproduce(tmp_path, experiments="dropout", page_only=True)
 
 
 class TestFields:

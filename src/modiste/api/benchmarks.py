@@ -1,12 +1,12 @@
 """Benchmarks of finished runs."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modiste.api.own import Code, register
-from modiste.api.run import RunLike, folder_of
+from modiste.api.run import RunLike, folders_of
+from modiste.machine import check_device
 from modiste.runs import storage
 
 if TYPE_CHECKING:
@@ -88,15 +88,15 @@ def _run(
     from modiste.benchmarks.settings import from_names
 
     register(network)
+    check_device(device)
     settings = from_names(values)
     if page is not None:  # before the test set is opened: what a page needs, and its place
         from modiste.reports.page import write_benchmarks
 
         storage.check_writable(page.parent)
-    folders = [folder_of(run) for run in ([runs] if isinstance(runs, str | os.PathLike) else runs)]
     wanted = all_names(settings) if names is None else names
     failed: dict[str, Exception] | None = {} if names is None else None
-    found = run_benchmarks(wanted, folders, settings, device=device, data_folder=data_folder, failed=failed)
+    found = run_benchmarks(wanted, folders_of(runs), settings, device=device, data_folder=data_folder, failed=failed)
     if page is not None and found:
         write_benchmarks(found, page.parent, page.name, failed)
     report_failures(failed or {})

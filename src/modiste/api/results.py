@@ -4,18 +4,20 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from datetime import date
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import numpy as np
 
 from modiste.api.own import Code, register
-from modiste.api.run import RunLike, folder_of
+from modiste.api.run import RunLike, folder_of, folders_of
 from modiste.errors import DataError, PhotoError, RecipeError
 from modiste.evaluation import assessment, comparison
 from modiste.evaluation.assessment import Assessment, Split, Weights
 from modiste.evaluation.comparison import Comparison
 from modiste.evaluation.unfinished import check_possible, evaluate_unfinished, is_unfinished
+from modiste.machine import check_device
 from modiste.runs import run_folder
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ def evaluate(
         print(modiste.evaluate("runs/sprint", split="test").accuracy)
     """
     register(network)
+    check_device(device)  # also where stored logits leave nothing to compute
     folder, images = folder_of(run), None
     if is_unfinished(folder):
         check_possible(folder, split, predictions, data)
@@ -100,7 +103,7 @@ def evaluate(
 
 
 def evaluate_seeds(
-    runs: Sequence[RunLike],
+    runs: RunLike | Sequence[RunLike],
     *,
     split: Split = "validation",
     weights: Weights = "picked",
@@ -128,12 +131,12 @@ def evaluate_seeds(
     """
     from modiste.evaluation.ensemble import evaluate_seeds as measure
 
-    folders = [folder_of(run) for run in runs]
-    return measure(folders, split=split, weights=weights, device=device, data_folder=data_folder)
+    check_device(device)
+    return measure(folders_of(runs), split=split, weights=weights, device=device, data_folder=data_folder)
 
 
 def evaluate_ensemble(
-    runs: Sequence[RunLike],
+    runs: RunLike | Sequence[RunLike],
     *,
     split: Split = "validation",
     weights: Weights = "picked",
@@ -165,8 +168,9 @@ def evaluate_ensemble(
     """
     from modiste.evaluation.fitted_ensemble import evaluate_fitted
 
+    check_device(device)
     return evaluate_fitted(
-        [folder_of(run) for run in runs],
+        folders_of(runs),
         split=split,
         weights=weights,
         device=device,
@@ -200,7 +204,7 @@ def compare_averaging(
 
 
 def compare(
-    runs: Sequence[RunLike],
+    runs: RunLike | Sequence[RunLike],
     *,
     split: Split = "validation",
     weights: Weights = "picked",
@@ -225,8 +229,8 @@ def compare(
 
         print(modiste.compare(["runs/paper", "runs/sprint"]).contrasts[0].verdict)
     """
-    folders = [folder_of(run) for run in runs]
-    return comparison.compare(folders, split=split, weights=weights, device=device, data_folder=data_folder)
+    check_device(device)
+    return comparison.compare(folders_of(runs), split=split, weights=weights, device=device, data_folder=data_folder)
 
 
 def predict(
@@ -339,7 +343,7 @@ def report(
 
 def show(
     run: RunLike,
-    images: Sequence[int],
+    images: SupportsIndex | Iterable[SupportsIndex],
     *,
     split: Split = "validation",
     out: Path | str | None = None,
@@ -350,7 +354,7 @@ def show(
 
     Args:
         run: A run, or its folder.
-        images: Numbers from 0, such as those in ``compare([...]).contrasts[0].first_alone``.
+        images: A number from 0, or several, such as those in ``compare([...]).contrasts[0].first_alone``.
         split: ``validation``; or ``test``, if the run was already evaluated on test. No evaluation is counted.
         out: The file, .png, .svg or .pdf; by default ``images.png`` in the run's folder.
         data_folder: Folder of Fashion-MNIST, or of data that have moved.
@@ -370,7 +374,8 @@ def show(
 
     register(network)
     place, file = (None if path is None else Path(path) for path in (data_folder, out))
-    return write_images(folder_of(run), images, split=split, out=file, data_folder=place)[1]
+    numbers = [index(one) for one in (images if isinstance(images, Iterable) else [images])]
+    return write_images(folder_of(run), numbers, split=split, out=file, data_folder=place)[1]
 
 
 def figures(
@@ -387,6 +392,10 @@ def figures(
         run: A finished run; without one the learning curves and the network's views are left out.
         data_folder: Folder of Fashion-MNIST, or of data that have moved.
         format: Format of the files.
+
+    Raises:
+        RecipeError: There is no such format.
+        RunError, DataError, StorageError, MissingExtraError: As ``reports.figures.write_figures``.
 
     Example::
 

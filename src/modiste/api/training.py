@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from modiste.api.own import Code, register, with_own_code
-from modiste.api.run import Run, RunLike, folder_of
+from modiste.api.run import Run, RunLike, folder_of, folders_of
 from modiste.data.dataset import Development, development_of
 from modiste.errors import RecipeError
 from modiste.recipes import named
@@ -161,7 +161,7 @@ def continue_run(
         device=device,
         data=None if data is None else development_of(data, longer.data),
         data_folder=data_folder,
-        teachers=_folders_of(teacher),
+        teachers=folders_of(teacher),
         listeners=[*listeners_of(folder, longer, track, quiet=quiet), *listeners],
     )
     return Run.open(folder)
@@ -266,15 +266,11 @@ def with_teachers(recipe: Recipe, teacher: RunLike | Sequence[RunLike]) -> tuple
         RecipeError: A run is given twice.
         RunError: A run is missing, unfinished, or a file does not match its hash.
     """
-    folders = _folders_of(teacher)
+    folders = folders_of(teacher)
     if not folders:
         return recipe, []
     hashes = tuple(map(distillation.teacher_hash, folders))
     return replace(recipe, distillation=replace(recipe.distillation, teachers=hashes)), folders
-
-
-def _folders_of(runs: RunLike | Sequence[RunLike]) -> list[Path]:
-    return [folder_of(one) for one in ([runs] if isinstance(runs, str | os.PathLike) else runs)]
 
 
 def _with_data(recipe: Recipe, data: Any) -> tuple[Recipe, Development | None]:

@@ -10,6 +10,7 @@ from modiste.data.dataset import Development, load_development
 from modiste.evaluation.run_images import development_of
 from modiste.models.registry import Task, build_model
 from modiste.recipes import named
+from modiste.recipes.plain import demand_known
 from modiste.recipes.recipe import Recipe
 from modiste.reports import augmentations
 from modiste.reports.architecture import trace
@@ -18,7 +19,7 @@ from modiste.reports.charts import learning_curves
 from modiste.reports.concepts import activation_curves, neural_network
 from modiste.reports.images import choose_samples, sample_grid
 from modiste.reports.network_diagram import network_diagram
-from modiste.reports.style import save
+from modiste.reports.style import UNDATED, save
 from modiste.reports.views.registry import draw_views
 from modiste.runs import run_folder
 from modiste.runs.run_folder import Run
@@ -55,6 +56,7 @@ def write_figures(
         format: ``png`` (300 dots an inch), ``svg`` or ``pdf``.
 
     Raises:
+        RecipeError: There is no such format.
         RunError: The run is unfinished or damaged.
         DataError: The images are missing or damaged.
         StorageError: A figure cannot be written.
@@ -63,6 +65,7 @@ def write_figures(
 
         write_figures(Path("figures"), run=Path("runs/sprint"), format="pdf")
     """
+    demand_known(format, "format", UNDATED)
     finished = None if run is None else run_folder.open_run(run)
     recipe = recipe or (finished.recipe if finished else named.paper())
     development = development_of(finished, data_folder) if finished else load_development(recipe.data, data_folder)
