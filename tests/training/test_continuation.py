@@ -98,6 +98,10 @@ def test_what_cannot_go_on_is_refused(short_run: Path) -> None:
         lengthened(altered(run, swa_start=0.5), 3)
     with pytest.raises(RecipeError, match="ended after epoch 2 of 5, out of patience"):
         lengthened(altered(run, epochs=5), 6)
+    first = run.history[0]
+    patient = replace(altered(run, patience=1), history=(first, replace(first, epoch=2)))
+    with pytest.raises(RecipeError, match="ended after epoch 2 of 2, out of patience"):
+        lengthened(patient, 3)
 
 
 def test_a_folder_with_another_run_is_refused(short_run: Path, finished_run: Path, tmp_path: Path) -> None:

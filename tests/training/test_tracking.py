@@ -304,6 +304,19 @@ def test_tensorboard_reads_every_epoch(train_tiny: Train, tiny_recipe: Recipe, t
     assert not [name for name in run.files if name.startswith("tensorboard")], "events may still be written"
 
 
+def test_tensorboard_gets_the_epochs_before_it_was_asked_for(
+    train_tiny: Train, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    stopped_at(60, train_tiny)
+    folder = train_tiny(*trackers.make(["tensorboard"], tmp_path / "tiny", tiny_recipe))
+    read = accumulator.EventAccumulator(str(folder / "tensorboard"))
+    read.Reload()
+    assert [event.step for event in read.Scalars("validation_accuracy")] == [25, 50, 75]
+    assert [event.step for event in read.Scalars("seconds")] == [75]  # figures of the machine are of this process
+    assert {"images_per_second", "peak_memory_bytes", "learning_rate"} <= set(read.Tags()["scalars"])
+
+
 # MLflow
 
 

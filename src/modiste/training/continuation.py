@@ -14,6 +14,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import Run
 from modiste.training import schedules
+from modiste.training.loop import out_of_patience
 from modiste.training.setup import claim
 from modiste.training.tracking import Listener
 from modiste.training.trainer import Outcome, train
@@ -75,7 +76,7 @@ def lengthened(run: Run, epochs: int) -> Recipe:
         raise RecipeError(f"{run.folder}: has no epochs that could go on; choose a recipe with epochs")
     if epochs <= recipe.epochs:
         raise RecipeError(f"epochs: expected more than the {recipe.epochs} of {run.folder}, found {epochs}")
-    if done < recipe.epochs:
+    if done < recipe.epochs or out_of_patience(list(run.history), recipe):
         raise RecipeError(
             f"{run.folder}: ended after epoch {done} of {recipe.epochs}, out of patience, and would again; "
             "train with a larger --patience"

@@ -1,6 +1,6 @@
 """Runs in TensorBoard: event files in ``tensorboard/`` of the run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,12 @@ FIGURES = (
     "train_accuracy",
     "validation_loss",
     "validation_accuracy",
+    "seconds",
     "images_per_second",
+    "peak_memory_bytes",
 )
+WITNESS = "validation_accuracy"
+"""Figure whose points show which epochs the files have."""
 
 
 class TensorBoardTracker(Listener):
@@ -26,23 +30,40 @@ class TensorBoardTracker(Listener):
 
     def __init__(self, folder: Path, _recipe: Recipe) -> None:
         with extra_for("--track tensorboard", "TensorBoard", "tensorboard"):
+            from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+                EventAccumulator,
+            )
             from torch.utils.tensorboard import SummaryWriter
+        self._read: Any = EventAccumulator
         self._folder, self._make_writer = folder / "tensorboard", SummaryWriter
         self._writer: Any = None
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
-        """Open the file; only now the folder is known to belong to this run."""
+        """Open the file, and add the epochs that earlier files lack; only now the folder is known to be this run's."""
         storage.write_text(self._folder / "README", "Open with: tensorboard --logdir .\n")
+        known = self._steps()
         self._writer = self._make_writer(str(self._folder), purge_step=step + 1 if step else None)
         rows = "".join(f"| {name} | {value} |\n" for name, value in parameters(recipe).items())
         self._writer.add_text("recipe", f"| field | value |\n|---|---|\n{rows}", step)
+        for row in history:
+            if row.step not in known:
+                self._write(figures(row), row.step)
 
     def epoch_done(self, row: EpochRow, timing: Timing) -> None:
         """Write one point per curve."""
-        known = figures(row, timing)
+        self._write(figures(row, timing), row.step)
+
+    def _write(self, known: Mapping[str, int | float], step: int) -> None:
         for name in FIGURES:
-            self._writer.add_scalar(name, known[name], row.step)
+            if name in known:
+                self._writer.add_scalar(name, known[name], step)
         self._writer.flush()
+
+    def _steps(self) -> set[int]:
+        """Return the steps of the epochs that earlier files hold."""
+        found = self._read(str(self._folder), size_guidance={"scalars": 0})  # all of them
+        found.Reload()
+        return {event.step for event in found.Scalars(WITNESS)} if WITNESS in found.Tags()["scalars"] else set()
 
     def closed(self) -> None:
         """Write pending events and close the file."""
