@@ -95,7 +95,7 @@ def test_a_failed_fit_leaves_no_model() -> None:
 
 
 def test_samples_that_cannot_be_divided_are_a_value_error() -> None:
-    with pytest.raises(ValueError, match=r"100 images cannot give a validation share of 0\.001"):
+    with pytest.raises(ValueError, match=r"^validation_fraction: expected a share of 100 samples .*, found 0\.001$"):
         small(validation_fraction=0.001).fit(ROWS[:100], LABELS[:100])
 
 

@@ -132,9 +132,9 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes, codes = np.unique(labels, return_inverse=True)
         pixels = Pixels.learn(samples)
         images, codes, weights = _ordered(*_repeated(pixels.images(samples), codes, self._weights(X, sample_weight)))
+        recipe = self._recipe(len(images))
+        data = _development(images, codes, weights, tuple(map(str, classes)), recipe.data)
         with _as_value_error(), tempfile.TemporaryDirectory() as folder:
-            recipe = self._recipe(len(images))
-            data = _development(images, codes, weights, tuple(map(str, classes)), recipe.data)
             recipe = _with_batches(recipe, len(data.train))
             shown = [make_progress()] if self.verbose else []
             trainer.train(
@@ -284,6 +284,11 @@ def _development(
 def _split(whole: ImageSet, recipe: DataRecipe) -> tuple[ImageSet, ImageSet]:
     if len(whole) < FEW:
         return whole, whole
+    if not 0 < round(len(whole) * recipe.validation_fraction) < len(whole):
+        raise ValueError(
+            f"validation_fraction: expected a share of {len(whole):,} samples that leaves some for training and for "
+            f"validation, found {recipe.validation_fraction:g}"
+        )
     train, validation = split_indices(whole.labels, recipe, groups_for(whole.images, recipe))
     return whole[train], whole[validation]
 
