@@ -216,7 +216,8 @@ class Predictor(Classifier):
     def _as_batch(self, images: Images) -> UInt8[Tensor, "n c h w"]:
         """Return the images with all four dimensions; DataError unless the model takes them."""
         try:  # torch takes no negative steps, and warns of an array that it may not write
-            batch = images if isinstance(images, Tensor) else torch.from_numpy(np.require(images, requirements="CW"))
+            whole = images if isinstance(images, Tensor) else np.require(images, requirements=("C", "W"))
+            batch = torch.as_tensor(whole)
         except (TypeError, ValueError) as error:
             raise DataError(f"images: expected an array of bytes, found {type(images).__name__} ({error})") from error
         if self.image_shape[0] == 1 and batch.ndim in (2, 3):
