@@ -21,7 +21,8 @@ MOST_ROWS = 1000
 
 def check_coverage(coverage: float) -> None:
     """Raise RecipeError unless the coverage is a number between 0 and 1."""
-    demand(isinstance(coverage, Real) and 0 < coverage < 1, "coverage", "a number between 0 and 1, such as 0.95", coverage)
+    is_share = isinstance(coverage, Real) and 0 < coverage < 1
+    demand(is_share, "coverage", "a number between 0 and 1, such as 0.95", coverage)
 
 
 @dataclass(frozen=True)
