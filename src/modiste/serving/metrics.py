@@ -34,6 +34,7 @@ REASONS = (
     ("unsupported kind", "unsupported"),
     ("camera raw", "unsupported"),
     ("the TIFF has compression", "unsupported"),
+    ("the image holds fractions", "unsupported"),
     ("needs", "unsupported"),
     ("takes more than", "too complex"),
     ("the image has", "too complex"),
