@@ -58,7 +58,7 @@ VALIDATION_LOGITS = "validation-logits.safetensors"
 ALWAYS = (RECIPE, LOG, TIMING, FACTS, *WEIGHTS.values(), VALIDATION_LOGITS)
 """Files of every finished run."""
 PARTS = (*ALWAYS, *BEFORE_TRAINING, IMAGES, manifest.NAME, storage.LOCK_NAME)
-"""Files of a run that nothing which is made from it may replace."""
+"""Files of a run that no export, report or measurement may replace."""
 TIMES = ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes")
 FACT_TEXTS = ("processor", "system", "python", "torch")
 FACT_NUMBERS = ("cores", "threads", "memory_bytes")

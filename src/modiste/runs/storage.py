@@ -263,7 +263,7 @@ def _open_lock(path: Path) -> int:
 
 
 def _acquire(folder: Path, patience_seconds: float) -> int:
-    """Return the number of the lock's file, opened and locked; errors as for ``lock``."""
+    """Return the file descriptor of the lock file, opened and locked; errors as for ``lock``."""
     deadline = time.monotonic() + patience_seconds
     while (descriptor := _locked(folder)) is None:
         if time.monotonic() >= deadline:
@@ -273,7 +273,7 @@ def _acquire(folder: Path, patience_seconds: float) -> int:
 
 
 def _locked(folder: Path) -> int | None:
-    """Return the number of the lock's file, opened and locked; None if another process has it, or just deleted it."""
+    """Return the file descriptor of the lock file; None if another process holds the lock, or just deleted the file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = _open_lock(folder / LOCK_NAME)

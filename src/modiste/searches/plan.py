@@ -109,5 +109,5 @@ def as_begun(stored: Any, now: Stored, *, grows: str) -> tuple[Stored, list[str]
 
 
 def grown(stored: Any, plan: Part, *, grows: str) -> dict[str, Any]:
-    """Return a stored plan with the new number; it keeps lacking what tells which version began it."""
+    """Return a stored plan with the new number. Fields that it lacks stay out: they show which version began it."""
     return {**stored, grows: getattr(plan, grows)}

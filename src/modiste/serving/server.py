@@ -210,7 +210,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.parser is self.head_parser and self.parser.should_upgrade()
 
     def _read_body(self) -> None:
-        """Let a parser of its own read the body of a request that asks for another protocol.
+        """Read the body of a request that asks for another protocol, with a second parser.
 
         The parser of the head takes such a body for what the other protocol sends: the request would lose it, and its
         bytes would be the next request.

@@ -25,7 +25,7 @@ from modiste.training.warm_start.progress import Progress, biased_head, features
 
 NAME = "linear-probe"
 FIELD = "transfer.linear_probe"
-"""Of the recipe."""
+"""The recipe's field, for messages."""
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """From strong to weak: each fit starts from the one before it, so that all together take little longer than one."""
 MOST_ITERATIONS, TOLERANCE, MOST_SLOPE = 200, 1e-7, 1e-4
