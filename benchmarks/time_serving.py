@@ -30,8 +30,11 @@ from record import Record, describe_machine, parser, provenance, rows
 NETWORKS = ("sprint", "paper", "resnet")
 SERVERS = ("batched", "one by one", "plain")
 CLIENTS = (1, 64)
-ALONE = "from modiste.serving.serve import serve; from modiste.serving.limits import Limits; import sys; \
-serve(sys.argv[1], port=int(sys.argv[2]), limits=Limits(batch=1), say=lambda line: print(line, flush=True))"
+ALONE = (
+    "from modiste.serving.serve import serve; from modiste.serving.settings import Limits, ServerSettings; import sys; \
+settings = ServerSettings(port=int(sys.argv[2])); \
+serve(sys.argv[1], settings, limits=Limits(batch=1), say=lambda line: print(line, flush=True))"
+)
 WARM_UP_SECONDS = 0.5
 PATIENCE_SECONDS = 60
 """Longest time that a server may take to start."""

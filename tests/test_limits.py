@@ -32,7 +32,7 @@ from modiste.recipes.networks import (
 from modiste.recipes.recipe import Recipe
 from modiste.searches import space
 from modiste.searches.plan import Plan
-from modiste.serving.limits import Limits
+from modiste.serving.settings import Limits
 
 ROOT = Path(__file__).parents[1]
 

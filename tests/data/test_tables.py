@@ -410,6 +410,15 @@ def test_the_slow_reader_of_pixels_agrees_with_the_fast_one(tmp_path: Path, monk
         assert np.array_equal(again.labels, fast.labels)
 
 
+@pytest.mark.parametrize(("separator", "high", "expected"), [(",", "1", 1), (", ", "1", 1), (",", "1.0", 255)])
+def test_ones_are_bright_only_where_they_are_written_as_floats(
+    separator: str, high: str, expected: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "set_train.csv"
+    path.write_text(f"0,0,{high},0,{high}\n".replace(",", separator) * 9)
+    assert pixel_csv.read_part(path).images.tolist() == [[[0, expected], [0, expected]]] * 9
+
+
 @pytest.mark.parametrize("label", ["label", "0"])
 def test_columns_that_pandas_numbers_are_named(label: str, tmp_path: Path) -> None:
     """A table without names for its pixels has their numbers in its first line, which is no image."""

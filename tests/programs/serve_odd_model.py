@@ -10,6 +10,7 @@ import numpy as np
 
 from modiste.inference.onnx_model import OnnxModel
 from modiste.serving.serve import serve
+from modiste.serving.settings import ServerSettings
 
 parser = argparse.ArgumentParser()
 parser.add_argument("source")
@@ -36,4 +37,4 @@ def answer_with_the_value(self: OnnxModel, images: Any) -> dict[str, Any]:
 OnnxModel.load = load_odd  # type: ignore[method-assign]
 if chosen.value is not None:
     OnnxModel.run = answer_with_the_value  # type: ignore[method-assign]
-serve(chosen.source, port=chosen.port, say=lambda text: print(text, flush=True))
+serve(chosen.source, ServerSettings(port=chosen.port), say=lambda text: print(text, flush=True))

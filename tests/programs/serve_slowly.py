@@ -9,7 +9,7 @@ from typing import Any
 import modiste.serving.serve
 from modiste.cli.main import main
 from modiste.serving import picture_pool, server, uploads
-from modiste.serving.limits import Limits
+from modiste.serving.settings import Limits
 
 server.EXIT_SECONDS = 0.5
 picture_pool.SLOW_SECONDS = 0.2

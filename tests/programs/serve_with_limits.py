@@ -4,8 +4,8 @@ import argparse
 import json
 import resource
 
-from modiste.serving.limits import Limits
 from modiste.serving.serve import serve
+from modiste.serving.settings import Limits, ServerSettings
 
 parser = argparse.ArgumentParser()
 parser.add_argument("source")
@@ -16,4 +16,4 @@ chosen = parser.parse_args()
 if chosen.files:
     resource.setrlimit(resource.RLIMIT_NOFILE, (chosen.files, chosen.files))
 limits = Limits(**chosen.limits)
-serve(chosen.source, port=chosen.port, limits=limits, say=lambda text: print(text, flush=True))
+serve(chosen.source, ServerSettings(port=chosen.port), limits=limits, say=lambda text: print(text, flush=True))

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser
 from server_process import Server, listening
 
 from modiste.errors import RecipeError
-from modiste.serving.limits import allowed_origin, allowed_root
+from modiste.serving.settings import allowed_origin, allowed_root
 
 SHOP, TOKEN = "https://shop.example", "a token of the tests"
 QUESTION = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}

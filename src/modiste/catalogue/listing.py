@@ -152,16 +152,21 @@ def _below(root: Path) -> Iterator[bytes]:
     while waiting:
         folder = waiting.pop()
         try:
-            for item in _visible_in(os.path.join(base, folder)):  # noqa: PTH118 - bytes
-                name = folder + item.name
-                if item.is_dir(follow_symlinks=False):
-                    waiting.append(name + SLASH)
-                elif name.lower().endswith(ENDINGS):
-                    yield name
+            yield from _pictures_in(base, folder, waiting)
         except OSError as error:
             if not folder:
                 raise PhotoError(f"{shown(root)}: cannot be read ({reason_of(error)})") from None
             yield folder
+
+
+def _pictures_in(base: bytes, folder: bytes, folders: list[bytes]) -> Iterator[bytes]:
+    """Yield the names of the pictures in a folder; add the folders in it to ``folders``."""
+    for item in _visible_in(os.path.join(base, folder)):  # noqa: PTH118 - bytes
+        name = folder + item.name
+        if item.is_dir(follow_symlinks=False):
+            folders.append(name + SLASH)
+        elif name.lower().endswith(ENDINGS):
+            yield name
 
 
 def _visible_in(folder: bytes) -> Iterator["os.DirEntry[bytes]"]:

@@ -141,15 +141,19 @@ def _unpack(archive: Path, folder: Path) -> None:
     """
     try:
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
-            for name, file in _pictures(opened):
-                target = folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with target.open("wb") as copy:
-                    shutil.copyfileobj(file, copy)
+            _write_pictures(opened, folder)
             if len(stream.read(MOST_FILLING_BYTES + 1)) > MOST_FILLING_BYTES:
                 raise _damaged(archive, "an archive that ends after its last file", "more")
     except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
         raise _damaged(archive, "a tar.gz archive", shown(reason_of(error)) or type(error).__name__) from error
+
+
+def _write_pictures(opened: tarfile.TarFile, folder: Path) -> None:
+    for name, file in _pictures(opened):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as copy:
+            shutil.copyfileobj(file, copy)
 
 
 def _pictures(opened: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes]]]:

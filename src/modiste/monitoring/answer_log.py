@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -326,12 +327,10 @@ class _Found:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file without their ends; what is longer than MOST_LINE comes in parts."""
+    """Yield the lines of a file that are not blank; a line longer than MOST_LINE comes in parts."""
     try:
         with path.open("rb") as file:
-            while line := file.readline(MOST_LINE):
-                if line.strip():
-                    yield line
+            yield from filter(bytes.strip, iter(partial(file.readline, MOST_LINE), b""))
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({reason_of(error)}); check its permissions") from error
 

@@ -59,26 +59,33 @@ def new_content(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
         StorageError: The disk refuses; ReadOnlyError if the folder may not be written. The old file is then unchanged,
             unless the last step failed, which protects the rename from a power cut.
     """
-    temporary = path.parent / f".{path.name[:LONGEST_PREFIX]}-{secrets.token_hex(8)}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, NEW_FILE, 0o666)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                with contextlib.suppress(OSError):  # a file system without locks
-                    posix.lock_file(descriptor)
-                yield file
-                file.flush()
-                if synced:
-                    os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with _replacement(path, synced=synced) as file:
+            yield file
         if synced:
             _sync_folder(path.parent)
     except OSError as error:
         raise _refusal(path, "cannot be written", error) from error
+
+
+@contextlib.contextmanager
+def _replacement(path: Path, *, synced: bool) -> Iterator[BinaryIO]:
+    """Yield a temporary file, which is renamed to ``path`` at the end of the block, or removed after an error."""
+    temporary = path.parent / f".{path.name[:LONGEST_PREFIX]}-{secrets.token_hex(8)}.part"
+    descriptor = os.open(temporary, NEW_FILE, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                posix.lock_file(descriptor)
+            yield file
+            file.flush()
+            if synced:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def check_writable(folder: Path) -> None:

@@ -90,11 +90,8 @@ class TrialPool:
             begun = self._begin(suspects, running)
             try:
                 _submit(pool, begun, running)
-                if not running:
-                    if self._finished():
-                        return None
-                    time.sleep(PATIENCE_SECONDS)
-                    continue
+                if not running and self._finished():
+                    return None
                 self._collect(running)
                 if not pool.limits_time and self._give_up_late(running):
                     pool.kill()
@@ -118,7 +115,9 @@ class TrialPool:
         return [*again, *self._ready()]
 
     def _collect(self, running: dict[Future[TrialOutcome], TrialTask]) -> None:
-        """Keep the outcomes of trials that have ended; BrokenProcessPool if a worker has died."""
+        """Wait a moment and keep the outcomes of trials that have ended; BrokenProcessPool if a worker has died."""
+        if not running:
+            time.sleep(PATIENCE_SECONDS)
         for future in wait(running, PATIENCE_SECONDS, FIRST_COMPLETED).done:
             self._keep(future.result())
             del running[future]

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
@@ -27,7 +26,6 @@ from modiste.serving import inference_protocol
 from modiste.serving.api_page import api_page
 from modiste.serving.batching import Batcher
 from modiste.serving.gate import Gate
-from modiste.serving.limits import LOOPBACK, Limits
 from modiste.serving.metrics import Metrics, Watch
 from modiste.serving.schemas import (
     DRAWING,
@@ -38,6 +36,7 @@ from modiste.serving.schemas import (
     faults,
     schema_of,
 )
+from modiste.serving.settings import LOOPBACK, Limits, ServerSettings
 from modiste.serving.uploads import Studio, UploadedPicture
 from modiste.version import __version__
 
@@ -57,50 +56,41 @@ KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg":
 
 def create_app(
     model: OnnxModel,
+    settings: ServerSettings | None = None,
     *,
     limits: Limits | None = None,
-    hosts: tuple[str, ...] = (),
-    token: str = "",
-    origins: tuple[str, ...] = (),
-    root_path: str = "",
-    background: str | None = None,
-    coverage: float | None = None,
-    log: Path | None = None,
     warn: Callable[[str], object] = print,
 ) -> Gate:
     """Return the application that serves a model.
 
     Args:
         model: A network for square images, grey or in colour.
+        settings: Who may use the server and how it answers, as ``ServerSettings.checked`` returns them; None for the
+            defaults.
         limits: How much the server accepts.
-        hosts: Allowed host names, beside those of the loopback interface.
-        token: What requests must carry; if it is empty, no token is needed.
-        origins: Sites whose pages may use this server, such as https://shop.example.
-        root_path: Path under which a proxy offers this server, such as /clothes.
-        background: How garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
-        coverage: Probability with which the set of classes in each answer shall hold the right one; None for no sets.
-        log: Folder for probabilities and novelty of all answers; None for no log.
         warn: Called with a line if the log cannot be written while the server runs.
 
     Raises:
         StorageError: The log cannot be written.
         RecipeError: The network's images are not square, or neither grey nor in colour; or they are whole pictures,
-            and ``background`` finds garments; or the coverage is out of range.
+            and the settings' background finds garments; or the coverage is out of range.
         MissingExtraError, DataError: The segmentation network is not installed, or its file is another one.
         RunError: A class name cannot be written as UTF-8, or the file has no threshold for a coverage.
     """
-    limits, metrics = limits or Limits(), Metrics(model.class_names)
+    settings, limits, metrics = settings or ServerSettings(), limits or Limits(), Metrics(model.class_names)
+    coverage = settings.coverage
     least = None if coverage is None else model.least_probability(coverage)
-    preparation = model.preparation_with(background)
+    preparation = model.preparation_with(None if settings.background == "trained" else settings.background)
     for name in model.class_names:
         if name != _utf8(name):
             raise RunError(f"class {name!r} cannot be written as UTF-8; expected a file that modiste export wrote")
-    app = _new_app(model, root_path)
+    app = _new_app(model, settings.root_path)
     app.state.model, app.state.preparation = model, preparation
     app.state.coverage, app.state.least = coverage, least
     app.state.limits, app.state.metrics = limits, metrics
-    app.state.watch = Watch(model, metrics, log, warn)
-    gate = Gate(app, limits, metrics, (*LOOPBACK, *hosts), token, origins, root_path)
+    app.state.watch = Watch(model, metrics, settings.log, warn)
+    hosts = (*LOOPBACK, settings.host, *settings.allow_host)
+    gate = Gate(app, limits, metrics, hosts, settings.token, settings.allow_origin, settings.root_path)
     app.state.gate = gate
     _add_routes(app)
     inference_protocol.add_routes(app)

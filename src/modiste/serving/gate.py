@@ -13,8 +13,8 @@ from urllib.parse import quote, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modiste.serving.limits import LOOPBACK, Limits, host_name
 from modiste.serving.metrics import Metrics
+from modiste.serving.settings import LOOPBACK, Limits, host_name
 
 OPEN_PATHS = (
     *("/", "/page.css", "/samples.js", "/page.js", "/server.js", "/icon.svg", "/api", "/api.js"),

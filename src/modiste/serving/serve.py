@@ -1,64 +1,47 @@
-"""Serving a model over HTTP: checks of the arguments, export of a run where needed, and the listening socket."""
+"""Serving a model over HTTP: export of a run where needed, and the listening socket."""
 
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from modiste.errors import MissingExtraError, RecipeError, RunError, StorageError
+from modiste.errors import MissingExtraError, RunError, StorageError
 from modiste.inference.onnx_check import NEEDS_EXTRA
 from modiste.inference.onnx_model import OnnxModel
 from modiste.runs import manifest, storage
-from modiste.serving.limits import Limits, allowed_name, allowed_origin, allowed_root, is_loopback
+from modiste.serving.settings import Limits, ServerSettings
 
 if TYPE_CHECKING:
     from modiste.serving.server import Server
 
-LEAST_TOKEN = 16
-MOST_PORT = 65535
 FIRST_INHERITED = 3
 """Number of the first file that systemd hands to a service (SD_LISTEN_FDS_START)."""
 
 
 def serve(
     source: Path | str,
+    settings: ServerSettings | None = None,
     *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    token: str = "",
-    allow_hosts: tuple[str, ...] = (),
-    allow_origins: tuple[str, ...] = (),
-    root_path: str = "",
     data_folder: Path | None = None,
-    background: str | None = None,
-    coverage: float | None = None,
     limits: Limits | None = None,
-    log: Path | None = None,
     say: Callable[[str], None] = print,
     warn: Callable[[str], None] = print,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT.
 
-    A socket that systemd opened for this process (sd_listen_fds(3)) is used in place of ``host`` and ``port``. It stays
-    open between two servers, so that requests wait while one follows the other.
+    A socket that systemd opened for this process (sd_listen_fds(3)) is used in place of the settings' host and port. It
+    stays open between two servers, so that requests wait while one follows the other.
 
     Args:
         source: An ONNX file of ``modiste export``, or a run's folder, which is exported first if it holds none.
-        host: Address to listen on; any other than this machine's own needs a token.
-        port: 1 to 65535, or 0 for a free one.
-        token: What requests must carry; if it is empty, no token is needed.
-        allow_hosts: Allowed host names, beside ``host`` and this machine's own.
-        allow_origins: Sites whose pages may use this server from a browser (CORS), such as https://shop.example.
-        root_path: Path under which a proxy offers this server, such as /clothes; the proxy may remove it or not.
+        settings: Where the server listens, who may use it, and how it answers; None for the defaults.
         data_folder: Where the run's data set lies; needed only if the run is exported first.
-        background: How garments are found, a key of ``photo.separation.BACKGROUNDS``; None as for the training.
-        coverage: See ``app.create_app``.
         limits: How much the server accepts.
-        log: Folder for probabilities and novelty of all answers, never pictures; None for no log.
         say: Called with a line that names the server's address.
         warn: Called with a line if the log cannot be written while the server runs.
 
@@ -69,49 +52,18 @@ def serve(
         MissingExtraError: A package of the extra ``serve``, or the segmentation network, is not installed.
         DataError: The segmentation network's file is another one.
     """
-    inherited = _inherited()
+    settings, inherited = settings or ServerSettings(), _inherited()
     if inherited is not None:
         host, port = inherited.getsockname()[:2]
-    check_token(host, token)
-    check_port(port)
-    hosts, root = tuple(map(allowed_name, allow_hosts)), allowed_root(root_path)
-    origins = tuple(map(allowed_origin, allow_origins))
+        settings = replace(settings, host=host, port=port)
+    settings = settings.checked()
     model = OnnxModel.load(model_file(Path(source), data_folder))
-    server = _server(
-        model,
-        limits=limits,
-        hosts=(host.lower(), *hosts),
-        token=token,
-        origins=origins,
-        root_path=root,
-        background=background,
-        coverage=coverage,
-        log=log,
-        warn=warn,
-    )
-    with inherited or _listening(host, port) as listener:
-        shown = f"[{host}]" if ":" in host else host
-        line = f"serving {source} on http://{shown}:{listener.getsockname()[1]}{root}/ - stop with Ctrl-C"
-        server.announce = partial(say, line)
+    server = _server(model, settings, limits, warn)
+    with inherited or _listening(settings.host, settings.port) as listener:
+        host, port = settings.host, listener.getsockname()[1]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}{settings.root_path}/"
+        server.announce = partial(say, f"serving {source} on {address} - stop with Ctrl-C")
         server.run(sockets=[listener])
-
-
-def check_port(port: int) -> None:
-    """Raise RecipeError if there is no such port."""
-    if not 0 <= port <= MOST_PORT:
-        raise RecipeError(f"serve: --port {port}: expected a number from 0 to {MOST_PORT:,}")
-
-
-def check_token(host: str, token: str) -> None:
-    """Raise RecipeError if other machines can reach the server without a token, or if the token is easy to guess."""
-    if not is_loopback(host) and not token:
-        raise RecipeError(
-            f"serve: {host} can be reached from other machines; expected a token: --token or MODISTE_TOKEN"
-        )
-    if token and (len(token) < LEAST_TOKEN or not (token.isascii() and token.isprintable()) or token != token.strip()):
-        raise RecipeError(
-            f"serve: expected a token of {LEAST_TOKEN} or more printable ASCII characters, with no blank at its ends"
-        )
 
 
 def model_file(source: Path, data_folder: Path | None = None) -> Path:
@@ -136,14 +88,14 @@ def export(run: Path, data_folder: Path | None = None) -> None:
         raise RunError(f"{run}: could not be exported, see above; mend that, or export it yourself first")
 
 
-def _server(model: OnnxModel, **options: Any) -> "Server":
-    """Return a server of the application with these options; MissingExtraError without the packages that it needs."""
+def _server(model: OnnxModel, settings: ServerSettings, limits: Limits | None, warn: Callable[[str], None]) -> "Server":
+    """Return a server of the application; MissingExtraError without the packages that it needs."""
     try:
         from modiste.serving.app import create_app
         from modiste.serving.server import Server
     except ImportError as error:
         raise MissingExtraError(f"serve: {NEEDS_EXTRA}") from error
-    return Server(create_app(model, **options))
+    return Server(create_app(model, settings, limits=limits, warn=warn))
 
 
 def _inherited() -> socket.socket | None:

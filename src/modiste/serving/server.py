@@ -16,7 +16,7 @@ from httptools import HttpRequestParser
 from modiste.compat import HIGH_WATER_LIMIT, FlowControl, HttpToolsProtocol
 from modiste.errors import StorageError
 from modiste.serving.gate import LINGER_SECONDS, RAW_HEADERS, Gate
-from modiste.serving.limits import Limits
+from modiste.serving.settings import Limits
 from modiste.system.posix import Alarm, process_limit
 
 HEAD_END = b"\r\n\r\n"

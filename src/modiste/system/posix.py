@@ -42,23 +42,27 @@ def lock_file(descriptor: int, *, wait: bool = False) -> None:
 
 
 def _lock_byte(descriptor: int, *, wait: bool) -> None:
-    import msvcrt
-
     before = os.lseek(descriptor, 0, os.SEEK_CUR)
     try:
         os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
-        while True:
-            try:
-                msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-            except OSError as error:  # also after ten seconds of waiting
-                if error.errno not in HELD:
-                    raise
-                if not wait:
-                    raise BlockingIOError(error.errno, "another process holds the lock") from error
-            else:
-                return
+        while not _try_to_lock_byte(descriptor, wait=wait):
+            if not wait:
+                raise BlockingIOError(errno.EACCES, "another process holds the lock")
     finally:
         os.lseek(descriptor, before, os.SEEK_SET)
+
+
+def _try_to_lock_byte(descriptor: int, *, wait: bool) -> bool:
+    """Lock the byte at the file's position; return False if another process holds it, for ten seconds if ``wait``."""
+    import msvcrt
+
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError as error:
+        if error.errno not in HELD:
+            raise
+        return False
+    return True
 
 
 def open_to_lock(folder: Path) -> int:

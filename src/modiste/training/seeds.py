@@ -5,10 +5,10 @@ those of the others. Each seed has the initial weights, order, augmentation and 
 the same figures and weights, and ends in a run folder of its own.
 """
 
-import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,21 +76,21 @@ def train_seeds(
     check_seeds(recipe, seeds)
     folders = [seed_folder(recipe, seed, out) for seed in seeds]
     runs: list[Run] = []
-    with gathered() as group, open_session(device, group) as session, contextlib.ExitStack() as ends:
+    with gathered() as group, open_session(device, group) as session, ExitStack() as ends, ExitStack() as locks:
         check_alone(group)
         heard = [ends.enter_context(notified(*pair)) for pair in zip(folders, map(listeners, seeds), strict=True)]
-        with contextlib.ExitStack() as locks:
-            images: Data = data_folder if data is None else data
-            for folder, seed, listener in zip(folders, seeds, heard, strict=True):
-                locks.enter_context(storage.lock(folder))
-                run = set_up(replace(recipe, seed=seed), folder, session, images, teachers)
-                if run is not None:
-                    check_recordable(run.context(listener))
-                    images = run.development  # loaded for the first run, shared by the others
-                    runs.append((run, run.context(listener)))
-            for some in equally_far(runs):
-                with machine.threads_restored():
-                    train_together(some)
+        images: Data = data_folder if data is None else data
+        for folder, seed, listener in zip(folders, seeds, heard, strict=True):
+            locks.enter_context(storage.lock(folder))
+            run = set_up(replace(recipe, seed=seed), folder, session, images, teachers)
+            if run is not None:
+                check_recordable(run.context(listener))
+                images = run.development  # loaded for the first run, shared by the others
+                runs.append((run, run.context(listener)))
+        for some in equally_far(runs):
+            with machine.threads_restored():
+                train_together(some)
+        locks.close()
         for run, context in runs:
             context.listener.finished(run_folder.open_run(run.folder))
     return folders

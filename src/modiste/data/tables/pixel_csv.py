@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from math import isqrt
 from pathlib import Path
 from typing import IO, Any
@@ -39,6 +40,8 @@ LEAST_COLUMNS = 5
 BLOCK_BYTES = 8 * 2**20
 COMMA, NEWLINE, ZERO, NINE = b",\n09"
 MOST_DIGITS = 3
+FRACTION = re.compile(r"[.eE]")
+"""What distinguishes a float from a whole number, as written."""
 DAMAGE = (OSError, EOFError, zlib.error, ValueError, csv.Error)
 
 
@@ -273,31 +276,45 @@ def _numbers(text: bytes, columns: int) -> UInt16[ndarray, "n columns"] | None:
 
 
 def _read_slowly(path: Path, columns: _Columns) -> tuple[ndarray, ndarray]:
-    """Return pixels as floats and labels, field by field; DataError with the line of what is wrong."""
+    """Return pixels and labels, field by field; DataError with the line of what is wrong.
+
+    The pixels are floats. Only pixels that are all written 0 or 1 are whole numbers, since floats from 0 to 1 would be
+    multiplied by 255.
+    """
     rows: list[ndarray] = []
     labels: list[Any] = []
+    are_whole = True
     with _damage(path), _stream(path) as stream:
-        lines = csv.reader(_text_lines(path, stream), strict=True)
-        try:
-            for number, fields in enumerate(lines, start=1):
-                if not fields or (number == 1 and columns.header):
-                    continue
-                where = f"{shown(path)}: line {lines.line_num:,}"
-                if len(fields) != columns.count:
-                    expected, found = f"{columns.count:,}", f"{len(fields):,}"
-                    remedy = "correct the file, or fetch it again"
-                    raise refusal(where, "wrong number of fields", expected=expected, found=found, remedy=remedy)
-                if columns.label is not None:
-                    labels.append(fields.pop(columns.label).strip())
-                rows.append(_floats(where, fields))
-                _check_size(path, 4 * len(rows) * columns.count)
-        except csv.Error as error:
-            where, found = f"{shown(path)}: line {lines.line_num:,}", str(error)
-            expected, remedy = "fields separated by commas", "correct the file"
-            raise refusal(where, "not a CSV file", expected=expected, found=found, remedy=remedy) from None
+        for where, fields in islice(_records(path, stream), int(columns.header), None):
+            if not fields:
+                continue
+            if len(fields) != columns.count:
+                expected, found = f"{columns.count:,}", f"{len(fields):,}"
+                remedy = "correct the file, or fetch it again"
+                raise refusal(where, "wrong number of fields", expected=expected, found=found, remedy=remedy)
+            if columns.label is not None:
+                labels.append(fields.pop(columns.label).strip())
+            rows.append(_floats(where, fields))
+            are_whole = are_whole and not FRACTION.search("".join(fields))
+            _check_size(path, 4 * len(rows) * columns.count)
     if not rows:
         raise fault(path, "empty", expected="a row for each image", found="no rows", remedy="fetch the file again")
-    return np.stack(rows), _labels(labels)
+    pixels = np.stack(rows)
+    if are_whole and bool(np.isin(pixels, (0, 1)).all()):
+        pixels = pixels.astype(np.uint8)
+    return pixels, _labels(labels)
+
+
+def _records(path: Path, stream: IO[bytes]) -> Iterator[tuple[str, list[str]]]:
+    """Yield file and line of each record, for messages, with the record's fields; DataError if it is not CSV."""
+    lines = csv.reader(_text_lines(path, stream), strict=True)
+    try:
+        for fields in lines:
+            yield f"{shown(path)}: line {lines.line_num:,}", fields
+    except csv.Error as error:
+        where, found = f"{shown(path)}: line {lines.line_num:,}", str(error)
+        expected, remedy = "fields separated by commas", "correct the file"
+        raise refusal(where, "not a CSV file", expected=expected, found=found, remedy=remedy) from None
 
 
 def _labels(texts: list[str]) -> ndarray:

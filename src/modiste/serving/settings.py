@@ -1,8 +1,10 @@
-"""What a server accepts: the limits of requests, and the names, pages and path by which it may be addressed."""
+"""Settings of a server: its address, who may use it, how it answers, and the limits of requests."""
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from modiste.errors import RecipeError
@@ -11,6 +13,50 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z._-]+)(:[0-9]*)?")
+LEAST_TOKEN = 16
+MOST_PORT = 65535
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Where a server listens, who may use it, and how it answers; these are the flags of ``modiste serve``."""
+
+    port: int = 8000
+    """Port to listen on; 0 takes a free one."""
+    host: str = "127.0.0.1"
+    """Address to listen on; any but this machine's own needs a token."""
+    token: str = field(default="", repr=False)
+    """Token that requests must send as Authorization: Bearer TOKEN; other users cannot see it in MODISTE_TOKEN."""
+    background: Literal["trained", "plain", "network", "auto"] = "trained"
+    """How to find the garment: on a plain background; by a segmentation network, on any; auto takes what holds."""
+    coverage: float | None = None
+    """Also answer with a set of classes that holds the right one with this probability, such as 0.95."""
+    allow_host: tuple[str, ...] = ()
+    """Further host names that requests may use."""
+    allow_origin: tuple[str, ...] = ()
+    """Sites whose pages may send requests and read the answers, such as https://shop.example."""
+    root_path: str = ""
+    """Path under which a proxy offers the server, such as /clothes."""
+    log: Path | None = None
+    """Folder for probabilities and novelty of all answers, never pictures, for modiste drift; unset, no log."""
+
+    def checked(self) -> "ServerSettings":
+        """Return these settings with host names, origins and path as requests have them.
+
+        Raises:
+            RecipeError: Other machines could reach the server without a token, or the token is easy to guess; or the
+                port, a name or the path is unfit.
+        """
+        _check_token(self.host, self.token)
+        if not 0 <= self.port <= MOST_PORT:
+            raise RecipeError(f"serve: --port {self.port}: expected a number from 0 to {MOST_PORT:,}")
+        return replace(
+            self,
+            host=self.host.lower(),
+            allow_host=tuple(map(allowed_name, self.allow_host)),
+            allow_origin=tuple(map(allowed_origin, self.allow_origin)),
+            root_path=allowed_root(self.root_path),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +91,17 @@ class Limits:
     batch: int = 64
     drain_seconds: float = 0.5
     finish_seconds: float = 30.0
+
+
+def _check_token(host: str, token: str) -> None:
+    if not is_loopback(host) and not token:
+        raise RecipeError(
+            f"serve: {host} can be reached from other machines; expected a token: --token or MODISTE_TOKEN"
+        )
+    if token and (len(token) < LEAST_TOKEN or not (token.isascii() and token.isprintable()) or token != token.strip()):
+        raise RecipeError(
+            f"serve: expected a token of {LEAST_TOKEN} or more printable ASCII characters, with no blank at its ends"
+        )
 
 
 def host_name(host: str) -> str:
