@@ -63,6 +63,7 @@ TRIALS = (
     Trial("erase", "random erasing (Zhong et al., 2020)", {"augmentation.erase": 0.25}),
     Trial("shifts", "logits averaged over moved images", {"shifts": 1}),
     Trial("teachers", "taught by the runs of the base (Furlanello et al., 2018)", {"distillation.weight": 0.5}, True),
+    Trial("pruning", "passes that leave out three of four easy images (Qin et al., 2024)", {"data_pruning": 0.75}),
     Trial("no-smoothing", "without label smoothing (Szegedy et al., 2016)", {"label_smoothing": 0.0}),
 )
 """In the order of the record's rows."""

@@ -318,6 +318,7 @@ OUT_OF_RANGE = [
     (Recipe, "epochs", [0, -1]),
     (Recipe, "batch_size", [0, -1, 2**63]),
     (Recipe, "label_smoothing", [-0.1, 1]),
+    (Recipe, "data_pruning", [-0.1, 1]),
     (Recipe, "ema_decay", [-0.1, 1]),
     (Recipe, "swa_start", [-0.1, 1]),
     (Recipe, "patience", [-1]),

@@ -143,12 +143,23 @@ def test_the_reader_is_warned_of_figures_that_cannot_be_compared() -> None:
 
 def test_every_handicap_is_found() -> None:
     everything = replace(
-        WITH_DROPOUT, augmentation=AugmentationRecipe(flip=True), ema_decay=0.99, mirror=True, shifts=1
+        WITH_DROPOUT,
+        augmentation=AugmentationRecipe(flip=True),
+        data_pruning=0.5,
+        ema_decay=0.99,
+        mirror=True,
+        shifts=1,
     )
-    names = ("with dropout", "with augmentation", "without averaged weights", "without mirror images")
-    names = (*names, "without moved images")
+    names = (
+        "with dropout",
+        "with augmentation",
+        "mostly on images that are hard",
+        "without averaged weights",
+        "without mirror images",
+        "without moved images",
+    )
     assert handicaps(everything) == names
-    assert f"measured {', '.join(names[:4])} and {names[4]}. All" in text(read_fit(history(LEVEL), everything))
+    assert f"measured {', '.join(names[:5])} and {names[5]}. All" in text(read_fit(history(LEVEL), everything))
     assert handicaps(PLAIN) == ()
 
 

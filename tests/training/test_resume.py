@@ -191,6 +191,7 @@ VARIANTS = {
         precision="bfloat16",
         augmentation=AugmentationRecipe(trivial=0.5, random_ops=2, random_strength=0.3, fmix=1.0),
     ),
+    "data pruning": replace(BASE, data_pruning=0.7),
     "mlp": replace(BASE, model=MLPRecipe(hidden=(9, 8), dropout=0.2, batch_norm=True), standardize=True, epochs=4),
     "the last split, squared error, prior": replace(
         BASE,

@@ -90,11 +90,8 @@ def _check_ranks(model: "ModelProto") -> None:
     ranks = _ranks(model)
     for node in model.graph.node:
         axes = [ranks.get(name, 2) for name in node.input]
-        if (
-            node.op_type == "Softmax"
-            and axes[0] != 2
-            and any((one.name, one.i) == ("axis", 1) for one in node.attribute)
-        ):
+        over_second = any((one.name, one.i) == ("axis", 1) for one in node.attribute)
+        if node.op_type == "Softmax" and over_second and axes[0] != 2:
             raise _refused(SOFTMAX)
         if node.op_type == "MatMul" and axes[1] > 2:
             raise _refused("MatMul of several matrices")

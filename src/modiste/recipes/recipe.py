@@ -437,7 +437,7 @@ class Recipe(Displayed, Part):
     name: str
     """Name of the recipe, and of the run folder unless --out is given."""
     epochs: int = 50
-    """Passes over the training images."""
+    """Passes over the training images; with data_pruning, as many steps."""
     batch_size: int = 128
     """Images per step."""
     seed: int = 0
@@ -452,6 +452,8 @@ class Recipe(Displayed, Part):
     """Share of each target's probability that is spread evenly over all classes."""
     balance: float = 0.0
     """Weight in the loss: 0 weights images equally, 1 weights classes equally; values between interpolate."""
+    data_pruning: float = 0.0
+    """Probability with which a pass leaves out an image whose newest loss is below the mean; 0 leaves none out."""
     warm_start: Literal["none", "class-prior", "whitening", "contrastive-divergence", "simclr"] = "none"
     """Preparation of the untrained network before the first step."""
     ema_decay: float = 0.0
@@ -560,7 +562,9 @@ class Recipe(Displayed, Part):
         demand(
             self.epochs >= (not self.transfer.linear_probe), "epochs", "at least 1, or 0 with linear_probe", self.epochs
         )
-        self.below_one("label_smoothing", "ema_decay", "swa_start")
+        self.below_one("label_smoothing", "data_pruning", "ema_decay", "swa_start")
+        if self.data_pruning:
+            self._check_single_images()
         demand(not (self.ema_decay and self.swa_start), "swa_start", "0 with ema_decay, or the reverse", self.swa_start)
         demand(0 <= self.balance <= 1, "balance", "from 0 to 1", self.balance)
         self.at_least(0, "patience")
@@ -570,6 +574,16 @@ class Recipe(Displayed, Part):
         demand(0 <= self.shifts <= 8, "shifts", "from 0 to 8 pixels", self.shifts)
         if self.distillation.teachers:
             self._check_taught()
+
+    def _check_single_images(self) -> None:
+        """Refuse fields that mix images: the loss of a mixture is that of no single image."""
+        found = {
+            "mixup, cutmix or fmix": self.augmentation.mixes_images,
+            "by_class.outliers": self.by_class.outliers,
+            "data.extra": self.data.extra,
+        }
+        for name, value in found.items():
+            demand(not value, "data_pruning", f"0 with {name}", self.data_pruning)
 
     def _check_taught(self) -> None:
         demand(self.epochs > 0, "epochs", "at least 1 with a teacher", self.epochs)

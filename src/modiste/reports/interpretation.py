@@ -83,6 +83,7 @@ def handicaps(recipe: Recipe) -> tuple[str, ...]:
     found = {
         "with dropout": recipe.model.dropped() > 0,
         "with augmentation": recipe.augmentation != AugmentationRecipe(),
+        "mostly on images that are hard": recipe.data_pruning > 0,
         "without averaged weights": recipe.ema_decay > 0 or recipe.swa_start > 0,
         "without mirror images": recipe.mirror,
         "without moved images": recipe.shifts > 0,

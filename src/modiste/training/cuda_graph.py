@@ -82,8 +82,12 @@ class Recording:
 
 
 def can_stay(context: Context) -> bool:
-    """Tell whether steps can stay on the device: it is a GPU, one process trains alone, and all code is Modiste's."""
-    return context.device.type == "cuda" and context.group.is_alone and not runs_own_code(context)
+    """Tell whether steps can stay on the device.
+
+    It is a GPU, one process trains alone, all code is Modiste's, and the order of the images depends on no loss.
+    """
+    is_alone, is_pruned = context.group.is_alone, bool(context.recipe.data_pruning)
+    return context.device.type == "cuda" and is_alone and not is_pruned and not runs_own_code(context)
 
 
 def runs_own_code(context: Context) -> bool:

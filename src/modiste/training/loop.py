@@ -57,7 +57,7 @@ def train_epoch(state: TrainingState, context: Context, steps: Steps) -> None:
     """Take the remaining steps of the current epoch."""
     layers.to_training(state.model, keep_statistics=context.recipe.transfer.keep_statistics)
     with machine.gpu_arithmetic(context.device):
-        for chosen in steps.batches.choose(state.step):
+        for chosen in steps.choose():
             if context.stop_requested():
                 steps.settle()
                 _save_and_stop(state, context)

@@ -69,8 +69,8 @@ def train_seeds(
         listeners: Returns the listeners of a seed, which are notified of its steps and epochs.
 
     Raises:
-        RecipeError: Several seeds at once cannot have patience, transfer or own code, no seed may be given twice, and
-            there may be only one process. Otherwise as for a single run.
+        RecipeError: Several seeds at once cannot have data pruning, patience, transfer or own code, no seed may be
+            given twice, and there may be only one process. Otherwise as for a single run.
         DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: As for a single run.
     """
     check_seeds(recipe, seeds)
@@ -110,7 +110,8 @@ def train_every_seed(
 ) -> list[run_folder.Run]:
     """Train ``recipe`` with every seed; return the finished runs, in the folders ``out/NAME-SEED``.
 
-    On a GPU they are trained side by side (``train_seeds``) unless the recipe has patience, transfer or own code.
+    On a GPU they are trained side by side (``train_seeds``) unless the recipe has data pruning, patience, transfer or
+    own code.
     Elsewhere they are trained in turn: start-up and images are paid once, and each run has the bytes that it has alone.
     Finished runs are left as they are, and the same call continues those that were stopped.
 
@@ -175,12 +176,16 @@ def check_different(seeds: Sequence[int]) -> None:
 
 def single_run_fields(recipe: Recipe) -> dict[str, object]:
     """Return the fields of the recipe, by name, that are not possible with several seeds side by side."""
-    fields = {"patience": recipe.patience, "transfer.source": recipe.transfer.source}
+    fields = {
+        "data_pruning": recipe.data_pruning,
+        "patience": recipe.patience,
+        "transfer.source": recipe.transfer.source,
+    }
     return {name: value for name, value in fields.items() if value}
 
 
 def check_seeds(recipe: Recipe, seeds: Sequence[int]) -> None:
-    """Raise RecipeError if the recipe asks for patience, transfer or own code, or a seed is given twice."""
+    """Raise RecipeError if the recipe asks for what only single runs have, or a seed is given twice."""
     for name, value in single_run_fields(recipe).items():
         raise RecipeError(f"{name}: not possible with several seeds at once, found {value}; train them one by one")
     if recipe.own_code:
@@ -268,7 +273,7 @@ def train_epoch(together: SideBySide) -> None:
     for own in steps:
         layers.to_training(own.state.model, keep_statistics=own.context.recipe.transfer.keep_statistics)
     with machine.gpu_arithmetic(steps[0].context.device):
-        for chosen in zip(*(own.batches.choose(own.state.step) for own in steps), strict=True):
+        for chosen in zip(*(own.choose() for own in steps), strict=True):
             if steps[0].context.stop_requested():
                 save_and_stop(steps)
             together.take(chosen)

@@ -170,9 +170,10 @@ def settle(recipe: Recipe, device: torch.device, folder: Path) -> Recipe:
 
 
 def check_group(recipe: Recipe, group: Group) -> None:
-    """Raise RecipeError if several processes train together and the recipe asks for transfer."""
-    if not group.is_alone and recipe.transfer.source:
-        raise RecipeError(f"transfer is for one process; found {group.size} under torchrun")
+    """Raise RecipeError if several processes train together and the recipe is for one."""
+    for what, value in {"transfer": recipe.transfer.source, "data_pruning": recipe.data_pruning}.items():
+        if value and not group.is_alone:
+            raise RecipeError(f"{what} is for one process; found {group.size} under torchrun")
 
 
 def check_backbone(recipe: Recipe) -> None:

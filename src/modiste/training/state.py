@@ -16,6 +16,7 @@ from modiste.runs import checkpoint, run_folder
 from modiste.runs.run_folder import EpochRow
 from modiste.system.processes import Interruption
 from modiste.training import averages, optimizers
+from modiste.training.data_pruning import PrunedOrder
 from modiste.training.distillation import Teachers
 from modiste.training.distributed import ALONE, Group
 from modiste.training.optimizers import Optimizer, build_optimizer
@@ -72,6 +73,7 @@ class TrainingState:
         model: The network whose weights are trained.
         optimizer: Over every trainable parameter of the model.
         network: The model, or its wrapper that averages gradients over processes; for the forward pass of training.
+        order: Order of the images with data pruning; None without it.
         average: Average of the model's weights, evaluated in place of the model once it has begun; None without one.
         picked: Weights of the best epoch so far by validation; empty if the recipe selects the last.
         snapshots: Weights at the end of each cycle of the learning rate so far; empty if there is a single cycle.
@@ -86,6 +88,7 @@ class TrainingState:
     model: nn.Module
     optimizer: Optimizer
     network: nn.Module
+    order: PrunedOrder | None = None
     average: AveragedModel | None = None
     picked: checkpoint.Tensors = field(default_factory=dict)
     snapshots: list[checkpoint.Tensors] = field(default_factory=list)
@@ -131,6 +134,7 @@ class TrainingState:
         groups = {
             "model": self.model.state_dict(),
             "optimizer": optimizers.state_tensors(self.model, self.optimizer),
+            "order": {} if self.order is None else self.order.tensors(),
             "average": {} if self.average is None else self.average.state_dict(),
             "picked": self.picked,
             **{f"snapshot-{number}": weights for number, weights in enumerate(self.snapshots, start=1)},
@@ -146,6 +150,8 @@ class TrainingState:
             groups[group][name] = tensor
         self.model.load_state_dict(groups["model"])
         optimizers.restore_state(self.model, self.optimizer, groups["optimizer"])
+        if self.order is not None:
+            self.order.restore(groups["order"])
         if self.average is not None:
             self.average.load_state_dict(groups["average"])
         self.picked = self._on_device(groups["picked"])
@@ -173,4 +179,4 @@ def new_training_state(model: nn.Module, recipe: Recipe, taken: frozenset[str] =
     """Return the state before the first step; ``taken`` names the tensors transferred from another network."""
     factors = dict.fromkeys(taken, recipe.transfer.learning_rate_factor)
     optimizer = build_optimizer(model, recipe.optimizer, factors)
-    return TrainingState(model, optimizer, model, averages.new_average(model, recipe))
+    return TrainingState(model, optimizer, model, average=averages.new_average(model, recipe))

@@ -1,6 +1,7 @@
 """A step of training: a batch, its gradient, an update."""
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -46,11 +47,24 @@ class Steps:
         self.dropout = [torch.Generator(context.device) for _ in range(passes)]
         layers.share_generator(state.model, *self.dropout)
 
+    def choose(self) -> Iterator[Int64[Tensor, " n"]]:
+        """Yield the indices of each step's images, from the next step to the end of its epoch."""
+        order, train = self.state.order, self.context.development.train
+        if order is None:
+            yield from self.batches.choose(self.state.step)
+            return
+        size = self.context.recipe.batch_size
+        done = self.state.step % self.context.steps_per_epoch * size
+        for first in range(done, len(train), size):
+            yield order.next_images(min(size, len(train) - first)).to(train.labels.device)
+
     def take(self, chosen: Int64[Tensor, " n"]) -> None:
         """Take one step with the training images of these indices; DivergedError if it is not finite."""
         self.prepare(len(chosen))
-        context = self.context
-        train_step(self.state, self.batches.make(chosen), context.recipe, context.group, context.teachers)
+        context, batch = self.context, self.batches.make(chosen)
+        logits = train_step(self.state, batch, context.recipe, context.group, context.teachers)
+        if self.state.order is not None:
+            self.state.order.step_done(logits, batch.targets)
 
     def prepare(self, images: int) -> None:
         """Set the learning rate and the random generators of the next step, for a batch of ``images`` images."""
@@ -86,8 +100,12 @@ class Gradient:
 
 def train_step(
     state: TrainingState, batch: Batch, recipe: Recipe, group: Group = ALONE, teachers: Teachers | None = None
-) -> None:
-    """Take one step; DivergedError, before any weight changes, if its loss or gradient is not finite."""
+) -> Float[Tensor, "n classes"]:
+    """Take one step; return the logits of this process's part of the batch, with the weights before the step.
+
+    Raises:
+        DivergedError: The loss or its gradient is not finite; no weight has changed.
+    """
     part = group.part(len(batch))
     mine = taught(batch[part.first : part.last], teachers)
     found = gradient(state, mine, recipe, group, part)
@@ -99,6 +117,7 @@ def train_step(
     state.step += 1
     state.loss_sum += loss_sum
     state.correct += int(correct)
+    return found.logits
 
 
 def gradient(

@@ -23,7 +23,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.checkpoint import ModelInfo
 from modiste.runs.run_folder import EpochRow
-from modiste.training import distillation
+from modiste.training import data_pruning, distillation
 from modiste.training.distributed import gathered
 from modiste.training.loop import fit
 from modiste.training.setup import Data, RunSetUp, Session, note_facts, open_session, set_up, settle_threads
@@ -184,6 +184,7 @@ def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | 
         progress = Progress(distillation.NAME, context.listener, context.interruption)
         distillation.store_answers(context.teachers, context.development, recipe, progress)
     state = new_training_state(model, recipe, taken)
+    state.order = data_pruning.new_order(recipe, len(context.development.train))
     if saved is not None:
         state.restore(saved)
     elif recipe.warm_start != "none" or recipe.transfer.linear_probe or is_own(model):
