@@ -211,6 +211,7 @@ class TestHelp:
             ("--data.side", "photo-clothing", "sprint"),
             ("--transfer.rename", "backbone-linear", "sprint"),
             ("--ema-warm-up", "backbone-tuned", "sprint"),
+            ("--data-pruning", "sprint-93", "sprint"),
             ("--by-class.outliers", "photo-home", "sprint"),
         ],
     )
@@ -225,6 +226,7 @@ class TestHelp:
             ("optimizer.momentum", "with --optimizer.name sgd", {"optimizer.name": "sgd"}),
             ("optimizer.sam-adaptive", "with --optimizer.sam-rho", {"optimizer.sam_rho": 0.05}),
             ("ema-warm-up", "with --ema-decay", {"ema_decay": 0.99}),
+            ("data-pruning", "with --epochs 2 or more: the first pass takes every image", {"epochs": 2}),
             ("data.subset-seed", "with --data.images-per-class", {"data.images_per_class": 10}),
             ("transfer.rename", "with --transfer-from", {"transfer.source": 64 * "0"}),
             ("distillation.weight", "with --teacher", {"distillation.teachers": [64 * "0"]}),

@@ -66,6 +66,11 @@ FOLDS = (
         "with --data.images-per-class",
     ),
     Fold(
+        ("data-pruning",),
+        lambda recipe: recipe.epochs > 1,
+        "with --epochs 2 or more: the first pass takes every image",
+    ),
+    Fold(
         ("ema-warm-up",),
         lambda recipe: recipe.ema_decay > 0,
         "with --ema-decay",
