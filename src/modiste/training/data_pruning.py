@@ -1,9 +1,10 @@
 """Data pruning: passes over the training images that leave out most of those that the network has learnt.
 
-After an epoch or two most images have small losses and gradients, and cost as much as the others. Leaving them out of
-most passes gives the same steps to images that still teach something (Qin et al., "InfoBatch: lossless training speed
-up by unbiased dynamic data pruning", 2024). The authors give the easy images that are left more weight, so that the
-mean gradient stays the same, and end with passes over all images. Neither helped here: records/trials.
+After an epoch or two most images have small losses and gradients, but a step with them takes as long as any other. If
+most passes leave them out, more steps are taken with images that are still hard (Qin et al., "InfoBatch: lossless
+training speed up by unbiased dynamic data pruning", 2024). The authors give the easy images that are left more weight,
+so that the mean gradient stays the same, and end with passes over all images. Neither helped here: see
+records/speed/LOG.md.
 """
 
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ class PrunedOrder:
         return self.rest[:count]
 
     def step_done(self, logits: Float[Tensor, "n classes"], targets: Float[Tensor, "n classes"]) -> None:
-        """Go past the next images, and keep their losses: the cross-entropy of logits and targets, as many of each."""
+        """Keep the cross-entropies of the next images, whose step is done, and move on to those after them."""
         done, self.rest = self.rest.tensor_split([len(targets)])
         self.losses[done] = F.cross_entropy(logits.to(targets.dtype), targets, reduction="none").cpu()
 
@@ -67,7 +68,7 @@ class PrunedOrder:
 
 
 def new_order(recipe: Recipe, images: int) -> PrunedOrder | None:
-    """Return the order before the first step of a run with so many training images; None without data pruning."""
+    """Return the order before a run's first step, for its number of training images; None without data pruning."""
     if not recipe.data_pruning:
         return None
     return PrunedOrder(recipe.data_pruning, recipe.seed, torch.full((images,), torch.nan))
