@@ -133,9 +133,9 @@ def assert_one_line(message: str) -> None:
     assert len(message) < 1_500
 
 
-def zipped(folder: Path, members: dict[str, bytes]) -> Path:
+def zipped(folder: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
     """An archive of these files, compressed."""
-    with zipfile.ZipFile(folder / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(folder / "x.npz", "w", compression) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return folder / "x.npz"
@@ -226,6 +226,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "npz: empty": (lambda at: written(at / "x.npz", b""), "x.npz: damaged"),
     "npz: cut": (lambda at: less(write_keras(at, (IMAGES, LABELS), TEST), 500), "keras.npz: damaged"),
     "npz: a flipped bit": (lambda at: flipped(write_keras(at, (IMAGES, LABELS), TEST), 1_000), "keras.npz: damaged: .* found Bad CRC-32"),
+    "npz: LZMA": (lambda at: zipped(at, {"images.npy": npy(IMAGES), "labels.npy": npy(LABELS)}, zipfile.ZIP_LZMA), "x.npz: images: another compression: .* found method 14 of ZIP"),
     "npz: a bomb": (lambda at: zipped(at, {"images.npy": header((2**32, 28, 28)), "labels.npy": npy(LABELS)}), "x.npz: images: damaged: expected 3,367,254,360,064 bytes"),
     "npz: a whole bomb": (lambda at: forged(at, 2**31 + 28), "x.npz: images: too large: expected at most 2,147,483,648 bytes"),
     "npz: a forged size": (lambda at: forged(at, 2**30), "x.npz: images: cut short or forged"),

@@ -181,6 +181,9 @@ def _header(
 ) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     """Return shape, order and type of an array; DataError unless as many bytes follow as these need."""
     where = f"{shown(path)}: {key}"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # decoders of others raise other errors
+        expected, found = "numpy.savez's or numpy.savez_compressed's", f"method {info.compress_type} of ZIP"
+        raise refusal(where, "another compression", expected=expected, found=found, remedy="save it again")
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise refusal(where, "not an array", expected="version 1 or 2", found=f"{version}", remedy="save it again")
