@@ -1,21 +1,24 @@
 """Time the training of a classifier for a folder of photographs, ours and a peer's; write ``records/own-classes``.
 
-    python benchmarks/time_own_classes.py PHOTOS [--efforts fast better best] [--rounds 3] [--out records/own-classes]
+    python benchmarks/time_own_classes.py PHOTOS [--efforts fast better best] [--rounds 3] [--runs runs/own-classes]
+        [--out records/own-classes]
 
 PHOTOS holds the folders train and validation, with a folder for each class in both. Each arm runs as a process of its
 own, from the command to the saved model, with empty caches: weights are converted and every picture is decoded. All
 arms train on ``train`` alone and are measured on ``validation``, on which Modiste also selects the penalty. Each round
-has another seed. Efforts that are not named keep their rows in the record, with the commit and the rounds of their own.
+has another seed, and the runs of an effort are measured as an ensemble too. Efforts that are not named keep their rows
+in the record, with the commit and the rounds of their own.
 """
 
-import argparse
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clock import MODISTE, Timed, peer, spread, time_process
+from modiste.evaluation.ensemble import evaluate_together
 from modiste.runs.run_folder import open_run
 from record import Record, describe_machine, parser, provenance, rows, with_range
 
@@ -27,64 +30,86 @@ EFFORTS = ("fast", "better", "best")
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to train: its name on the page, and the function that runs it once with a folder for files and a seed."""
+    """A way to train.
+
+    Attributes:
+        name: Its name on the page.
+        train: Trains once, with a seed.
+        together: Returns the accuracy on validation of the seeds as an ensemble; None for a peer.
+    """
 
     name: str
-    train: Callable[[Path, Path, int], Result]
+    train: Callable[[int], Result]
+    together: Callable[[Sequence[int]], float] | None = None
 
 
 def main() -> None:
     arguments = parser(__doc__, "records/own-classes", rounds=3)
     arguments.add_argument("photos", type=Path)
     arguments.add_argument("--efforts", nargs="+", choices=EFFORTS, default=EFFORTS)
+    arguments.add_argument("--runs", type=Path, default=Path("runs/own-classes"))
     options = arguments.parse_args()
-    arms = [*map(ours, options.efforts), Arm(PEER, theirs)]
+    arms = [*(ours(effort, options.photos, options.runs) for effort in options.efforts), theirs(options.photos)]
     found: dict[str, list[Result]] = {arm.name: [] for arm in arms}
     for number in range(options.rounds):
         for arm in arms:
-            with tempfile.TemporaryDirectory() as folder:
-                timed, accuracy = arm.train(options.photos, Path(folder), number)
+            timed, accuracy = arm.train(number)
             found[arm.name].append((timed, accuracy))
             print(f"round {number + 1}, {arm.name}: {accuracy:.2%} in {timed.seconds:.1f} s", flush=True)
+    together = {arm.name: arm.together(range(options.rounds)) for arm in arms if arm.together and options.rounds > 1}
     files = Record(options.out)
     earlier = files.read() or {"arms": {}}
-    record = summary(options, found)
+    record = summary(options.photos, found, together)
     record["arms"] = earlier["arms"] | record["arms"]
     files.save(record, as_markdown(record))
 
 
-def ours(effort: str) -> Arm:
-    """Return the arm of the command ``modiste train FOLDER`` with an effort; no photo is held out for testing."""
+def ours(effort: str, photos: Path, runs: Path) -> Arm:
+    """Return the arm of ``modiste train FOLDER`` with an effort; its runs lie in ``runs`` and hold out no photo."""
     flags = () if effort == "fast" else ("--effort", effort)
 
-    def train(photos: Path, folder: Path, seed: int) -> Result:
-        others = ("--data.test-fraction", "0", "--seed", seed, "--quiet", "--out", folder / "run")
-        timed = time_process((*MODISTE, "train", photos, *flags, *others), {"XDG_CACHE_HOME": str(folder / "cache")})
-        return timed, open_run(folder / "run").picked.validation_accuracy
+    def folder_of(seed: int) -> Path:
+        return runs / f"{effort}-{seed}"
 
-    return Arm(f"`{' '.join(('modiste train FOLDER', *flags))}`", train)
+    def train(seed: int) -> Result:
+        folder = folder_of(seed)
+        shutil.rmtree(folder, ignore_errors=True)  # a run that has finished would not be trained again
+        others = ("--data.test-fraction", "0", "--seed", seed, "--quiet", "--out", folder)
+        with tempfile.TemporaryDirectory() as cache:
+            timed = time_process((*MODISTE, "train", photos, *flags, *others), {"XDG_CACHE_HOME": cache})
+        return timed, open_run(folder).picked.validation_accuracy
+
+    def together(seeds: Sequence[int]) -> float:
+        return evaluate_together([folder_of(seed) for seed in seeds]).accuracy
+
+    return Arm(f"`{' '.join(('modiste train FOLDER', *flags))}`", train, together)
 
 
-def theirs(photos: Path, _folder: Path, _seed: int) -> Result:
-    """Run the peer."""
-    timed = time_process(peer("features", "features_scikit_learn.py", photos))
-    return timed, timed.last_line()["validation_accuracy"]
+def theirs(photos: Path) -> Arm:
+    """Return the arm of the peer."""
+
+    def train(_seed: int) -> Result:
+        timed = time_process(peer("features", "features_scikit_learn.py", photos))
+        return timed, timed.last_line()["validation_accuracy"]
+
+    return Arm(PEER, train)
 
 
-def summary(options: argparse.Namespace, found: dict[str, list[Result]]) -> dict[str, Any]:
-    """Return the numbers of each arm."""
+def summary(photos: Path, found: Mapping[str, list[Result]], together: Mapping[str, float]) -> dict[str, Any]:
+    """Return the numbers of each arm; ``together`` has the accuracy of its runs as an ensemble, if it has one."""
     origin = provenance()
     arms = {
         name: {
             "seconds": spread([timed.seconds for timed, _ in results]),
             "validation_accuracy": spread([accuracy for _, accuracy in results]),
+            "ensemble_validation_accuracy": together.get(name),
             "peak_memory_bytes": max(timed.peak_memory_bytes for timed, _ in results),
             "commit": origin["machine"]["commit"],
         }
         for name, results in found.items()
     }
-    counts = {split: len(list((options.photos / split).glob("*/*"))) for split in ("train", "validation")}
-    command = origin["command"].replace(str(options.photos), "PHOTOS")  # a path of this machine says nothing elsewhere
+    counts = {split: len(list((photos / split).glob("*/*"))) for split in ("train", "validation")}
+    command = origin["command"].replace(str(photos), "PHOTOS")  # a path of this machine says nothing elsewhere
     return origin | {"command": command, "photos": counts, "arms": arms}
 
 
@@ -96,10 +121,11 @@ def as_markdown(record: dict[str, Any]) -> str:
 The clothing photographs that people took at home (clothing-dataset-small, CC0): ten classes, {photos["train"]:,} photos
 to learn from, {photos["validation"]:,} to be measured on. Modiste selects the penalty on the same photos, so its own
 accuracy is slightly flattered. Seconds from the command to the saved model, with empty caches: the median of n
-rounds, each with another seed, and the range. Made by `{record["command"]}`, rows of another commit by a call before.
+rounds, each with another seed, and the range. An ensemble's accuracy is that of the n runs, whose probabilities are
+averaged. Made by `{record["command"]}`, rows of another commit by a call before.
 
-| | accuracy on validation | seconds | peer's seconds divided by these | memory | n | commit |
-|---|---|---|---|---|---|---|
+| | accuracy on validation | of the ensemble | seconds | peer's seconds divided by these | memory | n | commit |
+|---|---|---|---|---|---|---|---|
 {rows(line(name, arm, record["arms"][PEER]) for name, arm in record["arms"].items())}
 
 {describe_machine(record["machine"])}
@@ -108,11 +134,17 @@ rounds, each with another seed, and the range. Made by `{record["command"]}`, ro
 
 def line(name: str, arm: dict[str, Any], peers: dict[str, Any]) -> tuple[object, ...]:
     """Return an arm's row of the table."""
-    ratio = peers["seconds"]["median"] / arm["seconds"]["median"]
-    memory = f"{arm['peak_memory_bytes'] / 2**30:.1f} GiB"
-    rounds = arm["seconds"]["n"]
-    accuracy = measured(arm["validation_accuracy"], ".2%")
-    return name, accuracy, measured(arm["seconds"], ".1f"), f"{ratio:.1f}", memory, rounds, (arm["commit"] or "")[:12]
+    seconds, ensemble = arm["seconds"], arm.get("ensemble_validation_accuracy")
+    return (
+        name,
+        measured(arm["validation_accuracy"], ".2%"),
+        "" if ensemble is None else f"{ensemble:.2%}",
+        measured(seconds, ".1f"),
+        f"{peers['seconds']['median'] / seconds['median']:.1f}",
+        f"{arm['peak_memory_bytes'] / 2**30:.1f} GiB",
+        seconds["n"],
+        (arm["commit"] or "")[:12],
+    )
 
 
 def measured(found: dict[str, Any], form: str) -> str:
