@@ -22,6 +22,8 @@ from modiste.models.layers import MaxPool
 from modiste.models.own_network import is_own
 from modiste.models.sprint import ResidualBlock, SprintNet
 
+MOST_LAYOUTS = 4
+"""Layouts of a convolution's weights that are kept, for batches of different sizes."""
 FEW_IMAGES = 16
 """Below this many images, oneDNN's layout costs more than it saves."""
 NETWORKS = (CNN, SprintNet, DropConnectNet)
@@ -166,11 +168,9 @@ class FusedConvolution(nn.Module):
 
     def __init__(self, layer: nn.Conv2d, *, has_activation: bool) -> None:
         super().__init__()
-        from modiste.compat import pack_convolution
-
         self.layer, self.has_activation = layer, has_activation
         self.options = [list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups]
-        self.packed = pack_convolution(layer.weight.detach(), *self.options)
+        self.packed: dict[tuple[torch.Size, int], Tensor] = {}
         self.activation = ("hardtanh", [0.0, 6.0]) if has_activation else ("none", [])
 
     def __reduce__(self) -> tuple[Any, tuple[nn.Conv2d]]:
@@ -180,8 +180,23 @@ class FusedConvolution(nn.Module):
         from modiste.compat import fused_convolution
 
         maps = maps.to(self.layer.weight.dtype, memory_format=torch.channels_last)
-        output: Tensor = fused_convolution(maps, self.packed, self.layer.bias, *self.options, *self.activation, "")
+        weight = self._packed_for(maps.shape)
+        output: Tensor = fused_convolution(maps, weight, self.layer.bias, *self.options, *self.activation, "")
         return output
+
+    def _packed_for(self, shape: torch.Size) -> Tensor:
+        """Return the weights in the layout that oneDNN chooses for maps of this shape and the present threads.
+
+        In any other layout oneDNN would convert the weights in each call, which can take longer than the convolution.
+        """
+        from modiste.compat import pack_convolution
+
+        key = shape, torch.get_num_threads()
+        if key not in self.packed:
+            if len(self.packed) == MOST_LAYOUTS:
+                self.packed.clear()
+            self.packed[key] = pack_convolution(self.layer.weight.detach(), *self.options, list(shape))
+        return self.packed[key]
 
 
 class OneDNNConvolution(nn.Module):
