@@ -53,6 +53,14 @@ def test_a_gpu_answers_more_images_at_once_and_a_processor_as_many_bytes() -> No
     assert sizes("cuda", "float32") == sizes("cuda", "bfloat16") == [1000, 1000, 500]
 
 
+@pytest.mark.parametrize(("side", "most"), [(28, 250), (64, 98), (224, 8), (260, 5), (1024, 1)])
+def test_a_processor_answers_fewer_large_images_at_once(side: int, most: int) -> None:
+    images = torch.zeros(1, dtype=torch.uint8).expand(300, 1, side, side)
+    some = inference.parts(images, torch.device("cpu"), "float32")
+    assert max(map(len, some)) == most
+    assert sum(map(len, some)) == 300
+
+
 def test_bfloat16_gives_float32_logits_near_those_of_float32(model: torch.nn.Module) -> None:
     full, half = (infer(model, IMAGES, replace(RECIPE, precision=each)) for each in ("float32", "bfloat16"))
     assert half.dtype == full.dtype == torch.float32

@@ -20,8 +20,8 @@ from modiste.recipes.recipe import Precision, Recipe, Views
 # batches, because the time to launch a layer does not depend on the number of images.
 BATCH_IMAGES = 250
 GPU_BATCH_IMAGES = 1000
-BATCH_PIXELS = BATCH_IMAGES * 28 * 28
-"""A batch of larger images on a CPU has about as many pixels, for the same reason."""
+BATCH_PIXELS = 8 * 224 * 224
+"""Most pixels of a batch on a CPU. With fewer than eight photographs, threads wait longer for one another."""
 
 
 @torch.inference_mode()

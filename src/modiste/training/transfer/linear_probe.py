@@ -104,7 +104,9 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
     labels = train.labels.cpu().repeat(copies)
     own_weights = None if train.weights is None else train.weights.cpu().repeat(copies)
     targets, weights = _weighted_targets(labels, own_weights, head.out_features, recipe)
-    weight, bias = _select(found, targets, weights, validation.labels.cpu(), recipe, progress)
+    with machine.threads_restored():
+        torch.set_num_threads(1)  # waking a second thread for each small operation takes longer than they compute
+        weight, bias = _select(found, targets, weights, validation.labels.cpu(), recipe, progress)
     logits = found.train[: len(train)] @ weight.T + bias
     with torch.no_grad():
         head.weight.copy_(weight / found.deviation)
