@@ -132,7 +132,9 @@ def test_a_fused_convolution_is_the_two_layers(precision: torch.dtype, active: b
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=apart)
 
 
-def test_weights_are_laid_out_for_each_batch_size_and_number_of_threads_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_laid_out_once_for_batches_of_about_a_size_and_a_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Laid out for others, oneDNN would convert them in each call: Lite0 took 45 ms in place of 9."""
     pack, laid_out = compat.pack_convolution, list[tuple[int, int]]()
 
@@ -144,12 +146,12 @@ def test_weights_are_laid_out_for_each_batch_size_and_number_of_threads_once(mon
     monkeypatch.setattr(compat, "pack_convolution", recorded, raising=False)
     layer = FusedConvolution(nn.Conv2d(8, 16, 3), has_activation=False)
     with torch.inference_mode(), machine.threads_restored():
-        for threads, count in ((1, 6), (1, 6), (1, 1), (2, 6), (1, 6), (2, 6)):
+        for threads, count in ((1, 6), (1, 7), (1, 1), (2, 6), (1, 5), (2, 8)):
             torch.set_num_threads(threads)
             layer(torch.zeros(count, 8, 9, 9))
-        assert laid_out == [(6, 1), (1, 1), (6, 2)]
-        for count in range(1, 3 * MOST_LAYOUTS):
-            layer(torch.zeros(count, 8, 9, 9))
+        assert laid_out == [(8, 1), (1, 1), (8, 2)]
+        for power in range(MOST_LAYOUTS + 2):
+            layer(torch.zeros(2**power, 8, 9, 9))
             assert len(layer.packed) <= MOST_LAYOUTS
 
 

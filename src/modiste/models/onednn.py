@@ -22,7 +22,7 @@ from modiste.models.layers import MaxPool
 from modiste.models.own_network import is_own
 from modiste.models.sprint import ResidualBlock, SprintNet
 
-MOST_LAYOUTS = 4
+MOST_LAYOUTS = 6
 """Layouts of a convolution's weights that are kept, for batches of different sizes."""
 FEW_IMAGES = 16
 """Below this many images, oneDNN's layout costs more than it saves."""
@@ -170,7 +170,7 @@ class FusedConvolution(nn.Module):
         super().__init__()
         self.layer, self.has_activation = layer, has_activation
         self.options = [list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups]
-        self.packed: dict[tuple[torch.Size, int], Tensor] = {}
+        self.packed: dict[tuple[tuple[int, ...], int], Tensor] = {}
         self.activation = ("hardtanh", [0.0, 6.0]) if has_activation else ("none", [])
 
     def __reduce__(self) -> tuple[Any, tuple[nn.Conv2d]]:
@@ -180,22 +180,24 @@ class FusedConvolution(nn.Module):
         from modiste.compat import fused_convolution
 
         maps = maps.to(self.layer.weight.dtype, memory_format=torch.channels_last)
-        weight = self._packed_for(maps.shape)
+        weight = self._packed_for(maps)
         output: Tensor = fused_convolution(maps, weight, self.layer.bias, *self.options, *self.activation, "")
         return output
 
-    def _packed_for(self, shape: torch.Size) -> Tensor:
-        """Return the weights in the layout that oneDNN chooses for maps of this shape and the present threads.
+    def _packed_for(self, maps: Tensor) -> Tensor:
+        """Return the weights in the layout that oneDNN chooses for such maps and the present number of threads.
 
         In any other layout oneDNN would convert the weights in each call, which can take longer than the convolution.
+        Numbers of images up to the same power of two share a layout.
         """
         from modiste.compat import pack_convolution
 
-        key = shape, torch.get_num_threads()
+        images, *shape = maps.shape
+        key = (1 << (images - 1).bit_length(), *shape), torch.get_num_threads()
         if key not in self.packed:
             if len(self.packed) == MOST_LAYOUTS:
                 self.packed.clear()
-            self.packed[key] = pack_convolution(self.layer.weight.detach(), *self.options, list(shape))
+            self.packed[key] = pack_convolution(self.layer.weight.detach(), *self.options, key[0])
         return self.packed[key]
 
 
