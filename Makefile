@@ -54,7 +54,7 @@ demo: data
 dev: $(VENV)/.dev data
 
 # Hundreds of processes import Modiste: its bytecode is kept, also where PYTHONDONTWRITEBYTECODE is set.
-PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -q
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal -q
 
 test: dev
 	$(PYTEST)
