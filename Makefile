@@ -53,7 +53,8 @@ demo: data
 # Tests read the data set, so that the environment comes with it.
 dev: $(VENV)/.dev data
 
-# Hundreds of processes import Modiste: its bytecode is kept, also where PYTHONDONTWRITEBYTECODE is set.
+# Hundreds of processes import Modiste: its bytecode is kept, also where PYTHONDONTWRITEBYTECODE is set. Many tests wait
+# for processes, so that two cores have work for more than two workers.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal -q
 
 test: dev

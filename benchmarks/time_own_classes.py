@@ -109,8 +109,7 @@ def summary(photos: Path, found: Mapping[str, list[Result]], together: Mapping[s
         for name, results in found.items()
     }
     counts = {split: len(list((photos / split).glob("*/*"))) for split in ("train", "validation")}
-    command = origin["command"].replace(str(photos), "PHOTOS")  # a path of this machine says nothing elsewhere
-    return origin | {"command": command, "photos": counts, "arms": arms}
+    return origin | {"photos": counts, "arms": arms}
 
 
 def as_markdown(record: dict[str, Any]) -> str:

@@ -194,11 +194,12 @@ class FusedConvolution(nn.Module):
 
         images, *shape = maps.shape
         key = (1 << (images - 1).bit_length(), *shape), torch.get_num_threads()
-        if key not in self.packed:
-            if len(self.packed) == MOST_LAYOUTS:
+        packed: Tensor | None = self.packed.get(key)
+        if packed is None:
+            if len(self.packed) >= MOST_LAYOUTS:
                 self.packed.clear()
-            self.packed[key] = pack_convolution(self.layer.weight.detach(), *self.options, key[0])
-        return self.packed[key]
+            self.packed[key] = packed = pack_convolution(self.layer.weight.detach(), *self.options, key[0])
+        return packed
 
 
 class OneDNNConvolution(nn.Module):
