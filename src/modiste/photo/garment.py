@@ -123,8 +123,9 @@ def centred(image: UInt8[np.ndarray, "h w *colours"], side: int) -> UInt8[np.nda
 
 def as_bytes(image: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """Round to bytes, clipping to 0 to 255."""
-    rounded: UInt8[np.ndarray, "h w"] = image.round().clip(0, 255).astype(np.uint8)
-    return rounded
+    rounded: Float[np.ndarray, "h w"] = np.rint(image)
+    clipped: UInt8[np.ndarray, "h w"] = rounded.clip(0, 255, out=rounded).astype(np.uint8)
+    return clipped
 
 
 def _is_ready(photo: UInt8[np.ndarray, "h w 3"], side: int) -> bool:
