@@ -135,7 +135,7 @@ def test_a_fused_convolution_is_the_two_layers(precision: torch.dtype, active: b
 def test_weights_are_laid_out_once_for_batches_of_about_a_size_and_a_number_of_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Laid out for others, oneDNN would convert them in each call: Lite0 took 45 ms in place of 9."""
+    """Weights that are laid out for other batches would be converted in each call: Lite0 took 45 ms in place of 9."""
     pack, laid_out = compat.pack_convolution, list[tuple[int, int]]()
 
     def recorded(weight: Tensor, *options: Any) -> Tensor:

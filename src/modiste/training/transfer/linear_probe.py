@@ -104,9 +104,7 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
     labels = train.labels.cpu().repeat(copies)
     own_weights = None if train.weights is None else train.weights.cpu().repeat(copies)
     targets, weights = _weighted_targets(labels, own_weights, head.out_features, recipe)
-    with machine.threads_restored():
-        torch.set_num_threads(1)  # waking a second thread for each small operation takes longer than they compute
-        weight, bias = _select(found, targets, weights, validation.labels.cpu(), recipe, progress)
+    weight, bias = _select(found, targets, weights, validation.labels.cpu(), recipe, progress)
     logits = found.train[: len(train)] @ weight.T + bias
     with torch.no_grad():
         head.weight.copy_(weight / found.deviation)
@@ -244,5 +242,8 @@ def logistic_regression(
         return loss.item(), gradient.flatten().double().numpy()
 
     options = {"maxiter": MOST_ITERATIONS, "ftol": TOLERANCE, "gtol": MOST_SLOPE}
-    found = minimize(loss_and_gradient, start.flatten().double().numpy(), jac=True, method="L-BFGS-B", options=options)
+    first = start.flatten().double().numpy()
+    with machine.threads_restored():
+        torch.set_num_threads(1)  # to wake a second thread takes longer than each of the many small operations
+        found = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", options=options)
     return torch.from_numpy(found.x).float().view_as(start)
