@@ -1,6 +1,7 @@
 """Train recipes with several seeds, measure all by every yardstick on test, and write ``records/benchmarks``.
 
-    python benchmarks/yardsticks_record.py [--recipes paper sprint] [--seeds 3] [--against PATH ...] [--labels FILE]
+    python benchmarks/yardsticks_record.py [--recipes paper sprint] [--seeds 3] [--precision bfloat16]
+        [--against PATH ...] [--labels FILE]
 
 The command can be killed at any moment; the same command goes on. Runs lie in ``--runs`` as NAME-SEED; those that are
 finished are taken as they are. What was measured of a recipe is kept in ``--runs`` as NAME.json, and recipes of earlier
@@ -9,11 +10,11 @@ to measure. The mean corruption error needs ``paper`` among the recipes. The exi
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, get_args
 
 import modiste
 from modiste.benchmarks import corruptions
@@ -21,25 +22,29 @@ from modiste.benchmarks.result import Benchmark, Figure, RunFigures, from_plain
 from modiste.benchmarks.run import BENCHMARKS, all_names, each_benchmark, report_failures
 from modiste.benchmarks.settings import Settings
 from modiste.display import Table
+from modiste.recipes.recipe import Precision
 from modiste.runs import storage
-from record import Record, describe_machine, parser, provenance, rows
+from record import Record, describe_machine, parser, provenance, rows, this_command
 
 
 def main() -> None:
     arguments = parser(__doc__, "records/benchmarks")
     arguments.add_argument("--recipes", nargs="+", default=["paper", "sprint"])
     arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--precision", choices=get_args(Precision), help="of training; each recipe's own by default")
     arguments.add_argument("--runs", type=Path, default=Path("runs/yardsticks"))
     arguments.add_argument("--against", nargs="*", default=[])
     arguments.add_argument("--labels", type=Path, default=None)
     options = arguments.parse_args()
     settings, failed = Settings(against=tuple(options.against), labels=options.labels), dict[str, Exception]()
+    fields = {"precision": options.precision} if options.precision else {}
     for name in options.recipes:
         folders = [options.runs / f"{name}-{seed}" for seed in range(options.seeds)]
         for seed, folder in enumerate(folders):
-            modiste.train(name, folder, seed=seed, quiet=True)
+            modiste.train(name, folder, seed=seed, quiet=True, **fields)
         measure(folders, settings, options.runs / f"{name}.json", failed)
-        write_record(options.out, joined(kept(options.runs, settings, options.seeds)))
+        found = kept(options.runs, settings, options.seeds)
+        write_record(options.out, joined(map(benchmarks_of, found)), [one["command"] for one in found])
     print(f"{options.out}/README.md")
     report_failures(failed)
     sys.exit(1 if failed else 0)
@@ -60,18 +65,22 @@ def measure(
     stated: dict[str, Any] = {"settings": plain(settings), "seeds": len(folders)}
     content = storage.read_json(file) if file.exists() else {}
     if {key: content.get(key) for key in stated} != stated:
-        content = stated | {"benchmarks": {}}
+        content = stated | {"command": this_command(), "benchmarks": {}}
     missing = [name for name in all_names(settings) if name not in content["benchmarks"]]
     for one in each_benchmark(missing, folders, settings, failed=failed, **keywords) if missing else ():
         content["benchmarks"][one.name] = one.as_plain()
         storage.write_json(file, content)
 
 
-def kept(runs: Path, settings: Settings, seeds: int) -> list[list[Benchmark]]:
-    """Return the results of every recipe that was measured with these settings and seeds, by recipe."""
+def kept(runs: Path, settings: Settings, seeds: int) -> list[dict[str, Any]]:
+    """Return the files of every recipe that was measured with these settings and seeds."""
     contents = [storage.read_json(file) for file in sorted(runs.glob("*.json"))]
-    same = [one for one in contents if (one["settings"], one["seeds"]) == (plain(settings), seeds)]
-    return [[with_texts(from_plain(result)) for result in one["benchmarks"].values()] for one in same]
+    return [one for one in contents if (one["settings"], one["seeds"]) == (plain(settings), seeds)]
+
+
+def benchmarks_of(content: Mapping[str, Any]) -> list[Benchmark]:
+    """Return the results in a recipe's file."""
+    return [with_texts(from_plain(result)) for result in content["benchmarks"].values()]
 
 
 def with_texts(one: Benchmark) -> Benchmark:
@@ -85,7 +94,7 @@ def plain(settings: Settings) -> dict[str, str]:
     return {name: str(value) for name, value in vars(settings).items()}
 
 
-def joined(by_recipe: Sequence[Sequence[Benchmark]]) -> list[Benchmark]:
+def joined(by_recipe: Iterable[Iterable[Benchmark]]) -> list[Benchmark]:
     """Return each yardstick once, with the runs of all recipes."""
     found = dict[str, Benchmark]()
     for one in (one for benchmarks in by_recipe for one in benchmarks):
@@ -116,14 +125,20 @@ def with_error(run: RunFigures, errors: Mapping[str, float]) -> RunFigures:
     return replace(run, figures=figures, details=run.details | {"corruption_error": dict(errors)})
 
 
-def write_record(out: Path, found: Sequence[Benchmark]) -> None:
-    """Write the figures of every run as JSON, and the main figures as a page."""
-    first = provenance()
-    content = first | {"benchmarks": [one.as_plain() for one in found]}
+def write_record(out: Path, found: Sequence[Benchmark], commands: Iterable[str]) -> None:
+    """Write the figures of every run as JSON, and the main figures as a page.
+
+    Args:
+        out: Folder of the record.
+        found: What was measured.
+        commands: The commands that measured it, one for each recipe.
+    """
+    first, each = provenance(), sorted(set(commands))
+    content = first | {"commands": each, "benchmarks": [one.as_plain() for one in found]}
     parts = [part(one) for one in found]
     heading = (
         "# Yardsticks beyond accuracy\n\n"
-        f"Made by `{first['command']}`. [What they measure](../../docs/benchmarks.md).\n"
+        f"Made by {' and '.join(f'`{one}`' for one in each)}.\n[What they measure](../../docs/benchmarks.md).\n"
         "Beside several seeds stands the standard deviation, beside a single run the 95 % interval.\n\n"
         f"{describe_machine(first['machine'])}"
     )

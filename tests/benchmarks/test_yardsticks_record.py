@@ -24,10 +24,11 @@ def test_the_record(finished_run: Path, tiny_folder: Path, tmp_path: Path, monke
     found = modiste.benchmark_all(
         copied, split="validation", attacked=10, steps=1, data_folder=tiny_folder, device="cpu"
     )
-    yardsticks_record.write_record(tmp_path, found)
+    yardsticks_record.write_record(tmp_path, found, ["python first.py", "python second.py"])
     plain = json.loads((tmp_path / "record.json").read_text())
     page = (tmp_path / "README.md").read_text()
     assert [one["name"] for one in plain["benchmarks"]] == [one.name for one in found]
+    assert "Made by `python first.py` and `python second.py`." in page
     assert "| published | figure | source |" in page
     for one in found:
         assert f"## {one.title}" in page
@@ -63,16 +64,17 @@ def test_what_was_measured_is_kept_and_recipes_are_joined(
     renamed = {name: one | {"groups": {"paper": [0]}} for name, one in after.items()}
     for one in renamed.values():
         one["runs"] = [one["runs"][0] | {"recipe": "paper"}]
-    other = {"settings": yardsticks_record.plain(settings), "seeds": 1, "benchmarks": renamed}
+    other = {"settings": yardsticks_record.plain(settings), "seeds": 1, "command": "python", "benchmarks": renamed}
     (tmp_path / "paper.json").write_text(json.dumps(other))
     (tmp_path / "old.json").write_text(json.dumps(other | {"seeds": 3}))
-    found = yardsticks_record.joined(yardsticks_record.kept(tmp_path, settings, 1))
+    contents = yardsticks_record.kept(tmp_path, settings, 1)
+    found = yardsticks_record.joined(map(yardsticks_record.benchmarks_of, contents))
     assert [one.name for one in found] == run.all_names(settings)
     for one in found:
         assert one.groups == {"paper": (0,), "tiny": (1,)}
         assert [row.recipe for row in one.runs] == ["paper", "tiny"]
     assert found[0].runs[1].figures["mean corruption error"].value == 1  # the same network
-    yardsticks_record.write_record(tmp_path / "record", found)
+    yardsticks_record.write_record(tmp_path / "record", found, ["python"])
     assert "| recipe | paper | tiny |" in (tmp_path / "record" / "README.md").read_text()
     yardsticks_record.measure(copies[:1], replace(settings, steps=2), tmp_path / "tiny.json", failed, **keywords)
     assert "robust" not in json.loads((tmp_path / "tiny.json").read_text())["benchmarks"]  # other settings: anew
