@@ -138,7 +138,7 @@ def write_record(out: Path, found: Sequence[Benchmark], commands: Iterable[str])
     parts = [part(one) for one in found]
     heading = (
         "# Yardsticks beyond accuracy\n\n"
-        f"Made by {' and '.join(f'`{one}`' for one in each)}.\n[What they measure](../../docs/benchmarks.md).\n"
+        f"Made by\n{',\n'.join(f'`{one}`' for one in each)}.\n[What they measure](../../docs/benchmarks.md).\n"
         "Beside several seeds stands the standard deviation, beside a single run the 95 % interval.\n\n"
         f"{describe_machine(first['machine'])}"
     )

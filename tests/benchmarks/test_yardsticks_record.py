@@ -28,7 +28,7 @@ def test_the_record(finished_run: Path, tiny_folder: Path, tmp_path: Path, monke
     plain = json.loads((tmp_path / "record.json").read_text())
     page = (tmp_path / "README.md").read_text()
     assert [one["name"] for one in plain["benchmarks"]] == [one.name for one in found]
-    assert "Made by `python first.py` and `python second.py`." in page
+    assert "Made by\n`python first.py`,\n`python second.py`." in page
     assert "| published | figure | source |" in page
     for one in found:
         assert f"## {one.title}" in page
