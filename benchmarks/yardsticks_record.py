@@ -134,11 +134,12 @@ def write_record(out: Path, found: Sequence[Benchmark], commands: Iterable[str])
         commands: The commands that measured it, one for each recipe.
     """
     first, each = provenance(), sorted(set(commands))
+    made_by = ",\n".join(f"`{command}`" for command in each)
     content = first | {"commands": each, "benchmarks": [one.as_plain() for one in found]}
     parts = [part(one) for one in found]
     heading = (
         "# Yardsticks beyond accuracy\n\n"
-        f"Made by\n{',\n'.join(f'`{one}`' for one in each)}.\n[What they measure](../../docs/benchmarks.md).\n"
+        f"Made by\n{made_by}.\n[What they measure](../../docs/benchmarks.md).\n"
         "Beside several seeds stands the standard deviation, beside a single run the 95 % interval.\n\n"
         f"{describe_machine(first['machine'])}"
     )

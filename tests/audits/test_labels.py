@@ -109,11 +109,16 @@ def test_no_batch_holds_a_single_image(count: int) -> None:
     assert len(development.train) >= 7_999
 
 
-def test_a_recipe_without_epochs_takes_every_image_once() -> None:
+@pytest.mark.parametrize(
+    ("epochs", "transfer"), [(0, TransferRecipe(linear_probe=True)), (2, TransferRecipe(source="0" * 64))]
+)
+def test_a_recipe_that_does_not_learn_from_nothing_takes_every_image_once(
+    epochs: int, transfer: TransferRecipe
+) -> None:
     images = ImageSet(torch.zeros(70, 1, 2, 2, dtype=torch.uint8), torch.zeros(70, dtype=torch.long))
     empty = torch.empty(0, dtype=torch.long)
     known = SplitImages("x", images, empty, empty, ("a", "b"), "")
-    recipe = Recipe(name="x", epochs=0, transfer=TransferRecipe(linear_probe=True))
+    recipe = Recipe(name="x", epochs=epochs, transfer=transfer)
     assert len(fold_development(known, torch.arange(70), torch.arange(2), recipe).train) == 70
 
 

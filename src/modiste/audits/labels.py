@@ -79,9 +79,10 @@ def fold_development(
 ) -> Development:
     """Return a fold as a data set; few images are repeated to LEAST_SHOWN, and no batch holds a single image.
 
-    A recipe without epochs, which fits the last layer alone, needs no image twice.
+    A recipe that begins from trained weights, or fits the last layer alone, needs no image twice.
     """
-    shown = train.repeat(-(-LEAST_SHOWN // len(train)) if recipe.epochs else 1)
+    from_nothing = recipe.epochs > 0 and not recipe.transfer.source
+    shown = train.repeat(-(-LEAST_SHOWN // len(train)) if from_nothing else 1)
     shown = shown[:-1] if len(shown) % recipe.batch_size == 1 else shown
     images = known.images[shown]
     return Development(known.name, images, images.images, known.images[fold], known.class_names, known.fingerprint)
