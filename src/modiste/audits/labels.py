@@ -120,6 +120,17 @@ class Suspicion(NamedTuple):
     margin: float
     wrong: float
 
+    @property
+    def wrong_share(self) -> str:
+        """The share ``wrong`` as text, such as ``40%``; it is an estimate, and never certain.
+
+        >>> [Suspicion(0, 1, 0.9, wrong).wrong_share for wrong in (0.0001, 0.4, 0.9999)]
+        ['under 1%', '40%', 'over 99%']
+        """
+        if self.wrong < 0.005:
+            return "under 1%"
+        return f"{self.wrong:.0%}" if self.wrong < 0.995 else "over 99%"
+
 
 def suspicious_labels(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> list[Suspicion]:
     """Return the suspicious labels, those with the largest margin first.

@@ -110,7 +110,7 @@ def _show(found: "Findings", page: Path) -> None:
     say(f"suspicious labels: {len(found.suspicious):,}{share}")
     for one in found.suspicious[:SHOWN]:
         looks_like = found.class_names[one.looks_like]
-        say(f"    {_named(found, one.image)}, looks like {looks_like}; {one.wrong:.0%} of such labels are wrong")
+        say(f"    {_named(found, one.image)}, looks like {looks_like}; {one.wrong_share} of such labels are wrong")
     say(f"see {page}; all of them: {page.with_name(LIST)}")
 
 

@@ -92,7 +92,7 @@ def render_audit(found: Findings, plain: str) -> str:
                 found,
                 one.image,
                 f"looks like {found.class_names[one.looks_like]}",
-                f"{one.wrong:.0%} of such labels are wrong",
+                f"{one.wrong_share} of such labels are wrong",
             )
             for one in found.suspicious[:MOST_LABELS]
         ],
