@@ -73,13 +73,13 @@ def measure(
 
 
 def kept(runs: Path, settings: Settings, seeds: int) -> list[dict[str, Any]]:
-    """Return the files of every recipe that was measured with these settings and seeds."""
+    """Return the content of each file of a recipe that was measured with these settings and seeds."""
     contents = [storage.read_json(file) for file in sorted(runs.glob("*.json"))]
     return [one for one in contents if (one["settings"], one["seeds"]) == (plain(settings), seeds)]
 
 
 def benchmarks_of(content: Mapping[str, Any]) -> list[Benchmark]:
-    """Return the results in a recipe's file."""
+    """Return the results in the content of a recipe's file."""
     return [with_texts(from_plain(result)) for result in content["benchmarks"].values()]
 
 

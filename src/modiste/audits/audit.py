@@ -51,7 +51,8 @@ class Findings:
         class_names: One per label.
         exact: Groups of images with identical pixels.
         near: Pairs that differ only in size, compression or light.
-        suspicious: Labels that are likely wrong, the most likely first.
+        suspicious: Labels that are likely wrong, the most suspicious first: by their margin, or for a recipe that fits
+            the last layer alone by their probability of being wrong.
         probabilities: Probabilities of each class, for all images except those of the test set; empty without folds.
         notes: Warnings for the user: files left out, unequal classes, networks that have learned too little.
     """
