@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 from search_process import InThisProcess
@@ -14,7 +15,7 @@ import modiste
 from commands_and_data import PROGRAMS, run_modiste, run_python
 from modiste.errors import RecipeError, RunError
 from modiste.recipes.named import get
-from modiste.recipes.plain import differences, to_plain
+from modiste.recipes.plain import build, differences, to_plain
 from modiste.reproduction import experiments, page, paper, reproduction
 from modiste.reproduction.experiments import EXPERIMENTS, QUICK, Experiment, Scope, Variant, Work, selected
 from modiste.reproduction.reproduction import reproduce, write_page
@@ -23,8 +24,11 @@ from modiste.runs import run_folder, storage
 from modiste.searches.plan import claim
 from modiste.searches.trial import TrialOutcome
 
+RECORDS = Path(__file__).parents[2] / "records"
 NETWORK = EXPERIMENTS[-1]
 TWO_NETWORKS = replace(NETWORK, variants=NETWORK.variants[:2])
+DROPOUT = next(one for one in EXPERIMENTS if one.name == "dropout")
+DROPOUTS = replace(DROPOUT, variants=(DROPOUT.variants[0], DROPOUT.variants[2]))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: one.name)
@@ -82,8 +86,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     The networks are those of the paper alone: the Inception network takes as long as the two.
     """
-    dropout = next(one for one in EXPERIMENTS if one.name == "dropout")
-    few = (replace(dropout, variants=(dropout.variants[0], dropout.variants[2])), TWO_NETWORKS)
+    few = (DROPOUTS, TWO_NETWORKS)
     folder = tmp_path_factory.mktemp("reproduced") / "r"
     reported: list[str] = []
     scope = Scope(seeds=2, epochs=1, study_epochs=1, images_per_class=10)
@@ -142,6 +145,87 @@ def test_the_pages_pictures_are_there_and_nothing_is_fetched(small: Path) -> Non
     assert not re.search(r'(src|href)="(?!#|data:)', html)
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
+
+
+def test_an_experiment_is_read_from_the_record_as_it_was_measured() -> None:
+    """The project's own record: its runs are elsewhere, and the page made from it says the same."""
+    folder = RECORDS / "reproduction"
+    record = json.loads((folder / reproduction.RECORD).read_text(encoding="utf-8"))
+    work = Work(build(Scope, record["scope"]), folder, ())
+    found = reproduction.recorded_studies(work)
+    assert [study.as_plain() for study, _ in found] == [
+        {**one, "points": [_with_tuples(point) for point in one["points"]]} for one in record["experiments"]
+    ]
+    markdown = (folder / page.MARKDOWN).read_text(encoding="utf-8")
+    for one, finding in found:
+        assert f"| {one.experiment.statement} | {finding.text} | **{finding.verdict}** |" in markdown
+        for row in (*page.rows(one), *page.last_rows(one)):
+            assert " | ".join(row) in markdown
+    named = replace(work, experiments=(found[0][0].experiment,))
+    assert [study.experiment.name for study, _ in reproduction.recorded_studies(named)] == [
+        study.experiment.name for study, _ in found[1:]
+    ]
+
+
+def _with_tuples(value: Any) -> Any:
+    """Return plain data from JSON with tuples in place of lists, as ``asdict`` leaves them."""
+    if isinstance(value, dict):
+        return {name: _with_tuples(item) for name, item in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+
+
+def test_a_record_that_cannot_be_used_is_refused_and_kept(tmp_path: Path) -> None:
+    record = json.loads((RECORDS / "reproduction" / reproduction.RECORD).read_text(encoding="utf-8"))
+    path = tmp_path / reproduction.RECORD
+    work = Work(build(Scope, record["scope"]), tmp_path, ())
+    assert reproduction.recorded_studies(work) == []
+    storage.write_json(path, record)
+    assert len(reproduction.recorded_studies(replace(work, scope=replace(work.scope, seeds=9)))) == 3
+    with pytest.raises(RunError, match=r"record\.json: of another reproduction \(precision: bfloat16 became float32\)"):
+        reproduction.recorded_studies(replace(work, scope=replace(work.scope, precision="float32")))
+    points = record["experiments"][0]["points"]
+    for damaged in (
+        [],
+        {**record, "scope": {"epochs": 0}},
+        {**record, "experiments": [{"name": "dropout", "points": points}]},
+        {**record, "experiments": [{**record["experiments"][0], "points": [{"label": "0"}]}]},
+        {**record, "experiments": [{**record["experiments"][0], "points": [{**points[0], "extra": 1}]}]},
+    ):
+        storage.write_json(path, damaged)
+        with pytest.raises(RunError, match=r"record\.json: not a record of this version; move it away"):
+            reproduction.recorded_studies(work)
+        assert json.loads(path.read_text()) == damaged
+
+
+def test_an_incomplete_experiment_of_the_record_is_not_shown(tmp_path: Path) -> None:
+    record = json.loads((RECORDS / "reproduction" / reproduction.RECORD).read_text(encoding="utf-8"))
+    dropout = record["experiments"][0]
+    few = {**dropout["points"][0], "accuracies": dropout["points"][0]["accuracies"][:4]}
+    for points in ([few, *dropout["points"][1:]], dropout["points"][1:]):
+        storage.write_json(tmp_path / reproduction.RECORD, {**record, "experiments": [{**dropout, "points": points}]})
+        assert reproduction.recorded_studies(Work(build(Scope, record["scope"]), tmp_path, ())) == []
+
+
+@pytest.mark.slow
+def test_the_page_shows_experiments_of_earlier_calls_without_their_runs(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both experiments, where the runs of the first one are gone: the page is the same to the letter."""
+    monkeypatch.setattr(reproduction, "EXPERIMENTS", (DROPOUTS, TWO_NETWORKS))
+    folder = tmp_path / "r"
+    shutil.copytree(small, folder)
+    for run in (folder / "runs").glob("dropout-*"):
+        shutil.rmtree(run)
+    write_page(folder, experiments=(TWO_NETWORKS,))
+    for name in (page.MARKDOWN, page.HTML, reproduction.RECORD):
+        assert (folder / name).read_bytes() == (small / name).read_bytes()
+    record = json.loads((folder / reproduction.RECORD).read_text())
+    record["experiments"][0]["machine"]["processor"] = "another processor"
+    storage.write_json(folder / reproduction.RECORD, record)
+    html, markdown = (path.read_text() for path in write_page(folder, experiments=(TWO_NETWORKS,)))
+    for text in (html, markdown):
+        assert "Dropout: another processor, " in text
+        assert "The final model, network: " in text
 
 
 @pytest.mark.slow

@@ -276,7 +276,7 @@ def reproduce(
         out: Folder of runs, page and figures; by default ``runs/reproduction``, or ``runs/reproduction-quick``.
         quick: A preview in about ten minutes; every page says so.
         experiments: Names of those to train and to show, such as ``["dropout", "batch-size"]``; by default all seven.
-            Others can be added later, in the same folder.
+            Others can be added later, in the same folder; the page shows those of earlier calls as well.
         seeds: Runs of each recipe.
         study_epochs: Epochs of the experiments, if 50 take too long; every page says so.
         precision: Number format of training, if the paper's float32 takes too long; every page says so.

@@ -19,7 +19,7 @@ class _ReproduceOptions(WorkerOptions):
     """Folder for runs, page and figures; by default runs/reproduction, or runs/reproduction-quick."""
     experiments: tuple[str, ...] = ()
     """Those to train, by default all seven: learning-rate, batch-size, dropout, batch-normalisation, kernel-size,
-    filters, network. Others can be added later, in the same folder."""
+    filters, network. Others can be added later, in the same folder; the page shows those of earlier calls as well."""
     seeds: int = 3
     """Runs of each recipe."""
     study_epochs: int | None = None

@@ -4,7 +4,7 @@ import modiste.reports  # noqa: F401 - before matplotlib: it checks the packages
 
 # isort: split
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -144,14 +144,15 @@ class Content:
             "and with those of the last epoch. No other run was evaluated on test."
         )
 
-    def machine(self) -> str:
-        """Return a description of the machine that trained the final model."""
-        facts = self.finals[0].facts()[-1]
-        return (
-            f"{facts['processor']}, {facts['cores']} cores, {number_of(facts['threads'], 'thread')} a run, "
-            f"{facts['memory_bytes'] / 2**30:.0f} GiB; {facts['system']}, Python {facts['python']}, "
-            f"torch {facts['torch']}, commit {facts['commit']}."
-        )
+    def machines(self) -> list[str]:
+        """Return a description of each machine that trained; several say which experiments they trained."""
+        work = {_machine(self.finals[0].facts()[-1]): ["the final model"]}
+        for study, _ in self.studies:
+            if study.machine:
+                work.setdefault(_machine(study.machine), []).append(study.experiment.name)
+        if len(work) == 1:
+            return list(work)
+        return [f"{', '.join(names).capitalize()}: {machine}" for machine, names in work.items()]
 
     @cached_property
     def paper_figures(self) -> list[tuple[str, Figure, str]]:
@@ -215,7 +216,7 @@ def as_html(content: Content) -> str:
         studies=studies,
         code=code,
         paper_figures=figures,
-        machine=content.machine(),
+        machines=content.machines(),
     )
 
 
@@ -249,7 +250,7 @@ def as_markdown(content: Content) -> str:
         ]
     parts += ["## The paper's figures"]
     parts += [f"![{caption}]({FIGURES}/{name}.png)" for name, _, caption in content.paper_figures]
-    return "\n\n".join([*parts, "## Machine", content.machine()]) + "\n"
+    return "\n\n".join([*parts, "## Machine", *content.machines()]) + "\n"
 
 
 def impact(study: Study, found: Finding) -> list[str]:
@@ -288,6 +289,14 @@ def last_rows(study: Study) -> list[tuple[str, ...]]:
 
 def _named(study: Study, point: Point) -> str:
     return f"{point.label} (the paper's)" if point.label == study.experiment.chosen else point.label
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    return (
+        f"{facts['processor']}, {facts['cores']} cores, {number_of(facts['threads'], 'thread')} a run, "
+        f"{facts['memory_bytes'] / 2**30:.0f} GiB; {facts['system']}, Python {facts['python']}, "
+        f"torch {facts['torch']}, commit {facts['commit']}."
+    )
 
 
 def _by_recipe(names: Sequence[str]) -> str:

@@ -1,20 +1,20 @@
 """The reproduction of the paper: trains its final model and experiments, judges its claims, writes one page."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 from modiste.data.dataset import load_development
-from modiste.errors import RunError, StoppedError
+from modiste.errors import RecipeError, RunError, StoppedError
 from modiste.evaluation.assessment import Weights, assess_stored, evaluate
 from modiste.evaluation.statistics import mean_interval
-from modiste.recipes.plain import build, to_plain
+from modiste.recipes.plain import build, differences, to_plain
 from modiste.reproduction import page, paper
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Scope, Work
 from modiste.reproduction.page import Content
 from modiste.reproduction.paper import Evidence, Finding
-from modiste.reproduction.study import Study, study
+from modiste.reproduction.study import Study, recorded, study
 from modiste.reproduction.verdicts import finding
 from modiste.runs import manifest, run_folder, storage
 from modiste.runs.run_folder import Run, open_run
@@ -49,7 +49,8 @@ def reproduce(
     Args:
         scope: Number of seeds, epochs and images.
         out: Folder for runs, page and figures; made if missing.
-        experiments: Those to train and to show. Others can be added later: their runs join the same folder.
+        experiments: Those to train and to show. Others can be added later: their runs join the same folder, and the
+            page shows those of earlier calls as well.
         workers: Makes the workers that runs are submitted to; two processes by default.
         device: Device of each run, and of its evaluation.
         data_folder: Folder of the images, if they are not where ``load_dataset`` looks for them.
@@ -59,7 +60,7 @@ def reproduce(
         The paths of the page as HTML and as Markdown.
 
     Raises:
-        RunError: The folder belongs to another scope, or no run of the final model finished.
+        RunError: The folder or its record belongs to another scope, or no run of the final model finished.
         MissingExtraError: SciPy is missing, which intervals over several seeds need.
         StoppedError: A signal asked the process to stop.
         DataError, StorageError, FolderInUseError: As in training.
@@ -73,8 +74,9 @@ def reproduce(
     work, place = Work(scope, Path(out), experiments), None if data_folder is None else Path(data_folder)
     with storage.lock(work.folder), Interruption() as interruption:
         claim(work.folder / SCOPE, scope, grows="seeds", noun="reproduction")
+        earlier = recorded_studies(work)
         failures = train(work, workers, device, place, interruption, on_outcome)
-        return _write(work, measure(work, failures, place, device=device))
+        return _write(work, measure(work, failures, place, device=device, earlier=earlier))
 
 
 def write_page(
@@ -87,7 +89,8 @@ def write_page(
 
     Args:
         out: Folder of the reproduction.
-        experiments: Those to show.
+        experiments: Those to show. Others are shown if they are complete in the folder's ``record.json``, also if
+            their runs are not here.
         data_folder: As in ``reproduce``.
 
     Returns:
@@ -103,7 +106,8 @@ def write_page(
         raise RunError(f"{out}: holds no reproduction; start one with modiste reproduce, or name its folder with --out")
     work = Work(build(Scope, storage.read_json(path)), Path(out), experiments)
     missing = {task.folder for task in work.tasks("auto", None) if not _is_finished(task.folder)}
-    return _write(work, measure(work, {}, None if data_folder is None else Path(data_folder), missing))
+    place = None if data_folder is None else Path(data_folder)
+    return _write(work, measure(work, {}, place, missing, earlier=recorded_studies(work)))
 
 
 def _is_finished(folder: Path) -> bool:
@@ -154,6 +158,7 @@ def measure(
     missing: Collection[Path] | None = None,
     *,
     device: str = "auto",
+    earlier: Sequence[tuple[Study, Finding]] = (),
 ) -> Content:
     """Return the results of every claim and experiment, from the finished runs.
 
@@ -163,6 +168,7 @@ def measure(
         data_folder: Folder of the images.
         missing: Folders of runs that are not finished yet; the test set is then not opened. None once all were trained.
         device: Where the final model is evaluated on test.
+        earlier: Results of other experiments, from earlier calls.
     """
     absent = {*failures, *(missing or ())}
     finals = tuple(open_run(folder) for folder in work.final_folders() if folder not in absent)
@@ -176,6 +182,8 @@ def measure(
         (one.section, one.statement, one.finding(evidence, shortage)) for one in (*paper.CLAIMS, *paper.RELATED_WORK)
     ]
     studies = [_study(work, experiment, failures, missing or (), data_folder) for experiment in work.experiments]
+    in_order = [one.name for one in EXPERIMENTS]
+    studies = sorted([*earlier, *studies], key=lambda pair: in_order.index(pair[0].experiment.name))
     return Content(
         scope=work.scope,
         finals=finals,
@@ -196,14 +204,36 @@ def as_record(content: Content) -> dict[str, object]:
         "claims": [
             {"section": section, "claim": statement, **asdict(found)} for section, statement, found in content.findings
         ],
-        "experiments": [
-            {"name": study.experiment.name, "points": [asdict(point) for point in study.points]}
-            for study, _ in content.studies
-        ],
+        "experiments": [study.as_plain() for study, _ in content.studies],
         "final": [{"picked": item.picked.as_plain(), "last": item.last.as_plain()} for item in content.evidence],
         "failures": list(content.failures),
         "missing": list(content.missing),
     }
+
+
+def recorded_studies(work: Work) -> list[tuple[Study, Finding]]:
+    """Return the results of the complete experiments that the folder's record has and that this work does not name.
+
+    Their runs need not be here any more, and may have been trained on another machine.
+
+    Raises:
+        RunError: The record is of another scope, or cannot be read.
+    """
+    path = work.folder / RECORD
+    if not path.exists():
+        return []
+    record = storage.read_json(path)
+    others = [one for one in EXPERIMENTS if one.name not in {named.name for named in work.experiments}]
+    try:
+        scope = build(Scope, record["scope"])
+        plain = {one["name"]: one for one in record["experiments"]}
+        studies = [recorded(one, plain[one.name]) for one in others if one.name in plain]
+    except (KeyError, TypeError, RecipeError) as error:
+        raise RunError(f"{path}: not a record of this version; move it away, and give the command again") from error
+    if changes := differences(replace(scope, seeds=work.scope.seeds), work.scope):
+        raise RunError(f"{path}: of another reproduction ({'; '.join(changes)}); move it away, and go on")
+    shortage = work.scope.shortage(work.scope.study_epochs)
+    return [(one, finding(one, shortage)) for one in studies if one.has_all(scope.seeds)]
 
 
 def _study(

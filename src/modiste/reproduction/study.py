@@ -1,12 +1,13 @@
 """The results of an experiment: each variant over seeds, compared with the variant that the paper chose."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from modiste.evaluation.comparison import LEVEL, Comparison, compare
-from modiste.evaluation.statistics import CrossedDifference, Difference, mean_interval, spread
+from modiste.evaluation.statistics import CrossedDifference, Difference, PairedDifference, mean_interval, spread
 from modiste.evaluation.two_samples import holm
 from modiste.reproduction.experiments import Experiment
 from modiste.runs.run_folder import Run, open_run
@@ -81,11 +82,13 @@ class Study:
         experiment: The experiment.
         points: One for each of these variants, in the experiment's order.
         images: Number of validation images; 0 if no variant could be compared.
+        machine: Facts of the machine that trained the paper's choice; empty if it has no finished run.
     """
 
     experiment: Experiment
     points: tuple[Point, ...]
     images: int = 0
+    machine: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def chosen(self) -> Point | None:
@@ -109,6 +112,20 @@ class Study:
     def point(self, label: str) -> Point | None:
         """Return the point of a variant; None if it has no finished run."""
         return next((point for point in self.points if point.label == label), None)
+
+    def has_all(self, seeds: int) -> bool:
+        """Return whether every variant has this many runs, failed ones included."""
+        runs = {point.label: len(point.accuracies) + len(point.failures) for point in self.points}
+        return all(runs.get(variant.label, 0) >= seeds for variant in self.experiment.variants)
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return the results as plain data, which ``recorded`` reads."""
+        return {
+            "name": self.experiment.name,
+            "images": self.images,
+            "machine": dict(self.machine),
+            "points": [asdict(point) for point in self.points],
+        }
 
 
 def study(
@@ -145,7 +162,28 @@ def study(
         if own
     ]
     images = {found.images for found in comparisons.values()}
-    return Study(experiment, tuple(points), max(images, default=0))
+    machine = chosen[0].facts()[-1] if chosen else {}
+    return Study(experiment, tuple(points), max(images, default=0), machine)
+
+
+def recorded(experiment: Experiment, plain: Mapping[str, Any]) -> Study:
+    """Return the results of an experiment from the plain data of ``Study.as_plain``, also after a turn as JSON.
+
+    Raises:
+        KeyError, TypeError: The data are none of ``as_plain``.
+    """
+    points = tuple(_recorded_point(point) for point in plain["points"])
+    return Study(experiment, points, plain["images"], plain["machine"])
+
+
+def _recorded_point(plain: Mapping[str, Any]) -> Point:
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+    if against := plain["against_chosen"]:
+        kind = CrossedDifference if "seeds" in against else PairedDifference
+        values["against_chosen"] = kind(**{**against, "interval": tuple(against["interval"])})
+    trend = ((one["difference"], one["interval"]) for one in plain["trend"])
+    values["trend"] = tuple(EpochDifference(value, interval and tuple(interval)) for value, interval in trend)
+    return Point(**values)
 
 
 def _compare(own: Sequence[Run], chosen: Sequence[Run], data_folder: Path | None) -> Comparison:
