@@ -13,6 +13,7 @@ import torch
 
 import other_things
 from fault_counter import slow_case
+from modiste import machine
 from modiste.data.batch import as_floats
 from modiste.data.dataset import Development, ImageSet
 from modiste.data.extra_pictures import Extra, ExtraPictures
@@ -179,6 +180,26 @@ def test_known_logits_save_passes_and_change_no_score(changes: Changes, monkeypa
     assert 2 * without - sum(passed) == 40 + (0 if changes.augmentation.flip else 60)
     seen = features(model, development.validation.images)
     torch.testing.assert_close(found.scores(seen), plain.scores(seen), rtol=1e-4, atol=1e-4)
+
+
+def test_large_images_are_altered_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once, those of own photographs took a gigabyte. Of Fashion-MNIST all are altered at once, as ever."""
+    counts = list[int]()
+
+    def unaltered(images: torch.Tensor, *_others: Any) -> torch.Tensor:
+        counts.append(len(images))
+        return images
+
+    monkeypatch.setattr(learning.boundary, "in_distribution_images", unaltered)
+    assert learning.MOST_EXPOSED * 28 * 28 <= learning.AT_ONCE
+    monkeypatch.setattr(learning, "AT_ONCE", 3 * 16 * 16)
+    shades = torch.arange(1, 9, dtype=torch.uint8)[:, None, None, None] * 30
+    some = ImageSet(shades.expand(8, 1, 16, 16).contiguous(), torch.arange(8) % 2)
+    halves = Changes(by_class=ByClassRecipe(upper=(0,), outliers=0.1))
+    inside, outside = learning._examples(some, None, halves, machine.generator(0, "examples"))
+    assert counts == [3, 2, 3, 1, 2, 1]
+    assert torch.equal(inside, some.images)
+    assert len(outside) == 8 + 4
 
 
 def test_what_a_recipe_allows_is_its_augmentation_of_single_images() -> None:

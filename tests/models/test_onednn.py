@@ -11,6 +11,7 @@ from modiste import compat, machine
 from modiste.evaluation.inference import answer, ready
 from modiste.evaluation.out_of_distribution.features import watched
 from modiste.models import layers
+from modiste.models.efficientnet_lite import SamePadding
 from modiste.models.onednn import (
     FEW_IMAGES,
     MOST_LAYOUTS,
@@ -130,6 +131,19 @@ def test_a_fused_convolution_is_the_two_layers(precision: torch.dtype, active: b
     rounding = 80 * torch.finfo(torch.float32).eps if precision == torch.float32 else 4 * torch.finfo(precision).eps
     apart = rounding * expected.abs().max().item()
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=apart)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 9), (8, 9), (9, 8), (2, 1)])
+def test_a_fused_convolution_pads_as_the_layer_before_it(kernel: int, height: int, width: int) -> None:
+    layer, padding = nn.Conv2d(3, 8, kernel, stride=2), SamePadding(kernel, 2)
+    maps = torch.randn(2, 3, height, width, generator=machine.generator(0, "maps"))
+    with torch.inference_mode():
+        found = FusedConvolution(layer, padding, has_activation=False)(maps)
+        expected = layer(padding(maps))
+    assert found.shape == expected.shape == (2, 8, (height + 1) // 2, (width + 1) // 2)
+    apart = 80 * torch.finfo(torch.float32).eps * expected.abs().max().item()
+    torch.testing.assert_close(found, expected, rtol=0, atol=apart)
 
 
 def test_weights_are_laid_out_once_for_batches_of_about_a_size_and_a_number_of_threads(

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from modiste import machine
 from modiste.data.batch import as_targets, class_weights
 from modiste.data.dataset import Development, SplitImages
 from modiste.data.folds import assign_folds
@@ -92,7 +91,6 @@ def fixed_features(known: SplitImages, recipe: Recipe, session: Session) -> Floa
         assert run is not None, "a new folder holds no finished run"
         context = run.context(Listener())
         settle_threads(run.folder, session.watch)
-        machine.keep_memory()
         take_weights(run.model, context, None, has_begun=False)
         progress = Progress(linear_probe.NAME, context.listener, context.interruption)
         return linear_probe.head_inputs(run.model, run.development.train.images, run.recipe, progress)

@@ -41,11 +41,11 @@ class SamePadding(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c i j"]:
-        above, below = self._rows(x.shape[2])
-        left, right = self._rows(x.shape[3])
+        above, below = self.rows(x.shape[2])
+        left, right = self.rows(x.shape[3])
         return F.pad(x, (left, right, above, below))
 
-    def _rows(self, size: int) -> tuple[int, int]:
+    def rows(self, size: int) -> tuple[int, int]:
         """Return the rows of zeros before and after ``size`` pixels."""
         outputs = -(-size // self.stride)
         total = max((outputs - 1) * self.stride + self.kernel - size, 0)

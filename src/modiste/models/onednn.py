@@ -12,12 +12,13 @@ from itertools import takewhile
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from modiste.models.cnn import CNN
 from modiste.models.dropconnect import DropConnectNet
-from modiste.models.efficientnet_lite import Convolution
+from modiste.models.efficientnet_lite import Convolution, SamePadding
 from modiste.models.layers import MaxPool
 from modiste.models.own_network import is_own
 from modiste.models.sprint import ResidualBlock, SprintNet
@@ -61,15 +62,18 @@ def fold(model: nn.Module) -> None:
 def use_onednn_layout(model: nn.Module) -> None:
     """Keep maps in oneDNN's layout throughout each sequence of layers that oneDNN supports, in place.
 
-    The convolutions of EfficientNet-Lite take their activation into the same pass. Other networks outside ``NETWORKS``
-    stay as they are, as does every network where torch has no oneDNN.
+    The convolutions of EfficientNet-Lite take their padding and their activation into the same pass. Other networks
+    outside ``NETWORKS`` stay as they are, as does every network where torch has no oneDNN.
 
     Args:
         model: On the processor. It can no longer be trained afterwards.
     """
     for row in [layer for layer in model.modules() if isinstance(layer, Convolution) and computes_in(layer)]:
-        fused = FusedConvolution(row.convolution, has_activation=hasattr(row, "activation"))
-        row.add_module("convolution", fused)
+        padding = getattr(row, "padding", None)
+        row.add_module(
+            "convolution", FusedConvolution(row.convolution, padding, has_activation=hasattr(row, "activation"))
+        )
+        row.add_module("padding", nn.Identity())
         row.add_module("activation", nn.Identity())
     for network in [layer for layer in model.modules() if isinstance(layer, NETWORKS)]:
         for name, layers in list(network.named_children()):
@@ -159,33 +163,46 @@ class OneDNNSequential(nn.Module):
 
 
 class FusedConvolution(nn.Module):
-    """A convolution and the ReLU6 after it in one pass; torch would write the maps, read them and write them again.
+    """A convolution, the padding before it and the ReLU6 after it in one pass; torch would write the maps each time.
 
     Args:
         layer: Layer of one precision, with a bias.
+        padding: What pads the maps in place of the layer's own padding, if anything does.
         has_activation: Whether a ReLU6 follows.
     """
 
-    def __init__(self, layer: nn.Conv2d, *, has_activation: bool) -> None:
+    def __init__(self, layer: nn.Conv2d, padding: SamePadding | None = None, *, has_activation: bool) -> None:
         super().__init__()
-        self.layer, self.has_activation = layer, has_activation
-        self.options = [list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups]
-        self.packed: dict[tuple[tuple[int, ...], int], Tensor] = {}
+        self.layer, self.padding, self.has_activation = layer, padding, has_activation
+        self.packed: dict[tuple[tuple[int, ...], int], tuple[Tensor, list[Any]]] = {}
         self.activation = ("hardtanh", [0.0, 6.0]) if has_activation else ("none", [])
 
-    def __reduce__(self) -> tuple[Any, tuple[nn.Conv2d]]:
-        return partial(FusedConvolution, has_activation=self.has_activation), (self.layer,)  # as OneDNNSequential
+    def __reduce__(self) -> tuple[Any, tuple[nn.Conv2d, SamePadding | None]]:
+        made = partial(FusedConvolution, has_activation=self.has_activation)
+        return made, (self.layer, self.padding)  # as OneDNNSequential
 
     def forward(self, maps: Tensor) -> Tensor:
         from modiste.compat import fused_convolution
 
         maps = maps.to(self.layer.weight.dtype, memory_format=torch.channels_last)
-        weight = self._packed_for(maps)
-        output: Tensor = fused_convolution(maps, weight, self.layer.bias, *self.options, *self.activation, "")
+        weight, options = self._packed_for(maps)
+        output: Tensor = fused_convolution(maps, weight, self.layer.bias, *options, *self.activation, "")
         return output
 
-    def _packed_for(self, maps: Tensor) -> Tensor:
-        """Return the weights in the layout that oneDNN chooses for such maps and the present number of threads.
+    def _weight_and_options(self, height: int, width: int) -> tuple[Tensor, list[Any]]:
+        """Return weights and options of a convolution that pads maps of this size by itself.
+
+        A convolution pads both sides alike. Where one more row or column of zeros follows the maps than comes before
+        them, the kernel gets a first row or column of zeros, which lies over the additional padding.
+        """
+        layer, weight, padding = self.layer, self.layer.weight.detach(), list(self.layer.padding)
+        if self.padding is not None:
+            (above, below), (left, right) = self.padding.rows(height), self.padding.rows(width)
+            weight, padding = F.pad(weight, (right - left, 0, below - above, 0)), [below, right]
+        return weight, [padding, list(layer.stride), list(layer.dilation), layer.groups]
+
+    def _packed_for(self, maps: Tensor) -> tuple[Tensor, list[Any]]:
+        """Return weights in the layout that oneDNN chooses for such maps and this number of threads, then the options.
 
         In any other layout oneDNN would convert the weights in each call, which can take longer than the convolution.
         Numbers of images up to the same power of two share a layout.
@@ -194,11 +211,12 @@ class FusedConvolution(nn.Module):
 
         images, *shape = maps.shape
         key = (1 << (images - 1).bit_length(), *shape), torch.get_num_threads()
-        packed: Tensor | None = self.packed.get(key)
+        packed = self.packed.get(key)
         if packed is None:
             if len(self.packed) >= MOST_LAYOUTS:
                 self.packed.clear()
-            self.packed[key] = packed = pack_convolution(self.layer.weight.detach(), *self.options, key[0])
+            weight, options = self._weight_and_options(*shape[1:])
+            self.packed[key] = packed = pack_convolution(weight, *options, key[0]), options
         return packed
 
 

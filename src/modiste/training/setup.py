@@ -142,6 +142,7 @@ def set_up(
     check_group(recipe, group)
     if not group.of_leader(claim(folder, recipe)):
         return None
+    machine.keep_memory()
     check_backbone(recipe)
     development = images_of(recipe, data, session)
     saved = group.of_leader(newest_state(folder, development.fingerprint))

@@ -170,7 +170,6 @@ def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | 
     are to be stored are computed here, or read from the user's cache.
     """
     recipe, model, saved = run.recipe, run.model, run.saved
-    machine.keep_memory()
     if saved is None:
         progress = Progress(recipe.warm_start, context.listener, context.interruption)
         with machine.gpu_arithmetic(context.device):

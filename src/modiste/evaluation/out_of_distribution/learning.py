@@ -32,6 +32,8 @@ MOST_PIXELS, LEAST_OF_CLASS = MOST_IMAGES * 28 * 28, 8
 """Largest number of pixels in all, which limits how many large images are taken; least number of images of a class."""
 MOST_EXPOSED = 6_000
 """Largest number of out-of-distribution images for the boundary, and of altered images of the classes."""
+AT_ONCE = MOST_EXPOSED * 28 * 28
+"""Largest number of pixels of images that are altered together; many large images would take gigabytes."""
 REPEATED = 3
 """Times that extra pictures count for the boundary: they are few."""
 CENTRING_WITHOUT_EXTRA = 0.5
@@ -160,12 +162,15 @@ def _examples(
     Both include the extra pictures, and what the training makes of images by their class.
     """
     by_class, altered = changes.by_class, changes.augmentation
-    shown = boundary.as_bytes(laid_out(as_floats(some.images), some.labels, by_class, draw))
-    inside = [boundary.in_distribution_images(shown, altered, draw)]
-    outside = [boundary.out_of_distribution_images(some.images, draw)]
-    if by_class.upper or by_class.lower:
-        parts, cut = cut_short(as_floats(some.images), some.labels, by_class, draw)
-        outside += [boundary.in_distribution_images(boundary.as_bytes(parts[cut]), altered, draw)]
+    inside, outside = list[Tensor](), list[Tensor]()
+    count = max(1, AT_ONCE // some.images[0, 0].numel())
+    for images, labels in zip(some.images.split(count), some.labels.split(count), strict=True):
+        shown = boundary.as_bytes(laid_out(as_floats(images), labels, by_class, draw))
+        inside.append(boundary.in_distribution_images(shown, altered, draw))
+        outside.append(boundary.out_of_distribution_images(images, draw))
+        if by_class.upper or by_class.lower:
+            parts, cut = cut_short(as_floats(images), labels, by_class, draw)
+            outside.append(boundary.in_distribution_images(boundary.as_bytes(parts[cut]), altered, draw))
     if extra:
         pictures, shows = extra.train.images.cpu(), extra.train.shows_a_class.cpu()
         inside += [pictures[shows]] * REPEATED
