@@ -6,8 +6,8 @@
 PHOTOS holds the folders train and validation, with a folder for each class in both. Each arm runs as a process of its
 own, from the command to the saved model, with empty caches: weights are converted and every picture is decoded. All
 arms train on ``train`` alone and are measured on ``validation``, on which Modiste also selects the penalty. Each round
-has another seed, and the runs of an effort are measured as an ensemble too. Efforts that are not named keep their rows
-in the record, with the commit and the rounds of their own.
+has another seed, and the runs of an effort are measured as an ensemble too. The record has a table for each kind of
+processor. Efforts that are not named keep their rows in it, with the commit and the rounds of their own.
 """
 
 import shutil
@@ -58,9 +58,7 @@ def main() -> None:
             print(f"round {number + 1}, {arm.name}: {accuracy:.2%} in {timed.seconds:.1f} s", flush=True)
     together = {arm.name: arm.together(range(options.rounds)) for arm in arms if arm.together and options.rounds > 1}
     files = Record(options.out)
-    earlier = files.read() or {"arms": {}}
-    record = summary(options.photos, found, together)
-    record["arms"] = earlier["arms"] | record["arms"]
+    record = joined(files.read(), summary(found, together), options.photos)
     files.save(record, as_markdown(record))
 
 
@@ -95,8 +93,8 @@ def theirs(photos: Path) -> Arm:
     return Arm(PEER, train)
 
 
-def summary(photos: Path, found: Mapping[str, list[Result]], together: Mapping[str, float]) -> dict[str, Any]:
-    """Return the numbers of each arm; ``together`` has the accuracy of its runs as an ensemble, if it has one."""
+def summary(found: Mapping[str, list[Result]], together: Mapping[str, float]) -> dict[str, Any]:
+    """Return command, machine and each arm's numbers; ``together`` has the accuracy of its runs as an ensemble."""
     origin = provenance()
     arms = {
         name: {
@@ -108,27 +106,44 @@ def summary(photos: Path, found: Mapping[str, list[Result]], together: Mapping[s
         }
         for name, results in found.items()
     }
+    return origin | {"arms": arms}
+
+
+def joined(earlier: dict[str, Any] | None, new: dict[str, Any], photos: Path) -> dict[str, Any]:
+    """Return the record with the numbers of a new call; rows of other processors and other arms stay."""
+    machines = {} if earlier is None else earlier["machines"]
+    processor = new["machine"]["processor"]
+    arms = machines.get(processor, {"arms": {}})["arms"] | new["arms"]
     counts = {split: len(list((photos / split).glob("*/*"))) for split in ("train", "validation")}
-    return origin | {"photos": counts, "arms": arms}
+    return {"photos": counts, "machines": machines | {processor: new | {"arms": arms}}}
 
 
 def as_markdown(record: dict[str, Any]) -> str:
     """Return the page."""
     photos = record["photos"]
+    tables = "\n\n".join(map(table, record["machines"].values()))
     return f"""# A classifier for one's own photographs
 
 The clothing photographs that people took at home (clothing-dataset-small, CC0): ten classes, {photos["train"]:,} photos
 to learn from, {photos["validation"]:,} to be measured on. Modiste selects the penalty on the same photos, so its own
 accuracy is slightly flattered. Seconds from the command to the saved model, with empty caches: the median of n
 rounds, each with another seed, and the range. An ensemble's accuracy is that of the n runs, whose probabilities are
-averaged. Made by `{record["command"]}`, rows of another commit by a call before.
+averaged. Rows of another commit are of a call before.
+
+{tables}
+"""
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return the part of the page for one machine."""
+    return f"""## {found["machine"]["processor"]}
 
 | | accuracy on validation | of the ensemble | seconds | peer's seconds divided by these | memory | n | commit |
 |---|---|---|---|---|---|---|---|
-{rows(line(name, arm, record["arms"][PEER]) for name, arm in record["arms"].items())}
+{rows(line(name, arm, found["arms"][PEER]) for name, arm in found["arms"].items())}
 
-{describe_machine(record["machine"])}
-"""
+Made by `{found["command"]}`.
+{describe_machine(found["machine"])}"""
 
 
 def line(name: str, arm: dict[str, Any], peers: dict[str, Any]) -> tuple[object, ...]:

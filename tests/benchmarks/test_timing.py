@@ -166,9 +166,14 @@ def test_a_row_of_own_classes_has_the_medians_of_its_arm(tmp_path: Path) -> None
         ]
         for place, name in enumerate(arms)
     }
-    record = time_own_classes.summary(tmp_path, found, {arms[0]: 0.95})
+    new = time_own_classes.summary(found, {arms[0]: 0.95})
+    record = time_own_classes.joined(None, new, tmp_path)
     page = time_own_classes.as_markdown(record)
     assert record["photos"] == {"train": 3, "validation": 1}
     accuracy = "80.00% (70.00% to 90.00%)"
     assert f"| {arms[0]} | {accuracy} | 95.00% | 2.0 (1.0 to 4.0) | 10.0 | 1.0 GiB |" in page
     assert f"| {arms[1]} | {accuracy} |  | 20.0 (10.0 to 40.0) | 1.0 | 1.0 GiB |" in page
+    elsewhere = new | {"machine": new["machine"] | {"processor": "another"}, "arms": {"a third": new["arms"][arms[1]]}}
+    both = time_own_classes.joined(record, new | {"arms": {"a third": new["arms"][arms[1]]}}, tmp_path)
+    both = time_own_classes.joined(both, elsewhere, tmp_path)
+    assert [list(one["arms"]) for one in both["machines"].values()] == [[*arms, "a third"], ["a third"]]

@@ -164,7 +164,7 @@ def _examples(
     by_class, altered = changes.by_class, changes.augmentation
     inside, outside = list[Tensor](), list[Tensor]()
     count = max(1, AT_ONCE // some.images[0, 0].numel())
-    for images, labels in zip(some.images.split(count), some.labels.split(count), strict=True):
+    for images, labels in zip(torch.split(some.images, count), torch.split(some.labels, count), strict=True):
         shown = boundary.as_bytes(laid_out(as_floats(images), labels, by_class, draw))
         inside.append(boundary.in_distribution_images(shown, altered, draw))
         outside.append(boundary.out_of_distribution_images(images, draw))
