@@ -96,9 +96,9 @@ def as_before(run: Path, *names: str) -> None:
 
 
 def child_environment(**variables: str) -> dict[str, str]:
-    """One thread, no network, no folder of data but the one that a command names."""
+    """Threads as the tests have them, no network, no folder of data but the one that a command names."""
     kept = {name: value for name, value in os.environ.items() if name != "MODISTE_DATA"}
-    return {**kept, "OMP_NUM_THREADS": "1", "MODISTE_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **variables}
+    return {"OMP_NUM_THREADS": "1", **kept, "MODISTE_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **variables}
 
 
 def run_modiste(

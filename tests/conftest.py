@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # Nothing here imports torch: of several processes, the first
 pytest_plugins = ["chromium", "fault_counter", "network_guard"]
 # Else each run takes as many threads as there are free cores, and two runs that are compared differ in their last bits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # who asks for several threads may have fewer cores free
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # else "auto" takes a GPU, whose last bits are others
 SHARED = ("tiny_folder", "finished_run", "exported_run", "photo_run", "exported_photo_run")
 """Fixtures that are folders of all tests."""
 READ_FROM_CACHE = ("fashion-mnist", "backbones", "onnxruntime-web")
@@ -200,9 +202,10 @@ def without_type_checks() -> Iterator[None]:
 
 @pytest.fixture
 def memory_path() -> Iterator[Path]:
-    """Folder of files in memory, where there is such a place, so that thousands of saves wait for no disk."""
+    """Folder of files in memory, where there is room for them, so that thousands of saves wait for no disk."""
     shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as folder:
+    has_room = os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 2**28  # a container may have 64 MB
+    with tempfile.TemporaryDirectory(dir=shared if has_room else None) as folder:
         yield Path(folder)
 
 

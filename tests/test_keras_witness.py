@@ -1,11 +1,8 @@
 """Real Keras 3, the paper's own library, as an independent judge of its two networks and of their training."""
 
-import os
+import tempfile
 from dataclasses import replace
 
-os.environ["KERAS_BACKEND"] = "torch"
-
-import keras
 import numpy as np
 import pytest
 import torch
@@ -19,6 +16,11 @@ from modiste.recipes import named
 from modiste.training.state import new_training_state
 from modiste.training.step import train_step
 from networks import assert_rounded
+
+with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as variables:
+    variables.setenv("KERAS_HOME", home)  # else Keras reads the user's settings, or writes some
+    variables.setenv("KERAS_BACKEND", "torch")
+    import keras
 
 TASK = Task(image_shape=(1, 28, 28), class_names=tuple("0123456789"))
 # Ties in max-pooling are broken by rounding: under some seeds the two libraries break one differently and part company

@@ -11,13 +11,16 @@ import pytest
 from few_kinds import keep_kinds
 
 import modiste
+from commands_and_data import write_pictures
+from modiste.api.training import with_teachers
 from modiste.benchmarks import run
 from modiste.benchmarks.result import from_plain
 from modiste.benchmarks.run import BENCHMARKS, all_names
 from modiste.benchmarks.settings import Settings, from_names
 from modiste.cli import main
-from modiste.errors import DataError, RecipeError, StorageError
-from modiste.recipes.recipe import Recipe
+from modiste.errors import DataError, RecipeError, RunError, StorageError
+from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder
 from modiste.training import trainer
 
@@ -130,6 +133,56 @@ def test_what_is_wrong_is_said_before_the_test_set_is_opened(
     assert left.value.code == 4
     assert message in capsys.readouterr().err
     assert run_folder.open_run(finished_run).test_openings == 0
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Class folders, with test pictures."""
+    for number, (part, count) in enumerate({"train": 12, "test": 6}.items()):
+        write_pictures(tmp_path / "shop" / part, {"a": count, "b": count}, seed=number)
+    return tmp_path / "shop"
+
+
+def pictured(shop: Path, name: str, **changes: Any) -> Path:
+    data = DataRecipe(source=str(shop), **{"pictures": "whole", "side": 8, "validation_fraction": 0.4} | changes)
+    recipe = Recipe(name=name, epochs=1, batch_size=4, data=data, model=MLPRecipe(hidden=(4,)))
+    trainer.train(recipe, shop.parent / name, device="cpu")
+    return shop.parent / name
+
+
+def refused(name: str, runs: list[Path], kind: type[Exception], message: str, **settings: Any) -> None:
+    """Assert that a benchmark on test ends in an error, and that no opening of the test set is counted."""
+    before = [run_folder.open_run(run).test_openings for run in runs]
+    with pytest.raises(kind, match=message):
+        modiste.benchmark(name, runs, device="cpu", **settings)
+    assert [run_folder.open_run(run).test_openings for run in runs] == before
+
+
+def test_runs_that_prepare_pictures_in_unlike_ways_are_refused(shop: Path) -> None:
+    first, large, old = pictured(shop, "first"), pictured(shop, "large", side=12), pictured(shop, "old", decoder=1)
+    refused("conformal", [first, large], RunError, r"large: data\.side is 12, that of .*first is 8; expected runs that")
+    refused("conformal", [first, old], RunError, r"old: data\.decoder is 1, that of .*first is 3; expected runs that")
+
+
+def test_test_pictures_that_were_not_measured_are_refused(shop: Path) -> None:
+    folder = pictured(shop, "first")
+    modiste.evaluate(folder, split="test")
+    shutil.copy(shop / "train" / "a" / "000.png", shop / "test" / "a" / "more.png")
+    refused("robust", [folder], RunError, "first: the test images found are not those that it was measured on; rest")
+
+
+def test_what_the_runs_and_files_show_is_said_before_the_test_set_is_opened(
+    shop: Path, finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    tiny: dict[str, Any] = {"data_folder": tiny_folder}
+    refused("conformal", [finished_run, finished_run], RunError, "the same recipe and seed as", **tiny)
+    refused("human", [finished_run], DataError, r"typo\.csv: cannot be read", labels="typo.csv", **tiny)
+    refused("ood", [finished_run], DataError, "typo: no such data set or folder", against="typo", **tiny)
+    coloured = pictured(shop, "coloured", colour=True)
+    refused("corruptions", [coloured], DataError, "images: expected one channel, grey, found 3")
+    taught = with_teachers(replace(tiny_recipe, epochs=1), [finished_run])[0]
+    trainer.train(taught, tmp_path / "taught", device="cpu", data_folder=tiny_folder, teachers=[finished_run])
+    refused("noise", [tmp_path / "taught"], RecipeError, r"distillation\.teachers: expected none in the", **tiny)
 
 
 def test_a_page_that_cannot_be_written_is_refused_before_the_test_set_is_opened(

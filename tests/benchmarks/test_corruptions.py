@@ -158,6 +158,7 @@ class TestMeasured:
     def test_only_the_whole_paper_is_the_baseline(self, tiny_recipe: Recipe) -> None:
         paper = named.get("paper")
         assert corruptions.is_baseline(replace(paper, seed=5, precision="bfloat16"))
+        assert corruptions.is_baseline(replace(paper, data=replace(paper.data, decoder=1)))  # of an earlier version
         assert not corruptions.is_baseline(replace(paper, epochs=5))
         assert not corruptions.is_baseline(tiny_recipe)
 

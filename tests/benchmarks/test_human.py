@@ -1,5 +1,6 @@
 """Agreement with people: the file is read as it was published, and the figures are those of the definitions."""
 
+import json
 import shutil
 from math import log
 from pathlib import Path
@@ -85,7 +86,14 @@ def test_a_run(finished_run: Path, tiny_folder: Path, labels: Path, tmp_path: Pa
     with pytest.raises(RecipeError, match=r"^human: expected a file of human labels"):
         modiste.benchmark("human", run, data_folder=tiny_folder, device="cpu")
     assert run_folder.open_run(run).test_openings == 0
-    found = modiste.benchmark("human", run, data_folder=tiny_folder, device="cpu", labels=labels)
+    where = {"data_folder": tiny_folder, "device": "cpu", "out": tmp_path / "page"}
+    found = modiste.benchmark("human", run, labels=labels, **where)  # type: ignore[arg-type]
     logits, _ = run_folder.read_logits(run / "test-logits.safetensors")
     agrees = (logits.argmax(1) == read_counts(labels, TEST_COUNT, CLASSES).argmax(1)).double().mean().item()
     assert found.runs[0].figures["agreement with the majority"].value == pytest.approx(agrees)
+    people = found.settings["people"]
+    page = (tmp_path / "page" / "benchmark-human.html").read_text()
+    assert f"a person gives the published label</th><td>{people['person_is_label']:.2%}</td>" in page
+    assert "majority_is_label" not in page  # as a dictionary of Python shows it
+    [plain] = json.loads((tmp_path / "page" / "benchmark-human.json").read_text())
+    assert plain["settings"]["people"] == people

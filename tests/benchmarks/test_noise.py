@@ -14,7 +14,7 @@ from modiste.benchmarks.noise import with_wrong_labels, wrong_labels
 from modiste.benchmarks.result import Benchmark
 from modiste.benchmarks.settings import Settings
 from modiste.benchmarks.subjects import open_subjects
-from modiste.data.dataset import Development
+from modiste.data.dataset import Development, load_development
 from modiste.errors import RecipeError, StoppedError
 from modiste.evaluation.run_images import load_own_development
 from modiste.recipes.recipe import DataRecipe, DistillationRecipe, Recipe
@@ -92,13 +92,25 @@ def test_what_knows_the_right_labels_is_refused(finished_run: Path, tiny_folder:
 
 
 def test_only_training_labels_change_and_the_seed_decides(finished_run: Path, tiny_folder: Path) -> None:
-    right = load_own_development(run_folder.open_run(finished_run), tiny_folder)
-    one, again, other = (with_wrong_labels(right, 0.25, torch.ones(5, 5), seed) for seed in (0, 0, 1))
+    run = run_folder.open_run(finished_run)
+    right = load_own_development(run, tiny_folder)
+    recipes = [replace(run.recipe, seed=seed) for seed in (0, 0, 1)]
+    one, again, other = (with_wrong_labels(right, 0.25, torch.ones(5, 5), recipe) for recipe in recipes)
     assert one.validation is right.validation
     assert one.train.labels.equal(again.train.labels)
     assert not one.train.labels.equal(other.train.labels)
     assert len({right.fingerprint, one.fingerprint, other.fingerprint}) == 3
     assert int((one.train.labels != right.train.labels).sum()) == 100
+
+
+def test_an_image_that_is_shown_several_times_has_one_label(tiny_recipe: Recipe, tiny_folder: Path) -> None:
+    found = []
+    for repeats in (1, 3):
+        recipe = replace(tiny_recipe, data=replace(tiny_recipe.data, repeats=repeats))
+        right = load_development(recipe.data, tiny_folder)
+        found.append(with_wrong_labels(right, 0.25, torch.ones(5, 5), recipe).train.labels)
+    once, often = found
+    assert often.equal(once.repeat(3))
 
 
 def test_runs_of_one_name_keep_apart(

@@ -1,7 +1,9 @@
 """Detection of out-of-distribution images: the measures agree with scikit-learn's, and the scores tell what is odd."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from modiste.benchmarks.ood import (
     average_precision,
     false_positive_rate,
 )
+from modiste.benchmarks.subjects import open_subjects
 from modiste.errors import DataError
 from modiste.evaluation.statistics import wilson_interval
 from modiste.recipes.recipe import DataRecipe
@@ -174,6 +177,22 @@ def test_a_run_against_a_set_of_ones_own(finished_run: Path, tiny_folder: Path, 
             assert all(0 <= value <= 1 for value in one.values())
             assert one["auroc_low"] <= one["auroc"] <= one["auroc_high"]
     assert row.figures["AUROC, noise"].value == row.details["by_set"]["noise"]["in use"]["auroc"] > 0.7
+
+
+def test_distances_are_from_each_training_image_once(
+    finished_run: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that an epoch shows several times once took the places of others, and were their own neighbours."""
+    subjects = open_subjects([finished_run], "validation", device="cpu", data_folder=tiny_folder)
+    [run] = subjects.found.runs
+    often = replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, repeats=3)))
+    detector = SimpleNamespace(scores=lambda seen: torch.zeros(len(seen["logits"])))
+    seen = list[torch.Tensor]()
+    monkeypatch.setattr(ood.run_detector, "of_run", lambda *_: detector)
+    monkeypatch.setattr(ood, "baselines", lambda _, known, labels: seen.append(known["logits"]) or {})
+    for one in (run, often):
+        ood._of_run(replace(subjects, found=replace(subjects.found, runs=(one,))), 0, {})
+    assert seen[0].equal(seen[1])
 
 
 def test_another_size_is_refused(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:

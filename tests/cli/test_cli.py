@@ -5,6 +5,7 @@ import errno
 import json
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -221,7 +222,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 def shell(line: str, cwd: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Run the real command, ``modiste`` in the line, as a shell does."""
-    line = line.replace("modiste", f"{sys.executable} -m modiste")
+    line = line.replace("modiste", f"{shlex.quote(sys.executable)} -m modiste")
     environment = child_environment(**variables)
     return subprocess.run(
         ["bash", "-c", line], cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120
@@ -263,7 +264,7 @@ class TestStreams:
             "main(['--version'])\n"
             "number = os.open('found', os.O_CREAT | os.O_WRONLY); os.write(number, b'%d' % number)\n"
         )
-        line = f"{sys.executable} look.py <&- >&- 2>&-"
+        line = f"{shlex.quote(sys.executable)} look.py <&- >&- 2>&-"
         subprocess.run(["bash", "-c", line], cwd=tmp_path, env=child_environment(), check=True, timeout=60)
         assert int((tmp_path / "found").read_text()) > 2
 
@@ -440,6 +441,22 @@ def test_no_cell_is_a_formula(text: str, cell: str) -> None:
     assert safe_cell(text) == cell
 
 
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        ("predict model.onnx a.jpg", False),
+        ("serve model.onnx", False),
+        ("export runs/paper --out model.onnx", True),
+        ("predict runs/paper a.jpg", True),
+        ("train --help", False),
+        ("recipes", False),
+    ],
+)
+def test_commands_that_read_an_onnx_file_need_no_torch(words: str, needed: bool) -> None:
+    name, *rest = words.split()
+    assert main._needs_torch(name, rest) is needed
+
+
 class TestTrain:
     def test_says_what_came_out_and_what_to_do_next(self, command, recipe_file: Path) -> None:
         result = command("train", recipe_file, "--device", "cpu")
@@ -526,7 +543,28 @@ class TestTrain:
     ) -> None:
         Path("runs/tiny").mkdir(parents=True)
         refuse(monkeypatch, "runs/tiny/recipe.json")
+        refuse(monkeypatch, "runs/tiny/manifest.json")
         assert "in runs/tiny-2\n" in command("train", recipe_file).out
+
+    def test_a_damaged_recipe_is_named_where_its_folder_is_passed_over(
+        self, command, recipe_file: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        Path("runs/tiny").mkdir(parents=True)
+        Path("runs/tiny/recipe.json").write_text("{")
+        assert "in runs/tiny-2\n" in command("train", recipe_file).out
+        assert "runs/tiny/recipe.json: damaged" in caplog.text
+
+    def test_a_folder_of_a_recipes_name_does_not_hide_the_recipe(self, command, tiny_folder: Path) -> None:
+        words = ("train", "perceptron", "--epochs", 1, "--data.source", tiny_folder, "--out", "perceptron")
+        assert command(*words).code == 0
+        again = command(*words)
+        assert (again.code, "in perceptron\n" in again.out) == (0, True)
+
+    def test_a_closed_folder_of_pictures_is_told_in_a_line(self, command, monkeypatch: pytest.MonkeyPatch) -> None:
+        Path("shop").mkdir()
+        refuse(monkeypatch, "shop/recipe.json")
+        done = command("train", "shop")
+        assert (done.code, "shop/recipe.json: cannot be read (Permission denied)" in done.err) == (4, True)
 
     def test_where_all_runs_are_closed_the_first_is_tried(
         self, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch

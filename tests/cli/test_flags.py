@@ -135,7 +135,10 @@ class TestCorrection:
     @pytest.mark.parametrize(
         ("words", "hint"),
         [
-            ("--epochs three", "--epochs: expected a number, found three"),
+            ("--epochs three", "--epochs: expected a whole number, found three"),
+            ("--epochs 2.5", "--epochs: expected a whole number, found 2.5"),
+            ("--seed=1e3", "--seed: expected a whole number, found 1e3"),
+            ("--model.filters 4 3.5", "--model.filters: expected a whole number, found 3.5"),
             ("--lr=fast", "--optimizer.learning-rate: expected a number, found fast"),
             (
                 "--precision float23",
@@ -164,7 +167,8 @@ class TestCorrection:
             ("serve a b", "modiste serve: b is one argument too many"),
             ("serve", "modiste serve: expected SOURCE; see modiste serve --help"),
             ("export", "which run? modiste export RUN"),
-            ("train sprint --quiet --mirror --epochs x", "--epochs: expected a number, found x"),
+            ("show runs/a shoe", "IMAGES: expected a whole number, found shoe"),
+            ("train sprint --quiet --mirror --epochs x", "--epochs: expected a whole number, found x"),
             ("train sprint --epochs 0", "--epochs: expected at least 1, or 0 with linear_probe, found 0"),
             ("train sprint --optimizer.learning-rate=-1", "--optimizer.learning-rate: expected above 0, found -1"),
             ("train sprint --lr -1", "--optimizer.learning-rate: expected above 0, found -1"),

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import tarfile
 import threading
 import zlib
@@ -73,8 +74,8 @@ class Server(BaseHTTPRequestHandler):
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[bytes], clothing_download.Fetched]]:
     """Fetches what a server on loopback answers."""
-    for variable in ("MODISTE_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(variable, raising=False)
+    for name in [name for name in os.environ if name == "MODISTE_OFFLINE" or name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(Server, "asked", [], raising=False)
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:

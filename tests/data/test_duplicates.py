@@ -14,11 +14,13 @@ from modiste.data.duplicates import (
     Pair,
     correlations,
     exact_groups,
+    for_comparison,
     near_groups,
     near_pairs,
     normalised,
 )
 from modiste.photo.preparation import Preparation
+from modiste.recipes.recipe import DataRecipe
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,12 @@ def test_exact_copies_count_once_among_near_ones(images: torch.Tensor) -> None:
     brighter = (images[:1].float() * 0.9).round().to(torch.uint8)
     (pair,) = near_pairs(torch.cat([images[:20], images[:1], brighter]))
     assert pair[:2] == (0, 21)
+
+
+@pytest.mark.parametrize("background", ["network", "auto"])
+def test_pictures_are_compared_whole_however_garments_are_found(background: str) -> None:
+    recipe = DataRecipe(background=background)  # type: ignore[arg-type]
+    assert for_comparison(recipe) == for_comparison(DataRecipe())
 
 
 @pytest.mark.parametrize("images_of", [[], [0], [0, 0, 0]], ids=["none", "one", "black"])

@@ -69,8 +69,8 @@ def test_from_the_file_to_the_exported_model(
     train, test = made(classes, shape, 18, seed=1), made(classes, shape, 2, seed=2)
     (tmp_path / "data").mkdir()
     source, folder = store(tmp_path / "data", train, test), tmp_path / "run"
-    flags = ["--data.source", source, "--data.transpose", "--epochs", 2, "--out", folder, "--quiet"]
-    main(list(map(str, ["train", "sprint", *flags])))
+    flags = ["--data.source", source, "--data.transpose", "--epochs", 2, "--precision", "float32"]
+    main(list(map(str, ["train", "sprint", *flags, "--out", folder, "--quiet"])))
     capsys.readouterr()
     main(["evaluate", str(folder), "--split", "test", "--json"])
     measured = json.loads(capsys.readouterr().out)

@@ -1,5 +1,6 @@
 """A person's own pictures: which are found, how they are divided, what is refused; the test share stays unopened."""
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -279,7 +280,8 @@ class TestFaults:
         (folder / "cap" / "inside.png").symlink_to(folder / "boot" / "000.png")
         os.mkfifo(folder / "cap" / "pipe.png")
         with socket.socket(socket.AF_UNIX) as one:
-            one.bind(os.path.relpath(folder / "cap" / "socket.png"))
+            with contextlib.chdir(folder / "cap"):  # the address of a socket holds only 107 bytes
+                one.bind("socket.png")
             told = dict(list_pictures(folder).skipped)
         assert told == {
             "boot/letter.txt": "not a picture, judging by its extension",

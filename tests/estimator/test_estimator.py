@@ -16,8 +16,12 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
 import modiste
+from listeners import AskToStop
 from modiste.errors import RecipeError
+from modiste.recipes.networks import MLPRecipe, ResNetRecipe
+from modiste.recipes.recipe import OptimizerRecipe
 from modiste.sklearn import ModisteClassifier
+from modiste.sklearn.estimator import _with_batches
 from modiste.sklearn.pixels import Pixels
 
 ROWS, LABELS = load_digits(return_X_y=True)
@@ -118,6 +122,33 @@ class TestParameters:
         with pytest.raises(ValueError, match=f"^{name}: no parameter of ModisteClassifier; "):
             small().set_params(**{name: 1})
 
+    @pytest.mark.parametrize("part", [OptimizerRecipe(name="sgd"), {"name": "sgd"}], ids=["part", "dictionary"])
+    def test_a_whole_part_is_a_parameter(self, part: Any) -> None:
+        model = small(optimizer=part)
+        assert model.set_params(**model.get_params()).get_params()["optimizer"] == part
+        assert clone(small()).set_params(optimizer=part).get_params() == model.get_params()
+
+    def test_the_fields_of_another_network_are_parameters(self) -> None:
+        model = ModisteClassifier("sprint", model=ResNetRecipe()).set_params(model__depth=20)
+        assert model.get_params()["model__depth"] == 20
+        both = ModisteClassifier("sprint").set_params(model=ResNetRecipe(), model__depth=20)
+        assert both.get_params() == model.get_params()
+        with pytest.raises(ValueError, match=r"^model__dept: no parameter of .*; did you mean 'model\.depth'\?$"):
+            model.set_params(model__dept=20)
+        with pytest.raises(ValueError, match=r"^model__depth: no parameter of ModisteClassifier; "):
+            model.set_params(model=MLPRecipe(), model__depth=20)
+
+    def test_a_whole_part_replaces_the_fields_that_were_set_before(self) -> None:
+        model = ModisteClassifier("resnet", epochs=1, model__depth=20, optimizer__name="sgd")
+        found = model.set_params(model=MLPRecipe()).get_params()
+        assert (found["model"], found["optimizer__name"]) == (MLPRecipe(), "sgd")
+        assert "model__depth" not in found
+
+    def test_a_field_counts_within_a_whole_part_in_any_order(self) -> None:
+        model = small(model__hidden=(8,), model=MLPRecipe(hidden=(4,), activation="tanh"))
+        trained = model.fit(ROWS[:100], LABELS[:100]).recipe_
+        assert trained.model == MLPRecipe(hidden=(8,), activation="tanh")
+
     @pytest.mark.parametrize("name", ["seed", "data__split", "data__repeats"])
     def test_what_fit_sets_itself_is_refused(self, name: str) -> None:
         for use in (lambda: small().set_params(**{name: 1}), lambda: small(**{name: 1}).fit(ROWS[:50], LABELS[:50])):
@@ -143,6 +174,9 @@ class TestParameters:
         model = small(optimizer__learning_rate=0.003, random_state=5).fit(ROWS[:100], LABELS[:100])
         assert (model.recipe_.optimizer.learning_rate, model.recipe_.seed) == (0.003, 5)
 
+    def test_a_numpy_integer_is_the_same_seed(self) -> None:
+        assert small(random_state=np.int64(5)).fit(ROWS[:100], LABELS[:100]).recipe_.seed == 5
+
     def test_a_recipe_object(self, fitted: ModisteClassifier) -> None:
         recipe = modiste.get_recipe("mlp").with_(epochs=1)
         model = ModisteClassifier(recipe, device="cpu").fit(ROWS[TRAIN], LABELS[TRAIN])
@@ -159,7 +193,43 @@ def test_the_tools_of_scikit_learn() -> None:
     assert min(scores) > 0.5
 
 
+def test_a_request_to_stop_ends_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no failed fit, after which scikit-learn would train the others."""
+    monkeypatch.setattr("modiste.sklearn.estimator.make_progress", lambda: AskToStop(2))
+    search = GridSearchCV(small(verbose=True), {"label_smoothing": [0.0, 0.1]}, cv=2)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(ROWS[:100], LABELS[:100])
+
+
+def test_a_search_over_networks() -> None:
+    networks = [MLPRecipe(hidden=(8,)), MLPRecipe(hidden=(16,))]
+    search = GridSearchCV(small(), {"model": networks}, cv=2, error_score="raise")
+    search.fit(ROWS[:100], LABELS[:100])
+    assert search.best_estimator_.recipe_.model == search.best_params_["model"]
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 4, 5, 128])
+def test_no_batch_holds_a_single_image(batch_size: int) -> None:
+    recipe = modiste.get_recipe("mlp").with_(batch_size=batch_size)
+    for images in range(2, 60):
+        size, wanted = _with_batches(recipe, images).batch_size, min(batch_size, images)
+        assert images % size != 1
+        assert size > 1
+        assert size == wanted or images % wanted == 1
+
+
+def test_a_recipe_for_single_images_keeps_them() -> None:
+    assert _with_batches(modiste.get_recipe("mlp").with_(batch_size=1), 99).batch_size == 1
+
+
 class TestWeights:
+    def test_samples_of_weight_0_do_not_count(self, fitted: ModisteClassifier) -> None:
+        """Not even for the range of the pixels, which they would make wider."""
+        rows, labels = np.concatenate([ROWS[TRAIN], np.full((5, 64), 200.0)]), np.append(LABELS[TRAIN], [0] * 5)
+        weights = np.append(np.ones(600), np.zeros(5))
+        model = small().fit(rows, labels, sample_weight=weights)
+        assert np.array_equal(model.predict_proba(ROWS[REST]), fitted.predict_proba(ROWS[REST]))
+
     def test_fractions_decide_between_contradicting_labels(self) -> None:
         """Each sample stands there twice, once with a wrong label; the weights say which to believe."""
         rows, right = np.repeat(ROWS[:300], 2, axis=0), LABELS[:300]

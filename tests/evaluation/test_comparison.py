@@ -12,7 +12,7 @@ import torch
 from commands_and_data import run_modiste
 from modiste.cli.main import main
 from modiste.errors import DataError, RunError
-from modiste.evaluation.comparison import Comparison, _names, _per_class, _with_most, compare
+from modiste.evaluation.comparison import Comparison, _names, _per_class, _with_most, compare, groups_by_recipe
 from modiste.evaluation.statistics import mean_interval, paired_difference
 from modiste.evaluation.two_samples import holm
 from modiste.recipes.networks import MLPRecipe
@@ -170,7 +170,24 @@ def test_a_copy_is_no_second_run(runs: Runs, tiny_folder: Path, tmp_path: Path) 
 )
 def test_what_cannot_be_compared_is_refused(runs: Runs, tiny_folder: Path, names: list[str], complaint: str) -> None:
     with pytest.raises(RunError, match=complaint):
-        compare([runs[name] for name in names], data_folder=tiny_folder)
+        compare([runs[name] for name in names], split="test", data_folder=tiny_folder)
+    assert [run_folder.open_run(runs[name]).test_openings for name in names] == [0] * len(names)
+
+
+def test_the_decoder_of_pictures_tells_no_runs_on_fashion_mnist_apart(runs: Runs) -> None:
+    """Runs of earlier versions have another; for picture files it is a difference."""
+
+    def groups(**changes: str) -> list[list[int]]:
+        found = []
+        for seed, decoder in enumerate((1, 3)):
+            run = run_folder.open_run(runs["fast-0"])
+            data = replace(run.recipe.data, decoder=decoder, **changes)
+            found.append(replace(run, recipe=replace(run.recipe, seed=seed, data=data)))
+        return groups_by_recipe(found)[0]
+
+    assert groups(source="fashion-mnist") == [[0, 1]]
+    assert groups(source="shop") == [[0], [1]]
+    assert groups(source="fashion-mnist", extra="more", extra_classes=("a=b",)) == [[0], [1]]  # type: ignore[arg-type]
 
 
 def test_images_that_are_not_there_are_not_said_to_have_been_measured(

@@ -160,6 +160,12 @@ def test_the_command_takes_several(two_runs: tuple[Path, Path], tiny_folder: Pat
     together = run_modiste("evaluate", *two_runs, "--ensemble", "--data-folder", tiny_folder)
     assert together.returncode == 0, together.stderr
     assert "several runs together" in together.stdout
+    for flags, refusal in (
+        (("--data", "x.npz", "--ensemble"), "--data: is for one run, without --ensemble"),
+        (("--averaging", "--fit-weights"), "--fit-weights: is for several runs with --ensemble"),
+    ):
+        refused = run_modiste("evaluate", two_runs[0], *flags)
+        assert (refused.returncode, refusal in refused.stderr) == (2, True)
     nothing = run_modiste("evaluate")
     assert nothing.returncode == 2
     assert "which run?" in nothing.stderr

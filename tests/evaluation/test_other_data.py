@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from modiste.data import held_out, sources
 from modiste.data.dataset import as_image_set
 from modiste.data.pictures import picture_cache
 from modiste.errors import DataError, RunError
+from modiste.evaluation import other_data
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.other_data import FILE, evaluate_on, evaluations
 from modiste.photo.preparation import Preparation
@@ -51,6 +53,22 @@ def test_it_is_kept_beside_the_run_and_leaves_its_test_closed(run: Path, arrays:
     rows = evaluations(found)
     assert [(row["images"], row["weights"], row["times"]) for row in rows] == [(100, "picked", 2), (50, "last", 1)]
     assert json.loads((run / FILE).read_text())["evaluations"][0]["accuracy"] == rows[0]["accuracy"]
+
+
+def test_two_evaluations_at_once_are_both_kept(run: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second ends while the first computes its logits."""
+    images, labels = arrays
+    infer, waiting = other_data.infer_run, [True]
+
+    def with_another(*values: Any) -> Any:
+        if waiting:
+            waiting.clear()
+            evaluate_on(run, (images[:50], labels[:50]))
+        return infer(*values)
+
+    monkeypatch.setattr(other_data, "infer_run", with_another)
+    evaluate_on(run, arrays)
+    assert [row["images"] for row in evaluations(open_run(run))] == [50, 100]
 
 
 def test_some_of_the_classes_are_enough(run: Path, arrays: Arrays) -> None:

@@ -90,7 +90,7 @@ def test_its_metadata_and_card_name_the_runs(runs: Runs, exported: Exported, exp
 def test_unlike_preparations_are_refused(runs: Runs, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     whole = replace(tiny_recipe, epochs=1, data=replace(tiny_recipe.data, pictures="whole"))
     trainer.train(whole, tmp_path / "whole", device="cpu", data_folder=tiny_folder)
-    with pytest.raises(RunError, match=r"data\.pictures is whole, that of .*cnn is garment; a file prepares"):
+    with pytest.raises(RunError, match=r"data\.pictures is whole, that of .*cnn is garment; expected runs that"):
         export_ensemble([runs[0], tmp_path / "whole"], tmp_path / "both.onnx", data_folder=tiny_folder)
     assert not (tmp_path / "both.onnx").exists()
 

@@ -81,6 +81,29 @@ def test_a_log_with_numbers_beyond_floats_is_damaged_there() -> None:
     assert (found.rows, found.damaged) == ([(0, 1.0, 0.1)], 2)
 
 
+def test_a_log_with_shares_whose_sum_overflows_is_damaged_there() -> None:
+    found = _Found(3, has_novelty=False)
+    for line in ("[1e308,1e308,0]", "[1.02,0,0]", "[1.005,0,0]"):
+        found.add(f'{{"model":"m","probabilities":{line}}}'.encode(), "m", "2026-11-01")
+    assert (found.rows, found.damaged) == ([(0, 1.005, 0.0)], 2)
+
+
+@pytest.mark.parametrize("images", [1, 2, 29])
+def test_beside_a_tiny_reference_it_cannot_be_told_that_nothing_has_drifted(images: int) -> None:
+    found = compare(reference(1, images), answers(500, 2), NAMES)
+    assert found.state == "too few answers"
+    assert found.verdict == f"too small a baseline to tell: {images} of validation, at least 30 are needed"
+    assert "--baseline-since" in found.advice
+    assert compare(reference(1, images), answers(12, 2), NAMES).verdict == (
+        f"too few answers to tell: 12 so far, about 30 are needed; {found.verdict}"
+    )
+    assert compare(reference(1, 30), answers(500, 2), NAMES).state == "no drift"
+
+
+def test_drift_beside_a_small_reference_is_still_found() -> None:
+    assert compare(reference(1, 20), answers(500, 2, higher=1.0), NAMES).state == "drift"
+
+
 def test_a_small_reference_asks_for_no_number_that_cannot_help() -> None:
     found = compare(reference(1, 200), answers(500, 2), NAMES)
     assert (found.answers_needed, found.state) == (None, "no drift")

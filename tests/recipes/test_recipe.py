@@ -280,7 +280,11 @@ OUT_OF_RANGE = [
     (TransferRecipe, "freeze", [[""]]),
     (TransferRecipe, "fresh", [[""]]),
     (TransferRecipe, "learning_rate_factor", [0, -1]),
-    (TransferRecipe, "rename", [[""], ["="], ["a"], ["a=b=c"], ["a=a"], [".a=b"], ["a=.b"], ["a=b", "c"]]),
+    (
+        TransferRecipe,
+        "rename",
+        [[""], ["="], ["a"], ["a=b=c"], ["a=a"], [".a=b"], ["a=.b"], ["a=b", "c"], [".=.x"], ["..=.x"]],
+    ),
     (DistillationRecipe, "teachers", [["abc"], ["Z" * 64], ["a" * 64, "a" * 64]]),
     (DistillationRecipe, "weight", [-0.1, 1.1]),
     (DistillationRecipe, "temperature", [0, -1]),

@@ -1,13 +1,14 @@
 """Figures say what is true, and can be read: no text is cut, covered or tiny."""
 
-from itertools import combinations
+from itertools import product
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
-from figure_checks import check_legible, written
+from figure_checks import check_legible, texts, written
+from matplotlib.text import Text
 from torch import Tensor
 
 from commands_and_data import PROGRAMS, run_script
@@ -18,7 +19,7 @@ from modiste.models.layers import ACTIVATIONS
 from modiste.models.registry import Task, build_model, count_parameters
 from modiste.recipes import named
 from modiste.recipes.networks import CNNRecipe, MLPRecipe, ModelRecipe
-from modiste.reports import style
+from modiste.reports import charts, style
 from modiste.reports.architecture import trace
 from modiste.reports.charts import accuracy_floor, confusion_matrix, learning_curves, reliability_diagram
 from modiste.reports.concepts import activation_curves, neural_network
@@ -237,14 +238,20 @@ class TestCurves:
         assert accuracies.get_xlim()[0] > 0
 
 
+def cell_of(text: Text) -> tuple[int, int]:
+    """Return row and column of the cell of a confusion matrix of ten classes in which a text stands."""
+    x, y = text.get_position()
+    return 9 - int((y - charts.BELOW) // charts.CELL), int((x - charts.LEFT) // charts.CELL)
+
+
 class TestConfusionAndReliability:
     @pytest.mark.parametrize("names", [NAMES, LONG_NAMES, ODD_NAMES])
-    def test_every_count_is_written(self, names: tuple[str, ...]) -> None:
+    def test_every_count_is_written_in_its_cell(self, names: tuple[str, ...]) -> None:
         matrix = metrics.confusion(*predictions()).tolist()
         figure = confusion_matrix(matrix, names)
-        found = written(figure)
-        for row, column in combinations(range(10), 2):
-            assert not matrix[row][column] or str(matrix[row][column]) in found
+        found = {(*cell_of(text), text.get_text()) for text in texts(figure)}
+        for row, column in product(range(10), repeat=2):
+            assert not matrix[row][column] or (row, column, str(matrix[row][column])) in found
         check_legible(figure)
 
     @pytest.mark.parametrize("classes", [2, 20, slow_case(60)])

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from modiste.recipes import claims, named
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe, TransferRecipe
 from modiste.reports import report
+from modiste.reports.comparison import write_comparison
 from modiste.reports.figures import write_figures
 from modiste.reports.recipe_table import MAIN, changed_fields, main_fields, recipe_parts
 from modiste.reports.style import breakable
@@ -125,12 +127,14 @@ def strange(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, tiny_re
 
 
 def test_the_report_and_the_table_of_a_fit_speak_of_no_epoch(
-    finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+    finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     probe = replace(tiny_recipe, epochs=0, transfer=TransferRecipe(linear_probe=True))
     trainer.train(probe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
     fitted = modiste.Run.open(tmp_path / "run")
     assert ["epoch", "none; the last layer was fitted"] in fitted.table().rows
+    main(["evaluate", str(tmp_path / "run"), "--data-folder", str(tiny_folder)])
+    assert "picked weights (the last layer was fitted)" in capsys.readouterr().out
     alone = read(modiste.report(fitted, data_folder=tiny_folder)).text
     assert "validation selected the penalty, the validation accuracy above is slightly optimistic" in alone
     assert "weights of epoch" not in alone
@@ -279,6 +283,19 @@ def test_other_images_are_refused(untested: Path, tiny_folder: Path, tmp_path: P
     labels.write_bytes(content)
     with pytest.raises(RunError, match="not those it was trained on"):
         report.write_report(untested.parent, data_folder=other)
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "manifest.json", "model.onnx"])
+def test_no_page_replaces_a_part_of_a_run(name: str, untested: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(untested.parent, tmp_path / "run"))
+    run_folder.keep(run_folder.open_run(run), {"model.onnx": b"exported"})
+    for write in (
+        partial(report.write_report, run),
+        partial(write_comparison, [run, untested.parent]),
+    ):
+        with pytest.raises(RunError, match=f"{name}: is part of the run and is not replaced"):
+            write(data_folder=tiny_folder, out=run / name)
+    run_folder.open_run(run)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from search_process import InThisProcess
 
 import modiste
 from commands_and_data import PROGRAMS, run_modiste, run_python
+from modiste import machine
 from modiste.errors import RecipeError, RunError
 from modiste.recipes.named import get
 from modiste.recipes.plain import build, differences, to_plain
@@ -189,6 +190,7 @@ def test_a_record_that_cannot_be_used_is_refused_and_kept(tmp_path: Path) -> Non
         {**record, "scope": {"epochs": 0}},
         {**record, "experiments": [{"name": "dropout", "points": points}]},
         {**record, "experiments": [{**record["experiments"][0], "points": [{"label": "0"}]}]},
+        {**record, "experiments": [{**record["experiments"][0], "points": ["0"]}]},
         {**record, "experiments": [{**record["experiments"][0], "points": [{**points[0], "extra": 1}]}]},
     ):
         storage.write_json(path, damaged)
@@ -197,13 +199,24 @@ def test_a_record_that_cannot_be_used_is_refused_and_kept(tmp_path: Path) -> Non
         assert json.loads(path.read_text()) == damaged
 
 
-def test_an_incomplete_experiment_of_the_record_is_not_shown(tmp_path: Path) -> None:
+def test_an_unfinished_experiment_of_the_record_is_not_shown(tmp_path: Path) -> None:
     record = json.loads((RECORDS / "reproduction" / reproduction.RECORD).read_text(encoding="utf-8"))
-    dropout = record["experiments"][0]
-    few = {**dropout["points"][0], "accuracies": dropout["points"][0]["accuracies"][:4]}
-    for points in ([few, *dropout["points"][1:]], dropout["points"][1:]):
-        storage.write_json(tmp_path / reproduction.RECORD, {**record, "experiments": [{**dropout, "points": points}]})
-        assert reproduction.recorded_studies(Work(build(Scope, record["scope"]), tmp_path, ())) == []
+    first, *others = record["experiments"]
+    record["experiments"] = [{**first, "finished": False}, *others]
+    storage.write_json(tmp_path / reproduction.RECORD, record)
+    found = reproduction.recorded_studies(Work(build(Scope, record["scope"]), tmp_path, ()))
+    assert [study.experiment.name for study, _ in found] == [one["name"] for one in others]
+
+
+def test_all_runs_of_a_folder_have_one_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in float32 and in bfloat16 are two groups, which have no seed in common and cannot be compared."""
+    monkeypatch.setattr(machine, "settle_precision", lambda recipe, _: replace(recipe, precision="bfloat16"))
+    first = reproduction.settled(QUICK, tmp_path, "cpu")
+    assert first == replace(QUICK, precision="bfloat16")
+    enter(first, tmp_path)
+    monkeypatch.setattr(machine, "settle_precision", lambda recipe, _: replace(recipe, precision="float32"))
+    assert reproduction.settled(QUICK, tmp_path, "cpu") == first
+    assert reproduction.settled(Scope(), tmp_path, "cpu") == Scope()
 
 
 @pytest.mark.slow
@@ -216,9 +229,10 @@ def test_the_page_shows_experiments_of_earlier_calls_without_their_runs(
     shutil.copytree(small, folder)
     for run in (folder / "runs").glob("dropout-*"):
         shutil.rmtree(run)
-    write_page(folder, experiments=(TWO_NETWORKS,))
-    for name in (page.MARKDOWN, page.HTML, reproduction.RECORD):
-        assert (folder / name).read_bytes() == (small / name).read_bytes()
+    for named in ((TWO_NETWORKS,), (DROPOUTS, TWO_NETWORKS)):
+        write_page(folder, experiments=named)
+        for name in (page.MARKDOWN, page.HTML, reproduction.RECORD):
+            assert (folder / name).read_bytes() == (small / name).read_bytes()
     record = json.loads((folder / reproduction.RECORD).read_text())
     record["experiments"][0]["machine"]["processor"] = "another processor"
     storage.write_json(folder / reproduction.RECORD, record)

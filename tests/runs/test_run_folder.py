@@ -54,6 +54,44 @@ def test_a_finished_run_is_complete(run: Path, tiny_recipe: Recipe) -> None:
     assert all(run_folder.is_listed(opened, name) for name in names - {"manifest.json"})
 
 
+def test_what_others_put_into_the_folder_is_no_part_of_the_run(run: Path) -> None:
+    (run / "manifest.json").unlink()
+    (run / "train.log").write_text("epoch 1")
+    (run / "notes").symlink_to(run.parent)
+    (run / ".ipynb_checkpoints").mkdir()
+    (run / ".ipynb_checkpoints" / "log.jsonl").write_text("")
+    for name in ("snapshot-1.safetensors", "images.safetensors", "novelty.safetensors", "snapshot-1.png"):
+        (run / name).write_bytes(b"x")
+    run_folder.write_manifest(run)
+    (run / "train.log").write_text("epoch 1, epoch 2")
+    shutil.rmtree(run / ".ipynb_checkpoints")
+    listed = {name for name in run_folder.open_run(run).files if not name.startswith("checkpoints/")}
+    assert listed == LISTED | {"snapshot-1.safetensors", "images.safetensors", "novelty.safetensors"}
+
+
+def test_a_run_that_never_began_is_cleared_with_its_recipe_last(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed = list[str]()
+    assert setup.claim(tmp_path, tiny_recipe)
+    monkeypatch.setattr(storage, "remove", lambda path: removed.append(path.name))
+    run_folder.clear(tmp_path)
+    assert removed[-1] == run_folder.RECIPE
+    assert set(removed) == set(run_folder.BEFORE_TRAINING)
+
+
+def test_a_recipe_that_a_person_wrote_is_not_replaced(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    own, written = tmp_path / "own", tmp_path / "written"
+    own.mkdir()
+    (own / "recipe.json").write_text('{"name": "mine"}')
+    with pytest.raises(RunError, match="holds a run of another recipe"):
+        setup.claim(own, tiny_recipe)
+    assert (own / "recipe.json").read_text() == '{"name": "mine"}'
+    written.mkdir()
+    assert setup.claim(written, tiny_recipe)
+    assert setup.claim(written, tiny_recipe.with_(seed=5))
+
+
 def test_the_stored_model_gives_the_stored_logits(run: Path) -> None:
     """Logits, log and weights of a run are of one piece."""
     opened = run_folder.open_run(run)
@@ -128,6 +166,13 @@ class TestKeep:
         found = run_folder.open_run(run)
         assert found.test_openings == late.test_openings == 1
         assert {"test-logits.safetensors", "novelty.safetensors"} <= set(found.files) == set(late.files)
+
+    def test_a_file_that_another_command_is_writing_stays(self, run: Path) -> None:
+        """A report is written into the folder without the lock."""
+        with storage.new_content(run / "report.html") as file:
+            file.write(b"page")
+            run_folder.keep(run_folder.open_run(run), {"a": b""})
+        assert (run / "report.html").read_bytes() == b"page"
 
     def test_others_wait_for_the_lock(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(run_folder, "PATIENCE_SECONDS", 0.05)

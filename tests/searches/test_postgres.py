@@ -18,6 +18,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import search_process
+from packaging.version import Version
 from search_process import finish, start, table, wait_for
 
 from commands_and_data import PROGRAMS, run_modiste, run_script
@@ -31,7 +32,8 @@ from modiste.searches.plan import Plan
 from modiste.searches.postgres import PostgresStore
 from modiste.searches.trial import TrialOutcome
 
-POSTGRESQL = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+SERVERS = {path.parent: Version(path.parts[-3]) for path in Path("/usr/lib/postgresql").glob("[0-9]*/bin/initdb")}
+POSTGRESQL = max(SERVERS, key=SERVERS.__getitem__, default=None)
 pytestmark = pytest.mark.skipif(POSTGRESQL is None, reason="PostgreSQL is not installed: make postgresql")
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "batch_size=log(16,64)")
 
@@ -56,7 +58,7 @@ def server() -> Iterator[str]:
         command = [str(POSTGRESQL / program), *words]
         subprocess.run(command, check=True, user=user.pw_uid, group=user.pw_gid, cwd=folder, capture_output=True)
 
-    run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "modiste")
+    run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "modiste", "-E", "UTF8", "--no-locale")
     options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off"
     run("pg_ctl", "-D", str(folder / "data"), "-w", "-o", options, "-l", str(folder / "log"), "start")
     try:

@@ -65,4 +65,5 @@ def test_systemd_reads_the_service(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text.replace("/opt/modiste/bin/modiste", "/bin/true"))
     command = ["systemd-analyze", "verify", "--man=no", tmp_path / "modiste.service", tmp_path / "modiste.socket"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    about_ours = re.compile(r"modiste\.(service|socket)\b")  # other units of the machine may have faults of their own
+    assert [line for line in done.stderr.splitlines() if about_ours.search(line)] == []

@@ -2,7 +2,9 @@
 
 import base64
 import contextlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -281,9 +283,11 @@ def test_the_page_about_the_addresses_has_each_with_examples(page: Page, server:
     assert "422" in page.locator("#refusals code").all_inner_texts()
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_the_examples_of_the_addresses_run(page: Page, server: Server, photos: list[bytes], tmp_path: Path) -> None:
     for name in ("shirt.jpg", "boot.jpg"):
         (tmp_path / name).write_bytes(photos[0])
+    environment = {**os.environ, "NO_PROXY": "*", "no_proxy": "*"}
     page.goto(f"{server.url}/api")
     examples = page.locator("pre").all_inner_texts()
     assert len(examples) == 2 * page.locator("h2").count()
@@ -291,6 +295,7 @@ def test_the_examples_of_the_addresses_run(page: Page, server: Server, photos: l
         assert server.url in example
         kind = [sys.executable, "-c"] if "import" in example else ["bash", "-c"]
         if "..." not in example:  # numbers that stand for more
-            done = subprocess.run([*kind, example], cwd=tmp_path, capture_output=True, text=True, check=True)
+            command = [*kind, example]
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
             assert done.stdout, example
             assert '{"error"' not in done.stdout, example

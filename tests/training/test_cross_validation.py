@@ -71,6 +71,25 @@ def test_the_interval_is_that_of_nadeau_and_bengio() -> None:
             fold_spread(wrong, share)
 
 
+def test_the_interval_counts_the_images_that_were_trained_on(
+    recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not all that are not held out, and each once."""
+    shares = []
+
+    def recorded(accuracies: list[float], held_out_share: float) -> statistics.Spread:
+        shares.append(held_out_share)
+        return fold_spread(accuracies, held_out_share)
+
+    monkeypatch.setattr("modiste.training.cross_validation.fold_spread", recorded)
+    where = {"folds": FOLDS, "device": "cpu", "data_folder": tiny_folder}
+    for data, trained in ((recipe.data, 320), (replace(recipe.data, images_per_class=8, repeats=2), 40)):
+        cross_validate(replace(recipe, data=data), tmp_path / str(trained), **where)  # type: ignore[arg-type]
+        assert shares[-1] == 160 / trained
+        run = open_run(tmp_path / str(trained) / f"fold-1-of-{FOLDS}")
+        assert run.history[-1].step == -(-trained * data.repeats // recipe.batch_size)
+
+
 def test_a_fold_is_not_mistaken_for_a_run_of_the_usual_split(found: CrossValidation, tiny_folder: Path) -> None:
     fold = found.folder / f"fold-1-of-{FOLDS}"
     for split in ("validation", "test"):

@@ -520,7 +520,7 @@ class TestRefusals:
     def test_no_steps_and_folds(self, student: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match="epochs: expected at least 1 with a teacher, found 0"):
             replace(student, epochs=0, transfer=replace(student.transfer, linear_probe=True))
-        with pytest.raises(RecipeError, match=r"distillation.teachers: they know the images that a fold holds out"):
+        with pytest.raises(RecipeError, match=r"distillation.teachers: expected none in a cross-validation, found 1"):
             cross_validate(student, tmp_path / "folds", folds=2, device="cpu", data_folder=tiny_folder)
 
 

@@ -107,6 +107,20 @@ def test_a_terminal_shows_one_bar_at_a_time_beneath_the_rows(monkeypatch: pytest
     assert "step 0 of 4" not in last
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), BrokenPipeError()])
+def test_training_goes_on_where_nobody_reads_the_rows(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unwritable(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise error
+
+    monkeypatch.setattr("sys.stderr", Unwritable())
+    log = ConsoleLog("seed 3")
+    log.started(Recipe(name="x", epochs=2), 5, [], 0)
+    log.step_done(4)
+    log.epoch_done(ROW, Timing(1.0, 1.0, 1.0, 1))
+    log.stopped()
+
+
 def test_outside_a_notebook_it_is_a_line_an_epoch() -> None:
     assert isinstance(make_progress(), ConsoleLog)
 

@@ -1,6 +1,7 @@
 """The set-up that all training runs share."""
 
 import logging
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from modiste.data.dataset import load_development
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import ByClassRecipe, Recipe, load
 from modiste.runs import manifest, run_folder
-from modiste.training.setup import claim, open_session, set_up
+from modiste.training.setup import can_continue, claim, open_session, set_up
 
 
 def test_images_in_memory_make_the_same_run_as_images_found_by_name(
@@ -45,6 +46,19 @@ def test_a_finished_run_is_not_set_up(tiny_recipe: Recipe, tmp_path: Path) -> No
     (tmp_path / manifest.NAME).write_text("{}")
     with open_session("cpu") as session:
         assert set_up(recipe, tmp_path, session, tmp_path / "no images") is None
+
+
+def test_a_run_that_ran_out_of_patience_cannot_be_trained_on(
+    finished_run: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    """It ended before its last epoch; what advises to train it on would be refused."""
+    longer = replace(tiny_recipe, epochs=9)
+    assert can_continue(finished_run, longer)
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    lines = (run / run_folder.LOG).read_text().splitlines(keepends=True)
+    (run / run_folder.LOG).write_text("".join(lines[:-1]))
+    assert not can_continue(run, longer)
+    assert not can_continue(tmp_path / "none", longer)
 
 
 def test_notes_are_logged_for_images_that_are_found_only(

@@ -17,7 +17,7 @@ from modiste.audits.labels import Suspicion, likely_wrong_labels, out_of_fold_pr
 from modiste.audits.probe import has_fixed_features, probe_probabilities
 from modiste.data.dataset import ImageSet, SplitImages, load_split_images, require_in_memory
 from modiste.data.duplicates import Pair, exact_groups, for_comparison, near_pairs
-from modiste.errors import RecipeError
+from modiste.errors import DataError, RecipeError, shown
 from modiste.evaluation.statistics import wilson_interval
 from modiste.recipes import named
 from modiste.recipes.recipe import DataRecipe, Recipe
@@ -148,7 +148,7 @@ def audit(
         report: Called with a line for each step.
 
     Raises:
-        DataError: The images are missing, damaged or too few.
+        DataError: The images are missing, damaged or too few, or the test images have another shape.
         RecipeError, DivergedError, StoppedError: As in training.
     """
     if folds:
@@ -157,6 +157,7 @@ def audit(
     _check(known, folds)
     items, images, compared = _items(known), known.images, _prepared_for_comparison(known, recipe.data, data_folder)
     if test_images:
+        _check_shape(known, test_images.images)
         items += _test_items(test_images, known)
         images, compared = _concatenated(images, test_images.images), _concatenated(compared, test_images.compared)
     report(f"{len(items):,} images are compared")
@@ -236,6 +237,16 @@ def _check(known: SplitImages, folds: int) -> None:
         raise RecipeError(f"folds: expected 0, or from 2 to {len(known.images):,}, one for each image, found {folds!r}")
 
 
+def _check_shape(known: SplitImages, test_images: ImageSet) -> None:
+    """Raise DataError if the test images have another shape than the others."""
+    own, other = (tuple(one.images.shape[1:]) for one in (known.images, test_images))
+    if own != other:
+        raise DataError(
+            f"{shown(known.name)}: test images of another shape: expected {own}, as the training images have, found "
+            f"{other}; make them alike, or audit without --with-test"
+        )
+
+
 def _prepared_for_comparison(known: SplitImages, recipe: DataRecipe, data_folder: Path | None) -> ImageSet:
     """Return the same images, in the same order; picture files in the preparation in which they are compared."""
     if not known.files:
@@ -245,11 +256,19 @@ def _prepared_for_comparison(known: SplitImages, recipe: DataRecipe, data_folder
 
 
 def _duplicates(images: ImageSet, compared: ImageSet) -> tuple[tuple[tuple[int, ...], ...], tuple[Pair, ...]]:
-    """Return the groups of images with identical pixels, and the pairs that nearly agree and are in no such group."""
+    """Return the groups of images with identical pixels, and the pairs that nearly agree and are in no such group.
+
+    Images that are identical as they are compared, but not as training sees them, are pairs with the first of them.
+    """
     exact = tuple(exact_groups(images.images))
-    group_of = {index: number for number, group in enumerate(exact) for index in group}
+    first_of = {index: group[0] for group in exact for index in group}
     near = near_pairs(compared.images)
-    return exact, tuple(pair for pair in near if group_of.get(pair.first, -1) != group_of.get(pair.second, -2))
+    near = [pair for pair in near if first_of.get(pair.first, pair.first) != first_of.get(pair.second, pair.second)]
+    equal = list[Pair]()
+    for group in exact_groups(compared.images):
+        different = sorted({first_of.get(index, index): index for index in reversed(group)}.values())
+        equal += [Pair(different[0], other, 1.0) for other in different[1:]]
+    return exact, (*equal, *near)
 
 
 def select_files(names: Sequence[str], images: ImageSet, files: Sequence[str]) -> ImageSet:

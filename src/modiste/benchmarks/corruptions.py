@@ -12,11 +12,14 @@ from modiste.benchmarks.corrupted_images import CORRUPTIONS, SEVERITIES, every_c
 from modiste.benchmarks.result import Figure, Findings, Published
 from modiste.benchmarks.settings import Settings
 from modiste.benchmarks.subjects import Subjects
+from modiste.data.dataset import ImageSet
 from modiste.display import Table, percent
+from modiste.evaluation.ensemble import seedless
 from modiste.evaluation.metrics import accuracy
 from modiste.evaluation.statistics import wilson_interval
 from modiste.recipes import named
 from modiste.recipes.recipe import Recipe
+from modiste.runs.run_folder import Run
 
 BASELINE = "paper"
 """The recipe whose errors the mean corruption error is relative to."""
@@ -31,6 +34,11 @@ PUBLISHED = (
 )
 Accuracies = Mapping[str, Sequence[float]]
 """Of one run: by kind, at each severity."""
+
+
+def check_runs(settings: Settings, runs: Sequence[Run], images: ImageSet) -> None:
+    """Raise DataError if the images have several channels."""
+    grey(images.images.cpu().numpy())
 
 
 def measure(subjects: Subjects, settings: Settings) -> Findings:
@@ -58,7 +66,7 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
 def is_baseline(recipe: Recipe) -> bool:
     """Return whether a recipe is ``paper`` unchanged, but for seed and precision."""
     paper = named.get(BASELINE)
-    return replace(recipe, seed=paper.seed, precision=paper.precision) == paper
+    return seedless(replace(recipe, precision=paper.precision)) == seedless(paper)
 
 
 def _accuracies(subjects: Subjects) -> tuple[list[Accuracies], str]:

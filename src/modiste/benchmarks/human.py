@@ -4,6 +4,7 @@ The file of human labels is brought by whoever measures. Fashion-MNIST-H (Ishida
 Modiste neither ships nor downloads it: 10,000 rows of ten counts without a header, in the order of the test images.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from torch import Tensor
 from modiste.benchmarks.result import Figure, Findings, Published
 from modiste.benchmarks.settings import Settings
 from modiste.benchmarks.subjects import Subjects, share_by_class
+from modiste.data.dataset import ImageSet
 from modiste.display import Table, percent
 from modiste.errors import DataError, RecipeError, fault, reason_of, shown
+from modiste.evaluation.assessment import class_names
 from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.statistics import wilson_interval
+from modiste.runs.run_folder import Run
 
 CLEAR = 0.9
 """People agree on an image if at least this share of them gave it the same class."""
@@ -83,6 +87,12 @@ def check(settings: Settings) -> None:
         )
 
 
+def check_runs(settings: Settings, runs: Sequence[Run], images: ImageSet) -> None:
+    """Raise DataError if the file of human labels cannot be read, or does not fit the images."""
+    assert settings.labels is not None
+    read_counts(settings.labels, len(images), len(class_names(runs[0])))
+
+
 def measure(subjects: Subjects, settings: Settings) -> Findings:
     """Measure each run's agreement with people.
 
@@ -102,7 +112,7 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
     return Findings(
         figures=tuple(_figures(one, len(counts)) for one in details),
         details=tuple(details),
-        tables=(_by_class(names, details, people),),
+        tables=(_by_class(names, details, people), _of_people(people)),
         settings={"people": people},
     )
 
@@ -164,3 +174,12 @@ def _by_class(names: list[str], details: list[dict[str, Any]], people: dict[str,
     ]
     header = ("published class", *names, "people and published label")
     return Table("Agreement with the majority of people, by published class", rows, header)
+
+
+def _of_people(people: dict[str, Any]) -> Table:
+    rows = [
+        ["the majority gives the published label", percent(people["majority_is_label"])],
+        ["a person gives the published label", percent(people["person_is_label"])],
+        ["entropy of an image's answers, nats", f"{people['entropy']:.3f}"],
+    ]
+    return Table("People alone, on all images", rows, ("what", "figure"))

@@ -1,6 +1,7 @@
 """Training with wrong labels: the accuracy that a recipe keeps when a stated share of its training labels is wrong."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +12,14 @@ from torch import Tensor
 from modiste import machine
 from modiste.benchmarks.result import Figure, Findings
 from modiste.benchmarks.settings import Settings
-from modiste.benchmarks.subjects import Subjects
-from modiste.data.dataset import Development, with_extra
+from modiste.benchmarks.subjects import Subjects, shown_once
+from modiste.data.dataset import Development, ImageSet, with_extra
 from modiste.evaluation.inference import infer
 from modiste.evaluation.metrics import accuracy, confusion
 from modiste.evaluation.run_images import load_own_development
 from modiste.evaluation.statistics import wilson_interval
 from modiste.recipes.plain import demand
+from modiste.recipes.recipe import Recipe
 from modiste.runs import manifest, run_folder
 from modiste.runs.run_folder import Run
 from modiste.training import trainer
@@ -27,6 +29,12 @@ from modiste.training.setup import check_complete
 def check(settings: Settings) -> None:
     """Raise RecipeError if the share is out of range."""
     demand(0 < settings.share < 1, "share", "a number between 0 and 1, such as 0.2", settings.share)
+
+
+def check_runs(settings: Settings, runs: Sequence[Run], images: ImageSet) -> None:
+    """Raise RecipeError if a run learned from a teacher or from the weights of another run."""
+    for run in runs:
+        check_complete(run.recipe, "the benchmark noise")
 
 
 def measure(subjects: Subjects, settings: Settings) -> Findings:
@@ -43,8 +51,7 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
         RunError: The folder of a new run holds another run.
         DivergedError, StoppedError, StorageError: As in training.
     """
-    for run in subjects.found.runs:
-        check_complete(run.recipe, "the benchmark noise")
+    check_runs(settings, subjects.found.runs, subjects.images)
     details = [_of_run(subjects, number, settings) for number in range(len(subjects))]
     return Findings(
         figures=tuple(_figures(one, len(subjects.found.labels)) for one in details),
@@ -79,11 +86,15 @@ def wrong_labels(
 
 
 def with_wrong_labels(
-    development: Development, share: float, chances: Float[Tensor, "classes classes"], seed: int
+    development: Development, share: float, chances: Float[Tensor, "classes classes"], recipe: Recipe
 ) -> Development:
-    """Return the images with wrong training labels, and a fingerprint of their own; see ``wrong_labels``."""
-    train, draw = development.train, machine.generator(seed, "wrong labels")
-    labels = wrong_labels(train.labels.cpu(), share, chances, draw)
+    """Return the images with wrong training labels, and a fingerprint of their own; see ``wrong_labels``.
+
+    The recipe's seed draws them. An image that an epoch shows several times has one label.
+    """
+    train, draw = development.train, machine.generator(recipe.seed, "wrong labels")
+    once = wrong_labels(shown_once(train, recipe.data).labels.cpu(), share, chances, draw)
+    labels = once.repeat(recipe.data.repeats)
     fingerprint = hashlib.sha256(development.fingerprint.encode() + labels.numpy().tobytes()).hexdigest()
     return replace(development, train=replace(train, labels=labels.to(train.labels.device)), fingerprint=fingerprint)
 
@@ -98,7 +109,7 @@ def _of_run(subjects: Subjects, number: int, settings: Settings) -> dict[str, An
     right = load_own_development(run, subjects.data_folder)
     if run.recipe.data.extra:
         right = with_extra(right, run.recipe.data)
-    wrong = with_wrong_labels(right, settings.share, chances, run.recipe.seed)
+    wrong = with_wrong_labels(right, settings.share, chances, run.recipe)
     folder = settings.noisy_runs / _name(run, settings)
     trainer.train(run.recipe, folder, device=str(subjects.device), data=wrong)
     noisy = run_folder.open_run(folder)
@@ -110,7 +121,7 @@ def _of_run(subjects: Subjects, number: int, settings: Settings) -> dict[str, An
         "accuracy_right_labels": before,
         "accuracy_wrong_labels": after,
         "share_kept": after / before if before else 0.0,
-        "wrong_labels": int((right.train.labels != wrong.train.labels).sum()),
+        "wrong_labels": int((right.train.labels != wrong.train.labels).sum()) // run.recipe.data.repeats,
         "folder": str(folder),
     }
 

@@ -20,7 +20,8 @@ from modiste.benchmarks.corrupted_images import smooth_patterns
 from modiste.benchmarks.draws import Draws
 from modiste.benchmarks.result import Figure, Findings, Published
 from modiste.benchmarks.settings import Settings
-from modiste.benchmarks.subjects import Subjects
+from modiste.benchmarks.subjects import Subjects, shown_once
+from modiste.data import sources
 from modiste.data.dataset import balanced_sample
 from modiste.display import Table, percent
 from modiste.errors import DataError, shown
@@ -55,6 +56,12 @@ Scores = dict[str, Float[Tensor, " _"]]
 """By the name of the score."""
 ACCEPTED = 0.95
 """Share of the images of the classes that ``false_positive_rate`` accepts."""
+
+
+def check(settings: Settings) -> None:
+    """Raise DataError if there is no set of images at one of the paths."""
+    for path in settings.against:
+        sources.locate(path)
 
 
 def measure(subjects: Subjects, settings: Settings) -> Findings:
@@ -133,10 +140,11 @@ def _of_run(
     """Return AUROC, its interval, FPR and AUPR by set and score."""
     run, model = subjects.found.runs[number], subjects.model(number)
     development = load_own_development(run, subjects.data_folder)
-    chosen = balanced_sample(development.train.labels.cpu(), MOST_KNOWN, "out-of-distribution")
+    train = shown_once(development.train, run.recipe.data)
+    chosen = balanced_sample(train.labels.cpu(), MOST_KNOWN, "out-of-distribution")
     precision = run.recipe.precision
-    known = features(model, development.train.images[chosen], precision)
-    labels = development.train.labels.cpu()[chosen]
+    known = features(model, train.images[chosen], precision)
+    labels = train.labels.cpu()[chosen]
     detector = run_detector.of_run(run, subjects.data_folder)
 
     def scores(images: UInt8[Tensor, "n c h w"]) -> Scores:

@@ -3,15 +3,18 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from modiste.benchmarks import conformal, corruptions, human, noise, ood, robust
 from modiste.benchmarks.result import Benchmark, Findings, Published, RunFigures
 from modiste.benchmarks.settings import Settings
 from modiste.benchmarks.subjects import Subjects, open_subjects
+from modiste.data.dataset import ImageSet
 from modiste.errors import ModisteError, RecipeError, RunError
 from modiste.evaluation.comparison import groups_by_recipe
 from modiste.recipes.plain import nearest
+from modiste.runs.run_folder import Run
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Yardstick:
         about: What it measures, a sentence for its page.
         measure: Measures the runs.
         published: What others have published.
-        check: Raises RecipeError for settings that it cannot use, before the test set is opened.
+        check: Raises an error for settings that it cannot use, before the test set is opened.
+        check_runs: Raises an error for runs or images that it cannot use, before the runs are measured.
     """
 
     title: str
@@ -31,6 +35,7 @@ class Yardstick:
     measure: Callable[[Subjects, Settings], Findings]
     published: tuple[Published, ...] = ()
     check: Callable[[Settings], None] = lambda _: None
+    check_runs: Callable[[Settings, Sequence[Run], ImageSet], None] = lambda *_: None
 
 
 BENCHMARKS: dict[str, Yardstick] = {
@@ -39,12 +44,14 @@ BENCHMARKS: dict[str, Yardstick] = {
         "Accuracy on images with sixteen kinds of corruption at five severities, the same bytes on every machine.",
         corruptions.measure,
         corruptions.PUBLISHED,
+        check_runs=corruptions.check_runs,
     ),
     "ood": Yardstick(
         "Out-of-distribution images",
         "How well the run's own detector and the usual baselines tell images of none of the classes.",
         ood.measure,
         ood.PUBLISHED,
+        check=ood.check,
     ),
     "conformal": Yardstick(
         "Prediction sets",
@@ -64,12 +71,14 @@ BENCHMARKS: dict[str, Yardstick] = {
         human.measure,
         human.PUBLISHED,
         check=human.check,
+        check_runs=human.check_runs,
     ),
     "noise": Yardstick(
         "Wrong training labels",
         "The accuracy that each recipe keeps when it is trained again with a share of wrong labels.",
         noise.measure,
         check=noise.check,
+        check_runs=noise.check_runs,
     ),
 }
 """The benchmarks by name."""
@@ -123,7 +132,8 @@ def each_benchmark(
         raise RunError("benchmark: expected at least one finished run, found none; give the folders of runs")
     for name in names:
         yardsticks[name].check(settings)
-    subjects = open_subjects(folders, settings.split, device=device, data_folder=data_folder)
+    checks = [partial(one.check_runs, settings) for one in yardsticks.values() if failed is None]
+    subjects = open_subjects(folders, settings.split, device=device, data_folder=data_folder, checks=checks)
     for name, yardstick in yardsticks.items():
         try:
             found = _measure(name, yardstick, subjects, settings)
@@ -158,7 +168,7 @@ def find(name: str) -> Yardstick:
 
 
 def _measure(name: str, yardstick: Yardstick, subjects: Subjects, settings: Settings) -> Benchmark:
-    groups, recipes = groups_by_recipe(subjects.found)
+    groups, recipes = groups_by_recipe(subjects.found.runs)
     findings = yardstick.measure(subjects, settings)
     runs = tuple(
         RunFigures(

@@ -1,6 +1,6 @@
 """The runs that a benchmark measures: their networks, the images of the split, and their logits on them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +10,17 @@ from torch import Tensor, nn
 
 from modiste import machine
 from modiste.data.dataset import ImageSet
+from modiste.errors import RunError
 from modiste.evaluation.assessment import Split, load_split
-from modiste.evaluation.ensemble import MeasuredRuns, measure_runs
+from modiste.evaluation.comparison import groups_by_recipe
+from modiste.evaluation.ensemble import PREPARATION, MeasuredRuns, check_preparation, measure_runs
 from modiste.evaluation.inference import infer
+from modiste.recipes.recipe import DataRecipe
+from modiste.runs import run_folder
+from modiste.runs.run_folder import Run, open_run
+
+Check = Callable[[Sequence[Run], ImageSet], None]
+"""Raises an error if a benchmark does not take these runs, or these images of the split."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +57,54 @@ class Subjects:
 
 
 def open_subjects(
-    folders: Sequence[Path | str], split: Split, *, device: str = "auto", data_folder: Path | str | None = None
+    folders: Sequence[Path | str],
+    split: Split,
+    *,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+    checks: Sequence[Check] = (),
 ) -> Subjects:
-    """Evaluate finished runs on a split, which counts as one evaluation on test for each, and load its images.
+    """Load the images of a split, and evaluate finished runs on it, which counts as one evaluation on test for each.
+
+    Args:
+        folders: Folders of the runs, at least one.
+        split: ``validation`` or ``test``.
+        device: Where networks compute.
+        data_folder: Folder of data that have moved; see ``load_dataset``.
+        checks: Called before anything is measured and counted.
 
     Raises:
-        RunError: A run is unfinished or damaged, or the runs have other classes or images.
+        RunError: A run is unfinished, damaged or given twice, the runs have other classes or images or prepare
+            pictures in unlike ways, or the images found are not those that they were measured on.
         DataError: The images are missing or damaged.
     """
+    runs = [open_run(folder) for folder in folders]
+    groups_by_recipe(runs)
+    images = load_split(runs[0], split, data_folder)
+    if images.digests is not None:  # picture files, which every recipe prepares in its own way
+        check_preparation(runs, (*PREPARATION, "decoder"))
+    _check_measured(runs[0], split, images)
+    for check in checks:
+        check(runs, images)
     found = measure_runs(folders, split=split, device=device, data_folder=data_folder)
-    images = load_split(found.runs[0], split, data_folder)
     return Subjects(found, split, images, machine.choose_device(device), data_folder)
+
+
+def _check_measured(run: Run, split: Split, images: ImageSet) -> None:
+    """Raise RunError if the run was measured on other images of the split than these."""
+    if not run_folder.is_listed(run, run_folder.logits_name(split)):
+        return
+    measured = run.measured(split)
+    if not measured.labels.equal(images.labels) or measured.images not in ("", images.identity()):
+        raise RunError(
+            f"{run.folder}: the {split} images found are not those that it was measured on; restore the original "
+            "images, or give their folder with --data-folder"
+        )
+
+
+def shown_once(train: ImageSet, recipe: DataRecipe) -> ImageSet:
+    """Return the training images of a recipe without the repeats that an epoch shows."""
+    return train[: len(train) // recipe.repeats]
 
 
 def share_by_class(

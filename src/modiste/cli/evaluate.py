@@ -56,7 +56,7 @@ def evaluate(arguments: list[str]) -> None:
     if options.json:
         print_json(result.as_plain())
     else:
-        _show(result)
+        _show(result, together=options.ensemble)
 
 
 def _measure(options: _EvaluateOptions) -> "Result":
@@ -66,11 +66,13 @@ def _measure(options: _EvaluateOptions) -> "Result":
         from modiste.evaluation.fitted_ensemble import evaluate_fitted
         from modiste.evaluation.other_data import check_data_alone
     keywords = options.keyword_arguments()
-    if options.averaging:
-        return _compare_averaging(options)
     if options.fit_weights and not options.ensemble:
         complain("--fit-weights: is for several runs with --ensemble", USAGE)
+    if options.averaging:
+        return _compare_averaging(options)
     if options.data is not None:
+        if options.ensemble:
+            complain("--data: is for one run, without --ensemble", USAGE)
         check_data_alone(options.split, options.predictions, len(options.runs))
     elif options.ensemble:
         measure_all = evaluate_fitted if options.fit_weights else evaluate_together
@@ -94,12 +96,13 @@ def _compare_averaging(options: _EvaluateOptions) -> "AveragingComparison":
     return compare_averaging(options.runs[0], **keywords)
 
 
-def _show(result: "Result") -> None:
+def _show(result: "Result", *, together: bool) -> None:
+    """Print a result; ``together`` is whether several runs were measured as one."""
     from modiste.evaluation.assessment import Assessment
     from modiste.evaluation.ensemble import SeedAssessments
 
     if isinstance(result, Assessment):
-        _show_one(result)
+        _show_one(result, together=together)
     elif isinstance(result, SeedAssessments):
         _show_seeds(result)
     else:
@@ -126,12 +129,16 @@ def _show_openings(openings: int, what: str = "this run") -> None:
         )
 
 
-def _show_one(result: "Assessment") -> None:
+def _show_one(result: "Assessment", *, together: bool) -> None:
     low, high = result.accuracy_interval
-    several = result.unfinished_step is None and not result.epoch
-    where = "several runs together" if several else f"epoch {result.epoch}"
     if result.weights == "snapshots":
         where = "the mean of their probabilities"
+    elif together:
+        where = "several runs together"
+    elif result.epoch or result.unfinished_step is not None:
+        where = f"epoch {result.epoch}"
+    else:
+        where = "the last layer was fitted"
     say(f"{result.split}, {result.images:,} images, {result.weights} weights ({where})")
     say(f"accuracy {result.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}), loss {result.loss:.4f}")
     say(

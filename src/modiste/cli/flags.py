@@ -11,6 +11,7 @@ import inspect
 import itertools
 import types
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -61,6 +62,11 @@ class Flag:
     def is_path(self) -> bool:
         """Whether its value is the path of a file or folder."""
         return Path in (self.kind, *get_args(self.kind))
+
+    @property
+    def numbers(self) -> set[type]:
+        """The kinds of numbers, int and float, that its value may be, or each of its values."""
+        return {int, float} & {self.kind, *get_args(self.kind)}
 
     @property
     def placeholder(self) -> str:
@@ -186,8 +192,7 @@ def _values(flag: Flag | None, remaining: Sequence[str]) -> int:
         return min(1, len(remaining))
     if flag.is_switch:
         return 0
-    numbers = {int, float} & set(get_args(flag.kind))
-    ends = (n for n, one in enumerate(remaining) if _is_flag(one) or (numbers and not _is_number(one)))
+    ends = (n for n, one in enumerate(remaining) if _is_flag(one) or (flag.numbers and not _is_number(one, (float,))))
     return next(ends, len(remaining))
 
 
@@ -195,12 +200,13 @@ def _is_flag(argument: str) -> bool:
     return argument in HELP_FLAGS or (argument.startswith("--") and argument != "--")
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _is_number(text: str, kinds: Iterable[type]) -> bool:
+    """Return whether a text is a number of one of these kinds: int, float."""
+    for kind in kinds:
+        with suppress(ValueError):
+            kind(text)
+            return True
+    return False
 
 
 def _name(argument: str) -> str:
@@ -236,6 +242,8 @@ def correct(arguments: Sequence[str], flags: Sequence[Flag], program: str) -> li
             if flag.is_list:
                 lists.add(flag.name)
             _check_value(flag, value if equals else next(iter(remaining), None), is_joined=bool(equals))
+            if flag.is_list:
+                _check_numbers(flag, [value] if equals else itertools.takewhile(_is_value, remaining))
             full = ALIASES.get(name, name) if flag.name == ALIASES.get(name) else name
             corrected.append(f"--{full}{equals}{value}")
         else:
@@ -254,8 +262,7 @@ def _check_value(flag: Flag, value: str | None, *, is_joined: bool) -> None:
         value: What follows it; None for nothing.
         is_joined: Whether an equals sign joins the two, so that the value may begin as a flag does.
     """
-    numbers = {int, float} & {flag.kind, *get_args(flag.kind)}
-    if flag.is_switch or (flag.is_list and (numbers or flag.default)):
+    if flag.is_switch or (flag.is_list and (flag.numbers or flag.default)):
         return
     if value is None or (not is_joined and _looks_like_flag(value)):
         found = "nothing" if value is None else f"the flag {value}"
@@ -267,8 +274,17 @@ def _check_value(flag: Flag, value: str | None, *, is_joined: bool) -> None:
         similar = difflib.get_close_matches(value, choices, n=1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
         raise LookupError(f"--{flag.name}: expected {' or '.join(choices)}, found {value}{hint}")
-    if numbers and value != "None" and not _is_number(value):
-        raise LookupError(f"--{flag.name}: expected a number, found {value}")
+    _check_numbers(flag, [value])
+
+
+def _check_numbers(flag: Flag, values: Iterable[str]) -> None:
+    """Raise LookupError if the flag takes numbers and one of these values is none; None, for no number, is allowed."""
+    wanted = flag.numbers
+    for value in values if wanted else ():
+        if value != "None" and not _is_number(value, wanted):
+            expected = "a number" if float in wanted else "a whole number"
+            name = flag.name.upper() if flag.is_positional else f"--{flag.name}"
+            raise LookupError(f"{name}: expected {expected}, found {value}")
 
 
 def given(arguments: Iterable[str], flags: Iterable[Flag]) -> list[Flag]:
@@ -286,6 +302,13 @@ def check_positional(positional: Sequence[str], flags: Iterable[Flag], program: 
     single = [flag for flag in wanted if not flag.is_list]
     if len(positional) < len(single):
         raise LookupError(f"{program}: expected {single[len(positional)].name.upper()}; see {program} --help")
+    for flag in wanted:
+        if flag.is_list:
+            _check_numbers(flag, positional[len(single) :])
+
+
+def _is_value(argument: str) -> bool:
+    return not _looks_like_flag(argument)
 
 
 def _looks_like_flag(argument: str) -> bool:

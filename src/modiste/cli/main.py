@@ -86,6 +86,8 @@ def _megabytes(count: int) -> str:
 
 WITHOUT_TORCH = ("recipes",)
 """Commands that need no PyTorch."""
+READ_ONNX = ("predict", "serve", "drift")
+"""Commands that need no PyTorch where they are given an ONNX file."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 plus the number of SIGINT."""
 
@@ -165,8 +167,9 @@ def _print_completion(shell: str) -> None:
 
 
 def _needs_torch(name: str, arguments: list[str]) -> bool:
-    light = any(argument in HELP_FLAGS or argument.endswith(".onnx") for argument in arguments)
-    return name not in WITHOUT_TORCH and not light
+    light = any(argument in HELP_FLAGS for argument in arguments)
+    from_onnx = name in READ_ONNX and any(argument.endswith(".onnx") for argument in arguments)
+    return name not in WITHOUT_TORCH and not light and not from_onnx
 
 
 def overview() -> str:

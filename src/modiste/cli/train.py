@@ -115,12 +115,13 @@ def train(arguments: list[str]) -> None:
 
 def _single(positional: Sequence[str]) -> str:
     """Return the recipe or folder; leave with code 2 if there are several, RecipeError for the folder of a run."""
+    from modiste.recipes.named import RECIPES
     from modiste.runs import storage
 
     name, *surplus = positional
     if surplus:
         complain(f"expected one recipe or folder, found {name} and {surplus[0]}; see modiste train --help", USAGE)
-    if storage.is_folder(Path(name)) and (Path(name) / RECIPE_OF_RUN).is_file():
+    if name not in RECIPES and storage.is_folder(Path(name)) and storage.is_file(Path(name) / RECIPE_OF_RUN):
         raise RecipeError(
             f"{name}: expected a recipe or a folder of images, found the folder of a run; to train it on: "
             f"modiste train --continue-from {name} --epochs N; to repeat it: modiste train {name}/{RECIPE_OF_RUN}"
@@ -159,7 +160,8 @@ def _is_data(name: str) -> bool:
 
 def _choose_recipe(source: str, arguments: list[str], program: str) -> "tuple[Recipe, _TrainOptions]":
     """Choose a recipe for the data set at ``source`` and say which; flags in ``arguments`` change its fields."""
-    from modiste.training.choice import WITH_BACKBONE, choose_recipe
+    with importing_torch():
+        from modiste.training.choice import WITH_BACKBONE, choose_recipe
 
     wanted = _value(arguments, "--effort")  # needed before the recipe, and so before all flags are known
     effort: Effort = next((effort for effort in WITH_BACKBONE if effort == wanted), "fast")
@@ -307,13 +309,12 @@ def _report(run: "Run", seconds: float) -> None:
 def _mention_shorter(recipe: "Recipe", out: Path, device: str) -> None:
     """If a folder before ``out`` holds a finished run of fewer epochs of the recipe, print how to train that one on."""
     from modiste import machine
-    from modiste.runs import manifest
     from modiste.training.free_folder import folders
     from modiste.training.setup import can_continue
 
     settled = machine.settle_precision(recipe, machine.choose_device(device))
     for folder in takewhile(lambda folder: folder != out, folders(recipe.name)):
-        if (folder / manifest.NAME).exists() and can_continue(folder, settled):
+        if can_continue(folder, settled):
             warn(
                 f"{folder} has fewer epochs of this recipe, and can be trained on: "
                 f"modiste train --continue-from {folder} --epochs {recipe.epochs}"

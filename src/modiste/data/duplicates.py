@@ -28,7 +28,7 @@ SAMPLE = 1000
 """Most images that the directions are computed from."""
 ROUNDING = 1e-5
 """More than the rounding error of a projected correlation."""
-COMPARED = {"pictures": "stretched", "side": 16, "colour": True}
+COMPARED = {"pictures": "stretched", "background": "plain", "side": 16, "colour": True}
 """Preparation of picture files for comparison: it crops nothing, and no edge moves when a size is rounded."""
 BLOCK_IMAGES, BLOCK_VALUES = 500, 8_000_000
 """Images that are compared with all others at once, and pixels that are worked on at once."""

@@ -19,6 +19,7 @@ from modiste.evaluation.statistics import Difference, crossed_difference, paired
 from modiste.evaluation.two_samples import holm
 from modiste.recipes.plain import differences, flatten, to_plain
 from modiste.recipes.recipe import Recipe
+from modiste.runs.run_folder import Run, open_run
 
 LEVEL = 0.05
 """Significance level: two sides differ if the adjusted p-value is below it."""
@@ -168,6 +169,7 @@ def compare(
         MissingExtraError: There are several seeds, and SciPy is not installed.
     """
     paths = different_paths(folders)
+    _check_sides([open_run(path) for path in paths])  # before the test set is opened
     return compare_measured(
         measure_runs(paths, split=split, weights=weights, device=device, data_folder=data_folder), split
     )
@@ -176,7 +178,7 @@ def compare(
 def compare_measured(found: MeasuredRuns, split: Split) -> Comparison:
     """Compare runs that were measured on the same images; see ``compare``."""
     correct = torch.stack([logits.argmax(1) == found.labels for logits in found.logits])
-    groups, names = groups_by_recipe(found)
+    groups, names = groups_by_recipe(found.runs)
     return Comparison(
         split=split,
         images=len(found.labels),
@@ -197,12 +199,19 @@ def different_paths(folders: Sequence[Path | str]) -> list[Path]:
     return paths
 
 
-def groups_by_recipe(found: MeasuredRuns) -> tuple[list[list[int]], list[str]]:
+def _check_sides(runs: Sequence[Run]) -> None:
+    """Raise RunError if a recipe has a seed twice, or two recipes have no seed in common."""
+    groups, names = groups_by_recipe(runs)
+    for one, other in combinations(range(len(groups)), 2):
+        _common_seeds(runs, (groups[one], groups[other]), (names[one], names[other]))
+
+
+def groups_by_recipe(runs: Sequence[Run]) -> tuple[list[list[int]], list[str]]:
     """Return the positions of the runs that differ only in the seed, and their names; RunError for a seed twice."""
     groups: dict[Recipe, list[int]] = {}
-    for position, run in enumerate(found.runs):
+    for position, run in enumerate(runs):
         group = groups.setdefault(seedless(run.recipe), [])
-        twin = next((found.runs[other] for other in group if found.runs[other].recipe.seed == run.recipe.seed), None)
+        twin = next((runs[other] for other in group if runs[other].recipe.seed == run.recipe.seed), None)
         if twin:
             raise RunError(f"{run.folder}: the same recipe and seed as {twin.folder}; give only one of them")
         group.append(position)
@@ -262,11 +271,8 @@ def _contrast(
     found: MeasuredRuns, correct: Bool[Tensor, "runs n"], sides: tuple[list[int], list[int]], names: tuple[str, str]
 ) -> Contrast:
     """Compare two sides over the seeds that both have; the p-value is not adjusted yet."""
-    by_seed = [{found.runs[position].recipe.seed: position for position in side} for side in sides]
-    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
-    if not seeds:
-        raise RunError(f"{names[0]} and {names[1]}: no seed in common; train both with the same --seed")
-    one, other = (correct[[positions[seed] for seed in seeds]] for positions in by_seed)
+    common = _common_seeds(found.runs, sides, names)
+    one, other = (correct[list(positions)] for positions in zip(*common.values(), strict=True))
     table = one.long() - other.long()
     difference = _difference(table)
     recipes = [seedless(found.runs[side[0]].recipe) for side in sides]
@@ -274,13 +280,23 @@ def _contrast(
         first=names[0],
         second=names[1],
         recipe_differences=tuple(line for line in differences(*recipes) if not line.startswith("name: ")),
-        seeds=tuple(seeds),
+        seeds=tuple(common),
         difference=difference,
         adjusted_p_value=difference.p_value,
         per_class=_per_class(table, found.labels, found.class_names),
         first_alone=_with_most(table > 0),
         second_alone=_with_most(table < 0),
     )
+
+
+def _common_seeds(
+    runs: Sequence[Run], sides: tuple[list[int], list[int]], names: tuple[str, str]
+) -> dict[int, tuple[int, int]]:
+    """Return the positions of both sides' runs by each seed that both have, ascending; RunError if there is none."""
+    one, other = ({runs[position].recipe.seed: position for position in side} for side in sides)
+    if not one.keys() & other.keys():
+        raise RunError(f"{names[0]} and {names[1]}: no seed in common; train both with the same --seed")
+    return {seed: (one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())}
 
 
 def _with_most(found: Bool[Tensor, "seeds n"]) -> tuple[int, ...]:

@@ -164,13 +164,17 @@ def _place(name: str, names: Sequence[str]) -> int | None:
 def _keep(run: Run, images: ImageSet, found: LabelledImages, result: Assessment) -> None:
     """Add an evaluation to the run folder, or count it again; warn if the folder is read-only."""
     identity = images.identity()
-    rows = evaluations(run)
-    same = [row for row in rows if (row.get("identity"), row.get("weights")) == (identity, result.weights)]
-    times = int(same[0].get("times", 0)) + 1 if same else 1
-    row = {"name": found.name, "identity": identity, "times": times} | result.as_plain()
-    kept = [*(one for one in rows if one not in same), row]
+
+    def with_result(now: Run) -> dict[str, bytes]:
+        rows = evaluations(now)
+        same = [row for row in rows if (row.get("identity"), row.get("weights")) == (identity, result.weights)]
+        times = int(same[0].get("times", 0)) + 1 if same else 1
+        row = {"name": found.name, "identity": identity, "times": times} | result.as_plain()
+        kept = [*(one for one in rows if one not in same), row]
+        return {FILE: json.dumps({"evaluations": kept}, indent=1).encode()}
+
     try:
-        run_folder.keep(run, {FILE: json.dumps({"evaluations": kept}, indent=1).encode()})
+        run_folder.keep(run, with_result)
     except ReadOnlyError as error:
         logging.getLogger(__name__).warning("nothing was stored: %s", error)
 

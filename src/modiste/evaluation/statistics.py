@@ -134,9 +134,10 @@ def crossed_difference(differences: Float[Tensor, "seeds images"]) -> CrossedDif
 
     Seeds and images are both samples, and both add uncertainty. A t-test over seeds would treat the images as the whole
     population. The variances of the mean due to seeds and to images come from the mean squares of a two-way crossed
-    table (Cornfield and Tukey, 1956). The method of Cochran and Cox (1950) combines them: it allows for the fact that
-    the variance over two or three seeds is poorly known. Where these seeds agree by chance, that variance is too small;
-    so the interval is at least as wide as for images alone, of which there are many.
+    table (Cornfield and Tukey, 1956). The interval of Banerjee (1960) combines them: it allows for the fact that the
+    variance over two or three seeds is poorly known. Where these seeds agree by chance, that variance is too small; so
+    the interval is at least as wide as for images alone. For that width one more image counts as differing, since the
+    normal distribution is too narrow where few differ; Agresti and Min (2005) do the same for a single seed.
 
     Args:
         differences: 1 where only the first is right with this seed on this image, -1 where only the second is, else 0.
@@ -176,8 +177,9 @@ def crossed_sum(tables: Sequence[Float[Tensor, "seeds _"]]) -> CrossedDifference
     if any(len(table) != seeds for table in tables):
         raise ValueError(f"expected {seeds} seeds in every table, found {[len(table) for table in tables]}")
     by_seed = sum((table.double().mean(1) for table in tables[1:]), tables[0].double().mean(1))
-    least, rest = (sum(parts) for parts in zip(*map(_variances, tables), strict=True))
-    return combined_difference(float(by_seed.mean()), seeds, float(by_seed.var()), max(least - rest, 0.0), least)
+    of_images, rest = (sum(parts) for parts in zip(*map(_variances, tables), strict=True))
+    least = of_images + sum(1 / table.shape[1] ** 2 for table in tables)
+    return combined_difference(float(by_seed.mean()), seeds, float(by_seed.var()), max(of_images - rest, 0.0), least)
 
 
 def _variances(table: Float[Tensor, "seeds images"]) -> tuple[float, float]:

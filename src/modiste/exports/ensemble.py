@@ -8,7 +8,7 @@ import torch
 
 from modiste.data.dataset import Development
 from modiste.errors import RunError
-from modiste.evaluation.ensemble import measure_runs
+from modiste.evaluation.ensemble import check_preparation, measure_runs
 from modiste.evaluation.fitted_ensemble import FittedEnsemble, check_folders, fitted_ensemble
 from modiste.evaluation.opinion_pool import pooled
 from modiste.evaluation.out_of_distribution.novelty import Answers, EnsembleAnswers
@@ -20,11 +20,6 @@ from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import Run
 from modiste.version import __version__
 
-PREPARATION = ("pictures", "side", "colour", "background", "transpose")
-"""Fields of the data recipe that must agree: the file takes one image, prepared in one way.
-
-Decoders may differ, because their images hardly do; the file has that of the run with the largest weight.
-"""
 Chosen = list[tuple[Run, float]]
 """Runs with their weights, the largest first."""
 
@@ -59,7 +54,7 @@ def export_ensemble(
     path = Path(out)
     described = check_place(path)
     known = measure_runs(folders, data_folder=data_folder)
-    _check_preparation(known.runs)
+    check_preparation(known.runs)  # decoders may differ: the file has that of the run with the largest weight
     found = fitted_ensemble(known, known)
     chosen = _chosen(known.runs, found.weights)
     first = chosen[0][0]
@@ -75,19 +70,6 @@ def export_ensemble(
     storage.write_bytes(path, content)
     storage.write_text(described, _card(path.name, chosen, found, proof))
     return Exported(path, len(content), answers.temperature, proof, described)
-
-
-def _check_preparation(runs: Sequence[Run]) -> None:
-    """Raise RunError unless all runs take the same images and prepare pictures in the same way."""
-    first = runs[0]
-    for run in runs[1:]:
-        for field in PREPARATION:
-            own, other = getattr(first.recipe.data, field), getattr(run.recipe.data, field)
-            if own != other:
-                raise RunError(
-                    f"{run.folder}: data.{field} is {other}, that of {first.folder} is {own}; a file prepares "
-                    "pictures in one way; leave one of them out"
-                )
 
 
 def _chosen(runs: Sequence[Run], weights: Sequence[float]) -> Chosen:

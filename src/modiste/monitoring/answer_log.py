@@ -309,9 +309,9 @@ class _Found:
         shares, novelty = record.get("probabilities"), record.get("novelty") if self.has_novelty else 0.0
         if not isinstance(shares, list) or len(shares) != self.classes or not all(map(_is_amount, (*shares, novelty))):
             return None
-        if abs(math.fsum(shares) - 1) > SUM_TOLERANCE:
-            return None
         highest = max(shares)
+        if highest > 1 + SUM_TOLERANCE or abs(math.fsum(shares) - 1) > SUM_TOLERANCE:  # the sum of any could overflow
+            return None
         return shares.index(highest), float(highest), float(novelty or 0)
 
     def answers(self) -> LoggedAnswers:

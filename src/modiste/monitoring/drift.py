@@ -35,7 +35,7 @@ LEAST_INDEX, LEAST_DISTANCE = 0.1, 0.05
 SEEN = 0.1
 """A difference that is worth a look. The test needs enough answers to find one of this size significant."""
 LEAST_ANSWERS = 30
-"""With fewer answers nothing is tested."""
+"""With fewer answers nothing is tested. Without as many in the reference, no result says that nothing has drifted."""
 BINS = 10
 """Bins of confidence and novelty, with equal shares of the reference, for the population stability index."""
 DECIMALS = 4
@@ -143,8 +143,18 @@ class Drift(Displayed):
         """The result in two or three words."""
         if self.drifted:
             return "drift"
-        enough = self.answers >= LEAST_ANSWERS and (self.answers_needed is None or self.answers >= self.answers_needed)
-        return "no drift" if enough else "too few answers"
+        return "too few answers" if self.shortages else "no drift"
+
+    @property
+    def shortages(self) -> list[str]:
+        """What is too few to say that nothing has drifted, as parts of a sentence; empty if there is enough."""
+        needed, missing = max(self.answers_needed or 0, LEAST_ANSWERS), []
+        if self.answers < needed:
+            missing.append(f"too few answers to tell: {self.answers:,} so far, about {needed:,} are needed")
+        if self.reference_images < LEAST_ANSWERS:
+            found = f"{self.reference_images:,} of {self.baseline}"
+            missing.append(f"too small a baseline to tell: {found}, at least {LEAST_ANSWERS} are needed")
+        return missing
 
     @property
     def verdict(self) -> str:
@@ -154,8 +164,7 @@ class Drift(Displayed):
             what = "; ".join(one.words for one in self.drifted)
             return f"drift of {what}; without drift, {_chance(largest)} would differ as much"
         if self.state == "too few answers":
-            needed = LEAST_ANSWERS if self.answers_needed is None else max(self.answers_needed, LEAST_ANSWERS)
-            return f"too few answers to tell: {self.answers:,} so far, about {needed:,} are needed"
+            return "; ".join(self.shortages)
         slight = [one.name for one in self.shifts if one.is_significant]
         rest = f"; {' and '.join(slight)} differ, but too little to matter" if slight else ""
         found = max(self.smallest_distance, LEAST_DISTANCE)  # a smaller one is no drift, however certain
@@ -164,6 +173,8 @@ class Drift(Displayed):
     @property
     def advice(self) -> str:
         """What to do now."""
+        if self.state == "too few answers" and self.reference_images < LEAST_ANSWERS:
+            return "compare with more answers: name more days of the log by --baseline-since and --baseline-until"
         if self.state == "too few answers":
             return "wait for more answers, or read more days"
         if self.state == "no drift":

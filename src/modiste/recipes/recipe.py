@@ -388,6 +388,8 @@ class TransferRecipe(Part):
             demand(
                 old.startswith(".") == new.startswith("."), "rename", "both sides with a point in front, or none", rule
             )
+            names_a_word = not old.startswith(".") or bool(old.strip("."))
+            demand(names_a_word, "rename", "a word after the point on the left side", rule)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from modiste.reports.images import captioned_grid
 from modiste.reports.report import duration, load_measured_images, training_date
 from modiste.reports.run_figures import PageFigure, page_figure
 from modiste.reports.style import BLUE, INK, VERMILLION, WIDTH, drawn, fit, number_of, percent, percent_axis, shorten
-from modiste.runs import storage
+from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import EpochRow
 
 COMPARISON = "comparison.html"
@@ -55,7 +55,8 @@ def write_comparison(
         author: Name of who hands the page in; empty for none.
 
     Raises:
-        RunError: As ``evaluation.comparison.compare``; or a run was not yet evaluated on test.
+        RunError: As ``evaluation.comparison.compare``; or a run was not yet evaluated on test, or ``out`` is part of
+            a run.
         DataError: The images are missing or damaged.
         MissingExtraError: There are several seeds, and SciPy is not installed.
         StorageError: The page cannot be written.
@@ -65,6 +66,8 @@ def write_comparison(
         write_comparison(["runs/paper", "runs/sprint"])  # comparison.html
     """
     paths = different_paths(folders)
+    if out:
+        run_folder.demand_no_part_of_a_run(out)
     found = read_measured_runs(paths, split) if split == "test" else measure_runs(paths, data_folder=data_folder)
     path, images = out or Path(COMPARISON), load_measured_images(found.runs[0], split, data_folder)
     storage.write_text(path, render(found, images, title=title, author=author))

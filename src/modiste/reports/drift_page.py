@@ -9,7 +9,7 @@ from modiste.monitoring.drift import LEAST_DISTANCE, LEAST_INDEX, LEVEL, Drift, 
 from modiste.reports import page
 from modiste.reports.run_figures import PageFigure, page_figure
 from modiste.reports.style import FAINT, MUTED, SMALL, VERMILLION, WIDTH, drawn, fit, percent, percent_axis
-from modiste.runs import storage
+from modiste.runs import run_folder, storage
 
 MOST_ROWS = 25
 """Rows of a chart; of more classes, those that differ most are shown."""
@@ -34,8 +34,10 @@ def write_drift(found: Drift, path: Path) -> Path:
         path: Path of the HTML file.
 
     Raises:
+        RunError: The path is part of a run.
         StorageError: The page cannot be written.
     """
+    run_folder.demand_no_part_of_a_run(path)
     storage.write_text(path, render(found))
     return path
 

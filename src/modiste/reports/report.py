@@ -63,7 +63,8 @@ def write_report(
         author: Name of who hands the report in; empty for none.
 
     Raises:
-        RunError: The run is damaged, has not finished an epoch, or was trained on other images.
+        RunError: The run is damaged, has not finished an epoch, or was trained on other images; or ``out`` is part of a
+            run.
         DataError: The images are missing or damaged.
         StorageError: The page cannot be written.
 
@@ -74,6 +75,8 @@ def write_report(
     if is_unfinished(folder):
         return _write_unfinished(folder, data, data_folder, out, title=title, author=author)
     run = run_folder.open_run(folder)
+    if out:
+        run_folder.demand_no_part_of_a_run(out)
     path = out or run.folder / REPORT
     storage.write_text(path, render(run, load_images(run, data_folder, data), title=title, author=author))
     return path

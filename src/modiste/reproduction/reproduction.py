@@ -5,10 +5,12 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+from modiste import machine
 from modiste.data.dataset import load_development
 from modiste.errors import RecipeError, RunError, StoppedError
 from modiste.evaluation.assessment import Weights, assess_stored, evaluate
 from modiste.evaluation.statistics import mean_interval
+from modiste.recipes import named
 from modiste.recipes.plain import build, differences, to_plain
 from modiste.reproduction import page, paper
 from modiste.reproduction.experiments import EXPERIMENTS, Experiment, Scope, Work
@@ -71,9 +73,11 @@ def reproduce(
     """
     if scope.seeds > 1:
         mean_interval((0.0, 1.0))  # needs SciPy: raises MissingExtraError now, not after the training
-    work, place = Work(scope, Path(out), experiments), None if data_folder is None else Path(data_folder)
-    with storage.lock(work.folder), Interruption() as interruption:
-        claim(work.folder / SCOPE, scope, grows="seeds", noun="reproduction")
+    folder, place = Path(out), None if data_folder is None else Path(data_folder)
+    with storage.lock(folder), Interruption() as interruption:
+        scope = settled(scope, folder, device)
+        claim(folder / SCOPE, scope, grows="seeds", noun="reproduction")
+        work = Work(scope, folder, experiments)
         earlier = recorded_studies(work)
         failures = train(work, workers, device, place, interruption, on_outcome)
         return _write(work, measure(work, failures, place, device=device, earlier=earlier))
@@ -89,8 +93,8 @@ def write_page(
 
     Args:
         out: Folder of the reproduction.
-        experiments: Those to show. Others are shown if they are complete in the folder's ``record.json``, also if
-            their runs are not here.
+        experiments: Those to show. An experiment that is finished in the folder's ``record.json`` is shown as recorded
+            there if it is none of these, or if fewer of its runs are here.
         data_folder: As in ``reproduce``.
 
     Returns:
@@ -105,9 +109,35 @@ def write_page(
     if not path.exists():
         raise RunError(f"{out}: holds no reproduction; start one with modiste reproduce, or name its folder with --out")
     work = Work(build(Scope, storage.read_json(path)), Path(out), experiments)
+    earlier = [pair for pair in recorded_studies(replace(work, experiments=())) if _is_lacking(work, pair[0])]
+    recorded_names = {study.experiment.name for study, _ in earlier}
+    work = replace(work, experiments=[one for one in experiments if one.name not in recorded_names])
     missing = {task.folder for task in work.tasks("auto", None) if not _is_finished(task.folder)}
     place = None if data_folder is None else Path(data_folder)
-    return _write(work, measure(work, {}, place, missing, earlier=recorded_studies(work)))
+    return _write(work, measure(work, {}, place, missing, earlier=earlier))
+
+
+def settled(scope: Scope, folder: Path, device: str) -> Scope:
+    """Return the scope with a definite precision: that of the folder's reproduction, else the best on this machine.
+
+    Runs that were trained in different precisions could not be compared.
+    """
+    if scope.precision != "auto":
+        return scope
+    path = folder / SCOPE
+    if path.exists():
+        return replace(scope, precision=build(Scope, storage.read_json(path)).precision)
+    recipe = replace(named.paper(), precision="auto")
+    return replace(scope, precision=machine.settle_precision(recipe, machine.choose_device(device)).precision)
+
+
+def _is_lacking(work: Work, recorded: Study) -> bool:
+    """Return whether a recorded experiment is none of the work's, or fewer of its runs are here than were recorded."""
+    experiment = next((one for one in work.experiments if one.name == recorded.experiment.name), None)
+    if experiment is None:
+        return True
+    folders = [folder for variant in experiment.variants for folder in work.variant_folders(experiment, variant)]
+    return sum(map(_is_finished, folders)) < recorded.runs
 
 
 def _is_finished(folder: Path) -> bool:
@@ -212,7 +242,7 @@ def as_record(content: Content) -> dict[str, object]:
 
 
 def recorded_studies(work: Work) -> list[tuple[Study, Finding]]:
-    """Return the results of the complete experiments that the folder's record has and that this work does not name.
+    """Return the results of the finished experiments that the folder's record has and that this work does not name.
 
     Their runs need not be here any more, and may have been trained on another machine.
 
@@ -228,12 +258,12 @@ def recorded_studies(work: Work) -> list[tuple[Study, Finding]]:
         scope = build(Scope, record["scope"])
         plain = {one["name"]: one for one in record["experiments"]}
         studies = [recorded(one, plain[one.name]) for one in others if one.name in plain]
-    except (KeyError, TypeError, RecipeError) as error:
+    except (KeyError, TypeError, AttributeError, RecipeError) as error:
         raise RunError(f"{path}: not a record of this version; move it away, and give the command again") from error
     if changes := differences(replace(scope, seeds=work.scope.seeds), work.scope):
         raise RunError(f"{path}: of another reproduction ({'; '.join(changes)}); move it away, and go on")
     shortage = work.scope.shortage(work.scope.study_epochs)
-    return [(one, finding(one, shortage)) for one in studies if one.has_all(scope.seeds)]
+    return [(one, finding(one, shortage)) for one in studies if one.is_finished]
 
 
 def _study(
@@ -246,9 +276,9 @@ def _study(
     folders = [work.variant_folders(experiment, variant) for variant in experiment.variants]
     done = [[folder for folder in row if folder not in failures and folder not in missing] for row in folders]
     reasons = [[failures[folder] for folder in row if folder in failures] for row in folders]
-    found = study(experiment, done, reasons, data_folder)
-    is_unfinished = any(folder in missing for row in folders for folder in row)
-    shortage = work.scope.shortage(work.scope.study_epochs) or ("unfinished" if is_unfinished else "")
+    is_finished = not any(folder in missing for row in folders for folder in row)
+    found = replace(study(experiment, done, reasons, data_folder), is_finished=is_finished)
+    shortage = work.scope.shortage(work.scope.study_epochs) or ("" if is_finished else "unfinished")
     return found, finding(found, shortage)
 
 

@@ -83,12 +83,14 @@ class Study:
         points: One for each of these variants, in the experiment's order.
         images: Number of validation images; 0 if no variant could be compared.
         machine: Facts of the machine that trained the paper's choice; empty if it has no finished run.
+        is_finished: Whether no run is still to be trained.
     """
 
     experiment: Experiment
     points: tuple[Point, ...]
     images: int = 0
     machine: Mapping[str, Any] = field(default_factory=dict)
+    is_finished: bool = True
 
     @property
     def chosen(self) -> Point | None:
@@ -113,10 +115,10 @@ class Study:
         """Return the point of a variant; None if it has no finished run."""
         return next((point for point in self.points if point.label == label), None)
 
-    def has_all(self, seeds: int) -> bool:
-        """Return whether every variant has this many runs, failed ones included."""
-        runs = {point.label: len(point.accuracies) + len(point.failures) for point in self.points}
-        return all(runs.get(variant.label, 0) >= seeds for variant in self.experiment.variants)
+    @property
+    def runs(self) -> int:
+        """Number of finished runs of all variants."""
+        return sum(len(point.accuracies) for point in self.points)
 
     def as_plain(self) -> dict[str, Any]:
         """Return the results as plain data, which ``recorded`` reads."""
@@ -124,6 +126,7 @@ class Study:
             "name": self.experiment.name,
             "images": self.images,
             "machine": dict(self.machine),
+            "finished": self.is_finished,
             "points": [asdict(point) for point in self.points],
         }
 
@@ -170,10 +173,10 @@ def recorded(experiment: Experiment, plain: Mapping[str, Any]) -> Study:
     """Return the results of an experiment from the plain data of ``Study.as_plain``, also after a turn as JSON.
 
     Raises:
-        KeyError, TypeError: The data are none of ``as_plain``.
+        KeyError, TypeError, AttributeError: The data are none of ``as_plain``.
     """
     points = tuple(_recorded_point(point) for point in plain["points"])
-    return Study(experiment, points, plain["images"], plain["machine"])
+    return Study(experiment, points, plain["images"], plain["machine"], plain["finished"])
 
 
 def _recorded_point(plain: Mapping[str, Any]) -> Point:

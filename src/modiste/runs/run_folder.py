@@ -22,7 +22,8 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from modiste.errors import RecipeError, RunError
-from modiste.recipes.plain import demand_known
+from modiste.recipes.plain import demand_known, to_plain
 from modiste.recipes.recipe import Recipe, as_stored, from_stored
 from modiste.runs import checkpoint, manifest, storage
 from modiste.runs.checkpoint import ModelInfo
@@ -44,6 +45,7 @@ TIMING = "timing.jsonl"
 FACTS = "facts.json"
 TRANSFER = "transfer.json"
 IMAGES = "images.safetensors"
+DETECTOR = "novelty.safetensors"
 STATES = "checkpoints"
 TRACKING = ".tracking.json"
 EVENTS = "tensorboard"
@@ -52,11 +54,14 @@ WRITTEN = (*BEFORE_TRAINING, LOG, TIMING, STATES, EVENTS, TRACKING)
 """Files and folders that training reads or extends when it resumes."""
 WEIGHTS = {"picked": "model.safetensors", "last": "last.safetensors"}
 SNAPSHOTS = "snapshots"
+SNAPSHOT = re.compile(r"snapshot-\d+\.safetensors")
 SPLITS = ("validation", "test")
 """Parts of the data on which runs are measured."""
 VALIDATION_LOGITS = "validation-logits.safetensors"
 ALWAYS = (RECIPE, LOG, TIMING, FACTS, *WEIGHTS.values(), VALIDATION_LOGITS)
 """Files of every finished run."""
+TRAINED = {*ALWAYS, *BEFORE_TRAINING, IMAGES, DETECTOR}
+"""Files that training writes, beside snapshots and training states."""
 PARTS = (*ALWAYS, *BEFORE_TRAINING, IMAGES, manifest.NAME, storage.LOCK_NAME)
 """Files of a run that no export, report or measurement may replace."""
 TIMES = ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes")
@@ -257,13 +262,17 @@ def foreign_files(folder: Path) -> list[str]:
 
 
 def is_unbegun(folder: Path) -> bool:
-    """Return whether a folder holds only what a run writes before its first step."""
-    return all(item.name in BEFORE_TRAINING for item in folder.iterdir() if not item.name.startswith("."))
+    """Return whether a folder holds only what a run writes before its first step.
+
+    A recipe that leaves out fields is a person's: a run writes all of them.
+    """
+    is_ours = all(item.name in BEFORE_TRAINING for item in folder.iterdir() if not item.name.startswith("."))
+    return is_ours and storage.read_json(folder / RECIPE) == to_plain(read_recipe(folder))
 
 
 def clear(folder: Path) -> None:
-    """Delete what a run writes before its first step."""
-    for name in BEFORE_TRAINING:
+    """Delete what a run writes before its first step, the recipe last: without it the other files are nobody's."""
+    for name in reversed(BEFORE_TRAINING):
         storage.remove(folder / name)
 
 
@@ -278,16 +287,17 @@ def picked(history: Iterable[EpochRow], recipe: Recipe) -> EpochRow:
 
 
 def write_manifest(folder: Path) -> None:
-    """List every file of the run with its hash in the manifest; this marks the run as finished.
+    """List every file that training wrote with its hash in the manifest; this marks the run as finished.
 
-    Hidden files and the events for TensorBoard, which may still be written, are no part of the run.
+    Whatever else lies in the folder is no part of the run, and may change or go.
     """
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
-    files = [path for path in found if path.relative_to(folder).parts[0] != EVENTS]
-    manifest.write(folder, {str(path.relative_to(folder)): storage.sha256(path) for path in files}, 0)
+    found = [path for path in folder.iterdir() if path.name in TRAINED or SNAPSHOT.fullmatch(path.name)]
+    found += [path for path in folder.glob(f"{STATES}/*") if not path.name.startswith(".")]
+    names = sorted(path.relative_to(folder).as_posix() for path in found)
+    manifest.write(folder, {name: storage.sha256(folder / name) for name in names}, 0)
 
 
-def keep(run: Run, files: Mapping[str, bytes], *, openings: int = 0) -> Run:
+def keep(run: Run, files: Mapping[str, bytes] | Callable[[Run], Mapping[str, bytes]], *, openings: int = 0) -> Run:
     """Add files to a finished run and to its manifest, and add ``openings`` to its count of test openings.
 
     The folder is locked and the manifest is read again, so that entries that other processes have made since ``run``
@@ -295,7 +305,7 @@ def keep(run: Run, files: Mapping[str, bytes], *, openings: int = 0) -> Run:
 
     Args:
         run: The run as it was opened.
-        files: Content by file name.
+        files: Content by file name; or a function that returns them for the run as it is once the folder is locked.
         openings: Evaluations on test to count.
 
     Returns:
@@ -307,13 +317,15 @@ def keep(run: Run, files: Mapping[str, bytes], *, openings: int = 0) -> Run:
         RunError: The folder now holds another run, or a file has the name of a part of the run.
     """
     folder = run.folder
-    for name in files:
-        demand_no_part(folder / name, PARTS)
     with storage.lock(folder, PATIENCE_SECONDS):
-        storage.remove_leftovers(folder)
+        storage.remove_abandoned(folder)  # not all leftovers: a report is written without the lock
         listed, openings_before = manifest.read(folder, ALWAYS)
         if any(listed[name] != run.files[name] for name in ALWAYS):
             raise RunError(f"{folder}: now holds another run than when this command began; repeat the command")
+        if callable(files):
+            files = files(dataclasses.replace(run, files=listed, test_openings=openings_before))
+        for name in files:
+            demand_no_part(folder / name, PARTS)
         others = {name: digest for name, digest in listed.items() if name not in files}
         if others != listed:
             manifest.write(folder, others, openings_before)
@@ -335,6 +347,11 @@ def demand_no_part(path: Path, parts: Iterable[str]) -> None:
     """Raise RunError if the file has one of these names."""
     if path.name in parts:
         raise RunError(f"{path}: is part of the run and is not replaced; choose another name")
+
+
+def demand_no_part_of_a_run(path: Path) -> None:
+    """Raise RunError if a file belongs to the run in its folder, finished or not."""
+    demand_no_part(path, parts_in(path.parent))
 
 
 def is_listed(run: Run, name: str) -> bool:

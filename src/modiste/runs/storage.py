@@ -164,8 +164,20 @@ def lies_in(folder: Path, name: str) -> bool:
 
 def is_folder(path: Path) -> bool:
     """Return whether a path is a folder; RunError if the system refuses to look it up."""
-    try:
+    with _looked_up(path):
         return path.is_dir()
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; RunError if the system refuses to look it up."""
+    with _looked_up(path):
+        return path.is_file()
+
+
+@contextlib.contextmanager
+def _looked_up(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror}); check its name and permissions") from error
 

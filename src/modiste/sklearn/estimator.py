@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,10 @@ from jaxtyping import Float, Int64, Shaped, UInt8
 
 from modiste.api.training import RecipeLike, as_recipe
 from modiste.data.dataset import Development, ImageSet
-from modiste.data.duplicates import groups_for
 from modiste.data.split import split_indices
-from modiste.errors import MissingExtraError, ModisteError
+from modiste.errors import MissingExtraError, ModisteError, StoppedError
 from modiste.inference.predictor import Predictor
-from modiste.recipes.plain import flatten, nearest, to_plain
+from modiste.recipes.plain import Part, flatten, nearest, to_plain
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder
 from modiste.sklearn.pixels import Pixels
@@ -64,7 +65,7 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation_fraction: Share of the samples that measures each epoch; with fewer than 12 samples, all of them do.
         device: ``auto``, ``cpu``, ``cuda`` ...
         verbose: Show progress.
-        fields: Fields of the recipe.
+        fields: Fields of the recipe, or whole parts such as ``optimizer``; a field counts within its part.
 
     Attributes:
         classes_: The classes, sorted.
@@ -105,12 +106,18 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return {name: value for name, value in vars(self).items() if not name.startswith("_") and name[-1] != "_"}
 
     def set_params(self, **params: Any) -> "ModisteClassifier":
-        """Set parameters and fields; ValueError for a name that is neither. ``fit`` checks the values."""
+        """Set parameters and fields; ValueError for a name that is neither. ``fit`` checks the values.
+
+        A whole part, such as ``optimizer``, also replaces those of its fields that were set before.
+        """
         _demand_usable(params)
-        known = _fields_of(params.get("recipe", self.recipe))
+        known = _fields_of(params.get("recipe", self.recipe), self.get_params() | params)
         for name in params:
-            if known and name not in DECLARED and name.replace("__", ".") not in known:
+            if known and name not in DECLARED and _path(name) not in known:
                 raise ValueError(f"{name}: no parameter of ModisteClassifier; {nearest(name, [*DECLARED, *known])}")
+        for name in self.get_params().keys() - params.keys():
+            if _path(name).split(".")[0] in params:
+                delattr(self, name)
         for name, value in params.items():
             setattr(self, name, value)
         return self
@@ -130,8 +137,9 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.__dict__.pop(name, None)
         samples, labels = self._checked(X, y)
         classes, codes = np.unique(labels, return_inverse=True)
-        pixels = Pixels.learn(samples)
-        images, codes, weights = _ordered(*_repeated(pixels.images(samples), codes, self._weights(X, sample_weight)))
+        weights = self._weights(X, sample_weight)
+        pixels = Pixels.learn(samples if weights is None else samples[weights > 0])
+        images, codes, weights = _ordered(*_repeated(pixels.images(samples), codes, weights))
         recipe = self._recipe(len(images))
         data = _development(images, codes, weights, tuple(map(str, classes)), recipe.data)
         with _as_value_error(), tempfile.TemporaryDirectory() as folder:
@@ -200,10 +208,11 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _recipe(self, samples: int) -> Recipe:
         """Return the recipe with the fields that were set, for a number of samples."""
         state = self.random_state
-        seed = state if isinstance(state, int) else int(check_random_state(state).randint(2**31))
-        fields = {name: value for name, value in self.get_params().items() if name not in DECLARED}
-        _demand_usable(fields)
-        chosen = as_recipe(self.recipe).with_(**fields)
+        seed = int(state if isinstance(state, Integral) else check_random_state(state).randint(2**31))
+        _demand_usable(self.get_params())
+        fields = {_path(name): value for name, value in self.get_params().items() if name not in DECLARED}
+        parts_first = dict(sorted(fields.items(), key=lambda field: field[0].count(".")))
+        chosen = as_recipe(self.recipe).with_(**parts_first)
         repeats = max(chosen.data.repeats, round(EPOCH_IMAGES / samples)) if samples < EPOCH_IMAGES else 1
         data = DataRecipe(source="arrays", validation_fraction=self.validation_fraction, repeats=repeats)
         check_complete(chosen, "a ModisteClassifier")
@@ -213,7 +222,7 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 def _demand_usable(names: Iterable[str]) -> None:
     """Raise ValueError for a field of the recipe that the estimator sets itself."""
     for name in names:
-        part = name.replace("__", ".").split(".")[0]
+        part = _path(name).split(".")[0]
         if part == "seed":
             raise ValueError("seed: no parameter of ModisteClassifier; set random_state")
         if part == "data":
@@ -223,12 +232,24 @@ def _demand_usable(names: Iterable[str]) -> None:
             )
 
 
-def _fields_of(recipe: Any) -> list[str]:
-    """Return the paths of a recipe's fields; none for what is no recipe, which ``fit`` will refuse."""
+def _path(name: str) -> str:
+    """Return the path of a field within the recipe from the name of its parameter."""
+    return name.replace("__", ".")
+
+
+def _fields_of(recipe: Any, params: Mapping[str, Any]) -> list[str]:
+    """Return the paths of a recipe's parts and fields; none for what is no recipe, which ``fit`` will refuse.
+
+    Args:
+        recipe: The recipe, its name or its file.
+        params: Parameters by name; a whole part among them, such as another network, has fields of its own.
+    """
+    parts = {name: part for name, part in params.items() if name not in DECLARED and isinstance(part, Part | Mapping)}
     try:
-        return [name for name, _ in flatten(to_plain(as_recipe(recipe)))]
+        plain = to_plain(as_recipe(recipe).with_(**parts))
     except (TypeError, ModisteError):
         return []
+    return [*(name for name, value in plain.items() if isinstance(value, dict)), *(name for name, _ in flatten(plain))]
 
 
 CHECKS: dict[str, Any] = {"dtype": "numeric", "allow_nd": True}
@@ -289,15 +310,19 @@ def _split(whole: ImageSet, recipe: DataRecipe) -> tuple[ImageSet, ImageSet]:
             f"validation_fraction: expected a share of {len(whole):,} samples that leaves some for training and for "
             f"validation, found {recipe.validation_fraction:g}"
         )
-    train, validation = split_indices(whole.labels, recipe, groups_for(whole.images, recipe))
+    train, validation = split_indices(whole.labels, recipe)
     return whole[train], whole[validation]
 
 
 def _with_batches(recipe: Recipe, images: int) -> Recipe:
-    """Return the recipe with batches of which none holds a single image, over which a network cannot normalise."""
+    """Return the recipe with batches of which none holds a single image, over which a network cannot normalise.
+
+    The size is the next smaller one that leaves no single image, or else the next larger one. A size of 1 stays.
+    """
     size = min(recipe.batch_size, images)
-    while images % size == 1 and size > 2:
-        size -= 1
+    if size > 1:
+        smaller_first = chain(range(size, 1, -1), range(size + 1, images + 1))
+        size = next(one for one in smaller_first if images % one != 1)
     return recipe.with_(batch_size=size)
 
 
@@ -310,8 +335,13 @@ def _load(model: bytes, device: str) -> Predictor:
 
 @contextlib.contextmanager
 def _as_value_error() -> Iterator[None]:
-    """Raise the errors of Modiste as ValueError, which scikit-learn's tools expect."""
+    """Raise the errors of Modiste as ValueError, which scikit-learn's tools expect.
+
+    A request to stop becomes KeyboardInterrupt. A search would count any other error as a failed fit, and go on.
+    """
     try:
         yield
+    except StoppedError:
+        raise KeyboardInterrupt from None  # the message promises a saved state, which was in a temporary folder
     except ModisteError as error:
         raise ValueError(str(error)) from error

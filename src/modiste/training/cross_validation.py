@@ -97,8 +97,6 @@ def cross_validate(
     began, folder = time.perf_counter(), Path(out)
     if recipe.data.extra:
         raise RecipeError(f"data.extra: not possible in a cross-validation, found {recipe.data.extra}; leave it out")
-    if recipe.distillation.teachers:
-        raise RecipeError("distillation.teachers: they know the images that a fold holds out; leave them out")
     check_complete(recipe, "a cross-validation")
     fold_spread([0.0, 0.0], 1.0)  # without SciPy, an error now and not after the last fold
     known = load_split_images(recipe.data, data_folder)
@@ -115,7 +113,7 @@ def cross_validate(
             folds=folds,
             images=len(known.images),
             accuracies=tuple(accuracies),
-            spread=fold_spread(accuracies, held_out_share=1 / (folds - 1)),
+            spread=fold_spread(accuracies, _held_out_share(known, folds, recipe.data.images_per_class)),
             seconds=time.perf_counter() - began,
         )
         storage.write_json(folder / RESULT, result.as_plain() | {"fields": to_plain(recipe)})
@@ -125,6 +123,20 @@ def cross_validate(
 def fold_folder(out: Path | str, number: int, folds: int) -> Path:
     """Return the folder of a fold's run, which another number of folds does not share."""
     return Path(out) / f"fold-{number + 1}-of-{folds}"
+
+
+def _held_out_share(known: SplitImages, folds: int, images_per_class: int) -> float:
+    """Return the images held out divided by the images trained on, of all folds together.
+
+    Args:
+        known: All training and validation images.
+        folds: Number of folds.
+        images_per_class: Training images of each class in a fold; 0 for all that are not held out.
+    """
+    trained = (folds - 1) * len(known.images)
+    if images_per_class:
+        trained = folds * images_per_class * len(set(known.images.labels.tolist()))
+    return len(known.images) / trained
 
 
 def _run_fold(

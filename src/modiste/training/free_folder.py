@@ -1,5 +1,6 @@
 """The folder of a new run, if nobody names one: the first that is unused or holds an unfinished run of its recipe."""
 
+import logging
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -12,6 +13,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import manifest, run_folder
 from modiste.training.setup import settle
 
+LOG = logging.getLogger(__name__)
 RUNS = Path("runs")
 """The folder of all runs."""
 
@@ -32,7 +34,8 @@ def folders(name: str) -> Iterator[Path]:
 def _is_free(folder: Path, recipe: Recipe, device: torch.device) -> bool:
     """Return whether a run of the recipe can start or continue in the folder.
 
-    The answer is no for a folder that may not be entered, and yes for one with another fault, which training reports.
+    The answer is no for a folder that may not be entered, or whose recipe cannot be read: a warning names that file.
+    The answer is yes for a folder with another fault, which training reports.
     """
     try:
         if not folder.exists():
@@ -52,5 +55,6 @@ def _is_free(folder: Path, recipe: Recipe, device: torch.device) -> bool:
 def _is_same_recipe(folder: Path, recipe: Recipe, device: torch.device) -> bool:
     try:
         return run_folder.read_recipe(folder) == settle(recipe, device, folder)
-    except (RecipeError, RunError):
+    except (RecipeError, RunError) as error:
+        LOG.warning("%s; this folder is passed over", error)
         return False

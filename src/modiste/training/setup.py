@@ -214,7 +214,8 @@ def check_complete(recipe: Recipe, work: str) -> None:
 def claim(folder: Path, recipe: Recipe) -> bool:
     """Write the recipe into a new folder, or compare it with the folder's own; return False if that run has finished.
 
-    If the folder's run ended before its training began, the new recipe replaces its recipe.
+    If the folder's run ended before its training began, the new recipe replaces its recipe. A recipe that a person
+    wrote is not replaced.
 
     Raises:
         RunError: The folder holds other files, or a run of another recipe.
@@ -237,18 +238,24 @@ def claim(folder: Path, recipe: Recipe) -> bool:
 
 def _remedy(folder: Path, recipe: Recipe) -> str:
     """Return what a person can do where a folder holds a run of another recipe."""
-    if (folder / manifest.NAME).exists() and can_continue(folder, recipe):
+    if can_continue(folder, recipe):
         return f"to train it on: modiste train --continue-from {folder} --epochs {recipe.epochs}"
     return "give the command that started it, or another --out"
 
 
 def can_continue(folder: Path, recipe: Recipe) -> bool:
-    """Return whether the run in a folder, once finished, can be trained on until it is one of this recipe."""
+    """Return whether a folder holds a finished run that can be trained on until it is one of this recipe.
+
+    A run that ended before its last epoch, out of patience, cannot.
+    """
     try:
+        if not storage.is_file(folder / manifest.NAME):
+            return False
         before, recipe = run_folder.read_recipe(folder), run_folder.as_begun(recipe, folder)
+        done = len(run_folder.read_lines(folder / run_folder.LOG))
     except (RecipeError, RunError):
         return False
-    is_longer = 0 < before.epochs < recipe.epochs
+    is_longer = 0 < before.epochs < recipe.epochs and done == before.epochs
     return is_longer and not depends_on_length(before) and replace(before, epochs=recipe.epochs) == recipe
 
 

@@ -28,7 +28,7 @@ from modiste.recipes.plain import demand
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import Run
 
-FILE = "novelty.safetensors"
+FILE = run_folder.DETECTOR
 TRIED = 128
 """Images by which the time of learning is guessed."""
 METHOD = "distance and boundary, with what training and photos change"

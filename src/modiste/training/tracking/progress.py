@@ -3,6 +3,8 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -114,6 +116,8 @@ class ProgressLog(Listener):
 class ConsoleLog(ProgressLog):
     """Prints one row per epoch to standard error; at a terminal also a progress bar with the remaining time.
 
+    Where standard error cannot be written any more, the rows are lost and training goes on.
+
     Args:
         title: A line above the others; empty for none.
     """
@@ -123,6 +127,8 @@ class ConsoleLog(ProgressLog):
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         super().__init__(title)
+        console = Console(stderr=True)
+        console.on_broken_pipe = partial(setattr, console, "quiet", True)  # type: ignore[method-assign]
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -130,29 +136,33 @@ class ConsoleLog(ProgressLog):
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
             disable=not sys.stderr.isatty(),
         )
 
     def write(self, line: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        with suppress(OSError):
+            self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def begin_bar(self, name: str, steps: int, done: int) -> None:
         """Show a bar in place of an earlier one."""
-        for earlier in self._progress.task_ids:
-            self._progress.update(earlier, visible=False)
-        self._task = self._progress.add_task(name, total=steps, completed=done)
-        self._progress.start()
+        with suppress(OSError):
+            for earlier in self._progress.task_ids:
+                self._progress.update(earlier, visible=False)
+            self._task = self._progress.add_task(name, total=steps, completed=done)
+            self._progress.start()
 
     def move_bar(self, done: int) -> None:
         """Update the bar."""
-        self._progress.update(self._task, completed=done)
+        with suppress(OSError):
+            self._progress.update(self._task, completed=done)
 
     def end_bar(self) -> None:
         """Remove the bar."""
-        self._progress.stop()
+        with suppress(OSError):
+            self._progress.stop()
 
 
 class NotebookLog(ProgressLog):
