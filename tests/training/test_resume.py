@@ -366,8 +366,11 @@ class TestRunsOfEarlierVersions:
                 replace(BASE, data=replace(BASE.data, decoder=2)), begun, device="cpu", data_folder=tiny_folder
             )
 
-    def test_once_finished_it_can_be_trained_on(self, begun: Path) -> None:
-        assert can_continue(begun, replace(BASE, epochs=BASE.epochs + 1))
+    def test_once_finished_it_can_be_trained_on(self, begun: Path, tiny_folder: Path) -> None:
+        longer = replace(BASE, epochs=BASE.epochs + 1)
+        assert not can_continue(begun, longer)
+        trainer.train(BASE, begun, device="cpu", data_folder=tiny_folder)
+        assert can_continue(begun, longer)
 
 
 class TestRefusals:
