@@ -318,7 +318,7 @@ def keep(run: Run, files: Mapping[str, bytes] | Callable[[Run], Mapping[str, byt
     """
     folder = run.folder
     with storage.lock(folder, PATIENCE_SECONDS):
-        storage.remove_abandoned(folder)  # not all leftovers: a report is written without the lock
+        storage.remove_leftovers(folder)
         listed, openings_before = manifest.read(folder, ALWAYS)
         if any(listed[name] != run.files[name] for name in ALWAYS):
             raise RunError(f"{folder}: now holds another run than when this command began; repeat the command")

@@ -213,10 +213,25 @@ def remove(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files of processes that were killed while writing; the caller must hold the lock."""
+    """Delete the temporary files of processes that were killed while writing; the caller must hold the lock.
+
+    A file that is being written without that lock, such as a report, stays.
+    """
     for leftover in folder.rglob(".*.part"):
-        if TEMPORARY.fullmatch(leftover.name):
+        if TEMPORARY.fullmatch(leftover.name) and not _is_being_written(leftover):
             remove(leftover)
+
+
+def _is_being_written(path: Path) -> bool:
+    """Return whether a process has a temporary file open, which it locks; no where the file system has no locks."""
+    try:
+        with open(path, "rb", opener=_open_itself) as file:
+            posix.lock_file(file.fileno())
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -366,6 +381,10 @@ def _content(path: Path) -> bytes:
 
 def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | posix.NONBLOCKING)
+
+
+def _open_itself(path: str, flags: int) -> int:
+    return _open_nonblocking(path, flags | posix.NOT_FOLLOWED)
 
 
 def _parsed(path: Path, content: bytes) -> Any:
