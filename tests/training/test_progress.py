@@ -107,13 +107,20 @@ def test_a_terminal_shows_one_bar_at_a_time_beneath_the_rows(monkeypatch: pytest
     assert "step 0 of 4" not in last
 
 
+@pytest.mark.parametrize("at_terminal", [False, True])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), BrokenPipeError()])
-def test_training_goes_on_where_nobody_reads_the_rows(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_goes_on_where_nobody_reads_the_rows(
+    error: OSError, at_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Unwritable(io.StringIO):
+        def isatty(self) -> bool:
+            return at_terminal
+
         def write(self, _text: str) -> int:
             raise error
 
     monkeypatch.setattr("sys.stderr", Unwritable())
+    monkeypatch.setenv("TERM", "xterm")
     log = ConsoleLog("seed 3")
     log.started(Recipe(name="x", epochs=2), 5, [], 0)
     log.step_done(4)

@@ -253,7 +253,8 @@ def recorded_studies(work: Work) -> list[tuple[Study, Finding]]:
     if not path.exists():
         return []
     record = storage.read_json(path)
-    others = [one for one in EXPERIMENTS if one.name not in {named.name for named in work.experiments}]
+    names = {experiment.name for experiment in work.experiments}
+    others = [one for one in EXPERIMENTS if one.name not in names]
     try:
         scope = build(Scope, record["scope"])
         plain = {one["name"]: one for one in record["experiments"]}

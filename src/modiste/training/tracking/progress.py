@@ -151,13 +151,14 @@ class ConsoleLog(ProgressLog):
         with suppress(OSError):
             for earlier in self._progress.task_ids:
                 self._progress.update(earlier, visible=False)
-            self._task = self._progress.add_task(name, total=steps, completed=done)
+            self._progress.add_task(name, total=steps, completed=done)
             self._progress.start()
 
     def move_bar(self, done: int) -> None:
         """Update the bar."""
         with suppress(OSError):
-            self._progress.update(self._task, completed=done)
+            for newest in self._progress.task_ids[-1:]:
+                self._progress.update(newest, completed=done)
 
     def end_bar(self) -> None:
         """Remove the bar."""
