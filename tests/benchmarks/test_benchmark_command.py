@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 from few_kinds import keep_kinds
 
@@ -178,6 +179,8 @@ def test_what_the_runs_and_files_show_is_said_before_the_test_set_is_opened(
     refused("conformal", [finished_run, finished_run], RunError, "the same recipe and seed as", **tiny)
     refused("human", [finished_run], DataError, r"typo\.csv: cannot be read", labels="typo.csv", **tiny)
     refused("ood", [finished_run], DataError, "typo: no such data set or folder", against="typo", **tiny)
+    np.savez(tmp_path / "small.npz", images=np.zeros((4, 9, 9), np.uint8), labels=np.arange(4))
+    refused("ood", [finished_run], DataError, "small.npz: expected images of", against=tmp_path / "small.npz", **tiny)
     coloured = pictured(shop, "coloured", colour=True)
     refused("corruptions", [coloured], DataError, "images: expected one channel, grey, found 3")
     taught = with_teachers(replace(tiny_recipe, epochs=1), [finished_run])[0]

@@ -12,8 +12,9 @@ import torch
 from modiste import machine
 from modiste.data.dataset import load_development
 from modiste.errors import RecipeError
+from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import ByClassRecipe, Recipe, load
-from modiste.runs import manifest, run_folder
+from modiste.runs import manifest, run_folder, storage
 from modiste.training.setup import can_continue, claim, open_session, set_up
 
 
@@ -57,8 +58,23 @@ def test_a_run_that_ran_out_of_patience_cannot_be_trained_on(
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     lines = (run / run_folder.LOG).read_text().splitlines(keepends=True)
     (run / run_folder.LOG).write_text("".join(lines[:-1]))
+    run_folder.write_manifest(run)
     assert not can_continue(run, longer)
     assert not can_continue(tmp_path / "none", longer)
+
+
+def test_a_run_out_of_patience_at_its_last_epoch_cannot_be_trained_on(
+    finished_run: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    best = max(row.validation_accuracy for row in run_folder.open_run(run).history)
+    plain = run_folder.read_lines(run / run_folder.LOG)
+    run_folder.write_lines(run / run_folder.LOG, [row | {"validation_accuracy": best} for row in plain])
+    for patience, can in ((len(plain), True), (len(plain) - 1, False)):
+        recipe = replace(run_folder.read_recipe(run), patience=patience)
+        storage.write_json(run / run_folder.RECIPE, to_plain(recipe))
+        run_folder.write_manifest(run)
+        assert can_continue(run, replace(recipe, epochs=9)) is can
 
 
 def test_notes_are_logged_for_images_that_are_found_only(

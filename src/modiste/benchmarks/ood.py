@@ -4,7 +4,7 @@ The measures are pure functions of the scores of both kinds of image; the score 
 higher. Equal scores count as half, as in scikit-learn.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from pathlib import Path
 from statistics import mean
@@ -22,7 +22,7 @@ from modiste.benchmarks.result import Figure, Findings, Published
 from modiste.benchmarks.settings import Settings
 from modiste.benchmarks.subjects import Subjects, shown_once
 from modiste.data import sources
-from modiste.data.dataset import balanced_sample
+from modiste.data.dataset import ImageSet, balanced_sample
 from modiste.display import Table, percent
 from modiste.errors import DataError, shown
 from modiste.evaluation.other_data import load_images
@@ -31,6 +31,7 @@ from modiste.evaluation.out_of_distribution.features import DENSE, LOGITS, featu
 from modiste.evaluation.run_images import load_own_development
 from modiste.evaluation.statistics import NORMAL_95, wilson_interval
 from modiste.recipes.recipe import DataRecipe
+from modiste.runs.run_folder import Run
 
 MOST_KNOWN = 10_000
 """Training images that the distances of the baselines are measured from, the classes by turns."""
@@ -64,6 +65,12 @@ def check(settings: Settings) -> None:
         sources.locate(path)
 
 
+def check_runs(settings: Settings, runs: Sequence[Run], images: ImageSet) -> None:
+    """Raise DataError if the images at one of the paths are damaged, or of another shape than those of the runs."""
+    for path in settings.against:
+        _load(path, tuple(images.images.shape[1:]), _preparation(images, runs[0]))
+
+
 def measure(subjects: Subjects, settings: Settings) -> Findings:
     """Measure how well each score tells images of other sets from those of the split.
 
@@ -73,7 +80,7 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
         RunError: The data are not those of the run.
     """
     images = subjects.images
-    prepared = whole_pictures(images.images) if images.digests is None else subjects.found.runs[0].recipe.data
+    prepared = _preparation(images, subjects.found.runs[0])
     others = other_images(images.images.cpu(), settings.against, prepared)
     found = [_of_run(subjects, number, others) for number in range(len(subjects))]
     figures = tuple(_figures(one) for one in found)
@@ -82,6 +89,11 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
     return Findings(
         figures=figures, details=tuple({"by_set": one} for one in found), tables=tuple(tables), settings=counts
     )
+
+
+def _preparation(images: ImageSet, run: Run) -> DataRecipe:
+    """Return what picture files of other sets become: what the run's recipe makes of its own, if these are files."""
+    return whole_pictures(images.images) if images.digests is None else run.recipe.data
 
 
 def whole_pictures(images: UInt8[Tensor, "n c h w"]) -> DataRecipe:

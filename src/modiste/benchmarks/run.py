@@ -52,6 +52,7 @@ BENCHMARKS: dict[str, Yardstick] = {
         ood.measure,
         ood.PUBLISHED,
         check=ood.check,
+        check_runs=ood.check_runs,
     ),
     "conformal": Yardstick(
         "Prediction sets",

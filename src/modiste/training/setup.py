@@ -17,7 +17,7 @@ from modiste.data.augment import check_own_augmentation
 from modiste.data.batch import as_floats
 from modiste.data.by_class import check_labels
 from modiste.data.dataset import Development, ImageSet, channel_statistics, load_development, mean_and_deviation
-from modiste.errors import DataError, RecipeError, RunError
+from modiste.errors import DataError, RecipeError, RunError, StorageError
 from modiste.models import layers
 from modiste.models.layers import Statistic
 from modiste.models.own_network import check_own
@@ -30,6 +30,7 @@ from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.system.processes import CoreWatch, Interruption
 from modiste.training.distillation import Teachers, load_teachers
 from modiste.training.distributed import ALONE, Group
+from modiste.training.loop import out_of_patience
 from modiste.training.objectives import check_loss
 from modiste.training.schedules import depends_on_length
 from modiste.training.state import Context
@@ -246,17 +247,16 @@ def _remedy(folder: Path, recipe: Recipe) -> str:
 def can_continue(folder: Path, recipe: Recipe) -> bool:
     """Return whether a folder holds a finished run that can be trained on until it is one of this recipe.
 
-    A run that ended before its last epoch, out of patience, cannot.
+    A run that is out of patience cannot, though it may have reached its last epoch.
     """
     try:
-        if not storage.is_file(folder / manifest.NAME):
-            return False
-        before, recipe = run_folder.read_recipe(folder), run_folder.as_begun(recipe, folder)
-        done = len(run_folder.read_lines(folder / run_folder.LOG))
-    except (RecipeError, RunError):
+        run, recipe = run_folder.open_run(folder), run_folder.as_begun(recipe, folder)
+    except (RecipeError, RunError, StorageError):
         return False
-    is_longer = 0 < before.epochs < recipe.epochs and done == before.epochs
-    return is_longer and not depends_on_length(before) and replace(before, epochs=recipe.epochs) == recipe
+    before, history = run.recipe, list(run.history)
+    is_shorter = 0 < before.epochs < recipe.epochs and replace(before, epochs=recipe.epochs) == recipe
+    is_complete = len(history) == before.epochs and not out_of_patience(history, before)
+    return is_shorter and is_complete and not depends_on_length(before)
 
 
 def images_of(recipe: Recipe, data: Data, session: Session) -> Development:
