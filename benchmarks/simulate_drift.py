@@ -195,9 +195,9 @@ darker: 60 % of the brightness; blurred: Gaussian, one pixel; rotated: 15 degree
 letters, drawn faces; class mix: more shoes than the three in ten of the reference.
 
 Drift is an adjusted p-value below {LEVEL}, with a distance of {LEAST_DISTANCE} or, for classes, a stability index of
-{LEAST_INDEX}. What is not found is slight. A week of this size shows a distance of {smallest:.3f}. If a quarter of the
-pictures is darker, or a tenth blurred or rotated, the distances are about as large as that, and smaller in many weeks.
-40 % shoes are a stability index below {LEAST_INDEX}.
+{LEAST_INDEX}. Changes that go unnoticed are small. A week of this size shows a distance of {smallest:.3f}. If a quarter
+of the pictures is darker, or a tenth blurred or rotated, the distances are about as large, and smaller in many weeks.
+With 40 % shoes the stability index stays below {LEAST_INDEX}.
 
 {describe_machine(record["machine"])}
 """

@@ -40,7 +40,11 @@ EPOCHS = 20
 """Twice those of ``sprint-94``, because most of these changes pay in longer training only."""
 TRIALS = (
     Trial("sam", "sharpness-aware steps (Foret et al., 2021)", {"optimizer.sam_rho": 0.05}),
-    Trial("sam-third", "every third step, wider", {"optimizer.sam_rho": 0.1, "optimizer.sam_every": 3}),
+    Trial(
+        "sam-third",
+        "sharpness-aware every third step, with a wider radius",
+        {"optimizer.sam_rho": 0.1, "optimizer.sam_every": 3},
+    ),
     Trial(
         "sam-adaptive", "adaptive SAM (Kwon et al., 2021)", {"optimizer.sam_rho": 0.5, "optimizer.sam_adaptive": True}
     ),
@@ -51,7 +55,7 @@ TRIALS = (
         {"swa_start": 0.75, "schedule.hold": 0.25, "schedule.final_factor": 0.2},
     ),
     Trial("trivial", "TrivialAugment (Mueller and Hutter, 2021)", {"augmentation.trivial": 1.0}),
-    Trial("trivial-weak", "the same, at a third of its strength", {"augmentation.trivial": 0.3}),
+    Trial("trivial-weak", "TrivialAugment at a third of its strength", {"augmentation.trivial": 0.3}),
     Trial(
         "rand-augment",
         "RandAugment (Cubuk et al., 2020)",
@@ -81,7 +85,7 @@ def main() -> None:
             found = measure(trial, options.seeds, options.runs)
             earlier = record.read() or {"trials": {}}
             content = provenance() | {"trials": earlier["trials"] | {trial.name: found}}
-            record.save(content, page(content))
+            record.save(content, as_markdown(content))
             print(f"{trial.name}: {found['verdict']}", flush=True)
 
 
@@ -91,7 +95,6 @@ def measure(trial: Trial, seeds: int, folder: Path) -> dict[str, Any]:
     changed = train(trial.name, trial.fields, seeds, folder, teachers=plain if trial.is_taught else ())
     contrast = modiste.compare([run.folder for run in (*changed, *plain)]).contrasts[0]
     return {
-        "about": trial.about,
         "fields": dict(trial.fields),
         "seeds": seeds,
         "base_accuracies": [run.picked.validation_accuracy for run in plain],
@@ -113,11 +116,12 @@ def train(name: str, fields: Mapping[str, Any], seeds: int, folder: Path, teache
     return found
 
 
-def page(content: Mapping[str, Any]) -> str:
+def as_markdown(content: Mapping[str, Any]) -> str:
     """Return the page of the record."""
-    trials = content["trials"]
-    adjusted = holm([one["p_value"] for one in trials.values()])
-    table = rows(line(*one, p_value) for one, p_value in zip(trials.items(), adjusted, strict=True))
+    done = [trial for trial in TRIALS if trial.name in content["trials"]]
+    found = [content["trials"][trial.name] for trial in done]
+    adjusted = holm([one["p_value"] for one in found])
+    table = rows(line(*each) for each in zip(done, found, adjusted, strict=True))
     return (
         "# Trials\n\n"
         f"Changes of `{BASE}` for {EPOCHS} epochs, each compared with the base as it is, on validation.\n"
@@ -126,18 +130,18 @@ def page(content: Mapping[str, Any]) -> str:
         "give wide intervals. The p-value is adjusted for all trials (Holm, 1979): below 0.05 the change is shown to\n"
         "be better or worse. The last column says what happened with each seed. What a step costs is in the guides\n"
         "of [training](../../docs/training.md) and [augmentation](../../docs/augmentation.md).\n\n"
-        f"Made by `{content['command']}`.\n\n"
+        f"Made by `python benchmarks/trials.py`, trial by trial; last by `{content['command']}`.\n\n"
         "| trial | fields | seeds | before | after | difference | 95 % interval | p | with each seed |\n"
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         f"{table}\n\n{describe_machine(content['machine'])}\n"
     )
 
 
-def line(name: str, one: Mapping[str, Any], adjusted: float) -> Sequence[object]:
+def line(trial: Trial, one: Mapping[str, Any], adjusted: float) -> Sequence[object]:
     """Return a trial's row of the table, with its adjusted p-value."""
     low, high = one["interval"]
     return (
-        f"{name}: {one['about']}",
+        f"{trial.name}: {trial.about}",
         ", ".join(f"`{path} {value}`" for path, value in one["fields"].items()),
         one["seeds"],
         f"{mean(one['base_accuracies']):.2%}",
