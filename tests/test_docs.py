@@ -5,6 +5,7 @@ import html
 import itertools
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,39 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
         timeout=880,
     )
     assert done.returncode == 0, done.stderr
+
+
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "gallery" not in path.parts)]
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """Return the words of the page's commands of Modiste, in their order."""
+    found = []
+    for block in re.findall(r"^```[a-z]*\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        lines = [line for line in block.replace("\\\n", " ").splitlines() if re.match(r"\s*modiste [a-z]", line)]
+        found += [shlex.split(line, comments=True) for line in lines]
+    return found
+
+
+def folder_of(command: list[str]) -> str | None:
+    """Return the folder that a command fills, without the number that a second one of a name gets."""
+    if "--out" in command and command[1] in ("train", "search", "reproduce", "predict", "cross-validate"):
+        return command[command.index("--out") + 1]
+    return f"runs/{Path(command[2]).stem}" if command[1] == "train" and not command[2].startswith("-") else None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_a_folder_that_a_page_reads_is_that_of_one_command(page: Path) -> None:
+    """Whoever types the commands of a page in their order once measured the first of three runs as the third."""
+    made: dict[str, list[list[str]]] = {}
+    for command in commands_of(page):
+        for word in command[2:]:
+            filled_by = made.get(word.rstrip("/*"), [])
+            assert len(filled_by) < 2, f"{' '.join(command)}: {word} is filled by each of {filled_by}"
+        folder = folder_of(command)
+        if folder is not None and command not in made.setdefault(folder, []):
+            made[folder].append(command)
+            assert "--out" not in command or len(made[folder]) == 1, f"{folder} is filled by each of {made[folder]}"
 
 
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
