@@ -122,6 +122,13 @@ def test_weights_make_up_for_small_classes_and_are_one_in_the_mean(balance: floa
         assert shares.tolist() == pytest.approx([1 / 3] * 3)
 
 
+@pytest.mark.parametrize("balance", [0.25, 0.5, 1.0])
+def test_a_class_without_images_has_no_share_in_the_mean_of_the_weights(balance: float) -> None:
+    weights = class_weights(LABELS, 10, balance)
+    assert weights[LABELS].mean().item() == pytest.approx(1, abs=1e-6)
+    assert weights[:3].tolist() == pytest.approx(class_weights(LABELS, 3, balance).tolist())
+
+
 def test_each_image_has_the_weight_of_its_classes() -> None:
     weights = torch.tensor([0.5, 2.0, 1.0])
     targets = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0, 0, 1]])

@@ -17,7 +17,8 @@ from PIL import Image
 from modiste.cli import main
 from modiste.data import clothing_download
 from modiste.data.idx.download import Connection
-from modiste.errors import DataError
+from modiste.errors import DataError, FolderInUseError, StorageError
+from modiste.runs import storage
 
 PUBLISHED = {"train": 4, "validation": 2, "test": 2}
 QUICK = Connection(connect_seconds=1.0, read_seconds=2.0, loopback=True)
@@ -100,7 +101,8 @@ def test_the_pictures_are_fetched_and_nothing_else(
     files = {path.relative_to(found.folder).as_posix() for path in found.folder.rglob("*") if not path.is_dir()}
     assert files == {name.partition("/")[2] for name in PICTURES}
     beside = {path.name for path in found.folder.parent.iterdir()}
-    assert beside == {clothing_download.NAME, clothing_download.DIGEST}, "no archive and nothing unfinished is left"
+    left = {clothing_download.NAME, clothing_download.DIGEST, storage.LOCK_NAME}
+    assert beside == left, "no archive and nothing unfinished is left"
     assert not list(tmp_path.rglob("out.jpg"))
 
 
@@ -111,6 +113,51 @@ def test_what_is_there_is_checked_and_not_fetched_again(serve: Callable[[bytes],
     next(first.folder.glob("train/*/*.jpg")).write_bytes(b"damaged")
     with pytest.raises(DataError, match="damaged or incomplete"):
         serve(b"")
+
+
+def test_what_a_killed_process_left_is_deleted_by_the_next(serve: Callable[[bytes], clothing_download.Fetched]) -> None:
+    leftover = clothing_download.clothing_folder() / ".fetch-killed"
+    (leftover / "clothing" / "train").mkdir(parents=True)
+    (leftover / "archive.tar.gz").write_bytes(b"half")
+    serve(archive(PICTURES))
+    assert not leftover.exists()
+
+
+def test_while_a_process_fetches_another_one_is_refused(serve: Callable[[bytes], clothing_download.Fetched]) -> None:
+    running = clothing_download.clothing_folder() / ".fetch-running"
+    running.mkdir(parents=True)
+    with storage.lock(running.parent), pytest.raises(FolderInUseError, match="wait until it has ended"):
+        serve(archive(PICTURES))
+    assert running.exists()
+    assert Server.asked == []
+
+
+def test_where_another_process_was_faster_its_pictures_are_checked_and_taken(
+    serve: Callable[[bytes], clothing_download.Fetched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk without locks."""
+    unpack = clothing_download._unpack
+
+    def both(packed: Path, folder: Path) -> None:
+        unpack(packed, folder)
+        unpack(packed, clothing_download.fetched_folder())
+
+    monkeypatch.setattr(clothing_download, "_unpack", both)
+    found = serve(archive(PICTURES))
+    assert found.folder == clothing_download.fetched_folder()
+    assert sum(found.counts.values()) == len(PICTURES)
+
+
+@pytest.mark.parametrize("name", ["clothing/train/hat/0.jpg", clothing_download.DIGEST])
+def test_a_file_that_cannot_be_read_is_named_in_one_line(
+    name: str, serve: Callable[[bytes], clothing_download.Fetched]
+) -> None:
+    path = serve(archive(PICTURES)).folder.parent / name
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StorageError, match=r"cannot be read \(.*\); check its permissions") as caught:
+        serve(b"")
+    assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_other_pictures_than_before_are_refused(serve: Callable[[bytes], clothing_download.Fetched]) -> None:
@@ -164,7 +211,7 @@ def test_a_bad_answer_leaves_nothing_and_says_in_one_line_what_to_do(
         serve(body)
     assert "\n" not in str(caught.value)
     assert "--data.extra" in str(caught.value)
-    assert list(clothing_download.clothing_folder().iterdir()) == []
+    assert [path.name for path in clothing_download.clothing_folder().iterdir()] == [storage.LOCK_NAME]
 
 
 def test_too_large_an_answer_is_cut(

@@ -170,8 +170,9 @@ def less(path: Path, count: int) -> Path:
     return path
 
 
-def without(folder: Path, name: str) -> Path:
-    (folder / name).unlink()
+def without(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).unlink()
     return folder
 
 
@@ -284,6 +285,8 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "parquet: names of numbers": (lambda at: table(at, metadata=names_json([1, 2, 3])), "metadata huggingface: damaged"),
     "parquet: nested JSON": (lambda at: table(at, metadata="[" * 100_000), "metadata huggingface: damaged"),
     "parquet: a shard missing": (lambda at: without(write_parquet(at, (IMAGES, LABELS), TEST), "train-00001-of-00002.parquet"), "shards missing: expected 2 files such as train-00000.* found 1, without number 1"),
+    "parquet: a shard alone": (lambda at: without(write_parquet(at, (IMAGES, LABELS), TEST), "train-00001-of-00002.parquet", "test-00000-of-00001.parquet"), "shards missing: expected 2 files such as train-00000.* found 1, without number 1"),
+    "parquet: a test file alone": (lambda at: without(write_parquet(at, (IMAGES, LABELS), TEST, shards=1), "train-00000-of-00001.parquet"), "no training part: expected train-.*, found test-00000-of-00001.parquet; add it, or name one file"),
     "parquet: two parts in a name": (lambda at: renamed(at, "test-00000-of-00001.parquet", "train-and-test.parquet"), "train-and-test.parquet: a name of several parts: expected train, validation or test in it, found test and train; rename"),
     "parquet: no training part": (lambda at: two_tests(at), "no training part: expected train-"),
     "mat": (lambda at: written(at / "emnist.mat", b"MATLAB"), "found a MATLAB file .*scipy.io.loadmat"),

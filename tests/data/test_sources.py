@@ -331,6 +331,28 @@ def test_a_folder_argument_moves_another_set(tmp_path: Path) -> None:
     assert idx_source.load_training("/where/it/was", folder).folder == folder
 
 
+def test_a_folder_without_test_files_is_described_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main.main(["data", str(write(tmp_path / "set", GOOD))])
+    printed = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("well formed") for line in printed) == 2
+    assert [line.partition(",")[0] for line in printed if line.startswith("training: ")] == [
+        "training: 6 images of 4 x 5"
+    ]
+    assert printed[-1].startswith(f"test: {tmp_path / 'set'}: no such file: expected one *t10k-images*idx3-ubyte")
+
+
+def test_fashion_mnist_without_its_test_files_is_a_fault(
+    nowhere: Path, small_fashion: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(nowhere / PLACES[1], small_fashion)
+    with pytest.raises(SystemExit) as caught:
+        main.main(["data"])
+    assert caught.value.code == DataError.exit_code
+    assert "test files: not found" in capsys.readouterr().err
+
+
 def test_the_four_files_are_verified(real_files: dict[str, Path]) -> None:
     files = held_out.verify_all(real_files[IMAGES].parent)
     assert [file.path for file in files] == [real_files[name] for name in (*PAIR["train"], *PAIR["test"])]

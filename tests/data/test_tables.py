@@ -119,6 +119,22 @@ def test_labels_of_every_type(labels: np.ndarray, names: tuple[str, ...]) -> Non
     assert [names[label_of[image.tobytes()]] for image in TRAIN[0]] == plain * 20
 
 
+@pytest.mark.parametrize(("train", "test"), [(str, int), (int, str)])
+def test_test_labels_of_another_type_than_in_training_are_refused(train: type, test: type) -> None:
+    """The label 1 would be taken for the position of the class "2"."""
+    parts = modiste.Dataset(
+        train=(TRAIN[0], (TRAIN[1] + 1).astype(train)), test=(TEST[0], (TEST[1] % 2 + 1).astype(test))
+    )
+    assert development_of(parts).class_names == ("1", "2", "3")
+    with pytest.raises(DataError, match="test labels: labels of several types: expected one type, found text in one "):
+        held_out.test_of(parts)
+
+
+def test_with_class_names_test_labels_may_be_names_where_those_in_training_are_numbers() -> None:
+    parts = modiste.Dataset(train=TRAIN, test=(TEST[0], np.array(NAMES)[TEST[1]]), class_names=NAMES)
+    assert held_out.test_of(parts).labels.tolist() == TEST[1].tolist()
+
+
 def test_floats_between_the_bytes_are_rounded_and_reported() -> None:
     images = TRAIN[0] / 255
     images[0, 0, 0] = 0.5
@@ -459,6 +475,12 @@ def test_a_file_alone_has_its_test_images_set_aside(tmp_path: Path) -> None:
     assert len(held_out.load_test(DataRecipe(source=str(path)))) == 9
     lone = write_parquet(tmp_path, TRAIN, TEST, shards=1) / "train-00000-of-00001.parquet"
     assert len(load_development(DataRecipe(source=str(lone))).train) == 43
+
+
+@pytest.mark.parametrize("name", ["train-00000-of-00002.parquet", "test-00000-of-00001.parquet"])
+def test_a_parquet_file_that_is_named_is_read_for_training_whatever_its_name_says(name: str, tmp_path: Path) -> None:
+    write_parquet(tmp_path, TRAIN, TEST)
+    assert set(parquet.read(tmp_path / name).parts) == {"train"}
 
 
 class Noise:

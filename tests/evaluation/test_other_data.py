@@ -2,23 +2,29 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import modiste
 from commands_and_data import write_pictures
 from modiste.cli import main
 from modiste.data import held_out, sources
-from modiste.data.dataset import as_image_set
+from modiste.data.dataset import as_image_set, development_of
 from modiste.data.pictures import picture_cache
+from modiste.data.tables.contents import idx_hash
 from modiste.errors import DataError, RunError
 from modiste.evaluation import other_data
 from modiste.evaluation.assessment import evaluate
-from modiste.evaluation.other_data import FILE, evaluate_on, evaluations
+from modiste.evaluation.other_data import FILE, evaluate_on, evaluations, own_images
 from modiste.photo.preparation import Preparation
+from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import DataRecipe
+from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.runs.run_folder import open_run
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -34,6 +40,23 @@ def arrays(tiny_folder: Path) -> Arrays:
     """The test images of the run's data set, as if they were new."""
     images = as_image_set(held_out.load_held_out(str(tiny_folder)))
     return images.images[:, 0].numpy(), images.labels.numpy()
+
+
+def let_it_be_trained_on(run: Path, fingerprint: str, **fields: Any) -> None:
+    """Write into the run another fingerprint of its data, and other fields of their recipe."""
+    weights = run / run_folder.WEIGHTS["picked"]
+    tensors, _ = checkpoint.read(weights)
+    info = checkpoint.load_info(weights)
+    recipe = replace(info.recipe, data=replace(info.recipe.data, **fields))
+    checkpoint.save_model(weights, tensors, replace(info, fingerprint=fingerprint, recipe=recipe))
+    storage.write_json(run / run_folder.RECIPE, to_plain(recipe))
+    files, openings = manifest.read(run)
+    changed = {path.name: storage.sha256(path) for path in (weights, run / run_folder.RECIPE)}
+    manifest.write(run, files | changed, openings)
+
+
+EXTRA: dict[str, Any] = {"extra": "gone", "extra_classes": ("boots=0",)}
+"""Extra pictures that a run has learnt from, and that are no longer there."""
 
 
 def test_the_measures_are_those_of_the_images(run: Path, arrays: Arrays, tiny_folder: Path) -> None:
@@ -81,6 +104,14 @@ def test_some_of_the_classes_are_enough(run: Path, arrays: Arrays) -> None:
     assert by_name.confusion == found.confusion
 
 
+@pytest.mark.parametrize("text", [False, True])
+def test_one_of_the_classes_is_enough(text: bool, run: Path, arrays: Arrays) -> None:
+    images, labels = arrays
+    one = labels == 4
+    found = evaluate_on(run, (images[one], labels[one].astype(str) if text else labels[one]))
+    assert [scores.support for scores in found.per_class.values()] == [0, 0, 0, 0, one.sum()]
+
+
 def test_what_is_not_the_runs_is_refused(run: Path, arrays: Arrays) -> None:
     images, labels = arrays
     with pytest.raises(RunError, match=r"classes that .* does not have: expected some of .* found bonnet, cape"):
@@ -89,7 +120,19 @@ def test_what_is_not_the_runs_is_refused(run: Path, arrays: Arrays) -> None:
         evaluate_on(run, (images[:, ::2, ::2], labels))
     with pytest.raises(DataError, match="no such data set"):
         evaluate_on(run, "nowhere")
-    with pytest.raises(RunError, match=r"own data: .* found fashion-mnist; measure these with --split"):
+
+
+def test_fashion_mnist_is_refused_for_what_it_is_to_the_run(
+    run: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its test images are never measured without being counted; they are the own data of some runs alone."""
+    published = replace(held_out.TEST, images=replace(held_out.TEST.images, sha256=idx_hash(arrays[0])))
+    monkeypatch.setattr(held_out, "TEST", published)
+    for given, name in (("fashion-mnist", "fashion-mnist"), (arrays, "arrays")):
+        with pytest.raises(RunError, match=f"run: Fashion-MNIST's published images: expected others, found {name}; "):
+            evaluate_on(run, given)
+    let_it_be_trained_on(run, "0" * 64, source="fashion-mnist")
+    with pytest.raises(RunError, match=r"the run's own data: .* found fashion-mnist; measure these with --split"):
         evaluate_on(run, "fashion-mnist")
 
 
@@ -100,6 +143,20 @@ def test_folders_of_pictures(run: Path, tmp_path: Path, monkeypatch: pytest.Monk
     found = evaluate_on(run, tmp_path / "new")
     assert found.images == 5
     assert [found.per_class[name].support for name in names] == [3, 0, 2, *[0] * (len(names) - 3)]
+
+
+@pytest.mark.parametrize("layout", ["folders", "names", "table"])
+def test_pictures_of_one_class(layout: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture_cache, "picture_cache_folder", lambda: tmp_path / "cache")
+    files = write_pictures(tmp_path / "new", {"4": 3})
+    if layout == "names":
+        for number, name in enumerate(files):
+            (tmp_path / "new" / name).rename(tmp_path / "new" / f"4.{number}.png")
+        (tmp_path / "new" / "4").rmdir()
+    elif layout == "table":
+        rows = "".join(f"{name},4\n" for name in files)
+        (tmp_path / "new" / "metadata.csv").write_text(f"path,label\n{rows}")
+    assert evaluate_on(run, tmp_path / "new").per_class["4"].support == 3
 
 
 def test_each_picture_is_decoded_once(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,3 +205,27 @@ def test_the_runs_own_idx_files_are_refused_wherever_they_lie(
     moved = shutil.copytree(tiny_folder, tmp_path / "moved")
     with pytest.raises(RunError, match="the run's own data"):
         evaluate_on(finished_run, moved)
+
+
+def test_own_data_are_known_where_the_run_also_learnt_extra_pictures(
+    run: Path, arrays: Arrays, tiny_folder: Path, tmp_path: Path
+) -> None:
+    let_it_be_trained_on(run, f"{open_run(run).load_info().fingerprint}+{'0' * 64}", **EXTRA)
+    with pytest.raises(RunError, match="the run's own data"):
+        evaluate_on(run, shutil.copytree(tiny_folder, tmp_path / "moved"))
+    assert own_images(run, arrays, "validation") is None
+    own = development_of(arrays, DataRecipe(validation_fraction=1 / 6))
+    let_it_be_trained_on(run, f"{own.fingerprint}+{'0' * 64}", **EXTRA)
+    found = own_images(run, arrays, "validation")
+    assert found is not None
+    assert torch.equal(found.images, own.validation.images)
+    with pytest.raises(RunError, match="the run's own data"):
+        evaluate_on(run, arrays)
+
+
+def test_data_that_the_run_could_not_be_trained_on_are_other_data(run: Path, arrays: Arrays) -> None:
+    """A grouped split takes no data that bring their own validation images."""
+    let_it_be_trained_on(run, "0" * 64, split="grouped")
+    parts = modiste.Dataset(train=arrays, validation=arrays)
+    assert own_images(run, parts, "validation") is None
+    assert evaluate_on(run, parts).images == 200

@@ -67,8 +67,8 @@ def smoothed(targets: Shaped[Tensor, "n classes"], smoothing: float) -> Float[Te
 
 def class_weights(labels: Int64[Tensor, " n"], classes: int, balance: float) -> Float[Tensor, " classes"]:
     """Return the weight of each class: its number of images to the power -balance, scaled to mean 1 over all images."""
-    counts = torch.bincount(labels, minlength=classes).clamp(min=1).double()
-    raw = counts**-balance
+    counts = torch.bincount(labels, minlength=classes).double()
+    raw = counts.clamp(min=1) ** -balance
     return (raw * (counts.sum() / (counts * raw).sum())).float()
 
 

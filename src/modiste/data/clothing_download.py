@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from modiste.data.idx.download import OFFLINE_VARIABLE, Connection, fetch_file, is_offline
-from modiste.data.paths import clothing_folder
+from modiste.data.paths import clothing_folder, kind_at
 from modiste.errors import DataError, PhotoError, StorageError, fault, reason_of, shown
 from modiste.photo.opening import open_photo
 from modiste.runs import storage
@@ -34,6 +34,8 @@ PICTURE = re.compile(r"[^/]+/((?:train|validation|test)/[a-z-]+/[\w-]+\.jpg)")
 MOST_ARCHIVE_BYTES, MOST_PICTURE_BYTES = 500 * 2**20, 4 * 2**20
 MOST_FILLING_BYTES = 2**20
 """Most zeros after an archive's last file; tar itself writes up to 10 KiB."""
+UNFINISHED = ".fetch-"
+"""Begins the name of the folder that a download is unpacked in."""
 DIGEST = "clothing.sha256"
 """Name of the file, beside the folder, with the digest of the first download."""
 USUAL_CONNECTION = Connection()
@@ -76,33 +78,57 @@ def fetch(
     Raises:
         DataError: There is no network, or MODISTE_OFFLINE is set; the archive or a picture in it is damaged, pictures
             are missing, or they are not those of an earlier download.
-        StorageError: The folder cannot be written.
+        FolderInUseError: Another process is fetching it.
+        StorageError: The folder cannot be written, or a file in it cannot be read.
     """
     folder = fetched_folder()
-    if folder.is_dir():
+    if kind_at(folder) == "folder":
         return check(folder, published)
     if is_offline():
         expected, remedy = "permission to use the network", f"unset it, {BY_HAND}"
         raise fault(folder, "no download", expected=expected, found=f"{OFFLINE_VARIABLE} set", remedy=remedy)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
-            archive, unpacked = Path(temporary) / "archive.tar.gz", Path(temporary) / NAME
-            _download(address, archive, connection)
-            _unpack(archive, unpacked)
-            found = check(unpacked, published)
-            unpacked.replace(folder)
-    except OSError as error:
-        raise StorageError(f"{shown(folder)}: cannot be written ({reason_of(error)}); free space there") from error
-    return replace(found, folder=folder)
+    storage.check_writable(folder.parent)
+    with storage.lock(folder.parent):
+        return _fetch_into(folder, address, connection, published)
 
 
 def check(folder: Path, published: Mapping[str, int] = PUBLISHED) -> Fetched:
     """Read every picture of the data set, count them, and compare their digest with the one that is noted.
 
     Raises:
-        DataError: A picture cannot be read, pictures are missing, or the digest differs.
+        DataError: A file is no picture, pictures are missing, or the digest differs.
+        StorageError: A file cannot be read.
     """
+    try:
+        return _checked(folder, published)
+    except OSError as error:
+        place = shown(error.filename or folder)
+        raise StorageError(f"{place}: cannot be read ({reason_of(error)}); check its permissions") from error
+
+
+def _fetch_into(folder: Path, address: str, connection: Connection, published: Mapping[str, int]) -> Fetched:
+    """Download, unpack and check the data set, while the lock of the folder above is held.
+
+    Whatever a killed process left there is deleted before.
+    """
+    for leftover in folder.parent.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=UNFINISHED) as temporary:
+            archive, unpacked = Path(temporary) / "archive.tar.gz", Path(temporary) / NAME
+            _download(address, archive, connection)
+            _unpack(archive, unpacked)
+            found = check(unpacked, published)
+            unpacked.replace(folder)
+    except OSError as error:
+        if folder.is_dir():  # another process was faster, on a disk without locks
+            return check(folder, published)
+        raise StorageError(f"{shown(folder)}: cannot be written ({reason_of(error)}); free space there") from error
+    return replace(found, folder=folder)
+
+
+def _checked(folder: Path, published: Mapping[str, int]) -> Fetched:
+    """Return the data set, read and compared as ``check`` says; OSError if a file cannot be read."""
     counts, digest = Counter[str](), hashlib.sha256()
     for path in sorted(folder.glob("*/*/*.jpg")):
         content = path.read_bytes()

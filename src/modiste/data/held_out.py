@@ -200,6 +200,8 @@ def _test_table(table: TableSource, path: Path, recipe: DataRecipe) -> LabelledI
 def load_labelled(data: Any, recipe: DataRecipe) -> LabelledImages:
     """Read all labelled images of some data, whatever part they are in; of IDX files, the test files.
 
+    The images may be of a single class.
+
     Args:
         data: A path, or what a program hands over; see ``dataset.development_of``.
         recipe: Says what picture files become, and whether arrays are transposed, which picture files never are; its
@@ -241,7 +243,7 @@ def _all_parts(contents: Contents, recipe: DataRecipe) -> LabelledImages:
 
 
 def _all_pictures(path: Path, recipe: DataRecipe) -> LabelledImages:
-    listing, training = list_pictures(path, recipe.decoder), None
+    listing, training = list_pictures(path, recipe.decoder, least_classes=1), None
     with contextlib.suppress(DataError, RecipeError):  # what cannot be trained on may still be measured
         training = divide(path, listing, recipe).entries
     pictures = decode_entries(path, listing, listing.entries, recipe, OTHER, fingerprint_of=training)

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from modiste.data import held_out
 from modiste.data.dataset import ImageSet, as_image_set, development_of
+from modiste.data.extra_pictures import own_fingerprint
 from modiste.data.labelled import LabelledImages
 from modiste.data.locations import FASHION_MNIST
 from modiste.data.pictures.listing import join_names
 from modiste.data.tables.contents import letters_of
-from modiste.errors import DataError, ReadOnlyError, RunError, shown
+from modiste.errors import DataError, ReadOnlyError, RecipeError, RunError, shown
 from modiste.evaluation.assessment import Assessment, Split, Weights, assess, class_names, epoch_of, infer_run
 from modiste.recipes.recipe import DataRecipe
 from modiste.runs import run_folder, storage
@@ -44,7 +45,7 @@ def evaluate_on(folder: Path | str, data: Any, *, weights: Weights = "picked", d
 
     Raises:
         RunError: The run is unfinished or damaged; a class is not the run's; the images have another shape, or are the
-            run's own data, which ``evaluate`` measures and counts.
+            run's own data, which ``evaluate`` measures and counts, or Fashion-MNIST's published ones.
         DataError: The images are missing or damaged.
 
     Example::
@@ -93,13 +94,14 @@ def own_images(folder: Path | str, data: Any, split: Split) -> ImageSet | None:
     if isinstance(data, str | os.PathLike):
         return None
     run = open_run(folder)
+    recipe = replace(run.recipe.data, extra="", extra_classes=())
     try:
-        development = development_of(data, run.recipe.data)
-    except DataError:  # too few images to train on may still be measured
+        development = development_of(data, recipe)
+    except (DataError, RecipeError):  # what cannot be trained on may still be measured
         return None
-    if development.fingerprint != run.load_info().fingerprint:
+    if development.fingerprint != own_fingerprint(run.load_info().fingerprint):
         return None
-    return development.validation if split == "validation" else held_out.test_of(data, run.recipe.data)
+    return development.validation if split == "validation" else held_out.test_of(data, recipe)
 
 
 def evaluations(run: Run) -> list[dict[str, Any]]:
@@ -119,22 +121,38 @@ def evaluations(run: Run) -> list[dict[str, Any]]:
 
 
 def _load(run: Run, data: Any) -> LabelledImages:
-    """Read the images; RunError if they are the run's own."""
+    """Read the images; RunError if they are the run's own, or Fashion-MNIST's."""
     recipe = run.recipe.data
-    own = "the run's own data: expected others, found {}; measure these with --split validation or --split test"
     if isinstance(data, str | os.PathLike):
         path = os.fspath(data)
-        same = os.path.realpath(path) == os.path.realpath(recipe.source)
-        if path == recipe.source or same or path == FASHION_MNIST:
-            raise RunError(f"{shown(run.folder)}: {own.format(shown(path))}")
+        if path == recipe.source or os.path.realpath(path) == os.path.realpath(recipe.source):
+            raise _own_data(run, path)
+        if path == FASHION_MNIST:
+            raise _published_data(run, path)
     channels, height, width = run.load_info().task.image_shape
     side = width if height == width else recipe.side
     if channels == 3 and not recipe.colour:  # a run on colour images in arrays: pictures are taken whole
         recipe = replace(recipe, pictures="whole", background="plain", colour=True)
     found = held_out.load_labelled(data, replace(recipe, extra="", extra_classes=(), side=side))
-    if found.published or found.fingerprint == run.load_info().fingerprint:
-        raise RunError(f"{shown(run.folder)}: {own.format(shown(found.name))}")
+    if found.fingerprint == own_fingerprint(run.load_info().fingerprint):
+        raise _own_data(run, found.name)
+    if found.published:
+        raise _published_data(run, found.name)
     return found
+
+
+def _own_data(run: Run, name: str) -> RunError:
+    return RunError(
+        f"{shown(run.folder)}: the run's own data: expected others, found {shown(name)}; measure these with "
+        "--split validation or --split test"
+    )
+
+
+def _published_data(run: Run, name: str) -> RunError:
+    return RunError(
+        f"{shown(run.folder)}: Fashion-MNIST's published images: expected others, found {shown(name)}; measure a "
+        "run that was trained on them, with --split validation or --split test"
+    )
 
 
 def _run_labels(run: Run, found: LabelledImages) -> Int64[Tensor, " n"]:

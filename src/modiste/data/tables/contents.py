@@ -15,7 +15,7 @@ from modiste.data.labelled import LabelledImages
 from modiste.data.locations import FASHION_MNIST
 from modiste.data.paths import kind_at
 from modiste.data.pictures.folder_layout import splits_in, visible
-from modiste.data.pictures.listing import MOST_CLASSES, check_class_names, join_names
+from modiste.data.pictures.listing import LEAST_CLASSES, MOST_CLASSES, check_class_names, join_names
 from modiste.data.tables.arrays import refusal
 from modiste.errors import DataError, shown
 from modiste.recipes.recipe import DataRecipe
@@ -87,7 +87,7 @@ class Development:
     Attributes:
         found: The images that training may use.
         rest: Images that were set aside for testing; None if there are none.
-        values: The label, as given, of each class; None if there are class names.
+        values: The label, as given, of each class, in the order of the classes; None if there are class names.
     """
 
     found: LabelledImages
@@ -161,34 +161,29 @@ def all_images(contents: Contents) -> LabelledImages:
         _check_alike(parts[0], part)
     images = np.concatenate([part.images for part in parts])
     joined = replace(parts[0], images=images, labels=np.concatenate([part.labels for part in parts]))
-    values, names = _classes(contents, joined)
+    values, names = _classes(contents, joined, least=1)
     labels = number(joined, values, names)
     return LabelledImages(contents.name, images, labels, names, content_hash(images, labels, names, None))
 
 
 def number(part: Part, values: ndarray | None, names: tuple[str, ...]) -> Int64[ndarray, " n"]:
-    """Return the labels from 0; DataError if one is of no class.
+    """Return the labels from 0; DataError if one is of no class, or of another type than those of the classes.
 
     Args:
         part: Its labels are as given.
-        values: The label of each class, ascending; None if labels are positions in ``names``, or names.
+        values: The label of each class; None if labels are positions in ``names``, or names.
         names: Names of the classes.
     """
     labels = part.labels
-    is_text = labels.dtype.kind == "U"
-    if values is None and is_text:
-        order = np.argsort(names)
-        values = np.array(names)[order]
-    else:
-        order = np.arange(len(names))
+    if values is None and labels.dtype.kind == "U":
+        values = np.array(names)
     if values is None:
         places, known = labels, (labels >= 0) & (labels < len(names))
-    elif (values.dtype.kind == "U") != is_text:
-        places, known = np.zeros(len(labels), np.int64), np.zeros(len(labels), np.bool_)
     else:
-        places = np.searchsorted(values, labels).clip(max=len(values) - 1)
+        _check_type(values, part)
+        order = np.argsort(values)
+        places = order[np.searchsorted(values, labels, sorter=order).clip(max=len(values) - 1)]
         known = values[places] == labels
-        places = order[places]
     if not known.all():
         at = int((~known).argmax())
         raise refusal(
@@ -294,26 +289,29 @@ def _in_published_order(where: str, notes: tuple[str, ...]) -> Development | Non
     return Development(_fashion(raw.images, raw.labels, hashes, (*notes, note)), None, None)
 
 
-def _classes(contents: Contents, train: Part) -> tuple[ndarray | None, tuple[str, ...]]:
-    """Return the label of each class, None if there are names; and the names. Raises DataError."""
-    source = Path(train.where)
+def _classes(contents: Contents, part: Part, *, least: int = LEAST_CLASSES) -> tuple[ndarray | None, tuple[str, ...]]:
+    """Return the label of each class, None if there are names; and the names.
+
+    Raises DataError for fewer classes than ``least``, too many, or names that are not valid.
+    """
+    source = Path(part.where)
     if contents.class_names is not None:
-        check_class_names(source, list(contents.class_names), remedy="correct the class names")
+        check_class_names(source, list(contents.class_names), remedy="correct the class names", least=least)
         return None, contents.class_names
-    values = np.unique(train.labels)
-    if not 2 <= len(values) <= MOST_CLASSES:
+    values = np.unique(part.labels)
+    if not least <= len(values) <= MOST_CLASSES:
         raise refusal(
-            train.where,
-            "too few classes" if len(values) < 2 else "too many classes",
-            expected=f"2 to {MOST_CLASSES:,} different labels",
+            part.where,
+            "too few classes" if len(values) < least else "too many classes",
+            expected=f"{least} to {MOST_CLASSES:,} different labels",
             found=f"{len(values):,}",
             remedy="are these the labels?",
         )
     names = [str(value) for value in values]
-    check_class_names(source, names, remedy="rename the class")
+    check_class_names(source, names, remedy="rename the class", least=least)
     if values.dtype.kind == "U" and all(name.isdecimal() and name.isascii() for name in names):
         names.sort(key=int)
-        return None, tuple(names)
+        values = np.array(names)
     return values, tuple(names)
 
 
@@ -356,7 +354,11 @@ def _check_alike(train: Part, other: Part) -> None:
             found=f"{other.images.shape[1:]}",
             remedy="make all parts alike",
         )
-    if train.labels.dtype.kind != other.labels.dtype.kind:
+    _check_type(train.labels, other)
+
+
+def _check_type(labels: ndarray, other: Part) -> None:
+    if labels.dtype.kind != other.labels.dtype.kind:
         found, remedy = "text in one part and numbers in another", "make all parts alike"
         raise refusal(other.where, "labels of several types", expected="one type", found=found, remedy=remedy)
 

@@ -49,18 +49,22 @@ def detect(path: Path) -> bool:
 def read(path: Path) -> Contents:
     """Return what a file, or the files of a folder, hold: train-*.parquet, test-*.parquet, or all for training.
 
+    A file that is named itself is for training, whatever its name says.
+
     Raises:
-        DataError: A shard is missing, a file's name says two parts, a file is damaged, or has no such columns.
+        DataError: A folder has no training part, a shard is missing, or a file's name says two parts; a file is
+            damaged, or has no such columns.
         MissingExtraError: pyarrow is not installed.
     """
-    files = [path] if kind_at(path) == "file" else _files(path)
+    is_folder = kind_at(path) == "folder"
+    files = _files(path) if is_folder else [path]
     parts: dict[PartName, list[Path]] = {}
     for file in files:
-        parts.setdefault(_part_of(file) if len(files) > 1 else "train", []).append(file)
+        parts.setdefault(_part_of(file) if is_folder else "train", []).append(file)
     if "train" not in parts:
         found, remedy = ", ".join(file.name for file in files), "add it, or name one file"
         raise fault(path, "no training part", expected="train-*.parquet", found=shown(found), remedy=remedy)
-    if len(files) > 1:
+    if is_folder:
         for shards in parts.values():
             _check_shards(shards)
     columns = [_columns(file) for file in files]
