@@ -16,9 +16,9 @@ SIDE = 8
 CLASSES = ("coat", "bag", "boot")
 
 
-def network(seed: int = 0) -> bytes:
+def network(seed: int = 0, height: int = SIDE) -> bytes:
     """Return a linear classifier of stretched grey pictures; pictures that are bright on the whole are novel to it."""
-    weights = np.random.RandomState(seed).normal(size=(SIDE * SIDE, len(CLASSES))).astype(np.float32)
+    weights = np.random.RandomState(seed).normal(size=(height * SIDE, len(CLASSES))).astype(np.float32)
     nodes = [
         helper.make_node("Cast", ["images"], ["numbers"], to=TensorProto.FLOAT),
         helper.make_node("Flatten", ["numbers"], ["flat"]),
@@ -32,7 +32,7 @@ def network(seed: int = 0) -> bytes:
         "scale": np.float32(1 / (SIDE * SIDE * 160)),
         "axis": np.array([1], np.int64),
     }
-    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 1, SIDE, SIDE])
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 1, height, SIDE])
     outputs = [
         helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", len(CLASSES)]),
         helper.make_tensor_value_info("novelty", TensorProto.FLOAT, ["n"]),

@@ -29,10 +29,12 @@ from modiste.catalogue.listing import Place, hash_list, in_order, read_part, wri
 from modiste.catalogue.plan import FOLDER, PLAN, Plan
 from modiste.catalogue.shards import ShardTask, answer_shard
 from modiste.catalogue.workers import MOST_DEATHS, DiedError, LocalWorkers
-from modiste.errors import DataError, RunError, StoppedError
+from modiste.errors import DataError, RecipeError, RunError, StoppedError, StorageError
 from modiste.exports.formats import with_metadata
 from modiste.inference.answers import answers, find_pictures
 from modiste.inference.onnx_model import OnnxModel
+from modiste.photo import segmentation
+from modiste.runs import storage
 from modiste.runs.manifest import ONNX_FILE
 
 COUNT, ROWS = 90, 16
@@ -129,6 +131,64 @@ def test_a_plan_without_coverage_is_that_of_earlier_versions() -> None:
     plan = Plan(model="a", onnx="b", pictures="c", count=3, shard_rows=2, preparation=1)
     fields = '{"count": 3, "model": "a", "onnx": "b", "pictures": "c", "preparation": 1, "shard_rows": 2}'
     assert plan.digest == hashlib.sha256(fields.encode()).hexdigest()
+
+
+def test_a_plan_of_an_earlier_version_goes_on(
+    model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path
+) -> None:
+    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
+    plan = storage.read_hashed_json(tmp_path / FOLDER / PLAN)
+    assert plan.pop("network") is None
+    storage.write_hashed_json(tmp_path / FOLDER / PLAN, plan)
+    (tmp_path / "answers-000001.parquet").unlink()
+    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
+    assert shards(tmp_path) == calm
+
+
+@pytest.fixture
+def for_garments(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model of garments that the built-in network finds, on a machine without another."""
+    monkeypatch.setattr(segmentation, "find_u2net", lambda: None)
+    monkeypatch.delenv(segmentation.VARIABLE, raising=False)
+    path = tmp_path / "for-garments.onnx"
+    path.write_bytes(with_metadata(model.read_bytes(), {"pictures": "garment", "background": "auto"}))
+    return path
+
+
+def test_answers_of_two_segmentation_networks_are_not_mixed(
+    for_garments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, out = tmp_path / "pictures", tmp_path / "answers"
+    write_small_pictures(place, 4)
+    answer_catalogue(for_garments, place, out, shard_rows=2, workers=InThisProcess)
+    whole = shards(out)
+    (out / "answers-000001.parquet").unlink()
+    monkeypatch.setattr(segmentation, "find_u2net", lambda: tmp_path / "u2netp.onnx")
+    expected = "another segmentation network (MODISTE_SEGMENTATION names it): expected built-in, found U2-Net; give"
+    with pytest.raises(RunError, match=re.escape(expected)):
+        answer_catalogue(for_garments, place, out, shard_rows=2, workers=InThisProcess)
+    monkeypatch.setenv(segmentation.VARIABLE, "built-in")
+    answer_catalogue(for_garments, place, out, shard_rows=2, workers=InThisProcess)
+    assert shards(out) == whole
+
+
+def test_a_node_with_another_segmentation_network_says_so(for_garments: Path, tmp_path: Path) -> None:
+    task = ShardTask(0, str(tmp_path), (b"a.png",), "plan", "onnx", stays_inside=True, network="U2-Net")
+    with pytest.raises(RunError, match=r"another segmentation network: expected U2-Net, .* found built-in; install"):
+        answer_shard(task, for_garments)
+
+
+@pytest.mark.parametrize("kind", ["of images that are not square", "no model"])
+def test_a_folder_of_answers_is_not_claimed_by_a_file_that_cannot_answer(
+    kind: str, model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path
+) -> None:
+    wrong, out = tmp_path / "wrong.onnx", tmp_path / "answers"
+    wrong.write_bytes(network(height=4) if kind != "no model" else b"no model")
+    complaint = "this network takes 1 x 4 x 8" if kind != "no model" else r"wrong\.onnx: .*it is not an ONNX file"
+    with pytest.raises((RunError, RecipeError), match=complaint):
+        answer_catalogue(wrong, pictures, out, shard_rows=ROWS, workers=InThisProcess)
+    answer_catalogue(model, pictures, out, shard_rows=ROWS, workers=InThisProcess)
+    assert shards(out) == calm
 
 
 def test_the_command_answers_on_all_cores_with_the_same_bytes(
@@ -390,7 +450,7 @@ def test_what_a_killed_command_left_before_its_plan_was_whole_is_replaced(
 def test_a_list_is_answered_in_its_order_with_absolute_paths_and_repetitions(
     model: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    names = ["odd/0001.png", str(pictures / "even" / "0002.png"), "odd/0001.png", "nowhere.png", "letter.txt"]
+    names = ["odd/0001.png", str(pictures / "even" / "0002.png"), "odd/0001.png", "nowhere.png", "letter.txt", "odd/"]
     for ending in ("csv", "parquet"):
         table = pictures / f"list.{ending}"
         if ending == "csv":
@@ -403,8 +463,8 @@ def test_a_list_is_answered_in_its_order_with_absolute_paths_and_repetitions(
         found = rows(out)
         assert [row["path"] for row in found] == names
         assert found[0] == found[2]
-        assert [bool(row["fault"]) for row in found] == [False, False, False, True, True]
-        assert found[3]["fault"] == "no such file"
+        assert [bool(row["fault"]) for row in found] == [False, False, False, True, True, True]
+        assert (found[3]["fault"], found[5]["fault"]) == ("no such file", "a folder")
         table.unlink()
     assert shards(tmp_path / "csv").keys() == shards(tmp_path / "parquet").keys()
 
@@ -458,6 +518,12 @@ def test_a_folder_of_any_size_is_sorted_in_bounded_parts(
         found = [os.fsencode(pictures / os.fsdecode(name)) for name in Place.at(pictures).names(tmp_path)]
         assert found == [os.fsencode(name) for name, _ in find_pictures(pictures)]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_cannot_be_sorted_on_the_disk_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "SORTED_AT_ONCE", 2)
+    with pytest.raises(StorageError, match=r"none: cannot be written \(No such file or directory\); expected room"):
+        list(in_order([b"a", b"b", b"c"], tmp_path / "none"))
 
 
 def test_a_list_is_kept_as_it_was_in_parts_of_equal_size(tmp_path: Path) -> None:

@@ -95,6 +95,24 @@ class TestWhatIsRead:
         assert entry.class_name == "cap"
         assert len(known.entries) == sum(COUNTS.values())
 
+    def test_a_picture_has_the_same_name_on_every_system(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The random draw and the fingerprint depend on it."""
+        (folder / "cap" / "summer").mkdir()
+        shutil.move(folder / "cap" / "000.png", folder / "cap" / "summer" / "000.png")
+        expected, relative = list_pictures(folder), os.path.relpath
+        monkeypatch.setattr(os, "sep", "\\")
+        monkeypatch.setattr(os.path, "relpath", lambda *paths: relative(*paths).replace("/", "\\"))
+        assert list_pictures(folder) == expected
+        (folder / "cap" / "winter").mkdir()
+        shutil.move(folder / "cap" / "001.png", folder / "cap" / "winter" / "001.png")
+        shutil.rmtree(folder / "boot")
+        for path in (folder / "cap").glob("*.png"):
+            path.unlink()
+        shutil.rmtree(folder / "scarf")
+        shutil.copytree(folder / "cap", folder / "scarf")
+        with pytest.raises(DataError, match=r"folders that may be classes or splits.* found summer, winter in"):
+            list_pictures(folder)
+
     def test_parts_that_are_named_are_taken(self, tmp_path: Path) -> None:
         for part, count in (("train", 6), ("val", 3), ("test", 4)):
             write_pictures(tmp_path / "parts" / part, {"a": count, "b": count}, seed=count)
@@ -220,6 +238,24 @@ class TestDivision:
         write_pictures(tmp_path / "own", {"a": 63, "b": 60})
         *_, after = self.entries(tmp_path / "own")
         assert len(before - after) <= 1
+
+    @pytest.mark.parametrize("fraction", [0.5, 0.9])
+    def test_three_pictures_of_a_class_are_enough_for_any_share(self, tmp_path: Path, fraction: float) -> None:
+        write_pictures(tmp_path / "own", {"a": 3, "b": 3})
+        shares = {"test_fraction": fraction, "validation_fraction": fraction}
+        train, validation, hidden = self.entries(tmp_path / "own", **shares)
+        assert (len(train), len(validation), len(hidden)) == (2, 2, 2)
+
+    def test_where_validation_pictures_are_named_one_picture_is_left_for_training(self, tmp_path: Path) -> None:
+        for part, count in (("train", 4), ("validation", 1)):
+            write_pictures(tmp_path / "own" / part, {"a": count, "b": count})
+        train, validation, hidden = self.entries(tmp_path / "own", test_fraction=0.9)
+        assert (len(train), len(validation), len(hidden)) == (2, 2, 6)
+
+    def test_two_pictures_of_a_class_are_too_few_to_test_by_one(self, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "own", {"a": 3, "b": 2})
+        with pytest.raises(DataError, match="three of each if splits are drawn, found none of b for training, 2 in"):
+            self.entries(tmp_path / "own")
 
     def test_no_share_may_be_sealed(self, folder: Path) -> None:
         train, validation, hidden = self.entries(folder, test_fraction=0.0)
@@ -594,6 +630,14 @@ class TestWhatCannotBeLookedAt:
         table = write_table(folder / "list.csv", [("path", "label"), ("boot/000.png", "boot")])
         forbid(monkeypatch, "stat", table)
         assert f"{table}: cannot be accessed: expected a folder or a file, found Permission" in complaint("data", table)
+
+    def test_a_table_in_its_folder_without_permission(
+        self, folder: Path, complaint: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As of every file in a folder that may be listed and not entered."""
+        forbid(monkeypatch, "stat", folder / "metadata.csv")
+        expected = f"{folder / 'metadata.csv'}: cannot be accessed: expected a folder or a file, found Permission"
+        assert expected in complaint("data", folder)
 
     @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
     @pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".csv", "x" * 300 + "/own", "own/" + "x" * 300])

@@ -202,6 +202,27 @@ def test_large_images_are_altered_a_few_at_a_time(monkeypatch: pytest.MonkeyPatc
     assert len(outside) == 8 + 4
 
 
+def test_distances_to_many_means_are_computed_for_a_few_images_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For half of many validation images and a thousand classes, all at once would take gigabytes."""
+    compute, counts = Layer.distances, list[int]()
+
+    def counted(layer: Layer, seen: torch.Tensor) -> torch.Tensor:
+        counts.append(len(seen) * layer.means.numel())
+        return compute(layer, seen)
+
+    monkeypatch.setattr(Layer, "distances", counted)
+    development, model = development_of_wedges()
+    plain = learn(model, development)
+    assert 5_000 * 2 * 10 * learning.WIDEST_LAYER <= learning.MOST_DIFFERENCES, "all of Fashion-MNIST's, mirrored"
+    assert max(counts) > 1_000
+    counts.clear()
+    monkeypatch.setattr(learning, "MOST_DIFFERENCES", 1_000)
+    found = learn(model, development)
+    assert max(counts) <= 1_000
+    assert (found.images, found.false_alarms) == (plain.images, plain.false_alarms)
+    assert found.threshold == pytest.approx(plain.threshold, rel=1e-9)
+
+
 def test_what_a_recipe_allows_is_its_augmentation_of_single_images() -> None:
     single = AugmentationRecipe(shift=2, erase=0.5, trivial=0.5, random_ops=2, random_strength=0.3)
     recipe = Recipe(name="any", augmentation=replace(single, mixup=0.2, cutmix=1.0, fmix=1.0))

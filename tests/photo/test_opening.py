@@ -2,6 +2,10 @@
 
 import io
 import json
+import threading
+import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from commands_and_data import run_python
 from fault_counter import Faults
 from modiste.errors import PhotoError
+from modiste.photo import opening
 from modiste.photo.garment import prepare
 from modiste.photo.jpeg import segments
 from modiste.photo.opening import LONGEST_SIDE, MOST_BYTES, WEB_FORMATS, open_photo, photo_of
@@ -92,6 +97,28 @@ def test_a_progressive_jpeg_cut_between_two_scans_is_refused() -> None:
 
 def test_the_first_of_two_pictures_counts() -> None:
     assert np.array_equal(open_photo(with_preview(80, 100)), open_photo(saved(garment(), "JPEG")))
+
+
+def test_photos_that_are_decoded_at_the_same_time_leave_the_filters_of_warnings_as_they_were() -> None:
+    """The first of two begins before the second, and ends before it."""
+    begun, ended = (threading.Event(), threading.Event()), (threading.Event(), threading.Event())
+
+    def slowly(number: int) -> opening._Loaded:
+        begun[number].set()
+        assert ended[number].wait(60)
+        warnings.warn("slightly wrong metadata", stacklevel=1)
+        return opening._Loaded(Image.new("RGB", (8, 8)))
+
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(2) as pool:
+        decoded = list[Future[np.ndarray]]()
+        for number in range(2):
+            decoded.append(pool.submit(opening._as_photo, partial(slowly, number), 3))
+            assert begun[number].wait(60)
+        for number in range(2):
+            ended[number].set()
+            assert decoded[number].result(60).shape == (8, 8, 3)
+    assert warnings.filters == before
 
 
 def test_a_decoder_that_computes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

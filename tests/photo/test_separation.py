@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import sys
 import threading
 import time
@@ -280,6 +281,20 @@ def test_the_file_that_rembg_has_fetched_is_used_too(
     assert segmentation.find_u2net() == tmp_path / "u2netp.onnx"
 
 
+def test_a_folder_that_may_not_be_entered_holds_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, look_up = tmp_path / "closed", os.stat
+    without_u2net(closed, monkeypatch)
+
+    def refuse(path: str | Path | int, **options: bool) -> os.stat_result:
+        if path == closed / "u2netp.onnx":
+            raise PermissionError(13, "Permission denied", str(path))
+        return look_up(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert segmentation.find_u2net() is None
+    assert segmentation.choose_network() is segmentation.BUILT_IN
+
+
 def test_a_missing_onnx_runtime_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'modiste\[photo\]'"):
@@ -338,6 +353,15 @@ def test_without_u2net_the_built_in_network_is_used_and_named(built_in: segmenta
     found = separate(on(240), "network")
     assert (found.background, found.network) == ("network", "built-in")
     assert separate(on(240), "plain").network == ""
+
+
+def test_a_network_that_is_installed_later_is_not_named_for_the_one_that_computes(
+    built_in: segmentation.Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert separate(on(240), "network").network == built_in.name
+    monkeypatch.setattr(segmentation, "find_u2net", lambda: tmp_path / "u2netp.onnx")
+    assert segmentation.choose_network().name == "U2-Net"
+    assert separate(on(240), "network").network == built_in.name
 
 
 def test_the_built_in_network_can_be_asked_for_where_u2net_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,6 +431,17 @@ def test_each_of_several_garments_is_compared_with_the_background_alone() -> Non
     assert not separate(photo, "plain").darker
     photo[40:200, 20:120], photo[60:160, 150:220] = 0, 250
     assert separate(photo, "plain").darker
+
+
+def test_on_a_shaded_background_a_garment_is_compared_with_what_is_behind_it() -> None:
+    """It is lighter than the dark side, where it lies, and darker than the background on average."""
+    photo = np.linspace(60, 200, WIDTH)[None, :, None].repeat(HEIGHT, 0).repeat(3, 2).astype(np.uint8)
+    photo[40:260, 10:90] = 110
+    alone = separate(photo, "plain")
+    photo[60:160, 160:230] = 30
+    several = separate(photo, "plain")
+    assert (alone.doubt, several.doubt) == ("", separation.SEVERAL)
+    assert (alone.darker, several.darker) == (False, False)
 
 
 def test_buttons_and_straps_are_part_of_a_garment() -> None:

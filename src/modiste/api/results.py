@@ -240,6 +240,7 @@ def predict(
     background: Literal["plain", "network", "auto"] | None = None,
     accept: float | None = None,
     coverage: float | None = None,
+    keep_steps: bool = False,
     device: str = "auto",
     data_folder: Path | str | None = None,
     network: Code | None = None,
@@ -257,7 +258,10 @@ def predict(
         background: How garments are found; None as in training.
         accept: Share of garments that may wrongly be answered none of the classes; None for 0.04.
         coverage: Probability with which ``answer.possible``, a set of classes, shall hold the right one, such as 0.95;
-            None for no sets. The model must then be a run, its folder, or an ONNX file.
+            None for no sets. A picture that is answered none has an empty set. The model must be a run, its folder, or
+            an ONNX file.
+        keep_steps: Whether ``answer.prepared.steps`` keeps the images of the preparation, some megabytes for each
+            picture.
         device: Where a run computes.
         data_folder: Folder of the training images, for a run that has no detector of other pictures yet. Without it,
             such a run may answer with a class for any picture, and a warning says so.
@@ -274,6 +278,7 @@ def predict(
             print(answer.source, answer.answer, answer.probabilities[0])
     """
     from modiste.inference.answers import answers
+    from modiste.photo.opening import SILENCE
 
     classifier = _classifier(model, device, data_folder, network)
     least = None if coverage is None else _least_probability(model, classifier, coverage)
@@ -283,8 +288,9 @@ def predict(
     if not isinstance(many, Iterable):
         raise PhotoError(f"pictures: expected a path, bytes, an image or an array, or many of them, found {pictures!r}")
     found = _numbered(many, 0, classifier)
-    answered = answers(classifier, found, background=background)
-    return [one if least is None else one.with_set(least) for one in answered]
+    with SILENCE:
+        answered = answers(classifier, found, background=background, keep_steps=keep_steps)
+        return [one if least is None else one.with_set(least) for one in answered]
 
 
 def report(

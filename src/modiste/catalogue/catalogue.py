@@ -116,12 +116,18 @@ def digest_of(source: Path) -> str:
     return storage.sha256(source)
 
 
-def _onnx_for(source: Path, data_folder: Path | None, coverage: float | None) -> bytes:
-    """Return ``onnx_of``, which must hold the threshold of this coverage; else RecipeError or RunError."""
+def _onnx_for(source: Path, data_folder: Path | None, coverage: float | None) -> tuple[bytes, str | None]:
+    """Return ``onnx_of``, and the name of the segmentation network that finds garments for it; None if none is used.
+
+    Raises:
+        RunError: The file is damaged, or does not hold the threshold of this coverage.
+        RecipeError: It takes no pictures, or the coverage is out of range.
+    """
     content = onnx_of(source, data_folder)
+    model = OnnxModel.from_bytes(content, str(source))
     if coverage is not None:
-        OnnxModel.from_bytes(content, str(source)).least_probability(coverage)
-    return content
+        model.least_probability(coverage)
+    return content, model.preparation.network or None
 
 
 def onnx_of(source: Path, data_folder: Path | None = None) -> bytes:
@@ -207,6 +213,7 @@ class _Work:
             onnx=self._plan.onnx,
             stays_inside=self._place.table is None,
             coverage=self._plan.coverage,
+            network=self._plan.network,
         )
 
     def _keep(self, number: int, content: bytes) -> None:

@@ -19,7 +19,7 @@ from typing import IO
 from modiste.catalogue import parquet
 from modiste.data.pictures.folder_layout import SYSTEM_FOLDERS
 from modiste.data.pictures.listing import SUFFIXES, UNREAD_SUFFIXES
-from modiste.errors import DataError, PhotoError, RunError, fault, reason_of, shown
+from modiste.errors import DataError, PhotoError, RunError, StorageError, fault, reason_of, shown
 from modiste.runs import storage
 
 SORTED_AT_ONCE = 200_000
@@ -67,6 +67,7 @@ class Place:
         Raises:
             PhotoError: The folder cannot be opened.
             DataError: The list cannot be read.
+            StorageError: The names are too many to sort in memory, and ``scratch`` cannot be written.
         """
         if self.table is None:
             return in_order(_below(self.root), scratch)
@@ -129,11 +130,17 @@ def _folders(name: bytes) -> list[bytes]:
 
 
 def _written(names: Iterable[bytes], scratch: Path) -> IO[bytes]:
-    """Return a temporary file that holds the names, each after its length."""
-    file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - closed when it has been read
-    for name in names:
-        file.write(LENGTH.pack(len(name)) + name)
-    file.seek(0)
+    """Return a temporary file that holds the names, each after its length; StorageError if it cannot be written."""
+    try:
+        file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - closed when it has been read
+        for name in names:
+            file.write(LENGTH.pack(len(name)) + name)
+        file.seek(0)
+    except OSError as error:
+        raise StorageError(
+            f"{scratch}: cannot be written ({reason_of(error)}); expected room for the list of pictures while it is "
+            "sorted; free space, or choose another --out"
+        ) from error
     return file
 
 

@@ -15,12 +15,15 @@ from typing import Any
 from modiste.catalogue.listing import Place, hash_list, write_list
 from modiste.errors import PhotoError, RunError, StorageError, reason_of, shown
 from modiste.photo.preparation import VERSION
+from modiste.photo.segmentation import VARIABLE, choose_network
 from modiste.runs import storage
 from modiste.runs.manifest import ONNX_FILE
 
 FOLDER = "_plan"
 """Within the folder of answers; readers of parquet folders pass over names that begin so."""
 PLAN = "plan.json"
+HASH_DIGITS = 64
+"""Of a SHA-256, in hexadecimal."""
 BEFORE_PLAN = re.compile(rf"{re.escape(ONNX_FILE)}|pictures-\d+|{storage.TEMPORARY.pattern}", re.DOTALL)
 """Names of what a command that was killed before its plan was whole may have left in the plan's folder."""
 
@@ -37,6 +40,8 @@ class Plan:
         shard_rows: Number of pictures in each shard but the last.
         preparation: Version of the preparation of pictures.
         coverage: Coverage of the prediction sets; None for no sets.
+        network: Name of the segmentation network that finds garments; None if none is used, or if an earlier version
+            made the plan.
     """
 
     model: str
@@ -46,6 +51,7 @@ class Plan:
     shard_rows: int
     preparation: int = VERSION
     coverage: float | None = None
+    network: str | None = None
 
     @property
     def digest(self) -> str:
@@ -68,7 +74,7 @@ def claim(
     place: Place,
     model: str,
     shard_rows: int,
-    onnx: Callable[[], bytes],
+    onnx: Callable[[], tuple[bytes, str | None]],
     coverage: float | None = None,
 ) -> Plan:
     """Return the plan of a folder of answers: a new one, or the one that it has if nothing has changed.
@@ -78,11 +84,12 @@ def claim(
         place: Where the pictures are.
         model: SHA-256 of the model.
         shard_rows: Number of pictures in each shard.
-        onnx: Returns the content of the ONNX file that answers; called for a new folder only.
+        onnx: Returns the content of the ONNX file that answers, and the name of the segmentation network that finds
+            garments for it; called for a new folder only.
         coverage: Coverage of the prediction sets; None for no sets.
 
     Raises:
-        RunError: The folder holds answers of another model or list, or other files.
+        RunError: The folder holds answers of another model, list or segmentation network, or other files.
         PhotoError: There are no pictures.
         DataError, StorageError: The list cannot be read, or not be written.
     """
@@ -91,17 +98,24 @@ def claim(
         before = _read(folder / PLAN)
         digest, count = hash_list(place.names(folder))
         now = {"model": model, "count": count, "pictures": digest, "shard_rows": shard_rows, "coverage": coverage}
-        _compare(out, before, **now)
+        _compare(out, before, **now, network=before.network and choose_network().name)
         return before
     _demand_empty(out)
     _clear(folder)
     digest, count = write_list(place.names(folder), folder, shard_rows)
     if not count:
         raise PhotoError(f"{shown(place.table or place.root)}: no pictures; expected files such as .jpg or .png")
-    content = onnx()
+    content, network = onnx()
     storage.write_bytes(folder / ONNX_FILE, content)
-    onnx_digest = hashlib.sha256(content).hexdigest()
-    plan = Plan(model=model, onnx=onnx_digest, pictures=digest, count=count, shard_rows=shard_rows, coverage=coverage)
+    plan = Plan(
+        model=model,
+        onnx=hashlib.sha256(content).hexdigest(),
+        pictures=digest,
+        count=count,
+        shard_rows=shard_rows,
+        coverage=coverage,
+        network=network,
+    )
     storage.write_hashed_json(folder / PLAN, asdict(plan))
     return plan
 
@@ -133,6 +147,7 @@ def _compare(out: Path, before: Plan, **now: Any) -> None:
         "pictures": "list of pictures",
         "shard_rows": "--shard-rows",
         "coverage": "--coverage",
+        "network": f"segmentation network ({VARIABLE} names it)",
     }
     for field, value in {**now, "preparation": VERSION}.items():
         known = getattr(before, field)
@@ -145,9 +160,9 @@ def _compare(out: Path, before: Plan, **now: Any) -> None:
 
 
 def _short(value: object) -> str:
-    if value is None:
-        return "none"
-    return f"SHA-256 {value[:12]}..." if isinstance(value, str) else f"{value:,}"
+    if isinstance(value, str):
+        return f"SHA-256 {value[:12]}..." if len(value) == HASH_DIGITS else value
+    return "none" if value is None else f"{value:,}"
 
 
 def _demand_empty(out: Path) -> None:

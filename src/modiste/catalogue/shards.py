@@ -17,6 +17,7 @@ from modiste.data.pictures.listing import UNREAD_SUFFIXES, reason_against, reaso
 from modiste.errors import ClusterError, PhotoError, RunError, shown
 from modiste.inference.answers import answers
 from modiste.inference.onnx_model import OnnxModel
+from modiste.photo.segmentation import VARIABLE, choose_network
 
 CLOSED = "a folder that cannot be opened; check its permissions"
 
@@ -31,8 +32,10 @@ class ShardTask:
         names: Names of the pictures, in order.
         plan: Hash of the catalogue's plan.
         onnx: SHA-256 of the model.
-        stays_inside: Whether links that lead out of the root are refused.
+        stays_inside: Whether the names are of all pictures below the root, not of a list: links that lead out of the
+            root are then refused, and a name may be of a folder that could not be opened.
         coverage: Coverage of the prediction sets; None for no sets.
+        network: Name of the segmentation network that has to find garments; None if the plan has none.
         witness: A picture that the driver sees. A node that does not see it lacks the folder of pictures.
     """
 
@@ -43,6 +46,7 @@ class ShardTask:
     onnx: str
     stays_inside: bool
     coverage: float | None = None
+    network: str | None = None
     witness: bytes | None = None
 
 
@@ -59,16 +63,17 @@ def answer_shard(task: ShardTask, model: bytes | Path) -> bytes:
 
     Raises:
         ClusterError: This machine does not see the pictures.
-        RunError: The model is damaged, or gives no finite numbers.
+        RunError: The model is damaged, or gives no finite numbers; or this machine has another segmentation network.
         MissingExtraError: A package is not installed on this machine.
     """
     if task.witness is not None and not os.path.lexists(_path(task, task.witness)):
         name = shown(os.fsdecode(_path(task, task.witness)))
         raise ClusterError(f"node {platform.node()} does not see {name}; mount the pictures there at the same path")
+    _check_network(task)
     loaded = _loaded(task.onnx, model)
     pictures = ((os.fsdecode(name), _picture(task, name)) for name in task.names)
     found = answers(loaded, pictures, keep_steps=False, threads=1)
-    texts = (name.removesuffix(UNREADABLE).decode("utf-8", "backslashreplace") for name in task.names)
+    texts = (_text(task, name) for name in task.names)
     if task.coverage is not None:
         least = loaded.least_probability(task.coverage)
         found = (answer.with_set(least) for answer in found)
@@ -96,9 +101,29 @@ def _path(task: ShardTask, name: bytes) -> bytes:
     return os.path.join(os.fsencode(task.root), name)  # noqa: PTH118 - bytes
 
 
+def _check_network(task: ShardTask) -> None:
+    """Raise RunError if garments would be found by another segmentation network than the plan's."""
+    if task.network is not None and (found := choose_network().name) != task.network:
+        raise RunError(
+            f"{platform.node()}: another segmentation network: expected {task.network}, as for the other answers, "
+            f"found {found}; install the same on every machine, or name it in {VARIABLE}"
+        )
+
+
+def _is_closed(task: ShardTask, name: bytes) -> bool:
+    """Return whether a name is of a folder that could not be opened; a list may have any name."""
+    return task.stays_inside and name.endswith(UNREADABLE)
+
+
+def _text(task: ShardTask, name: bytes) -> str:
+    """Return a name as the column ``path`` has it."""
+    plain = name.removesuffix(UNREADABLE) if _is_closed(task, name) else name
+    return plain.decode("utf-8", "backslashreplace")
+
+
 def _picture(task: ShardTask, name: bytes) -> Path | PhotoError:
     """Return the path of a picture, or the reason why it must not be opened."""
-    if name.endswith(UNREADABLE):
+    if _is_closed(task, name):
         return PhotoError(CLOSED)
     path = Path(os.fsdecode(_path(task, name)))
     is_unread = path.suffix.lower() in UNREAD_SUFFIXES

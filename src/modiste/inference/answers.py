@@ -93,6 +93,8 @@ class FileAnswer:
             return "replace the file; its fault says what is wrong"
         if not self.prepared.separated:
             return "photograph the garment on a plain background, or check the answer by eye"
+        if self.prepared.doubt:
+            return f"check the answer by eye: {self.prepared.doubt}"
         return "look at the picture: it resembles none of the classes" if self.is_novel else ""
 
     @property

@@ -49,6 +49,7 @@ class Garment:
         background: How it was separated, a key of ``separation.BACKGROUNDS``; empty if it could not be.
         doubt: Why the garment could not be separated, or may be another; empty if nothing speaks against it.
         network: Name of the segmentation network that found it; empty if none did.
+        behind: Luminance of the background: at each pixel of a plain one, else its mean; 0 if it is not known.
     """
 
     grey: Float[np.ndarray, "h w"]
@@ -57,6 +58,7 @@ class Garment:
     background: str
     doubt: str = ""
     network: str = ""
+    behind: Float[np.ndarray, "h w"] | float = 0.0
 
     @property
     def separated(self) -> bool:
@@ -85,12 +87,19 @@ def find_on_plain(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
     grey, behind = small @ LUMINANCE, ground @ LUMINANCE
     if mask is None:
         return unseparated(grey, light_behind=bool(behind.mean() > 127), doubt=UNCLEAR)
-    return Garment(grey, mask, bool((grey - behind)[mask].mean() < 0), "plain")
+    return Garment(grey, mask, is_darker(grey, behind, mask), "plain", behind=behind)
 
 
 def unseparated(grey: Float[np.ndarray, "h w"], *, light_behind: bool, doubt: str) -> Garment:
     """Return the whole photo as a garment that could not be separated from its background."""
     return Garment(grey, np.ones(grey.shape, bool), light_behind, "", doubt)
+
+
+def is_darker(
+    grey: Float[np.ndarray, "h w"], behind: Float[np.ndarray, "h w"] | float, mask: Bool[np.ndarray, "h w"]
+) -> bool:
+    """Return whether the pixels of a mask are darker on average than the background behind them."""
+    return bool((grey - behind)[mask].mean() < 0)
 
 
 def overlap(one: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"]) -> float:

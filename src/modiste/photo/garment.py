@@ -100,7 +100,11 @@ def as_it_is(image: UInt8[np.ndarray, "h w"], side: int, channels: int = 1) -> P
 
 
 def resized(image: Real[np.ndarray, "h w"], side: int, *, keep_aspect: bool = True) -> Float[np.ndarray, "a b"]:
-    """Resize the longer side, or both sides, to ``side`` pixels: by averaging to shrink, bicubic to enlarge."""
+    """Resize the longer side, or both sides, to ``side`` pixels.
+
+    Both sides are averaged if the longer one shrinks, else they are interpolated by cubics. So a shorter side that is
+    stretched while the longer one shrinks is enlarged by repeating pixels.
+    """
     from PIL import Image
 
     height, width = image.shape

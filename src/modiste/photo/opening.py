@@ -7,9 +7,11 @@ decoder of Pillow's that makes too many reads or takes too long is stopped.
 
 import io
 import struct
+import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +77,34 @@ DAMAGE = (
     struct.error,
 )
 """Errors that decoders raise on damaged files, in addition to Pillow's own."""
+
+
+class _Silence(AbstractContextManager[None]):
+    """A context without warnings, in which several threads may be at the same time.
+
+    The filters of warnings belong to the process: the first thread to enter changes them, the last to leave restores
+    them. A caller that waits for a pool of decoding threads enters the context too, around the pool. Whatever else the
+    caller does to the filters meanwhile then nests as it has to.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._filters = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._filters.enter_context(warnings.catch_warnings(action="ignore"))
+            self._inside += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._filters.close()
+
+
+SILENCE = _Silence()
+"""Keeps back Pillow's warnings, of its own limit and of slightly wrong metadata."""
 
 
 def open_photo(
@@ -187,8 +217,7 @@ def _as_photo(load: Callable[[], _Loaded], decoder: int) -> UInt8[np.ndarray, "h
     with extra_for(*EXTRA):
         from PIL import Image, UnidentifiedImageError
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow's own limit, and of slightly wrong metadata
+        with SILENCE:
             loaded = load()
             image = turn_upright(loaded.image, loaded.orientation)
             profile = loaded.profile if decoder > 1 else None

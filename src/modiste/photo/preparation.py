@@ -19,7 +19,7 @@ from modiste.photo.separation import BACKGROUNDS
 from modiste.recipes.plain import demand_known, nearest
 from modiste.recipes.recipe import DECODERS
 
-VERSION = 4
+VERSION = 5
 """Raise this when a preparation gives other pixels than before; cached pictures are then decoded again."""
 CHANNELS = (1, 3)
 PictureInput = bytes | Path | UInt8[np.ndarray, "h w"]
@@ -72,14 +72,19 @@ class Preparation:
         return WAYS[self.way](picture, self)
 
     @property
+    def network(self) -> str:
+        """Name of the segmentation network that finds the garment on this machine; empty if none is used."""
+        return "" if self.background == "plain" else choose_network().name
+
+    @property
     def finder(self) -> tuple[str, ...]:
         """What finds the garment, for keys of stored pictures; empty for a plain background and whole pictures.
 
         The built-in network is named, for it gives other pictures than U2-Net.
         """
-        if self.background == "plain":
+        name = self.network
+        if not name:
             return ()
-        name = choose_network().name
         return (self.background,) if name == U2NET.name else (self.background, name)
 
     def check_network(self) -> None:

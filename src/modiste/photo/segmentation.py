@@ -206,7 +206,8 @@ def _load(named: str) -> LoadedNetwork:
 
 def find_u2net() -> Path | None:
     """Return the path of U2-Net's file in the installed package, or where rembg keeps it; None if it is in neither."""
-    return next((path for path in (_packaged(), _downloaded()) if path is not None and path.is_file()), None)
+    # Path.is_file would raise an error where a folder on the way may not be entered.
+    return next((path for path in (_packaged(), _downloaded()) if path is not None and os.path.isfile(path)), None)  # noqa: PTH113
 
 
 def _packaged() -> Path | None:

@@ -13,12 +13,13 @@ from modiste.photo.background import (
     doubt_of,
     edge_share,
     find_on_plain,
+    is_darker,
     largest_parts,
     overlap,
     unseparated,
 )
 from modiste.photo.regions import bounding_box, label
-from modiste.photo.segmentation import choose_network, segment
+from modiste.photo.segmentation import load_network, segment
 
 LEAST_AGREEMENT = 0.5
 """Least overlap of two masks of the same garment: their intersection over their union."""
@@ -54,7 +55,7 @@ def with_notes(garment: Garment) -> Garment:
     notes = [garment.doubt] if garment.doubt else []
     darker = garment.darker
     if largest is not garment.mask:
-        darker = bool(garment.grey[largest].mean() < garment.grey[~garment.mask].mean())
+        darker = is_darker(garment.grey, garment.behind, largest)
         notes.append(SEVERAL)
     if edge_share(largest) >= LEAST_CUT:
         notes.append(CUT_OFF)
@@ -117,8 +118,9 @@ def _by_network(photo: UInt8[np.ndarray, "h w 3"]) -> Garment:
     doubt = doubt_of(mask)
     if doubt:
         return unseparated(grey, light_behind=bool(grey.mean() > 127), doubt=doubt)
-    darker = bool(grey[mask].mean() < grey[~mask].mean())
-    return Garment(grey, mask, darker, "network", network=choose_network().name)
+    behind = float(grey[~mask].mean())
+    name = load_network().network.name
+    return Garment(grey, mask, is_darker(grey, behind, mask), "network", network=name, behind=behind)
 
 
 def _compared(network: Garment, plain: Garment) -> Garment:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from modiste.data.pictures.folder_layout import check_subfolders, folders_in, split_folders, unwrap, visible
 from modiste.data.pictures.listing import (
+    LEAST_CLASSES,
     SUFFIXES,
     Entry,
     PictureList,
@@ -35,7 +36,7 @@ def are_labelled(folder: Path) -> bool:
     return flat and bool(pictures) and all(map(LABELLED.fullmatch, pictures))
 
 
-def read_labelled_names(root: Path) -> PictureList:
+def read_labelled_names(root: Path, *, least_classes: int = LEAST_CLASSES) -> PictureList:
     """List the pictures in a folder whose names say the class: cat.12.jpg. Raises DataError as ``make_list``."""
     entries: list[Entry] = []
     skipped: Skipped = []
@@ -46,17 +47,17 @@ def read_labelled_names(root: Path) -> PictureList:
             skipped.append((item.name, reason or "no class in its name"))
         else:
             entries.append(Entry(item.name, match.group("label")))
-    return make_list(root, root, entries, skipped)
+    return make_list(root, root, entries, skipped, least_classes=least_classes)
 
 
-def read_class_folders(root: Path) -> PictureList:
+def read_class_folders(root: Path, *, least_classes: int = LEAST_CLASSES) -> PictureList:
     """List the pictures in ``root``: one class for each folder in it, or in each of train, validation and test.
 
     Pictures may be anywhere below a class's folder. Hidden files are ignored. A link is followed if it leads to a file
     in ``root``. Anything else that is no picture is skipped with a reason.
 
     Raises:
-        DataError: There are no classes, a class has no pictures, or splits cannot be distinguished from classes.
+        DataError: There are too few classes, a class has no pictures, or splits cannot be distinguished from classes.
     """
     entries: list[Entry] = []
     skipped: Skipped = []
@@ -64,7 +65,7 @@ def read_class_folders(root: Path) -> PictureList:
     for split, folder in folders.items():
         entries += _list_split(folder, split, root, skipped)
     _check_classes(root, folders, entries)
-    return make_list(root, root, entries, skipped)
+    return make_list(root, root, entries, skipped, least_classes=least_classes)
 
 
 def _list_split(folder: Path, split: str, root: Path, skipped: Skipped) -> list[Entry]:
@@ -78,7 +79,7 @@ def _list_split(folder: Path, split: str, root: Path, skipped: Skipped) -> list[
         names = _list_class(Path(item.path), root, skipped)
         entries += [Entry(name, item.name, split) for name in names]
         start = len(_relative(root, item.path)) + 1
-        subfolders[item.name] = {name[start:].rpartition(os.sep)[0].partition(os.sep)[0] for name in names}
+        subfolders[item.name] = {name[start:].rpartition("/")[0].partition("/")[0] for name in names}
     check_subfolders(folder, split, subfolders)
     return entries
 
@@ -122,7 +123,8 @@ def _reason_against(item: "os.DirEntry[str]", root: Path) -> str:
 
 
 def _relative(root: Path, path: str) -> str:
-    return os.path.relpath(path, root)
+    """Return a path relative to the root, with slashes on every system: the random draw depends on it."""
+    return os.path.relpath(path, root).replace(os.sep, "/")
 
 
 def _check_classes(root: Path, folders: dict[str, Path], entries: list[Entry]) -> None:

@@ -7,8 +7,17 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from modiste.data.paths import kind_at
 from modiste.data.pictures.folder_layout import split_named
-from modiste.data.pictures.listing import SPLITS, SUFFIXES, Entry, PictureList, make_list, reason_against
+from modiste.data.pictures.listing import (
+    LEAST_CLASSES,
+    SPLITS,
+    SUFFIXES,
+    Entry,
+    PictureList,
+    make_list,
+    reason_against,
+)
 from modiste.errors import fault, reason_of, shown
 
 MOST_BYTES = 256 * 2**20
@@ -24,14 +33,14 @@ SPLIT_COLUMN = "split"
 def metadata_in(folder: Path) -> Path | None:
     """Return the table in a folder that names the folder's pictures with labels; None if there is none."""
     for name in METADATA:
-        if (folder / name).is_file():
+        if kind_at(folder / name) == "file":
             first = _text(folder / name).partition("\n")[0]
             if "label" in first and any(column in first for column in PATH_COLUMNS):
                 return folder / name
     return None
 
 
-def read_picture_table(table: Path) -> PictureList:
+def read_picture_table(table: Path, *, least_classes: int = LEAST_CLASSES) -> PictureList:
     """List the pictures that a CSV file names by paths relative to its folder.
 
     Commas separate the fields. The first line names the columns; columns other than the first of PATH_COLUMNS, label
@@ -58,7 +67,7 @@ def read_picture_table(table: Path) -> PictureList:
         found = f"{len(skipped):,} paths, the first {skipped[0][0]}: {skipped[0][1]}" if skipped else "no rows"
         remedy = "give paths relative to the CSV's folder"
         raise fault(table, "no pictures", expected="rows that name files", found=shown(found), remedy=remedy)
-    return make_list(table, table.parent, entries.values(), skipped)
+    return make_list(table, table.parent, entries.values(), skipped, least_classes=least_classes)
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:

@@ -34,8 +34,9 @@ class Division:
 def divide(source: Path, listing: PictureList, recipe: DataRecipe) -> Division:
     """Split a source's pictures: splits that the source names stay as they are, missing ones are drawn from train.
 
-    A drawn split takes the same share of every class, but at least one picture. At least one is left for training. A
-    grouped split is drawn later, by ``divide_groups``: here all but the test pictures are training pictures.
+    A drawn split takes the same share of every class, but at least one picture. If there are enough pictures, at least
+    one is left for training, and for validation if that is drawn too. A grouped split is drawn later, by
+    ``divide_groups``: here all but the test pictures are training pictures.
 
     Raises:
         DataError: A class has too few pictures for that, or none in a split that the source names.
@@ -50,7 +51,7 @@ def divide(source: Path, listing: PictureList, recipe: DataRecipe) -> Division:
     named_test = sum(entry.split == "test" for entry in listing.entries)
     drawn: list[Entry] = []
     if not named_test and recipe.test_fraction:
-        drawn = draw(pool, recipe.test_fraction, f"{recipe.test_seed}:test")
+        drawn = draw(pool, recipe.test_fraction, f"{recipe.test_seed}:test", spared=1 if validation else 2)
     if validation and recipe.split == "grouped":
         raise has_own_validation(str(source))
     if not validation and recipe.split != "grouped":
@@ -92,15 +93,22 @@ def divide_groups(source: Path, division: Division, group_of: Mapping[str, int],
     return replace(division, train=tuple(train), validation=tuple(validation))
 
 
-def draw(pool: Sequence[Entry], fraction: float, key: str) -> list[Entry]:
-    """Return a random share of each class's pictures, at least one of each, sorted by name."""
+def draw(pool: Sequence[Entry], fraction: float, key: str, *, spared: int = 1) -> list[Entry]:
+    """Return a random share of each class's pictures, at least one of each, sorted by name.
+
+    Args:
+        pool: Pictures to draw from.
+        fraction: Share that is drawn.
+        key: Key of the random draw.
+        spared: Number of pictures of each class that are left, if the class has more.
+    """
     classes: dict[str, list[Entry]] = {}
     for entry in pool:
         classes.setdefault(entry.class_name, []).append(entry)
     drawn = []
     for members in classes.values():
         ranked = sorted(members, key=lambda entry: _random_rank(entry, key))
-        drawn += ranked[: max(1, round(fraction * len(members)))]
+        drawn += ranked[: max(1, min(round(fraction * len(members)), len(members) - spared))]
     return sorted(drawn, key=lambda entry: entry.name)
 
 

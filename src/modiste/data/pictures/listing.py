@@ -29,7 +29,8 @@ UNREAD_SUFFIXES = (
 NOT_FIRST = "a picture of a format that decoder 1 does not read; train with decoder 2"
 NO_PICTURE = "not a picture, judging by its extension"
 MOST_PICTURES = 1_000_000
-MOST_CLASSES = 1_000
+LEAST_CLASSES, MOST_CLASSES = 2, 1_000
+"""Of data to train on; other data may be of a single class."""
 LONGEST_NAME = 100
 """Characters of a class's name."""
 UNPACK = "unpack it and name the folder"
@@ -85,7 +86,12 @@ class PictureList:
 
 
 def make_list(
-    source: Path, folder: Path, entries: Iterable[Entry], skipped: Iterable[tuple[str, str]] = ()
+    source: Path,
+    folder: Path,
+    entries: Iterable[Entry],
+    skipped: Iterable[tuple[str, str]] = (),
+    *,
+    least_classes: int = LEAST_CLASSES,
 ) -> PictureList:
     """Return the list of a source's pictures; DataError unless the number and the names of its classes are valid."""
     found = tuple(sorted(entries, key=lambda entry: entry.name))
@@ -98,7 +104,7 @@ def make_list(
             remedy="name a smaller folder",
         )
     names = sorted({entry.class_name for entry in found if entry.split != "test"})
-    check_class_names(source, names)
+    check_class_names(source, names, least=least_classes)
     only_in_test = sorted({entry.class_name for entry in found} - set(names))
     if only_in_test:
         check_class_names(source, sorted([*names, *only_in_test]))  # of two spellings of one name, say that
@@ -194,16 +200,16 @@ def join_names(names: Iterable[str], most: int = 6) -> str:
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
-def check_class_names(source: Path, names: list[str], remedy: str = "") -> None:
-    """Raise DataError unless there are at least two names, none empty, all printable and visibly different.
+def check_class_names(source: Path, names: list[str], remedy: str = "", *, least: int = LEAST_CLASSES) -> None:
+    """Raise DataError unless there are at least ``least`` names, none empty, all printable and visibly different.
 
     ``remedy`` says what to do about classes that come from no folders.
     """
-    if not 2 <= len(names) <= MOST_CLASSES:
+    if not least <= len(names) <= MOST_CLASSES:
         raise fault(
             source,
-            "too few classes" if len(names) < 2 else "too many classes",
-            expected=f"2 to {MOST_CLASSES:,} classes",
+            "too few classes" if len(names) < least else "too many classes",
+            expected=f"{least} to {MOST_CLASSES:,} classes",
             found=f"{len(names):,}" + (f" ({shown(names[0])})" if len(names) == 1 else ""),
             remedy=remedy or "put the pictures of each class into a folder of its own",
         )

@@ -4,7 +4,7 @@ What the training allows, the detector allows: mirror images have means of their
 augmentation and with what a photo and its preparation change count as images of the classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -42,6 +42,8 @@ ALTERED_SHARE = 0.2
 """Weight of the altered images in the covariance."""
 WIDEST_LAYER = 1024
 """Largest number of features of a layer whose distances are computed."""
+MOST_DIFFERENCES = 2**27
+"""Largest number of features in the differences of images and means that are computed together: 1 GiB, twice."""
 SHRINKAGE = 1e-3
 """Added to the covariance's diagonal, as a share of its mean: directions without variance have little weight."""
 LEAST_VARIANCE, TINY = 1e-8, 1e-12
@@ -127,8 +129,10 @@ def learn(
     setting = [chosen]
     if (extra := development.extra) and (shows := extra.held_back.shows_a_class).any():
         setting.append(features(model, extra.held_back.images[shows], precision))
-    scores = [raw_scores(layers, plane, one) for one in setting]
-    return _with_thresholds(layers, plane, scores, raw_scores(layers, plane, others))
+    *scores, measured = (
+        _in_parts(layers, one, lambda some: raw_scores(layers, plane, some)) for one in (*setting, others)
+    )
+    return _with_thresholds(layers, plane, scores, measured)
 
 
 def images_to_pass(development: Development) -> int:
@@ -240,7 +244,24 @@ def _layer(
     # Laid out as when it is read from a file: another layout would change the last digit of a score.
     whitening = torch.linalg.cholesky(torch.linalg.inv(covariance)).float().contiguous()
     layer = Layer(name, means, whitening, 1.0)
-    return replace(layer, scale=max(torch.quantile(layer.distances(others), KNOWN).item(), LEAST_SCALE))
+    distances = _in_parts([layer], {name: others}, lambda some: layer.distances(some[name]))
+    return replace(layer, scale=max(torch.quantile(distances, KNOWN).item(), LEAST_SCALE))
+
+
+def _in_parts(
+    layers: Sequence[Layer], seen: Features, compute: Callable[[Features], Float[Tensor, " k"]]
+) -> Float[Tensor, " n"]:
+    """Return a number for each image, computed for some images at a time: distances to many means take gigabytes.
+
+    Args:
+        layers: Layers whose distances are computed.
+        seen: Features of the images.
+        compute: Returns a number for each of some images, from their features.
+    """
+    images = len(seen[layers[0].name])
+    count = max(1, MOST_DIFFERENCES // max(layer.means.numel() for layer in layers))
+    starts = range(0, max(images, 1), count)
+    return torch.cat([compute({name: one[start : start + count] for name, one in seen.items()}) for start in starts])
 
 
 def _scatter(away: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
@@ -250,7 +271,8 @@ def _scatter(away: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
 
 def _with_mean_one(layers: list[Layer], others: Features) -> tuple[Layer, ...]:
     """Rescale the layers so that the largest distance of an image in ``others`` is 1 on average."""
-    mean = max(largest_distances(layers, others).mean().item(), LEAST_MEAN)
+    distances = _in_parts(layers, others, lambda some: largest_distances(layers, some))
+    mean = max(distances.mean().item(), LEAST_MEAN)
     return tuple(replace(layer, scale=layer.scale * mean) for layer in layers)
 
 

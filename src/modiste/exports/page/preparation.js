@@ -337,7 +337,7 @@ const Preparation = (() => {
       return { grey, mask: all, darker: meanOf(behind.data, () => true) > 127, separated: false, doubt: limits.UNCLEAR };
     }
     const difference = grey.data.map((value, place) => value - behind.data[place]);
-    return { grey, mask, darker: meanOf(difference, (place) => mask.data[place]) < 0, separated: true, doubt: "" };
+    return { grey, mask, difference, darker: meanOf(difference, (place) => mask.data[place]) < 0, separated: true, doubt: "" };
   }
 
   // The mask's largest part, with the small parts in its bounding box; null if no other part is large.
@@ -358,8 +358,7 @@ const Preparation = (() => {
     const largest = withoutOthers(garment.mask, limits), mask = largest ?? garment.mask, notes = [];
     let { darker } = garment;
     if (largest) {
-      const { data } = garment.grey;
-      darker = meanOf(data, (place) => largest.data[place]) < meanOf(data, (place) => !garment.mask.data[place]);
+      darker = meanOf(garment.difference, (place) => largest.data[place]) < 0;
       notes.push(limits.SEVERAL);
     }
     if (edgeShare(mask, limits) >= limits.LEAST_CUT) notes.push(limits.CUT_OFF);
