@@ -14,6 +14,7 @@ from search_process import InThisProcess
 import modiste
 from commands_and_data import PROGRAMS, run_modiste, run_python
 from modiste import machine
+from modiste.api import studies
 from modiste.errors import RecipeError, RunError
 from modiste.recipes.named import get
 from modiste.recipes.plain import build, differences, to_plain
@@ -23,6 +24,7 @@ from modiste.reproduction.reproduction import reproduce, write_page
 from modiste.reproduction.study import study
 from modiste.runs import run_folder, storage
 from modiste.searches.plan import claim
+from modiste.searches.ray_cluster import Share
 from modiste.searches.trial import TrialOutcome
 
 RECORDS = Path(__file__).parents[2] / "records"
@@ -353,9 +355,21 @@ def test_on_a_ray_cluster_it_is_the_same(small: Path, tmp_path: Path) -> None:
     assert one == other
 
 
+def test_on_a_ray_cluster_it_has_as_many_runs_at_once_as_there_are_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = list[tuple[object, ...]]()
+    monkeypatch.setattr("modiste.searches.ray_cluster.RayWorkers", lambda *arguments: made.append(arguments))
+    make_workers = studies._workers(8, tmp_path, ray="auto", trial_cpus=2.0, trial_gpus=0.0)
+    make_workers()
+    assert made == [("auto", tmp_path, Share(2.0), 8)]
+
+
 def test_from_python_it_takes_the_workers_of_the_command(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"^workers: expected at least 1, found 0"):
         modiste.reproduce(tmp_path, quick=True, workers=0)
     with pytest.raises(RecipeError, match=r"^--trial-cpus: expected a number of at least 0, found -1\.0"):
         modiste.reproduce(tmp_path, quick=True, ray="auto", trial_cpus=-1.0)
+    with pytest.raises(RecipeError, match=r"^--trial-cpus and --trial-gpus: expected with --ray, found without it"):
+        modiste.reproduce(tmp_path, quick=True, trial_cpus=2.0, trial_gpus=0.5)
     assert not list(tmp_path.iterdir())

@@ -34,6 +34,7 @@ from modiste.runs import run_folder, storage
 from modiste.searches import outcomes, ray_cluster, ray_connection
 from modiste.searches.plan import Plan
 from modiste.searches.trial import TrialOutcome
+from modiste.training.tracking.tracked_run import identify
 from ray_nodes import nodes
 
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "batch_size=log(16,64)")
@@ -164,11 +165,12 @@ def test_a_lost_head_ends_the_search(
     have_to_end += family
 
 
-def settle(error: Exception, task: ray_cluster.TrialTask) -> TrialOutcome:
-    """Return the outcome of a trial of which Ray reports an error."""
+def settle(error: Exception, task: ray_cluster.TrialTask, *, seconds: float = 0.0) -> TrialOutcome:
+    """Return the outcome of a trial of which Ray reports an error, so many seconds after it was submitted."""
     import ray.exceptions
 
-    workers, inner, given = object.__new__(ray_cluster.RayWorkers), Future[ray_cluster.NodeResult](), time.monotonic()
+    workers, inner = object.__new__(ray_cluster.RayWorkers), Future[ray_cluster.NodeResult]()
+    given = time.monotonic() - seconds
     workers._ray, done = ray, Future[TrialOutcome]()
     workers._running = {done: "reference"}
     inner.set_exception(error)
@@ -199,6 +201,16 @@ def test_only_the_death_of_its_own_worker_counts_against_a_trial(plan: Plan, tmp
         settle(exceptions.TaskCancelledError(), task)
     with pytest.raises(StorageError, match="full"):
         settle(exceptions.RayTaskError("run_on_node", "traceback", StorageError("full")), task)
+
+
+def test_a_trial_without_memory_is_not_one_that_takes_too_long(plan: Plan, tmp_path: Path) -> None:
+    from ray import exceptions
+
+    task = ray_cluster.TrialTask(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run", minutes=10.0)
+    short = settle(exceptions.OutOfMemoryError("memory"), task, seconds=3600.0)  # it waited for room most of that hour
+    late = settle(exceptions.WorkerCrashedError(), task, seconds=3600.0)
+    assert short.reason == "its worker died 3 times (OutOfMemoryError)"
+    assert late.reason == "had not ended after 10 minutes"
 
 
 @pytest.mark.slow
@@ -284,6 +296,24 @@ def test_what_cannot_be_shared_is_sent_home(plan: Plan, tmp_path: Path, tiny_fol
         task, tmp_path / "a mark that this node does not see", ray_cluster.pack(task.folder), 1
     )
     assert again.outcome == shared.outcome
+
+
+def test_a_run_on_a_node_keeps_its_name_and_its_identity_for_trackers(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = list[tuple[str, str]]()
+    monkeypatch.setattr(ray_cluster, "_run", lambda task: found.append((task.folder.name, identify(task.folder))))
+    task = ray_cluster.TrialTask(number=7, values={}, recipe=plan.recipe, folder=tmp_path / "0007")
+    identity = identify(task.folder)
+    (task.folder / storage.LOCK_NAME).touch()
+    sent = ray_cluster.run_on_node(
+        task, tmp_path / "a mark that this node does not see", ray_cluster.pack(task.folder), 1
+    )
+    assert found == [("0007", identity)]
+    assert sent.folder is not None
+    ray_cluster.unpack(sent.folder, tmp_path / "home")
+    assert identify(tmp_path / "home") == identity
+    assert not (tmp_path / "home" / storage.LOCK_NAME).exists()
 
 
 @pytest.mark.parametrize(

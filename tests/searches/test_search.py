@@ -9,8 +9,9 @@ import shutil
 import signal
 import subprocess
 import time
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from errno import EAGAIN
 from functools import partial
 from multiprocessing import get_context
@@ -25,19 +26,20 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from search_process import InThisProcess, alone, done, finish, start, wait_for, words_of
 
-from commands_and_data import PROGRAMS, run_modiste, run_python, run_script
+from commands_and_data import PROGRAMS, run_modiste, run_python, run_script, tiny_files
 from fault_counter import Faults, slow_case
 from fork_server import COMMAND, ForkServer
-from modiste.errors import DataError, MissingExtraError, RecipeError, RunError, StorageError
+from modiste.data.dataset import Development, load_development
+from modiste.errors import DataError, MissingExtraError, RecipeError, RunError, StoppedError, StorageError
 from modiste.recipes.networks import CNNRecipe
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import EARLIER_DATA, DistillationRecipe, Recipe, TransferRecipe, load
-from modiste.runs import run_folder, storage
+from modiste.runs import manifest, run_folder, storage
 from modiste.searches import outcomes
 from modiste.searches.plan import PLAN, Plan
 from modiste.searches.plots import parallel_coordinates
-from modiste.searches.search import Suggestions, check_trials, search
-from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
+from modiste.searches.search import Driver, Suggestions, check_trials, search
+from modiste.searches.trial import TrialOutcome, TrialTask, ignore, run_trial
 from modiste.searches.workers import Processes, TrialPool
 from modiste.system.processes import Interruption
 from modiste.training import trainer
@@ -326,6 +328,29 @@ def test_a_trial_whose_process_always_dies_as_it_starts_fails(
     assert [(one.state, one.reason) for one in kept] == [("failed", "the process that ran it died 3 times")]
 
 
+def test_a_pool_submits_no_more_trials_than_it_has_workers(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted, counts = dict[int, Future[TrialOutcome]](), list[int]()
+
+    def submit(_pool: object, _function: object, task: TrialTask) -> Future[TrialOutcome]:
+        submitted[task.number] = Future()
+        counts.append(sum(not future.done() for future in submitted.values()))
+        return submitted[task.number]
+
+    def ready() -> list[TrialTask]:
+        """Return all trials at once, as a reproduction does, and end those that run."""
+        for number, future in submitted.items():
+            if not future.done():
+                future.set_result(TrialOutcome(number, {}, "complete", 0.5))
+        return tasks.pop() if tasks else []
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    tasks = [[TrialTask(number=number, values={}, recipe=plan.recipe, folder=Path("x")) for number in range(5)]]
+    kept = list[TrialOutcome]()
+    assert TrialPool(partial(Processes, 2), ready, kept.append, Interruption()).work()
+    assert max(counts) == 2
+    assert sorted(one.number for one in kept) == list(range(5))
+
+
 @pytest.mark.slow
 def test_a_trial_that_kills_its_worker_fails_and_no_other_with_it(
     plan: Plan, tmp_path: Path, tiny_folder: Path
@@ -459,21 +484,102 @@ def test_a_full_disk_is_no_outcome(
         raise StorageError("no space left on device")
 
     monkeypatch.setattr(trainer, "train", fill)
-    task = TrialTask(number=0, values={}, recipe=plan.recipe, folder=tmp_path / "run", device="cpu")
+    where = {"folder": tmp_path / "run", "device": "cpu", "data_folder": tiny_folder}
+    task = TrialTask(number=0, values={}, recipe=plan.recipe, **where)
     with pytest.raises(StorageError):
         run_trial(task)
 
 
+@pytest.fixture
+def changed_folder(tmp_path: Path) -> Path:
+    """Folder of a small data set with other images than those of ``tiny_folder``."""
+    folder = tmp_path / "changed"
+    folder.mkdir()
+    for name, content in tiny_files(seed=8).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_a_trial_on_other_images_than_those_of_earlier_trials_ends_the_search(
+    plan: Plan, finished: Path, tmp_path: Path, changed_folder: Path
+) -> None:
+    own = shutil.copytree(finished, tmp_path / "own")
+    longer, how = replace(plan, trials=7), {"workers": InThisProcess, "device": "cpu"}
+    with pytest.raises(RunError, match="tiny: holds other images than those of earlier trials; restore them"):
+        search(longer, own, data_folder=changed_folder, **how)
+    assert len(outcomes.read(own)) == 6
+    assert not outcomes.run_folder_of(own, 6).exists()  # with the images restored, the same command continues
+
+
+def test_a_trial_that_began_on_other_images_ends_the_search_and_is_no_outcome(
+    plan: Plan, finished: Path, tmp_path: Path, changed_folder: Path
+) -> None:
+    run = shutil.copytree(outcomes.run_folder_of(finished, 0), tmp_path / "run")
+    (run / manifest.NAME).unlink()  # the trial was interrupted, and its first state is from before the change
+    recipe = run_folder.read_recipe(run)
+    task = TrialTask(number=0, values={}, recipe=recipe, folder=run, device="cpu", data_folder=changed_folder)
+    with pytest.raises(RunError, match="was trained on other data"):
+        run_trial(task)
+
+
+def test_a_trial_asked_to_stop_while_it_reads_its_images_does_not_begin_to_train(
+    plan: Plan, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*arguments: Any) -> Development:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return load_development(*arguments)
+
+    monkeypatch.setattr("modiste.searches.trial.load_development", load)
+    where = {"folder": tmp_path / "run", "device": "cpu", "data_folder": tiny_folder}
+    task = TrialTask(number=0, values={}, recipe=plan.recipe, **where)
+    with Interruption(), pytest.raises(StoppedError):
+        run_trial(task)
+    assert not task.folder.exists()
+
+
+def test_a_trial_that_ran_beside_one_on_other_images_is_not_stored(plan: Plan, tmp_path: Path) -> None:
+    store = outcomes.FolderStore(tmp_path)
+    driver = Driver(plan, tmp_path, store, 2, partial(TrialTask, device="cpu"), ignore)
+    first = TrialOutcome(0, {}, "complete", 0.5, (0.5,), fingerprint="aa")
+    driver.keep(first)
+    driver.keep(replace(first, number=1, state="failed", fingerprint=""))
+    with pytest.raises(RunError, match=r"trials/0002: was trained on other images than the trials before it; delete"):
+        driver.keep(replace(first, number=2, fingerprint="bb"))
+    assert [one.number for one in outcomes.read(tmp_path)] == [0, 1]
+
+
+def test_outcomes_hold_the_fingerprint_of_their_images_and_those_of_earlier_versions_lack_it(
+    plan: Plan, finished: Path, tmp_path: Path
+) -> None:
+    stored = outcomes.read(finished)
+    run = run_folder.open_run(outcomes.run_folder_of(finished, 0))
+    assert {one.fingerprint for one in stored} == {run.load_info().fingerprint}
+    for one in stored:
+        plain = asdict(one)
+        del plain["fingerprint"]
+        storage.write_hashed_json(tmp_path / outcomes.FOLDER / f"{one.number:04d}.json", plain)
+    assert outcomes.read(tmp_path) == [replace(one, fingerprint="") for one in stored]
+
+
+def test_a_finished_run_without_an_outcome_keeps_the_fingerprint_of_its_own_images(
+    finished: Path, tmp_path: Path, changed_folder: Path
+) -> None:
+    run = shutil.copytree(outcomes.run_folder_of(finished, 0), tmp_path / "run")
+    recipe, before = run_folder.read_recipe(run), outcomes.read(finished)[0]
+    task = TrialTask(number=0, values=before.values, recipe=recipe, folder=run, data_folder=changed_folder)
+    assert run_trial(replace(task, device="cpu")) == before
+
+
 def test_the_reason_of_a_failure_is_one_line_and_one_cell(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_words: object, **_options: object) -> None:
         raise RuntimeError("mat1 and mat2:\n  3 | 4\n")
 
     monkeypatch.setattr(trainer, "train", fail)
     values: dict[str, Any] = {"optimizer.learning_rate": 0.5, "model.hidden": [8], "batch_size": 16}
-    task = TrialTask(number=0, values=values, recipe=plan.recipe, folder=tmp_path / "run", device="cpu")
-    failed = run_trial(task)
+    where = {"folder": tmp_path / "run", "device": "cpu", "data_folder": tiny_folder}
+    failed = run_trial(TrialTask(number=0, values=values, recipe=plan.recipe, **where))
     assert failed.reason == "RuntimeError: mat1 and mat2: 3 | 4"
     earlier = replace(failed, number=1, reason="RuntimeError: mat1 and mat2:\n  3 | 4")
     page = outcomes.as_markdown(plan, [failed, earlier], None, {})
@@ -493,6 +599,16 @@ def test_a_search_that_is_refused_closes_its_store(plan: Plan, tmp_path: Path) -
         search(plan, tmp_path / "s", store=Store(tmp_path / "s"), device="gpu")
     assert closed == [True]
     assert not (tmp_path / "s").exists()
+
+
+def test_a_plan_that_the_store_refuses_is_not_left_in_the_folder(plan: Plan, tmp_path: Path) -> None:
+    class Store(outcomes.FolderStore):
+        def enter(self, _plan: Plan) -> Plan:
+            raise RunError("the storage holds another search")
+
+    with pytest.raises(RunError, match="the storage holds another search"):
+        search(plan, tmp_path / "s", store=Store(tmp_path / "s"), device="cpu")
+    assert not (tmp_path / "s" / PLAN).exists()
 
 
 def test_data_that_the_search_chose_is_an_outcome(plan: Plan, tmp_path: Path) -> None:
@@ -567,6 +683,10 @@ def test_the_command_tells_a_person(tmp_path: Path, plan: Plan, tiny_folder: Pat
         (("paper", "epochs=integer(1,2)", "--trials", "0"), "trials: expected at least 1", 4),
         (("paper", "epochs=integer(1,2)", "--workers", "0"), "workers: expected at least 1, found 0", 4),
         (("paper", "epochs=integer(1,2)", "--drivers", "0"), "drivers: expected at least 1, found 0", 4),
+        (("paper", "epochs=integer(1,2)", "--study", "s"), "--study: expected with --storage, found without it", 4),
+        (("paper", "epochs=integer(1,2)", "--drivers", "3"), "--drivers: expected with --storage, found without it", 4),
+        (("paper", "epochs=integer(1,2)", "--trial-cpus", "2"), "--trial-cpus: expected with --ray, found without", 4),
+        (("paper", "epochs=integer(1,2)", "--trial-gpus", "1"), "--trial-gpus: expected with --ray, found without", 4),
         (("paper", "epochs=integer(1,2)", "--ray", "auto", "--trial-cpus=-1"), "--trial-cpus: expected a number", 4),
         (("paper", "epochs=integer(1,2)", "--ray", "auto", "--trial-gpus=1.5"), "--trial-gpus: expected a fraction", 4),
         (("paper", "epochs=integer(1,2)", "--out", "x" * 5000), "File name too long", 5),

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from commands_and_data import run_modiste
-from modiste.errors import DataError, PhotoError
+from modiste.errors import DataError, PhotoError, RecipeError
 from modiste.recipes import named
 from modiste.runs.run_folder import open_run
 from modiste.training import choice
@@ -124,6 +124,14 @@ def test_the_command_takes_the_effort(tmp_path: Path, capsys: pytest.CaptureFixt
     recipe, options = _choose_recipe(str(write_shop(tmp_path / "shop", 96)), flags, "modiste train shop")
     assert (recipe.name, recipe.seed, options.effort) == ("backbone-tuned-lite2", 3 if len(flags) > 2 else 0, "best")
     assert "backbone-tuned-lite2, because of" in capsys.readouterr().err
+
+
+def test_a_folder_and_another_source_are_refused_together(tmp_path: Path) -> None:
+    from modiste.cli.train import _choose_recipe
+
+    shop = str(write_shop(tmp_path / "shop", 24))
+    with pytest.raises(RecipeError, match=f"--data.source: expected with a recipe, found with {shop}, which names"):
+        _choose_recipe(shop, ["--data.source", "other"], "modiste train shop")
 
 
 def test_a_recipe_has_no_effort() -> None:

@@ -1,7 +1,7 @@
 """Work over many runs, or on a whole data set: search, the paper's reproduction, an audit."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from modiste.api.own import Code, with_own_code
 from modiste.api.training import RecipeLike, Track, as_recipe, listeners_of
 from modiste.display import Displayed, Table, percent
-from modiste.errors import printable
+from modiste.errors import RecipeError, printable
 from modiste.recipes.plain import demand
 from modiste.recipes.recipe import DataRecipe, Precision, Recipe
 from modiste.searches.trial import ignore
@@ -139,8 +139,9 @@ def search(
         fields: Changed fields of the recipe, as ``train`` takes them.
 
     Raises:
-        RecipeError: The space does not fit the recipe, or the workers could not import code of your own.
-        RunError: The folder holds another search.
+        RecipeError: The space does not fit the recipe, the workers could not import code of your own, or an argument
+            needs ``storage`` or ``ray``.
+        RunError: The folder holds another search, or the images are not those of its earlier trials.
         MissingExtraError: Optuna, Matplotlib, Ray or the storage's package is not installed.
         DataError, StorageError, ClusterError, StoppedError: The search ended early; the same call continues it.
 
@@ -155,6 +156,8 @@ def search(
 
     wanted = with_own_code(as_recipe(recipe).with_(**fields), network=network, loss=loss, augmentation=augmentation)
     demand(drivers >= 1, "drivers", "at least 1", drivers)
+    if not storage:
+        _demand_unset("--storage", {"--study": study is not None, "--drivers": drivers != 1})
     folder = search_folder(wanted) if out is None else Path(out)
     make_workers = _workers(workers, folder, ray=ray, trial_cpus=trial_cpus, trial_gpus=trial_gpus)
     plan = Plan(
@@ -291,7 +294,7 @@ def reproduce(
         on_outcome: Called with each new outcome of a run, the number of outcomes so far, and the number of runs.
 
     Raises:
-        RecipeError: The paper has no such experiment, or a number is impossible.
+        RecipeError: The paper has no such experiment, a number is impossible, or an argument needs ``ray``.
         RunError, DataError, StorageError, ClusterError: As ``modiste reproduce``.
 
     Example::
@@ -323,23 +326,30 @@ def _workers(count: int, folder: Path, *, ray: str | None, trial_cpus: float, tr
     """Return a function that makes the workers of runs, on this machine or on a Ray cluster.
 
     Args:
-        count: Number of runs at once on this machine.
+        count: Number of runs at once.
         folder: Folder in which all run folders are gathered.
         ray: Address of a Ray cluster, see ``RayWorkers``; None for processes on this machine.
         trial_cpus: Cores, and threads, of each run on the cluster.
         trial_gpus: GPUs of each run on the cluster.
 
     Raises:
-        RecipeError: A number is impossible.
+        RecipeError: A number is impossible, or a share of the cluster is given without the cluster.
     """
     demand(count >= 1, "workers", "at least 1", count)
     if ray is None:
+        _demand_unset("--ray", {"--trial-cpus": trial_cpus != 1, "--trial-gpus": trial_gpus != 0})
         from modiste.searches.workers import Processes
 
         return partial(Processes, count)
     from modiste.searches.ray_cluster import RayWorkers, Share
 
-    return partial(RayWorkers, ray, folder, Share(trial_cpus, trial_gpus))
+    return partial(RayWorkers, ray, folder, Share(trial_cpus, trial_gpus), count)
+
+
+def _demand_unset(needed: str, given: Mapping[str, bool]) -> None:
+    """Raise RecipeError if one of the flags was given, which have no effect without the flag ``needed``."""
+    if idle := " and ".join(flag for flag, is_given in given.items() if is_given):
+        raise RecipeError(f"{idle}: expected with {needed}, found without it; add {needed}, or leave {idle} out")
 
 
 def audit(

@@ -167,6 +167,11 @@ def _choose_recipe(source: str, arguments: list[str], program: str) -> "tuple[Re
     effort: Effort = next((effort for effort in WITH_BACKBONE if effort == wanted), "fast")
     choice = choose_recipe(source, effort)
     recipe, options = _parse(choice.recipe, arguments, program)
+    if recipe.data.source != choice.recipe.data.source:
+        raise RecipeError(
+            f"--data.source: expected with a recipe, found with {source}, which names the images itself; leave one of "
+            "the two out"
+        )
     if not options.quiet and is_first_process():
         warn(
             f"{recipe.name}, because of {choice.reason}; choose otherwise: modiste train RECIPE --data.source {source}"

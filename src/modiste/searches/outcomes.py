@@ -84,7 +84,7 @@ class FolderStore(OutcomeStore):
         self._folder = folder
 
     def enter(self, plan: Plan) -> Plan:
-        """Return the plan: the folder holds it."""
+        """Return the plan: the search itself writes it into the folder."""
         return plan
 
     def outcomes(self) -> list[TrialOutcome]:

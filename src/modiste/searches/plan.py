@@ -65,13 +65,19 @@ def claim(path: Path, now: Stored, *, grows: str, noun: str) -> Stored:
     Raises:
         RunError: The folder has another plan, or other files.
     """
+    plan, plain = check(path, now, grows=grows, noun=noun)
+    storage.write_json(path, plain)
+    return plan
+
+
+def check(path: Path, now: Stored, *, grows: str, noun: str) -> tuple[Stored, dict[str, Any]]:
+    """Check a plan as ``claim`` does and write nothing; return the plan, and the plain data to write to ``path``."""
     if not path.exists():
         if others := sorted(item.name for item in path.parent.iterdir() if not item.name.startswith(".")):
             raise RunError(
                 f"{path.parent}: not a {noun}'s folder and not empty ({others[0]}); choose another with --out"
             )
-        storage.write_json(path, to_plain(now))
-        return now
+        return now, to_plain(now)
     stored = storage.read_json(path)
     plan, changes = as_begun(stored, now, grows=grows)
     if changes:
@@ -79,8 +85,7 @@ def claim(path: Path, now: Stored, *, grows: str, noun: str) -> Stored:
             f"{path.parent}: holds another {noun} ({'; '.join(changes)}); "
             "give the command that started it, or another --out"
         )
-    storage.write_json(path, grown(stored, plan, grows=grows))
-    return plan
+    return plan, grown(stored, plan, grows=grows)
 
 
 def as_begun(stored: Any, now: Stored, *, grows: str) -> tuple[Stored, list[str]]:

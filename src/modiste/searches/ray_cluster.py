@@ -25,7 +25,7 @@ from modiste.errors import (
     StoppedError,
     shown,
 )
-from modiste.runs import manifest, storage
+from modiste.runs import manifest, run_folder, storage
 from modiste.searches.ray_connection import connect, first_line, lost, watch_head
 from modiste.searches.trial import TrialOutcome, TrialTask, run_trial
 from modiste.searches.workers import MOST_DEATHS, STOP_SECONDS, Workers, settle_threads
@@ -77,6 +77,8 @@ class RayWorkers(Workers):
             loopback and without a dashboard. HOST:PORT joins the cluster with that address.
         folder: Folder of the search or reproduction, in which all run folders are gathered.
         share: Share of a node that each trial takes; one core if None.
+        at_once: Number of trials on the cluster at the same time; None for as many as there are, which Ray keeps
+            waiting until a node has room.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -86,8 +88,8 @@ class RayWorkers(Workers):
 
     limits_time = True
 
-    def __init__(self, address: str, folder: Path, share: Share | None = None) -> None:
-        self._share = share or Share()
+    def __init__(self, address: str, folder: Path, share: Share | None = None, at_once: int | None = None) -> None:
+        self._share, self.at_once = share or Share(), at_once or Workers.at_once
         self._running: dict[Future[TrialOutcome], Any] = {}
         self._mark = folder / f".seen-{uuid.uuid4().hex}"
         self._left, self._loss = threading.Event(), ""
@@ -163,7 +165,8 @@ class RayWorkers(Workers):
         except errors.TaskCancelledError:
             raise StoppedError("stopped on request") from None
         except (errors.WorkerCrashedError, errors.OutOfMemoryError) as error:
-            late = task.minutes and time.monotonic() - given > MOST_DEATHS * 60 * task.minutes
+            crashed = isinstance(error, errors.WorkerCrashedError)  # so ends a trial whose time is up
+            late = crashed and task.minutes and time.monotonic() - given > MOST_DEATHS * 60 * task.minutes
             reason = f"its worker died {MOST_DEATHS} times ({type(error).__name__})"
             return task.overdue() if late else task.outcome("failed", reason=reason)
         except errors.RayError as error:
@@ -222,7 +225,7 @@ def _run_near(task: TrialTask, mark: Path, begun: bytes | None) -> NodeResult:
     if mark.exists():
         return NodeResult(_run(task))
     with TemporaryDirectory(prefix="modiste-") as scratch:
-        folder = Path(scratch) / "run"
+        folder = Path(scratch) / task.folder.name  # trackers name the run after it
         if begun is not None:
             unpack(begun, folder)
         outcome = _run(replace(task, folder=folder))
@@ -241,11 +244,11 @@ def _time_limit(minutes: float) -> Iterator[None]:
 
 
 def pack(folder: Path) -> bytes:
-    """Return a run folder as a tar archive, without hidden files such as the lock."""
+    """Return a run folder as a tar archive, without hidden files such as the lock, but with the trackers' identity."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
+            if path.is_file() and (not path.name.startswith(".") or path.name == run_folder.TRACKING):
                 tar.add(path, str(path.relative_to(folder)), recursive=False)
     return archive.getvalue()
 

@@ -3,18 +3,19 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modiste.data.locations import check_single_location
-from modiste.errors import MissingExtraError, RecipeError, StoppedError
+from modiste.errors import MissingExtraError, RecipeError, RunError, StoppedError
 from modiste.machine import check_device, seed_for
 from modiste.recipes.recipe import Recipe
 from modiste.runs import storage
 from modiste.searches.outcomes import FolderStore, OutcomeStore, run_folder_of, write_table
-from modiste.searches.plan import PLAN, Plan, claim
+from modiste.searches.plan import PLAN, Plan, check
 from modiste.searches.sent_code import sent_code
 from modiste.searches.space import apply, grid
 from modiste.searches.trial import TrialOutcome, TrialTask, ignore
@@ -82,7 +83,9 @@ def search(
         check_trials(plan)
         sent = sent_code(plan.recipe, data_folder)
         with storage.lock(folder), Interruption() as interruption:
-            plan = kept.enter(claim(folder / PLAN, plan, grows="trials", noun="search"))
+            begun, plain = check(folder / PLAN, plan, grows="trials", noun="search")
+            plan = kept.enter(begun)
+            storage.write_json(folder / PLAN, plain)  # after ``enter``: a refused plan must not stay in the folder
             make_task = partial(TrialTask, device=device, data_folder=data_folder, track=names, sent=sent)
             driver = Driver(plan, folder, kept, at_once or plan.lag, make_task, on_outcome)
             driver.run(workers or partial(Processes, at_once or plan.lag), interruption)
@@ -150,13 +153,12 @@ class Driver:
         if not self._changed and time.monotonic() < self._next_look:
             return []
         self._changed, self._next_look = False, time.monotonic() + self._store.look_seconds
-        for outcome in self._store.news():
-            self._note(outcome)
+        self._note_news()
         self._suggest()
         tasks = []
         for number, task in list(self._open.items()):
             if len(self._mine) < self._at_once and self._store.take(number):
-                tasks.append(task)
+                tasks.append(replace(task, fingerprint=self._fingerprint()))
                 self._mine.add(number)
                 del self._open[number]
         return tasks
@@ -166,10 +168,26 @@ class Driver:
         return len(self.outcomes) >= self._plan.trials
 
     def keep(self, outcome: TrialOutcome) -> None:
-        """Store an outcome."""
+        """Store an outcome; RunError if its images are not those of the trials before it."""
+        self._note_news()
+        if self._fingerprint() and outcome.fingerprint not in ("", self._fingerprint()):
+            raise RunError(
+                f"{run_folder_of(self._folder, outcome.number)}: was trained on other images than the trials before "
+                "it; delete it and repeat the command with their images, or begin another search with another --out "
+                "(and --study)"
+            )
         self._store.write(outcome)
         self._note(outcome)
         self._changed = True
+
+    def _fingerprint(self) -> str:
+        """Return the fingerprint of the images of the trials so far; empty if it is not known."""
+        return next((outcome.fingerprint for outcome in self.outcomes.values() if outcome.fingerprint), "")
+
+    def _note_news(self) -> None:
+        """Add the outcomes that other drivers have stored."""
+        for outcome in self._store.news():
+            self._note(outcome)
 
     def _note(self, outcome: TrialOutcome) -> None:
         """Add an outcome to those known, whichever driver it comes from."""

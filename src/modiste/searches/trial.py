@@ -1,5 +1,6 @@
 """One trial of a search: a run in its own folder, and its outcome."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,20 +8,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modiste import machine
+from modiste.data.dataset import Development, load_development
 from modiste.errors import (
     MOST_LETTERS,
     DataError,
     FolderInUseError,
     MissingExtraError,
     ModisteError,
+    RunError,
     StoppedError,
     StorageError,
     printable,
 )
 from modiste.recipes.recipe import Recipe
-from modiste.runs import run_folder, storage
+from modiste.runs import manifest, run_folder, storage
 from modiste.runs.run_folder import EpochRow
 from modiste.searches.sent_code import NO_CODE, SentCode
+from modiste.system.processes import Interruption
 from modiste.training import trainer
 from modiste.training.tracking import Listener, Timing, trackers
 
@@ -40,6 +44,8 @@ class TrialOutcome:
         accuracy: On validation, of the selected epoch. For a pruned trial, of its last epoch; None for a failed one.
         curve: Validation accuracy after each epoch.
         reason: Why it failed or was pruned.
+        fingerprint: Fingerprint of the images. Empty for a failed trial, if the search chooses the data, and in the
+            outcomes of earlier versions.
     """
 
     number: int
@@ -48,6 +54,7 @@ class TrialOutcome:
     accuracy: float | None
     curve: tuple[float, ...] = ()
     reason: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +72,7 @@ class TrialTask:
         minutes: Longest time that it may take; 0 for no limit.
         track: Names of trackers.
         sent: Code that is not Modiste's, which the worker imports.
+        fingerprint: Fingerprint of the images of earlier trials; empty if it is not known.
     """
 
     number: int
@@ -77,6 +85,12 @@ class TrialTask:
     minutes: float = 0.0
     track: tuple[str, ...] = ()
     sent: SentCode = NO_CODE
+    fingerprint: str = ""
+
+    @property
+    def chooses_data(self) -> bool:
+        """Whether the search chooses the data, so that trials may have different images."""
+        return any(name.startswith("data.") for name in self.values)
 
     @property
     def clock(self) -> Path:
@@ -90,11 +104,13 @@ class TrialTask:
         except FileNotFoundError:
             return False
 
-    def outcome(self, state: State, accuracy: float | None = None, reason: str = "") -> TrialOutcome:
+    def outcome(
+        self, state: State, accuracy: float | None = None, reason: str = "", fingerprint: str = ""
+    ) -> TrialOutcome:
         """Return an outcome of this trial, with the curve from the run's log."""
         log = self.folder / run_folder.LOG
         curve = tuple(row["validation_accuracy"] for row in run_folder.read_lines(log)) if log.exists() else ()
-        return TrialOutcome(self.number, self.values, state, accuracy, curve, reason)
+        return TrialOutcome(self.number, self.values, state, accuracy, curve, reason, fingerprint)
 
     def overdue(self) -> TrialOutcome:
         """Return the outcome of a trial that took too long, without a curve: it would depend on the machine's speed."""
@@ -118,8 +134,9 @@ class PrunedError(Exception):
 class Pruner(Listener):
     """Stops a trial whose best validation accuracy is below the median of earlier trials after the same epoch.
 
-    This is the median stopping rule (Golovin et al., 2017). The earlier trials are an argument, so that a trial that
-    was killed and begins again is compared with the same ones.
+    This is a variant of the median stopping rule (Golovin et al., 2017): it compares with the values after the same
+    epoch, not with running averages. The earlier trials are an argument, so that a trial that was killed and begins
+    again is compared with the same ones.
 
     Args:
         curves: Validation accuracies of the earlier trials after each epoch.
@@ -162,6 +179,8 @@ def run_trial(task: TrialTask) -> TrialOutcome:
         StoppedError: A signal asked to stop.
         RecipeError: The device cannot be used here, or code that is not Modiste's cannot be imported.
         FolderInUseError: Another process is training in the task's folder.
+        RunError: The images are not those of earlier trials, or not those that the run began with. Or the run folder is
+            damaged or holds something else.
         DataError: The images are missing or damaged, and the search does not choose the data.
         StorageError, MissingExtraError: Nothing can be written, or a package is missing.
     """
@@ -171,16 +190,18 @@ def run_trial(task: TrialTask) -> TrialOutcome:
     if task.curves:
         listeners.append(Pruner(task.curves))
     choices: dict[str, Any] = {"device": task.device, "data_folder": task.data_folder, "listeners": listeners}
+    images = None
     if task.minutes:
         storage.write_text(task.clock, "")
     try:
-        done = trainer.train(task.recipe, task.folder, **choices)
+        images = _images(task)
+        done = trainer.train(task.recipe, task.folder, data=images, **choices)
     except PrunedError as reason:
-        return task.outcome("pruned", reason.accuracy, str(reason))
-    except (StoppedError, FolderInUseError, StorageError, MissingExtraError):
+        return task.outcome("pruned", reason.accuracy, str(reason), _fingerprint(task, images))
+    except (StoppedError, FolderInUseError, StorageError, MissingExtraError, RunError):
         raise
     except ModisteError as error:
-        if isinstance(error, DataError) and not any(name.startswith("data.") for name in task.values):
+        if isinstance(error, DataError) and not task.chooses_data:
             raise
         return task.outcome("failed", reason=str(error))
     except Exception as error:  # for example out of memory: the search continues, and the table shows the reason
@@ -188,4 +209,35 @@ def run_trial(task: TrialTask) -> TrialOutcome:
         return task.outcome("failed", reason=printable(line, MOST_LETTERS))
     finally:
         task.clock.unlink(missing_ok=True)
-    return task.outcome("complete", done.picked.validation_accuracy)
+    return task.outcome("complete", done.picked.validation_accuracy, fingerprint=_fingerprint(task, images))
+
+
+def _images(task: TrialTask) -> Development | None:
+    """Return the images of a trial; None if the search chooses the data, or if the run has finished.
+
+    Raises:
+        RunError: The images are not those of earlier trials.
+        DataError: The images are missing or damaged.
+        StoppedError: A signal asked to stop.
+    """
+    if task.chooses_data or (task.folder / manifest.NAME).exists():
+        return None
+    with Interruption() as interruption:  # a worker ignores signals that come outside of one
+        images = load_development(task.recipe.data, task.data_folder)
+    if interruption.requested:
+        raise StoppedError("stopped on request before training")
+    for note in images.notes:
+        logging.getLogger(__name__).warning("%s", note)
+    if task.fingerprint not in ("", images.fingerprint):
+        raise RunError(
+            f"{task.recipe.data.source}: holds other images than those of earlier trials; restore them, or begin "
+            "another search with another --out (and --study)"
+        )
+    return images
+
+
+def _fingerprint(task: TrialTask, images: Development | None) -> str:
+    """Return the fingerprint of the images that a trial was trained on; empty if the search chooses the data."""
+    if task.chooses_data:
+        return ""
+    return images.fingerprint if images else run_folder.open_run(task.folder).load_info().fingerprint

@@ -4,6 +4,7 @@ A worker may die. Each trial runs until it has an outcome, and no trial fails be
 """
 
 import os
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -29,6 +30,8 @@ class Workers(Executor, ABC):
 
     limits_time: ClassVar[bool] = False
     """Whether the workers themselves end a trial that takes too long."""
+    at_once: int = sys.maxsize
+    """Most trials that the pool gives them at the same time."""
 
     @abstractmethod
     def interrupt(self) -> None:
@@ -44,6 +47,9 @@ MakeWorkers = Callable[[], Workers]
 
 class TrialPool:
     """Runs the trials that ``ready`` returns and passes each outcome to ``keep``, until there are no more.
+
+    A worker gets a trial only when it has none. A trial that waits can so be dropped when the search stops, and the
+    death of a worker makes only the trials that ran suspect.
 
     Args:
         workers: Creates the workers; called again if they have died.
@@ -65,7 +71,7 @@ class TrialPool:
         self._workers, self._ready, self._keep, self._interruption = workers, ready, keep, interruption
         self._finished = finished
         self._deaths: dict[int, int] = {}
-        self._again: list[TrialTask] = []
+        self._waiting: list[TrialTask] = []
 
     def work(self) -> bool:
         """Run all trials. Return False if a signal asked to stop; the trials that ran have then saved their state.
@@ -87,7 +93,7 @@ class TrialPool:
         """
         running: dict[Future[TrialOutcome], TrialTask] = {}
         while not self._interruption.requested:
-            begun = self._begin(suspects, running)
+            begun = self._begin(suspects, running, pool.at_once - len(running))
             try:
                 _submit(pool, begun, running)
                 if not running and self._finished():
@@ -95,7 +101,7 @@ class TrialPool:
                 self._collect(running)
                 if not pool.limits_time and self._give_up_late(running):
                     pool.kill()
-                    self._again += running.values()
+                    self._waiting = [*running.values(), *self._waiting]
                     return suspects
             except (BrokenProcessPool, CancelledError):
                 pool.kill()
@@ -107,12 +113,21 @@ class TrialPool:
         _stop(pool, running)
         return None
 
-    def _begin(self, suspects: list[TrialTask], running: Mapping[Future[TrialOutcome], TrialTask]) -> list[TrialTask]:
-        """Return the trials that may begin now: one suspect if nothing runs, and others only after all suspects."""
+    def _begin(
+        self, suspects: list[TrialTask], running: Mapping[Future[TrialOutcome], TrialTask], free: int
+    ) -> list[TrialTask]:
+        """Return the trials that may begin now: one suspect if nothing runs, and others only after all suspects.
+
+        Args:
+            suspects: Trials that may have killed a pool.
+            running: Trials that run.
+            free: Number of workers without a trial.
+        """
         if suspects:
             return [] if running else [suspects.pop(0)]
-        again, self._again = self._again, []
-        return [*again, *self._ready()]
+        self._waiting += self._ready()
+        begun, self._waiting = self._waiting[:free], self._waiting[free:]
+        return begun
 
     def _collect(self, running: dict[Future[TrialOutcome], TrialTask]) -> None:
         """Wait a moment and keep the outcomes of trials that have ended; BrokenProcessPool if a worker has died."""
@@ -168,6 +183,7 @@ class Processes(ProcessPoolExecutor, Workers):
     """
 
     def __init__(self, count: int) -> None:
+        self.at_once = count
         threads = max(1, len(available_cores()) // count)
         self._context = RecordingContext()
         with _starting():
