@@ -28,7 +28,7 @@ from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.out_of_distribution.learning import learn
 from modiste.evaluation.out_of_distribution.novelty import Answers
 from modiste.evaluation.run_images import load_own_development
-from modiste.exports import card, export
+from modiste.exports import browser, card, export
 from modiste.exports.ensemble import export_ensemble
 from modiste.exports.export import compare
 from modiste.exports.formats import FORMATS, parts, quantize
@@ -37,7 +37,7 @@ from modiste.inference.predictor import Predictor
 from modiste.models.capsnet import CapsNet
 from modiste.models.registry import Task, build_model
 from modiste.recipes.networks import CNNRecipe, EfficientNetLiteRecipe, ModelRecipe, OwnNetworkRecipe
-from modiste.recipes.recipe import Recipe, Views
+from modiste.recipes.recipe import DataRecipe, Recipe, Views
 from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.runs.checkpoint import ModelInfo
 from modiste.runs.run_folder import open_run
@@ -247,6 +247,23 @@ def test_in_eight_bits_a_mirrored_network_holds_its_weights_once_and_its_activat
     assert "DequantizeLinear" not in before, "rounded before what is cut off is gone"
 
 
+def test_a_page_is_opened_once_for_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def asked(_content: bytes, _script: str, parts: list[str]) -> list[list[dict[str, list[float]]]]:
+        opened.append(parts)
+        return [[{"probabilities": [0.5, 0.3, 0.2]}] for _ in parts]
+
+    monkeypatch.setattr(browser, "_asked", asked)
+    images = np.zeros((4, 1, 224, 224), np.uint8)
+    task = replace(TASK, image_shape=(1, 224, 224), mean=(0.3,), deviation=(0.4,))
+    answers = Answers(
+        build_model(CNNRecipe(filters=(2,), pools=1, hidden=()), task), views=Views(), temperature=1.0
+    ).eval()
+    found = compare(FORMATS["html"].read(b""), answers, development(images).validation)
+    assert (found.images, [len(parts) for parts in opened]) == (4, [4])
+
+
 @pytest.mark.parametrize(("side", "most"), [(28, 100), (224, 1), (40, 49)])
 def test_larger_images_go_through_a_file_in_smaller_parts(side: int, most: int) -> None:
     images = np.zeros((130, 1, side, side), np.uint8)
@@ -286,6 +303,22 @@ def test_a_crash_while_a_file_is_written_anew_leaves_the_run_whole(
     with pytest.raises(KeyboardInterrupt):
         export.export(run, data_folder=tiny_folder)
     assert "model.onnx" not in open_run(run).files
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (DataRecipe(), "is separated from a plain background,"),
+        (DataRecipe(background="network"), "is separated from any background by a segmentation network,"),
+        (DataRecipe(background="auto"), "by a segmentation network, or from a plain one,"),
+        (DataRecipe(pictures="whole"), "padded with black to a square"),
+    ],
+)
+def test_the_card_says_how_photos_are_prepared(data: DataRecipe, said: str) -> None:
+    limits = card.limits(data)
+    assert said in limits
+    assert ("plain background" in limits) == (data == DataRecipe())
+    assert "{" not in limits
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ def test_its_metadata_and_card_name_the_runs(runs: Runs, exported: Exported, exp
     for run, weight in zip(runs, expected.weights, strict=True):
         row = f"| {weight:.4f} | `{open_run(run).files['model.safetensors']}` |"
         assert (row in card) == (weight > 0)
+    assert f"## Classes\n\n{', '.join(OnnxModel.load(exported.path).class_names)}\n" in card
     assert OnnxModel.load(exported.path).least_probability(0.8) > 0
 
 

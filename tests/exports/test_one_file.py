@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect
 
@@ -278,6 +278,14 @@ def onnx_file(*nodes: onnx.NodeProto) -> bytes:
 def test_an_operator_that_the_page_does_not_compute_is_named(node: onnx.NodeProto, named: str) -> None:
     with pytest.raises(RunError, match=named) as caught:
         read_graph(parse(onnx_file(node)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tensor_of_another_type_is_left_to_onnx_runtime() -> None:
+    model = parse(onnx_file(helper.make_node("Add", ["images", "half"], ["out"])))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float16), "half"))
+    with pytest.raises(onnx_graph.OperatorError, match="the tensor half holds float16; expected") as caught:
+        read_graph(model)
     assert "\n" not in str(caught.value)
 
 

@@ -110,6 +110,16 @@ def test_a_small_reference_asks_for_no_number_that_cannot_help() -> None:
     assert "a difference of 14.8 points" in found.verdict
 
 
+@pytest.mark.parametrize(("images", "classes"), [(100, 4), (3000, 300)])
+def test_where_no_number_of_answers_suffices_as_many_as_the_reference_has_are_needed(images: int, classes: int) -> None:
+    names, known = [f"class {number}" for number in range(classes)], reference(1, images)
+    known = replace(known, classes=(*known.classes, *[0] * (classes - len(known.classes))))
+    few, many = (compare(known, answers(number, 2), names) for number in (31, images))
+    assert (few.answers_needed, few.state) == (None, "too few answers")
+    assert few.verdict == f"too few answers to tell: 31 so far, about {images:,} are needed"
+    assert many.state == "no drift"
+
+
 def test_advice_fits_what_has_drifted() -> None:
     assert "Label some hundred" in compare(reference(1), answers(1000, 2, higher=0.3), NAMES).advice
     easier = compare(reference(1), answers(1000, 2, higher=-0.2), NAMES).advice

@@ -74,6 +74,17 @@ def test_duplicates_with_different_labels_are_named_and_come_first(tmp_path: Pat
     assert exact.index("last") < exact.index("&lt;0&gt;.png")
 
 
+@pytest.mark.parametrize("last", [Item("last", "a&b", "test"), Item("last", "other", "training")])
+def test_of_many_copies_one_of_each_label_and_part_is_shown_and_the_rest_is_counted(last: Item, tmp_path: Path) -> None:
+    items = (*(Item(f"copy {number}", "a&b", "training") for number in range(8)), last)
+    images = ImageSet(torch.zeros(9, 1, 9, 9, dtype=torch.uint8), torch.zeros(9, dtype=torch.long))
+    found = replace(findings(1, ("training",) * 4), items=items, images=images, exact=(tuple(range(9)),), near=())
+    page = write_audit(found, tmp_path / "audit.html", tmp_path / "audit.json").read_text()
+    exact = page.partition("Exact duplicates")[2]
+    assert re.findall('alt="([^"]*)"', exact) == ["copy 0", "last", "copy 1", "copy 2", "copy 3", "copy 4"]
+    assert "and 3 more copies" in exact
+
+
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [

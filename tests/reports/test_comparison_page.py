@@ -1,5 +1,6 @@
 """One page about several runs says what ``compare`` says, and shows the images that only one gets right."""
 
+import ntpath
 import re
 import shutil
 import webbrowser
@@ -104,6 +105,18 @@ def test_extra_data_of_one_run_alone_is_named(finished_run: Path, other: Path, t
     taught = replace(second, recipe=replace(second.recipe, data=data))
     text = Page(comparison.render(replace(found, runs=(first, taught)), images)).text
     assert "Learnt with extra data: slower. The others did not" in text
+
+
+def test_runs_of_one_name_on_two_drives_have_their_whole_paths(
+    finished_run: Path, other: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = measure_runs([finished_run, other], data_folder=tiny_folder)
+    folders = [tmp_path.resolve() / drive / "run" for drive in ("c", "d")]
+    runs = tuple(replace(run, folder=folder) for run, folder in zip(found.runs, folders, strict=True))
+    found = replace(found, runs=runs)
+    assert comparison._folder_names(found) == [str(Path("c", "run")), str(Path("d", "run"))]
+    monkeypatch.setattr(comparison.os.path, "commonpath", lambda _: ntpath.commonpath([r"c:\run", r"d:\run"]))
+    assert comparison._folder_names(found) == list(map(str, folders))
 
 
 def test_many_runs_stay_apart_in_the_chart(finished_run: Path) -> None:

@@ -9,17 +9,27 @@ import pytest
 import torch
 from figure_checks import check_legible, texts, written
 from matplotlib.text import Text
+from matplotlib.textpath import TextPath
 from torch import Tensor
 
 from commands_and_data import PROGRAMS, run_script
 from fault_counter import slow_case
+from modiste.data.dataset import Development, ImageSet
 from modiste.evaluation import metrics
 from modiste.evaluation.calibration import reliability
-from modiste.models.layers import ACTIVATIONS
+from modiste.models.layers import ACTIVATIONS, MaxPool
 from modiste.models.registry import Task, build_model, count_parameters
 from modiste.recipes import named
-from modiste.recipes.networks import CNNRecipe, MLPRecipe, ModelRecipe
-from modiste.reports import charts, style
+from modiste.recipes.networks import (
+    CapsNetRecipe,
+    CNNRecipe,
+    DropConnectRecipe,
+    FashionNetRecipe,
+    InceptionRecipe,
+    MLPRecipe,
+    ModelRecipe,
+)
+from modiste.reports import charts, run_figures, style
 from modiste.reports.architecture import trace
 from modiste.reports.charts import accuracy_floor, confusion_matrix, learning_curves, reliability_diagram
 from modiste.reports.concepts import activation_curves, neural_network
@@ -34,7 +44,7 @@ from modiste.reports.images import (
     sample_grid,
 )
 from modiste.reports.network_diagram import network_diagram
-from modiste.runs.run_folder import EpochRow
+from modiste.runs.run_folder import EpochRow, open_run
 from networks import OF_RECIPES
 
 NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -332,3 +342,69 @@ def test_what_an_image_does_not_pass_is_named() -> None:
     last = trace(model, (1, 28, 28))[-1]
     assert last.name == "Beside the answer"
     assert last.parameters == 160 * 512 + 512 + 512 * 1024 + 1024 + 1024 * 784 + 784
+
+
+@pytest.mark.parametrize("line", ["The very long name of a class", "long name of a class " * 50])
+def test_a_long_line_is_fitted_by_few_measurements(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def extent(text: str) -> float:
+        return float(TextPath((0, 0), text, size=style.SMALL).get_extents().width) / 72
+
+    measured: list[str] = []
+
+    def counted(place: tuple[float, float], text: str, *, size: float) -> TextPath:
+        measured.append(text)
+        return TextPath(place, text, size=size)
+
+    monkeypatch.setattr(style, "TextPath", counted)
+    shown = style.fit(line, 0.9, style.SMALL)
+    assert len(measured) <= 10
+    assert max(map(len, measured)) <= 200
+    assert extent(shown) <= 0.9 < extent(style.shorten(line, len(shown) + 2))
+    assert shown == style.shorten(line, len(shown))
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"), [(25, "of every class in turn"), (26, "of each of the first 25 classes")]
+)
+def test_the_caption_of_the_samples_names_the_classes_that_they_show(classes: int, words: str) -> None:
+    names = tuple(f"class {number}" for number in range(classes))
+    images = ImageSet(pictures(60), torch.arange(60) % classes)
+    drawn = run_figures.samples(Development("tried", images, images.images, images, names, ""))
+    assert words in drawn.caption
+    assert "class 25" not in drawn.svg.partition("</desc>")[2]
+
+
+TINY = (1, 12, 12)
+
+
+class PooledAfter(torch.nn.Sequential):
+    """A network of someone else, registered as if pooling came first; it calls its activation first."""
+
+    def __init__(self) -> None:
+        super().__init__(MaxPool(), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(36, 10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        pool, activate, flatten, head = self
+        logits: Tensor = head(flatten(pool(activate(images))))
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (build(CNNRecipe(filters=(4,), pools=1, hidden=()), TINY), True),
+        (build(CNNRecipe(filters=(4,), pools=0, hidden=()), TINY), False),
+        (build(DropConnectRecipe(filters=(4,), hidden=8), TINY), True),
+        (build(InceptionRecipe(width=8), TINY), False),
+        (build(FashionNetRecipe(width=4, keypoints=4, hidden=8), TINY), False),
+        (build(CapsNetRecipe(filters=32, stem="deep", hidden=(8,)), TINY), False),
+        (PooledAfter(), False),
+    ],
+)
+def test_pooling_is_said_to_come_first_only_where_it_does(
+    model: torch.nn.Module, said: bool, finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = open_run(finished_run)
+    info = run.load_info()
+    monkeypatch.setattr(type(run), "load_model", lambda _: (model, info))
+    assert ("Pooling comes before the activation" in run_figures.network(run).caption) == said

@@ -1,5 +1,6 @@
 """The report of a run that was stopped: of its newest state, said at its top, and nothing in the run's folder."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,17 @@ def test_a_run_on_arrays_is_shown_with_the_same_arrays_by_its_newest_weights(
 def test_a_page_within_the_folder_is_refused(folder: Path) -> None:
     with pytest.raises(RunError, match="lies in the folder of a run that has not finished; write the report elsewhere"):
         modiste.report(folder, out=folder / "report.html")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "log.jsonl", "manifest.json"])
+def test_a_page_replaces_no_part_of_another_run(
+    name: str, folder: Path, finished_run: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(finished_run, tmp_path / "other"))
+    before = files(other)
+    with pytest.raises(RunError, match=f"{name}: is part of the run and is not replaced; choose another name"):
+        modiste.report(folder, data_folder=tiny_folder, out=other / name)
+    assert files(other) == before
 
 
 def test_a_run_in_its_first_epoch_has_none(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a network is said to see is what it computes; drawn for small networks that nobody has trained."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -68,6 +69,13 @@ def test_every_kind_of_network_has_its_views() -> None:
     assert set(VIEWS) == set(MODELS) == {type(recipe) for recipe in SMALL}
     for views in VIEWS.values():
         assert all(view.name.isalnum() and view.caption.endswith(".") for view in views)
+
+
+def test_captions_name_images_and_classes_as_a_limit() -> None:
+    """A run may have fewer images, and more classes, than a view shows."""
+    captions = " ".join(view.caption for views in VIEWS.values() for view in views)
+    assert re.findall(r"(up to )?\b\d[\d,]* (?:validation )?(?:images|classes)", captions) == ["up to "] * 5
+    assert "each class" not in captions
 
 
 FIRST = list({type(recipe): recipe for recipe in reversed(SMALL)}.values())

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -27,6 +28,7 @@ from commands_and_data import PROGRAMS, run_modiste, run_python
 from fault_counter import slow_case
 from modiste.inference.answers import NOT_FINITE, FileAnswer, answers
 from modiste.inference.onnx_model import OnnxModel
+from modiste.serving.api_page import api_page
 from modiste.serving.serve import export
 
 CLIENTS = 64
@@ -358,6 +360,36 @@ def test_the_document_describes_what_is_there(server: Server) -> None:
     with server.client() as client:
         paths = json.loads(client.get("/openapi.json").content)["paths"]
     assert {"/v1/predict", "/v1/model", "/livez", "/readyz", "/metrics", "/v2/models/sprint/infer"} <= set(paths)
+
+
+def test_the_document_describes_refusals_as_they_are_answered(server: Server) -> None:
+    with server.client() as client:
+        document = client.get("/openapi.json").json()
+        unknown = client.post("/v2/models/sprint/infer", content=b"{}", headers={"Content-Encoding": "br"})
+        foreign = client.get("/v2", headers={"Host": "shop.example"})
+    described = {path: route["responses"] for path, one in document["paths"].items() for route in one.values()}
+    assert (unknown.status_code, foreign.status_code) == (415, 421)
+    assert "415" in described["/v2/models/sprint/infer"]
+    assert {"401", "421"} <= set(described["/v2"])
+    for path in ("/v2/health/ready", "/v2/models/sprint/ready", "/v2/models/sprint/versions/1/ready"):
+        for status in ("200", "503"):  # a server that is about to stop answers {"ready": false}
+            schema = described[path][status]["content"]["application/json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/Readiness"}
+
+
+@pytest.mark.parametrize("name", ["OVERSIZE", "SHAPE", "ADDRESS", "PATH"])
+def test_the_examples_keep_a_model_s_name_as_it_is(name: str) -> None:
+    path = f"/v2/models/{name}/infer"
+    page = api_page({"paths": {path: {"post": {"responses": {}}}}}, (1, 28, 28)).decode()
+    examples = re.findall("<pre.*?</pre>", page, re.DOTALL)
+    assert all(f"http://127.0.0.1:8000</span>{path}" in example for example in examples)
+    assert all("[1, 1, 28, 28]" in example for example in examples)
+    assert "[0] * 784}" in examples[1]
+
+
+def test_the_page_about_the_addresses_says_that_their_description_needs_the_token() -> None:
+    page = api_page({"paths": {}}, (1, 28, 28)).decode()
+    assert "The description for programs needs the\ntoken too" in page
 
 
 def test_nothing_else_is_there(server: Server) -> None:

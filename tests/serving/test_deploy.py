@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from commands_and_data import run_python
+from modiste.serving.settings import Limits
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -56,6 +57,12 @@ def test_what_the_container_leaves_behind_is_not_needed(model_file: Path, photos
     )
     done = run_python("-c", program)
     assert done.stdout == "(1, 10)\n", done.stderr
+
+
+def test_the_proxies_allow_bodies_as_long_as_the_server_does() -> None:
+    mebibytes = Limits().body_bytes / 2**20
+    assert f"max_size {mebibytes:g}MiB\n" in (DEPLOY / "Caddyfile").read_text()  # an MB would be 1,000,000 bytes
+    assert f"client_max_body_size {mebibytes:g}m;" in (DEPLOY / "nginx.conf").read_text()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")

@@ -209,6 +209,26 @@ class TestLog:
         found = read_log(tmp_path, model)
         assert counts == {"written": len(found.classes), "dropped": 30 - len(found.classes)}
 
+    def test_an_old_day_that_cannot_be_deleted_stops_no_answer(
+        self, model: OnnxModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        days = [tmp_path / f"2020-01-0{number}.jsonl" for number in (1, 2, 3)]
+        for day in days:
+            day.write_text("")
+        unlink = Path.unlink
+
+        def refuse_the_first(path: Path, *, missing_ok: bool = False) -> None:
+            if path == days[0]:
+                raise PermissionError("kept by another user")
+            unlink(path, missing_ok=missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", refuse_the_first)
+        log = AnswerLog(tmp_path, model, most_days=1)
+        log.add(*self.some(5))
+        log.close()
+        assert len(read_log(tmp_path, model).classes) == 5
+        assert [day.exists() for day in days] == [True, False, False]
+
     def test_a_slow_disk_delays_nobody(self, model: OnnxModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         log, disk = AnswerLog(tmp_path, model), threading.Event()
         append = AnswerLog._append

@@ -4,7 +4,7 @@ import base64
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
@@ -28,15 +28,19 @@ def has_browser() -> bool:
     return find_spec("playwright") is not None and bool(_in_thread(_chromium))
 
 
-def page_probabilities(content: bytes, images: UInt8[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n k"]:
+def page_probabilities(content: bytes, parts: Sequence[UInt8[np.ndarray, "_ c h w"]]) -> Float[np.ndarray, "n k"]:
     """Return the probabilities that a one-file page computes for images, opened from a file in a headless browser.
+
+    Args:
+        content: The page.
+        parts: The images, in the parts in which the page gets them.
 
     Raises:
         RunError: The page fails.
     """
-    sent = base64.b64encode(np.ascontiguousarray(images).tobytes()).decode()
-    rows = _in_thread(_asked, content, "(images) => computedFor(images)", sent)
-    return np.array([row["probabilities"] for row in rows], np.float64)
+    sent = [base64.b64encode(np.ascontiguousarray(part).tobytes()).decode() for part in parts]
+    answered = _in_thread(_asked, content, "(images) => computedFor(images)", sent)
+    return np.array([row["probabilities"] for rows in answered for row in rows], np.float64)
 
 
 def _in_thread(function: Callable[..., Value], *arguments: Any) -> Value:
@@ -58,8 +62,8 @@ def _chromium() -> str | None:
     return None
 
 
-def _asked(content: bytes, script: str, argument: str) -> Any:
-    """Open a page and return the value of a function that is called in it."""
+def _asked(content: bytes, script: str, arguments: Sequence[str]) -> list[Any]:
+    """Open a page and return the values of a function that is called in it with each argument."""
     from playwright.sync_api import Error, sync_playwright
 
     chromium = _chromium()
@@ -70,7 +74,7 @@ def _asked(content: bytes, script: str, argument: str) -> Any:
         try:
             page = browser.new_page(bypass_csp=True)
             page.goto(path.as_uri(), timeout=MOST_MILLISECONDS)
-            return page.evaluate(script, argument)
+            return [page.evaluate(script, argument) for argument in arguments]
         except Error as error:
             raise RunError(f"export: html: the page fails in {chromium}: {error.message.splitlines()[0]}") from error
         finally:

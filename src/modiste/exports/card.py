@@ -12,6 +12,7 @@ from modiste.models.registry import count_parameters
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder
+from modiste.runs.checkpoint import ModelInfo
 from modiste.runs.run_folder import Run
 from modiste.training.transfer.transfer import read_report
 from modiste.version import __version__
@@ -24,8 +25,8 @@ LIMITS = """\
 WAYS = {
     "garment": """\
 The model was trained on small images of one garment on black. A photo must be prepared in the same way, as
-  `modiste predict` and `modiste serve` do: the garment is separated from a plain background, cropped and turned to
-  grey. They report if the background is not plain enough.""",
+  `modiste predict` and `modiste serve` do: the garment is separated {separated},
+  cropped and turned to grey. They report a photo on which that is in doubt.""",
     "whole": """\
 The model was trained on whole pictures, resized and padded with black to a square. A photo must be prepared in the same
   way, as `modiste predict` and `modiste serve` do.""",
@@ -34,6 +35,12 @@ The model was trained on whole pictures, stretched to a square. A photo must be 
   `modiste predict` and `modiste serve` do.""",
 }
 """How a picture file must be prepared, by the preparation of the training pictures."""
+SEPARATED = {
+    "plain": "from a plain background",
+    "network": "from any background by a segmentation network",
+    "auto": "from any background by a segmentation network, or from a plain one",
+}
+"""How a garment is separated, by the recipe's field ``data.background``."""
 MARKUP = re.compile(r"[\\`*_\[\]{}<>#|~&:@$^]|^[-+=]|^\d{1,9}[.)](?=\s|$)|www\.", re.IGNORECASE)
 """Characters with a meaning in Markdown or HTML, including the starts of lists and of links without brackets."""
 HARMLESS = re.compile(r"([\w./-]|:(?!/))+( ([\w./-]|:(?!/))+)*")
@@ -75,7 +82,7 @@ def text(run: Run, name: str, answers: Answers, found: Agreement | None) -> str:
     sections = {
         f"# {plain_text(name)}": f"A classifier of images of {channels} x {height} x {width} bytes, trained by Modiste "
         f"{__version__} with the recipe {code(run.recipe.name)}, {count_parameters(answers.model):,} parameters.",
-        "## Classes": ", ".join(map(plain_text, info.task.class_names)),
+        "## Classes": classes(info),
         "## Data": f"Source {code(run.recipe.data.source)}, SHA-256 {code(info.fingerprint)}; validation images were "
         "set apart before training and used to select the epoch." + _extra(run.recipe.data),
         **_own_code(run.recipe),
@@ -88,9 +95,14 @@ def text(run: Run, name: str, answers: Answers, found: Agreement | None) -> str:
     return "\n\n".join(f"{title}\n\n{body}" for title, body in sections.items()) + "\n"
 
 
+def classes(info: ModelInfo) -> str:
+    """Return the names of a model's classes as Markdown."""
+    return ", ".join(map(plain_text, info.task.class_names))
+
+
 def limits(data: DataRecipe) -> str:
     """Return the limits of a model that was trained on such data, as a list."""
-    return LIMITS.format(way=WAYS[data.pictures])
+    return LIMITS.format(way=WAYS[data.pictures].format(separated=SEPARATED[data.background]))
 
 
 def _extra(data: DataRecipe) -> str:

@@ -13,7 +13,7 @@ from modiste.evaluation.fitted_ensemble import FittedEnsemble, check_folders, fi
 from modiste.evaluation.opinion_pool import pooled
 from modiste.evaluation.out_of_distribution.novelty import Answers, EnsembleAnswers
 from modiste.evaluation.run_images import development_of
-from modiste.exports.card import Agreement, agreement, code, limits, plain_text
+from modiste.exports.card import Agreement, agreement, classes, code, limits, plain_text
 from modiste.exports.export import Exported, check_place, checked, novelty_of, with_coverage, with_reference
 from modiste.exports.formats import FORMATS, with_metadata
 from modiste.runs import run_folder, storage
@@ -106,6 +106,7 @@ def _card(name: str, chosen: Chosen, found: FittedEnsemble, proof: Agreement | N
     sections = {
         f"# {plain_text(name)}": f"An ensemble of {len(chosen)} classifiers that Modiste {__version__} trained. Their "
         "logits are summed with weights fitted on validation images.",
+        "## Classes": classes(chosen[0][0].load_info()),
         "## Runs": "\n".join(table),
         "## Measures": f"{measures}\n\n{agreement(proof)}",
         "## Limits": limits(chosen[0][0].recipe.data),

@@ -292,15 +292,11 @@ def sample(images: ImageSet, count: int) -> ImageSet:
 
 
 def compare(theirs: Probabilities, answers: Answers, known: ImageSet) -> Agreement:
-    """Compare the probabilities of a file with those of ``answers`` on ``known`` images.
-
-    The first image is a batch of its own. A file with a fixed batch size therefore fails here.
-    """
+    """Compare the probabilities of a file with those of ``answers`` on ``known`` images."""
     images, labels = known.images.numpy(), known.labels.numpy()
-    some = [images[:1], *parts(images[1:])]
     with torch.inference_mode():
-        ours = np.concatenate([answers(torch.from_numpy(part))[1].numpy() for part in some])
-        found = np.concatenate([theirs(part) for part in some])
+        ours = np.concatenate([answers(torch.from_numpy(part))[1].numpy() for part in parts(images)])
+        found = theirs(images)
     return Agreement(
         images=len(images),
         largest_difference=float(np.abs(ours - found).max()),

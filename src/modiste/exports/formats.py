@@ -137,7 +137,7 @@ def run_onnx(content: bytes) -> Probabilities:
     from modiste.inference.onnx_model import OnnxModel
 
     model = OnnxModel.from_bytes(content)
-    return lambda images: model.classify(images).probabilities
+    return _in_parts(lambda images: model.classify(images).probabilities)
 
 
 def as_program(answers: Answers, info: ModelInfo) -> bytes:
@@ -157,7 +157,7 @@ def as_program(answers: Answers, info: ModelInfo) -> bytes:
 def run_program(content: bytes) -> Probabilities:
     """Return a function that computes the probabilities of a PyTorch program."""
     module = torch.export.load(io.BytesIO(content)).module()
-    return lambda images: module(torch.from_numpy(images))[1].detach().numpy()
+    return _in_parts(lambda images: module(torch.from_numpy(images))[1].detach().numpy())
 
 
 def as_weights(answers: Answers, info: ModelInfo) -> bytes:
@@ -172,7 +172,7 @@ def run_weights(content: bytes) -> Probabilities:
         file.write_bytes(content)
         model, info = checkpoint.load_model(file)
     answers = Answers.of(model, info.recipe, info.temperature)
-    return lambda images: answers(torch.from_numpy(images))[1].detach().numpy()
+    return _in_parts(lambda images: answers(torch.from_numpy(images))[1].detach().numpy())
 
 
 def as_page(answers: Answers, info: ModelInfo) -> bytes:
@@ -181,8 +181,8 @@ def as_page(answers: Answers, info: ModelInfo) -> bytes:
 
 
 def run_page(content: bytes) -> Probabilities:
-    """Return a function that computes the probabilities of a page, in a headless browser."""
-    return lambda images: browser.page_probabilities(content, images)
+    """Return a function that computes the probabilities of a page, which a headless browser opens once a call."""
+    return lambda images: browser.page_probabilities(content, parts(images))
 
 
 def metadata(answers: Answers, info: ModelInfo) -> dict[str, str]:
@@ -291,6 +291,14 @@ def parts(images: UInt8[np.ndarray, "n c h w"]) -> list[UInt8[np.ndarray, "_ c h
     """Split images into parts of about PART_PIXELS pixels, at least one image each: a file needs memory for a part."""
     size = max(1, PART_PIXELS // (images.shape[2] * images.shape[3]))
     return np.array_split(images, max(1, len(images) // size))
+
+
+def _in_parts(compute: Probabilities) -> Probabilities:
+    """Return a function that computes the same for any number of images, a part at a time.
+
+    The first image is a batch of its own. A file with a fixed batch size therefore fails.
+    """
+    return lambda images: np.concatenate([compute(part) for part in (images[:1], *parts(images[1:]))])
 
 
 @contextmanager

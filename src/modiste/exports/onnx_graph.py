@@ -26,7 +26,7 @@ Attributes = dict[str, Any]
 
 
 class OperatorError(RunError):
-    """The page does not compute an operator of the network, or an attribute of one."""
+    """The page's own script cannot compute an operator of the network, or cannot read one of its tensors."""
 
 
 class Graph(NamedTuple):
@@ -55,8 +55,8 @@ def read_graph(model: "ModelProto") -> Graph:
         model: The file; its only input is ``images``.
 
     Raises:
-        OperatorError: The network contains an operator, or an attribute of one, that the page does not compute.
-        RunError: A tensor is of another type than the page reads.
+        OperatorError: The network contains an operator, or an attribute of one, that the page does not compute; or a
+            tensor of another type than the page reads.
     """
     from onnx import numpy_helper
 
@@ -119,7 +119,10 @@ def _stored(name: str, values: Num[np.ndarray, "..."], weights: bytearray) -> di
     if values.dtype in INTEGERS:
         return {"shape": list(values.shape), "values": values.ravel().tolist()}
     if values.dtype not in FLOATS:
-        raise RunError(f"export: html: the tensor {name} holds {values.dtype}; expected float32, float64 or int64")
+        raise OperatorError(
+            f"export: html: the tensor {name} holds {values.dtype}; expected float32, float64 or int64; "
+            "choose --to onnx"
+        )
     short = values.dtype == np.float32 and values.size >= SHORTENED
     described = {"shape": list(values.shape), "offset": len(weights)}
     if not short:

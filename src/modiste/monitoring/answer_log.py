@@ -203,9 +203,15 @@ class AnswerLog:
             os.close(file)
             raise OSError(f"{path.name} is no file")
         if is_new:
-            for old in day_files(self.folder)[: -self.most_days]:
-                old.unlink(missing_ok=True)
+            self._delete_oldest()
         return file
+
+    def _delete_oldest(self) -> None:
+        """Delete the files of the oldest days; one that cannot be deleted stays, for it stops no answer."""
+        with contextlib.suppress(OSError):
+            for old in day_files(self.folder)[: -self.most_days]:
+                with contextlib.suppress(OSError):
+                    old.unlink(missing_ok=True)
 
     def _lines(self, some: _Some) -> Iterable[bytes]:
         """Yield a line for each answer."""

@@ -118,12 +118,18 @@ class _ContrastPart:
 
 
 def _folder_names(found: MeasuredRuns) -> list[str]:
-    """Return the names of the runs' folders; if two share a name, their paths inside the folder that holds all."""
+    """Return the names of the runs' folders; if two share a name, their paths inside the folder that holds all.
+
+    The paths are whole where no folder holds all, as on two drives.
+    """
     names = [run.folder.name for run in found.runs]
     if len(set(names)) == len(names):
         return names
     paths = [run.folder.resolve() for run in found.runs]
-    common = os.path.commonpath(paths)
+    try:
+        common = os.path.commonpath(paths)
+    except ValueError:
+        return list(map(str, paths))
     return [str(path.relative_to(common)) for path in paths]
 
 

@@ -96,7 +96,10 @@ def render_audit(found: Findings, plain: str) -> str:
             )
             for one in found.suspicious[:MOST_LABELS]
         ],
-        exact=[[_image(found, index) for index in group[:MOST_COPIES]] for group in exact[:MOST_DUPLICATES]],
+        exact=[
+            ([_image(found, index) for index in _shown_copies(found, group)], max(0, len(group) - MOST_COPIES))
+            for group in exact[:MOST_DUPLICATES]
+        ],
         near=[
             (f"{pair.likeness:.4f}", [_image(found, index) for index in pair[:2]]) for pair in near[:MOST_DUPLICATES]
         ],
@@ -113,6 +116,13 @@ def render_audit(found: Findings, plain: str) -> str:
             "near_across": sum(found.crosses(pair[:2]) for pair in near),
         },
     )
+
+
+def _shown_copies(found: Findings, group: Sequence[int]) -> list[int]:
+    """Return at most MOST_COPIES images of a group: the first of each label and part, then the others in order."""
+    first = {(found.items[index].label, found.items[index].split): index for index in reversed(group)}
+    shown_first = set(first.values())
+    return sorted(group, key=lambda index: index not in shown_first)[:MOST_COPIES]
 
 
 def _image(found: Findings, index: int, *more: str) -> AuditImage:

@@ -72,11 +72,11 @@ def write_report(
 
         write_report(Path("runs/sprint"), author="Ada")  # runs/sprint/report.html
     """
+    if out:
+        run_folder.demand_no_part_of_a_run(out)
     if is_unfinished(folder):
         return _write_unfinished(folder, data, data_folder, out, title=title, author=author)
     run = run_folder.open_run(folder)
-    if out:
-        run_folder.demand_no_part_of_a_run(out)
     path = out or run.folder / REPORT
     storage.write_text(path, render(run, load_images(run, data_folder, data), title=title, author=author))
     return path

@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int64
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from modiste.data.dataset import Development
 from modiste.evaluation.assessment import Assessment
+from modiste.models.layers import NON_DECREASING
 from modiste.models.registry import count_parameters
 from modiste.reports import augmentations
+from modiste.reports.architecture import trace
 from modiste.reports.block_diagram import block_diagram, inside
 from modiste.reports.charts import accuracy_floor, confusion_matrix, reliability_diagram
-from modiste.reports.figures import curves_figure, network_figure, samples_figure
+from modiste.reports.figures import SAMPLES, curves_figure, samples_figure
 from modiste.reports.images import cell_rows, confidence_text, largest_cells, mistake_grid, most_confident
 from modiste.reports.interpretation import Reading
+from modiste.reports.network_diagram import network_diagram
 from modiste.reports.style import inline_svg, number_of, percent
 from modiste.reports.views.registry import draw_views
 from modiste.runs.run_folder import Run
@@ -127,10 +130,11 @@ def cells(
 
 def samples(development: Development) -> PageFigure:
     """Return figure 4: a sample of the training images."""
+    classes = "every class" if len(development.class_names) <= SAMPLES else f"each of the first {SAMPLES} classes"
     return page_figure(
         samples_figure(development),
         "samples",
-        caption="Sample of the training images. The first of every class in turn, with label and class name.",
+        caption=f"Sample of the training images. The first of {classes} in turn, with label and class name.",
         description=f"Classes: {', '.join(development.class_names)}",
     )
 
@@ -165,10 +169,11 @@ def network(run: Run) -> PageFigure:
         "The network that this recipe builds. Faces are in proportion to height and width of the output, depths and "
         "bars to the logarithm of channels and units."
     )
-    if any(isinstance(layer, nn.MaxPool2d) for layer in model.modules()):
+    stages = trace(model, info.task.image_shape)
+    if any(stage.name == "Max-pooling" and NON_DECREASING.intersection(stage.notes[:1]) for stage in stages):
         caption += POOLED_FIRST
     return page_figure(
-        network_figure(model, info.task.image_shape),
+        network_diagram(stages),
         "network",
         caption=caption,
         description=f"{count_parameters(model):,} trainable parameters",

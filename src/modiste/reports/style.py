@@ -9,6 +9,7 @@ import html
 import io
 import re
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,14 +184,20 @@ def shorten(name: str, length: int) -> str:
     return name if len(name) <= length else name[: length - 1].rstrip() + "…"
 
 
+MOST_LETTERS = 200
+"""Letters of a line that are measured; no figure is wide enough for more."""
+
+
 def fit(text: str, width: float, points: float) -> str:
     """Return ``text`` with an ellipsis in each line that would be wider than ``width`` inches."""
-    return "\n".join(_fit_line(line, width, points) for line in text.split("\n"))
+    return "\n".join(_fit_line(shorten(line, MOST_LETTERS), width, points) for line in text.split("\n"))
 
 
 def _fit_line(line: str, width: float, points: float) -> str:
-    shown, letters = line, len(line)
-    while letters > 1 and TextPath((0, 0), shown, size=points).get_extents().width > 72 * width:
-        letters -= 1
-        shown = shorten(line, letters)
-    return shown
+    def is_too_wide(shown: str) -> bool:
+        return bool(TextPath((0, 0), shown, size=points).get_extents().width > 72 * width)
+
+    if len(line) <= 1 or not is_too_wide(line):
+        return line
+    fitting = bisect_left(range(2, len(line)), True, key=lambda letters: is_too_wide(shorten(line, letters)))
+    return shorten(line, fitting + 1)

@@ -79,7 +79,8 @@ def api_page(document: Mapping[str, Any], image_shape: tuple[int, ...]) -> bytes
 <p>This server answers on {ADDRESS}. <a href="./">Try it with a picture</a>, or read the same
 <a href="openapi.json">for programs (OpenAPI)</a>.</p>
 <p>If the server was started with a token, each request carries it: with curl by
-<code>-H 'Authorization: Bearer TOKEN'</code>, in Python as one more header. A request that is refused has the body
+<code>-H 'Authorization: Bearer TOKEN'</code>, in Python as one more header. The description for programs needs the
+token too: a browser that follows the link above sends none, and shows a refusal. A request that is refused has the body
 <code>{{"error": "..."}}</code>, and its status says why.</p>
 </section>
 {sections}<section class="card" id="refusals">
@@ -112,12 +113,11 @@ def _examples(method: str, path: str, shape: tuple[int, ...]) -> str:
     """Return an example with curl and one in Python."""
     key = path if path in CURL else path.rpartition("/")[2]
     curl, python = (CURL[key], PYTHON[key]) if method == "POST" else ("curl ADDRESSPATH", GET_PYTHON)
-    known = {"PATH": path, "SHAPE": str([1, *shape]), "SIZE": str(prod(shape))}
 
     def filled(text: str) -> str:
-        for name, value in known.items():
-            text = text.replace(name, value)
-        return escape(text, quote=False).replace("ADDRESS", ADDRESS)
+        text = text.replace("SHAPE", str([1, *shape])).replace("SIZE", str(prod(shape)))
+        # The path comes last: it holds a model's name, which may contain any of the other words.
+        return escape(text, quote=False).replace("ADDRESS", ADDRESS).replace("PATH", escape(path, quote=False))
 
     return "".join(
         f"<figure><figcaption>{title}</figcaption>"

@@ -38,7 +38,6 @@ INLINE_BYTES = 64 * 1024
 """Larger bodies are parsed in a thread, and their answers written there, so that the event loop stays free."""
 MOST_LONG = 2**15 - 1
 """Largest length of a tensor's axis; the product of four such lengths still fits NumPy's 64-bit sizes."""
-REFUSALS = faults(400, 401, 403, 408, 413, 421, 422, 503)
 TAGS: list[str | Enum] = ["inference protocol"]
 
 
@@ -57,6 +56,19 @@ class Wanted(Body):
 
     name: str
     parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class Readiness(Body):
+    """Whether requests are accepted."""
+
+    ready: bool
+
+
+READY: dict[int | str, dict[str, Any]] = {
+    200: {"model": Readiness},
+    503: {"model": Readiness, "description": "The server is about to stop."},
+}
+"""OpenAPI descriptions of the answers of a route that says whether requests are accepted."""
 
 
 class InferRequest(Body):
@@ -89,17 +101,17 @@ def add_routes(app: FastAPI) -> None:
 
 
 def _add_server_routes(app: FastAPI) -> None:
-    @app.get("/v2", tags=TAGS)
+    @app.get("/v2", tags=TAGS, responses=faults(401, 421))
     async def server() -> dict[str, Any]:
         """Describe the server."""
         return {"name": "modiste", "version": __version__, "extensions": ["binary_tensor_data"]}
 
-    @app.get("/v2/health/live", tags=TAGS)
+    @app.get("/v2/health/live", tags=TAGS, responses=faults(421))
     async def live() -> dict[str, bool]:
         """Return that the process answers."""
         return {"live": True}
 
-    @app.get("/v2/health/ready", tags=TAGS, responses=REFUSALS)
+    @app.get("/v2/health/ready", tags=TAGS, responses=faults(421) | READY)
     async def ready() -> Response:
         """Return whether the server accepts requests; with status 503 when it is about to stop."""
         return _readiness(app)
@@ -131,11 +143,12 @@ def _add_model_routes(app: FastAPI) -> None:
         return await asyncio.to_thread(_response, name, asked, outputs)
 
     body = {"required": True, "content": {"application/json": {"schema": schema_of(InferRequest)}}}
-    options: dict[str, Any] = {"tags": TAGS, "responses": REFUSALS}
+    refusals = faults(401, 421)
+    posted: dict[str, Any] = {"responses": faults(), "openapi_extra": {"requestBody": body}}
     for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{VERSION}"):
-        app.add_api_route(path, describe, methods=["GET"], **options)
-        app.add_api_route(f"{path}/ready", model_ready, methods=["GET"], **options)
-        app.add_api_route(f"{path}/infer", infer, methods=["POST"], openapi_extra={"requestBody": body}, **options)
+        app.add_api_route(path, describe, methods=["GET"], tags=TAGS, responses=refusals)
+        app.add_api_route(f"{path}/ready", model_ready, methods=["GET"], tags=TAGS, responses=refusals | READY)
+        app.add_api_route(f"{path}/infer", infer, methods=["POST"], tags=TAGS, **posted)
         app.router.routes.insert(0, _Direct(f"{path}/infer", infer, methods=["POST"]))
 
 

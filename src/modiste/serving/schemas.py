@@ -88,7 +88,9 @@ class ModelResponse(Body):
     classes: list[str]
     image_shape: list[int] = Field(description="Channels, height, width.")
     false_alarms: float | None = Field(description="Share of validation images wrongly put in none of the classes.")
-    coverage: float | None = Field(description="Probability that `possible` holds the right class; null without sets.")
+    coverage: float | None = Field(
+        description="Probability that `possible` holds the right class, false alarms aside; null without sets."
+    )
     metadata: dict[str, str] = Field(description="The metadata of the model file.")
     limits: dict[str, float]
 
@@ -140,10 +142,10 @@ FAULTS = {
     403: "The request comes from a page of another site.",
     408: "The body did not arrive in time.",
     413: "The body is too long.",
-    415: "The content type is not supported.",
+    415: "The content type, or the content encoding, is not supported.",
     421: "The host name is not allowed.",
     422: "The body lacks something, or has too much.",
-    503: "The server is overloaded or about to stop; try again after Retry-After seconds.",
+    503: "The server is about to stop, or overloaded; if overloaded, try again after Retry-After seconds.",
 }
 
 

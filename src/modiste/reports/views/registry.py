@@ -62,7 +62,7 @@ VIEWS: dict[type[networks.ModelRecipe], tuple[View, ...]] = {
         ),
         View(
             "silenced",
-            f"Predictions that change when one branch is zeroed. Share of {inception.SAMPLE} validation images.",
+            f"Predictions that change when one branch is zeroed. Share of up to {inception.SAMPLE} validation images.",
             inception.silenced,
         ),
     ),
@@ -85,7 +85,7 @@ VIEWS: dict[type[networks.ModelRecipe], tuple[View, ...]] = {
             "masks",
             f"Moment matching compared with sampling. Probability of the predicted class over {dropconnect.DRAWS:,} "
             f"masks and over {dropconnect.DRAWS:,} draws of the Gaussian that replaces them. Shown are the most and "
-            f"the least confident prediction for {dropconnect.SAMPLE:,} validation images.",
+            f"the least confident prediction for up to {dropconnect.SAMPLE:,} validation images.",
             dropconnect.masks,
         ),
     ),
@@ -99,11 +99,14 @@ VIEWS: dict[type[networks.ModelRecipe], tuple[View, ...]] = {
         ),
     ),
     networks.FashionNetRecipe: (
-        View("keypoints", "Keypoints on images of each class, by index.", fashionnet.keypoints),
+        View(
+            "keypoints", f"Keypoints on images of up to {fashionnet.CLASSES} classes, by index.", fashionnet.keypoints
+        ),
         View(
             "clouds",
-            f"Keypoints of {fashionnet.MANY} images of each class, on the class's mean image. A keypoint with a stable "
-            "meaning lies in the same part of the garment throughout a class.",
+            f"Keypoints of up to {fashionnet.MANY} images of a class, on the class's mean image. Shown are up to "
+            f"{fashionnet.CLASSES} classes. A keypoint with a stable meaning lies in the same part of the garment "
+            "throughout a class.",
             fashionnet.clouds,
         ),
     ),
