@@ -15,7 +15,7 @@ from modiste.cli.evaluate import _EvaluateOptions
 from modiste.cli.train import RECIPE_OF_RUN, _TrainOptions
 from modiste.errors import RecipeError
 from modiste.recipes import named
-from modiste.recipes.networks import CNNRecipe, MLPRecipe, SprintRecipe
+from modiste.recipes.networks import CapsNetRecipe, CNNRecipe, MLPRecipe, SprintRecipe
 from modiste.recipes.plain import flatten, to_plain
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
@@ -241,6 +241,48 @@ class TestHelp:
         assert list(command_help.idle(SPRINT, given)) == [f"--{flag} has no effect here, only {when}"]
         assert not list(command_help.idle(SPRINT.with_(**change), given))
 
+    @pytest.mark.parametrize(
+        ("name", "flag", "when", "change"),
+        [
+            ("backbone-linear", "batch-size", "with --epochs 1 or more", {"epochs": 1}),
+            ("backbone-linear", "optimizer.learning-rate", "with --epochs 1 or more", {"epochs": 1}),
+            ("backbone-linear", "augmentation.rotate", "with --epochs 1 or more", {"epochs": 1}),
+            (
+                "backbone-tuned",
+                "standardize",
+                "with another network than EfficientNet-Lite, which has a standardisation of its own",
+                {"model": CNNRecipe(), "transfer": {}},
+            ),
+            (
+                "capsnet-deep",
+                "model.iterations",
+                "with --model.routing agreement",
+                {"model": CapsNetRecipe(stem="deep")},
+            ),
+            (
+                "capsnet-deep",
+                "model.kernel-size",
+                "with --model.stem single",
+                {"model": CapsNetRecipe(routing="attention")},
+            ),
+        ],
+    )
+    def test_a_flag_without_effect_on_another_recipe_is_told(
+        self, name: str, flag: str, when: str, change: dict[str, Any]
+    ) -> None:
+        recipe = named.get(name)
+        given = flags.given([f"--{flag}"], flags.flags_of(recipe))
+        assert list(command_help.idle(recipe, given)) == [f"--{flag} has no effect here, only {when}"]
+        assert not list(command_help.idle(recipe.with_(**change), given))
+
+    def test_without_epochs_mirror_images_are_the_only_augmentation(self) -> None:
+        recipe = named.get("backbone-linear")
+        augmentations = [flag for flag in flags.flags_of(recipe) if flag.name.startswith("augmentation.")]
+        idle = list(command_help.idle(recipe, augmentations))
+        assert len(idle) == len(augmentations) - 1
+        assert not any("flip" in line for line in idle)
+        assert "--batch-size" not in self.flags(recipe)
+
     def test_steps_fold_unless_the_schedule_has_them(self) -> None:
         in_steps = replace(SPRINT, schedule=replace(SPRINT.schedule, shape="step"))
         assert "\n  --schedule.step-factor X" in self.flags(in_steps)
@@ -252,7 +294,7 @@ class TestHelp:
         assert names <= set(re.findall(r"--[\w.-]+", self.text(SPRINT, complete=True)))
 
     def test_every_fold_holds_flags_that_exist(self) -> None:
-        known = [flag.name for flag in of_train()]
+        known = [flag.name for flag in flags.flags_of(Recipe)]
         for fold in command_help.FOLDS:
             for name in fold.names:
                 assert any(name == one or one.startswith(name.removesuffix("*")) for one in known), name

@@ -105,6 +105,14 @@ def test_the_equal_average_is_the_mean_of_the_last_epochs(
     assert all(torch.equal(value, exact(plain.model)[name]) for name, value in exact(state.model).items())
 
 
+@pytest.mark.parametrize(("epochs", "start"), [(100, 0.29), (50, 0.58)])
+def test_the_equal_average_takes_no_epoch_more_by_rounding(epochs: int, start: float) -> None:
+    """0.29 * 100 is a little below 29."""
+    recipe = Recipe(name="x", epochs=epochs, swa_start=start)
+    taken = [epoch for epoch in range(1, epochs + 1) if averages.takes_epoch(recipe, epoch)]
+    assert taken == list(range(30, epochs + 1))
+
+
 def test_statistics_are_the_equal_mean_over_batches(tiny_recipe: Recipe, development: Development) -> None:
     """A first layer of batch normalisation, so that its input is the images themselves."""
     model = nn.Sequential(build_model(NETWORK, describe_task(development, tiny_recipe)).standardize, nn.BatchNorm2d(1))
@@ -211,6 +219,10 @@ def test_a_run_without_snapshots_says_how_to_get_them(finished_run: Path, tiny_f
     [
         ({"ema_decay": 0.9, "swa_start": 0.5}, "swa_start: expected 0 with ema_decay"),
         ({"epochs": 5, "schedule": ScheduleRecipe(cycles=2)}, r"schedule\.cycles: expected a divisor of the 5 epochs"),
+        (
+            {"epochs": 0, "transfer": TransferRecipe(linear_probe=True), "schedule": ScheduleRecipe(cycles=5)},
+            r"schedule\.cycles: expected 1 without epochs, found 5",
+        ),
         ({"patience": 3, "schedule": ScheduleRecipe(cycles=2)}, r"schedule\.cycles: expected 1 with patience, found 2"),
     ],
 )

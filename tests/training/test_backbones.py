@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,20 @@ EVERY = pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(backbones, "backbone_folder", lambda: tmp_path / "backbones")
     return tmp_path / "backbones"
+
+
+def test_the_extra_that_brings_the_weights_brings_all_that_fits_a_last_layer() -> None:
+    content = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    extras = tomllib.loads(content)["project"]["optional-dependencies"]
+
+    def packages(extra: str) -> set[str]:
+        names = set[str]()
+        for wanted in extras[extra]:
+            inner = re.fullmatch(r"modiste\[(.*)\]", wanted)
+            names |= set().union(*map(packages, inner[1].split(","))) if inner else {re.split(r"\W", wanted)[0]}
+        return names
+
+    assert {"efficientnet", "scipy", "torch", "pillow"} <= packages("backbones")
 
 
 @EVERY

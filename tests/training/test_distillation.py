@@ -35,6 +35,7 @@ from modiste.recipes.recipe import (
     OwnCodeRecipe,
     Recipe,
     Views,
+    from_stored,
 )
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import open_run
@@ -477,9 +478,20 @@ class TestRefusals:
     def test_capsules(
         self, refused: Callable[..., None], teacher_on: Callable[..., Path], development: Development
     ) -> None:
-        model = CapsNetRecipe(filters=8, kernel_size=3)
-        teacher = teacher_on(development, model=model, objective="margin")
+        teacher = teacher_on(development, model=CapsNetRecipe(filters=8, kernel_size=3))
         refused("expected a run whose network returns logits, found lengths of capsules", teacher)
+
+    def test_capsules_as_students(self, refused: Callable[..., None], student: Recipe, finished_run: Path) -> None:
+        """The recipe alone is no error, because an earlier version may have trained it."""
+        capsules = CapsNetRecipe(filters=8, kernel_size=3)
+        assert from_stored(to_plain(replace(student, model=capsules))).model == capsules
+        refused("^model.kind: expected a network that returns logits with a teacher", finished_run, model=capsules)
+
+    def test_outputs_of_the_margin_loss(
+        self, refused: Callable[..., None], teacher_on: Callable[..., Path], development: Development
+    ) -> None:
+        teacher = teacher_on(development, objective="margin")
+        refused("expected a run whose outputs are logits, found some that the margin loss trained", teacher)
         with pytest.raises(RecipeError, match="expected cross-entropy or squared-error with a teacher, found 'margin'"):
             with_teachers(Recipe(name="x", objective="margin"), teacher)
 

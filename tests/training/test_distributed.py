@@ -14,13 +14,15 @@ import torch
 
 from commands_and_data import PROGRAMS, TORCHRUN, child_environment, run_python, run_script, run_together
 from fault_counter import slow_case
+from modiste.errors import RecipeError
 from modiste.models.layers import BatchShare, Dropout
 from modiste.models.registry import MODELS
-from modiste.recipes.networks import CNNRecipe, DropConnectRecipe, ResNetRecipe
+from modiste.recipes.networks import CNNRecipe, DropConnectRecipe, OwnNetworkRecipe, ResNetRecipe
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
 from modiste.runs import run_folder, storage
 from modiste.training.distributed import ALONE, Group
+from modiste.training.setup import check_group
 
 EVERYTHING = AugmentationRecipe(
     flip=True, shift=1, trivial=0.3, random_ops=1, random_strength=0.3, erase=0.3, mixup=0.4, fmix=1.0
@@ -148,6 +150,29 @@ def test_a_batch_too_small_for_all_is_refused(tiny_recipe: Recipe, tiny_folder: 
     assert "an image for each of 2 processes, found one of 1 among the 400" in done.stderr
 
 
+def test_an_error_of_the_leader_alone_ends_every_process_in_one_line(
+    tiny_recipe: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """The others have folders of their own, in which they find no fault."""
+    storage.write_json(tmp_path / "recipe.json", to_plain(replace(tiny_recipe, seed=5)))
+    words = ("train", "recipe.json", "--data-folder", tiny_folder, "--out")
+    (tmp_path / "in-use").mkdir()
+    with storage.lock(tmp_path / "in-use"):
+        for folder, message in ((finished_run, "holds a run of another recipe"), ("in-use", "another process")):
+            done = run_together(2, script_of_command(tmp_path), *words, folder, cwd=tmp_path)
+            assert done.returncode != 0
+            assert message in done.stderr
+            assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_network_of_ones_own_is_for_one_process() -> None:
+    """Its batch normalisation and dropout would see a share of each batch alone."""
+    recipe = Recipe(name="x", model=OwnNetworkRecipe(code=f"a:b@{16 * '0'}"))
+    check_group(recipe, ALONE)
+    with pytest.raises(RecipeError, match="a network of your own is for one process; found 2 under torchrun"):
+        check_group(recipe, Group(rank=0, size=2))
+
+
 @pytest.mark.parametrize("images", [2, 7, 64])
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_parts_are_a_division_whose_weighted_means_give_the_mean(images: int, size: int) -> None:
@@ -180,5 +205,5 @@ def test_dropout_of_parts_is_that_of_the_whole(layout: torch.memory_format) -> N
 def test_by_itself_a_process_is_a_group_that_says_nothing() -> None:
     assert ALONE.is_alone
     assert ALONE.sums(1.5, 2.0) == [1.5, 2.0]
-    assert ALONE.of_leader("x") == "x"
+    assert ALONE.of_leader(lambda: "x") == "x"
     assert ALONE.any(True)

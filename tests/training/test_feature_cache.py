@@ -190,6 +190,17 @@ def test_the_oldest_features_are_deleted(folder: Path, monkeypatch: pytest.Monke
     assert len(list(folder.iterdir())) == 2
 
 
+def test_a_stray_file_does_not_keep_old_features(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found()
+    (oldest,) = folder.iterdir()
+    os.utime(oldest, (1, 1))
+    (folder / ".DS_Store").touch()
+    monkeypatch.setattr(feature_cache, "MOST_BYTES", 1)
+    found(seed=1)
+    assert not oldest.exists()
+    assert len(list(folder.iterdir())) == 2
+
+
 def test_killed_it_goes_on_and_ends_in_the_same_bytes(
     folder: Path, tmp_path: Path, computed: Computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,21 @@ from fault_counter import slow_case
 from modiste import machine
 from modiste.data.batch import as_targets
 from modiste.data.dataset import load_development
-from modiste.errors import RecipeError, StoppedError
+from modiste.errors import MissingExtraError, RecipeError, StoppedError
 from modiste.evaluation.inference import infer
 from modiste.models.registry import Task, build_model
 from modiste.recipes import named
 from modiste.recipes.networks import CNNRecipe, EfficientNetLiteRecipe, MLPRecipe
-from modiste.recipes.recipe import AugmentationRecipe, DataRecipe, Precision, Recipe, TransferRecipe
+from modiste.recipes.plain import to_plain
+from modiste.recipes.recipe import (
+    AugmentationRecipe,
+    DataRecipe,
+    OwnCodeRecipe,
+    Precision,
+    Recipe,
+    TransferRecipe,
+    from_stored,
+)
 from modiste.runs import run_folder
 from modiste.runs.run_folder import open_run
 from modiste.system.processes import Interruption
@@ -240,6 +250,34 @@ def test_the_last_class_may_have_no_training_image(probe: Recipe, tiny_folder: P
         assert found.logits["validation"].isfinite().all()
         assert found.correct > 0.8 * len(few.train)
         assert last not in found.logits["train"].argmax(1)
+
+
+def test_without_scipy_the_error_comes_before_the_features(
+    probe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = list[object]()
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    monkeypatch.setattr(linear_probe, "head_inputs", lambda *arguments, **_: computed.append(arguments))
+    with pytest.raises(MissingExtraError, match=r"a linear probe: needs SciPy: pip install 'modiste\[evaluation\]'"):
+        trainer.train(probe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    assert not computed
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective": "squared-error"}, "^objective: expected cross-entropy without epochs, .*found 'squared-error'"),
+        ({"own": OwnCodeRecipe(loss=f"a:b@{16 * '0'}")}, "^own.loss: expected none without epochs, .*found 'a:b'"),
+    ],
+)
+def test_another_loss_is_refused_where_the_last_layer_is_all_that_is_fitted(
+    changes: dict[str, Any], message: str, probe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """The recipe alone is no error: earlier versions trained it, by cross-entropy, and their runs are still read."""
+    recipe = replace(probe, **changes)
+    assert from_stored(to_plain(recipe)) == recipe
+    with pytest.raises(RecipeError, match=message):
+        trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
 
 
 def test_a_network_without_a_linear_end_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:

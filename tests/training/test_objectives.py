@@ -2,8 +2,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from modiste.training.objectives import OBJECTIVES
+import code_of_others as others
+from modiste.errors import RecipeError
+from modiste.recipes import own_code
+from modiste.recipes.recipe import OwnCodeRecipe, Recipe
+from modiste.training.objectives import OBJECTIVES, check_loss
 
 LOGITS = torch.randn(9, 4, generator=torch.Generator().manual_seed(1)).double()
 TARGETS = torch.rand(9, 4, generator=torch.Generator().manual_seed(2)).double().softmax(1)
@@ -53,3 +58,37 @@ def test_an_image_of_weight_two_counts_like_two(name: str) -> None:
     )
     same = OBJECTIVES[name](LOGITS, TARGETS, torch.ones(9).double())
     assert same.item() == pytest.approx(OBJECTIVES[name](LOGITS, TARGETS).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("classes", "shape"), [(5, r"\(2, 5\), .* \(2,\)"), (2, r"\(3, 2\), .* \(3,\)")])
+def test_a_loss_whose_third_parameter_is_for_other_weights_is_refused(classes: int, shape: str) -> None:
+    """Those of torch are for classes, and would fit a batch of as many images."""
+    recipe = Recipe(name="x", own=OwnCodeRecipe(loss=own_code.register(F.cross_entropy)))
+    check_loss(recipe, classes, have_weights=False)
+    with pytest.raises(
+        RecipeError, match=rf"cross_entropy: fails on logits and targets of shape {shape}: RuntimeError"
+    ):
+        check_loss(recipe, classes, have_weights=True)
+
+
+def test_a_loss_without_weights_is_refused_where_images_have_some() -> None:
+    unweighted, weighted = (
+        Recipe(name="x", own=OwnCodeRecipe(loss=own_code.register(loss)))
+        for loss in (others.focal, others.weighted_squares)
+    )
+    check_loss(unweighted, 5, have_weights=False)
+    check_loss(weighted, 5, have_weights=True)
+    with pytest.raises(RecipeError, match="focal: expected a third parameter for the weights that the images have"):
+        check_loss(unweighted, 5, have_weights=True)
+
+
+def divided(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Is not defined for an image of weight 0."""
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    return losses.mean() if weights is None else (losses / weights).mean()
+
+
+def test_a_loss_is_tried_with_an_image_of_weight_zero() -> None:
+    recipe = Recipe(name="x", own=OwnCodeRecipe(loss=own_code.register(divided)))
+    with pytest.raises(RecipeError, match="divided: expected one finite number"):
+        check_loss(recipe, 5, have_weights=True)

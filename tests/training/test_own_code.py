@@ -4,6 +4,7 @@ import logging
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from torch import nn
 import code_of_others as others
 import modiste
 from commands_and_data import run_modiste
+from modiste.data.dataset import load_development
 from modiste.errors import RecipeError, RunError, StoppedError
 from modiste.inference.predictor import Predictor
 from modiste.models.registry import Task, build_model
 from modiste.recipes import own_code
 from modiste.recipes.networks import CNNRecipe, OwnNetworkRecipe
-from modiste.recipes.recipe import DataRecipe, Recipe
+from modiste.recipes.recipe import DataRecipe, Recipe, SelfSupervisedRecipe, TransferRecipe
 from modiste.runs import checkpoint, run_folder
+from modiste.training import trainer
 
 BASE = Recipe(
     name="x",
@@ -216,6 +219,58 @@ def test_weights_of_classes_need_a_loss_that_takes_them(tiny_folder: Path, tmp_p
     with pytest.raises(RecipeError, match=r"^balance: expected 0, because .*:focal takes no weights"):
         train(tmp_path / "run", tiny_folder, loss=others.focal, balance=0.5)
     train(tmp_path / "weighted", tiny_folder, loss=others.weighted_squares, balance=0.5, epochs=1)
+
+
+def test_weights_of_images_need_a_loss_that_takes_them(tiny_folder: Path, tmp_path: Path) -> None:
+    known = load_development(BASE.data, tiny_folder)
+    weighted = replace(known, train=replace(known.train, weights=torch.ones(len(known.train))))
+    recipe = modiste.with_own_code(BASE, loss=others.focal)
+    with pytest.raises(RecipeError, match=r":focal: expected a third parameter for the weights that the images have"):
+        trainer.train(recipe, tmp_path / "run", device="cpu", data=weighted)
+
+
+def test_a_named_recipe_leaves_out_what_is_made_for_its_own_network() -> None:
+    for recipe in (modiste.get_recipe("sprint"), modiste.get_recipe("sprint").with_(name="mine", epochs=2)):
+        found = modiste.with_own_code(recipe, network=others.Net)
+        assert (found.warm_start, found.transfer) == ("none", TransferRecipe())
+    with pytest.raises(RecipeError, match="epochs: expected at least 1"):
+        modiste.with_own_code(modiste.get_recipe("backbone-linear"), network=others.Net)
+    tuned = modiste.get_recipe("backbone-linear").with_(epochs=2)
+    assert modiste.with_own_code(tuned, network=others.Net).transfer == TransferRecipe()
+
+
+def test_what_is_set_beside_a_network_stays() -> None:
+    set_here = {"rename": ("conv1=network.conv",), "learning_rate_factor": 0.1, "linear_probe": True}
+    sprint = modiste.get_recipe("sprint").with_(
+        warm_start="simclr", **{f"transfer.{name}": value for name, value in set_here.items()}
+    )
+    found = modiste.with_own_code(sprint, network=others.Net)
+    assert (found.warm_start, found.transfer) == ("simclr", TransferRecipe(**set_here))
+    frozen = replace(BASE, warm_start="class-prior", transfer=TransferRecipe(freeze=("network.conv",)))
+    for recipe in (frozen, replace(frozen, model=found.model)):
+        own = modiste.with_own_code(recipe, network=others.Net)
+        assert (own.warm_start, own.transfer) == ("class-prior", frozen.transfer)
+
+
+def test_a_warm_start_of_an_own_network_follows_from_the_seed_alone(tiny_folder: Path, tmp_path: Path) -> None:
+    """Its dropout draws from torch's global numbers, which a user draws from too."""
+    found = []
+    for number in range(2):
+        torch.manual_seed(number)
+        expected = torch.rand(3)
+        torch.manual_seed(number)
+        run = modiste.train(
+            replace(BASE, epochs=1, warm_start="simclr", self_supervised=SelfSupervisedRecipe(epochs=1, batch_size=50)),
+            tmp_path / str(number),
+            device="cpu",
+            data_folder=tiny_folder,
+            network=others.Net,
+            quiet=True,
+        )
+        assert run.recipe.warm_start == "simclr"
+        assert torch.equal(torch.rand(3), expected)
+        found.append((tmp_path / str(number) / "last.safetensors").read_bytes())
+    assert found[0] == found[1]
 
 
 def test_a_loss_that_is_the_objective_gives_the_same_run(tiny_folder: Path, tmp_path: Path) -> None:

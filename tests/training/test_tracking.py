@@ -262,6 +262,34 @@ def test_trackers_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         trackers.make(["their"], tmp_path, Recipe(name="x"))
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("no_such_package:make", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("test_tracking:make_nothing", "AttributeError: module 'test_tracking' has no attribute 'make_nothing'"),
+        ("test_tracking:make_failing", r"ValueError: no server \(.*test_tracking.py, line \d+\)"),
+    ],
+)
+def test_a_tracker_whose_package_fails_is_an_error_in_one_line(
+    place: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    points = EntryPoints([EntryPoint("theirs", place, trackers.GROUP)])
+    monkeypatch.setattr(trackers, "entry_points", lambda group: points.select(group=group))
+    with pytest.raises(RecipeError, match=f"^track: theirs: this tracker cannot be used: {message}"):
+        trackers.make(["theirs"], tmp_path, Recipe(name="x"))
+
+
+def make_failing(_folder: Path, _recipe: Recipe) -> Listener:
+    """A tracker in somebody else's package that cannot be made."""
+    raise ValueError("no server")
+
+
+def test_a_tracker_of_a_run_without_events_is_closed_too() -> None:
+    recorder = Recorder()
+    Background("mine", recorder).closed()
+    assert recorder.events == ["closed"]
+
+
 def make_theirs(_folder: Path, _recipe: Recipe) -> Listener:
     """A tracker in somebody else's package."""
     return Recorder()

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from modiste.training.optimizers import build_optimizer
 from modiste.training.state import new_training_state
 from modiste.training.tracking import Listener
 from modiste.training.transfer.transfer import freeze, read_report, source_hash, transfer
+from modiste.training.warm_start.warm_starts import WARM_STARTS
 from networks import assert_rounded
 
 
@@ -122,6 +124,33 @@ def test_a_command_put_right_takes_the_place_of_the_one_refused(
             trainer.train(recipe, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
     assert open_run(tmp_path / "t").recipe == tuned
     assert len(open_run(tmp_path / "t").facts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"freeze": ("network.stemm",)}, "transfer.freeze: no tensor begins with 'network.stemm'"),
+        ({"fresh": ("network.heads",)}, "transfer.fresh: no tensor begins with 'network.heads'"),
+        ({"rename": ("conv1=network.stem",)}, "transfer.rename: 'conv1=network.stem' fits no name"),
+        ({"rename": ("network=trunk",)}, "none of its tensors fits this network"),
+        ({"source": 64 * "0"}, "transfer.source: expected the model file with SHA-256 0000"),
+    ],
+)
+def test_a_mistake_is_found_before_the_warm_start(
+    changes: dict[str, Any],
+    message: str,
+    tuned: Recipe,
+    finished_run: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = list[str]()
+    monkeypatch.setitem(WARM_STARTS, "class-prior", lambda *_: begun.append("warm start"))
+    recipe = replace(tuned, warm_start="class-prior", transfer=replace(tuned.transfer, **changes))
+    with pytest.raises(RecipeError, match=message):
+        trainer.train(recipe, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+    assert not begun
 
 
 def test_a_refused_command_is_not_replaced_where_something_else_lies(

@@ -20,7 +20,7 @@ from modiste.runs.run_folder import PretrainingRow
 from modiste.system.processes import Interruption
 from modiste.training.tracking import Listener
 from modiste.training.warm_start.progress import Progress, biased_head, linear_head
-from modiste.training.warm_start.warm_starts import WARM_STARTS
+from modiste.training.warm_start.warm_starts import PATCH_PIXELS, WARM_STARTS, sample
 
 TASK = Task(image_shape=(1, 4, 4), class_names=("a", "b", "c"))
 
@@ -209,6 +209,18 @@ def test_whitening_computes_nothing_behind_the_convolution() -> None:
         warm(model, photographs(), recipe_of("whitening"))
     assert not behind
     assert model.network.convolutions.training
+
+
+@pytest.mark.parametrize("count", [1, 999, 1000, 1999, 2000, 2999, 60_000])
+def test_patches_come_from_fewer_images_where_these_are_large(count: int) -> None:
+    """Up to 28 x 28 pixels the images are those of all versions."""
+    pixel = torch.zeros(1, dtype=torch.uint8)
+    for side in (12, 28):
+        assert len(sample(pixel.expand(count, 1, side, side))) == len(range(0, count, max(1, count // 1000)))
+    for side in (64, 224, 1024):
+        found = sample(pixel.expand(count, 3, side, side))
+        assert 1 <= len(found) <= PATCH_PIXELS // side**2
+        assert len(found) == count or 2 * len(found) * side**2 > PATCH_PIXELS
 
 
 def test_whitening_needs_a_convolution() -> None:

@@ -54,7 +54,60 @@ OF_PICTURES = (
     "data.extra-classes",
     "data.extra-share",
 )
+OF_STEPS = (
+    "batch-size",
+    "ema-decay",
+    "swa-start",
+    "patience",
+    "pick",
+    "augmentation.shift",
+    "augmentation.crop",
+    "augmentation.resized-crop",
+    "augmentation.rotate",
+    "augmentation.photo",
+    "augmentation.colour",
+    "augmentation.trivial",
+    "augmentation.random-ops",
+    "augmentation.random-strength",
+    "augmentation.erase",
+    "augmentation.cutout",
+    "augmentation.aspect",
+    "augmentation.fold",
+    "augmentation.pattern",
+    "augmentation.tone",
+    "augmentation.hide",
+    "augmentation.mixup",
+    "augmentation.cutmix",
+    "augmentation.fmix",
+    "by-class.*",
+    "optimizer.*",
+    "schedule.*",
+    "transfer.learning-rate-factor",
+    "transfer.keep-statistics",
+    "model.dropout",
+)
+"""Flags for the steps of training. A linear probe without epochs takes none; mirror images are images to it too."""
 FOLDS = (
+    Fold(
+        OF_STEPS,
+        lambda recipe: recipe.epochs > 0,
+        "with --epochs 1 or more",
+    ),
+    Fold(
+        ("standardize",),
+        lambda recipe: recipe.model.standardization() is None,
+        "with another network than EfficientNet-Lite, which has a standardisation of its own",
+    ),
+    Fold(
+        ("model.kernel-size",),
+        lambda recipe: getattr(recipe.model, "stem", "single") == "single",
+        "with --model.stem single",
+    ),
+    Fold(
+        ("model.iterations",),
+        lambda recipe: getattr(recipe.model, "routing", "agreement") == "agreement",
+        "with --model.routing agreement",
+    ),
     Fold(
         OF_PICTURES,
         lambda recipe: recipe.data.source != "fashion-mnist" or bool(recipe.data.extra),
@@ -160,14 +213,14 @@ def render(
     yield from more
     yield ""
     yield f"usage: {' '.join([program, *(flag.name.upper() for flag in own if flag.is_positional)])} [options]"
-    first = [flag for name in MOST_USED for flag in fields if flag.name == name]
+    folded = [] if complete else [fold for fold in _folds(part) if any(fold.holds(flag.name) for flag in fields)]
+    shown = [flag for flag in fields if not any(fold.holds(flag.name) for fold in folded)]
+    first = [flag for name in MOST_USED for flag in shown if flag.name == name]
     yield from _section("most used", first)
     yield from _section("arguments", [flag for flag in own if flag.is_positional])
     yield from ["", "options", *_entries([flag for flag in own if not flag.is_positional])]
     yield from _entry("-h, --help", "Show this help and exit.")
-    folded = [] if complete else [fold for fold in _folds(part) if any(fold.holds(flag.name) for flag in fields)]
-    shown = [flag for flag in fields if flag not in first and not any(fold.holds(flag.name) for fold in folded)]
-    yield from _parts(part, shown)
+    yield from _parts(part, [flag for flag in shown if flag not in first])
     if folded:
         yield from ["", f"without effect here ({program} --help-all lists them)"]
         yield from (line for fold in folded for line in _entry(_summary(fold, fields), fold.when))

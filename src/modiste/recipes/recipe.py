@@ -223,9 +223,9 @@ class PretrainingRecipe(Part):
     batch_size: int = 100
     """Images per step."""
     learning_rate: float = 0.01
-    """Step size along the estimated gradient; at 0.1 the features collapse."""
+    """Step size for momentum 0.9, scaled by (1 - momentum) / 0.1 for others; at 0.1 the features collapse."""
     momentum: float = 0.9
-    """Momentum after the first epoch, in which it is 0.5 (Hinton, 2010)."""
+    """Momentum after the first epoch, in which it is 0.5 (Hinton, 2010); velocities begin at 0 in each epoch."""
     weight_decay: float = 0.0002
     """Weight decay per unit of learning rate."""
     gibbs_steps: int = 1
@@ -572,6 +572,7 @@ class Recipe(Displayed, Part):
         self.at_least(0, "patience")
         cycles = self.schedule.cycles
         demand(not self.epochs % cycles, "schedule.cycles", f"a divisor of the {self.epochs} epochs", cycles)
+        demand(cycles == 1 or self.epochs > 0, "schedule.cycles", "1 without epochs", cycles)
         demand(cycles == 1 or not self.patience, "schedule.cycles", "1 with patience", cycles)
         demand(0 <= self.shifts <= 8, "shifts", "from 0 to 8 pixels", self.shifts)
         if self.distillation.teachers:

@@ -17,6 +17,7 @@ from modiste.data.batch import read_floats
 from modiste.data.dataset import ImageSet
 from modiste.models import layers
 from modiste.recipes.recipe import Recipe
+from modiste.training.schedules import ROUNDING
 
 Row = tuple[Tensor, ...] | list[Tensor]
 Update = Callable[[Row, Row, Tensor | int], None]
@@ -62,7 +63,7 @@ def takes_epoch(recipe: Recipe, epoch: int) -> bool:
         >>> [epoch for epoch in range(1, 9) if takes_epoch(Recipe(name="x", epochs=8, swa_start=0.75), epoch)]
         [7, 8]
     """
-    return 0 < recipe.swa_start * recipe.epochs < epoch
+    return 0 < recipe.swa_start * recipe.epochs < epoch - ROUNDING
 
 
 def add_epoch(average: AveragedModel, model: nn.Module, train: ImageSet, recipe: Recipe) -> None:

@@ -23,6 +23,7 @@ from modiste.errors import RecipeError, RunError
 from modiste.evaluation.inference import answer, parts, ready
 from modiste.models.own_network import is_own
 from modiste.recipes import own_code
+from modiste.recipes.networks import CapsNetRecipe
 from modiste.recipes.plain import class_name
 from modiste.recipes.recipe import DistillationRecipe, Recipe
 from modiste.runs import run_folder
@@ -220,8 +221,10 @@ def check_teacher(run: Run, development: Development) -> None:
     if info.task.image_shape != shape:
         expected, found = (" x ".join(map(str, one)) for one in (shape, info.task.image_shape))
         raise RecipeError(f"{where}: expected a run on images of {expected} (channels, rows, columns), found {found}")
-    if run.recipe.objective == "margin":
+    if isinstance(run.recipe.model, CapsNetRecipe):
         raise RecipeError(f"{where}: expected a run whose network returns logits, found lengths of capsules")
+    if run.recipe.objective == "margin":
+        raise RecipeError(f"{where}: expected a run whose outputs are logits, found some that the margin loss trained")
     same_files = own_fingerprint(info.fingerprint) == own_fingerprint(development.fingerprint)
     if not same_files or run.measured().images != development.validation.identity():
         raise RecipeError(

@@ -6,7 +6,7 @@ it. A group trains the same network as a single process, up to rounding, because
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from modiste.errors import ModisteError
 from modiste.models.layers import BatchNorm, BatchShare
 
 Value = TypeVar("Value")
@@ -63,18 +64,29 @@ class Group:
         """Tell whether ``flag`` is set in any process."""
         return flag if self.is_alone else self.sums(float(flag))[0] > 0
 
-    def of_leader(self, value: Value) -> Value:
-        """Return the leading process's value."""
+    def of_leader(self, work: Callable[[], Value]) -> Value:
+        """Carry out ``work`` in every process, and return what the leading one returns.
+
+        Raises:
+            ModisteError: What ``work`` raises in the leading process, in every process.
+        """
         if self.is_alone:
-            return value
-        box: list[Any] = [value if self.rank == 0 else None]
+            return work()
+        try:
+            box: list[Any] = [work()]
+        except ModisteError as error:
+            if self.rank != 0:
+                raise
+            box = [error]  # the others wait for it
         dist.broadcast_object_list(box, src=0)
+        if isinstance(box[0], ModisteError):
+            raise box[0]
         leaders: Value = box[0]
         return leaders
 
     def await_leader(self) -> None:
         """Wait until the leading process has come here too; the leader does not wait."""
-        self.of_leader(None)
+        self.of_leader(lambda: None)
 
     def device(self, device: torch.device) -> torch.device:
         """Return the device of this process: for ``cuda`` in a group, the GPU of its local rank."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modiste.errors import RecipeError
@@ -72,23 +72,45 @@ def takes_weights(loss: Callable[..., Tensor]) -> bool:
     return len([one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]) > 2
 
 
-def check_loss(recipe: Recipe, classes: int) -> None:
-    """Try a loss that is not Modiste's on two random images, if the recipe names one.
+def check_loss(recipe: Recipe, classes: int, *, have_weights: bool) -> None:
+    """Try a loss that is not Modiste's on random images, if the recipe names one.
+
+    Args:
+        recipe: Names the loss.
+        classes: Number of classes.
+        have_weights: Whether images have weights, from ``balance`` or of their own. The loss must then take them.
 
     Raises:
         RecipeError: The loss fails, is no finite number, does not depend on the logits, or takes no weights although
-            the recipe has some.
+            images have some.
         RunError: The loss is not registered in this process.
     """
     if not recipe.own.loss:
         return
     name, loss = own_code.path_in(recipe.own.loss), objective_of(recipe)
-    if recipe.balance and not takes_weights(own_code.find(recipe.own.loss, "loss")):
-        raise RecipeError(f"balance: expected 0, because {name} takes no weights, found {recipe.balance}")
-    logits = torch.linspace(-1, 1, 2 * classes).view(2, classes).requires_grad_()
-    targets = F.one_hot(torch.tensor([0, classes - 1]), classes).float()
-    with own_code.faults_named(name, f"fails on logits and targets of shape (2, {classes})"):
-        found = loss(logits, targets, None)
+    if have_weights and not takes_weights(own_code.find(recipe.own.loss, "loss")):
+        if recipe.balance:
+            raise RecipeError(f"balance: expected 0, because {name} takes no weights, found {recipe.balance}")
+        raise RecipeError(
+            f"{name}: expected a third parameter for the weights that the images have, found none; "
+            "leave out the weights, or add the parameter"
+        )
+    _try_loss(loss, name, torch.tensor([0, classes - 1]), classes)
+    if have_weights:
+        labels = torch.arange(3 if classes == 2 else 2) % classes  # not one for each class: theirs are other weights
+        for weights in (torch.ones(len(labels)), 2.0 * (labels == 0)):
+            _try_loss(loss, name, labels, classes, weights)
+
+
+def _try_loss(
+    loss: Objective, name: str, labels: Int64[Tensor, " n"], classes: int, weights: Float[Tensor, " n"] | None = None
+) -> None:
+    """Raise RecipeError unless the loss of images with these labels is a finite number with a gradient."""
+    logits = torch.linspace(-1, 1, len(labels) * classes).view(-1, classes).requires_grad_()
+    targets = F.one_hot(labels, classes).float()
+    with_weights = "" if weights is None else f", with weights of the images of shape ({len(labels)},)"
+    with own_code.faults_named(name, f"fails on logits and targets of shape {tuple(logits.shape)}{with_weights}"):
+        found = loss(logits, targets, weights)
     sound = isinstance(found, Tensor) and found.dim() == 0 and bool(found.isfinite())
     if not sound:
         shape = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__

@@ -7,7 +7,7 @@ from modiste.recipes.recipe import Recipe, ScheduleRecipe
 
 ONE_CYCLE_START = 0.04  # Smith and Topin (2018) start at a small fraction of the peak; torch's default is 1/25 too
 ROUNDING = 1e-9
-"""A number of steps that is this close to a whole one is whole."""
+"""A number of steps or epochs that is this close to a whole one is whole."""
 
 
 def learning_rate(recipe: Recipe, step: int, steps_in_epoch: int) -> float:

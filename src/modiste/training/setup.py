@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from modiste.models import layers
 from modiste.models.layers import Statistic
 from modiste.models.own_network import check_own
 from modiste.models.registry import Task, build_model
-from modiste.recipes.networks import OwnNetworkRecipe
+from modiste.recipes.networks import CapsNetRecipe, OwnNetworkRecipe
 from modiste.recipes.own_code import path_in
-from modiste.recipes.plain import differences, to_plain
+from modiste.recipes.plain import demand, differences, to_plain
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.system.processes import CoreWatch, Interruption
@@ -139,18 +140,20 @@ def set_up(
         StorageError: The folder cannot be written.
     """
     group, device = session.group, session.device
-    recipe = group.of_leader(settle(recipe, device, folder))
+    recipe = group.of_leader(partial(settle, recipe, device, folder))
     check_group(recipe, group)
-    if not group.of_leader(claim(folder, recipe)):
+    if not group.of_leader(partial(claim, folder, recipe)):
         return None
     machine.keep_memory()
     check_backbone(recipe)
     development = images_of(recipe, data, session)
-    saved = group.of_leader(newest_state(folder, development.fingerprint))
+    saved = group.of_leader(partial(newest_state, folder, development.fingerprint))
+    if saved is None:
+        check_new(recipe)
     task = describe_task(development, recipe, of_channels=saved is None or saved.tensors[SAVED_MEAN].ndim > 0)
     check_by_class(recipe, task, group)
     model = build_model(recipe.model, task, seed=recipe.seed).to(device)
-    check_own_code(recipe, model, task)
+    check_own_code(recipe, model, task, development.train)
     check_batches(model, development.train, recipe, group)
     found = load_teachers(recipe.distillation, teachers, development)
     return RunSetUp(recipe, folder, development, task, model, saved, found, session)
@@ -173,9 +176,28 @@ def settle(recipe: Recipe, device: torch.device, folder: Path) -> Recipe:
 
 def check_group(recipe: Recipe, group: Group) -> None:
     """Raise RecipeError if several processes train together and the recipe is for one."""
-    for what, value in {"transfer": recipe.transfer.source, "data_pruning": recipe.data_pruning}.items():
+    found = {
+        "transfer": recipe.transfer.source,
+        "data_pruning": recipe.data_pruning,
+        "a network of your own": recipe.own_code.get("network"),  # its batch normalisation would see a share alone
+    }
+    for what, value in found.items():
         if value and not group.is_alone:
             raise RecipeError(f"{what} is for one process; found {group.size} under torchrun")
+
+
+def check_new(recipe: Recipe) -> None:
+    """Raise RecipeError if a new run would not learn as the recipe says.
+
+    Earlier versions trained such runs, which can still be read and go on. So the recipe alone is no error.
+    """
+    if not recipe.epochs:
+        fitted = "without epochs, as only cross-entropy fits the last layer"
+        demand(not recipe.own.loss, "own.loss", f"none {fitted}", recipe.loss_name)
+        demand(recipe.objective == "cross-entropy", "objective", f"cross-entropy {fitted}", recipe.objective)
+    if recipe.distillation.teachers:
+        returns_logits = not isinstance(recipe.model, CapsNetRecipe)
+        demand(returns_logits, "model.kind", "a network that returns logits with a teacher", recipe.model.KIND)
 
 
 def check_backbone(recipe: Recipe) -> None:
@@ -308,8 +330,14 @@ def _standardization(development: Development, recipe: Recipe, *, of_channels: b
     return channel_statistics(images) if of_channels and images.shape[1] > 1 else mean_and_deviation(images)
 
 
-def check_own_code(recipe: Recipe, model: nn.Module, task: Task) -> None:
+def check_own_code(recipe: Recipe, model: nn.Module, task: Task, train: ImageSet) -> None:
     """Try network, loss and augmentation that are not Modiste's; warnings are logged.
+
+    Args:
+        recipe: Names them.
+        model: The network.
+        task: The images and classes.
+        train: Images to learn from, which may have weights.
 
     Raises:
         RecipeError: One of them does not do what it must.
@@ -319,7 +347,7 @@ def check_own_code(recipe: Recipe, model: nn.Module, task: Task) -> None:
     if isinstance(recipe.model, OwnNetworkRecipe):
         for warning in check_own(model, path_in(recipe.model.code), task.image_shape, classes):
             logging.getLogger(__name__).warning("%s", warning)
-    check_loss(recipe, classes)
+    check_loss(recipe, classes, have_weights=bool(recipe.balance) or train.weights is not None)
     check_own_augmentation(recipe.own.augmentation, task.image_shape, classes)
 
 

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -127,7 +128,8 @@ def train_in(
         ModisteError: As ``train``.
     """
     with notified(folder, listeners) as listener:
-        with storage.lock(folder):
+        with ExitStack() as held:
+            session.group.of_leader(partial(held.enter_context, storage.lock(folder)))
             run = set_up(recipe, folder, session, data, teachers)
             if run is None:
                 return None
@@ -171,9 +173,7 @@ def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | 
     """
     recipe, model, saved = run.recipe, run.model, run.saved
     if saved is None:
-        progress = Progress(recipe.warm_start, context.listener, context.interruption)
-        with machine.gpu_arithmetic(context.device):
-            WARM_STARTS[recipe.warm_start](model, context.development, recipe, progress)
+        warm_up(model, context, transfer_from)
     taken = take_weights(model, context, transfer_from, has_begun=saved is not None)
     fitted = linear_probe.Fitted()
     if saved is None and recipe.transfer.linear_probe:
@@ -193,6 +193,24 @@ def starting_state(run: RunSetUp, context: Context, transfer_from: Path | str | 
         state.save(context.folder / run_folder.STATES, context.development.fingerprint)
     state.network = trained_network(model, context)
     return state
+
+
+def warm_up(model: nn.Module, context: Context, source: Path | str | Source | None = None) -> None:
+    """Carry out the recipe's warm start. Mistakes in the transfer that follows are found first.
+
+    Raises:
+        RecipeError, RunError: The warm start does not fit the network; or as ``transfer.check``.
+        DivergedError: A loss of the warm start is not finite.
+        StoppedError: A signal asked to stop.
+    """
+    recipe = context.recipe
+    if recipe.warm_start != "none":
+        transfer.check(model, source, recipe.transfer)
+    progress = Progress(recipe.warm_start, context.listener, context.interruption)
+    with machine.random_numbers_kept(context.device), machine.gpu_arithmetic(context.device):
+        if is_own(model):  # it may draw from torch's global generator
+            torch.manual_seed(machine.seed_for(recipe.seed, "own code in the warm start"))
+        WARM_STARTS[recipe.warm_start](model, context.development, recipe, progress)
 
 
 def trained_network(model: nn.Module, context: Context) -> nn.Module:

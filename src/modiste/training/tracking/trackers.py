@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modiste.errors import RecipeError, printable
+from modiste.recipes import own_code
 from modiste.recipes.plain import nearest
 from modiste.recipes.recipe import Recipe
 from modiste.training.tracking.listener import Forwarder, Listener
@@ -49,7 +50,7 @@ def make(names: Sequence[str | Listener], folder: Path, recipe: Recipe) -> list[
         recipe: Recipe of the run.
 
     Raises:
-        RecipeError: A name is unknown.
+        RecipeError: A name is unknown, or a tracker cannot be loaded or made.
         MissingExtraError: A tracker's package is not installed.
 
     >>> make(["tensorbord"], Path("runs/x"), Recipe(name="x"))
@@ -57,7 +58,7 @@ def make(names: Sequence[str | Listener], folder: Path, recipe: Recipe) -> list[
     ...
     modiste.errors.RecipeError: track: no tracker 'tensorbord'; did you mean 'tensorboard'?
     """
-    by_name = [Background(name, _maker(name)(folder, recipe)) for name in _split(names)]
+    by_name = [Background(name, _made(name, folder, recipe)) for name in _split(names)]
     return [*by_name, *(Background(type(item).__name__, item) for item in names if isinstance(item, Listener))]
 
 
@@ -77,6 +78,12 @@ def _split(names: Sequence[str | Listener]) -> list[str]:
     """Return the names among trackers, each once."""
     texts = (item for item in names if isinstance(item, str))
     return list(dict.fromkeys(name.strip() for text in texts for name in text.split(",")))
+
+
+def _made(name: str, folder: Path, recipe: Recipe) -> Listener:
+    """Return the tracker of this name for a run; RecipeError if the code of its package fails."""
+    with own_code.faults_named(f"track: {name}", "this tracker cannot be used"):
+        return _maker(name)(folder, recipe)
 
 
 def _maker(name: str) -> MakeTracker:
@@ -126,9 +133,9 @@ class Background(Forwarder):
 
     def closed(self) -> None:
         """Let the tracker end its work, and wait for that at most ``patience`` seconds."""
+        self.forward("closed")
         if self._thread is None:
             return
-        self.forward("closed")
         deadline = time.monotonic() + self._patience
         while self._thread.is_alive() and not self._is_lost and time.monotonic() < deadline:
             self._thread.join(0.1)

@@ -182,7 +182,8 @@ def _read(path: Path) -> Tensor:
 
 def _delete_oldest(kept: Path) -> None:
     """Delete the features that are oldest until all take at most MOST_BYTES; those in ``kept`` stay."""
-    folders = {folder: sum(path.stat().st_size for path in folder.iterdir()) for folder in kept.parent.iterdir()}
+    found = [path for path in kept.parent.iterdir() if path.is_dir()]  # a stray file is not ours
+    folders = {folder: sum(path.stat().st_size for path in folder.iterdir()) for folder in found}
     for folder in sorted(folders.keys() - {kept}, key=lambda folder: folder.stat().st_mtime):
         if sum(folders.values()) <= MOST_BYTES:
             break

@@ -6,7 +6,9 @@ penalty of the weights is selected by the loss on validation images.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,6 +92,7 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
         StoppedError: A signal asked to stop.
     """
     began = time.perf_counter()
+    _minimizer()  # without SciPy, an error now and not after the features of all images
     head, train = biased_head(model, FIELD), development.train
     if recipe.epochs:
         recipe = replace(recipe, mirror=False, shifts=0, augmentation=replace(recipe.augmentation, flip=False))
@@ -227,8 +230,7 @@ def logistic_regression(
     Returns:
         The minimum, in the form of ``start``.
     """
-    with extra_for("a linear probe", "SciPy", "evaluation"):
-        from scipy.optimize import minimize
+    minimize = _minimizer()
 
     def loss_and_gradient(flat: Float[np.ndarray, " z"]) -> tuple[float, Float[np.ndarray, " z"]]:
         both = torch.from_numpy(flat).float().view_as(start)
@@ -247,3 +249,11 @@ def logistic_regression(
         torch.set_num_threads(1)  # to wake a second thread takes longer than each of the many small operations
         found = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", options=options)
     return torch.from_numpy(found.x).float().view_as(start)
+
+
+def _minimizer() -> Callable[..., Any]:
+    """Return SciPy's ``minimize``; MissingExtraError if SciPy is not installed."""
+    with extra_for("a linear probe", "SciPy", "evaluation"):
+        from scipy.optimize import minimize
+    found: Callable[..., Any] = minimize
+    return found

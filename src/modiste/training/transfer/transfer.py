@@ -23,6 +23,8 @@ from modiste.training.transfer.source import Source, Stored, locate, read
 IMAGE_CHANNELS = 4
 """Largest number of channels of an image: colour with transparency."""
 Fate = Literal["taken", "reshaped", "of another shape", "of another type", "not in the source", "left out"]
+TAKEN = frozenset({"taken", "reshaped"})
+"""Fates of the tensors that hold weights of the source."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class TransferReport:
     @property
     def taken(self) -> frozenset[str]:
         """Names of the network's tensors that hold weights of the source."""
-        return frozenset(name for name, fate in self.fates.items() if fate in ("taken", "reshaped"))
+        return frozenset(name for name, fate in self.fates.items() if fate in TAKEN)
 
     def __str__(self) -> str:
         count = {fate: list(self.fates.values()).count(fate) for fate in dict.fromkeys(self.fates.values())}
@@ -53,6 +55,23 @@ class TransferReport:
         if self.unused:
             parts.append(f"no place for: {listed(self.unused)}")
         return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class _Match:
+    """How a source fits a network.
+
+    Attributes:
+        source: The file.
+        stored: Its tensors by their own names.
+        names: These names by the names in the network, after the rules of the recipe.
+        fates: What becomes of each tensor of the network.
+    """
+
+    source: Source
+    stored: Mapping[str, Stored]
+    names: Mapping[str, str]
+    fates: dict[str, Fate]
 
 
 def source_hash(source: Path | str | Source) -> str:
@@ -79,24 +98,33 @@ def transfer(
         RunError: The source is damaged or holds numbers that are not finite.
         RecipeError: The source is not the file that the recipe names, or none of its tensors fits.
     """
-    found = _matching_source(source, recipe)
-    stored = read(found.path)
-    names = rename(stored, recipe.rename)
-    wanted = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("standardize.")}
-    _check_known("fresh", recipe.fresh, wanted)
-    fates: dict[str, Fate] = dict.fromkeys(wanted, "left out")
-    for name, tensor in wanted.items():
-        if not name.startswith(recipe.fresh):
-            old = names.get(name, "")
-            fates[name] = _take(tensor, stored.get(old), f"{found.path}: {old}")
-    unused = tuple(old for name, old in names.items() if name not in wanted)
-    origin = {key: value for key, value in asdict(found).items() if key != "path" and value}
-    report = TransferReport(fates, unused, origin)
-    if not report.taken:
-        raise RecipeError(_nothing_fits(found, stored, wanted))
+    match = _match(model, source, recipe)
+    for name, tensor in _wanted(model).items():
+        if match.fates[name] in TAKEN:
+            old = match.names[name]
+            _take(tensor, match.stored[old], f"{match.source.path}: {old}")
+    unused = tuple(old for name, old in match.names.items() if name not in match.fates)
+    origin = {key: value for key, value in asdict(match.source).items() if key != "path" and value}
+    report = TransferReport(match.fates, unused, origin)
     layers.keep_uncounted(model)
     storage.write_hashed_json(folder / run_folder.TRANSFER, asdict(report))
     return report
+
+
+def check(model: nn.Module, source: Path | str | Source | None, recipe: TransferRecipe) -> None:
+    """Raise the errors of ``freeze`` and ``transfer`` that need no tensor to be read; nothing changes.
+
+    Args:
+        model: The network that would be changed.
+        source: As ``transfer`` takes it.
+        recipe: Names what is frozen, and the source if there is one.
+
+    Raises:
+        RunError, RecipeError: As ``freeze`` and ``transfer``.
+    """
+    _check_freeze(model, recipe.freeze)
+    if recipe.source:
+        _match(model, source, recipe)
 
 
 def read_report(folder: Path) -> TransferReport:
@@ -114,12 +142,17 @@ def freeze(model: nn.Module, beginnings: tuple[str, ...]) -> None:
     Raises:
         RecipeError: No parameter's name starts so, or no trainable parameter is left.
     """
-    names = [name for name, _ in model.named_parameters()]
-    _check_known("freeze", beginnings, names)
+    _check_freeze(model, beginnings)
     for name, parameter in model.named_parameters():
         if name.startswith(beginnings):
             parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
+
+
+def _check_freeze(model: nn.Module, beginnings: tuple[str, ...]) -> None:
+    parameters = dict(model.named_parameters())
+    _check_known("freeze", beginnings, parameters)
+    learning = [name for name, parameter in parameters.items() if parameter.requires_grad]
+    if all(name.startswith(beginnings) for name in learning):
         raise RecipeError(f"transfer.freeze: {', '.join(beginnings)} leave nothing to learn; name fewer")
 
 
@@ -145,19 +178,41 @@ def _matching_source(source: Path | str | Source | None, recipe: TransferRecipe)
     return found
 
 
-@torch.no_grad()
-def _take(tensor: Tensor, stored: Stored | None, where: str) -> Fate:
+def _wanted(model: nn.Module) -> dict[str, Tensor]:
+    """Return the network's tensors by name, without the standardisation, which belongs to the data."""
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("standardize.")}
+
+
+def _match(model: nn.Module, source: Path | str | Source | None, recipe: TransferRecipe) -> _Match:
+    """Find the source, and the fate of each tensor of the network, by names, types and shapes alone."""
+    found = _matching_source(source, recipe)
+    stored, wanted = read(found.path), _wanted(model)
+    names = rename(stored, recipe.rename)
+    _check_known("fresh", recipe.fresh, wanted)
+    fates: dict[str, Fate] = {
+        name: "left out" if name.startswith(recipe.fresh) else _fate(tensor, stored.get(names.get(name, "")))
+        for name, tensor in wanted.items()
+    }
+    if not TAKEN.intersection(fates.values()):
+        raise RecipeError(_nothing_fits(found, stored, wanted))
+    return _Match(found, stored, names, fates)
+
+
+def _fate(tensor: Tensor, stored: Stored | None) -> Fate:
     if stored is None:
         return "not in the source"
     if stored.kind != ("real" if tensor.is_floating_point() else "whole"):
         return "of another type"
     if stored.shape == tensor.shape:
-        tensor.copy_(_numbers(stored, tensor, where))
         return "taken"
-    if _differ_in_image_channels(stored.shape, tuple(tensor.shape)):
-        tensor.copy_(_numbers(stored, tensor, where).sum(1, keepdim=True) / tensor.shape[1])
-        return "reshaped"
-    return "of another shape"
+    return "reshaped" if _differ_in_image_channels(stored.shape, tuple(tensor.shape)) else "of another shape"
+
+
+@torch.no_grad()
+def _take(tensor: Tensor, stored: Stored, where: str) -> None:
+    """Copy a stored tensor; a kernel for other image channels is summed over them and divided evenly."""
+    numbers = _numbers(stored, tensor, where)
+    tensor.copy_(numbers if stored.shape == tensor.shape else numbers.sum(1, keepdim=True) / tensor.shape[1])
 
 
 def _differ_in_image_channels(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

@@ -19,6 +19,8 @@ from modiste.training.warm_start.progress import Progress, biased_head
 
 PATCH_IMAGES = 1_000
 """Minimum number of images that patches come from, evenly spaced; all images if there are fewer."""
+PATCH_PIXELS = 2 * PATCH_IMAGES * 28 * 28
+"""Most pixels of these images together, which bounds the memory for patches. Images above 28 x 28 may then be fewer."""
 SMALLEST_VARIANCE = 0.01
 """Added to the variance of each direction, so that directions of almost no variance are not amplified into noise."""
 
@@ -61,11 +63,16 @@ def whiten(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> None:
     convolution = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
     if convolution is None or convolution.groups != 1:
         raise RecipeError("warm_start: whitening needs a network whose first convolution sees all channels")
-    every = max(1, len(images) // PATCH_IMAGES)
-    directions = principal_directions(patches(model, convolution, read_floats(images[::every])))
+    directions = principal_directions(patches(model, convolution, read_floats(sample(images))))
     count = min(len(directions), convolution.out_channels // 2)
     filters = directions[:count].view(count, *convolution.weight.shape[1:])
     convolution.weight[: 2 * count] = torch.cat([filters, -filters])
+
+
+def sample(images: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "m c h w"]:
+    """Return evenly spaced images for patches: at least PATCH_IMAGES if there are so many, within PATCH_PIXELS."""
+    most = max(1, PATCH_PIXELS // images.shape[2:].numel())
+    return images[:: max(1, len(images) // PATCH_IMAGES, -(-len(images) // most))]
 
 
 def patches(model: nn.Module, convolution: nn.Conv2d, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "m d"]:
